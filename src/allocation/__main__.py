@@ -1,0 +1,5 @@
+"""Makes `python -m allocation` the same as the console script."""
+
+from allocation.entrypoints.cli import cli
+
+cli(prog_name="allocation")

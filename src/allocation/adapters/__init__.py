@@ -1,0 +1,1 @@
+"""The adapters: the ports of the service layer, done with real technology."""

@@ -1,0 +1,214 @@
+"""The outbox: events and deliveries in the database. See `service_layer/delivery.py` for the rules.
+
+Every write of a claim filters on its attempt number. A claim goes by status, never by "later than
+the last one seen", so an event whose transaction commits late is not skipped.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import anyio
+from anyio import CancelScope
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Row,
+    Update,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from allocation.adapters import wire
+from allocation.adapters.database import Database, Session
+from allocation.adapters.orm import deliveries, events
+from allocation.domain.exceptions import DeliveryNotFound, DeliverySuperseded, InvalidMessage
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope, EventId
+
+MAX_ERROR_LENGTH = 2000  # characters of an error that are kept
+
+_KEY = tuple_(deliveries.c.event_id, deliveries.c.handler)
+_CLAIM = tuple_(deliveries.c.event_id, deliveries.c.handler, deliveries.c.attempts)
+_PENDING = deliveries.c.parked_at.is_(None)
+
+logger = logging.getLogger(__name__)
+
+
+async def store_events(
+    session: Session, now: ColumnElement[float], envelopes: Sequence[Envelope]
+) -> None:
+    """Insert events, in the caller's transaction."""
+    if envelopes:
+        statement = insert(events).values(recorded_at=now)
+        await session.execute(statement, [wire.to_row(envelope) for envelope in envelopes])
+
+
+async def store_deliveries(
+    session: Session, due_at: ColumnElement[float], owed: Sequence[tuple[Envelope, str]]
+) -> None:
+    """Insert deliveries as claimed by the caller, in the caller's transaction."""
+    if owed:
+        statement = insert(deliveries).values(attempts=1, due_at=due_at)
+        rows = [{"event_id": envelope.id, "handler": handler} for envelope, handler in owed]
+        await session.execute(statement, rows)
+
+
+async def settle(session: Session, delivery: Delivery) -> None:
+    """Delete the delivery in hand, in the caller's transaction.
+
+    :raises DeliverySuperseded: if it is not the caller's any more: the caller must roll back
+    """
+    if await session.write(delete(deliveries).where(_owned(delivery))) != 1:
+        raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+
+
+class SqlAlchemyOutbox:
+    """The outbox in a database."""
+
+    def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
+        self._database = database
+        self._policy = policy
+        self._completed: list[Delivery] = []
+        self._completing = anyio.Lock()
+
+    async def complete(self, delivery: Delivery) -> None:
+        """Delete the delivery. All that complete while a statement is under way share the next."""
+        self._completed.append(delivery)
+        with CancelScope(shield=True):
+            async with self._completing:
+                if batch := list(self._completed):
+                    claims = _CLAIM.in_([_claim(done) for done in batch])
+                    await self._write(delete(deliveries).where(claims, _PENDING))
+                    del self._completed[: len(batch)]
+
+    async def reschedule(self, delivery: Delivery, error: Exception, *, pause: float) -> None:
+        due_at = self._database.clock + pause
+        await self._update(delivery, last_error=_describe(error), due_at=due_at)
+
+    async def park(self, delivery: Delivery, error: Exception) -> None:
+        parked_at = self._database.clock
+        await self._update(delivery, last_error=_describe(error), parked_at=parked_at)
+
+    async def release(self, delivery: Delivery) -> None:
+        await self._update(delivery, due_at=self._database.clock)
+
+    async def claim(self, limit: int) -> list[Delivery]:
+        async with self._database.writing() as session:
+            await session.execute(self._park_exhausted())
+            claimed = (await session.execute(self._take_lease(limit))).all()
+            stored = await self._events(session, {row.event_id for row in claimed})
+            claims = [claim async for claim in self._decoded(session, claimed, stored)]
+            await session.commit()
+        return claims
+
+    async def seconds_until_due(self) -> float | None:
+        statement = select(func.min(deliveries.c.due_at) - self._database.clock).where(_PENDING)
+        async with self._database.reading() as session:
+            seconds: float | None = (await session.execute(statement)).scalar_one()
+        return seconds
+
+    async def retry(self, event_id: EventId, handler: str) -> None:
+        await self._change_one(self._make_due(), event_id, handler)
+
+    async def retry_all_parked(self) -> int:
+        return await self._write(self._make_due().where(~_PENDING))
+
+    async def discard(self, event_id: EventId, handler: str) -> None:
+        await self._change_one(delete(deliveries), event_id, handler)
+
+    async def prune_events(self, *, older_than: float) -> int:
+        owing = exists().where(deliveries.c.event_id == events.c.id)
+        old = events.c.recorded_at < self._database.clock - older_than
+        return await self._write(delete(events).where(old, ~owing))
+
+    def _park_exhausted(self) -> Update:
+        """Park what is due although no attempt is left: its last owner has died."""
+        return (
+            update(deliveries)
+            .where(*self._due(), deliveries.c.attempts >= self._policy.max_attempts)
+            .values(parked_at=self._database.clock, last_error="the last attempt did not finish")
+        )
+
+    def _take_lease(self, limit: int) -> ReturningUpdate[Any]:
+        longest_due = (
+            select(deliveries.c.event_id, deliveries.c.handler)
+            .where(*self._due())
+            .order_by(deliveries.c.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return (
+            update(deliveries)
+            .where(_KEY.in_(longest_due))
+            .values(
+                attempts=deliveries.c.attempts + 1, due_at=self._database.clock + self._policy.lease
+            )
+            .returning(deliveries.c.event_id, deliveries.c.handler, deliveries.c.attempts)
+        )
+
+    def _due(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+        return _PENDING, deliveries.c.due_at <= self._database.clock
+
+    async def _events(self, session: Session, ids: set[EventId]) -> dict[EventId, Row[Any]]:
+        rows = await session.execute(select(events).where(events.c.id.in_(ids)))
+        return {row.id: row for row in rows}
+
+    async def _decoded(
+        self, session: Session, claimed: Sequence[Row[Any]], stored: Mapping[EventId, Row[Any]]
+    ) -> AsyncIterator[Delivery]:
+        """Yield the claims whose event can be read, and park the others."""
+        for row in claimed:
+            event_id, handler, attempt = row.event_id, row.handler, row.attempts
+            try:
+                envelope = wire.from_row(stored[event_id]._asdict())
+            except InvalidMessage as error:
+                logger.warning("%s parked on event %s: %s", handler, event_id, error)
+                values = {"parked_at": self._database.clock, "last_error": _describe(error)}
+                await session.execute(
+                    update(deliveries).where(_key_is(event_id, handler)).values(values)
+                )
+            else:
+                yield Delivery(envelope=envelope, handler=handler, attempt=attempt)
+
+    def _make_due(self) -> Update:
+        return update(deliveries).values(attempts=0, due_at=self._database.clock, parked_at=None)
+
+    async def _update(self, delivery: Delivery, **values: Any) -> None:
+        await self._write(update(deliveries).where(_owned(delivery)).values(**values))
+
+    async def _change_one(
+        self, statement: Update | Delete, event_id: EventId, handler: str
+    ) -> None:
+        if not await self._write(statement.where(_key_is(event_id, handler))):
+            raise DeliveryNotFound(event_id, handler)
+
+    async def _write(self, statement: Update | Delete) -> int:
+        async with self._database.writing() as session:
+            hit = await session.write(statement)
+            await session.commit()
+        return hit
+
+
+def _claim(delivery: Delivery) -> tuple[EventId, str, int]:
+    return delivery.envelope.id, delivery.handler, delivery.attempt
+
+
+def _key_is(event_id: EventId, handler: str) -> ColumnElement[bool]:
+    return and_(deliveries.c.event_id == event_id, deliveries.c.handler == handler)
+
+
+def _owned(delivery: Delivery) -> ColumnElement[bool]:
+    """The row, if no other claim has been made and it has not been parked since."""
+    key = _key_is(delivery.envelope.id, delivery.handler)
+    return and_(key, deliveries.c.attempts == delivery.attempt, _PENDING)
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH]

@@ -1,0 +1,95 @@
+"""The repositories and the other tables of one unit of work, on a database session."""
+
+from sqlalchemy import insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from allocation.adapters.database import Session
+from allocation.adapters.orm import coupon_batches, coupons, registration_log, user_view, users
+from allocation.domain.events import UserId
+from allocation.domain.exceptions import UserNotFound
+from allocation.domain.model import Aggregate, BatchReference, CouponBatch, User
+
+
+class SqlAlchemyUsers:
+    """The users; `seen` lists those added or loaded."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.seen: list[User] = []
+
+    def add(self, user: User) -> None:
+        self._session.add(user)
+        self.seen.append(user)
+
+    async def find(self, user_id: UserId) -> User | None:
+        user = await self._session.get(User, user_id)
+        if user is not None:
+            self.seen.append(user)
+        return user
+
+    async def get(self, user_id: UserId) -> User:
+        user = await self.find(user_id)
+        if user is None:
+            raise UserNotFound(user_id)
+        return user
+
+
+class SqlAlchemyCouponBatches:
+    """The coupon batches; `seen` lists those added or loaded."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.seen: list[Aggregate] = []
+
+    def add(self, batch: CouponBatch) -> None:
+        self._session.add(batch)
+        self.seen.append(batch)
+
+    async def find(self, reference: BatchReference) -> CouponBatch | None:
+        batch = await self._session.get(CouponBatch, reference)
+        if batch is not None:
+            self.seen.append(batch)
+        return batch
+
+    async def next_available(self) -> CouponBatch:
+        statement = (
+            select(CouponBatch)
+            .where(coupon_batches.c.remaining > 0)
+            .order_by(coupon_batches.c.reference)
+            .limit(1)
+            .with_for_update()
+        )
+        result = await self._session.execute(statement)
+        batch = result.scalar_one_or_none() or CouponBatch.exhausted()
+        self.seen.append(batch)
+        return batch
+
+
+class SqlAlchemyRegistrationLog:
+    """The registration log, a table."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def append(self, user_id: UserId, email: str) -> None:
+        await self._session.execute(insert(registration_log).values(user_id=user_id, email=email))
+
+
+class SqlAlchemyUserView:
+    """The read model, a table that `views.py` reads."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def refresh(self, user_id: UserId) -> None:
+        current = (
+            select(users.c.id, users.c.name, users.c.email, coupons.c.code)
+            .outerjoin_from(users, coupons)
+            .where(users.c.id == user_id)
+        )
+        columns = ["user_id", "name", "email", "coupon"]
+        statement = upsert(user_view).from_select(columns, current)
+        excluded = {name: statement.excluded[name] for name in columns[1:]}
+        await self._session.execute(
+            statement.on_conflict_do_update(index_elements=["user_id"], set_=excluded)
+        )

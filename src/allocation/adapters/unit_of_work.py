@@ -1,0 +1,79 @@
+"""The unit of work on SQLAlchemy: one session, one transaction."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
+from itertools import chain
+
+from sqlalchemy.exc import IntegrityError
+
+from allocation.adapters import outbox
+from allocation.adapters.database import Database
+from allocation.adapters.repository import (
+    SqlAlchemyCouponBatches,
+    SqlAlchemyRegistrationLog,
+    SqlAlchemyUsers,
+    SqlAlchemyUserView,
+)
+from allocation.domain.exceptions import AllocationError, ConcurrentUpdate, EmailAlreadyRegistered
+from allocation.domain.model import Aggregate
+from allocation.service_layer.delivery import Cause, Delivery, DeliveryPolicy, Envelope
+from allocation.service_layer.unit_of_work import Recording, UnitOfWork
+
+
+class SqlAlchemyUnitOfWork(UnitOfWork):
+    """A unit of work in a database."""
+
+    users: SqlAlchemyUsers
+    coupon_batches: SqlAlchemyCouponBatches
+
+    def __init__(
+        self,
+        database: Database,
+        policy: DeliveryPolicy,
+        recording: Recording,
+        cause: Cause,
+        delivery: Delivery | None,
+    ) -> None:
+        super().__init__(recording, cause, delivery)
+        self._database = database
+        self._policy = policy
+        self._resources = AsyncExitStack()
+
+    async def _begin(self) -> None:
+        session = await self._resources.enter_async_context(self._database.writing())
+        self._session = session
+        self.users = SqlAlchemyUsers(session)
+        self.coupon_batches = SqlAlchemyCouponBatches(session)
+        self.registration_log = SqlAlchemyRegistrationLog(session)
+        self.user_view = SqlAlchemyUserView(session)
+
+    def _seen(self) -> Iterable[Aggregate]:
+        return chain(self.users.seen, self.coupon_batches.seen)
+
+    async def _commit(self, events: Sequence[Envelope]) -> None:
+        try:
+            await self._session.flush()
+        except IntegrityError as error:
+            raise self._as_domain_error(error) from error
+        await self._store(events)
+        if self._delivery:
+            await outbox.settle(self._session, self._delivery)
+        await self._session.commit()
+
+    async def _close(self) -> None:
+        await self._resources.aclose()
+
+    async def _store(self, events: Sequence[Envelope]) -> None:
+        owed = [(event, handler) for event in events for handler in self._subscribers(event)]
+        await outbox.store_events(self._session, self._database.clock, events)
+        await outbox.store_deliveries(
+            self._session, self._database.clock + self._policy.lease, owed
+        )
+
+    def _as_domain_error(self, error: IntegrityError) -> AllocationError:
+        """Tell the conflict a user causes from those that a fresh unit of work resolves."""
+        if "email_key" in str(error.orig):
+            for user in self.users.seen:
+                if user.email.key in str(error.params):
+                    return EmailAlreadyRegistered(user.email)
+        return ConcurrentUpdate()

@@ -1,0 +1,171 @@
+"""The composition root: opens, wires and closes everything. The only module that knows handlers."""
+
+import random
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from inspect import signature
+from typing import Any
+from uuid import uuid4
+
+from allocation.adapters.database import Database, open_database
+from allocation.adapters.notifications import ConsoleNotifications, SmtpNotifications, SmtpServer
+from allocation.adapters.orm import start_mappers
+from allocation.adapters.outbox import SqlAlchemyOutbox
+from allocation.adapters.schema import ensure_schema
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from allocation.config import Settings
+from allocation.domain import commands
+from allocation.domain.commands import Command
+from allocation.domain.events import Event
+from allocation.domain.exceptions import WiringError
+from allocation.domain.model import EmailAddress
+from allocation.service_layer.delivery import DeliveryPolicy, IdempotencyKey
+from allocation.service_layer.handlers import (
+    COMMAND_HANDLERS,
+    EVENT_HANDLERS,
+    RENAMED_HANDLERS,
+    Handler,
+)
+from allocation.service_layer.messagebus import BoundHandler, MessageBus, Observer, Registry
+from allocation.service_layer.ports import Notifications, Outbox
+from allocation.service_layer.unit_of_work import Recording, UnitOfWork
+
+MADE_FOR_EVERY_ATTEMPT = {"uow", "idempotency_key"}
+
+EventHandlers = Mapping[type[Event], Iterable[Handler]]
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What an entrypoint works with."""
+
+    bus: MessageBus
+    outbox: Outbox
+    database: Database
+
+
+class SilentObserver:
+    """Ignores what happens."""
+
+    def executed(self, command: object, events: object) -> None:
+        """Do nothing."""
+
+    def delivered(self, delivery: object, events: object) -> None:
+        """Do nothing."""
+
+
+@asynccontextmanager
+async def bootstrap(
+    settings: Settings, *, observer: Observer | None = None
+) -> AsyncIterator[Application]:
+    """Open everything the settings ask for, and close it at the end, also when cancelled.
+
+    :raises InvalidValue: if a setting is not acceptable
+    :raises Unavailable: if the database cannot be used as it is
+    """
+    start_mappers()
+    dependencies = {
+        "notifications": _notifications(settings),
+        "marketing_email": EmailAddress(settings.marketing_email).value,
+        "new_token": lambda: secrets.token_hex(4).upper(),
+    }
+    policy = _policy(settings)
+    recording = Recording(
+        subscriptions=subscriptions(EVENT_HANDLERS), new_id=uuid4, now=lambda: datetime.now(UTC)
+    )
+    async with open_database(settings.database_url) as database:
+        await ensure_schema(database)
+        outbox = SqlAlchemyOutbox(database, policy)
+        bus = MessageBus(
+            registry=bind_all(COMMAND_HANDLERS, EVENT_HANDLERS, RENAMED_HANDLERS, dependencies),
+            recording=recording,
+            new_uow=partial(SqlAlchemyUnitOfWork, database, policy, recording),
+            outbox=outbox,
+            policy=policy,
+            random=random.random,
+            observer=observer or SilentObserver(),
+        )
+        yield Application(bus, outbox, database)
+
+
+def subscriptions(event_handlers: EventHandlers) -> dict[type[Event], list[str]]:
+    """Return the names of the handlers of each event: each is one delivery."""
+    return {
+        event_type: [handler.__name__ for handler in handlers]
+        for event_type, handlers in event_handlers.items()
+    }
+
+
+def bind_all(
+    command_handlers: Mapping[type[Command], Handler],
+    event_handlers: EventHandlers,
+    renamed: Mapping[str, str],
+    dependencies: Mapping[str, Any],
+) -> Registry:
+    """Bind every handler to its dependencies, once, so that mistakes show at start.
+
+    :raises WiringError: if a handler asks for something unknown, two handlers have one name, a
+        command has no handler, or a renamed handler has no successor
+    """
+    if missing := _command_types() - command_handlers.keys():
+        raise WiringError(f"no handler for {', '.join(c.__name__ for c in missing)}")
+    by_name = {}
+    for handler in {h for handlers in event_handlers.values() for h in handlers}:
+        if handler.__name__ in by_name:
+            raise WiringError(f"two handlers are named {handler.__name__}")
+        by_name[handler.__name__] = bind(handler, dependencies)
+    if lost := [new for new in renamed.values() if new not in by_name]:
+        raise WiringError(f"RENAMED_HANDLERS names handlers that do not exist: {', '.join(lost)}")
+    return Registry(
+        commands={c: bind(h, dependencies) for c, h in command_handlers.items()},
+        events=by_name | {old: by_name[new] for old, new in renamed.items()},
+    )
+
+
+def bind(handler: Handler, dependencies: Mapping[str, Any]) -> BoundHandler:
+    """Give a handler what its parameters, after the message, ask for by name.
+
+    :raises WiringError: if it asks for something unknown
+    """
+    wanted = list(signature(handler).parameters)[1:]
+    if unknown := set(wanted) - dependencies.keys() - MADE_FOR_EVERY_ATTEMPT:
+        raise WiringError(f"{handler.__name__} asks for unknown {', '.join(sorted(unknown))}")
+    bound = partial(
+        handler, **{name: dependencies[name] for name in wanted if name in dependencies}
+    )
+    made = MADE_FOR_EVERY_ATTEMPT & set(wanted)
+
+    async def run(message: Command | Event, uow: UnitOfWork, key: IdempotencyKey | None) -> None:
+        offered = {"uow": uow, "idempotency_key": key}
+        await bound(message, **{name: offered[name] for name in made})
+
+    return run
+
+
+def _command_types() -> set[type[Command]]:
+    return {
+        member
+        for member in vars(commands).values()
+        if isinstance(member, type) and issubclass(member, Command) and member is not Command
+    }
+
+
+def _notifications(settings: Settings) -> Notifications:
+    if settings.smtp_url is None:
+        return ConsoleNotifications()
+    return SmtpNotifications(SmtpServer.from_url(settings.smtp_url))
+
+
+def _policy(settings: Settings) -> DeliveryPolicy:
+    return DeliveryPolicy(
+        lease=settings.lease_seconds,
+        handler_timeout=settings.handler_timeout_seconds,
+        retry_base=settings.retry_base_seconds,
+        retry_factor=settings.retry_factor,
+        retry_cap=settings.retry_cap_seconds,
+        max_attempts=settings.max_attempts,
+    )

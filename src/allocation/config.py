@@ -1,0 +1,74 @@
+"""The settings, and the only reader of the environment. Read by bootstrap and entrypoints only.
+
+Every field of `Settings` is an environment variable: `handler_timeout_seconds` is
+`ALLOCATION_HANDLER_TIMEOUT_SECONDS`.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from allocation.domain.exceptions import InvalidValue
+
+PREFIX = "ALLOCATION_"
+
+Seconds = Annotated[float, Meta(gt=0, le=10**9)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set. URLs may hold passwords, so they never show in `repr`."""
+
+    database_url: str = field(default="sqlite:///allocation.db", repr=False)
+    smtp_url: str | None = field(default=None, repr=False)
+    marketing_email: str = "marketing@localhost"
+    backend: Literal["asyncio", "trio"] = "asyncio"
+    log_level: Literal["debug", "info", "warning", "error"] | None = None
+    log_format: Literal["text", "json"] = "text"
+    lease_seconds: Seconds = 30.0
+    handler_timeout_seconds: Seconds = 20.0
+    retry_base_seconds: Seconds = 1.0
+    retry_factor: Annotated[float, Meta(ge=1, le=100)] = 4.0
+    retry_cap_seconds: Seconds = 3600.0
+    max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 10
+
+    def __post_init__(self) -> None:
+        if self.handler_timeout_seconds >= self.lease_seconds:
+            raise InvalidValue(
+                "ALLOCATION_HANDLER_TIMEOUT_SECONDS",
+                "has to be shorter than ALLOCATION_LEASE_SECONDS, "
+                "or a handler could still run when another process takes its delivery over",
+            )
+        if self.retry_base_seconds > self.retry_cap_seconds:
+            raise InvalidValue(
+                "ALLOCATION_RETRY_BASE_SECONDS",
+                "must not be longer than ALLOCATION_RETRY_CAP_SECONDS",
+            )
+
+
+def load(overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings of the environment, overridden by those given and not None.
+
+    :raises InvalidValue: if one is not acceptable; its value is not repeated, it may be a secret
+    """
+    names = [setting.name for setting in fields(Settings)]
+    found = {
+        name: environment[_variable(name)] for name in names if environment.get(_variable(name))
+    }
+    found |= {name: value for name, value in overrides.items() if value is not None}
+    return Settings(**{name: _converted(name, value) for name, value in found.items()})
+
+
+def _converted(name: str, value: object) -> Any:
+    try:
+        return msgspec.convert(value, Settings.__annotations__[name], strict=False)
+    except msgspec.ValidationError as error:
+        raise InvalidValue(_variable(name), f"is not acceptable: {error}") from None
+
+
+def _variable(name: str) -> str:
+    return PREFIX + name.upper()

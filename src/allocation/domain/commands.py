@@ -1,0 +1,41 @@
+"""The commands: orders to this service, in the imperative. Anybody may import this module.
+
+A command has exactly one handler and may be refused. Whoever sends it makes the ids, so that a
+command returns nothing and can be repeated safely. Fields are plain values, as they arrive; the
+value objects of the model check them.
+"""
+
+from dataclasses import dataclass
+
+from allocation.domain.events import UserId
+
+
+class Command:
+    """Base of all commands."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterUser(Command):
+    """Register a new user. Repeating it with the same data changes nothing."""
+
+    user_id: UserId
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeEmail(Command):
+    """Give a user another e-mail address."""
+
+    user_id: UserId
+    new_email: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddCouponBatch(Command):
+    """Make `quantity` more welcome coupons available, under a reference of their own."""
+
+    reference: str
+    quantity: int

@@ -1,0 +1,214 @@
+"""Every error of this application, in one tree. Any layer may import this module.
+
+    AllocationError
+    ├── Malformed                     the input can never be right: correct it
+    │   ├── InvalidValue
+    │   └── InvalidMessage
+    │       ├── UnknownEventType
+    │       ├── InvalidPayload
+    │       └── UnknownHandler
+    ├── Refused                       well-formed, but a rule says no
+    │   ├── EmailAlreadyRegistered
+    │   ├── UserAlreadyRegistered
+    │   ├── UserNotFound
+    │   ├── CouponBatchAlreadyAdded
+    │   ├── DeliveryNotFound
+    │   └── Conflict                  somebody else was faster: worth another try
+    │       ├── ConcurrentUpdate
+    │       └── DeliverySuperseded
+    ├── Unavailable                   a resource is missing: nothing is wrong with the input
+    │   ├── DatabaseUnavailable
+    │   ├── SchemaOutdated
+    │   ├── SchemaTooNew
+    │   └── HandlerTimeout
+    └── WiringError                   a mistake in the program, found at start
+
+An error takes facts and composes its own sentence; callers never format messages. `slug` is its
+stable name for machines. Entrypoints map the four kinds to exit codes, each in one place.
+"""
+
+from typing import ClassVar
+
+
+class AllocationError(Exception):
+    """Base of all errors this application raises on purpose."""
+
+    slug: ClassVar[str] = "error"
+
+
+class Malformed(AllocationError):
+    """The input can never be accepted as it is."""
+
+    slug = "malformed"
+
+
+class Refused(AllocationError):
+    """The input is well-formed, but a business rule refuses it."""
+
+    slug = "refused"
+
+
+class Unavailable(AllocationError):
+    """A resource this service needs is not available."""
+
+    slug = "unavailable"
+
+
+class WiringError(AllocationError):
+    """The program is put together wrongly; raised at start, before any message is handled."""
+
+    slug = "wiring-error"
+
+
+class InvalidValue(Malformed):
+    """A value object or a setting was given a value outside its rules."""
+
+    slug = "invalid-value"
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what} {reason}")
+
+
+class InvalidMessage(Malformed):
+    """A stored or received message cannot be handled, however often it is tried."""
+
+    slug = "invalid-message"
+
+
+class UnknownEventType(InvalidMessage):
+    """No event of this wire name exists in this version of the program."""
+
+    slug = "unknown-event-type"
+
+    def __init__(self, wire_name: str) -> None:
+        super().__init__(f"unknown event type {wire_name!r}")
+
+
+class InvalidPayload(InvalidMessage):
+    """The data of a message does not fit its type."""
+
+    slug = "invalid-payload"
+
+    def __init__(self, wire_name: str, reason: str) -> None:
+        super().__init__(f"invalid payload of {wire_name}: {reason}")
+
+
+class UnknownHandler(InvalidMessage):
+    """A delivery names a handler that does not exist (any more)."""
+
+    slug = "unknown-handler"
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(
+            f"there is no handler named {handler!r}; if it was renamed, add it to RENAMED_HANDLERS"
+        )
+
+
+class EmailAlreadyRegistered(Refused):
+    """Another user holds this e-mail address (compared case-insensitively)."""
+
+    slug = "email-already-registered"
+
+    def __init__(self, email: object) -> None:
+        super().__init__(f"e-mail address {email} is already registered")
+
+
+class UserAlreadyRegistered(Refused):
+    """The user id was registered before, with other data."""
+
+    slug = "user-already-registered"
+
+    def __init__(self, user_id: object) -> None:
+        super().__init__(f"user {user_id} is already registered with another name or e-mail")
+
+
+class UserNotFound(Refused):
+    """No user has this id."""
+
+    slug = "user-not-found"
+
+    def __init__(self, user_id: object) -> None:
+        super().__init__(f"there is no user {user_id}")
+
+
+class CouponBatchAlreadyAdded(Refused):
+    """The reference was used before, for a batch of another quantity."""
+
+    slug = "coupon-batch-already-added"
+
+    def __init__(self, reference: object, quantity: int) -> None:
+        super().__init__(f"coupon batch {reference} was already added with quantity {quantity}")
+
+
+class DeliveryNotFound(Refused):
+    """No delivery of this event to this handler is owed."""
+
+    slug = "delivery-not-found"
+
+    def __init__(self, event_id: object, handler: str) -> None:
+        super().__init__(f"there is no delivery of event {event_id} to {handler}")
+
+
+class Conflict(Refused):
+    """Somebody else was faster. The transaction was rolled back; trying anew is safe."""
+
+    slug = "conflict"
+
+
+class ConcurrentUpdate(Conflict):
+    """What was read has changed before it was written."""
+
+    slug = "concurrent-update"
+
+    def __init__(self) -> None:
+        super().__init__("the data was changed by somebody else at the same time; try again")
+
+
+class DeliverySuperseded(Conflict):
+    """The lease on a delivery ended and somebody else owns it now, or has done it."""
+
+    slug = "delivery-superseded"
+
+    def __init__(self, event_id: object, handler: str) -> None:
+        super().__init__(f"the delivery of event {event_id} to {handler} has another owner now")
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached, is locked, full or read-only."""
+
+    slug = "database-unavailable"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database is not available: {reason}")
+
+
+class SchemaOutdated(Unavailable):
+    """The database has an older schema than this program needs."""
+
+    slug = "schema-outdated"
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f'the database schema is outdated (revision {found}); run "allocation db upgrade"'
+        )
+
+
+class SchemaTooNew(Unavailable):
+    """The database has a schema this program does not know."""
+
+    slug = "schema-too-new"
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"the database schema (revision {found}) is not known to this version of allocation; "
+            "install a newer one"
+        )
+
+
+class HandlerTimeout(Unavailable):
+    """A handler was stopped because it took longer than its time limit."""
+
+    slug = "handler-timeout"
+
+    def __init__(self, handler: str, seconds: float) -> None:
+        super().__init__(f"{handler} took longer than {seconds:g} s")

@@ -1,0 +1,302 @@
+"""The command line. Each command builds a command of the domain and shows what came of it.
+
+Heavy modules are imported inside the commands that need them, so that `--help` answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from uuid import UUID
+
+import click
+
+if TYPE_CHECKING:
+    from allocation.bootstrap import Application
+    from allocation.config import Settings
+    from allocation.domain.commands import Command
+    from allocation.service_layer.delivery import Failure
+
+T = TypeVar("T")
+
+REFUSED, MALFORMED, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 130
+
+
+class ExitCodes(click.Group):
+    """Turns errors into one line on stderr and an exit code. The only place that does."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from allocation.domain.exceptions import Malformed, Refused, Unavailable
+
+        try:
+            return super().invoke(ctx)
+        except Refused as error:
+            _end(ctx, error, REFUSED)
+        except Malformed as error:
+            _end(ctx, error, MALFORMED)
+        except Unavailable as error:
+            _end(ctx, error, UNAVAILABLE)
+        except BrokenPipeError:
+            _discard_output()
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+class Checked(click.ParamType[Any]):
+    """An argument that a value object of the domain checks."""
+
+    def __init__(self, value_object: str) -> None:
+        self.name = value_object
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from allocation.domain import model
+        from allocation.domain.exceptions import InvalidValue
+
+        try:
+            return getattr(model, self.name)(value).value
+        except InvalidValue as error:
+            self.fail(str(error), param, ctx)
+
+
+class CheckedNumber(Checked):
+    """A number that a value object of the domain checks."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(click.INT.convert(value, param, ctx), param, ctx)
+
+
+@click.group(cls=ExitCodes, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--database-url", metavar="URL", help="Default: sqlite:///allocation.db")
+@click.option("--backend", type=click.Choice(["asyncio", "trio"]), help="Default: asyncio")
+@click.option(
+    "--smtp-url",
+    metavar="URL",
+    help="smtp://user:password@host:port, smtps://…, or with ?starttls=1. "
+    "Without it, e-mails are only shown (in full with --log-level info).",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Default: error; of the worker: info",
+)
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Default: text")
+@click.version_option(package_name="allocation")
+@click.pass_context
+def cli(ctx: click.Context, /, **options: str | None) -> None:
+    r"""Register users, and give each of them a welcome e-mail and a coupon.
+
+    Each option is also an environment variable: --database-url is ALLOCATION_DATABASE_URL.
+
+    \b
+    Exit codes: 0 done, 1 refused, 2 malformed input, 3 a resource is not available,
+    130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    ctx.obj = options
+
+
+@cli.command()
+@click.argument("name", type=Checked("PersonName"))
+@click.argument("email", type=Checked("EmailAddress"))
+@click.option("--user-id", type=click.UUID, help="Makes the command repeatable. Default: a new id")
+@click.pass_obj
+def register_user(options: dict[str, Any], name: str, email: str, user_id: UUID | None) -> None:
+    """Register a user: welcome e-mail, log entry and coupon follow at once."""
+    from uuid import uuid4
+
+    from allocation.domain.commands import RegisterUser
+    from allocation.domain.events import UserId
+
+    command = RegisterUser(user_id=UserId(user_id or uuid4()), name=name, email=email)
+    _handle(_settings(options), command)
+
+
+@cli.command()
+@click.argument("user_id", type=click.UUID)
+@click.argument("new_email", type=Checked("EmailAddress"))
+@click.pass_obj
+def change_email(options: dict[str, Any], user_id: UUID, new_email: str) -> None:
+    """Give a user another e-mail address; the old one gets a notice."""
+    from allocation.domain.commands import ChangeEmail
+    from allocation.domain.events import UserId
+
+    _handle(_settings(options), ChangeEmail(user_id=UserId(user_id), new_email=new_email))
+
+
+@cli.command()
+@click.argument("reference", type=Checked("BatchReference"))
+@click.argument("quantity", type=CheckedNumber("Quantity"))
+@click.pass_obj
+def add_coupon_batch(options: dict[str, Any], reference: str, quantity: int) -> None:
+    """Make QUANTITY more welcome coupons available."""
+    from allocation.domain.commands import AddCouponBatch
+
+    _handle(_settings(options), AddCouponBatch(reference=reference, quantity=quantity))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def users(options: dict[str, Any], as_json: bool) -> None:
+    """List all users with their coupons."""
+    _with_application(_settings(options), lambda application: _list_users(application, as_json))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def import_users(options: dict[str, Any], file: Path) -> None:
+    """Register the users of a CSV file with the columns name,email.
+
+    Running it again imports only what is missing.
+    """
+    from allocation.entrypoints.importing import Import
+
+    failures: list[Failure] = []
+
+    async def work(application: "Application") -> int:
+        length = file.stat().st_size
+        with click.progressbar(length=length, label="importing", file=sys.stderr) as bar:
+            run = Import(
+                application,
+                refuse=lambda reason: say(reason, err=True),
+                advance=bar.update,
+                fail=failures.extend,
+            )
+            summary = await run.run(file)
+        say(
+            f"imported {summary.imported}, already there {summary.known}, refused {summary.refused}"
+        )
+        return summary.refused
+
+    refused = _with_application(_settings(options), work)
+    _show_failures(failures)
+    if refused:
+        click.get_current_context().exit(REFUSED)
+
+
+@cli.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command()
+@click.pass_obj
+def upgrade(options: dict[str, Any]) -> None:
+    """Bring the database schema up to date."""
+    from allocation.adapters.database import open_database
+    from allocation.adapters.schema import HEAD, upgrade_schema
+    from allocation.entrypoints.running import run
+
+    settings = _settings(options)
+
+    async def work() -> None:
+        async with open_database(settings.database_url) as database:
+            await upgrade_schema(database)
+
+    run(work, backend=settings.backend)
+    say(f"the database schema is up to date (revision {HEAD})")
+
+
+@cli.command()
+@click.pass_obj
+def demo(options: dict[str, Any]) -> None:
+    """Register two users in a temporary database, and show what happened."""
+    from dataclasses import replace
+    from tempfile import TemporaryDirectory
+    from uuid import uuid4
+
+    from allocation.domain.commands import AddCouponBatch, RegisterUser
+    from allocation.domain.events import UserId
+
+    with TemporaryDirectory(prefix="allocation-demo-") as folder:
+        url = f"sqlite:///{folder}/demo.db"
+        settings = replace(_settings(options), database_url=url, smtp_url=None)
+
+        async def work(application: "Application") -> None:
+            await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=10))
+            for name, email in (("Иван", "ivan@example.com"), ("Мария", "maria@example.com")):
+                user_id = UserId(uuid4())
+                await application.bus.handle(RegisterUser(user_id=user_id, name=name, email=email))
+            say("")
+            await _list_users(application, as_json=False)
+
+        _with_application(settings, work)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line; a reader that has gone away does not stop the work."""
+    try:
+        click.echo(text, err=err)
+    except BrokenPipeError:
+        _discard_output()
+
+
+def _end(ctx: click.Context, error: Exception, code: int) -> NoReturn:
+    say(f"error: {error}", err=True)
+    ctx.exit(code)
+
+
+def _discard_output() -> None:
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+
+
+def _settings(options: dict[str, Any], *, log_level: str = "error") -> "Settings":
+    from allocation.config import load
+    from allocation.entrypoints.logs import set_up_logging
+
+    settings = load(options)
+    set_up_logging(settings.log_level or log_level, settings.log_format)
+    return settings
+
+
+def _with_application(settings: "Settings", work: Callable[["Application"], Awaitable[T]]) -> T:
+    """Run `work` with an application that tells its story on stdout."""
+    from allocation.bootstrap import bootstrap
+    from allocation.entrypoints.running import run
+    from allocation.entrypoints.story import Story
+
+    async def main() -> T:
+        async with bootstrap(settings, observer=Story(say)) as application:
+            return await work(application)
+
+    return run(main, backend=settings.backend)
+
+
+def _handle(settings: "Settings", command: "Command") -> None:
+    report = _with_application(settings, lambda application: application.bus.handle(command))
+    _show_failures(report.failures)
+
+
+def _show_failures(failures: Sequence["Failure"]) -> None:
+    """Say in one line each what is tried again and what is parked; nothing is lost."""
+    retried = [f"{f.delivery.handler} in {f.retry_in:.0f} s" for f in failures if f.retry_in]
+    parked = [failure.delivery.handler for failure in failures if failure.retry_in is None]
+    if retried:
+        count = "1 delivery" if len(retried) == 1 else f"{len(retried)} deliveries"
+        say(f'{count} will be retried: {_some(retried)}; run "allocation worker"', err=True)
+    if parked:
+        count = "1 delivery is" if len(parked) == 1 else f"{len(parked)} deliveries are"
+        say(f'{count} parked: {_some(parked)}; see "allocation deliveries list"', err=True)
+
+
+def _some(texts: list[str]) -> str:
+    return ", ".join(texts[:3]) + (", …" if len(texts) > 3 else "")
+
+
+async def _list_users(application: "Application", as_json: bool) -> None:
+    import msgspec
+
+    from allocation import views
+
+    if not as_json:
+        say(f"{'USER_ID':36}  {'COUPON':18}  USER")
+    async for row in views.users(application.database):
+        if as_json:
+            click.echo(msgspec.json.encode(row))
+        else:
+            click.echo(f"{row.user_id}  {row.coupon or '-':18}  {row.name} <{row.email}>")

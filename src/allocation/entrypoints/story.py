@@ -1,0 +1,59 @@
+"""Tells a person what happens, a line each: the observer of the command line and the worker."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from allocation.domain.commands import Command
+from allocation.domain.events import CouponAllocated
+from allocation.service_layer.delivery import Delivery, Envelope
+
+Line = Callable[[Any, Sequence[Envelope]], str]
+
+
+def _coupon_line(event: Any, caused: Sequence[Envelope]) -> str:
+    for envelope in caused:
+        if isinstance(envelope.event, CouponAllocated):
+            return f"[Coupon Service] coupon {envelope.event.code} allocated to {event.email}"
+    return f"[Coupon Service] no coupon left for {event.email}"
+
+
+COMMAND_LINES: dict[str, Line] = {
+    "RegisterUser": lambda c, caused: (
+        f"[User Service]   registered {c.name} <{c.email}>"
+        if caused
+        else f"[User Service]   {c.email} was registered before; nothing to do"
+    ),
+    "ChangeEmail": lambda c, caused: (
+        f"[User Service]   e-mail address of {c.user_id} changed to {c.new_email}"
+        if caused
+        else f"[User Service]   {c.user_id} has the address {c.new_email} already; nothing to do"
+    ),
+    "AddCouponBatch": lambda c, _: (
+        f"[Coupon Service] batch {c.reference} holds {c.quantity} coupons"
+    ),
+}
+
+HANDLER_LINES: dict[str, Line] = {
+    "send_welcome_email": lambda e, _: f"[Email Service]  welcome e-mail sent to {e.email}",
+    "log_registration": lambda e, _: f"[Log Service]    user registered: {e.email}",
+    "allocate_welcome_coupon": _coupon_line,
+    "send_coupon_email": lambda e, _: f"[Email Service]  coupon {e.code} sent by e-mail",
+    "send_change_notice": lambda e, _: f"[Email Service]  notice of change sent to {e.old_email}",
+    "notify_marketing": lambda e, _: "[Email Service]  marketing notified: out of coupons",
+}
+
+
+class Story:
+    """An observer that tells what happened, in the order in which it happened."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def executed(self, command: Command, events: Sequence[Envelope]) -> None:
+        """Tell what a command did."""
+        self._tell(COMMAND_LINES[type(command).__name__](command, events))
+
+    def delivered(self, delivery: Delivery, events: Sequence[Envelope]) -> None:
+        """Tell what a handler did, if a person would care."""
+        if line := HANDLER_LINES.get(delivery.handler):
+            self._tell(line(delivery.envelope.event, events))

@@ -1,0 +1,156 @@
+"""What happens to an event after it was stored: its deliveries and their life. Pure: no I/O.
+
+A delivery is one handler's debt to one event. Its row exists exactly as long as the handler still
+owes the work. This module decides what comes next; `adapters/outbox.py` stores the decision.
+
+The attempt number is the fencing token of a claim: it grows with every claim, and every write of a
+claim must find it unchanged. So a late owner cannot overwrite the work of a new one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import NewType
+from uuid import UUID
+
+from allocation.domain.events import Event
+from allocation.domain.exceptions import Conflict, Malformed, Refused
+
+EventId = NewType("EventId", UUID)
+IdempotencyKey = NewType("IdempotencyKey", str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why something happens: the message that caused it, and the first one of the whole story."""
+
+    correlation_id: UUID
+    causation_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """An event and what is known about it; the attributes are those of CloudEvents 1.0."""
+
+    id: EventId
+    event: Event
+    subject: str
+    time: datetime
+    cause: Cause
+
+    @property
+    def as_cause(self) -> Cause:
+        """The cause of whatever is done because of this event."""
+        return Cause(correlation_id=self.cause.correlation_id, causation_id=self.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One claim on one handler's debt to one event; `attempt`, from 1, is the fencing token."""
+
+    envelope: Envelope
+    handler: str
+    attempt: int
+
+    @property
+    def idempotency_key(self) -> IdempotencyKey:
+        """The same for every attempt, so that the outside world can recognize a repetition."""
+        return IdempotencyKey(f"{self.envelope.id}:{self.handler}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A delivery whose attempt failed, and in how many seconds it is tried again; None: parked."""
+
+    delivery: Delivery
+    error: Exception
+    retry_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came out of a tree of deliveries: all events that were committed, all failures."""
+
+    events: tuple[Envelope, ...]
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPolicy:
+    """How long an attempt may take and when the next one follows. All times are seconds.
+
+    The pause grows exponentially up to a cap; jitter draws it from its upper half, so that
+    deliveries that failed together do not come back together ("equal jitter", AWS Architecture
+    Blog, *Exponential Backoff And Jitter*).
+    """
+
+    lease: float
+    handler_timeout: float
+    retry_base: float
+    retry_factor: float
+    retry_cap: float
+    max_attempts: int
+
+    def pause_after(
+        self, attempt: int, error: Exception, *, random: Callable[[], float]
+    ) -> float | None:
+        """Return the pause before the next attempt, or None if the delivery has to be parked.
+
+        :param random: draws from 0 to 1
+        """
+        if is_permanent(error) or attempt >= self.max_attempts:
+            return None
+        exponent = min(attempt - 1, 64)  # the cap is reached long before a float overflows
+        return (
+            min(self.retry_cap, self.retry_base * self.retry_factor**exponent) * (1 + random()) / 2
+        )
+
+
+def is_permanent(error: Exception) -> bool:
+    """Tell whether trying again cannot help, because the message itself is the problem."""
+    return isinstance(error, Malformed | Refused) and not isinstance(error, Conflict)
+
+
+def first_attempts(envelope: Envelope, handlers: Sequence[str]) -> tuple[Delivery, ...]:
+    """Return the claims that the committing process holds on the deliveries of its event."""
+    return tuple(Delivery(envelope=envelope, handler=name, attempt=1) for name in handlers)
+
+
+class State(Enum):
+    """Where a delivery stands. There is no row in NONE and DONE."""
+
+    NONE = "not stored"
+    LEASED = "leased"
+    WAITING = "waiting"
+    PARKED = "parked"
+    DONE = "done"
+
+
+class Step(Enum):
+    """What can happen to a delivery."""
+
+    COMMIT = "the event is committed: attempt 1"
+    SUCCEED = "the handler succeeds"
+    FAIL = "the handler fails, attempts are left"
+    GIVE_UP = "a permanent error, or the last attempt fails"
+    RELEASE = "the owner stops and gives it back"
+    CLAIM = "it is due, attempts are left: attempt + 1"
+    EXPIRE = "the lease ends, attempts are left: attempt + 1"
+    EXPIRE_LAST = "the lease of the last attempt ends"
+    RETRY = "retried by hand: attempts = 0"
+    DISCARD = "discarded by hand"
+
+
+TRANSITIONS: dict[tuple[State, Step], State] = {
+    (State.NONE, Step.COMMIT): State.LEASED,
+    (State.LEASED, Step.SUCCEED): State.DONE,
+    (State.LEASED, Step.FAIL): State.WAITING,
+    (State.LEASED, Step.GIVE_UP): State.PARKED,
+    (State.LEASED, Step.RELEASE): State.WAITING,
+    (State.LEASED, Step.EXPIRE): State.LEASED,
+    (State.LEASED, Step.EXPIRE_LAST): State.PARKED,
+    (State.WAITING, Step.CLAIM): State.LEASED,
+    (State.PARKED, Step.RETRY): State.WAITING,
+    (State.PARKED, Step.DISCARD): State.DONE,
+}

@@ -1,0 +1,50 @@
+"""The e-mails this service sends: what they say, not how they travel. Pure functions."""
+
+from dataclasses import dataclass
+
+from allocation.domain.events import CouponAllocated, EmailChanged, OutOfCoupons, UserRegistered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Email:
+    """One e-mail to one recipient, as plain text."""
+
+    recipient: str
+    subject: str
+    text: str
+
+
+def welcome(event: UserRegistered) -> Email:
+    """Greet a new user."""
+    return Email(
+        recipient=event.email,
+        subject=f"Welcome, {event.name}",
+        text=f"Hello {event.name},\n\nyou are registered with {event.email}. Welcome!\n",
+    )
+
+
+def coupon(event: CouponAllocated, *, name: str, recipient: str) -> Email:
+    """Send users their coupon."""
+    return Email(
+        recipient=recipient,
+        subject="Your welcome coupon",
+        text=f"Hello {name},\n\nyour welcome coupon is {event.code}.\n",
+    )
+
+
+def change_notice(event: EmailChanged) -> Email:
+    """Tell the old address about the new one, in case somebody else made the change."""
+    return Email(
+        recipient=event.old_email,
+        subject="Your e-mail address was changed",
+        text=f"Your account now uses {event.new_email}.\n\nIf that was not you, contact us.\n",
+    )
+
+
+def out_of_coupons(event: OutOfCoupons, *, recipient: str) -> Email:
+    """Tell marketing that a user went without a coupon."""
+    return Email(
+        recipient=recipient,
+        subject="Out of welcome coupons",
+        text=f"No coupon was left for user {event.user_id}. Please add a coupon batch.\n",
+    )

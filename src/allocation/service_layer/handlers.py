@@ -1,0 +1,152 @@
+"""The handlers, one function a use case, and the two tables that say what handles what.
+
+A handler takes its message and asks for what it needs by parameter name: `uow` and
+`idempotency_key` are made anew for every attempt, everything else is bound at start by bootstrap,
+the only module that imports this one.
+
+A handler that commits `uow` takes effect exactly once. One that has an effect outside, such as an
+e-mail, may be repeated with the same `idempotency_key`: it closes `uow` before it reaches out.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
+from allocation.domain.events import (
+    CouponAllocated,
+    EmailChanged,
+    Event,
+    OutOfCoupons,
+    UserRegistered,
+)
+from allocation.domain.model import (
+    BatchReference,
+    CouponBatch,
+    EmailAddress,
+    PersonName,
+    Quantity,
+    User,
+)
+from allocation.service_layer import emails
+from allocation.service_layer.delivery import IdempotencyKey
+from allocation.service_layer.ports import Notifications
+from allocation.service_layer.unit_of_work import UnitOfWork
+
+Handler = Callable[..., Awaitable[None]]  # the parameters differ; `bind` checks them at start
+
+
+async def register_user(command: RegisterUser, uow: UnitOfWork) -> None:
+    """Register a user, once: a repetition with the same data changes nothing."""
+    name, email = PersonName(command.name), EmailAddress(command.email)
+    async with uow:
+        user = await uow.users.find(command.user_id)
+        if user is None:
+            uow.users.add(User.register(command.user_id, name, email))
+        else:
+            user.confirm_registration(name, email)
+        await uow.commit()
+
+
+async def change_email(command: ChangeEmail, uow: UnitOfWork) -> None:
+    """Give a user another e-mail address."""
+    async with uow:
+        user = await uow.users.get(command.user_id)
+        user.change_email(EmailAddress(command.new_email))
+        await uow.commit()
+
+
+async def add_coupon_batch(command: AddCouponBatch, uow: UnitOfWork) -> None:
+    """Add a coupon batch, once: a repetition with the same quantity changes nothing."""
+    reference, quantity = BatchReference(command.reference), Quantity(command.quantity)
+    async with uow:
+        batch = await uow.coupon_batches.find(reference)
+        if batch is None:
+            uow.coupon_batches.add(CouponBatch.add(reference, quantity))
+        else:
+            batch.confirm_addition(quantity)
+        await uow.commit()
+
+
+async def send_welcome_email(
+    event: UserRegistered, notifications: Notifications, idempotency_key: IdempotencyKey
+) -> None:
+    """Greet the new user."""
+    await notifications.send(emails.welcome(event), idempotency_key=idempotency_key)
+
+
+async def log_registration(event: UserRegistered, uow: UnitOfWork) -> None:
+    """Write the registration log."""
+    async with uow:
+        await uow.registration_log.append(event.user_id, event.email)
+        await uow.commit()
+
+
+async def allocate_welcome_coupon(
+    event: UserRegistered, uow: UnitOfWork, new_token: Callable[[], str]
+) -> None:
+    """Give the new user a coupon, if one is left."""
+    async with uow:
+        batch = await uow.coupon_batches.next_available()
+        batch.allocate(event.user_id, token=new_token())
+        await uow.commit()
+
+
+async def refresh_user_view(
+    event: UserRegistered | EmailChanged | CouponAllocated, uow: UnitOfWork
+) -> None:
+    """Keep the read model up to date."""
+    async with uow:
+        await uow.user_view.refresh(event.user_id)
+        await uow.commit()
+
+
+async def send_coupon_email(
+    event: CouponAllocated,
+    uow: UnitOfWork,
+    notifications: Notifications,
+    idempotency_key: IdempotencyKey,
+) -> None:
+    """Send the coupon to the address the user has now."""
+    async with uow:
+        user = await uow.users.get(event.user_id)
+    email = emails.coupon(event, name=str(user.name), recipient=str(user.email))
+    await notifications.send(email, idempotency_key=idempotency_key)
+
+
+async def send_change_notice(
+    event: EmailChanged, notifications: Notifications, idempotency_key: IdempotencyKey
+) -> None:
+    """Warn the old address."""
+    await notifications.send(emails.change_notice(event), idempotency_key=idempotency_key)
+
+
+async def notify_marketing(
+    event: OutOfCoupons,
+    notifications: Notifications,
+    marketing_email: str,
+    idempotency_key: IdempotencyKey,
+) -> None:
+    """Ask marketing for more coupons."""
+    email = emails.out_of_coupons(event, recipient=marketing_email)
+    await notifications.send(email, idempotency_key=idempotency_key)
+
+
+COMMAND_HANDLERS: dict[type[Command], Handler] = {
+    RegisterUser: register_user,
+    ChangeEmail: change_email,
+    AddCouponBatch: add_coupon_batch,
+}
+
+EVENT_HANDLERS: dict[type[Event], list[Handler]] = {
+    UserRegistered: [
+        send_welcome_email,
+        log_registration,
+        allocate_welcome_coupon,
+        refresh_user_view,
+    ],
+    EmailChanged: [send_change_notice, refresh_user_view],
+    CouponAllocated: [send_coupon_email, refresh_user_view],
+    OutOfCoupons: [notify_marketing],
+}
+
+RENAMED_HANDLERS: dict[str, str] = {}
+"""Old handler name → new one: for deliveries stored before a handler was renamed."""

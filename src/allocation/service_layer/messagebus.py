@@ -1,0 +1,255 @@
+"""The message bus: takes a command to its handler, and fans events out to all of theirs.
+
+Source: *Architecture Patterns with Python*, chapters 8 to 10. Different from the book: handlers of
+events run concurrently, each in a unit of work of its own, and a failure is stored, not swallowed.
+
+The bus holds no state of any message, so one bus serves any number of tasks at once.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import count
+from typing import Protocol
+from uuid import UUID
+
+from anyio import CancelScope, create_task_group, get_cancelled_exc_class, move_on_after
+from anyio.abc import TaskGroup
+
+from allocation.domain.commands import Command
+from allocation.domain.events import Event
+from allocation.domain.exceptions import (
+    ConcurrentUpdate,
+    DeliverySuperseded,
+    HandlerTimeout,
+    UnknownHandler,
+)
+from allocation.service_layer.context import working_on
+from allocation.service_layer.delivery import (
+    Cause,
+    Delivery,
+    DeliveryPolicy,
+    Envelope,
+    Failure,
+    IdempotencyKey,
+    Report,
+    first_attempts,
+)
+from allocation.service_layer.ports import Outbox
+from allocation.service_layer.unit_of_work import NewUnitOfWork, Recording, UnitOfWork
+
+MAX_RACES = 5  # how often a handler that lost an optimistic race is run before it counts as failed
+
+BoundHandler = Callable[[Command | Event, UnitOfWork, IdempotencyKey | None], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """The handlers, with their dependencies bound: of commands by type, of events by name."""
+
+    commands: Mapping[type[Command], BoundHandler]
+    events: Mapping[str, BoundHandler]
+
+    def event_handler(self, name: str) -> BoundHandler:
+        """Return the handler with this name.
+
+        :raises UnknownHandler: if there is none
+        """
+        if name not in self.events:
+            raise UnknownHandler(name)
+        return self.events[name]
+
+
+class Observer(Protocol):
+    """Is told what happens as it happens, for display. What it raises is logged and ignored."""
+
+    def executed(self, command: Command, events: Sequence[Envelope]) -> None:
+        """Take note of a command that was accepted, and of the events it committed."""
+
+    def delivered(self, delivery: Delivery, events: Sequence[Envelope]) -> None:
+        """Take note of a handler that has done its work, and of the events it committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """What has come out of one tree of deliveries so far."""
+
+    events: list[Envelope] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+
+class MessageBus:
+    """Handles commands and events."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        recording: Recording,
+        new_uow: NewUnitOfWork,
+        outbox: Outbox,
+        policy: DeliveryPolicy,
+        random: Callable[[], float],
+        observer: Observer,
+    ) -> None:
+        self._registry = registry
+        self._recording = recording
+        self._new_uow = new_uow
+        self._outbox = outbox
+        self._policy = policy
+        self._random = random
+        self._observer = observer
+
+    async def handle(self, command: Command, *, correlation_id: UUID | None = None) -> Report:
+        """Execute a command, then dispatch what it caused; return when all of it is settled.
+
+        :raises AllocationError: as `execute`; a failing event handler raises nothing
+        """
+        events = await self.execute(command, correlation_id=correlation_id)
+        report = await self.dispatch(events)
+        return Report((*events, *report.events), report.failures)
+
+    async def execute(
+        self, command: Command, *, correlation_id: UUID | None = None
+    ) -> tuple[Envelope, ...]:
+        """Run the one handler of a command, and return the events it committed.
+
+        They are stored with their deliveries, so nothing is lost if they are not dispatched here.
+
+        :raises Malformed: if the command can never be accepted
+        :raises Refused: if a rule says no, or every optimistic race was lost
+        :raises Unavailable: if a resource is missing
+        """
+        message_id = self._recording.new_id()
+        cause = Cause(correlation_id=correlation_id or message_id, causation_id=message_id)
+        with working_on(cause):
+            uow = await self._run(self._registry.commands[type(command)], command, cause)
+            logger.info("%s handled", type(command).__name__)
+            self._tell(lambda: self._observer.executed(command, uow.events))
+        return uow.events
+
+    async def dispatch(self, events: Iterable[Envelope]) -> Report:
+        """Run all handlers of all events that were just committed, as their first attempt.
+
+        They run concurrently, in no particular order; what they commit is dispatched in the same
+        way; this returns when the whole tree is settled. A failing handler neither stops nor fails
+        another: its failure is stored and in the report. Cancellation loses nothing either.
+        """
+        return await self.deliver([first for event in events for first in self._first(event)])
+
+    async def deliver(self, deliveries: Sequence[Delivery]) -> Report:
+        """Run the handlers of claimed deliveries, under the promises of `dispatch`."""
+        tree = _Tree()
+        while len(deliveries) == 1:  # a task would buy no concurrency
+            deliveries = await self._attempt(deliveries[0], tree)
+        if deliveries:
+            async with create_task_group() as group:
+                await self._fan_out(deliveries, group, tree)
+        return Report(tuple(tree.events), tuple(tree.failures))
+
+    async def _fan_out(self, deliveries: Sequence[Delivery], group: TaskGroup, tree: _Tree) -> None:
+        while deliveries:
+            *others, last = deliveries
+            for delivery in others:
+                group.start_soon(self._fan_out, (delivery,), group, tree)
+            deliveries = await self._attempt(last, tree)
+
+    async def _attempt(self, delivery: Delivery, tree: _Tree) -> tuple[Delivery, ...]:
+        """Attempt one delivery, and return those that follow from what its handler committed."""
+        with working_on(delivery.envelope.as_cause):
+            try:
+                events = await self._deliver_one(delivery)
+            except DeliverySuperseded as superseded:
+                logger.info("%s", superseded)
+                return ()
+            except Exception as error:
+                tree.failures.append(await self._record_failure(delivery, error))
+                return ()
+            except get_cancelled_exc_class():
+                await self._release(delivery)
+                raise
+            self._tell(lambda: self._observer.delivered(delivery, events))
+        tree.events.extend(events)
+        return tuple(first for event in events for first in self._first(event))
+
+    async def _deliver_one(self, delivery: Delivery) -> tuple[Envelope, ...]:
+        envelope, seconds = delivery.envelope, self._policy.handler_timeout
+        handler = self._registry.event_handler(delivery.handler)
+        with move_on_after(seconds):
+            uow = await self._run(handler, envelope.event, envelope.as_cause, delivery)
+            if not uow.committed:
+                await self._outbox.complete(delivery)
+            return uow.events
+        raise HandlerTimeout(delivery.handler, seconds)
+
+    async def _run(
+        self,
+        handler: BoundHandler,
+        message: Command | Event,
+        cause: Cause,
+        delivery: Delivery | None = None,
+    ) -> UnitOfWork:
+        """Run a handler in a fresh unit of work, and anew while it loses an optimistic race."""
+        key = delivery.idempotency_key if delivery else None
+        for race in count(1):
+            uow = self._new_uow(cause, delivery)
+            try:
+                await handler(message, uow, key)
+                break
+            except ConcurrentUpdate:
+                if race == MAX_RACES:
+                    raise
+            except Exception:
+                if not uow.committed:
+                    raise
+                logger.exception("a handler failed after its commit, which stands")
+                break
+        return uow
+
+    async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
+        pause = self._policy.pause_after(delivery.attempt, error, random=self._random)
+        try:
+            if pause is None:
+                await self._outbox.park(delivery, error)
+            else:
+                await self._outbox.reschedule(delivery, error, pause=pause)
+        except Exception as storing_error:
+            logger.error("the next failure could not be stored: %s", storing_error)
+            pause = self._policy.lease  # the row is as it was: it falls due when the lease ends
+        self._log_failure(delivery, error, pause)
+        return Failure(delivery=delivery, error=error, retry_in=pause)
+
+    def _log_failure(self, delivery: Delivery, error: Exception, pause: float | None) -> None:
+        if pause is None:
+            fate = "parked"
+        else:
+            fate = f"next attempt at {self._recording.now() + timedelta(seconds=pause):%FT%TZ}"
+        logger.warning(
+            "%s failed on %s %s, attempt %d: %s: %s; %s",
+            delivery.handler,
+            type(delivery.envelope.event).__name__,
+            delivery.envelope.id,
+            delivery.attempt,
+            type(error).__name__,
+            error,
+            fate,
+        )
+
+    async def _release(self, delivery: Delivery) -> None:
+        with CancelScope(shield=True):
+            try:
+                await self._outbox.release(delivery)
+            except Exception as error:
+                logger.warning("a lease could not be given back, it ends by itself: %s", error)
+
+    def _first(self, event: Envelope) -> tuple[Delivery, ...]:
+        return first_attempts(event, self._recording.subscriptions.get(type(event.event), ()))
+
+    def _tell(self, news: Callable[[], None]) -> None:
+        try:
+            news()
+        except Exception:
+            logger.exception("an observer failed")

@@ -1,0 +1,118 @@
+"""The ports: what the service layer needs from the outside. Adapters and fakes implement them.
+
+Unless said otherwise, every asynchronous method raises Unavailable when its resource cannot be
+reached, and lets cancellation pass.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from allocation.domain.events import UserId
+from allocation.domain.model import BatchReference, CouponBatch, User
+from allocation.service_layer.delivery import Delivery, EventId, IdempotencyKey
+from allocation.service_layer.emails import Email
+
+
+class Users(Protocol):
+    """The users of one unit of work."""
+
+    def add(self, user: User) -> None:
+        """Store a new user with the commit."""
+
+    async def find(self, user_id: UserId) -> User | None:
+        """Return the user with this id, or None."""
+
+    async def get(self, user_id: UserId) -> User:
+        """Return the user with this id.
+
+        :raises UserNotFound: if there is none
+        """
+
+
+class CouponBatches(Protocol):
+    """The coupon batches of one unit of work."""
+
+    def add(self, batch: CouponBatch) -> None:
+        """Store a new batch with the commit."""
+
+    async def find(self, reference: BatchReference) -> CouponBatch | None:
+        """Return the batch with this reference, or None."""
+
+    async def next_available(self) -> CouponBatch:
+        """Return the first batch, by reference, that has coupons left; else an exhausted one.
+
+        Nobody else can allocate from it until this unit of work ends.
+        """
+
+
+class RegistrationLog(Protocol):
+    """The append-only log of registrations."""
+
+    async def append(self, user_id: UserId, email: str) -> None:
+        """Write one line; the database adds the time."""
+
+
+class UserView(Protocol):
+    """The read model: one row a user, with the coupon."""
+
+    async def refresh(self, user_id: UserId) -> None:
+        """Bring this user's row up to date with the aggregates.
+
+        It reads them anew, so the order in which events arrive does not matter.
+        """
+
+
+class Notifications(Protocol):
+    """E-mail."""
+
+    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
+        """Hand the e-mail to a mail server. A repetition carries the same key.
+
+        :raises Exception: whatever went wrong; the delivery is tried again
+        """
+
+
+class Outbox(Protocol):
+    """The stored deliveries.
+
+    Each write names a claim and changes nothing if somebody else has claimed the delivery since.
+    """
+
+    async def complete(self, delivery: Delivery) -> None:
+        """Delete a delivery whose handler did its work without a transaction of its own."""
+
+    async def reschedule(self, delivery: Delivery, error: Exception, *, pause: float) -> None:
+        """Store the error and make the delivery due in `pause` seconds."""
+
+    async def park(self, delivery: Delivery, error: Exception) -> None:
+        """Store the error and take the delivery out of the way until somebody looks at it."""
+
+    async def release(self, delivery: Delivery) -> None:
+        """Make a delivery in hand due at once, for whoever claims it next."""
+
+    async def claim(self, limit: int) -> Sequence[Delivery]:
+        """Take a lease on up to `limit` due deliveries, longest due first.
+
+        What was due but can never be handled is parked on the way.
+        """
+
+    async def seconds_until_due(self) -> float | None:
+        """Return the seconds until the next delivery that is not parked is due; None if none is."""
+
+    async def retry(self, event_id: EventId, handler: str) -> None:
+        """Make a delivery due at once, with all its attempts before it.
+
+        :raises DeliveryNotFound: if it is not owed
+        """
+
+    async def retry_all_parked(self) -> int:
+        """Do the same for every parked delivery; return how many there were."""
+
+    async def discard(self, event_id: EventId, handler: str) -> None:
+        """Forget a delivery for good.
+
+        :raises DeliveryNotFound: if it is not owed
+        """
+
+    async def prune_events(self, *, older_than: float) -> int:
+        """Delete events older than so many seconds that owe nothing; return how many."""

@@ -1,0 +1,89 @@
+"""The queries: a function each, which returns read models, never aggregates.
+
+Reading waits for nobody and sees only what is committed. The view of users is kept by event
+handlers, so it follows a command a moment later.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Row, Select, select
+
+from allocation.adapters.database import Database
+from allocation.adapters.orm import deliveries, events, user_view
+from allocation.domain.exceptions import DeliveryNotFound
+from allocation.service_layer.delivery import EventId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRow:
+    """A user and the coupon, if there is one."""
+
+    user_id: UUID
+    name: str
+    email: str
+    coupon: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRow:
+    """A delivery that is owed. `parked_at` is None while it is still tried."""
+
+    event_id: UUID
+    event_type: str
+    handler: str
+    attempts: int
+    due_at: datetime
+    parked_at: datetime | None
+    last_error: str | None
+
+
+async def users(database: Database) -> AsyncIterator[UserRow]:
+    """Yield all users, by e-mail address, in constant memory."""
+    async with database.reading() as session:
+        statement = select(user_view).order_by(user_view.c.email, user_view.c.user_id)
+        async for row in session.stream(statement):
+            yield UserRow(**row._asdict())
+
+
+async def owed_deliveries(
+    database: Database, *, parked_only: bool = False
+) -> AsyncIterator[DeliveryRow]:
+    """Yield the deliveries that are owed, the longest due first, in constant memory."""
+    statement = _DELIVERIES.order_by(deliveries.c.due_at)
+    if parked_only:
+        statement = statement.where(deliveries.c.parked_at.is_not(None))
+    async with database.reading() as session:
+        async for row in session.stream(statement):
+            yield _delivery_row(row)
+
+
+async def delivery(database: Database, event_id: EventId, handler: str) -> DeliveryRow:
+    """Return one delivery.
+
+    :raises DeliveryNotFound: if it is not owed
+    """
+    key: tuple[ColumnElement[bool], ...] = (
+        deliveries.c.event_id == event_id,
+        deliveries.c.handler == handler,
+    )
+    async with database.reading() as session:
+        row = (await session.execute(_DELIVERIES.where(*key))).one_or_none()
+    if row is None:
+        raise DeliveryNotFound(event_id, handler)
+    return _delivery_row(row)
+
+
+_DELIVERIES: Select[Any] = select(deliveries, events.c.type.label("event_type")).join(events)
+
+
+def _delivery_row(row: Row[Any]) -> DeliveryRow:
+    times = {"due_at": _moment(row.due_at), "parked_at": _moment(row.parked_at)}
+    return DeliveryRow(**{**row._asdict(), **times})
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,1 @@
+"""The test pyramid: many unit tests, fewer integration tests, few end-to-end tests."""

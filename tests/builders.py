@@ -1,0 +1,115 @@
+"""Build test data, stating only what matters."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from allocation.bootstrap import EventHandlers, SilentObserver, bind_all, subscriptions
+from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
+from allocation.domain.events import Event, UserId, UserRegistered
+from allocation.domain.model import EmailAddress, PersonName, User
+from allocation.service_layer.delivery import (
+    Cause,
+    Delivery,
+    DeliveryPolicy,
+    Envelope,
+    EventId,
+)
+from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS, Handler
+from allocation.service_layer.messagebus import MessageBus, Observer
+from allocation.service_layer.unit_of_work import NewUnitOfWork, Recording
+from tests.fakes import FakeDatabase, FakeNotifications, FakeOutbox, FakeUnitOfWork
+
+POLICY = DeliveryPolicy(
+    lease=30.0,
+    handler_timeout=20.0,
+    retry_base=1.0,
+    retry_factor=4.0,
+    retry_cap=3600.0,
+    max_attempts=10,
+)
+
+
+def a_user_id() -> UserId:
+    return UserId(uuid4())
+
+
+def a_user(*, email: str = "ivan@example.com", name: str = "Иван") -> User:
+    return User.register(a_user_id(), PersonName(name), EmailAddress(email))
+
+
+def a_registration(
+    *, email: str = "ivan@example.com", name: str = "Иван", user_id: UserId | None = None
+) -> RegisterUser:
+    return RegisterUser(user_id=user_id or a_user_id(), name=name, email=email)
+
+
+def a_batch(*, quantity: int = 10, reference: str = "WELCOME") -> AddCouponBatch:
+    return AddCouponBatch(reference=reference, quantity=quantity)
+
+
+def a_cause() -> Cause:
+    return Cause(correlation_id=uuid4(), causation_id=uuid4())
+
+
+def an_envelope(event: Event | None = None) -> Envelope:
+    event = event or UserRegistered(user_id=a_user_id(), name="Иван", email="ivan@example.com")
+    return Envelope(
+        id=EventId(uuid4()),
+        event=event,
+        subject="subject",
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        cause=a_cause(),
+    )
+
+
+def a_delivery(*, handler: str = "send_welcome_email", attempt: int = 1) -> Delivery:
+    return Delivery(envelope=an_envelope(), handler=handler, attempt=attempt)
+
+
+def a_recording(event_handlers: EventHandlers = EVENT_HANDLERS) -> Recording:
+    return Recording(
+        subscriptions=subscriptions(event_handlers),
+        new_id=uuid4,
+        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+@dataclass
+class FakeApplication:
+    """The whole application on fakes: handlers, bus, and everything a test may look at."""
+
+    event_handlers: EventHandlers = field(default_factory=lambda: EVENT_HANDLERS)
+    command_handlers: Mapping[type[Command], Handler] = field(
+        default_factory=lambda: COMMAND_HANDLERS
+    )
+    policy: DeliveryPolicy = POLICY
+    observer: Observer = field(default_factory=SilentObserver)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    database: FakeDatabase = field(default_factory=FakeDatabase)
+    notifications: FakeNotifications = field(default_factory=FakeNotifications)
+    new_token: Callable[[], str] = lambda: uuid4().hex
+
+    def __post_init__(self) -> None:
+        recording = a_recording(self.event_handlers)
+        self.outbox = FakeOutbox(self.database, self.policy)
+        self.new_uow: NewUnitOfWork = partial(FakeUnitOfWork, self.database, self.policy, recording)
+        dependencies: dict[str, Any] = {
+            "notifications": self.notifications,
+            "marketing_email": "marketing@example.com",
+            "new_token": self.new_token,
+        }
+        self.bus = MessageBus(
+            registry=bind_all(
+                self.command_handlers, self.event_handlers, self.renamed, dependencies
+            ),
+            recording=recording,
+            new_uow=self.new_uow,
+            outbox=self.outbox,
+            policy=self.policy,
+            random=lambda: 1.0,
+            observer=self.observer,
+        )

@@ -1,0 +1,19 @@
+"""Fixtures for every layer."""
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run each asynchronous test on both event loops, unless a layer says otherwise."""
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """Fail every test in which a call blocks the event loop (asyncio only)."""
+    with blockbuster_ctx() as detector:
+        yield detector

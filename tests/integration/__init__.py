@@ -1,0 +1,1 @@
+"""Integration tests: each adapter against the real thing; the fakes pass the same suites."""

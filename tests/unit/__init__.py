@@ -1,0 +1,1 @@
+"""Unit tests: domain and handlers, on fakes, on asyncio and Trio. No I/O."""
