@@ -1,15 +1,13 @@
 """In-memory stand-ins for the adapters. They pass the same contract suites as the real ones."""
 
-from collections.abc import Iterable, Sequence
-from copy import copy
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
-from typing import TypeVar
+from itertools import chain, repeat
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from allocation.domain.events import UserId
+from allocation.domain.events import CouponAllocated, UserId
 from allocation.domain.exceptions import (
     ConcurrentUpdate,
     DeliveryNotFound,
@@ -17,7 +15,14 @@ from allocation.domain.exceptions import (
     EmailAlreadyRegistered,
     UserNotFound,
 )
-from allocation.domain.model import Aggregate, BatchReference, Coupon, CouponBatch, User
+from allocation.domain.model import (
+    Aggregate,
+    BatchReference,
+    CouponBatch,
+    EmailAddress,
+    PersonName,
+    User,
+)
 from allocation.service_layer.delivery import (
     Cause,
     Delivery,
@@ -30,7 +35,6 @@ from allocation.service_layer.emails import Email
 from allocation.service_layer.unit_of_work import Recording, UnitOfWork
 
 Key = tuple[EventId, str]
-A = TypeVar("A", bound=Aggregate)
 
 
 @dataclass(frozen=True)
@@ -43,19 +47,43 @@ class StoredDelivery:
     parked_at: float | None = None
 
 
+@dataclass(frozen=True)
+class StoredUser:
+    """A row of the fake users table."""
+
+    name: PersonName
+    email: EmailAddress
+    version: int
+
+
+@dataclass(frozen=True)
+class StoredBatch:
+    """A row of the fake coupon batches table."""
+
+    quantity: int
+    remaining: int
+    version: int
+
+
 @dataclass
 class FakeDatabase:
     """The tables, and a clock that stands still until a test moves it."""
 
     clock: float = 1_000_000.0
-    users: dict[UserId, User] = field(default_factory=dict)
-    batches: dict[BatchReference, CouponBatch] = field(default_factory=dict)
-    coupons: list[Coupon] = field(default_factory=list)
+    users: dict[UserId, StoredUser] = field(default_factory=dict)
+    batches: dict[BatchReference, StoredBatch] = field(default_factory=dict)
+    coupons: dict[UserId, str] = field(default_factory=dict)
     registration_log: list[tuple[UserId, str]] = field(default_factory=list)
     user_view: dict[UserId, tuple[str, str, str | None]] = field(default_factory=dict)
     events: dict[EventId, tuple[float, Envelope]] = field(default_factory=dict)
     deliveries: dict[Key, StoredDelivery] = field(default_factory=dict)
     coupon_lock: anyio.Lock = field(default_factory=anyio.Lock)
+    schedule: Iterator[int] = field(default_factory=lambda: repeat(1))
+
+    async def step(self) -> None:
+        """Let other tasks run, for as many turns as the schedule says: a test draws it at random."""
+        for _ in range(next(self.schedule, 1)):
+            await checkpoint()
 
     def owned(self, delivery: Delivery) -> bool:
         """Tell whether this claim is the newest one, and not parked."""
@@ -74,12 +102,14 @@ class FakeUsers:
         self.seen.append(user)
 
     async def find(self, user_id: UserId) -> User | None:
-        await checkpoint()
-        stored = self._database.users.get(user_id)
-        if stored is None:
+        await self._database.step()
+        row = self._database.users.get(user_id)
+        if row is None:
             return None
-        self.seen.append(copy(stored))
-        return self.seen[-1]
+        user = User(user_id, row.name, row.email)
+        user.version = row.version
+        self.seen.append(user)
+        return user
 
     async def get(self, user_id: UserId) -> User:
         user = await self.find(user_id)
@@ -100,25 +130,28 @@ class FakeCouponBatches:
         self.seen.append(batch)
 
     async def find(self, reference: BatchReference) -> CouponBatch | None:
-        await checkpoint()
-        stored = self._database.batches.get(reference)
-        return None if stored is None else self._load(stored)
+        await self._database.step()
+        return self._load(reference) if reference in self._database.batches else None
 
     async def next_available(self) -> CouponBatch:
         await self._database.coupon_lock.acquire()
         self._locked = True
-        batches = sorted(self._database.batches.values(), key=lambda batch: batch.subject)
-        available = (batch for batch in batches if batch.remaining)
-        return self._load(next(available, CouponBatch.exhausted()))
+        batches = self._database.batches
+        available = [reference for reference, row in batches.items() if row.remaining]
+        if available:
+            return self._load(min(available, key=str))
+        self.seen.append(CouponBatch.exhausted())
+        return self.seen[-1]
 
     def unlock(self) -> None:
         if self._locked:
             self._locked = False
             self._database.coupon_lock.release()
 
-    def _load(self, stored: CouponBatch) -> CouponBatch:
-        batch = copy(stored)
-        batch.coupons = set()  # write-only, as in the real repository
+    def _load(self, reference: BatchReference) -> CouponBatch:
+        row = self._database.batches[reference]
+        batch = CouponBatch(reference, row.quantity)
+        batch.remaining, batch.version = row.remaining, row.version
         self.seen.append(batch)
         return batch
 
@@ -126,11 +159,12 @@ class FakeCouponBatches:
 class FakeRegistrationLog:
     """Keeps lines until the commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: FakeDatabase) -> None:
+        self._database = database
         self.lines: list[tuple[UserId, str]] = []
 
     async def append(self, user_id: UserId, email: str) -> None:
-        await checkpoint()
+        await self._database.step()
         self.lines.append((user_id, email))
 
 
@@ -142,10 +176,10 @@ class FakeUserView:
         self.rows: dict[UserId, tuple[str, str, str | None]] = {}
 
     async def refresh(self, user_id: UserId) -> None:
-        await checkpoint()
+        await self._database.step()
         user = self._database.users[user_id]
-        codes = (coupon.code for coupon in self._database.coupons if coupon.user_id == user_id)
-        self.rows[user_id] = (str(user.name), str(user.email), next(codes, None))
+        coupon = self._database.coupons.get(user_id)
+        self.rows[user_id] = (str(user.name), str(user.email), coupon)
 
 
 class FakeUnitOfWork(UnitOfWork):
@@ -169,28 +203,30 @@ class FakeUnitOfWork(UnitOfWork):
         self._policy = policy
 
     async def _begin(self) -> None:
-        await checkpoint()
+        await self._database.step()
         self.users = FakeUsers(self._database)
         self.coupon_batches = FakeCouponBatches(self._database)
-        self.registration_log = FakeRegistrationLog()
+        self.registration_log = FakeRegistrationLog(self._database)
         self.user_view = FakeUserView(self._database)
 
     def _seen(self) -> Iterable[Aggregate]:
         return chain(self.users.seen, self.coupon_batches.seen)
 
     async def _commit(self, events: Sequence[Envelope]) -> None:
-        await checkpoint()
+        await self._database.step()
         database = self._database
-        self._check()
+        coupons = [e.event for e in events if isinstance(e.event, CouponAllocated)]
+        self._check(coupons)
         if self._delivery is not None:
             if not database.owned(self._delivery):
                 raise DeliverySuperseded(self._delivery.envelope.id, self._delivery.handler)
             del database.deliveries[self._delivery.envelope.id, self._delivery.handler]
         for user in self.users.seen:
-            database.users[user.id] = _stored(user)
+            database.users[user.id] = StoredUser(user.name, user.email, user.version + 1)
         for batch in self._real_batches():
-            database.coupons.extend(batch.coupons)
-            database.batches[batch.reference] = _stored(batch)
+            row = StoredBatch(batch.quantity, batch.remaining, batch.version + 1)
+            database.batches[batch.reference] = row
+        database.coupons.update((coupon.user_id, coupon.code) for coupon in coupons)
         database.registration_log.extend(self.registration_log.lines)
         database.user_view.update(self.user_view.rows)
         for envelope in events:
@@ -206,26 +242,20 @@ class FakeUnitOfWork(UnitOfWork):
     def _real_batches(self) -> list[CouponBatch]:
         return [batch for batch in self.coupon_batches.seen if batch.quantity]
 
-    def _check(self) -> None:
+    def _check(self, coupons: list[CouponAllocated]) -> None:
+        users = self._database.users
         for user in self.users.seen:
-            stored = self._database.users.get(user.id)
+            stored = users.get(user.id)
             if user.version != (stored.version if stored else 0):
                 raise ConcurrentUpdate
-            others = (other for other in self._database.users.values() if other.id != user.id)
-            if any(other.email == user.email for other in others):
+            if any(row.email == user.email for id_, row in users.items() if id_ != user.id):
                 raise EmailAlreadyRegistered(user.email)
         for batch in self._real_batches():
             kept = self._database.batches.get(batch.reference)
             if batch.version != (kept.version if kept else 0):
                 raise ConcurrentUpdate
-            if {c.user_id for c in batch.coupons} & {c.user_id for c in self._database.coupons}:
-                raise ConcurrentUpdate
-
-
-def _stored(aggregate: A) -> A:
-    stored = copy(aggregate)
-    stored.version += 1
-    return stored
+        if any(coupon.user_id in self._database.coupons for coupon in coupons):
+            raise ConcurrentUpdate
 
 
 class FakeOutbox:
@@ -236,7 +266,7 @@ class FakeOutbox:
         self._policy = policy
 
     async def complete(self, delivery: Delivery) -> None:
-        await checkpoint()
+        await self._database.step()
         if self._database.owned(delivery):
             del self._database.deliveries[delivery.envelope.id, delivery.handler]
 
@@ -252,7 +282,7 @@ class FakeOutbox:
         await self._update(delivery, due_at=self._database.clock)
 
     async def claim(self, limit: int) -> list[Delivery]:
-        await checkpoint()
+        await self._database.step()
         claims: list[Delivery] = []
         for key, row in sorted(self._pending(), key=lambda item: item[1].due_at):
             if row.due_at > self._database.clock:
@@ -275,29 +305,29 @@ class FakeOutbox:
         return claims
 
     async def seconds_until_due(self) -> float | None:
-        await checkpoint()
+        await self._database.step()
         return min((row.due_at - self._database.clock for _, row in self._pending()), default=None)
 
     async def retry(self, event_id: EventId, handler: str) -> None:
-        await checkpoint()
+        await self._database.step()
         if (event_id, handler) not in self._database.deliveries:
             raise DeliveryNotFound(event_id, handler)
         self._make_due((event_id, handler))
 
     async def retry_all_parked(self) -> int:
-        await checkpoint()
+        await self._database.step()
         parked = [key for key, row in self._database.deliveries.items() if row.parked_at]
         for key in parked:
             self._make_due(key)
         return len(parked)
 
     async def discard(self, event_id: EventId, handler: str) -> None:
-        await checkpoint()
+        await self._database.step()
         if self._database.deliveries.pop((event_id, handler), None) is None:
             raise DeliveryNotFound(event_id, handler)
 
     async def prune_events(self, *, older_than: float) -> int:
-        await checkpoint()
+        await self._database.step()
         owing = {event_id for event_id, _ in self._database.deliveries}
         limit = self._database.clock - older_than
         old = [
@@ -319,7 +349,7 @@ class FakeOutbox:
         self._database.deliveries[key] = due_now
 
     async def _update(self, delivery: Delivery, **changes: float | str) -> None:
-        await checkpoint()
+        await self._database.step()
         if self._database.owned(delivery):
             key = (delivery.envelope.id, delivery.handler)
             row = self._database.deliveries[key]

@@ -15,7 +15,7 @@ from allocation.adapters.repository import (
     SqlAlchemyUserView,
 )
 from allocation.domain.exceptions import AllocationError, ConcurrentUpdate, EmailAlreadyRegistered
-from allocation.domain.model import Aggregate
+from allocation.domain.model import Aggregate, EmailAddress
 from allocation.service_layer.delivery import Cause, Delivery, DeliveryPolicy, Envelope
 from allocation.service_layer.unit_of_work import Recording, UnitOfWork
 
@@ -51,10 +51,11 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         return chain(self.users.seen, self.coupon_batches.seen)
 
     async def _commit(self, events: Sequence[Envelope]) -> None:
+        addresses = [user.email for user in self.users.seen]  # unreadable after a failed flush
         try:
             await self._session.flush()
         except IntegrityError as error:
-            raise self._as_domain_error(error) from error
+            raise _as_domain_error(error, addresses) from error
         await self._store(events)
         if self._delivery:
             await outbox.settle(self._session, self._delivery)
@@ -70,10 +71,11 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
             self._session, self._database.clock + self._policy.lease, owed
         )
 
-    def _as_domain_error(self, error: IntegrityError) -> AllocationError:
-        """Tell the conflict a user causes from those that a fresh unit of work resolves."""
-        if "email_key" in str(error.orig):
-            for user in self.users.seen:
-                if user.email.key in str(error.params):
-                    return EmailAlreadyRegistered(user.email)
-        return ConcurrentUpdate()
+
+def _as_domain_error(error: IntegrityError, addresses: list[EmailAddress]) -> AllocationError:
+    """Tell the conflict that users cause from those that a fresh unit of work resolves."""
+    if "email_key" in str(error.orig):
+        for address in addresses:
+            if address.key in str(error.params):
+                return EmailAlreadyRegistered(address)
+    return ConcurrentUpdate()

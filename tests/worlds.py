@@ -1,0 +1,191 @@
+"""One face for the fakes and the real databases, so that one suite can test them all.
+
+A world is a place to store things, seen from outside: units of work and the outbox go in, and what
+is stored can be looked at, independently of the code under test. Its clock can be moved.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import Column, ColumnElement, Double, MetaData, Row, Table, insert, select, update
+
+from allocation.adapters import orm
+from allocation.adapters.database import DATABASE_CLOCK, Database, open_database
+from allocation.adapters.outbox import SqlAlchemyOutbox
+from allocation.adapters.schema import ensure_schema
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, EventId
+from allocation.service_layer.ports import Outbox
+from allocation.service_layer.unit_of_work import NewUnitOfWork, UnitOfWork
+from tests.builders import POLICY, a_cause, a_recording
+from tests.fakes import FakeDatabase, FakeOutbox, FakeUnitOfWork, StoredDelivery
+
+Deliveries = dict[tuple[EventId, str], StoredDelivery]
+
+
+class World(Protocol):
+    """What a contract suite needs of a place to store things."""
+
+    policy: DeliveryPolicy
+    new_uow: NewUnitOfWork
+
+    def outbox(self) -> Outbox:
+        """Return the outbox of one more process."""
+
+    async def move_clock(self, seconds: float) -> None:
+        """Move the clock that the deliveries are measured with."""
+
+    async def emails(self) -> list[str]:
+        """Return the addresses of all users, sorted."""
+
+    async def coupon_owners(self) -> list[UUID]:
+        """Return the user of each coupon there is."""
+
+    async def remaining(self) -> dict[str, int]:
+        """Return how many coupons each batch has left."""
+
+    async def logged(self) -> list[str]:
+        """Return the addresses in the registration log, sorted."""
+
+    async def view(self) -> list[tuple[str, str, str | None]]:
+        """Return name, address and coupon of each row of the read model, sorted."""
+
+    async def event_ids(self) -> set[EventId]:
+        """Return the ids of the stored events."""
+
+    async def deliveries(self) -> Deliveries:
+        """Return all delivery rows; times are relative to the clock."""
+
+
+def a_uow(world: World, delivery: Delivery | None = None) -> UnitOfWork:
+    return world.new_uow(a_cause(), delivery)
+
+
+class FakeWorld:
+    """Everything in memory."""
+
+    def __init__(self, policy: DeliveryPolicy = POLICY) -> None:
+        self.policy = policy
+        self.database = FakeDatabase()
+        self.new_uow: NewUnitOfWork = partial(FakeUnitOfWork, self.database, policy, a_recording())
+
+    def outbox(self) -> Outbox:
+        return FakeOutbox(self.database, self.policy)
+
+    async def move_clock(self, seconds: float) -> None:
+        self.database.clock += seconds
+
+    async def emails(self) -> list[str]:
+        return sorted(str(user.email) for user in self.database.users.values())
+
+    async def coupon_owners(self) -> list[UUID]:
+        return list(self.database.coupons)
+
+    async def remaining(self) -> dict[str, int]:
+        return {str(key): batch.remaining for key, batch in self.database.batches.items()}
+
+    async def logged(self) -> list[str]:
+        return sorted(email for _, email in self.database.registration_log)
+
+    async def view(self) -> list[tuple[str, str, str | None]]:
+        return sorted(self.database.user_view.values())
+
+    async def event_ids(self) -> set[EventId]:
+        return set(self.database.events)
+
+    async def deliveries(self) -> Deliveries:
+        now = self.database.clock
+        return {
+            key: _relative(row.attempts, row.due_at, row.last_error, row.parked_at, now)
+            for key, row in self.database.deliveries.items()
+        }
+
+
+test_clock = Table("test_clock", MetaData(), Column("seconds", Double, nullable=False))
+
+
+@dataclass
+class SqlWorld:
+    """A real database, whose clock is set forward by a number in a table of its own."""
+
+    database: Database
+    policy: DeliveryPolicy = POLICY
+
+    def __post_init__(self) -> None:
+        self.new_uow: NewUnitOfWork = partial(
+            SqlAlchemyUnitOfWork, self.database, self.policy, a_recording()
+        )
+
+    def outbox(self) -> Outbox:
+        return SqlAlchemyOutbox(self.database, self.policy)
+
+    async def move_clock(self, seconds: float) -> None:
+        async with self.database.writing() as session:
+            await session.execute(update(test_clock).values(seconds=test_clock.c.seconds + seconds))
+            await session.commit()
+
+    async def emails(self) -> list[str]:
+        return sorted(str(email) for (email,) in await self._rows(orm.users.c.email))
+
+    async def coupon_owners(self) -> list[UUID]:
+        return [user_id for (user_id,) in await self._rows(orm.coupons.c.user_id)]
+
+    async def remaining(self) -> dict[str, int]:
+        batches = orm.coupon_batches.c
+        rows = await self._rows(batches.reference, batches.remaining)
+        return {str(row.reference): row.remaining for row in rows}
+
+    async def logged(self) -> list[str]:
+        return sorted(email for (email,) in await self._rows(orm.registration_log.c.email))
+
+    async def view(self) -> list[tuple[str, str, str | None]]:
+        view = orm.user_view.c
+        rows = await self._rows(view.name, view.email, view.coupon)
+        return sorted((row.name, row.email, row.coupon) for row in rows)
+
+    async def event_ids(self) -> set[EventId]:
+        return {event_id for (event_id,) in await self._rows(orm.events.c.id)}
+
+    async def deliveries(self) -> Deliveries:
+        rows = await self._rows(*orm.deliveries.c, self.database.clock)
+        return {(row.event_id, row.handler): _relative(*tuple(row)[2:]) for row in rows}
+
+    async def _rows(self, *columns: ColumnElement[Any]) -> Sequence[Row[Any]]:
+        async with self.database.reading() as session:
+            return (await session.execute(select(*columns))).all()
+
+
+@asynccontextmanager
+async def sql_world(url: str, policy: DeliveryPolicy = POLICY) -> AsyncIterator[SqlWorld]:
+    """Open a world on the database at `url`, with its clock at the real time."""
+    orm.start_mappers()
+    async with open_database(url) as real:
+        await ensure_schema(real)
+        database = Database(
+            real.engine, DATABASE_CLOCK + select(test_clock.c.seconds).scalar_subquery()
+        )
+        async with database.writing() as session:
+            await session.run_sync(test_clock.metadata.create_all)
+            await session.execute(insert(test_clock).values(seconds=0))
+            await session.commit()
+        yield SqlWorld(database, policy)
+
+
+def sqlite_url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'test.db'}"
+
+
+def _relative(
+    attempts: int, due_at: float, last_error: str | None, parked_at: float | None, now: float
+) -> StoredDelivery:
+    return StoredDelivery(
+        attempts=attempts,
+        due_at=due_at - now,
+        last_error=last_error,
+        parked_at=None if parked_at is None else parked_at - now,
+    )
