@@ -81,7 +81,7 @@ class FakeDatabase:
     schedule: Iterator[int] = field(default_factory=lambda: repeat(1))
 
     async def step(self) -> None:
-        """Let other tasks run, for as many turns as the schedule says: a test draws it at random."""
+        """Let other tasks run, for as many turns as the schedule says."""
         for _ in range(next(self.schedule, 1)):
             await checkpoint()
 

@@ -34,6 +34,7 @@ class Settings:
     retry_base_seconds: Seconds = 1.0
     retry_factor: Annotated[float, Meta(ge=1, le=100)] = 4.0
     retry_cap_seconds: Seconds = 3600.0
+    grace_seconds: Seconds = 10.0
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 10
 
     def __post_init__(self) -> None:

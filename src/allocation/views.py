@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, Select, select
+from sqlalchemy import Row, Select, select
 
 from allocation.adapters.database import Database
 from allocation.adapters.orm import deliveries, events, user_view
@@ -41,6 +41,13 @@ class DeliveryRow:
     last_error: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryDetails(DeliveryRow):
+    """The same, with the event's data as they are stored: they may be what is wrong."""
+
+    data: str
+
+
 async def users(database: Database) -> AsyncIterator[UserRow]:
     """Yield all users, by e-mail address, in constant memory."""
     async with database.reading() as session:
@@ -58,31 +65,30 @@ async def owed_deliveries(
         statement = statement.where(deliveries.c.parked_at.is_not(None))
     async with database.reading() as session:
         async for row in session.stream(statement):
-            yield _delivery_row(row)
+            yield DeliveryRow(**_with_moments(row))
 
 
-async def delivery(database: Database, event_id: EventId, handler: str) -> DeliveryRow:
+async def delivery(database: Database, event_id: EventId, handler: str) -> DeliveryDetails:
     """Return one delivery.
 
     :raises DeliveryNotFound: if it is not owed
     """
-    key: tuple[ColumnElement[bool], ...] = (
-        deliveries.c.event_id == event_id,
-        deliveries.c.handler == handler,
+    statement = _DELIVERIES.add_columns(events.c.data).where(
+        deliveries.c.event_id == event_id, deliveries.c.handler == handler
     )
     async with database.reading() as session:
-        row = (await session.execute(_DELIVERIES.where(*key))).one_or_none()
+        row = (await session.execute(statement)).one_or_none()
     if row is None:
         raise DeliveryNotFound(event_id, handler)
-    return _delivery_row(row)
+    return DeliveryDetails(**_with_moments(row))
 
 
 _DELIVERIES: Select[Any] = select(deliveries, events.c.type.label("event_type")).join(events)
 
 
-def _delivery_row(row: Row[Any]) -> DeliveryRow:
+def _with_moments(row: Row[Any]) -> dict[str, Any]:
     times = {"due_at": _moment(row.due_at), "parked_at": _moment(row.parked_at)}
-    return DeliveryRow(**{**row._asdict(), **times})
+    return {**row._asdict(), **times}
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -187,7 +187,7 @@ async def _call(function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs:
     try:
         with CancelScope(shield=True):
             result = await function(*args, **kwargs)
-        return result
+        return result  # noqa: RET504 - inside, mypy fears that the scope swallows an error
     except StaleDataError as error:
         raise ConcurrentUpdate from error
     except IntegrityError:

@@ -24,8 +24,8 @@ class ConsoleNotifications:
     """Writes e-mails to the log instead of sending them."""
 
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
-        """Log the whole e-mail as it would have been sent."""
-        logger.info("e-mail not sent, only logged:\n%s", _compose(email, idempotency_key))
+        """Log the whole e-mail, in one line."""
+        logger.info("e-mail %s, only logged: %s", idempotency_key, email)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

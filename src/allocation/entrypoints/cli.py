@@ -6,8 +6,9 @@ Heavy modules are imported inside the commands that need them, so that `--help` 
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 from uuid import UUID
 
 import click
@@ -64,6 +65,19 @@ class CheckedNumber(Checked):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return super().convert(click.INT.convert(value, param, ctx), param, ctx)
+
+
+class Duration(click.ParamType[float]):
+    """A length of time such as 30d, in seconds."""
+
+    name = "duration"
+    units: ClassVar = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number, unit = value[:-1], value[-1:]
+        if not (number.isascii() and number.isdigit() and unit in self.units):
+            self.fail(f"{value!r} is not a number followed by d, h, m or s", param, ctx)
+        return int(number) * self.units[unit]
 
 
 @click.group(cls=ExitCodes, context_settings={"help_option_names": ["-h", "--help"]})
@@ -202,6 +216,134 @@ def upgrade(options: dict[str, Any]) -> None:
 
 
 @cli.command()
+@click.option("--until-idle", is_flag=True, help="End when no delivery is pending.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+    help="How many deliveries to claim at a time.",
+)
+@click.pass_obj
+def worker(options: dict[str, Any], until_idle: bool, concurrency: int) -> None:
+    """Do what others left undone: retries, and the work of processes that died.
+
+    SIGTERM or Ctrl-C lets work in hand finish, a second one ends at once; nothing is lost.
+    """
+    from allocation.entrypoints.story import Story
+    from allocation.entrypoints.worker import run_worker
+
+    settings = _settings(options, log_level="info")
+    run_worker(settings, observer=Story(say), concurrency=concurrency, until_idle=until_idle)
+
+
+@cli.group()
+def deliveries() -> None:
+    """Look at what handlers still owe, and decide about what is parked."""
+
+
+@deliveries.command("list")
+@click.option("--parked", is_flag=True, help="Only those that need a decision.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def list_deliveries(options: dict[str, Any], parked: bool, as_json: bool) -> None:
+    """List the deliveries that are owed, the longest due first."""
+    import msgspec
+
+    from allocation import views
+
+    async def work(application: "Application") -> None:
+        async for row in views.owed_deliveries(application.database, parked_only=parked):
+            if as_json:
+                click.echo(msgspec.json.encode(row))
+            else:
+                state = "parked" if row.parked_at else f"due {row.due_at:%FT%TZ}"
+                error = (row.last_error or "").partition("\n")[0]
+                click.echo(
+                    f"{row.event_id}  {row.handler}  ({row.event_type})  "
+                    f"attempts {row.attempts}, {state}  {error}"
+                )
+
+    _with_application(_settings(options), work)
+
+
+@deliveries.command("show")
+@click.argument("event_id", type=click.UUID)
+@click.argument("handler")
+@click.pass_obj
+def show_delivery(options: dict[str, Any], event_id: UUID, handler: str) -> None:
+    """Show one delivery, with the data of its event."""
+    import msgspec
+
+    from allocation import views
+    from allocation.service_layer.delivery import EventId
+
+    async def work(application: "Application") -> None:
+        row = await views.delivery(application.database, EventId(event_id), handler)
+        for name, value in msgspec.to_builtins(row).items():
+            say(f"{name + ':':12} {'-' if value is None else value}")
+
+    _with_application(_settings(options), work)
+
+
+@deliveries.command("retry")
+@click.argument("event_id", type=click.UUID, required=False)
+@click.argument("handler", required=False)
+@click.option("--all-parked", is_flag=True, help="Retry everything that is parked.")
+@click.pass_obj
+def retry_delivery(
+    options: dict[str, Any], event_id: UUID | None, handler: str | None, all_parked: bool
+) -> None:
+    """Make a delivery due at once, with all its attempts before it; a worker then does it."""
+    from allocation.service_layer.delivery import EventId
+
+    if all_parked == (event_id is not None) or (event_id is None) != (handler is None):
+        raise click.UsageError("give either EVENT_ID and HANDLER, or --all-parked")
+
+    async def work(application: "Application") -> int:
+        if event_id is None or handler is None:
+            return await application.outbox.retry_all_parked()
+        await application.outbox.retry(EventId(event_id), handler)
+        return 1
+
+    count = _with_application(_settings(options), work)
+    say(f'{_deliveries(count)} due now; run "allocation worker"')
+
+
+@deliveries.command("discard")
+@click.argument("event_id", type=click.UUID)
+@click.argument("handler")
+@click.pass_obj
+def discard_delivery(options: dict[str, Any], event_id: UUID, handler: str) -> None:
+    """Forget a delivery for good: its handler will never do this work."""
+    from allocation.service_layer.delivery import EventId
+
+    async def work(application: "Application") -> None:
+        await application.outbox.discard(EventId(event_id), handler)
+
+    _with_application(_settings(options), work)
+    say("1 delivery discarded")
+
+
+@cli.group()
+def events() -> None:
+    """Look after the history of events."""
+
+
+@events.command()
+@click.option("--older-than", type=Duration(), required=True, help="Such as 30d, 12h, 15m or 45s.")
+@click.pass_obj
+def prune(options: dict[str, Any], older_than: float) -> None:
+    """Delete old events. Those with a delivery that is still owed are kept."""
+
+    async def work(application: "Application") -> int:
+        return await application.outbox.prune_events(older_than=older_than)
+
+    count = _with_application(_settings(options), work)
+    say(f"{count} {'event' if count == 1 else 'events'} deleted")
+
+
+@cli.command()
 @click.pass_obj
 def demo(options: dict[str, Any]) -> None:
     """Register two users in a temporary database, and show what happened."""
@@ -274,14 +416,18 @@ def _handle(settings: "Settings", command: "Command") -> None:
 
 def _show_failures(failures: Sequence["Failure"]) -> None:
     """Say in one line each what is tried again and what is parked; nothing is lost."""
-    retried = [f"{f.delivery.handler} in {f.retry_in:.0f} s" for f in failures if f.retry_in]
+    retried = [f"{f.delivery.handler} in {ceil(f.retry_in)} s" for f in failures if f.retry_in]
     parked = [failure.delivery.handler for failure in failures if failure.retry_in is None]
     if retried:
-        count = "1 delivery" if len(retried) == 1 else f"{len(retried)} deliveries"
+        count = _deliveries(len(retried))
         say(f'{count} will be retried: {_some(retried)}; run "allocation worker"', err=True)
     if parked:
-        count = "1 delivery is" if len(parked) == 1 else f"{len(parked)} deliveries are"
+        count = _deliveries(len(parked))
         say(f'{count} parked: {_some(parked)}; see "allocation deliveries list"', err=True)
+
+
+def _deliveries(count: int) -> str:
+    return "1 delivery" if count == 1 else f"{count} deliveries"
 
 
 def _some(texts: list[str]) -> str:

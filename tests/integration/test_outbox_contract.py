@@ -1,0 +1,272 @@
+"""What every outbox promises: the fake's and each database's."""
+
+import anyio
+import pytest
+
+from allocation.domain.events import UserRegistered
+from allocation.domain.exceptions import DeliveryNotFound
+from allocation.service_layer.delivery import Delivery, EventId
+from tests.builders import a_delivery, a_user
+from tests.worlds import World, a_uow
+
+pytestmark = pytest.mark.anyio
+
+HANDLERS = [
+    "allocate_welcome_coupon",
+    "log_registration",
+    "refresh_user_view",
+    "send_welcome_email",
+]
+
+
+async def commit_an_event(world: World, email: str = "ivan@example.com") -> dict[str, Delivery]:
+    """Commit one event, and return the first claims on its deliveries, by handler."""
+    async with (uow := a_uow(world)):
+        uow.users.add(a_user(email=email))
+        await uow.commit()
+    (envelope,) = uow.events
+    return {
+        handler: Delivery(envelope=envelope, handler=handler, attempt=1) for handler in HANDLERS
+    }
+
+
+async def let_leases_end(world: World) -> None:
+    await world.move_clock(world.policy.lease + 1)
+
+
+async def handlers_owed(world: World) -> list[str]:
+    return sorted(handler for _, handler in await world.deliveries())
+
+
+async def test_nothing_is_claimed_while_its_lease_lasts(world: World) -> None:
+    """The owner is still working on it."""
+    await commit_an_event(world)
+    await world.move_clock(world.policy.lease - 5)
+
+    assert await world.outbox().claim(limit=10) == []
+
+
+async def test_what_its_owner_left_behind_is_claimed_when_the_lease_ends(world: World) -> None:
+    """The process died: any other takes the work over, with all that is known about the event."""
+    first = await commit_an_event(world)
+    await let_leases_end(world)
+
+    claims = await world.outbox().claim(limit=10)
+
+    assert sorted(claim.handler for claim in claims) == HANDLERS
+    for claim in claims:
+        assert claim.envelope == first[claim.handler].envelope
+        assert isinstance(claim.envelope.event, UserRegistered)
+        assert claim.attempt == 2
+        assert claim.idempotency_key == first[claim.handler].idempotency_key
+
+
+async def test_a_claim_is_a_new_lease(world: World) -> None:
+    """Two workers never hold the same delivery."""
+    await commit_an_event(world)
+    await let_leases_end(world)
+
+    one, other = world.outbox(), world.outbox()
+    assert len(await one.claim(limit=10)) == 4
+    assert await other.claim(limit=10) == []
+    await let_leases_end(world)
+    assert {claim.attempt for claim in await other.claim(limit=10)} == {3}
+
+
+async def test_workers_that_claim_at_once_share_the_work(world: World) -> None:
+    """Each delivery goes to exactly one of them."""
+    for n in range(5):
+        await commit_an_event(world, email=f"user{n}@example.com")
+    await let_leases_end(world)
+    claims: list[Delivery] = []
+
+    async def claim() -> None:
+        outbox = world.outbox()
+        while batch := await outbox.claim(limit=3):
+            claims.extend(batch)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(claim)
+
+    assert len(claims) == len({claim.idempotency_key for claim in claims}) == 20
+
+
+async def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(world: World) -> None:
+    """Nothing waits for ever behind newer work."""
+    old = await commit_an_event(world, email="old@example.com")
+    await world.move_clock(1)
+    await commit_an_event(world, email="new@example.com")
+    await let_leases_end(world)
+
+    claims = await world.outbox().claim(limit=4)
+
+    assert {claim.envelope.id for claim in claims} == {old["log_registration"].envelope.id}
+
+
+async def test_completing_deletes_the_row(world: World) -> None:
+    """Done means gone."""
+    first = await commit_an_event(world)
+
+    await world.outbox().complete(first["send_welcome_email"])
+
+    assert await handlers_owed(world) == HANDLERS[:3]
+
+
+async def test_completions_at_once_all_count(world: World) -> None:
+    """They may share a statement; none may be forgotten."""
+    first = await commit_an_event(world)
+    outbox = world.outbox()
+
+    async with anyio.create_task_group() as group:
+        for delivery in first.values():
+            group.start_soon(outbox.complete, delivery)
+
+    assert await handlers_owed(world) == []
+
+
+async def test_a_rescheduled_delivery_is_due_after_its_pause(world: World) -> None:
+    """Not before, and then at once."""
+    first = await commit_an_event(world)
+    outbox = world.outbox()
+
+    await outbox.reschedule(first["send_welcome_email"], OSError("mailbox full"), pause=100)
+
+    row = (await world.deliveries())[first["send_welcome_email"].envelope.id, "send_welcome_email"]
+    assert row.last_error == "OSError: mailbox full"
+    assert row.due_at == pytest.approx(100, abs=5)
+    await world.move_clock(95)
+    assert "send_welcome_email" not in [c.handler for c in await outbox.claim(limit=10)]
+    await world.move_clock(10)
+    assert [c.handler for c in await outbox.claim(limit=10)] == ["send_welcome_email"]
+
+
+async def test_a_parked_delivery_is_in_nobodys_way(world: World) -> None:
+    """It is kept and visible, but not tried."""
+    first = await commit_an_event(world)
+    outbox = world.outbox()
+
+    await outbox.park(first["send_welcome_email"], ValueError("no such mailbox"))
+
+    row = (await world.deliveries())[first["send_welcome_email"].envelope.id, "send_welcome_email"]
+    assert row.parked_at == pytest.approx(0, abs=5)
+    assert row.last_error == "ValueError: no such mailbox"
+    await let_leases_end(world)
+    assert "send_welcome_email" not in [c.handler for c in await outbox.claim(limit=10)]
+
+
+async def test_a_released_delivery_is_due_at_once(world: World) -> None:
+    """A worker that stops does not make others wait for its leases."""
+    first = await commit_an_event(world)
+    outbox = world.outbox()
+
+    await outbox.release(first["log_registration"])
+
+    assert [claim.handler for claim in await outbox.claim(limit=10)] == ["log_registration"]
+
+
+@pytest.mark.parametrize("late_write", ["complete", "reschedule", "park", "release"])
+async def test_a_late_owner_changes_nothing(world: World, late_write: str) -> None:
+    """The fencing token: whoever has lost the lease cannot touch the new owner's delivery."""
+    first = await commit_an_event(world)
+    late = first["send_welcome_email"]
+    outbox = world.outbox()
+    await let_leases_end(world)
+    await outbox.claim(limit=10)
+    before = (await world.deliveries())[late.envelope.id, late.handler]
+
+    match late_write:
+        case "complete":
+            await outbox.complete(late)
+        case "reschedule":
+            await outbox.reschedule(late, OSError(), pause=0)
+        case "park":
+            await outbox.park(late, OSError())
+        case "release":
+            await outbox.release(late)
+
+    after = (await world.deliveries())[late.envelope.id, late.handler]
+    assert (after.attempts, after.last_error, after.parked_at) == (2, None, None)
+    assert after.due_at == pytest.approx(before.due_at, abs=1)
+
+
+async def test_a_delivery_whose_last_attempt_never_ended_is_parked(world: World) -> None:
+    """A handler that kills its process must not kill one worker after the other for ever."""
+    await commit_an_event(world)
+    outbox = world.outbox()
+    for _ in range(world.policy.max_attempts - 1):
+        await let_leases_end(world)
+        assert len(await outbox.claim(limit=10)) == 4
+    await let_leases_end(world)
+
+    assert await outbox.claim(limit=10) == []
+
+    for row in (await world.deliveries()).values():
+        assert row.attempts == world.policy.max_attempts
+        assert row.parked_at is not None
+        assert row.last_error == "the last attempt did not finish"
+
+
+async def test_the_seconds_until_due_tell_a_worker_how_long_to_sleep(world: World) -> None:
+    """None when there is nothing to wait for; parked ones do not count."""
+    outbox = world.outbox()
+    assert await outbox.seconds_until_due() is None
+    first = await commit_an_event(world)
+
+    assert await outbox.seconds_until_due() == pytest.approx(world.policy.lease, abs=5)
+    for delivery in first.values():
+        await outbox.park(delivery, OSError())
+    assert await outbox.seconds_until_due() is None
+
+
+async def test_a_retry_by_hand_starts_anew(world: World) -> None:
+    """The cause is mended: all attempts are available again."""
+    first = await commit_an_event(world)
+    outbox = world.outbox()
+    await outbox.park(first["send_welcome_email"], OSError())
+    await outbox.park(first["log_registration"], OSError())
+
+    await outbox.retry(first["send_welcome_email"].envelope.id, "send_welcome_email")
+    (claim,) = await outbox.claim(limit=10)
+    assert (claim.handler, claim.attempt) == ("send_welcome_email", 1)
+
+    assert await outbox.retry_all_parked() == 1
+    assert [claim.handler for claim in await outbox.claim(limit=10)] == ["log_registration"]
+
+
+async def test_a_discarded_delivery_is_gone(world: World) -> None:
+    """A person decided that the work is not to be done."""
+    first = await commit_an_event(world)
+
+    await world.outbox().discard(first["log_registration"].envelope.id, "log_registration")
+
+    assert "log_registration" not in await handlers_owed(world)
+
+
+async def test_what_is_not_owed_cannot_be_retried_or_discarded(world: World) -> None:
+    """A typing mistake must not look like success."""
+    stranger = a_delivery()
+    event_id = EventId(stranger.envelope.id)
+
+    with pytest.raises(DeliveryNotFound, match=str(event_id)):
+        await world.outbox().retry(event_id, "log_registration")
+    with pytest.raises(DeliveryNotFound, match="log_registration"):
+        await world.outbox().discard(event_id, "log_registration")
+
+
+async def test_pruning_keeps_events_that_are_young_or_still_owe_work(world: World) -> None:
+    """History may go; debts may not."""
+    settled = await commit_an_event(world, email="settled@example.com")
+    owing = await commit_an_event(world, email="owing@example.com")
+    outbox = world.outbox()
+    for delivery in settled.values():
+        await outbox.complete(delivery)
+    await world.move_clock(100)
+    young = await commit_an_event(world, email="young@example.com")
+    for delivery in young.values():
+        await outbox.complete(delivery)
+
+    assert await outbox.prune_events(older_than=50) == 1
+
+    kept = {owing["log_registration"].envelope.id, young["log_registration"].envelope.id}
+    assert await world.event_ids() == kept
