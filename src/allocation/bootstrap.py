@@ -108,18 +108,23 @@ def bind_all(
 ) -> Registry:
     """Bind every handler to its dependencies, once, so that mistakes show at start.
 
-    :raises WiringError: if a handler asks for something unknown, two handlers have one name, a
-        command has no handler, or a renamed handler has no successor
+    :raises WiringError: if a handler asks for something unknown, two handlers have one name, an
+        event has one handler twice, a command has none, or RENAMED_HANDLERS makes no sense
     """
     if missing := _command_types() - command_handlers.keys():
-        raise WiringError(f"no handler for {', '.join(c.__name__ for c in missing)}")
+        raise WiringError("commands without a handler", *(c.__name__ for c in missing))
     by_name = {}
+    for handlers in map(list, event_handlers.values()):
+        if len(set(handlers)) < len(handlers):
+            raise WiringError("twice a handler of one event", *(h.__name__ for h in handlers))
     for handler in {h for handlers in event_handlers.values() for h in handlers}:
         if handler.__name__ in by_name:
-            raise WiringError(f"two handlers are named {handler.__name__}")
+            raise WiringError("two handlers with one name", handler.__name__)
         by_name[handler.__name__] = bind(handler, dependencies)
-    if lost := [new for new in renamed.values() if new not in by_name]:
-        raise WiringError(f"RENAMED_HANDLERS names handlers that do not exist: {', '.join(lost)}")
+    if lost := set(renamed.values()) - by_name.keys():
+        raise WiringError("RENAMED_HANDLERS leads to handlers that do not exist", *lost)
+    if kept := renamed.keys() & by_name.keys():
+        raise WiringError("RENAMED_HANDLERS renames handlers that still exist", *kept)
     return Registry(
         commands={c: bind(h, dependencies) for c, h in command_handlers.items()},
         events=by_name | {old: by_name[new] for old, new in renamed.items()},
@@ -133,7 +138,7 @@ def bind(handler: Handler, dependencies: Mapping[str, Any]) -> BoundHandler:
     """
     wanted = list(signature(handler).parameters)[1:]
     if unknown := set(wanted) - dependencies.keys() - MADE_FOR_EVERY_ATTEMPT:
-        raise WiringError(f"{handler.__name__} asks for unknown {', '.join(sorted(unknown))}")
+        raise WiringError(f"{handler.__name__} asks for what nobody provides", *unknown)
     bound = partial(
         handler, **{name: dependencies[name] for name in wanted if name in dependencies}
     )
@@ -157,7 +162,9 @@ def _command_types() -> set[type[Command]]:
 def _notifications(settings: Settings) -> Notifications:
     if settings.smtp_url is None:
         return ConsoleNotifications()
-    return SmtpNotifications(SmtpServer.from_url(settings.smtp_url))
+    return SmtpNotifications(
+        SmtpServer.from_url(settings.smtp_url), sender=EmailAddress(settings.sender_email).value
+    )
 
 
 def _policy(settings: Settings) -> DeliveryPolicy:

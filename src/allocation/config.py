@@ -25,6 +25,7 @@ class Settings:
 
     database_url: str = field(default="sqlite:///allocation.db", repr=False)
     smtp_url: str | None = field(default=None, repr=False)
+    sender_email: str = "allocation@localhost"
     marketing_email: str = "marketing@localhost"
     backend: Literal["asyncio", "trio"] = "asyncio"
     log_level: Literal["debug", "info", "warning", "error"] | None = None
@@ -68,7 +69,8 @@ def _converted(name: str, value: object) -> Any:
     try:
         return msgspec.convert(value, Settings.__annotations__[name], strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidValue(_variable(name), f"is not acceptable: {error}") from None
+        reason = str(error).split(" '")[0]  # what follows is the value
+        raise InvalidValue(_variable(name), f"is not acceptable: {reason}") from None
 
 
 def _variable(name: str) -> str:

@@ -2,20 +2,24 @@
 
 import logging
 import smtplib
+import socket
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from urllib.parse import parse_qs, unquote, urlsplit
+from email.utils import localtime
+from urllib.parse import unquote, urlsplit
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, get_cancelled_exc_class, to_thread
 
 from allocation.domain.exceptions import InvalidValue
 from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.emails import Email
 
-SENDER = "allocation@localhost"
 TIMEOUT_SECONDS = 10  # for each answer of the mail server
 MAX_CONNECTIONS = 20
+
+_QUERIES = {"smtp": {"", "starttls=1"}, "smtps": {""}}
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +39,7 @@ class SmtpServer:
     host: str
     port: int
     user: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str = field(default="", repr=False)
     tls: bool = False
     starttls: bool = False
 
@@ -49,16 +53,26 @@ class SmtpServer:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise InvalidValue("SMTP URL", "has no valid port") from None
-        if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
+            raise InvalidValue("SMTP URL", "has no valid host or port") from None
+        if parts.scheme not in _QUERIES or not parts.hostname or port == 0:
             raise InvalidValue("SMTP URL", "is not of the form smtp://user:password@host:port")
+        if parts.path or parts.fragment or parts.query not in _QUERIES[parts.scheme]:
+            # a request for TLS that is misspelt must not end as a password in clear text
+            raise InvalidValue(
+                "SMTP URL",
+                "has something after the port other than ?starttls=1 (with smtp://); "
+                "in a password, # / and ? are written as %23 %2F and %3F",
+            )
+        password = unquote(parts.password or "")
+        if not password.isascii():
+            raise InvalidValue("SMTP URL", "has a password with other than ASCII characters")
         return cls(
             host=parts.hostname,
             port=port or (465 if parts.scheme == "smtps" else 25),
             user=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
+            password=password,
             tls=parts.scheme == "smtps",
-            starttls=parse_qs(parts.query).get("starttls") == ["1"],
+            starttls=bool(parts.query),
         )
 
 
@@ -69,25 +83,38 @@ class SmtpNotifications:
     idempotency key, so that mail systems can drop a repetition.
     """
 
-    def __init__(self, server: SmtpServer) -> None:
+    def __init__(self, server: SmtpServer, *, sender: str) -> None:
         self._server = server
+        self._sender = sender
         self._limiter = CapacityLimiter(MAX_CONNECTIONS)
 
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Return when the mail server has accepted the e-mail.
 
+        When cancelled it does not wait: the e-mail may or may not be sent then.
+
         :raises OSError: if the server cannot be reached, or (SMTPException) refuses
         """
-        message = _compose(email, idempotency_key)
-        await to_thread.run_sync(self._send, message, limiter=self._limiter)
+        message = _compose(email, self._sender, idempotency_key)
+        connections: list[smtplib.SMTP] = []
+        try:
+            await to_thread.run_sync(
+                self._send, message, email.recipient, connections,
+                limiter=self._limiter, abandon_on_cancel=True,
+            )  # fmt: skip
+        except get_cancelled_exc_class():
+            for connection in connections:
+                _hang_up(connection)  # or the thread would outlive its process's last word
+            raise
 
-    def _send(self, message: EmailMessage) -> None:
+    def _send(self, message: EmailMessage, recipient: str, connections: list[smtplib.SMTP]) -> None:
         with self._connect() as connection:
+            connections.append(connection)
             if self._server.starttls:
                 connection.starttls(context=ssl.create_default_context())
             if self._server.user is not None:
-                connection.login(self._server.user, self._server.password or "")
-            connection.send_message(message)
+                connection.login(self._server.user, self._server.password)
+            connection.send_message(message, self._sender, [recipient])
 
     def _connect(self) -> smtplib.SMTP:
         server = self._server
@@ -99,10 +126,18 @@ class SmtpNotifications:
         return smtplib.SMTP(server.host, server.port, timeout=TIMEOUT_SECONDS)
 
 
-def _compose(email: Email, idempotency_key: IdempotencyKey) -> EmailMessage:
+def _hang_up(connection: smtplib.SMTP) -> None:
+    """Wake the thread that waits for an answer on this connection; it then ends with an error."""
+    with suppress(OSError):
+        if connection.sock is not None:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _compose(email: Email, sender: str, idempotency_key: IdempotencyKey) -> EmailMessage:
     message = EmailMessage()
-    message["From"] = SENDER
+    message["From"] = sender
     message["To"] = email.recipient
+    message["Date"] = localtime()
     message["Subject"] = email.subject
     message["Message-ID"] = f"<{idempotency_key.replace(':', '.')}@allocation>"
     message.set_content(email.text)

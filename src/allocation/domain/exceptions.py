@@ -59,6 +59,9 @@ class WiringError(AllocationError):
 
     slug = "wiring-error"
 
+    def __init__(self, problem: str, *names: str) -> None:
+        super().__init__(f"{problem}: {', '.join(sorted(names))}")
+
 
 class InvalidValue(Malformed):
     """A value object or a setting was given a value outside its rules."""

@@ -245,6 +245,8 @@ def _one_line(what: str, value: str, limit: int) -> str:
         raise InvalidValue(what, f"has {len(value)} characters, {limit} are allowed")
     if any(_is_control(character) for character in value):
         raise InvalidValue(what, "has a line break, a control character or invalid UTF-8 in it")
+    if "=?" in value:  # RFC 2047: in a mail header this would be decoded into anything at all
+        raise InvalidValue(what, "has =? in it")
     return value
 
 

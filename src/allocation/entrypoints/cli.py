@@ -173,7 +173,9 @@ def import_users(options: dict[str, Any], file: Path) -> None:
 
     async def work(application: "Application") -> int:
         length = file.stat().st_size
-        with click.progressbar(length=length, label="importing", file=sys.stderr) as bar:
+        with click.progressbar(
+            length=length, label="importing", file=sys.stderr, hidden=not sys.stderr.isatty()
+        ) as bar:
             run = Import(
                 application,
                 refuse=lambda reason: say(reason, err=True),
@@ -186,7 +188,7 @@ def import_users(options: dict[str, Any], file: Path) -> None:
         )
         return summary.refused
 
-    refused = _with_application(_settings(options), work)
+    refused = _with_application(_settings(options), work, tell_story=False)
     _show_failures(failures)
     if refused:
         click.get_current_context().exit(REFUSED)
@@ -396,14 +398,21 @@ def _settings(options: dict[str, Any], *, log_level: str = "error") -> "Settings
     return settings
 
 
-def _with_application(settings: "Settings", work: Callable[["Application"], Awaitable[T]]) -> T:
-    """Run `work` with an application that tells its story on stdout."""
+def _with_application(
+    settings: "Settings",
+    work: Callable[["Application"], Awaitable[T]],
+    *,
+    tell_story: bool = True,
+) -> T:
+    """Run `work` with an application, which tells its story on stdout unless told not to."""
     from allocation.bootstrap import bootstrap
     from allocation.entrypoints.running import run
     from allocation.entrypoints.story import Story
 
+    observer = Story(say) if tell_story else None
+
     async def main() -> T:
-        async with bootstrap(settings, observer=Story(say)) as application:
+        async with bootstrap(settings, observer=observer) as application:
             return await work(application)
 
     return run(main, backend=settings.backend)

@@ -1,0 +1,151 @@
+"""Runs the application until it reaches a crash point, and kills it there with SIGKILL.
+
+    python -m tests.e2e.crashing POINT ARGUMENTS…
+
+The product has no switches for this: the points are put in from here, around its own functions.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Literal
+
+from allocation.adapters import outbox
+from allocation.adapters.database import Session
+from allocation.adapters.notifications import SmtpNotifications
+from allocation.adapters.outbox import SqlAlchemyOutbox
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from allocation.entrypoints.cli import cli
+from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.messagebus import MessageBus
+
+
+@dataclass(frozen=True)
+class CrashPoint:
+    """Before or after one call of a function; `when` looks at its arguments."""
+
+    owner: Any
+    name: str
+    moment: Literal["before", "after"]
+    when: Callable[..., bool] = lambda *args, **kwargs: True
+
+    def arm(self) -> None:
+        """Put the crash point in."""
+        original = getattr(self.owner, self.name)
+
+        @wraps(original)
+        async def crashing(*args: Any, **kwargs: Any) -> Any:
+            hit = self.when(*args, **kwargs)
+            if hit and self.moment == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = await original(*args, **kwargs)
+            if hit:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(self.owner, self.name, crashing)
+
+
+def _of_command(uow: Any, events: object) -> bool:
+    return uow._delivery is None
+
+
+def _commit_of(handler: str) -> Callable[..., bool]:
+    return lambda uow, events: uow._delivery is not None and uow._delivery.handler == handler
+
+
+def _settling(handler: str) -> Callable[..., bool]:
+    return lambda session, delivery: delivery.handler == handler
+
+
+def _delivery_to(handler: str) -> Callable[..., bool]:
+    def matches(self: object, delivery: Delivery, *args: object, **kwargs: object) -> bool:
+        return delivery.handler == handler
+
+    return matches
+
+
+def _email_of(handler: str) -> Callable[..., bool]:
+    return lambda self, email, *, idempotency_key: idempotency_key.endswith(f":{handler}")
+
+
+def _setting(column: str) -> Callable[..., bool]:
+    return lambda session, statement: (
+        f"SET {column}=" in str(statement) or f", {column}=" in str(statement)
+    )
+
+
+def _transactional(handler: str) -> dict[str, CrashPoint]:
+    return {
+        f"before {handler}": CrashPoint(
+            MessageBus, "_deliver_one", "before", _delivery_to(handler)
+        ),
+        f"inside {handler}, before its commit": CrashPoint(
+            SqlAlchemyUnitOfWork, "_commit", "before", _commit_of(handler)
+        ),
+        f"inside {handler}, in its commit": CrashPoint(
+            outbox, "settle", "after", _settling(handler)
+        ),
+        f"after {handler}": CrashPoint(MessageBus, "_deliver_one", "after", _delivery_to(handler)),
+    }
+
+
+def _outside(handler: str) -> dict[str, CrashPoint]:
+    return {
+        f"before {handler}": CrashPoint(
+            MessageBus, "_deliver_one", "before", _delivery_to(handler)
+        ),
+        f"inside {handler}, before the effect": CrashPoint(
+            SmtpNotifications, "send", "before", _email_of(handler)
+        ),
+        f"inside {handler}, after the effect": CrashPoint(
+            SmtpNotifications, "send", "after", _email_of(handler)
+        ),
+        f"before the completion of {handler}": CrashPoint(
+            SqlAlchemyOutbox, "complete", "before", _delivery_to(handler)
+        ),
+        f"after the completion of {handler}": CrashPoint(
+            SqlAlchemyOutbox, "complete", "after", _delivery_to(handler)
+        ),
+    }
+
+
+HANDLING_FIRST_EVENT: dict[str, CrashPoint] = {
+    **_transactional("log_registration"),
+    **_outside("send_welcome_email"),
+}
+HANDLING_AND_FOLLOWING: dict[str, CrashPoint] = {
+    **_transactional("allocate_welcome_coupon"),
+    **_outside("send_coupon_email"),
+}
+HANDLING = HANDLING_FIRST_EVENT | HANDLING_AND_FOLLOWING
+COMMITTING: dict[str, CrashPoint] = {
+    "before the commit": CrashPoint(SqlAlchemyUnitOfWork, "_commit", "before", _of_command),
+    "in the commit": CrashPoint(outbox, "store_deliveries", "after"),
+    "after the commit": CrashPoint(SqlAlchemyUnitOfWork, "_commit", "after", _of_command),
+    "before the fan-out": CrashPoint(MessageBus, "deliver", "before"),
+}
+CLAIMING: dict[str, CrashPoint] = {
+    "before claiming": CrashPoint(SqlAlchemyOutbox, "claim", "before"),
+    "while claiming": CrashPoint(Session, "commit", "before"),
+    "after claiming": CrashPoint(SqlAlchemyOutbox, "claim", "after"),
+}
+RESCHEDULING: dict[str, CrashPoint] = {
+    "before rescheduling": CrashPoint(SqlAlchemyOutbox, "reschedule", "before"),
+    "while rescheduling": CrashPoint(Session, "write", "after", _setting("last_error")),
+    "after rescheduling": CrashPoint(SqlAlchemyOutbox, "reschedule", "after"),
+}
+PARKING: dict[str, CrashPoint] = {
+    "before parking": CrashPoint(SqlAlchemyOutbox, "park", "before"),
+    "while parking": CrashPoint(Session, "write", "after", _setting("parked_at")),
+    "after parking": CrashPoint(SqlAlchemyOutbox, "park", "after"),
+}
+CRASH_POINTS = COMMITTING | HANDLING | CLAIMING | RESCHEDULING | PARKING
+
+if __name__ == "__main__":
+    point, *arguments = sys.argv[1:]
+    CRASH_POINTS[point].arm()
+    cli(arguments)

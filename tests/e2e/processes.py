@@ -1,0 +1,120 @@
+"""Runs the application as its users do: as a process, on a database file, with a mail server."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_SECONDS = 60
+
+
+@dataclass
+class MailServer:
+    """A mail server that keeps what it was given, or refuses or holds everything if told so."""
+
+    url: str = ""
+    refusing: bool = False
+    holding: threading.Event = field(default_factory=threading.Event)
+    hold: bool = False
+    release: threading.Event = field(default_factory=threading.Event)
+    received: list[tuple[str, str, str]] = field(default_factory=list)
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        """Take one e-mail; the name is what aiosmtpd calls."""
+        if self.refusing:
+            return "451 come back later"
+        if self.hold:
+            self.holding.set()
+            await asyncio.to_thread(self.release.wait)
+        message = message_from_bytes(envelope.original_content or b"", policy=policy.default)
+        self.received.append((str(message["To"]), str(message["Subject"]), message["Message-ID"]))
+        return "250 OK"
+
+    def message_ids(self, recipient: str, subject: str) -> list[str]:
+        """Return the Message-IDs of these e-mails, one for each time they arrived."""
+        return [key for to, what, key in self.received if (to, what) == (recipient, subject)]
+
+
+@dataclass
+class Application:
+    """The application in a folder of its own."""
+
+    folder: Path
+    mail: MailServer | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "allocation.db"
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        """Return the environment of a process; nothing of the caller's own settings is in it."""
+        outside = {k: v for k, v in os.environ.items() if not k.startswith("ALLOCATION_")}
+        mail = {"smtp_url": self.mail.url} if self.mail else {}
+        own = {**mail, **self.settings, **settings}
+        prefixed = {f"ALLOCATION_{name.upper()}": value for name, value in own.items()}
+        return outside | {"PYTHONPATH": str(ROOT)} | prefixed
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end."""
+        return self._finish(self.start(*arguments, environment=self.environment(**settings)))
+
+    def start(
+        self,
+        *arguments: str,
+        module: Iterable[str] = ("allocation",),
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start one command, and do not wait for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", *module, *arguments],
+            cwd=self.folder,
+            env=environment or self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def crash(self, point: str, *arguments: str, **settings: str) -> str:
+        """Run one command that is killed at a crash point; return what it had printed."""
+        environment = {
+            name: value
+            for name, value in self.environment(**settings).items()
+            if not name.startswith("COVERAGE")  # a killed process reports nothing
+        }
+        module = ("tests.e2e.crashing", point)
+        process = self._finish(self.start(*arguments, module=module, environment=environment))
+        assert process.returncode == -9, f"{point} was never reached:\n{process.stderr}"
+        return process.stdout
+
+    def rows(self, statement: str) -> list[Any]:
+        """Query the database from outside."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            return connection.execute(statement).fetchall()
+
+    def end_leases(self) -> None:
+        """Let so much time pass, for the database, that everything that is owed is due."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            connection.execute("UPDATE deliveries SET due_at = 0")
+            connection.commit()
+
+    def _finish(self, process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
+        with process:
+            try:
+                out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)

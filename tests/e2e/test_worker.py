@@ -1,0 +1,182 @@
+"""The worker as a long-running process: signals, outages, idleness."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import Application, MailServer
+
+LIMIT_SECONDS = 20
+
+
+@pytest.fixture
+def owing(application: Application) -> Application:
+    """The application, with a registration whose process died right after its commit."""
+    application.run("db", "upgrade")
+    application.crash("after the commit", "register-user", "Иван", "ivan@example.com")
+    application.end_leases()
+    return application
+
+
+@contextmanager
+def working(application: Application, **settings: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a worker beside the test, and end it with the test."""
+    process = application.start("worker", environment=application.environment(**settings))
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for a condition of another process, with a limit."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def owed(application: Application) -> list[tuple[str, int]]:
+    return application.rows("SELECT handler, attempts FROM deliveries ORDER BY handler")
+
+
+def test_a_worker_finishes_what_a_dead_process_left(owing: Application, mail: MailServer) -> None:
+    """The heart of it: nobody has to notice that a process died."""
+    with working(owing):
+        wait_until(lambda: not owed(owing))
+
+    assert len(mail.message_ids("ivan@example.com", "Welcome, Иван")) == 1
+    assert owing.rows("SELECT count(*) FROM registration_log") == [(1,)]
+
+
+def test_sigterm_lets_work_in_hand_finish(owing: Application, mail: MailServer) -> None:
+    """A deployment must neither lose an e-mail nor send it twice."""
+    mail.hold = True
+    with working(owing) as worker:
+        assert mail.holding.wait(LIMIT_SECONDS)
+        worker.send_signal(signal.SIGTERM)
+        wait_until(lambda: owed(owing) == [("notify_marketing", 1), ("send_welcome_email", 2)])
+        assert worker.poll() is None
+        mail.release.set()
+        assert worker.wait(LIMIT_SECONDS) == 0
+
+    assert owed(owing) == []
+    assert len(mail.received) == 2
+
+
+def test_what_does_not_finish_in_time_is_given_back(owing: Application, mail: MailServer) -> None:
+    """The next worker does it at once, without waiting for the lease."""
+    mail.hold = True
+    with working(owing, grace_seconds="0.1") as worker:
+        assert mail.holding.wait(LIMIT_SECONDS)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(LIMIT_SECONDS) == 0
+
+    assert ("send_welcome_email", 2) in owed(owing)
+    due = owing.rows("SELECT due_at FROM deliveries WHERE handler = 'send_welcome_email'")
+    assert due[0][0] <= time.time() + 1
+    mail.release.set()
+    assert owing.run("worker", "--until-idle").returncode == 0
+    assert owed(owing) == []
+
+
+def test_a_second_signal_ends_the_worker_at_once(owing: Application, mail: MailServer) -> None:
+    """Whoever insists does not have to wait, and nothing is lost either."""
+    mail.hold = True
+    with working(owing) as worker:
+        assert mail.holding.wait(LIMIT_SECONDS)
+        worker.send_signal(signal.SIGINT)
+        assert worker.stderr is not None
+        while "stopping" not in worker.stderr.readline():
+            pass
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait(LIMIT_SECONDS) == 128 + signal.SIGINT
+    mail.release.set()
+
+    assert "send_welcome_email" in [handler for handler, _ in owed(owing)]
+
+
+def test_a_worker_survives_a_database_that_goes_away(owing: Application) -> None:
+    """It says so, keeps trying, and goes on by itself."""
+    url = "sqlite:///allocation.db?timeout=0.05"
+    with closing(sqlite3.connect(owing.database)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with working(owing, database_url=url) as worker:
+            assert worker.stderr is not None
+            assert "the database is not available: database is locked" in worker.stderr.readline()
+            other.rollback()
+            wait_until(lambda: not owed(owing))
+            assert worker.poll() is None
+
+
+def test_a_failure_is_one_line_in_the_log(owing: Application, mail: MailServer) -> None:
+    """Handler, event, attempt, error and next time."""
+    mail.refusing = True
+    result = owing.run("worker", "--until-idle", max_attempts="2")
+
+    failures = [line for line in result.stderr.splitlines() if "send_welcome_email" in line]
+    assert len(failures) == 1
+    event_id = owing.rows("SELECT event_id FROM deliveries WHERE handler = 'send_welcome_email'")
+    assert event_id[0][0] in failures[0].replace("-", "")
+    assert "attempt 2: SMTPDataError: (451, b'come back later'); parked" in failures[0]
+
+
+def test_until_idle_waits_for_what_falls_due_later(owing: Application, mail: MailServer) -> None:
+    """And not for what is parked."""
+    short_leases = {"lease_seconds": "2", "handler_timeout_seconds": "1"}
+    mail.refusing = True
+    with working(owing, retry_base_seconds="0.2", **short_leases) as worker:
+        wait_until(lambda: ("send_welcome_email", 3) in owed(owing))
+        worker.kill()
+    mail.refusing = False
+
+    result = owing.run("worker", "--until-idle", **short_leases)
+
+    assert result.returncode == 0
+    assert owed(owing) == []
+
+
+def test_an_idle_worker_costs_nearly_nothing(application: Application) -> None:
+    """Under one percent of a processor: it sleeps, it does not spin."""
+    application.run("db", "upgrade")
+    seconds = 3.0
+    environment = {
+        name: value
+        for name, value in application.environment().items()
+        if not name.startswith("COVERAGE")
+    }
+    process = application.start("worker", environment=environment)
+    try:
+        wait_until(lambda: "S" in state(process.pid) and cpu_seconds(process.pid) > 0.2)
+        before, until = cpu_seconds(process.pid), time.monotonic() + seconds
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(until - time.monotonic())
+        used = cpu_seconds(process.pid) - before
+    finally:
+        process.kill()
+        process.communicate()
+
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    assert used <= 0.01 * seconds + 2 * tick
+
+
+def state(pid: int) -> str:
+    return _stat(pid)[0]
+
+
+def cpu_seconds(pid: int) -> float:
+    user, system = _stat(pid)[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat after the name; see proc(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()

@@ -1,0 +1,180 @@
+"""The settings: where they come from, what is accepted, and what an error may say."""
+
+import traceback
+
+import pytest
+
+from allocation.config import Settings, load
+from allocation.domain.exceptions import InvalidValue
+
+
+def test_without_any_setting_the_defaults_hold() -> None:
+    """The program runs at once after it is installed, and sends no e-mail by itself."""
+    settings = load({}, {})
+
+    assert settings.database_url == "sqlite:///allocation.db"
+    assert settings.smtp_url is None
+    assert settings.backend == "asyncio"
+    assert settings.log_level is None
+    assert settings.log_format == "text"
+
+
+def test_the_environment_is_read_and_converted() -> None:
+    """A variable is text; the program works with numbers."""
+    environment = {
+        "ALLOCATION_DATABASE_URL": "sqlite:///other.db",
+        "ALLOCATION_SMTP_URL": "smtp://mail.example.com",
+        "ALLOCATION_MARKETING_EMAIL": "marketing@example.com",
+        "ALLOCATION_BACKEND": "trio",
+        "ALLOCATION_LOG_LEVEL": "debug",
+        "ALLOCATION_LOG_FORMAT": "json",
+        "ALLOCATION_LEASE_SECONDS": "60",
+        "ALLOCATION_HANDLER_TIMEOUT_SECONDS": "2.5",
+        "ALLOCATION_RETRY_BASE_SECONDS": "0.1",
+        "ALLOCATION_RETRY_FACTOR": "2",
+        "ALLOCATION_RETRY_CAP_SECONDS": "1e3",
+        "ALLOCATION_MAX_ATTEMPTS": "3",
+    }
+
+    settings = load({}, environment)
+
+    assert settings == Settings(
+        database_url="sqlite:///other.db",
+        smtp_url="smtp://mail.example.com",
+        marketing_email="marketing@example.com",
+        backend="trio",
+        log_level="debug",
+        log_format="json",
+        lease_seconds=60.0,
+        handler_timeout_seconds=2.5,
+        retry_base_seconds=0.1,
+        retry_factor=2.0,
+        retry_cap_seconds=1000.0,
+        max_attempts=3,
+    )
+
+
+def test_the_environment_of_the_program_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise every test here would pass, and the program would read nothing."""
+    monkeypatch.setenv("ALLOCATION_MARKETING_EMAIL", "marketing@example.com")
+
+    settings = load({})
+
+    assert settings.marketing_email == "marketing@example.com"
+
+
+def test_variables_of_others_are_left_alone() -> None:
+    """Other programs share the environment, and some have a DATABASE_URL too."""
+    settings = load({}, {"DATABASE_URL": "sqlite:///other.db", "ALLOCATION_UNKNOWN": "1"})
+
+    assert settings == Settings()
+
+
+def test_an_option_wins_over_the_environment() -> None:
+    """What was typed is meant more than what was set long ago."""
+    environment = {"ALLOCATION_BACKEND": "asyncio", "ALLOCATION_LOG_FORMAT": "json"}
+
+    settings = load({"backend": "trio", "log_format": None}, environment)
+
+    assert settings.backend == "trio"
+    assert settings.log_format == "json"
+
+
+def test_an_option_wins_even_over_an_unacceptable_variable() -> None:
+    """A wrong variable can be worked around without being able to change it."""
+    settings = load({"max_attempts": 3}, {"ALLOCATION_MAX_ATTEMPTS": "many"})
+
+    assert settings.max_attempts == 3
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    """Shells and containers can often empty a variable, but not remove it."""
+    environment = {"ALLOCATION_SMTP_URL": "", "ALLOCATION_MAX_ATTEMPTS": ""}
+
+    settings = load({}, environment)
+
+    assert settings == Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALLOCATION_LEASE_SECONDS", "hunter2"),
+        ("ALLOCATION_LEASE_SECONDS", "0"),
+        ("ALLOCATION_LEASE_SECONDS", "-73"),
+        ("ALLOCATION_LEASE_SECONDS", "nan"),
+        ("ALLOCATION_LEASE_SECONDS", "inf"),
+        ("ALLOCATION_HANDLER_TIMEOUT_SECONDS", "20s"),
+        ("ALLOCATION_RETRY_BASE_SECONDS", "-73"),
+        ("ALLOCATION_RETRY_FACTOR", "0.73"),
+        ("ALLOCATION_RETRY_CAP_SECONDS", "9e99"),
+        ("ALLOCATION_MAX_ATTEMPTS", "0"),
+        ("ALLOCATION_MAX_ATTEMPTS", "7.3"),
+        ("ALLOCATION_MAX_ATTEMPTS", "many"),
+        ("ALLOCATION_BACKEND", "twisted"),
+        ("ALLOCATION_LOG_LEVEL", "loud"),
+        ("ALLOCATION_LOG_FORMAT", "xml"),
+    ],
+)
+def test_an_unacceptable_value_names_its_variable(variable: str, value: str) -> None:
+    """Whoever starts the program has to know what to correct."""
+    with pytest.raises(InvalidValue, match=f"^{variable} is not acceptable"):
+        load({}, {variable: value})
+
+
+def test_an_unacceptable_option_names_its_variable() -> None:
+    """The name of the option follows from it."""
+    with pytest.raises(InvalidValue, match="^ALLOCATION_MAX_ATTEMPTS is not acceptable"):
+        load({"max_attempts": 0}, {})
+
+
+@pytest.mark.parametrize("variable", ["ALLOCATION_LEASE_SECONDS", "ALLOCATION_MAX_ATTEMPTS"])
+def test_an_unacceptable_value_is_not_repeated(variable: str) -> None:
+    """It may be a password that went into the wrong variable, and errors get logged."""
+    environment = {variable: "hunter2"}
+
+    with pytest.raises(InvalidValue) as caught:
+        load({}, environment)
+
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("handler_timeout", [30.0, 31.0])
+def test_a_handler_must_not_run_longer_than_its_lease(handler_timeout: float) -> None:
+    """It could still run when another process takes its delivery over."""
+    overrides = {"lease_seconds": 30.0, "handler_timeout_seconds": handler_timeout}
+
+    with pytest.raises(InvalidValue) as caught:
+        load(overrides, {})
+
+    assert "ALLOCATION_HANDLER_TIMEOUT_SECONDS" in str(caught.value)
+    assert "ALLOCATION_LEASE_SECONDS" in str(caught.value)
+
+
+def test_the_first_pause_must_not_be_longer_than_the_longest() -> None:
+    """One of the two would silently not mean what it says."""
+    with pytest.raises(InvalidValue) as caught:
+        load({"retry_base_seconds": 5.0, "retry_cap_seconds": 4.0}, {})
+
+    assert "ALLOCATION_RETRY_BASE_SECONDS" in str(caught.value)
+    assert "ALLOCATION_RETRY_CAP_SECONDS" in str(caught.value)
+
+
+def test_equal_pauses_are_accepted() -> None:
+    """It is how to ask for a pause that does not grow."""
+    settings = load({"retry_base_seconds": 5.0, "retry_cap_seconds": 5.0}, {})
+
+    assert settings.retry_base_seconds == settings.retry_cap_seconds == 5.0
+
+
+def test_secrets_do_not_show_in_repr() -> None:
+    """A repr is what ends up in logs and error reports."""
+    environment = {
+        "ALLOCATION_DATABASE_URL": "postgresql://ivan:hunter2@db.example.com/allocation",
+        "ALLOCATION_SMTP_URL": "smtp://ivan:hunter2@mail.example.com",
+    }
+
+    settings = load({}, environment)
+
+    assert "hunter2" not in repr(settings)
+    assert "marketing@localhost" in repr(settings)

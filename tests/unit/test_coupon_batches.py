@@ -1,0 +1,180 @@
+"""A coupon batch never gives one coupon too many, and says what it gave."""
+
+from typing import NoReturn, cast
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from allocation.domain.events import CouponAllocated, OutOfCoupons
+from allocation.domain.exceptions import CouponBatchAlreadyAdded
+from allocation.domain.model import BatchReference, Coupon, CouponBatch, Quantity
+from tests.builders import a_user_id
+
+
+class AddOnly:
+    """A collection of coupons that cannot be counted, searched or walked through."""
+
+    def __init__(self) -> None:
+        self.added = 0
+
+    def add(self, coupon: Coupon) -> None:
+        self.added += 1
+
+    def __bool__(self) -> NoReturn:
+        raise AssertionError("the coupons given before were looked at")
+
+
+def a_coupon_batch(*, quantity: int = 10, reference: str = "WELCOME") -> CouponBatch:
+    return CouponBatch.add(BatchReference(reference), Quantity(quantity))
+
+
+def test_a_new_batch_is_full() -> None:
+    """Marketing can rely on the number they ordered."""
+    batch = a_coupon_batch(quantity=3, reference="SPRING")
+
+    assert batch.subject == "SPRING"
+    assert (batch.quantity, batch.remaining) == (3, 3)
+    assert batch.coupons == set()
+
+
+def test_a_coupon_belongs_to_the_user_and_names_its_batch() -> None:
+    """At the till, the code alone has to tell which campaign it is from."""
+    batch, user_id = a_coupon_batch(reference="SPRING"), a_user_id()
+
+    coupon = batch.allocate(user_id, token="x7")
+
+    assert coupon is not None
+    assert coupon.code == "SPRING-x7"
+    assert coupon.batch_reference == BatchReference("SPRING")
+    assert coupon.user_id == user_id
+
+
+def test_an_allocation_takes_one_coupon_out_of_the_batch() -> None:
+    """The count is what keeps the next one from being given twice."""
+    batch = a_coupon_batch(quantity=3)
+
+    coupon = batch.allocate(a_user_id(), token="x7")
+
+    assert batch.remaining == 2
+    assert batch.quantity == 3
+    assert batch.coupons == {coupon}
+
+
+def test_an_allocation_is_recorded() -> None:
+    """The e-mail with the coupon follows from this event."""
+    batch, user_id = a_coupon_batch(reference="SPRING"), a_user_id()
+
+    batch.allocate(user_id, token="x7")
+
+    assert batch.drain_events() == (
+        CouponAllocated(user_id=user_id, batch_reference="SPRING", code="SPRING-x7"),
+    )
+
+
+def test_the_last_coupon_is_given_too() -> None:
+    """A batch that kept one back would be one short of what was promised."""
+    batch = a_coupon_batch(quantity=1)
+
+    assert batch.allocate(a_user_id(), token="x7") is not None
+    assert batch.remaining == 0
+
+
+def test_an_empty_batch_gives_nothing_and_says_so() -> None:
+    """Marketing learns who went without, and the count never drops below zero."""
+    batch, late = a_coupon_batch(quantity=1), a_user_id()
+    batch.allocate(a_user_id(), token="x7")
+    batch.drain_events()
+
+    coupon = batch.allocate(late, token="x8")
+
+    assert coupon is None
+    assert batch.remaining == 0
+    assert len(batch.coupons) == 1
+    assert batch.drain_events() == (OutOfCoupons(user_id=late),)
+
+
+def test_the_exhausted_batch_refuses_everybody() -> None:
+    """Having no batch at all is not an error: the user is registered, only without a coupon."""
+    batch, user_id = CouponBatch.exhausted(), a_user_id()
+
+    coupon = batch.allocate(user_id, token="x7")
+
+    assert coupon is None
+    assert batch.coupons == set()
+    assert batch.drain_events() == (OutOfCoupons(user_id=user_id),)
+
+
+@given(quantity=st.integers(1, 20), requests=st.integers(0, 40))
+@example(quantity=1, requests=2)
+@example(quantity=20, requests=20)
+@settings(max_examples=40, deadline=None)
+def test_never_more_coupons_than_the_quantity_are_given(quantity: int, requests: int) -> None:
+    """Each coupon costs money: the budget holds however many people come."""
+    batch = a_coupon_batch(quantity=quantity)
+
+    answers = [batch.allocate(a_user_id(), token=str(number)) for number in range(requests)]
+
+    given_out = [answer for answer in answers if answer is not None]
+    assert given_out == answers[: min(quantity, requests)]  # first come, first served
+    assert len({coupon.code for coupon in given_out}) == len(given_out)
+    assert batch.coupons == set(given_out)
+    assert batch.remaining == quantity - len(given_out)
+
+
+@given(quantity=st.integers(1, 20), requests=st.integers(0, 40))
+@example(quantity=1, requests=2)
+@settings(max_examples=40, deadline=None)
+def test_every_request_is_answered_by_one_event(quantity: int, requests: int) -> None:
+    """Each user hears of a coupon, or marketing hears of each user: nobody is forgotten."""
+    batch = a_coupon_batch(quantity=quantity)
+    users = [a_user_id() for _ in range(requests)]
+
+    for user_id in users:
+        batch.allocate(user_id, token=str(user_id))
+
+    events = batch.drain_events()
+    allocated = [event.user_id for event in events if isinstance(event, CouponAllocated)]
+    without = [event.user_id for event in events if isinstance(event, OutOfCoupons)]
+    assert len(events) == requests
+    assert allocated == users[:quantity]
+    assert without == users[quantity:]
+
+
+def test_an_allocation_never_looks_at_the_coupons_given_before() -> None:
+    """The millionth user must not wait for a million rows to be loaded."""
+    batch, coupons = a_coupon_batch(quantity=2), AddOnly()
+    batch.coupons = cast("set[Coupon]", coupons)
+
+    answers = [batch.allocate(a_user_id(), token=token) for token in ("a", "b", "c")]
+
+    assert [answer is not None for answer in answers] == [True, True, False]
+    assert coupons.added == 2
+
+
+def test_a_repeated_addition_changes_nothing() -> None:
+    """Whoever got no answer may ask again, even after coupons were given: no new ones appear."""
+    batch = a_coupon_batch(quantity=3)
+    batch.allocate(a_user_id(), token="x7")
+    batch.drain_events()
+
+    batch.confirm_addition(Quantity(3))
+
+    assert (batch.quantity, batch.remaining) == (3, 2)
+    assert batch.recorded_events == ()
+
+
+@pytest.mark.parametrize("quantity", [2, 4])
+def test_an_addition_of_another_quantity_under_the_same_reference_is_refused(
+    quantity: int,
+) -> None:
+    """It is another batch by mistake; to keep silent would lose its coupons."""
+    batch = a_coupon_batch(quantity=3, reference="SPRING")
+    batch.allocate(a_user_id(), token="x7")
+
+    with pytest.raises(
+        CouponBatchAlreadyAdded, match=r"^coupon batch SPRING was already added with quantity 3$"
+    ):
+        batch.confirm_addition(Quantity(quantity))
+
+    assert (batch.quantity, batch.remaining) == (3, 2)

@@ -1,0 +1,209 @@
+"""The wiring: mistakes in it show when the program starts, not when a message arrives."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from allocation.bootstrap import EventHandlers, bind, bind_all, subscriptions
+from allocation.domain.commands import Command, RegisterUser
+from allocation.domain.events import EmailChanged, Event, UserRegistered
+from allocation.domain.exceptions import UnknownHandler, WiringError
+from allocation.entrypoints.story import COMMAND_LINES, HANDLER_LINES
+from allocation.service_layer.delivery import IdempotencyKey
+from allocation.service_layer.handlers import (
+    COMMAND_HANDLERS,
+    EVENT_HANDLERS,
+    RENAMED_HANDLERS,
+    Handler,
+)
+from allocation.service_layer.messagebus import Registry
+from allocation.service_layer.unit_of_work import UnitOfWork
+from tests.builders import FakeApplication, a_cause, a_registration
+
+pytestmark = pytest.mark.anyio
+
+DEPENDENCIES: Mapping[str, Any] = {
+    "notifications": object(),
+    "marketing_email": "marketing@example.com",
+    "new_token": lambda: "TOKEN",
+}
+
+
+async def greet(event: Event, notifications: object) -> None:
+    """Ask for what there is."""
+
+
+async def count(event: Event, uow: UnitOfWork) -> None:
+    """Ask for what is made for every attempt."""
+
+
+def another_count() -> Handler:
+    async def count(event: Event) -> None:
+        """Have the name of the other, by mistake."""
+
+    return count
+
+
+def bound(
+    *,
+    commands: Mapping[type[Command], Handler] = COMMAND_HANDLERS,
+    events: EventHandlers = EVENT_HANDLERS,
+    renamed: Mapping[str, str] = {},
+) -> Registry:
+    return bind_all(commands, events, renamed, DEPENDENCIES)
+
+
+def a_uow() -> UnitOfWork:
+    return FakeApplication().new_uow(a_cause(), None)
+
+
+async def test_a_handler_is_given_what_it_asks_for_by_name() -> None:
+    """In any order, and nothing else: that keeps a handler easy to call and to test."""
+    given: dict[str, Any] = {}
+
+    async def handler(
+        message: Command,
+        idempotency_key: IdempotencyKey,
+        new_token: Callable[[], str],
+        uow: UnitOfWork,
+    ) -> None:
+        given.update(message=message, key=idempotency_key, token=new_token(), uow=uow)
+
+    command, uow, key = a_registration(), a_uow(), IdempotencyKey("key")
+    await bind(handler, DEPENDENCIES)(command, uow, key)
+
+    assert given == {"message": command, "key": key, "token": "TOKEN", "uow": uow}
+
+
+async def test_each_attempt_is_given_its_own_unit_of_work() -> None:
+    """A handler that kept the first one would work in a transaction that has ended."""
+    given: list[UnitOfWork] = []
+
+    async def handler(message: Command, uow: UnitOfWork) -> None:
+        given.append(uow)
+
+    run, first, second = bind(handler, DEPENDENCIES), a_uow(), a_uow()
+    await run(a_registration(), first, None)
+    await run(a_registration(), second, None)
+
+    assert given == [first, second]
+
+
+async def test_a_handler_may_ask_for_nothing() -> None:
+    """The message may be all it needs."""
+    given: list[object] = []
+
+    async def handler(message: Command) -> None:
+        given.append(message)
+
+    command = a_registration()
+    await bind(handler, DEPENDENCIES)(command, a_uow(), None)
+
+    assert given == [command]
+
+
+def test_a_handler_that_asks_for_something_unknown_is_a_mistake() -> None:
+    """A misspelt parameter must not wait for its first message."""
+
+    async def handler(event: Event, notification: object, tokens: object) -> None: ...
+
+    with pytest.raises(WiringError, match="handler asks for unknown notification, tokens"):
+        bind(handler, DEPENDENCIES)
+
+
+def test_an_event_handler_that_asks_for_something_unknown_is_a_mistake_at_start() -> None:
+    """All handlers are bound at start."""
+
+    async def handler(event: Event, printer: object) -> None: ...
+
+    with pytest.raises(WiringError, match="handler asks for unknown printer"):
+        bound(events={UserRegistered: [greet, handler]})
+
+
+def test_a_command_handler_that_asks_for_something_unknown_is_a_mistake_at_start() -> None:
+    """All handlers are bound at start."""
+
+    async def handler(command: Command, printer: object) -> None: ...
+
+    with pytest.raises(WiringError, match="handler asks for unknown printer"):
+        bound(commands={**COMMAND_HANDLERS, RegisterUser: handler})
+
+
+def test_two_event_handlers_of_one_name_are_a_mistake() -> None:
+    """Deliveries are stored under the name: one of the two would do the work of both."""
+    handlers: EventHandlers = {UserRegistered: [count], EmailChanged: [another_count()]}
+
+    with pytest.raises(WiringError, match="two handlers are named count$"):
+        bound(events=handlers)
+
+
+def test_a_command_without_a_handler_is_a_mistake() -> None:
+    """Nobody else would notice before the first user tries."""
+    others = {c: handler for c, handler in COMMAND_HANDLERS.items() if c is not RegisterUser}
+
+    with pytest.raises(WiringError, match="no handler for RegisterUser$"):
+        bound(commands=others)
+
+
+def test_a_renamed_handler_without_a_successor_is_a_mistake() -> None:
+    """Its deliveries would be parked one by one, each as a surprise."""
+    with pytest.raises(WiringError, match="RENAMED_HANDLERS .* do not exist: welcome$"):
+        bound(events={UserRegistered: [greet]}, renamed={"hello": "welcome", "hi": "greet"})
+
+
+def test_a_renamed_handler_is_found_under_its_old_name() -> None:
+    """Deliveries that were stored before the change still have to be made."""
+    registry = bound(events={UserRegistered: [greet, count]}, renamed={"hello": "greet"})
+
+    assert registry.event_handler("hello") is registry.event_handler("greet")
+    assert registry.event_handler("hello") is not registry.event_handler("count")
+
+
+def test_a_name_that_never_was_is_not_found() -> None:
+    """It is parked with an error that says so, instead of being dropped."""
+    registry = bound(events={UserRegistered: [greet]})
+
+    with pytest.raises(UnknownHandler, match="'hello'"):
+        registry.event_handler("hello")
+
+
+def test_one_function_for_several_events_is_one_handler() -> None:
+    """It is no second handler of the same name, and each event is a delivery to it."""
+    handlers: EventHandlers = {UserRegistered: [greet, count], EmailChanged: [count]}
+
+    registry = bound(events=handlers)
+
+    names: dict[type[Event], list[str]] = {
+        UserRegistered: ["greet", "count"],
+        EmailChanged: ["count"],
+    }
+    assert registry.events.keys() == {"greet", "count"}
+    assert subscriptions(handlers) == names
+
+
+def test_an_event_may_have_no_handler() -> None:
+    """A fact is worth recording before anybody acts on it."""
+    assert subscriptions({UserRegistered: []}) == {UserRegistered: []}
+    assert bound(events={UserRegistered: []}).events == {}
+
+
+def test_the_handlers_of_this_program_can_be_bound() -> None:
+    """The tables name every handler there is, and bootstrap has all they ask for."""
+    registry = bound(renamed=RENAMED_HANDLERS)
+
+    names = {name for handlers in subscriptions(EVENT_HANDLERS).values() for name in handlers}
+    assert registry.commands.keys() == COMMAND_HANDLERS.keys()
+    assert registry.events.keys() == names | RENAMED_HANDLERS.keys()
+
+
+def test_the_story_tells_of_every_command() -> None:
+    """A command without a line would be an error in the log instead of a line in the story."""
+    assert COMMAND_LINES.keys() == {command.__name__ for command in COMMAND_HANDLERS}
+
+
+def test_the_story_tells_only_of_handlers_that_exist() -> None:
+    """A line under an old name would never be told again, and nobody would notice."""
+    names = {name for handlers in subscriptions(EVENT_HANDLERS).values() for name in handlers}
+
+    assert HANDLER_LINES.keys() <= names
