@@ -77,7 +77,7 @@ async def bootstrap(
     recording = Recording(
         subscriptions=subscriptions(EVENT_HANDLERS), new_id=uuid4, now=lambda: datetime.now(UTC)
     )
-    async with open_database(settings.database_url) as database:
+    async with open_database(settings.database_url, backend=settings.backend) as database:
         await ensure_schema(database)
         outbox = SqlAlchemyOutbox(database, policy)
         bus = MessageBus(

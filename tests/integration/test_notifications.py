@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -17,7 +18,8 @@ import pytest
 import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
-from anyio import create_task_group
+from anyio import create_task_group, fail_after
+from anyio.lowlevel import checkpoint
 
 from allocation.adapters.notifications import (
     MAX_CONNECTIONS,
@@ -33,14 +35,16 @@ pytestmark = pytest.mark.anyio
 
 LIMIT_SECONDS = 5
 EVENT_ID = "6f1d2c3b-0000-4000-8000-000000000001"
+SENDER = "shop@example.com"
 KEY = IdempotencyKey(f"{EVENT_ID}:send_welcome_email")
 
 
 @dataclass
 class Mailbox:
-    """Accepts every e-mail and keeps it."""
+    """Accepts every e-mail and keeps it, with the envelope it came in."""
 
     emails: list[EmailMessage] = field(default_factory=list)
+    senders: list[str | None] = field(default_factory=list)
     recipients: list[str] = field(default_factory=list)
 
     async def handle_DATA(  # noqa: N802  # the mail server looks for this name
@@ -49,6 +53,7 @@ class Mailbox:
         assert isinstance(envelope.content, bytes)
         content = envelope.content.replace(b"\r\n", b"\n")
         self.emails.append(message_from_bytes(content, policy=policy.default))
+        self.senders.append(envelope.mail_from)
         self.recipients.extend(envelope.rcpt_tos)
         return "250 OK"
 
@@ -198,21 +203,56 @@ async def test_an_email_arrives_as_it_was_written(
     """Names are of any script, and headers are not: this is where encodings get lost."""
     email = an_email(subject="Welcome, Иван", text="Hello Иван,\n\nwelcome!\n")
 
-    await SmtpNotifications(mail_server).send(email, idempotency_key=KEY)
+    await SmtpNotifications(mail_server, sender=SENDER).send(email, idempotency_key=KEY)
 
     [received] = mailbox.emails
-    assert received["From"] == "allocation@localhost"
+    assert received["From"] == SENDER
     assert received["To"] == "ivan@example.com"
     assert received["Subject"] == "Welcome, Иван"
     assert received.get_content() == "Hello Иван,\n\nwelcome!\n"
+    assert mailbox.senders == [SENDER]
     assert mailbox.recipients == ["ivan@example.com"]
+
+
+async def test_an_email_goes_to_its_recipient_whatever_its_headers_can_be_read_as(
+    mail_server: SmtpServer, mailbox: Mailbox
+) -> None:
+    """Encoded words are decoded in a header: this one would send a copy to Eve."""
+    recipient = "=?utf-8?q?eve=40example=2Ecom=2C?=ivan@example.com"
+
+    await SmtpNotifications(mail_server, sender=SENDER).send(
+        an_email(recipient=recipient), idempotency_key=KEY
+    )
+
+    assert mailbox.recipients == [recipient]
+
+
+async def test_an_email_is_from_its_sender_whatever_its_headers_can_be_read_as(
+    mail_server: SmtpServer, mailbox: Mailbox
+) -> None:
+    """What cannot be delivered comes back to the sender of the envelope, not to Eve."""
+    sender = "=?utf-8?q?eve=40example=2Ecom=2C?=shop@example.com"
+
+    await SmtpNotifications(mail_server, sender=sender).send(an_email(), idempotency_key=KEY)
+
+    assert mailbox.senders == [sender]
+
+
+async def test_an_email_tells_when_it_was_sent(mail_server: SmtpServer, mailbox: Mailbox) -> None:
+    """RFC 5322 requires a date, and mail without one is taken for spam."""
+    before = datetime.now(UTC).replace(microsecond=0)
+
+    await SmtpNotifications(mail_server, sender=SENDER).send(an_email(), idempotency_key=KEY)
+
+    [received] = mailbox.emails
+    assert before <= received["Date"].datetime <= datetime.now(UTC)
 
 
 async def test_a_repeated_email_has_the_same_message_id_and_another_one_has_not(
     mail_server: SmtpServer, mailbox: Mailbox
 ) -> None:
     """Delivery is at least once: the Message-ID lets mail systems drop a repetition."""
-    notifications = SmtpNotifications(mail_server)
+    notifications = SmtpNotifications(mail_server, sender=SENDER)
     other_key = IdempotencyKey(f"{EVENT_ID}:send_coupon_email")
 
     await notifications.send(an_email(), idempotency_key=KEY)
@@ -233,7 +273,7 @@ async def test_an_international_address_is_delivered_to(
     """The model accepts addresses of any script, so they have to work."""
     email = an_email(recipient="иван@пример.рф")
 
-    await SmtpNotifications(mail_server).send(email, idempotency_key=KEY)
+    await SmtpNotifications(mail_server, sender=SENDER).send(email, idempotency_key=KEY)
 
     [received] = mailbox.emails
     assert mailbox.recipients == ["иван@пример.рф"]
@@ -247,7 +287,7 @@ async def test_a_server_without_international_addresses_gets_no_mangled_one(
     email = an_email(recipient="иван@example.com")
 
     with pytest.raises(SMTPNotSupportedError):
-        await SmtpNotifications(ascii_server).send(email, idempotency_key=KEY)
+        await SmtpNotifications(ascii_server, sender=SENDER).send(email, idempotency_key=KEY)
 
     assert mailbox.emails == []
 
@@ -257,13 +297,15 @@ async def test_a_server_that_is_not_there_is_an_os_error(free_tcp_port: int) -> 
     server = SmtpServer(host="127.0.0.1", port=free_tcp_port)
 
     with pytest.raises(ConnectionRefusedError):
-        await SmtpNotifications(server).send(an_email(), idempotency_key=KEY)
+        await SmtpNotifications(server, sender=SENDER).send(an_email(), idempotency_key=KEY)
 
 
 async def test_a_server_that_refuses_is_an_smtp_exception(refusing_server: SmtpServer) -> None:
     """The reason has to reach whoever looks at the parked delivery."""
     with pytest.raises(SMTPException, match="no such user here"):
-        await SmtpNotifications(refusing_server).send(an_email(), idempotency_key=KEY)
+        await SmtpNotifications(refusing_server, sender=SENDER).send(
+            an_email(), idempotency_key=KEY
+        )
 
 
 async def test_emails_are_sent_concurrently(
@@ -271,7 +313,7 @@ async def test_emails_are_sent_concurrently(
 ) -> None:
     """A slow mail server must hold up neither the event loop nor the other e-mails."""
     server, handler = meeting_place
-    notifications = SmtpNotifications(server)
+    notifications = SmtpNotifications(server, sender=SENDER)
     recipients = [f"user{number}@example.com" for number in range(MAX_CONNECTIONS)]
 
     async def send(recipient: str) -> None:
@@ -284,12 +326,32 @@ async def test_emails_are_sent_concurrently(
     assert sorted(handler.recipients) == sorted(recipients)
 
 
+async def test_a_cancelled_email_does_not_wait_for_the_mail_server(
+    meeting_place: tuple[SmtpServer, MeetingPlace],
+) -> None:
+    """A slow mail server must not hold up the end of the program, or a handler's time limit."""
+    server, handler = meeting_place
+    notifications = SmtpNotifications(server, sender=SENDER)
+
+    async def send() -> None:
+        await notifications.send(an_email(), idempotency_key=KEY)
+
+    with fail_after(LIMIT_SECONDS):
+        async with create_task_group() as group:
+            group.start_soon(send)
+            while not handler.all_here.n_waiting:
+                await checkpoint()
+            group.cancel_scope.cancel()
+
+    assert handler.all_here.n_waiting == 1
+
+
 async def test_a_certificate_of_a_stranger_is_refused(
     tls_server: SmtpServer, mailbox: Mailbox
 ) -> None:
     """Encryption without this would hand the e-mail, and the password, to anybody."""
     with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
-        await SmtpNotifications(tls_server).send(an_email(), idempotency_key=KEY)
+        await SmtpNotifications(tls_server, sender=SENDER).send(an_email(), idempotency_key=KEY)
 
     assert mailbox.emails == []
 
@@ -303,7 +365,7 @@ async def test_a_certificate_of_a_trusted_authority_is_accepted(
     """The server accepts nothing in clear text, so what arrives was encrypted."""
     monkeypatch.setenv("SSL_CERT_FILE", authority_file)
 
-    await SmtpNotifications(tls_server).send(an_email(), idempotency_key=KEY)
+    await SmtpNotifications(tls_server, sender=SENDER).send(an_email(), idempotency_key=KEY)
 
     assert mailbox.recipients == ["ivan@example.com"]
 
@@ -319,7 +381,9 @@ async def test_a_trusted_certificate_of_another_host_is_refused(
     same_server_other_name = replace(tls_server, host="localhost")
 
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
-        await SmtpNotifications(same_server_other_name).send(an_email(), idempotency_key=KEY)
+        await SmtpNotifications(same_server_other_name, sender=SENDER).send(
+            an_email(), idempotency_key=KEY
+        )
 
     assert mailbox.emails == []
 
@@ -335,7 +399,7 @@ async def test_the_user_and_the_password_of_the_url_are_used_after_encryption(
     account = "ivan%40example.com:p%40ss%3Aw%2Frd%3F%23%25"
     server = SmtpServer.from_url(f"smtp://{account}@127.0.0.1:{members_only}?starttls=1")
 
-    await SmtpNotifications(server).send(an_email(), idempotency_key=KEY)
+    await SmtpNotifications(server, sender=SENDER).send(an_email(), idempotency_key=KEY)
 
     assert mailbox.recipients == ["ivan@example.com"]
 
@@ -352,7 +416,7 @@ async def test_a_wrong_password_is_an_error_that_does_not_repeat_it(
     server = SmtpServer.from_url(f"smtp://{account}@127.0.0.1:{members_only}?starttls=1")
 
     with pytest.raises(SMTPAuthenticationError) as caught:
-        await SmtpNotifications(server).send(an_email(), idempotency_key=KEY)
+        await SmtpNotifications(server, sender=SENDER).send(an_email(), idempotency_key=KEY)
 
     assert "hunter2" not in str(caught.value)
     assert mailbox.emails == []
@@ -389,7 +453,7 @@ async def test_the_console_shows_the_whole_email_in_one_line(
         ),
         (
             "smtp://ivan@mail.example.com",
-            SmtpServer(host="mail.example.com", port=25, user="ivan"),
+            SmtpServer(host="mail.example.com", port=25, user="ivan", password=""),
         ),
         (
             "smtp://ivan%40example.com:p%40ss%3A%2F%25@mail.example.com",
@@ -419,14 +483,43 @@ def test_a_url_says_how_to_reach_a_mail_server(url: str, server: SmtpServer) -> 
         "smtp://ivan:hunter2@mail.example.com:99999",
         "smtp://ivan:hunter2@[::1",
         "smtp://ivan:hunter2/@mail.example.com",
+        "smtp://ivan:hunter2@mail.example.com:0",
+        "smtp://ivan:hunter2@mail.example.com/",
+        "smtp://ivan:hunter2@mail.example.com:25/inbox?starttls=1",
+        "smtp://ivan:hunter2@mail.example.com#starttls=1",
+        "smtps://ivan:hunter2@mail.example.com:465#tls",
     ],
 )
 def test_a_url_that_is_not_understood_is_refused_without_repeating_it(url: str) -> None:
     """It is most likely a typing mistake beside a password, and errors get logged."""
-    with pytest.raises(InvalidValue, match="SMTP URL") as caught:
-        SmtpServer.from_url(url)
+    assert_is_refused_without_repeating_it(url)
 
-    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+@pytest.mark.parametrize(
+    "query",
+    ["starttls=true", "STARTTLS=1", "starttls", "starttls=", "starttls=0", "starttls=1&", "tls=1"],
+)
+def test_a_misspelt_request_for_encryption_is_refused(query: str) -> None:
+    """To ignore it would send the password in clear text."""
+    assert_is_refused_without_repeating_it(f"smtp://ivan:hunter2@mail.example.com?{query}")
+
+
+@pytest.mark.parametrize("query", ["starttls=1", "starttls=0", "tls=1"])
+def test_encryption_from_the_start_takes_no_other_request(query: str) -> None:
+    """One of the two would silently not mean what it says."""
+    assert_is_refused_without_repeating_it(f"smtps://ivan:hunter2@mail.example.com?{query}")
+
+
+@pytest.mark.parametrize("delimiter", ["/", "?", "#"])
+def test_a_password_that_ends_the_url_too_early_is_refused(delimiter: str) -> None:
+    """What stands before the password would be the host, and get the e-mails."""
+    assert_is_refused_without_repeating_it(f"smtp://ivan:25{delimiter}hunter2@mail.example.com")
+
+
+@pytest.mark.parametrize("letter", ["ü", "%C3%BC", "%FC"])
+def test_a_password_that_cannot_be_sent_is_refused_at_start(letter: str) -> None:
+    """SMTP clients send ASCII: every e-mail would fail, one by one."""
+    assert_is_refused_without_repeating_it(f"smtp://ivan:hunter2{letter}@mail.example.com")
 
 
 def test_the_password_does_not_show_in_repr() -> None:
@@ -435,3 +528,12 @@ def test_the_password_does_not_show_in_repr() -> None:
 
     assert "hunter2" not in repr(server)
     assert "mail.example.com" in repr(server)
+
+
+def assert_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(InvalidValue, match="^SMTP URL ") as caught:
+        SmtpServer.from_url(url)
+
+    report = "".join(traceback.format_exception(caught.value))
+    assert "hunter2" not in report
+    assert "mail.example.com" not in report

@@ -14,6 +14,7 @@ def test_without_any_setting_the_defaults_hold() -> None:
 
     assert settings.database_url == "sqlite:///allocation.db"
     assert settings.smtp_url is None
+    assert settings.sender_email == "allocation@localhost"
     assert settings.backend == "asyncio"
     assert settings.log_level is None
     assert settings.log_format == "text"
@@ -24,6 +25,7 @@ def test_the_environment_is_read_and_converted() -> None:
     environment = {
         "ALLOCATION_DATABASE_URL": "sqlite:///other.db",
         "ALLOCATION_SMTP_URL": "smtp://mail.example.com",
+        "ALLOCATION_SENDER_EMAIL": "shop@example.com",
         "ALLOCATION_MARKETING_EMAIL": "marketing@example.com",
         "ALLOCATION_BACKEND": "trio",
         "ALLOCATION_LOG_LEVEL": "debug",
@@ -33,6 +35,7 @@ def test_the_environment_is_read_and_converted() -> None:
         "ALLOCATION_RETRY_BASE_SECONDS": "0.1",
         "ALLOCATION_RETRY_FACTOR": "2",
         "ALLOCATION_RETRY_CAP_SECONDS": "1e3",
+        "ALLOCATION_GRACE_SECONDS": "0.5",
         "ALLOCATION_MAX_ATTEMPTS": "3",
     }
 
@@ -41,6 +44,7 @@ def test_the_environment_is_read_and_converted() -> None:
     assert settings == Settings(
         database_url="sqlite:///other.db",
         smtp_url="smtp://mail.example.com",
+        sender_email="shop@example.com",
         marketing_email="marketing@example.com",
         backend="trio",
         log_level="debug",
@@ -50,6 +54,7 @@ def test_the_environment_is_read_and_converted() -> None:
         retry_base_seconds=0.1,
         retry_factor=2.0,
         retry_cap_seconds=1000.0,
+        grace_seconds=0.5,
         max_attempts=3,
     )
 
@@ -108,6 +113,8 @@ def test_an_empty_variable_counts_as_unset() -> None:
         ("ALLOCATION_RETRY_BASE_SECONDS", "-73"),
         ("ALLOCATION_RETRY_FACTOR", "0.73"),
         ("ALLOCATION_RETRY_CAP_SECONDS", "9e99"),
+        ("ALLOCATION_GRACE_SECONDS", "0"),
+        ("ALLOCATION_GRACE_SECONDS", "-73"),
         ("ALLOCATION_MAX_ATTEMPTS", "0"),
         ("ALLOCATION_MAX_ATTEMPTS", "7.3"),
         ("ALLOCATION_MAX_ATTEMPTS", "many"),
@@ -128,7 +135,16 @@ def test_an_unacceptable_option_names_its_variable() -> None:
         load({"max_attempts": 0}, {})
 
 
-@pytest.mark.parametrize("variable", ["ALLOCATION_LEASE_SECONDS", "ALLOCATION_MAX_ATTEMPTS"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "ALLOCATION_BACKEND",
+        "ALLOCATION_LOG_LEVEL",
+        "ALLOCATION_LOG_FORMAT",
+        "ALLOCATION_LEASE_SECONDS",
+        "ALLOCATION_MAX_ATTEMPTS",
+    ],
+)
 def test_an_unacceptable_value_is_not_repeated(variable: str) -> None:
     """It may be a password that went into the wrong variable, and errors get logged."""
     environment = {variable: "hunter2"}

@@ -150,7 +150,7 @@ IS_PERMANENT: dict[AllocationError, bool] = {
     exceptions.SchemaOutdated("0001"): False,
     exceptions.SchemaTooNew("9999"): False,
     exceptions.HandlerTimeout("send_fax", 20.0): False,
-    exceptions.WiringError(): False,
+    exceptions.WiringError("two handlers with one name", "send_fax"): False,
 }
 
 

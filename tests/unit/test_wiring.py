@@ -108,7 +108,9 @@ def test_a_handler_that_asks_for_something_unknown_is_a_mistake() -> None:
 
     async def handler(event: Event, notification: object, tokens: object) -> None: ...
 
-    with pytest.raises(WiringError, match="handler asks for unknown notification, tokens"):
+    with pytest.raises(
+        WiringError, match="handler asks for what nobody provides: notification, tokens"
+    ):
         bind(handler, DEPENDENCIES)
 
 
@@ -117,7 +119,7 @@ def test_an_event_handler_that_asks_for_something_unknown_is_a_mistake_at_start(
 
     async def handler(event: Event, printer: object) -> None: ...
 
-    with pytest.raises(WiringError, match="handler asks for unknown printer"):
+    with pytest.raises(WiringError, match="handler asks for what nobody provides: printer"):
         bound(events={UserRegistered: [greet, handler]})
 
 
@@ -126,7 +128,7 @@ def test_a_command_handler_that_asks_for_something_unknown_is_a_mistake_at_start
 
     async def handler(command: Command, printer: object) -> None: ...
 
-    with pytest.raises(WiringError, match="handler asks for unknown printer"):
+    with pytest.raises(WiringError, match="handler asks for what nobody provides: printer"):
         bound(commands={**COMMAND_HANDLERS, RegisterUser: handler})
 
 
@@ -134,7 +136,15 @@ def test_two_event_handlers_of_one_name_are_a_mistake() -> None:
     """Deliveries are stored under the name: one of the two would do the work of both."""
     handlers: EventHandlers = {UserRegistered: [count], EmailChanged: [another_count()]}
 
-    with pytest.raises(WiringError, match="two handlers are named count$"):
+    with pytest.raises(WiringError, match="^two handlers with one name: count$"):
+        bound(events=handlers)
+
+
+def test_one_handler_twice_for_one_event_is_a_mistake() -> None:
+    """A delivery is one event for one handler: the event could not be stored at all."""
+    handlers: EventHandlers = {UserRegistered: [greet, count, greet]}
+
+    with pytest.raises(WiringError, match="^twice a handler of one event: .*greet"):
         bound(events=handlers)
 
 
@@ -142,14 +152,22 @@ def test_a_command_without_a_handler_is_a_mistake() -> None:
     """Nobody else would notice before the first user tries."""
     others = {c: handler for c, handler in COMMAND_HANDLERS.items() if c is not RegisterUser}
 
-    with pytest.raises(WiringError, match="no handler for RegisterUser$"):
+    with pytest.raises(WiringError, match="^commands without a handler: RegisterUser$"):
         bound(commands=others)
 
 
 def test_a_renamed_handler_without_a_successor_is_a_mistake() -> None:
     """Its deliveries would be parked one by one, each as a surprise."""
-    with pytest.raises(WiringError, match="RENAMED_HANDLERS .* do not exist: welcome$"):
+    with pytest.raises(WiringError, match="^RENAMED_HANDLERS leads .* do not exist: welcome$"):
         bound(events={UserRegistered: [greet]}, renamed={"hello": "welcome", "hi": "greet"})
+
+
+def test_a_renamed_handler_that_still_exists_is_a_mistake() -> None:
+    """Another would do its work under its name, and nobody would miss the first one."""
+    handlers: EventHandlers = {UserRegistered: [greet, count]}
+
+    with pytest.raises(WiringError, match="^RENAMED_HANDLERS renames .* still exist: greet$"):
+        bound(events=handlers, renamed={"greet": "count", "hi": "count"})
 
 
 def test_a_renamed_handler_is_found_under_its_old_name() -> None:
@@ -186,6 +204,13 @@ def test_an_event_may_have_no_handler() -> None:
     """A fact is worth recording before anybody acts on it."""
     assert subscriptions({UserRegistered: []}) == {UserRegistered: []}
     assert bound(events={UserRegistered: []}).events == {}
+
+
+def test_a_wiring_error_names_its_culprits_in_order() -> None:
+    """They come from sets: without an order, one mistake would have many messages."""
+    error = WiringError("commands without a handler", "RegisterUser", "AddCouponBatch")
+
+    assert str(error) == "commands without a handler: AddCouponBatch, RegisterUser"
 
 
 def test_the_handlers_of_this_program_can_be_bound() -> None:

@@ -15,7 +15,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
-import sniffio
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint_if_cancelled
 from sqlalchemy import URL, Connection, CursorResult, Delete, Result, Row, Update, event, make_url
@@ -134,11 +133,13 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str) -> AsyncIterator[Database]:
+async def open_database(url: str, *, backend: str = "asyncio") -> AsyncIterator[Database]:
     """Open the database at `url`, and close it at the end. Nothing is connected before first use.
 
     :raises InvalidValue: if the URL cannot be understood, or does not work on this event loop
     """
+    if backend != "asyncio":
+        raise InvalidValue("backend", f"{backend} does not support the database yet; use asyncio")
     engine = create_async_engine(_with_driver(url), **_options(url))
     event.listen(engine.sync_engine, "connect", _set_up_sqlite_connection)
     event.listen(engine.sync_engine, "begin", _begin_sqlite_transaction)
@@ -160,8 +161,6 @@ def _with_driver(url: str) -> URL:
         raise InvalidValue("database URL", f"names {parsed.drivername}, which is not supported")
     if parsed.database in {None, "", ":memory:"}:
         raise InvalidValue("database URL", "names no file; an in-memory database is not supported")
-    if sniffio.current_async_library() != "asyncio":
-        raise InvalidValue("backend", "trio does not support the database yet; use asyncio")
     return parsed
 
 

@@ -1,0 +1,62 @@
+"""Every command of the README is run, and prints what the README says."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import ROOT, Application
+
+Step = tuple[list[str], list[str]]
+
+
+def steps() -> list[Step]:
+    """Return the commands of all console blocks, in order, each with the lines it shows."""
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    commands: list[Step] = []
+    for line in "".join(blocks).splitlines():
+        if line.startswith("$ "):
+            commands.append((shlex.split(line[2:]), []))
+        else:
+            commands[-1][1].append(line)
+    return commands
+
+
+def shows(printed: str, shown: list[str]) -> bool:
+    """Compare lines in any order, for handlers run concurrently; `…` stands for anything."""
+    if shown[-1:] == ["…"]:
+        shown, printed = shown[:-1], "\n".join(printed.splitlines()[: len(shown) - 1])
+    left = printed.splitlines()
+    for line in shown:
+        pattern = re.compile(".*".join(map(re.escape, line.split("…"))))
+        match = next((candidate for candidate in left if pattern.fullmatch(candidate)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return not left
+
+
+def test_every_command_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
+    """It is the first thing people try."""
+    application = Application(tmp_path)
+    for command, shown in steps():
+        match command:
+            case ["make", "demo"]:
+                result = application.run("demo")
+            case ["make", "test"]:
+                continue  # this is it
+            case ["allocation", *arguments]:
+                result = application.run(*arguments)
+            case _:
+                pytest.fail(f"the README has a command nobody checks: {command}")
+        assert result.returncode == 0, (command, result.stderr)
+        assert shows(result.stdout, shown), (command, result.stdout)
+
+
+def test_the_commands_of_make_exist() -> None:
+    """`make demo` and `make test` are what a new user runs."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+
+    assert {command[1] for command, _ in steps() if command[0] == "make"} <= targets

@@ -1,0 +1,115 @@
+"""The whole application on SQLite, in one process: many commands at once, and cancellation."""
+
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from sqlalchemy import func, select
+
+from allocation import views
+from allocation.adapters import orm
+from allocation.adapters.wire import EVENT_TYPES
+from allocation.bootstrap import Application, bootstrap
+from allocation.config import Settings
+from allocation.domain.exceptions import EmailAlreadyRegistered
+from allocation.service_layer.handlers import EVENT_HANDLERS
+from tests.builders import a_batch, a_registration
+from tests.worlds import sqlite_url
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def application(tmp_path: Path) -> AsyncIterator[Application]:
+    async with bootstrap(Settings(database_url=sqlite_url(tmp_path))) as application:
+        yield application
+
+
+async def count(application: Application, table: object) -> int:
+    async with application.database.reading() as session:
+        result = await session.execute(select(func.count()).select_from(table))  # type: ignore[arg-type]
+        return int(result.scalar_one())
+
+
+async def test_fifty_registrations_at_once_all_succeed(application: Application) -> None:
+    """One file, fifty tasks, two hundred and fifty transactions: nobody finds it locked."""
+    await application.bus.handle(a_batch(quantity=30))
+    reports = []
+
+    async def register(n: int) -> None:
+        reports.append(await application.bus.handle(a_registration(email=f"user{n}@example.com")))
+
+    async with anyio.create_task_group() as group:
+        for n in range(50):
+            group.start_soon(register, n)
+
+    assert [failure for report in reports for failure in report.failures] == []
+    users = [row async for row in views.users(application.database)]
+    assert len(users) == 50
+    assert len([user for user in users if user.coupon]) == 30
+    assert await count(application, orm.registration_log) == 50
+    assert await count(application, orm.deliveries) == 0
+
+
+async def test_one_address_registered_twice_at_once_gives_one_user_and_one_refusal(
+    application: Application,
+) -> None:
+    """Whatever the case of the letters."""
+    refusals = []
+
+    async def register(email: str) -> None:
+        try:
+            await application.bus.handle(a_registration(email=email))
+        except EmailAlreadyRegistered as refusal:
+            refusals.append(refusal)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(register, "ivan@example.com")
+        group.start_soon(register, "Ivan@Example.com")
+
+    assert len(refusals) == 1
+    assert len([row async for row in views.users(application.database)]) == 1
+    assert await count(application, orm.events) == 2  # UserRegistered and OutOfCoupons, once
+
+
+async def test_cancelled_registrations_are_stored_if_and_only_if_acknowledged(
+    application: Application,
+) -> None:
+    """Cancelled at random moments, 200 times: no answer is lost, no connection, no warning."""
+    dice = random.Random(2026)
+    acknowledged: list[str] = []
+
+    async def register(email: str) -> None:
+        await application.bus.execute(a_registration(email=email))
+        acknowledged.append(email)
+
+    for n in range(200):
+        with anyio.move_on_after(dice.uniform(0, 0.006)):
+            await register(f"user{n}@example.com")
+
+    async with application.database.reading() as session:
+        stored = (await session.execute(select(orm.users.c.email))).scalars().all()
+    assert 0 < len(stored) < 200
+    assert Counter(map(str, stored)) == Counter(acknowledged)
+
+
+async def test_every_event_with_handlers_can_be_written_down() -> None:
+    """An event without a wire name would fail at its first commit."""
+    assert set(EVENT_HANDLERS) <= set(EVENT_TYPES.values())
+
+
+async def test_ids_are_stored_with_the_events(application: Application) -> None:
+    """So that a story can be followed through the history."""
+    await application.bus.handle(a_batch())
+    report = await application.bus.handle(a_registration())
+
+    async with application.database.reading() as session:
+        rows = {row.id: row for row in await session.execute(select(orm.events))}
+    registered, allocated = report.events
+    assert rows[allocated.id].causation_id == registered.id
+    assert rows[allocated.id].correlation_id == registered.cause.correlation_id
+    assert rows[registered.id].subject == registered.subject
+    assert rows[registered.id].type == "user_registered"

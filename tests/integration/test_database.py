@@ -1,0 +1,99 @@
+"""SQLite, set up as the design asks: durable, with foreign keys, and never "database is locked"."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+from sqlalchemy import text
+
+from allocation.adapters.database import Database, open_database
+from allocation.domain.exceptions import DatabaseUnavailable, InvalidValue
+from tests.worlds import sqlite_url
+
+pytestmark = pytest.mark.anyio
+
+
+async def pragma(database: Database, name: str) -> object:
+    async with database.reading() as session:
+        return (await session.execute(text(f"PRAGMA {name}"))).scalar_one()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 10_000)],
+)
+async def test_every_connection_is_set_up(tmp_path: Path, name: str, value: object) -> None:
+    """FULL makes a commit survive a power cut; without it WAL may lose the last ones."""
+    async with open_database(sqlite_url(tmp_path)) as database:
+        assert await pragma(database, name) == value
+
+
+async def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
+    """A long write must not stop the pages that only look."""
+    async with open_database(sqlite_url(tmp_path)) as database:
+        async with database.writing() as writer:
+            await writer.execute(text("CREATE TABLE t (x)"))
+            with anyio.fail_after(2):
+                assert await pragma(database, "user_version") == 0
+
+
+async def test_many_writers_that_read_first_never_find_the_database_locked(
+    tmp_path: Path,
+) -> None:
+    """With a plain BEGIN, hundreds of these would fail despite the busy timeout."""
+    async with (
+        open_database(sqlite_url(tmp_path)) as one,
+        open_database(sqlite_url(tmp_path)) as other,
+    ):
+        async with one.writing() as session:
+            await session.execute(text("CREATE TABLE counter AS SELECT 0 AS n"))
+            await session.commit()
+
+        async def increment(database: Database) -> None:
+            async with database.writing() as session:
+                n = (await session.execute(text("SELECT n FROM counter"))).scalar_one()
+                await session.execute(text("UPDATE counter SET n = :n"), {"n": n + 1})
+                await session.commit()
+
+        async with anyio.create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(increment, one)
+                group.start_soon(increment, other)
+
+        async with one.reading() as session:
+            assert (await session.execute(text("SELECT n FROM counter"))).scalar_one() == 100
+
+
+async def test_a_broken_statement_is_a_resource_error(tmp_path: Path) -> None:
+    """No driver error reaches the service layer, and the reason is kept."""
+    async with open_database(sqlite_url(tmp_path)) as database, database.reading() as session:
+        with pytest.raises(DatabaseUnavailable, match="no such table: nowhere"):
+            await session.execute(text("SELECT * FROM nowhere"))
+
+
+async def test_a_read_only_file_is_a_resource_error(tmp_path: Path) -> None:
+    """It can be looked at, not changed."""
+    url = f"sqlite:///file:{tmp_path}/test.db?mode={{}}&uri=true"
+    async with open_database(url.format("rwc")) as database, database.writing() as session:
+        await session.execute(text("CREATE TABLE t (x)"))
+        await session.commit()
+
+    async with open_database(url.format("ro")) as database:
+        with pytest.raises(DatabaseUnavailable, match="readonly"):
+            async with database.writing() as session:
+                await session.execute(text("INSERT INTO t VALUES (1)"))
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite://", "sqlite:///:memory:", "oracle:///x"])
+async def test_an_unusable_url_is_refused(url: str) -> None:
+    """At start, with what is wrong; the URL itself may hold a password."""
+    with pytest.raises(InvalidValue, match="^database URL "):
+        async with open_database(url):
+            pass
+
+
+async def test_trio_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    """Until there is a driver for it."""
+    with pytest.raises(InvalidValue, match="trio does not support the database yet"):
+        async with open_database(sqlite_url(tmp_path), backend="trio"):
+            pass

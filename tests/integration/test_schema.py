@@ -1,0 +1,99 @@
+"""The schema: migrations and tables agree, and a database of another version is refused."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from allocation.adapters import orm, schema
+from allocation.adapters.database import Database, open_database
+from allocation.domain.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
+from tests.worlds import sqlite_url
+
+pytestmark = pytest.mark.anyio
+
+
+async def execute(database: Database, *statements: str) -> None:
+    async with database.writing() as session:
+        for statement in statements:
+            await session.execute(text(statement))
+        await session.commit()
+
+
+async def test_migrations_and_tables_agree(tmp_path: Path) -> None:
+    """The migrations are the only source of the schema; the mapping must not drift away."""
+
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        return list(compare_metadata(context, orm.metadata))
+
+    async with open_database(sqlite_url(tmp_path)) as database:
+        await schema.ensure_schema(database)
+        async with database.reading() as session:
+            assert await session.run_sync(differences) == []
+
+
+def test_the_program_knows_its_newest_migration() -> None:
+    """HEAD is written down so that a start need not import Alembic; it has to be right."""
+    assert ScriptDirectory.from_config(schema._config()).get_current_head() == schema.HEAD
+
+
+async def test_an_empty_database_is_migrated_once_by_many_at_once(tmp_path: Path) -> None:
+    """The first use may come from several processes."""
+    async with (
+        open_database(sqlite_url(tmp_path)) as one,
+        open_database(sqlite_url(tmp_path)) as other,
+        anyio.create_task_group() as group,
+    ):
+        for database in (one, other, one, other):
+            group.start_soon(schema.ensure_schema, database)
+
+
+async def test_an_outdated_schema_is_refused_with_the_command_that_upgrades_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upgrading is a decision, with a backup before it."""
+    async with open_database(sqlite_url(tmp_path)) as database:
+        await schema.ensure_schema(database)
+        monkeypatch.setattr(schema, "HEAD", "0002")
+
+        with pytest.raises(SchemaOutdated, match='revision 0001.*"allocation db upgrade"'):
+            await schema.ensure_schema(database)
+
+
+async def test_a_schema_from_the_future_is_refused(tmp_path: Path) -> None:
+    """This program would not know what it destroys."""
+    async with open_database(sqlite_url(tmp_path)) as database:
+        await schema.ensure_schema(database)
+        await execute(database, "UPDATE alembic_version SET version_num = '9999'")
+
+        for use in (schema.ensure_schema, schema.upgrade_schema):
+            with pytest.raises(SchemaTooNew, match="9999"):
+                await use(database)
+
+
+async def test_the_tables_of_something_else_are_left_alone(tmp_path: Path) -> None:
+    """A wrong URL must not put our tables into another application's database."""
+    async with open_database(sqlite_url(tmp_path)) as database:
+        await execute(database, "CREATE TABLE diary (entry)")
+
+        for use in (schema.ensure_schema, schema.upgrade_schema):
+            with pytest.raises(DatabaseUnavailable, match="tables of something else"):
+                await use(database)
+
+
+async def test_a_migration_that_is_cut_off_leaves_an_empty_database(tmp_path: Path) -> None:
+    """All of it is one transaction."""
+    async with open_database(sqlite_url(tmp_path)) as database:
+        with pytest.raises(ZeroDivisionError):
+            async with database.writing() as session:
+                await session.run_sync(schema._upgrade)
+                raise ZeroDivisionError
+
+        async with database.reading() as session:
+            tables = (await session.execute(text("SELECT name FROM sqlite_master"))).all()
+        assert tables == []

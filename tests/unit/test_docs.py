@@ -1,0 +1,56 @@
+"""The documentation cannot rot: its links, names and diagrams are checked against the code."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from allocation.service_layer.delivery import TRANSITIONS
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
+
+
+def diagram() -> Iterator[str]:
+    """Yield the lines of the state diagram of a delivery."""
+    yield "stateDiagram-v2"
+    for (state, step), following in TRANSITIONS.items():
+        yield f"    {_node(state.name)} --> {_node(following.name)}: {step.value}"
+
+
+def _node(name: str) -> str:
+    return "[*]" if name in {"NONE", "DONE"} else name.lower()
+
+
+def test_the_diagram_of_deliveries_is_the_table_of_the_code() -> None:
+    """A wrong picture is worse than none."""
+    assert "```mermaid\n" + "\n".join(diagram()) + "\n```" in GUARANTEES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    """Readers follow the links into the code."""
+    links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", page.read_text())
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("proof", re.findall(r"^- `(tests/\S+)`$", GUARANTEES, re.MULTILINE))
+def test_every_proof_of_a_guarantee_exists(proof: str) -> None:
+    """A promise without a test is only a hope."""
+    path, _, name = proof.partition("::")
+    source = (ROOT / path).read_text()
+
+    assert re.search(rf"^(async def|def) {name}\(|^{name} = ", source, re.MULTILINE)
+
+
+def test_every_guarantee_has_a_limit_and_a_proof() -> None:
+    """What is not promised is as important as what is."""
+    _, *promises = GUARANTEES.partition("## Promises")[2].split("\n### ")
+
+    assert len(promises) > 8
+    for promise in promises:
+        assert "*Not" in promise, promise
+        assert "- `tests/" in promise, promise
