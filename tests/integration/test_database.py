@@ -30,11 +30,10 @@ async def test_every_connection_is_set_up(tmp_path: Path, name: str, value: obje
 
 async def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
     """A long write must not stop the pages that only look."""
-    async with open_database(sqlite_url(tmp_path)) as database:
-        async with database.writing() as writer:
-            await writer.execute(text("CREATE TABLE t (x)"))
-            with anyio.fail_after(2):
-                assert await pragma(database, "user_version") == 0
+    async with open_database(sqlite_url(tmp_path)) as database, database.writing() as writer:
+        await writer.execute(text("CREATE TABLE t (x)"))
+        with anyio.fail_after(2):
+            assert await pragma(database, "user_version") == 0
 
 
 async def test_many_writers_that_read_first_never_find_the_database_locked(

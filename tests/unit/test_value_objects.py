@@ -121,6 +121,13 @@ def test_a_line_break_around_a_name_is_not_stripped_but_refused(text: str) -> No
         PersonName(text)
 
 
+@pytest.mark.parametrize("text", ["=?utf-8?q?Ivan=0A?=", "Иван =?"])
+def test_a_name_with_the_mark_of_an_encoded_word_is_refused(text: str) -> None:
+    """In a mail header it would be decoded: a line break in disguise."""
+    with pytest.raises(InvalidValue, match=r"^name has =\? in it$"):
+        PersonName(text)
+
+
 def test_a_name_may_be_as_long_as_the_limit_and_no_longer() -> None:
     """The limit counts characters, so that it is the same in every script."""
     longest = "И" * MAX_NAME_LENGTH
@@ -243,6 +250,12 @@ def test_a_line_break_around_an_address_is_not_stripped_but_refused(text: str) -
     """A line break at the end is where an attack begins, so it is never taken for a space."""
     with pytest.raises(InvalidValue, match=r"^e-mail address has a line break"):
         EmailAddress(text)
+
+
+def test_an_address_with_the_mark_of_an_encoded_word_is_refused() -> None:
+    """In a mail header it would be decoded: a second recipient in disguise."""
+    with pytest.raises(InvalidValue, match=r"^e-mail address has =\? in it$"):
+        EmailAddress("=?utf-8?q?anna=40example.com=2C?=@example.com")
 
 
 def test_an_address_keeps_its_spelling() -> None:
