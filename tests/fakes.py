@@ -7,7 +7,7 @@ from itertools import chain, repeat
 import anyio
 from anyio.lowlevel import checkpoint
 
-from allocation.domain.events import CouponAllocated, UserId
+from allocation.domain.events import UserId
 from allocation.domain.exceptions import (
     ConcurrentUpdate,
     DeliveryNotFound,
@@ -18,6 +18,7 @@ from allocation.domain.exceptions import (
 from allocation.domain.model import (
     Aggregate,
     BatchReference,
+    Coupon,
     CouponBatch,
     EmailAddress,
     PersonName,
@@ -215,7 +216,7 @@ class FakeUnitOfWork(UnitOfWork):
     async def _commit(self, events: Sequence[Envelope]) -> None:
         await self._database.step()
         database = self._database
-        coupons = [e.event for e in events if isinstance(e.event, CouponAllocated)]
+        coupons = [coupon for batch in self._real_batches() for coupon in batch.new_coupons]
         self._check(coupons)
         if self._delivery is not None:
             if not database.owned(self._delivery):
@@ -242,7 +243,7 @@ class FakeUnitOfWork(UnitOfWork):
     def _real_batches(self) -> list[CouponBatch]:
         return [batch for batch in self.coupon_batches.seen if batch.quantity]
 
-    def _check(self, coupons: list[CouponAllocated]) -> None:
+    def _check(self, coupons: list[Coupon]) -> None:
         users = self._database.users
         for user in self.users.seen:
             stored = users.get(user.id)

@@ -151,7 +151,7 @@ async def test_what_was_stored_comes_back(world: World) -> None:
     assert (loaded.id, loaded.name, str(loaded.email)) == (user.id, user.name, "Ivan@Example.com")
     assert loaded.version == 1
     assert batch is not None
-    assert (batch.quantity, batch.remaining) == (7, 7)
+    assert (batch.quantity, batch.remaining, batch.new_coupons) == (7, 7, ())
 
 
 async def test_a_user_that_is_not_there_is_not_found(world: World) -> None:

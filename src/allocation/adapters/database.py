@@ -10,7 +10,7 @@ Three traps are handled here, so that no other module has to know them:
 - Clocks of machines differ. Times that are compared come from the database's clock.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -55,6 +55,10 @@ class Session:
     def add(self, instance: object) -> None:
         """Insert `instance` with the next flush."""
         self._session.add(instance)
+
+    def add_all(self, instances: Iterable[object]) -> None:
+        """Insert all of `instances` with the next flush."""
+        self._session.add_all(instances)
 
     async def begin(self) -> None:
         """Check a connection out and begin the transaction."""

@@ -26,7 +26,7 @@ from sqlalchemy import (
     event,
     func,
 )
-from sqlalchemy.orm import configure_mappers, registry, relationship
+from sqlalchemy.orm import configure_mappers, registry
 
 from allocation.domain.model import (
     BatchReference,
@@ -159,15 +159,7 @@ def start_mappers() -> None:
     _mapper_registry.map_imperatively(User, users, version_id_col=users.c.version)
     _mapper_registry.map_imperatively(Coupon, coupons)
     _mapper_registry.map_imperatively(
-        CouponBatch,
-        coupon_batches,
-        version_id_col=coupon_batches.c.version,
-        properties={
-            # write-only: a coupon is stored without loading those given before
-            "coupons": relationship(
-                Coupon, lazy="write_only", collection_class=set, passive_deletes="all"
-            )
-        },
+        CouponBatch, coupon_batches, version_id_col=coupon_batches.c.version
     )
     event.listen(User, "before_insert", _set_email_key)
     event.listen(User, "before_update", _set_email_key)

@@ -7,7 +7,7 @@ from allocation.adapters.database import Session
 from allocation.adapters.orm import coupon_batches, coupons, registration_log, user_view, users
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import UserNotFound
-from allocation.domain.model import Aggregate, BatchReference, CouponBatch, User
+from allocation.domain.model import BatchReference, CouponBatch, User
 
 
 class SqlAlchemyUsers:
@@ -39,7 +39,7 @@ class SqlAlchemyCouponBatches:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.seen: list[Aggregate] = []
+        self.seen: list[CouponBatch] = []
 
     def add(self, batch: CouponBatch) -> None:
         self._session.add(batch)

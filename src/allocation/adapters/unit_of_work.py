@@ -51,6 +51,8 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         return chain(self.users.seen, self.coupon_batches.seen)
 
     async def _commit(self, events: Sequence[Envelope]) -> None:
+        for batch in self.coupon_batches.seen:
+            self._session.add_all(batch.new_coupons)
         addresses = [user.email for user in self.users.seen]  # unreadable after a failed flush
         try:
             await self._session.flush()

@@ -189,12 +189,15 @@ class Coupon:
 class CouponBatch(Aggregate):
     """A limited quantity of coupons: never one too many is allocated."""
 
+    new_coupons: tuple[
+        Coupon, ...
+    ] = ()  # only those since it was loaded: it costs the same for ever
+
     def __init__(self, reference: BatchReference, quantity: int) -> None:
         self.reference = reference
         self.quantity = quantity
         self.remaining = quantity
         self.version = 0
-        self.coupons: set[Coupon] = set()  # write-only: stored batches never load it
 
     @classmethod
     def add(cls, reference: BatchReference, quantity: Quantity) -> "CouponBatch":
@@ -229,7 +232,7 @@ class CouponBatch(Aggregate):
             return None
         self.remaining -= 1
         coupon = Coupon(CouponCode(f"{self.reference}-{token}"), self.reference, user_id)
-        self.coupons.add(coupon)
+        self.new_coupons += (coupon,)
         self.record(
             CouponAllocated(user_id=user_id, batch_reference=str(self.reference), code=coupon.code)
         )

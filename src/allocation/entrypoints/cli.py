@@ -167,30 +167,28 @@ def import_users(options: dict[str, Any], file: Path) -> None:
 
     Running it again imports only what is missing.
     """
-    from allocation.entrypoints.importing import Import
+    from allocation.entrypoints.importing import Import, read_rows
 
     failures: list[Failure] = []
 
-    async def work(application: "Application") -> int:
-        length = file.stat().st_size
-        with click.progressbar(
-            length=length, label="importing", file=sys.stderr, hidden=not sys.stderr.isatty()
-        ) as bar:
-            run = Import(
-                application,
-                refuse=lambda reason: say(reason, err=True),
-                advance=bar.update,
-                fail=failures.extend,
-            )
-            summary = await run.run(file)
-        say(
-            f"imported {summary.imported}, already there {summary.known}, refused {summary.refused}"
-        )
-        return summary.refused
+    def refuse(reason: str) -> None:
+        say(reason, err=True)
 
-    refused = _with_application(_settings(options), work, tell_story=False)
+    length, terminal = file.stat().st_size, sys.stderr.isatty()
+    with (
+        click.progressbar(
+            length=length, label="importing", file=sys.stderr, hidden=not terminal
+        ) as bar,
+        read_rows(file, advance=bar.update) as rows,
+    ):
+        summary = _with_application(
+            _settings(options),
+            lambda application: Import(application, refuse, failures.extend).run(rows),
+            tell_story=False,
+        )
+    say(f"imported {summary.imported}, already there {summary.known}, refused {summary.refused}")
     _show_failures(failures)
-    if refused:
+    if summary.refused:
         click.get_current_context().exit(REFUSED)
 
 

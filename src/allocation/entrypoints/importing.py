@@ -1,7 +1,7 @@
 """Registers the users of a CSV file, many at a time, in constant memory."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,16 @@ COLUMNS = {"name", "email"}
 Row = tuple[int, dict[str, str] | str]  # the line it starts on, and its cells or why it has none
 
 
+@contextmanager
+def read_rows(path: Path, *, advance: Callable[[int], None]) -> Iterator[Iterator[Row]]:
+    """Open a CSV file whose rows are read as they are taken; `advance` is told of each byte.
+
+    UTF-8, with or without a byte order mark; a row that cannot be read comes as the reason.
+    """
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        yield _rows(_counted(file, advance))
+
+
 @dataclass(slots=True)
 class Summary:
     """How many rows came out how."""
@@ -42,19 +52,16 @@ class Import:
     def __init__(
         self,
         application: Application,
-        *,
         refuse: Callable[[str], None],
-        advance: Callable[[int], None],
-        fail: Callable[[tuple[Failure, ...]], None],
+        fail: Callable[[Sequence[Failure]], None],
     ) -> None:
-        self.summary = Summary()
+        self._summary = Summary()
         self._bus = application.bus
         self._refuse = refuse
-        self._advance = advance
         self._fail = fail
 
-    async def run(self, path: Path) -> Summary:
-        """Register every user of the file; those already registered are left as they are.
+    async def run(self, rows: Iterator[Row]) -> Summary:
+        """Register every user of the rows; those already registered are left as they are.
 
         The user id is made from the e-mail address, so repeating the import repeats the commands.
 
@@ -62,21 +69,20 @@ class Import:
         :raises Unavailable: if the database goes away; what is committed stays
         """
         send, receive = anyio.create_memory_object_stream[Row](CONCURRENCY)
-        with _open(path, self._advance) as rows:
-            async with task_group() as group, send:
-                for _ in range(CONCURRENCY):
-                    group.start_soon(self._register_all, receive)
-                while chunk := await to_thread.run_sync(_take, rows):
-                    for row in chunk:
-                        await send.send(row)
-        return self.summary
+        async with receive, task_group() as group, send:
+            for _ in range(CONCURRENCY):
+                group.start_soon(self._register_all, receive)
+            while chunk := await to_thread.run_sync(_take, rows):
+                for row in chunk:
+                    await send.send(row)
+        return self._summary
 
     async def _register_all(self, rows: MemoryObjectReceiveStream[Row]) -> None:
         async for line, cells in rows:
             try:
                 await self._register(cells)
             except (Malformed, Refused) as error:
-                self.summary.refused += 1
+                self._summary.refused += 1
                 self._refuse(f"line {line}: {error}")
 
     async def _register(self, cells: dict[str, str] | str) -> None:
@@ -86,15 +92,9 @@ class Import:
         user_id = UserId(uuid5(NAMESPACE, email.key))
         command = RegisterUser(user_id=user_id, name=cells["name"], email=email.value)
         report = await self._bus.handle(command)
-        self.summary.imported += bool(report.events)
-        self.summary.known += not report.events
+        self._summary.imported += bool(report.events)
+        self._summary.known += not report.events
         self._fail(report.failures)
-
-
-@contextmanager
-def _open(path: Path, advance: Callable[[int], None]) -> Iterator[Iterator[Row]]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        yield _rows(_counted(file, advance))
 
 
 def _counted(lines: Iterator[str], advance: Callable[[int], None]) -> Iterator[str]:

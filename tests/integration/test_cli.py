@@ -1,0 +1,392 @@
+"""The command line, in this process: input, output and exit codes."""
+
+import json
+import logging
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner
+
+from allocation.entrypoints.cli import cli
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Application:
+    """The command line, on a database in a folder of its own, which is the current one."""
+
+    folder: Path
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "allocation.db"
+
+    def run(self, *arguments: str, **settings: str) -> Result:
+        """Run one command; what it raises beside its exit code is a bug."""
+        environment = {f"ALLOCATION_{name.upper()}": value for name, value in settings.items()}
+        runner = CliRunner(env=environment)
+        result = runner.invoke(cli, arguments, prog_name="allocation", catch_exceptions=False)
+        return Result(result.exit_code, result.stdout, result.stderr)
+
+    def rows(self, statement: str) -> list[Any]:
+        """Query the database from outside."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            return connection.execute(statement).fetchall()
+
+
+@pytest.fixture
+def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
+    """The command line, without a mail server: e-mails are only shown."""
+    monkeypatch.chdir(tmp_path)
+    yield Application(tmp_path)
+    logging.basicConfig(handlers=[], force=True)
+
+
+def test_the_demo_reproduces_the_story_on_a_database_of_its_own(application: Application) -> None:
+    """The first thing a reader runs must work anywhere, and leave nothing behind."""
+    result = application.run("demo")
+
+    assert (result.returncode, result.stderr) == (0, "")
+    for name, email in (("Иван", "ivan@example.com"), ("Мария", "maria@example.com")):
+        assert f"[User Service]   registered {name} <{email}>" in result.stdout
+        assert f"[Email Service]  welcome e-mail sent to {email}" in result.stdout
+        assert f"[Log Service]    user registered: {email}" in result.stdout
+        assert f"allocated to {email}" in result.stdout
+        assert (
+            f"{name} <{email}>" in result.stdout.splitlines()[-1] + result.stdout.splitlines()[-2]
+        )
+    assert list(application.folder.iterdir()) == []
+
+
+def test_users_are_listed_with_their_coupons(application: Application) -> None:
+    """One JSON object a line, for scripts."""
+    user_id = str(uuid4())
+    application.run("add-coupon-batch", "WELCOME", "1")
+    application.run("register-user", "Иван", "ivan@example.com", "--user-id", user_id)
+    application.run("register-user", "Мария", "maria@example.com")
+
+    listed = application.run("users", "--json")
+
+    ivan, maria = map(json.loads, listed.stdout.splitlines())
+    assert ivan.pop("coupon").startswith("WELCOME-")
+    assert ivan == {"user_id": user_id, "name": "Иван", "email": "ivan@example.com"}
+    assert (maria["name"], maria["coupon"]) == ("Мария", None)
+    assert "Иван <ivan@example.com>" in application.run("users").stdout
+
+
+def test_an_address_can_be_changed(application: Application) -> None:
+    """The old address gets a notice."""
+    user_id = str(uuid4())
+    application.run("register-user", "Иван", "old@example.com", "--user-id", user_id)
+
+    result = application.run("change-email", user_id, "new@example.com")
+
+    assert result.returncode == 0
+    assert "[Email Service]  notice of change sent to old@example.com" in result.stdout
+    assert application.rows("SELECT email FROM user_view") == [("new@example.com",)]
+
+
+def test_a_repeated_command_is_done_once(application: Application) -> None:
+    """A script that saw no answer can safely ask again."""
+    command = ("register-user", "Иван", "ivan@example.com", "--user-id", str(uuid4()))
+    application.run(*command)
+
+    again = application.run(*command)
+
+    assert again.returncode == 0
+    assert (
+        again.stdout == "[User Service]   ivan@example.com was registered before; nothing to do\n"
+    )
+    assert application.rows("SELECT count(*) FROM registration_log") == [(1,)]
+
+
+def test_a_refusal_is_one_line_and_exit_code_1(application: Application) -> None:
+    """No traceback: nothing is wrong with the program."""
+    application.run("register-user", "Иван", "ivan@example.com")
+
+    result = application.run("register-user", "Иван", "IVAN@example.com")
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "error: e-mail address IVAN@example.com is already registered\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (("register-user", "Иван", "no-address"), "'no-address' is not of the form"),
+        (("register-user", "", "ivan@example.com"), "name is empty"),
+        (("register-user", "И" * 201, "ivan@example.com"), "201 characters, 200 are allowed"),
+        (("register-user", "Иван\nBcc: x", "ivan@example.com"), "name has a line break"),
+        (("register-user", "Иван", "ivan@example.com\n"), "e-mail address has a line break"),
+        (("register-user", "Иван", "i@example.com", "--user-id", "7"), "not a valid UUID"),
+        (("register-user", "Иван"), "Missing argument 'EMAIL'"),
+        (("change-email", "7", "ivan@example.com"), "not a valid UUID"),
+        (("add-coupon-batch", "WELCOME", "0"), "quantity 0 is not between 1"),
+        (("add-coupon-batch", "WELCOME", "ten"), "'ten' is not a valid integer"),
+        (("add-coupon-batch", "A B", "1"), "reference 'A B' is not"),
+        (("users", "--yaml"), "No such option '--yaml'"),
+        (("dance",), "No such command 'dance'"),
+        (("--backend", "trio", "users"), "trio does not support the database yet"),
+        (("--database-url", "mysql://x", "users"), "error: database URL"),
+        (("--database-url", "sqlite://", "users"), "in-memory database is not supported"),
+        (("--smtp-url", "http://x", "users"), "error: SMTP URL is not of the form"),
+        (("deliveries", "retry"), "give either EVENT_ID and HANDLER, or --all-parked"),
+        (("events", "prune", "--older-than", "soon"), "'soon' is not a number followed by"),
+    ],
+)
+def test_malformed_input_is_exit_code_2(
+    application: Application, command: tuple[str, ...], complaint: str
+) -> None:
+    """The message says what is wrong, and nothing is created."""
+    result = application.run(*command)
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert complaint in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not application.database.exists()
+
+
+def test_settings_that_contradict_each_other_are_exit_code_2(application: Application) -> None:
+    """Better refused at start than wrong at night."""
+    result = application.run("users", lease_seconds="5", handler_timeout_seconds="10")
+
+    assert result.returncode == 2
+    assert "shorter than ALLOCATION_LEASE_SECONDS" in result.stderr
+
+
+def test_an_unreachable_database_is_exit_code_3(application: Application) -> None:
+    """Nothing is wrong with the input: try again later."""
+    result = application.run("users", database_url="sqlite:////no/such/folder/x.db")
+
+    assert (result.returncode, result.stdout) == (3, "")
+    assert result.stderr == "error: the database is not available: unable to open database file\n"
+
+
+def test_a_locked_database_is_exit_code_3(application: Application) -> None:
+    """Somebody else holds it for longer than we wait."""
+    application.run("users")
+    with closing(sqlite3.connect(application.database)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        result = application.run(
+            "register-user",
+            "Иван",
+            "i@example.com",
+            database_url="sqlite:///allocation.db?timeout=0.1",
+        )
+
+    assert result.returncode == 3
+    assert result.stderr == "error: the database is not available: database is locked\n"
+
+
+def test_a_file_that_is_no_database_is_exit_code_3(application: Application) -> None:
+    """It is left as it is."""
+    application.database.write_text("dear diary" * 1000)
+
+    result = application.run("users")
+
+    assert result.returncode == 3
+    assert "file is not a database" in result.stderr
+    assert application.database.read_text().startswith("dear diary")
+
+
+def test_a_database_of_something_else_is_exit_code_3(application: Application) -> None:
+    """We do not put our tables beside those of others."""
+    with closing(sqlite3.connect(application.database)) as other:
+        other.execute("CREATE TABLE diary (text)")
+
+    result = application.run("users")
+
+    assert result.returncode == 3
+    assert "it holds tables of something else" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("revision", "advice"),
+    [("9999", "install a newer one"), ("", "install a newer one")],
+)
+def test_a_schema_of_another_version_is_exit_code_3(
+    application: Application, revision: str, advice: str
+) -> None:
+    """Guessing would destroy data; the message says what to do."""
+    application.run("db", "upgrade")
+    with closing(sqlite3.connect(application.database)) as other:
+        other.execute("UPDATE alembic_version SET version_num = ?", [revision])
+        other.commit()
+
+    for command in (("users",), ("db", "upgrade")):
+        result = application.run(*command)
+        assert result.returncode == 3
+        assert advice in result.stderr
+
+
+def test_the_schema_can_be_made_beforehand(application: Application) -> None:
+    """For those who give the application no right to create tables; repeating is harmless."""
+    for _ in range(2):
+        result = application.run("db", "upgrade")
+        assert result.returncode == 0
+        assert "up to date" in result.stdout
+    assert application.run("users", "--json").stdout == ""
+
+
+def test_a_failing_handler_is_announced_and_the_command_accepted(
+    application: Application,
+) -> None:
+    """The user is registered; the e-mail is owed."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"smtp://127.0.0.1:{closed.getsockname()[1]}"
+        application.run("add-coupon-batch", "WELCOME", "1")
+        result = application.run(
+            "register-user", "Иван", "ivan@example.com", smtp_url=url, max_attempts="1"
+        )
+        again = application.run("register-user", "Мария", "maria@example.com", smtp_url=url)
+
+    assert result.returncode == again.returncode == 0
+    assert "[Log Service]    user registered: ivan@example.com" in result.stdout
+    assert "welcome e-mail sent" not in result.stdout
+    assert result.stderr == (
+        "2 deliveries parked: send_welcome_email, send_coupon_email; "
+        'see "allocation deliveries list"\n'
+    )
+    assert "2 deliveries will be retried: " in again.stderr
+    assert "send_welcome_email in 1 s" in again.stderr
+    assert 'run "allocation worker"' in again.stderr
+
+
+def test_parked_deliveries_can_be_inspected_retried_and_discarded(
+    application: Application,
+) -> None:
+    """What cannot be done by itself needs a person, and the person needs tools."""
+    application.run(
+        "register-user", "Иван", "ivan@example.com", smtp_url="smtp://127.0.0.1:1", max_attempts="1"
+    )
+
+    listed = application.run("deliveries", "list", "--parked", "--json")
+    rows = {row["handler"]: row for row in map(json.loads, listed.stdout.splitlines())}
+    assert set(rows) == {"send_welcome_email", "notify_marketing"}
+    welcome = rows["send_welcome_email"]
+    assert list(welcome) == [
+        "event_id",
+        "event_type",
+        "handler",
+        "attempts",
+        "due_at",
+        "parked_at",
+        "last_error",
+    ]
+    assert (welcome["event_type"], welcome["attempts"]) == ("user_registered", 1)
+    assert "ConnectionRefusedError" in welcome["last_error"]
+    assert "parked" in application.run("deliveries", "list").stdout
+
+    key = (welcome["event_id"], "send_welcome_email")
+    assert '"email":"ivan@example.com"' in application.run("deliveries", "show", *key).stdout
+    marketing = (rows["notify_marketing"]["event_id"], "notify_marketing")
+    assert application.run("deliveries", "discard", *marketing).returncode == 0
+    assert application.run("deliveries", "discard", *marketing).returncode == 1
+    assert application.run("deliveries", "retry", *key).returncode == 0
+    assert application.run("worker", "--until-idle").returncode == 0
+
+    assert application.run("deliveries", "list").stdout == ""
+    assert application.run("deliveries", "show", *key).returncode == 1
+    pruned = application.run("events", "prune", "--older-than", "0s")
+    assert pruned.stdout == "2 events deleted\n"
+
+
+def test_the_log_is_json_on_request(application: Application) -> None:
+    """Each line is one object, with the ids that tie it to its command."""
+    result = application.run(
+        "--log-level", "info", "--log-format", "json", "register-user", "Иван", "i@example.com"
+    )
+
+    lines = [json.loads(line) for line in result.stderr.splitlines()]
+    assert {line["level"] for line in lines} == {"info"}
+    assert len({line["correlation_id"] for line in lines}) == 1
+    assert any("Welcome, Иван" in line["message"] for line in lines)
+
+
+class TestImport:
+    """Importing a file of users."""
+
+    def test_bad_rows_are_reported_and_the_others_imported(self, application: Application) -> None:
+        """With line number and reason; quoted fields, CRLF, BOM and other columns are fine."""
+        content = (
+            "\ufeffName,phone,EMAIL\r\n"
+            '"Иван, the first",1,ivan@example.com\r\n'
+            "Мария,2,not-an-address\r\n"
+            "\r\n"
+            '"two\r\nlines",3,two@example.com\r\n'
+            "Пётр,4\r\n"
+            ",5,nobody@example.com\r\n"
+            "Анна,6,IVAN@example.com\r\n"
+            "Ольга,7,olga@example.com\r\n"
+        )
+        (application.folder / "users.csv").write_bytes(content.encode())
+
+        result = application.run("import-users", "users.csv")
+
+        assert result.returncode == 1
+        assert result.stdout == "imported 2, already there 0, refused 5\n"
+        *complaints, known = sorted(result.stderr.splitlines())
+        assert complaints == [
+            "line 3: e-mail address 'not-an-address' is not of the form name@example.com",
+            "line 5: name has a line break, a control character or invalid UTF-8 in it",
+            "line 7: row has too few cells",
+            "line 8: name is empty",
+        ]
+        assert known.startswith("line 9: user ")
+        assert known.endswith("is already registered with another name or e-mail")
+        assert len(application.rows("SELECT * FROM users")) == 2
+
+    def test_a_second_run_imports_only_what_is_missing(self, application: Application) -> None:
+        """So an interrupted import is simply repeated."""
+        file = application.folder / "users.csv"
+        file.write_text("name,email\nИван,ivan@example.com\n")
+        application.run("import-users", "users.csv")
+        file.write_text("name,email\nИван,ivan@example.com\nМария,maria@example.com\n")
+
+        result = application.run("import-users", "users.csv")
+
+        assert (result.returncode, result.stderr) == (0, "")
+        assert result.stdout == "imported 1, already there 1, refused 0\n"
+
+    @pytest.mark.parametrize("content", [b"", b"a;b\nc;d\n", b"\x00\x01\xff"])
+    def test_a_file_without_the_columns_is_exit_code_2(
+        self, application: Application, content: bytes
+    ) -> None:
+        """It is the wrong file."""
+        (application.folder / "users.csv").write_bytes(content)
+
+        result = application.run("import-users", "users.csv")
+
+        assert (result.returncode, result.stdout) == (2, "")
+        assert "error: the first line" in result.stderr
+        assert "Traceback" not in result.stderr
+
+    def test_invalid_utf8_is_refused_by_row(self, application: Application) -> None:
+        """One broken row does not stop the others."""
+        (application.folder / "users.csv").write_bytes(
+            b"name,email\nIv\xe1n,a@example.com\nIvan,b@example.com\n"
+        )
+
+        result = application.run("import-users", "users.csv")
+
+        assert result.returncode == 1
+        assert (
+            "line 2: name has a line break, a control character or invalid UTF-8" in result.stderr
+        )
+        assert application.rows("SELECT email FROM users") == [("b@example.com",)]
