@@ -2,6 +2,7 @@
 
 import random
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from allocation.domain import commands
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
 from allocation.domain.exceptions import WiringError
-from allocation.domain.model import EmailAddress
 from allocation.service_layer.delivery import DeliveryPolicy, IdempotencyKey
 from allocation.service_layer.handlers import (
     COMMAND_HANDLERS,
@@ -70,7 +70,7 @@ async def bootstrap(
     start_mappers()
     dependencies = {
         "notifications": _notifications(settings),
-        "marketing_email": EmailAddress(settings.marketing_email).value,
+        "marketing_email": settings.marketing_email,
         "new_token": lambda: secrets.token_hex(4).upper(),
     }
     policy = _policy(settings)
@@ -114,9 +114,9 @@ def bind_all(
     if missing := _command_types() - command_handlers.keys():
         raise WiringError("commands without a handler", *(c.__name__ for c in missing))
     by_name = {}
-    for handlers in map(list, event_handlers.values()):
-        if len(set(handlers)) < len(handlers):
-            raise WiringError("twice a handler of one event", *(h.__name__ for h in handlers))
+    for event_type, handlers in event_handlers.items():
+        if twice := [h.__name__ for h, count in Counter(handlers).items() if count > 1]:
+            raise WiringError(f"twice a handler of {event_type.__name__}", *twice)
     for handler in {h for handlers in event_handlers.values() for h in handlers}:
         if handler.__name__ in by_name:
             raise WiringError("two handlers with one name", handler.__name__)
@@ -162,9 +162,7 @@ def _command_types() -> set[type[Command]]:
 def _notifications(settings: Settings) -> Notifications:
     if settings.smtp_url is None:
         return ConsoleNotifications()
-    return SmtpNotifications(
-        SmtpServer.from_url(settings.smtp_url), sender=EmailAddress(settings.sender_email).value
-    )
+    return SmtpNotifications(SmtpServer.from_url(settings.smtp_url), sender=settings.sender_email)
 
 
 def _policy(settings: Settings) -> DeliveryPolicy:

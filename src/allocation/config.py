@@ -5,6 +5,7 @@ Every field of `Settings` is an environment variable: `handler_timeout_seconds` 
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from allocation.domain.exceptions import InvalidValue
+from allocation.domain.model import EmailAddress
 
 PREFIX = "ALLOCATION_"
 
@@ -39,6 +41,11 @@ class Settings:
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 10
 
     def __post_init__(self) -> None:
+        for name in ("sender_email", "marketing_email"):
+            try:
+                EmailAddress(getattr(self, name))
+            except InvalidValue:
+                raise InvalidValue(_variable(name), "is not an e-mail address") from None
         if self.handler_timeout_seconds >= self.lease_seconds:
             raise InvalidValue(
                 "ALLOCATION_HANDLER_TIMEOUT_SECONDS",
@@ -69,8 +76,10 @@ def _converted(name: str, value: object) -> Any:
     try:
         return msgspec.convert(value, Settings.__annotations__[name], strict=False)
     except msgspec.ValidationError as error:
-        reason = str(error).split(" '")[0]  # what follows is the value
+        reason = re.split(""" ['"]""", str(error))[0]  # what follows is the value
         raise InvalidValue(_variable(name), f"is not acceptable: {reason}") from None
+    except UnicodeError:
+        raise InvalidValue(_variable(name), "is not valid UTF-8") from None
 
 
 def _variable(name: str) -> str:

@@ -530,6 +530,10 @@ def test_a_url_says_how_to_reach_a_mail_server(url: str, server: SmtpServer) -> 
         "smtp://ivan:hunter2@mail.example.com:25/inbox?starttls=1",
         "smtp://ivan:hunter2@mail.example.com#starttls=1",
         "smtps://ivan:hunter2@mail.example.com:465#tls",
+        "smtp://%D0%B8:hunter2@mail.example.com",
+        "smtp://:hunter2@mail.example.com",
+        "smtp://ivan:hunter2@ma il.example.com",
+        "smtp://ivan:hunter2@mail\n.example.com",
     ],
 )
 def test_a_url_that_is_not_understood_is_refused_without_repeating_it(url: str) -> None:

@@ -135,6 +135,28 @@ def test_an_unacceptable_option_names_its_variable() -> None:
         load({"max_attempts": 0}, {})
 
 
+@pytest.mark.parametrize("value", ["it's hunter2", "'hunter2'", "hunter2 'x' y"])
+def test_a_value_with_quotes_is_not_repeated_either(value: str) -> None:
+    """A secret in the wrong variable must not end in a log."""
+    with pytest.raises(InvalidValue) as caught:
+        load({}, {"ALLOCATION_BACKEND": value})
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_value_that_is_not_utf8_is_refused() -> None:
+    """The shell lets anything through."""
+    with pytest.raises(InvalidValue, match="^ALLOCATION_BACKEND is not valid UTF-8$"):
+        load({}, {"ALLOCATION_BACKEND": "\udcff"})
+
+
+@pytest.mark.parametrize("variable", ["ALLOCATION_SENDER_EMAIL", "ALLOCATION_MARKETING_EMAIL"])
+def test_an_address_that_is_none_is_refused(variable: str) -> None:
+    """At start, not when the first e-mail fails."""
+    with pytest.raises(InvalidValue, match=f"^{variable} is not an e-mail address$"):
+        load({}, {variable: "nobody"})
+
+
 @pytest.mark.parametrize(
     "variable",
     [

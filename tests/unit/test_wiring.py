@@ -144,7 +144,7 @@ def test_one_handler_twice_for_one_event_is_a_mistake() -> None:
     """A delivery is one event for one handler: the event could not be stored at all."""
     handlers: EventHandlers = {UserRegistered: [greet, count, greet]}
 
-    with pytest.raises(WiringError, match="^twice a handler of one event: .*greet"):
+    with pytest.raises(WiringError, match="^twice a handler of UserRegistered: greet$"):
         bound(events=handlers)
 
 

@@ -1,6 +1,7 @@
 """E-mail: printed to the log, or handed to a mail server by SMTP."""
 
 import logging
+import re
 import smtplib
 import socket
 import ssl
@@ -19,6 +20,7 @@ from allocation.service_layer.emails import Email
 TIMEOUT_SECONDS = 10  # for each answer of the mail server
 MAX_CONNECTIONS = 20
 
+_HOST = re.compile(r"[\w.:-]+")
 _QUERIES = {"smtp": {"", "starttls=1"}, "smtps": {""}}
 
 logger = logging.getLogger(__name__)
@@ -49,12 +51,14 @@ class SmtpServer:
 
         :raises InvalidValue: if the URL is not of that form; its text is not repeated
         """
+        if not url.isprintable():
+            raise InvalidValue("SMTP URL", "has a control character in it")
         try:
             parts = urlsplit(url)
-            port = parts.port
+            host, port = parts.hostname or "", parts.port
         except ValueError:
             raise InvalidValue("SMTP URL", "has no valid host or port") from None
-        if parts.scheme not in _QUERIES or not parts.hostname or port == 0:
+        if parts.scheme not in _QUERIES or not _HOST.fullmatch(host) or port == 0:
             raise InvalidValue("SMTP URL", "is not of the form smtp://user:password@host:port")
         if parts.path or parts.fragment or parts.query not in _QUERIES[parts.scheme]:
             # a request for TLS that is misspelt must not end as a password in clear text
@@ -63,13 +67,15 @@ class SmtpServer:
                 "has something after the port other than ?starttls=1 (with smtp://); "
                 "in a password, # / and ? are written as %23 %2F and %3F",
             )
-        password = unquote(parts.password or "")
-        if not password.isascii():
-            raise InvalidValue("SMTP URL", "has a password with other than ASCII characters")
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        if not (user + password).isascii():
+            raise InvalidValue("SMTP URL", "has a user or password not in ASCII")
+        if password and not user:
+            raise InvalidValue("SMTP URL", "has a password, but no user")
         return cls(
-            host=parts.hostname,
+            host=host,
             port=port or (465 if parts.scheme == "smtps" else 25),
-            user=unquote(parts.username) if parts.username else None,
+            user=user or None,
             password=password,
             tls=parts.scheme == "smtps",
             starttls=bool(parts.query),
@@ -91,7 +97,8 @@ class SmtpNotifications:
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Return when the mail server has accepted the e-mail.
 
-        When cancelled it does not wait: the e-mail may or may not be sent then.
+        When cancelled it hangs up, and the e-mail may or may not be sent. Only while it connects,
+        its thread cannot be woken, and goes on for up to the time-out.
 
         :raises OSError: if the server cannot be reached, or (SMTPException) refuses
         """
