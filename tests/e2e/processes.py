@@ -59,8 +59,9 @@ class Application:
         return self.folder / "allocation.db"
 
     def environment(self, **settings: str) -> dict[str, str]:
-        """Return the environment of a process; nothing of the caller's own settings is in it."""
-        outside = {k: v for k, v in os.environ.items() if not k.startswith("ALLOCATION_")}
+        """Return the environment of a process: neither our settings nor the coverage are in it."""
+        ours = ("ALLOCATION_", "COVERAGE_")
+        outside = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
         mail = {"smtp_url": self.mail.url} if self.mail else {}
         own = {**mail, **self.settings, **settings}
         prefixed = {f"ALLOCATION_{name.upper()}": value for name, value in own.items()}
@@ -89,11 +90,7 @@ class Application:
 
     def crash(self, point: str, *arguments: str, **settings: str) -> str:
         """Run one command that is killed at a crash point; return what it had printed."""
-        environment = {
-            name: value
-            for name, value in self.environment(**settings).items()
-            if not name.startswith("COVERAGE")  # a killed process reports nothing
-        }
+        environment = self.environment(**settings)
         module = ("tests.e2e.crashing", point)
         process = self._finish(self.start(*arguments, module=module, environment=environment))
         assert process.returncode == -9, f"{point} was never reached:\n{process.stderr}"

@@ -148,12 +148,7 @@ def test_an_idle_worker_costs_nearly_nothing(application: Application) -> None:
     """Under one percent of a processor: it sleeps, it does not spin."""
     application.run("db", "upgrade")
     seconds = 3.0
-    environment = {
-        name: value
-        for name, value in application.environment().items()
-        if not name.startswith("COVERAGE")
-    }
-    process = application.start("worker", environment=environment)
+    process = application.start("worker")
     try:
         wait_until(lambda: "S" in state(process.pid) and cpu_seconds(process.pid) > 0.2)
         before, until = cpu_seconds(process.pid), time.monotonic() + seconds

@@ -55,6 +55,7 @@ def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App
     monkeypatch.chdir(tmp_path)
     yield Application(tmp_path)
     logging.basicConfig(handlers=[], force=True)
+    logging.getLogger("allocation").setLevel(logging.NOTSET)
 
 
 def test_the_demo_reproduces_the_story_on_a_database_of_its_own(application: Application) -> None:

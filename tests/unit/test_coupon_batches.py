@@ -126,6 +126,18 @@ def test_every_request_is_answered_by_one_event(quantity: int, requests: int) ->
     assert without == users[quantity:]
 
 
+def test_an_allocation_needs_no_coupon_given_before() -> None:
+    """The millionth user must not wait for a million rows: the count alone decides."""
+    batch = a_coupon_batch(quantity=1_000_000)
+    batch.remaining = 1  # as it is loaded: the coupons given before stay in the database
+
+    last, late = (batch.allocate(a_user_id(), token=token) for token in ("a", "b"))
+
+    assert last is not None
+    assert late is None
+    assert batch.new_coupons == (last,)
+
+
 def test_a_repeated_addition_changes_nothing() -> None:
     """Whoever got no answer may ask again, even after coupons were given: no new ones appear."""
     batch = a_coupon_batch(quantity=3)
