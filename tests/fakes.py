@@ -280,7 +280,7 @@ class FakeOutbox:
         await self._update(delivery, last_error=_describe(error), parked_at=self._database.clock)
 
     async def release(self, delivery: Delivery) -> None:
-        await self._update(delivery, due_at=self._database.clock)
+        await self._update(delivery, attempts=delivery.attempt - 1, due_at=self._database.clock)
 
     async def claim(self, limit: int) -> list[Delivery]:
         await self._database.step()

@@ -237,10 +237,10 @@ def test_only_the_holder_of_the_lease_tells_how_an_attempt_ended(outcome: Step) 
     [
         ([Step.COMMIT, Step.SUCCEED], State.DONE),
         ([Step.COMMIT, Step.FAIL, Step.CLAIM, Step.SUCCEED], State.DONE),
-        ([Step.COMMIT, Step.EXPIRE, Step.SUCCEED], State.DONE),
+        ([Step.COMMIT, Step.CLAIM, Step.SUCCEED], State.DONE),
         ([Step.COMMIT, Step.RELEASE, Step.CLAIM, Step.SUCCEED], State.DONE),
         ([Step.COMMIT, Step.GIVE_UP], State.PARKED),
-        ([Step.COMMIT, Step.EXPIRE_LAST], State.PARKED),
+        ([Step.COMMIT, Step.EXHAUST], State.PARKED),
         ([Step.COMMIT, Step.GIVE_UP, Step.RETRY, Step.CLAIM, Step.SUCCEED], State.DONE),
         ([Step.COMMIT, Step.GIVE_UP, Step.DISCARD], State.DONE),
     ],

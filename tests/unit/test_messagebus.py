@@ -281,7 +281,7 @@ async def test_cancellation_passes_through_and_gives_the_lease_back() -> None:
 
     assert scope.cancelled_caught
     (again,) = await application.outbox.claim(limit=10)
-    assert again.attempt == 2
+    assert again.attempt == 1
 
 
 async def test_a_handler_that_does_not_exist_parks_its_delivery() -> None:

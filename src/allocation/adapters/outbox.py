@@ -97,7 +97,9 @@ class SqlAlchemyOutbox:
         await self._update(delivery, last_error=_describe(error), parked_at=parked_at)
 
     async def release(self, delivery: Delivery) -> None:
-        await self._update(delivery, due_at=self._database.clock)
+        # the number is used again: safe, since the handler has ended before it is given back
+        attempts = deliveries.c.attempts - 1
+        await self._update(delivery, attempts=attempts, due_at=self._database.clock)
 
     async def claim(self, limit: int) -> list[Delivery]:
         async with self._database.writing() as session:

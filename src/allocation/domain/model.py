@@ -32,7 +32,6 @@ MAX_QUANTITY = 1_000_000_000
 
 _JOINERS = "\u200c\u200d"  # invisible, but part of the spelling of Persian and Indic names
 _LOCAL_PART = re.compile(r'[^\s.@<>()\[\],;:"\\]+(\.[^\s.@<>()\[\],;:"\\]+)*')
-_DOMAIN = re.compile(r"[^\W_]([\w-]*[^\W_])?(\.[^\W_]([\w-]*[^\W_])?)*")
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
@@ -40,7 +39,7 @@ _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 class PersonName:
     """What a person is called, in any script: one line, 1 to 200 characters, NFC.
 
-    :raises InvalidValue: if it is empty, too long, has a control character or no letter at all
+    :raises InvalidValue: if it is empty, too long, has a control character, or no letter or digit
     """
 
     value: str
@@ -48,7 +47,7 @@ class PersonName:
     def __post_init__(self) -> None:
         value = _one_line("name", self.value, MAX_NAME_LENGTH)
         if not any(character.isalnum() for character in value):
-            raise InvalidValue("name", "has no letter in it")
+            raise InvalidValue("name", "has no letter or digit in it")
         object.__setattr__(self, "value", value)
 
     def __str__(self) -> str:
@@ -71,14 +70,14 @@ class EmailAddress:
     def __post_init__(self) -> None:
         value = _one_line("e-mail address", self.value, MAX_EMAIL_LENGTH)
         local_part, _, domain = value.rpartition("@")
-        if not (_LOCAL_PART.fullmatch(local_part) and _DOMAIN.fullmatch(domain)):
+        if not (_LOCAL_PART.fullmatch(local_part) and all(map(_is_label, domain.split(".")))):
             raise InvalidValue("e-mail address", f"{value!r} is not of the form name@example.com")
         if len(local_part) > MAX_LOCAL_PART_LENGTH:
             raise InvalidValue(
                 "e-mail address", f"has more than {MAX_LOCAL_PART_LENGTH} characters before the @"
             )
         object.__setattr__(self, "value", value)
-        object.__setattr__(self, "key", unicodedata.normalize("NFC", value.casefold()))
+        object.__setattr__(self, "key", _caseless(value))
 
     def __str__(self) -> str:
         return self.value
@@ -86,7 +85,7 @@ class EmailAddress:
 
 @dataclass(frozen=True, slots=True)
 class BatchReference:
-    """The name of a coupon batch: 1 to 40 letters, digits, dashes and underscores.
+    """The name of a coupon batch: 1 to 40 of A-Z, a-z, 0-9, - and _, the first a letter or digit.
 
     :raises InvalidValue: if it is anything else
     """
@@ -97,7 +96,7 @@ class BatchReference:
         if not _REFERENCE.fullmatch(self.value):
             raise InvalidValue(
                 "reference",
-                f"{self.value!r} is not 1 to 40 of A-Z, a-z, 0-9, - and _, the first no dash",
+                f"{self.value!r} is not 1 to 40 of A-Z, a-z, 0-9, - and _, with no - or _ first",
             )
 
     def __str__(self) -> str:
@@ -251,6 +250,23 @@ def _one_line(what: str, value: str, limit: int) -> str:
     if "=?" in value:  # RFC 2047: in a mail header this would be decoded into anything at all
         raise InvalidValue(what, "has =? in it")
     return value
+
+
+def _is_label(label: str) -> bool:
+    """Tell whether this can stand between the dots of a domain, in any script."""
+    return bool(label) and "-" not in (label[0], label[-1]) and all(map(_is_domain_part, label))
+
+
+def _is_domain_part(character: str) -> bool:
+    return (
+        character.isalnum() or character == "-" or unicodedata.category(character).startswith("M")
+    )
+
+
+def _caseless(text: str) -> str:
+    """Return the form in which texts that differ only in case are equal (Unicode, D145)."""
+    folded = unicodedata.normalize("NFD", text).casefold()
+    return unicodedata.normalize("NFC", folded)
 
 
 def _is_control(character: str) -> bool:

@@ -134,10 +134,9 @@ class Step(Enum):
     SUCCEED = "the handler succeeds"
     FAIL = "the handler fails, attempts are left"
     GIVE_UP = "a permanent error, or the last attempt fails"
-    RELEASE = "the owner stops and gives it back"
+    RELEASE = "the owner stops and gives it back: the attempt does not count"
     CLAIM = "it is due, attempts are left: attempt + 1"
-    EXPIRE = "the lease ends, attempts are left: attempt + 1"
-    EXPIRE_LAST = "the lease of the last attempt ends"
+    EXHAUST = "it is due, but its last attempt did not finish"
     RETRY = "retried by hand: attempts = 0"
     DISCARD = "discarded by hand"
 
@@ -148,9 +147,14 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.LEASED, Step.FAIL): State.WAITING,
     (State.LEASED, Step.GIVE_UP): State.PARKED,
     (State.LEASED, Step.RELEASE): State.WAITING,
-    (State.LEASED, Step.EXPIRE): State.LEASED,
-    (State.LEASED, Step.EXPIRE_LAST): State.PARKED,
+    (State.LEASED, Step.CLAIM): State.LEASED,
+    (State.LEASED, Step.EXHAUST): State.PARKED,
+    (State.LEASED, Step.RETRY): State.WAITING,
+    (State.LEASED, Step.DISCARD): State.DONE,
     (State.WAITING, Step.CLAIM): State.LEASED,
+    (State.WAITING, Step.EXHAUST): State.PARKED,
+    (State.WAITING, Step.RETRY): State.WAITING,
+    (State.WAITING, Step.DISCARD): State.DONE,
     (State.PARKED, Step.RETRY): State.WAITING,
     (State.PARKED, Step.DISCARD): State.DONE,
 }

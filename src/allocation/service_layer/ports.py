@@ -88,7 +88,7 @@ class Outbox(Protocol):
         """Store the error and take the delivery out of the way until somebody looks at it."""
 
     async def release(self, delivery: Delivery) -> None:
-        """Make a delivery in hand due at once, for whoever claims it next."""
+        """Make a delivery in hand due at once, as if this attempt had not been made."""
 
     async def claim(self, limit: int) -> Sequence[Delivery]:
         """Take a lease on up to `limit` due deliveries, longest due first.
