@@ -15,7 +15,7 @@ demo: $(INSTALLED)  ## Register two users in a temporary database, and show what
 
 test: lint  ## Lint, check types and import contracts, run the whole pyramid, check coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3
+	$(BIN)/coverage run -m pytest -n 3 --dist worksteal
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='src/allocation/domain/*,src/allocation/service_layer/*'
