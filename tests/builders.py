@@ -94,8 +94,12 @@ class FakeApplication:
     new_token: Callable[[], str] = lambda: uuid4().hex
 
     def __post_init__(self) -> None:
-        recording = a_recording(self.event_handlers)
         self.outbox = FakeOutbox(self.database, self.policy)
+        self.wire()
+
+    def wire(self) -> None:
+        """Make the bus; again, after a test has exchanged something."""
+        recording = a_recording(self.event_handlers)
         self.new_uow: NewUnitOfWork = partial(FakeUnitOfWork, self.database, self.policy, recording)
         dependencies: dict[str, Any] = {
             "notifications": self.notifications,

@@ -170,17 +170,15 @@ class FakeRegistrationLog:
 
 
 class FakeUserView:
-    """Reads the aggregates as they are, and writes with the commit."""
+    """Notes whom to refresh; the commit then copies what is stored."""
 
     def __init__(self, database: FakeDatabase) -> None:
         self._database = database
-        self.rows: dict[UserId, tuple[str, str, str | None]] = {}
+        self.refreshed: set[UserId] = set()
 
     async def refresh(self, user_id: UserId) -> None:
         await self._database.step()
-        user = self._database.users[user_id]
-        coupon = self._database.coupons.get(user_id)
-        self.rows[user_id] = (str(user.name), str(user.email), coupon)
+        self.refreshed.add(user_id)
 
 
 class FakeUnitOfWork(UnitOfWork):
@@ -229,10 +227,13 @@ class FakeUnitOfWork(UnitOfWork):
             database.batches[batch.reference] = row
         database.coupons.update((coupon.user_id, coupon.code) for coupon in coupons)
         database.registration_log.extend(self.registration_log.lines)
-        database.user_view.update(self.user_view.rows)
+        for user_id in self.user_view.refreshed & database.users.keys():
+            stored = database.users[user_id]
+            coupon = database.coupons.get(user_id)
+            database.user_view[user_id] = (str(stored.name), str(stored.email), coupon)
         for envelope in events:
             database.events[envelope.id] = (database.clock, envelope)
-            for handler in self._subscribers(envelope):
+            for handler in self._recording.subscribers(envelope):
                 database.deliveries[envelope.id, handler] = StoredDelivery(
                     attempts=1, due_at=database.clock + self._policy.lease
                 )

@@ -7,7 +7,7 @@ is stored can be looked at, independently of the code under test. Its clock can 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
@@ -19,9 +19,9 @@ from allocation.adapters.database import DATABASE_CLOCK, Database, open_database
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, EventId
+from allocation.service_layer.delivery import Cause, Delivery, DeliveryPolicy, EventId
 from allocation.service_layer.ports import Outbox
-from allocation.service_layer.unit_of_work import NewUnitOfWork, UnitOfWork
+from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import POLICY, a_cause, a_recording
 from tests.fakes import FakeDatabase, FakeOutbox, FakeUnitOfWork, StoredDelivery
 
@@ -32,7 +32,9 @@ class World(Protocol):
     """What a contract suite needs of a place to store things."""
 
     policy: DeliveryPolicy
-    new_uow: NewUnitOfWork
+
+    def new_uow(self, cause: Cause, delivery: Delivery | None) -> UnitOfWork:
+        """Return a unit of work of some process."""
 
     def outbox(self) -> Outbox:
         """Return the outbox of one more process."""
@@ -72,7 +74,9 @@ class FakeWorld:
     def __init__(self, policy: DeliveryPolicy = POLICY) -> None:
         self.policy = policy
         self.database = FakeDatabase()
-        self.new_uow: NewUnitOfWork = partial(FakeUnitOfWork, self.database, policy, a_recording())
+
+    def new_uow(self, cause: Cause, delivery: Delivery | None) -> UnitOfWork:
+        return FakeUnitOfWork(self.database, self.policy, a_recording(), cause, delivery)
 
     def outbox(self) -> Outbox:
         return FakeOutbox(self.database, self.policy)
@@ -111,18 +115,25 @@ test_clock = Table("test_clock", MetaData(), Column("seconds", Double, nullable=
 
 @dataclass
 class SqlWorld:
-    """A real database, whose clock is set forward by a number in a table of its own."""
+    """A real database, whose clock is set forward by a number in a table of its own.
+
+    It is opened twice, as by two processes, and units of work and outboxes take them in turn: what
+    keeps them apart is then the database, not a lock of this process.
+    """
 
     database: Database
+    other_database: Database
     policy: DeliveryPolicy = POLICY
 
     def __post_init__(self) -> None:
-        self.new_uow: NewUnitOfWork = partial(
-            SqlAlchemyUnitOfWork, self.database, self.policy, a_recording()
-        )
+        self._in_turn = cycle([self.database, self.other_database])
+
+    def new_uow(self, cause: Cause, delivery: Delivery | None) -> UnitOfWork:
+        database = next(self._in_turn)
+        return SqlAlchemyUnitOfWork(database, self.policy, a_recording(), cause, delivery)
 
     def outbox(self) -> Outbox:
-        return SqlAlchemyOutbox(self.database, self.policy)
+        return SqlAlchemyOutbox(next(self._in_turn), self.policy)
 
     async def move_clock(self, seconds: float) -> None:
         async with self.database.writing() as session:
@@ -164,7 +175,7 @@ class SqlWorld:
 async def sql_world(url: str, policy: DeliveryPolicy = POLICY) -> AsyncIterator[SqlWorld]:
     """Open a world on the database at `url`, with its clock at the real time."""
     orm.start_mappers()
-    async with open_database(url) as real:
+    async with open_database(url) as real, open_database(url) as other:
         await ensure_schema(real)
         database = Database(
             real.engine, DATABASE_CLOCK + select(test_clock.c.seconds).scalar_subquery()
@@ -173,7 +184,7 @@ async def sql_world(url: str, policy: DeliveryPolicy = POLICY) -> AsyncIterator[
             await session.run_sync(test_clock.metadata.create_all)
             await session.execute(insert(test_clock).values(seconds=0))
             await session.commit()
-        yield SqlWorld(database, policy)
+        yield SqlWorld(database, Database(other.engine, database.clock), policy)
 
 
 def sqlite_url(folder: Path) -> str:

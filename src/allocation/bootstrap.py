@@ -71,17 +71,18 @@ async def bootstrap(
     dependencies = {
         "notifications": _notifications(settings),
         "marketing_email": settings.marketing_email,
-        "new_token": lambda: secrets.token_hex(4).upper(),
+        "new_token": lambda: secrets.token_hex(8).upper(),
     }
     policy = _policy(settings)
     recording = Recording(
         subscriptions=subscriptions(EVENT_HANDLERS), new_id=uuid4, now=lambda: datetime.now(UTC)
     )
+    registry = bind_all(COMMAND_HANDLERS, EVENT_HANDLERS, RENAMED_HANDLERS, dependencies)
     async with open_database(settings.database_url, backend=settings.backend) as database:
         await ensure_schema(database)
         outbox = SqlAlchemyOutbox(database, policy)
         bus = MessageBus(
-            registry=bind_all(COMMAND_HANDLERS, EVENT_HANDLERS, RENAMED_HANDLERS, dependencies),
+            registry=registry,
             recording=recording,
             new_uow=partial(SqlAlchemyUnitOfWork, database, policy, recording),
             outbox=outbox,

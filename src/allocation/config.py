@@ -32,6 +32,7 @@ class Settings:
     backend: Literal["asyncio", "trio"] = "asyncio"
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     log_format: Literal["text", "json"] = "text"
+    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 20
     lease_seconds: Seconds = 30.0
     handler_timeout_seconds: Seconds = 20.0
     retry_base_seconds: Seconds = 1.0

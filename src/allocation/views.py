@@ -5,6 +5,7 @@ handlers, so it follows a command a moment later.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -48,24 +49,24 @@ class DeliveryDetails(DeliveryRow):
     data: str
 
 
-async def users(database: Database) -> AsyncIterator[UserRow]:
-    """Yield all users, by e-mail address, in constant memory."""
+@asynccontextmanager
+async def users(database: Database) -> AsyncIterator[AsyncIterator[UserRow]]:
+    """Open an iterator over all users, by e-mail address, in constant memory."""
+    statement = select(user_view).order_by(user_view.c.email, user_view.c.user_id)
     async with database.reading() as session:
-        statement = select(user_view).order_by(user_view.c.email, user_view.c.user_id)
-        async for row in session.stream(statement):
-            yield UserRow(**row._asdict())
+        yield (UserRow(**row._asdict()) async for row in session.stream(statement))
 
 
+@asynccontextmanager
 async def owed_deliveries(
     database: Database, *, parked_only: bool = False
-) -> AsyncIterator[DeliveryRow]:
-    """Yield the deliveries that are owed, the longest due first, in constant memory."""
+) -> AsyncIterator[AsyncIterator[DeliveryRow]]:
+    """Open an iterator over what is owed, the longest due first, in constant memory."""
     statement = _DELIVERIES.order_by(deliveries.c.due_at)
     if parked_only:
         statement = statement.where(deliveries.c.parked_at.is_not(None))
     async with database.reading() as session:
-        async for row in session.stream(statement):
-            yield DeliveryRow(**_with_moments(row))
+        yield (DeliveryRow(**_with_moments(row)) async for row in session.stream(statement))
 
 
 async def delivery(database: Database, event_id: EventId, handler: str) -> DeliveryDetails:

@@ -1,7 +1,8 @@
 """A random walk through the life of deliveries, with several workers, checked at every step.
 
-Hypothesis draws the steps: claim, succeed, fail, finish late, crash, the clock moves. The fake and
-SQLite are walked through the same model, which knows only who did what effect when.
+Hypothesis draws the steps: claim, succeed, fail, give back, finish late, crash, retry and discard
+by hand, the clock moves. The fake and SQLite are walked through the same model, which knows only
+who did what effect when; and every step a row takes has to be in the table `TRANSITIONS`.
 """
 
 from collections import Counter
@@ -24,8 +25,8 @@ from hypothesis.stateful import (
 )
 
 from allocation.domain.exceptions import DeliverySuperseded, InvalidValue
-from allocation.service_layer.delivery import Delivery, EventId
-from tests.builders import POLICY, a_user
+from allocation.service_layer.delivery import TRANSITIONS, Delivery, EventId, State, Step
+from tests.builders import POLICY, a_user, a_user_id
 from tests.worlds import FakeWorld, World, a_uow, sql_world, sqlite_url
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class DeliveryModel(RuleBasedStateMachine):
         self.in_hand: list[tuple[int, Delivery]] = []
         self.effects: Counter[Key] = Counter()
         self.owed: set[Key] = set()
-        self.logged = 0
+        self.states: dict[Key, State] = {}
 
     async def open_world(self) -> World:
         raise NotImplementedError
@@ -83,35 +84,42 @@ class DeliveryModel(RuleBasedStateMachine):
                 self.owed.add((event_id, handler))
                 claim = Delivery(envelope=envelope, handler=handler, attempt=1)
                 self.in_hand.append((0, claim))
+                self.states[event_id, handler] = State.LEASED
 
     @rule(worker=WORKERS, limit=st.integers(1, 5))
     def claim(self, worker: int, limit: int) -> None:
         for delivery in self.call(self.world.outbox().claim, limit):
             assert delivery.attempt <= MAX_ATTEMPTS
             self.in_hand.append((worker, delivery))
+            self._step(_key(delivery), Step.CLAIM)
+        for key, row in self.call(self.world.deliveries).items():
+            if row.parked_at is not None and self.states[key] is not State.PARKED:
+                assert row.attempts == MAX_ATTEMPTS
+                self._step(key, Step.EXHAUST)
 
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
     def succeed(self, data: st.DataObject) -> None:
-        self.call(self._succeed, self._take(data))
+        delivery = self._take(data)
+        is_current = self._is_current(delivery)
+        happened = self.call(self._succeed, delivery)
+        assert happened or not is_current
+        self.effects[_key(delivery)] += happened
+        if is_current:
+            self._step(_key(delivery), Step.SUCCEED)
 
-    async def _succeed(self, delivery: Delivery) -> None:
-        key = (delivery.envelope.id, delivery.handler)
+    async def _succeed(self, delivery: Delivery) -> bool:
+        """Do the work, and tell whether it took effect."""
         if delivery.handler != TRANSACTIONAL:
-            self.effects[key] += 1
             await self.world.outbox().complete(delivery)
-            return
-        current = await self._is_current(delivery)
+            return True
         try:
             async with (uow := a_uow(self.world, delivery)):
-                await uow.registration_log.append(delivery.envelope.event.user_id, "x@example.com")  # type: ignore[attr-defined]
+                await uow.registration_log.append(a_user_id(), "ivan@example.com")
                 await uow.commit()
         except DeliverySuperseded:
-            assert not current
-        else:
-            assert current
-            self.effects[key] += 1
-            self.logged += 1
+            return False
+        return True
 
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data(), permanent=st.booleans())
@@ -120,17 +128,34 @@ class DeliveryModel(RuleBasedStateMachine):
         delivery = self._take(data)
         outbox = self.world.outbox()
         pause = self.policy.pause_after(delivery.attempt, error, random=lambda: 1.0)
-        before = self.call(self.world.deliveries)
+        is_current = self._is_current(delivery)
         if pause is None:
             self.call(outbox.park, delivery, error)
         else:
             self.portal.call(lambda: outbox.reschedule(delivery, error, pause=pause))
-        self._only_a_current_claim_may_write(delivery, before)
+        if is_current:
+            self._step(_key(delivery), Step.GIVE_UP if pause is None else Step.FAIL)
 
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data())
     def give_back(self, data: st.DataObject) -> None:
-        self.call(self.world.outbox().release, self._take(data))
+        delivery = self._take(data)
+        is_current = self._is_current(delivery)
+        self.call(self.world.outbox().release, delivery)
+        if is_current:
+            self._step(_key(delivery), Step.RELEASE)
+
+    @precondition(lambda self: self.call(self.world.deliveries))
+    @rule(data=st.data(), discard=st.booleans())
+    def decide_by_hand(self, data: st.DataObject, discard: bool) -> None:
+        key = data.draw(st.sampled_from(sorted(self.call(self.world.deliveries))))
+        outbox = self.world.outbox()
+        self.call(outbox.discard if discard else outbox.retry, *key)
+        self._step(key, Step.DISCARD if discard else Step.RETRY)
+        if discard:
+            self.owed.discard(key)
+        else:  # the numbers start again, so an old owner may count as the new one: let none be left
+            self.in_hand = [held for held in self.in_hand if _key(held[1]) != key]
 
     @rule(worker=WORKERS)
     def crash(self, worker: int) -> None:
@@ -139,6 +164,13 @@ class DeliveryModel(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 5.0, 31.0]))
     def time_passes(self, seconds: float) -> None:
         self.call(self.world.move_clock, seconds)
+
+    @invariant()
+    def every_row_is_where_the_table_says(self) -> None:
+        rows = self.call(self.world.deliveries)
+        assert rows.keys() == {key for key, state in self.states.items() if state is not State.DONE}
+        for key, row in rows.items():
+            assert (row.parked_at is not None) == (self.states[key] is State.PARKED)
 
     @invariant()
     def no_delivery_is_lost(self) -> None:
@@ -150,7 +182,8 @@ class DeliveryModel(RuleBasedStateMachine):
     def no_transactional_effect_happens_twice(self) -> None:
         for (_, handler), count in self.effects.items():
             assert handler != TRANSACTIONAL or count == 1
-        assert len(self.call(self.world.logged)) == self.logged
+        logged = sum(n for (_, handler), n in self.effects.items() if handler == TRANSACTIONAL)
+        assert len(self.call(self.world.logged)) == logged
 
     @invariant()
     def attempts_never_exceed_the_maximum(self) -> None:
@@ -168,20 +201,16 @@ class DeliveryModel(RuleBasedStateMachine):
         index = data.draw(st.integers(0, len(self.in_hand) - 1))
         return self.in_hand.pop(index)[1]
 
-    async def _is_current(self, delivery: Delivery) -> bool:
-        row = (await self.world.deliveries()).get((delivery.envelope.id, delivery.handler))
+    def _step(self, key: Key, step: Step) -> None:
+        self.states[key] = TRANSITIONS[self.states[key], step]
+
+    def _is_current(self, delivery: Delivery) -> bool:
+        row = self.call(self.world.deliveries).get(_key(delivery))
         return row is not None and row.attempts == delivery.attempt and row.parked_at is None
 
-    def _only_a_current_claim_may_write(self, delivery: Delivery, before: Any) -> None:
-        row = before.get((delivery.envelope.id, delivery.handler))
-        if row is None or row.attempts != delivery.attempt or row.parked_at is not None:
-            after = self.call(self.world.deliveries).get((delivery.envelope.id, delivery.handler))
-            known = None if row is None else (row.attempts, row.last_error, row.parked_at is None)
-            assert known == (
-                None
-                if after is None
-                else (after.attempts, after.last_error, after.parked_at is None)
-            )
+
+def _key(delivery: Delivery) -> Key:
+    return delivery.envelope.id, delivery.handler
 
 
 class FakeModel(DeliveryModel):

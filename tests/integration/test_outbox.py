@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import text, update
 
 from allocation.adapters import orm
 from allocation.adapters.outbox import SqlAlchemyOutbox
@@ -77,11 +77,18 @@ async def test_completions_are_not_forgotten_when_the_database_is_away(tmp_path:
         assert owed == {"log_registration", "allocate_welcome_coupon"}
 
 
+PARK_MANY = """
+INSERT INTO deliveries (event_id, handler, attempts, due_at, parked_at)
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
+SELECT events.id, 'handler' || n.i, 3, 0, 1 FROM n, events
+"""
+
+
 async def claim_seconds(world: SqlWorld) -> float:
     """Return how long the fastest of some claims takes."""
     outbox = world.outbox()
     seconds = []
-    for _ in range(7):
+    for _ in range(4):
         started = time.perf_counter()
         assert len(await outbox.claim(limit=10)) == 4
         seconds.append(time.perf_counter() - started)
@@ -89,27 +96,19 @@ async def claim_seconds(world: SqlWorld) -> float:
     return min(seconds)
 
 
-async def test_ten_thousand_parked_rows_do_not_slow_claiming(tmp_path: Path) -> None:
-    """The index holds only what is pending. The factor is generous: machines are noisy."""
+async def test_many_parked_rows_do_not_slow_claiming(tmp_path: Path) -> None:
+    """The index holds only what is pending. Without it, the factor is fifteen here, not two."""
     async with sql_world(sqlite_url(tmp_path)) as world:
         await commit_an_event(world)
         await world.move_clock(world.policy.lease + 1)
         before = await claim_seconds(world)
         async with world.database.writing() as session:
-            event_id = (await session.execute(select(orm.events.c.id))).scalar_one()
-            parked = {"event_id": event_id, "attempts": 3, "due_at": 0.0, "parked_at": 1.0}
-            rows = [{**parked, "handler": f"handler{n}"} for n in range(10_000)]
-            await session.execute(insert(orm.deliveries), rows)
-            await session.execute(
-                update(orm.deliveries)
-                .where(orm.deliveries.c.parked_at.is_(None))
-                .values(attempts=1)
-            )
+            await session.execute(text(PARK_MANY))
             await session.commit()
 
         after = await claim_seconds(world)
 
-        assert after < 3 * before
+        assert after < 2 * before
 
 
 async def test_claims_find_due_rows_through_the_partial_index(tmp_path: Path) -> None:

@@ -45,3 +45,7 @@ def test_never_one_coupon_too_many_and_never_two_for_one_user(
     assert subjects["Your welcome coupon"] == given_away
     assert subjects["Out of welcome coupons"] == len(users) - given_away
     assert application.database.deliveries == {}
+    in_view = {user: coupon for user, (_, _, coupon) in application.database.user_view.items()}
+    assert in_view == {
+        user.user_id: application.database.coupons.get(user.user_id) for user in users
+    }

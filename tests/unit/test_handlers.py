@@ -154,7 +154,7 @@ async def test_changing_to_the_same_address_changes_nothing(
     await application.bus.handle(registration)
 
     report = await application.bus.handle(
-        ChangeEmail(user_id=registration.user_id, new_email="Ivan@Example.com")
+        ChangeEmail(user_id=registration.user_id, new_email="ivan@example.com")
     )
 
     assert report.events == ()

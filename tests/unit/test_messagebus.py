@@ -17,12 +17,14 @@ from allocation.domain.exceptions import (
     UnknownHandler,
     UserNotFound,
 )
+from allocation.service_layer import messagebus
 from allocation.service_layer.context import current_cause
 from allocation.service_layer.delivery import Delivery, Envelope, IdempotencyKey
 from allocation.service_layer.handlers import COMMAND_HANDLERS, Handler
 from allocation.service_layer.messagebus import MAX_RACES
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import POLICY, FakeApplication, a_batch, a_registration, a_user_id
+from tests.fakes import FakeOutbox
 
 pytestmark = pytest.mark.anyio
 
@@ -246,6 +248,78 @@ async def test_a_handler_that_fails_after_its_commit_has_done_its_work() -> None
     assert (len(runs), report.failures) == (1, ())
     assert len(application.database.registration_log) == 1
     assert application.database.deliveries == {}
+
+
+async def test_a_handler_that_takes_too_long_after_its_commit_has_done_its_work() -> None:
+    """Its events are handed out, and no retry is announced that would never come."""
+
+    async def commits_then_hangs(event: UserRegistered, uow: UnitOfWork) -> None:
+        async with uow:
+            batch = await uow.coupon_batches.next_available()
+            batch.allocate(event.user_id, token="1")
+            await uow.commit()
+        await anyio.sleep_forever()
+
+    followed = []
+
+    async def follow(event: CouponAllocated) -> None:
+        followed.append(event)
+
+    application = FakeApplication(
+        event_handlers={UserRegistered: [commits_then_hangs], CouponAllocated: [follow]},
+        policy=replace(POLICY, handler_timeout=0.05),
+    )
+    await application.bus.handle(a_batch())
+
+    report = await application.bus.handle(a_registration())
+
+    assert (len(followed), report.failures) == (1, ())
+
+
+async def test_a_failure_is_stored_also_when_it_is_the_answer_to_a_cancellation() -> None:
+    """The lease is not left to run out, and the error is not lost."""
+
+    async def clumsy(event: Event) -> None:
+        try:
+            scope.cancel()
+            await anyio.sleep_forever()
+        finally:
+            raise OSError("connection reset")
+
+    application = on_registration(clumsy)
+    with anyio.CancelScope() as scope:
+        await application.bus.handle(a_registration())
+
+    (row,) = application.database.deliveries.values()
+    assert row.last_error == "OSError: connection reset"
+    assert row.due_at < application.database.clock + POLICY.lease
+
+
+class NeverAnswers(FakeOutbox):
+    """An outbox whose database is busy for ever."""
+
+    async def complete(self, delivery: Delivery) -> None:
+        await anyio.sleep_forever()
+
+
+async def test_an_outbox_that_does_not_answer_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Shutting down has a limit, whatever the database does."""
+    monkeypatch.setattr(messagebus, "LAST_WORD_SECONDS", 0.05)
+
+    async def sends(event: Event) -> None:
+        await checkpoint()
+
+    application = on_registration(sends)
+    application.outbox = NeverAnswers(application.database, POLICY)
+    application.wire()
+
+    report = await application.bus.handle(a_registration())
+
+    assert [str(failure.error) for failure in report.failures] == [
+        "the database is not available: it is busy"
+    ]
 
 
 async def test_a_delivery_that_was_taken_over_is_left_alone() -> None:

@@ -10,6 +10,7 @@ Three traps are handled here, so that no other module has to know them:
 - Clocks of machines differ. Times that are compared come from the database's clock.
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ParamSpec, TypeVar, cast
@@ -20,6 +21,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from sqlalchemy import URL, Connection, CursorResult, Delete, Result, Row, Update, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
@@ -37,6 +39,7 @@ SQLITE_PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
 )
+SQLITE_QUERY = {"mode", "timeout", "uri"}
 STREAM_ROWS = 500
 DRIVERS = {"sqlite": "sqlite+aiosqlite"}
 
@@ -144,7 +147,8 @@ async def open_database(url: str, *, backend: str = "asyncio") -> AsyncIterator[
     """
     if backend != "asyncio":
         raise InvalidValue("backend", f"{backend} does not support the database yet; use asyncio")
-    engine = create_async_engine(_with_driver(url), **_options(url))
+    parsed = _with_driver(url)
+    engine = create_async_engine(parsed, **_options(parsed))
     event.listen(engine.sync_engine, "connect", _set_up_sqlite_connection)
     event.listen(engine.sync_engine, "begin", _begin_sqlite_transaction)
     try:
@@ -163,13 +167,19 @@ def _with_driver(url: str) -> URL:
         raise InvalidValue("database URL", "is not of the form sqlite:///FILE") from None
     if parsed.drivername not in DRIVERS.values():
         raise InvalidValue("database URL", f"names {parsed.drivername}, which is not supported")
-    if parsed.database in {None, "", ":memory:"}:
+    if parsed.database in {None, "", ":memory:"} or parsed.query.get("mode") == "memory":
         raise InvalidValue("database URL", "names no file; an in-memory database is not supported")
+    if parsed.query.keys() - SQLITE_QUERY or not _is_number(parsed.query.get("timeout", "0")):
+        raise InvalidValue("database URL", "may have only timeout, mode and uri after the ?")
     return parsed
 
 
-def _options(url: str) -> dict[str, Any]:
-    return {} if "timeout=" in url else {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
+def _is_number(text: object) -> bool:
+    return re.fullmatch(r"\d+(\.\d+)?", str(text)) is not None
+
+
+def _options(url: URL) -> dict[str, Any]:
+    return {} if "timeout" in url.query else {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
 
 
 def _set_up_sqlite_connection(connection: DBAPIConnection, _: object) -> None:
@@ -195,5 +205,5 @@ async def _call(function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs:
         raise ConcurrentUpdate from error
     except IntegrityError:
         raise
-    except DBAPIError as error:
-        raise DatabaseUnavailable(str(error.orig)) from error
+    except (DBAPIError, PoolTimeout) as error:
+        raise DatabaseUnavailable(str(getattr(error, "orig", error))) from error

@@ -18,7 +18,7 @@ from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 TIMEOUT_SECONDS = 10  # for each answer of the mail server
-MAX_CONNECTIONS = 20
+MAX_CONNECTIONS = 100
 
 _HOST = re.compile(r"[\w.:-]+")
 _QUERIES = {"smtp": {"", "starttls=1"}, "smtps": {""}}
@@ -137,7 +137,8 @@ def _hang_up(connection: smtplib.SMTP) -> None:
     """Wake the thread that waits for an answer on this connection; it then ends with an error."""
     with suppress(OSError):
         if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
+            # not the method of an SSLSocket: that one drops the encryption first
+            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
 
 def _compose(email: Email, sender: str, idempotency_key: IdempotencyKey) -> EmailMessage:

@@ -54,6 +54,7 @@ class ValueObject(TypeDecorator[V], Generic[V]):
         return None if value is None else value.value
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> V | None:
+        # Checked anew: a stricter rule in the model needs a migration of the rows it refuses.
         return None if value is None else self.type_(value)
 
 

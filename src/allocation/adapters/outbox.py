@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import anyio
-from anyio import CancelScope
 from sqlalchemy import (
     ColumnElement,
     Delete,
@@ -81,12 +80,11 @@ class SqlAlchemyOutbox:
     async def complete(self, delivery: Delivery) -> None:
         """Delete the delivery. All that complete while a statement is under way share the next."""
         self._completed.append(delivery)
-        with CancelScope(shield=True):
-            async with self._completing:
-                if batch := list(self._completed):
-                    claims = _CLAIM.in_([_claim(done) for done in batch])
-                    await self._write(delete(deliveries).where(claims, _PENDING))
-                    del self._completed[: len(batch)]
+        async with self._completing:
+            if batch := list(self._completed):
+                claims = _CLAIM.in_([_claim(done) for done in batch])
+                await self._write(delete(deliveries).where(claims, _PENDING))
+                del self._completed[: len(batch)]
 
     async def reschedule(self, delivery: Delivery, error: Exception, *, pause: float) -> None:
         due_at = self._database.clock + pause

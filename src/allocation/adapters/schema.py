@@ -43,8 +43,8 @@ async def upgrade_schema(database: Database) -> None:
     """
     async with database.writing() as session:
         revision = await _revision(session)
-        if revision not in {None, HEAD} and not _is_known(str(revision)):
-            raise SchemaTooNew(str(revision))
+        if revision is not None and not _is_known(revision):
+            raise SchemaTooNew(revision)
         await session.run_sync(_upgrade)
         await session.commit()
 

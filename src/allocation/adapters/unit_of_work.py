@@ -67,7 +67,8 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         await self._resources.aclose()
 
     async def _store(self, events: Sequence[Envelope]) -> None:
-        owed = [(event, handler) for event in events for handler in self._subscribers(event)]
+        subscribers = self._recording.subscribers
+        owed = [(event, handler) for event in events for handler in subscribers(event)]
         await outbox.store_events(self._session, self._database.clock, events)
         await outbox.store_deliveries(
             self._session, self._database.clock + self._policy.lease, owed
@@ -78,6 +79,6 @@ def _as_domain_error(error: IntegrityError, addresses: list[EmailAddress]) -> Al
     """Tell the conflict that users cause from those that a fresh unit of work resolves."""
     if "email_key" in str(error.orig):
         for address in addresses:
-            if address.key in str(error.params):
+            if repr(address.key) in str(error.params):
                 return EmailAlreadyRegistered(address)
     return ConcurrentUpdate()

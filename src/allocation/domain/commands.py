@@ -18,7 +18,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterUser(Command):
-    """Register a new user. Repeating it with the same data changes nothing."""
+    """Register a new user. Repeating it, while the user has the same data, changes nothing."""
 
     user_id: UserId
     name: str

@@ -12,10 +12,10 @@
     │   ├── UserAlreadyRegistered
     │   ├── UserNotFound
     │   ├── CouponBatchAlreadyAdded
-    │   ├── DeliveryNotFound
-    │   └── Conflict                  somebody else was faster: worth another try
-    │       ├── ConcurrentUpdate
-    │       └── DeliverySuperseded
+    │   └── DeliveryNotFound
+    ├── Conflict                      somebody else was faster: worth another try
+    │   ├── ConcurrentUpdate
+    │   └── DeliverySuperseded
     ├── Unavailable                   a resource is missing: nothing is wrong with the input
     │   ├── DatabaseUnavailable
     │   ├── SchemaOutdated
@@ -24,7 +24,7 @@
     └── WiringError                   a mistake in the program, found at start
 
 An error takes facts and composes its own sentence; callers never format messages. `slug` is its
-stable name for machines. Entrypoints map the four kinds to exit codes, each in one place.
+stable name for machines. Entrypoints map the kinds to exit codes, each in one place.
 """
 
 from typing import ClassVar
@@ -46,6 +46,12 @@ class Refused(AllocationError):
     """The input is well-formed, but a business rule refuses it."""
 
     slug = "refused"
+
+
+class Conflict(AllocationError):
+    """Somebody else was faster. The transaction was rolled back; trying anew is safe."""
+
+    slug = "conflict"
 
 
 class Unavailable(AllocationError):
@@ -150,12 +156,6 @@ class DeliveryNotFound(Refused):
 
     def __init__(self, event_id: object, handler: str) -> None:
         super().__init__(f"there is no delivery of event {event_id} to {handler}")
-
-
-class Conflict(Refused):
-    """Somebody else was faster. The transaction was rolled back; trying anew is safe."""
-
-    slug = "conflict"
 
 
 class ConcurrentUpdate(Conflict):

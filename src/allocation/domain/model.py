@@ -170,8 +170,8 @@ class User(Aggregate):
             raise UserAlreadyRegistered(self.id)
 
     def change_email(self, new: EmailAddress) -> None:
-        """Take another address, and record EmailChanged; the address it has changes nothing."""
-        if new != self.email:
+        """Take another address, or spelling of it, and record EmailChanged if it differs."""
+        if str(new) != str(self.email):
             old, self.email = self.email, new
             self.record(EmailChanged(user_id=self.id, old_email=str(old), new_email=str(new)))
 
@@ -264,7 +264,10 @@ def _is_domain_part(character: str) -> bool:
 
 
 def _caseless(text: str) -> str:
-    """Return the form in which texts that differ only in case are equal (Unicode, D145)."""
+    """Return the form in which texts that differ only in case are equal (Unicode, D145).
+
+    It is stored: another form would need a migration of the stored ones.
+    """
     folded = unicodedata.normalize("NFD", text).casefold()
     return unicodedata.normalize("NFC", folded)
 

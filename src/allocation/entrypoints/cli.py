@@ -5,10 +5,12 @@ Heavy modules are imported inside the commands that need them, so that `--help` 
 
 import os
 import sys
+import traceback
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO, TypeVar
 from uuid import UUID
 
 import click
@@ -18,30 +20,42 @@ if TYPE_CHECKING:
     from allocation.config import Settings
     from allocation.domain.commands import Command
     from allocation.service_layer.delivery import Failure
+    from allocation.views import DeliveryRow
 
 T = TypeVar("T")
 
-REFUSED, MALFORMED, UNAVAILABLE, INTERRUPTED = 1, 2, 3, 130
+REFUSED, MALFORMED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 
 
 class ExitCodes(click.Group):
     """Turns errors into one line on stderr and an exit code. The only place that does."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from allocation.domain.exceptions import Malformed, Refused, Unavailable
-
         try:
             return super().invoke(ctx)
-        except Refused as error:
-            _end(ctx, error, REFUSED)
-        except Malformed as error:
-            _end(ctx, error, MALFORMED)
-        except Unavailable as error:
-            _end(ctx, error, UNAVAILABLE)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except BrokenPipeError:
-            _discard_output()
+            _discard(sys.stdout)
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
+        except Exception as error:
+            code = _exit_code(error)
+            say(traceback.format_exc() if code == BUG else f"error: {error}", err=True)
+            ctx.exit(code)
+
+
+def _exit_code(error: Exception) -> int:
+    from allocation.domain.exceptions import Conflict, Malformed, Refused, Unavailable
+
+    match error:
+        case Refused():
+            return REFUSED
+        case Malformed():
+            return MALFORMED
+        case Unavailable() | Conflict():
+            return UNAVAILABLE
+    return BUG
 
 
 class Checked(click.ParamType[Any]):
@@ -75,9 +89,18 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number, unit = value[:-1], value[-1:]
-        if not (number.isascii() and number.isdigit() and unit in self.units):
+        if not (number.isascii() and number.isdigit() and len(number) < 7 and unit in self.units):
             self.fail(f"{value!r} is not a number followed by d, h, m or s", param, ctx)
         return int(number) * self.units[unit]
+
+
+class HandlerName(click.ParamType[str]):
+    """The name of a handler, perhaps of one that no longer exists."""
+
+    name = "handler"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value.isidentifier() else self.fail(f"{value!r} is no name", param, ctx)
 
 
 @click.group(cls=ExitCodes, context_settings={"help_option_names": ["-h", "--help"]})
@@ -104,7 +127,7 @@ def cli(ctx: click.Context, /, **options: str | None) -> None:
 
     \b
     Exit codes: 0 done, 1 refused, 2 malformed input, 3 a resource is not available,
-    130 interrupted.
+    70 a bug in this program, 130 interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -169,7 +192,7 @@ def import_users(options: dict[str, Any], file: Path) -> None:
     """
     from allocation.entrypoints.importing import Import, read_rows
 
-    failures: list[Failure] = []
+    owed = Owed()
 
     def refuse(reason: str) -> None:
         say(reason, err=True)
@@ -183,11 +206,11 @@ def import_users(options: dict[str, Any], file: Path) -> None:
     ):
         summary = _with_application(
             _settings(options),
-            lambda application: Import(application, refuse, failures.extend).run(rows),
+            lambda application: Import(application, refuse, owed.add).run(rows),
             tell_story=False,
         )
     say(f"imported {summary.imported}, already there {summary.known}, refused {summary.refused}")
-    _show_failures(failures)
+    owed.show()
     if summary.refused:
         click.get_current_context().exit(REFUSED)
 
@@ -220,12 +243,10 @@ def upgrade(options: dict[str, Any]) -> None:
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1000),
-    default=20,
-    show_default=True,
-    help="How many deliveries to claim at a time.",
+    help="How many deliveries to have in hand at a time. Default: 20",
 )
 @click.pass_obj
-def worker(options: dict[str, Any], until_idle: bool, concurrency: int) -> None:
+def worker(options: dict[str, Any], until_idle: bool, concurrency: int | None) -> None:
     """Do what others left undone: retries, and the work of processes that died.
 
     SIGTERM or Ctrl-C lets work in hand finish, a second one ends at once; nothing is lost.
@@ -233,8 +254,8 @@ def worker(options: dict[str, Any], until_idle: bool, concurrency: int) -> None:
     from allocation.entrypoints.story import Story
     from allocation.entrypoints.worker import run_worker
 
-    settings = _settings(options, log_level="info")
-    run_worker(settings, observer=Story(say), concurrency=concurrency, until_idle=until_idle)
+    settings = _settings(options | {"concurrency": concurrency}, log_level="info")
+    run_worker(settings, observer=Story(say), until_idle=until_idle)
 
 
 @cli.group()
@@ -253,23 +274,16 @@ def list_deliveries(options: dict[str, Any], parked: bool, as_json: bool) -> Non
     from allocation import views
 
     async def work(application: "Application") -> None:
-        async for row in views.owed_deliveries(application.database, parked_only=parked):
-            if as_json:
-                click.echo(msgspec.json.encode(row))
-            else:
-                state = "parked" if row.parked_at else f"due {row.due_at:%FT%TZ}"
-                error = (row.last_error or "").partition("\n")[0]
-                click.echo(
-                    f"{row.event_id}  {row.handler}  ({row.event_type})  "
-                    f"attempts {row.attempts}, {state}  {error}"
-                )
+        async with views.owed_deliveries(application.database, parked_only=parked) as rows:
+            async for row in rows:
+                click.echo(msgspec.json.encode(row) if as_json else _delivery_line(row))
 
     _with_application(_settings(options), work)
 
 
 @deliveries.command("show")
 @click.argument("event_id", type=click.UUID)
-@click.argument("handler")
+@click.argument("handler", type=HandlerName())
 @click.pass_obj
 def show_delivery(options: dict[str, Any], event_id: UUID, handler: str) -> None:
     """Show one delivery, with the data of its event."""
@@ -288,7 +302,7 @@ def show_delivery(options: dict[str, Any], event_id: UUID, handler: str) -> None
 
 @deliveries.command("retry")
 @click.argument("event_id", type=click.UUID, required=False)
-@click.argument("handler", required=False)
+@click.argument("handler", type=HandlerName(), required=False)
 @click.option("--all-parked", is_flag=True, help="Retry everything that is parked.")
 @click.pass_obj
 def retry_delivery(
@@ -312,7 +326,7 @@ def retry_delivery(
 
 @deliveries.command("discard")
 @click.argument("event_id", type=click.UUID)
-@click.argument("handler")
+@click.argument("handler", type=HandlerName())
 @click.pass_obj
 def discard_delivery(options: dict[str, Any], event_id: UUID, handler: str) -> None:
     """Forget a delivery for good: its handler will never do this work."""
@@ -374,17 +388,13 @@ def say(text: str, *, err: bool = False) -> None:
     try:
         click.echo(text, err=err)
     except BrokenPipeError:
-        _discard_output()
+        _discard(sys.stderr if err else sys.stdout)
 
 
-def _end(ctx: click.Context, error: Exception, code: int) -> NoReturn:
-    say(f"error: {error}", err=True)
-    ctx.exit(code)
-
-
-def _discard_output() -> None:
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
+def _discard(stream: TextIO) -> None:
+    """Send what is still written to a stream that nobody reads to nowhere."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _settings(options: dict[str, Any], *, log_level: str = "error") -> "Settings":
@@ -418,27 +428,39 @@ def _with_application(
 
 def _handle(settings: "Settings", command: "Command") -> None:
     report = _with_application(settings, lambda application: application.bus.handle(command))
-    _show_failures(report.failures)
+    owed = Owed()
+    owed.add(report.failures)
+    owed.show()
 
 
-def _show_failures(failures: Sequence["Failure"]) -> None:
-    """Say in one line each what is tried again and what is parked; nothing is lost."""
-    retried = [f"{f.delivery.handler} in {ceil(f.retry_in)} s" for f in failures if f.retry_in]
-    parked = [failure.delivery.handler for failure in failures if failure.retry_in is None]
-    if retried:
-        count = _deliveries(len(retried))
-        say(f'{count} will be retried: {_some(retried)}; run "allocation worker"', err=True)
-    if parked:
-        count = _deliveries(len(parked))
-        say(f'{count} parked: {_some(parked)}; see "allocation deliveries list"', err=True)
+class Owed:
+    """Counts the failures of deliveries, to say in one line each what becomes of them."""
+
+    def __init__(self) -> None:
+        self._retried: Counter[str] = Counter()
+        self._parked: Counter[str] = Counter()
+
+    def add(self, failures: Sequence["Failure"]) -> None:
+        """Count these."""
+        for failure in failures:
+            handler, seconds = failure.delivery.handler, failure.retry_in
+            if seconds is None:
+                self._parked[handler] += 1
+            else:
+                self._retried[f"{handler} in {ceil(seconds)} s"] += 1
+
+    def show(self) -> None:
+        """Say on stderr what will be retried and what is parked; nothing is lost."""
+        if count := self._retried.total():
+            what = ", ".join(self._retried)
+            say(f'{_deliveries(count)} will be retried: {what}; run "allocation worker"', err=True)
+        if count := self._parked.total():
+            what = ", ".join(self._parked)
+            say(f'{_deliveries(count)} parked: {what}; see "allocation deliveries list"', err=True)
 
 
 def _deliveries(count: int) -> str:
     return "1 delivery" if count == 1 else f"{count} deliveries"
-
-
-def _some(texts: list[str]) -> str:
-    return ", ".join(texts[:3]) + (", …" if len(texts) > 3 else "")
 
 
 async def _list_users(application: "Application", as_json: bool) -> None:
@@ -447,9 +469,19 @@ async def _list_users(application: "Application", as_json: bool) -> None:
     from allocation import views
 
     if not as_json:
-        say(f"{'USER_ID':36}  {'COUPON':18}  USER")
-    async for row in views.users(application.database):
-        if as_json:
-            click.echo(msgspec.json.encode(row))
-        else:
-            click.echo(f"{row.user_id}  {row.coupon or '-':18}  {row.name} <{row.email}>")
+        say(f"{'USER_ID':36}  {'COUPON':24}  USER")
+    async with views.users(application.database) as rows:
+        async for row in rows:
+            if as_json:
+                click.echo(msgspec.json.encode(row))
+            else:
+                click.echo(f"{row.user_id}  {row.coupon or '-':24}  {row.name} <{row.email}>")
+
+
+def _delivery_line(row: "DeliveryRow") -> str:
+    state = "parked" if row.parked_at else f"due {row.due_at:%FT%TZ}"
+    error = (row.last_error or "").partition("\n")[0]
+    return (
+        f"{row.event_id}  {row.handler}  ({row.event_type})  "
+        f"attempts {row.attempts}, {state}  {error}"
+    )

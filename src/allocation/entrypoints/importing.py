@@ -14,7 +14,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from allocation.bootstrap import Application
 from allocation.domain.commands import RegisterUser
 from allocation.domain.events import UserId
-from allocation.domain.exceptions import InvalidValue, Malformed, Refused
+from allocation.domain.exceptions import Conflict, InvalidValue, Malformed, Refused
 from allocation.domain.model import EmailAddress
 from allocation.entrypoints.running import task_group
 from allocation.service_layer.delivery import Failure
@@ -64,6 +64,7 @@ class Import:
         """Register every user of the rows; those already registered are left as they are.
 
         The user id is made from the e-mail address, so repeating the import repeats the commands.
+        A user whose name or address has changed since is refused, and left as it is.
 
         :raises InvalidValue: if the file has no columns name and email
         :raises Unavailable: if the database goes away; what is committed stays
@@ -81,7 +82,7 @@ class Import:
         async for line, cells in rows:
             try:
                 await self._register(cells)
-            except (Malformed, Refused) as error:
+            except (Malformed, Refused, Conflict) as error:
                 self._summary.refused += 1
                 self._refuse(f"line {line}: {error}")
 

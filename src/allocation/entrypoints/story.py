@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from allocation.domain.commands import Command
+from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
 from allocation.domain.events import CouponAllocated
 from allocation.service_layer.delivery import Delivery, Envelope
 
@@ -17,20 +17,18 @@ def _coupon_line(event: Any, caused: Sequence[Envelope]) -> str:
     return f"[Coupon Service] no coupon left for {event.email}"
 
 
-COMMAND_LINES: dict[str, Line] = {
-    "RegisterUser": lambda c, caused: (
+COMMAND_LINES: dict[type[Command], Line] = {
+    RegisterUser: lambda c, caused: (
         f"[User Service]   registered {c.name} <{c.email}>"
         if caused
         else f"[User Service]   {c.email} was registered before; nothing to do"
     ),
-    "ChangeEmail": lambda c, caused: (
+    ChangeEmail: lambda c, caused: (
         f"[User Service]   e-mail address of {c.user_id} changed to {c.new_email}"
         if caused
         else f"[User Service]   {c.user_id} has the address {c.new_email} already; nothing to do"
     ),
-    "AddCouponBatch": lambda c, _: (
-        f"[Coupon Service] batch {c.reference} holds {c.quantity} coupons"
-    ),
+    AddCouponBatch: lambda c, _: f"[Coupon Service] batch {c.reference} holds {c.quantity} coupons",
 }
 
 HANDLER_LINES: dict[str, Line] = {
@@ -50,8 +48,9 @@ class Story:
         self._tell = tell
 
     def executed(self, command: Command, events: Sequence[Envelope]) -> None:
-        """Tell what a command did."""
-        self._tell(COMMAND_LINES[type(command).__name__](command, events))
+        """Tell what a command did, if a person would care."""
+        if line := COMMAND_LINES.get(type(command)):
+            self._tell(line(command, events))
 
     def delivered(self, delivery: Delivery, events: Sequence[Envelope]) -> None:
         """Tell what a handler did, if a person would care."""

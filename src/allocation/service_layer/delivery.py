@@ -15,7 +15,7 @@ from typing import NewType
 from uuid import UUID
 
 from allocation.domain.events import Event
-from allocation.domain.exceptions import Conflict, Malformed, Refused
+from allocation.domain.exceptions import Malformed, Refused
 
 EventId = NewType("EventId", UUID)
 IdempotencyKey = NewType("IdempotencyKey", str)
@@ -109,7 +109,7 @@ class DeliveryPolicy:
 
 def is_permanent(error: Exception) -> bool:
     """Tell whether trying again cannot help, because the message itself is the problem."""
-    return isinstance(error, Malformed | Refused) and not isinstance(error, Conflict)
+    return isinstance(error, Malformed | Refused)
 
 
 def first_attempts(envelope: Envelope, handlers: Sequence[str]) -> tuple[Delivery, ...]:

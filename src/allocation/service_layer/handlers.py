@@ -35,7 +35,7 @@ Handler = Callable[..., Awaitable[None]]  # the parameters differ; `bind` checks
 
 
 async def register_user(command: RegisterUser, uow: UnitOfWork) -> None:
-    """Register a user, once: a repetition with the same data changes nothing."""
+    """Register a user, once: a repetition, while the user has the same data, changes nothing."""
     name, email = PersonName(command.name), EmailAddress(command.email)
     async with uow:
         user = await uow.users.find(command.user_id)
@@ -48,9 +48,10 @@ async def register_user(command: RegisterUser, uow: UnitOfWork) -> None:
 
 async def change_email(command: ChangeEmail, uow: UnitOfWork) -> None:
     """Give a user another e-mail address."""
+    new_email = EmailAddress(command.new_email)
     async with uow:
         user = await uow.users.get(command.user_id)
-        user.change_email(EmailAddress(command.new_email))
+        user.change_email(new_email)
         await uow.commit()
 
 

@@ -10,17 +10,26 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from itertools import count
-from typing import Protocol
+from math import inf
+from typing import ParamSpec, Protocol
 from uuid import UUID
 
-from anyio import CancelScope, create_task_group, get_cancelled_exc_class, move_on_after
+from anyio import (
+    CancelScope,
+    create_task_group,
+    current_time,
+    get_cancelled_exc_class,
+    move_on_after,
+)
 from anyio.abc import TaskGroup
 
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
 from allocation.domain.exceptions import (
     ConcurrentUpdate,
+    DatabaseUnavailable,
     DeliverySuperseded,
     HandlerTimeout,
     UnknownHandler,
@@ -41,6 +50,9 @@ from allocation.service_layer.unit_of_work import NewUnitOfWork, Recording, Unit
 
 MAX_RACES = 5  # how often a handler that lost an optimistic race is run before it counts as failed
 
+LAST_WORD_SECONDS = 2  # how long a stopped handler may wait to store what became of its delivery
+
+P = ParamSpec("P")
 BoundHandler = Callable[[Command | Event, UnitOfWork, IdempotencyKey | None], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
@@ -120,7 +132,8 @@ class MessageBus:
         They are stored with their deliveries, so nothing is lost if they are not dispatched here.
 
         :raises Malformed: if the command can never be accepted
-        :raises Refused: if a rule says no, or every optimistic race was lost
+        :raises Refused: if a rule says no
+        :raises Conflict: if every optimistic race was lost
         :raises Unavailable: if a resource is missing
         """
         message_id = self._recording.new_id()
@@ -138,7 +151,7 @@ class MessageBus:
         way; this returns when the whole tree is settled. A failing handler neither stops nor fails
         another: its failure is stored and in the report. Cancellation loses nothing either.
         """
-        return await self.deliver([first for event in events for first in self._first(event)])
+        return await self.deliver(self._first_attempts(events))
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Report:
         """Run the handlers of claimed deliveries, under the promises of `dispatch`."""
@@ -157,7 +170,7 @@ class MessageBus:
                 group.start_soon(self._fan_out, (delivery,), group, tree)
             deliveries = await self._attempt(last, tree)
 
-    async def _attempt(self, delivery: Delivery, tree: _Tree) -> tuple[Delivery, ...]:
+    async def _attempt(self, delivery: Delivery, tree: _Tree) -> Sequence[Delivery]:
         """Attempt one delivery, and return those that follow from what its handler committed."""
         with working_on(delivery.envelope.as_cause):
             try:
@@ -173,17 +186,15 @@ class MessageBus:
                 raise
             self._tell(lambda: self._observer.delivered(delivery, events))
         tree.events.extend(events)
-        return tuple(first for event in events for first in self._first(event))
+        return self._first_attempts(events)
 
     async def _deliver_one(self, delivery: Delivery) -> tuple[Envelope, ...]:
-        envelope, seconds = delivery.envelope, self._policy.handler_timeout
         handler = self._registry.event_handler(delivery.handler)
-        with move_on_after(seconds):
-            uow = await self._run(handler, envelope.event, envelope.as_cause, delivery)
-            if not uow.committed:
-                await self._outbox.complete(delivery)
-            return uow.events
-        raise HandlerTimeout(delivery.handler, seconds)
+        event, cause = delivery.envelope.event, delivery.envelope.as_cause
+        uow = await self._run(handler, event, cause, delivery)
+        if not uow.committed:
+            await _last_word(self._outbox.complete, delivery)
+        return uow.events
 
     async def _run(
         self,
@@ -192,30 +203,36 @@ class MessageBus:
         cause: Cause,
         delivery: Delivery | None = None,
     ) -> UnitOfWork:
-        """Run a handler in a fresh unit of work, and anew while it loses an optimistic race."""
+        """Run a handler in a fresh unit of work, and anew while it loses an optimistic race.
+
+        Only deliveries have a time limit. What a handler has committed stands, whatever follows.
+        """
         key = delivery.idempotency_key if delivery else None
+        deadline = current_time() + self._policy.handler_timeout if delivery else inf
         for race in count(1):
             uow = self._new_uow(cause, delivery)
             try:
-                await handler(message, uow, key)
+                with CancelScope(deadline=deadline) as limit:
+                    await handler(message, uow, key)
+                if delivery and limit.cancelled_caught:
+                    raise HandlerTimeout(delivery.handler, self._policy.handler_timeout)
                 break
-            except ConcurrentUpdate:
-                if race == MAX_RACES:
+            except Exception as error:
+                if uow.committed:
+                    logger.warning("a handler failed after its commit, which stands: %s", error)
+                    break
+                if not isinstance(error, ConcurrentUpdate) or race == MAX_RACES:
                     raise
-            except Exception:
-                if not uow.committed:
-                    raise
-                logger.exception("a handler failed after its commit, which stands")
-                break
         return uow
 
     async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
         pause = self._policy.pause_after(delivery.attempt, error, random=self._random)
         try:
             if pause is None:
-                await self._outbox.park(delivery, error)
+                await _last_word(self._outbox.park, delivery, error)
             else:
-                await self._outbox.reschedule(delivery, error, pause=pause)
+                reschedule = partial(self._outbox.reschedule, pause=pause)
+                await _last_word(reschedule, delivery, error)
         except Exception as storing_error:
             logger.error("the next failure could not be stored: %s", storing_error)
             pause = self._policy.lease  # the row is as it was: it falls due when the lease ends
@@ -239,17 +256,30 @@ class MessageBus:
         )
 
     async def _release(self, delivery: Delivery) -> None:
-        with CancelScope(shield=True):
-            try:
-                await self._outbox.release(delivery)
-            except Exception as error:
-                logger.warning("a lease could not be given back, it ends by itself: %s", error)
+        try:
+            await _last_word(self._outbox.release, delivery)
+        except Exception as error:
+            logger.warning("a lease could not be given back, it ends by itself: %s", error)
 
-    def _first(self, event: Envelope) -> tuple[Delivery, ...]:
-        return first_attempts(event, self._recording.subscriptions.get(type(event.event), ()))
+    def _first_attempts(self, events: Iterable[Envelope]) -> Sequence[Delivery]:
+        subscribers = self._recording.subscribers
+        return [first for event in events for first in first_attempts(event, subscribers(event))]
 
     def _tell(self, news: Callable[[], None]) -> None:
         try:
             news()
         except Exception:
             logger.exception("an observer failed")
+
+
+async def _last_word(
+    store: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs
+) -> None:
+    """Store what became of a delivery, even when cancelled, but do not wait for ever.
+
+    :raises Unavailable: if the database cannot be reached in time
+    """
+    with move_on_after(LAST_WORD_SECONDS, shield=True) as limit:
+        await store(*args, **kwargs)
+    if limit.cancelled_caught:
+        raise DatabaseUnavailable("it is busy")

@@ -102,6 +102,9 @@ class Outbox(Protocol):
     async def retry(self, event_id: EventId, handler: str) -> None:
         """Make a delivery due at once, with all its attempts before it.
 
+        The numbers start again: an owner that is still at work on an old attempt is then not fenced
+        off any more, but an effect in the database still happens at most once.
+
         :raises DeliveryNotFound: if it is not owed
         """
 

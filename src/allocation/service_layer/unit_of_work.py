@@ -30,6 +30,10 @@ class Recording:
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
 
+    def subscribers(self, envelope: Envelope) -> Sequence[str]:
+        """Return the names of the handlers that owe work to this event."""
+        return self.subscriptions.get(type(envelope.event), ())
+
 
 class UnitOfWork(ABC):
     """One transaction, for one attempt to handle one message.
@@ -94,9 +98,6 @@ class UnitOfWork(ABC):
                     time=self._recording.now(),
                     cause=self._cause,
                 )
-
-    def _subscribers(self, envelope: Envelope) -> Sequence[str]:
-        return self._recording.subscriptions.get(type(envelope.event), ())
 
     @abstractmethod
     def _seen(self) -> Iterable[Aggregate]:
