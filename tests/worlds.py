@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Column, ColumnElement, Double, MetaData, Row, Table, insert, select, update
 
 from allocation.adapters import orm
-from allocation.adapters.database import DATABASE_CLOCK, Database, open_database
+from allocation.adapters.database import Database, open_database
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
@@ -115,7 +115,7 @@ test_clock = Table("test_clock", MetaData(), Column("seconds", Double, nullable=
 
 @dataclass
 class SqlWorld:
-    """A real database, whose clock is set forward by a number in a table of its own.
+    """A real database, whose clock stands still in a table of its own until a test moves it.
 
     It is opened twice, as by two processes, and units of work and outboxes take them in turn: what
     keeps them apart is then the database, not a lock of this process.
@@ -173,16 +173,14 @@ class SqlWorld:
 
 @asynccontextmanager
 async def sql_world(url: str, policy: DeliveryPolicy = POLICY) -> AsyncIterator[SqlWorld]:
-    """Open a world on the database at `url`, with its clock at the real time."""
+    """Open a world on the database at `url`, with its clock standing still."""
     orm.start_mappers()
     async with open_database(url) as real, open_database(url) as other:
         await ensure_schema(real)
-        database = Database(
-            real.engine, DATABASE_CLOCK + select(test_clock.c.seconds).scalar_subquery()
-        )
+        database = Database(real.engine, select(test_clock.c.seconds).scalar_subquery())
         async with database.writing() as session:
             await session.run_sync(test_clock.metadata.create_all)
-            await session.execute(insert(test_clock).values(seconds=0))
+            await session.execute(insert(test_clock).values(seconds=1_000_000))
             await session.commit()
         yield SqlWorld(database, Database(other.engine, database.clock), policy)
 

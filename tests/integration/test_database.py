@@ -1,10 +1,11 @@
 """SQLite, set up as the design asks: durable, with foreign keys, and never "database is locked"."""
 
+import time
 from pathlib import Path
 
 import anyio
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from allocation.adapters.database import Database, open_database
 from allocation.domain.exceptions import DatabaseUnavailable, InvalidValue
@@ -26,6 +27,15 @@ async def test_every_connection_is_set_up(tmp_path: Path, name: str, value: obje
     """FULL makes a commit survive a power cut; without it WAL may lose the last ones."""
     async with open_database(sqlite_url(tmp_path)) as database:
         assert await pragma(database, name) == value
+
+
+async def test_the_clock_of_the_database_is_that_of_the_machine(tmp_path: Path) -> None:
+    """In seconds since 1970; every lease is measured with it."""
+    async with open_database(sqlite_url(tmp_path)) as database, database.reading() as session:
+        before = time.time()
+        now = (await session.execute(select(database.clock))).scalar_one()
+
+    assert now == pytest.approx(before, abs=2)
 
 
 async def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:

@@ -17,11 +17,10 @@ from allocation.domain.exceptions import (
     UnknownHandler,
     UserNotFound,
 )
-from allocation.service_layer import messagebus
 from allocation.service_layer.context import current_cause
 from allocation.service_layer.delivery import Delivery, Envelope, IdempotencyKey
 from allocation.service_layer.handlers import COMMAND_HANDLERS, Handler
-from allocation.service_layer.messagebus import MAX_RACES
+from allocation.service_layer.messagebus import LAST_WORD_SECONDS, MAX_RACES
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import POLICY, FakeApplication, a_batch, a_registration, a_user_id
 from tests.fakes import FakeOutbox
@@ -298,28 +297,38 @@ async def test_a_failure_is_stored_also_when_it_is_the_answer_to_a_cancellation(
 class NeverAnswers(FakeOutbox):
     """An outbox whose database is busy for ever."""
 
-    async def complete(self, delivery: Delivery) -> None:
+    async def release(self, delivery: Delivery) -> None:
         await anyio.sleep_forever()
 
 
-async def test_an_outbox_that_does_not_answer_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_stopped_handler_does_not_wait_for_ever_for_its_last_word() -> None:
     """Shutting down has a limit, whatever the database does."""
-    monkeypatch.setattr(messagebus, "LAST_WORD_SECONDS", 0.05)
 
-    async def sends(event: Event) -> None:
-        await checkpoint()
+    async def interrupted(event: Event) -> None:
+        scope.cancel()
+        await anyio.sleep_forever()
 
-    application = on_registration(sends)
+    application = on_registration(interrupted)
     application.outbox = NeverAnswers(application.database, POLICY)
     application.wire()
 
-    report = await application.bus.handle(a_registration())
+    with anyio.fail_after(LAST_WORD_SECONDS + 1), anyio.CancelScope() as scope:
+        await application.bus.handle(a_registration())
 
-    assert [str(failure.error) for failure in report.failures] == [
-        "the database is not available: it is busy"
-    ]
+    assert scope.cancelled_caught
+
+
+async def test_work_that_is_done_is_settled_also_when_cancelled_just_then() -> None:
+    """Otherwise the e-mail would be sent twice."""
+
+    async def sends(event: Event) -> None:
+        scope.cancel()
+
+    application = on_registration(sends)
+    with anyio.CancelScope() as scope:
+        await application.bus.handle(a_registration())
+
+    assert application.database.deliveries == {}
 
 
 async def test_a_delivery_that_was_taken_over_is_left_alone() -> None:

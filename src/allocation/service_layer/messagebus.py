@@ -29,7 +29,6 @@ from allocation.domain.commands import Command
 from allocation.domain.events import Event
 from allocation.domain.exceptions import (
     ConcurrentUpdate,
-    DatabaseUnavailable,
     DeliverySuperseded,
     HandlerTimeout,
     UnknownHandler,
@@ -50,7 +49,7 @@ from allocation.service_layer.unit_of_work import NewUnitOfWork, Recording, Unit
 
 MAX_RACES = 5  # how often a handler that lost an optimistic race is run before it counts as failed
 
-LAST_WORD_SECONDS = 2  # how long a stopped handler may wait to store what became of its delivery
+LAST_WORD_SECONDS = 2  # how long it may take to store what became of a cancelled delivery
 
 P = ParamSpec("P")
 BoundHandler = Callable[[Command | Event, UnitOfWork, IdempotencyKey | None], Awaitable[None]]
@@ -275,11 +274,10 @@ class MessageBus:
 async def _last_word(
     store: Callable[P, Awaitable[None]], *args: P.args, **kwargs: P.kwargs
 ) -> None:
-    """Store what became of a delivery, even when cancelled, but do not wait for ever.
-
-    :raises Unavailable: if the database cannot be reached in time
-    """
-    with move_on_after(LAST_WORD_SECONDS, shield=True) as limit:
+    """Store what became of a delivery; once more, but not for ever, if that is cancelled."""
+    try:
         await store(*args, **kwargs)
-    if limit.cancelled_caught:
-        raise DatabaseUnavailable("it is busy")
+    except get_cancelled_exc_class():
+        with move_on_after(LAST_WORD_SECONDS, shield=True):
+            await store(*args, **kwargs)
+        raise
