@@ -5,9 +5,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import text
 
-from allocation.adapters import orm
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.domain.exceptions import DatabaseUnavailable
 from allocation.service_layer.delivery import Delivery, first_attempts
@@ -29,16 +28,22 @@ async def commit_an_event(world: SqlWorld) -> None:
         ({"type": "user_vanished"}, "UnknownEventType: unknown event type 'user_vanished'"),
         ({"data": "{]"}, "InvalidPayload: invalid payload of user_registered: JSON is malformed"),
         ({"data": '{"user_id": 7}'}, "InvalidPayload: invalid payload of user_registered"),
+        ({"data": '{"x":' * 100_000}, "InvalidPayload: invalid payload of user_registered"),
+        ({"time": "yesterday"}, "InvalidPayload: invalid payload of an event: Invalid isoformat"),
+        ({"causation_id": "7"}, "InvalidPayload: invalid payload of an event: badly formed"),
+        ({"data": b"\xff"}, "InvalidPayload: invalid payload of an event: the database is not"),
     ],
 )
 async def test_an_event_nobody_can_read_is_parked_and_in_nobodys_way(
-    tmp_path: Path, change: dict[str, str], reason: str
+    tmp_path: Path, change: dict[str, str | bytes], reason: str
 ) -> None:
     """It is neither dropped nor tried for ever, and the error says what is wrong."""
     async with sql_world(sqlite_url(tmp_path)) as world:
         await commit_an_event(world)
         async with world.database.writing() as session:
-            await session.execute(update(orm.events).values(change))
+            for column, damaged in change.items():
+                statement = f"UPDATE events SET {column} = CAST(:damaged AS TEXT)"
+                await session.execute(text(statement), {"damaged": damaged})
             await session.commit()
         await commit_an_event(world)
         await world.move_clock(world.policy.lease + 1)

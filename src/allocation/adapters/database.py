@@ -167,7 +167,9 @@ def _with_driver(url: str) -> URL:
         raise InvalidValue("database URL", "is not of the form sqlite:///FILE") from None
     if parsed.drivername not in DRIVERS.values():
         raise InvalidValue("database URL", f"names {parsed.drivername}, which is not supported")
-    if parsed.database in {None, "", ":memory:"} or parsed.query.get("mode") == "memory":
+    if parsed.host or parsed.username or parsed.password or not url.isprintable():
+        raise InvalidValue("database URL", "is not of the form sqlite:///FILE")
+    if not parsed.database or ":memory:" in parsed.database or "memory" in parsed.query.values():
         raise InvalidValue("database URL", "names no file; an in-memory database is not supported")
     if parsed.query.keys() - SQLITE_QUERY or not _is_number(parsed.query.get("timeout", "0")):
         raise InvalidValue("database URL", "may have only timeout, mode and uri after the ?")

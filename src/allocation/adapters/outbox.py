@@ -5,7 +5,7 @@ the last one seen", so an event whose transaction commits late is not skipped.
 """
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import anyio
@@ -28,7 +28,13 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from allocation.adapters import wire
 from allocation.adapters.database import Database, Session
 from allocation.adapters.orm import deliveries, events
-from allocation.domain.exceptions import DeliveryNotFound, DeliverySuperseded, InvalidMessage
+from allocation.domain.exceptions import (
+    DatabaseUnavailable,
+    DeliveryNotFound,
+    DeliverySuperseded,
+    InvalidMessage,
+    InvalidPayload,
+)
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope, EventId
 
 MAX_ERROR_LENGTH = 2000  # characters of an error that are kept
@@ -103,8 +109,7 @@ class SqlAlchemyOutbox:
         async with self._database.writing() as session:
             await session.execute(self._park_exhausted())
             claimed = (await session.execute(self._take_lease(limit))).all()
-            stored = await self._events(session, {row.event_id for row in claimed})
-            claims = [claim async for claim in self._decoded(session, claimed, stored)]
+            claims = [claim async for claim in self._readable(session, claimed)]
             await session.commit()
         return claims
 
@@ -156,26 +161,37 @@ class SqlAlchemyOutbox:
     def _due(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
         return _PENDING, deliveries.c.due_at <= self._database.clock
 
-    async def _events(self, session: Session, ids: set[EventId]) -> dict[EventId, Row[Any]]:
-        rows = await session.execute(select(events).where(events.c.id.in_(ids)))
-        return {row.id: row for row in rows}
-
-    async def _decoded(
-        self, session: Session, claimed: Sequence[Row[Any]], stored: Mapping[EventId, Row[Any]]
+    async def _readable(
+        self, session: Session, claimed: Sequence[Row[Any]]
     ) -> AsyncIterator[Delivery]:
         """Yield the claims whose event can be read, and park the others."""
+        envelopes = await self._envelopes(session, {row.event_id for row in claimed})
         for row in claimed:
-            event_id, handler, attempt = row.event_id, row.handler, row.attempts
-            try:
-                envelope = wire.from_row(stored[event_id]._asdict())
-            except InvalidMessage as error:
-                logger.warning("%s parked on event %s: %s", handler, event_id, error)
-                values = {"parked_at": self._database.clock, "last_error": _describe(error)}
-                await session.execute(
-                    update(deliveries).where(_key_is(event_id, handler)).values(values)
-                )
+            envelope = envelopes[row.event_id]
+            if isinstance(envelope, Envelope):
+                yield Delivery(envelope=envelope, handler=row.handler, attempt=row.attempts)
             else:
-                yield Delivery(envelope=envelope, handler=handler, attempt=attempt)
+                logger.warning("%s parked on event %s: %s", row.handler, row.event_id, envelope)
+                values = {"parked_at": self._database.clock, "last_error": _describe(envelope)}
+                key = _key_is(row.event_id, row.handler)
+                await session.execute(update(deliveries).where(key).values(values))
+
+    async def _envelopes(
+        self, session: Session, ids: set[EventId]
+    ) -> dict[EventId, Envelope | InvalidMessage]:
+        """Read these events at once; one by one, if one of them stops the others."""
+        statement = select(events).where(events.c.id.in_(ids))
+        try:
+            return {row.id: _envelope(row) for row in await session.execute(statement)}
+        except (ValueError, DatabaseUnavailable):
+            return {event_id: await self._damaged(session, event_id) for event_id in ids}
+
+    async def _damaged(self, session: Session, event_id: EventId) -> Envelope | InvalidMessage:
+        try:
+            result = await session.execute(select(events).where(events.c.id == event_id))
+            return _envelope(result.one())
+        except (ValueError, DatabaseUnavailable) as error:
+            return InvalidPayload("an event", str(error))
 
     def _make_due(self) -> Update:
         return update(deliveries).values(attempts=0, due_at=self._database.clock, parked_at=None)
@@ -194,6 +210,13 @@ class SqlAlchemyOutbox:
             hit = await session.write(statement)
             await session.commit()
         return hit
+
+
+def _envelope(row: Row[Any]) -> Envelope | InvalidMessage:
+    try:
+        return wire.from_row(row._asdict())
+    except InvalidMessage as error:
+        return error
 
 
 def _claim(delivery: Delivery) -> tuple[EventId, str, int]:

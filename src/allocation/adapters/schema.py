@@ -56,10 +56,8 @@ async def _revision(session: Session) -> str | None:
         return None
     if _ALEMBIC_VERSION.name not in tables:
         raise DatabaseUnavailable("it holds tables of something else")
-    revision: str = (
-        await session.execute(select(_REVISION).select_from(_ALEMBIC_VERSION))
-    ).scalar_one()
-    return revision
+    revisions = await session.execute(select(_REVISION).select_from(_ALEMBIC_VERSION))
+    return ", ".join(revision for (revision,) in revisions)
 
 
 def _mismatch(revision: str) -> SchemaOutdated | SchemaTooNew:

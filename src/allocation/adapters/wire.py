@@ -65,5 +65,5 @@ def _event(wire_name: str, data: str) -> Event:
         raise UnknownEventType(wire_name)
     try:
         return msgspec.json.decode(data, type=EVENT_TYPES[wire_name])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidPayload(wire_name, str(error)) from error

@@ -53,7 +53,7 @@ def _exit_code(error: Exception) -> int:
             return REFUSED
         case Malformed():
             return MALFORMED
-        case Unavailable() | Conflict():
+        case Unavailable() | Conflict() | OSError():
             return UNAVAILABLE
     return BUG
 
@@ -121,11 +121,10 @@ class HandlerName(click.ParamType[str]):
 @click.version_option(package_name="allocation")
 @click.pass_context
 def cli(ctx: click.Context, /, **options: str | None) -> None:
-    r"""Register users, and give each of them a welcome e-mail and a coupon.
+    """Register users, and give each of them a welcome e-mail and a coupon.
 
     Each option is also an environment variable: --database-url is ALLOCATION_DATABASE_URL.
 
-    \b
     Exit codes: 0 done, 1 refused, 2 malformed input, 3 a resource is not available,
     70 a bug in this program, 130 interrupted.
     """
@@ -387,8 +386,10 @@ def say(text: str, *, err: bool = False) -> None:
     """Print a line; a reader that has gone away does not stop the work."""
     try:
         click.echo(text, err=err)
-    except BrokenPipeError:
+    except OSError as error:
         _discard(sys.stderr if err else sys.stdout)
+        if not err and not isinstance(error, BrokenPipeError):
+            say(f"the output could not be written: {error}", err=True)
 
 
 def _discard(stream: TextIO) -> None:

@@ -106,7 +106,10 @@ def _counted(lines: Iterator[str], advance: Callable[[int], None]) -> Iterator[s
 
 def _rows(lines: Iterator[str]) -> Iterator[Row]:
     reader = csv.reader(lines)
-    header = [cell.strip().lower() for cell in next(reader, [])]
+    try:
+        header = [cell.strip().lower() for cell in next(reader, [])]
+    except csv.Error:
+        header = []
     if not set(header) >= COLUMNS:
         raise InvalidValue("the first line", "does not name the columns name,email")
     while True:
@@ -116,7 +119,7 @@ def _rows(lines: Iterator[str]) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield line, f"is not valid CSV: {error}"
+            yield line, f"is not valid CSV up to line {reader.line_num}: {error}"
             continue
         if cells:
             yield line, cells if cells.keys() >= COLUMNS else "has too few cells"

@@ -3,19 +3,33 @@
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
+from allocation.domain.exceptions import InvalidValue
+
 T = TypeVar("T")
+
+
+def check_backend(backend: str) -> None:
+    """Refuse an event loop that is not there.
+
+    :raises InvalidValue: if its package is not installed
+    """
+    if find_spec(backend) is None:
+        raise InvalidValue("backend", f"{backend} is not installed; install allocation[{backend}]")
 
 
 def run(work: Callable[[], Awaitable[T]], *, backend: str) -> T:
     """Run `work` on an event loop and return its result.
 
+    :raises InvalidValue: if the event loop is not there
     :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
     """
+    check_backend(backend)
     return anyio.run(_until_interrupted, work, backend=backend)
 
 
@@ -30,16 +44,19 @@ async def task_group() -> AsyncIterator[TaskGroup]:
 
 
 async def _until_interrupted(work: Callable[[], Awaitable[T]]) -> T:
-    async with task_group() as group:
-        group.start_soon(_cancel_on_interrupt, group.cancel_scope)
-        result = await work()
-        group.cancel_scope.cancel()
-        return result
+    # the receiver stays until all is tidy: a second Ctrl-C must not break in on that
+    with anyio.open_signal_receiver(signal.SIGINT) as signals:
+        async with task_group() as group:
+            group.start_soon(_cancel_on_first, signals, group.cancel_scope)
+            result = await work()
+            group.cancel_scope.cancel()
+            return result
     raise KeyboardInterrupt
 
 
-async def _cancel_on_interrupt(scope: anyio.CancelScope) -> None:
+async def _cancel_on_first(
+    signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope
+) -> None:
     """Cancel in the way that shielded calls can defer, which the loop's own way does not."""
-    with anyio.open_signal_receiver(signal.SIGINT) as signals:
-        async for _ in signals:
-            scope.cancel()
+    async for _ in signals:
+        scope.cancel()

@@ -13,7 +13,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
 from allocation.domain.exceptions import Unavailable
-from allocation.entrypoints.running import task_group
+from allocation.entrypoints.running import check_backend, task_group
 from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.messagebus import Observer
 
@@ -40,6 +40,7 @@ def run_worker(settings: Settings, *, observer: Observer, until_idle: bool) -> N
         ):
             await Worker(application, shift, settings.concurrency).run(until_idle=until_idle)
 
+    check_backend(settings.backend)
     anyio.run(main, backend=settings.backend)
 
 
@@ -81,8 +82,9 @@ class Worker:
             while not self._shift.is_over:
                 try:
                     pause = await self._begin_what_is_due(group)
-                except Unavailable as error:
-                    logger.error("%s; the worker tries again in %g s", error, RECONNECT_SECONDS)
+                except Exception as error:  # nothing in the database may end the worker
+                    unexpected = not isinstance(error, Unavailable)
+                    logger.error("%s; the worker tries again", error, exc_info=unexpected)
                     pause = RECONNECT_SECONDS
                 if pause is None and until_idle and not self._in_hand:
                     return
@@ -113,8 +115,9 @@ class Worker:
 async def _ended_by_signals(shift: Shift, grace: float) -> AsyncIterator[None]:
     """End the shift at the first signal, and cancel the body `grace` seconds later."""
     async with task_group() as group:
-        await group.start(_watch_signals, shift, group.cancel_scope, grace)
-        yield
+        with CancelScope() as body:
+            await group.start(_watch_signals, shift, body, grace)
+            yield
         group.cancel_scope.cancel()
 
 
