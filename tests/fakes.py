@@ -43,6 +43,7 @@ class StoredDelivery:
     """A row of the fake deliveries table."""
 
     attempts: int
+    token: int
     due_at: float
     last_error: str | None = None
     parked_at: float | None = None
@@ -89,7 +90,7 @@ class FakeDatabase:
     def owned(self, delivery: Delivery) -> bool:
         """Tell whether this claim is the newest one, and not parked."""
         row = self.deliveries.get((delivery.envelope.id, delivery.handler))
-        return row is not None and row.attempts == delivery.attempt and row.parked_at is None
+        return row is not None and row.token == delivery.token and row.parked_at is None
 
 
 class FakeUsers:
@@ -235,7 +236,7 @@ class FakeUnitOfWork(UnitOfWork):
             database.events[envelope.id] = (database.clock, envelope)
             for handler in self._recording.subscribers(envelope):
                 database.deliveries[envelope.id, handler] = StoredDelivery(
-                    attempts=1, due_at=database.clock + self._policy.lease
+                    attempts=1, token=1, due_at=database.clock + self._policy.lease
                 )
 
     async def _close(self) -> None:
@@ -281,7 +282,12 @@ class FakeOutbox:
         await self._update(delivery, last_error=_describe(error), parked_at=self._database.clock)
 
     async def release(self, delivery: Delivery) -> None:
-        await self._update(delivery, attempts=delivery.attempt - 1, due_at=self._database.clock)
+        await self._update(
+            delivery,
+            attempts=delivery.attempt - 1,
+            token=delivery.token + 1,
+            due_at=self._database.clock,
+        )
 
     async def claim(self, limit: int) -> list[Delivery]:
         await self._database.step()
@@ -299,11 +305,19 @@ class FakeOutbox:
                 leased = replace(
                     row,
                     attempts=row.attempts + 1,
+                    token=row.token + 1,
                     due_at=self._database.clock + self._policy.lease,
                 )
                 self._database.deliveries[key] = leased
                 envelope = self._database.events[key[0]][1]
-                claims.append(Delivery(envelope=envelope, handler=key[1], attempt=leased.attempts))
+                claims.append(
+                    Delivery(
+                        envelope=envelope,
+                        handler=key[1],
+                        attempt=leased.attempts,
+                        token=leased.token,
+                    )
+                )
         return claims
 
     async def seconds_until_due(self) -> float | None:
@@ -347,7 +361,9 @@ class FakeOutbox:
 
     def _make_due(self, key: Key) -> None:
         row = self._database.deliveries[key]
-        due_now = replace(row, attempts=0, due_at=self._database.clock, parked_at=None)
+        due_now = replace(
+            row, attempts=0, token=row.token + 1, due_at=self._database.clock, parked_at=None
+        )
         self._database.deliveries[key] = due_now
 
     async def _update(self, delivery: Delivery, **changes: float | str) -> None:

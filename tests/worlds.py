@@ -105,7 +105,7 @@ class FakeWorld:
     async def deliveries(self) -> Deliveries:
         now = self.database.clock
         return {
-            key: _relative(row.attempts, row.due_at, row.last_error, row.parked_at, now)
+            key: _relative(row.attempts, row.token, row.due_at, row.last_error, row.parked_at, now)
             for key, row in self.database.deliveries.items()
         }
 
@@ -190,10 +190,16 @@ def sqlite_url(folder: Path) -> str:
 
 
 def _relative(
-    attempts: int, due_at: float, last_error: str | None, parked_at: float | None, now: float
+    attempts: int,
+    token: int,
+    due_at: float,
+    last_error: str | None,
+    parked_at: float | None,
+    now: float,
 ) -> StoredDelivery:
     return StoredDelivery(
         attempts=attempts,
+        token=token,
         due_at=due_at - now,
         last_error=last_error,
         parked_at=None if parked_at is None else parked_at - now,

@@ -84,7 +84,8 @@ async def delivery(database: Database, event_id: EventId, handler: str) -> Deliv
     return DeliveryDetails(**_with_moments(row))
 
 
-_DELIVERIES: Select[Any] = select(deliveries, events.c.type.label("event_type")).join(events)
+_COLUMNS = [column for column in deliveries.c if column.name != "token"]
+_DELIVERIES: Select[Any] = select(*_COLUMNS, events.c.type.label("event_type")).join(events)
 
 
 def _with_moments(row: Row[Any]) -> dict[str, Any]:

@@ -154,8 +154,6 @@ class DeliveryModel(RuleBasedStateMachine):
         self._step(key, Step.DISCARD if discard else Step.RETRY)
         if discard:
             self.owed.discard(key)
-        else:  # the numbers start again, so an old owner may count as the new one: let none be left
-            self.in_hand = [held for held in self.in_hand if _key(held[1]) != key]
 
     @rule(worker=WORKERS)
     def crash(self, worker: int) -> None:
@@ -206,7 +204,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
     def _is_current(self, delivery: Delivery) -> bool:
         row = self.call(self.world.deliveries).get(_key(delivery))
-        return row is not None and row.attempts == delivery.attempt and row.parked_at is None
+        return row is not None and row.token == delivery.token and row.parked_at is None
 
 
 def _key(delivery: Delivery) -> Key:

@@ -83,9 +83,9 @@ async def test_completions_are_not_forgotten_when_the_database_is_away(tmp_path:
 
 
 PARK_MANY = """
-INSERT INTO deliveries (event_id, handler, attempts, due_at, parked_at)
+INSERT INTO deliveries (event_id, handler, attempts, token, due_at, parked_at)
 WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
-SELECT events.id, 'handler' || n.i, 3, 0, 1 FROM n, events
+SELECT events.id, 'handler' || n.i, 3, 3, 0, 1 FROM n, events
 """
 
 

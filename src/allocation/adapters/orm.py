@@ -139,6 +139,7 @@ deliveries = Table(
     Column("event_id", Uuid, ForeignKey(events.c.id), primary_key=True),
     Column("handler", String, primary_key=True),
     Column("attempts", Integer, nullable=False),
+    Column("token", Integer, nullable=False),
     Column("due_at", Double, nullable=False),
     Column("last_error", Text),
     Column("parked_at", Double),

@@ -1,6 +1,6 @@
 """The outbox: events and deliveries in the database. See `service_layer/delivery.py` for the rules.
 
-Every write of a claim filters on its attempt number. A claim goes by status, never by "later than
+Every write of a claim filters on its fencing token. A claim goes by status, never by "later than
 the last one seen", so an event whose transaction commits late is not skipped.
 """
 
@@ -40,7 +40,8 @@ from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope
 MAX_ERROR_LENGTH = 2000  # characters of an error that are kept
 
 _KEY = tuple_(deliveries.c.event_id, deliveries.c.handler)
-_CLAIM = tuple_(deliveries.c.event_id, deliveries.c.handler, deliveries.c.attempts)
+_CLAIM = tuple_(deliveries.c.event_id, deliveries.c.handler, deliveries.c.token)
+_NEXT_TOKEN = deliveries.c.token + 1
 _PENDING = deliveries.c.parked_at.is_(None)
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ async def store_deliveries(
 ) -> None:
     """Insert deliveries as claimed by the caller, in the caller's transaction."""
     if owed:
-        statement = insert(deliveries).values(attempts=1, due_at=due_at)
+        statement = insert(deliveries).values(attempts=1, token=1, due_at=due_at)
         rows = [{"event_id": envelope.id, "handler": handler} for envelope, handler in owed]
         await session.execute(statement, rows)
 
@@ -101,9 +102,10 @@ class SqlAlchemyOutbox:
         await self._update(delivery, last_error=_describe(error), parked_at=parked_at)
 
     async def release(self, delivery: Delivery) -> None:
-        # the number is used again: safe, since the handler has ended before it is given back
         attempts = deliveries.c.attempts - 1
-        await self._update(delivery, attempts=attempts, due_at=self._database.clock)
+        await self._update(
+            delivery, attempts=attempts, token=_NEXT_TOKEN, due_at=self._database.clock
+        )
 
     async def claim(self, limit: int) -> list[Delivery]:
         async with self._database.writing() as session:
@@ -153,9 +155,11 @@ class SqlAlchemyOutbox:
             update(deliveries)
             .where(_KEY.in_(longest_due))
             .values(
-                attempts=deliveries.c.attempts + 1, due_at=self._database.clock + self._policy.lease
+                attempts=deliveries.c.attempts + 1,
+                token=_NEXT_TOKEN,
+                due_at=self._database.clock + self._policy.lease,
             )
-            .returning(deliveries.c.event_id, deliveries.c.handler, deliveries.c.attempts)
+            .returning(deliveries)
         )
 
     def _due(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
@@ -169,7 +173,12 @@ class SqlAlchemyOutbox:
         for row in claimed:
             envelope = envelopes[row.event_id]
             if isinstance(envelope, Envelope):
-                yield Delivery(envelope=envelope, handler=row.handler, attempt=row.attempts)
+                yield Delivery(
+                    envelope=envelope,
+                    handler=row.handler,
+                    attempt=row.attempts,
+                    token=row.token,
+                )
             else:
                 logger.warning("%s parked on event %s: %s", row.handler, row.event_id, envelope)
                 values = {"parked_at": self._database.clock, "last_error": _describe(envelope)}
@@ -194,7 +203,9 @@ class SqlAlchemyOutbox:
             return InvalidPayload("an event", str(error))
 
     def _make_due(self) -> Update:
-        return update(deliveries).values(attempts=0, due_at=self._database.clock, parked_at=None)
+        return update(deliveries).values(
+            attempts=0, token=_NEXT_TOKEN, due_at=self._database.clock, parked_at=None
+        )
 
     async def _update(self, delivery: Delivery, **values: Any) -> None:
         await self._write(update(deliveries).where(_owned(delivery)).values(**values))
@@ -220,7 +231,7 @@ def _envelope(row: Row[Any]) -> Envelope | InvalidMessage:
 
 
 def _claim(delivery: Delivery) -> tuple[EventId, str, int]:
-    return delivery.envelope.id, delivery.handler, delivery.attempt
+    return delivery.envelope.id, delivery.handler, delivery.token
 
 
 def _key_is(event_id: EventId, handler: str) -> ColumnElement[bool]:
@@ -230,7 +241,7 @@ def _key_is(event_id: EventId, handler: str) -> ColumnElement[bool]:
 def _owned(delivery: Delivery) -> ColumnElement[bool]:
     """The row, if no other claim has been made and it has not been parked since."""
     key = _key_is(delivery.envelope.id, delivery.handler)
-    return and_(key, deliveries.c.attempts == delivery.attempt, _PENDING)
+    return and_(key, deliveries.c.token == delivery.token, _PENDING)
 
 
 def _describe(error: Exception) -> str:

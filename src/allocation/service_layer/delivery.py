@@ -3,8 +3,10 @@
 A delivery is one handler's debt to one event. Its row exists exactly as long as the handler still
 owes the work. This module decides what comes next; `adapters/outbox.py` stores the decision.
 
-The attempt number is the fencing token of a claim: it grows with every claim, and every write of a
-claim must find it unchanged. So a late owner cannot overwrite the work of a new one.
+Every claim has a fencing token: the row's token grows whenever its owner changes, and every write
+of a claim must find it unchanged. So a late owner cannot overwrite the work of a new one. (Martin
+Kleppmann, *Designing Data-Intensive Applications*, chapter 8.) It is not the attempt number:
+attempts can start again, and one that was given back does not count.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,11 +49,12 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One claim on one handler's debt to one event; `attempt`, from 1, is the fencing token."""
+    """One claim on one handler's debt to one event, with its attempt from 1 and fencing token."""
 
     envelope: Envelope
     handler: str
     attempt: int
+    token: int = 1
 
     @property
     def idempotency_key(self) -> IdempotencyKey:

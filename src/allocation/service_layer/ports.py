@@ -100,10 +100,7 @@ class Outbox(Protocol):
         """Return the seconds until the next delivery that is not parked is due; None if none is."""
 
     async def retry(self, event_id: EventId, handler: str) -> None:
-        """Make a delivery due at once, with all its attempts before it.
-
-        The numbers start again: an owner that is still at work on an old attempt is then not fenced
-        off any more, but an effect in the database still happens at most once.
+        """Make a delivery due at once, with all its attempts before it; an owner loses it.
 
         :raises DeliveryNotFound: if it is not owed
         """

@@ -77,6 +77,7 @@ def upgrade() -> None:
         sa.Column("event_id", sa.Uuid(), nullable=False),
         sa.Column("handler", sa.String(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("token", sa.Integer(), nullable=False),
         sa.Column("due_at", sa.Double(), nullable=False),
         sa.Column("last_error", sa.Text()),
         sa.Column("parked_at", sa.Double()),
