@@ -6,6 +6,7 @@ draws a random number or does I/O: what the model needs comes in as arguments.
 
 import re
 import unicodedata
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import NewType
 
@@ -117,7 +118,7 @@ class Quantity:
             raise InvalidValue("quantity", f"{self.value} is not between 1 and {MAX_QUANTITY}")
 
 
-class Aggregate:
+class Aggregate(ABC):
     """A cluster of objects that is loaded, changed and stored as one, and records what happened.
 
     Source: *Architecture Patterns with Python*, chapters 7 and 8.
@@ -127,9 +128,9 @@ class Aggregate:
     recorded_events: tuple[Event, ...] = ()  # a class default: an object loaded from a row has it
 
     @property
+    @abstractmethod
     def subject(self) -> str:
         """The aggregate's id, as its events are labelled with it."""
-        raise NotImplementedError
 
     def record(self, event: Event) -> None:
         """Remember that `event` happened, in order."""

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from itertools import count
 from math import inf
 from typing import ParamSpec, Protocol
 from uuid import UUID
@@ -208,21 +207,22 @@ class MessageBus:
         """
         key = delivery.idempotency_key if delivery else None
         deadline = current_time() + self._policy.handler_timeout if delivery else inf
-        for race in count(1):
+        races = 0
+        while True:
+            races += 1
             uow = self._new_uow(cause, delivery)
             try:
                 with CancelScope(deadline=deadline) as limit:
                     await handler(message, uow, key)
                 if delivery and limit.cancelled_caught:
                     raise HandlerTimeout(delivery.handler, self._policy.handler_timeout)
-                break
+                return uow
             except Exception as error:
                 if uow.committed:
                     logger.warning("a handler failed after its commit, which stands: %s", error)
-                    break
-                if not isinstance(error, ConcurrentUpdate) or race == MAX_RACES:
+                    return uow
+                if not isinstance(error, ConcurrentUpdate) or races == MAX_RACES:
                     raise
-        return uow
 
     async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
         pause = self._policy.pause_after(delivery.attempt, error, random=self._random)
