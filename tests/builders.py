@@ -25,6 +25,7 @@ from allocation.service_layer.unit_of_work import NewUnitOfWork, Recording
 from tests.fakes import FakeDatabase, FakeNotifications, FakeOutbox, FakeUnitOfWork
 
 POLICY = DeliveryPolicy(
+    inline=True,
     lease=30.0,
     handler_timeout=20.0,
     retry_base=1.0,

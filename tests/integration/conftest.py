@@ -1,11 +1,10 @@
 """The places to store things, real and fake, that the contract suites run against."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from tests.worlds import FakeWorld, World, sql_world, sqlite_url
+from tests.worlds import FakeWorld, SqlWorld, World, sql_world
 
 
 @pytest.fixture
@@ -14,11 +13,32 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["fake", "sqlite"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    """A new, empty world of each kind."""
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A new database of each kind; the one on PostgreSQL has its schema already."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(params=["fake", "sqlite", "postgres"])
+def world_url(request: pytest.FixtureRequest) -> str | None:
+    """The same, and None for the fakes."""
     if request.param == "fake":
+        return None
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+async def sql(database_url: str) -> AsyncIterator[SqlWorld]:
+    """A new, empty world on each real database."""
+    async with sql_world(database_url) as world:
+        yield world
+
+
+@pytest.fixture
+async def world(world_url: str | None) -> AsyncIterator[World]:
+    """A new, empty world of each kind."""
+    if world_url is None:
         yield FakeWorld()
     else:
-        async with sql_world(sqlite_url(tmp_path)) as world:
+        async with sql_world(world_url) as world:
             yield world

@@ -1,4 +1,4 @@
-"""The database connection: how it is opened, shared, shielded and timed. Used by the adapters.
+"""The database connection: how it is shared, shielded and timed. Used by the adapters.
 
 Three traps are handled here, so that no other module has to know them:
 
@@ -7,46 +7,46 @@ Three traps are handled here, so that no other module has to know them:
 - SQLite has one writer at a time. A transaction that begins as a reader and then writes fails with
   "database is locked" whatever the busy timeout, so a writing one says so in its BEGIN; writers of
   this process wait in line for each other instead of spinning.
-- Clocks of machines differ. Times that are compared come from the database's clock.
+- A pool that is exhausted fails after a while, and cannot be left while one waits in it. So tasks
+  wait in line before it, for as long as it takes.
 """
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint_if_cancelled
-from sqlalchemy import URL, Connection, CursorResult, Delete, Result, Row, Update, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy import Connection, CursorResult, Delete, Result, Row, Update, func, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
-from sqlalchemy.sql.expression import ColumnElement, literal_column
-from sqlalchemy.types import Float
+from sqlalchemy.sql.expression import ColumnElement
 
-from allocation.domain.exceptions import ConcurrentUpdate, DatabaseUnavailable, InvalidValue
+from allocation.adapters.clock import DatabaseClock
+from allocation.adapters.engines import new_engine
+from allocation.domain.exceptions import (
+    CommitOutcomeUnknown,
+    ConcurrentUpdate,
+    ConnectionLost,
+    DatabaseUnavailable,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SQLITE_BUSY_SECONDS = 10  # for other processes; `?timeout=` in the URL says otherwise
-SQLITE_PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-)
-SQLITE_QUERY = {"mode", "timeout", "uri"}
+POOL_SIZE = 10
 STREAM_ROWS = 500
-DRIVERS = {"sqlite": "sqlite+aiosqlite"}
-
-# Seconds since 1970, by the database's clock.
-DATABASE_CLOCK: ColumnElement[float] = literal_column(
-    "((julianday('now') - 2440587.5) * 86400.0)", Float
-)
+CHANNEL = "allocation_deliveries"  # of NOTIFY
+LOST_RACES = {"40001", "40P01"}  # SQLSTATE: serialization_failure, deadlock_detected
 
 
 class Session:
@@ -54,6 +54,7 @@ class Session:
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
+        self._dialect = session.get_bind().dialect.name
 
     def add(self, instance: object) -> None:
         """Insert `instance` with the next flush."""
@@ -65,7 +66,12 @@ class Session:
 
     async def begin(self) -> None:
         """Check a connection out and begin the transaction."""
-        await _call(self._session.connection)
+        try:
+            await _call(self._session.connection)
+        except (DatabaseUnavailable, ConcurrentUpdate):
+            raise
+        except Exception as error:  # drivers are free in what they raise while connecting
+            raise DatabaseUnavailable(str(error)) from error
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the entity with this primary key, or None."""
@@ -101,8 +107,31 @@ class Session:
         await _call(self._session.flush)
 
     async def commit(self) -> None:
-        """Commit the transaction."""
-        await _call(self._session.commit)
+        """Commit the transaction.
+
+        :raises CommitOutcomeUnknown: if the connection was lost before the answer came
+        """
+        try:
+            await _call(self._session.commit)
+        except ConnectionLost as error:
+            raise CommitOutcomeUnknown from error
+
+    async def notify(self) -> None:
+        """Wake the workers with the commit, on databases that can."""
+        if self._dialect == "postgresql":
+            await self.execute(select(func.pg_notify(CHANNEL, "")))
+
+    async def listen(self, wake: Callable[[], None]) -> None:
+        """Call `wake` at each NOTIFY, until the session is closed."""
+        connection: AsyncConnection = await _call(self._session.connection)
+        driver: Any = (await _call(connection.get_raw_connection)).driver_connection
+        await _call(driver.add_listener, CHANNEL, lambda *_: wake())
+        await self.commit()
+
+    async def lock_schema(self) -> None:
+        """Wait for others that change the schema; SQLite's writers do so anyway."""
+        if self._dialect == "postgresql":
+            await self.execute(select(func.pg_advisory_xact_lock(func.hashtext("allocation"))))
 
     async def close(self) -> None:
         """Roll back what was not committed, and give the connection back. Not interruptible."""
@@ -113,11 +142,19 @@ class Session:
 class Database:
     """An engine and the rules to use it by."""
 
-    def __init__(self, engine: AsyncEngine, clock: ColumnElement[float] = DATABASE_CLOCK) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        connections: int = POOL_SIZE,
+        clock: ColumnElement[float] | None = None,
+    ) -> None:
         self.engine = engine
-        self.clock = clock
+        self.clock = DatabaseClock() if clock is None else clock
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
-        self._writer = anyio.Lock()
+        self._line = anyio.Semaphore(connections)
+        is_sqlite = engine.dialect.name == "sqlite"
+        self._writer = anyio.Lock() if is_sqlite else nullcontext()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Session]:
@@ -126,75 +163,48 @@ class Database:
             yield session
 
     def reading(self) -> AbstractAsyncContextManager[Session]:
-        """Open a transaction that only reads, and waits for nobody."""
+        """Open a transaction that only reads, and waits for no writer."""
         return self._transaction(self._reading_engine)
 
     @asynccontextmanager
+    async def listening(self, wake: Callable[[], None]) -> AsyncIterator[None]:
+        """Call `wake` when another process has committed deliveries, on databases that can.
+
+        It is only a hint: one may be lost, and one may come for nothing.
+
+        :raises Unavailable: if the database cannot be reached
+        """
+        async with AsyncExitStack() as stack:
+            if self.engine.dialect.name == "postgresql":
+                session = await stack.enter_async_context(self._transaction(self.engine))
+                await session.listen(wake)
+            yield
+
+    @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[Session]:
-        session = Session(AsyncSession(engine, expire_on_commit=False, autoflush=False))
-        try:
-            await session.begin()
-            yield session
-        finally:
-            await session.close()
+        async with self._line:
+            session = Session(AsyncSession(engine, expire_on_commit=False, autoflush=False))
+            try:
+                await session.begin()
+                yield session
+            finally:
+                await session.close()
 
 
 @asynccontextmanager
-async def open_database(url: str, *, backend: str = "asyncio") -> AsyncIterator[Database]:
+async def open_database(
+    url: str, *, backend: str = "asyncio", connections: int = POOL_SIZE
+) -> AsyncIterator[Database]:
     """Open the database at `url`, and close it at the end. Nothing is connected before first use.
 
     :raises InvalidValue: if the URL cannot be understood, or does not work on this event loop
     """
-    if backend != "asyncio":
-        raise InvalidValue("backend", f"{backend} does not support the database yet; use asyncio")
-    parsed = _with_driver(url)
-    engine = create_async_engine(parsed, **_options(parsed))
-    event.listen(engine.sync_engine, "connect", _set_up_sqlite_connection)
-    event.listen(engine.sync_engine, "begin", _begin_sqlite_transaction)
+    engine = new_engine(url, connections=connections, backend=backend)
     try:
-        yield Database(engine)
+        yield Database(engine, connections=connections)
     finally:
         with CancelScope(shield=True):
             await engine.dispose()
-
-
-def _with_driver(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-        parsed = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
-        parsed.get_dialect()
-    except (ArgumentError, NoSuchModuleError, ValueError):
-        raise InvalidValue("database URL", "is not of the form sqlite:///FILE") from None
-    if parsed.drivername not in DRIVERS.values():
-        raise InvalidValue("database URL", f"names {parsed.drivername}, which is not supported")
-    if parsed.host or parsed.username or parsed.password or not url.isprintable():
-        raise InvalidValue("database URL", "is not of the form sqlite:///FILE")
-    if not parsed.database or ":memory:" in parsed.database or "memory" in parsed.query.values():
-        raise InvalidValue("database URL", "names no file; an in-memory database is not supported")
-    if parsed.query.keys() - SQLITE_QUERY or not _is_number(parsed.query.get("timeout", "0")):
-        raise InvalidValue("database URL", "may have only timeout, mode and uri after the ?")
-    return parsed
-
-
-def _is_number(text: object) -> bool:
-    return re.fullmatch(r"\d+(\.\d+)?", str(text)) is not None
-
-
-def _options(url: URL) -> dict[str, Any]:
-    return {} if "timeout" in url.query else {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
-
-
-def _set_up_sqlite_connection(connection: DBAPIConnection, _: object) -> None:
-    connection.isolation_level = None  # or sqlite3 would begin transactions of its own
-    cursor = connection.cursor()
-    for pragma in SQLITE_PRAGMAS:
-        cursor.execute(pragma)
-    cursor.close()
-
-
-def _begin_sqlite_transaction(connection: Connection) -> None:
-    begin = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE")
-    connection.exec_driver_sql(begin)
 
 
 async def _call(function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -208,4 +218,9 @@ async def _call(function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs:
     except IntegrityError:
         raise
     except (DBAPIError, PoolTimeout) as error:
-        raise DatabaseUnavailable(str(getattr(error, "orig", error))) from error
+        cause = getattr(error, "orig", error)
+        if getattr(cause, "sqlstate", None) in LOST_RACES:
+            raise ConcurrentUpdate from error
+        if getattr(error, "connection_invalidated", False):
+            raise ConnectionLost(str(cause)) from error
+        raise DatabaseUnavailable(str(cause)) from error

@@ -57,13 +57,16 @@ async def store_events(
 
 
 async def store_deliveries(
-    session: Session, due_at: ColumnElement[float], owed: Sequence[tuple[Envelope, str]]
+    session: Session,
+    owed: Sequence[tuple[Envelope, str]],
+    *,
+    attempts: int,
+    due_at: ColumnElement[float],
 ) -> None:
-    """Insert deliveries as claimed by the caller, in the caller's transaction."""
-    if owed:
-        statement = insert(deliveries).values(attempts=1, token=1, due_at=due_at)
-        rows = [{"event_id": envelope.id, "handler": handler} for envelope, handler in owed]
-        await session.execute(statement, rows)
+    """Insert one delivery for each event and handler, in the caller's transaction."""
+    statement = insert(deliveries).values(attempts=attempts, token=1, due_at=due_at)
+    rows = [{"event_id": envelope.id, "handler": handler} for envelope, handler in owed]
+    await session.execute(statement, rows)
 
 
 async def settle(session: Session, delivery: Delivery) -> None:

@@ -1,7 +1,6 @@
 """The repositories and the other tables of one unit of work, on a database session."""
 
-from sqlalchemy import insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import delete, insert, select
 
 from allocation.adapters.database import Session
 from allocation.adapters.orm import coupon_batches, coupons, registration_log, user_view, users
@@ -52,17 +51,16 @@ class SqlAlchemyCouponBatches:
         return batch
 
     async def next_available(self) -> CouponBatch:
-        statement = (
-            select(CouponBatch)
-            .where(coupon_batches.c.remaining > 0)
-            .order_by(coupon_batches.c.reference)
-            .limit(1)
-            .with_for_update()
-        )
-        result = await self._session.execute(statement)
-        batch = result.scalar_one_or_none() or CouponBatch.exhausted()
-        self.seen.append(batch)
-        return batch
+        available = select(CouponBatch).where(coupon_batches.c.remaining > 0)
+        first = available.order_by(coupon_batches.c.reference).limit(1)
+        while (await self._session.execute(first)).first():
+            result = await self._session.execute(first.with_for_update())
+            batch: CouponBatch | None = result.scalar_one_or_none()
+            if batch is not None:  # or somebody took the last coupon while we waited for the lock
+                self.seen.append(batch)
+                return batch
+        self.seen.append(CouponBatch.exhausted())
+        return self.seen[-1]
 
 
 class SqlAlchemyRegistrationLog:
@@ -82,14 +80,16 @@ class SqlAlchemyUserView:
         self._session = session
 
     async def refresh(self, user_id: UserId) -> None:
+        # the lock makes refreshes of one user wait for each other, so the last one sees it all
+        await self._session.execute(
+            select(users.c.id).where(users.c.id == user_id).with_for_update()
+        )
         current = (
             select(users.c.id, users.c.name, users.c.email, coupons.c.code)
             .outerjoin_from(users, coupons)
             .where(users.c.id == user_id)
         )
-        columns = ["user_id", "name", "email", "coupon"]
-        statement = upsert(user_view).from_select(columns, current)
-        excluded = {name: statement.excluded[name] for name in columns[1:]}
+        await self._session.execute(delete(user_view).where(user_view.c.user_id == user_id))
         await self._session.execute(
-            statement.on_conflict_do_update(index_elements=["user_id"], set_=excluded)
+            insert(user_view).from_select(["user_id", "name", "email", "coupon"], current)
         )

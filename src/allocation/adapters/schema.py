@@ -42,6 +42,7 @@ async def upgrade_schema(database: Database) -> None:
     :raises DatabaseUnavailable: if the database belongs to something else
     """
     async with database.writing() as session:
+        await session.lock_schema()
         revision = await _revision(session)
         if revision is not None and not _is_known(revision):
             raise SchemaTooNew(revision)

@@ -69,10 +69,15 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     async def _store(self, events: Sequence[Envelope]) -> None:
         subscribers = self._recording.subscribers
         owed = [(event, handler) for event in events for handler in subscribers(event)]
-        await outbox.store_events(self._session, self._database.clock, events)
-        await outbox.store_deliveries(
-            self._session, self._database.clock + self._policy.lease, owed
-        )
+        now, lease = self._database.clock, self._policy.lease
+        await outbox.store_events(self._session, now, events)
+        if not owed:
+            return
+        if self._policy.inline:
+            await outbox.store_deliveries(self._session, owed, attempts=1, due_at=now + lease)
+        else:
+            await outbox.store_deliveries(self._session, owed, attempts=0, due_at=now)
+            await self._session.notify()
 
 
 def _as_domain_error(error: IntegrityError, addresses: list[EmailAddress]) -> AllocationError:

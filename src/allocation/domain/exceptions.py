@@ -18,6 +18,8 @@
     │   └── DeliverySuperseded
     ├── Unavailable                   a resource is missing: nothing is wrong with the input
     │   ├── DatabaseUnavailable
+    │   │   ├── ConnectionLost
+    │   │   └── CommitOutcomeUnknown
     │   ├── SchemaOutdated
     │   ├── SchemaTooNew
     │   └── HandlerTimeout
@@ -183,6 +185,24 @@ class DatabaseUnavailable(Unavailable):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the database is not available: {reason}")
+
+
+class ConnectionLost(DatabaseUnavailable):
+    """The connection to the database broke; the transaction was rolled back."""
+
+    slug = "connection-lost"
+
+
+class CommitOutcomeUnknown(DatabaseUnavailable):
+    """The connection broke while committing. Repeating a command with the same ids is safe."""
+
+    slug = "commit-outcome-unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the connection was lost while committing, so it is not known whether anything was "
+            "stored; repeat the command to make sure"
+        )
 
 
 class SchemaOutdated(Unavailable):

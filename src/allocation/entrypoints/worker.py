@@ -78,16 +78,23 @@ class Worker:
 
     async def run(self, *, until_idle: bool) -> None:
         """Work until the shift is over, and then until what is in hand is done."""
+        database, shift = self._application.database, self._shift
         async with task_group() as group:
-            while not self._shift.is_over:
+            while not shift.is_over:
                 try:
-                    pause = await self._begin_what_is_due(group)
+                    async with database.listening(shift.wake):
+                        await self._begin_until_over(group, until_idle=until_idle)
                 except Exception as error:  # nothing in the database may end the worker
                     unexpected = not isinstance(error, Unavailable)
                     logger.error("%s; the worker tries again", error, exc_info=unexpected)
-                    pause = RECONNECT_SECONDS
-                if pause is None and until_idle and not self._in_hand:
-                    return
+                    await shift.sleep(RECONNECT_SECONDS)
+
+    async def _begin_until_over(self, group: TaskGroup, *, until_idle: bool) -> None:
+        while not self._shift.is_over:
+            pause = await self._begin_what_is_due(group)
+            if pause is None and until_idle and not self._in_hand:
+                self._shift.end()
+            else:
                 await self._shift.sleep(POLL_SECONDS if pause is None else pause)
 
     async def _begin_what_is_due(self, group: TaskGroup) -> float | None:

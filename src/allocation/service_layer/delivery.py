@@ -88,6 +88,7 @@ class DeliveryPolicy:
     Blog, *Exponential Backoff And Jitter*).
     """
 
+    inline: bool  # the committing process makes the first attempts itself, and holds their lease
     lease: float
     handler_timeout: float
     retry_base: float
@@ -134,6 +135,7 @@ class Step(Enum):
     """What can happen to a delivery."""
 
     COMMIT = "the event is committed: attempt 1"
+    COMMIT_FOR_WORKERS = "the event is committed, dispatch is left to workers"
     SUCCEED = "the handler succeeds"
     FAIL = "the handler fails, attempts are left"
     GIVE_UP = "a permanent error, or the last attempt fails"
@@ -146,6 +148,7 @@ class Step(Enum):
 
 TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.NONE, Step.COMMIT): State.LEASED,
+    (State.NONE, Step.COMMIT_FOR_WORKERS): State.WAITING,
     (State.LEASED, Step.SUCCEED): State.DONE,
     (State.LEASED, Step.FAIL): State.WAITING,
     (State.LEASED, Step.GIVE_UP): State.PARKED,

@@ -145,6 +145,8 @@ class MessageBus:
     async def dispatch(self, events: Iterable[Envelope]) -> Report:
         """Run all handlers of all events that were just committed, as their first attempt.
 
+        If the policy leaves that to workers, do nothing: the commit has made it due for them.
+
         They run concurrently, in no particular order; what they commit is dispatched in the same
         way; this returns when the whole tree is settled. A failing handler neither stops nor fails
         another: its failure is stored and in the report. Cancellation loses nothing either.
@@ -261,6 +263,8 @@ class MessageBus:
             logger.warning("a lease could not be given back, it ends by itself: %s", error)
 
     def _first_attempts(self, events: Iterable[Envelope]) -> Sequence[Delivery]:
+        if not self._policy.inline:
+            return ()
         subscribers = self._recording.subscribers
         return [first for event in events for first in first_attempts(event, subscribers(event))]
 

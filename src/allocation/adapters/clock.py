@@ -1,0 +1,24 @@
+"""The database's clock, as an SQL expression that each database spells in its own way."""
+
+from typing import Any
+
+from sqlalchemy import Double
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import FunctionElement
+
+
+class DatabaseClock(FunctionElement[float]):
+    """The seconds since 1970, when the statement runs."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(DatabaseClock, "sqlite")
+def _sqlite(element: DatabaseClock, compiler: Any, **options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(DatabaseClock, "postgresql")
+def _postgresql(element: DatabaseClock, compiler: Any, **options: Any) -> str:
+    return "extract(epoch FROM clock_timestamp())::double precision"
