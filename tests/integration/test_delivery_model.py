@@ -76,7 +76,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
     async def _commit_event(self) -> None:
         async with (uow := a_uow(self.world)):
-            uow.users.add(a_user(email=f"user{len(self.owed)}@example.com"))
+            uow.users.add(a_user(email=f"user{len(self.states)}@example.com"))
             await uow.commit()
         envelope = uow.events[0]
         for event_id, handler in await self.world.deliveries():
