@@ -147,6 +147,8 @@ IS_PERMANENT: dict[AllocationError, bool] = {
     exceptions.DeliverySuperseded("e1", "send_fax"): False,
     exceptions.Unavailable(): False,
     exceptions.DatabaseUnavailable("it is locked"): False,
+    exceptions.ConnectionLost("reset"): False,
+    exceptions.CommitOutcomeUnknown(): False,
     exceptions.SchemaOutdated("0001"): False,
     exceptions.SchemaTooNew("9999"): False,
     exceptions.HandlerTimeout("send_fax", 20.0): False,
@@ -215,9 +217,10 @@ def test_every_step_can_be_taken(step: Step) -> None:
 
 
 def test_a_delivery_is_made_by_a_commit_and_never_unmade() -> None:
-    """It is born leased by the process that commits, so that no other runs it as well."""
-    assert steps_out_of(State.NONE) == {Step.COMMIT}
+    """It is born leased by the process that commits, or due for the workers."""
+    assert steps_out_of(State.NONE) == {Step.COMMIT, Step.COMMIT_FOR_WORKERS}
     assert TRANSITIONS[State.NONE, Step.COMMIT] is State.LEASED
+    assert TRANSITIONS[State.NONE, Step.COMMIT_FOR_WORKERS] is State.WAITING
     assert State.NONE not in TRANSITIONS.values()
 
 

@@ -55,17 +55,17 @@ def _with_driver(url: str) -> URL:
         ) from None
     if parsed.drivername not in DRIVERS.values():
         raise InvalidValue("database URL", f"names {parsed.drivername}, which is not supported")
-    if not (parsed.database and url.isprintable()):
-        raise InvalidValue("database URL", "names no database")
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite(parsed)
+    if not (parsed.database and url.isprintable()):
+        raise InvalidValue("database URL", "names no database")
     return parsed
 
 
 def _check_sqlite(url: URL) -> None:
     if url.host or url.username or url.password:
         raise InvalidValue("database URL", "is not of the form sqlite:///FILE")
-    if ":memory:" in str(url.database) or "memory" in url.query.values():
+    if not url.database or ":memory:" in url.database or "memory" in url.query.values():
         raise InvalidValue("database URL", "names no file; an in-memory database is not supported")
     if url.query.keys() - SQLITE_QUERY or not _is_number(url.query.get("timeout", "0")):
         raise InvalidValue("database URL", "may have only timeout, mode and uri after the ?")
