@@ -40,6 +40,7 @@ SQLITE_PRAGMAS = (
     "PRAGMA foreign_keys = ON",
 )
 SQLITE_QUERY = {"mode", "timeout", "uri"}
+DRIVER_STOP_SECONDS = 0.05
 STREAM_ROWS = 500
 DRIVERS = {"sqlite": "sqlite+aiosqlite"}
 
@@ -65,7 +66,13 @@ class Session:
 
     async def begin(self) -> None:
         """Check a connection out and begin the transaction."""
-        await _call(self._session.connection)
+        try:
+            await _call(self._session.connection)
+        except DatabaseUnavailable:
+            # aiosqlite's thread still tells the event loop that it stops: let it be there for that
+            with CancelScope(shield=True):
+                await anyio.sleep(DRIVER_STOP_SECONDS)
+            raise
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the entity with this primary key, or None."""
