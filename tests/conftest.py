@@ -73,6 +73,13 @@ def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def empty_postgres_url(postgres_server: str) -> Iterator[str]:
+    """A new database without a schema; it is gone after the test."""
+    with new_database(postgres_server) as url:
+        yield url
+
+
 @contextmanager
 def new_database(server: str, *, template: str = "template1") -> Iterator[str]:
     """Make a database for the time of the context, and return its URL."""

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,7 @@ class Application:
 
     folder: Path
     mail: MailServer | None = None
+    postgres_url: str | None = None
     settings: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -62,10 +64,14 @@ class Application:
         """Return the environment of a process: neither our settings nor the coverage are in it."""
         ours = ("ALLOCATION_", "COVERAGE_")
         outside = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
-        mail = {"smtp_url": self.mail.url} if self.mail else {}
-        own = {**mail, **self.settings, **settings}
+        own = {**self.settings, **settings}
+        if self.mail:
+            own.setdefault("smtp_url", self.mail.url)
+        if self.postgres_url:
+            own.setdefault("database_url", self.postgres_url)
         prefixed = {f"ALLOCATION_{name.upper()}": value for name, value in own.items()}
-        return outside | {"PYTHONPATH": str(ROOT)} | prefixed
+        path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+        return outside | {"PYTHONPATH": path} | prefixed
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
@@ -98,14 +104,20 @@ class Application:
 
     def rows(self, statement: str) -> list[Any]:
         """Query the database from outside."""
-        with closing(sqlite3.connect(self.database)) as connection:
-            return connection.execute(statement).fetchall()
+        with self._connect() as connection:
+            rows: list[Any] = connection.execute(statement).fetchall()
+        return rows
 
     def end_leases(self) -> None:
         """Let so much time pass, for the database, that everything that is owed is due."""
-        with closing(sqlite3.connect(self.database)) as connection:
+        with self._connect() as connection:
             connection.execute("UPDATE deliveries SET due_at = 0")
             connection.commit()
+
+    def _connect(self) -> AbstractContextManager[Any]:
+        if self.postgres_url:
+            return psycopg.connect(self.postgres_url)
+        return closing(sqlite3.connect(self.database))
 
     def _finish(self, process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
         with process:

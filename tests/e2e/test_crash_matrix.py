@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.e2e.conftest import CELL
@@ -29,33 +30,30 @@ NEVER_STORED = {"before the commit", "in the commit"}
 
 @pytest.fixture(scope="session")
 def with_coupons(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with coupons to give away."""
+    """A SQLite database with coupons to give away."""
     application = Application(tmp_path_factory.mktemp("with-coupons"))
     assert application.run("add-coupon-batch", "WELCOME", "10").returncode == 0
     return application.database
 
 
-@pytest.fixture(scope="session")
-def with_a_registration(tmp_path_factory: pytest.TempPathFactory, with_coupons: Path) -> Path:
-    """The same, with a registration whose process was killed right after its commit."""
-    application = Application(tmp_path_factory.mktemp("with-a-registration"))
-    copy(with_coupons, application.database)
-    application.crash("after the commit", *REGISTER)
-    application.end_leases()
-    return application.database
-
-
-@pytest.fixture
-def application(application: Application, with_coupons: Path) -> Application:
-    """The application, with coupons to give away."""
-    copy(with_coupons, application.database)
+@pytest.fixture(params=["sqlite", "postgres"])
+def application(
+    request: pytest.FixtureRequest, application: Application, with_coupons: Path
+) -> Application:
+    """The application, with coupons to give away, on each kind of database."""
+    if request.param == "sqlite":
+        copy(with_coupons, application.database)
+    else:
+        application.postgres_url = request.getfixturevalue("postgres_url")
+        add_coupons(str(application.postgres_url))
     return application
 
 
 @pytest.fixture
-def worker(application: Application, with_a_registration: Path) -> Application:
+def worker(application: Application) -> Application:
     """The application, with a registration that a worker has to finish."""
-    copy(with_a_registration, application.database)
+    application.crash("after the commit", *REGISTER)
+    application.end_leases()
     return application
 
 
@@ -73,10 +71,16 @@ def row_of_the_matrix(
     coupons = len(mail.message_ids(EMAIL, "Your welcome coupon"))
     cell = (
         f"{process:18} {request.node.callspec.params['point']:46} "
+        f"{request.node.callspec.params['application']:9}"
         f"log {log_lines(application)}, coupon {coupons_of(application)}, "
         f"e-mails: welcome {welcomes}, coupon {coupons}"
     )
     record_property(CELL, cell)
+
+
+def add_coupons(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO coupon_batches VALUES ('WELCOME', 10, 10, 1)")
 
 
 def copy(source: Path, target: Path) -> None:
@@ -105,7 +109,7 @@ def assert_everything_happened(application: Application, mail: MailServer) -> No
     assert coupons_of(application) == 1
     assert application.rows("SELECT remaining FROM coupon_batches") == [(9,)]
     view = application.rows("SELECT name, email, coupon IS NOT NULL FROM user_view")
-    assert view == [("Иван", EMAIL, 1)]
+    assert view == [("Иван", EMAIL, True)]
     for subject in ("Welcome, Иван", "Your welcome coupon"):
         assert len(set(mail.message_ids(EMAIL, subject))) == 1, subject
     assert application.rows("SELECT * FROM deliveries") == []

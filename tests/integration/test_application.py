@@ -3,7 +3,6 @@
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import anyio
 import pytest
@@ -18,14 +17,13 @@ from allocation.domain import events
 from allocation.domain.events import Event
 from allocation.domain.exceptions import EmailAlreadyRegistered
 from tests.builders import a_batch, a_registration
-from tests.worlds import sqlite_url
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def application(tmp_path: Path) -> AsyncIterator[Application]:
-    async with bootstrap(Settings(database_url=sqlite_url(tmp_path))) as application:
+async def application(database_url: str) -> AsyncIterator[Application]:
+    async with bootstrap(Settings(database_url=database_url)) as application:
         yield application
 
 

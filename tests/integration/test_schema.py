@@ -1,20 +1,23 @@
 """The schema: migrations and tables agree, and a database of another version is refused."""
 
-from pathlib import Path
-
 import anyio
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from allocation.adapters import orm, schema
 from allocation.adapters.database import Database, open_database
 from allocation.domain.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
-from tests.worlds import sqlite_url
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["sqlite_url", "empty_postgres_url"])
+def empty_url(request: pytest.FixtureRequest) -> str:
+    """A new database of each kind, without a schema."""
+    return str(request.getfixturevalue(request.param))
 
 
 async def execute(database: Database, *statements: str) -> None:
@@ -24,14 +27,14 @@ async def execute(database: Database, *statements: str) -> None:
         await session.commit()
 
 
-async def test_migrations_and_tables_agree(tmp_path: Path) -> None:
+async def test_migrations_and_tables_agree(empty_url: str) -> None:
     """The migrations are the only source of the schema; the mapping must not drift away."""
 
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
         return list(compare_metadata(context, orm.metadata))
 
-    async with open_database(sqlite_url(tmp_path)) as database:
+    async with open_database(empty_url) as database:
         await schema.ensure_schema(database)
         async with database.reading() as session:
             assert await session.run_sync(differences) == []
@@ -42,11 +45,11 @@ def test_the_program_knows_its_newest_migration() -> None:
     assert ScriptDirectory.from_config(schema._config()).get_current_head() == schema.HEAD
 
 
-async def test_an_empty_database_is_migrated_once_by_many_at_once(tmp_path: Path) -> None:
+async def test_an_empty_database_is_migrated_once_by_many_at_once(empty_url: str) -> None:
     """The first use may come from several processes."""
     async with (
-        open_database(sqlite_url(tmp_path)) as one,
-        open_database(sqlite_url(tmp_path)) as other,
+        open_database(empty_url) as one,
+        open_database(empty_url) as other,
         anyio.create_task_group() as group,
     ):
         for database in (one, other, one, other):
@@ -54,10 +57,10 @@ async def test_an_empty_database_is_migrated_once_by_many_at_once(tmp_path: Path
 
 
 async def test_an_outdated_schema_is_refused_with_the_command_that_upgrades_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Upgrading is a decision, with a backup before it."""
-    async with open_database(sqlite_url(tmp_path)) as database:
+    async with open_database(empty_url) as database:
         await schema.ensure_schema(database)
         monkeypatch.setattr(schema, "HEAD", "0002")
 
@@ -65,9 +68,9 @@ async def test_an_outdated_schema_is_refused_with_the_command_that_upgrades_it(
             await schema.ensure_schema(database)
 
 
-async def test_a_schema_from_the_future_is_refused(tmp_path: Path) -> None:
+async def test_a_schema_from_the_future_is_refused(empty_url: str) -> None:
     """This program would not know what it destroys."""
-    async with open_database(sqlite_url(tmp_path)) as database:
+    async with open_database(empty_url) as database:
         await schema.ensure_schema(database)
         await execute(database, "UPDATE alembic_version SET version_num = '9999'")
 
@@ -76,24 +79,23 @@ async def test_a_schema_from_the_future_is_refused(tmp_path: Path) -> None:
                 await use(database)
 
 
-async def test_the_tables_of_something_else_are_left_alone(tmp_path: Path) -> None:
+async def test_the_tables_of_something_else_are_left_alone(empty_url: str) -> None:
     """A wrong URL must not put our tables into another application's database."""
-    async with open_database(sqlite_url(tmp_path)) as database:
-        await execute(database, "CREATE TABLE diary (entry)")
+    async with open_database(empty_url) as database:
+        await execute(database, "CREATE TABLE diary (entry TEXT)")
 
         for use in (schema.ensure_schema, schema.upgrade_schema):
             with pytest.raises(DatabaseUnavailable, match="tables of something else"):
                 await use(database)
 
 
-async def test_a_migration_that_is_cut_off_leaves_an_empty_database(tmp_path: Path) -> None:
+async def test_a_migration_that_is_cut_off_leaves_an_empty_database(empty_url: str) -> None:
     """All of it is one transaction."""
-    async with open_database(sqlite_url(tmp_path)) as database:
+    async with open_database(empty_url) as database:
         with pytest.raises(ZeroDivisionError):
             async with database.writing() as session:
                 await session.run_sync(schema._upgrade)
                 raise ZeroDivisionError
 
         async with database.reading() as session:
-            tables = (await session.execute(text("SELECT name FROM sqlite_master"))).all()
-        assert tables == []
+            assert await session.run_sync(lambda c: inspect(c).get_table_names()) == []

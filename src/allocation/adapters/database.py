@@ -44,6 +44,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 POOL_SIZE = 10
+DRIVER_STOP_SECONDS = 0.05
 STREAM_ROWS = 500
 CHANNEL = "allocation_deliveries"  # of NOTIFY
 LOST_RACES = {"40001", "40P01"}  # SQLSTATE: serialization_failure, deadlock_detected
@@ -68,9 +69,14 @@ class Session:
         """Check a connection out and begin the transaction."""
         try:
             await _call(self._session.connection)
-        except (DatabaseUnavailable, ConcurrentUpdate):
+        except ConcurrentUpdate:
             raise
         except Exception as error:  # drivers are free in what they raise while connecting
+            # aiosqlite's thread still tells the event loop that it stops: let it be there for that
+            with CancelScope(shield=True):
+                await anyio.sleep(DRIVER_STOP_SECONDS)
+            if isinstance(error, DatabaseUnavailable):
+                raise
             raise DatabaseUnavailable(str(error)) from error
 
     async def get(self, entity: type[T], key: object) -> T | None:

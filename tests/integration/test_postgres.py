@@ -1,0 +1,179 @@
+"""What only PostgreSQL can show: races without a writer lock, waking up, lost connections."""
+
+import time
+from collections import Counter
+from statistics import median
+
+import anyio
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from allocation.adapters.database import open_database
+from allocation.bootstrap import bootstrap
+from allocation.config import Settings
+from allocation.domain.exceptions import (
+    CommitOutcomeUnknown,
+    ConcurrentUpdate,
+    ConnectionLost,
+    DatabaseUnavailable,
+    InvalidValue,
+)
+from tests.builders import a_batch, a_registration
+from tests.worlds import sql_world
+
+pytestmark = pytest.mark.anyio
+
+
+def end_connections(url: str) -> None:
+    """Let the server drop all other connections to this database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+async def test_a_dropped_connection_is_a_resource_error_and_the_next_one_works(
+    postgres_url: str,
+) -> None:
+    """A server that restarts costs what is under way, and nothing after it."""
+    async with open_database(postgres_url) as database:
+        with pytest.raises(ConnectionLost):
+            async with database.writing() as session:
+                end_connections(postgres_url)
+                await session.execute(text("SELECT 1"))
+
+        async with database.writing() as session:
+            assert (await session.execute(text("SELECT 1"))).scalar_one() == 1
+
+
+async def test_a_connection_lost_while_committing_leaves_the_outcome_unknown(
+    postgres_url: str,
+) -> None:
+    """Whether it was stored cannot be known; to claim either would be a lie."""
+    async with open_database(postgres_url) as database:
+        with pytest.raises(CommitOutcomeUnknown, match="not known whether anything was stored"):
+            async with database.writing() as session:
+                await session.execute(text("SELECT 1"))
+                end_connections(postgres_url)
+                await session.commit()
+
+
+async def test_a_deadlock_is_a_lost_race(postgres_url: str) -> None:
+    """The server ends one of the two; trying anew is safe."""
+    outcomes: list[str] = []
+    both_hold_one = [anyio.Event(), anyio.Event()]
+
+    async with open_database(postgres_url) as database:
+        async with database.writing() as session:
+            await session.execute(text("CREATE TABLE t AS SELECT generate_series(0, 1) AS id"))
+            await session.commit()
+
+        async def lock(first: int, second: int) -> None:
+            statement = text("SELECT 1 FROM t WHERE id = :id FOR UPDATE")
+            try:
+                async with database.writing() as session:
+                    await session.execute(statement, {"id": first})
+                    both_hold_one[first].set()
+                    await both_hold_one[second].wait()
+                    await session.execute(statement, {"id": second})
+                outcomes.append("done")
+            except ConcurrentUpdate:
+                outcomes.append("lost")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(lock, 0, 1)
+            group.start_soon(lock, 1, 0)
+
+    assert sorted(outcomes) == ["done", "lost"]
+
+
+async def test_a_server_that_is_not_there_is_a_resource_error(free_tcp_port: int) -> None:
+    """It may be there again in a moment."""
+    url = f"postgresql://nobody:hunter2@127.0.0.1:{free_tcp_port}/allocation"
+    async with open_database(url) as database:
+        with pytest.raises(DatabaseUnavailable) as refusal:
+            async with database.reading():
+                pass
+
+    assert "hunter2" not in str(refusal.value)
+
+
+async def test_a_url_without_a_database_is_refused() -> None:
+    """The default of the server is a surprise."""
+    with pytest.raises(InvalidValue, match="names no database"):
+        async with open_database("postgresql://localhost"):
+            pass
+
+
+async def test_an_exhausted_pool_makes_callers_wait_in_line(postgres_url: str) -> None:
+    """They neither fail nor deadlock, and whoever is cancelled leaves the line."""
+    settings = Settings(database_url=postgres_url, pool_size=1)
+    async with bootstrap(settings) as application:
+        async with anyio.create_task_group() as group:
+            for n in range(20):
+                group.start_soon(
+                    application.bus.handle, a_registration(email=f"user{n}@example.com")
+                )
+
+        async with application.database.reading():
+            with anyio.move_on_after(0.05) as impatient:
+                await application.bus.execute(a_registration(email="late@example.com"))
+            assert impatient.cancelled_caught
+
+    async with sql_world(postgres_url) as world:
+        assert len(await world.emails()) == 20
+        assert await world.deliveries() == {}
+
+
+async def test_coupons_of_several_batches_are_all_given_away_at_once(postgres_url: str) -> None:
+    """Whoever waited for the last coupon of one batch gets one of the next."""
+    async with (
+        bootstrap(Settings(database_url=postgres_url)) as one,
+        bootstrap(Settings(database_url=postgres_url)) as other,
+    ):
+        for number in range(3):
+            await one.bus.handle(a_batch(reference=f"B{number}", quantity=4))
+
+        async with anyio.create_task_group() as group:
+            for n in range(30):
+                bus = (one, other)[n % 2].bus
+                group.start_soon(bus.handle, a_registration(email=f"user{n}@example.com"))
+
+    async with sql_world(postgres_url) as world:
+        owners = await world.coupon_owners()
+        assert (len(owners), max(Counter(owners).values())) == (12, 1)
+        assert await world.deliveries() == {}
+
+
+async def test_leaving_dispatch_to_workers_makes_deliveries_due_at_once(
+    postgres_url: str,
+) -> None:
+    """The front end stores and answers; it runs no handler of an event."""
+    settings = Settings(database_url=postgres_url, dispatch="worker")
+    async with bootstrap(settings) as front_end:
+        report = await front_end.bus.handle(a_registration())
+
+        assert len(report.events) == 1
+        claims = await front_end.outbox.claim(10)
+        assert len(claims) == 4
+        assert {claim.attempt for claim in claims} == {1}
+
+
+async def test_a_commit_wakes_the_workers_of_other_processes(postgres_url: str) -> None:
+    """Fifty milliseconds at the median, where polling alone would take half a second."""
+    settings = Settings(database_url=postgres_url, dispatch="worker")
+    seconds = []
+    async with bootstrap(settings) as front_end, bootstrap(settings) as back_end:
+        for n in range(9):
+            wake = anyio.Event()
+            async with back_end.database.listening(wake.set):
+                await front_end.bus.execute(a_registration(email=f"user{n}@example.com"))
+                committed = time.perf_counter()
+                with anyio.fail_after(2):
+                    await wake.wait()
+                seconds.append(time.perf_counter() - committed)
+                assert await back_end.outbox.claim(10)
+
+    assert median(seconds) < 0.05
