@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.processes import Application, MailServer
-from tests.e2e.test_worker import wait_until
+from tests.e2e.test_worker import owed, wait_until
 
 PROCESSES = 4
 USERS_EACH = 15
@@ -70,6 +70,30 @@ def test_four_registering_and_four_working_processes_share_one_batch_of_coupons(
     }
     assert application.rows("SELECT count(*) FROM registration_log") == [(users,)]
     assert application.rows("SELECT count(*), count(coupon) FROM user_view") == [(users, QUANTITY)]
+
+
+def test_workers_with_wrong_clocks_neither_steal_leases_nor_double_effects(
+    application: Application, mail: MailServer, postgres_url: str
+) -> None:
+    """Leases are measured by the database's clock, so an hour more or less does not matter."""
+    application.postgres_url = postgres_url
+    application.run("add-coupon-batch", "WELCOME", "10")
+    mail.hold = True
+    emails = [f"user{n}@example.com" for n in range(6)]
+    skewed = [("tests.e2e.skewed", seconds) for seconds in ("3600", "-3600")]
+    workers = [application.start("worker", module=module) for module in skewed]
+    with running(workers):
+        for email in emails:
+            application.settings = {"dispatch": "worker"}
+            assert application.run("register-user", "Иван", email).returncode == 0
+        wait_until(lambda: len(owed(application)) == 2 * len(emails))
+        mail.release.set()
+        wait_until(lambda: not owed(application))
+
+    assert len(mail.received) == 2 * len(emails)
+    for email in emails:
+        assert len(mail.message_ids(email, "Welcome, Иван")) == 1
+    assert application.rows("SELECT count(*) FROM coupons") == [(len(emails),)]
 
 
 @pytest.fixture

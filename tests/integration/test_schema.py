@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -43,6 +44,36 @@ async def test_migrations_and_tables_agree(empty_url: str) -> None:
 def test_the_program_knows_its_newest_migration() -> None:
     """HEAD is written down so that a start need not import Alembic; it has to be right."""
     assert ScriptDirectory.from_config(schema._config()).get_current_head() == schema.HEAD
+
+
+@pytest.mark.parametrize(
+    "revision",
+    [script.revision for script in ScriptDirectory.from_config(schema._config()).walk_revisions()],
+)
+async def test_every_revision_can_be_upgraded_with_its_rows(empty_url: str, revision: str) -> None:
+    """A migration that only works on empty tables would be found by a user."""
+
+    def start_at_revision(connection: Connection) -> None:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    async with open_database(empty_url) as database:
+        async with database.writing() as session:
+            await session.run_sync(start_at_revision)
+            await session.execute(
+                text(
+                    "INSERT INTO users (id, name, email, email_key, version)"
+                    " VALUES ('7d3c1a526c0e4a558a1b0c9a3f8d2e11', 'Иван', 'a@b.c', 'a@b.c', 1)"
+                )
+            )
+            await session.commit()
+
+        await schema.upgrade_schema(database)
+        await schema.ensure_schema(database)
+
+        async with database.reading() as session:
+            assert (await session.execute(text("SELECT email FROM users"))).all() == [("a@b.c",)]
 
 
 async def test_an_empty_database_is_migrated_once_by_many_at_once(empty_url: str) -> None:

@@ -14,6 +14,11 @@ class DatabaseClock(FunctionElement[float]):
     inherit_cache = True
 
 
+@compiles(DatabaseClock)
+def _for_display(element: DatabaseClock, compiler: Any, **options: Any) -> str:
+    return "database_clock()"
+
+
 @compiles(DatabaseClock, "sqlite")
 def _sqlite(element: DatabaseClock, compiler: Any, **options: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"

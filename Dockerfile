@@ -1,0 +1,11 @@
+FROM python:3.13-slim
+
+RUN useradd --create-home allocation
+WORKDIR /home/allocation
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY src src
+RUN pip install --no-cache-dir -c constraints.txt '.[postgres]'
+
+USER allocation
+ENTRYPOINT ["allocation"]
+CMD ["--help"]
