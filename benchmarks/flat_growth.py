@@ -40,6 +40,7 @@ async def fill(application: Application, first: int, last: int) -> None:
     async with application.database.writing() as session:
         await session.execute(text(FILL_USERS), {"first": first, "last": last})
         await session.execute(text(FILL_EVENTS))
+        await session.execute(text("DELETE FROM deliveries"))  # the same number is owed each time
         await session.commit()
     async with application.database.engine.connect() as connection:
         autocommit = await connection.execution_options(isolation_level="AUTOCOMMIT")

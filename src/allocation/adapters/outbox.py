@@ -112,9 +112,8 @@ class SqlAlchemyOutbox:
 
     async def claim(self, limit: int) -> list[Delivery]:
         async with self._database.writing() as session:
-            await session.execute(self._park_exhausted())
             claimed = (await session.execute(self._take_lease(limit))).all()
-            claims = [claim async for claim in self._readable(session, claimed)]
+            claims = [claim async for claim in self._feasible(session, claimed)]
             await session.commit()
         return claims
 
@@ -138,18 +137,10 @@ class SqlAlchemyOutbox:
         old = events.c.recorded_at < self._database.clock - older_than
         return await self._write(delete(events).where(old, ~owing))
 
-    def _park_exhausted(self) -> Update:
-        """Park what is due although no attempt is left: its last owner has died."""
-        return (
-            update(deliveries)
-            .where(*self._due(), deliveries.c.attempts >= self._policy.max_attempts)
-            .values(parked_at=self._database.clock, last_error="the last attempt did not finish")
-        )
-
     def _take_lease(self, limit: int) -> ReturningUpdate[Any]:
         longest_due = (
             select(deliveries.c.event_id, deliveries.c.handler)
-            .where(*self._due())
+            .where(_PENDING, deliveries.c.due_at <= self._database.clock)
             .order_by(deliveries.c.due_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -165,28 +156,35 @@ class SqlAlchemyOutbox:
             .returning(deliveries)
         )
 
-    def _due(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-        return _PENDING, deliveries.c.due_at <= self._database.clock
-
-    async def _readable(
+    async def _feasible(
         self, session: Session, claimed: Sequence[Row[Any]]
     ) -> AsyncIterator[Delivery]:
-        """Yield the claims whose event can be read, and park the others."""
+        """Yield the claims that can be tried, and park the others."""
         envelopes = await self._envelopes(session, {row.event_id for row in claimed})
         for row in claimed:
             envelope = envelopes[row.event_id]
-            if isinstance(envelope, Envelope):
+            if row.attempts > self._policy.max_attempts:
+                await self._park_row(session, row, "the last attempt did not finish")
+            elif isinstance(envelope, InvalidMessage):
+                logger.warning("%s parked on event %s: %s", row.handler, row.event_id, envelope)
+                await self._park_row(session, row, _describe(envelope))
+            else:
                 yield Delivery(
                     envelope=envelope,
                     handler=row.handler,
                     attempt=row.attempts,
                     token=row.token,
                 )
-            else:
-                logger.warning("%s parked on event %s: %s", row.handler, row.event_id, envelope)
-                values = {"parked_at": self._database.clock, "last_error": _describe(envelope)}
-                key = _key_is(row.event_id, row.handler)
-                await session.execute(update(deliveries).where(key).values(values))
+
+    async def _park_row(self, session: Session, row: Row[Any], error: str) -> None:
+        """Park a row instead of claiming it: the attempt is not made, so it does not count."""
+        values = {
+            "attempts": row.attempts - 1,
+            "parked_at": self._database.clock,
+            "last_error": error,
+        }
+        key = _key_is(row.event_id, row.handler)
+        await session.execute(update(deliveries).where(key).values(values))
 
     async def _envelopes(
         self, session: Session, ids: set[EventId]
