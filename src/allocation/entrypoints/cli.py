@@ -5,17 +5,16 @@ Heavy modules are imported inside the commands that need them, so that `--help` 
 
 import os
 import sys
-import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO, TypeVar
-from uuid import UUID
 
 import click
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from allocation.bootstrap import Application
     from allocation.config import Settings
     from allocation.domain.commands import Command
@@ -41,8 +40,14 @@ class ExitCodes(click.Group):
             ctx.exit(INTERRUPTED)
         except Exception as error:
             code = _exit_code(error)
-            say(traceback.format_exc() if code == BUG else f"error: {error}", err=True)
+            say(_traceback() if code == BUG else f"error: {error}", err=True)
             ctx.exit(code)
+
+
+def _traceback() -> str:
+    import traceback
+
+    return traceback.format_exc()
 
 
 def _exit_code(error: Exception) -> int:
@@ -139,7 +144,7 @@ def cli(ctx: click.Context, /, **options: str | None) -> None:
 @click.argument("email", type=Checked("EmailAddress"))
 @click.option("--user-id", type=click.UUID, help="Makes the command repeatable. Default: a new id")
 @click.pass_obj
-def register_user(options: dict[str, Any], name: str, email: str, user_id: UUID | None) -> None:
+def register_user(options: dict[str, Any], name: str, email: str, user_id: "UUID | None") -> None:
     """Register a user: welcome e-mail, log entry and coupon follow at once."""
     from uuid import uuid4
 
@@ -154,7 +159,7 @@ def register_user(options: dict[str, Any], name: str, email: str, user_id: UUID 
 @click.argument("user_id", type=click.UUID)
 @click.argument("new_email", type=Checked("EmailAddress"))
 @click.pass_obj
-def change_email(options: dict[str, Any], user_id: UUID, new_email: str) -> None:
+def change_email(options: dict[str, Any], user_id: "UUID", new_email: str) -> None:
     """Give a user another e-mail address; the old one gets a notice."""
     from allocation.domain.commands import ChangeEmail
     from allocation.domain.events import UserId
@@ -182,13 +187,15 @@ def users(options: dict[str, Any], as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.pass_obj
-def import_users(options: dict[str, Any], file: Path) -> None:
+def import_users(options: dict[str, Any], file: str) -> None:
     """Register the users of a CSV file with the columns name,email.
 
     Running it again imports only what is missing.
     """
+    from pathlib import Path
+
     from allocation.entrypoints.importing import Import, read_rows
 
     owed = Owed()
@@ -196,12 +203,12 @@ def import_users(options: dict[str, Any], file: Path) -> None:
     def refuse(reason: str) -> None:
         say(reason, err=True)
 
-    length, terminal = file.stat().st_size, sys.stderr.isatty()
+    path, terminal = Path(file), sys.stderr.isatty()
     with (
         click.progressbar(
-            length=length, label="importing", file=sys.stderr, hidden=not terminal
+            length=path.stat().st_size, label="importing", file=sys.stderr, hidden=not terminal
         ) as bar,
-        read_rows(file, advance=bar.update) as rows,
+        read_rows(path, advance=bar.update) as rows,
     ):
         summary = _with_application(
             _settings(options),
@@ -284,7 +291,7 @@ def list_deliveries(options: dict[str, Any], parked: bool, as_json: bool) -> Non
 @click.argument("event_id", type=click.UUID)
 @click.argument("handler", type=HandlerName())
 @click.pass_obj
-def show_delivery(options: dict[str, Any], event_id: UUID, handler: str) -> None:
+def show_delivery(options: dict[str, Any], event_id: "UUID", handler: str) -> None:
     """Show one delivery, with the data of its event."""
     import msgspec
 
@@ -305,7 +312,7 @@ def show_delivery(options: dict[str, Any], event_id: UUID, handler: str) -> None
 @click.option("--all-parked", is_flag=True, help="Retry everything that is parked.")
 @click.pass_obj
 def retry_delivery(
-    options: dict[str, Any], event_id: UUID | None, handler: str | None, all_parked: bool
+    options: dict[str, Any], event_id: "UUID | None", handler: str | None, all_parked: bool
 ) -> None:
     """Make a delivery due at once, with all its attempts before it; a worker then does it."""
     from allocation.service_layer.delivery import EventId
@@ -327,7 +334,7 @@ def retry_delivery(
 @click.argument("event_id", type=click.UUID)
 @click.argument("handler", type=HandlerName())
 @click.pass_obj
-def discard_delivery(options: dict[str, Any], event_id: UUID, handler: str) -> None:
+def discard_delivery(options: dict[str, Any], event_id: "UUID", handler: str) -> None:
     """Forget a delivery for good: its handler will never do this work."""
     from allocation.service_layer.delivery import EventId
 
@@ -470,7 +477,7 @@ async def _list_users(application: "Application", as_json: bool) -> None:
     from allocation import views
 
     if not as_json:
-        say(f"{'USER_ID':36}  {'COUPON':24}  USER")
+        click.echo(f"{'USER_ID':36}  {'COUPON':24}  USER")
     async with views.users(application.database) as rows:
         async for row in rows:
             if as_json:
