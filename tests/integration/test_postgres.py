@@ -127,6 +127,17 @@ async def test_an_exhausted_pool_makes_callers_wait_in_line(postgres_url: str) -
         assert await world.deliveries() == {}
 
 
+async def test_listening_takes_no_connection_from_those_who_work(postgres_url: str) -> None:
+    """A worker with a pool of one would otherwise wait for itself for ever."""
+    async with (
+        open_database(postgres_url, connections=1) as database,
+        database.listening(lambda: None),
+    ):
+        with anyio.fail_after(5):
+            async with database.reading() as session:
+                assert (await session.execute(text("SELECT 1"))).scalar_one() == 1
+
+
 async def test_coupons_of_several_batches_are_all_given_away_at_once(postgres_url: str) -> None:
     """Whoever waited for the last coupon of one batch gets one of the next."""
     async with (

@@ -176,25 +176,31 @@ class Database:
     async def listening(self, wake: Callable[[], None]) -> AsyncIterator[None]:
         """Call `wake` when another process has committed deliveries, on databases that can.
 
-        It is only a hint: one may be lost, and one may come for nothing.
+        It is only a hint: one may be lost, and one may come for nothing. The connection it takes is
+        beside those that transactions wait in line for.
 
         :raises Unavailable: if the database cannot be reached
         """
         async with AsyncExitStack() as stack:
             if self.engine.dialect.name == "postgresql":
-                session = await stack.enter_async_context(self._transaction(self.engine))
+                session = await stack.enter_async_context(_session(self.engine))
                 await session.listen(wake)
             yield
 
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[Session]:
-        async with self._line:
-            session = Session(AsyncSession(engine, expire_on_commit=False, autoflush=False))
-            try:
-                await session.begin()
-                yield session
-            finally:
-                await session.close()
+        async with self._line, _session(engine) as session:
+            yield session
+
+
+@asynccontextmanager
+async def _session(engine: AsyncEngine) -> AsyncIterator[Session]:
+    session = Session(AsyncSession(engine, expire_on_commit=False, autoflush=False))
+    try:
+        await session.begin()
+        yield session
+    finally:
+        await session.close()
 
 
 @asynccontextmanager
@@ -205,7 +211,7 @@ async def open_database(
 
     :raises InvalidValue: if the URL cannot be understood, or does not work on this event loop
     """
-    engine = new_engine(url, connections=connections, backend=backend)
+    engine = new_engine(url, connections=connections + 1, backend=backend)  # one listens
     try:
         yield Database(engine, connections=connections)
     finally:
