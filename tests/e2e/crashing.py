@@ -57,10 +57,6 @@ def _commit_of(handler: str) -> Callable[..., bool]:
     return lambda uow, events: uow._delivery is not None and uow._delivery.handler == handler
 
 
-def _settling(handler: str) -> Callable[..., bool]:
-    return lambda session, delivery: delivery.handler == handler
-
-
 def _delivery_to(handler: str) -> Callable[..., bool]:
     def matches(self: object, delivery: Delivery, *args: object, **kwargs: object) -> bool:
         return delivery.handler == handler
@@ -87,7 +83,7 @@ def _transactional(handler: str) -> dict[str, CrashPoint]:
             SqlAlchemyUnitOfWork, "_commit", "before", _commit_of(handler)
         ),
         f"inside {handler}, in its commit": CrashPoint(
-            outbox, "settle", "after", _settling(handler)
+            outbox, "settle", "after", _delivery_to(handler)
         ),
         f"after {handler}": CrashPoint(MessageBus, "_deliver_one", "after", _delivery_to(handler)),
     }

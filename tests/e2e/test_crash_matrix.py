@@ -135,15 +135,13 @@ def test_a_registration_survives_a_kill(
 
 @pytest.mark.parametrize("point", [*CLAIMING, *HANDLING_AND_FOLLOWING])
 @pytest.mark.usefixtures("row_of_the_matrix")
-def test_a_worker_survives_a_kill(point: str, application: Application, mail: MailServer) -> None:
+def test_a_worker_survives_a_kill(point: str, worker: Application, mail: MailServer) -> None:
     """A worker is a process like any other: the next one takes over."""
-    application.crash("after the commit", *REGISTER)
-    application.end_leases()
-    application.crash(point, *WORK)
+    worker.crash(point, *WORK)
 
-    let_a_worker_finish(application)
+    let_a_worker_finish(worker)
 
-    assert_everything_happened(application, mail)
+    assert_everything_happened(worker, mail)
 
 
 @pytest.mark.parametrize("point", RESCHEDULING)

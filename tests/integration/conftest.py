@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.worlds import FakeWorld, SqlWorld, World, sql_world
+from tests.worlds import FakeWorld, World, sql_world
 
 
 @pytest.fixture
@@ -25,13 +25,6 @@ def world_url(request: pytest.FixtureRequest) -> str | None:
     if request.param == "fake":
         return None
     return str(request.getfixturevalue(f"{request.param}_url"))
-
-
-@pytest.fixture
-async def sql(database_url: str) -> AsyncIterator[SqlWorld]:
-    """A new, empty world on each real database."""
-    async with sql_world(database_url) as world:
-        yield world
 
 
 @pytest.fixture
