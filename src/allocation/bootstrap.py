@@ -78,9 +78,7 @@ async def bootstrap(
         subscriptions=subscriptions(EVENT_HANDLERS), new_id=uuid4, now=lambda: datetime.now(UTC)
     )
     registry = bind_all(COMMAND_HANDLERS, EVENT_HANDLERS, RENAMED_HANDLERS, dependencies)
-    async with open_database(
-        settings.database_url, backend=settings.backend, connections=settings.pool_size
-    ) as database:
+    async with open_database(settings.database_url, connections=settings.pool_size) as database:
         await ensure_schema(database)
         outbox = SqlAlchemyOutbox(database, policy)
         bus = MessageBus(

@@ -7,12 +7,6 @@ import pytest
 from tests.worlds import FakeWorld, World, sql_world
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """Run on asyncio: the databases need it."""
-    return "asyncio"
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """A new database of each kind; the one on PostgreSQL has its schema already."""

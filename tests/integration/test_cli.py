@@ -142,7 +142,10 @@ def test_a_refusal_is_one_line_and_exit_code_1(application: Application) -> None
         (("add-coupon-batch", "A B", "1"), "reference 'A B' is not"),
         (("users", "--yaml"), "No such option '--yaml'"),
         (("dance",), "No such command 'dance'"),
-        (("--backend", "trio", "users"), "trio does not support the database yet"),
+        (
+            ("--backend", "trio", "--database-url", "sqlite+aiosqlite:///a.db", "users"),
+            "names sqlite+aiosqlite, which is not supported on trio",
+        ),
         (("--database-url", "mysql://x", "users"), "error: database URL"),
         (("--database-url", "sqlite://", "users"), "in-memory database is not supported"),
         (("--smtp-url", "http://x", "users"), "error: SMTP URL is not of the form"),

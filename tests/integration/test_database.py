@@ -1,5 +1,6 @@
 """SQLite, set up as the design asks: durable, with foreign keys, and never "database is locked"."""
 
+import re
 import time
 from pathlib import Path
 
@@ -101,8 +102,19 @@ async def test_an_unusable_url_is_refused(url: str) -> None:
             pass
 
 
-async def test_trio_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    """Until there is a driver for it."""
-    with pytest.raises(InvalidValue, match="trio does not support the database yet"):
-        async with open_database(sqlite_url(tmp_path), backend="trio"):
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+@pytest.mark.parametrize("driver", ["sqlite+aiosqlite", "postgresql+asyncpg"])
+async def test_a_driver_of_another_event_loop_is_refused(driver: str) -> None:
+    """In one sentence, at start, not with a traceback at the first statement."""
+    with pytest.raises(InvalidValue, match=re.escape(f"names {driver}, which is not supported")):
+        async with open_database(f"{driver}:///allocation"):
             pass
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("driver", ["aiosqlite", "anyio"])
+async def test_the_driver_can_be_named(tmp_path: Path, driver: str) -> None:
+    """Whoever wants the faster one on asyncio may have it."""
+    async with open_database(f"sqlite+{driver}:///{tmp_path / 'test.db'}") as database:
+        assert database.engine.dialect.driver == driver
+        assert await pragma(database, "foreign_keys") == 1

@@ -1,9 +1,7 @@
-"""The database connection: how it is shared, shielded and timed. Used by the adapters.
+"""The database connection: how it is shared and timed. Used by the adapters.
 
-Three traps are handled here, so that no other module has to know them:
+Two traps are handled here, so that no other module has to know them:
 
-- A driver call that is cancelled half-way costs its connection, and may have committed all the
-  same. So every call runs shielded; cancellation is seen between calls.
 - SQLite has one writer at a time. A transaction that begins as a reader and then writes fails with
   "database is locked" whatever the busy timeout, so a writing one says so in its BEGIN; writers of
   this process wait in line for each other instead of spinning.
@@ -11,28 +9,21 @@ Three traps are handled here, so that no other module has to know them:
   wait in line before it, for as long as it takes.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    nullcontext,
-)
-from typing import Any, ParamSpec, TypeVar, cast
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any, TypeVar, cast
 
 import anyio
 from anyio import CancelScope
-from anyio.lowlevel import checkpoint_if_cancelled
 from sqlalchemy import Connection, CursorResult, Delete, Result, Row, Update, func, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
-from sqlalchemy.orm.exc import StaleDataError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.expression import ColumnElement
 
+from allocation.adapters.calls import driver_call
 from allocation.adapters.clock import DatabaseClock
 from allocation.adapters.engines import new_engine
+from allocation.adapters.listening import CHANNEL, listening
 from allocation.domain.exceptions import (
     CommitOutcomeUnknown,
     ConcurrentUpdate,
@@ -40,14 +31,11 @@ from allocation.domain.exceptions import (
     DatabaseUnavailable,
 )
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 POOL_SIZE = 10
 DRIVER_STOP_SECONDS = 0.05
 STREAM_ROWS = 500
-CHANNEL = "allocation_deliveries"  # of NOTIFY
-LOST_RACES = {"40001", "40P01"}  # SQLSTATE: serialization_failure, deadlock_detected
 
 
 class Session:
@@ -68,7 +56,7 @@ class Session:
     async def begin(self) -> None:
         """Check a connection out and begin the transaction."""
         try:
-            await _call(self._session.connection)
+            await driver_call(self._session.connection)
         except ConcurrentUpdate:
             raise
         except Exception as error:  # drivers are free in what they raise while connecting
@@ -81,11 +69,11 @@ class Session:
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the entity with this primary key, or None."""
-        return await _call(self._session.get, entity, key)
+        return await driver_call(self._session.get, entity, key)
 
     async def execute(self, statement: Executable, rows: Any = None) -> Result[Any]:
         """Execute a statement, once or for each of the rows, and fetch what it returns."""
-        return await _call(self._session.execute, statement, rows)
+        return await driver_call(self._session.execute, statement, rows)
 
     async def write(self, statement: Update | Delete) -> int:
         """Execute an update or delete, and return how many rows it hit."""
@@ -94,15 +82,15 @@ class Session:
 
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Execute a query, and yield its rows as they are fetched, in constant memory."""
-        result = await _call(self._session.stream, statement)
-        while rows := await _call(result.fetchmany, STREAM_ROWS):
+        result = await driver_call(self._session.stream, statement)
+        while rows := await driver_call(result.fetchmany, STREAM_ROWS):
             for row in rows:
                 yield row
 
     async def run_sync(self, function: Callable[[Connection], T]) -> T:
         """Run a function that wants a synchronous connection, such as a migration."""
-        connection = await _call(self._session.connection)
-        return await _call(connection.run_sync, function)
+        connection = await driver_call(self._session.connection)
+        return await driver_call(connection.run_sync, function)
 
     async def flush(self) -> None:
         """Write what was added and changed.
@@ -110,7 +98,7 @@ class Session:
         :raises ConcurrentUpdate: if a row has changed since it was read
         :raises sqlalchemy.exc.IntegrityError: if a constraint is violated
         """
-        await _call(self._session.flush)
+        await driver_call(self._session.flush)
 
     async def commit(self) -> None:
         """Commit the transaction.
@@ -118,7 +106,7 @@ class Session:
         :raises CommitOutcomeUnknown: if the connection was lost before the answer came
         """
         try:
-            await _call(self._session.commit)
+            await driver_call(self._session.commit)
         except ConnectionLost as error:
             raise CommitOutcomeUnknown from error
 
@@ -126,13 +114,6 @@ class Session:
         """Wake the workers with the commit, on databases that can."""
         if self._dialect == "postgresql":
             await self.execute(select(func.pg_notify(CHANNEL, "")))
-
-    async def listen(self, wake: Callable[[], None]) -> None:
-        """Call `wake` at each NOTIFY, until the session is closed."""
-        connection: AsyncConnection = await _call(self._session.connection)
-        driver: Any = (await _call(connection.get_raw_connection)).driver_connection
-        await _call(driver.add_listener, CHANNEL, lambda *_: wake())
-        await self.commit()
 
     async def lock_schema(self) -> None:
         """Wait for others that change the schema; SQLite's writers do so anyway."""
@@ -142,7 +123,7 @@ class Session:
     async def close(self) -> None:
         """Roll back what was not committed, and give the connection back. Not interruptible."""
         with CancelScope(shield=True):
-            await _call(self._session.close)
+            await driver_call(self._session.close)
 
 
 class Database:
@@ -158,9 +139,9 @@ class Database:
         self.engine = engine
         self.clock = DatabaseClock() if clock is None else clock
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
-        self._line = anyio.Semaphore(connections)
+        self._line = anyio.Semaphore(connections, fast_acquire=True)
         is_sqlite = engine.dialect.name == "sqlite"
-        self._writer = anyio.Lock() if is_sqlite else nullcontext()
+        self._writer = anyio.Lock(fast_acquire=True) if is_sqlite else nullcontext()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Session]:
@@ -172,8 +153,7 @@ class Database:
         """Open a transaction that only reads, and waits for no writer."""
         return self._transaction(self._reading_engine)
 
-    @asynccontextmanager
-    async def listening(self, wake: Callable[[], None]) -> AsyncIterator[None]:
+    def listening(self, wake: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         """Call `wake` when another process has committed deliveries, on databases that can.
 
         It is only a hint: one may be lost, and one may come for nothing. The connection it takes is
@@ -181,11 +161,9 @@ class Database:
 
         :raises Unavailable: if the database cannot be reached
         """
-        async with AsyncExitStack() as stack:
-            if self.engine.dialect.name == "postgresql":
-                session = await stack.enter_async_context(_session(self.engine))
-                await session.listen(wake)
-            yield
+        if self.engine.dialect.name == "postgresql":
+            return listening(self.engine, wake)
+        return nullcontext()
 
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[Session]:
@@ -204,35 +182,14 @@ async def _session(engine: AsyncEngine) -> AsyncIterator[Session]:
 
 
 @asynccontextmanager
-async def open_database(
-    url: str, *, backend: str = "asyncio", connections: int = POOL_SIZE
-) -> AsyncIterator[Database]:
+async def open_database(url: str, *, connections: int = POOL_SIZE) -> AsyncIterator[Database]:
     """Open the database at `url`, and close it at the end. Nothing is connected before first use.
 
-    :raises InvalidValue: if the URL cannot be understood, or does not work on this event loop
+    :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
     """
-    engine = new_engine(url, connections=connections + 1, backend=backend)  # one listens
+    engine = new_engine(url, connections=connections + 1)  # one listens
     try:
         yield Database(engine, connections=connections)
     finally:
         with CancelScope(shield=True):
             await engine.dispose()
-
-
-async def _call(function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    await checkpoint_if_cancelled()
-    try:
-        with CancelScope(shield=True):
-            result = await function(*args, **kwargs)
-        return result  # noqa: RET504 - inside, mypy fears that the scope swallows an error
-    except StaleDataError as error:
-        raise ConcurrentUpdate from error
-    except IntegrityError:
-        raise
-    except (DBAPIError, PoolTimeout) as error:
-        cause = getattr(error, "orig", error)
-        if getattr(cause, "sqlstate", None) in LOST_RACES:
-            raise ConcurrentUpdate from error
-        if getattr(error, "connection_invalidated", False):
-            raise ConnectionLost(str(cause)) from error
-        raise DatabaseUnavailable(str(cause)) from error

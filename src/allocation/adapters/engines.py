@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from anyio.lowlevel import current_token
 from sqlalchemy import URL, Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -10,7 +11,22 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from allocation.domain.exceptions import InvalidValue
 
-DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+DRIVERS = {  # by what is named in the URL; see dialects.py for those that end in anyio
+    "asyncio": {
+        "sqlite": "sqlite+aiosqlite",
+        "sqlite+aiosqlite": "sqlite+aiosqlite",
+        "sqlite+anyio": "sqlite+anyio",
+        "postgresql": "postgresql+asyncpg",
+        "postgresql+asyncpg": "postgresql+asyncpg",
+        "postgresql+anyio": "postgresql+anyio",
+    },
+    "trio": {
+        "sqlite": "sqlite+anyio",
+        "sqlite+anyio": "sqlite+anyio",
+        "postgresql": "postgresql+anyio",
+        "postgresql+anyio": "postgresql+anyio",
+    },
+}
 
 SQLITE_QUERY = {"mode", "timeout", "uri"}
 SQLITE_BUSY_SECONDS = 10  # for other processes; `?timeout=` in the URL says otherwise
@@ -22,21 +38,19 @@ SQLITE_PRAGMAS = (
 POSTGRES_CONNECT_SECONDS = 10
 
 
-def new_engine(url: str, *, connections: int, backend: str) -> AsyncEngine:
+def new_engine(url: str, *, connections: int) -> AsyncEngine:
     """Return an engine for `url` with a pool of so many connections; nothing is connected yet.
 
-    :raises InvalidValue: if the URL cannot be understood, or does not work on this event loop
+    :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
     """
-    if backend != "asyncio":
-        raise InvalidValue("backend", f"{backend} does not support the database yet; use asyncio")
     parsed = _with_driver(url)
     is_sqlite = parsed.get_backend_name() == "sqlite"
-    options = _sqlite_options(parsed) if is_sqlite else _postgres_options()
+    options = _sqlite_options(parsed) if is_sqlite else _postgres_options(parsed)
     try:
         engine = create_async_engine(parsed, pool_size=connections, max_overflow=0, **options)
-    except ModuleNotFoundError as error:
+    except ImportError as error:  # psycopg without libpq has no name
         raise InvalidValue(
-            "database URL", f"needs {error.name}; install allocation[postgres]"
+            "database URL", f"needs {error.name or 'libpq'}; install allocation[postgres]"
         ) from None
     if is_sqlite:
         event.listen(engine.sync_engine, "connect", _set_up_sqlite_connection)
@@ -45,21 +59,27 @@ def new_engine(url: str, *, connections: int, backend: str) -> AsyncEngine:
 
 
 def _with_driver(url: str) -> URL:
+    event_loop = _event_loop()
     try:
         parsed = make_url(url)
-        parsed = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
+        driver = DRIVERS[event_loop].get(parsed.drivername)
         parsed.get_dialect()
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise InvalidValue(
             "database URL", "is not of the form sqlite:///FILE or postgresql://HOST/DATABASE"
         ) from None
-    if parsed.drivername not in DRIVERS.values():
-        raise InvalidValue("database URL", f"names {parsed.drivername}, which is not supported")
+    if driver is None:
+        problem = f"names {parsed.drivername}, which is not supported on {event_loop}"
+        raise InvalidValue("database URL", problem)
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite(parsed)
     if not (parsed.database and url.isprintable()):
         raise InvalidValue("database URL", "names no database")
-    return parsed
+    return parsed.set(drivername=driver)
+
+
+def _event_loop() -> str:
+    return "asyncio" if hasattr(current_token().native_token, "call_soon_threadsafe") else "trio"
 
 
 def _check_sqlite(url: URL) -> None:
@@ -79,9 +99,10 @@ def _sqlite_options(url: URL) -> dict[str, Any]:
     return {} if "timeout" in url.query else {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
 
 
-def _postgres_options() -> dict[str, Any]:
+def _postgres_options(url: URL) -> dict[str, Any]:
+    limit = "timeout" if url.get_driver_name() == "asyncpg" else "connect_timeout"
     # pre-ping: a server that was restarted costs a reconnection, not a failed command
-    return {"pool_pre_ping": True, "connect_args": {"timeout": POSTGRES_CONNECT_SECONDS}}
+    return {"pool_pre_ping": True, "connect_args": {limit: POSTGRES_CONNECT_SECONDS}}
 
 
 def _set_up_sqlite_connection(connection: DBAPIConnection, _: object) -> None:

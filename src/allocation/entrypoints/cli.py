@@ -237,7 +237,7 @@ def upgrade(options: dict[str, Any]) -> None:
     settings = _settings(options)
 
     async def work() -> None:
-        async with open_database(settings.database_url, backend=settings.backend) as database:
+        async with open_database(settings.database_url) as database:
             await upgrade_schema(database)
 
     run(work, backend=settings.backend)
