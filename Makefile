@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit format clean
+.PHONY: help demo test lint unit compliance format clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -13,7 +13,7 @@ help:  ## List the targets
 demo: $(INSTALLED)  ## Register two users in a temporary database, and show what happened
 	@$(BIN)/allocation demo
 
-test: lint  ## Lint, check types and import contracts, run the whole pyramid, check coverage
+test: lint compliance  ## Lint, check types and import contracts, run the whole pyramid, check coverage
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -n 3 --dist worksteal
 	$(BIN)/coverage combine -q
@@ -29,12 +29,16 @@ lint: $(INSTALLED)  ## Lint, check types and import contracts
 unit: $(INSTALLED)  ## Run the unit tests only
 	$(BIN)/pytest tests/unit
 
+compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialect of SQLite
+	@mkdir -p .compliance
+	@cd .compliance && ../$(BIN)/pytest ../tests/compliance -c ../tests/compliance/setup.cfg
+
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove everything that was set up or measured
-	rm -rf $(VENV) .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -d $(VENV) || echo "setting up $(VENV) …"
