@@ -16,11 +16,18 @@ from sqlalchemy import make_url
 
 from allocation.adapters.database import open_database
 from allocation.adapters.schema import ensure_schema
+from tests.matrix import table
 
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run each asynchronous test on both event loops, unless a layer says otherwise."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Run each test of a process on both event loops, unless a module says otherwise."""
     return str(request.param)
 
 
@@ -97,3 +104,16 @@ def new_database(server: str, *, template: str = "template1") -> Iterator[str]:
 async def migrate(url: str) -> None:
     async with open_database(url) as database:
         await ensure_schema(database)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what ran where."""
+    reports = [
+        (report.nodeid, outcome)
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, ())
+        if report.when == "call" or outcome == "failed"
+    ]
+    terminalreporter.section("event loop × database")
+    for line in table(reports):
+        terminalreporter.line(line)

@@ -23,9 +23,9 @@ def mail(free_tcp_port: int) -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def application(tmp_path: Path, mail: MailServer) -> Application:
+def application(tmp_path: Path, mail: MailServer, backend: str) -> Application:
     """The application, with a mail server."""
-    return Application(tmp_path, mail)
+    return Application(tmp_path, mail, backend=backend)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

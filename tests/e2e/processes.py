@@ -54,6 +54,7 @@ class Application:
     folder: Path
     mail: MailServer | None = None
     postgres_url: str | None = None
+    backend: str = "asyncio"
     settings: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -64,7 +65,7 @@ class Application:
         """Return the environment of a process: neither our settings nor the coverage are in it."""
         ours = ("ALLOCATION_", "COVERAGE_")
         outside = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
-        own = {**self.settings, **settings}
+        own = {"backend": self.backend, **self.settings, **settings}
         if self.mail:
             own.setdefault("smtp_url", self.mail.url)
         if self.postgres_url:

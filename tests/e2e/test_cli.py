@@ -13,9 +13,9 @@ from tests.e2e.processes import Application, MailServer
 
 
 @pytest.fixture
-def application(tmp_path: Path) -> Application:
+def application(tmp_path: Path, backend: str) -> Application:
     """The application, without a mail server: e-mails are only shown."""
-    return Application(tmp_path)
+    return Application(tmp_path, backend=backend)
 
 
 def test_a_registration_tells_its_story(application: Application) -> None:

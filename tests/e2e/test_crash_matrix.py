@@ -69,9 +69,10 @@ def row_of_the_matrix(
     process = request.function.__name__.removeprefix("test_a_").removesuffix("_survives_a_kill")
     welcomes = len(mail.message_ids(EMAIL, "Welcome, Иван"))
     coupons = len(mail.message_ids(EMAIL, "Your welcome coupon"))
+    parameters = request.node.callspec.params
     cell = (
-        f"{process:18} {request.node.callspec.params['point']:46} "
-        f"{request.node.callspec.params['application']:9}"
+        f"{process:18} {parameters['point']:46} "
+        f"{parameters['backend']:8} {parameters['application']:9}"
         f"log {log_lines(application)}, coupon {coupons_of(application)}, "
         f"e-mails: welcome {welcomes}, coupon {coupons}"
     )

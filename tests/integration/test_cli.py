@@ -31,6 +31,7 @@ class Application:
     """The command line, on a database in a folder of its own, which is the current one."""
 
     folder: Path
+    backend: str
 
     @property
     def database(self) -> Path:
@@ -38,7 +39,8 @@ class Application:
 
     def run(self, *arguments: str, **settings: str) -> Result:
         """Run one command; what it raises beside its exit code is a bug."""
-        environment = {f"ALLOCATION_{name.upper()}": value for name, value in settings.items()}
+        given = {"backend": self.backend, **settings}
+        environment = {f"ALLOCATION_{name.upper()}": value for name, value in given.items()}
         runner = CliRunner(env=environment)
         result = runner.invoke(cli, arguments, prog_name="allocation", catch_exceptions=False)
         return Result(result.exit_code, result.stdout, result.stderr)
@@ -50,10 +52,12 @@ class Application:
 
 
 @pytest.fixture
-def application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
+def application(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> Iterator[Application]:
     """The command line, without a mail server: e-mails are only shown."""
     monkeypatch.chdir(tmp_path)
-    yield Application(tmp_path)
+    yield Application(tmp_path, backend)
     logging.basicConfig(handlers=[], force=True)
     logging.getLogger("allocation").setLevel(logging.NOTSET)
 

@@ -241,6 +241,7 @@ class AnyIOQueue(QueueCommon[ConnectionPoolEntry]):
 class AnyIOQueuePool(AsyncAdaptedQueuePool):
     """A pool whose tasks wait in line with AnyIO."""
 
+    __module__ = "sqlalchemy.pool"  # names the logger: that of every other pool
     _queue_class = AnyIOQueue
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,0 +1,195 @@
+"""The dialects over threads, as a program of somebody else would use them."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio import CancelScope, to_thread
+from sqlalchemy import URL, make_url, text
+from sqlalchemy.exc import OperationalError, SAWarning
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+pytestmark = pytest.mark.anyio
+
+SLOW = {  # a statement that takes a while, and returns one row
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)"
+    " SELECT count(*) FROM n",
+    "postgresql": "SELECT count(*) FROM pg_sleep(0.1)",
+}
+
+
+@pytest.fixture
+def url(database_url: str) -> URL:
+    """A database of each kind; its driver is imported, which may block."""
+    url = make_url(database_url)
+    url = url.set(drivername=f"{url.get_backend_name()}+anyio")
+    url.get_dialect().import_dbapi()
+    return url
+
+
+@pytest.fixture
+async def engine(url: URL) -> AsyncIterator[AsyncEngine]:
+    """An engine with one connection."""
+    engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    yield engine
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Do what `async with engine.connect()` does, without the help of asyncio."""
+    connection = engine.connect()
+    await connection.start()
+    try:
+        yield connection
+    finally:
+        with CancelScope(shield=True):
+            await connection.close()
+
+
+async def select_one(engine: AsyncEngine) -> object:
+    async with connected(engine) as connection:
+        return (await connection.execute(text("SELECT 1"))).scalar_one()
+
+
+async def test_what_is_committed_is_stored_and_what_is_not_is_gone(engine: AsyncEngine) -> None:
+    """A BEGIN that travels with the first statement is a BEGIN all the same."""
+    async with connected(engine) as connection:
+        await connection.execute(text("CREATE TABLE numbers (n INTEGER)"))
+        await connection.commit()
+        await connection.exec_driver_sql("INSERT INTO numbers VALUES (1)")
+        await connection.commit()
+        await connection.exec_driver_sql("INSERT INTO numbers VALUES (2)")
+        await connection.rollback()
+
+    async with connected(engine) as connection:
+        assert (await connection.execute(text("SELECT n FROM numbers"))).scalars().all() == [1]
+
+
+async def test_rows_can_be_streamed(engine: AsyncEngine) -> None:
+    """A few at a time, while the statement is still under way; and the rest in one go."""
+    numbers = " UNION ALL ".join(f"SELECT {n} AS n" for n in range(10))
+    async with connected(engine) as connection:
+        result = await connection.stream(text(f"SELECT n FROM ({numbers}) AS t ORDER BY n"))
+        assert (await result.fetchone()) == (0,)
+        assert (await result.fetchmany(3)) == [(1,), (2,), (3,)]
+        assert len(await result.fetchall()) == 6
+        assert await result.fetchmany(3) == []
+
+
+async def test_tasks_wait_in_line_for_a_connection_and_not_for_ever(engine: AsyncEngine) -> None:
+    """The first connection is the trap: SQLAlchemy prepares an engine under a lock of asyncio."""
+    results = []
+    roomy = create_async_engine(engine.url, pool_size=3, max_overflow=0)
+
+    async def select() -> None:
+        results.append(await select_one(roomy))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(9):
+            group.start_soon(select)
+    await roomy.dispose()
+    assert results == [1] * 9
+
+    async with connected(engine):
+        with pytest.raises(PoolTimeout):
+            await select_one(engine)
+    assert await select_one(engine) == 1
+
+
+async def test_a_cancelled_wait_for_a_connection_leaves_the_line(engine: AsyncEngine) -> None:
+    """Otherwise the connection would be handed to somebody who has gone."""
+    async with connected(engine):
+        with anyio.move_on_after(0.01) as impatient:
+            await select_one(engine)
+        assert impatient.cancelled_caught
+
+    assert await select_one(engine) == 1
+
+
+async def test_a_connection_does_one_thing_at_a_time(engine: AsyncEngine) -> None:
+    """Also if two tasks share it; SQLite's in-memory databases have only one."""
+    slow, ended = SLOW[engine.dialect.name], []
+
+    async def select(connection: AsyncConnection, statement: str, name: str) -> None:
+        await connection.exec_driver_sql(statement)
+        ended.append(name)
+
+    async with connected(engine) as connection, anyio.create_task_group() as group:
+        group.start_soon(select, connection, slow, "slow")
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(select, connection, "SELECT 1", "quick")
+
+    assert ended == ["slow", "quick"]
+
+
+async def test_an_operation_in_flight_is_not_abandoned(engine: AsyncEngine) -> None:
+    """Cancellation is seen after it, and the connection is as good as before."""
+    async with connected(engine) as connection:
+        with CancelScope() as scope:
+            scope.cancel()
+            count = (await connection.exec_driver_sql(SLOW[engine.dialect.name])).scalar_one()
+        assert count
+        assert (await connection.exec_driver_sql("SELECT 1")).scalar_one() == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_even_asyncio_cannot_cancel_an_operation_in_flight(engine: AsyncEngine) -> None:
+    """`Task.cancel`, twice, knows nothing of shields: the task ends cancelled, but not before."""
+    slow = SLOW[engine.dialect.name]
+    async with connected(engine) as connection:
+        driver_connection: Any = (await connection.get_raw_connection()).driver_connection
+        task = asyncio.ensure_future(connection.exec_driver_sql(slow))
+        await anyio.wait_all_tasks_blocked()
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0)
+            assert not task.done()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        # SQLAlchemy has closed it, which would have failed in the middle of a statement
+        with pytest.raises(Exception, match="closed"):
+            await to_thread.run_sync(driver_connection.execute, "SELECT 1")
+
+    assert await select_one(engine) == 1
+
+
+async def test_a_connection_that_cannot_be_made_is_an_error_of_the_driver(
+    tmp_path: Path, free_tcp_port: int
+) -> None:
+    """With its reason, and without a thread that stays."""
+    for url in (
+        f"sqlite+anyio:///{tmp_path}/nowhere/test.db",
+        f"postgresql+anyio://nobody@127.0.0.1:{free_tcp_port}/allocation",
+    ):
+        engine = create_async_engine(url)
+        with pytest.raises(OperationalError):
+            await select_one(engine)
+
+
+async def test_a_forgotten_connection_is_closed_with_a_warning(engine: AsyncEngine) -> None:
+    """The garbage collector cannot wait for a thread, so it only tells it to close."""
+
+    async def forget() -> None:
+        await engine.connect().start()
+        gc.collect()
+
+    with pytest.warns(SAWarning, match="non-checked-in connection.*terminated"):
+        await forget()
+
+
+async def test_a_database_in_memory_lasts_as_long_as_its_engine() -> None:
+    """All its connections are one; tests of other projects like that."""
+    in_memory = create_async_engine("sqlite+anyio://")
+    async with connected(in_memory) as connection:
+        await connection.execute(text("CREATE TABLE numbers AS SELECT 7 AS n"))
+        await connection.commit()
+    async with connected(in_memory) as connection:
+        assert (await connection.execute(text("SELECT n FROM numbers"))).scalar_one() == 7
+    await in_memory.dispose()
