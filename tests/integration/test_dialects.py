@@ -2,15 +2,17 @@
 
 import asyncio
 import gc
+import sqlite3
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 from anyio import CancelScope, to_thread
-from sqlalchemy import URL, make_url, text
+from sqlalchemy import URL, Connection, make_url, text
 from sqlalchemy.exc import OperationalError, SAWarning
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -115,18 +117,42 @@ async def test_a_cancelled_wait_for_a_connection_leaves_the_line(engine: AsyncEn
 
 async def test_a_connection_does_one_thing_at_a_time(engine: AsyncEngine) -> None:
     """Also if two tasks share it; SQLite's in-memory databases have only one."""
-    slow, ended = SLOW[engine.dialect.name], []
+    active: list[int] = []
+    most = 0
 
-    async def select(connection: AsyncConnection, statement: str, name: str) -> None:
-        await connection.exec_driver_sql(statement)
-        ended.append(name)
+    def work() -> None:
+        nonlocal most
+        active.append(1)
+        most = max(most, len(active))
+        time.sleep(0.01)
+        active.pop()
+
+    def hop(connection: Connection) -> None:
+        dbapi_connection: Any = connection.connection.dbapi_connection
+        dbapi_connection.hop(work)
 
     async with connected(engine) as connection, anyio.create_task_group() as group:
-        group.start_soon(select, connection, slow, "slow")
-        await anyio.wait_all_tasks_blocked()
-        group.start_soon(select, connection, "SELECT 1", "quick")
+        for _ in range(5):
+            group.start_soon(connection.run_sync, hop)
 
-    assert ended == ["slow", "quick"]
+    assert most == 1
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_begin_takes_effect_with_the_statement_that_follows(engine: AsyncEngine) -> None:
+    """Not later: a transaction that reads first must hold the lock it asked for."""
+
+    def write_at_once() -> None:
+        with closing(sqlite3.connect(str(engine.url.database), timeout=0)) as other:
+            other.execute("CREATE TABLE numbers (n)")
+
+    async with connected(engine) as connection:
+        await connection.exec_driver_sql("BEGIN IMMEDIATE")
+        await connection.exec_driver_sql("SELECT 1")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            await to_thread.run_sync(write_at_once)
+        await connection.exec_driver_sql("ROLLBACK")
+        await to_thread.run_sync(write_at_once)
 
 
 async def test_an_operation_in_flight_is_not_abandoned(engine: AsyncEngine) -> None:

@@ -68,8 +68,11 @@ class ThreadedConnection(AdaptedConnection):
         cursor.execute(*args)
         return cursor
 
-    def postpone(self, begin: str) -> None:
-        """Begin a transaction together with the next statement."""
+    async def postpone(self, begin: str) -> None:
+        """Begin a transaction together with the next statement.
+
+        Nothing is awaited here, but SQLAlchemy refuses drivers that never do.
+        """
         self._postponed = begin
 
     def begin(self, cursor: Any) -> None:
@@ -134,7 +137,7 @@ class ThreadedCursor:
     def execute(self, statement: str, *args: Any) -> None:
         """Execute a statement, and fetch its rows."""
         if statement.startswith("BEGIN"):
-            self._connection.postpone(statement)
+            await_(self._connection.postpone(statement))
         else:
             self._connection.hop(self._execute, "execute", statement, *args)
 
