@@ -8,7 +8,13 @@ from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
-from allocation.bootstrap import EventHandlers, SilentObserver, bind_all, subscriptions
+from allocation.bootstrap import (
+    EventHandlers,
+    SilentObserver,
+    bind_all,
+    publishing_to,
+    subscriptions,
+)
 from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
 from allocation.domain.events import Event, UserId, UserRegistered
 from allocation.domain.model import EmailAddress, PersonName, User
@@ -23,6 +29,8 @@ from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS, 
 from allocation.service_layer.messagebus import MessageBus, Observer
 from allocation.service_layer.unit_of_work import NewUnitOfWork, Recording
 from tests.fakes import FakeDatabase, FakeNotifications, FakeOutbox, FakeUnitOfWork
+
+HANDLERS = publishing_to(EVENT_HANDLERS, {})  # without a broker
 
 POLICY = DeliveryPolicy(
     inline=True,
@@ -75,7 +83,7 @@ def a_delivery(*, handler: str = "send_welcome_email", attempt: int = 1) -> Deli
     return Delivery(envelope=an_envelope(), handler=handler, attempt=attempt)
 
 
-def a_recording(event_handlers: EventHandlers = EVENT_HANDLERS) -> Recording:
+def a_recording(event_handlers: EventHandlers = HANDLERS) -> Recording:
     return Recording(
         subscriptions=subscriptions(event_handlers),
         new_id=lambda: UUID(int=next(_NUMBERS)),
@@ -87,7 +95,7 @@ def a_recording(event_handlers: EventHandlers = EVENT_HANDLERS) -> Recording:
 class FakeApplication:
     """The whole application on fakes: handlers, bus, and everything a test may look at."""
 
-    event_handlers: EventHandlers = field(default_factory=lambda: EVENT_HANDLERS)
+    event_handlers: EventHandlers = field(default_factory=lambda: HANDLERS)
     command_handlers: Mapping[type[Command], Handler] = field(
         default_factory=lambda: COMMAND_HANDLERS
     )

@@ -40,8 +40,9 @@ def blockbuster() -> Iterator[BlockBuster]:
         for function in detector.functions.values():
             # Alembic reads its scripts: once, at start, before any message is handled
             function.can_block_in("allocation/adapters/schema.py", {"_upgrade", "_is_known"})
-            function.can_block_in("tests/integration/test_schema.py", {"start_at_revision"})
+            function.can_block_in("tests/integration/test_schema.py", {"upgrade"})
             function.can_block_in("allocation/adapters/engines.py", {"new_engine"})  # imports
+            function.can_block_in("allocation/adapters/brokers.py", {"_new_broker"})  # imports
             function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
         yield detector
 

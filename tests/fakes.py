@@ -13,6 +13,7 @@ from allocation.domain.exceptions import (
     DeliveryNotFound,
     DeliverySuperseded,
     EmailAlreadyRegistered,
+    MessageAlreadyHandled,
     UserNotFound,
 )
 from allocation.domain.model import (
@@ -31,9 +32,10 @@ from allocation.service_layer.delivery import (
     Envelope,
     EventId,
     IdempotencyKey,
+    ReceivedMessage,
 )
 from allocation.service_layer.emails import Email
-from allocation.service_layer.unit_of_work import Recording, UnitOfWork
+from allocation.service_layer.unit_of_work import Occasion, Recording, UnitOfWork
 
 Key = tuple[EventId, str]
 
@@ -79,6 +81,7 @@ class FakeDatabase:
     user_view: dict[UserId, tuple[str, str, str | None]] = field(default_factory=dict)
     events: dict[EventId, tuple[float, Envelope]] = field(default_factory=dict)
     deliveries: dict[Key, StoredDelivery] = field(default_factory=dict)
+    inbox: dict[ReceivedMessage, float] = field(default_factory=dict)
     coupon_lock: anyio.Lock = field(default_factory=anyio.Lock)
     schedule: Iterator[int] = field(default_factory=lambda: repeat(1))
 
@@ -196,9 +199,9 @@ class FakeUnitOfWork(UnitOfWork):
         policy: DeliveryPolicy,
         recording: Recording,
         cause: Cause,
-        delivery: Delivery | None,
+        occasion: Occasion,
     ) -> None:
-        super().__init__(recording, cause, delivery)
+        super().__init__(recording, cause, occasion)
         self._database = database
         self._policy = policy
 
@@ -208,6 +211,7 @@ class FakeUnitOfWork(UnitOfWork):
         self.coupon_batches = FakeCouponBatches(self._database)
         self.registration_log = FakeRegistrationLog(self._database)
         self.user_view = FakeUserView(self._database)
+        self._check_inbox()
 
     def _seen(self) -> Iterable[Aggregate]:
         return chain(self.users.seen, self.coupon_batches.seen)
@@ -215,12 +219,10 @@ class FakeUnitOfWork(UnitOfWork):
     async def _commit(self, events: Sequence[Envelope]) -> None:
         await self._database.step()
         database = self._database
+        self._check_inbox()
         coupons = [coupon for batch in self._real_batches() for coupon in batch.new_coupons]
         self._check(coupons)
-        if self._delivery is not None:
-            if not database.owned(self._delivery):
-                raise DeliverySuperseded(self._delivery.envelope.id, self._delivery.handler)
-            del database.deliveries[self._delivery.envelope.id, self._delivery.handler]
+        self._settle()
         for user in self.users.seen:
             database.users[user.id] = StoredUser(user.name, user.email, user.version + 1)
         for batch in self._real_batches():
@@ -243,6 +245,19 @@ class FakeUnitOfWork(UnitOfWork):
 
     async def _close(self) -> None:
         self.coupon_batches.unlock()
+
+    def _settle(self) -> None:
+        database = self._database
+        if self._received:
+            database.inbox[self._received] = database.clock
+        if self._delivery is not None:
+            if not database.owned(self._delivery):
+                raise DeliverySuperseded(self._delivery.envelope.id, self._delivery.handler)
+            del database.deliveries[self._delivery.envelope.id, self._delivery.handler]
+
+    def _check_inbox(self) -> None:
+        if self._received in self._database.inbox:
+            raise MessageAlreadyHandled(self._received.source, self._received.id)
 
     def _real_batches(self) -> list[CouponBatch]:
         return [batch for batch in self.coupon_batches.seen if batch.quantity]
@@ -348,6 +363,8 @@ class FakeOutbox:
         await self._database.step()
         owing = {event_id for event_id, _ in self._database.deliveries}
         limit = self._database.clock - older_than
+        for message in [known for known, at in self._database.inbox.items() if at < limit]:
+            del self._database.inbox[message]
         old = [
             event_id
             for event_id, (recorded_at, _) in self._database.events.items()
@@ -378,6 +395,20 @@ class FakeOutbox:
 
 def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+@dataclass
+class FakePublisher:
+    """Keeps the events it was given, or fails if it was told to."""
+
+    published: list[Envelope] = field(default_factory=list)
+    failure: Exception | None = None
+
+    async def publish(self, envelope: Envelope) -> None:
+        await checkpoint()
+        if self.failure:
+            raise self.failure
+        self.published.append(envelope)
 
 
 @dataclass

@@ -19,9 +19,9 @@ from allocation.adapters.database import Database, open_database
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.service_layer.delivery import Cause, Delivery, DeliveryPolicy, EventId
+from allocation.service_layer.delivery import Cause, DeliveryPolicy, EventId
 from allocation.service_layer.ports import Outbox
-from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.unit_of_work import Occasion, UnitOfWork
 from tests.builders import POLICY, a_cause, a_recording
 from tests.fakes import FakeDatabase, FakeOutbox, FakeUnitOfWork, StoredDelivery
 
@@ -33,7 +33,7 @@ class World(Protocol):
 
     policy: DeliveryPolicy
 
-    def new_uow(self, cause: Cause, delivery: Delivery | None) -> UnitOfWork:
+    def new_uow(self, cause: Cause, occasion: Occasion) -> UnitOfWork:
         """Return a unit of work of some process."""
 
     def outbox(self) -> Outbox:
@@ -64,8 +64,8 @@ class World(Protocol):
         """Return all delivery rows; times are relative to the clock."""
 
 
-def a_uow(world: World, delivery: Delivery | None = None) -> UnitOfWork:
-    return world.new_uow(a_cause(), delivery)
+def a_uow(world: World, occasion: Occasion = None) -> UnitOfWork:
+    return world.new_uow(a_cause(), occasion)
 
 
 class FakeWorld:
@@ -75,8 +75,8 @@ class FakeWorld:
         self.policy = policy
         self.database = FakeDatabase()
 
-    def new_uow(self, cause: Cause, delivery: Delivery | None) -> UnitOfWork:
-        return FakeUnitOfWork(self.database, self.policy, a_recording(), cause, delivery)
+    def new_uow(self, cause: Cause, occasion: Occasion) -> UnitOfWork:
+        return FakeUnitOfWork(self.database, self.policy, a_recording(), cause, occasion)
 
     def outbox(self) -> Outbox:
         return FakeOutbox(self.database, self.policy)
@@ -128,9 +128,9 @@ class SqlWorld:
     def __post_init__(self) -> None:
         self._in_turn = cycle([self.database, self.other_database])
 
-    def new_uow(self, cause: Cause, delivery: Delivery | None) -> UnitOfWork:
+    def new_uow(self, cause: Cause, occasion: Occasion) -> UnitOfWork:
         database = next(self._in_turn)
-        return SqlAlchemyUnitOfWork(database, self.policy, a_recording(), cause, delivery)
+        return SqlAlchemyUnitOfWork(database, self.policy, a_recording(), cause, occasion)
 
     def outbox(self) -> Outbox:
         return SqlAlchemyOutbox(next(self._in_turn), self.policy)

@@ -3,7 +3,7 @@
 import random
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +12,10 @@ from inspect import signature
 from typing import Any
 from uuid import uuid4
 
+import msgspec
+
+from allocation.adapters import asyncapi
+from allocation.adapters.brokers import Broker, closing_all, new_brokers
 from allocation.adapters.database import Database, open_database
 from allocation.adapters.notifications import ConsoleNotifications, SmtpNotifications, SmtpServer
 from allocation.adapters.orm import start_mappers
@@ -22,19 +26,20 @@ from allocation.config import Settings
 from allocation.domain import commands
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.domain.exceptions import WiringError
-from allocation.service_layer.delivery import DeliveryPolicy, IdempotencyKey
+from allocation.domain.exceptions import BrokerUnavailable, WiringError
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope
 from allocation.service_layer.handlers import (
     COMMAND_HANDLERS,
     EVENT_HANDLERS,
     RENAMED_HANDLERS,
     Handler,
+    publish_event,
 )
 from allocation.service_layer.messagebus import BoundHandler, MessageBus, Observer, Registry
-from allocation.service_layer.ports import Notifications, Outbox
+from allocation.service_layer.ports import Notifications, Outbox, Publisher
 from allocation.service_layer.unit_of_work import Recording, UnitOfWork
 
-MADE_FOR_EVERY_ATTEMPT = {"uow", "idempotency_key"}
+MADE_FOR_EVERY_ATTEMPT = {"uow", "idempotency_key", "envelope"}
 
 EventHandlers = Mapping[type[Event], Iterable[Handler]]
 
@@ -46,6 +51,7 @@ class Application:
     bus: MessageBus
     outbox: Outbox
     database: Database
+    brokers: Sequence[Broker[Any]]
 
 
 class SilentObserver:
@@ -68,6 +74,7 @@ async def bootstrap(
     :raises Unavailable: if the database cannot be used as it is
     """
     start_mappers()
+    brokers = new_brokers(settings.broker_url or "")
     dependencies = {
         "notifications": _notifications(settings),
         "marketing_email": settings.marketing_email,
@@ -75,10 +82,16 @@ async def bootstrap(
     }
     policy = _policy(settings)
     recording = Recording(
-        subscriptions=subscriptions(EVENT_HANDLERS), new_id=uuid4, now=lambda: datetime.now(UTC)
+        subscriptions=subscriptions(publishing_to(EVENT_HANDLERS, brokers)),
+        new_id=uuid4,
+        now=lambda: datetime.now(UTC),
     )
-    registry = bind_all(COMMAND_HANDLERS, EVENT_HANDLERS, RENAMED_HANDLERS, dependencies)
-    async with open_database(settings.database_url, connections=settings.pool_size) as database:
+    handlers = publishing_to(EVENT_HANDLERS, NOT_CONFIGURED | brokers)
+    registry = bind_all(COMMAND_HANDLERS, handlers, RENAMED_HANDLERS, dependencies)
+    async with (
+        closing_all(list(brokers.values())),
+        open_database(settings.database_url, connections=settings.pool_size) as database,
+    ):
         await ensure_schema(database)
         outbox = SqlAlchemyOutbox(database, policy)
         bus = MessageBus(
@@ -90,7 +103,31 @@ async def bootstrap(
             random=random.random,
             observer=observer or SilentObserver(),
         )
-        yield Application(bus, outbox, database)
+        yield Application(bus, outbox, database, list(brokers.values()))
+
+
+def published_language() -> str:
+    """Return the AsyncAPI document, as JSON: what others may rely on."""
+    public = [event for event, handlers in EVENT_HANDLERS.items() if publish_event in handlers]
+    return msgspec.json.format(msgspec.json.encode(asyncapi.document(public))).decode()
+
+
+def publishing_to(
+    event_handlers: EventHandlers, publishers: Mapping[str, Publisher]
+) -> dict[type[Event], list[Handler]]:
+    """Put one handler for each broker in the place of `publish_event`.
+
+    So each has deliveries of its own, and a broker that is away delays no other.
+    """
+    of_brokers = [_publish_event_to(name, publisher) for name, publisher in publishers.items()]
+    return {
+        event_type: [
+            handler
+            for listed in handlers
+            for handler in (of_brokers if listed is publish_event else [listed])
+        ]
+        for event_type, handlers in event_handlers.items()
+    }
 
 
 def subscriptions(event_handlers: EventHandlers) -> dict[type[Event], list[str]]:
@@ -145,8 +182,12 @@ def bind(handler: Handler, dependencies: Mapping[str, Any]) -> BoundHandler:
     )
     made = MADE_FOR_EVERY_ATTEMPT & set(wanted)
 
-    async def run(message: Command | Event, uow: UnitOfWork, key: IdempotencyKey | None) -> None:
-        offered = {"uow": uow, "idempotency_key": key}
+    async def run(message: Command | Event, uow: UnitOfWork, delivery: Delivery | None) -> None:
+        offered = {
+            "uow": uow,
+            "idempotency_key": delivery and delivery.idempotency_key,
+            "envelope": delivery and delivery.envelope,
+        }
         await bound(message, **{name: offered[name] for name in made})
 
     return run
@@ -158,6 +199,31 @@ def _command_types() -> set[type[Command]]:
         for member in vars(commands).values()
         if isinstance(member, type) and issubclass(member, Command) and member is not Command
     }
+
+
+class NotConfigured:
+    """Stands for a broker that another process knows of: the delivery waits, it is not parked."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Fail.
+
+        :raises BrokerUnavailable: always
+        """
+        raise BrokerUnavailable(self._name, "it is not in ALLOCATION_BROKER_URL of this process")
+
+
+NOT_CONFIGURED: dict[str, Publisher] = {name: NotConfigured(name) for name in ("rabbitmq", "kafka")}
+
+
+def _publish_event_to(name: str, publisher: Publisher) -> Handler:
+    async def publish(event: Event, envelope: Envelope) -> None:
+        await publish_event(event, envelope, publisher)
+
+    publish.__name__ = f"{publish_event.__name__}_to_{name}"
+    return publish
 
 
 def _notifications(settings: Settings) -> Notifications:

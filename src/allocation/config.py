@@ -27,6 +27,7 @@ class Settings:
 
     database_url: str = field(default="sqlite:///allocation.db", repr=False)
     smtp_url: str | None = field(default=None, repr=False)
+    broker_url: str | None = field(default=None, repr=False)
     sender_email: str = "allocation@localhost"
     marketing_email: str = "marketing@localhost"
     backend: Literal["asyncio", "trio"] = "asyncio"
@@ -35,6 +36,7 @@ class Settings:
     dispatch: Literal["inline", "worker"] = "inline"
     pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
     concurrency: Annotated[int, Meta(ge=1, le=1000)] = 20
+    prefetch: Annotated[int, Meta(ge=1, le=1000)] = 20
     lease_seconds: Seconds = 30.0
     handler_timeout_seconds: Seconds = 20.0
     retry_base_seconds: Seconds = 1.0
@@ -54,6 +56,10 @@ class Settings:
                 "ALLOCATION_HANDLER_TIMEOUT_SECONDS",
                 "has to be shorter than ALLOCATION_LEASE_SECONDS, "
                 "or a handler could still run when another process takes its delivery over",
+            )
+        if self.broker_url and self.backend != "asyncio":
+            raise InvalidValue(
+                "ALLOCATION_BROKER_URL", f"needs the event loop asyncio, not {self.backend}"
             )
         if self.retry_base_seconds > self.retry_cap_seconds:
             raise InvalidValue(

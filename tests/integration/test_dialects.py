@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import CancelScope, to_thread
-from sqlalchemy import URL, Connection, make_url, text
+from sqlalchemy import URL, Connection, event, make_url, text
 from sqlalchemy.exc import OperationalError, SAWarning
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 pytestmark = pytest.mark.anyio
 
@@ -155,6 +157,55 @@ async def test_a_begin_takes_effect_with_the_statement_that_follows(engine: Asyn
         await to_thread.run_sync(write_at_once)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_begin_that_failed_is_tried_again(engine: AsyncEngine) -> None:
+    """Otherwise what follows would be no transaction, and a rollback would undo nothing."""
+    event.listen(engine.sync_engine, "connect", without_transactions_of_the_driver)
+    event.listen(engine.sync_engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+    async with connected(engine) as connection:
+        await connection.exec_driver_sql("CREATE TABLE numbers (n)")
+        await connection.commit()
+
+    session = AsyncSession(engine)
+    path = str(engine.url.database)
+    with closing(sqlite3.connect(path, check_same_thread=False)) as other:
+        await to_thread.run_sync(other.execute, "BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError, match="locked"):
+            await session.execute(text("INSERT INTO numbers VALUES (1)"))
+    await session.execute(text("INSERT INTO numbers VALUES (2)"))
+    await session.rollback()
+
+    assert (await session.execute(text("SELECT * FROM numbers"))).all() == []
+    await session.close()
+
+
+def without_transactions_of_the_driver(dbapi_connection: Any, _: object) -> None:
+    dbapi_connection.isolation_level = None
+    dbapi_connection.execute("PRAGMA busy_timeout = 0").close()
+
+
+async def test_only_a_bare_begin_waits_for_the_next_statement(engine: AsyncEngine) -> None:
+    """What comes with it must not be lost when the transaction ends."""
+    async with connected(engine) as connection:
+        await connection.exec_driver_sql("CREATE TABLE numbers (n INTEGER)")
+        await connection.commit()
+        if engine.dialect.name == "postgresql":
+            await connection.exec_driver_sql("BEGIN; INSERT INTO numbers VALUES (1)")
+            await connection.commit()
+            assert (await connection.exec_driver_sql("SELECT n FROM numbers")).all() == [(1,)]
+        else:
+            with pytest.raises(OperationalError, match="syntax error"):
+                await connection.exec_driver_sql("BEGIN garbage")
+
+
+async def test_rows_that_are_returned_are_counted(engine: AsyncEngine) -> None:
+    """As with the stock drivers."""
+    async with connected(engine) as connection:
+        await connection.exec_driver_sql("CREATE TABLE numbers AS SELECT 1 AS n UNION SELECT 2")
+        result = await connection.exec_driver_sql("UPDATE numbers SET n = 5 RETURNING n")
+        assert (result.rowcount, result.all()) == (2, [(5,), (5,)])
+
+
 async def test_an_operation_in_flight_is_not_abandoned(engine: AsyncEngine) -> None:
     """Cancellation is seen after it, and the connection is as good as before."""
     async with connected(engine) as connection:
@@ -195,8 +246,12 @@ async def test_a_connection_that_cannot_be_made_is_an_error_of_the_driver(
         f"postgresql+anyio://nobody@127.0.0.1:{free_tcp_port}/allocation",
     ):
         engine = create_async_engine(url)
+        threads = threading.active_count()
         with pytest.raises(OperationalError):
             await select_one(engine)
+        with anyio.fail_after(5):
+            while threading.active_count() > threads:
+                await anyio.lowlevel.checkpoint()
 
 
 async def test_a_forgotten_connection_is_closed_with_a_warning(engine: AsyncEngine) -> None:
@@ -213,6 +268,15 @@ async def test_a_forgotten_connection_is_closed_with_a_warning(engine: AsyncEngi
 async def test_a_database_in_memory_lasts_as_long_as_its_engine() -> None:
     """All its connections are one; tests of other projects like that."""
     in_memory = create_async_engine("sqlite+anyio://")
+    results: list[object] = []
+
+    async def select() -> None:
+        results.append(await select_one(in_memory))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(select)
+    assert results == [1] * 3
     async with connected(in_memory) as connection:
         await connection.execute(text("CREATE TABLE numbers AS SELECT 7 AS n"))
         await connection.commit()

@@ -6,11 +6,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, insert, inspect, text
 
-from allocation.adapters import orm, schema
+from allocation.adapters import orm, schema, wire
 from allocation.adapters.database import Database, open_database
+from allocation.adapters.outbox import SqlAlchemyOutbox
+from allocation.domain.events import OutOfCoupons, UserRegistered
 from allocation.domain.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
+from tests.builders import POLICY, a_user_id, an_envelope
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +28,17 @@ async def execute(database: Database, *statements: str) -> None:
     async with database.writing() as session:
         for statement in statements:
             await session.execute(text(statement))
+        await session.commit()
+
+
+async def start_at_revision(database: Database, revision: str) -> None:
+    def upgrade(connection: Connection) -> None:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    async with database.writing() as session:
+        await session.run_sync(upgrade)
         await session.commit()
 
 
@@ -52,15 +66,9 @@ def test_the_program_knows_its_newest_migration() -> None:
 )
 async def test_every_revision_can_be_upgraded_with_its_rows(empty_url: str, revision: str) -> None:
     """A migration that only works on empty tables would be found by a user."""
-
-    def start_at_revision(connection: Connection) -> None:
-        config = schema._config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
     async with open_database(empty_url) as database:
+        await start_at_revision(database, revision)
         async with database.writing() as session:
-            await session.run_sync(start_at_revision)
             await session.execute(
                 text(
                     "INSERT INTO users (id, name, email, email_key, version)"
@@ -87,13 +95,38 @@ async def test_an_empty_database_is_migrated_once_by_many_at_once(empty_url: str
             group.start_soon(schema.ensure_schema, database)
 
 
+async def test_an_upgrade_knows_which_version_the_stored_events_have(empty_url: str) -> None:
+    """What was stored before events had versions is still read, and still owed."""
+    user_id = a_user_id()
+    registered = UserRegistered(user_id=user_id, name="Иван", email="ivan@example.com")
+    exhausted = OutOfCoupons(user_id=user_id)
+    async with open_database(empty_url) as database:
+        await start_at_revision(database, "0001")
+        for event in (registered, exhausted):
+            row = wire.to_row(an_envelope(event))
+            del row["schema_version"]
+            async with database.writing() as session:
+                await session.execute(insert(orm.events).values(recorded_at=0), [row])
+                owed = {"event_id": row["id"], "handler": "publish_event_to_kafka"}
+                counts = {"attempts": 0, "token": 1, "due_at": 0}
+                await session.execute(insert(orm.deliveries), [owed | counts])
+                await session.commit()
+
+        await schema.upgrade_schema(database)
+
+        claims = await SqlAlchemyOutbox(database, POLICY).claim(10)
+        assert [claim.envelope.event for claim in claims] in (
+            [registered, exhausted],
+            [exhausted, registered],
+        )
+
+
 async def test_an_outdated_schema_is_refused_with_the_command_that_upgrades_it(
-    empty_url: str, monkeypatch: pytest.MonkeyPatch
+    empty_url: str,
 ) -> None:
     """Upgrading is a decision, with a backup before it."""
     async with open_database(empty_url) as database:
-        await schema.ensure_schema(database)
-        monkeypatch.setattr(schema, "HEAD", "0002")
+        await start_at_revision(database, "0001")
 
         with pytest.raises(SchemaOutdated, match='revision 0001.*"allocation db upgrade"'):
             await schema.ensure_schema(database)

@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from allocation.bootstrap import EventHandlers, bind, bind_all, subscriptions
+from allocation.bootstrap import (
+    NOT_CONFIGURED,
+    EventHandlers,
+    bind,
+    bind_all,
+    publishing_to,
+    subscriptions,
+)
 from allocation.domain.commands import Command, RegisterUser
 from allocation.domain.events import EmailChanged, Event, UserRegistered
 from allocation.domain.exceptions import UnknownHandler, WiringError
@@ -19,7 +26,7 @@ from allocation.service_layer.handlers import (
 )
 from allocation.service_layer.messagebus import Registry
 from allocation.service_layer.unit_of_work import UnitOfWork
-from tests.builders import FakeApplication, a_cause, a_registration
+from tests.builders import HANDLERS, FakeApplication, a_cause, a_delivery, a_registration
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +55,7 @@ def another_count() -> Handler:
 def bound(
     *,
     commands: Mapping[type[Command], Handler] = COMMAND_HANDLERS,
-    events: EventHandlers = EVENT_HANDLERS,
+    events: EventHandlers = HANDLERS,
     renamed: Mapping[str, str] = {},
 ) -> Registry:
     return bind_all(commands, events, renamed, DEPENDENCIES)
@@ -70,9 +77,10 @@ async def test_a_handler_is_given_what_it_asks_for_by_name() -> None:
     ) -> None:
         given.update(message=message, key=idempotency_key, token=new_token(), uow=uow)
 
-    command, uow, key = a_registration(), a_uow(), IdempotencyKey("key")
-    await bind(handler, DEPENDENCIES)(command, uow, key)
+    command, uow, delivery = a_registration(), a_uow(), a_delivery()
+    await bind(handler, DEPENDENCIES)(command, uow, delivery)
 
+    key = delivery.idempotency_key
     assert given == {"message": command, "key": key, "token": "TOKEN", "uow": uow}
 
 
@@ -215,9 +223,10 @@ def test_a_wiring_error_names_its_culprits_in_order() -> None:
 
 def test_the_handlers_of_this_program_can_be_bound() -> None:
     """The tables name every handler there is, and bootstrap has all they ask for."""
-    registry = bound(renamed=RENAMED_HANDLERS)
+    handlers = publishing_to(EVENT_HANDLERS, NOT_CONFIGURED)
+    registry = bound(events=handlers, renamed=RENAMED_HANDLERS)
 
-    names = {name for handlers in subscriptions(EVENT_HANDLERS).values() for name in handlers}
+    names = {name for names in subscriptions(handlers).values() for name in names}
     assert registry.commands.keys() == COMMAND_HANDLERS.keys()
     assert registry.events.keys() == names | RENAMED_HANDLERS.keys()
 
@@ -229,6 +238,7 @@ def test_the_story_tells_of_every_command() -> None:
 
 def test_the_story_tells_only_of_handlers_that_exist() -> None:
     """A line under an old name would never be told again, and nobody would notice."""
-    names = {name for handlers in subscriptions(EVENT_HANDLERS).values() for name in handlers}
+    handlers = publishing_to(EVENT_HANDLERS, NOT_CONFIGURED)
+    names = {name for names in subscriptions(handlers).values() for name in names}
 
     assert HANDLER_LINES.keys() <= names

@@ -3,17 +3,20 @@
 SQLAlchemy's asyncio extension needs only greenlets and awaitables, but its stock drivers need
 asyncio. Here the synchronous ones, sqlite3 and psycopg, run in threads. Where this package is
 installed, anybody can name these dialects in a URL for `create_async_engine`. What to avoid on
-Trio: leaving a session or connection by `async with`, which calls asyncio; close it explicitly.
+Trio: leaving a session or connection by `async with`, which calls asyncio (close it explicitly);
+NullPool; and an engine that was used on asyncio before.
 
 - A connection has one thread, which does one thing after the other, whoever asks.
-- A statement and its rows are one hop to that thread and back. A BEGIN takes no hop of its own.
+- A statement and its rows are one hop to that thread and back. On SQLite, a BEGIN takes no hop of
+  its own: the cursor leaves it with the connection, and it goes along with the next statement.
 - What was handed to the thread is waited for, whatever is cancelled, also by `asyncio.Task.cancel`.
 """
 
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -28,20 +31,23 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util.concurrency import await_, in_greenlet
 from sqlalchemy.util.queue import Empty, Full, QueueCommon
 
+BEGINS = {"BEGIN", "BEGIN DEFERRED", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"}
+
 
 class ThreadedConnection(AdaptedConnection):
     """A connection of a synchronous driver, whose every method is one hop to its thread."""
 
     _connection: Any = None
 
-    def __init__(self, connect: Callable[[], Any], has_transaction: Callable[[Any], bool]) -> None:
-        self._has_transaction = has_transaction
+    def __init__(self, dialect: "_Threaded", connect: Callable[[], Any]) -> None:
+        self._dialect = dialect
         self._postponed: str | None = None
         self._thread = ThreadPoolExecutor(max_workers=1)
         try:
             self.hop(self._open, connect)
         except BaseException:
             self.terminate()
+            self._thread.shutdown(wait=False)  # it would stay as long as the error does
             raise
 
     def __getattr__(self, name: str) -> Any:
@@ -49,7 +55,7 @@ class ThreadedConnection(AdaptedConnection):
         return partial(self.hop, attribute) if callable(attribute) else attribute
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
+        if name.startswith("_"):  # ours; all others are the driver's, such as `autocommit`
             super().__setattr__(name, value)
         else:
             self.hop(setattr, self._connection, name, value)
@@ -68,18 +74,18 @@ class ThreadedConnection(AdaptedConnection):
         cursor.execute(*args)
         return cursor
 
-    async def postpone(self, begin: str) -> None:
-        """Begin a transaction together with the next statement.
-
-        Nothing is awaited here, but SQLAlchemy refuses drivers that never do.
-        """
-        self._postponed = begin
+    def postpones(self, statement: str) -> bool:
+        """Tell whether the statement is a BEGIN that can go along with the next one."""
+        if self._postponed or not self._dialect.is_begin(statement):
+            return False
+        await_(self._postpone(statement))
+        return True
 
     def begin(self, cursor: Any) -> None:
-        """Begin what was postponed; in the thread."""
-        begin, self._postponed = self._postponed, None
-        if begin:
-            cursor.execute(begin)
+        """Begin what was postponed, in the thread; if that fails, the next one tries again."""
+        if self._postponed:
+            cursor.execute(self._postponed)
+            self._postponed = None
 
     def commit(self) -> None:
         """Commit the transaction, if there is one."""
@@ -99,9 +105,13 @@ class ThreadedConnection(AdaptedConnection):
     def _open(self, connect: Callable[[], Any]) -> None:
         self._connection = connect()
 
+    async def _postpone(self, begin: str) -> None:
+        # nothing is awaited, but SQLAlchemy refuses drivers that never do
+        self._postponed = begin
+
     def _end(self, function: Callable[[], None]) -> None:
         self._postponed = None
-        if self._has_transaction(self._connection):
+        if self._dialect.has_transaction(self._connection):
             self.hop(function)
 
     async def _in_thread(self, call: Callable[[], Any]) -> Any:
@@ -136,9 +146,7 @@ class ThreadedCursor:
 
     def execute(self, statement: str, *args: Any) -> None:
         """Execute a statement, and fetch its rows."""
-        if statement.startswith("BEGIN"):
-            await_(self._connection.postpone(statement))
-        else:
+        if not self._connection.postpones(statement):
             self._connection.hop(self._execute, "execute", statement, *args)
 
     def executemany(self, *args: Any) -> None:
@@ -169,15 +177,14 @@ class ThreadedCursor:
     def _execute(self, method: str, *args: Any) -> None:
         cursor = self._connection.driver_connection.cursor()
         try:
-            self._execute_with(cursor, method, *args)
-            if self.description:
-                self._rows = deque(cursor.fetchall())
+            self._connection.begin(cursor)
+            getattr(cursor, method)(*args)
+            self._rows = deque(cursor.fetchall() if cursor.description else ())
+            self._copy_outcome(cursor)
         finally:
             cursor.close()
 
-    def _execute_with(self, cursor: Any, method: str, *args: Any) -> None:
-        self._connection.begin(cursor)
-        getattr(cursor, method)(*args)
+    def _copy_outcome(self, cursor: Any) -> None:
         self.description, self.rowcount = cursor.description, cursor.rowcount
         self.lastrowid = getattr(cursor, "lastrowid", None)
 
@@ -202,11 +209,16 @@ class StreamingCursor(ThreadedCursor):
         self._connection.hop(self._cursor.close)
 
     def _execute(self, method: str, *args: Any) -> None:
-        self._execute_with(self._cursor, method, *args)
+        self._connection.begin(self._cursor)
+        getattr(self._cursor, method)(*args)
+        self._copy_outcome(self._cursor)
 
 
 class AnyIOQueue(QueueCommon[ConnectionPoolEntry]):
-    """The idle connections of a pool; tasks wait for one in line."""
+    """The idle connections of a pool; tasks wait for one in line.
+
+    The count can be less than what is there: the rest is reserved for waiters that are woken.
+    """
 
     def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:
         self.maxsize = maxsize
@@ -250,14 +262,39 @@ class AnyIOQueuePool(AsyncAdaptedQueuePool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._connecting = anyio.Lock()
+        self._is_set_up = False
 
     def _create_connection(self) -> ConnectionPoolEntry:
-        # one by one: those that meet at the first would wait for it in a way that needs asyncio
-        await_(self._connecting.acquire())
-        try:
+        # the first is alone: others would wait for its set-up in a way that needs asyncio
+        if self._is_set_up:
             return super()._create_connection()
-        finally:
-            self._connecting.release()
+        with _holding(self._connecting):
+            connection = super()._create_connection()
+            self._is_set_up = True
+        return connection
+
+
+class AnyIOStaticPool(StaticPool):
+    """The one connection of a database in memory."""
+
+    __module__ = "sqlalchemy.pool"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connecting = anyio.Lock()
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        with _holding(self._connecting):
+            return super()._do_get()
+
+
+@contextmanager
+def _holding(lock: anyio.Lock) -> Iterator[None]:
+    await_(lock.acquire())
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class _Threaded:
@@ -275,7 +312,7 @@ class _Threaded:
     def connect(self, *args: Any, **kwargs: Any) -> Any:
         """Connect in a thread."""
         connect: Callable[..., Any] = super().connect  # type: ignore[misc]
-        return ThreadedConnection(partial(connect, *args, **kwargs), self.has_transaction)
+        return ThreadedConnection(self, partial(connect, *args, **kwargs))
 
     def get_driver_connection(self, connection: Any) -> Any:
         return connection.driver_connection
@@ -284,13 +321,17 @@ class _Threaded:
         dbapi_connection.terminate()
 
     def has_transaction(self, driver_connection: Any) -> bool:
-        """Tell, without asking the database."""
+        """Tell, without asking the database; nothing is under way in the thread then."""
         raise NotImplementedError
+
+    def is_begin(self, statement: str) -> bool:
+        """Tell whether the statement is a BEGIN and nothing else; some drivers have their own."""
+        return False
 
 
 class _StreamingContext(SQLiteExecutionContext):
     def create_server_side_cursor(self) -> Any:
-        return self._dbapi_connection.cursor(sqlite3.Cursor)
+        return self._dbapi_connection.cursor(sqlite3.Cursor)  # the argument is what makes it stream
 
 
 class SQLiteDialectAnyIO(_Threaded, SQLiteDialect_pysqlite):
@@ -301,13 +342,16 @@ class SQLiteDialectAnyIO(_Threaded, SQLiteDialect_pysqlite):
 
     @classmethod
     def get_pool_class(cls, url: URL) -> type[Pool]:
-        return AnyIOQueuePool if cls._is_url_file_db(url) else StaticPool
+        return AnyIOQueuePool if cls._is_url_file_db(url) else AnyIOStaticPool
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
         return super().connect(*args, **{**kwargs, "check_same_thread": False})
 
     def has_transaction(self, driver_connection: Any) -> bool:
         return bool(driver_connection.in_transaction)
+
+    def is_begin(self, statement: str) -> bool:
+        return statement in BEGINS
 
 
 class PGDialectAnyIO(_Threaded, PGDialect_psycopg):

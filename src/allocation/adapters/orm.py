@@ -125,6 +125,7 @@ events = Table(
     Column("id", Uuid, primary_key=True),
     Column("source", String, nullable=False),
     Column("type", String, nullable=False),
+    Column("schema_version", Integer, nullable=False, server_default="1"),
     Column("subject", String, nullable=False),
     Column("time", DateTime(timezone=True), nullable=False),
     Column("correlation_id", Uuid, nullable=False),
@@ -149,6 +150,14 @@ Index(
     deliveries.c.due_at,
     sqlite_where=deliveries.c.parked_at.is_(None),
     postgresql_where=deliveries.c.parked_at.is_(None),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("source", String, primary_key=True),
+    Column("message_id", String, primary_key=True),
+    Column("received_at", Double, nullable=False, index=True),
 )
 
 _mapper_registry = registry(metadata=metadata)

@@ -27,7 +27,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from allocation.adapters import wire
 from allocation.adapters.database import Database, Session
-from allocation.adapters.orm import deliveries, events
+from allocation.adapters.orm import deliveries, events, inbox
 from allocation.domain.exceptions import (
     DatabaseUnavailable,
     DeliveryNotFound,
@@ -134,8 +134,9 @@ class SqlAlchemyOutbox:
 
     async def prune_events(self, *, older_than: float) -> int:
         owing = exists().where(deliveries.c.event_id == events.c.id)
-        old = events.c.recorded_at < self._database.clock - older_than
-        return await self._write(delete(events).where(old, ~owing))
+        moment = self._database.clock - older_than
+        await self._write(delete(inbox).where(inbox.c.received_at < moment))
+        return await self._write(delete(events).where(events.c.recorded_at < moment, ~owing))
 
     def _take_lease(self, limit: int) -> ReturningUpdate[Any]:
         longest_due = (

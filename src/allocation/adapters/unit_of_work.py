@@ -6,7 +6,7 @@ from itertools import chain
 
 from sqlalchemy.exc import IntegrityError
 
-from allocation.adapters import outbox
+from allocation.adapters import inbox, outbox
 from allocation.adapters.database import Database
 from allocation.adapters.repository import (
     SqlAlchemyCouponBatches,
@@ -16,8 +16,8 @@ from allocation.adapters.repository import (
 )
 from allocation.domain.exceptions import AllocationError, ConcurrentUpdate, EmailAlreadyRegistered
 from allocation.domain.model import Aggregate, EmailAddress
-from allocation.service_layer.delivery import Cause, Delivery, DeliveryPolicy, Envelope
-from allocation.service_layer.unit_of_work import Recording, UnitOfWork
+from allocation.service_layer.delivery import Cause, DeliveryPolicy, Envelope
+from allocation.service_layer.unit_of_work import Occasion, Recording, UnitOfWork
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):
@@ -32,9 +32,9 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         policy: DeliveryPolicy,
         recording: Recording,
         cause: Cause,
-        delivery: Delivery | None,
+        occasion: Occasion,
     ) -> None:
-        super().__init__(recording, cause, delivery)
+        super().__init__(recording, cause, occasion)
         self._database = database
         self._policy = policy
         self._resources = AsyncExitStack()
@@ -42,6 +42,8 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     async def _begin(self) -> None:
         session = await self._resources.enter_async_context(self._database.writing())
         self._session = session
+        if self._received:
+            await inbox.take_note(session, self._database.clock, self._received)
         self.users = SqlAlchemyUsers(session)
         self.coupon_batches = SqlAlchemyCouponBatches(session)
         self.registration_log = SqlAlchemyRegistrationLog(session)

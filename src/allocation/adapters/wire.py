@@ -1,15 +1,20 @@
-"""The wire format: how events are written down, for the database and for brokers.
+"""The wire format: how messages are written down, for the database and for brokers.
 
-The attributes of an envelope are those of CloudEvents 1.0 (https://cloudevents.io). The wire name
-of a type never changes, whatever happens to the class.
+The attributes are those of CloudEvents 1.0 (https://cloudevents.io), with three extensions:
+`correlationid`, `causationid` and `schemaversion`. The wire name of a type never changes, whatever
+happens to the class. When the fields of a message change, its version grows, and an upcaster turns
+the data of the version before into those of the next, so that whatever was written is still read.
 """
 
-from collections.abc import Mapping
-from datetime import UTC
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
+from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
 from allocation.domain.events import (
     CouponAllocated,
     EmailChanged,
@@ -17,10 +22,11 @@ from allocation.domain.events import (
     OutOfCoupons,
     UserRegistered,
 )
-from allocation.domain.exceptions import InvalidPayload, UnknownEventType
-from allocation.service_layer.delivery import Cause, Envelope
+from allocation.domain.exceptions import InvalidPayload, UnknownCommandType, UnknownEventType
+from allocation.service_layer.delivery import Cause, Envelope, ReceivedMessage
 
 SOURCE = "/allocation"
+CONTENT_TYPE = "application/cloudevents+json"
 
 EVENT_TYPES: dict[str, type[Event]] = {
     "user_registered": UserRegistered,
@@ -28,15 +34,64 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "coupon_allocated": CouponAllocated,
     "out_of_coupons": OutOfCoupons,
 }
+COMMAND_TYPES: dict[str, type[Command]] = {
+    "register_user": RegisterUser,
+    "change_email": ChangeEmail,
+    "add_coupon_batch": AddCouponBatch,
+}
+
+M = TypeVar("M")
+Data = dict[str, Any]
+
+
+def _name_from_address(data: Data) -> Data:
+    return {**data, "name": str(data["email"]).partition("@")[0]}
+
+
+UPCASTERS: dict[tuple[str, int], Callable[[Data], Data]] = {
+    ("user_registered", 1): _name_from_address,  # version 1 had no name
+}
+"""Wire name and old version → what makes the data those of the next version."""
+
 _WIRE_NAMES = {event_type: name for name, event_type in EVENT_TYPES.items()}
+
+NonEmpty = Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+class CloudEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A message on a broker: CloudEvents 1.0 in structured JSON."""
+
+    specversion: Literal["1.0"]
+    id: NonEmpty
+    source: NonEmpty
+    type: NonEmpty
+    subject: str | None = None
+    time: datetime | None = None
+    datacontenttype: Literal["application/json"] | None = None
+    correlationid: UUID | None = None
+    causationid: UUID | None = None
+    schemaversion: Annotated[int, Meta(ge=1)] = 1
+    data: msgspec.Raw
+
+
+def version_of(wire_name: str) -> int:
+    """Return the present version of a message: one more than the newest that is upcast."""
+    return 1 + max((old for name, old in UPCASTERS if name == wire_name), default=0)
+
+
+def wire_name(event: Event) -> str:
+    """Return what the type of this event is called on the wire."""
+    return _WIRE_NAMES[type(event)]
 
 
 def to_row(envelope: Envelope) -> dict[str, Any]:
     """Return the columns of the events table for `envelope`."""
+    name = wire_name(envelope.event)
     return {
         "id": envelope.id,
         "source": SOURCE,
-        "type": _WIRE_NAMES[type(envelope.event)],
+        "type": name,
+        "schema_version": version_of(name),
         "subject": envelope.subject,
         "time": envelope.time,
         "correlation_id": envelope.cause.correlation_id,
@@ -51,19 +106,70 @@ def from_row(row: Mapping[str, Any]) -> Envelope:
     :raises UnknownEventType: if no event has this wire name
     :raises InvalidPayload: if the data do not fit the event
     """
+    if row["type"] not in EVENT_TYPES:
+        raise UnknownEventType(row["type"])
     return Envelope(
         id=row["id"],
-        event=_event(row["type"], row["data"]),
+        event=_read(row["type"], row["schema_version"], row["data"], EVENT_TYPES[row["type"]]),
         subject=row["subject"],
         time=row["time"].replace(tzinfo=UTC),
         cause=Cause(correlation_id=row["correlation_id"], causation_id=row["causation_id"]),
     )
 
 
-def _event(wire_name: str, data: str) -> Event:
-    if wire_name not in EVENT_TYPES:
-        raise UnknownEventType(wire_name)
+def to_cloud_event(envelope: Envelope) -> bytes:
+    """Return the message that tells others of an event."""
+    name = wire_name(envelope.event)
+    message = CloudEvent(
+        specversion="1.0",
+        id=str(envelope.id),
+        source=SOURCE,
+        type=name,
+        subject=envelope.subject,
+        time=envelope.time,
+        datacontenttype="application/json",
+        correlationid=envelope.cause.correlation_id,
+        causationid=envelope.cause.causation_id,
+        schemaversion=version_of(name),
+        data=msgspec.Raw(msgspec.json.encode(envelope.event)),
+    )
+    return msgspec.json.encode(message)
+
+
+def from_cloud_event(body: bytes) -> tuple[Command, ReceivedMessage, UUID | None]:
+    """Return the command in a message, what the message is recognized by, and its correlation.
+
+    :raises UnknownCommandType: if no command has this wire name
+    :raises InvalidPayload: if it is no CloudEvent, or its data do not fit the command
+    """
+    message = _decode("a command", body, CloudEvent)
+    if message.type not in COMMAND_TYPES:
+        raise UnknownCommandType(message.type)
+    command = _read(
+        message.type, message.schemaversion, bytes(message.data), COMMAND_TYPES[message.type]
+    )
+    return command, ReceivedMessage(source=message.source, id=message.id), message.correlationid
+
+
+def _read(name: str, version: int, data: str | bytes, message_type: type[M]) -> M:
+    present = version_of(name)
+    if version == present:
+        return _decode(name, data, message_type)
+    if not 1 <= version < present:
+        raise InvalidPayload(
+            name, f"its version {version} is not known, only those up to {present}"
+        )
+    fields: Data = _decode(name, data, dict)
     try:
-        return msgspec.json.decode(data, type=EVENT_TYPES[wire_name])
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise InvalidPayload(wire_name, str(error)) from error
+        for old in range(version, present):
+            fields = UPCASTERS[name, old](fields)
+        return msgspec.convert(fields, message_type)
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise InvalidPayload(name, f"version {version}: {error}") from error
+
+
+def _decode(name: str, data: str | bytes, message_type: type[M]) -> M:
+    try:
+        return msgspec.json.decode(data, type=message_type)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidPayload(name, str(error)) from error

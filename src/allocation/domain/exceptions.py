@@ -5,6 +5,7 @@
     │   ├── InvalidValue
     │   └── InvalidMessage
     │       ├── UnknownEventType
+    │       ├── UnknownCommandType
     │       ├── InvalidPayload
     │       └── UnknownHandler
     ├── Refused                       well-formed, but a rule says no
@@ -15,11 +16,13 @@
     │   └── DeliveryNotFound
     ├── Conflict                      somebody else was faster: worth another try
     │   ├── ConcurrentUpdate
-    │   └── DeliverySuperseded
+    │   ├── DeliverySuperseded
+    │   └── MessageAlreadyHandled
     ├── Unavailable                   a resource is missing: nothing is wrong with the input
     │   ├── DatabaseUnavailable
     │   │   ├── ConnectionLost
     │   │   └── CommitOutcomeUnknown
+    │   ├── BrokerUnavailable
     │   ├── SchemaOutdated
     │   ├── SchemaTooNew
     │   └── HandlerTimeout
@@ -93,6 +96,15 @@ class UnknownEventType(InvalidMessage):
 
     def __init__(self, wire_name: str) -> None:
         super().__init__(f"unknown event type {wire_name!r}")
+
+
+class UnknownCommandType(InvalidMessage):
+    """No command of this wire name exists in this version of the program."""
+
+    slug = "unknown-command-type"
+
+    def __init__(self, wire_name: str) -> None:
+        super().__init__(f"unknown command type {wire_name!r}")
 
 
 class InvalidPayload(InvalidMessage):
@@ -178,6 +190,15 @@ class DeliverySuperseded(Conflict):
         super().__init__(f"the delivery of event {event_id} to {handler} has another owner now")
 
 
+class MessageAlreadyHandled(Conflict):
+    """A message from outside has arrived again, after its command was stored."""
+
+    slug = "message-already-handled"
+
+    def __init__(self, source: str, message_id: str) -> None:
+        super().__init__(f"message {message_id!r} from {source!r} has been handled already")
+
+
 class DatabaseUnavailable(Unavailable):
     """The database cannot be reached, is locked, full or read-only."""
 
@@ -203,6 +224,15 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
             "the connection was lost while committing, so it is not known whether anything was "
             "stored; repeat the command to make sure"
         )
+
+
+class BrokerUnavailable(Unavailable):
+    """A message broker cannot be reached, or does not confirm what it is sent."""
+
+    slug = "broker-unavailable"
+
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(f"{broker} is not available: {reason}")
 
 
 class SchemaOutdated(Unavailable):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from allocation.bootstrap import Application
     from allocation.config import Settings
     from allocation.domain.commands import Command
+    from allocation.entrypoints.serving import Shift
     from allocation.service_layer.delivery import Failure
     from allocation.views import DeliveryRow
 
@@ -108,6 +109,13 @@ class HandlerName(click.ParamType[str]):
         return value if value.isidentifier() else self.fail(f"{value!r} is no name", param, ctx)
 
 
+PREFETCH = click.option(
+    "--prefetch",
+    type=click.IntRange(1, 1000),
+    help="How many messages of each broker to have in hand at a time. Default: 20",
+)
+
+
 @click.group(cls=ExitCodes, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--database-url", metavar="URL", help="Default: sqlite:///allocation.db")
 @click.option("--backend", type=click.Choice(["asyncio", "trio"]), help="Default: asyncio")
@@ -116,6 +124,12 @@ class HandlerName(click.ParamType[str]):
     metavar="URL",
     help="smtp://user:password@host:port, smtps://…, or with ?starttls=1. "
     "Without it, e-mails are only shown (in full with --log-level info).",
+)
+@click.option(
+    "--broker-url",
+    metavar="URL",
+    help="amqp://user:password@host or kafka://host:port,host:port; several, separated by spaces, "
+    "are allowed. Public events go to each of them.",
 )
 @click.option(
     "--log-level",
@@ -257,11 +271,44 @@ def worker(options: dict[str, Any], until_idle: bool, concurrency: int | None) -
 
     SIGTERM or Ctrl-C lets work in hand finish, a second one ends at once; nothing is lost.
     """
+    from allocation.entrypoints.serving import serve
     from allocation.entrypoints.story import Story
-    from allocation.entrypoints.worker import run_worker
+    from allocation.entrypoints.worker import Worker
 
     settings = _settings(options | {"concurrency": concurrency}, log_level="info")
-    run_worker(settings, observer=Story(say), until_idle=until_idle)
+
+    async def work(application: "Application", shift: "Shift") -> None:
+        hands = Worker(application, shift, concurrency=settings.concurrency)
+        await hands.run(until_idle=until_idle)
+
+    serve(settings, [work], observer=Story(say))
+
+
+@cli.command()
+@PREFETCH
+@click.pass_obj
+def consume(options: dict[str, Any], prefetch: int | None) -> None:
+    """Take commands from the message brokers.
+
+    SIGTERM or Ctrl-C lets work in hand finish, a second one ends at once; nothing is lost.
+    """
+    _serve(_settings(options | {"prefetch": prefetch}, log_level="info"), with_worker=False)
+
+
+@cli.command()
+@PREFETCH
+@click.pass_obj
+def run(options: dict[str, Any], prefetch: int | None) -> None:
+    """Do what worker and consume do, in one process: for small installations."""
+    _serve(_settings(options | {"prefetch": prefetch}, log_level="info"), with_worker=True)
+
+
+@cli.command()
+def asyncapi() -> None:
+    """Print the AsyncAPI document of what is published and consumed, as JSON."""
+    from allocation.bootstrap import published_language
+
+    click.echo(published_language())
 
 
 @cli.group()
@@ -432,6 +479,27 @@ def _with_application(
             return await work(application)
 
     return run(main, backend=settings.backend)
+
+
+def _serve(settings: "Settings", *, with_worker: bool) -> None:
+    from allocation.entrypoints.consumer import Consumer
+    from allocation.entrypoints.serving import serve
+    from allocation.entrypoints.story import Story
+    from allocation.entrypoints.worker import Worker
+
+    async def consume(application: "Application", shift: "Shift") -> None:
+        await Consumer(
+            application,
+            shift,
+            in_flight=settings.prefetch,
+            max_attempts=settings.max_attempts,
+        ).run()
+
+    async def work(application: "Application", shift: "Shift") -> None:
+        hands = Worker(application, shift, concurrency=settings.concurrency)
+        await hands.run(until_idle=False)
+
+    serve(settings, [consume, work] if with_worker else [consume], observer=Story(say))
 
 
 def _handle(settings: "Settings", command: "Command") -> None:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 from allocation.service_layer.context import current_cause
 
+CHATTY_LIBRARIES = ("aio_pika", "aiokafka", "aiormq")  # they log what they raise, or mend
+
 
 class TextFormatter(logging.Formatter):
     """A line for people; the ids come last."""
@@ -39,6 +41,8 @@ def set_up_logging(level: str, log_format: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for library in CHATTY_LIBRARIES:
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.getLogger("allocation").setLevel(level.upper())
 
 

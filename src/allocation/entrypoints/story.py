@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
-from allocation.domain.events import CouponAllocated
+from allocation.domain.events import CouponAllocated, Event
 from allocation.service_layer.delivery import Delivery, Envelope
 
 Line = Callable[[Any, Sequence[Envelope]], str]
@@ -38,7 +38,13 @@ HANDLER_LINES: dict[str, Line] = {
     "send_coupon_email": lambda e, _: f"[Email Service]  coupon {e.code} sent by e-mail",
     "send_change_notice": lambda e, _: f"[Email Service]  notice of change sent to {e.old_email}",
     "notify_marketing": lambda e, _: "[Email Service]  marketing notified: out of coupons",
+    "publish_event_to_rabbitmq": lambda e, _: f"[Publisher]      {_said(e)} to RabbitMQ",
+    "publish_event_to_kafka": lambda e, _: f"[Publisher]      {_said(e)} to Kafka",
 }
+
+
+def _said(event: Event) -> str:
+    return f"{type(event).__name__} published"
 
 
 class Story:

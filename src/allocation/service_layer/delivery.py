@@ -63,6 +63,14 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedMessage:
+    """What a message from outside is recognized by when it arrives again (CloudEvents 1.0)."""
+
+    source: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A delivery whose attempt failed, and in how many seconds it is tried again; None: parked."""
 

@@ -1,8 +1,8 @@
 """The handlers, one function a use case, and the two tables that say what handles what.
 
-A handler takes its message and asks for what it needs by parameter name: `uow` and
-`idempotency_key` are made anew for every attempt, everything else is bound at start by bootstrap,
-the only module that imports this one.
+A handler takes its message and asks for what it needs by parameter name: `uow`,
+`idempotency_key` and `envelope` are made anew for every attempt, everything else is bound at start
+by bootstrap, the only module that imports this one.
 
 A handler that commits `uow` takes effect exactly once. One that has an effect outside, such as an
 e-mail, may be repeated with the same `idempotency_key`: it closes `uow` before it reaches out.
@@ -27,8 +27,8 @@ from allocation.domain.model import (
     User,
 )
 from allocation.service_layer import emails
-from allocation.service_layer.delivery import IdempotencyKey
-from allocation.service_layer.ports import Notifications
+from allocation.service_layer.delivery import Envelope, IdempotencyKey
+from allocation.service_layer.ports import Notifications, Publisher
 from allocation.service_layer.unit_of_work import UnitOfWork
 
 Handler = Callable[..., Awaitable[None]]  # the parameters differ; `bind` checks them at start
@@ -131,6 +131,11 @@ async def notify_marketing(
     await notifications.send(email, idempotency_key=idempotency_key)
 
 
+async def publish_event(event: Event, envelope: Envelope, publisher: Publisher) -> None:
+    """Tell the outside world. Bootstrap makes one handler of this for each broker."""
+    await publisher.publish(envelope)
+
+
 COMMAND_HANDLERS: dict[type[Command], Handler] = {
     RegisterUser: register_user,
     ChangeEmail: change_email,
@@ -143,11 +148,13 @@ EVENT_HANDLERS: dict[type[Event], list[Handler]] = {
         log_registration,
         allocate_welcome_coupon,
         refresh_user_view,
+        publish_event,
     ],
-    EmailChanged: [send_change_notice, refresh_user_view],
-    CouponAllocated: [send_coupon_email, refresh_user_view],
-    OutOfCoupons: [notify_marketing],
+    EmailChanged: [send_change_notice, refresh_user_view, publish_event],
+    CouponAllocated: [send_coupon_email, refresh_user_view],  # a coupon's code is money: not public
+    OutOfCoupons: [notify_marketing, publish_event],
 }
+"""What handles what. An event with `publish_event` is public."""
 
 RENAMED_HANDLERS: dict[str, str] = {}
 """Old handler name → new one: for deliveries stored before a handler was renamed."""

@@ -39,7 +39,7 @@ from allocation.service_layer.delivery import (
     DeliveryPolicy,
     Envelope,
     Failure,
-    IdempotencyKey,
+    ReceivedMessage,
     Report,
     first_attempts,
 )
@@ -51,7 +51,7 @@ MAX_RACES = 5  # how often a handler that lost an optimistic race is run before 
 LAST_WORD_SECONDS = 2  # how long it may take to store what became of a cancelled delivery
 
 P = ParamSpec("P")
-BoundHandler = Callable[[Command | Event, UnitOfWork, IdempotencyKey | None], Awaitable[None]]
+BoundHandler = Callable[[Command | Event, UnitOfWork, Delivery | None], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,11 @@ class MessageBus:
         return Report((*events, *report.events), report.failures)
 
     async def execute(
-        self, command: Command, *, correlation_id: UUID | None = None
+        self,
+        command: Command,
+        *,
+        correlation_id: UUID | None = None,
+        received: ReceivedMessage | None = None,
     ) -> tuple[Envelope, ...]:
         """Run the one handler of a command, and return the events it committed.
 
@@ -131,13 +135,15 @@ class MessageBus:
 
         :raises Malformed: if the command can never be accepted
         :raises Refused: if a rule says no
+        :param received: the message from outside that the command came in; stored with it
+        :raises MessageAlreadyHandled: if that message has been stored before
         :raises Conflict: if every optimistic race was lost
         :raises Unavailable: if a resource is missing
         """
         message_id = self._recording.new_id()
         cause = Cause(correlation_id=correlation_id or message_id, causation_id=message_id)
         with working_on(cause):
-            uow = await self._run(self._registry.commands[type(command)], command, cause)
+            uow = await self._run(self._registry.commands[type(command)], command, cause, received)
             logger.info("%s handled", type(command).__name__)
             self._tell(lambda: self._observer.executed(command, uow.events))
         return uow.events
@@ -201,21 +207,21 @@ class MessageBus:
         handler: BoundHandler,
         message: Command | Event,
         cause: Cause,
-        delivery: Delivery | None = None,
+        occasion: Delivery | ReceivedMessage | None,
     ) -> UnitOfWork:
         """Run a handler in a fresh unit of work, and anew while it loses an optimistic race.
 
         Only deliveries have a time limit. What a handler has committed stands, whatever follows.
         """
-        key = delivery.idempotency_key if delivery else None
+        delivery = occasion if isinstance(occasion, Delivery) else None
         deadline = current_time() + self._policy.handler_timeout if delivery else inf
         races = 0
         while True:
             races += 1
-            uow = self._new_uow(cause, delivery)
+            uow = self._new_uow(cause, occasion)
             try:
                 with CancelScope(deadline=deadline) as limit:
-                    await handler(message, uow, key)
+                    await handler(message, uow, delivery)
                 if delivery and limit.cancelled_caught:
                     raise HandlerTimeout(delivery.handler, self._policy.handler_timeout)
                 return uow

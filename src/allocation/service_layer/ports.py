@@ -9,7 +9,7 @@ from typing import Protocol
 
 from allocation.domain.events import UserId
 from allocation.domain.model import BatchReference, CouponBatch, User
-from allocation.service_layer.delivery import Delivery, EventId, IdempotencyKey
+from allocation.service_layer.delivery import Delivery, Envelope, EventId, IdempotencyKey
 from allocation.service_layer.emails import Email
 
 
@@ -70,6 +70,13 @@ class Notifications(Protocol):
 
         :raises Exception: whatever went wrong; the delivery is tried again
         """
+
+
+class Publisher(Protocol):
+    """One message broker, on the sending side."""
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Return when the broker has confirmed the event. That nobody listens is no failure."""
 
 
 class Outbox(Protocol):

@@ -16,10 +16,17 @@ from anyio import CancelScope
 
 from allocation.domain.events import Event
 from allocation.domain.model import Aggregate
-from allocation.service_layer.delivery import Cause, Delivery, Envelope, EventId
+from allocation.service_layer.delivery import (
+    Cause,
+    Delivery,
+    Envelope,
+    EventId,
+    ReceivedMessage,
+)
 from allocation.service_layer.ports import CouponBatches, RegistrationLog, Users, UserView
 
 Subscriptions = Mapping[type[Event], Sequence[str]]
+Occasion = Delivery | ReceivedMessage | None  # what makes a repetition of a message recognizable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +53,8 @@ class UnitOfWork(ABC):
     interrupted: whether something was stored is always known afterwards, by `committed`.
 
     If the message is a delivery, the commit also settles it: its row goes in the same transaction,
-    so the effect happens exactly once.
+    so the effect happens exactly once. If it was received from outside, the same transaction takes
+    note of it, for the same reason.
     """
 
     users: Users
@@ -54,15 +62,26 @@ class UnitOfWork(ABC):
     registration_log: RegistrationLog
     user_view: UserView
 
-    def __init__(self, recording: Recording, cause: Cause, delivery: Delivery | None) -> None:
+    def __init__(self, recording: Recording, cause: Cause, occasion: Occasion) -> None:
         self._recording = recording
         self._cause = cause
-        self._delivery = delivery
+        self._delivery = occasion if isinstance(occasion, Delivery) else None
+        self._received = occasion if isinstance(occasion, ReceivedMessage) else None
         self.committed = False
         self.events: tuple[Envelope, ...] = ()
 
     async def __aenter__(self) -> Self:
-        await self._begin()
+        """Open the transaction.
+
+        :raises MessageAlreadyHandled: if the message was received before, and its command stored
+        :raises Unavailable: if the database cannot be reached
+        """
+        try:
+            await self._begin()
+        except BaseException:
+            with CancelScope(shield=True):
+                await self._close()
+            raise
         return self
 
     async def __aexit__(
@@ -105,7 +124,10 @@ class UnitOfWork(ABC):
 
     @abstractmethod
     async def _begin(self) -> None:
-        """Open a transaction and the repositories on it."""
+        """Open a transaction and the repositories on it, and take note of a received message.
+
+        :raises MessageAlreadyHandled: if that has been noted before
+        """
 
     @abstractmethod
     async def _commit(self, events: Sequence[Envelope]) -> None:
@@ -116,4 +138,4 @@ class UnitOfWork(ABC):
         """Roll back what was not committed, and give all resources back."""
 
 
-NewUnitOfWork = Callable[[Cause, Delivery | None], UnitOfWork]
+NewUnitOfWork = Callable[[Cause, Occasion], UnitOfWork]

@@ -1,0 +1,147 @@
+"""The AsyncAPI 3.0 document: every message that is published or consumed, with schema and example.
+
+Made from the same classes and tables that read and write the messages, so it cannot lag behind.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from allocation.adapters import wire
+from allocation.adapters.brokers import COMMANDS, DEAD_COMMANDS, EVENTS
+from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
+from allocation.domain.events import (
+    CouponAllocated,
+    EmailChanged,
+    Event,
+    OutOfCoupons,
+    UserId,
+    UserRegistered,
+)
+from allocation.service_layer.delivery import Cause, Envelope, EventId
+
+Json = dict[str, Any]
+
+USER_ID = UserId(UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"))
+MESSAGE_ID = UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69")
+
+EXAMPLES: tuple[Event | Command, ...] = (
+    UserRegistered(user_id=USER_ID, name="Иван", email="ivan@example.com"),
+    EmailChanged(user_id=USER_ID, old_email="ivan@example.com", new_email="ivan@example.org"),
+    CouponAllocated(user_id=USER_ID, batch_reference="WELCOME", code="WELCOME-0123456789ABCDEF"),
+    OutOfCoupons(user_id=USER_ID),
+    RegisterUser(user_id=USER_ID, name="Иван", email="ivan@example.com"),
+    ChangeEmail(user_id=USER_ID, new_email="ivan@example.org"),
+    AddCouponBatch(reference="WELCOME", quantity=100),
+)
+
+
+def document(public_events: Sequence[type[Event]]) -> Json:
+    """Return the document; `public_events` are those that are published."""
+    events = {n: t for n, t in wire.EVENT_TYPES.items() if t in public_events}
+    messages = {
+        name: _message(name, type_) for name, type_ in (events | wire.COMMAND_TYPES).items()
+    }
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "allocation",
+            "version": "1.0.0",
+            "description": "CloudEvents 1.0 in structured JSON, over RabbitMQ and Kafka. Each"
+            " message has a version of its own, `schemaversion`: it grows when a field changes.",
+        },
+        "defaultContentType": wire.CONTENT_TYPE,
+        "channels": {
+            "events": _channel(EVENTS, events, amqp=_exchange(EVENTS)),
+            "commands": _channel(COMMANDS, wire.COMMAND_TYPES, amqp=_queue(COMMANDS)),
+            "deadCommands": _channel(DEAD_COMMANDS, {}, amqp=_queue(DEAD_COMMANDS))
+            | {
+                "description": "Commands that cannot be read or were refused for good, as they"
+                " came, with two headers more: allocation-error, a stable name, and"
+                " allocation-reason."
+            },
+        },
+        "operations": {
+            "publishEvents": _operation("send", "events", events)
+            | {
+                "description": "At least once; `id` stays the same. On RabbitMQ the routing key is"
+                " the type, on Kafka the key is the subject."
+            },
+            "consumeCommands": _operation("receive", "commands", wire.COMMAND_TYPES)
+            | {"description": "At most one effect for each `source` and `id`."},
+        },
+        "components": {"messages": messages},
+    }
+
+
+def _message(name: str, type_: type[Event] | type[Command]) -> Json:
+    example = next(example for example in EXAMPLES if type(example) is type_)
+    return {
+        "name": name,
+        "summary": str(type_.__doc__),
+        "contentType": wire.CONTENT_TYPE,
+        "payload": _payload(name, type_),
+        "examples": [{"name": "example", "payload": _example(name, example)}],
+    }
+
+
+def _payload(name: str, type_: type) -> Json:
+    schema = _schema(wire.CloudEvent)
+    fixed = {
+        "type": {"const": name},
+        "schemaversion": {"const": wire.version_of(name)},
+        "data": _schema(type_),
+    }
+    return schema | {"properties": schema["properties"] | fixed}
+
+
+def _schema(type_: type) -> Json:
+    (_,), components = msgspec.json.schema_components([type_])
+    return {key: value for key, value in components[type_.__name__].items() if key != "title"}
+
+
+def _example(name: str, message: Event | Command) -> Json:
+    if isinstance(message, Event):
+        cause = Cause(correlation_id=MESSAGE_ID, causation_id=MESSAGE_ID)
+        envelope = Envelope(
+            id=EventId(MESSAGE_ID),
+            event=message,
+            subject=str(USER_ID),
+            time=datetime(2026, 1, 1, tzinfo=UTC),
+            cause=cause,
+        )
+        encoded = wire.to_cloud_event(envelope)
+    else:
+        command = wire.CloudEvent(
+            specversion="1.0",
+            id=str(MESSAGE_ID),
+            source="/shop",
+            type=name,
+            data=msgspec.Raw(msgspec.json.encode(message)),
+        )
+        encoded = msgspec.json.encode(command)
+    example: Json = msgspec.json.decode(encoded)
+    return example
+
+
+def _channel(address: str, types: dict[str, Any], *, amqp: Json) -> Json:
+    references = {name: {"$ref": f"#/components/messages/{name}"} for name in types}
+    bindings = {"amqp": amqp, "kafka": {"topic": address}}
+    return {"address": address, "messages": references, "bindings": bindings}
+
+
+def _exchange(name: str) -> Json:
+    return {"is": "routingKey", "exchange": {"name": name, "type": "topic", "durable": True}}
+
+
+def _queue(name: str) -> Json:
+    return {"is": "queue", "queue": {"name": name, "durable": True}}
+
+
+def _operation(action: str, channel: str, types: dict[str, Any]) -> Json:
+    reference = f"#/channels/{channel}"
+    messages = [{"$ref": f"{reference}/messages/{name}"} for name in types]
+    return {"action": action, "channel": {"$ref": reference}, "messages": messages}

@@ -1,0 +1,208 @@
+"""Message brokers, by FastStream: what RabbitMQ and Kafka have in common.
+
+A connection is made when it is first needed, and one that has failed once is never used again: what
+a library's own reconnecting would do with messages in flight is hard to know. While a broker is
+away, publishing fails at once, so that nobody waits for it who has other work to do.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+
+import anyio
+from anyio import current_time, fail_after, get_cancelled_exc_class
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from allocation.adapters import wire
+from allocation.domain.exceptions import AllocationError, BrokerUnavailable, InvalidValue
+from allocation.service_layer.delivery import Envelope
+
+EVENTS = "allocation.events"  # the exchange, or topic
+COMMANDS = "allocation.commands"  # the queue, or topic
+DEAD_COMMANDS = "allocation.commands.dead"
+
+CONNECT_SECONDS = 5
+CONFIRM_SECONDS = 5
+PAUSE_SECONDS = 1  # after a failure, for everybody
+CLOSE_SECONDS = 2
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message as it came, and how to tell the broker that it is done with."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    ack: Callable[[], Awaitable[None]]
+
+
+class Broker(ABC, Generic[C]):
+    """One broker, and at most one connection `C` to publish with."""
+
+    kind: ClassVar[str]
+    one_by_one: ClassVar[bool] = False  # whether an acknowledgement is one of all before it, too
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = anyio.Lock()
+        self._connection: C | None = None
+        self._failure = ""
+        self._failed_until = 0.0
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Return when the broker has confirmed the event.
+
+        :raises BrokerUnavailable: if it does not, in a few seconds
+        """
+        await self._send(EVENTS, wire.to_cloud_event(envelope), envelope=envelope, headers={})
+
+    async def bury(self, message: Incoming, error: Exception) -> None:
+        """Put a message that cannot be handled where somebody will look for it.
+
+        :raises BrokerUnavailable: if the broker does not confirm that, in a few seconds
+        """
+        slug = error.slug if isinstance(error, AllocationError) else "bug"
+        reason = {"allocation-error": slug, "allocation-reason": _header(error)}
+        headers = {**message.headers, **reason}
+        await self._send(DEAD_COMMANDS, message.body, envelope=None, headers=headers)
+
+    @abstractmethod
+    def consume(self, in_flight: int) -> AbstractAsyncContextManager[AsyncIterator[Incoming]]:
+        """Open the commands that arrive, with at most so many not acknowledged.
+
+        The iterator ends, or raises, when the connection is lost.
+        """
+
+    async def close(self) -> None:
+        """Close the connection for publishing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await _shielded(self._disconnect, connection)
+
+    @abstractmethod
+    async def _connect(self) -> C:
+        """Return a new connection to publish with, with all there has to be at its other end."""
+
+    @abstractmethod
+    async def _disconnect(self, connection: C) -> None:
+        """Close it, broken as it may be."""
+
+    @abstractmethod
+    async def _deliver(
+        self,
+        connection: C,
+        target: str,
+        body: bytes,
+        envelope: Envelope | None,
+        headers: Mapping[str, str],
+    ) -> None:
+        """Send a message, and return when it is confirmed."""
+
+    async def _send(
+        self, target: str, body: bytes, *, envelope: Envelope | None, headers: Mapping[str, str]
+    ) -> None:
+        connection = await self._open()
+        try:
+            with fail_after(CONFIRM_SECONDS):
+                await _uncancelled(self._deliver, connection, target, body, envelope, headers)
+        except Exception as error:
+            await self._give_up(connection, error)
+            raise BrokerUnavailable(self.kind, self._failure) from error
+
+    async def _open(self) -> C:
+        async with self._lock:
+            if self._connection is None:
+                if current_time() < self._failed_until:
+                    raise BrokerUnavailable(self.kind, self._failure)
+                try:
+                    with fail_after(CONNECT_SECONDS):
+                        self._connection = await _uncancelled(self._connect)
+                except Exception as error:
+                    self._remember(error)
+                    raise BrokerUnavailable(self.kind, self._failure) from error
+            return self._connection
+
+    async def _give_up(self, connection: C, error: Exception) -> None:
+        self._remember(error)
+        if self._connection is connection:
+            await self.close()
+
+    def _remember(self, error: Exception) -> None:
+        self._failure = describe(error)
+        self._failed_until = current_time() + PAUSE_SECONDS
+
+
+def new_brokers(urls: str) -> dict[str, "Broker[Any]"]:
+    """Return a broker for each URL, by name: `rabbitmq`, `kafka`, and `kafka_2` if there are two.
+
+    Importing FastStream takes a third of a second, so that is done here.
+
+    :raises InvalidValue: if a URL is not acceptable; its text is not repeated, it may be a secret
+    """
+    brokers: dict[str, Broker[Any]] = {}
+    for url in urls.split():
+        broker = _new_broker(url)
+        of_its_kind = sum(other.kind == broker.kind for other in brokers.values())
+        name = broker.kind.lower()
+        brokers[f"{name}_{of_its_kind + 1}" if of_its_kind else name] = broker
+    return brokers
+
+
+def _new_broker(url: str) -> "Broker[Any]":
+    try:
+        if re.fullmatch(r"amqps?://[^\s#]+", url):
+            from allocation.adapters.rabbitmq import RabbitMQ
+
+            return RabbitMQ(url)
+        if re.fullmatch(r"kafka://[\w.-]+:\d+(,[\w.-]+:\d+)*", url):
+            from allocation.adapters.kafka import Kafka
+
+            return Kafka(url)
+    except ModuleNotFoundError as error:
+        raise InvalidValue(
+            "broker URL", f"needs {error.name}; install allocation[broker]"
+        ) from None
+    raise InvalidValue("broker URL", "is not of the form amqp://… or kafka://host:port,host:port")
+
+
+@asynccontextmanager
+async def closing_all(brokers: Sequence["Broker[Any]"]) -> AsyncIterator[None]:
+    """Close them at the end."""
+    async with AsyncExitStack() as stack:
+        for broker in brokers:
+            stack.push_async_callback(broker.close)
+        yield
+
+
+def describe(error: BaseException) -> str:
+    """Return what went wrong, in words, also if the library has none."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+async def _uncancelled(function: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Call a library that cancels its own waiters when a connection is lost.
+
+    :raises ConnectionError: in that case; only a cancellation of ours passes as one
+    """
+    try:
+        return await function(*args)
+    except get_cancelled_exc_class() as error:
+        await checkpoint_if_cancelled()
+        raise ConnectionError("the connection was lost") from error
+
+
+async def _shielded(function: Callable[..., Awaitable[None]], *args: Any) -> None:
+    # what it raises does not matter: it is broken, or not needed any more
+    with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(Exception):
+        await function(*args)
+
+
+def _header(error: Exception) -> str:
+    """A header is one line, and not too long."""
+    return " ".join(str(error).split())[:1000]

@@ -1,0 +1,102 @@
+"""Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import anyio
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage
+
+from allocation.adapters import wire
+from allocation.adapters.brokers import COMMANDS, CONFIRM_SECONDS, Broker, Incoming
+from allocation.service_layer.delivery import Envelope
+
+GROUP = "allocation"
+MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
+
+
+class Kafka(Broker[KafkaBroker]):
+    """Publishes with `acks=all`; the key is the aggregate's id, so its events share a partition."""
+
+    kind = "Kafka"
+    one_by_one = True
+
+    @asynccontextmanager
+    async def consume(self, in_flight: int) -> AsyncIterator[AsyncIterator[Incoming]]:
+        await self._knock()
+        broker = KafkaBroker(self._servers, logger=None, apply_types=False)
+        subscriber = broker.subscriber(
+            COMMANDS,
+            group_id=GROUP,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            decoder=_as_it_came,
+            max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
+        )
+        try:
+            await broker.connect()
+            await subscriber.start()
+            async with aclosing(subscriber.__aiter__()) as messages:  # type: ignore[type-var]
+                yield (_incoming(message) async for message in messages)
+        finally:
+            await self._disconnect(broker)
+
+    async def _connect(self) -> KafkaBroker:
+        await self._knock()
+        broker = KafkaBroker(
+            self._servers,
+            acks="all",
+            request_timeout_ms=CONFIRM_SECONDS * 1000,
+            max_request_size=MAX_MESSAGE_BYTES,
+            logger=None,
+            apply_types=False,
+        )
+        await broker.connect()
+        return broker
+
+    async def _disconnect(self, connection: KafkaBroker) -> None:
+        await connection.stop()
+
+    async def _deliver(
+        self,
+        connection: KafkaBroker,
+        target: str,
+        body: bytes,
+        envelope: Envelope | None,
+        headers: Mapping[str, str],
+    ) -> None:
+        await connection.publish(
+            body,
+            topic=target,
+            key=envelope.subject.encode() if envelope else None,
+            headers={**headers, "content-type": wire.CONTENT_TYPE},
+        )
+
+    @property
+    def _servers(self) -> list[str]:
+        return self._url.removeprefix("kafka://").split(",")
+
+    async def _knock(self) -> None:
+        """Fail if no server is there: the library would leave half a producer behind.
+
+        :raises OSError: the reason of the last one
+        """
+        for server in self._servers:
+            host, _, port = server.rpartition(":")
+            try:
+                stream = await anyio.connect_tcp(host, int(port))
+            except OSError as error:
+                reason = error
+            else:
+                return await stream.aclose()
+        raise reason
+
+
+async def _as_it_came(message: Any) -> Any:
+    """Decode nothing: what cannot be decoded must not fail inside the library."""
+    return message.body
+
+
+def _incoming(message: KafkaMessage) -> Incoming:
+    return Incoming(message.body, dict(message.headers), message.ack)

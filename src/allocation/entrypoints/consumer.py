@@ -1,0 +1,145 @@
+"""The consumer: takes commands from the brokers, until it is told to stop.
+
+A message is acknowledged after the commit of its command. If that acknowledgement is lost, the
+message comes again, and is recognized by its id and source.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from anyio import CancelScope, Semaphore
+
+from allocation.adapters import wire
+from allocation.adapters.brokers import DEAD_COMMANDS, Broker, Incoming, describe
+from allocation.bootstrap import Application
+from allocation.domain.exceptions import (
+    BrokerUnavailable,
+    Conflict,
+    InvalidValue,
+    Malformed,
+    MessageAlreadyHandled,
+    Refused,
+    Unavailable,
+)
+from allocation.entrypoints.running import task_group
+from allocation.entrypoints.serving import Shift
+from allocation.service_layer.delivery import Envelope
+
+PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+class Consumer:
+    """Has up to `in_flight` messages of each broker in hand."""
+
+    def __init__(
+        self, application: Application, shift: Shift, *, in_flight: int, max_attempts: int
+    ) -> None:
+        self._bus = application.bus
+        self._brokers = application.brokers
+        self._shift = shift
+        self._in_flight = in_flight
+        self._max_attempts = max_attempts
+
+    async def run(self) -> None:
+        """Consume from all brokers until the shift is over, and then until all in hand is done.
+
+        :raises InvalidValue: if there is no broker
+        """
+        if not self._brokers:
+            raise InvalidValue("ALLOCATION_BROKER_URL", "is not set: there is nothing to consume")
+        async with task_group() as group:
+            for broker in self._brokers:
+                group.start_soon(self._consume, broker)
+
+    async def _consume(self, broker: Broker[Any]) -> None:
+        """Consume from one broker; when it goes away, wait for it, longer each time."""
+        failures = 0
+        while not self._shift.is_over:
+            try:
+                async with broker.consume(self._in_flight) as messages:
+                    logger.info("consuming from %s", broker.kind)
+                    failures = 0
+                    await self._take(broker, messages)
+                reason = "the connection was lost"
+            except Exception as error:  # nothing at one broker may end the others
+                reason = describe(error)
+            if not self._shift.is_over:
+                logger.warning("%s; trying again", BrokerUnavailable(broker.kind, reason))
+                await self._shift.wait_for_end(_pause(failures))
+                failures += 1
+
+    async def _take(self, broker: Broker[Any], messages: AsyncIterator[Incoming]) -> None:
+        hands = Semaphore(1 if broker.one_by_one else self._in_flight)
+        async with task_group() as in_hand, task_group() as taking:
+            taking.start_soon(self._stop_when_over, taking.cancel_scope)
+            await hands.acquire()  # before the message: what is taken may count as acknowledged
+            async for message in messages:
+                in_hand.start_soon(self._handle, broker, message, hands)
+                await hands.acquire()
+            taking.cancel_scope.cancel()
+
+    async def _stop_when_over(self, scope: CancelScope) -> None:
+        await self._shift.wait_for_end()
+        scope.cancel()
+
+    async def _handle(self, broker: Broker[Any], message: Incoming, hands: Semaphore) -> None:
+        try:
+            events = await self._until_settled(broker, message)
+            await self._bus.dispatch(events)
+        finally:
+            hands.release()
+
+    async def _until_settled(self, broker: Broker[Any], message: Incoming) -> Sequence[Envelope]:
+        """Settle the message, however long it takes; if the shift ends before, leave it as it is.
+
+        Only what is unexpected is not tried for ever: a mistake in the program would block others.
+        """
+        failures = 0
+        while not self._shift.is_over:
+            try:
+                return await self._settle(broker, message)
+            except Exception as error:
+                expected = isinstance(error, Unavailable | Conflict)
+                logger.warning("a message has to wait: %s", error, exc_info=not expected)
+                failures += 1
+                if not expected and failures >= self._max_attempts:
+                    await self._bury(broker, message, error)
+                    return ()
+            await self._shift.wait_for_end(_pause(failures))
+        return ()
+
+    async def _settle(self, broker: Broker[Any], message: Incoming) -> Sequence[Envelope]:
+        """Execute the command and acknowledge the message, or bury it if it is refused for good."""
+        events: Sequence[Envelope] = ()
+        try:
+            command, received, correlation_id = wire.from_cloud_event(message.body)
+            events = await self._bus.execute(
+                command, correlation_id=correlation_id, received=received
+            )
+        except MessageAlreadyHandled as repeated:
+            logger.info("%s", repeated)
+        except (Malformed, Refused) as error:
+            await self._bury(broker, message, error)
+            return ()
+        await _acknowledge(message)
+        return events
+
+    async def _bury(self, broker: Broker[Any], message: Incoming, error: Exception) -> None:
+        await broker.bury(message, error)
+        logger.warning("a message is in %s: %s", DEAD_COMMANDS, error)
+        await _acknowledge(message)
+
+
+async def _acknowledge(message: Incoming) -> None:
+    try:
+        await message.ack()
+    except Exception as error:
+        logger.warning("a message could not be acknowledged, it will come again: %s", error)
+
+
+def _pause(failures: int) -> float:
+    return min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2.0 ** min(failures, 10))
