@@ -16,6 +16,13 @@ from sqlalchemy import make_url
 
 from allocation.adapters.database import open_database
 from allocation.adapters.schema import ensure_schema
+from tests.brokers import (  # noqa: F401 - fixtures
+    kafka,
+    outside,
+    proxied,
+    rabbitmq,
+    rabbitmq_url,
+)
 from tests.matrix import table
 
 

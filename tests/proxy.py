@@ -1,0 +1,88 @@
+"""A TCP proxy that can be cut, so that a test can take a server away without ending it."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Literal
+
+BUFFER_BYTES = 65536
+
+
+class Proxy:
+    """Forwards to a server; or refuses connections; or accepts them and says nothing."""
+
+    def __init__(self, host: str, port: int, target: tuple[str, int]) -> None:
+        self._address = (host, port)
+        self._target = target
+        self._mode: Literal["forward", "hang"] = "forward"
+        self._sockets: list[socket.socket] = []
+        self._listener: socket.socket | None = None
+
+    def open(self) -> None:
+        """Let the server be there (again)."""
+        self._mode = "forward"
+        if self._listener is None:
+            self._listener = socket.create_server(self._address, backlog=100)
+            threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
+
+    def cut(self) -> None:
+        """Break every connection, and refuse new ones."""
+        listener, self._listener = self._listener, None
+        if listener:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        self._break_all()
+
+    def hang(self) -> None:
+        """Break every connection, and answer nothing on new ones."""
+        self.open()
+        self._mode = "hang"
+        self._break_all()
+
+    def _break_all(self) -> None:
+        sockets, self._sockets = self._sockets, []
+        for each in sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            self._sockets.append(client)
+            if self._mode == "forward":
+                self._connect(client)
+
+    def _connect(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(self._target)
+        except OSError:
+            client.close()
+            return
+        self._sockets.append(server)
+        for source, sink in ((client, server), (server, client)):
+            threading.Thread(target=_forward, args=[source, sink], daemon=True).start()
+
+
+def _forward(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(BUFFER_BYTES):
+            sink.sendall(data)
+    for end in (source, sink):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def proxy_to(target: tuple[str, int], *, port: int) -> Iterator[Proxy]:
+    """Open a proxy on this port of localhost for the time of the context."""
+    proxy = Proxy("127.0.0.1", port, target)
+    proxy.open()
+    try:
+        yield proxy
+    finally:
+        proxy.cut()
