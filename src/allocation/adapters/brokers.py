@@ -7,7 +7,7 @@ away, publishing fails at once, so that nobody waits for it who has other work t
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
@@ -73,7 +73,7 @@ class Broker(ABC, Generic[C]):
         await self._send(DEAD_COMMANDS, message.body, envelope=None, headers=headers)
 
     @abstractmethod
-    def consume(self, in_flight: int) -> AbstractAsyncContextManager[AsyncIterator[Incoming]]:
+    def consume(self, in_flight: int) -> AbstractAsyncContextManager[AsyncGenerator[Incoming]]:
         """Open the commands that arrive, with at most so many not acknowledged.
 
         The iterator ends, or raises, when the connection is lost.

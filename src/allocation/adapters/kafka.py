@@ -1,6 +1,6 @@
 """Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -24,7 +24,7 @@ class Kafka(Broker[KafkaBroker]):
     one_by_one = True
 
     @asynccontextmanager
-    async def consume(self, in_flight: int) -> AsyncIterator[AsyncIterator[Incoming]]:
+    async def consume(self, in_flight: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
         await self._knock()
         broker = KafkaBroker(self._servers, logger=None, apply_types=False)
         subscriber = broker.subscriber(

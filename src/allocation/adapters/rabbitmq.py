@@ -1,6 +1,6 @@
 """RabbitMQ: a topic exchange for events, a queue for commands, and one for dead ones."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -36,7 +36,7 @@ class RabbitMQ(Broker[RabbitBroker]):
     kind = "RabbitMQ"
 
     @asynccontextmanager
-    async def consume(self, in_flight: int) -> AsyncIterator[AsyncIterator[Incoming]]:
+    async def consume(self, in_flight: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
         broker = self._new_broker()
         subscriber = broker.subscriber(
             QUEUE,

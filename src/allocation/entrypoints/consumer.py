@@ -5,7 +5,8 @@ message comes again, and is recognized by its id and source.
 """
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from anyio import CancelScope, Semaphore
@@ -26,7 +27,7 @@ from allocation.entrypoints.running import task_group
 from allocation.entrypoints.serving import Shift
 from allocation.service_layer.delivery import Envelope
 
-PAUSE_SECONDS = 0.5
+FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
@@ -36,13 +37,20 @@ class Consumer:
     """Has up to `in_flight` messages of each broker in hand."""
 
     def __init__(
-        self, application: Application, shift: Shift, *, in_flight: int, max_attempts: int
+        self,
+        application: Application,
+        shift: Shift,
+        *,
+        in_flight: int,
+        max_attempts: int,
+        first_pause: float = FIRST_PAUSE_SECONDS,
     ) -> None:
         self._bus = application.bus
         self._brokers = application.brokers
         self._shift = shift
         self._in_flight = in_flight
         self._max_attempts = max_attempts
+        self._first_pause = first_pause
 
     async def run(self) -> None:
         """Consume from all brokers until the shift is over, and then until all in hand is done.
@@ -60,7 +68,7 @@ class Consumer:
         failures = 0
         while not self._shift.is_over:
             try:
-                async with broker.consume(self._in_flight) as messages:
+                async with broker.consume(self._in_flight) as messages, aclosing(messages):
                     logger.info("consuming from %s", broker.kind)
                     failures = 0
                     await self._take(broker, messages)
@@ -69,10 +77,10 @@ class Consumer:
                 reason = describe(error)
             if not self._shift.is_over:
                 logger.warning("%s; trying again", BrokerUnavailable(broker.kind, reason))
-                await self._shift.wait_for_end(_pause(failures))
+                await self._pause(failures)
                 failures += 1
 
-    async def _take(self, broker: Broker[Any], messages: AsyncIterator[Incoming]) -> None:
+    async def _take(self, broker: Broker[Any], messages: AsyncGenerator[Incoming]) -> None:
         hands = Semaphore(1 if broker.one_by_one else self._in_flight)
         async with task_group() as in_hand, task_group() as taking:
             taking.start_soon(self._stop_when_over, taking.cancel_scope)
@@ -109,8 +117,12 @@ class Consumer:
                 if not expected and failures >= self._max_attempts:
                     await self._bury(broker, message, error)
                     return ()
-            await self._shift.wait_for_end(_pause(failures))
+            await self._pause(failures)
         return ()
+
+    async def _pause(self, failures: int) -> None:
+        seconds = min(LONGEST_PAUSE_SECONDS, self._first_pause * 2.0 ** min(failures, 10))
+        await self._shift.wait_for_end(seconds)
 
     async def _settle(self, broker: Broker[Any], message: Incoming) -> Sequence[Envelope]:
         """Execute the command and acknowledge the message, or bury it if it is refused for good."""
@@ -139,7 +151,3 @@ async def _acknowledge(message: Incoming) -> None:
         await message.ack()
     except Exception as error:
         logger.warning("a message could not be acknowledged, it will come again: %s", error)
-
-
-def _pause(failures: int) -> float:
-    return min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2.0 ** min(failures, 10))
