@@ -11,10 +11,11 @@ from allocation.domain.exceptions import (
     ConcurrentUpdate,
     DeliverySuperseded,
     EmailAlreadyRegistered,
+    MessageAlreadyHandled,
     UserNotFound,
 )
 from allocation.domain.model import BatchReference, CouponBatch, EmailAddress, Quantity, User
-from allocation.service_layer.delivery import first_attempts
+from allocation.service_layer.delivery import ReceivedMessage, first_attempts
 from tests.builders import a_user, a_user_id
 from tests.worlds import World, a_uow
 
@@ -322,3 +323,73 @@ async def test_the_read_model_follows_the_aggregates(world: World) -> None:
         await uow.commit()
     await refresh()
     assert await world.view() == [("Иван", "new@example.com", "WELCOME-1")]
+
+
+async def test_a_received_message_is_noted_with_the_commit_of_its_command(world: World) -> None:
+    """So its command takes effect once, however often it comes."""
+    message = ReceivedMessage(source="/shop", id="m1")
+    async with (uow := a_uow(world, message)):
+        uow.users.add(a_user(email="first@example.com"))
+        await uow.commit()
+
+    with pytest.raises(MessageAlreadyHandled, match="'m1' from '/shop'"):
+        async with a_uow(world, message):
+            pytest.fail("the command would be executed again")
+
+    for other in (ReceivedMessage(source="/shop", id="m2"), ReceivedMessage(source="/x", id="m1")):
+        async with (uow := a_uow(world, other)):
+            uow.users.add(a_user(email=f"{other.id}{other.source[1:]}@example.com"))
+            await uow.commit()
+    assert len(await world.emails()) == 3
+
+
+async def test_a_message_whose_command_failed_is_not_noted(world: World) -> None:
+    """It has to be tried again."""
+    message = ReceivedMessage(source="/shop", id="m1")
+    async with (uow := a_uow(world, message)):
+        uow.users.add(a_user())
+
+    async with (uow := a_uow(world, message)):
+        uow.users.add(a_user())
+        await uow.commit()
+
+    assert await world.emails() == ["ivan@example.com"]
+
+
+async def test_of_two_copies_at_once_one_takes_effect(world: World) -> None:
+    """The second waits for the first, and is recognized before the command could be refused."""
+    message = ReceivedMessage(source="/shop", id="m1")
+    outcomes: list[str] = []
+
+    async def register(email: str) -> None:
+        try:
+            async with (uow := a_uow(world, message)):
+                uow.users.add(a_user(email=email))
+                await uow.commit()
+            outcomes.append("stored")
+        except MessageAlreadyHandled:
+            outcomes.append("recognized")
+
+    async with anyio.create_task_group() as group:
+        for n in range(4):
+            group.start_soon(register, f"user{n}@example.com")
+
+    assert sorted(outcomes) == ["recognized"] * 3 + ["stored"]
+    assert len(await world.emails()) == 1
+
+
+async def test_old_messages_are_forgotten_with_the_old_events(world: World) -> None:
+    """What comes again after that has its effect again: the price of a short memory."""
+    message = ReceivedMessage(source="/shop", id="m1")
+    async with (uow := a_uow(world, message)):
+        await uow.commit()
+    await world.move_clock(60)
+
+    await world.outbox().prune_events(older_than=61)
+    with pytest.raises(MessageAlreadyHandled):
+        async with a_uow(world, message):
+            pass
+
+    await world.outbox().prune_events(older_than=59)
+    async with a_uow(world, message):
+        pass

@@ -210,9 +210,18 @@ def test_secrets_do_not_show_in_repr() -> None:
     environment = {
         "ALLOCATION_DATABASE_URL": "postgresql://ivan:hunter2@db.example.com/allocation",
         "ALLOCATION_SMTP_URL": "smtp://ivan:hunter2@mail.example.com",
+        "ALLOCATION_BROKER_URL": "amqp://ivan:hunter2@broker.example.com",
     }
 
     settings = load({}, environment)
 
     assert "hunter2" not in repr(settings)
     assert "marketing@localhost" in repr(settings)
+
+
+def test_brokers_are_refused_on_an_event_loop_they_cannot_use() -> None:
+    """At start, in a sentence; FastStream needs asyncio."""
+    environment = {"ALLOCATION_BROKER_URL": "amqp://localhost", "ALLOCATION_BACKEND": "trio"}
+
+    with pytest.raises(InvalidValue, match="needs the event loop asyncio, not trio"):
+        load({}, environment)

@@ -14,8 +14,8 @@ from allocation.bootstrap import (
     subscriptions,
 )
 from allocation.domain.commands import Command, RegisterUser
-from allocation.domain.events import EmailChanged, Event, UserRegistered
-from allocation.domain.exceptions import UnknownHandler, WiringError
+from allocation.domain.events import CouponAllocated, EmailChanged, Event, UserRegistered
+from allocation.domain.exceptions import BrokerUnavailable, UnknownHandler, WiringError
 from allocation.entrypoints.story import COMMAND_LINES, HANDLER_LINES
 from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.handlers import (
@@ -26,7 +26,16 @@ from allocation.service_layer.handlers import (
 )
 from allocation.service_layer.messagebus import Registry
 from allocation.service_layer.unit_of_work import UnitOfWork
-from tests.builders import HANDLERS, FakeApplication, a_cause, a_delivery, a_registration
+from tests.builders import (
+    HANDLERS,
+    FakeApplication,
+    a_batch,
+    a_cause,
+    a_delivery,
+    a_registration,
+    an_envelope,
+)
+from tests.fakes import FakePublisher
 
 pytestmark = pytest.mark.anyio
 
@@ -242,3 +251,36 @@ def test_the_story_tells_only_of_handlers_that_exist() -> None:
     names = {name for names in subscriptions(handlers).values() for name in names}
 
     assert HANDLER_LINES.keys() <= names
+
+
+async def test_each_broker_is_a_handler_of_its_own() -> None:
+    """So that one that is away delays only its own deliveries."""
+    rabbitmq, kafka = FakePublisher(), FakePublisher(failure=BrokerUnavailable("Kafka", "down"))
+    handlers = publishing_to(EVENT_HANDLERS, {"rabbitmq": rabbitmq, "kafka": kafka})
+    application = FakeApplication(event_handlers=handlers)
+
+    report = await application.bus.handle(a_registration())
+
+    names = {failure.delivery.handler for failure in report.failures}
+    assert names == {"publish_event_to_kafka"}
+    assert set(rabbitmq.published) == set(report.events)
+
+
+async def test_a_coupon_is_not_published() -> None:
+    """Its code is money."""
+    publisher = FakePublisher()
+    handlers = publishing_to(EVENT_HANDLERS, {"rabbitmq": publisher})
+    application = FakeApplication(event_handlers=handlers)
+
+    await application.bus.handle(a_batch())
+    report = await application.bus.handle(a_registration())
+
+    events = [type(envelope.event) for envelope in report.events]
+    assert events == [UserRegistered, CouponAllocated]
+    assert [type(envelope.event) for envelope in publisher.published] == events[:1]
+
+
+async def test_a_broker_of_another_process_is_not_unknown_here() -> None:
+    """A worker that was started without its URL must not park what others wanted published."""
+    with pytest.raises(BrokerUnavailable, match="not in ALLOCATION_BROKER_URL of this process"):
+        await NOT_CONFIGURED["kafka"].publish(an_envelope())

@@ -138,7 +138,8 @@ def _exchange(name: str) -> Json:
 
 
 def _queue(name: str) -> Json:
-    return {"is": "queue", "queue": {"name": name, "durable": True}}
+    queue = {"name": name, "durable": True, "exclusive": False, "autoDelete": False}
+    return {"is": "queue", "queue": queue}
 
 
 def _operation(action: str, channel: str, types: dict[str, Any]) -> Json:
