@@ -14,10 +14,12 @@ from functools import wraps
 from typing import Any, Literal
 
 from allocation.adapters import outbox
+from allocation.adapters.brokers import Broker
 from allocation.adapters.database import Session
 from allocation.adapters.notifications import SmtpNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from allocation.entrypoints import consumer
 from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.messagebus import MessageBus
@@ -139,7 +141,17 @@ PARKING: dict[str, CrashPoint] = {
     "while parking": CrashPoint(Session, "write", "after", _setting("parked_at")),
     "after parking": CrashPoint(SqlAlchemyOutbox, "park", "after"),
 }
-CRASH_POINTS = COMMITTING | HANDLING | CLAIMING | RESCHEDULING | PARKING
+CONSUMING: dict[str, CrashPoint] = {
+    "before the command of a message": CrashPoint(MessageBus, "execute", "before"),
+    "in the commit of its command": CrashPoint(outbox, "store_deliveries", "after"),
+    "before the acknowledgement": CrashPoint(consumer, "_acknowledge", "before"),
+    "after the acknowledgement": CrashPoint(consumer, "_acknowledge", "after"),
+}
+BURYING: dict[str, CrashPoint] = {
+    "before burying": CrashPoint(Broker, "bury", "before"),
+    "after burying": CrashPoint(Broker, "bury", "after"),
+}
+CRASH_POINTS = COMMITTING | HANDLING | CLAIMING | RESCHEDULING | PARKING | CONSUMING | BURYING
 
 if __name__ == "__main__":
     point, *arguments = sys.argv[1:]

@@ -14,7 +14,7 @@ from allocation.bootstrap import (
     subscriptions,
 )
 from allocation.domain.commands import Command, RegisterUser
-from allocation.domain.events import CouponAllocated, EmailChanged, Event, UserRegistered
+from allocation.domain.events import EmailChanged, Event, UserRegistered
 from allocation.domain.exceptions import BrokerUnavailable, UnknownHandler, WiringError
 from allocation.entrypoints.story import COMMAND_LINES, HANDLER_LINES
 from allocation.service_layer.delivery import IdempotencyKey
@@ -275,9 +275,9 @@ async def test_a_coupon_is_not_published() -> None:
     await application.bus.handle(a_batch())
     report = await application.bus.handle(a_registration())
 
-    events = [type(envelope.event) for envelope in report.events]
-    assert events == [UserRegistered, CouponAllocated]
-    assert [type(envelope.event) for envelope in publisher.published] == events[:1]
+    names = [type(envelope.event).__name__ for envelope in report.events]
+    assert names == ["UserRegistered", "CouponAllocated"]
+    assert [type(envelope.event).__name__ for envelope in publisher.published] == names[:1]
 
 
 async def test_a_broker_of_another_process_is_not_unknown_here() -> None:

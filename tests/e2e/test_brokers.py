@@ -1,0 +1,220 @@
+"""Consumer and publisher as real processes, on real brokers, killed and cut off."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.e2e.crashing import BURYING, CONSUMING
+from tests.e2e.processes import Application, MailServer
+from tests.e2e.test_worker import LIMIT_SECONDS, owed, wait_until
+from tests.outside import Outside
+from tests.proxy import Proxy
+
+pytestmark = pytest.mark.timeout(150)
+
+EMAIL = "ivan@example.com"
+USERS = 1000
+FAILED_TO_PUBLISH = "SELECT * FROM deliveries WHERE last_error LIKE 'BrokerUnavailable%'"
+
+
+@pytest.fixture
+def backend() -> str:
+    """Brokers need asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture
+def application(tmp_path: Path, backend: str) -> Application:
+    """The application, without a mail server."""
+    application = Application(tmp_path, backend=backend)
+    assert application.run("db", "upgrade").returncode == 0
+    return application
+
+
+def a_message(type_: str = "register_user", *, message_id: str = "m1", **data: object) -> bytes:
+    defaults = {"user_id": str(uuid4()), "name": "Иван", "email": EMAIL}
+    attributes = {"specversion": "1.0", "id": message_id, "source": "/shop", "type": type_}
+    return json.dumps({**attributes, "data": {**defaults, **data}}).encode()
+
+
+@contextmanager
+def running(application: Application, *command: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a process beside the test, and end it with the test."""
+    process = application.start(*command)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_SECONDS) == 0
+
+
+def log_lines(application: Application) -> list[str]:
+    return [email for (email,) in application.rows("SELECT email FROM registration_log")]
+
+
+def test_a_message_five_times_and_poison_in_between(
+    application: Application, outside: Outside
+) -> None:
+    """One effect, each poison among the dead letters with its reason, and the good ones flow on."""
+    application.settings = {"broker_url": outside.url}
+    poison = {
+        "invalid-payload": [b"{bad", b"\xff\x00\x01", b"x" * 5_000_000, a_message(user_id=7)],
+        "unknown-command-type": [a_message("fly")],
+        "user-not-found": [a_message("change_email", message_id="m2", new_email="a@b.example")],
+    }
+    bodies = [body for of_one_kind in poison.values() for body in of_one_kind]
+    copy = a_message()
+    outside.send(copy, *bodies[:3], copy, copy, headers={"trace": "abc", "raw": b"\xff"})
+    outside.send(*bodies[3:], copy, copy, a_message(message_id="last", email="last@example.com"))
+
+    with running(application, "consume") as process:
+        wait_until(lambda: len(log_lines(application)) == 2)
+        dead = outside.dead(len(bodies))
+        end(process)
+
+    assert sorted(log_lines(application)) == [EMAIL, "last@example.com"]
+    assert Counter(message.body for message in dead) == Counter(bodies)
+    for error, of_one_kind in poison.items():
+        for message in dead:
+            if message.body in of_one_kind:
+                assert message.headers["allocation-error"] == error
+                assert message.headers["allocation-reason"]
+    assert {m.headers.get("trace") for m in dead if m.body in bodies[:3]} == {"abc"}
+
+
+@pytest.mark.parametrize("point", CONSUMING)
+def test_a_consumer_survives_a_kill(point: str, application: Application, outside: Outside) -> None:
+    """The message comes again, and has one effect."""
+    application.settings = {"broker_url": outside.url}
+    outside.send(a_message())
+    application.crash(point, "consume")
+
+    outside.send(a_message(message_id="last", email="last@example.com"))
+    application.end_leases()
+    with running(application, "run") as process:
+        wait_until(lambda: len(log_lines(application)) == 2)
+        end(process)
+
+    assert sorted(log_lines(application)) == [EMAIL, "last@example.com"]
+    assert application.rows("SELECT count(*) FROM inbox") == [(2,)]
+
+
+@pytest.mark.parametrize("point", BURYING)
+def test_burying_survives_a_kill(point: str, application: Application, outside: Outside) -> None:
+    """A dead letter may be there twice, but never not at all."""
+    application.settings = {"broker_url": outside.url}
+    outside.send(b"{bad")
+    application.crash(point, "consume")
+
+    outside.send(a_message())
+    with running(application, "consume") as process:
+        wait_until(lambda: log_lines(application) == [EMAIL])
+        end(process)
+
+    assert {message.body for message in outside.dead(1)} == {b"{bad"}
+
+
+def test_a_database_that_is_away_is_waited_for(application: Application, rabbitmq: Outside) -> None:
+    """The message is neither acknowledged nor buried, and the consumer does not spin."""
+    application.settings = {
+        "broker_url": rabbitmq.url,
+        "database_url": "sqlite:///allocation.db?timeout=0.05",
+    }
+    with (
+        running(application, "consume") as process,
+        closing(sqlite3.connect(application.database)) as other,
+    ):
+        assert process.stderr is not None
+        while "consuming" not in process.stderr.readline():
+            pass
+        other.execute("BEGIN EXCLUSIVE")
+        rabbitmq.send(a_message())
+        waits = [process.stderr.readline() for _ in range(2)]
+        other.rollback()
+        wait_until(lambda: log_lines(application) == [EMAIL])
+        end(process)
+
+    assert all("a message has to wait: the database is not available" in line for line in waits)
+
+
+def test_sigterm_lets_a_message_in_hand_finish(
+    application: Application, rabbitmq: Outside, mail: MailServer
+) -> None:
+    """With all that its command has caused."""
+    mail.hold = True
+    application.mail = mail
+    application.settings = {"broker_url": rabbitmq.url}
+    with running(application, "consume") as process:
+        rabbitmq.send(a_message())
+        assert mail.holding.wait(LIMIT_SECONDS)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        while "stopping" not in process.stderr.readline():
+            pass
+        rabbitmq.send(a_message(message_id="later", email="later@example.com"))
+        mail.release.set()
+        assert process.wait(LIMIT_SECONDS) == 0
+
+    assert owed(application) == []
+    assert log_lines(application) == [EMAIL]
+
+
+def test_worker_and_consumer_run_in_one_process(
+    application: Application, rabbitmq: Outside
+) -> None:
+    """What another process left, and what arrives."""
+    application.crash("after the commit", "register-user", "Иван", "left@example.com")
+    application.end_leases()
+    application.settings = {"broker_url": rabbitmq.url}
+    rabbitmq.send(a_message())
+
+    with running(application, "run") as process:
+        wait_until(lambda: sorted(log_lines(application)) == [EMAIL, "left@example.com"])
+        wait_until(lambda: not owed(application))
+        end(process)
+
+
+@pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirect=True)
+def test_a_thousand_events_are_published_though_the_broker_goes_away(
+    application: Application, proxied: tuple[str, Proxy, Outside]
+) -> None:
+    """At least once each, with ids by which the doubles can be dropped."""
+    url, proxy, outside = proxied
+    application.settings = {
+        "broker_url": url,
+        "dispatch": "worker",
+        "retry_base_seconds": "0.5",
+        "retry_factor": "1",
+        "max_attempts": "1000",
+        "concurrency": "50",
+    }
+    rows = "".join(f"Иван,user{n}@example.com\n" for n in range(USERS))
+    (application.folder / "users.csv").write_text("name,email\n" + rows)
+
+    with running(application, "worker") as worker:
+        importing = application.start("import-users", "users.csv")
+        outside.events(lambda seen: len(seen) >= USERS // 4)
+        proxy.cut()
+        wait_until(lambda: application.rows(FAILED_TO_PUBLISH))
+        proxy.open()
+        _, errors = importing.communicate(timeout=60)
+        assert (importing.returncode, errors) == (0, "")
+        seen = outside.events(lambda seen: len({m.body for m in seen}) >= 2 * USERS)
+        end(worker)
+
+    published = Counter(json.loads(message.body)["id"] for message in seen)
+    stored = {i.replace("-", "") for i in published}
+    assert {event_id for (event_id,) in application.rows("SELECT id FROM events")} == stored
