@@ -17,7 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 T = TypeVar("T")
 
 EVENTS, COMMANDS, DEAD = "allocation.events", "allocation.commands", "allocation.commands.dead"
-LIMIT_SECONDS = 30
+LIMIT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,14 @@ class RabbitOutside:
         self._run(end)
 
     def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
+        texts = {  # the library cannot send bytes in a header
+            name: value if isinstance(value, str) else value.decode("latin-1")
+            for name, value in (headers or {}).items()
+        }
+
         async def send(channel: AbstractRobustChannel) -> None:
             for body in bodies:
-                message = aio_pika.Message(body, headers=dict(headers or {}))
+                message = aio_pika.Message(body, headers=dict(texts))
                 await channel.default_exchange.publish(message, routing_key=COMMANDS)
 
         self._run(send)
