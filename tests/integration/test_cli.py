@@ -151,6 +151,13 @@ def test_a_refusal_is_one_line_and_exit_code_1(application: Application) -> None
             "names sqlite+aiosqlite, which is not supported on trio",
         ),
         (("--database-url", "mysql://x", "users"), "error: database URL"),
+        (("--broker-url", "nats://x", "users"), "error: "),
+        (("consume",), "error: ALLOCATION_BROKER_URL is not set: there is nothing to consume"),
+        (("run",), "error: ALLOCATION_BROKER_URL is not set: there is nothing to consume"),
+        (
+            ("--backend", "trio", "--broker-url", "amqp://x", "users"),
+            "needs the event loop asyncio",
+        ),
         (("--database-url", "sqlite://", "users"), "in-memory database is not supported"),
         (("--smtp-url", "http://x", "users"), "error: SMTP URL is not of the form"),
         (("deliveries", "retry"), "give either EVENT_ID and HANDLER, or --all-parked"),

@@ -35,6 +35,11 @@ def test_the_urls_lead_to_services_of_the_file() -> None:
         f"postgresql://{postgres['POSTGRES_USER']}:{postgres['POSTGRES_PASSWORD']}"
         f"@postgres:5432/{postgres['POSTGRES_DB']}"
     )
+    rabbitmq = SERVICES["rabbitmq"]["environment"]
+    assert settings.broker_url == (
+        f"amqp://{rabbitmq['RABBITMQ_DEFAULT_USER']}:{rabbitmq['RABBITMQ_DEFAULT_PASS']}"
+        "@rabbitmq:5672/"
+    )
     assert SmtpServer.from_url(str(settings.smtp_url)).host in SERVICES
     assert set(SERVICES["worker"]["depends_on"]) <= set(SERVICES)
 

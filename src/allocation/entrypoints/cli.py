@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from allocation.bootstrap import Application
     from allocation.config import Settings
     from allocation.domain.commands import Command
-    from allocation.entrypoints.serving import Shift
+    from allocation.entrypoints.serving import Service
     from allocation.service_layer.delivery import Failure
     from allocation.views import DeliveryRow
 
@@ -271,17 +271,10 @@ def worker(options: dict[str, Any], until_idle: bool, concurrency: int | None) -
 
     SIGTERM or Ctrl-C lets work in hand finish, a second one ends at once; nothing is lost.
     """
-    from allocation.entrypoints.serving import serve
-    from allocation.entrypoints.story import Story
-    from allocation.entrypoints.worker import Worker
+    from allocation.entrypoints.worker import working
 
     settings = _settings(options | {"concurrency": concurrency}, log_level="info")
-
-    async def work(application: "Application", shift: "Shift") -> None:
-        hands = Worker(application, shift, concurrency=settings.concurrency)
-        await hands.run(until_idle=until_idle)
-
-    serve(settings, [work], observer=Story(say))
+    _serve(settings, working(settings, until_idle=until_idle))
 
 
 @cli.command()
@@ -292,7 +285,10 @@ def consume(options: dict[str, Any], prefetch: int | None) -> None:
 
     SIGTERM or Ctrl-C lets work in hand finish, a second one ends at once; nothing is lost.
     """
-    _serve(_settings(options | {"prefetch": prefetch}, log_level="info"), with_worker=False)
+    from allocation.entrypoints.consumer import consuming
+
+    settings = _settings(options | {"prefetch": prefetch}, log_level="info")
+    _serve(settings, consuming(settings))
 
 
 @cli.command()
@@ -300,7 +296,11 @@ def consume(options: dict[str, Any], prefetch: int | None) -> None:
 @click.pass_obj
 def run(options: dict[str, Any], prefetch: int | None) -> None:
     """Do what worker and consume do, in one process: for small installations."""
-    _serve(_settings(options | {"prefetch": prefetch}, log_level="info"), with_worker=True)
+    from allocation.entrypoints.consumer import consuming
+    from allocation.entrypoints.worker import working
+
+    settings = _settings(options | {"prefetch": prefetch}, log_level="info")
+    _serve(settings, working(settings), consuming(settings))
 
 
 @cli.command()
@@ -481,25 +481,11 @@ def _with_application(
     return run(main, backend=settings.backend)
 
 
-def _serve(settings: "Settings", *, with_worker: bool) -> None:
-    from allocation.entrypoints.consumer import Consumer
+def _serve(settings: "Settings", *services: "Service") -> None:
     from allocation.entrypoints.serving import serve
     from allocation.entrypoints.story import Story
-    from allocation.entrypoints.worker import Worker
 
-    async def consume(application: "Application", shift: "Shift") -> None:
-        await Consumer(
-            application,
-            shift,
-            in_flight=settings.prefetch,
-            max_attempts=settings.max_attempts,
-        ).run()
-
-    async def work(application: "Application", shift: "Shift") -> None:
-        hands = Worker(application, shift, concurrency=settings.concurrency)
-        await hands.run(until_idle=False)
-
-    serve(settings, [consume, work] if with_worker else [consume], observer=Story(say))
+    serve(settings, services, observer=Story(say))
 
 
 def _handle(settings: "Settings", command: "Command") -> None:

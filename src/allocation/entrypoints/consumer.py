@@ -14,6 +14,7 @@ from anyio import CancelScope, Semaphore
 from allocation.adapters import wire
 from allocation.adapters.brokers import DEAD_COMMANDS, Broker, Incoming, describe
 from allocation.bootstrap import Application
+from allocation.config import Settings
 from allocation.domain.exceptions import (
     BrokerUnavailable,
     Conflict,
@@ -24,13 +25,30 @@ from allocation.domain.exceptions import (
     Unavailable,
 )
 from allocation.entrypoints.running import task_group
-from allocation.entrypoints.serving import Shift
+from allocation.entrypoints.serving import Service, Shift
 from allocation.service_layer.delivery import Envelope
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 
 logger = logging.getLogger(__name__)
+
+
+def consuming(settings: Settings) -> Service:
+    """Return the service.
+
+    :raises InvalidValue: if there is no broker
+    """
+    if not settings.broker_url:
+        raise InvalidValue("ALLOCATION_BROKER_URL", "is not set: there is nothing to consume")
+
+    async def consume(application: Application, shift: Shift) -> None:
+        consumer = Consumer(
+            application, shift, in_flight=settings.prefetch, max_attempts=settings.max_attempts
+        )
+        await consumer.run()
+
+    return consume
 
 
 class Consumer:
@@ -53,12 +71,7 @@ class Consumer:
         self._first_pause = first_pause
 
     async def run(self) -> None:
-        """Consume from all brokers until the shift is over, and then until all in hand is done.
-
-        :raises InvalidValue: if there is no broker
-        """
-        if not self._brokers:
-            raise InvalidValue("ALLOCATION_BROKER_URL", "is not set: there is nothing to consume")
+        """Consume from all brokers until the shift is over, and then until all in hand is done."""
         async with task_group() as group:
             for broker in self._brokers:
                 group.start_soon(self._consume, broker)

@@ -5,15 +5,26 @@ import logging
 from anyio.abc import TaskGroup
 
 from allocation.bootstrap import Application
+from allocation.config import Settings
 from allocation.domain.exceptions import Unavailable
 from allocation.entrypoints.running import task_group
-from allocation.entrypoints.serving import Shift
+from allocation.entrypoints.serving import Service, Shift
 from allocation.service_layer.delivery import Delivery
 
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
 RECONNECT_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
+
+
+def working(settings: Settings, *, until_idle: bool = False) -> Service:
+    """Return the service; with `until_idle`, it ends when only parked deliveries are left."""
+
+    async def work(application: Application, shift: Shift) -> None:
+        worker = Worker(application, shift, concurrency=settings.concurrency)
+        await worker.run(until_idle=until_idle)
+
+    return work
 
 
 class Worker:
