@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 import anyio
@@ -83,7 +84,7 @@ class Broker(ABC, Generic[C]):
         """Close the connection for publishing."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await _shielded(self._disconnect, connection)
+            await closed(partial(self._disconnect, connection))
 
     @abstractmethod
     async def _connect(self) -> C:
@@ -185,6 +186,12 @@ def describe(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
+async def closed(close: Callable[[], Awaitable[None]]) -> None:
+    """Close something, but not for ever; it is broken or not needed, so no error matters."""
+    with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(Exception):
+        await close()
+
+
 async def _uncancelled(function: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Call a library that cancels its own waiters when a connection is lost.
 
@@ -195,12 +202,6 @@ async def _uncancelled(function: Callable[..., Awaitable[T]], *args: Any) -> T:
     except get_cancelled_exc_class() as error:
         await checkpoint_if_cancelled()
         raise ConnectionError("the connection was lost") from error
-
-
-async def _shielded(function: Callable[..., Awaitable[None]], *args: Any) -> None:
-    # what it raises does not matter: it is broken, or not needed any more
-    with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(Exception):
-        await function(*args)
 
 
 def _header(error: Exception) -> str:

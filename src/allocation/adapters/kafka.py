@@ -10,7 +10,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 
 from allocation.adapters import wire
-from allocation.adapters.brokers import COMMANDS, CONFIRM_SECONDS, Broker, Incoming
+from allocation.adapters.brokers import COMMANDS, CONFIRM_SECONDS, Broker, Incoming, closed
 from allocation.service_layer.delivery import Envelope
 
 GROUP = "allocation"
@@ -42,7 +42,7 @@ class Kafka(Broker[KafkaBroker]):
             async with aclosing(subscriber.__aiter__()) as messages:  # type: ignore[type-var]
                 yield (_incoming(message) async for message in messages)
         finally:
-            await self._disconnect(broker)
+            await closed(broker.stop)
 
     async def _connect(self) -> KafkaBroker:
         await self._knock()

@@ -22,6 +22,7 @@ from allocation.adapters.brokers import (
     EVENTS,
     Broker,
     Incoming,
+    closed,
 )
 from allocation.service_layer.delivery import Envelope
 
@@ -51,13 +52,17 @@ class RabbitMQ(Broker[RabbitBroker]):
             async with aclosing(subscriber.__aiter__()) as messages:  # type: ignore[type-var]
                 yield (_incoming(message) async for message in messages)
         finally:
-            await self._disconnect(broker)
+            await closed(broker.stop)
 
     async def _connect(self) -> RabbitBroker:
         broker = self._new_broker()
-        await broker.connect()
-        await broker.declare_exchange(EXCHANGE)
-        await broker.declare_queue(DEAD_QUEUE)
+        try:
+            await broker.connect()
+            await broker.declare_exchange(EXCHANGE)
+            await broker.declare_queue(DEAD_QUEUE)
+        except BaseException:
+            await closed(broker.stop)
+            raise
         return broker
 
     async def _disconnect(self, connection: RabbitBroker) -> None:
