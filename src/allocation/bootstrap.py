@@ -81,13 +81,14 @@ async def bootstrap(
         "new_token": lambda: secrets.token_hex(8).upper(),
     }
     policy = _policy(settings)
+    owed_here = publishing_to(EVENT_HANDLERS, brokers)
+    known_here = publishing_to(EVENT_HANDLERS, NOT_CONFIGURED | brokers)  # owed by others, too
     recording = Recording(
-        subscriptions=subscriptions(publishing_to(EVENT_HANDLERS, brokers)),
+        subscriptions=subscriptions(owed_here),
         new_id=uuid4,
         now=lambda: datetime.now(UTC),
     )
-    handlers = publishing_to(EVENT_HANDLERS, NOT_CONFIGURED | brokers)
-    registry = bind_all(COMMAND_HANDLERS, handlers, RENAMED_HANDLERS, dependencies)
+    registry = bind_all(COMMAND_HANDLERS, known_here, RENAMED_HANDLERS, dependencies)
     async with (
         closing_all(list(brokers.values())),
         open_database(settings.database_url, connections=settings.pool_size) as database,
@@ -202,7 +203,7 @@ def _command_types() -> set[type[Command]]:
 
 
 class NotConfigured:
-    """Stands for a broker that another process knows of: the delivery waits, it is not parked."""
+    """Stands for a broker that another process knows: its deliveries fail, and are tried again."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -215,7 +216,11 @@ class NotConfigured:
         raise BrokerUnavailable(self._name, "it is not in ALLOCATION_BROKER_URL of this process")
 
 
-NOT_CONFIGURED: dict[str, Publisher] = {name: NotConfigured(name) for name in ("rabbitmq", "kafka")}
+NOT_CONFIGURED: dict[str, Publisher] = {
+    name: NotConfigured(name)
+    for kind in ("rabbitmq", "kafka")
+    for name in (kind, *(f"{kind}_{number}" for number in range(2, 10)))
+}
 
 
 def _publish_event_to(name: str, publisher: Publisher) -> Handler:

@@ -121,7 +121,7 @@ async def test_a_broker_that_does_not_answer_is_given_up_in_seconds(
         assert {type(failure.error) for failure in report.failures} == {BrokerUnavailable}
 
 
-async def test_brokers_do_not_wait_for_each_other(
+async def test_each_broker_gets_the_event_whatever_the_others_do(
     tmp_path: Path, rabbitmq: Outside, kafka: Outside, free_tcp_port: int
 ) -> None:
     """Each is a handler of its own, also a second one of the same kind."""
@@ -132,7 +132,7 @@ async def test_brokers_do_not_wait_for_each_other(
     handlers = {failure.delivery.handler for failure in report.failures}
     assert handlers == {"publish_event_to_kafka_2"}
     for outside in (rabbitmq, kafka):
-        await to_thread.run_sync(outside.events, lambda seen: len(seen) == 2)
+        await to_thread.run_sync(outside.events, lambda seen: len(seen) >= 2)
 
 
 async def test_without_retries_the_events_of_an_aggregate_stay_in_order(
@@ -159,10 +159,21 @@ async def test_without_retries_the_events_of_an_aggregate_stay_in_order(
 
 
 @pytest.mark.parametrize(
-    "url", ["nats://localhost", "amqp://", "kafka://localhost", "kafka://a:1/x", "amqp://x amqp:/y"]
+    "url",
+    [
+        "nats://localhost",
+        "amqp://",
+        "amqp:/ivan:hunter2@localhost",
+        "kafka://localhost",
+        "kafka://ivan:hunter2@localhost:9092",
+        "kafka://a:1/x",
+        "amqp://x amqp:/y",
+    ],
 )
 async def test_an_unusable_url_is_refused(tmp_path: Path, url: str) -> None:
     """At start, without repeating it: it may hold a password."""
-    with pytest.raises(InvalidValue, match="^broker URL is not of the form"):
+    with pytest.raises(InvalidValue, match="^broker URL is not of the form") as refusal:
         async with bootstrap(settings(tmp_path, url)):
             pass
+
+    assert "hunter2" not in str(refusal.value)

@@ -87,7 +87,7 @@ async def test_rows_can_be_streamed(engine: AsyncEngine) -> None:
         assert await result.fetchmany(3) == []
 
 
-async def test_tasks_wait_in_line_for_a_connection_and_not_for_ever(engine: AsyncEngine) -> None:
+async def test_tasks_wait_for_a_connection_but_not_for_ever(engine: AsyncEngine) -> None:
     """The first connection is the trap: SQLAlchemy prepares an engine under a lock of asyncio."""
     results = []
     roomy = create_async_engine(engine.url, pool_size=3, max_overflow=0)
@@ -212,7 +212,9 @@ async def test_an_operation_in_flight_is_not_abandoned(engine: AsyncEngine) -> N
         with CancelScope() as scope:
             scope.cancel()
             count = (await connection.exec_driver_sql(SLOW[engine.dialect.name])).scalar_one()
+            await anyio.lowlevel.checkpoint()
         assert count
+        assert scope.cancelled_caught
         assert (await connection.exec_driver_sql("SELECT 1")).scalar_one() == 1
 
 

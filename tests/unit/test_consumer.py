@@ -30,7 +30,7 @@ class FakeBroker:
     """Hands out the messages it was given, and remembers what became of them."""
 
     kind: str = "Fake"
-    one_by_one: bool = False
+    ack_covers_earlier: bool = False
     acknowledged: list[bytes] = field(default_factory=list)
     buried: list[tuple[bytes, str]] = field(default_factory=list)
     in_hand: int = 0
@@ -47,7 +47,7 @@ class FakeBroker:
             self._send.send_nowait(body)
 
     @asynccontextmanager
-    async def consume(self, in_flight: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
+    async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
         if self.lost:
             self.lost -= 1
             raise ConnectionError("the broker is away")
@@ -58,7 +58,7 @@ class FakeBroker:
             body = await self._receive.receive()
             self.in_hand += 1
             self.most_in_hand = max(self.most_in_hand, self.in_hand)
-            yield Incoming(body, {}, self._ack_of(body))
+            yield Incoming(body=body, headers={}, ack=self._ack_of(body))
 
     def _ack_of(self, body: bytes) -> Callable[[], Any]:
         async def ack() -> None:
@@ -95,14 +95,14 @@ def a_message(*, message_id: str = "m1", type_: str = "register_user", **data: o
 
 @asynccontextmanager
 async def consuming(
-    broker: FakeBroker, application: FakeApplication | None = None, *, in_flight: int = 5
+    broker: FakeBroker, application: FakeApplication | None = None, *, prefetch: int = 5
 ) -> AsyncIterator[Shift]:
     """Run a consumer beside the test; its shift ends with the context."""
     application = application or FakeApplication()
     shift = Shift()
     brokers = [cast("Broker[Any]", broker)]
     whole = Application(application.bus, application.outbox, cast(Any, None), brokers)
-    work = Consumer(whole, shift, in_flight=in_flight, max_attempts=3, first_pause=0.0)
+    work = Consumer(whole, shift, prefetch=prefetch, max_attempts=3, first_pause=0.0)
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             group.start_soon(work.run)
@@ -254,14 +254,45 @@ async def test_a_message_that_cannot_be_buried_yet_is_not_acknowledged(broker: F
 
 
 async def test_an_acknowledgement_that_is_lost_harms_nobody(broker: FakeBroker) -> None:
-    """The broker will send the message again, and it will be recognized."""
+    """The broker sends the message again, and it is recognized."""
     broker.ack_fails = True
     application = FakeApplication()
+    message = a_message()
     async with consuming(broker, application):
-        broker.put(a_message())
+        broker.put(message)
         await until(lambda: application.database.registration_log)
+        broker.ack_fails = False
+        broker.put(message)
+        await until(lambda: broker.acknowledged)
 
+    assert broker.acknowledged == [message]
     assert broker.buried == []
+    assert len(application.database.registration_log) == 1
+
+
+async def test_waiting_does_not_count_as_a_mistake(broker: FakeBroker) -> None:
+    """Or the first mistake after a long outage would be fatal to the message."""
+    away, mistake = DatabaseUnavailable("it is away"), ZeroDivisionError()
+    handler = Failing(*[away] * 20, mistake, mistake)
+    async with consuming(broker, an_application_with(handler)):
+        broker.put(a_message())
+        await until(lambda: broker.acknowledged)
+
+    assert not handler.errors
+    assert broker.buried == []
+
+
+async def test_a_mistake_whose_burial_has_to_wait_disturbs_nobody(broker: FakeBroker) -> None:
+    """The dead letters may be away, while other messages can be handled."""
+    broker.burying_fails = 4
+    handler = Failing(*[ZeroDivisionError()] * 3)
+    async with consuming(broker, an_application_with(handler)):
+        broker.put(a_message(message_id="m1"))
+        await until(lambda: not handler.errors)
+        broker.put(a_message(message_id="m2"))
+        await until(lambda: len(broker.acknowledged) == 2)
+
+    assert [name for _, name in broker.buried] == ["ZeroDivisionError"]
 
 
 async def test_a_broker_that_goes_away_is_waited_for(broker: FakeBroker) -> None:
@@ -275,7 +306,7 @@ async def test_a_broker_that_goes_away_is_waited_for(broker: FakeBroker) -> None
 async def test_no_more_messages_are_in_hand_than_allowed(broker: FakeBroker) -> None:
     """The rest is left to the broker, or to other consumers."""
     handler = Failing()
-    async with consuming(broker, an_application_with(handler), in_flight=3):
+    async with consuming(broker, an_application_with(handler), prefetch=3):
         handler.may_go_on = anyio.Event()
         broker.put(*[a_message(message_id=f"m{n}", email=f"u{n}@example.com") for n in range(20)])
         await until(lambda: broker.in_hand == 3)
@@ -287,11 +318,11 @@ async def test_no_more_messages_are_in_hand_than_allowed(broker: FakeBroker) -> 
     assert broker.most_in_hand == 3
 
 
-async def test_where_an_acknowledgement_covers_all_before_it_messages_go_one_by_one(
+async def test_where_an_acknowledgement_covers_all_before_it_messages_go_ack_covers_earlier(
     broker: FakeBroker,
 ) -> None:
     """A later one would acknowledge an earlier one that still fails."""
-    broker.one_by_one = True
+    broker.ack_covers_earlier = True
     async with consuming(broker):
         broker.put(*[a_message(message_id=f"m{n}", email=f"u{n}@example.com") for n in range(5)])
         await until(lambda: len(broker.acknowledged) == 5)

@@ -28,7 +28,7 @@ def test_an_event_survives_being_stored() -> None:
 
 
 def test_a_row_of_version_1_is_read_as_the_event_of_today() -> None:
-    """Version 1 of user_registered had no name; it is still owed to somebody."""
+    """An upcaster fills in what the old version lacked."""
     user_id = a_user_id()
     data = json.dumps({"user_id": str(user_id), "email": "ivan@example.com"})
 
@@ -97,6 +97,8 @@ def test_every_command_has_a_wire_name() -> None:
         {"id": ""},
         {"id": 7},
         {"id": "x" * 1001},
+        {"id": "a\0b"},
+        {"source": "\n"},
         {"source": ""},
         {"time": "yesterday"},
         {"datacontenttype": "text/xml"},

@@ -59,8 +59,8 @@ def document(public_events: Sequence[type[Event]]) -> Json:
             "commands": _channel(COMMANDS, wire.COMMAND_TYPES, amqp=_queue(COMMANDS)),
             "deadCommands": _channel(DEAD_COMMANDS, {}, amqp=_queue(DEAD_COMMANDS))
             | {
-                "description": "Commands that cannot be read or were refused for good, as they"
-                " came, with two headers more: allocation-error, a stable name, and"
+                "description": "Commands that cannot be read or were refused for good: the same"
+                " body and headers, and two headers more, allocation-error, a stable name, and"
                 " allocation-reason."
             },
         },

@@ -9,7 +9,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -34,20 +34,34 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
-    """A message as it came, and how to tell the broker that it is done with."""
+    """A message as it came, its headers as text, and how to tell the broker it is done with."""
 
     body: bytes
     headers: Mapping[str, str]
+    content_type: str | None = None
     ack: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A message to send: an event to all who listen, or a dead command to its queue."""
+
+    target: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str | None = None
+    message_id: str | None = None
+    type: str = ""
+    subject: str | None = None
 
 
 class Broker(ABC, Generic[C]):
     """One broker, and at most one connection `C` to publish with."""
 
     kind: ClassVar[str]
-    one_by_one: ClassVar[bool] = False  # whether an acknowledgement is one of all before it, too
+    ack_covers_earlier: ClassVar[bool] = False
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -61,7 +75,15 @@ class Broker(ABC, Generic[C]):
 
         :raises BrokerUnavailable: if it does not, in a few seconds
         """
-        await self._send(EVENTS, wire.to_cloud_event(envelope), envelope=envelope, headers={})
+        event = Outgoing(
+            target=EVENTS,
+            body=wire.to_cloud_event(envelope),
+            content_type=wire.CONTENT_TYPE,
+            message_id=str(envelope.id),
+            type=wire.wire_name(envelope.event),
+            subject=envelope.subject,
+        )
+        await self._send(event)
 
     async def bury(self, message: Incoming, error: Exception) -> None:
         """Put a message that cannot be handled where somebody will look for it.
@@ -69,13 +91,18 @@ class Broker(ABC, Generic[C]):
         :raises BrokerUnavailable: if the broker does not confirm that, in a few seconds
         """
         slug = error.slug if isinstance(error, AllocationError) else "bug"
-        reason = {"allocation-error": slug, "allocation-reason": _header(error)}
-        headers = {**message.headers, **reason}
-        await self._send(DEAD_COMMANDS, message.body, envelope=None, headers=headers)
+        reason = {"allocation-error": slug, "allocation-reason": _one_line(error)}
+        dead = Outgoing(
+            target=DEAD_COMMANDS,
+            body=message.body,
+            headers={**message.headers, **reason},
+            content_type=message.content_type,
+        )
+        await self._send(dead)
 
     @abstractmethod
-    def consume(self, in_flight: int) -> AbstractAsyncContextManager[AsyncGenerator[Incoming]]:
-        """Open the commands that arrive, with at most so many not acknowledged.
+    def consume(self, prefetch: int) -> AbstractAsyncContextManager[AsyncGenerator[Incoming]]:
+        """Open the commands that arrive, with at most `prefetch` not acknowledged.
 
         The iterator ends, or raises, when the connection is lost.
         """
@@ -84,7 +111,7 @@ class Broker(ABC, Generic[C]):
         """Close the connection for publishing."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await closed(partial(self._disconnect, connection))
+            await close_quietly(partial(self._disconnect, connection))
 
     @abstractmethod
     async def _connect(self) -> C:
@@ -95,23 +122,14 @@ class Broker(ABC, Generic[C]):
         """Close it, broken as it may be."""
 
     @abstractmethod
-    async def _deliver(
-        self,
-        connection: C,
-        target: str,
-        body: bytes,
-        envelope: Envelope | None,
-        headers: Mapping[str, str],
-    ) -> None:
+    async def _deliver(self, connection: C, message: Outgoing) -> None:
         """Send a message, and return when it is confirmed."""
 
-    async def _send(
-        self, target: str, body: bytes, *, envelope: Envelope | None, headers: Mapping[str, str]
-    ) -> None:
+    async def _send(self, message: Outgoing) -> None:
         connection, started = await self._open(), current_time()
         try:
             with fail_after(CONFIRM_SECONDS):
-                await _uncancelled(self._deliver, connection, target, body, envelope, headers)
+                await _lost_if_cancelled(self._deliver, connection, message)
         except Exception as error:
             if self._connection is connection:
                 await self.close()
@@ -126,7 +144,7 @@ class Broker(ABC, Generic[C]):
                 started = current_time()
                 try:
                     with fail_after(CONNECT_SECONDS):
-                        self._connection = await _uncancelled(self._connect)
+                        self._connection = await _lost_if_cancelled(self._connect)
                 except Exception as error:
                     self._remember(error, started)
                     raise BrokerUnavailable(self.kind, self._failure) from error
@@ -186,13 +204,18 @@ def describe(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-async def closed(close: Callable[[], Awaitable[None]]) -> None:
+async def as_it_came(message: Any) -> Any:
+    """Decode nothing: what cannot be decoded must not fail inside the library."""
+    return message.body
+
+
+async def close_quietly(close: Callable[[], Awaitable[None]]) -> None:
     """Close something, but not for ever; it is broken or not needed, so no error matters."""
     with anyio.move_on_after(CLOSE_SECONDS, shield=True), suppress(Exception):
         await close()
 
 
-async def _uncancelled(function: Callable[..., Awaitable[T]], *args: Any) -> T:
+async def _lost_if_cancelled(function: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Call a library that cancels its own waiters when a connection is lost.
 
     :raises ConnectionError: in that case; only a cancellation of ours passes as one
@@ -204,6 +227,5 @@ async def _uncancelled(function: Callable[..., Awaitable[T]], *args: Any) -> T:
         raise ConnectionError("the connection was lost") from error
 
 
-def _header(error: Exception) -> str:
-    """A header is one line, and not too long."""
+def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:1000]

@@ -74,8 +74,8 @@ class ThreadedConnection(AdaptedConnection):
         cursor.execute(*args)
         return cursor
 
-    def postpones(self, statement: str) -> bool:
-        """Tell whether the statement is a BEGIN that can go along with the next one."""
+    def postpone_if_begin(self, statement: str) -> bool:
+        """Keep a bare BEGIN for the next statement, and tell whether it was one."""
         if self._postponed or not self._dialect.is_begin(statement):
             return False
         await_(self._postpone(statement))
@@ -146,7 +146,7 @@ class ThreadedCursor:
 
     def execute(self, statement: str, *args: Any) -> None:
         """Execute a statement, and fetch its rows."""
-        if not self._connection.postpones(statement):
+        if not self._connection.postpone_if_begin(statement):
             self._connection.hop(self._execute, "execute", statement, *args)
 
     def executemany(self, *args: Any) -> None:
@@ -236,7 +236,7 @@ class AnyIOQueue(QueueCommon[ConnectionPoolEntry]):
         self._count.release()
 
     def get(self, block: bool = True, timeout: float | None = None) -> ConnectionPoolEntry:
-        if not (block or self._idle):
+        if not (block or self._idle):  # also without an event loop, where a semaphore does not work
             raise Empty
         try:
             self._count.acquire_nowait()
@@ -321,11 +321,11 @@ class _Threaded:
         dbapi_connection.terminate()
 
     def has_transaction(self, driver_connection: Any) -> bool:
-        """Tell, without asking the database; nothing is under way in the thread then."""
+        """Tell, without asking the database. Only between hops: it reads the driver's state."""
         raise NotImplementedError
 
     def is_begin(self, statement: str) -> bool:
-        """Tell whether the statement is a BEGIN and nothing else; some drivers have their own."""
+        """Tell whether the statement is a BEGIN and nothing else; psycopg begins by itself."""
         return False
 
 

@@ -1,6 +1,7 @@
 """The engines: what each database needs so that the rest of the adapters need not know it."""
 
 import re
+from itertools import chain
 from typing import Any
 
 from anyio.lowlevel import current_token
@@ -69,11 +70,14 @@ def _with_driver(url: str) -> URL:
             "database URL", "is not of the form sqlite:///FILE or postgresql://HOST/DATABASE"
         ) from None
     if driver is None:
-        problem = f"names {parsed.drivername}, which is not supported on {event_loop}"
+        where = f" on {event_loop}" if parsed.drivername in chain(*DRIVERS.values()) else ""
+        problem = f"names {parsed.drivername}, which is not supported{where}"
         raise InvalidValue("database URL", problem)
     if parsed.get_backend_name() == "sqlite":
         _check_sqlite(parsed)
-    if not (parsed.database and url.isprintable()):
+    if not url.isprintable():
+        raise InvalidValue("database URL", "has a character in it that cannot be printed")
+    if not parsed.database:
         raise InvalidValue("database URL", "names no database")
     return parsed.set(drivername=driver)
 

@@ -13,13 +13,13 @@ from allocation.domain.exceptions import MessageAlreadyHandled
 from allocation.service_layer.delivery import ReceivedMessage
 
 
-async def take_note(session: Session, now: ColumnElement[float], message: ReceivedMessage) -> None:
+async def remember(session: Session, now: ColumnElement[float], message: ReceivedMessage) -> None:
     """Remember the message, in the caller's transaction.
 
     :raises MessageAlreadyHandled: if it is known: the caller must roll back
     """
     row = insert(inbox).values(source=message.source, message_id=message.id, received_at=now)
-    try:
+    try:  # the key is the only constraint; another one would not mean that the message is known
         await session.execute(row)
     except IntegrityError as error:
         raise MessageAlreadyHandled(message.source, message.id) from error

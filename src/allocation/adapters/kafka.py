@@ -1,6 +1,6 @@
 """Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -9,9 +9,15 @@ import anyio
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 
-from allocation.adapters import wire
-from allocation.adapters.brokers import COMMANDS, CONFIRM_SECONDS, Broker, Incoming, closed
-from allocation.service_layer.delivery import Envelope
+from allocation.adapters.brokers import (
+    COMMANDS,
+    CONFIRM_SECONDS,
+    Broker,
+    Incoming,
+    Outgoing,
+    as_it_came,
+    close_quietly,
+)
 
 GROUP = "allocation"
 MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
@@ -21,10 +27,10 @@ class Kafka(Broker[KafkaBroker]):
     """Publishes with `acks=all`; the key is the aggregate's id, so its events share a partition."""
 
     kind = "Kafka"
-    one_by_one = True
+    ack_covers_earlier = True  # an offset is that of the last one
 
     @asynccontextmanager
-    async def consume(self, in_flight: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
+    async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
         await self._knock()
         broker = KafkaBroker(self._servers, logger=None, apply_types=False)
         subscriber = broker.subscriber(
@@ -33,7 +39,7 @@ class Kafka(Broker[KafkaBroker]):
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
             parser=_readable,
-            decoder=_as_it_came,
+            decoder=as_it_came,
             max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
         )
         try:
@@ -42,7 +48,7 @@ class Kafka(Broker[KafkaBroker]):
             async with aclosing(subscriber.__aiter__()) as messages:  # type: ignore[type-var]
                 yield (_incoming(message) async for message in messages)
         finally:
-            await closed(broker.stop)
+            await close_quietly(broker.stop)
 
     async def _connect(self) -> KafkaBroker:
         await self._knock()
@@ -60,19 +66,13 @@ class Kafka(Broker[KafkaBroker]):
     async def _disconnect(self, connection: KafkaBroker) -> None:
         await connection.stop()
 
-    async def _deliver(
-        self,
-        connection: KafkaBroker,
-        target: str,
-        body: bytes,
-        envelope: Envelope | None,
-        headers: Mapping[str, str],
-    ) -> None:
+    async def _deliver(self, connection: KafkaBroker, message: Outgoing) -> None:
+        typed = {"content-type": message.content_type} if message.content_type else {}
         await connection.publish(
-            body,
-            topic=target,
-            key=envelope.subject.encode() if envelope else None,
-            headers={**headers, "content-type": wire.CONTENT_TYPE},
+            message.body,
+            topic=message.target,
+            key=message.subject and message.subject.encode(),
+            headers={**message.headers, **typed},
         )
 
     @property
@@ -103,10 +103,5 @@ async def _readable(record: Any, parse: Callable[[Any], Awaitable[Any]]) -> Any:
     return await parse(replace(record, headers=headers, value=record.value or b""))
 
 
-async def _as_it_came(message: Any) -> Any:
-    """Decode nothing: what cannot be decoded must not fail inside the library."""
-    return message.body
-
-
 def _incoming(message: KafkaMessage) -> Incoming:
-    return Incoming(message.body, dict(message.headers), message.ack)
+    return Incoming(body=message.body, headers=dict(message.headers), ack=message.ack)

@@ -1,6 +1,6 @@
 """RabbitMQ: a topic exchange for events, a queue for commands, and one for dead ones."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -14,7 +14,6 @@ from faststream.rabbit import (
     RabbitQueue,
 )
 
-from allocation.adapters import wire
 from allocation.adapters.brokers import (
     COMMANDS,
     CONNECT_SECONDS,
@@ -22,9 +21,10 @@ from allocation.adapters.brokers import (
     EVENTS,
     Broker,
     Incoming,
-    closed,
+    Outgoing,
+    as_it_came,
+    close_quietly,
 )
-from allocation.service_layer.delivery import Envelope
 
 EXCHANGE = RabbitExchange(EVENTS, type=ExchangeType.TOPIC, durable=True)
 DEAD_QUEUE = RabbitQueue(DEAD_COMMANDS, durable=True)
@@ -37,13 +37,13 @@ class RabbitMQ(Broker[RabbitBroker]):
     kind = "RabbitMQ"
 
     @asynccontextmanager
-    async def consume(self, in_flight: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
+    async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
         broker = self._new_broker()
         subscriber = broker.subscriber(
             QUEUE,
-            channel=Channel(prefetch_count=in_flight),
+            channel=Channel(prefetch_count=prefetch),
             ack_policy=AckPolicy.MANUAL,
-            decoder=_as_it_came,
+            decoder=as_it_came,
         )
         try:
             await broker.connect()
@@ -52,7 +52,7 @@ class RabbitMQ(Broker[RabbitBroker]):
             async with aclosing(subscriber.__aiter__()) as messages:  # type: ignore[type-var]
                 yield (_incoming(message) async for message in messages)
         finally:
-            await closed(broker.stop)
+            await close_quietly(broker.stop)
 
     async def _connect(self) -> RabbitBroker:
         broker = self._new_broker()
@@ -61,43 +61,34 @@ class RabbitMQ(Broker[RabbitBroker]):
             await broker.declare_exchange(EXCHANGE)
             await broker.declare_queue(DEAD_QUEUE)
         except BaseException:
-            await closed(broker.stop)
+            await close_quietly(broker.stop)
             raise
         return broker
 
     async def _disconnect(self, connection: RabbitBroker) -> None:
         await connection.stop()
 
-    async def _deliver(
-        self,
-        connection: RabbitBroker,
-        target: str,
-        body: bytes,
-        envelope: Envelope | None,
-        headers: Mapping[str, str],
-    ) -> None:
-        address: dict[str, Any] = {"queue": target}
-        if envelope:
-            routing_key = wire.wire_name(envelope.event)
-            address = {"exchange": EXCHANGE, "routing_key": routing_key, "mandatory": False}
+    async def _deliver(self, connection: RabbitBroker, message: Outgoing) -> None:
+        address: dict[str, Any] = {"queue": message.target}
+        if message.target == EVENTS:
+            address = {"exchange": EXCHANGE, "routing_key": message.type, "mandatory": False}
         await connection.publish(
-            body,
+            message.body,
             **address,
             persist=True,
-            content_type=wire.CONTENT_TYPE,
-            message_id=str(envelope.id) if envelope else None,
-            headers=dict(headers),
+            content_type=message.content_type,
+            message_id=message.message_id,
+            headers=dict(message.headers),
         )
 
     def _new_broker(self) -> RabbitBroker:
         return RabbitBroker(self._url, timeout=CONNECT_SECONDS, logger=None, apply_types=False)
 
 
-async def _as_it_came(message: Any) -> Any:
-    """Decode nothing: what cannot be decoded must not fail inside the library."""
-    return message.body
-
-
 def _incoming(message: RabbitMessage) -> Incoming:
-    headers = {name: str(value) for name, value in message.headers.items()}
-    return Incoming(message.body, headers, message.ack)
+    return Incoming(
+        body=message.body,
+        headers={name: str(value) for name, value in message.headers.items()},
+        content_type=message.content_type,
+        ack=message.ack,
+    )

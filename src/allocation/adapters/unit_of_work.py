@@ -43,7 +43,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         session = await self._resources.enter_async_context(self._database.writing())
         self._session = session
         if self._received:
-            await inbox.take_note(session, self._database.clock, self._received)
+            await inbox.remember(session, self._database.clock, self._received)
         self.users = SqlAlchemyUsers(session)
         self.coupon_batches = SqlAlchemyCouponBatches(session)
         self.registration_log = SqlAlchemyRegistrationLog(session)

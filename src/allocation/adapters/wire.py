@@ -49,22 +49,23 @@ def _name_from_address(data: Data) -> Data:
 
 
 UPCASTERS: dict[tuple[str, int], Callable[[Data], Data]] = {
-    ("user_registered", 1): _name_from_address,  # version 1 had no name
+    ("user_registered", 1): _name_from_address,  # the worked example: version 1 had no name
 }
 """Wire name and old version → what makes the data those of the next version."""
 
 _WIRE_NAMES = {event_type: name for name, event_type in EVENT_TYPES.items()}
 
-NonEmpty = Annotated[str, Meta(min_length=1, max_length=1000)]
+NO_CONTROL_CHARACTERS = r"^(?![\s\S]*[\x00-\x1f\x7f])"  # PostgreSQL would refuse some of them
+Attribute = Annotated[str, Meta(min_length=1, max_length=1000, pattern=NO_CONTROL_CHARACTERS)]
 
 
 class CloudEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A message on a broker: CloudEvents 1.0 in structured JSON."""
 
     specversion: Literal["1.0"]
-    id: NonEmpty
-    source: NonEmpty
-    type: NonEmpty
+    id: Attribute
+    source: Attribute
+    type: Attribute
     subject: str | None = None
     time: datetime | None = None
     datacontenttype: Literal["application/json"] | None = None
@@ -74,9 +75,9 @@ class CloudEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
     data: msgspec.Raw
 
 
-def version_of(wire_name: str) -> int:
+def version_of(name: str) -> int:
     """Return the present version of a message: one more than the newest that is upcast."""
-    return 1 + max((old for name, old in UPCASTERS if name == wire_name), default=0)
+    return 1 + max((old for known, old in UPCASTERS if known == name), default=0)
 
 
 def wire_name(event: Event) -> str:

@@ -191,7 +191,7 @@ class DeliverySuperseded(Conflict):
 
 
 class MessageAlreadyHandled(Conflict):
-    """A message from outside has arrived again, after its command was stored."""
+    """A message has arrived again, after its command was stored: it only has to be acknowledged."""
 
     slug = "message-already-handled"
 

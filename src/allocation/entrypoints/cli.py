@@ -1,4 +1,4 @@
-"""The command line. Each command builds a command of the domain and shows what came of it.
+"""The command line: turns words into commands, queries and services, and shows what came of it.
 
 Heavy modules are imported inside the commands that need them, so that `--help` answers at once.
 """
@@ -112,7 +112,7 @@ class HandlerName(click.ParamType[str]):
 PREFETCH = click.option(
     "--prefetch",
     type=click.IntRange(1, 1000),
-    help="How many messages of each broker to have in hand at a time. Default: 20",
+    help="How many messages of RabbitMQ to have in hand at a time; of Kafka it is one. Default: 20",
 )
 
 
@@ -134,7 +134,7 @@ PREFETCH = click.option(
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
-    help="Default: error; of the worker: info",
+    help="Default: error; of worker, consume and run: info",
 )
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Default: text")
 @click.version_option(package_name="allocation")

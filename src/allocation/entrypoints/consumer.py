@@ -7,6 +7,7 @@ message comes again, and is recognized by its id and source.
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from itertools import count
 from typing import Any
 
 from anyio import CancelScope, Semaphore
@@ -16,17 +17,16 @@ from allocation.adapters.brokers import DEAD_COMMANDS, Broker, Incoming, describ
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import (
+    AllocationError,
     BrokerUnavailable,
     Conflict,
     InvalidValue,
-    Malformed,
     MessageAlreadyHandled,
-    Refused,
     Unavailable,
 )
 from allocation.entrypoints.running import task_group
 from allocation.entrypoints.serving import Service, Shift
-from allocation.service_layer.delivery import Envelope
+from allocation.service_layer.delivery import Envelope, is_permanent
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -44,7 +44,7 @@ def consuming(settings: Settings) -> Service:
 
     async def consume(application: Application, shift: Shift) -> None:
         consumer = Consumer(
-            application, shift, in_flight=settings.prefetch, max_attempts=settings.max_attempts
+            application, shift, prefetch=settings.prefetch, max_attempts=settings.max_attempts
         )
         await consumer.run()
 
@@ -52,21 +52,21 @@ def consuming(settings: Settings) -> Service:
 
 
 class Consumer:
-    """Has up to `in_flight` messages of each broker in hand."""
+    """Has up to `prefetch` messages of each RabbitMQ in hand; of each Kafka, one."""
 
     def __init__(
         self,
         application: Application,
         shift: Shift,
         *,
-        in_flight: int,
+        prefetch: int,
         max_attempts: int,
         first_pause: float = FIRST_PAUSE_SECONDS,
     ) -> None:
         self._bus = application.bus
         self._brokers = application.brokers
         self._shift = shift
-        self._in_flight = in_flight
+        self._prefetch = prefetch
         self._max_attempts = max_attempts
         self._first_pause = first_pause
 
@@ -81,7 +81,7 @@ class Consumer:
         failures = 0
         while not self._shift.is_over:
             try:
-                async with broker.consume(self._in_flight) as messages, aclosing(messages):
+                async with broker.consume(self._prefetch) as messages, aclosing(messages):
                     logger.info("consuming from %s", broker.kind)
                     failures = 0
                     await self._take(broker, messages)
@@ -94,10 +94,11 @@ class Consumer:
                 failures += 1
 
     async def _take(self, broker: Broker[Any], messages: AsyncGenerator[Incoming]) -> None:
-        hands = Semaphore(1 if broker.one_by_one else self._in_flight)
+        """Take messages until the shift is over or they end; then wait for those in hand."""
+        hands = Semaphore(1 if broker.ack_covers_earlier else self._prefetch)
         async with task_group() as in_hand, task_group() as taking:
             taking.start_soon(self._stop_when_over, taking.cancel_scope)
-            await hands.acquire()  # before the message: what is taken may count as acknowledged
+            await hands.acquire()  # first: an offset would count a message that was only fetched
             async for message in messages:
                 in_hand.start_soon(self._handle, broker, message, hands)
                 await hands.acquire()
@@ -117,20 +118,22 @@ class Consumer:
     async def _until_settled(self, broker: Broker[Any], message: Incoming) -> Sequence[Envelope]:
         """Settle the message, however long it takes; if the shift ends before, leave it as it is.
 
-        Only what is unexpected is not tried for ever: a mistake in the program would block others.
+        Only a mistake in the program is not tried for ever: it would hold up what comes after it.
         """
-        failures = 0
-        while not self._shift.is_over:
+        mistakes: list[Exception] = []
+        for failures in count():
             try:
+                if len(mistakes) >= self._max_attempts:
+                    return await self._bury(broker, message, mistakes[-1])
                 return await self._settle(broker, message)
-            except Exception as error:
-                expected = isinstance(error, Unavailable | Conflict)
-                logger.warning("a message has to wait: %s", error, exc_info=not expected)
-                failures += 1
-                if not expected and failures >= self._max_attempts:
-                    await self._bury(broker, message, error)
-                    return ()
+            except (Unavailable, Conflict) as error:
+                logger.warning("a message has to wait: %s", error)
+            except Exception as mistake:
+                logger.exception("a message has to wait")
+                mistakes.append(mistake)
             await self._pause(failures)
+            if self._shift.is_over:
+                break
         return ()
 
     async def _pause(self, failures: int) -> None:
@@ -147,16 +150,18 @@ class Consumer:
             )
         except MessageAlreadyHandled as repeated:
             logger.info("%s", repeated)
-        except (Malformed, Refused) as error:
-            await self._bury(broker, message, error)
-            return ()
+        except AllocationError as error:
+            if not is_permanent(error):
+                raise
+            return await self._bury(broker, message, error)
         await _acknowledge(message)
         return events
 
-    async def _bury(self, broker: Broker[Any], message: Incoming, error: Exception) -> None:
+    async def _bury(self, broker: Broker[Any], message: Incoming, error: Exception) -> tuple[()]:
         await broker.bury(message, error)
         logger.warning("a message is in %s: %s", DEAD_COMMANDS, error)
         await _acknowledge(message)
+        return ()
 
 
 async def _acknowledge(message: Incoming) -> None:
