@@ -48,7 +48,9 @@ def rabbitmq(rabbitmq_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 def kafka() -> Iterator[Outside]:
     """A broker of the test's own, or the one you name."""
     if url := os.environ.get("ALLOCATION_TEST_KAFKA_URL"):
-        yield KafkaOutside(url)
+        outside = KafkaOutside(url)
+        outside.begin()
+        yield outside
         return
     port = free_port()
     with tansu(port, advertised=port):
@@ -66,7 +68,10 @@ def outside(request: pytest.FixtureRequest) -> Outside:
 
 @pytest.fixture
 def proxied(request: pytest.FixtureRequest) -> Iterator[tuple[str, Proxy, Outside]]:
-    """A broker behind a proxy: the URL of the proxy, the proxy, and the way around it."""
+    """A broker behind a proxy: the URL of the proxy, the proxy, and a plain client.
+
+    The client of RabbitMQ goes around the proxy; those of Kafka go where it says that it is.
+    """
     port = free_port()
     if request.param == "rabbitmq":
         outside: Outside = request.getfixturevalue("rabbitmq")

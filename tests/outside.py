@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 EVENTS, COMMANDS, DEAD = "allocation.events", "allocation.commands", "allocation.commands.dead"
 LIMIT_SECONDS = 60
+PARTITIONS = 3  # of each topic
 
 
 @dataclass(frozen=True)
@@ -144,11 +145,22 @@ class KafkaOutside:
         return self.url.removeprefix("kafka://")
 
     def begin(self) -> None:
-        """Create the topics."""
+        """Create the topics, and begin where they end."""
         admin = AdminClient({"bootstrap.servers": self.servers})
-        topics = [NewTopic(name, num_partitions=3) for name in (EVENTS, COMMANDS, DEAD)]
-        for created in admin.create_topics(topics).values():
+        known = admin.list_topics(timeout=LIMIT_SECONDS).topics
+        missing = [
+            NewTopic(name, num_partitions=PARTITIONS)
+            for name in (EVENTS, COMMANDS, DEAD)
+            if name not in known
+        ]
+        for created in (admin.create_topics(missing) if missing else {}).values():
             created.result()
+        consumer = self._consumer()
+        for name in {EVENTS, DEAD} & known.keys():
+            for n in range(PARTITIONS):
+                _, end = consumer.get_watermark_offsets(TopicPartition(name, n))
+                self._next[name, n] = end
+        consumer.close()
 
     def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
         producer = Producer(
@@ -167,18 +179,22 @@ class KafkaOutside:
         self._collect(DEAD, seen, lambda s: len(s) >= count)
         return seen
 
-    def _collect(
-        self, topic: str, into: list[Seen], enough: Callable[[Sequence[Seen]], bool]
-    ) -> None:
-        consumer = Consumer(
+    def _consumer(self) -> Consumer:
+        return Consumer(
             {
                 "bootstrap.servers": self.servers,
-                "group.id": "test",  # never joined: the partitions are assigned here
+                "group.id": "test",  # never joined: the partitions are assigned
                 "enable.auto.commit": False,
                 "fetch.message.max.bytes": 20_000_000,
             }
         )
-        starts = [TopicPartition(topic, n, self._next.get((topic, n), 0)) for n in range(3)]
+
+    def _collect(
+        self, topic: str, into: list[Seen], enough: Callable[[Sequence[Seen]], bool]
+    ) -> None:
+        consumer = self._consumer()
+        partitions = range(PARTITIONS)
+        starts = [TopicPartition(topic, n, self._next.get((topic, n), 0)) for n in partitions]
         consumer.assign(starts)
         deadline = time.monotonic() + LIMIT_SECONDS
         while not enough(into):

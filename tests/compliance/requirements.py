@@ -1,8 +1,7 @@
 """What SQLAlchemy's suite for dialects may expect of SQLite in a file, over `sqlite+anyio`.
 
 The suite runs a test only if what it requires is there, and assumes of most things that they are
-not. Here is named what is there, and with its reason each thing that stays excluded. The stock
-dialect for asyncio passes the same tests with the same exclusions.
+not. Here is named what is there, and with its reason each thing that stays excluded.
 """
 
 from typing import Any
