@@ -19,6 +19,7 @@ T = TypeVar("T")
 EVENTS, COMMANDS, DEAD = "allocation.events", "allocation.commands", "allocation.commands.dead"
 LIMIT_SECONDS = 60
 PARTITIONS = 3  # of each topic
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,10 @@ class RabbitOutside:
         self._run(lambda channel: self._collect(channel, self._queue, self._events, enough))
         return self._events
 
+    def delete_dead_queue(self) -> None:
+        """Do what an operator may do by mistake."""
+        self._run(lambda channel: channel.queue_delete(DEAD))
+
     def dead(self, count: int) -> list[Seen]:
         seen: list[Seen] = []
         self._run(lambda channel: self._collect(channel, DEAD, seen, lambda s: len(s) >= count))
@@ -163,9 +168,14 @@ class KafkaOutside:
         consumer.close()
 
     def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
-        producer = Producer(
-            {"bootstrap.servers": self.servers, "message.max.bytes": 20_000_000, "linger.ms": 0}
-        )
+        for codec in CODECS:  # each may be what a producer likes
+            self._send_some(bodies[CODECS.index(codec) :: len(CODECS)], codec, headers)
+
+    def _send_some(
+        self, bodies: Sequence[bytes], codec: str, headers: Mapping[str, str | bytes] | None
+    ) -> None:
+        settings = {"message.max.bytes": 20_000_000, "linger.ms": 0, "compression.type": codec}
+        producer = Producer({"bootstrap.servers": self.servers, **settings})
         for body in bodies:
             producer.produce(COMMANDS, body, headers=dict(headers or {}), partition=0)
         assert producer.flush(LIMIT_SECONDS) == 0

@@ -11,12 +11,13 @@ from anyio import to_thread
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
+from allocation.adapters.brokers import Incoming, new_brokers
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
-from allocation.domain.exceptions import BrokerUnavailable, InvalidValue
+from allocation.domain.exceptions import BrokerUnavailable, InvalidPayload, InvalidValue
 from tests.builders import a_batch, a_registration, a_user_id
-from tests.outside import Outside, Seen
+from tests.outside import Outside, RabbitOutside, Seen
 from tests.proxy import Proxy
 from tests.worlds import sqlite_url
 
@@ -177,3 +178,44 @@ async def test_an_unusable_url_is_refused(tmp_path: Path, url: str) -> None:
             pass
 
     assert "hunter2" not in str(refusal.value)
+
+
+async def test_a_dead_letter_whose_queue_is_gone_is_not_lost(rabbitmq: RabbitOutside) -> None:
+    """The broker would confirm it and throw it away; instead the queue is made again."""
+    (broker,) = new_brokers(rabbitmq.url).values()
+    dead = a_dead_message(b"{bad")
+    await broker.bury(dead, InvalidPayload("a command", "no JSON"))
+    await to_thread.run_sync(rabbitmq.delete_dead_queue)
+
+    with pytest.raises(BrokerUnavailable):
+        await broker.bury(dead, InvalidPayload("a command", "no JSON"))
+    await to_thread.run_sync(time.sleep, 1.1)
+    await broker.bury(dead, InvalidPayload("a command", "no JSON"))
+    await broker.close()
+
+    assert len(await to_thread.run_sync(rabbitmq.dead, 1)) == 1
+
+
+async def test_what_a_broker_does_not_take_is_buried_in_part(outside: Outside) -> None:
+    """It would hold up what comes after it for ever, and break the connection for others."""
+    (broker,) = new_brokers(outside.url).values()
+    too_much = {"rabbitmq": ({"x": "y" * 140_000}, b"{bad"), "kafka": ({}, b"x" * 21_000_000)}
+    headers, body = too_much[outside.kind]
+    await broker.bury(a_dead_message(body, headers), InvalidPayload("a command", "no JSON"))
+    await broker.bury(a_dead_message(b"next"), InvalidPayload("a command", "no JSON"))
+    await broker.close()
+
+    first, second = sorted(
+        await to_thread.run_sync(outside.dead, 2), key=lambda seen: seen.body == b"next"
+    )
+    assert body.startswith(first.body)
+    assert first.headers["allocation-error"] == "invalid-payload"
+    assert first.headers["allocation-cut"].startswith(f"{len(body)} bytes; ")
+    assert "allocation-cut" not in second.headers
+
+
+def a_dead_message(body: bytes, headers: dict[str, str] | None = None) -> Incoming:
+    async def ack() -> None:
+        pytest.fail("only the consumer acknowledges")
+
+    return Incoming(body=body, headers=headers or {}, ack=ack)

@@ -95,7 +95,8 @@ def _payload(name: str, type_: type) -> Json:
         "schemaversion": {"const": wire.version_of(name)},
         "data": _schema(type_),
     }
-    return schema | {"properties": schema["properties"] | fixed}
+    required = [*schema["required"], *(["schemaversion"] if wire.version_of(name) > 1 else [])]
+    return schema | {"properties": schema["properties"] | fixed, "required": required}
 
 
 def _schema(type_: type) -> Json:

@@ -1,8 +1,10 @@
 """Message brokers, by FastStream: what RabbitMQ and Kafka have in common.
 
-A connection is made when it is first needed, and one that has failed once is never used again: what
-a library's own reconnecting would do with messages in flight is hard to know. While a broker is
-away, publishing fails at once, so that nobody waits for it who has other work to do.
+A connection to publish with is made when it is first needed, and one that has failed is not used
+again: what a library's own reconnecting does with messages in flight is hard to know. While a
+broker is away, publishing fails at once, for a second or for as long as it took to find out, so
+that nobody waits for it who has other work to do. Consumers leave reconnecting to the library: what
+is in flight there is not acknowledged, and comes again.
 """
 
 import re
@@ -17,7 +19,6 @@ import anyio
 from anyio import current_time, fail_after, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from allocation.adapters import wire
 from allocation.domain.exceptions import AllocationError, BrokerUnavailable, InvalidValue
 from allocation.service_layer.delivery import Envelope
 
@@ -29,6 +30,7 @@ CONNECT_SECONDS = 5
 CONFIRM_SECONDS = 5
 PAUSE_SECONDS = 1
 CLOSE_SECONDS = 2
+KEPT_BYTES = 10_000  # of a dead command that the broker does not take as a whole
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -36,11 +38,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
-    """A message as it came, its headers as text, and how to tell the broker it is done with."""
+    """A message as it came, and how to tell the broker that it is done with."""
 
     body: bytes
-    headers: Mapping[str, str]
-    content_type: str | None = None
+    headers: Mapping[str, Any]
+    properties: Mapping[str, Any] = field(default_factory=dict)  # others; which, is the broker's
     ack: Callable[[], Awaitable[None]]
 
 
@@ -50,11 +52,12 @@ class Outgoing:
 
     target: str
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content_type: str | None = None
-    message_id: str | None = None
-    type: str = ""
-    subject: str | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Undeliverable(BrokerUnavailable):
+    """The broker will never take this message as it is."""
 
 
 class Broker(ABC, Generic[C]):
@@ -62,6 +65,7 @@ class Broker(ABC, Generic[C]):
 
     kind: ClassVar[str]
     ack_covers_earlier: ClassVar[bool] = False
+    refusals: ClassVar[tuple[type[Exception], ...]]  # the library's errors that mean Undeliverable
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -75,18 +79,12 @@ class Broker(ABC, Generic[C]):
 
         :raises BrokerUnavailable: if it does not, in a few seconds
         """
-        event = Outgoing(
-            target=EVENTS,
-            body=wire.to_cloud_event(envelope),
-            content_type=wire.CONTENT_TYPE,
-            message_id=str(envelope.id),
-            type=wire.wire_name(envelope.event),
-            subject=envelope.subject,
-        )
-        await self._send(event)
+        await self._send(self._as_message(envelope))
 
     async def bury(self, message: Incoming, error: Exception) -> None:
         """Put a message that cannot be handled where somebody will look for it.
+
+        If the broker does not take it as it came, its beginning has to do.
 
         :raises BrokerUnavailable: if the broker does not confirm that, in a few seconds
         """
@@ -96,9 +94,14 @@ class Broker(ABC, Generic[C]):
             target=DEAD_COMMANDS,
             body=message.body,
             headers={**message.headers, **reason},
-            content_type=message.content_type,
+            properties=message.properties,
         )
-        await self._send(dead)
+        try:
+            await self._send(dead)
+        except Undeliverable as refusal:
+            reason["allocation-cut"] = f"{len(message.body)} bytes; {_one_line(refusal)}"
+            beginning = message.body[:KEPT_BYTES]
+            await self._send(Outgoing(target=DEAD_COMMANDS, body=beginning, headers=reason))
 
     @abstractmethod
     def consume(self, prefetch: int) -> AbstractAsyncContextManager[AsyncGenerator[Incoming]]:
@@ -112,6 +115,10 @@ class Broker(ABC, Generic[C]):
         connection, self._connection = self._connection, None
         if connection is not None:
             await close_quietly(partial(self._disconnect, connection))
+
+    @abstractmethod
+    def _as_message(self, envelope: Envelope) -> Outgoing:
+        """Return the message that tells others of an event, addressed as this broker does."""
 
     @abstractmethod
     async def _connect(self) -> C:
@@ -130,11 +137,16 @@ class Broker(ABC, Generic[C]):
         try:
             with fail_after(CONFIRM_SECONDS):
                 await _lost_if_cancelled(self._deliver, connection, message)
+        except self.refusals as error:
+            await self._give_up(connection)
+            raise Undeliverable(self.kind, describe(error)) from error
         except Exception as error:
-            if self._connection is connection:
-                await self.close()
+            await self._give_up(connection)
             self._remember(error, started)
             raise BrokerUnavailable(self.kind, self._failure) from error
+        except get_cancelled_exc_class():
+            await self._give_up(connection)  # it may have been about to fail
+            raise
 
     async def _open(self) -> C:
         async with self._lock:
@@ -149,6 +161,10 @@ class Broker(ABC, Generic[C]):
                     self._remember(error, started)
                     raise BrokerUnavailable(self.kind, self._failure) from error
             return self._connection
+
+    async def _give_up(self, connection: C) -> None:
+        if self._connection is connection:
+            await self.close()
 
     def _remember(self, error: Exception, started: float) -> None:
         """Let others fail at once for a while: as long as it took to find out, or a second."""

@@ -1,26 +1,39 @@
 """Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
 
+import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import anyio
+from aiokafka.errors import (  # type: ignore[import-untyped]
+    InvalidMessageError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 
+from allocation.adapters import wire
 from allocation.adapters.brokers import (
     COMMANDS,
     CONFIRM_SECONDS,
+    EVENTS,
     Broker,
     Incoming,
     Outgoing,
     as_it_came,
     close_quietly,
+    describe,
 )
+from allocation.service_layer.delivery import Envelope
 
 GROUP = "allocation"
 MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
+
+# https://kafka.apache.org/protocol: size, key of the API, its version, correlation id, no client id
+API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, 18, 0, 0, -1)
 
 
 class Kafka(Broker[KafkaBroker]):
@@ -28,6 +41,7 @@ class Kafka(Broker[KafkaBroker]):
 
     kind = "Kafka"
     ack_covers_earlier = True  # an offset is that of the last one
+    refusals = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError)
 
     @asynccontextmanager
     async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
@@ -66,13 +80,18 @@ class Kafka(Broker[KafkaBroker]):
     async def _disconnect(self, connection: KafkaBroker) -> None:
         await connection.stop()
 
+    def _as_message(self, envelope: Envelope) -> Outgoing:
+        return Outgoing(
+            target=EVENTS,
+            body=wire.to_cloud_event(envelope),
+            headers={"content-type": wire.CONTENT_TYPE},
+            properties={"key": envelope.subject.encode()},
+        )
+
     async def _deliver(self, connection: KafkaBroker, message: Outgoing) -> None:
-        typed = {"content-type": message.content_type} if message.content_type else {}
+        headers = dict(message.headers)
         await connection.publish(
-            message.body,
-            topic=message.target,
-            key=message.subject and message.subject.encode(),
-            headers={**message.headers, **typed},
+            message.body, topic=message.target, headers=headers, **message.properties
         )
 
     @property
@@ -80,19 +99,21 @@ class Kafka(Broker[KafkaBroker]):
         return self._url.removeprefix("kafka://").split(",")
 
     async def _knock(self) -> None:
-        """Fail if no server is there: the library would leave half a producer behind.
+        """Fail if no server answers: the library would leave half a producer behind.
 
         :raises OSError: the reason of the last one
         """
         for server in self._servers:
             host, _, port = server.rpartition(":")
             try:
-                stream = await anyio.connect_tcp(host, int(port))
-            except OSError as error:
+                async with await anyio.connect_tcp(host, int(port)) as stream:
+                    await stream.send(API_VERSIONS_REQUEST)
+                    await stream.receive(1)
+            except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
                 reason = error
             else:
-                return await stream.aclose()
-        raise reason
+                return
+        raise ConnectionError(describe(reason)) from reason
 
 
 async def _readable(record: Any, parse: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -104,4 +125,9 @@ async def _readable(record: Any, parse: Callable[[Any], Awaitable[Any]]) -> Any:
 
 
 def _incoming(message: KafkaMessage) -> Incoming:
-    return Incoming(body=message.body, headers=dict(message.headers), ack=message.ack)
+    return Incoming(
+        body=message.body,
+        headers=dict(message.headers),
+        properties={"key": message.raw_message.key},  # type: ignore[union-attr]
+        ack=message.ack,
+    )

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+from aiormq.exceptions import ChannelPreconditionFailed, ConnectionFrameError
 from faststream import AckPolicy
 from faststream.rabbit import (
     Channel,
@@ -14,6 +15,7 @@ from faststream.rabbit import (
     RabbitQueue,
 )
 
+from allocation.adapters import wire
 from allocation.adapters.brokers import (
     COMMANDS,
     CONNECT_SECONDS,
@@ -25,6 +27,7 @@ from allocation.adapters.brokers import (
     as_it_came,
     close_quietly,
 )
+from allocation.service_layer.delivery import Envelope
 
 EXCHANGE = RabbitExchange(EVENTS, type=ExchangeType.TOPIC, durable=True)
 DEAD_QUEUE = RabbitQueue(DEAD_COMMANDS, durable=True)
@@ -35,6 +38,7 @@ class RabbitMQ(Broker[RabbitBroker]):
     """Publishes persistent messages, each confirmed by the broker."""
 
     kind = "RabbitMQ"
+    refusals = (ChannelPreconditionFailed, ConnectionFrameError)
 
     @asynccontextmanager
     async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
@@ -68,27 +72,51 @@ class RabbitMQ(Broker[RabbitBroker]):
     async def _disconnect(self, connection: RabbitBroker) -> None:
         await connection.stop()
 
+    def _as_message(self, envelope: Envelope) -> Outgoing:
+        return Outgoing(
+            target=EVENTS,
+            body=wire.to_cloud_event(envelope),
+            properties={
+                "exchange": EXCHANGE,
+                "routing_key": wire.wire_name(envelope.event),
+                "mandatory": False,  # that nobody listens is no failure
+                "content_type": wire.CONTENT_TYPE,
+                "message_id": str(envelope.id),
+            },
+        )
+
     async def _deliver(self, connection: RabbitBroker, message: Outgoing) -> None:
-        address: dict[str, Any] = {"queue": message.target}
-        if message.target == EVENTS:
-            address = {"exchange": EXCHANGE, "routing_key": message.type, "mandatory": False}
+        is_event = "exchange" in message.properties
+        address: dict[str, Any] = {} if is_event else {"queue": message.target}
         await connection.publish(
             message.body,
             **address,
-            persist=True,
-            content_type=message.content_type,
-            message_id=message.message_id,
+            **message.properties,
             headers=dict(message.headers),
+            persist=True,
         )
 
     def _new_broker(self) -> RabbitBroker:
-        return RabbitBroker(self._url, timeout=CONNECT_SECONDS, logger=None, apply_types=False)
+        return RabbitBroker(
+            self._url,
+            timeout=CONNECT_SECONDS,
+            default_channel=Channel(on_return_raises=True),  # or a dead letter could be lost
+            logger=None,
+            apply_types=False,
+        )
 
 
 def _incoming(message: RabbitMessage) -> Incoming:
+    raw = message.raw_message
     return Incoming(
         body=message.body,
-        headers={name: str(value) for name, value in message.headers.items()},
-        content_type=message.content_type,
+        # these two would have it routed to others once more
+        headers={name: v for name, v in raw.headers.items() if name not in {"CC", "BCC"}},
+        properties={
+            "content_type": raw.content_type,
+            "content_encoding": raw.content_encoding,
+            "correlation_id": raw.correlation_id,
+            "message_id": raw.message_id,
+        },
         ack=message.ack,
     )

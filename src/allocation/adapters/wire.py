@@ -68,7 +68,7 @@ class CloudEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
     type: Attribute
     subject: str | None = None
     time: datetime | None = None
-    datacontenttype: Literal["application/json"] | None = None
+    datacontenttype: Annotated[str, Meta(pattern=r"^application/json($|;)")] | None = None
     correlationid: UUID | None = None
     causationid: UUID | None = None
     schemaversion: Annotated[int, Meta(ge=1)] = 1
