@@ -12,8 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import anyio
 from anyio import current_time, fail_after, get_cancelled_exc_class
@@ -32,8 +31,17 @@ PAUSE_SECONDS = 1
 CLOSE_SECONDS = 2
 KEPT_BYTES = 10_000  # of a dead command that the broker does not take as a whole
 
-C = TypeVar("C")
 T = TypeVar("T")
+
+
+class Connection(Protocol):
+    """What FastStream calls a broker."""
+
+    async def stop(self) -> None:
+        """Close it."""
+
+
+C = TypeVar("C", bound=Connection)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +72,7 @@ class Broker(ABC, Generic[C]):
     """One broker, and at most one connection `C` to publish with."""
 
     kind: ClassVar[str]
-    ack_covers_earlier: ClassVar[bool] = False
+    ack_covers_earlier: ClassVar[bool] = False  # then messages have to be handled one by one
     refusals: ClassVar[tuple[type[Exception], ...]]  # the library's errors that mean Undeliverable
 
     def __init__(self, url: str) -> None:
@@ -107,14 +115,14 @@ class Broker(ABC, Generic[C]):
     def consume(self, prefetch: int) -> AbstractAsyncContextManager[AsyncGenerator[Incoming]]:
         """Open the commands that arrive, with at most `prefetch` not acknowledged.
 
-        The iterator ends, or raises, when the connection is lost.
+        The iterator may end, or raise, when the connection is lost for good.
         """
 
     async def close(self) -> None:
         """Close the connection for publishing."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await close_quietly(partial(self._disconnect, connection))
+            await close_quietly(connection.stop)
 
     @abstractmethod
     def _as_message(self, envelope: Envelope) -> Outgoing:
@@ -123,10 +131,6 @@ class Broker(ABC, Generic[C]):
     @abstractmethod
     async def _connect(self) -> C:
         """Return a new connection to publish with, with all there has to be at its other end."""
-
-    @abstractmethod
-    async def _disconnect(self, connection: C) -> None:
-        """Close it, broken as it may be."""
 
     @abstractmethod
     async def _deliver(self, connection: C, message: Outgoing) -> None:

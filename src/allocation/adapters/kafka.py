@@ -77,9 +77,6 @@ class Kafka(Broker[KafkaBroker]):
         await broker.connect()
         return broker
 
-    async def _disconnect(self, connection: KafkaBroker) -> None:
-        await connection.stop()
-
     def _as_message(self, envelope: Envelope) -> Outgoing:
         return Outgoing(
             target=EVENTS,

@@ -69,9 +69,6 @@ class RabbitMQ(Broker[RabbitBroker]):
             raise
         return broker
 
-    async def _disconnect(self, connection: RabbitBroker) -> None:
-        await connection.stop()
-
     def _as_message(self, envelope: Envelope) -> Outgoing:
         return Outgoing(
             target=EVENTS,
