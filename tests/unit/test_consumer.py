@@ -36,6 +36,7 @@ class FakeBroker:
     in_hand: int = 0
     most_in_hand: int = 0
     lost: int = 0  # how many connections break at once
+    silent: bool = False  # whether connecting takes for ever
     ack_fails: bool = False
     burying_fails: int = 0
 
@@ -51,6 +52,8 @@ class FakeBroker:
         if self.lost:
             self.lost -= 1
             raise ConnectionError("the broker is away")
+        if self.silent:
+            await anyio.sleep_forever()
         yield self._messages()
 
     async def _messages(self) -> AsyncGenerator[Incoming]:
@@ -301,6 +304,13 @@ async def test_a_broker_that_goes_away_is_waited_for(broker: FakeBroker) -> None
     async with consuming(broker):
         broker.put(a_message())
         await until(lambda: broker.acknowledged)
+
+
+async def test_a_broker_that_does_not_answer_does_not_hold_up_the_end(broker: FakeBroker) -> None:
+    """Nothing is in hand, so there is nothing to wait for."""
+    broker.silent = True
+    async with consuming(broker):
+        await anyio.wait_all_tasks_blocked()
 
 
 async def test_no_more_messages_are_in_hand_than_allowed(broker: FakeBroker) -> None:

@@ -6,7 +6,7 @@ message comes again, and is recognized by its id and source.
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from itertools import count
 from typing import Any
 
@@ -81,8 +81,10 @@ class Consumer:
         failures = 0
         while not self._shift.is_over:
             try:
-                async with broker.consume(self._prefetch) as messages, aclosing(messages):
-                    logger.info("consuming from %s", broker.kind)
+                async with AsyncExitStack() as stack:
+                    messages = await self._open(broker, stack)
+                    if messages is None:
+                        return
                     failures = 0
                     await self._take(broker, messages)
                 reason = "the connection was lost"
@@ -92,6 +94,19 @@ class Consumer:
                 logger.warning("%s; trying again", BrokerUnavailable(broker.kind, reason))
                 await self._pause(failures)
                 failures += 1
+
+    async def _open(
+        self, broker: Broker[Any], stack: AsyncExitStack
+    ) -> AsyncGenerator[Incoming] | None:
+        """Open the messages, for as long as the stack is; None if the shift ends before."""
+        messages = None
+        async with task_group() as connecting:
+            connecting.start_soon(self._stop_when_over, connecting.cancel_scope)
+            messages = await stack.enter_async_context(broker.consume(self._prefetch))
+            await stack.enter_async_context(aclosing(messages))
+            logger.info("consuming from %s", broker.kind)
+            connecting.cancel_scope.cancel()
+        return messages
 
     async def _take(self, broker: Broker[Any], messages: AsyncGenerator[Incoming]) -> None:
         """Take messages until the shift is over or they end; then wait for those in hand."""
