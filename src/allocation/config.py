@@ -57,7 +57,7 @@ class Settings:
                 "has to be shorter than ALLOCATION_LEASE_SECONDS, "
                 "or a handler could still run when another process takes its delivery over",
             )
-        if self.broker_url and self.backend != "asyncio":
+        if (self.broker_url or "").split() and self.backend != "asyncio":
             raise InvalidValue(
                 "ALLOCATION_BROKER_URL", f"needs the event loop asyncio, not {self.backend}"
             )

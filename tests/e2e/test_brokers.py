@@ -222,3 +222,20 @@ def test_a_thousand_events_are_published_though_the_broker_goes_away(
     published = {json.loads(message.body)["id"].replace("-", "") for message in seen}
     assert {event_id for (event_id,) in application.rows("SELECT id FROM events")} == published
     assert len(log_lines(application)) == USERS
+
+
+@pytest.mark.parametrize("proxied", ["rabbitmq"], indirect=True)
+def test_a_consumer_comes_back_after_an_outage(
+    application: Application, proxied: tuple[str, Proxy, Outside]
+) -> None:
+    """Without anybody who restarts it."""
+    url, proxy, outside = proxied
+    application.settings = {"broker_url": url, "dispatch": "worker"}
+    with running(application, "consume") as process:
+        outside.send(a_message())
+        wait_until(lambda: application.rows("SELECT * FROM inbox"))
+        proxy.cut()
+        outside.send(a_message(message_id="m2", email="later@example.com"))
+        proxy.open()
+        wait_until(lambda: len(application.rows("SELECT * FROM inbox")) == 2)
+        end(process)

@@ -154,6 +154,7 @@ def test_a_refusal_is_one_line_and_exit_code_1(application: Application) -> None
         (("--broker-url", "nats://x", "users"), "error: "),
         (("consume",), "error: ALLOCATION_BROKER_URL is not set: there is nothing to consume"),
         (("run",), "error: ALLOCATION_BROKER_URL is not set: there is nothing to consume"),
+        (("--broker-url", " ", "run"), "error: ALLOCATION_BROKER_URL is not set"),
         (
             ("--backend", "trio", "--broker-url", "amqp://x", "users"),
             "needs the event loop asyncio",

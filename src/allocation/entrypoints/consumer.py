@@ -39,7 +39,7 @@ def consuming(settings: Settings) -> Service:
 
     :raises InvalidValue: if there is no broker
     """
-    if not settings.broker_url:
+    if not (settings.broker_url or "").split():
         raise InvalidValue("ALLOCATION_BROKER_URL", "is not set: there is nothing to consume")
 
     async def consume(application: Application, shift: Shift) -> None:
