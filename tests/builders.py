@@ -1,5 +1,6 @@
 """Build test data, stating only what matters."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,6 +63,12 @@ def a_registration(
 
 def a_batch(*, quantity: int = 10, reference: str = "WELCOME") -> AddCouponBatch:
     return AddCouponBatch(reference=reference, quantity=quantity)
+
+
+def a_message(type_: str = "register_user", *, message_id: str = "m1", **data: object) -> bytes:
+    defaults = {"user_id": str(a_user_id()), "name": "Иван", "email": "ivan@example.com"}
+    attributes = {"specversion": "1.0", "id": message_id, "source": "/shop", "type": type_}
+    return json.dumps({**attributes, "data": {**defaults, **data}}).encode()
 
 
 def a_cause() -> Cause:

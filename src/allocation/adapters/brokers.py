@@ -10,7 +10,7 @@ is in flight there is not acknowledged, and comes again.
 import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -36,6 +36,9 @@ T = TypeVar("T")
 
 class Connection(Protocol):
     """What FastStream calls a broker."""
+
+    async def connect(self) -> Any:
+        """Open it."""
 
     async def stop(self) -> None:
         """Close it."""
@@ -111,12 +114,20 @@ class Broker(ABC, Generic[C]):
             beginning = message.body[:KEPT_BYTES]
             await self._send(Outgoing(target=DEAD_COMMANDS, body=beginning, headers=reason))
 
-    @abstractmethod
-    def consume(self, prefetch: int) -> AbstractAsyncContextManager[AsyncGenerator[Incoming]]:
+    @asynccontextmanager
+    async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
         """Open the commands that arrive, with at most `prefetch` not acknowledged.
 
         The iterator may end, or raise, when the connection is lost for good.
         """
+        connection, subscriber = self._new_subscriber(prefetch)
+        try:
+            await self._prepare(connection)
+            await subscriber.start()
+            async with aclosing(aiter(subscriber)) as messages:
+                yield (self._as_it_came(message) async for message in messages)
+        finally:
+            await close_quietly(connection.stop)
 
     async def close(self) -> None:
         """Close the connection for publishing."""
@@ -127,6 +138,18 @@ class Broker(ABC, Generic[C]):
     @abstractmethod
     def _as_message(self, envelope: Envelope) -> Outgoing:
         """Return the message that tells others of an event, addressed as this broker does."""
+
+    @abstractmethod
+    def _as_it_came(self, message: Any) -> Incoming:
+        """Return what FastStream has received, with nothing decoded."""
+
+    @abstractmethod
+    def _new_subscriber(self, prefetch: int) -> tuple[C, Any]:
+        """Return a connection, not yet open, and FastStream's subscriber to the commands on it."""
+
+    @abstractmethod
+    async def _prepare(self, connection: C) -> None:
+        """Open a connection, and see to it that there is a place for dead commands."""
 
     @abstractmethod
     async def _connect(self) -> C:
@@ -177,7 +200,7 @@ class Broker(ABC, Generic[C]):
         self._failed_until = now + max(PAUSE_SECONDS, now - started)
 
 
-def new_brokers(urls: str) -> dict[str, "Broker[Any]"]:
+def new_brokers(urls: Sequence[str]) -> dict[str, "Broker[Any]"]:
     """Return a broker for each URL, by name: `rabbitmq`, `kafka`, and `kafka_2` if there are two.
 
     Importing FastStream takes a third of a second, so that is done here.
@@ -185,7 +208,7 @@ def new_brokers(urls: str) -> dict[str, "Broker[Any]"]:
     :raises InvalidValue: if a URL is not acceptable; its text is not repeated, it may be a secret
     """
     brokers: dict[str, Broker[Any]] = {}
-    for url in urls.split():
+    for url in urls:
         broker = _new_broker(url)
         of_its_kind = sum(other.kind == broker.kind for other in brokers.values())
         name = broker.kind.lower()
@@ -224,7 +247,7 @@ def describe(error: BaseException) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-async def as_it_came(message: Any) -> Any:
+async def undecoded(message: Any) -> Any:
     """Decode nothing: what cannot be decoded must not fail inside the library."""
     return message.body
 

@@ -1,8 +1,7 @@
 """Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
 
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -23,9 +22,8 @@ from allocation.adapters.brokers import (
     Broker,
     Incoming,
     Outgoing,
-    as_it_came,
-    close_quietly,
     describe,
+    undecoded,
 )
 from allocation.service_layer.delivery import Envelope
 
@@ -43,9 +41,7 @@ class Kafka(Broker[KafkaBroker]):
     ack_covers_earlier = True  # an offset is that of the last one
     refusals = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError)
 
-    @asynccontextmanager
-    async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
-        await self._knock()
+    def _new_subscriber(self, prefetch: int) -> tuple[KafkaBroker, Any]:
         broker = KafkaBroker(self._servers, logger=None, apply_types=False)
         subscriber = broker.subscriber(
             COMMANDS,
@@ -53,19 +49,16 @@ class Kafka(Broker[KafkaBroker]):
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
             parser=_readable,
-            decoder=as_it_came,
+            decoder=undecoded,
             max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
         )
-        try:
-            await broker.connect()
-            await subscriber.start()
-            async with aclosing(subscriber.__aiter__()) as messages:  # type: ignore[type-var]
-                yield (_incoming(message) async for message in messages)
-        finally:
-            await close_quietly(broker.stop)
+        return broker, subscriber
+
+    async def _prepare(self, connection: KafkaBroker) -> None:
+        await self._knock()
+        await connection.connect()
 
     async def _connect(self) -> KafkaBroker:
-        await self._knock()
         broker = KafkaBroker(
             self._servers,
             acks="all",
@@ -74,7 +67,7 @@ class Kafka(Broker[KafkaBroker]):
             logger=None,
             apply_types=False,
         )
-        await broker.connect()
+        await self._prepare(broker)
         return broker
 
     def _as_message(self, envelope: Envelope) -> Outgoing:
@@ -89,6 +82,14 @@ class Kafka(Broker[KafkaBroker]):
         headers = dict(message.headers)
         await connection.publish(
             message.body, topic=message.target, headers=headers, **message.properties
+        )
+
+    def _as_it_came(self, message: KafkaMessage) -> Incoming:
+        return Incoming(
+            body=message.body,
+            headers=dict(message.headers),
+            properties={"key": message.raw_message.key},  # type: ignore[union-attr]
+            ack=message.ack,
         )
 
     @property
@@ -119,12 +120,3 @@ async def _readable(record: Any, parse: Callable[[Any], Awaitable[Any]]) -> Any:
         (name, (value or b"").decode(errors="replace").encode()) for name, value in record.headers
     )
     return await parse(replace(record, headers=headers, value=record.value or b""))
-
-
-def _incoming(message: KafkaMessage) -> Incoming:
-    return Incoming(
-        body=message.body,
-        headers=dict(message.headers),
-        properties={"key": message.raw_message.key},  # type: ignore[union-attr]
-        ack=message.ack,
-    )

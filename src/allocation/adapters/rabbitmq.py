@@ -1,7 +1,5 @@
 """RabbitMQ: a topic exchange for events, a queue for commands, and one for dead ones."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from aiormq.exceptions import ChannelPreconditionFailed, ConnectionFrameError
@@ -24,8 +22,8 @@ from allocation.adapters.brokers import (
     Broker,
     Incoming,
     Outgoing,
-    as_it_came,
     close_quietly,
+    undecoded,
 )
 from allocation.service_layer.delivery import Envelope
 
@@ -40,30 +38,25 @@ class RabbitMQ(Broker[RabbitBroker]):
     kind = "RabbitMQ"
     refusals = (ChannelPreconditionFailed, ConnectionFrameError)
 
-    @asynccontextmanager
-    async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[Incoming]]:
+    def _new_subscriber(self, prefetch: int) -> tuple[RabbitBroker, Any]:
         broker = self._new_broker()
         subscriber = broker.subscriber(
             QUEUE,
             channel=Channel(prefetch_count=prefetch),
             ack_policy=AckPolicy.MANUAL,
-            decoder=as_it_came,
+            decoder=undecoded,
         )
-        try:
-            await broker.connect()
-            await broker.declare_queue(DEAD_QUEUE)
-            await subscriber.start()
-            async with aclosing(subscriber.__aiter__()) as messages:  # type: ignore[type-var]
-                yield (_incoming(message) async for message in messages)
-        finally:
-            await close_quietly(broker.stop)
+        return broker, subscriber
+
+    async def _prepare(self, connection: RabbitBroker) -> None:
+        await connection.connect()
+        await connection.declare_queue(DEAD_QUEUE)
 
     async def _connect(self) -> RabbitBroker:
         broker = self._new_broker()
         try:
-            await broker.connect()
+            await self._prepare(broker)
             await broker.declare_exchange(EXCHANGE)
-            await broker.declare_queue(DEAD_QUEUE)
         except BaseException:
             await close_quietly(broker.stop)
             raise
@@ -102,18 +95,17 @@ class RabbitMQ(Broker[RabbitBroker]):
             apply_types=False,
         )
 
-
-def _incoming(message: RabbitMessage) -> Incoming:
-    raw = message.raw_message
-    return Incoming(
-        body=message.body,
-        # these two would have it routed to others once more
-        headers={name: v for name, v in raw.headers.items() if name not in {"CC", "BCC"}},
-        properties={
-            "content_type": raw.content_type,
-            "content_encoding": raw.content_encoding,
-            "correlation_id": raw.correlation_id,
-            "message_id": raw.message_id,
-        },
-        ack=message.ack,
-    )
+    def _as_it_came(self, message: RabbitMessage) -> Incoming:
+        raw = message.raw_message
+        return Incoming(
+            body=message.body,
+            # these two would have it routed to others once more
+            headers={name: v for name, v in raw.headers.items() if name not in {"CC", "BCC"}},
+            properties={
+                "content_type": raw.content_type,
+                "content_encoding": raw.content_encoding,
+                "correlation_id": raw.correlation_id,
+                "message_id": raw.message_id,
+            },
+            ack=message.ack,
+        )

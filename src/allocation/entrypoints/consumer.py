@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, aclosing
 from itertools import count
 from typing import Any
 
-from anyio import CancelScope, Semaphore
+from anyio import Semaphore
 
 from allocation.adapters import wire
 from allocation.adapters.brokers import DEAD_COMMANDS, Broker, Incoming, describe
@@ -39,7 +39,7 @@ def consuming(settings: Settings) -> Service:
 
     :raises InvalidValue: if there is no broker
     """
-    if not (settings.broker_url or "").split():
+    if not settings.broker_urls:
         raise InvalidValue("ALLOCATION_BROKER_URL", "is not set: there is nothing to consume")
 
     async def consume(application: Application, shift: Shift) -> None:
@@ -100,28 +100,20 @@ class Consumer:
     ) -> AsyncGenerator[Incoming] | None:
         """Open the messages, for as long as the stack is; None if the shift ends before."""
         messages = None
-        async with task_group() as connecting:
-            connecting.start_soon(self._stop_when_over, connecting.cancel_scope)
+        async with self._shift.until_over():
             messages = await stack.enter_async_context(broker.consume(self._prefetch))
             await stack.enter_async_context(aclosing(messages))
             logger.info("consuming from %s", broker.kind)
-            connecting.cancel_scope.cancel()
         return messages
 
     async def _take(self, broker: Broker[Any], messages: AsyncGenerator[Incoming]) -> None:
         """Take messages until the shift is over or they end; then wait for those in hand."""
         hands = Semaphore(1 if broker.ack_covers_earlier else self._prefetch)
-        async with task_group() as in_hand, task_group() as taking:
-            taking.start_soon(self._stop_when_over, taking.cancel_scope)
+        async with task_group() as in_hand, self._shift.until_over():
             await hands.acquire()  # first: an offset would count a message that was only fetched
             async for message in messages:
                 in_hand.start_soon(self._handle, broker, message, hands)
                 await hands.acquire()
-            taking.cancel_scope.cancel()
-
-    async def _stop_when_over(self, scope: CancelScope) -> None:
-        await self._shift.wait_for_end()
-        scope.cancel()
 
     async def _handle(self, broker: Broker[Any], message: Incoming, hands: Semaphore) -> None:
         try:

@@ -46,7 +46,20 @@ class Shift:
             await self._called.wait()
         self._called = anyio.Event()
 
-    async def wait_for_end(self, seconds: float | None = None) -> None:
+    @asynccontextmanager
+    async def until_over(self) -> AsyncIterator[None]:
+        """Cancel the body when the shift is over."""
+
+        async def cancel_at_end(scope: CancelScope) -> None:
+            await self._over.wait()
+            scope.cancel()
+
+        async with task_group() as group:
+            group.start_soon(cancel_at_end, group.cancel_scope)
+            yield
+            group.cancel_scope.cancel()
+
+    async def wait_for_end(self, seconds: float) -> None:
         """Return when the shift is over, or after so many seconds."""
         with move_on_after(seconds):
             await self._over.wait()
