@@ -1,11 +1,14 @@
 """SQLite, set up as the design asks: durable, with foreign keys, and never "database is locked"."""
 
 import re
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 from sqlalchemy import select, text
 
 from allocation.adapters.database import Database, open_database
@@ -28,6 +31,20 @@ async def test_every_connection_is_set_up(tmp_path: Path, name: str, value: obje
     """FULL makes a commit survive a power cut; without it WAL may lose the last ones."""
     async with open_database(sqlite_url(tmp_path)) as database:
         assert await pragma(database, name) == value
+
+
+async def test_a_new_file_that_another_process_writes_to_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself refuses at once to switch such a file to WAL, whatever the timeout is."""
+    path = tmp_path / "test.db"
+    with closing(sqlite3.connect(path, check_same_thread=False)) as other:
+        await to_thread.run_sync(other.execute, "BEGIN IMMEDIATE")
+        async with (
+            open_database(sqlite_url(tmp_path)) as database,
+            anyio.create_task_group() as group,
+        ):
+            group.start_soon(pragma, database, "journal_mode")
+            await anyio.sleep(0.1)
+            await to_thread.run_sync(other.rollback)
 
 
 async def test_the_clock_of_the_database_is_that_of_the_machine(tmp_path: Path) -> None:

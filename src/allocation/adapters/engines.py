@@ -1,12 +1,13 @@
 """The engines: what each database needs so that the rest of the adapters need not know it."""
 
 import re
+import sqlite3
 from itertools import chain
 from typing import Any
 
 from anyio.lowlevel import current_token
 from sqlalchemy import URL, Connection, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -32,7 +33,6 @@ DRIVERS = {  # by what is named in the URL; see dialects.py for those that end i
 SQLITE_QUERY = {"mode", "timeout", "uri"}
 SQLITE_BUSY_SECONDS = 10  # for other processes; `?timeout=` in the URL says otherwise
 SQLITE_PRAGMAS = (
-    "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
 )
@@ -112,9 +112,23 @@ def _postgres_options(url: URL) -> dict[str, Any]:
 def _set_up_sqlite_connection(connection: DBAPIConnection, _: object) -> None:
     connection.isolation_level = None  # or sqlite3 would begin transactions of its own
     cursor = connection.cursor()
+    while not _switched_to_wal(cursor):
+        cursor.execute("BEGIN IMMEDIATE")  # waits for the other, as long as `timeout` says
+        cursor.execute("ROLLBACK")
     for pragma in SQLITE_PRAGMAS:
         cursor.execute(pragma)
     cursor.close()
+
+
+def _switched_to_wal(cursor: DBAPICursor) -> bool:
+    """Return False if another process writes to a new file: SQLite does not wait for it here."""
+    try:
+        cursor.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            return False
+        raise
+    return True
 
 
 def _begin_sqlite_transaction(connection: Connection) -> None:
