@@ -155,6 +155,7 @@ IS_PERMANENT: dict[AllocationError, bool] = {
     exceptions.SchemaOutdated("0001"): False,
     exceptions.SchemaTooNew("9999"): False,
     exceptions.HandlerTimeout("send_fax", 20.0): False,
+    exceptions.Mistake(): False,
     exceptions.WiringError("two handlers with one name", "send_fax"): False,
 }
 

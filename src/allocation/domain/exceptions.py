@@ -26,49 +26,57 @@
     │   ├── SchemaOutdated
     │   ├── SchemaTooNew
     │   └── HandlerTimeout
-    └── WiringError                   a mistake in the program, found at start
+    └── Mistake                       the program is wrong: somebody has to mend it
+        └── WiringError               found at start
 
 An error takes facts and composes its own sentence; callers never format messages. `slug` is its
-stable name for machines. Entrypoints map the kinds to exit codes, each in one place.
+stable name for machines, made from the class name; `heals` tells whether time may help. Entrypoints
+map the kinds to exit codes, each in one place.
 """
 
+import re
 from typing import ClassVar
 
 
 class AllocationError(Exception):
-    """Base of all errors this application raises on purpose."""
+    """Base of all errors this application raises on purpose.
 
-    slug: ClassVar[str] = "error"
+    `heals`: trying the same again later may succeed. What does not heal is never retried.
+    """
+
+    slug: ClassVar[str] = "allocation-error"
+    heals: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        cls.slug = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
 
 class Malformed(AllocationError):
     """The input can never be accepted as it is."""
 
-    slug = "malformed"
+    heals = False
 
 
 class Refused(AllocationError):
     """The input is well-formed, but a business rule refuses it."""
 
-    slug = "refused"
+    heals = False
 
 
 class Conflict(AllocationError):
     """Somebody else was faster. The transaction was rolled back; trying anew is safe."""
 
-    slug = "conflict"
-
 
 class Unavailable(AllocationError):
     """A resource this service needs is not available."""
 
-    slug = "unavailable"
+
+class Mistake(AllocationError):
+    """The program is wrong. It heals only in so far as a mended program may run tomorrow."""
 
 
-class WiringError(AllocationError):
+class WiringError(Mistake):
     """The program is put together wrongly; raised at start, before any message is handled."""
-
-    slug = "wiring-error"
 
     def __init__(self, problem: str, *names: str) -> None:
         super().__init__(f"{problem}: {', '.join(sorted(names))}")
@@ -77,8 +85,6 @@ class WiringError(AllocationError):
 class InvalidValue(Malformed):
     """A value object or a setting was given a value outside its rules."""
 
-    slug = "invalid-value"
-
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"{what} {reason}")
 
@@ -86,13 +92,9 @@ class InvalidValue(Malformed):
 class InvalidMessage(Malformed):
     """A stored or received message cannot be handled, however often it is tried."""
 
-    slug = "invalid-message"
-
 
 class UnknownEventType(InvalidMessage):
     """No event of this wire name exists in this version of the program."""
-
-    slug = "unknown-event-type"
 
     def __init__(self, wire_name: str) -> None:
         super().__init__(f"unknown event type {wire_name!r}")
@@ -101,8 +103,6 @@ class UnknownEventType(InvalidMessage):
 class UnknownCommandType(InvalidMessage):
     """No command of this wire name exists in this version of the program."""
 
-    slug = "unknown-command-type"
-
     def __init__(self, wire_name: str) -> None:
         super().__init__(f"unknown command type {wire_name!r}")
 
@@ -110,16 +110,12 @@ class UnknownCommandType(InvalidMessage):
 class InvalidPayload(InvalidMessage):
     """The data of a message does not fit its type."""
 
-    slug = "invalid-payload"
-
     def __init__(self, wire_name: str, reason: str) -> None:
         super().__init__(f"invalid payload of {wire_name}: {reason}")
 
 
 class UnknownHandler(InvalidMessage):
     """A delivery names a handler that does not exist (any more)."""
-
-    slug = "unknown-handler"
 
     def __init__(self, handler: str) -> None:
         super().__init__(
@@ -130,16 +126,12 @@ class UnknownHandler(InvalidMessage):
 class EmailAlreadyRegistered(Refused):
     """Another user holds this e-mail address (compared case-insensitively)."""
 
-    slug = "email-already-registered"
-
     def __init__(self, email: object) -> None:
         super().__init__(f"e-mail address {email} is already registered")
 
 
 class UserAlreadyRegistered(Refused):
     """The user id was registered before, with other data."""
-
-    slug = "user-already-registered"
 
     def __init__(self, user_id: object) -> None:
         super().__init__(f"user {user_id} is already registered with another name or e-mail")
@@ -148,16 +140,12 @@ class UserAlreadyRegistered(Refused):
 class UserNotFound(Refused):
     """No user has this id."""
 
-    slug = "user-not-found"
-
     def __init__(self, user_id: object) -> None:
         super().__init__(f"there is no user {user_id}")
 
 
 class CouponBatchAlreadyAdded(Refused):
     """The reference was used before, for a batch of another quantity."""
-
-    slug = "coupon-batch-already-added"
 
     def __init__(self, reference: object, quantity: int) -> None:
         super().__init__(f"coupon batch {reference} was already added with quantity {quantity}")
@@ -166,16 +154,12 @@ class CouponBatchAlreadyAdded(Refused):
 class DeliveryNotFound(Refused):
     """No delivery of this event to this handler is owed."""
 
-    slug = "delivery-not-found"
-
     def __init__(self, event_id: object, handler: str) -> None:
         super().__init__(f"there is no delivery of event {event_id} to {handler}")
 
 
 class ConcurrentUpdate(Conflict):
     """What was read has changed before it was written."""
-
-    slug = "concurrent-update"
 
     def __init__(self) -> None:
         super().__init__("the data was changed by somebody else at the same time; try again")
@@ -184,16 +168,12 @@ class ConcurrentUpdate(Conflict):
 class DeliverySuperseded(Conflict):
     """The lease on a delivery ended and somebody else owns it now, or has done it."""
 
-    slug = "delivery-superseded"
-
     def __init__(self, event_id: object, handler: str) -> None:
         super().__init__(f"the delivery of event {event_id} to {handler} has another owner now")
 
 
 class MessageAlreadyHandled(Conflict):
     """A message has arrived again, after its command was stored: it only has to be acknowledged."""
-
-    slug = "message-already-handled"
 
     def __init__(self, source: str, message_id: str) -> None:
         super().__init__(f"message {message_id!r} from {source!r} has been handled already")
@@ -202,8 +182,6 @@ class MessageAlreadyHandled(Conflict):
 class DatabaseUnavailable(Unavailable):
     """The database cannot be reached, is locked, full or read-only."""
 
-    slug = "database-unavailable"
-
     def __init__(self, reason: str) -> None:
         super().__init__(f"the database is not available: {reason}")
 
@@ -211,13 +189,9 @@ class DatabaseUnavailable(Unavailable):
 class ConnectionLost(DatabaseUnavailable):
     """The connection to the database broke; the transaction was rolled back."""
 
-    slug = "connection-lost"
-
 
 class CommitOutcomeUnknown(DatabaseUnavailable):
     """The connection broke while committing. Repeating a command with the same ids is safe."""
-
-    slug = "commit-outcome-unknown"
 
     def __init__(self) -> None:
         super().__init__(
@@ -229,16 +203,12 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
 class BrokerUnavailable(Unavailable):
     """A message broker cannot be reached, or does not confirm what it is sent."""
 
-    slug = "broker-unavailable"
-
     def __init__(self, broker: str, reason: str) -> None:
         super().__init__(f"{broker} is not available: {reason}")
 
 
 class SchemaOutdated(Unavailable):
     """The database has an older schema than this program needs."""
-
-    slug = "schema-outdated"
 
     def __init__(self, found: str) -> None:
         super().__init__(
@@ -249,8 +219,6 @@ class SchemaOutdated(Unavailable):
 class SchemaTooNew(Unavailable):
     """The database has a schema this program does not know."""
 
-    slug = "schema-too-new"
-
     def __init__(self, found: str) -> None:
         super().__init__(
             f"the database schema (revision {found}) is not known to this version of allocation; "
@@ -260,8 +228,6 @@ class SchemaTooNew(Unavailable):
 
 class HandlerTimeout(Unavailable):
     """A handler was stopped because it took longer than its time limit."""
-
-    slug = "handler-timeout"
 
     def __init__(self, handler: str, seconds: float) -> None:
         super().__init__(f"{handler} took longer than {seconds:g} s")

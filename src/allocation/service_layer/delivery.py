@@ -17,7 +17,7 @@ from typing import NewType
 from uuid import UUID
 
 from allocation.domain.events import Event
-from allocation.domain.exceptions import Malformed, Refused
+from allocation.domain.exceptions import AllocationError
 
 EventId = NewType("EventId", UUID)
 IdempotencyKey = NewType("IdempotencyKey", str)
@@ -120,8 +120,8 @@ class DeliveryPolicy:
 
 
 def is_permanent(error: Exception) -> bool:
-    """Tell whether trying again cannot help, because the message itself is the problem."""
-    return isinstance(error, Malformed | Refused)
+    """Tell whether trying again cannot help: time does not heal it."""
+    return isinstance(error, AllocationError) and not error.heals
 
 
 def first_attempts(envelope: Envelope, handlers: Sequence[str]) -> tuple[Delivery, ...]:
