@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from inspect import signature
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,17 +17,19 @@ import msgspec
 
 from allocation.adapters.brokers import Broker, closing_all, new_brokers
 from allocation.adapters.database import Database, open_database
-from allocation.adapters.notifications import ConsoleNotifications, SmtpNotifications, SmtpServer
+from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
+from allocation.adapters.smtp import SmtpNotifications, SmtpServer
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.config import Settings
 from allocation.domain import commands
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.domain.exceptions import BrokerUnavailable, WiringError
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope
+from allocation.domain.exceptions import BrokerUnavailable, InvalidValue, WiringError
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope, IdempotencyKey
+from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import (
     COMMAND_HANDLERS,
     EVENT_HANDLERS,
@@ -65,9 +68,11 @@ class SilentObserver:
 
 @asynccontextmanager
 async def bootstrap(
-    settings: Settings, *, observer: Observer | None = None
+    settings: Settings, *, observer: Observer | None = None, delivers: bool = True
 ) -> AsyncIterator[Application]:
     """Open everything the settings ask for, and close it at the end, also when cancelled.
+
+    What `delivers`, and so runs the handlers of events, needs a place for its e-mails.
 
     :raises InvalidValue: if a setting is not acceptable
     :raises Unavailable: if the database cannot be used as it is
@@ -75,7 +80,7 @@ async def bootstrap(
     start_mappers()
     brokers = new_brokers(settings.broker_urls)
     dependencies = {
-        "notifications": _notifications(settings),
+        "notifications": _notifications(settings, delivers=delivers),
         "marketing_email": settings.marketing_email,
         "new_token": lambda: secrets.token_hex(8).upper(),
     }
@@ -232,10 +237,30 @@ def _publish_event_to(name: str, publisher: Publisher) -> Handler:
     return publish
 
 
-def _notifications(settings: Settings) -> Notifications:
-    if settings.smtp_url is None:
-        return ConsoleNotifications()
-    return SmtpNotifications(SmtpServer.from_url(settings.smtp_url), sender=settings.sender_email)
+class NoNotifications:
+    """Stands for e-mail in a process that is not meant to run handlers of events."""
+
+    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
+        """Fail.
+
+        :raises WiringError: always
+        """
+        raise WiringError("opened with delivers=False, and yet it delivers", idempotency_key)
+
+
+def _notifications(settings: Settings, *, delivers: bool) -> Notifications:
+    if settings.mail_folder:
+        return MaildirNotifications(Path(settings.mail_folder), sender=settings.sender_email)
+    if settings.mail_url:
+        server = SmtpServer.from_url(settings.mail_url)
+        return SmtpNotifications(server, sender=settings.sender_email)
+    if delivers:
+        raise InvalidValue(
+            "ALLOCATION_MAIL_URL",
+            "is not set: name a mail server (smtp://user:password@host:port) or a folder to keep "
+            "e-mails in (maildir:FOLDER); only beside a SQLite file there is one by itself",
+        )
+    return NoNotifications()
 
 
 def _policy(settings: Settings) -> DeliveryPolicy:

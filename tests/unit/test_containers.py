@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-
 from allocation.adapters.notifications import SmtpServer
+
 from allocation.config import load
 
 ROOT = Path(__file__).parents[2]
