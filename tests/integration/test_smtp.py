@@ -505,7 +505,7 @@ async def test_no_server_holds_an_email_longer_than_the_limit(stage: str) -> Non
             with pytest.raises(MailServerUnavailable, match="took longer than 0.3 s"):
                 await notifications.send(an_email(), idempotency_key=KEY)
 
-        assert threads_in("smtplib.py") == 0
+        assert threads_in("adapters/smtp.py") == 0
         await until(lambda: server.open == 0)
 
 
@@ -520,7 +520,7 @@ async def test_an_email_can_be_cancelled_at_every_stage(stage: str) -> None:
             await notifications.send(an_email(), idempotency_key=KEY)
 
         assert scope.cancelled_caught
-        assert threads_in("smtplib.py") == 0
+        assert threads_in("adapters/smtp.py") == 0
         await until(lambda: server.open == 0)
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from allocation.adapters import smtp
 from allocation.domain import exceptions
 from allocation.domain.exceptions import AllocationError
 from allocation.service_layer.delivery import (
@@ -157,6 +158,8 @@ IS_PERMANENT: dict[AllocationError, bool] = {
     exceptions.HandlerTimeout("send_fax", 20.0): False,
     exceptions.Mistake(): False,
     exceptions.WiringError("two handlers with one name", "send_fax"): False,
+    smtp.EmailRefused("550 no such user here"): True,
+    smtp.MailServerUnavailable("mail.example.com:25", "it took longer than 10 s"): False,
 }
 
 
@@ -176,7 +179,7 @@ def test_the_table_above_has_every_error_of_the_tree() -> None:
     """Whoever adds an error has to decide whether trying again can help."""
     tree = {
         thing
-        for thing in vars(exceptions).values()
+        for thing in (*vars(exceptions).values(), *vars(smtp).values())
         if isinstance(thing, type) and issubclass(thing, AllocationError)
     }
 
