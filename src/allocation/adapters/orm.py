@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Dialect,
     Double,
@@ -84,6 +85,7 @@ coupon_batches = Table(
     Column("reference", ValueObject(BatchReference), primary_key=True),
     Column("quantity", BigInteger, nullable=False),
     Column("remaining", BigInteger, nullable=False),
+    Column("reported_on", Date),
     Column("version", Integer, nullable=False),
     CheckConstraint("remaining BETWEEN 0 AND quantity", name="remaining"),
 )

@@ -8,10 +8,12 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from datetime import date
 from typing import NewType
 
 from allocation.domain.events import (
     CouponAllocated,
+    CouponsRanOut,
     EmailChanged,
     Event,
     OutOfCoupons,
@@ -197,6 +199,7 @@ class CouponBatch(Aggregate):
         self.reference = reference
         self.quantity = quantity
         self.remaining = quantity
+        self.reported_on: date | None = None  # the day on which somebody was told that it is empty
         self.version = 0
 
     @classmethod
@@ -206,7 +209,7 @@ class CouponBatch(Aggregate):
 
     @classmethod
     def exhausted(cls) -> "CouponBatch":
-        """Make the batch to allocate from when there is none left: it refuses everybody."""
+        """Make the batch to allocate from when there never was one: it refuses everybody."""
         return cls(BatchReference("NONE"), 0)
 
     @property
@@ -221,7 +224,7 @@ class CouponBatch(Aggregate):
         if quantity.value != self.quantity:
             raise CouponBatchAlreadyAdded(self.reference, self.quantity)
 
-    def allocate(self, user_id: UserId, *, token: str) -> Coupon | None:
+    def allocate(self, user_id: UserId, *, token: str, today: date) -> Coupon | None:
         """Give the user a coupon and record CouponAllocated; if none is left, OutOfCoupons.
 
         Costs the same however many coupons were given before. `token` makes the code unique and
@@ -229,6 +232,7 @@ class CouponBatch(Aggregate):
         """
         if self.remaining == 0:
             self.record(OutOfCoupons(user_id=user_id))
+            self._report(today)
             return None
         self.remaining -= 1
         coupon = Coupon(CouponCode(f"{self.reference}-{token}"), self.reference, user_id)
@@ -237,6 +241,12 @@ class CouponBatch(Aggregate):
             CouponAllocated(user_id=user_id, batch_reference=str(self.reference), code=coupon.code)
         )
         return coupon
+
+    def _report(self, today: date) -> None:
+        """Record CouponsRanOut, at most once a day; of a batch that never was, nothing."""
+        if self.quantity and (self.reported_on is None or self.reported_on < today):
+            self.reported_on = today
+            self.record(CouponsRanOut(batch_reference=str(self.reference)))
 
 
 def _one_line(what: str, value: str, limit: int) -> str:
