@@ -28,14 +28,15 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from anyio import create_task_group, fail_after, move_on_after
 from anyio.lowlevel import checkpoint
 
-from allocation.adapters import circuit_breaker, smtp
+from allocation.adapters import circuit_breaker
 from allocation.adapters.smtp import (
-    MAX_CONNECTIONS,
     EmailRefused,
     MailServerUnavailable,
     SmtpNotifications,
     SmtpServer,
+    conversation,
 )
+from allocation.adapters.smtp.notifications import MAX_CONNECTIONS
 from allocation.domain.exceptions import InvalidValue
 from allocation.service_layer.delivery import IdempotencyKey, is_permanent
 from allocation.service_layer.emails import Email
@@ -505,7 +506,7 @@ async def test_no_server_holds_an_email_longer_than_the_limit(stage: str) -> Non
             with pytest.raises(MailServerUnavailable, match="took longer than 0.3 s"):
                 await notifications.send(an_email(), idempotency_key=KEY)
 
-        assert threads_in("adapters/smtp.py") == 0
+        assert threads_in("adapters/smtp/conversation.py") == 0
         await until(lambda: server.open == 0)
 
 
@@ -520,7 +521,7 @@ async def test_an_email_can_be_cancelled_at_every_stage(stage: str) -> None:
             await notifications.send(an_email(), idempotency_key=KEY)
 
         assert scope.cancelled_caught
-        assert threads_in("adapters/smtp.py") == 0
+        assert threads_in("adapters/smtp/conversation.py") == 0
         await until(lambda: server.open == 0)
 
 
@@ -544,7 +545,7 @@ async def test_a_silent_address_leaves_time_for_the_next(
         async def two_addresses(*_: object, **__: object) -> list[tuple[Any, ...]]:
             return [(AF_INET, SOCK_STREAM, 0, "", address) for address in (nowhere, there)]
 
-        monkeypatch.setattr(smtp, "getaddrinfo", two_addresses)
+        monkeypatch.setattr(conversation, "getaddrinfo", two_addresses)
         notifications = SmtpNotifications(mail_server, sender=SENDER, timeout=2)
 
         await notifications.send(an_email(), idempotency_key=KEY)
