@@ -16,7 +16,8 @@ from allocation.domain.exceptions import (
     MessageAlreadyHandled,
     UserNotFound,
 )
-from allocation.domain.model import BatchReference, CouponBatch, EmailAddress, Quantity, User
+from allocation.domain.model import CouponBatch, User
+from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.delivery import ReceivedMessage, first_attempts
 from allocation.service_layer.exceptions import NotCommitted, WorkAfterCommit
 from tests.builders import HANDLER_NAMES, TODAY, a_user, a_user_id
