@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 from allocation.bootstrap import SilentObserver, publishing_to
 from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
 from allocation.domain.events import Event, UserId, UserRegistered
-from allocation.domain.model import EmailAddress, PersonName, User
+from allocation.domain.model import User
+from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer.delivery import (
     Cause,
     Delivery,

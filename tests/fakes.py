@@ -21,15 +21,8 @@ from allocation.domain.exceptions import (
     MessageAlreadyHandled,
     UserNotFound,
 )
-from allocation.domain.model import (
-    Aggregate,
-    BatchReference,
-    Coupon,
-    CouponBatch,
-    EmailAddress,
-    PersonName,
-    User,
-)
+from allocation.domain.model import Aggregate, Coupon, CouponBatch, User
+from allocation.domain.values import BatchReference, EmailAddress, PersonName
 from allocation.service_layer.delivery import (
     Cause,
     Delivery,

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from allocation.domain.exceptions import InvalidValue
-from allocation.domain.model import EmailAddress
+from allocation.domain.values import EmailAddress
 
 PREFIX = "ALLOCATION_"
 OLD_NAMES = {"mail_url": "smtp_url"}

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from contextlib import suppress
+from datetime import timedelta
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from allocation.domain.events import UserRegistered
+from allocation.domain.events import CouponsRanOut, UserRegistered
 from allocation.domain.exceptions import (
     ConcurrentUpdate,
     DeliverySuperseded,
@@ -15,7 +16,8 @@ from allocation.domain.exceptions import (
     MessageAlreadyHandled,
     UserNotFound,
 )
-from allocation.domain.model import BatchReference, CouponBatch, EmailAddress, Quantity, User
+from allocation.domain.model import CouponBatch, User
+from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.delivery import ReceivedMessage, first_attempts
 from allocation.service_layer.exceptions import NotCommitted, WorkAfterCommit
 from tests.builders import HANDLER_NAMES, TODAY, a_user, a_user_id
@@ -307,6 +309,22 @@ async def test_coupons_come_from_the_first_batch_that_has_some(world: World) -> 
 
     assert await world.remaining() == {"A": 0, "B": 0}
     assert sorted(await world.coupon_owners()) == sorted(user.id for user in users[:3])
+
+
+async def test_that_the_coupons_have_run_out_is_told_once_a_day(world: World) -> None:
+    """Of each batch, and then once a day, whichever of them it is."""
+    users = [a_user(email=f"user{n}@example.com") for n in range(6)]
+    await store(world, *users, batch_of(1, "A"), batch_of(1, "B"))
+    told: list[str] = []
+
+    for number, user in enumerate(users):
+        async with (uow := a_uow(world)):
+            batch = await uow.coupon_batches.next_available()
+            batch.allocate(user.id, token=user.id.hex, today=TODAY + timedelta(days=number // 5))
+            await uow.commit()
+        told += [e.event.batch_reference for e in uow.events if isinstance(e.event, CouponsRanOut)]
+
+    assert (sorted(told[:2]), len(told)) == (["A", "B"], 3)
 
 
 async def test_no_user_can_have_two_coupons(world: World) -> None:

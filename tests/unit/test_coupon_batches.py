@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from allocation.domain.events import CouponAllocated, CouponsRanOut, OutOfCoupons
 from allocation.domain.exceptions import CouponBatchAlreadyAdded
-from allocation.domain.model import BatchReference, CouponBatch, Quantity
+from allocation.domain.model import CouponBatch
+from allocation.domain.values import BatchReference, Quantity
 from tests.builders import TODAY, a_user_id
 
 

@@ -137,7 +137,6 @@ IS_PERMANENT: dict[AllocationError, bool] = {
     exceptions.UnknownEventType("user_vanished"): True,
     exceptions.InvalidPayload("user_registered", "no name"): True,
     exceptions.UnknownCommandType("fly"): True,
-    exceptions.UnknownHandler("send_fax"): True,
     exceptions.Refused(): True,
     exceptions.EmailAlreadyRegistered("ivan@example.com"): True,
     exceptions.UserAlreadyRegistered("u1"): True,

@@ -21,7 +21,8 @@ from allocation.domain.exceptions import (
     Mistake,
     UserNotFound,
 )
-from allocation.domain.model import BatchReference, CouponBatch, EmailAddress, Quantity
+from allocation.domain.model import CouponBatch
+from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.context import current_cause
 from allocation.service_layer.delivery import Delivery, Envelope, IdempotencyKey
 from allocation.service_layer.exceptions import (

@@ -29,14 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import configure_mappers, registry
 
-from allocation.domain.model import (
-    BatchReference,
-    Coupon,
-    CouponBatch,
-    EmailAddress,
-    PersonName,
-    User,
-)
+from allocation.domain.model import Coupon, CouponBatch, User
+from allocation.domain.values import BatchReference, EmailAddress, PersonName
 
 V = TypeVar("V", PersonName, EmailAddress, BatchReference)
 

@@ -6,7 +6,8 @@ from allocation.adapters.database import Session
 from allocation.adapters.orm import coupon_batches, coupons, registration_log, user_view, users
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import UserNotFound
-from allocation.domain.model import BatchReference, CouponBatch, User
+from allocation.domain.model import CouponBatch, User
+from allocation.domain.values import BatchReference
 
 
 class SqlAlchemyStoredUsers:

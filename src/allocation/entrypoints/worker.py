@@ -45,7 +45,7 @@ class Worker:
         self._strangers: Sequence[Stranger] = ()
         self._look_for_strangers_at = 0.0
 
-    async def run(self, *, until_idle: bool) -> None:
+    async def run(self, *, until_idle: bool = False) -> None:
         """Work until the shift is over, and then until what is in hand is done.
 
         With `until_idle`, end the shift when only parked deliveries are left.
@@ -111,10 +111,10 @@ class Worker:
         strangers = await self._outbox.strangers(self._handlers)
         for stranger in strangers if strangers != self._strangers else ():
             logger.warning(
-                "%d deliveries of %s to %s are overdue: this process has no such handler, outside"
-                " port or event; a process that has will do them",
-                stranger.count,
+                "overdue: %s for %s (%d): this process has no such handler, outside port or event;"
+                " one that has will do them",
                 stranger.event_type,
                 stranger.handler,
+                stranger.count,
             )
         self._strangers = strangers

@@ -24,14 +24,8 @@ from allocation.domain.events import (
     OutOfCoupons,
     UserRegistered,
 )
-from allocation.domain.model import (
-    BatchReference,
-    CouponBatch,
-    EmailAddress,
-    PersonName,
-    Quantity,
-    User,
-)
+from allocation.domain.model import CouponBatch, User
+from allocation.domain.values import BatchReference, EmailAddress, PersonName, Quantity
 from allocation.service_layer import emails
 from allocation.service_layer.delivery import Envelope, IdempotencyKey
 from allocation.service_layer.ports import Notifications, Publisher, Reading

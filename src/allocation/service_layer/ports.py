@@ -9,7 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from allocation.domain.events import UserId
-from allocation.domain.model import BatchReference, CouponBatch, User
+from allocation.domain.model import CouponBatch, User
+from allocation.domain.values import BatchReference
 from allocation.service_layer.delivery import Delivery, Envelope, EventId, IdempotencyKey, Stranger
 from allocation.service_layer.emails import Email
 
