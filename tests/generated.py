@@ -43,7 +43,7 @@ def all_errors() -> list[type[AllocationError]]:
 
 
 def _tree(error: type[AllocationError]) -> Iterator[type[AllocationError]]:
-    for child in error.__subclasses__():
+    for child in sorted(error.__subclasses__(), key=lambda child: child.__name__):
         if child.__module__.startswith("allocation."):
             yield child
             yield from _tree(child)

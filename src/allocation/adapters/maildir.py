@@ -41,3 +41,14 @@ class MaildirNotifications:
             file.flush()
             os.fsync(file.fileno())
         os.replace(file.name, self._folder / "new" / name)  # a repetition takes its own place
+        _sync_folder(self._folder / "new")
+
+
+def _sync_folder(folder: Path) -> None:
+    """See to it that the name is on the disk, too; where that cannot be asked for, it has to do."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
