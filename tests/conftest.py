@@ -1,6 +1,8 @@
 """Fixtures for every layer."""
 
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,10 +64,15 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all processes of this test run share."""
-    folder = tmp_path_factory.getbasetemp()
-    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+def shared_folder(request: pytest.FixtureRequest) -> Path:
+    """A folder that all processes of this test run share.
+
+    It is none of pytest's: each run closes those to all users but its own, also those of another
+    run, whose PostgreSQL server is another user's where the tests run as root.
+    """
+    folder = folder_of(request.config)
+    folder.mkdir(mode=0o755, exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +125,23 @@ def new_database(server: str, *, template: str = "template1") -> Iterator[str]:
 async def migrate(url: str) -> None:
     async with open_database(url) as database:
         await ensure_schema(database)
+
+
+def folder_of(config: pytest.Config) -> Path:
+    of_all: dict[str, str] = getattr(config, "workerinput", vars(config.option))
+    return Path(tempfile.gettempdir()) / f"allocation-tests-{of_all['testrunuid']}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Name this test run, before pytest-xdist does."""
+    config.option.testrunuid = config.option.testrunuid or uuid4().hex
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the folder, when all processes of this test run have ended."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(folder_of(config), ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
