@@ -1,7 +1,8 @@
 """The consumer: takes commands from the brokers, until it is told to stop.
 
 A message is acknowledged after the commit of its command. If that acknowledgement is lost, the
-message comes again, and is recognized by its id and source.
+message comes again, and is recognized by its id and source. What the command has caused is handed
+on after that, and keeps no message waiting: its deliveries are owed in any case.
 """
 
 import logging
@@ -10,10 +11,12 @@ from contextlib import AsyncExitStack, aclosing
 from itertools import count
 from typing import Any
 
-from anyio import Semaphore
+from anyio import Semaphore, WouldBlock
+from anyio.abc import TaskGroup
 
 from allocation.adapters import wire
-from allocation.adapters.brokers import DEAD_COMMANDS, Broker, Incoming, describe
+from allocation.adapters.brokers import DEAD_COMMANDS, Broker, Incoming
+from allocation.adapters.brokers.line import describe
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import (
@@ -44,7 +47,11 @@ def consuming(settings: Settings) -> Service:
 
     async def consume(application: Application, shift: Shift) -> None:
         consumer = Consumer(
-            application, shift, prefetch=settings.prefetch, max_attempts=settings.max_attempts
+            application,
+            shift,
+            prefetch=settings.prefetch,
+            concurrency=settings.concurrency,
+            max_attempts=settings.max_attempts,
         )
         await consumer.run()
 
@@ -52,7 +59,11 @@ def consuming(settings: Settings) -> Service:
 
 
 class Consumer:
-    """Has up to `prefetch` messages of each RabbitMQ in hand; of each Kafka, one."""
+    """Has up to `prefetch` messages of each RabbitMQ in hand; of each Kafka, one.
+
+    A hand is free when the message is acknowledged. Of what the commands have caused, up to
+    `concurrency` trees of events are handed on at a time; the others are left to workers.
+    """
 
     def __init__(
         self,
@@ -60,6 +71,7 @@ class Consumer:
         shift: Shift,
         *,
         prefetch: int,
+        concurrency: int,
         max_attempts: int,
         first_pause: float = FIRST_PAUSE_SECONDS,
     ) -> None:
@@ -67,6 +79,8 @@ class Consumer:
         self._brokers = application.brokers
         self._shift = shift
         self._prefetch = prefetch
+        self._dispatches = Semaphore(concurrency)
+        self._has_left_some = False
         self._max_attempts = max_attempts
         self._first_pause = first_pause
 
@@ -74,9 +88,9 @@ class Consumer:
         """Consume from all brokers until the shift is over, and then until all in hand is done."""
         async with task_group() as group:
             for broker in self._brokers:
-                group.start_soon(self._consume, broker)
+                group.start_soon(self._consume, broker, group)
 
-    async def _consume(self, broker: Broker[Any]) -> None:
+    async def _consume(self, broker: Broker[Any], group: TaskGroup) -> None:
         """Consume from one broker; when it goes away, wait for it, longer each time."""
         failures = 0
         while not self._shift.is_over:
@@ -86,14 +100,13 @@ class Consumer:
                     if messages is None:
                         return
                     failures = 0
-                    await self._take(broker, messages)
-                reason = "the connection was lost"
+                    await self._take(broker, messages, group)
             except Exception as error:  # nothing at one broker may end the others
-                reason = describe(error)
-            if not self._shift.is_over:
-                logger.warning("%s; trying again", BrokerUnavailable(broker.kind, reason))
-                await self._pause(failures)
-                failures += 1
+                known = isinstance(error, BrokerUnavailable)
+                trouble = error if known else BrokerUnavailable(broker.kind, describe(error))
+                logger.warning("%s; trying again", trouble)
+            await self._pause(failures)
+            failures += 1
 
     async def _open(
         self, broker: Broker[Any], stack: AsyncExitStack
@@ -106,21 +119,43 @@ class Consumer:
             logger.info("consuming from %s", broker.kind)
         return messages
 
-    async def _take(self, broker: Broker[Any], messages: AsyncGenerator[Incoming]) -> None:
+    async def _take(
+        self, broker: Broker[Any], messages: AsyncGenerator[Incoming], group: TaskGroup
+    ) -> None:
         """Take messages until the shift is over or they end; then wait for those in hand."""
         hands = Semaphore(1 if broker.ack_covers_earlier else self._prefetch)
         async with task_group() as in_hand, self._shift.until_over():
             await hands.acquire()  # first: an offset would count a message that was only fetched
             async for message in messages:
-                in_hand.start_soon(self._handle, broker, message, hands)
+                in_hand.start_soon(self._handle, broker, message, hands, group)
                 await hands.acquire()
 
-    async def _handle(self, broker: Broker[Any], message: Incoming, hands: Semaphore) -> None:
+    async def _handle(
+        self, broker: Broker[Any], message: Incoming, hands: Semaphore, group: TaskGroup
+    ) -> None:
         try:
             events = await self._until_settled(broker, message)
-            await self._bus.dispatch(events)
         finally:
             hands.release()
+        if events:
+            group.start_soon(self._hand_on, events)
+
+    async def _hand_on(self, events: Sequence[Envelope]) -> None:
+        """Dispatch what a command has caused, or leave it if too much is being dispatched."""
+        try:
+            self._dispatches.acquire_nowait()
+        except WouldBlock:
+            return self._leave(events)
+        try:
+            await self._bus.dispatch(events)
+        finally:
+            self._dispatches.release()
+
+    def _leave(self, events: Sequence[Envelope]) -> None:
+        """Leave events to workers, which take them over when the lease of the commit ends."""
+        if not self._has_left_some:
+            logger.info("more comes in than can be handed on here: the rest is left to workers")
+        self._has_left_some = True
 
     async def _until_settled(self, broker: Broker[Any], message: Incoming) -> Sequence[Envelope]:
         """Settle the message, however long it takes; if the shift ends before, leave it as it is.
