@@ -64,7 +64,9 @@ async def measure(application: Application) -> tuple[float, float]:
         await application.bus.execute(command)
 
     registration = await median_seconds(register)
-    claim = await median_seconds(lambda: application.outbox.claim(1))
+    claim = await median_seconds(
+        lambda: application.outbox.claim(1, application.bus.event_handlers)
+    )
     return registration, claim
 
 

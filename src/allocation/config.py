@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from allocation.domain.exceptions import InvalidValue
-from allocation.domain.model import EmailAddress
+from allocation.domain.values import EmailAddress
 
 PREFIX = "ALLOCATION_"
 

@@ -19,7 +19,7 @@ from allocation.domain.exceptions import (
     DatabaseUnavailable,
     InvalidValue,
 )
-from tests.builders import a_batch, a_registration
+from tests.builders import HANDLER_NAMES, a_batch, a_registration
 from tests.worlds import sql_world
 
 pytestmark = pytest.mark.anyio
@@ -167,7 +167,7 @@ async def test_leaving_dispatch_to_workers_makes_deliveries_due_at_once(
         report = await front_end.bus.handle(a_registration())
 
         assert len(report.events) == 1
-        claims = await front_end.outbox.claim(10)
+        claims = await front_end.outbox.claim(10, HANDLER_NAMES)
         assert len(claims) == 4
         assert {claim.attempt for claim in claims} == {1}
 
@@ -185,6 +185,6 @@ async def test_a_commit_wakes_the_workers_of_other_processes(postgres_url: str) 
                 with anyio.fail_after(2):
                     await wake.wait()
                 seconds.append(time.perf_counter() - committed)
-                assert await back_end.outbox.claim(10)
+                assert await back_end.outbox.claim(10, HANDLER_NAMES)
 
     assert median(seconds) < 0.05

@@ -91,14 +91,25 @@ def broker() -> Any:
 
 @asynccontextmanager
 async def consuming(
-    broker: FakeBroker, application: FakeApplication | None = None, *, prefetch: int = 5
+    broker: FakeBroker,
+    application: FakeApplication | None = None,
+    *,
+    prefetch: int = 5,
+    concurrency: int = 20,
 ) -> AsyncIterator[Shift]:
     """Run a consumer beside the test; its shift ends with the context."""
     application = application or FakeApplication()
     shift = Shift()
     brokers = [cast("Broker[Any]", broker)]
     whole = Application(application.bus, application.outbox, cast(Any, None), brokers)
-    work = Consumer(whole, shift, prefetch=prefetch, max_attempts=3, first_pause=0.0)
+    work = Consumer(
+        whole,
+        shift,
+        prefetch=prefetch,
+        concurrency=concurrency,
+        max_attempts=3,
+        first_pause=0.0,
+    )
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             group.start_soon(work.run)

@@ -8,10 +8,11 @@ on after that, and keeps no message waiting: its deliveries are owed in any case
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from anyio import Semaphore, WouldBlock
+from anyio import Semaphore
 from anyio.abc import TaskGroup
 
 from allocation.adapters import wire
@@ -58,6 +59,16 @@ def consuming(settings: Settings) -> Service:
     return consume
 
 
+@dataclass(slots=True)
+class _Session:
+    """One connection to one broker: who has its messages in hand, and what these have caused."""
+
+    broker: Broker[Any]
+    hands: Semaphore
+    dispatches: TaskGroup
+    is_over: bool = False
+
+
 class Consumer:
     """Has up to `prefetch` messages of each RabbitMQ in hand; of each Kafka, one.
 
@@ -79,7 +90,8 @@ class Consumer:
         self._brokers = application.brokers
         self._shift = shift
         self._prefetch = prefetch
-        self._dispatches = Semaphore(concurrency)
+        self._concurrency = concurrency
+        self._dispatching = 0
         self._has_left_some = False
         self._max_attempts = max_attempts
         self._first_pause = first_pause
@@ -90,18 +102,21 @@ class Consumer:
             for broker in self._brokers:
                 group.start_soon(self._consume, broker, group)
 
-    async def _consume(self, broker: Broker[Any], group: TaskGroup) -> None:
+    async def _consume(self, broker: Broker[Any], dispatches: TaskGroup) -> None:
         """Consume from one broker; when it goes away, wait for it, longer each time."""
         failures = 0
         while not self._shift.is_over:
+            hands = Semaphore(1 if broker.ack_covers_earlier else self._prefetch)
             try:
                 async with AsyncExitStack() as stack:
                     messages = await self._open(broker, stack)
                     if messages is None:
                         return
                     failures = 0
-                    await self._take(broker, messages, group)
+                    await self._take(_Session(broker, hands, dispatches), messages)
             except Exception as error:  # nothing at one broker may end the others
+                if self._shift.is_over:
+                    return
                 known = isinstance(error, BrokerUnavailable)
                 trouble = error if known else BrokerUnavailable(broker.kind, describe(error))
                 logger.warning("%s; trying again", trouble)
@@ -119,49 +134,53 @@ class Consumer:
             logger.info("consuming from %s", broker.kind)
         return messages
 
-    async def _take(
-        self, broker: Broker[Any], messages: AsyncGenerator[Incoming], group: TaskGroup
-    ) -> None:
+    async def _take(self, session: _Session, messages: AsyncGenerator[Incoming]) -> None:
         """Take messages until the shift is over or they end; then wait for those in hand."""
-        hands = Semaphore(1 if broker.ack_covers_earlier else self._prefetch)
+        hands = session.hands
         async with task_group() as in_hand, self._shift.until_over():
             await hands.acquire()  # first: an offset would count a message that was only fetched
-            async for message in messages:
-                in_hand.start_soon(self._handle, broker, message, hands, group)
-                await hands.acquire()
+            try:
+                async for message in messages:
+                    in_hand.start_soon(self._handle, session, message)
+                    await hands.acquire()
+            finally:
+                session.is_over = True
 
-    async def _handle(
-        self, broker: Broker[Any], message: Incoming, hands: Semaphore, group: TaskGroup
-    ) -> None:
+    async def _handle(self, session: _Session, message: Incoming) -> None:
         try:
-            events = await self._until_settled(broker, message)
+            if events := await self._until_settled(session, message):
+                await self._hand_on(session, events)
         finally:
-            hands.release()
-        if events:
-            group.start_soon(self._hand_on, events)
+            session.hands.release()
 
-    async def _hand_on(self, events: Sequence[Envelope]) -> None:
-        """Dispatch what a command has caused, or leave it if too much is being dispatched."""
-        try:
-            self._dispatches.acquire_nowait()
-        except WouldBlock:
-            return self._leave(events)
+    async def _hand_on(self, session: _Session, events: Sequence[Envelope]) -> None:
+        """Let events be dispatched beside the messages, or leave them if that is enough already."""
+        if self._dispatching < self._concurrency:
+            self._dispatching += 1
+            session.dispatches.start_soon(self._dispatch, events)
+        else:
+            await self._leave(events)
+
+    async def _dispatch(self, events: Sequence[Envelope]) -> None:
         try:
             await self._bus.dispatch(events)
         finally:
-            self._dispatches.release()
+            self._dispatching -= 1
 
-    def _leave(self, events: Sequence[Envelope]) -> None:
-        """Leave events to workers, which take them over when the lease of the commit ends."""
+    async def _leave(self, events: Sequence[Envelope]) -> None:
         if not self._has_left_some:
-            logger.info("more comes in than can be handed on here: the rest is left to workers")
+            logger.info("more comes in than can be dispatched here: some is left to workers")
         self._has_left_some = True
+        await self._bus.leave(events)
 
-    async def _until_settled(self, broker: Broker[Any], message: Incoming) -> Sequence[Envelope]:
-        """Settle the message, however long it takes; if the shift ends before, leave it as it is.
+    async def _until_settled(self, session: _Session, message: Incoming) -> Sequence[Envelope]:
+        """Settle the message, however long it takes.
 
-        Only a mistake in the program is not tried for ever: it would hold up what comes after it.
+        If it has to wait, and the session or the shift ends before, leave it as it is: it comes
+        again. Only a mistake in the program is not tried for ever: it would hold up what comes
+        after it.
         """
+        broker = session.broker
         mistakes: list[Exception] = []
         for failures in count():
             try:
@@ -174,7 +193,7 @@ class Consumer:
                 logger.exception("a message has to wait")
                 mistakes.append(mistake)
             await self._pause(failures)
-            if self._shift.is_over:
+            if session.is_over or self._shift.is_over:
                 break
         return ()
 

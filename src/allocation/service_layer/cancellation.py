@@ -1,4 +1,4 @@
-"""Whether the current task is being cancelled. Any layer but the domain may import this module."""
+"""Tells a cancellation that somebody asked for from one that a library made up."""
 
 import sys
 
@@ -6,14 +6,13 @@ from anyio import get_cancelled_exc_class
 
 
 def is_being_cancelled() -> bool:
-    """Tell whether the current task is being cancelled, by AnyIO or natively.
+    """Tell whether the current task is being cancelled, by AnyIO or by the event loop itself.
 
-    For whoever has caught a cancellation and asks whether a library has made it up: asyncio's is an
-    exception like any other, which some raise when a connection is lost. AnyIO alone cannot tell:
-    it knows its own scopes, not an `asyncio.timeout` around us. On Trio nobody can make one up.
+    Libraries for asyncio raise CancelledError of their own, when a connection is lost for example.
+    AnyIO knows only its own scopes, so asyncio is asked, if that is what runs. On Trio nobody can
+    make up a cancellation.
     """
-    module = get_cancelled_exc_class().__module__.partition(".")[0]
-    if module != "asyncio":
+    if not get_cancelled_exc_class().__module__.startswith("asyncio"):
         return True
-    task = sys.modules[module].current_task()
-    return bool(task.cancelling() > 0)
+    task = sys.modules["asyncio"].current_task()
+    return bool(task and task.cancelling())
