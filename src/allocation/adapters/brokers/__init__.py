@@ -10,6 +10,7 @@ from typing import Any
 from allocation.adapters.brokers.base import (
     COMMANDS,
     DEAD_COMMANDS,
+    DELIVERY_LIMIT,
     EVENTS,
     Broker,
     Incoming,
@@ -19,8 +20,15 @@ from allocation.adapters.brokers.urls import kafka_servers, require_amqp
 from allocation.domain.exceptions import InvalidValue
 
 __all__ = [
-    "COMMANDS", "DEAD_COMMANDS", "EVENTS", "Broker", "Incoming", "closing_all", "new_brokers",
-]  # fmt: skip
+    "COMMANDS",
+    "DEAD_COMMANDS",
+    "DELIVERY_LIMIT",
+    "EVENTS",
+    "Broker",
+    "Incoming",
+    "closing_all",
+    "new_brokers",
+]
 
 
 def new_brokers(urls: Sequence[str]) -> dict[str, Broker[Any]]:

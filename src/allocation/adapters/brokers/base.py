@@ -22,6 +22,7 @@ EVENTS = "allocation.events"  # the exchange, or topic
 COMMANDS = "allocation.commands"  # the queue, or topic
 DEAD_COMMANDS = "allocation.commands.dead"
 
+DELIVERY_LIMIT = 20  # of RabbitMQ, its own since version 4; a consumer that is restarted counts
 KEPT_BYTES = 10_000  # of a dead command that the broker does not take as a whole
 
 
@@ -53,8 +54,8 @@ class Broker(ABC, Generic[C]):
     refusals: ClassVar[tuple[type[Exception], ...]]  # the library's errors that mean Undeliverable
 
     def __init__(self) -> None:
-        self._to_all = Line(self.kind, self._connect_for_events, refusals=self.refusals)
-        self._to_the_dead = Line(self.kind, self._connect_for_the_dead, refusals=self.refusals)
+        self._to_all = self._new_line(self._connect_for_events)
+        self._to_the_dead = self._new_line(self._connect_for_the_dead)
         self._burying = anyio.Lock()
 
     async def publish(self, envelope: Envelope) -> None:
@@ -137,6 +138,13 @@ class Broker(ABC, Generic[C]):
     @abstractmethod
     async def _deliver(self, message: Outgoing, connection: C) -> None:
         """Send a message, and return when it is confirmed."""
+
+    def _is_lost(self, connection: C) -> bool:
+        """Tell whether a connection is known to be lost; some are mended by the library."""
+        return False
+
+    def _new_line(self, connect: Callable[[], Awaitable[C]]) -> Line[C]:
+        return Line(self.kind, connect, is_lost=self._is_lost, refusals=self.refusals)
 
     async def _received(
         self, messages: AsyncIterator[Any], connection: C, prefetch: int

@@ -61,10 +61,12 @@ class Line(Generic[C]):
         kind: str,
         connect: Callable[[], Awaitable[C]],
         *,
+        is_lost: Callable[[C], bool],
         refusals: tuple[type[Exception], ...],
     ) -> None:
         self._kind = kind
         self._connect = connect
+        self._is_lost = is_lost
         self._refusals = refusals
         self._breaker = CircuitBreaker()
         self._opening = anyio.Lock()
@@ -108,7 +110,8 @@ class Line(Generic[C]):
 
     async def _open(self) -> _Shared[C]:
         async with self._opening:
-            if self._shared is None:
+            if self._shared is None or self._is_lost(self._shared.connection):
+                self._shared = None
                 if failure := self._breaker.failure:
                     raise BrokerUnavailable(self._kind, describe(failure))
                 started = current_time()

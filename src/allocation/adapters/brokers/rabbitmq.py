@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from aio_pika import RobustConnection
 from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import (
     ChannelPreconditionFailed,
@@ -31,6 +32,7 @@ from allocation.adapters import wire
 from allocation.adapters.brokers.base import (
     COMMANDS,
     DEAD_COMMANDS,
+    DELIVERY_LIMIT,
     EVENTS,
     Broker,
     Incoming,
@@ -40,8 +42,6 @@ from allocation.adapters.brokers.base import (
 from allocation.adapters.brokers.line import CONNECT_SECONDS, close_quietly, describe
 from allocation.domain.exceptions import BrokerUnavailable
 from allocation.service_layer.delivery import Envelope
-
-DELIVERY_LIMIT = 20  # RabbitMQ's own since version 4; also a consumer that is restarted counts
 
 EXCHANGE = RabbitExchange(EVENTS, type=ExchangeType.TOPIC, durable=True)
 DEAD_QUEUE = RabbitQueue(DEAD_COMMANDS, durable=True)
@@ -95,12 +95,22 @@ class _Connection(RabbitBroker):
         )
         self.loss: BaseException | None = None
 
+    async def connect(self) -> RobustConnection:
+        try:
+            return await super().connect()
+        except InvalidFrameError as error:  # the library drops the server's reason
+            raise ConnectionError(
+                "it refuses the virtual host in the URL: there is none of this name, or the user"
+                " may not enter it"
+            ) from error
+
     async def _on_loss(
         self, connection: AbstractConnection | None, error: BaseException | None
     ) -> None:
-        self.loss = self.loss or error
-        if connection:
-            await close_quietly(connection.close)
+        self.loss = self.loss or error or ConnectionError("the connection was lost")
+        if isinstance(connection, RobustConnection):
+            # beside, since closing waits for those who are told of the loss
+            self._ending = connection.loop.create_task(close_quietly(connection.close))
 
 
 class RabbitMQ(Broker[_Connection]):
@@ -149,7 +159,10 @@ class RabbitMQ(Broker[_Connection]):
         if isinstance(loss, InvalidFrameError):
             self._one_by_one = True
             raise UndecodableMessage(loss, ends_by_itself=self._has_limit)
-        raise ConnectionError(describe(loss) if loss else "the connection was lost")
+        raise ConnectionError("the connection was lost") from loss
+
+    def _is_lost(self, connection: _Connection) -> bool:
+        return connection.loss is not None
 
     async def _connect_for_events(self) -> _Connection:
         async def make_exchange(connection: _Connection) -> None:
