@@ -75,9 +75,8 @@ class RabbitOutside:
         """Remove what others left, and bind a queue to the events."""
 
         async def begin(channel: AbstractRobustChannel) -> None:
-            for name, arguments in ((COMMANDS, QUORUM_QUEUE), (DEAD, {})):
+            for name in (COMMANDS, DEAD):
                 await channel.queue_delete(name)
-                await channel.declare_queue(name, durable=True, arguments=dict(arguments))
             exchange = await channel.declare_exchange(
                 EVENTS, aio_pika.ExchangeType.TOPIC, durable=True
             )
@@ -85,6 +84,16 @@ class RabbitOutside:
             await queue.bind(exchange, "#")
 
         self._run(begin)
+        self.declare_as_described()
+
+    def declare_as_described(self) -> None:
+        """Make the queues, or find out that they are of another kind."""
+
+        async def declare(channel: AbstractRobustChannel) -> None:
+            await channel.declare_queue(COMMANDS, durable=True, arguments=dict(QUORUM_QUEUE))
+            await channel.declare_queue(DEAD, durable=True)
+
+        self._run(declare)
 
     def end(self) -> None:
         """Leave nothing behind."""

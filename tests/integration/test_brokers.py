@@ -1,6 +1,7 @@
 """Publishing to real brokers: what others read, and what happens when a broker is not there."""
 
 import json
+import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,10 +14,17 @@ from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
 from allocation.adapters.brokers import Incoming, new_brokers
+from allocation.adapters.wire import MAX_BYTES
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
-from allocation.domain.exceptions import BrokerUnavailable, InvalidPayload, InvalidValue
+from allocation.domain.exceptions import (
+    BrokerUnavailable,
+    InvalidPayload,
+    InvalidValue,
+    MessageAlreadyHandled,
+)
+from allocation.service_layer.delivery import ReceivedMessage
 from tests.brokers import tansu
 from tests.builders import a_batch, a_message, a_registration, a_user_id, an_envelope
 from tests.outside import COMMANDS, DEAD, EVENTS, KafkaOutside, Outside, RabbitOutside, Seen
@@ -300,6 +308,22 @@ async def test_the_topic_of_dead_letters_is_made_before_anything_is_consumed(
 
     async with broker.consume(1):
         assert DEAD in await to_thread.run_sync(without_dead_letters.topics)
+
+
+@pytest.mark.parametrize("database", ["sqlite_url", "postgres_url"])
+async def test_the_longest_id_fits_into_every_database(
+    database: str, request: pytest.FixtureRequest
+) -> None:
+    """Or its message would wait for ever, and hold up what comes after it."""
+    letters = [chr(n) for n in range(0x4E00, 0x9FFF)]  # of three bytes each, hard to compress
+    source, message_id = ("".join(random.sample(letters, MAX_BYTES // 3)) for _ in range(2))
+    received = ReceivedMessage(source=source, id=message_id)
+    url = request.getfixturevalue(database)
+    async with bootstrap(Settings(database_url=url)) as application:
+        await application.bus.execute(a_batch(), received=received)
+
+        with pytest.raises(MessageAlreadyHandled):
+            await application.bus.execute(a_batch(), received=received)
 
 
 async def test_a_dead_letter_whose_queue_is_gone_is_not_lost(rabbitmq: RabbitOutside) -> None:

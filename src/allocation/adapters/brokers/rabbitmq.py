@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from aio_pika import RobustConnection
-from aio_pika.abc import AbstractConnection
+from aio_pika.abc import AbstractConnection, TimeoutType
 from aiormq.exceptions import (
     ChannelPreconditionFailed,
     ConnectionFrameError,
@@ -78,6 +78,20 @@ class UndecodableMessage(BrokerUnavailable):
         )
 
 
+class _Socket(RobustConnection):
+    """What is below; leaves nothing behind when it cannot connect, or may not any longer.
+
+    The library would go on trying, and keep the process from ending.
+    """
+
+    async def connect(self, timeout: TimeoutType = None) -> None:  # noqa: ASYNC109 - the library's
+        try:
+            await super().connect(timeout)
+        except BaseException:
+            await close_quietly(self.close)
+            raise
+
+
 class _Connection(RabbitBroker):
     """A connection that stays lost when it is lost, and knows why.
 
@@ -93,6 +107,7 @@ class _Connection(RabbitBroker):
             logger=None,
             apply_types=False,
         )
+        self._connection_kwargs["connection_class"] = _Socket
         self.loss: BaseException | None = None
 
     async def connect(self) -> RobustConnection:
