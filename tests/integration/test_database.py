@@ -12,7 +12,12 @@ from anyio import to_thread
 from sqlalchemy import select, text
 
 from allocation.adapters.database import Database, open_database
-from allocation.domain.exceptions import DatabaseUnavailable, InvalidValue
+from allocation.domain.exceptions import (
+    DatabaseUnavailable,
+    InvalidValue,
+    RightMissing,
+    StatementRefused,
+)
 from tests.worlds import sqlite_url
 
 pytestmark = pytest.mark.anyio
@@ -91,11 +96,67 @@ async def test_many_writers_that_read_first_never_find_the_database_locked(
             assert (await session.execute(text("SELECT n FROM counter"))).scalar_one() == 100
 
 
-async def test_a_broken_statement_is_a_resource_error(tmp_path: Path) -> None:
-    """No driver error reaches the service layer, and the reason is kept."""
-    async with open_database(sqlite_url(tmp_path)) as database, database.reading() as session:
-        with pytest.raises(DatabaseUnavailable, match="no such table: nowhere"):
-            await session.execute(text("SELECT * FROM nowhere"))
+LONG = "9" * 30
+
+WRONG = {
+    "a missing table": ("SELECT * FROM nowhere", {}),
+    "a missing column": ("SELECT nothing FROM (SELECT 1 AS n) AS t", {}),
+    "a wrong word": ("SELEKT 1", {}),
+    "a number that is too long": ("SELECT CAST(:value AS BIGINT)", {"value": 10**30}),
+    "a text that no encoding knows": ("SELECT CAST(:value AS VARCHAR)", {"value": "\ud800"}),
+    "a missing parameter": ("SELECT CAST(:value AS VARCHAR)", {}),
+}
+ON_POSTGRES = {
+    "a text that its encoding does not know": ("SELECT CAST(:value AS VARCHAR)", {"value": "\0"}),
+    "a number that is too long for it": (f"SELECT CAST('{LONG}' AS BIGINT)", {}),
+    "a value that is too long for an index": (
+        "INSERT INTO inbox SELECT 'shop', string_agg(random()::text, ''), 0"
+        " FROM generate_series(1, 1000)",
+        {},
+    ),
+}
+
+
+def on(driver: str, url: str) -> str:
+    return url.replace("://", f"+{driver}://", 1) if driver else url
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+@pytest.mark.parametrize(("statement", "values"), WRONG.values(), ids=WRONG)
+async def test_what_no_database_accepts_is_a_mistake_of_ours(
+    database_url: str, driver: str, statement: str, values: dict[str, object]
+) -> None:
+    """To call it an outage would try it for ever; and the next statement works."""
+    async with open_database(on(driver, database_url)) as database:
+        with pytest.raises(StatementRefused) as refusal:
+            async with database.reading() as session:
+                await session.execute(text(statement), values)
+
+        assert len(str(refusal.value)) > 50  # with the driver's reason
+        async with database.reading() as session:
+            assert (await session.execute(text("SELECT 1"))).scalar_one() == 1
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+@pytest.mark.parametrize(("statement", "values"), ON_POSTGRES.values(), ids=ON_POSTGRES)
+async def test_what_postgres_does_not_accept_is_a_mistake_of_ours(
+    postgres_url: str, driver: str, statement: str, values: dict[str, object]
+) -> None:
+    """Its limits are not those of SQLite; a message from outside may find them."""
+    async with open_database(on(driver, postgres_url)) as database:
+        with pytest.raises(StatementRefused):
+            async with database.writing() as session:
+                await session.execute(text(statement), values)
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+async def test_a_missing_right_is_told_and_not_tried_again(postgres_url: str, driver: str) -> None:
+    """Somebody has to grant it; until then it is the same every time."""
+    async with open_database(on(driver, postgres_url)) as database:
+        with pytest.raises(RightMissing, match="permission denied for table users; GRANT"):
+            async with database.writing() as session:
+                await session.execute(text("SET LOCAL ROLE pg_monitor"))
+                await session.execute(text("SELECT * FROM users"))
 
 
 async def test_a_read_only_file_is_a_resource_error(tmp_path: Path) -> None:

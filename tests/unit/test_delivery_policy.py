@@ -152,10 +152,12 @@ IS_PERMANENT: dict[AllocationError, bool] = {
     exceptions.DatabaseUnavailable("it is locked"): False,
     exceptions.ConnectionLost("reset"): False,
     exceptions.CommitOutcomeUnknown(): False,
+    exceptions.RightMissing("permission denied for table users"): True,
     exceptions.SchemaOutdated("0001"): False,
     exceptions.SchemaTooNew("9999"): False,
     exceptions.HandlerTimeout("send_fax", 20.0): False,
     exceptions.Mistake(): False,
+    exceptions.StatementRefused("no such table: users"): True,
     exceptions.WiringError("two handlers with one name", "send_fax"): False,
 }
 

@@ -7,7 +7,7 @@ the data of the version before into those of the next, so that whatever was writ
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
@@ -113,7 +113,7 @@ def from_row(row: Mapping[str, Any]) -> Envelope:
         id=row["id"],
         event=_read(row["type"], row["schema_version"], row["data"], EVENT_TYPES[row["type"]]),
         subject=row["subject"],
-        time=row["time"].replace(tzinfo=UTC),
+        time=row["time"],
         cause=Cause(correlation_id=row["correlation_id"], causation_id=row["causation_id"]),
     )
 
