@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio import to_thread
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from allocation.adapters.database import Database, open_database
 from allocation.domain.exceptions import (
@@ -18,7 +18,10 @@ from allocation.domain.exceptions import (
     RightMissing,
     StatementRefused,
 )
-from tests.worlds import sqlite_url
+from allocation.domain.model import BatchReference, CouponBatch, Quantity
+from tests.builders import a_user_id
+from tests.frozen import on, postgres_behind_a_proxy
+from tests.worlds import a_uow, sql_world, sqlite_url
 
 pytestmark = pytest.mark.anyio
 
@@ -117,10 +120,6 @@ ON_POSTGRES = {
 }
 
 
-def on(driver: str, url: str) -> str:
-    return url.replace("://", f"+{driver}://", 1) if driver else url
-
-
 @pytest.mark.parametrize("driver", ["", "anyio"])
 @pytest.mark.parametrize(("statement", "values"), WRONG.values(), ids=WRONG)
 async def test_what_no_database_accepts_is_a_mistake_of_ours(
@@ -196,3 +195,78 @@ async def test_the_driver_can_be_named(tmp_path: Path, driver: str) -> None:
     async with open_database(f"sqlite+{driver}:///{tmp_path / 'test.db'}") as database:
         assert database.engine.dialect.driver == driver
         assert await pragma(database, "foreign_keys") == 1
+
+
+async def test_a_coupon_that_this_unit_of_work_has_given_away_is_gone(database_url: str) -> None:
+    """The row is read anew under its lock; what is not written yet must not be forgotten."""
+    async with sql_world(database_url) as world:
+        async with (uow := a_uow(world)):
+            uow.coupon_batches.add(CouponBatch.add(BatchReference("WELCOME"), Quantity(2)))
+            await uow.commit()
+
+        coupons = []
+        async with (uow := a_uow(world)):
+            for number in range(3):
+                batch = await uow.coupon_batches.next_available()
+                coupons.append(batch.allocate(a_user_id(), token=str(number)))
+
+    assert [coupon is not None for coupon in coupons] == [True, True, False]
+
+
+async def test_the_next_coupon_costs_one_statement(database_url: str) -> None:
+    """Every registration asks for it, and holds up all others meanwhile."""
+    statements: list[str] = []
+    async with sql_world(database_url) as world:
+        async with (uow := a_uow(world)):
+            uow.coupon_batches.add(CouponBatch.add(BatchReference("WELCOME"), Quantity(2)))
+            await uow.commit()
+        for database in (world.database, world.other_database):
+            event.listen(
+                database.engine.sync_engine,
+                "before_cursor_execute",
+                lambda *arguments: statements.append(arguments[2]),
+            )
+
+        async with (uow := a_uow(world)):
+            await uow.coupon_batches.next_available()
+
+    assert len([each for each in statements if "coupon_batches" in each]) == 1
+
+
+REFUSED_URLS = {
+    "sqlite:///q?x.db": "has x.db after the \\?; a file's name has none in it",
+    "sqlite:///q.db?timeout=soon": "timeout that is no number",
+    "postgresql://h/d?ssl=require": "unknown option: ssl; those of libpq are known, such as ssl",
+    "postgresql+anyio://h/d?command_timeout=3&a=b": "unknown option: a, command_timeout",
+    "postgresql://h/d?connect_timeout=soon": "connect_timeout that is no number",
+}
+
+
+@pytest.mark.parametrize(("url", "problem"), REFUSED_URLS.items())
+async def test_what_a_url_cannot_have_is_named(url: str, problem: str) -> None:
+    """A word that one driver knows and another does not, or a file that nobody meant."""
+    with pytest.raises(InvalidValue, match=problem):
+        async with open_database(url):
+            pass
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+async def test_options_of_libpq_are_understood(postgres_url: str, driver: str) -> None:
+    """They are what people know, and what hosting providers print."""
+    more = "sslmode=prefer&application_name=shop&connect_timeout=5&target_session_attrs=any"
+    url = f"{on(driver, postgres_url)}{'&' if '?' in postgres_url else '?'}{more}"
+    async with open_database(url) as database, database.reading() as session:
+        name = await session.execute(text("SHOW application_name"))
+        assert name.scalar_one() == "shop"
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+async def test_a_server_that_has_no_tls_is_refused_if_it_is_required(
+    postgres_url: str, driver: str, free_tcp_port: int
+) -> None:
+    """And not talked to in the clear."""
+    with postgres_behind_a_proxy(postgres_url, port=free_tcp_port) as (url, _):
+        async with open_database(f"{on(driver, url)}?sslmode=require") as database:
+            with pytest.raises(DatabaseUnavailable, match="SSL"):
+                async with database.reading():
+                    pass

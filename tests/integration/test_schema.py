@@ -56,7 +56,7 @@ async def test_migrations_and_tables_agree(empty_url: str) -> None:
 
 
 def test_the_program_knows_its_newest_migration() -> None:
-    """It goes by the names of files, so that a start need not import Alembic; they have to be right."""
+    """It goes by the names of files, so that a start need not import Alembic."""
     scripts = ScriptDirectory.from_config(schema._config()).walk_revisions()
 
     assert [script.revision for script in scripts] == schema.revisions()[::-1]
