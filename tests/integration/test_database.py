@@ -234,7 +234,7 @@ async def test_the_next_coupon_costs_one_statement(database_url: str) -> None:
 
 
 REFUSED_URLS = {
-    "sqlite:///q?x.db": "has x.db after the \\?; a file's name has none in it",
+    "sqlite:///q?x.db": "has x.db after the \\?; there may be mode, timeout and uri",
     "sqlite:///q.db?timeout=soon": "timeout that is no number",
     "postgresql://h/d?ssl=require": "unknown option: ssl; those of libpq are known, such as ssl",
     "postgresql+anyio://h/d?command_timeout=3&a=b": "unknown option: a, command_timeout",

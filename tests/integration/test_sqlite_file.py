@@ -55,7 +55,7 @@ async def test_a_file_that_may_not_be_made_is_not_made(tmp_path: Path, mode: str
             async with database.reading():
                 pass
 
-    assert modes(tmp_path) == {}
+    assert await to_thread.run_sync(modes, tmp_path) == {}
 
 
 async def test_a_file_that_was_deleted_is_not_worked_on(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ async def test_a_file_that_was_deleted_is_not_worked_on(tmp_path: Path) -> None:
             with pytest.raises(DatabaseUnavailable, match="test.db was deleted"):
                 await version(database)
 
-    assert modes(tmp_path) == {}
+    assert await to_thread.run_sync(modes, tmp_path) == {}
 
 
 async def test_a_file_that_was_exchanged_is_opened_anew(tmp_path: Path) -> None:

@@ -37,8 +37,9 @@ def new_engine(url: str, *, connections: int, limits: Limits) -> AsyncEngine:
     """
     parsed = _with_driver(url)
     if parsed.get_backend_name() == "sqlite":
-        engine = _pooled(parsed, sqlite.connect_args(parsed), connections)
-        sqlite.listen(engine.sync_engine)
+        file = sqlite.DatabaseFile(parsed)
+        engine = _pooled(parsed, file.connect_args(), connections)
+        file.listen(engine.sync_engine)
     else:
         arguments = postgres.connect_args(parsed, limits)
         engine = _pooled(postgres.driver_url(parsed), arguments, connections)
@@ -71,7 +72,10 @@ def _with_driver(url: str) -> URL:
         where = f" on {event_loop}" if parsed.drivername in chain(*DRIVERS.values()) else ""
         problem = f"names {parsed.drivername}, which is not supported{where}"
         raise InvalidValue("database URL", problem)
-    (sqlite if parsed.get_backend_name() == "sqlite" else postgres).check(parsed)
+    if parsed.get_backend_name() == "sqlite":
+        sqlite.check(parsed, url)
+    else:
+        postgres.check(parsed)
     if not url.isprintable():
         raise InvalidValue("database URL", "has a character in it that cannot be printed")
     if not parsed.database:

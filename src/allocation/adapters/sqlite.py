@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from allocation.domain.exceptions import DatabaseUnavailable, InvalidValue
+from allocation.domain.exceptions import InvalidValue
 
 QUERY = {"mode", "timeout", "uri"}
 BUSY_SECONDS = 10  # for other processes; `?timeout=` in the URL says otherwise
@@ -30,36 +30,24 @@ FILE_IN_USE = "file in use"
 logger = logging.getLogger(__name__)
 
 
-def check(url: URL) -> None:
+def check(url: URL, written: str) -> None:
     """Refuse what is no file.
 
+    :param written: the URL as somebody wrote it: an option without a value is not in the other
     :raises InvalidValue: if it is not
     """
     if url.host or url.username or url.password:
         raise InvalidValue("database URL", "is not of the form sqlite:///FILE")
     if not url.database or ":memory:" in url.database or "memory" in url.query.values():
         raise InvalidValue("database URL", "names no file; an in-memory database is not supported")
-    if unknown := sorted(url.query.keys() - QUERY):
-        problem = "after the ?; a file's name has none in it" if url.query else ""
-        raise InvalidValue("database URL", f"has {', '.join(unknown)} {problem}")
+    options = written.partition("?")[2]
+    if unknown := {option.partition("=")[0] for option in options.split("&") if options} - QUERY:
+        problem = (
+            f"has {', '.join(sorted(unknown))} after the ?; there may be mode, timeout and uri"
+        )
+        raise InvalidValue("database URL", problem)
     if not re.fullmatch(r"\d+(\.\d+)?", str(url.query.get("timeout", "0"))):
         raise InvalidValue("database URL", "has a timeout that is no number of seconds")
-
-
-def connect_args(url: URL) -> dict[str, Any]:
-    """Return what the driver is given beside the URL."""
-    timeout = {} if "timeout" in url.query else {"timeout": BUSY_SECONDS}
-    return {"factory": _open_privately, **timeout}
-
-
-def listen(engine: Engine) -> None:
-    """Have every connection set up, every transaction begun, and the file watched."""
-    database, is_uri = str(engine.url.database), "uri" in engine.url.query
-    watched = DatabaseFile(_path_of(database) if is_uri else os.path.abspath(database))
-    event.listen(engine, "connect", watched.remember)
-    event.listen(engine, "connect", _set_up)
-    event.listen(engine, "checkout", watched.check)
-    event.listen(engine, "begin", _begin)
 
 
 class DatabaseFile:
@@ -68,25 +56,46 @@ class DatabaseFile:
     What is written to it then would be gone with the last connection, and nobody would know.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, url: URL) -> None:
+        self._is_uri = "uri" in url.query
+        self._may_be_made = url.query.get("mode", "rwc") == "rwc"
+        self._has_timeout = "timeout" in url.query
+        self._path = _path_of(str(url.database), is_uri=self._is_uri)
+        self._was_there = False
 
-    def remember(self, connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-        """Note which file a new connection has opened."""
-        record.info[FILE_IN_USE] = self._identity()
+    def connect_args(self) -> dict[str, Any]:
+        """Return what the driver is given beside the URL."""
+        timeout = {} if self._has_timeout else {"timeout": BUSY_SECONDS}
+        return {"factory": self._open, **timeout}
 
-    def check(self, connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
-        """Have all connections opened anew if the file was exchanged.
+    def listen(self, engine: Engine) -> None:
+        """Have every connection set up, every transaction begun, and the file watched."""
+        event.listen(engine, "connect", self._remember)
+        event.listen(engine, "connect", _set_up)
+        event.listen(engine, "checkout", self._check)
+        event.listen(engine, "begin", _begin)
 
-        :raises DatabaseUnavailable: if it was deleted
+    def _open(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
+        """Connect, in the driver's thread. A file that has to be made is for nobody else to read.
+
+        :raises sqlite3.OperationalError: if the file was there, and is not any more
         """
-        found = self._identity()
-        if found == record.info[FILE_IN_USE]:
-            return
-        if found is None:
-            raise DatabaseUnavailable(f"{self._path} was deleted while it was in use")
-        logger.warning("%s was exchanged while it was in use; opening the new one", self._path)
-        raise InvalidatePoolError
+        if self._was_there and not os.path.exists(self._path):
+            raise sqlite3.OperationalError(f"{self._path} was deleted while it was in use")
+        if self._may_be_made:
+            with suppress(OSError):  # it is there already, or SQLite says what is wrong
+                Path(self._path).touch(0o600, exist_ok=False)
+        return sqlite3.Connection(*args, **kwargs)
+
+    def _remember(self, connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+        record.info[FILE_IN_USE] = self._identity()
+        self._was_there = True
+
+    def _check(self, connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+        """Have all connections opened anew if the file is not the one they have open."""
+        if self._identity() != record.info[FILE_IN_USE]:
+            logger.warning("%s is not the file any more that was opened", self._path)
+            raise InvalidatePoolError
 
     def _identity(self) -> tuple[int, int] | None:
         try:
@@ -96,16 +105,8 @@ class DatabaseFile:
         return status.st_dev, status.st_ino
 
 
-def _open_privately(database: str, *args: Any, **kwargs: Any) -> sqlite3.Connection:
-    """Connect, in the driver's thread. A file that has to be made can be read by nobody else."""
-    if not kwargs.get("uri") or "mode=r" not in database or "mode=rwc" in database:
-        with suppress(OSError):  # it is there already, or SQLite says what is wrong
-            Path(_path_of(database) if kwargs.get("uri") else database).touch(0o600, exist_ok=False)
-    return sqlite3.Connection(database, *args, **kwargs)
-
-
-def _path_of(uri: str) -> str:
-    return os.path.abspath(unquote(urlsplit(uri).path))
+def _path_of(database: str, *, is_uri: bool) -> str:
+    return os.path.abspath(unquote(urlsplit(database).path) if is_uri else database)
 
 
 def _set_up(connection: DBAPIConnection, _: object) -> None:
