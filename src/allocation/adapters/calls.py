@@ -49,6 +49,7 @@ class Line:
     def __init__(self, limit: float = inf) -> None:
         self.limit = limit
         self.connection: DBAPIConnection | None = None
+        self.scope: CancelScope | None = None
         self.hung_up_after: float | None = None
         self.begin(limit)
 
@@ -86,9 +87,8 @@ async def driver_call(
     token = _in_use.set(line)
     line.begin(line.limit)
     try:
-        with CancelScope(shield=True):
-            result = await function(*args, **kwargs)
-        return result  # noqa: RET504 - inside, mypy fears that the scope swallows an error
+        with CancelScope(shield=True) as line.scope:
+            return await function(*args, **kwargs)
     except StaleDataError as error:
         raise ConcurrentUpdate from error
     except IntegrityError:
@@ -102,6 +102,7 @@ async def driver_call(
     finally:
         line.begin(inf)
         _in_use.reset(token)
+    raise DatabaseUnavailable("there was no time to wait for a connection")
 
 
 async def driver_connect(line: Line, connect: Callable[[], Awaitable[object]]) -> None:
@@ -175,7 +176,9 @@ class Watchdog:
                 self._end(line)
 
     def _end(self, line: Line) -> None:
-        if line.connection is None:  # connecting has a limit of its own
+        if line.connection is None:
+            if line.scope:  # still connecting, which leaves nothing behind
+                line.scope.cancel()
             return
         connection, line.connection = line.connection, None
         line.hung_up_after = min(self.limit, self._patience)

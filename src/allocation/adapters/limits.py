@@ -44,7 +44,7 @@ class Limits:
     @property
     def connect(self) -> float:
         """How long connecting may take."""
-        return min(max(self.statement, 2.0), 10.0)  # libpq knows none that is shorter
+        return min(max(self.statement, 2.0), 5.0)  # libpq knows none that is shorter than 2
 
     @property
     def ping(self) -> float:
