@@ -19,6 +19,7 @@ class Proxy:
         self._target = target
         self._mode: Literal["forward", "hang"] = "forward"
         self._frozen = threading.Event()
+        self.asked_in_vain = threading.Event()
         self._sockets: list[socket.socket] = []
         self._listener: socket.socket | None = None
 
@@ -78,7 +79,7 @@ class Proxy:
         self._sockets.append(server)
         for source, sink in ((client, server), (server, client)):
             threading.Thread(
-                target=_forward, args=[source, sink, self._frozen], daemon=True
+                target=_forward, args=[source, sink, self._frozen, self.asked_in_vain], daemon=True
             ).start()
 
 
@@ -90,10 +91,16 @@ def _connect(target: Target) -> socket.socket:
     return server
 
 
-def _forward(source: socket.socket, sink: socket.socket, frozen: threading.Event) -> None:
+def _forward(
+    source: socket.socket,
+    sink: socket.socket,
+    frozen: threading.Event,
+    asked_in_vain: threading.Event,
+) -> None:
     with suppress(OSError):
         while data := source.recv(BUFFER_BYTES):
             if frozen.is_set():
+                asked_in_vain.set()
                 return
             sink.sendall(data)
     if frozen.is_set():

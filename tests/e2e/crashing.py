@@ -24,6 +24,8 @@ from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.messagebus import MessageBus
 
+ending = signal.SIGKILL  # freezing.py says otherwise
+
 
 @dataclass(frozen=True)
 class CrashPoint:
@@ -42,10 +44,10 @@ class CrashPoint:
         async def crashing(*args: Any, **kwargs: Any) -> Any:
             hit = self.when(*args, **kwargs)
             if hit and self.moment == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), ending)
             result = await original(*args, **kwargs)
             if hit:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), ending)
             return result
 
         setattr(self.owner, self.name, crashing)

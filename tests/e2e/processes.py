@@ -158,3 +158,8 @@ def wait_until(condition: Callable[[], object], *, limit: float = LIMIT_SECONDS)
 def owed(application: Application) -> list[tuple[str, int]]:
     """Return the handler and the attempts of each delivery, by handler."""
     return application.rows("SELECT handler, attempts FROM deliveries ORDER BY handler")
+
+
+def stat_of(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat after the name, the state first; see proc(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()

@@ -6,11 +6,10 @@ import sqlite3
 import subprocess
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.processes import LIMIT_SECONDS, Application, MailServer, owed, wait_until
+from tests.e2e.processes import LIMIT_SECONDS, Application, MailServer, owed, stat_of, wait_until
 
 
 @pytest.fixture
@@ -133,10 +132,5 @@ def test_an_idle_worker_costs_nearly_nothing(owing: Application) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    user, system = _stat(pid)[11:13]
+    user, system = stat_of(pid)[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
-def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat after the name; see proc(5)."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()

@@ -9,11 +9,21 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio import to_thread
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from allocation.adapters.database import Database, open_database
-from allocation.domain.exceptions import DatabaseUnavailable, InvalidValue
-from tests.worlds import sqlite_url
+from allocation.domain.exceptions import (
+    DatabaseUnavailable,
+    InvalidValue,
+    RightMissing,
+    StatementRefused,
+)
+from allocation.domain.model import CouponBatch
+from allocation.domain.values import BatchReference, Quantity
+from allocation.service_layer.exceptions import NotCommitted
+from tests.builders import TODAY, a_user_id
+from tests.frozen import on, postgres_behind_a_proxy
+from tests.worlds import a_uow, sql_world, sqlite_url
 
 pytestmark = pytest.mark.anyio
 
@@ -91,11 +101,63 @@ async def test_many_writers_that_read_first_never_find_the_database_locked(
             assert (await session.execute(text("SELECT n FROM counter"))).scalar_one() == 100
 
 
-async def test_a_broken_statement_is_a_resource_error(tmp_path: Path) -> None:
-    """No driver error reaches the service layer, and the reason is kept."""
-    async with open_database(sqlite_url(tmp_path)) as database, database.reading() as session:
-        with pytest.raises(DatabaseUnavailable, match="no such table: nowhere"):
-            await session.execute(text("SELECT * FROM nowhere"))
+LONG = "9" * 30
+
+WRONG = {
+    "a missing table": ("SELECT * FROM nowhere", {}),
+    "a missing column": ("SELECT nothing FROM (SELECT 1 AS n) AS t", {}),
+    "a wrong word": ("SELEKT 1", {}),
+    "a number that is too long": ("SELECT CAST(:value AS BIGINT)", {"value": 10**30}),
+    "a text that no encoding knows": ("SELECT CAST(:value AS VARCHAR)", {"value": "\ud800"}),
+    "a missing parameter": ("SELECT CAST(:value AS VARCHAR)", {}),
+}
+ON_POSTGRES = {
+    "a text that its encoding does not know": ("SELECT CAST(:value AS VARCHAR)", {"value": "\0"}),
+    "a number that is too long for it": (f"SELECT CAST('{LONG}' AS BIGINT)", {}),
+    "a value that is too long for an index": (
+        "INSERT INTO inbox SELECT 'shop', string_agg(random()::text, ''), 0"
+        " FROM generate_series(1, 1000)",
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+@pytest.mark.parametrize(("statement", "values"), WRONG.values(), ids=WRONG)
+async def test_what_no_database_accepts_is_a_mistake_of_ours(
+    database_url: str, driver: str, statement: str, values: dict[str, object]
+) -> None:
+    """To call it an outage would try it for ever; and the next statement works."""
+    async with open_database(on(driver, database_url)) as database:
+        with pytest.raises(StatementRefused) as refusal:
+            async with database.reading() as session:
+                await session.execute(text(statement), values)
+
+        assert len(str(refusal.value)) > 50  # with the driver's reason
+        async with database.reading() as session:
+            assert (await session.execute(text("SELECT 1"))).scalar_one() == 1
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+@pytest.mark.parametrize(("statement", "values"), ON_POSTGRES.values(), ids=ON_POSTGRES)
+async def test_what_postgres_does_not_accept_is_a_mistake_of_ours(
+    postgres_url: str, driver: str, statement: str, values: dict[str, object]
+) -> None:
+    """Its limits are not those of SQLite; a message from outside may find them."""
+    async with open_database(on(driver, postgres_url)) as database:
+        with pytest.raises(StatementRefused):
+            async with database.writing() as session:
+                await session.execute(text(statement), values)
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+async def test_a_missing_right_is_told_and_not_tried_again(postgres_url: str, driver: str) -> None:
+    """Somebody has to grant it; until then it is the same every time."""
+    async with open_database(on(driver, postgres_url)) as database:
+        with pytest.raises(RightMissing, match="permission denied for table users; GRANT"):
+            async with database.writing() as session:
+                await session.execute(text("SET LOCAL ROLE pg_monitor"))
+                await session.execute(text("SELECT * FROM users"))
 
 
 async def test_a_read_only_file_is_a_resource_error(tmp_path: Path) -> None:
@@ -135,3 +197,81 @@ async def test_the_driver_can_be_named(tmp_path: Path, driver: str) -> None:
     async with open_database(f"sqlite+{driver}:///{tmp_path / 'test.db'}") as database:
         assert database.engine.dialect.driver == driver
         assert await pragma(database, "foreign_keys") == 1
+
+
+async def test_a_coupon_that_this_unit_of_work_has_given_away_is_gone(database_url: str) -> None:
+    """The row is read anew under its lock; what is not written yet must not be forgotten."""
+    async with sql_world(database_url) as world:
+        async with (uow := a_uow(world)):
+            uow.coupon_batches.add(CouponBatch.add(BatchReference("WELCOME"), Quantity(2)))
+            await uow.commit()
+
+        coupons = []
+        with pytest.raises(NotCommitted):  # the users of the coupons are not there
+            async with (uow := a_uow(world)):
+                for number in range(3):
+                    batch = await uow.coupon_batches.next_available()
+                    coupon = batch.allocate(a_user_id(), token=str(number), today=TODAY)
+                    coupons.append(coupon)
+
+    assert [coupon is not None for coupon in coupons] == [True, True, False]
+
+
+async def test_the_next_coupon_costs_one_statement(database_url: str) -> None:
+    """Every registration asks for it, and holds up all others meanwhile."""
+    statements: list[str] = []
+    async with sql_world(database_url) as world:
+        async with (uow := a_uow(world)):
+            uow.coupon_batches.add(CouponBatch.add(BatchReference("WELCOME"), Quantity(2)))
+            await uow.commit()
+        for database in (world.database, world.other_database):
+            event.listen(
+                database.engine.sync_engine,
+                "before_cursor_execute",
+                lambda *arguments: statements.append(arguments[2]),
+            )
+
+        async with (uow := a_uow(world)):
+            await uow.coupon_batches.next_available()
+            await uow.commit()
+
+    assert len([each for each in statements if "coupon_batches" in each]) == 1
+
+
+REFUSED_URLS = {
+    "sqlite:///q?x.db": "has x.db after the \\?; there may be mode, timeout and uri",
+    "sqlite:///q.db?timeout=soon": "timeout that is no number",
+    "postgresql://h/d?ssl=require": "unknown option: ssl; those of libpq are known, such as ssl",
+    "postgresql+anyio://h/d?command_timeout=3&a=b": "unknown option: a, command_timeout",
+    "postgresql://h/d?connect_timeout=soon": "connect_timeout that is no number",
+}
+
+
+@pytest.mark.parametrize(("url", "problem"), REFUSED_URLS.items())
+async def test_what_a_url_cannot_have_is_named(url: str, problem: str) -> None:
+    """A word that one driver knows and another does not, or a file that nobody meant."""
+    with pytest.raises(InvalidValue, match=problem):
+        async with open_database(url):
+            pass
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+async def test_options_of_libpq_are_understood(postgres_url: str, driver: str) -> None:
+    """They are what people know, and what hosting providers print."""
+    more = "sslmode=prefer&application_name=shop&connect_timeout=5&target_session_attrs=any"
+    url = f"{on(driver, postgres_url)}{'&' if '?' in postgres_url else '?'}{more}"
+    async with open_database(url) as database, database.reading() as session:
+        name = await session.execute(text("SHOW application_name"))
+        assert name.scalar_one() == "shop"
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+async def test_a_server_that_has_no_tls_is_refused_if_it_is_required(
+    postgres_url: str, driver: str, free_tcp_port: int
+) -> None:
+    """And not talked to in the clear."""
+    with postgres_behind_a_proxy(postgres_url, port=free_tcp_port) as (url, _):
+        async with open_database(f"{on(driver, url)}?sslmode=require") as database:
+            with pytest.raises(DatabaseUnavailable, match="SSL"):
+                async with database.reading():
+                    pass

@@ -9,7 +9,7 @@ from sqlalchemy import text, update
 
 from allocation.adapters import orm
 from allocation.adapters.outbox import SqlAlchemyOutbox
-from allocation.domain.exceptions import DatabaseUnavailable
+from allocation.domain.exceptions import StatementRefused
 from allocation.service_layer.delivery import Delivery, first_attempts
 from tests.builders import HANDLER_NAMES, a_delivery, a_user, an_envelope
 from tests.worlds import SqlWorld, a_uow, sql_world, sqlite_url
@@ -31,7 +31,7 @@ async def commit_an_event(world: SqlWorld) -> None:
         ({"data": '{"x":' * 100_000}, "InvalidPayload: invalid payload of user_registered"),
         ({"time": "yesterday"}, "InvalidPayload: invalid payload of an event: Invalid isoformat"),
         ({"causation_id": "7"}, "InvalidPayload: invalid payload of an event: badly formed"),
-        ({"data": b"\xff"}, "InvalidPayload: invalid payload of an event: the database is not"),
+        ({"data": b"\xff"}, "InvalidPayload: invalid payload of an event: the database refuses"),
     ],
 )
 async def test_an_event_nobody_can_read_is_parked_and_in_nobodys_way(
@@ -108,7 +108,7 @@ async def test_completions_are_not_forgotten_when_the_database_is_away(tmp_path:
         async with world.database.writing() as session:
             await session.execute(text("ALTER TABLE deliveries RENAME TO away"))
             await session.commit()
-        with pytest.raises(DatabaseUnavailable):
+        with pytest.raises(StatementRefused):
             await outbox.complete(first)
         async with world.database.writing() as session:
             await session.execute(text("ALTER TABLE away RENAME TO deliveries"))

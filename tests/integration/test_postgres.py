@@ -2,15 +2,23 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from statistics import median
 
 import anyio
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, select, text
 
+from allocation.adapters import orm, wire
 from allocation.adapters.database import open_database
+from allocation.adapters.limits import Limits
+from allocation.adapters.orm import start_mappers
+from allocation.adapters.outbox import store_events
+from allocation.adapters.postgres import server_settings
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.exceptions import (
@@ -20,7 +28,8 @@ from allocation.domain.exceptions import (
     DatabaseUnavailable,
     InvalidValue,
 )
-from tests.builders import HANDLER_NAMES, a_batch, a_registration
+from tests.builders import HANDLER_NAMES, a_batch, a_registration, an_envelope
+from tests.frozen import on, postgres_behind_a_proxy
 from tests.worlds import sql_world
 
 pytestmark = pytest.mark.anyio
@@ -59,6 +68,160 @@ async def test_a_connection_lost_while_committing_leaves_the_outcome_unknown(
                 await session.execute(text("SELECT 1"))
                 end_connections(postgres_url)
                 await session.commit()
+
+
+@contextmanager
+def a_person_holding(url: str, table: str) -> Iterator[None]:
+    """Lock the rows of a table by hand, without any of our settings, and leave it so."""
+    with psycopg.connect(url) as connection:
+        connection.execute(f"SELECT * FROM {table} FOR UPDATE")
+        yield
+        connection.rollback()
+
+
+SETTINGS = {
+    "statement_timeout": "20s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "20s",
+}
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+async def test_the_server_knows_when_to_give_a_connection_up(
+    postgres_url: str, driver: str, free_tcp_port: int
+) -> None:
+    """Else the locks of a process whose host has vanished are held for hours."""
+    with postgres_behind_a_proxy(postgres_url, port=free_tcp_port) as (url, _):
+        for each in (postgres_url, url):
+            async with open_database(on(driver, each)) as database, database.reading() as session:
+                for name, value in SETTINGS.items():
+                    assert (await session.execute(text(f"SHOW {name}"))).scalar_one() == value
+
+
+async def test_limits_follow_the_time_limit_of_a_handler() -> None:
+    """Nothing waits longer for a handler than it may take; what is absurd does not break."""
+    two, long, short = Limits(2), Limits(10**9), Limits(0.001)
+
+    assert (two.statement, two.lock, two.idle, two.answer) == (2, 1, 2, 7)
+    assert server_settings(two)["lock_timeout"] == 1000
+    assert max(server_settings(long).values()) < 2**31
+    assert min(server_settings(short).values()) > 0
+    assert long.connect == 5
+
+
+async def test_a_lock_that_somebody_else_holds_is_not_waited_for_for_ever(
+    postgres_url: str,
+) -> None:
+    """A person has looked at a row and gone to lunch: the delivery is tried again later."""
+    async with open_database(postgres_url, limits=Limits(1)) as database:
+        async with database.writing() as session:
+            await session.execute(text("CREATE TABLE t AS SELECT 1 AS id"))
+            await session.commit()
+
+        with (
+            a_person_holding(postgres_url, "t"),
+            anyio.fail_after(20),
+            pytest.raises(DatabaseUnavailable, match="somebody else holds a lock"),
+        ):
+            async with database.writing() as session:
+                await session.execute(text("UPDATE t SET id = 2"))
+
+        async with database.writing() as session:
+            await session.execute(text("UPDATE t SET id = 2"))
+
+
+async def test_a_statement_that_takes_too_long_is_ended(postgres_url: str) -> None:
+    """Its handler has been given up by then."""
+    async with open_database(postgres_url, limits=Limits(1)) as database:
+        with pytest.raises(DatabaseUnavailable, match="statement timeout"), anyio.fail_after(20):
+            async with database.writing() as session:
+                await session.execute(text("SELECT pg_sleep(60)"))
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+async def test_a_transaction_that_lies_idle_is_ended_and_its_locks_with_it(
+    postgres_url: str, driver: str
+) -> None:
+    """Its process is frozen, or its host has vanished; others wait for its locks."""
+    url = on(driver, postgres_url)
+    async with (
+        open_database(url, limits=Limits(1)) as frozen,
+        open_database(url) as database,
+    ):
+        async with database.writing() as session:
+            await session.execute(text("CREATE TABLE t AS SELECT 1 AS id"))
+            await session.commit()
+
+        with pytest.raises(ConnectionLost):
+            async with frozen.writing() as holder:
+                await holder.execute(text("UPDATE t SET id = 2"))
+                with anyio.fail_after(20):
+                    async with database.writing() as session:
+                        await session.execute(text("UPDATE t SET id = 3"))
+                        await session.commit()
+                await holder.execute(text("SELECT 1"))
+
+
+async def test_a_migration_may_take_its_time(postgres_url: str) -> None:
+    """Half-way through is the worst moment to end it; but it does not wait for locks for ever."""
+    async with open_database(postgres_url, limits=Limits(1)) as database:
+        async with database.writing() as session:
+            await session.take_time()
+            await session.execute(text("SELECT pg_sleep(1.2)"))
+            assert (await session.execute(text("SHOW lock_timeout"))).scalar_one() == "30s"
+
+        async with database.writing() as session:
+            assert (await session.execute(text("SHOW statement_timeout"))).scalar_one() == "1s"
+
+
+async def test_a_list_may_be_read_slowly(postgres_url: str) -> None:
+    """Whoever pages through it is no frozen process."""
+    async with open_database(postgres_url) as database, database.reading() as session:
+        statement = text("SELECT current_setting('idle_in_transaction_session_timeout')")
+        assert [row async for row in session.stream(statement)] == [("1h",)]
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+async def test_times_are_utc_whatever_the_time_zone_of_the_server(
+    postgres_url: str, driver: str
+) -> None:
+    """One driver returned them in the server's zone, and they were read as UTC: hours off."""
+    start_mappers()
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        name = make_url(postgres_url).database
+        connection.execute(f"ALTER DATABASE {name} SET timezone = 'Europe/Moscow'")
+    envelope = an_envelope()
+    async with open_database(on(driver, postgres_url)) as database:
+        async with database.writing() as session:
+            await store_events(session, database.clock, [envelope])
+            await session.commit()
+
+        async with database.reading() as session:
+            row = (await session.execute(select(orm.events))).one()
+            assert wire.from_row(row._asdict()).time == envelope.time
+            assert row.time.utcoffset() == timedelta(0)
+
+
+async def test_the_clock_lets_what_is_due_be_found_through_the_index(postgres_url: str) -> None:
+    """A clock that may change within a statement does not: then every row is looked at."""
+    owed = orm.deliveries.c
+    async with open_database(postgres_url) as database, database.writing() as session:
+        await store_events(session, database.clock, [an_envelope()])
+        await session.execute(
+            text(
+                "INSERT INTO deliveries (event_id, handler, attempts, token, due_at)"
+                " SELECT id, n::text, 0, 1, 1e10 + n FROM events, generate_series(1, 5000) AS n"
+            )
+        )
+        await session.execute(text("ANALYZE deliveries"))
+        due = select(owed.handler).where(owed.parked_at.is_(None), owed.due_at <= database.clock)
+        query = due.order_by(owed.due_at).limit(20)
+        sql = query.compile(database.engine.sync_engine, compile_kwargs={"literal_binds": True})
+
+        plan = await session.execute(text(f"EXPLAIN {sql}"))
+
+        lines = [line for (line,) in plan]
+        assert any("Index Cond" in line and "due_at" in line for line in lines), lines
 
 
 async def test_a_deadlock_is_a_lost_race(postgres_url: str) -> None:

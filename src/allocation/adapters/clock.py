@@ -26,4 +26,5 @@ def _sqlite(element: DatabaseClock, compiler: Any, **options: Any) -> str:
 
 @compiles(DatabaseClock, "postgresql")
 def _postgresql(element: DatabaseClock, compiler: Any, **options: Any) -> str:
-    return "extract(epoch FROM clock_timestamp())::double precision"
+    # not clock_timestamp(), which may change within a statement, so that no index can be used
+    return "extract(epoch FROM statement_timestamp())::double precision"

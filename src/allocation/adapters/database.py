@@ -9,40 +9,39 @@ Two traps are handled here, so that no other module has to know them:
   wait in line before it, for as long as it takes.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any, TypeVar, cast
+from math import inf
+from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
 from anyio import CancelScope
-from sqlalchemy import Connection, CursorResult, Delete, Result, Row, Update, func, select
+from sqlalchemy import Connection, CursorResult, Delete, Result, Row, Update, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.expression import ColumnElement
 
-from allocation.adapters.calls import driver_call
+from allocation.adapters.calls import Line, Watchdog, driver_call, driver_connect
 from allocation.adapters.clock import DatabaseClock
 from allocation.adapters.engines import new_engine
+from allocation.adapters.limits import Limits
 from allocation.adapters.listening import CHANNEL, listening
-from allocation.domain.exceptions import (
-    CommitOutcomeUnknown,
-    ConcurrentUpdate,
-    ConnectionLost,
-    DatabaseUnavailable,
-)
+from allocation.adapters.postgres import PAGING, TAKING_TIME, hang_up
+from allocation.domain.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 POOL_SIZE = 10
-DRIVER_STOP_SECONDS = 0.05
 STREAM_ROWS = 500
 
 
 class Session:
     """One transaction: SQLAlchemy's session, with every call shielded and every error ours."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, line: Line) -> None:
         self._session = session
+        self._line = line
         self._dialect = session.get_bind().dialect.name
 
     def add(self, instance: object) -> None:
@@ -59,25 +58,15 @@ class Session:
 
     async def begin(self) -> None:
         """Check a connection out and begin the transaction."""
-        try:
-            await driver_call(self._session.connection)
-        except ConcurrentUpdate:
-            raise
-        except Exception as error:  # drivers are free in what they raise while connecting
-            # aiosqlite's thread still tells the event loop that it stops: let it be there for that
-            with CancelScope(shield=True):
-                await anyio.sleep(DRIVER_STOP_SECONDS)
-            if isinstance(error, DatabaseUnavailable):
-                raise
-            raise DatabaseUnavailable(str(error)) from error
+        await driver_connect(self._line, self._session.connection)
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the entity with this primary key, or None."""
-        return await driver_call(self._session.get, entity, key)
+        return await self._call(self._session.get, entity, key)
 
     async def execute(self, statement: Executable, rows: Any = None) -> Result[Any]:
         """Execute a statement, once or for each of the rows, and fetch what it returns."""
-        return await driver_call(self._session.execute, statement, rows)
+        return await self._call(self._session.execute, statement, rows)
 
     async def write(self, statement: Update | Delete) -> int:
         """Execute an update or delete, and return how many rows it hit."""
@@ -86,15 +75,16 @@ class Session:
 
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Execute a query, and yield its rows as they are fetched, in constant memory."""
-        result = await driver_call(self._session.stream, statement)
-        while rows := await driver_call(result.fetchmany, STREAM_ROWS):
+        await self._set_here(PAGING)
+        result = await self._call(self._session.stream, statement)
+        while rows := await self._call(result.fetchmany, STREAM_ROWS):
             for row in rows:
                 yield row
 
     async def run_sync(self, function: Callable[[Connection], T]) -> T:
         """Run a function that wants a synchronous connection, such as a migration."""
-        connection = await driver_call(self._session.connection)
-        return await driver_call(connection.run_sync, function)
+        connection = await self._call(self._session.connection)
+        return await self._call(connection.run_sync, function)
 
     async def flush(self) -> None:
         """Write what was added and changed.
@@ -102,7 +92,7 @@ class Session:
         :raises ConcurrentUpdate: if a row has changed since it was read
         :raises sqlalchemy.exc.IntegrityError: if a constraint is violated
         """
-        await driver_call(self._session.flush)
+        await self._call(self._session.flush)
 
     async def commit(self) -> None:
         """Commit the transaction.
@@ -110,14 +100,20 @@ class Session:
         :raises CommitOutcomeUnknown: if the connection was lost before the answer came
         """
         try:
-            await driver_call(self._session.commit)
+            await self._call(self._session.commit)
         except ConnectionLost as error:
             raise CommitOutcomeUnknown from error
+        self._line.connection = None  # it is somebody else's now
 
     async def notify(self) -> None:
         """Wake the workers with the commit, on databases that can."""
         if self._dialect == "postgresql":
             await self.execute(select(func.pg_notify(CHANNEL, "")))
+
+    async def take_time(self) -> None:
+        """Let the statements of this transaction take as long as they need, such as a migration."""
+        await self._set_here(TAKING_TIME)
+        self._line.limit = inf
 
     async def lock_schema(self) -> None:
         """Wait for others that change the schema; SQLite's writers do so anyway."""
@@ -125,9 +121,24 @@ class Session:
             await self.execute(select(func.pg_advisory_xact_lock(func.hashtext("allocation"))))
 
     async def close(self) -> None:
-        """Roll back what was not committed, and give the connection back. Not interruptible."""
+        """Roll back what was not committed, and give the connection back. Not interruptible.
+
+        A connection that is lost is given up: the server rolls back by itself.
+        """
         with CancelScope(shield=True):
-            await driver_call(self._session.close)
+            try:
+                await self._call(self._session.close)
+            except DatabaseUnavailable:
+                await self._call(self._session.invalidate)
+
+    async def _set_here(self, settings: str) -> None:
+        if self._dialect == "postgresql":
+            await self.execute(text(settings))
+
+    async def _call(
+        self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await driver_call(self._line, function, *args, **kwargs)
 
 
 class Database:
@@ -139,11 +150,13 @@ class Database:
         *,
         connections: int = POOL_SIZE,
         clock: ColumnElement[float] | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self.engine = engine
+        self._watchdog = watchdog or Watchdog(inf, hang_up)
         self.clock = DatabaseClock() if clock is None else clock
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
-        self._line = anyio.Semaphore(connections, fast_acquire=True)
+        self._queue = anyio.Semaphore(connections, fast_acquire=True)
         is_sqlite = engine.dialect.name == "sqlite"
         self._writer = anyio.Lock(fast_acquire=True) if is_sqlite else nullcontext()
 
@@ -161,39 +174,45 @@ class Database:
         """Call `wake` when another process has committed deliveries, on databases that can.
 
         It is only a hint: one may be lost, and one may come for nothing. The connection it takes is
-        beside those that transactions wait in line for.
+        beside those that transactions wait in line for; if it is lost, there is soon another one.
 
-        :raises Unavailable: if the database cannot be reached
+        :raises Unavailable: if the database cannot be reached at first
         """
         if self.engine.dialect.name == "postgresql":
-            return listening(self.engine, wake)
+            return listening(self.engine, self._watchdog, wake)
         return nullcontext()
 
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[Session]:
-        async with self._line, _session(engine) as session:
+        async with self._queue, _session(engine, self._watchdog) as session:
             yield session
 
 
 @asynccontextmanager
-async def _session(engine: AsyncEngine) -> AsyncIterator[Session]:
-    session = Session(AsyncSession(engine, expire_on_commit=False, autoflush=False))
-    try:
-        await session.begin()
-        yield session
-    finally:
-        await session.close()
+async def _session(engine: AsyncEngine, watchdog: Watchdog) -> AsyncIterator[Session]:
+    with watchdog.line() as line:
+        session = Session(AsyncSession(engine, expire_on_commit=False, autoflush=False), line)
+        try:
+            await session.begin()
+            yield session
+        finally:
+            await session.close()
 
 
 @asynccontextmanager
-async def open_database(url: str, *, connections: int = POOL_SIZE) -> AsyncIterator[Database]:
+async def open_database(
+    url: str, *, connections: int = POOL_SIZE, limits: Limits | None = None
+) -> AsyncIterator[Database]:
     """Open the database at `url`, and close it at the end. Nothing is connected before first use.
 
     :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
     """
-    engine = new_engine(url, connections=connections + 1)  # one listens
-    try:
-        yield Database(engine, connections=connections)
-    finally:
-        with CancelScope(shield=True):
-            await engine.dispose()
+    limits = limits or Limits()
+    engine = new_engine(url, connections=connections + 1, limits=limits)  # one listens
+    watchdog = Watchdog(limits.answer, hang_up)
+    async with watchdog.watching():
+        try:
+            yield Database(engine, connections=connections, watchdog=watchdog)
+        finally:
+            with CancelScope(shield=True):
+                await engine.dispose()

@@ -1,62 +1,124 @@
 """Wakes workers when another process commits deliveries: PostgreSQL's LISTEN."""
 
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
-from anyio import CancelScope, to_thread
+from anyio import CancelScope, move_on_after, to_thread
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from allocation.adapters.calls import driver_call
+from allocation.adapters.calls import Line, Watchdog, beside, driver_call, driver_connect
+from allocation.domain.exceptions import ConnectionLost
 
 CHANNEL = "allocation_deliveries"
+AGAIN_SECONDS = 1.0
+
+WAS_CLOSED = "the connection that listens was closed"
+
+Wake = Callable[[], None]
+NextNews = Callable[[], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def listening(engine: AsyncEngine, wake: Callable[[], None]) -> AsyncIterator[None]:
-    """Call `wake` at each NOTIFY, over a connection of its own, which is closed at the end.
+async def listening(engine: AsyncEngine, watchdog: Watchdog, wake: Wake) -> AsyncIterator[None]:
+    """Call `wake` at each NOTIFY, over a connection of its own; if it is lost, over another one.
 
-    :raises Unavailable: if the database cannot be reached
+    :raises Unavailable: if the database cannot be reached at first
     """
-    connection = engine.connect()
-    await driver_call(connection.start)
-    try:
-        async with _LISTENERS[engine.dialect.driver](connection, wake):
-            yield
-    finally:
-        with CancelScope(shield=True):
-            await connection.invalidate()
-            await connection.close()
+    with watchdog.line() as line:
+        listener = _Listener(engine, line, wake, check_every=watchdog.limit)
+        await listener.open()
+        try:
+            async with beside(listener.listen):
+                yield
+        finally:
+            await listener.close()
 
 
-@asynccontextmanager
-async def _asyncpg(connection: AsyncConnection, wake: Callable[[], None]) -> AsyncIterator[None]:
-    driver = await _driver(connection)
-    await driver_call(driver.add_listener, CHANNEL, lambda *_: wake())
-    yield
+class _Listener:
+    def __init__(self, engine: AsyncEngine, line: Line, wake: Wake, *, check_every: float) -> None:
+        self._engine = engine
+        self._line = line
+        self._wake = wake
+        self._check_every = check_every
+        self._connection: AsyncConnection | None = None
+
+    async def open(self) -> None:
+        await driver_connect(self._line, self._open)
+
+    async def listen(self) -> None:
+        """Listen, for ever. What was said while the connection was lost is heard as one wake."""
+        while True:
+            try:
+                await self._until_lost()
+            except Exception as error:  # it is only a hint: nothing may end those who work
+                logger.warning("%s; listening again", error)
+                await self.close()
+                await anyio.sleep(AGAIN_SECONDS)
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with CancelScope(shield=True):
+                await connection.invalidate()
+                await connection.close()
+
+    async def _open(self) -> None:
+        connection = self._engine.connect()
+        await connection.start()
+        self._connection = connection
+        try:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")  # not in a transaction
+            driver = (await connection.get_raw_connection()).driver_connection
+            subscribe = _SUBSCRIBE[self._engine.dialect.driver]
+            self._next_news = await subscribe(connection, driver, self._wake)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _until_lost(self) -> None:
+        if self._connection is None:
+            await self.open()
+            self._wake()
+        while self._connection:
+            with move_on_after(self._check_every) as quiet:
+                await self._next_news()
+            if quiet.cancelled_caught:  # a server that has vanished is quiet, too
+                await driver_call(self._line, self._connection.exec_driver_sql, "SELECT 1")
+                self._wake()
 
 
-@asynccontextmanager
-async def _psycopg(connection: AsyncConnection, wake: Callable[[], None]) -> AsyncIterator[None]:
-    driver = await _driver(connection)
-    await driver_call(connection.exec_driver_sql, f"LISTEN {CHANNEL}")
-    await driver_call(connection.commit)
-    async with anyio.create_task_group() as group:
-        group.start_soon(_watch, driver, wake)
-        yield
-        group.cancel_scope.cancel()
+async def _asyncpg(connection: AsyncConnection, driver: Any, wake: Wake) -> NextNews:
+    lost = anyio.Event()
+    driver.add_termination_listener(lambda _: lost.set())
+    await driver.add_listener(CHANNEL, lambda *_: wake())
+
+    async def next_news() -> None:
+        await lost.wait()
+        raise ConnectionLost(WAS_CLOSED)
+
+    return next_news
 
 
-_LISTENERS = {"asyncpg": _asyncpg, "anyio": _psycopg}
+async def _psycopg(connection: AsyncConnection, driver: Any, wake: Wake) -> NextNews:
+    await connection.exec_driver_sql(f"LISTEN {CHANNEL}")
 
-
-async def _watch(driver: Any, wake: Callable[[], None]) -> None:
-    """Wait without a thread, and read with one; when the connection is lost, polling has to do."""
-    while not driver.closed:
+    async def next_news() -> None:
+        """Wait without a thread, and read with one."""
+        if driver.closed:
+            raise ConnectionLost(WAS_CLOSED)
         await anyio.wait_readable(driver.fileno())
         await to_thread.run_sync(_read, driver)
         wake()
+
+    return next_news
+
+
+_SUBSCRIBE = {"asyncpg": _asyncpg, "anyio": _psycopg}
 
 
 def _read(driver: Any) -> None:
@@ -65,7 +127,3 @@ def _read(driver: Any) -> None:
 
     with suppress(OperationalError):
         list(driver.notifies(timeout=0))
-
-
-async def _driver(connection: AsyncConnection) -> Any:
-    return (await driver_call(connection.get_raw_connection)).driver_connection

@@ -5,6 +5,7 @@ Times that are compared are seconds since 1970, by the database's clock.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
@@ -51,6 +52,21 @@ class ValueObject(TypeDecorator[V], Generic[V]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> V | None:
         # Checked anew: a stricter rule in the model needs a migration of the rows it refuses.
         return None if value is None else self.type_(value)
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time in UTC, whatever time zone the server has, and whether the database knows zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or value.tzinfo:
+            return value and value.astimezone(UTC)
+        return value.replace(tzinfo=UTC)
 
 
 metadata = MetaData(
@@ -103,7 +119,7 @@ registration_log = Table(
     Column("id", Integer, primary_key=True),
     Column("user_id", Uuid, nullable=False),
     Column("email", String, nullable=False),
-    Column("logged_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("logged_at", Moment, nullable=False, server_default=func.now()),
 )
 
 user_view = Table(
@@ -123,7 +139,7 @@ events = Table(
     Column("type", String, nullable=False),
     Column("schema_version", Integer, nullable=False, server_default="1"),
     Column("subject", String, nullable=False),
-    Column("time", DateTime(timezone=True), nullable=False),
+    Column("time", Moment, nullable=False),
     Column("correlation_id", Uuid, nullable=False),
     Column("causation_id", Uuid, nullable=False),
     Column("data", Text, nullable=False),

@@ -32,11 +32,11 @@ from allocation.adapters import wire
 from allocation.adapters.database import Database, Session
 from allocation.adapters.orm import deliveries, events, inbox
 from allocation.domain.exceptions import (
-    DatabaseUnavailable,
     DeliveryNotFound,
     DeliverySuperseded,
     InvalidMessage,
     InvalidPayload,
+    StatementRefused,
 )
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope, EventId, Stranger
 
@@ -220,14 +220,14 @@ class SqlAlchemyOutbox:
         statement = select(events).where(events.c.id.in_(ids))
         try:
             return {row.id: _envelope(row) for row in await session.execute(statement)}
-        except (ValueError, DatabaseUnavailable):
+        except (ValueError, StatementRefused):
             return {event_id: await self._damaged(session, event_id) for event_id in ids}
 
     async def _damaged(self, session: Session, event_id: EventId) -> Envelope | InvalidMessage:
         try:
             result = await session.execute(select(events).where(events.c.id == event_id))
             return _envelope(result.one())
-        except (ValueError, DatabaseUnavailable) as error:
+        except (ValueError, StatementRefused) as error:
             return InvalidPayload("an event", str(error))
 
     def _make_due(self) -> Update:

@@ -1,6 +1,6 @@
 """The repositories and the other tables of one unit of work, on a database session."""
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Select, delete, insert, select
 
 from allocation.adapters.database import Session
 from allocation.adapters.orm import coupon_batches, coupons, registration_log, user_view, users
@@ -56,22 +56,25 @@ class SqlAlchemyCouponBatches:
         return batch
 
     async def next_available(self) -> CouponBatch:
+        if self.seen:  # what this unit of work has allocated counts, too
+            await self._session.flush()
         available = select(CouponBatch).where(coupon_batches.c.remaining > 0)
         first = available.order_by(coupon_batches.c.reference).limit(1)
-        while (await self._session.execute(first)).first():
-            result = await self._session.execute(first.with_for_update())
-            batch: CouponBatch | None = result.scalar_one_or_none()
-            if batch is not None:  # or somebody took the last coupon while we waited for the lock
-                self.seen.append(batch)
-                return batch
-        return await self._exhausted()
-
-    async def _exhausted(self) -> CouponBatch:
-        told = coupon_batches.c.reported_on
-        unreported_first = select(CouponBatch).order_by(told.is_not(None), told.desc()).limit(1)
-        found = (await self._session.execute(unreported_first)).scalar_one_or_none()
-        self.seen.append(found or CouponBatch.exhausted())
+        # the row as it is under the lock, whatever this session has seen of it before
+        locked = first.with_for_update().execution_options(populate_existing=True)
+        batch = await self._only(locked)
+        while batch is None and await self._only(first):
+            batch = await self._only(locked)  # somebody took the last coupon while we waited
+        if batch is None:
+            told = coupon_batches.c.reported_on
+            unreported_first = select(CouponBatch).order_by(told.is_not(None), told.desc()).limit(1)
+            batch = await self._only(unreported_first)
+        self.seen.append(batch or CouponBatch.exhausted())
         return self.seen[-1]
+
+    async def _only(self, statement: Select[CouponBatch]) -> CouponBatch | None:
+        batch: CouponBatch | None = (await self._session.execute(statement)).scalar_one_or_none()
+        return batch
 
 
 class SqlAlchemyRegistrationLog:

@@ -3,10 +3,11 @@
 Alembic costs a third of a second to import, so it is imported only when there is something to do.
 """
 
-from importlib.resources import files
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnClause, Connection, column, inspect, select, table
+from sqlalchemy import ColumnClause, Connection, column, inspect, select, table, update
 
 from allocation.adapters.database import Database, Session
 from allocation.domain.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
@@ -14,10 +15,19 @@ from allocation.domain.exceptions import DatabaseUnavailable, SchemaOutdated, Sc
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"  # the newest revision in migrations/versions; a test proves it
+PREFIX = "allocation_"
+OLD_NAMES = {"0001": "allocation_0001", "0002": "allocation_0002"}  # others use such names, too
+DELIVERY = {"event_id", "handler", "attempts", "token", "due_at"}  # columns: a table only we have
+MIGRATIONS = Path(__file__).with_name("migrations")
 
 _REVISION: ColumnClause[str] = column("version_num")
 _ALEMBIC_VERSION = table("alembic_version", _REVISION)
+
+
+def revisions() -> list[str]:
+    """Return the names of all migrations, the oldest first; their files are called after them."""
+    names = (re.match(rf"{PREFIX}\d+", file.name) for file in (MIGRATIONS / "versions").iterdir())
+    return sorted(name[0] for name in names if name)
 
 
 async def ensure_schema(database: Database) -> None:
@@ -28,11 +38,11 @@ async def ensure_schema(database: Database) -> None:
     :raises DatabaseUnavailable: if the database belongs to something else
     """
     async with database.reading() as session:
-        revision = await _revision(session)
-    if revision is None:
+        stored = await _stored_revision(session)
+    if stored is None:
         await upgrade_schema(database)
-    elif revision != HEAD:
-        raise _mismatch(revision)
+    elif (revision := OLD_NAMES.get(stored, stored)) != revisions()[-1]:
+        raise SchemaOutdated(stored) if revision in revisions() else SchemaTooNew(stored)
 
 
 async def upgrade_schema(database: Database) -> None:
@@ -42,34 +52,38 @@ async def upgrade_schema(database: Database) -> None:
     :raises DatabaseUnavailable: if the database belongs to something else
     """
     async with database.writing() as session:
+        await session.take_time()
         await session.lock_schema()
-        revision = await _revision(session)
-        if revision is not None and not _is_known(revision):
-            raise SchemaTooNew(revision)
+        stored = await _stored_revision(session)
+        if stored in OLD_NAMES:
+            await session.execute(update(_ALEMBIC_VERSION).values({_REVISION: OLD_NAMES[stored]}))
+        elif stored is not None and stored not in revisions():
+            raise SchemaTooNew(stored)
         await session.run_sync(_upgrade)
         await session.commit()
 
 
-async def _revision(session: Session) -> str | None:
-    """Return the revision of the schema; None if the database is empty."""
+async def _stored_revision(session: Session) -> str | None:
+    """Return the revision of the schema as it is stored; None if the database is empty."""
     tables = await session.run_sync(lambda connection: inspect(connection).get_table_names())
     if not tables:
         return None
-    if _ALEMBIC_VERSION.name not in tables:
-        raise DatabaseUnavailable("it holds tables of something else")
-    revisions = await session.execute(select(_REVISION).select_from(_ALEMBIC_VERSION))
-    return ", ".join(revision for (revision,) in revisions)
+    revision = ""
+    if _ALEMBIC_VERSION.name in tables:
+        rows = await session.execute(select(_REVISION).select_from(_ALEMBIC_VERSION))
+        revision = ", ".join(name for (name,) in rows)
+    if revision.startswith(PREFIX):
+        return revision
+    if revision in OLD_NAMES and await session.run_sync(_has_deliveries):
+        return revision
+    raise DatabaseUnavailable("it holds tables of something else")
 
 
-def _mismatch(revision: str) -> SchemaOutdated | SchemaTooNew:
-    return SchemaOutdated(revision) if _is_known(revision) else SchemaTooNew(revision)
-
-
-def _is_known(revision: str) -> bool:
-    from alembic.script import ScriptDirectory
-
-    known = ScriptDirectory.from_config(_config()).walk_revisions()
-    return revision in {script.revision for script in known}
+def _has_deliveries(connection: Connection) -> bool:
+    inspector = inspect(connection)
+    if not inspector.has_table("deliveries"):
+        return False
+    return {column["name"] for column in inspector.get_columns("deliveries")} >= DELIVERY
 
 
 def _upgrade(connection: Connection) -> None:
@@ -84,5 +98,5 @@ def _config() -> "Config":
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(files("allocation.adapters") / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     return config

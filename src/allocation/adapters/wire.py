@@ -10,7 +10,7 @@ that whatever was written is still read.
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from types import ModuleType
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
@@ -143,7 +143,7 @@ def from_row(row: Mapping[str, Any]) -> Envelope:
         id=row["id"],
         event=_read(row["type"], row["schema_version"], row["data"], EVENT_TYPES[row["type"]]),
         subject=row["subject"],
-        time=row["time"].replace(tzinfo=UTC),
+        time=row["time"],
         cause=Cause(correlation_id=row["correlation_id"], causation_id=row["causation_id"]),
     )
 

@@ -21,12 +21,14 @@
     │   ├── DatabaseUnavailable
     │   │   ├── ConnectionLost
     │   │   └── CommitOutcomeUnknown
+    │   ├── RightMissing
     │   ├── BrokerUnavailable
     │   ├── SchemaOutdated
     │   ├── SchemaTooNew
     │   └── HandlerTimeout
     └── Mistake                       the program is wrong: somebody has to mend it
-        └── WiringError               found at start
+        ├── WiringError               found at start
+        └── StatementRefused
 
 An error takes facts and composes its own sentence; callers never format messages. `slug` is its
 stable name for machines, made from the class name; `heals` tells whether time may help. Entrypoints
@@ -79,6 +81,15 @@ class WiringError(Mistake):
 
     def __init__(self, problem: str, *names: str) -> None:
         super().__init__(f"{problem}: {', '.join(sorted(names))}")
+
+
+class StatementRefused(Mistake):
+    """The database can never accept a statement, or the data in it."""
+
+    heals = False
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database refuses a statement: {reason}")
 
 
 class InvalidValue(Malformed):
@@ -188,6 +199,15 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
             "the connection was lost while committing, so it is not known whether anything was "
             "stored; repeat the command to make sure"
         )
+
+
+class RightMissing(Unavailable):
+    """The user of the database may not do what the program has to."""
+
+    heals = False
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database refuses: {reason}; GRANT its user the right to do that")
 
 
 class BrokerUnavailable(Unavailable):

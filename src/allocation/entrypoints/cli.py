@@ -249,7 +249,7 @@ def db() -> None:
 def upgrade(options: dict[str, Any]) -> None:
     """Bring the database schema up to date."""
     from allocation.adapters.database import open_database
-    from allocation.adapters.schema import HEAD, upgrade_schema
+    from allocation.adapters.schema import revisions, upgrade_schema
     from allocation.entrypoints.running import run
 
     settings = _settings(options)
@@ -259,7 +259,7 @@ def upgrade(options: dict[str, Any]) -> None:
             await upgrade_schema(database)
 
     run(work, backend=settings.backend)
-    say(f"the database schema is up to date (revision {HEAD})")
+    say(f"the database schema is up to date (revision {revisions()[-1]})")
 
 
 @cli.command()

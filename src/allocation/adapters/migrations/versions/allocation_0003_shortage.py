@@ -5,8 +5,8 @@ from datetime import date
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "allocation_0003"
+down_revision = "allocation_0002"
 
 batches = sa.table(
     "coupon_batches", sa.column("remaining"), sa.column("reported_on", type_=sa.Date())

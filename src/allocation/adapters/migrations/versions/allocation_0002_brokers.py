@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "allocation_0002"
+down_revision = "allocation_0001"
 
 events = sa.table("events", sa.column("type"), sa.column("schema_version"))
 
