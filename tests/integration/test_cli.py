@@ -235,7 +235,7 @@ def test_a_database_of_something_else_is_exit_code_3(application: Application) -
 
 @pytest.mark.parametrize(
     ("revision", "advice"),
-    [("9999", "install a newer one"), ("", "install a newer one")],
+    [("allocation_9999", "install a newer one"), ("9999", "tables of something else")],
 )
 def test_a_schema_of_another_version_is_exit_code_3(
     application: Application, revision: str, advice: str

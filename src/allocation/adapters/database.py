@@ -210,7 +210,10 @@ async def open_database(
     limits = limits or Limits()
     engine = new_engine(url, connections=connections + 1, limits=limits)  # one listens
     watchdog = Watchdog(limits.answer, hang_up)
-    async with watchdog.watching():
+    is_remote = (
+        engine.dialect.name != "sqlite"
+    )  # a file may be slow, but does not vanish in silence
+    async with watchdog.watching() if is_remote else nullcontext():
         try:
             yield Database(engine, connections=connections, watchdog=watchdog)
         finally:
