@@ -13,13 +13,18 @@ Line = Callable[[Any, Sequence[Envelope]], str]
 def _coupon_line(event: Any, caused: Sequence[Envelope]) -> str:
     for envelope in caused:
         if isinstance(envelope.event, CouponAllocated):
-            return f"[Coupon Service] coupon {envelope.event.code} allocated to {event.email}"
+            return f"[Coupon Service] coupon {_hidden(envelope.event)} allocated to {event.email}"
     return f"[Coupon Service] no coupon left for {event.email}"
+
+
+def _hidden(event: CouponAllocated) -> str:
+    """Name the coupon without its code, which is money: the story goes to journals, too."""
+    return f"{event.batch_reference}-…"
 
 
 COMMAND_LINES: dict[type[Command], Line] = {
     RegisterUser: lambda c, caused: (
-        f"[User Service]   registered {c.name} <{c.email}>"
+        f"[User Service]   registered {c.name} <{c.email}> as {c.user_id}"
         if caused
         else f"[User Service]   {c.email} was registered before; nothing to do"
     ),
@@ -35,7 +40,7 @@ HANDLER_LINES: dict[str, Line] = {
     "send_welcome_email": lambda e, _: f"[Email Service]  welcome e-mail sent to {e.email}",
     "log_registration": lambda e, _: f"[Log Service]    user registered: {e.email}",
     "allocate_welcome_coupon": _coupon_line,
-    "send_coupon_email": lambda e, _: f"[Email Service]  coupon {e.code} sent by e-mail",
+    "send_coupon_email": lambda e, _: f"[Email Service]  coupon {_hidden(e)} sent by e-mail",
     "send_change_notice": lambda e, _: f"[Email Service]  notice of change sent to {e.old_email}",
     "notify_marketing": lambda e, _: "[Email Service]  marketing notified: out of coupons",
     "publish_event_to_rabbitmq": lambda e, _: f"[Publisher]      {_said(e)} to RabbitMQ",
