@@ -195,7 +195,7 @@ def _repeatable(option: str) -> Iterator[None]:
     try:
         yield
     except (CommitOutcomeUnknown, ConnectionLost, KeyboardInterrupt) as error:
-        error.add_note(f"repeat the command with {option}: what is done already is not done twice")
+        error.add_note(f"repeat it with {option}")
         raise
 
 
