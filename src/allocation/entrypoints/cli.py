@@ -254,7 +254,7 @@ def import_users(options: dict[str, Any], file: str) -> None:
         await keep_pace(behind=0)
         return summary
 
-    path, terminal = Path(file), sys.stderr.isatty()
+    path, terminal = Path(file), bool(sys.stderr and sys.stderr.isatty())
     with (
         click.progressbar(
             length=path.stat().st_size, label="importing", file=sys.stderr, hidden=not terminal

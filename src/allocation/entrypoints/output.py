@@ -191,9 +191,9 @@ def _tell_error(writer: Unhurried) -> None:
 
 
 def _unhurried(stream: TextIO | Any) -> Any:
-    if stream is None:  # closed by whoever started us: nothing is written
-        return None
-    buffer = stream.buffer
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:  # there is no stream if whoever started us has closed it
+        return stream
     return io.TextIOWrapper(
         Unhurried(getattr(buffer, "raw", buffer)),
         encoding=stream.encoding,
