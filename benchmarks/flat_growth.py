@@ -64,13 +64,15 @@ async def measure(application: Application) -> tuple[float, float]:
         await application.bus.execute(command)
 
     registration = await median_seconds(register)
-    claim = await median_seconds(lambda: application.outbox.claim(1))
+    claim = await median_seconds(
+        lambda: application.outbox.claim(1, application.bus.event_handlers)
+    )
     return registration, claim
 
 
 async def main(url: str, many: int) -> None:
     settings = Settings(database_url=url, dispatch="worker")
-    async with bootstrap(settings) as application:
+    async with bootstrap(settings, delivers=False) as application:
         await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=10**9))
         await fill(application, 1, FEW)
         await measure(application)  # warms everything up

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from tempfile import gettempdir
 from urllib.parse import urlsplit
 
 import pytest
@@ -34,9 +35,9 @@ def rabbitmq_url() -> str:
 
 
 @pytest.fixture
-def rabbitmq(rabbitmq_url: str, shared_folder: Path) -> Iterator[Outside]:
+def rabbitmq(rabbitmq_url: str) -> Iterator[Outside]:
     """RabbitMQ, for one test at a time: the names of queues are the same for all."""
-    with (shared_folder / "rabbitmq.lock").open("w") as lock:
+    with (Path(gettempdir()) / "allocation-tests-rabbitmq.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         outside = RabbitOutside(rabbitmq_url)
         outside.begin()

@@ -3,22 +3,16 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from itertools import count
-from typing import Any
 from uuid import UUID, uuid4
 
-from allocation.bootstrap import (
-    EventHandlers,
-    SilentObserver,
-    bind_all,
-    publishing_to,
-    subscriptions,
-)
+from allocation.bootstrap import SilentObserver, publishing_to
 from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
 from allocation.domain.events import Event, UserId, UserRegistered
-from allocation.domain.model import EmailAddress, PersonName, User
+from allocation.domain.model import User
+from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer.delivery import (
     Cause,
     Delivery,
@@ -26,12 +20,27 @@ from allocation.service_layer.delivery import (
     Envelope,
     EventId,
 )
-from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS, Handler
+from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation.service_layer.messagebus import MessageBus, Observer
 from allocation.service_layer.unit_of_work import NewUnitOfWork, Recording
-from tests.fakes import FakeDatabase, FakeNotifications, FakeOutbox, FakeUnitOfWork
+from allocation.service_layer.watchdog import Watchdog
+from allocation.service_layer.wiring import (
+    Dependencies,
+    EventHandlers,
+    Handler,
+    bind_all,
+    subscriptions,
+)
+from tests.fakes import (
+    FakeDatabase,
+    FakeNotifications,
+    FakeOutbox,
+    FakeUnitOfWork,
+    fake_reading,
+)
 
 HANDLERS = publishing_to(EVENT_HANDLERS, {})  # without a broker
+HANDLER_NAMES = sorted({name for names in subscriptions(HANDLERS).values() for name in names})
 
 POLICY = DeliveryPolicy(
     inline=True,
@@ -43,6 +52,8 @@ POLICY = DeliveryPolicy(
     max_attempts=10,
 )
 
+
+TODAY = date(2026, 1, 1)
 
 _NUMBERS = count(1)  # ids in order: what a test draws at random must not depend on them
 
@@ -112,6 +123,8 @@ class FakeApplication:
     database: FakeDatabase = field(default_factory=FakeDatabase)
     notifications: FakeNotifications = field(default_factory=FakeNotifications)
     new_token: Callable[[], str] = lambda: uuid4().hex
+    today: date = TODAY
+    watchdog: Watchdog = field(default_factory=Watchdog)
 
     def __post_init__(self) -> None:
         self.outbox = FakeOutbox(self.database, self.policy)
@@ -121,11 +134,15 @@ class FakeApplication:
         """Make the bus; again, after a test has exchanged something."""
         recording = a_recording(self.event_handlers)
         self.new_uow: NewUnitOfWork = partial(FakeUnitOfWork, self.database, self.policy, recording)
-        dependencies: dict[str, Any] = {
-            "notifications": self.notifications,
-            "marketing_email": "marketing@example.com",
-            "new_token": self.new_token,
-        }
+        dependencies = Dependencies(
+            outside_ports={"notifications": self.notifications},
+            values={
+                "reading": partial(fake_reading, self.database),
+                "marketing_email": "marketing@example.com",
+                "new_token": self.new_token,
+                "today": lambda: self.today,
+            },
+        )
         self.bus = MessageBus(
             registry=bind_all(
                 self.command_handlers, self.event_handlers, self.renamed, dependencies
@@ -136,4 +153,5 @@ class FakeApplication:
             policy=self.policy,
             random=lambda: 1.0,
             observer=self.observer,
+            watchdog=self.watchdog,
         )

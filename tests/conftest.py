@@ -53,6 +53,7 @@ def blockbuster() -> Iterator[BlockBuster]:
             function.can_block_in("tests/integration/test_schema.py", {"upgrade"})
             function.can_block_in("allocation/adapters/engines.py", {"new_engine"})  # imports
             function.can_block_in("allocation/adapters/brokers.py", {"_new_broker"})  # imports
+            function.can_block_in("tests/hostile.py", {"misbehaving"})  # starts and ends threads
             function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
         yield detector
 

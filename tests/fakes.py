@@ -1,12 +1,17 @@
 """In-memory stand-ins for the adapters. They pass the same contract suites as the real ones."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import date
 from itertools import chain, repeat
 
 import anyio
+from anyio import current_time
 from anyio.lowlevel import checkpoint
 
+from allocation.adapters.wire import wire_name
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import (
     ConcurrentUpdate,
@@ -16,15 +21,8 @@ from allocation.domain.exceptions import (
     MessageAlreadyHandled,
     UserNotFound,
 )
-from allocation.domain.model import (
-    Aggregate,
-    BatchReference,
-    Coupon,
-    CouponBatch,
-    EmailAddress,
-    PersonName,
-    User,
-)
+from allocation.domain.model import Aggregate, Coupon, CouponBatch, User
+from allocation.domain.values import BatchReference, EmailAddress, PersonName
 from allocation.service_layer.delivery import (
     Cause,
     Delivery,
@@ -33,8 +31,10 @@ from allocation.service_layer.delivery import (
     EventId,
     IdempotencyKey,
     ReceivedMessage,
+    Stranger,
 )
 from allocation.service_layer.emails import Email
+from allocation.service_layer.exceptions import ChangedWhileReading
 from allocation.service_layer.unit_of_work import Occasion, Recording, UnitOfWork
 
 Key = tuple[EventId, str]
@@ -66,6 +66,7 @@ class StoredBatch:
 
     quantity: int
     remaining: int
+    reported_on: date | None
     version: int
 
 
@@ -96,15 +97,12 @@ class FakeDatabase:
         return row is not None and row.token == delivery.token and row.parked_at is None
 
 
-class FakeUsers:
+class FakeStoredUsers:
     """Works on copies, as a transaction does."""
 
     def __init__(self, database: FakeDatabase) -> None:
         self._database = database
         self.seen: list[User] = []
-
-    def add(self, user: User) -> None:
-        self.seen.append(user)
 
     async def find(self, user_id: UserId) -> User | None:
         await self._database.step()
@@ -121,6 +119,29 @@ class FakeUsers:
         if user is None:
             raise UserNotFound(user_id)
         return user
+
+
+class FakeUsers(FakeStoredUsers):
+    """The same, and users can be added."""
+
+    def add(self, user: User) -> None:
+        self.seen.append(user)
+
+
+@dataclass(frozen=True)
+class FakeStored:
+    """What is stored, to look at."""
+
+    users: FakeStoredUsers
+
+
+@asynccontextmanager
+async def fake_reading(database: FakeDatabase) -> AsyncIterator[FakeStored]:
+    """Look things up."""
+    users = FakeStoredUsers(database)
+    yield FakeStored(users)
+    if any(user.recorded_events for user in users.seen):
+        raise ChangedWhileReading
 
 
 class FakeCouponBatches:
@@ -145,6 +166,9 @@ class FakeCouponBatches:
         available = [reference for reference, row in batches.items() if row.remaining]
         if available:
             return self._load(min(available, key=str))
+        if batches:
+            told = [(row.reported_on or date.max, key) for key, row in batches.items()]
+            return self._load(max(told, key=lambda batch: batch[0])[1])
         self.seen.append(CouponBatch.exhausted())
         return self.seen[-1]
 
@@ -157,6 +181,7 @@ class FakeCouponBatches:
         row = self._database.batches[reference]
         batch = CouponBatch(reference, row.quantity)
         batch.remaining, batch.version = row.remaining, row.version
+        batch.reported_on = row.reported_on
         self.seen.append(batch)
         return batch
 
@@ -204,11 +229,13 @@ class FakeUnitOfWork(UnitOfWork):
         super().__init__(recording, cause, occasion)
         self._database = database
         self._policy = policy
+        self._unlock: Callable[[], None] = lambda: None
 
     async def _begin(self) -> None:
         await self._database.step()
         self.users = FakeUsers(self._database)
         self.coupon_batches = FakeCouponBatches(self._database)
+        self._unlock = self.coupon_batches.unlock
         self.registration_log = FakeRegistrationLog(self._database)
         self.user_view = FakeUserView(self._database)
         self._check_inbox()
@@ -216,25 +243,29 @@ class FakeUnitOfWork(UnitOfWork):
     def _seen(self) -> Iterable[Aggregate]:
         return chain(self.users.seen, self.coupon_batches.seen)
 
-    async def _commit(self, events: Sequence[Envelope]) -> None:
+    async def _write(self, events: Sequence[Envelope]) -> None:
         await self._database.step()
+        self._users, self._batches = self.users.seen, self.coupon_batches.seen
+        self._lines, self._refreshed = self.registration_log.lines, self.user_view.refreshed
+        self._new_events = events
+        self._check()
+
+    async def _commit(self) -> None:
         database = self._database
-        self._check_inbox()
-        coupons = [coupon for batch in self._real_batches() for coupon in batch.new_coupons]
-        self._check(coupons)
+        self._check()
         self._settle()
-        for user in self.users.seen:
+        for user in self._users:
             database.users[user.id] = StoredUser(user.name, user.email, user.version + 1)
         for batch in self._real_batches():
-            row = StoredBatch(batch.quantity, batch.remaining, batch.version + 1)
+            row = StoredBatch(batch.quantity, batch.remaining, batch.reported_on, batch.version + 1)
             database.batches[batch.reference] = row
-        database.coupons.update((coupon.user_id, coupon.code) for coupon in coupons)
-        database.registration_log.extend(self.registration_log.lines)
-        for user_id in self.user_view.refreshed & database.users.keys():
+        database.coupons.update((coupon.user_id, coupon.code) for coupon in self._new_coupons())
+        database.registration_log.extend(self._lines)
+        for user_id in self._refreshed & database.users.keys():
             stored = database.users[user_id]
             coupon = database.coupons.get(user_id)
             database.user_view[user_id] = (str(stored.name), str(stored.email), coupon)
-        for envelope in events:
+        for envelope in self._new_events:
             database.events[envelope.id] = (database.clock, envelope)
             for handler in self._recording.subscribers(envelope):
                 database.deliveries[envelope.id, handler] = (
@@ -244,15 +275,13 @@ class FakeUnitOfWork(UnitOfWork):
                 )
 
     async def _close(self) -> None:
-        self.coupon_batches.unlock()
+        self._unlock()
 
     def _settle(self) -> None:
         database = self._database
         if self._received:
             database.inbox[self._received] = database.clock
         if self._delivery is not None:
-            if not database.owned(self._delivery):
-                raise DeliverySuperseded(self._delivery.envelope.id, self._delivery.handler)
             del database.deliveries[self._delivery.envelope.id, self._delivery.handler]
 
     def _check_inbox(self) -> None:
@@ -260,11 +289,15 @@ class FakeUnitOfWork(UnitOfWork):
             raise MessageAlreadyHandled(self._received.source, self._received.id)
 
     def _real_batches(self) -> list[CouponBatch]:
-        return [batch for batch in self.coupon_batches.seen if batch.quantity]
+        return [batch for batch in self._batches if batch.quantity]
 
-    def _check(self, coupons: list[Coupon]) -> None:
+    def _new_coupons(self) -> list[Coupon]:
+        return [coupon for batch in self._real_batches() for coupon in batch.new_coupons]
+
+    def _check(self) -> None:
+        self._check_inbox()
         users = self._database.users
-        for user in self.users.seen:
+        for user in self._users:
             stored = users.get(user.id)
             if user.version != (stored.version if stored else 0):
                 raise ConcurrentUpdate
@@ -274,8 +307,10 @@ class FakeUnitOfWork(UnitOfWork):
             kept = self._database.batches.get(batch.reference)
             if batch.version != (kept.version if kept else 0):
                 raise ConcurrentUpdate
-        if any(coupon.user_id in self._database.coupons for coupon in coupons):
+        if any(coupon.user_id in self._database.coupons for coupon in self._new_coupons()):
             raise ConcurrentUpdate
+        if self._delivery is not None and not self._database.owned(self._delivery):
+            raise DeliverySuperseded(self._delivery.envelope.id, self._delivery.handler)
 
 
 class FakeOutbox:
@@ -306,10 +341,11 @@ class FakeOutbox:
             due_at=self._database.clock,
         )
 
-    async def claim(self, limit: int) -> list[Delivery]:
+    async def claim(self, limit: int, handlers: Collection[str]) -> list[Delivery]:
+        held_since = current_time()
         await self._database.step()
         claims: list[Delivery] = []
-        for key, row in sorted(self._pending(), key=lambda item: item[1].due_at):
+        for key, row in sorted(self._pending(handlers), key=lambda item: item[1].due_at):
             if row.due_at > self._database.clock:
                 continue
             if row.attempts >= self._policy.max_attempts:
@@ -333,13 +369,25 @@ class FakeOutbox:
                         handler=key[1],
                         attempt=leased.attempts,
                         token=leased.token,
+                        held_since=held_since,
                     )
                 )
         return claims
 
-    async def seconds_until_due(self) -> float | None:
+    async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
         await self._database.step()
-        return min((row.due_at - self._database.clock for _, row in self._pending()), default=None)
+        due = [row.due_at - self._database.clock for _, row in self._pending(handlers)]
+        return min(due, default=None)
+
+    async def strangers(self, handlers: Collection[str]) -> list[Stranger]:
+        await self._database.step()
+        others = {key[1] for key in self._database.deliveries} - set(handlers)
+        overdue = Counter(
+            (key[1], wire_name(type(self._database.events[key[0]][1].event)))
+            for key, row in self._pending(others)
+            if row.due_at <= self._database.clock - self._policy.lease
+        )
+        return [Stranger(*key, number) for key, number in sorted(overdue.items())]
 
     async def retry(self, event_id: EventId, handler: str) -> None:
         await self._database.step()
@@ -374,9 +422,9 @@ class FakeOutbox:
             del self._database.events[event_id]
         return len(old)
 
-    def _pending(self) -> list[tuple[Key, StoredDelivery]]:
+    def _pending(self, handlers: Collection[str]) -> list[tuple[Key, StoredDelivery]]:
         rows = self._database.deliveries.items()
-        return [(key, row) for key, row in rows if row.parked_at is None]
+        return [(key, row) for key, row in rows if row.parked_at is None and key[1] in handlers]
 
     def _make_due(self, key: Key) -> None:
         row = self._database.deliveries[key]

@@ -2,45 +2,48 @@
 
 import random
 import secrets
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from inspect import signature
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 
+from allocation.adapters import wire
 from allocation.adapters.brokers import Broker, closing_all, new_brokers
 from allocation.adapters.database import Database, open_database
-from allocation.adapters.notifications import ConsoleNotifications, SmtpNotifications, SmtpServer
+from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
-from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from allocation.adapters.smtp import SmtpNotifications, SmtpServer
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork, reading
 from allocation.config import Settings
-from allocation.domain import commands
-from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.domain.exceptions import BrokerUnavailable, WiringError
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope
+from allocation.domain.exceptions import InvalidValue
+from allocation.service_layer.delivery import DeliveryPolicy, Envelope
 from allocation.service_layer.handlers import (
     COMMAND_HANDLERS,
     EVENT_HANDLERS,
     RENAMED_HANDLERS,
-    Handler,
     publish_event,
 )
-from allocation.service_layer.messagebus import BoundHandler, MessageBus, Observer, Registry
+from allocation.service_layer.messagebus import MessageBus, Observer
 from allocation.service_layer.ports import Notifications, Outbox, Publisher
-from allocation.service_layer.unit_of_work import Recording, UnitOfWork
-
-MADE_FOR_EVERY_ATTEMPT = {"uow", "idempotency_key", "envelope"}
-
-EventHandlers = Mapping[type[Event], Iterable[Handler]]
+from allocation.service_layer.unit_of_work import Recording
+from allocation.service_layer.watchdog import Watchdog
+from allocation.service_layer.wiring import (
+    Dependencies,
+    EventHandlers,
+    Handler,
+    bind_all,
+    check_complete,
+    subscriptions,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,45 +68,47 @@ class SilentObserver:
 
 @asynccontextmanager
 async def bootstrap(
-    settings: Settings, *, observer: Observer | None = None
+    settings: Settings, *, observer: Observer | None = None, delivers: bool = True
 ) -> AsyncIterator[Application]:
     """Open everything the settings ask for, and close it at the end, also when cancelled.
+
+    What `delivers`, and so runs the handlers of events, needs a place for its e-mails.
 
     :raises InvalidValue: if a setting is not acceptable
     :raises Unavailable: if the database cannot be used as it is
     """
     start_mappers()
     brokers = new_brokers(settings.broker_urls)
-    dependencies = {
-        "notifications": _notifications(settings),
-        "marketing_email": settings.marketing_email,
-        "new_token": lambda: secrets.token_hex(8).upper(),
-    }
+    notifications = _notifications(settings, delivers=delivers)
     policy = _policy(settings)
-    owed_here = publishing_to(EVENT_HANDLERS, brokers)
-    known_here = publishing_to(EVENT_HANDLERS, NOT_CONFIGURED | brokers)  # owed by others, too
+    event_handlers = publishing_to(EVENT_HANDLERS, brokers)
+    check_complete(event_handlers)
+    wire.check([*COMMAND_HANDLERS, *event_handlers])
     recording = Recording(
-        subscriptions=subscriptions(owed_here),
+        subscriptions=subscriptions(event_handlers),
         new_id=uuid4,
         now=lambda: datetime.now(UTC),
     )
-    registry = bind_all(COMMAND_HANDLERS, known_here, RENAMED_HANDLERS, dependencies)
+    watchdog = Watchdog()
     async with (
         closing_all(list(brokers.values())),
         open_database(settings.database_url, connections=settings.pool_size) as database,
     ):
         await ensure_schema(database)
         outbox = SqlAlchemyOutbox(database, policy)
+        dependencies = _dependencies(settings, database, notifications)
         bus = MessageBus(
-            registry=registry,
+            registry=bind_all(COMMAND_HANDLERS, event_handlers, RENAMED_HANDLERS, dependencies),
             recording=recording,
             new_uow=partial(SqlAlchemyUnitOfWork, database, policy, recording),
             outbox=outbox,
             policy=policy,
             random=random.random,
             observer=observer or SilentObserver(),
+            watchdog=watchdog,
         )
-        yield Application(bus, outbox, database, list(brokers.values()))
+        with watchdog.looking():
+            yield Application(bus, outbox, database, list(brokers.values()))
 
 
 def published_language() -> str:
@@ -132,98 +137,6 @@ def publishing_to(
     }
 
 
-def subscriptions(event_handlers: EventHandlers) -> dict[type[Event], list[str]]:
-    """Return the names of the handlers of each event: each is one delivery."""
-    return {
-        event_type: [handler.__name__ for handler in handlers]
-        for event_type, handlers in event_handlers.items()
-    }
-
-
-def bind_all(
-    command_handlers: Mapping[type[Command], Handler],
-    event_handlers: EventHandlers,
-    renamed: Mapping[str, str],
-    dependencies: Mapping[str, Any],
-) -> Registry:
-    """Bind every handler to its dependencies, once, so that mistakes show at start.
-
-    :raises WiringError: if a handler asks for something unknown, two handlers have one name, an
-        event has one handler twice, a command has none, or RENAMED_HANDLERS makes no sense
-    """
-    if missing := _command_types() - command_handlers.keys():
-        raise WiringError("commands without a handler", *(c.__name__ for c in missing))
-    by_name = {}
-    for event_type, handlers in event_handlers.items():
-        if twice := [h.__name__ for h, count in Counter(handlers).items() if count > 1]:
-            raise WiringError(f"twice a handler of {event_type.__name__}", *twice)
-    for handler in {h for handlers in event_handlers.values() for h in handlers}:
-        if handler.__name__ in by_name:
-            raise WiringError("two handlers with one name", handler.__name__)
-        by_name[handler.__name__] = bind(handler, dependencies)
-    if lost := set(renamed.values()) - by_name.keys():
-        raise WiringError("RENAMED_HANDLERS leads to handlers that do not exist", *lost)
-    if kept := renamed.keys() & by_name.keys():
-        raise WiringError("RENAMED_HANDLERS renames handlers that still exist", *kept)
-    return Registry(
-        commands={c: bind(h, dependencies) for c, h in command_handlers.items()},
-        events=by_name | {old: by_name[new] for old, new in renamed.items()},
-    )
-
-
-def bind(handler: Handler, dependencies: Mapping[str, Any]) -> BoundHandler:
-    """Give a handler what its parameters, after the message, ask for by name.
-
-    :raises WiringError: if it asks for something unknown
-    """
-    wanted = list(signature(handler).parameters)[1:]
-    if unknown := set(wanted) - dependencies.keys() - MADE_FOR_EVERY_ATTEMPT:
-        raise WiringError(f"{handler.__name__} asks for what nobody provides", *unknown)
-    bound = partial(
-        handler, **{name: dependencies[name] for name in wanted if name in dependencies}
-    )
-    made = MADE_FOR_EVERY_ATTEMPT & set(wanted)
-
-    async def run(message: Command | Event, uow: UnitOfWork, delivery: Delivery | None) -> None:
-        offered = {
-            "uow": uow,
-            "idempotency_key": delivery and delivery.idempotency_key,
-            "envelope": delivery and delivery.envelope,
-        }
-        await bound(message, **{name: offered[name] for name in made})
-
-    return run
-
-
-def _command_types() -> set[type[Command]]:
-    return {
-        member
-        for member in vars(commands).values()
-        if isinstance(member, type) and issubclass(member, Command) and member is not Command
-    }
-
-
-class NotConfigured:
-    """Stands for a broker that another process knows: its deliveries fail, and are tried again."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    async def publish(self, envelope: Envelope) -> None:
-        """Fail.
-
-        :raises BrokerUnavailable: always
-        """
-        raise BrokerUnavailable(self._name, "it is not in ALLOCATION_BROKER_URL of this process")
-
-
-NOT_CONFIGURED: dict[str, Publisher] = {
-    name: NotConfigured(name)
-    for kind in ("rabbitmq", "kafka")
-    for name in (kind, *(f"{kind}_{number}" for number in range(2, 10)))
-}
-
-
 def _publish_event_to(name: str, publisher: Publisher) -> Handler:
     async def publish(event: Event, envelope: Envelope) -> None:
         await publish_event(event, envelope, publisher)
@@ -232,10 +145,33 @@ def _publish_event_to(name: str, publisher: Publisher) -> Handler:
     return publish
 
 
-def _notifications(settings: Settings) -> Notifications:
-    if settings.smtp_url is None:
-        return ConsoleNotifications()
-    return SmtpNotifications(SmtpServer.from_url(settings.smtp_url), sender=settings.sender_email)
+def _dependencies(
+    settings: Settings, database: Database, notifications: Notifications | None
+) -> Dependencies:
+    return Dependencies(
+        outside_ports={"notifications": notifications},
+        values={
+            "reading": partial(reading, database),
+            "marketing_email": settings.marketing_email,
+            "new_token": lambda: secrets.token_hex(8).upper(),
+            "today": lambda: datetime.now(UTC).date(),
+        },
+    )
+
+
+def _notifications(settings: Settings, *, delivers: bool) -> Notifications | None:
+    if settings.mail_folder:
+        return MaildirNotifications(Path(settings.mail_folder), sender=settings.sender_email)
+    if settings.mail_url:
+        server = SmtpServer.from_url(settings.mail_url)
+        return SmtpNotifications(server, sender=settings.sender_email)
+    if delivers:
+        raise InvalidValue(
+            "ALLOCATION_MAIL_URL",
+            "is not set: name a mail server (smtp://user:password@host:port) or a folder to keep "
+            "e-mails in (maildir:FOLDER); only beside a SQLite file there is one by itself",
+        )
+    return None
 
 
 def _policy(settings: Settings) -> DeliveryPolicy:

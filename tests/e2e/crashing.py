@@ -16,8 +16,8 @@ from typing import Any, Literal
 from allocation.adapters import outbox
 from allocation.adapters.brokers import Broker
 from allocation.adapters.database import Session
-from allocation.adapters.notifications import SmtpNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
+from allocation.adapters.smtp import SmtpNotifications
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.entrypoints import consumer
 from allocation.entrypoints.cli import cli
@@ -51,12 +51,12 @@ class CrashPoint:
         setattr(self.owner, self.name, crashing)
 
 
-def _of_command(uow: Any, events: object) -> bool:
+def _of_command(uow: Any, *args: object) -> bool:
     return uow._delivery is None
 
 
 def _commit_of(handler: str) -> Callable[..., bool]:
-    return lambda uow, events: uow._delivery is not None and uow._delivery.handler == handler
+    return lambda uow, *args: uow._delivery is not None and uow._delivery.handler == handler
 
 
 def _delivery_to(handler: str) -> Callable[..., bool]:
@@ -81,11 +81,14 @@ def _transactional(handler: str) -> dict[str, CrashPoint]:
         f"before {handler}": CrashPoint(
             MessageBus, "_deliver_one", "before", _delivery_to(handler)
         ),
-        f"inside {handler}, before its commit": CrashPoint(
-            SqlAlchemyUnitOfWork, "_commit", "before", _commit_of(handler)
+        f"inside {handler}, before it has written": CrashPoint(
+            SqlAlchemyUnitOfWork, "_write", "before", _commit_of(handler)
         ),
-        f"inside {handler}, in its commit": CrashPoint(
-            outbox, "settle", "after", _delivery_to(handler)
+        f"inside {handler}, when it has written": CrashPoint(
+            SqlAlchemyUnitOfWork, "_write", "after", _commit_of(handler)
+        ),
+        f"in the commit of {handler}": CrashPoint(
+            SqlAlchemyUnitOfWork, "_commit", "before", _commit_of(handler)
         ),
         f"after {handler}": CrashPoint(MessageBus, "_deliver_one", "after", _delivery_to(handler)),
     }
@@ -111,15 +114,12 @@ def _outside(handler: str) -> dict[str, CrashPoint]:
     }
 
 
-HANDLING_FIRST_EVENT: dict[str, CrashPoint] = {
+HANDLING: dict[str, CrashPoint] = {
     **_transactional("log_registration"),
     **_outside("send_welcome_email"),
-}
-HANDLING_AND_FOLLOWING: dict[str, CrashPoint] = {
     **_transactional("allocate_welcome_coupon"),
     **_outside("send_coupon_email"),
 }
-HANDLING = HANDLING_FIRST_EVENT | HANDLING_AND_FOLLOWING
 COMMITTING: dict[str, CrashPoint] = {
     "before the commit": CrashPoint(SqlAlchemyUnitOfWork, "_commit", "before", _of_command),
     "in the commit": CrashPoint(outbox, "store_deliveries", "after"),

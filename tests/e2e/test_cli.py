@@ -15,7 +15,7 @@ from tests.e2e.processes import Application, MailServer
 
 @pytest.fixture
 def application(tmp_path: Path, backend: str) -> Application:
-    """The application, without a mail server: e-mails are only shown."""
+    """The application, without a mail server: e-mails are kept in a folder."""
     return Application(tmp_path, backend=backend)
 
 
@@ -31,8 +31,8 @@ def test_a_registration_tells_its_story(application: Application) -> None:
     assert first == f"[User Service]   registered Иван <ivan@example.com> as {UUID(user_id)}"
     assert sorted(services) == [
         "[Coupon Service] coupon WELCOME-… allocated to ivan@example.com",
-        "[Email Service]  coupon WELCOME-… sent by e-mail",
-        "[Email Service]  welcome e-mail sent to ivan@example.com",
+        "[Email Service]  e-mail with coupon WELCOME-… kept in allocation-mail",
+        "[Email Service]  welcome e-mail to ivan@example.com kept in allocation-mail",
         "[Log Service]    user registered: ivan@example.com",
     ]
 

@@ -16,7 +16,7 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.exceptions import BrokerUnavailable, InvalidPayload, InvalidValue
-from tests.builders import a_batch, a_registration, a_user_id
+from tests.builders import HANDLER_NAMES, a_batch, a_registration, a_user_id
 from tests.outside import Outside, RabbitOutside, Seen
 from tests.proxy import Proxy
 from tests.worlds import sqlite_url
@@ -88,9 +88,9 @@ async def test_a_broker_that_is_down_delays_only_its_own_deliveries(
         assert handlers == {f"publish_event_to_{outside.kind}"}
         assert all(isinstance(failure.error, BrokerUnavailable) for failure in report.failures)
         proxy.open()
-        while (pause := await application.outbox.seconds_until_due()) is not None:
+        while (pause := await application.outbox.seconds_until_due(HANDLER_NAMES)) is not None:
             await to_thread.run_sync(time.sleep, max(pause, 0.05))
-            await application.bus.deliver(await application.outbox.claim(10))
+            await application.bus.deliver(await application.outbox.claim(10, HANDLER_NAMES))
 
     seen = await to_thread.run_sync(
         outside.events, lambda seen: len(of_type(seen, "user_registered")) >= 2

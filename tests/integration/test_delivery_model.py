@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from allocation.domain.exceptions import DeliverySuperseded, InvalidValue
 from allocation.service_layer.delivery import TRANSITIONS, Delivery, EventId, State, Step
-from tests.builders import POLICY, a_user, a_user_id
+from tests.builders import HANDLER_NAMES, POLICY, a_user, a_user_id
 from tests.worlds import FakeWorld, World, a_uow, sql_world, sqlite_url
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
     @rule(worker=WORKERS, limit=st.integers(1, 5))
     def claim(self, worker: int, limit: int) -> None:
-        for delivery in self.call(self.world.outbox().claim, limit):
+        for delivery in self.call(self.world.outbox().claim, limit, HANDLER_NAMES):
             assert delivery.attempt <= MAX_ATTEMPTS
             self.in_hand.append((worker, delivery))
             self._step(_key(delivery), Step.CLAIM)
@@ -192,7 +192,7 @@ class DeliveryModel(RuleBasedStateMachine):
     def what_is_parked_blocks_nobody(self) -> None:
         rows = self.call(self.world.deliveries).values()
         pending = [row.due_at for row in rows if row.parked_at is None]
-        until_due = self.call(self.world.outbox().seconds_until_due)
+        until_due = self.call(self.world.outbox().seconds_until_due, HANDLER_NAMES)
         assert (until_due is None) == (not pending)
 
     def _take(self, data: st.DataObject) -> Delivery:

@@ -5,12 +5,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
+from allocation.adapters import orm
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.domain.exceptions import DatabaseUnavailable
 from allocation.service_layer.delivery import Delivery, first_attempts
-from tests.builders import a_delivery, a_user, an_envelope
+from tests.builders import HANDLER_NAMES, a_delivery, a_user, an_envelope
 from tests.worlds import SqlWorld, a_uow, sql_world, sqlite_url
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +26,6 @@ async def commit_an_event(world: SqlWorld) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"type": "user_vanished"}, "UnknownEventType: unknown event type 'user_vanished'"),
         ({"data": "{]"}, "InvalidPayload: invalid payload of user_registered: JSON is malformed"),
         ({"data": '{"user_id": 7}'}, "InvalidPayload: invalid payload of user_registered"),
         ({"data": '{"x":' * 100_000}, "InvalidPayload: invalid payload of user_registered"),
@@ -48,13 +48,51 @@ async def test_an_event_nobody_can_read_is_parked_and_in_nobodys_way(
         await commit_an_event(world)
         await world.move_clock(world.policy.lease + 1)
 
-        claims = await world.outbox().claim(limit=10)
+        claims = await world.outbox().claim(10, HANDLER_NAMES)
 
         assert len(claims) == 4
         parked = [row for row in (await world.deliveries()).values() if row.parked_at is not None]
         assert len(parked) == 4
         for row in parked:
             assert str(row.last_error).startswith(reason)
+
+
+@pytest.mark.parametrize("change", [{"type": "user_vanished"}, {"schema_version": 99}])
+async def test_what_only_a_newer_process_can_read_is_left_to_it(
+    tmp_path: Path, change: dict[str, str | int]
+) -> None:
+    """While old and new run side by side, the old ones give nothing up that the new ones can do."""
+    async with sql_world(sqlite_url(tmp_path)) as world:
+        await commit_an_event(world)
+        async with world.database.writing() as session:
+            await session.execute(update(orm.events).values(**change))
+            await session.commit()
+        before = await world.deliveries()
+        await world.move_clock(world.policy.lease + 1)
+        outbox = world.outbox()
+
+        assert await outbox.claim(10, HANDLER_NAMES) == []
+
+        assert await outbox.seconds_until_due(HANDLER_NAMES) is None
+        assert {key: row.attempts for key, row in (await world.deliveries()).items()} == {
+            key: row.attempts for key, row in before.items()
+        }
+        await world.move_clock(world.policy.lease)
+        strangers = await outbox.strangers(HANDLER_NAMES)
+        assert sum(stranger.count for stranger in strangers) == len(before)
+
+
+async def test_an_error_that_cannot_be_stored_keeps_its_cause(tmp_path: Path) -> None:
+    """Whoever looks at a parked delivery must see why, whatever a library puts into its text."""
+    async with sql_world(sqlite_url(tmp_path)) as world:
+        await commit_an_event(world)
+        await world.move_clock(world.policy.lease + 1)
+        delivery, *_ = await world.outbox().claim(10, HANDLER_NAMES)
+
+        await world.outbox().park(delivery, ValueError("half a \ud83d and a \0"))
+
+        row = (await world.deliveries())[delivery.envelope.id, delivery.handler]
+        assert row.last_error == "ValueError: half a \\ud83d and a \\0"
 
 
 async def test_completions_are_not_forgotten_when_the_database_is_away(tmp_path: Path) -> None:
@@ -95,7 +133,7 @@ async def claim_seconds(world: SqlWorld) -> float:
     seconds = []
     for _ in range(4):
         started = time.perf_counter()
-        assert len(await outbox.claim(limit=10)) == 4
+        assert len(await outbox.claim(10, HANDLER_NAMES)) == 4
         seconds.append(time.perf_counter() - started)
         await world.move_clock(world.policy.lease + 1)
     return min(seconds)
@@ -119,7 +157,7 @@ async def test_many_parked_rows_do_not_slow_claiming(tmp_path: Path) -> None:
 async def test_claims_find_due_rows_through_the_partial_index(tmp_path: Path) -> None:
     """Without it, claiming falls to a twentieth of its speed in a long history."""
     async with sql_world(sqlite_url(tmp_path)) as world:
-        claim = SqlAlchemyOutbox(world.database, world.policy)._take_lease(10)
+        claim = SqlAlchemyOutbox(world.database, world.policy)._take_lease(10, HANDLER_NAMES)
         engine = world.database.engine.sync_engine
         compiled = claim.compile(engine, compile_kwargs={"literal_binds": True})
         async with world.database.reading() as session:

@@ -5,8 +5,8 @@ import pytest
 
 from allocation.domain.events import UserRegistered
 from allocation.domain.exceptions import DeliveryNotFound
-from allocation.service_layer.delivery import Delivery, EventId
-from tests.builders import a_delivery, a_user
+from allocation.service_layer.delivery import Delivery, EventId, Stranger
+from tests.builders import HANDLER_NAMES, a_delivery, a_user
 from tests.worlds import World, a_uow
 
 pytestmark = pytest.mark.anyio
@@ -43,7 +43,7 @@ async def test_nothing_is_claimed_while_its_lease_lasts(world: World) -> None:
     await commit_an_event(world)
     await world.move_clock(world.policy.lease - 5)
 
-    assert await world.outbox().claim(limit=10) == []
+    assert await world.outbox().claim(10, HANDLER_NAMES) == []
 
 
 async def test_what_its_owner_left_behind_is_claimed_when_the_lease_ends(world: World) -> None:
@@ -51,7 +51,7 @@ async def test_what_its_owner_left_behind_is_claimed_when_the_lease_ends(world: 
     first = await commit_an_event(world)
     await let_leases_end(world)
 
-    claims = await world.outbox().claim(limit=10)
+    claims = await world.outbox().claim(10, HANDLER_NAMES)
 
     assert sorted(claim.handler for claim in claims) == HANDLERS
     for claim in claims:
@@ -67,10 +67,10 @@ async def test_a_claim_is_a_new_lease(world: World) -> None:
     await let_leases_end(world)
 
     one, other = world.outbox(), world.outbox()
-    assert len(await one.claim(limit=10)) == 4
-    assert await other.claim(limit=10) == []
+    assert len(await one.claim(10, HANDLER_NAMES)) == 4
+    assert await other.claim(10, HANDLER_NAMES) == []
     await let_leases_end(world)
-    assert {claim.attempt for claim in await other.claim(limit=10)} == {3}
+    assert {claim.attempt for claim in await other.claim(10, HANDLER_NAMES)} == {3}
 
 
 async def test_workers_that_claim_at_once_share_the_work(world: World) -> None:
@@ -82,7 +82,7 @@ async def test_workers_that_claim_at_once_share_the_work(world: World) -> None:
 
     async def claim() -> None:
         outbox = world.outbox()
-        while batch := await outbox.claim(limit=3):
+        while batch := await outbox.claim(3, HANDLER_NAMES):
             claims.extend(batch)
 
     async with anyio.create_task_group() as group:
@@ -99,9 +99,38 @@ async def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(world:
     await commit_an_event(world, email="new@example.com")
     await let_leases_end(world)
 
-    claims = await world.outbox().claim(limit=4)
+    claims = await world.outbox().claim(4, HANDLER_NAMES)
 
     assert {claim.envelope.id for claim in claims} == {old["log_registration"].envelope.id}
+
+
+async def test_a_claim_takes_only_what_its_process_can_do(world: World) -> None:
+    """An older version, or a process without a broker, would only burn the attempts of others."""
+    await commit_an_event(world)
+    await world.move_clock(world.policy.lease + 1)
+    outbox = world.outbox()
+
+    claims = await outbox.claim(10, ["log_registration"])
+
+    assert [claim.handler for claim in claims] == ["log_registration"]
+    assert await outbox.claim(10, ["log_registration"]) == []
+    assert await outbox.seconds_until_due(["send_fax"]) is None
+    others = {name for _, name in await world.deliveries()} - {"log_registration"}
+    untouched = [row for (_, n), row in (await world.deliveries()).items() if n in others]
+    assert {row.attempts for row in untouched} == {1}
+
+
+async def test_what_nobody_here_can_do_is_told_when_it_is_overdue(world: World) -> None:
+    """It is never given up by itself, so somebody has to hear of it."""
+    await commit_an_event(world)
+    outbox = world.outbox()
+    await world.move_clock(world.policy.lease + 1)
+    assert await outbox.strangers([]) == []
+
+    await world.move_clock(world.policy.lease)
+
+    others = [name for name in HANDLER_NAMES if name != "log_registration"]
+    assert await outbox.strangers(others) == [Stranger("log_registration", "user_registered", 1)]
 
 
 async def test_completing_deletes_the_row(world: World) -> None:
@@ -136,9 +165,9 @@ async def test_a_rescheduled_delivery_is_due_after_its_pause(world: World) -> No
     assert row.last_error == "OSError: mailbox full"
     assert row.due_at == pytest.approx(100, abs=5)
     await world.move_clock(95)
-    assert "send_welcome_email" not in [c.handler for c in await outbox.claim(limit=10)]
+    assert "send_welcome_email" not in [c.handler for c in await outbox.claim(10, HANDLER_NAMES)]
     await world.move_clock(10)
-    assert [c.handler for c in await outbox.claim(limit=10)] == ["send_welcome_email"]
+    assert [c.handler for c in await outbox.claim(10, HANDLER_NAMES)] == ["send_welcome_email"]
 
 
 async def test_a_parked_delivery_is_in_nobodys_way(world: World) -> None:
@@ -152,7 +181,7 @@ async def test_a_parked_delivery_is_in_nobodys_way(world: World) -> None:
     assert row.parked_at == pytest.approx(0, abs=5)
     assert row.last_error == "ValueError: no such mailbox"
     await let_leases_end(world)
-    assert "send_welcome_email" not in [c.handler for c in await outbox.claim(limit=10)]
+    assert "send_welcome_email" not in [c.handler for c in await outbox.claim(10, HANDLER_NAMES)]
 
 
 async def test_a_released_delivery_is_due_at_once(world: World) -> None:
@@ -162,7 +191,7 @@ async def test_a_released_delivery_is_due_at_once(world: World) -> None:
 
     await outbox.release(first["log_registration"])
 
-    (claim,) = await outbox.claim(limit=10)
+    (claim,) = await outbox.claim(10, HANDLER_NAMES)
     assert (claim.handler, claim.attempt) == ("log_registration", 1)
 
 
@@ -173,7 +202,7 @@ async def test_a_late_owner_changes_nothing(world: World, late_write: str) -> No
     late = first["send_welcome_email"]
     outbox = world.outbox()
     await let_leases_end(world)
-    await outbox.claim(limit=10)
+    await outbox.claim(10, HANDLER_NAMES)
     before = (await world.deliveries())[late.envelope.id, late.handler]
 
     match late_write:
@@ -197,10 +226,10 @@ async def test_a_delivery_whose_last_attempt_never_ended_is_parked(world: World)
     outbox = world.outbox()
     for _ in range(world.policy.max_attempts - 1):
         await let_leases_end(world)
-        assert len(await outbox.claim(limit=10)) == 4
+        assert len(await outbox.claim(10, HANDLER_NAMES)) == 4
     await let_leases_end(world)
 
-    assert await outbox.claim(limit=10) == []
+    assert await outbox.claim(10, HANDLER_NAMES) == []
 
     for row in (await world.deliveries()).values():
         assert row.attempts == world.policy.max_attempts
@@ -211,13 +240,13 @@ async def test_a_delivery_whose_last_attempt_never_ended_is_parked(world: World)
 async def test_the_seconds_until_due_tell_a_worker_how_long_to_sleep(world: World) -> None:
     """None when there is nothing to wait for; parked ones do not count."""
     outbox = world.outbox()
-    assert await outbox.seconds_until_due() is None
+    assert await outbox.seconds_until_due(HANDLER_NAMES) is None
     first = await commit_an_event(world)
 
-    assert await outbox.seconds_until_due() == pytest.approx(world.policy.lease, abs=5)
+    assert await outbox.seconds_until_due(HANDLER_NAMES) == pytest.approx(world.policy.lease, abs=5)
     for delivery in first.values():
         await outbox.park(delivery, OSError())
-    assert await outbox.seconds_until_due() is None
+    assert await outbox.seconds_until_due(HANDLER_NAMES) is None
 
 
 async def test_a_retry_by_hand_starts_anew(world: World) -> None:
@@ -228,11 +257,13 @@ async def test_a_retry_by_hand_starts_anew(world: World) -> None:
     await outbox.park(first["log_registration"], OSError())
 
     await outbox.retry(first["send_welcome_email"].envelope.id, "send_welcome_email")
-    (claim,) = await outbox.claim(limit=10)
+    (claim,) = await outbox.claim(10, HANDLER_NAMES)
     assert (claim.handler, claim.attempt) == ("send_welcome_email", 1)
 
     assert await outbox.retry_all_parked() == 1
-    assert [claim.handler for claim in await outbox.claim(limit=10)] == ["log_registration"]
+    assert [claim.handler for claim in await outbox.claim(10, HANDLER_NAMES)] == [
+        "log_registration"
+    ]
 
 
 async def test_a_discarded_delivery_is_gone(world: World) -> None:

@@ -1,12 +1,14 @@
 """What every unit of work promises: the fake's and each database's."""
 
 from collections import Counter
+from contextlib import suppress
+from datetime import timedelta
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from allocation.domain.events import UserRegistered
+from allocation.domain.events import CouponsRanOut, UserRegistered
 from allocation.domain.exceptions import (
     ConcurrentUpdate,
     DeliverySuperseded,
@@ -14,9 +16,11 @@ from allocation.domain.exceptions import (
     MessageAlreadyHandled,
     UserNotFound,
 )
-from allocation.domain.model import BatchReference, CouponBatch, EmailAddress, Quantity, User
+from allocation.domain.model import CouponBatch, User
+from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.delivery import ReceivedMessage, first_attempts
-from tests.builders import a_user, a_user_id
+from allocation.service_layer.exceptions import NotCommitted, WorkAfterCommit
+from tests.builders import HANDLER_NAMES, TODAY, a_user, a_user_id
 from tests.worlds import World, a_uow
 
 pytestmark = pytest.mark.anyio
@@ -64,19 +68,68 @@ async def test_the_committing_process_holds_the_first_lease(world: World) -> Non
     """Otherwise a worker would do the work a second time."""
     await store(world, a_user())
 
-    assert await world.outbox().claim(limit=10) == []
+    assert await world.outbox().claim(10, HANDLER_NAMES) == []
     for row in (await world.deliveries()).values():
         assert row.due_at == pytest.approx(world.policy.lease, abs=5)
 
 
-async def test_leaving_without_a_commit_stores_nothing(world: World) -> None:
-    """Work that was not finished must not be seen."""
-    async with (uow := a_uow(world)):
-        uow.users.add(a_user())
+async def test_leaving_without_a_commit_stores_nothing_and_is_a_mistake(world: World) -> None:
+    """Work that was not finished must not be seen, nor pass for done."""
+    with pytest.raises(NotCommitted):
+        async with (uow := a_uow(world)):
+            uow.users.add(a_user())
 
     assert await world.emails() == []
     assert await world.event_ids() == set()
     assert not uow.committed
+
+
+async def test_a_second_commit_undoes_the_first(world: World) -> None:
+    """The events of the first would be forgotten; half a mistake is hard to see."""
+    with pytest.raises(WorkAfterCommit):
+        async with (uow := a_uow(world)):
+            uow.users.add(a_user())
+            await uow.commit()
+            await uow.commit()
+
+    assert await world.emails() == []
+    assert await world.deliveries() == {}
+
+
+async def test_a_change_after_the_commit_undoes_it(world: World) -> None:
+    """It would be lost in silence, and with it the event that it records."""
+    user = a_user()
+    with pytest.raises(WorkAfterCommit):
+        async with (uow := a_uow(world)):
+            uow.users.add(user)
+            await uow.commit()
+            user.change_email(EmailAddress("other@example.com"))
+
+    assert await world.emails() == []
+
+
+async def test_repositories_are_closed_after_the_commit(world: World) -> None:
+    """Also for whoever swallows the error."""
+    with pytest.raises(WorkAfterCommit, match=r"uow\.users was used"):
+        async with (uow := a_uow(world)):
+            await uow.commit()
+            with suppress(WorkAfterCommit):
+                uow.users.add(a_user())
+
+    assert await world.emails() == []
+
+
+async def test_nothing_is_seen_of_a_commit_until_its_block_has_ended(world: World) -> None:
+    """A handler that fails on its last line has stored nothing."""
+    with pytest.raises(ZeroDivisionError):
+        async with (uow := a_uow(world)):
+            uow.users.add(a_user())
+            await uow.commit()
+            raise ZeroDivisionError
+
+    assert not uow.committed
+    assert await world.emails() == []
+    assert uow.events == ()
 
 
 async def test_an_error_rolls_back(world: World) -> None:
@@ -109,8 +162,8 @@ async def test_a_commit_is_not_interrupted_by_cancellation(world: World) -> None
     with anyio.CancelScope() as scope:
         async with (uow := a_uow(world)):
             uow.users.add(a_user())
-            scope.cancel()
             await uow.commit()
+            scope.cancel()
 
     assert uow.committed
     assert await world.emails() == ["ivan@example.com"]
@@ -149,6 +202,7 @@ async def test_what_was_stored_comes_back(world: World) -> None:
     async with (uow := a_uow(world)):
         loaded = await uow.users.get(user.id)
         batch = await uow.coupon_batches.find(BatchReference("WELCOME"))
+        await uow.commit()
 
     assert (loaded.id, loaded.name, str(loaded.email)) == (user.id, user.name, "Ivan@Example.com")
     assert loaded.version == 1
@@ -163,6 +217,7 @@ async def test_a_user_that_is_not_there_is_not_found(world: World) -> None:
         with pytest.raises(UserNotFound):
             await uow.users.get(a_user_id())
         assert await uow.coupon_batches.find(BatchReference("NOWHERE")) is None
+        await uow.commit()
 
 
 @pytest.mark.parametrize(
@@ -230,7 +285,7 @@ async def test_a_superseded_delivery_has_no_effect(world: World) -> None:
         await uow.commit()
     (late,) = first_attempts(uow.events[0], ["log_registration"])
     await world.move_clock(world.policy.lease + 1)
-    await world.outbox().claim(limit=10)
+    await world.outbox().claim(10, HANDLER_NAMES)
 
     with pytest.raises(DeliverySuperseded):
         async with (handling := a_uow(world, late)):
@@ -249,11 +304,27 @@ async def test_coupons_come_from_the_first_batch_that_has_some(world: World) -> 
     for user in users:
         async with (uow := a_uow(world)):
             batch = await uow.coupon_batches.next_available()
-            batch.allocate(user.id, token=user.id.hex)
+            batch.allocate(user.id, token=user.id.hex, today=TODAY)
             await uow.commit()
 
     assert await world.remaining() == {"A": 0, "B": 0}
     assert sorted(await world.coupon_owners()) == sorted(user.id for user in users[:3])
+
+
+async def test_that_the_coupons_have_run_out_is_told_once_a_day(world: World) -> None:
+    """Of each batch, and then once a day, whichever of them it is."""
+    users = [a_user(email=f"user{n}@example.com") for n in range(6)]
+    await store(world, *users, batch_of(1, "A"), batch_of(1, "B"))
+    told: list[str] = []
+
+    for number, user in enumerate(users):
+        async with (uow := a_uow(world)):
+            batch = await uow.coupon_batches.next_available()
+            batch.allocate(user.id, token=user.id.hex, today=TODAY + timedelta(days=number // 5))
+            await uow.commit()
+        told += [e.event.batch_reference for e in uow.events if isinstance(e.event, CouponsRanOut)]
+
+    assert (sorted(told[:2]), len(told)) == (["A", "B"], 3)
 
 
 async def test_no_user_can_have_two_coupons(world: World) -> None:
@@ -265,7 +336,7 @@ async def test_no_user_can_have_two_coupons(world: World) -> None:
         try:
             async with (uow := a_uow(world)):
                 batch = await uow.coupon_batches.next_available()
-                batch.allocate(user.id, token=token)
+                batch.allocate(user.id, token=token, today=TODAY)
                 await uow.commit()
         except ConcurrentUpdate:
             assert token == "2"
@@ -283,7 +354,7 @@ async def test_allocations_at_once_never_exceed_the_batch(world: World) -> None:
         async with (uow := a_uow(world)):
             batch = await uow.coupon_batches.next_available()
             await checkpoint()
-            batch.allocate(user.id, token=user.id.hex)
+            batch.allocate(user.id, token=user.id.hex, today=TODAY)
             await uow.commit()
 
     async with anyio.create_task_group() as group:
@@ -318,7 +389,7 @@ async def test_the_read_model_follows_the_aggregates(world: World) -> None:
     await refresh()
     assert await world.view() == [("Иван", "ivan@example.com", None)]
     async with (uow := a_uow(world)):
-        (await uow.coupon_batches.next_available()).allocate(user.id, token="1")
+        (await uow.coupon_batches.next_available()).allocate(user.id, token="1", today=TODAY)
         (await uow.users.get(user.id)).change_email(EmailAddress("new@example.com"))
         await uow.commit()
     await refresh()
@@ -346,8 +417,9 @@ async def test_a_received_message_is_noted_with_the_commit_of_its_command(world:
 async def test_a_message_whose_command_failed_is_not_noted(world: World) -> None:
     """It has to be tried again."""
     message = ReceivedMessage(source="/shop", id="m1")
-    async with (uow := a_uow(world, message)):
-        uow.users.add(a_user())
+    with pytest.raises(NotCommitted):
+        async with (uow := a_uow(world, message)):
+            uow.users.add(a_user())
 
     async with (uow := a_uow(world, message)):
         uow.users.add(a_user())
@@ -391,5 +463,5 @@ async def test_old_messages_are_forgotten_with_the_old_events(world: World) -> N
             pass
 
     await world.outbox().prune_events(older_than=59)
-    async with a_uow(world, message):
-        pass
+    async with (uow := a_uow(world, message)):
+        await uow.commit()

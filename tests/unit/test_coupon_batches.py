@@ -1,13 +1,16 @@
 """A coupon batch never gives one coupon too many, and says what it gave."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from allocation.domain.events import CouponAllocated, OutOfCoupons
+from allocation.domain.events import CouponAllocated, CouponsRanOut, OutOfCoupons
 from allocation.domain.exceptions import CouponBatchAlreadyAdded
-from allocation.domain.model import BatchReference, CouponBatch, Quantity
-from tests.builders import a_user_id
+from allocation.domain.model import CouponBatch
+from allocation.domain.values import BatchReference, Quantity
+from tests.builders import TODAY, a_user_id
 
 
 def a_coupon_batch(*, quantity: int = 10, reference: str = "WELCOME") -> CouponBatch:
@@ -27,7 +30,7 @@ def test_a_coupon_belongs_to_the_user_and_names_its_batch() -> None:
     """At the till, the code alone has to tell which campaign it is from."""
     batch, user_id = a_coupon_batch(reference="SPRING"), a_user_id()
 
-    coupon = batch.allocate(user_id, token="x7")
+    coupon = batch.allocate(user_id, token="x7", today=TODAY)
 
     assert coupon is not None
     assert coupon.code == "SPRING-x7"
@@ -39,7 +42,7 @@ def test_an_allocation_takes_one_coupon_out_of_the_batch() -> None:
     """The count is what keeps the next one from being given twice."""
     batch = a_coupon_batch(quantity=3)
 
-    coupon = batch.allocate(a_user_id(), token="x7")
+    coupon = batch.allocate(a_user_id(), token="x7", today=TODAY)
 
     assert batch.remaining == 2
     assert batch.quantity == 3
@@ -50,7 +53,7 @@ def test_an_allocation_is_recorded() -> None:
     """The e-mail with the coupon follows from this event."""
     batch, user_id = a_coupon_batch(reference="SPRING"), a_user_id()
 
-    batch.allocate(user_id, token="x7")
+    batch.allocate(user_id, token="x7", today=TODAY)
 
     assert batch.drain_events() == (
         CouponAllocated(user_id=user_id, batch_reference="SPRING", code="SPRING-x7"),
@@ -61,29 +64,32 @@ def test_the_last_coupon_is_given_too() -> None:
     """A batch that kept one back would be one short of what was promised."""
     batch = a_coupon_batch(quantity=1)
 
-    assert batch.allocate(a_user_id(), token="x7") is not None
+    assert batch.allocate(a_user_id(), token="x7", today=TODAY) is not None
     assert batch.remaining == 0
 
 
 def test_an_empty_batch_gives_nothing_and_says_so() -> None:
     """Marketing learns who went without, and the count never drops below zero."""
     batch, late = a_coupon_batch(quantity=1), a_user_id()
-    batch.allocate(a_user_id(), token="x7")
+    batch.allocate(a_user_id(), token="x7", today=TODAY)
     batch.drain_events()
 
-    coupon = batch.allocate(late, token="x8")
+    coupon = batch.allocate(late, token="x8", today=TODAY)
 
     assert coupon is None
     assert batch.remaining == 0
     assert len(batch.new_coupons) == 1
-    assert batch.drain_events() == (OutOfCoupons(user_id=late),)
+    assert batch.drain_events() == (
+        OutOfCoupons(user_id=late),
+        CouponsRanOut(batch_reference=str(batch.reference)),
+    )
 
 
 def test_the_exhausted_batch_refuses_everybody() -> None:
     """Having no batch at all is not an error: the user is registered, only without a coupon."""
     batch, user_id = CouponBatch.exhausted(), a_user_id()
 
-    coupon = batch.allocate(user_id, token="x7")
+    coupon = batch.allocate(user_id, token="x7", today=TODAY)
 
     assert coupon is None
     assert batch.new_coupons == ()
@@ -98,7 +104,9 @@ def test_never_more_coupons_than_the_quantity_are_given(quantity: int, requests:
     """Each coupon costs money: the budget holds however many people come."""
     batch = a_coupon_batch(quantity=quantity)
 
-    answers = [batch.allocate(a_user_id(), token=str(number)) for number in range(requests)]
+    answers = [
+        batch.allocate(a_user_id(), token=str(number), today=TODAY) for number in range(requests)
+    ]
 
     given_out = [answer for answer in answers if answer is not None]
     assert given_out == answers[: min(quantity, requests)]  # first come, first served
@@ -111,19 +119,35 @@ def test_never_more_coupons_than_the_quantity_are_given(quantity: int, requests:
 @example(quantity=1, requests=2)
 @settings(max_examples=40, deadline=None)
 def test_every_request_is_answered_by_one_event(quantity: int, requests: int) -> None:
-    """Each user hears of a coupon, or marketing hears of each user: nobody is forgotten."""
+    """Each user gets a coupon, or is known to have got none: nobody is forgotten."""
     batch = a_coupon_batch(quantity=quantity)
     users = [a_user_id() for _ in range(requests)]
 
     for user_id in users:
-        batch.allocate(user_id, token=str(user_id))
+        batch.allocate(user_id, token=str(user_id), today=TODAY)
 
     events = batch.drain_events()
     allocated = [event.user_id for event in events if isinstance(event, CouponAllocated)]
     without = [event.user_id for event in events if isinstance(event, OutOfCoupons)]
-    assert len(events) == requests
+    told = [event for event in events if isinstance(event, CouponsRanOut)]
+    assert len(events) == requests + len(told)
+    assert len(told) == (requests > quantity)
     assert allocated == users[:quantity]
     assert without == users[quantity:]
+
+
+def test_that_the_coupons_have_run_out_is_told_once_a_day() -> None:
+    """Marketing got an e-mail for each of twelve thousand users, and stopped reading them."""
+    batch, days = a_coupon_batch(quantity=1), [TODAY, TODAY, TODAY + timedelta(days=1)]
+    batch.allocate(a_user_id(), token="x", today=TODAY)
+
+    told = []
+    for day in days:
+        batch.drain_events()
+        batch.allocate(a_user_id(), token="x", today=day)
+        told.append(any(isinstance(event, CouponsRanOut) for event in batch.recorded_events))
+
+    assert told == [True, False, True]
 
 
 def test_an_allocation_needs_no_coupon_given_before() -> None:
@@ -131,7 +155,7 @@ def test_an_allocation_needs_no_coupon_given_before() -> None:
     batch = a_coupon_batch(quantity=1_000_000)
     batch.remaining = 1  # as it is loaded: the coupons given before stay in the database
 
-    last, late = (batch.allocate(a_user_id(), token=token) for token in ("a", "b"))
+    last, late = (batch.allocate(a_user_id(), token=token, today=TODAY) for token in ("a", "b"))
 
     assert last is not None
     assert late is None
@@ -141,7 +165,7 @@ def test_an_allocation_needs_no_coupon_given_before() -> None:
 def test_a_repeated_addition_changes_nothing() -> None:
     """Whoever got no answer may ask again, even after coupons were given: no new ones appear."""
     batch = a_coupon_batch(quantity=3)
-    batch.allocate(a_user_id(), token="x7")
+    batch.allocate(a_user_id(), token="x7", today=TODAY)
     batch.drain_events()
 
     batch.confirm_addition(Quantity(3))
@@ -156,7 +180,7 @@ def test_an_addition_of_another_quantity_under_the_same_reference_is_refused(
 ) -> None:
     """It is another batch by mistake; to keep silent would lose its coupons."""
     batch = a_coupon_batch(quantity=3, reference="SPRING")
-    batch.allocate(a_user_id(), token="x7")
+    batch.allocate(a_user_id(), token="x7", today=TODAY)
 
     with pytest.raises(
         CouponBatchAlreadyAdded, match=r"^coupon batch SPRING was already added with quantity 3$"

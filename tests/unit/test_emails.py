@@ -1,6 +1,6 @@
 """What the e-mails say, and whom they reach."""
 
-from allocation.domain.events import CouponAllocated, EmailChanged, OutOfCoupons, UserRegistered
+from allocation.domain.events import CouponAllocated, CouponsRanOut, EmailChanged, UserRegistered
 from allocation.service_layer import emails
 from tests.builders import a_user_id
 
@@ -52,13 +52,13 @@ def test_the_change_notice_warns_the_old_address() -> None:
     assert "If that was not you, contact us" in email.text
 
 
-def test_marketing_learns_who_went_without_a_coupon() -> None:
-    """They have to add a batch, and may want to make it up to this user."""
-    event = OutOfCoupons(user_id=a_user_id())
+def test_marketing_learns_that_coupons_have_run_out() -> None:
+    """They have to add a batch."""
+    event = CouponsRanOut(batch_reference="WELCOME")
 
-    email = emails.out_of_coupons(event, recipient="marketing@example.com")
+    email = emails.coupons_ran_out(event, recipient="marketing@example.com")
 
     assert email.recipient == "marketing@example.com"
     assert email.subject == "Out of welcome coupons"
-    assert str(event.user_id) in email.text
-    assert "add a coupon batch" in email.text
+    assert "WELCOME is used up" in email.text
+    assert "add one" in email.text

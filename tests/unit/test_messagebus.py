@@ -1,7 +1,11 @@
 """The message bus, through handlers made for the test: what it promises whatever they do."""
 
+import asyncio
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from time import monotonic
 from uuid import uuid4
 
 import anyio
@@ -14,15 +18,32 @@ from allocation.domain.exceptions import (
     ConcurrentUpdate,
     HandlerTimeout,
     InvalidValue,
-    UnknownHandler,
+    Mistake,
     UserNotFound,
 )
+from allocation.domain.model import CouponBatch
+from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.context import current_cause
 from allocation.service_layer.delivery import Delivery, Envelope, IdempotencyKey
-from allocation.service_layer.handlers import COMMAND_HANDLERS, Handler
+from allocation.service_layer.exceptions import (
+    ChangedWhileReading,
+    HandlerAborted,
+    NotCommitted,
+    WorkAfterCommit,
+)
+from allocation.service_layer.handlers import COMMAND_HANDLERS
 from allocation.service_layer.messagebus import LAST_WORD_SECONDS, MAX_RACES
+from allocation.service_layer.ports import Reading
 from allocation.service_layer.unit_of_work import UnitOfWork
-from tests.builders import POLICY, FakeApplication, a_batch, a_registration, a_user_id
+from allocation.service_layer.wiring import Handler
+from tests.builders import (
+    POLICY,
+    TODAY,
+    FakeApplication,
+    a_batch,
+    a_registration,
+    a_user_id,
+)
 from tests.fakes import FakeOutbox
 
 pytestmark = pytest.mark.anyio
@@ -55,6 +76,16 @@ def on_coupon(
     )
 
 
+def still_owed(application: FakeApplication) -> list[str]:
+    """Return the handlers whose deliveries are there, to be tried again."""
+    rows = application.database.deliveries.items()
+    return [handler for (_, handler), row in rows if row.parked_at is None]
+
+
+async def sleeps(event: Event) -> None:
+    await anyio.sleep_forever()
+
+
 async def test_all_handlers_of_an_event_run_concurrently() -> None:
     """A slow mail server must not delay the coupon."""
     meeting = Meeting(3)
@@ -81,10 +112,9 @@ async def test_events_that_follow_join_the_same_fan_out() -> None:
         await meeting.attend()
 
     async def allocate(event: UserRegistered, uow: UnitOfWork) -> None:
-        async with uow:
-            batch = await uow.coupon_batches.next_available()
-            batch.allocate(event.user_id, token="1")
-            await uow.commit()
+        batch = await uow.coupon_batches.next_available()
+        batch.allocate(event.user_id, token="1", today=TODAY)
+        await uow.commit()
 
     async def follow(event: CouponAllocated) -> None:
         await meeting.attend()
@@ -202,6 +232,7 @@ def losing(times: int) -> tuple[Handler, list[UnitOfWork]]:
         units.append(uow)
         if len(units) <= times:
             raise ConcurrentUpdate
+        await uow.commit()
 
     return add_coupon_batch, units
 
@@ -230,49 +261,260 @@ async def test_races_are_not_run_for_ever() -> None:
     assert len(units) == MAX_RACES
 
 
-async def test_a_handler_that_fails_after_its_commit_has_done_its_work() -> None:
-    """What is committed stands; doing it again would do it twice."""
-    runs = []
+async def test_what_a_handler_has_committed_is_final_only_when_it_has_returned() -> None:
+    """Whoever adds a line behind the commit, which fails, must not lose work by it."""
 
     async def commits_then_fails(event: UserRegistered, uow: UnitOfWork) -> None:
-        runs.append(event)
-        async with uow:
-            await uow.registration_log.append(event.user_id, event.email)
-            await uow.commit()
-        raise OSError
+        await uow.registration_log.append(event.user_id, event.email)
+        await uow.commit()
+        raise OSError("the fax is out of paper")
 
     application = on_registration(commits_then_fails)
     report = await application.bus.handle(a_registration())
 
-    assert (len(runs), report.failures) == (1, ())
-    assert len(application.database.registration_log) == 1
-    assert application.database.deliveries == {}
+    assert [str(failure.error) for failure in report.failures] == ["the fax is out of paper"]
+    assert application.database.registration_log == []
+    assert still_owed(application) == ["commits_then_fails"]
 
 
-async def test_a_handler_that_takes_too_long_after_its_commit_has_done_its_work() -> None:
-    """Its events are handed out, and no retry is announced that would never come."""
+async def test_a_handler_that_takes_too_long_after_its_commit_has_done_nothing() -> None:
+    """Its retry finds everything as it was."""
 
     async def commits_then_hangs(event: UserRegistered, uow: UnitOfWork) -> None:
-        async with uow:
-            batch = await uow.coupon_batches.next_available()
-            batch.allocate(event.user_id, token="1")
-            await uow.commit()
+        await uow.registration_log.append(event.user_id, event.email)
+        await uow.commit()
         await anyio.sleep_forever()
 
-    followed = []
-
-    async def follow(event: CouponAllocated) -> None:
-        followed.append(event)
-
     application = FakeApplication(
-        event_handlers={UserRegistered: [commits_then_hangs], CouponAllocated: [follow]},
+        event_handlers={UserRegistered: [commits_then_hangs]},
         policy=replace(POLICY, handler_timeout=0.05),
     )
-    await application.bus.handle(a_batch())
+    report = await application.bus.handle(a_registration())
+
+    assert [type(failure.error) for failure in report.failures] == [HandlerTimeout]
+    assert application.database.registration_log == []
+    assert still_owed(application) == ["commits_then_hangs"]
+
+
+async def forgets_to_commit(event: UserRegistered, uow: UnitOfWork) -> None:
+    await uow.registration_log.append(event.user_id, event.email)
+
+
+async def commits_twice(event: UserRegistered, uow: UnitOfWork) -> None:
+    await uow.registration_log.append(event.user_id, event.email)
+    await uow.commit()
+    await uow.commit()
+
+
+async def goes_on_after_its_commit(event: UserRegistered, uow: UnitOfWork) -> None:
+    await uow.commit()
+    await uow.registration_log.append(event.user_id, event.email)
+
+
+async def changes_an_aggregate_after_its_commit(event: UserRegistered, uow: UnitOfWork) -> None:
+    user = await uow.users.get(event.user_id)
+    await uow.commit()
+    user.change_email(EmailAddress("other@example.com"))
+
+
+async def swallows_the_error_of_its_second_commit(event: UserRegistered, uow: UnitOfWork) -> None:
+    await uow.registration_log.append(event.user_id, event.email)
+    await uow.commit()
+    with suppress(Exception):
+        await uow.commit()
+
+
+async def changes_what_it_only_read(event: UserRegistered, reading: Reading) -> None:
+    async with reading() as stored:
+        user = await stored.users.get(event.user_id)
+        user.change_email(EmailAddress("other@example.com"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "mistake"),
+    [
+        (forgets_to_commit, NotCommitted),
+        (commits_twice, WorkAfterCommit),
+        (goes_on_after_its_commit, WorkAfterCommit),
+        (changes_an_aggregate_after_its_commit, WorkAfterCommit),
+        (swallows_the_error_of_its_second_commit, WorkAfterCommit),
+        (changes_what_it_only_read, ChangedWhileReading),
+    ],
+)
+async def test_an_event_handler_that_is_written_wrongly_has_done_nothing_and_is_still_owed(
+    wrong: Handler, mistake: type[Mistake]
+) -> None:
+    """Nothing may count as done that was not done: somebody who copies will write this."""
+    application = on_registration(wrong)
 
     report = await application.bus.handle(a_registration())
 
-    assert (len(followed), report.failures) == (1, ())
+    assert [type(failure.error) for failure in report.failures] == [mistake]
+    assert application.database.registration_log == []
+    assert still_owed(application) == [wrong.__name__]
+
+
+async def test_a_mistake_that_stays_is_parked_in_the_end() -> None:
+    """Somebody has to see it; until then a mended program may still do the work."""
+    application = on_registration(forgets_to_commit)
+    events = await application.bus.execute(a_registration())
+    last = Delivery(
+        envelope=events[0], handler="forgets_to_commit", attempt=POLICY.max_attempts, token=1
+    )
+
+    report = await application.bus.deliver([last])
+
+    assert [failure.retry_in for failure in report.failures] == [None]
+    assert [row.parked_at is None for row in application.database.deliveries.values()] == [False]
+
+
+@pytest.mark.parametrize("commits", [0, 2])
+async def test_a_command_handler_that_does_not_commit_once_is_a_mistake(commits: int) -> None:
+    """The caller must not be told that all is well, nor "was registered before"."""
+
+    async def add_coupon_batch(command: AddCouponBatch, uow: UnitOfWork) -> None:
+        uow.coupon_batches.add(CouponBatch.add(BatchReference("WELCOME"), Quantity(1)))
+        for _ in range(commits):
+            await uow.commit()
+
+    application = with_command_handler(add_coupon_batch)
+
+    with pytest.raises(Mistake):
+        await application.bus.handle(a_batch())
+
+    assert application.database.batches == {}
+
+
+async def raises_system_exit(event: Event) -> None:
+    sys.exit(1)
+
+
+async def cancels_itself(event: Event) -> None:
+    raise asyncio.CancelledError
+
+
+async def waits_for_something_cancelled(event: Event) -> None:
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+    await future
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize(
+    "wrong", [raises_system_exit, cancels_itself, waits_for_something_cancelled]
+)
+async def test_a_cancellation_that_nobody_asked_for_is_a_failure(wrong: Handler) -> None:
+    """Libraries raise it when a connection is lost; the worker must not end silently by it."""
+    application = on_registration(wrong)
+
+    report = await application.bus.handle(a_registration())
+
+    assert [type(failure.error) for failure in report.failures] == [HandlerAborted]
+    assert still_owed(application) == [wrong.__name__]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_cancellation_by_asyncio_itself_passes() -> None:
+    """Somebody who runs the bus in asyncio's own time-out has to be heard."""
+
+    async def slow(event: Event) -> None:
+        await anyio.sleep_forever()
+
+    application = on_registration(slow)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await application.bus.handle(a_registration())
+
+    (again,) = await application.outbox.claim(10, ["slow"])
+    assert again.attempt == 1
+
+
+async def test_no_attempt_begins_when_its_lease_may_be_over_before_it_ends() -> None:
+    """Whoever dispatches late could run while another process has taken over."""
+    runs = []
+
+    async def slow(event: Event) -> None:
+        runs.append(event)
+
+    application = FakeApplication(
+        event_handlers={UserRegistered: [slow]}, policy=replace(POLICY, handler_timeout=0.01)
+    )
+    events = await application.bus.execute(a_registration())
+    late = [replace(event, recorded_at=event.recorded_at - 1) for event in events]
+
+    report = await application.bus.dispatch(late)
+
+    assert runs == []
+    assert [failure.retry_in for failure in report.failures] == [0.0]
+    (again,) = await application.outbox.claim(10, ["slow"])
+    assert again.attempt == 1
+
+
+async def test_the_time_limit_counts_from_the_commit() -> None:
+    """Half of it may be over before the handler begins."""
+    application = FakeApplication(
+        event_handlers={UserRegistered: [sleeps]}, policy=replace(POLICY, handler_timeout=1000)
+    )
+    events = await application.bus.execute(a_registration())
+    late = [replace(event, recorded_at=event.recorded_at - 999.95) for event in events]
+
+    with anyio.fail_after(10):
+        report = await application.bus.dispatch(late)
+
+    assert [type(failure.error) for failure in report.failures] == [HandlerTimeout]
+
+
+async def test_a_handler_that_swallows_its_cancellation_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It cannot be stopped, but somebody can be told whose fault the silence is."""
+
+    async def stubborn(event: Event) -> None:
+        while not any("stubborn" in record.message for record in caplog.records):
+            with suppress(BaseException):
+                await anyio.sleep(0.01)
+
+    application = FakeApplication(
+        event_handlers={UserRegistered: [stubborn]},
+        policy=replace(POLICY, handler_timeout=0.01),
+    )
+
+    with application.watchdog.looking(every=0.01), anyio.fail_after(10):
+        await application.bus.handle(a_registration())
+
+    assert "goes on past its time limit" in caplog.text
+
+
+async def test_a_handler_that_blocks_the_event_loop_is_named_while_it_does(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nothing that runs on the event loop could tell."""
+
+    async def blocks(event: Event) -> None:
+        limit = monotonic() + 10
+        while "blocks on event" not in caplog.text and monotonic() < limit:
+            pass
+
+    application = FakeApplication(
+        event_handlers={UserRegistered: [blocks]}, policy=replace(POLICY, handler_timeout=0.01)
+    )
+
+    with application.watchdog.looking(every=0.01):
+        await application.bus.handle(a_registration())
+
+    assert "blocks the event loop" in caplog.text
+
+
+async def test_what_is_left_to_workers_is_due_at_once() -> None:
+    """They need not wait until the lease of a process that is too busy ends."""
+    application = on_registration(sleeps)
+    events = await application.bus.execute(a_registration())
+
+    await application.bus.leave(events)
+
+    (again,) = await application.outbox.claim(10, ["sleeps"])
+    assert again.attempt == 1
 
 
 async def test_a_failure_is_stored_also_when_it_is_the_answer_to_a_cancellation() -> None:
@@ -336,11 +578,10 @@ async def test_a_delivery_that_was_taken_over_is_left_alone() -> None:
     taken_over: list[Delivery] = []
 
     async def late(event: UserRegistered, uow: UnitOfWork) -> None:
-        async with uow:
-            await uow.registration_log.append(event.user_id, event.email)
-            application.database.clock += POLICY.lease + 1
-            taken_over.extend(await application.outbox.claim(limit=1))
-            await uow.commit()
+        await uow.registration_log.append(event.user_id, event.email)
+        application.database.clock += POLICY.lease + 1
+        taken_over.extend(await application.outbox.claim(1, ["late"]))
+        await uow.commit()
 
     application = on_registration(late)
     report = await application.bus.handle(a_registration())
@@ -363,21 +604,8 @@ async def test_cancellation_passes_through_and_gives_the_lease_back() -> None:
         await application.bus.handle(a_registration())
 
     assert scope.cancelled_caught
-    (again,) = await application.outbox.claim(limit=10)
+    (again,) = await application.outbox.claim(10, ["interrupted"])
     assert again.attempt == 1
-
-
-async def test_a_handler_that_does_not_exist_parks_its_delivery() -> None:
-    """Somebody removed it, or forgot to write down its new name: a person has to look."""
-    application = FakeApplication()
-    events = await application.bus.execute(a_registration())
-
-    report = await application.bus.deliver(
-        [Delivery(envelope=events[0], handler="send_fax", attempt=1)]
-    )
-
-    assert [type(failure.error) for failure in report.failures] == [UnknownHandler]
-    assert report.failures[0].retry_in is None
 
 
 async def test_a_renamed_handler_still_gets_its_deliveries() -> None:
@@ -463,10 +691,9 @@ async def test_ids_lead_from_every_event_back_to_the_command() -> None:
     seen = {}
 
     async def allocate(event: UserRegistered, uow: UnitOfWork) -> None:
-        async with uow:
-            batch = await uow.coupon_batches.next_available()
-            batch.allocate(event.user_id, token="1")
-            await uow.commit()
+        batch = await uow.coupon_batches.next_available()
+        batch.allocate(event.user_id, token="1", today=TODAY)
+        await uow.commit()
 
     async def follow(event: CouponAllocated) -> None:
         seen["follow"] = current_cause.get()
@@ -511,7 +738,6 @@ async def test_an_observer_is_told_everything_and_can_hurt_nobody() -> None:
     assert sorted(observer.news[1:]) == [
         "allocate_welcome_coupon",
         "log_registration",
-        "notify_marketing",
         "refresh_user_view",
         "send_welcome_email",
     ]

@@ -4,7 +4,8 @@ import pytest
 
 from allocation.domain.events import EmailChanged, UserRegistered
 from allocation.domain.exceptions import UserAlreadyRegistered
-from allocation.domain.model import EmailAddress, PersonName, User
+from allocation.domain.model import User
+from allocation.domain.values import EmailAddress, PersonName
 from tests.builders import a_user, a_user_id
 
 

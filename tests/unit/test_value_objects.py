@@ -11,7 +11,7 @@ from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 
 from allocation.domain.exceptions import InvalidValue
-from allocation.domain.model import (
+from allocation.domain.values import (
     MAX_EMAIL_LENGTH,
     MAX_LOCAL_PART_LENGTH,
     MAX_NAME_LENGTH,

@@ -1,49 +1,57 @@
 """The wiring: mistakes in it show when the program starts, not when a message arrives."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from allocation.bootstrap import (
-    NOT_CONFIGURED,
-    EventHandlers,
-    bind,
-    bind_all,
-    publishing_to,
-    subscriptions,
-)
+from allocation.adapters import wire
+from allocation.bootstrap import publishing_to
 from allocation.domain.commands import Command, RegisterUser
 from allocation.domain.events import EmailChanged, Event, UserRegistered
-from allocation.domain.exceptions import BrokerUnavailable, UnknownHandler, WiringError
+from allocation.domain.exceptions import BrokerUnavailable, WiringError
 from allocation.entrypoints.story import COMMAND_LINES, HANDLER_LINES
 from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.handlers import (
     COMMAND_HANDLERS,
     EVENT_HANDLERS,
     RENAMED_HANDLERS,
-    Handler,
 )
 from allocation.service_layer.messagebus import Registry
+from allocation.service_layer.ports import Reading
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.wiring import (
+    Dependencies,
+    EventHandlers,
+    Handler,
+    bind,
+    bind_all,
+    check_complete,
+    subscriptions,
+)
 from tests.builders import (
     HANDLERS,
+    TODAY,
     FakeApplication,
     a_batch,
     a_cause,
     a_delivery,
     a_registration,
-    an_envelope,
 )
 from tests.fakes import FakePublisher
 
 pytestmark = pytest.mark.anyio
 
-DEPENDENCIES: Mapping[str, Any] = {
-    "notifications": object(),
-    "marketing_email": "marketing@example.com",
-    "new_token": lambda: "TOKEN",
-}
+DEPENDENCIES = Dependencies(
+    outside_ports={"notifications": object()},
+    values={
+        "reading": lambda: None,
+        "marketing_email": "marketing@example.com",
+        "new_token": lambda: "TOKEN",
+        "today": lambda: TODAY,
+    },
+)
 
 
 async def greet(event: Event, notifications: object) -> None:
@@ -52,6 +60,9 @@ async def greet(event: Event, notifications: object) -> None:
 
 async def count(event: Event, uow: UnitOfWork) -> None:
     """Ask for what is made for every attempt."""
+
+
+PUBLISHERS = {"rabbitmq": FakePublisher(), "kafka": FakePublisher()}
 
 
 def another_count() -> Handler:
@@ -87,7 +98,7 @@ async def test_a_handler_is_given_what_it_asks_for_by_name() -> None:
         given.update(message=message, key=idempotency_key, token=new_token(), uow=uow)
 
     command, uow, delivery = a_registration(), a_uow(), a_delivery()
-    await bind(handler, DEPENDENCIES)(command, uow, delivery)
+    await bind(handler, DEPENDENCIES).run(command, uow, delivery)
 
     key = delivery.idempotency_key
     assert given == {"message": command, "key": key, "token": "TOKEN", "uow": uow}
@@ -100,7 +111,7 @@ async def test_each_attempt_is_given_its_own_unit_of_work() -> None:
     async def handler(message: Command, uow: UnitOfWork) -> None:
         given.append(uow)
 
-    run, first, second = bind(handler, DEPENDENCIES), a_uow(), a_uow()
+    run, first, second = bind(handler, DEPENDENCIES).run, a_uow(), a_uow()
     await run(a_registration(), first, None)
     await run(a_registration(), second, None)
 
@@ -115,7 +126,7 @@ async def test_a_handler_may_ask_for_nothing() -> None:
         given.append(message)
 
     command = a_registration()
-    await bind(handler, DEPENDENCIES)(command, a_uow(), None)
+    await bind(handler, DEPENDENCIES).run(command, a_uow(), None)
 
     assert given == [command]
 
@@ -143,7 +154,7 @@ def test_an_event_handler_that_asks_for_something_unknown_is_a_mistake_at_start(
 def test_a_command_handler_that_asks_for_something_unknown_is_a_mistake_at_start() -> None:
     """All handlers are bound at start."""
 
-    async def handler(command: Command, printer: object) -> None: ...
+    async def handler(command: Command, uow: UnitOfWork, printer: object) -> None: ...
 
     with pytest.raises(WiringError, match="handler asks for what nobody provides: printer"):
         bound(commands={**COMMAND_HANDLERS, RegisterUser: handler})
@@ -191,16 +202,104 @@ def test_a_renamed_handler_is_found_under_its_old_name() -> None:
     """Deliveries that were stored before the change still have to be made."""
     registry = bound(events={UserRegistered: [greet, count]}, renamed={"hello": "greet"})
 
-    assert registry.event_handler("hello") is registry.event_handler("greet")
-    assert registry.event_handler("hello") is not registry.event_handler("count")
+    assert registry.events["hello"] is registry.events["greet"]
+    assert registry.events["hello"] is not registry.events["count"]
 
 
-def test_a_name_that_never_was_is_not_found() -> None:
-    """It is parked with an error that says so, instead of being dropped."""
-    registry = bound(events={UserRegistered: [greet]})
+def test_a_handler_of_a_port_that_is_not_configured_here_is_left_to_others() -> None:
+    """A process must not take what it cannot do: each attempt would be one less for the others."""
+    nothing = Dependencies(outside_ports={"notifications": None}, values={})
+    handlers: EventHandlers = {UserRegistered: [greet, count]}
 
-    with pytest.raises(UnknownHandler, match="'hello'"):
-        registry.event_handler("hello")
+    registry = bind_all(COMMAND_HANDLERS, handlers, {"hello": "greet"}, nothing)
+
+    assert registry.events.keys() == {"count"}
+
+
+def test_uow_and_an_effect_outside_do_not_go_together() -> None:
+    """A failure between the two would lose the one or double the other."""
+
+    async def handler(event: Event, uow: UnitOfWork, notifications: object) -> None: ...
+
+    with pytest.raises(WiringError, match="split it in two.*without uow, have: notifications$"):
+        bound(events={UserRegistered: [handler]})
+
+
+def test_a_handler_with_an_effect_outside_may_look_things_up() -> None:
+    """It needs an address, and has nothing to commit."""
+
+    async def handler(event: Event, reading: Reading, notifications: object) -> None: ...
+
+    assert not bind(handler, DEPENDENCIES).has_uow
+
+
+def test_a_command_handler_without_uow_is_a_mistake() -> None:
+    """Only its commit records that the command was accepted."""
+
+    async def handler(command: Command, notifications: object) -> None: ...
+
+    with pytest.raises(WiringError, match="do not ask for uow: handler"):
+        bound(commands={**COMMAND_HANDLERS, RegisterUser: handler})
+
+
+def test_a_port_among_the_values_is_a_mistake() -> None:
+    """Somebody who adds one in the wrong place would get no promise for its effect."""
+    with pytest.raises(WiringError, match="outside ports among the values: payments"):
+        Dependencies(outside_ports={}, values={"payments": FakePublisher()})
+
+
+def test_an_event_that_is_missing_in_the_table_is_a_mistake() -> None:
+    """It could be recorded, and nobody would ever hear of it."""
+    others = {e: handlers for e, handlers in EVENT_HANDLERS.items() if e is not EmailChanged}
+
+    with pytest.raises(WiringError, match="^events missing in EVENT_HANDLERS: EmailChanged$"):
+        check_complete(others)
+
+
+class Money:
+    """Nothing that msgspec could write down."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refunded(Event):
+    """An event with a field that cannot be stored."""
+
+    amount: Money
+
+
+class Forgotten(Event):
+    """Somebody forgot to make it a dataclass."""
+
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefinedElsewhere(Event):
+    """An event that nobody would find by its stored name."""
+
+    amount: int
+
+
+@pytest.mark.parametrize(
+    ("message_type", "reason"),
+    [
+        (Refunded, "Refunded cannot be stored: .*Money"),
+        (Forgotten, "Forgotten cannot be stored"),
+        (DefinedElsewhere, "not in domain/events.py or domain/commands.py: DefinedElsewhere"),
+    ],
+)
+def test_a_message_that_cannot_be_stored_is_refused_at_start(
+    message_type: type[Event], reason: str
+) -> None:
+    """Not at the first commit, when a user waits."""
+    with pytest.raises(WiringError, match=reason):
+        wire.check([message_type])
+
+
+def test_the_messages_of_this_program_can_be_stored() -> None:
+    """Every type that the tables name."""
+    wire.check([*COMMAND_HANDLERS, *EVENT_HANDLERS])
+    check_complete(EVENT_HANDLERS)
 
 
 def test_one_function_for_several_events_is_one_handler() -> None:
@@ -232,7 +331,7 @@ def test_a_wiring_error_names_its_culprits_in_order() -> None:
 
 def test_the_handlers_of_this_program_can_be_bound() -> None:
     """The tables name every handler there is, and bootstrap has all they ask for."""
-    handlers = publishing_to(EVENT_HANDLERS, NOT_CONFIGURED)
+    handlers = publishing_to(EVENT_HANDLERS, PUBLISHERS)
     registry = bound(events=handlers, renamed=RENAMED_HANDLERS)
 
     names = {name for names in subscriptions(handlers).values() for name in names}
@@ -247,7 +346,7 @@ def test_the_story_tells_of_every_command() -> None:
 
 def test_the_story_tells_only_of_handlers_that_exist() -> None:
     """A line under an old name would never be told again, and nobody would notice."""
-    handlers = publishing_to(EVENT_HANDLERS, NOT_CONFIGURED)
+    handlers = publishing_to(EVENT_HANDLERS, PUBLISHERS)
     names = {name for names in subscriptions(handlers).values() for name in names}
 
     assert HANDLER_LINES.keys() <= names
@@ -278,9 +377,3 @@ async def test_a_coupon_is_not_published() -> None:
     names = [type(envelope.event).__name__ for envelope in report.events]
     assert names == ["UserRegistered", "CouponAllocated"]
     assert [type(envelope.event).__name__ for envelope in publisher.published] == names[:1]
-
-
-async def test_a_broker_of_another_process_is_not_unknown_here() -> None:
-    """A worker that was started without its URL must not park what others wanted published."""
-    with pytest.raises(BrokerUnavailable, match="not in ALLOCATION_BROKER_URL of this process"):
-        await NOT_CONFIGURED["kafka"].publish(an_envelope())

@@ -15,6 +15,7 @@ from allocation.adapters.brokers import COMMANDS, DEAD_COMMANDS, EVENTS
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
 from allocation.domain.events import (
     CouponAllocated,
+    CouponsRanOut,
     EmailChanged,
     Event,
     OutOfCoupons,
@@ -33,6 +34,7 @@ EXAMPLES: tuple[Event | Command, ...] = (
     EmailChanged(user_id=USER_ID, old_email="ivan@example.com", new_email="ivan@example.org"),
     CouponAllocated(user_id=USER_ID, batch_reference="WELCOME", code="WELCOME-0123456789ABCDEF"),
     OutOfCoupons(user_id=USER_ID),
+    CouponsRanOut(batch_reference="WELCOME"),
     RegisterUser(user_id=USER_ID, name="Иван", email="ivan@example.com"),
     ChangeEmail(user_id=USER_ID, new_email="ivan@example.org"),
     AddCouponBatch(reference="WELCOME", quantity=100),

@@ -53,6 +53,10 @@ class Session:
         """Insert all of `instances` with the next flush."""
         self._session.add_all(instances)
 
+    def has_unwritten_work(self) -> bool:
+        """Tell whether something was added or changed since the last flush."""
+        return bool(self._session.new or self._session.dirty)
+
     async def begin(self) -> None:
         """Check a connection out and begin the transaction."""
         try:

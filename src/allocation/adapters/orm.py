@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Dialect,
     Double,
@@ -28,14 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import configure_mappers, registry
 
-from allocation.domain.model import (
-    BatchReference,
-    Coupon,
-    CouponBatch,
-    EmailAddress,
-    PersonName,
-    User,
-)
+from allocation.domain.model import Coupon, CouponBatch, User
+from allocation.domain.values import BatchReference, EmailAddress, PersonName
 
 V = TypeVar("V", PersonName, EmailAddress, BatchReference)
 
@@ -84,6 +79,7 @@ coupon_batches = Table(
     Column("reference", ValueObject(BatchReference), primary_key=True),
     Column("quantity", BigInteger, nullable=False),
     Column("remaining", BigInteger, nullable=False),
+    Column("reported_on", Date),
     Column("version", Integer, nullable=False),
     CheckConstraint("remaining BETWEEN 0 AND quantity", name="remaining"),
 )

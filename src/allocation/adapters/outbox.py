@@ -5,10 +5,12 @@ the last one seen", so an event whose transaction commits late is not skipped.
 """
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
+from uuid import UUID
 
 import anyio
+from anyio import current_time
 from sqlalchemy import (
     ColumnElement,
     Delete,
@@ -19,6 +21,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    or_,
     select,
     tuple_,
     update,
@@ -35,7 +38,7 @@ from allocation.domain.exceptions import (
     InvalidMessage,
     InvalidPayload,
 )
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope, EventId
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope, EventId, Stranger
 
 MAX_ERROR_LENGTH = 2000  # characters of an error that are kept
 
@@ -110,18 +113,36 @@ class SqlAlchemyOutbox:
             delivery, attempts=attempts, token=_NEXT_TOKEN, due_at=self._database.clock
         )
 
-    async def claim(self, limit: int) -> list[Delivery]:
+    async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
+        held_since = current_time()
         async with self._database.writing() as session:
-            claimed = (await session.execute(self._take_lease(limit))).all()
-            claims = [claim async for claim in self._feasible(session, claimed)]
+            rows = (await session.execute(self._take_lease(limit, handlers))).all()
+            deliveries = [delivery async for delivery in self._feasible(session, rows, held_since)]
             await session.commit()
-        return claims
+        return deliveries
 
-    async def seconds_until_due(self) -> float | None:
-        statement = select(func.min(deliveries.c.due_at) - self._database.clock).where(_PENDING)
+    async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
+        first_due = (
+            select(deliveries.c.due_at - self._database.clock)
+            .join(events)
+            .where(_PENDING, deliveries.c.handler.in_(handlers), _readable())
+            .order_by(deliveries.c.due_at)
+            .limit(1)
+        )
         async with self._database.reading() as session:
-            seconds: float | None = (await session.execute(statement)).scalar_one()
+            seconds: float | None = (await session.execute(first_due)).scalar_one_or_none()
         return seconds
+
+    async def strangers(self, handlers: Collection[str]) -> Sequence[Stranger]:
+        key = (deliveries.c.handler, events.c.type)
+        ours = and_(deliveries.c.handler.in_(handlers), _readable())
+        overdue = deliveries.c.due_at <= self._database.clock - self._policy.lease
+        statement = select(*key, func.count()).join_from(deliveries, events)
+        async with self._database.reading() as session:
+            rows = await session.execute(
+                statement.where(_PENDING, overdue, ~ours).group_by(*key).order_by(*key)
+            )
+        return [Stranger(*tuple(row)) for row in rows]
 
     async def retry(self, event_id: EventId, handler: str) -> None:
         await self._change_one(self._make_due(), event_id, handler)
@@ -138,17 +159,21 @@ class SqlAlchemyOutbox:
         await self._write(delete(inbox).where(inbox.c.received_at < moment))
         return await self._write(delete(events).where(events.c.recorded_at < moment, ~owing))
 
-    def _take_lease(self, limit: int) -> ReturningUpdate[Any]:
-        longest_due = (
+    def _take_lease(self, limit: int, handlers: Collection[str]) -> ReturningUpdate[Any]:
+        # in a CTE: as a subquery, the limit may be applied anew for each row of the outer table
+        due = (
             select(deliveries.c.event_id, deliveries.c.handler)
+            .join(events)
             .where(_PENDING, deliveries.c.due_at <= self._database.clock)
+            .where(deliveries.c.handler.in_(handlers), _readable())
             .order_by(deliveries.c.due_at)
             .limit(limit)
-            .with_for_update(skip_locked=True)
+            .with_for_update(of=deliveries, skip_locked=True)
+            .cte("due")
         )
         return (
             update(deliveries)
-            .where(_KEY.in_(longest_due))
+            .where(_key_is(due.c.event_id, due.c.handler))
             .values(
                 attempts=deliveries.c.attempts + 1,
                 token=_NEXT_TOKEN,
@@ -158,7 +183,7 @@ class SqlAlchemyOutbox:
         )
 
     async def _feasible(
-        self, session: Session, claimed: Sequence[Row[Any]]
+        self, session: Session, claimed: Sequence[Row[Any]], held_since: float
     ) -> AsyncIterator[Delivery]:
         """Yield the claims that can be tried, and park the others."""
         envelopes = await self._envelopes(session, {row.event_id for row in claimed})
@@ -175,6 +200,7 @@ class SqlAlchemyOutbox:
                     handler=row.handler,
                     attempt=row.attempts,
                     token=row.token,
+                    held_since=held_since,
                 )
 
     async def _park_row(self, session: Session, row: Row[Any], error: str) -> None:
@@ -232,11 +258,22 @@ def _envelope(row: Row[Any]) -> Envelope | InvalidMessage:
         return error
 
 
+def _readable() -> ColumnElement[bool]:
+    """The events this process knows, type and version: the others are for newer processes."""
+    known = [
+        and_(events.c.type == name, events.c.schema_version <= wire.version_of(name))
+        for name in wire.EVENT_TYPES
+    ]
+    return or_(*known)
+
+
 def _claim(delivery: Delivery) -> tuple[EventId, str, int]:
     return delivery.envelope.id, delivery.handler, delivery.token
 
 
-def _key_is(event_id: EventId, handler: str) -> ColumnElement[bool]:
+def _key_is(
+    event_id: EventId | ColumnElement[UUID], handler: str | ColumnElement[str]
+) -> ColumnElement[bool]:
     return and_(deliveries.c.event_id == event_id, deliveries.c.handler == handler)
 
 
@@ -247,4 +284,6 @@ def _owned(delivery: Delivery) -> ColumnElement[bool]:
 
 
 def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH]
+    """Return what can be stored of an error: its text may hold what no database takes."""
+    text = f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH]
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")

@@ -68,7 +68,7 @@ class RabbitMQ(Broker[RabbitBroker]):
             body=wire.to_cloud_event(envelope),
             properties={
                 "exchange": EXCHANGE,
-                "routing_key": wire.wire_name(envelope.event),
+                "routing_key": wire.wire_name(type(envelope.event)),
                 "mandatory": False,  # that nobody listens is no failure
                 "content_type": wire.CONTENT_TYPE,
                 "message_id": str(envelope.id),

@@ -6,19 +6,16 @@ from allocation.adapters.database import Session
 from allocation.adapters.orm import coupon_batches, coupons, registration_log, user_view, users
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import UserNotFound
-from allocation.domain.model import BatchReference, CouponBatch, User
+from allocation.domain.model import CouponBatch, User
+from allocation.domain.values import BatchReference
 
 
-class SqlAlchemyUsers:
-    """The users; `seen` lists those added or loaded."""
+class SqlAlchemyStoredUsers:
+    """The users, to look at; `seen` lists those loaded."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self.seen: list[User] = []
-
-    def add(self, user: User) -> None:
-        self._session.add(user)
-        self.seen.append(user)
 
     async def find(self, user_id: UserId) -> User | None:
         user = await self._session.get(User, user_id)
@@ -31,6 +28,14 @@ class SqlAlchemyUsers:
         if user is None:
             raise UserNotFound(user_id)
         return user
+
+
+class SqlAlchemyUsers(SqlAlchemyStoredUsers):
+    """The users; `seen` lists those added, too."""
+
+    def add(self, user: User) -> None:
+        self._session.add(user)
+        self.seen.append(user)
 
 
 class SqlAlchemyCouponBatches:
@@ -59,7 +64,13 @@ class SqlAlchemyCouponBatches:
             if batch is not None:  # or somebody took the last coupon while we waited for the lock
                 self.seen.append(batch)
                 return batch
-        self.seen.append(CouponBatch.exhausted())
+        return await self._exhausted()
+
+    async def _exhausted(self) -> CouponBatch:
+        told = coupon_batches.c.reported_on
+        unreported_first = select(CouponBatch).order_by(told.is_not(None), told.desc()).limit(1)
+        found = (await self._session.execute(unreported_first)).scalar_one_or_none()
+        self.seen.append(found or CouponBatch.exhausted())
         return self.seen[-1]
 
 

@@ -1,7 +1,8 @@
 """The unit of work on SQLAlchemy: one session, one transaction."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from itertools import chain
 
 from sqlalchemy.exc import IntegrityError
@@ -11,12 +12,15 @@ from allocation.adapters.database import Database
 from allocation.adapters.repository import (
     SqlAlchemyCouponBatches,
     SqlAlchemyRegistrationLog,
+    SqlAlchemyStoredUsers,
     SqlAlchemyUsers,
     SqlAlchemyUserView,
 )
 from allocation.domain.exceptions import AllocationError, ConcurrentUpdate, EmailAlreadyRegistered
-from allocation.domain.model import Aggregate, EmailAddress
+from allocation.domain.model import Aggregate
+from allocation.domain.values import EmailAddress
 from allocation.service_layer.delivery import Cause, DeliveryPolicy, Envelope
+from allocation.service_layer.exceptions import ChangedWhileReading
 from allocation.service_layer.unit_of_work import Occasion, Recording, UnitOfWork
 
 
@@ -52,7 +56,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     def _seen(self) -> Iterable[Aggregate]:
         return chain(self.users.seen, self.coupon_batches.seen)
 
-    async def _commit(self, events: Sequence[Envelope]) -> None:
+    async def _write(self, events: Sequence[Envelope]) -> None:
         for batch in self.coupon_batches.seen:
             self._session.add_all(batch.new_coupons)
         addresses = [user.email for user in self.users.seen]  # unreadable after a failed flush
@@ -63,7 +67,12 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         await self._store(events)
         if self._delivery:
             await outbox.settle(self._session, self._delivery)
+
+    async def _commit(self) -> None:
         await self._session.commit()
+
+    def _has_unwritten_work(self) -> bool:
+        return super()._has_unwritten_work() or self._session.has_unwritten_work()
 
     async def _close(self) -> None:
         await self._resources.aclose()
@@ -80,6 +89,23 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         else:
             await outbox.store_deliveries(self._session, owed, attempts=0, due_at=now)
             await self._session.notify()
+
+
+@dataclass(frozen=True, slots=True)
+class SqlAlchemyStored:
+    """What is stored, in a reading transaction."""
+
+    users: SqlAlchemyStoredUsers
+
+
+@asynccontextmanager
+async def reading(database: Database) -> AsyncIterator[SqlAlchemyStored]:
+    """Look things up. See `ports.Reading`."""
+    async with database.reading() as session:
+        users = SqlAlchemyStoredUsers(session)
+        yield SqlAlchemyStored(users)
+        if session.has_unwritten_work():
+            raise ChangedWhileReading
 
 
 def _as_domain_error(error: IntegrityError, addresses: list[EmailAddress]) -> AllocationError:

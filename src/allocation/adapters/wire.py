@@ -1,46 +1,56 @@
 """The wire format: how messages are written down, for the database and for brokers.
 
 The attributes are those of CloudEvents 1.0 (https://cloudevents.io), with three extensions:
-`correlationid`, `causationid` and `schemaversion`. The wire name of a type never changes, whatever
-happens to the class. When the fields of a message change, its version grows, and an upcaster turns
-the data of the version before into those of the next, so that whatever was written is still read.
+`correlationid`, `causationid` and `schemaversion`. The wire name of a type is made from its class
+name and never changes: a renamed class keeps it by `RENAMED`. When the fields of a message change,
+its version grows, and an upcaster turns the data of the version before into those of the next, so
+that whatever was written is still read.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
-from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
-from allocation.domain.events import (
-    CouponAllocated,
-    EmailChanged,
-    Event,
-    OutOfCoupons,
-    UserRegistered,
+from allocation.domain import commands, events
+from allocation.domain.commands import Command
+from allocation.domain.events import Event
+from allocation.domain.exceptions import (
+    InvalidPayload,
+    UnknownCommandType,
+    UnknownEventType,
+    WiringError,
 )
-from allocation.domain.exceptions import InvalidPayload, UnknownCommandType, UnknownEventType
 from allocation.service_layer.delivery import Cause, Envelope, ReceivedMessage
 
 SOURCE = "/allocation"
 CONTENT_TYPE = "application/cloudevents+json"
 
-EVENT_TYPES: dict[str, type[Event]] = {
-    "user_registered": UserRegistered,
-    "email_changed": EmailChanged,
-    "coupon_allocated": CouponAllocated,
-    "out_of_coupons": OutOfCoupons,
-}
-COMMAND_TYPES: dict[str, type[Command]] = {
-    "register_user": RegisterUser,
-    "change_email": ChangeEmail,
-    "add_coupon_batch": AddCouponBatch,
-}
-
 M = TypeVar("M")
+
+RENAMED: dict[str, str] = {}
+"""Class name → wire name: for classes that were renamed, since the wire name never changes."""
+
+
+def wire_name(message_type: type) -> str:
+    """Return what a message type is called on the wire: UserRegistered is user_registered."""
+    name = message_type.__name__
+    return RENAMED.get(name) or re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _types_in(module: ModuleType, base: type[M]) -> dict[str, type[M]]:
+    types = [member for member in vars(module).values() if isinstance(member, type)]
+    return {wire_name(t): t for t in types if issubclass(t, base) and t is not base}
+
+
+EVENT_TYPES = _types_in(events, Event)
+COMMAND_TYPES = _types_in(commands, Command)
+
 Data = dict[str, Any]
 
 
@@ -52,8 +62,6 @@ UPCASTERS: dict[tuple[str, int], Callable[[Data], Data]] = {
     ("user_registered", 1): _name_from_address,  # the worked example: version 1 had no name
 }
 """Wire name and old version → what makes the data those of the next version."""
-
-_WIRE_NAMES = {event_type: name for name, event_type in EVENT_TYPES.items()}
 
 NO_CONTROL_CHARACTERS = r"^(?![\s\S]*[\x00-\x1f\x7f])"  # PostgreSQL would refuse some of them
 Attribute = Annotated[str, Meta(min_length=1, max_length=1000, pattern=NO_CONTROL_CHARACTERS)]
@@ -80,14 +88,26 @@ def version_of(name: str) -> int:
     return 1 + max((old for known, old in UPCASTERS if known == name), default=0)
 
 
-def wire_name(event: Event) -> str:
-    """Return what the type of this event is called on the wire."""
-    return _WIRE_NAMES[type(event)]
+def check(message_types: Iterable[type]) -> None:
+    """Find out, before any is stored, whether all of these can be written down and read back.
+
+    :raises WiringError: if one is not, or its class is not where stored ones are looked for
+    """
+    for message_type in message_types:
+        try:
+            msgspec.json.schema(message_type)
+            msgspec.json.Decoder(message_type)
+        except (TypeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise WiringError(f"{message_type.__name__} cannot be stored", reason) from error
+        if message_type not in {*EVENT_TYPES.values(), *COMMAND_TYPES.values()}:
+            where = "domain/events.py or domain/commands.py"
+            raise WiringError(f"messages that are not in {where}", message_type.__name__)
 
 
 def to_row(envelope: Envelope) -> dict[str, Any]:
     """Return the columns of the events table for `envelope`."""
-    name = wire_name(envelope.event)
+    name = wire_name(type(envelope.event))
     return {
         "id": envelope.id,
         "source": SOURCE,
@@ -120,7 +140,7 @@ def from_row(row: Mapping[str, Any]) -> Envelope:
 
 def to_cloud_event(envelope: Envelope) -> bytes:
     """Return the message that tells others of an event."""
-    name = wire_name(envelope.event)
+    name = wire_name(type(envelope.event))
     message = CloudEvent(
         specversion="1.0",
         id=str(envelope.id),

@@ -49,3 +49,10 @@ class OutOfCoupons(Event):
     """A user should have been given a coupon, but none was left."""
 
     user_id: UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CouponsRanOut(Event):
+    """Users go without coupons since this batch is used up: once a batch, then once a day."""
+
+    batch_reference: str

@@ -12,7 +12,7 @@ from allocation.bootstrap import Application
 from allocation.domain.commands import RegisterUser
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import Conflict, InvalidValue, Malformed, Refused
-from allocation.domain.model import EmailAddress
+from allocation.domain.values import EmailAddress
 from allocation.entrypoints.csv_rows import Row
 from allocation.entrypoints.running import task_group
 from allocation.service_layer.delivery import Failure

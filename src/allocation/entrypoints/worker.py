@@ -1,7 +1,10 @@
 """The worker: takes over the deliveries that nobody holds, until it is told to stop."""
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
 
+from anyio import current_time
 from anyio.abc import TaskGroup
 
 from allocation.bootstrap import Application
@@ -9,10 +12,11 @@ from allocation.config import Settings
 from allocation.domain.exceptions import Unavailable
 from allocation.entrypoints.running import task_group
 from allocation.entrypoints.serving import Service, Shift
-from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.delivery import Delivery, Stranger
 
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
 RECONNECT_SECONDS = 1.0
+STRANGERS_SECONDS = 60.0  # how often to look for what nobody here can do
 
 logger = logging.getLogger(__name__)
 
@@ -31,21 +35,26 @@ class Worker:
     """Has up to `concurrency` deliveries in hand, so that a slow one holds up no other."""
 
     def __init__(self, application: Application, shift: Shift, *, concurrency: int) -> None:
-        self._application = application
+        self._outbox = application.outbox
+        self._database = application.database
+        self._bus = application.bus
+        self._handlers = application.bus.event_handlers
         self._shift = shift
         self._concurrency = concurrency
-        self._in_hand = 0
+        self._in_hand: Counter[str] = Counter()
+        self._strangers: Sequence[Stranger] = ()
+        self._look_for_strangers_at = 0.0
 
-    async def run(self, *, until_idle: bool) -> None:
+    async def run(self, *, until_idle: bool = False) -> None:
         """Work until the shift is over, and then until what is in hand is done.
 
         With `until_idle`, end the shift when only parked deliveries are left.
         """
-        database, shift = self._application.database, self._shift
+        shift = self._shift
         async with task_group() as group:
             while not shift.is_over:
                 try:
-                    async with database.listening(shift.wake):
+                    async with self._database.listening(shift.wake):
                         await self._begin_until_over(group, until_idle=until_idle)
                 except Exception as error:  # nothing in the database may end the worker
                     unexpected = not isinstance(error, Unavailable)
@@ -54,28 +63,58 @@ class Worker:
 
     async def _begin_until_over(self, group: TaskGroup, *, until_idle: bool) -> None:
         while not self._shift.is_over:
+            await self._warn_of_strangers()
             pause = await self._begin_what_is_due(group)
-            if pause is None and until_idle and not self._in_hand:
+            if pause is None and until_idle and not self._in_hand.total():
                 self._shift.end()
             else:
                 await self._shift.sleep(POLL_SECONDS if pause is None else pause)
 
     async def _begin_what_is_due(self, group: TaskGroup) -> float | None:
-        """Claim as much as hands are free; return the seconds to sleep, None if nothing is owed."""
-        free = self._concurrency - self._in_hand
-        if not free:
-            return POLL_SECONDS
-        pause = await self._application.outbox.seconds_until_due()
+        """Begin what free hands may take; return the seconds to sleep, None if nothing is owed."""
+        pause = await self._outbox.seconds_until_due(self._handlers)
         if pause is None or pause > 0:
             return pause and min(pause, POLL_SECONDS)
-        for delivery in await self._application.outbox.claim(free):
-            self._in_hand += 1
+        claimed = await self._claim()
+        for delivery in claimed:
+            self._in_hand[delivery.handler] += 1
             group.start_soon(self._deliver, delivery)
-        return 0
+        return 0 if claimed else POLL_SECONDS  # what is due may be locked, or of a busy handler
+
+    async def _claim(self) -> Sequence[Delivery]:
+        """Claim for all handlers while there is room; then only for those with nothing in hand.
+
+        So one handler, whose mail server says nothing, cannot have all hands: one is kept free for
+        each of the others, or half of them where there are fewer.
+        """
+        free = self._concurrency - self._in_hand.total()
+        idle = [name for name in self._handlers if not self._in_hand[name]]
+        room = free - min(len(idle), self._concurrency // 2)
+        if room > 0:
+            return await self._outbox.claim(room, self._handlers)
+        if free > 0 and idle:
+            return await self._outbox.claim(1, idle)
+        return ()
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
-            await self._application.bus.deliver([delivery])
+            await self._bus.deliver([delivery])
         finally:
-            self._in_hand -= 1
+            self._in_hand[delivery.handler] -= 1
             self._shift.wake()
+
+    async def _warn_of_strangers(self) -> None:
+        """Tell, once, what is overdue although this process is there: it cannot do it."""
+        if current_time() < self._look_for_strangers_at:
+            return
+        self._look_for_strangers_at = current_time() + STRANGERS_SECONDS
+        strangers = await self._outbox.strangers(self._handlers)
+        for stranger in strangers if strangers != self._strangers else ():
+            logger.warning(
+                "overdue: %s for %s (%d): this process has no such handler, outside port or event;"
+                " one that has will do them",
+                stranger.event_type,
+                stranger.handler,
+                stranger.count,
+            )
+        self._strangers = strangers

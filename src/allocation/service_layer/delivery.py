@@ -10,9 +10,10 @@ attempts can start again, and one that was given back does not count.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from math import inf
 from typing import NewType
 from uuid import UUID
 
@@ -40,6 +41,9 @@ class Envelope:
     subject: str
     time: datetime
     cause: Cause
+    recorded_at: float = field(
+        default=inf, compare=False
+    )  # event loop's clock; set by its committer
 
     @property
     def as_cause(self) -> Cause:
@@ -49,12 +53,16 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One claim on one handler's debt to one event, with its attempt from 1 and fencing token."""
+    """One claim on one handler's debt to one event, with its attempt from 1 and fencing token.
+
+    The lease began at `held_since` or a little later, by the event loop's clock.
+    """
 
     envelope: Envelope
     handler: str
     attempt: int
     token: int = 1
+    held_since: float = field(default=inf, compare=False)
 
     @property
     def idempotency_key(self) -> IdempotencyKey:
@@ -68,6 +76,15 @@ class ReceivedMessage:
 
     source: str
     id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Deliveries that this process cannot do: of which handler and event type, and how many."""
+
+    handler: str
+    event_type: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +143,10 @@ def is_permanent(error: Exception) -> bool:
 
 def first_attempts(envelope: Envelope, handlers: Sequence[str]) -> tuple[Delivery, ...]:
     """Return the claims that the committing process holds on the deliveries of its event."""
-    return tuple(Delivery(envelope=envelope, handler=name, attempt=1) for name in handlers)
+    return tuple(
+        Delivery(envelope=envelope, handler=name, attempt=1, held_since=envelope.recorded_at)
+        for name in handlers
+    )
 
 
 class State(Enum):

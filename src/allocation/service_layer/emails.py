@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from allocation.domain.events import CouponAllocated, EmailChanged, OutOfCoupons, UserRegistered
+from allocation.domain.events import CouponAllocated, CouponsRanOut, EmailChanged, UserRegistered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +41,10 @@ def change_notice(event: EmailChanged) -> Email:
     )
 
 
-def out_of_coupons(event: OutOfCoupons, *, recipient: str) -> Email:
-    """Tell marketing that a user went without a coupon."""
+def coupons_ran_out(event: CouponsRanOut, *, recipient: str) -> Email:
+    """Tell marketing that users go without a coupon."""
     return Email(
         recipient=recipient,
         subject="Out of welcome coupons",
-        text=f"No coupon was left for user {event.user_id}. Please add a coupon batch.\n",
+        text=f"Batch {event.batch_reference} is used up, and there is no other. Please add one.\n",
     )

@@ -2,69 +2,65 @@
 
 A handler takes its message and asks for what it needs by parameter name: `uow`,
 `idempotency_key` and `envelope` are made anew for every attempt, everything else is bound at start
-by bootstrap, the only module that imports this one.
+by bootstrap, the only module that imports this one. What it asks for says what it is promised:
 
-A handler that commits `uow` takes effect exactly once. One that has an effect outside, such as an
-e-mail, may be repeated with the same `idempotency_key`: it closes `uow` before it reaches out.
+- `uow`, to change the database: it takes effect exactly once, when `uow.commit()` is its last word.
+- a port with an effect outside (`notifications`, `publisher`): at least once, and each time with
+  the same `idempotency_key`. It may look things up in `reading`, which has nothing to commit.
+
+Nobody can have both: a failure between the two would double the one or lose the other. Bootstrap
+refuses such a handler at start. Let the one with `uow` record an event, and handle that.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from datetime import date
 
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
 from allocation.domain.events import (
     CouponAllocated,
+    CouponsRanOut,
     EmailChanged,
     Event,
     OutOfCoupons,
     UserRegistered,
 )
-from allocation.domain.model import (
-    BatchReference,
-    CouponBatch,
-    EmailAddress,
-    PersonName,
-    Quantity,
-    User,
-)
+from allocation.domain.model import CouponBatch, User
+from allocation.domain.values import BatchReference, EmailAddress, PersonName, Quantity
 from allocation.service_layer import emails
 from allocation.service_layer.delivery import Envelope, IdempotencyKey
-from allocation.service_layer.ports import Notifications, Publisher
+from allocation.service_layer.ports import Notifications, Publisher, Reading
 from allocation.service_layer.unit_of_work import UnitOfWork
-
-Handler = Callable[..., Awaitable[None]]  # the parameters differ; `bind` checks them at start
+from allocation.service_layer.wiring import Handler
 
 
 async def register_user(command: RegisterUser, uow: UnitOfWork) -> None:
     """Register a user, once: a repetition, while the user has the same data, changes nothing."""
     name, email = PersonName(command.name), EmailAddress(command.email)
-    async with uow:
-        user = await uow.users.find(command.user_id)
-        if user is None:
-            uow.users.add(User.register(command.user_id, name, email))
-        else:
-            user.confirm_registration(name, email)
-        await uow.commit()
+    user = await uow.users.find(command.user_id)
+    if user is None:
+        uow.users.add(User.register(command.user_id, name, email))
+    else:
+        user.confirm_registration(name, email)
+    await uow.commit()
 
 
 async def change_email(command: ChangeEmail, uow: UnitOfWork) -> None:
     """Give a user another e-mail address."""
     new_email = EmailAddress(command.new_email)
-    async with uow:
-        user = await uow.users.get(command.user_id)
-        user.change_email(new_email)
-        await uow.commit()
+    user = await uow.users.get(command.user_id)
+    user.change_email(new_email)
+    await uow.commit()
 
 
 async def add_coupon_batch(command: AddCouponBatch, uow: UnitOfWork) -> None:
     """Add a coupon batch, once: a repetition with the same quantity changes nothing."""
     reference, quantity = BatchReference(command.reference), Quantity(command.quantity)
-    async with uow:
-        batch = await uow.coupon_batches.find(reference)
-        if batch is None:
-            uow.coupon_batches.add(CouponBatch.add(reference, quantity))
-        else:
-            batch.confirm_addition(quantity)
-        await uow.commit()
+    batch = await uow.coupon_batches.find(reference)
+    if batch is None:
+        uow.coupon_batches.add(CouponBatch.add(reference, quantity))
+    else:
+        batch.confirm_addition(quantity)
+    await uow.commit()
 
 
 async def send_welcome_email(
@@ -76,39 +72,39 @@ async def send_welcome_email(
 
 async def log_registration(event: UserRegistered, uow: UnitOfWork) -> None:
     """Write the registration log."""
-    async with uow:
-        await uow.registration_log.append(event.user_id, event.email)
-        await uow.commit()
+    await uow.registration_log.append(event.user_id, event.email)
+    await uow.commit()
 
 
 async def allocate_welcome_coupon(
-    event: UserRegistered, uow: UnitOfWork, new_token: Callable[[], str]
+    event: UserRegistered,
+    uow: UnitOfWork,
+    new_token: Callable[[], str],
+    today: Callable[[], date],
 ) -> None:
     """Give the new user a coupon, if one is left."""
-    async with uow:
-        batch = await uow.coupon_batches.next_available()
-        batch.allocate(event.user_id, token=new_token())
-        await uow.commit()
+    batch = await uow.coupon_batches.next_available()
+    batch.allocate(event.user_id, token=new_token(), today=today())
+    await uow.commit()
 
 
 async def refresh_user_view(
     event: UserRegistered | EmailChanged | CouponAllocated, uow: UnitOfWork
 ) -> None:
     """Keep the read model up to date."""
-    async with uow:
-        await uow.user_view.refresh(event.user_id)
-        await uow.commit()
+    await uow.user_view.refresh(event.user_id)
+    await uow.commit()
 
 
 async def send_coupon_email(
     event: CouponAllocated,
-    uow: UnitOfWork,
+    reading: Reading,
     notifications: Notifications,
     idempotency_key: IdempotencyKey,
 ) -> None:
     """Send the coupon to the address the user has now."""
-    async with uow:
-        user = await uow.users.get(event.user_id)
+    async with reading() as stored:
+        user = await stored.users.get(event.user_id)
     email = emails.coupon(event, name=str(user.name), recipient=str(user.email))
     await notifications.send(email, idempotency_key=idempotency_key)
 
@@ -121,13 +117,13 @@ async def send_change_notice(
 
 
 async def notify_marketing(
-    event: OutOfCoupons,
+    event: CouponsRanOut,
     notifications: Notifications,
     marketing_email: str,
     idempotency_key: IdempotencyKey,
 ) -> None:
     """Ask marketing for more coupons."""
-    email = emails.out_of_coupons(event, recipient=marketing_email)
+    email = emails.coupons_ran_out(event, recipient=marketing_email)
     await notifications.send(email, idempotency_key=idempotency_key)
 
 
@@ -152,7 +148,8 @@ EVENT_HANDLERS: dict[type[Event], list[Handler]] = {
     ],
     EmailChanged: [send_change_notice, refresh_user_view, publish_event],
     CouponAllocated: [send_coupon_email, refresh_user_view],  # a coupon's code is money: not public
-    OutOfCoupons: [notify_marketing, publish_event],
+    OutOfCoupons: [publish_event],
+    CouponsRanOut: [notify_marketing],
 }
 """What handles what. An event with `publish_event` is public."""
 

@@ -11,12 +11,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from math import inf
+from itertools import count
 from typing import ParamSpec, Protocol
 from uuid import UUID
 
 from anyio import (
-    CancelScope,
     create_task_group,
     current_time,
     get_cancelled_exc_class,
@@ -26,12 +25,8 @@ from anyio.abc import TaskGroup
 
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.domain.exceptions import (
-    ConcurrentUpdate,
-    DeliverySuperseded,
-    HandlerTimeout,
-    UnknownHandler,
-)
+from allocation.domain.exceptions import ConcurrentUpdate, DeliverySuperseded, HandlerTimeout
+from allocation.service_layer.cancellation import is_being_cancelled
 from allocation.service_layer.context import working_on
 from allocation.service_layer.delivery import (
     Cause,
@@ -43,34 +38,36 @@ from allocation.service_layer.delivery import (
     Report,
     first_attempts,
 )
+from allocation.service_layer.exceptions import HandlerAborted, LeaseOver
 from allocation.service_layer.ports import Outbox
-from allocation.service_layer.unit_of_work import NewUnitOfWork, Recording, UnitOfWork
+from allocation.service_layer.unit_of_work import NewUnitOfWork, Occasion, Recording, UnitOfWork
+from allocation.service_layer.watchdog import Watchdog
 
 MAX_RACES = 5  # how often a handler that lost an optimistic race is run before it counts as failed
 
 LAST_WORD_SECONDS = 2  # how long it may take to store what became of a cancelled delivery
 
 P = ParamSpec("P")
-BoundHandler = Callable[[Command | Event, UnitOfWork, Delivery | None], Awaitable[None]]
+Run = Callable[[Command | Event, UnitOfWork | None, Delivery | None], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BoundHandler:
+    """A handler with its dependencies; `has_uow` tells whether it works in a unit of work."""
+
+    name: str
+    has_uow: bool
+    run: Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """The handlers, with their dependencies bound: of commands by type, of events by name."""
+    """The handlers this process can run: of commands by type, of events by name."""
 
     commands: Mapping[type[Command], BoundHandler]
     events: Mapping[str, BoundHandler]
-
-    def event_handler(self, name: str) -> BoundHandler:
-        """Return the handler with this name.
-
-        :raises UnknownHandler: if there is none
-        """
-        if name not in self.events:
-            raise UnknownHandler(name)
-        return self.events[name]
 
 
 class Observer(Protocol):
@@ -104,6 +101,7 @@ class MessageBus:
         policy: DeliveryPolicy,
         random: Callable[[], float],
         observer: Observer,
+        watchdog: Watchdog,
     ) -> None:
         self._registry = registry
         self._recording = recording
@@ -112,6 +110,12 @@ class MessageBus:
         self._policy = policy
         self._random = random
         self._observer = observer
+        self._watchdog = watchdog
+
+    @property
+    def event_handlers(self) -> Sequence[str]:
+        """The names of the handlers of events that this process can run."""
+        return list(self._registry.events)
 
     async def handle(self, command: Command, *, correlation_id: UUID | None = None) -> Report:
         """Execute a command, then dispatch what it caused; return when all of it is settled.
@@ -139,14 +143,21 @@ class MessageBus:
         :raises MessageAlreadyHandled: if that message has been stored before
         :raises Conflict: if every optimistic race was lost
         :raises Unavailable: if a resource is missing
+        :raises Mistake: if the handler is written wrongly; nothing is stored
         """
         message_id = self._recording.new_id()
         cause = Cause(correlation_id=correlation_id or message_id, causation_id=message_id)
         with working_on(cause):
-            uow = await self._run(self._registry.commands[type(command)], command, cause, received)
+            handler = self._registry.commands[type(command)]
+            events = await self._run(handler, command, cause, received)
             logger.info("%s handled", type(command).__name__)
-            self._tell(lambda: self._observer.executed(command, uow.events))
-        return uow.events
+            self._tell(lambda: self._observer.executed(command, events))
+        return events
+
+    async def leave(self, events: Iterable[Envelope]) -> None:
+        """Leave events that were just committed to workers, at once."""
+        for delivery in self._first_attempts(events):
+            await self._release(delivery)
 
     async def dispatch(self, events: Iterable[Envelope]) -> Report:
         """Run all handlers of all events that were just committed, as their first attempt.
@@ -181,6 +192,11 @@ class MessageBus:
         with working_on(delivery.envelope.as_cause):
             try:
                 events = await self._deliver_one(delivery)
+            except LeaseOver as late:
+                await self._release(delivery)
+                logger.warning("%s", late)
+                tree.failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))
+                return ()
             except DeliverySuperseded as superseded:
                 logger.info("%s", superseded)
                 return ()
@@ -195,42 +211,45 @@ class MessageBus:
         return self._first_attempts(events)
 
     async def _deliver_one(self, delivery: Delivery) -> tuple[Envelope, ...]:
-        handler = self._registry.event_handler(delivery.handler)
-        event, cause = delivery.envelope.event, delivery.envelope.as_cause
-        uow = await self._run(handler, event, cause, delivery)
-        if not uow.committed:
+        """Run the handler within the time limit, which counts from the begin of the lease."""
+        handler, envelope = self._registry.events[delivery.handler], delivery.envelope
+        seconds = delivery.held_since + self._policy.handler_timeout - current_time()
+        if seconds <= 0:
+            raise LeaseOver(handler.name)
+        done = False
+        with (
+            self._watchdog.watching(f"{handler.name} on event {envelope.id}", seconds),
+            move_on_after(seconds),
+        ):
+            events = await self._run(handler, envelope.event, envelope.as_cause, delivery)
+            done = True
+        if not done:
+            raise HandlerTimeout(handler.name, self._policy.handler_timeout)
+        if not handler.has_uow:
             await _last_word(self._outbox.complete, delivery)
-        return uow.events
+        return events
 
     async def _run(
-        self,
-        handler: BoundHandler,
-        message: Command | Event,
-        cause: Cause,
-        occasion: Delivery | ReceivedMessage | None,
-    ) -> UnitOfWork:
-        """Run a handler in a fresh unit of work, and anew while it loses an optimistic race.
+        self, handler: BoundHandler, message: Command | Event, cause: Cause, occasion: Occasion
+    ) -> tuple[Envelope, ...]:
+        """Run a handler, in a fresh unit of work if it has one; return the committed events.
 
-        Only deliveries have a time limit. What a handler has committed stands, whatever follows.
+        It is run anew while it loses an optimistic race.
         """
         delivery = occasion if isinstance(occasion, Delivery) else None
-        deadline = current_time() + self._policy.handler_timeout if delivery else inf
-        races = 0
-        while True:
-            races += 1
+        if not handler.has_uow:
+            await _unless_aborted(handler, message, None, delivery)
+            return ()
+        for races in count(1):
             uow = self._new_uow(cause, occasion)
             try:
-                with CancelScope(deadline=deadline) as limit:
-                    await handler(message, uow, delivery)
-                if delivery and limit.cancelled_caught:
-                    raise HandlerTimeout(delivery.handler, self._policy.handler_timeout)
-                return uow
-            except Exception as error:
-                if uow.committed:
-                    logger.warning("a handler failed after its commit, which stands: %s", error)
-                    return uow
-                if not isinstance(error, ConcurrentUpdate) or races == MAX_RACES:
+                async with uow:
+                    await _unless_aborted(handler, message, uow, delivery)
+                break
+            except ConcurrentUpdate:
+                if races == MAX_RACES:
                     raise
+        return uow.events
 
     async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
         pause = self._policy.pause_after(delivery.attempt, error, random=self._random)
@@ -279,6 +298,26 @@ class MessageBus:
             news()
         except Exception:
             logger.exception("an observer failed")
+
+
+async def _unless_aborted(
+    handler: BoundHandler,
+    message: Command | Event,
+    uow: UnitOfWork | None,
+    delivery: Delivery | None,
+) -> None:
+    """Run a handler, which may neither end the process nor make a cancellation up.
+
+    :raises HandlerAborted: if it tried
+    """
+    try:
+        await handler.run(message, uow, delivery)
+    except (Exception, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        if not isinstance(error, SystemExit) and is_being_cancelled():
+            raise
+        raise HandlerAborted(handler.name, error) from error
 
 
 async def _last_word(

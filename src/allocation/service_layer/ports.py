@@ -4,20 +4,19 @@ Unless said otherwise, every asynchronous method raises Unavailable when its res
 reached, and lets cancellation pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from allocation.domain.events import UserId
-from allocation.domain.model import BatchReference, CouponBatch, User
-from allocation.service_layer.delivery import Delivery, Envelope, EventId, IdempotencyKey
+from allocation.domain.model import CouponBatch, User
+from allocation.domain.values import BatchReference
+from allocation.service_layer.delivery import Delivery, Envelope, EventId, IdempotencyKey, Stranger
 from allocation.service_layer.emails import Email
 
 
-class Users(Protocol):
-    """The users of one unit of work."""
-
-    def add(self, user: User) -> None:
-        """Store a new user with the commit."""
+class StoredUsers(Protocol):
+    """The users, to look at."""
 
     async def find(self, user_id: UserId) -> User | None:
         """Return the user with this id, or None."""
@@ -27,6 +26,26 @@ class Users(Protocol):
 
         :raises UserNotFound: if there is none
         """
+
+
+class Users(StoredUsers, Protocol):
+    """The users of one unit of work: what is changed in them is stored with the commit."""
+
+    def add(self, user: User) -> None:
+        """Store a new user with the commit."""
+
+
+class Stored(Protocol):
+    """What is stored, seen in one reading transaction: it can be changed by nobody here."""
+
+    users: StoredUsers
+
+
+Reading = Callable[[], AbstractAsyncContextManager[Stored]]
+"""Opens a reading transaction, which waits for no writer.
+
+:raises WorkAfterCommit: at its end, if an aggregate was changed: that would be lost
+"""
 
 
 class CouponBatches(Protocol):
@@ -41,7 +60,8 @@ class CouponBatches(Protocol):
     async def next_available(self) -> CouponBatch:
         """Return the first batch, by reference, that has coupons left; else an exhausted one.
 
-        Nobody else can allocate from it until this unit of work ends.
+        Nobody else can allocate from it until this unit of work ends. Of the exhausted ones it is
+        one that nobody was told of; else the one that was reported last.
         """
 
 
@@ -97,14 +117,18 @@ class Outbox(Protocol):
     async def release(self, delivery: Delivery) -> None:
         """Make a delivery in hand due at once, as if this attempt had not been made."""
 
-    async def claim(self, limit: int) -> Sequence[Delivery]:
-        """Take a lease on up to `limit` due deliveries, longest due first.
+    async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
+        """Take a lease on up to `limit` due deliveries to these handlers, longest due first.
 
-        What was due but can never be handled is parked on the way.
+        What only a newer process can read is left to it. What was due but can never be handled is
+        parked on the way.
         """
 
-    async def seconds_until_due(self) -> float | None:
-        """Return the seconds until the next delivery that is not parked is due; None if none is."""
+    async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
+        """Return the seconds until the next delivery that `claim` would take; None if none is."""
+
+    async def strangers(self, handlers: Collection[str]) -> Sequence[Stranger]:
+        """Return what is overdue, and left alone because this process cannot do it."""
 
     async def retry(self, event_id: EventId, handler: str) -> None:
         """Make a delivery due at once, with all its attempts before it; an owner loses it.

@@ -1,7 +1,11 @@
 """The unit of work: state, events and deliveries in one transaction, or none of them.
 
-Source: *Architecture Patterns with Python*, chapter 6. Different from the book: events are drained
-inside `commit()` and handed out only after it succeeded, so work that was rolled back never speaks.
+Source: *Architecture Patterns with Python*, chapter 6. Different from the book:
+
+- Events leave only after the commit, so work that was rolled back never speaks.
+- The message bus opens the unit of work and ends it. A handler says `await uow.commit()` as its
+  last word; what that has written becomes final when the handler has returned. So a handler that
+  fails after its commit, commits twice, or forgets to, has stored nothing: its work is still owed.
 """
 
 from abc import ABC, abstractmethod
@@ -9,12 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
-from anyio import CancelScope
+from anyio import CancelScope, current_time
 
 from allocation.domain.events import Event
+from allocation.domain.exceptions import Mistake
 from allocation.domain.model import Aggregate
 from allocation.service_layer.delivery import (
     Cause,
@@ -23,6 +28,7 @@ from allocation.service_layer.delivery import (
     EventId,
     ReceivedMessage,
 )
+from allocation.service_layer.exceptions import NotCommitted, WorkAfterCommit
 from allocation.service_layer.ports import CouponBatches, RegistrationLog, Users, UserView
 
 Subscriptions = Mapping[type[Event], Sequence[str]]
@@ -49,8 +55,9 @@ class UnitOfWork(ABC):
             ...
             await uow.commit()
 
-    Leaving without a commit rolls back, also when cancelled. Commit, rollback and close cannot be
-    interrupted: whether something was stored is always known afterwards, by `committed`.
+    It is committed when the block is left without an error, and rolled back otherwise, also when
+    cancelled. Begin, commit and close are not interrupted: whether something was stored is always
+    known afterwards, by `committed`.
 
     If the message is a delivery, the commit also settles it: its row goes in the same transaction,
     so the effect happens exactly once. If it was received from outside, the same transaction takes
@@ -67,8 +74,15 @@ class UnitOfWork(ABC):
         self._cause = cause
         self._delivery = occasion if isinstance(occasion, Delivery) else None
         self._received = occasion if isinstance(occasion, ReceivedMessage) else None
+        self._aggregates: Sequence[Aggregate] | None = None  # once the handler has said `commit()`
+        self._written: tuple[Envelope, ...] | None = None
+        self._mistake: Mistake | None = None
         self.committed = False
-        self.events: tuple[Envelope, ...] = ()
+
+    @property
+    def events(self) -> tuple[Envelope, ...]:
+        """The events that were committed; none before."""
+        return (self._written or ()) if self.committed else ()
 
     async def __aenter__(self) -> Self:
         """Open the transaction.
@@ -90,25 +104,55 @@ class UnitOfWork(ABC):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        """End the transaction.
+
+        :raises NotCommitted: if nobody has said `commit()`
+        :raises WorkAfterCommit: if work went on after it
+        :raises Conflict: if somebody else was faster
+        :raises Unavailable: if the database cannot be reached
+        """
         with CancelScope(shield=True):
-            await self._close()
+            try:
+                if exc is None:
+                    self._check_whole()
+                    await self._commit()
+                    self.committed = True
+            finally:
+                await self._close()
 
     async def commit(self) -> None:
-        """Store everything, or nothing. Afterwards `committed` is true and `events` can be read.
+        """Say that the work is whole, and write it: the last thing a handler does.
 
         :raises EmailAlreadyRegistered: if another user holds an address
         :raises ConcurrentUpdate: if what was read has changed meanwhile; a fresh unit may succeed
         :raises DeliverySuperseded: if the delivery in hand has another owner now
+        :raises WorkAfterCommit: if it was said before
         :raises Unavailable: if the database cannot be reached
         """
-        events = tuple(self._envelopes())
-        with CancelScope(shield=True):
-            await self._commit(events)
-        self.committed = True
-        self.events = events
+        if self._aggregates is not None:
+            raise self.refuse("a second commit")
+        self._aggregates = tuple(self._seen())
+        events = tuple(self._envelopes(self._aggregates))
+        await self._write(events)
+        self._written = events
+        for repository in UnitOfWork.__annotations__:
+            setattr(self, repository, _Closed(self, repository))
 
-    def _envelopes(self) -> Iterable[Envelope]:
-        for aggregate in self._seen():
+    def refuse(self, what: str) -> Mistake:
+        """Return the error for work after the commit; the unit is lost, also if it is swallowed."""
+        self._mistake = WorkAfterCommit(what)
+        return self._mistake
+
+    def _check_whole(self) -> None:
+        if self._mistake:
+            raise self._mistake
+        if self._written is None:
+            raise NotCommitted
+        if self._has_unwritten_work():
+            raise WorkAfterCommit("an aggregate was changed")
+
+    def _envelopes(self, aggregates: Iterable[Aggregate]) -> Iterable[Envelope]:
+        for aggregate in aggregates:
             for event in aggregate.drain_events():
                 yield Envelope(
                     id=EventId(self._recording.new_id()),
@@ -116,7 +160,11 @@ class UnitOfWork(ABC):
                     subject=aggregate.subject,
                     time=self._recording.now(),
                     cause=self._cause,
+                    recorded_at=current_time(),
                 )
+
+    def _has_unwritten_work(self) -> bool:
+        return any(aggregate.recorded_events for aggregate in self._aggregates or ())
 
     @abstractmethod
     def _seen(self) -> Iterable[Aggregate]:
@@ -130,12 +178,26 @@ class UnitOfWork(ABC):
         """
 
     @abstractmethod
-    async def _commit(self, events: Sequence[Envelope]) -> None:
-        """Store state, events and deliveries, settle the delivery in hand, and commit."""
+    async def _write(self, events: Sequence[Envelope]) -> None:
+        """Write state, events and deliveries, and settle the delivery in hand."""
+
+    @abstractmethod
+    async def _commit(self) -> None:
+        """Commit what was written."""
 
     @abstractmethod
     async def _close(self) -> None:
         """Roll back what was not committed, and give all resources back."""
+
+
+class _Closed:
+    """Stands for a repository after the commit: whoever uses it hears of it."""
+
+    def __init__(self, uow: UnitOfWork, name: str) -> None:
+        self._uow, self._name = uow, name
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._uow.refuse(f"uow.{self._name} was used")
 
 
 NewUnitOfWork = Callable[[Cause, Occasion], UnitOfWork]

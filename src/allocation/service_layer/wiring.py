@@ -1,0 +1,152 @@
+"""Binds handlers to what they ask for, once, at start: what cannot work is found before it runs.
+
+A handler's signature says what it is promised (see `handlers.py`), so this is where mixtures that
+could lose or double work are refused.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from inspect import getmembers_static, iscoroutinefunction, signature
+from typing import Any
+
+from allocation.domain import commands, events
+from allocation.domain.commands import Command
+from allocation.domain.events import Event
+from allocation.domain.exceptions import WiringError
+from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.messagebus import BoundHandler, Registry
+from allocation.service_layer.unit_of_work import UnitOfWork
+
+Handler = Callable[..., Awaitable[None]]  # the parameters differ; `bind` checks them
+CommandHandlers = Mapping[type[Command], Handler]
+EventHandlers = Mapping[type[Event], Iterable[Handler]]
+
+MADE_FOR_EVERY_ATTEMPT = {"uow", "idempotency_key", "envelope"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """What handlers may ask for by name, besides what is made for every attempt.
+
+    `outside_ports` have effects that no rollback takes back; one that is None is not configured in
+    this process. `values` have no effect at all.
+
+    :raises WiringError: if a value has asynchronous methods: that is a port
+    """
+
+    outside_ports: Mapping[str, Any]
+    values: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if ports := [name for name, value in self.values.items() if _is_asynchronous(value)]:
+            raise WiringError("outside ports among the values", *ports)
+
+
+def bind_all(
+    command_handlers: CommandHandlers,
+    event_handlers: EventHandlers,
+    renamed: Mapping[str, str],
+    dependencies: Dependencies,
+) -> Registry:
+    """Bind every handler. Those of events whose outside port is not configured are left out.
+
+    :raises WiringError: if a handler asks for something unknown, or for what does not go together;
+        if two have one name, an event has one twice, a command has none or one without a unit of
+        work, or RENAMED_HANDLERS makes no sense
+    """
+    if missing := set(_types_in(commands, Command)) - command_handlers.keys():
+        raise WiringError("commands without a handler", *(c.__name__ for c in missing))
+    for handler in command_handlers.values():
+        if "uow" not in signature(handler).parameters:
+            raise WiringError("handlers of commands that do not ask for uow", handler.__name__)
+    by_name = _by_name(event_handlers)
+    if lost := set(renamed.values()) - by_name.keys():
+        raise WiringError("RENAMED_HANDLERS leads to handlers that do not exist", *lost)
+    if kept := renamed.keys() & by_name.keys():
+        raise WiringError("RENAMED_HANDLERS renames handlers that still exist", *kept)
+    names = {name: name for name in by_name} | dict(renamed)
+    bound = {name: bind(handler, dependencies) for name, handler in by_name.items()}
+    return Registry(
+        commands={c: bind(h, dependencies) for c, h in command_handlers.items()},
+        events={
+            old: bound[new] for old, new in names.items() if not _absent(by_name[new], dependencies)
+        },
+    )
+
+
+def bind(handler: Handler, dependencies: Dependencies) -> BoundHandler:
+    """Give a handler what its parameters, after the message, ask for by name.
+
+    :raises WiringError: if it asks for something unknown, or for what does not go together
+    """
+    wanted = set(list(signature(handler).parameters)[1:])
+    known = {**dependencies.values, **dependencies.outside_ports}
+    if unknown := wanted - known.keys() - MADE_FOR_EVERY_ATTEMPT:
+        raise WiringError(f"{handler.__name__} asks for what nobody provides", *unknown)
+    outside = wanted & dependencies.outside_ports.keys()
+    if outside and "uow" in wanted:
+        raise WiringError(
+            f"{handler.__name__} asks for uow and for an effect outside, which cannot be done"
+            " together, exactly once: split it in two. Let the one with uow record an event, and"
+            " let another handler of that event, without uow, have",
+            *outside,
+        )
+    bound = partial(handler, **{name: known[name] for name in wanted & known.keys()})
+    made = MADE_FOR_EVERY_ATTEMPT & wanted
+
+    async def run(
+        message: Command | Event, uow: UnitOfWork | None, delivery: Delivery | None
+    ) -> None:
+        offered = {
+            "uow": uow,
+            "idempotency_key": delivery and delivery.idempotency_key,
+            "envelope": delivery and delivery.envelope,
+        }
+        await bound(message, **{name: offered[name] for name in made})
+
+    return BoundHandler(name=handler.__name__, has_uow="uow" in wanted, run=run)
+
+
+def subscriptions(event_handlers: EventHandlers) -> dict[type[Event], list[str]]:
+    """Return the names of the handlers of each event: each is one delivery."""
+    return {
+        event_type: [handler.__name__ for handler in handlers]
+        for event_type, handlers in event_handlers.items()
+    }
+
+
+def check_complete(event_handlers: EventHandlers) -> None:
+    """Find events that were forgotten in the table.
+
+    :raises WiringError: if there are; one that nobody handles is listed with an empty list
+    """
+    if missing := set(_types_in(events, Event)) - event_handlers.keys():
+        raise WiringError("events missing in EVENT_HANDLERS", *(e.__name__ for e in missing))
+
+
+def _by_name(event_handlers: EventHandlers) -> dict[str, Handler]:
+    by_name: dict[str, Handler] = {}
+    for event_type, handlers in event_handlers.items():
+        if twice := [h.__name__ for h, count in Counter(handlers).items() if count > 1]:
+            raise WiringError(f"twice a handler of {event_type.__name__}", *twice)
+        for handler in handlers:
+            if by_name.setdefault(handler.__name__, handler) is not handler:
+                raise WiringError("two handlers with one name", handler.__name__)
+    return by_name
+
+
+def _absent(handler: Handler, dependencies: Dependencies) -> bool:
+    ports = dependencies.outside_ports
+    wanted = signature(handler).parameters
+    return any(port is None and name in wanted for name, port in ports.items())
+
+
+def _is_asynchronous(value: object) -> bool:
+    return any(iscoroutinefunction(member) for _, member in getmembers_static(type(value)))
+
+
+def _types_in(module: object, base: type) -> list[type]:
+    types = [member for member in vars(module).values() if isinstance(member, type)]
+    return [type_ for type_ in types if issubclass(type_, base) and type_ is not base]

@@ -1,0 +1,145 @@
+"""The worker on fakes: how it shares its hands among the handlers, and when it pauses."""
+
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
+
+import anyio
+import pytest
+
+from allocation.bootstrap import Application
+from allocation.domain.events import Event, UserRegistered
+from allocation.entrypoints.serving import Shift
+from allocation.entrypoints.worker import Worker
+from allocation.service_layer.delivery import Delivery
+from tests.builders import POLICY, FakeApplication, a_registration
+from tests.fakes import FakeOutbox
+
+pytestmark = pytest.mark.anyio
+
+FOR_WORKERS = replace(POLICY, inline=False)
+
+
+class NeverWoken:
+    """A database that notifies nobody."""
+
+    def listening(self, wake: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+
+def a_worker(application: FakeApplication, *, concurrency: int) -> tuple[Worker, Shift]:
+    parts = SimpleNamespace(
+        bus=application.bus, outbox=application.outbox, database=NeverWoken(), brokers=[]
+    )
+    shift = Shift()
+    return Worker(cast("Application", parts), shift, concurrency=concurrency), shift
+
+
+async def hangs(event: Event) -> None:
+    await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("concurrency", [2, 3, 20])
+async def test_a_handler_that_hangs_leaves_hands_to_the_others(concurrency: int) -> None:
+    """A mail server that says nothing must not stop the registration log."""
+    done: list[Event] = []
+    everything_done = anyio.Event()
+
+    async def works(event: Event) -> None:
+        done.append(event)
+        if len(done) == 30:
+            everything_done.set()
+
+    application = FakeApplication(
+        event_handlers={UserRegistered: [hangs, works]}, policy=FOR_WORKERS
+    )
+    for n in range(30):
+        await application.bus.execute(a_registration(email=f"user{n}@example.com"))
+    worker, _ = a_worker(application, concurrency=concurrency)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run)
+        with anyio.fail_after(20):
+            await everything_done.wait()
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("concurrency", "expected"), [(1, 1), (2, 1), (5, 4), (20, 19)])
+async def test_a_handler_that_is_alone_may_have_nearly_all_hands(
+    concurrency: int, expected: int
+) -> None:
+    """Hands kept free for others must not make the worker slow when there is no other work."""
+    application = FakeApplication(
+        event_handlers={UserRegistered: [hangs, unused]}, policy=FOR_WORKERS
+    )
+    for n in range(30):
+        await application.bus.execute(a_registration(email=f"user{n}@example.com"))
+    keys = [key for key in application.database.deliveries if key[1] == "unused"]
+    for key in keys:
+        del application.database.deliveries[key]
+    worker, _ = a_worker(application, concurrency=concurrency)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run)
+        with anyio.fail_after(10):
+            while in_hand(application) < expected:
+                await anyio.lowlevel.checkpoint()
+        await anyio.wait_all_tasks_blocked()
+        assert in_hand(application) == expected
+        group.cancel_scope.cancel()
+
+
+async def unused(event: Event) -> None:
+    """Have nothing to do."""
+
+
+def in_hand(application: FakeApplication) -> int:
+    return sum(row.attempts for row in application.database.deliveries.values())
+
+
+class LockedByOthers(FakeOutbox):
+    """An outbox whose due rows are locked by somebody else."""
+
+    claims = 0
+
+    async def claim(self, limit: int, handlers: Collection[str]) -> list[Delivery]:
+        assert limit > 0
+        self.claims += 1
+        return []
+
+
+async def test_a_due_row_that_somebody_has_locked_does_not_make_the_worker_spin() -> None:
+    """Whoever looks at a row in psql must not cost a processor."""
+    application = FakeApplication(event_handlers={UserRegistered: [hangs]}, policy=FOR_WORKERS)
+    application.outbox = LockedByOthers(application.database, FOR_WORKERS)
+    application.wire()
+    await application.bus.execute(a_registration())
+    worker, _ = a_worker(application, concurrency=20)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run)
+        await anyio.wait_all_tasks_blocked()
+        assert application.outbox.claims == 1
+        group.cancel_scope.cancel()
+
+
+async def test_what_nobody_here_can_do_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """In a warning, not in silence; and not once a second."""
+    past = FakeApplication(event_handlers={UserRegistered: [hangs]}, policy=FOR_WORKERS)
+    await past.bus.execute(a_registration())
+    past.database.clock += POLICY.lease + 1
+    application = FakeApplication(
+        event_handlers={UserRegistered: [unused]}, policy=FOR_WORKERS, database=past.database
+    )
+    worker, shift = a_worker(application, concurrency=20)
+
+    with anyio.fail_after(10):
+        await worker.run(until_idle=True)
+
+    assert shift.is_over
+    warnings = [r.getMessage() for r in caplog.records if "overdue" in r.getMessage()]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("overdue: user_registered for hangs (1): ")
+    assert len(past.database.deliveries) == 1
