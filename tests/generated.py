@@ -43,10 +43,15 @@ def all_errors() -> list[type[AllocationError]]:
 
 
 def _tree(error: type[AllocationError]) -> Iterator[type[AllocationError]]:
-    for child in sorted(error.__subclasses__(), key=lambda child: child.__name__):
+    by_module = sorted(error.__subclasses__(), key=_module)  # not by who was imported first
+    for child in by_module:
         if child.__module__.startswith("allocation."):
             yield child
             yield from _tree(child)
+
+
+def _module(error: type[AllocationError]) -> tuple[bool, str]:
+    return error.__module__ != AllocationError.__module__, error.__module__
 
 
 GENERATED: dict[str, Callable[[], Iterator[str]]] = {"errors": errors}

@@ -88,8 +88,8 @@ def scripted(*, stuck_at: str = "", **replies: str) -> Behaviour:
             while answers[command]:
                 if command == stuck_at:
                     server.drip(client, b"250-x\r\n", every=0.02)
-                client.sendall(f"{answers[command]}\r\n".encode())
                 server.taken += command == "." and answers["."].startswith("2")
+                client.sendall(f"{answers[command]}\r\n".encode())
                 if command == "QUIT":
                     return
                 if command == "DATA" and answers["DATA"].startswith("3"):

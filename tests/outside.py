@@ -1,10 +1,13 @@
 """The world outside, through plain clients of other libraries: aio-pika and confluent-kafka."""
 
 import asyncio
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
+from unittest import mock
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -13,10 +16,21 @@ from aio_pika.abc import AbstractQueue, AbstractRobustChannel
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from pamqp import commands as spec
+from pamqp import encode
 
 T = TypeVar("T")
 
 EVENTS, COMMANDS, DEAD = "allocation.events", "allocation.commands", "allocation.commands.dead"
+QUORUM_QUEUE: dict[str, str | int] = {  # as the published language describes it
+    "x-queue-type": "quorum",
+    "x-delivery-limit": 20,
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-routing-key": DEAD,
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+}
+MICROSECONDS = 1_700_000_000_000_000  # where AMQP has seconds: this is in the year 55840
 LIMIT_SECONDS = 60
 PARTITIONS = 3  # of each topic
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -58,12 +72,11 @@ class RabbitOutside:
     _events: list[Seen] = field(default_factory=list)
 
     def begin(self) -> None:
-        """Purge what others left, and bind a queue to the events."""
+        """Remove what others left, and bind a queue to the events."""
 
         async def begin(channel: AbstractRobustChannel) -> None:
             for name in (COMMANDS, DEAD):
-                queue = await channel.declare_queue(name, durable=True)
-                await queue.purge()
+                await channel.queue_delete(name)
             exchange = await channel.declare_exchange(
                 EVENTS, aio_pika.ExchangeType.TOPIC, durable=True
             )
@@ -71,14 +84,23 @@ class RabbitOutside:
             await queue.bind(exchange, "#")
 
         self._run(begin)
+        self.declare_as_described()
+
+    def declare_as_described(self) -> None:
+        """Make the queues, or find out that they are of another kind."""
+
+        async def declare(channel: AbstractRobustChannel) -> None:
+            await channel.declare_queue(COMMANDS, durable=True, arguments=dict(QUORUM_QUEUE))
+            await channel.declare_queue(DEAD, durable=True)
+
+        self._run(declare)
 
     def end(self) -> None:
         """Leave nothing behind."""
 
         async def end(channel: AbstractRobustChannel) -> None:
-            await channel.queue_delete(self._queue)
-            for name in (COMMANDS, DEAD):
-                await (await channel.declare_queue(name, durable=True)).purge()
+            for name in (self._queue, COMMANDS, DEAD):
+                await channel.queue_delete(name)
 
         self._run(end)
 
@@ -99,9 +121,41 @@ class RabbitOutside:
         self._run(lambda channel: self._collect(channel, self._queue, self._events, enough))
         return self._events
 
-    def delete_dead_queue(self) -> None:
-        """Do what an operator may do by mistake."""
-        self._run(lambda channel: channel.queue_delete(DEAD))
+    def replace_queue(self, name: str, **arguments: str | int) -> None:
+        """Do what others may have done: make a queue in their own way."""
+
+        async def replace(channel: AbstractRobustChannel) -> None:
+            await channel.queue_delete(name)
+            await channel.declare_queue(name, durable=True, arguments=dict(arguments))
+
+        self._run(replace)
+
+    def delete_queue(self, name: str) -> None:
+        """Do what an operator may do by mistake, or before the first start."""
+        self._run(lambda channel: channel.queue_delete(name))
+
+    def send_undecodable(self) -> None:
+        """Send a message with a timestamp that AMQP libraries for Python cannot decode."""
+
+        async def send(channel: AbstractRobustChannel) -> None:
+            timestamp = struct.pack(">Q", MICROSECONDS)
+            plain = (await channel.get_underlay_channel()).basic_publish
+            with mock.patch.dict(encode.METHODS, timestamp=lambda _: timestamp):
+                properties = spec.Basic.Properties(timestamp=datetime.now(UTC))
+                await plain(b"undecodable", routing_key=COMMANDS, properties=properties)
+
+        self._run(send)
+
+    def count(self, name: str) -> int:
+        """Return how many messages are ready in a queue."""
+        counts: list[int] = []
+
+        async def count(channel: AbstractRobustChannel) -> None:
+            queue = await channel.get_queue(name)
+            counts.append(int(queue.declaration_result.message_count or 0))
+
+        self._run(count)
+        return counts[0]
 
     def dead(self, count: int) -> list[Seen]:
         seen: list[Seen] = []
@@ -143,6 +197,7 @@ class KafkaOutside:
     kind: str = "kafka"
     _events: list[Seen] = field(default_factory=list)
     _next: dict[tuple[str, int], int] = field(default_factory=dict)
+    names: Sequence[str] = (EVENTS, COMMANDS, DEAD)  # of the topics that there are
 
     @property
     def servers(self) -> str:
@@ -152,20 +207,23 @@ class KafkaOutside:
     def begin(self) -> None:
         """Create the topics, and begin where they end."""
         admin = AdminClient({"bootstrap.servers": self.servers})
-        known = admin.list_topics(timeout=LIMIT_SECONDS).topics
+        known = self.topics()
         missing = [
-            NewTopic(name, num_partitions=PARTITIONS)
-            for name in (EVENTS, COMMANDS, DEAD)
-            if name not in known
+            NewTopic(name, num_partitions=PARTITIONS) for name in self.names if name not in known
         ]
         for created in (admin.create_topics(missing) if missing else {}).values():
             created.result()
         consumer = self._consumer()
-        for name in {EVENTS, DEAD} & known.keys():
+        for name in {EVENTS, DEAD} & known:
             for n in range(PARTITIONS):
                 _, end = consumer.get_watermark_offsets(TopicPartition(name, n))
                 self._next[name, n] = end
         consumer.close()
+
+    def topics(self) -> set[str]:
+        """Return the names of the topics."""
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        return set(admin.list_topics(timeout=LIMIT_SECONDS).topics)
 
     def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
         for codec in CODECS:  # each may be what a producer likes

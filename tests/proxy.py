@@ -8,14 +8,17 @@ from typing import Literal
 
 BUFFER_BYTES = 65536
 
+Target = tuple[str, int] | str  # host and port, or the path of a socket
+
 
 class Proxy:
     """Forwards to a server; or refuses connections; or accepts them and says nothing."""
 
-    def __init__(self, host: str, port: int, target: tuple[str, int]) -> None:
+    def __init__(self, host: str, port: int, target: Target) -> None:
         self._address = (host, port)
         self._target = target
         self._mode: Literal["forward", "hang"] = "forward"
+        self._frozen = threading.Event()
         self._sockets: list[socket.socket] = []
         self._listener: socket.socket | None = None
 
@@ -40,6 +43,15 @@ class Proxy:
         self._mode = "hang"
         self._break_all()
 
+    def freeze(self) -> None:
+        """Say nothing more on any connection, old or new, but break none, as if its host had gone.
+
+        Those that are frozen stay so, also when the proxy is open again.
+        """
+        self._mode = "hang"
+        self._frozen.set()
+        self._frozen = threading.Event()
+
     def _break_all(self) -> None:
         sockets, self._sockets = self._sockets, []
         for each in sockets:
@@ -59,26 +71,40 @@ class Proxy:
 
     def _connect(self, client: socket.socket) -> None:
         try:
-            server = socket.create_connection(self._target)
+            server = _connect(self._target)
         except OSError:
             client.close()
             return
         self._sockets.append(server)
         for source, sink in ((client, server), (server, client)):
-            threading.Thread(target=_forward, args=[source, sink], daemon=True).start()
+            threading.Thread(
+                target=_forward, args=[source, sink, self._frozen], daemon=True
+            ).start()
 
 
-def _forward(source: socket.socket, sink: socket.socket) -> None:
+def _connect(target: Target) -> socket.socket:
+    if isinstance(target, tuple):
+        return socket.create_connection(target)
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(target)
+    return server
+
+
+def _forward(source: socket.socket, sink: socket.socket, frozen: threading.Event) -> None:
     with suppress(OSError):
         while data := source.recv(BUFFER_BYTES):
+            if frozen.is_set():
+                return
             sink.sendall(data)
+    if frozen.is_set():
+        return
     for end in (source, sink):
         with suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
-def proxy_to(target: tuple[str, int], *, port: int) -> Iterator[Proxy]:
+def proxy_to(target: Target, *, port: int) -> Iterator[Proxy]:
     """Open a proxy on this port of localhost for the time of the context."""
     proxy = Proxy("127.0.0.1", port, target)
     proxy.open()

@@ -2,10 +2,12 @@
 
 import json
 import signal
+import socket
 import sqlite3
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,13 +16,14 @@ import pytest
 from tests.builders import a_message
 from tests.e2e.crashing import BURYING, CONSUMING
 from tests.e2e.processes import LIMIT_SECONDS, Application, MailServer, owed, wait_until
-from tests.outside import Outside
+from tests.outside import COMMANDS, DEAD, Outside, RabbitOutside
 from tests.proxy import Proxy
 
 pytestmark = pytest.mark.timeout(150)
 
 EMAIL = "ivan@example.com"
 USERS = 1000
+GRACE_SECONDS = 6
 REJOIN_SECONDS = 90  # Kafka waits for a dead member of a group before it lets others work
 FAILED_TO_PUBLISH = "SELECT * FROM deliveries WHERE last_error LIKE 'BrokerUnavailable%'"
 
@@ -220,3 +223,108 @@ def test_a_consumer_comes_back_after_an_outage(
         proxy.open()
         wait_until(lambda: len(application.rows("SELECT * FROM inbox")) == 2)
         end(process)
+
+
+def test_what_cannot_be_decoded_ends_among_the_dead_and_takes_nothing_with_it(
+    application: Application, rabbitmq: RabbitOutside
+) -> None:
+    """It ends the connection each time it comes, and all that was underway with it counts, too."""
+    application.settings = {"broker_url": rabbitmq.url, "dispatch": "worker"}
+    good = [a_message(message_id=f"m{n}", email=f"user{n}@example.com") for n in range(30)]
+    rabbitmq.send(*good[:10])
+    rabbitmq.send_undecodable()
+    rabbitmq.send(*good[10:])
+
+    with application.running("consume") as process:
+        wait_until(lambda: rabbitmq.count(DEAD) == 1, limit=60)
+        wait_until(lambda: application.rows("SELECT count(*) FROM inbox") == [(len(good),)])
+        end(process)
+        assert process.stderr is not None
+        told = process.stderr.read()
+
+    assert rabbitmq.count(DEAD) == 1
+    assert rabbitmq.count(COMMANDS) == 0
+    assert "cannot be decoded" in told
+    assert "RabbitMQ moves it to allocation.commands.dead after 20 deliveries" in told
+
+
+def test_a_consumer_makes_the_queues_it_needs(
+    application: Application, rabbitmq: RabbitOutside
+) -> None:
+    """As they are described, so that others may make them first."""
+    rabbitmq.delete_queue(COMMANDS)
+    rabbitmq.delete_queue(DEAD)
+    application.settings = {"broker_url": rabbitmq.url}
+
+    with application.running("consume") as process:
+        wait_for_line(process, "consuming from RabbitMQ")
+        rabbitmq.declare_as_described()
+        rabbitmq.send(a_message())
+        wait_until(lambda: log_lines(application) == [EMAIL])
+        end(process)
+
+
+def test_a_silent_mail_server_does_not_hold_up_commands(
+    application: Application, rabbitmq: Outside, silent_server: socket.socket
+) -> None:
+    """Their e-mails are owed; nobody who sends commands waits for them."""
+    application.settings = {
+        "broker_url": rabbitmq.url,
+        "smtp_url": f"smtp://127.0.0.1:{silent_server.getsockname()[1]}",
+        "grace_seconds": str(GRACE_SECONDS),
+    }
+    rabbitmq.send(
+        *[a_message(message_id=f"m{n}", email=f"user{n}@example.com") for n in range(200)]
+    )
+
+    with application.running("consume") as process:
+        wait_until(lambda: application.rows("SELECT count(*) FROM inbox") == [(200,)])
+        end_in_time(process)
+
+
+@pytest.mark.parametrize("command", ["consume", "run"])
+@pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirect=True)
+def test_sigterm_ends_a_consumer_whose_broker_has_frozen(
+    command: str, application: Application, proxied: tuple[str, Proxy, Outside]
+) -> None:
+    """Its host is gone, and nobody has closed the connection."""
+    url, proxy, _ = proxied
+    application.settings = {"broker_url": url, "grace_seconds": str(GRACE_SECONDS)}
+    with application.running(command) as process:
+        wait_for_line(process, "consuming from")
+        proxy.freeze()
+        end_in_time(process)
+
+
+@pytest.mark.parametrize("command", ["consume", "run"])
+@pytest.mark.parametrize("scheme", ["amqp", "kafka"])
+def test_sigterm_ends_a_consumer_whose_broker_never_answers(
+    command: str, scheme: str, application: Application, silent_server: socket.socket
+) -> None:
+    """It takes the connection, and then says nothing."""
+    url = f"{scheme}://127.0.0.1:{silent_server.getsockname()[1]}"
+    application.settings = {"broker_url": url, "grace_seconds": str(GRACE_SECONDS)}
+    with application.running(command) as process:
+        connection, _ = silent_server.accept()
+        with connection:
+            end_in_time(process)
+
+
+def end_in_time(process: "subprocess.Popen[str]") -> None:
+    """End a process, and see that it takes no longer than its grace period, and some seconds."""
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(GRACE_SECONDS + 5) == 0
+
+
+def wait_for_line(process: "subprocess.Popen[str]", text: str) -> None:
+    assert process.stderr is not None
+    while text not in (line := process.stderr.readline()):
+        assert line, "the process has ended"
+
+
+@pytest.fixture
+def silent_server() -> Iterator[socket.socket]:
+    """A server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as server:
+        server.settimeout(LIMIT_SECONDS)
+        yield server

@@ -9,6 +9,7 @@ import pytest
 from tests.e2e.processes import LIMIT_SECONDS, Application, owed, wait_until
 from tests.hostile import dripping, endless, misbehaving, silent
 
+EMAILS = {"send_welcome_email", "send_coupon_email"}
 HOSTILE = {"drips": dripping, "greets without end": endless, "says nothing": silent}
 
 
@@ -58,3 +59,21 @@ def test_those_who_go_on_say_that_they_keep_emails(tmp_path: Path, backend: str)
 
     assert "WARNING" in result.stderr
     assert "e-mails are not sent, but kept in allocation-mail" in result.stderr
+
+
+def test_a_mail_server_that_says_nothing_leaves_hands_for_all_other_work(
+    tmp_path: Path, backend: str
+) -> None:
+    """A hundred users get their log line, coupon and view at once; only e-mails are still owed."""
+    application = Application(tmp_path, backend=backend, settings={"concurrency": "10"})
+    rows = "".join(f"Иван,user{number}@example.com\n" for number in range(100))
+    (tmp_path / "users.csv").write_text(f"name,email\n{rows}")
+    application.run("add-coupon-batch", "WELCOME", "100")
+    with misbehaving(silent) as server:
+        settings = {"mail_url": server.url, "dispatch": "worker"}
+        assert application.run("import-users", "users.csv", **settings).returncode == 0
+        with application.running("worker", **settings):
+            wait_until(lambda: {name for name, _ in owed(application)} <= EMAILS, limit=30)
+
+    assert application.rows("SELECT count(*) FROM coupons") == [(100,)]
+    assert application.rows("SELECT count(coupon) FROM user_view") == [(100,)]

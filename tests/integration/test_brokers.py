@@ -1,23 +1,33 @@
 """Publishing to real brokers: what others read, and what happens when a broker is not there."""
 
 import json
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from anyio import to_thread
+from anyio import create_task_group, to_thread
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
 from allocation.adapters.brokers import Incoming, new_brokers
+from allocation.adapters.wire import MAX_BYTES
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
-from allocation.domain.exceptions import BrokerUnavailable, InvalidPayload, InvalidValue
-from tests.builders import HANDLER_NAMES, a_batch, a_registration, a_user_id
-from tests.outside import Outside, RabbitOutside, Seen
+from allocation.domain.exceptions import (
+    BrokerUnavailable,
+    InvalidPayload,
+    InvalidValue,
+    MessageAlreadyHandled,
+)
+from allocation.service_layer.delivery import ReceivedMessage
+from tests.brokers import tansu
+from tests.builders import a_batch, a_message, a_registration, a_user_id, an_envelope
+from tests.outside import COMMANDS, DEAD, EVENTS, KafkaOutside, Outside, RabbitOutside, Seen
 from tests.proxy import Proxy
 from tests.worlds import sqlite_url
 
@@ -88,9 +98,10 @@ async def test_a_broker_that_is_down_delays_only_its_own_deliveries(
         assert handlers == {f"publish_event_to_{outside.kind}"}
         assert all(isinstance(failure.error, BrokerUnavailable) for failure in report.failures)
         proxy.open()
-        while (pause := await application.outbox.seconds_until_due(HANDLER_NAMES)) is not None:
+        handlers_here = application.bus.event_handlers
+        while (pause := await application.outbox.seconds_until_due(handlers_here)) is not None:
             await to_thread.run_sync(time.sleep, max(pause, 0.05))
-            await application.bus.deliver(await application.outbox.claim(10, HANDLER_NAMES))
+            await application.bus.deliver(await application.outbox.claim(10, handlers_here))
 
     seen = await to_thread.run_sync(
         outside.events, lambda seen: len(of_type(seen, "user_registered")) >= 2
@@ -160,24 +171,159 @@ async def test_without_retries_the_events_of_an_aggregate_stay_in_order(
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "reason"),
     [
-        "nats://localhost",
-        "amqp://",
-        "amqp:/ivan:hunter2@localhost",
-        "kafka://localhost",
-        "kafka://ivan:hunter2@localhost:9092",
-        "kafka://a:1/x",
-        "amqp://x amqp:/y",
+        ("nats://localhost", "is not of the form amqp://… or kafka://host:port,host:port"),
+        ("amqp:/ivan:hunter2@localhost", "is not of the form amqp://…"),
+        ("amqp://x amqp:/y", "is not of the form amqp://…"),
+        ("amqp://", "is not of the form amqp://user:password@host:port/vhost"),
+        ("amqp://ivan:hunter2@", "is not of the form amqp://user:password@host:port/vhost"),
+        ("amqp://ho<st/", "is not of the form amqp://user:password@host:port/vhost"),
+        ("amqp://ivan:hunter2@[host/", "has no valid host, or a port"),
+        ("amqp://ivan:hunter2@host:0/", "is not of the form"),
+        ("amqp://ivan:hunter2@host:65536/", "a port that is not from 1 to 65535"),
+        ("amqp://ivan:hunter2@host:x/", "a port that is not from 1 to 65535"),
+        ("amqp://ivan:hunter2@host/a/b", "more than one / after the host"),
+        ("amqp://ivan:hunter2@host/#x", "has # in it"),
+        ("amqp://ivan:hunter2%zz@host/", "has a % that is not followed by two hexadecimal digits"),
+        ("amqp://ivan:hunter2%ff@host/", "has a % that is not followed by two hexadecimal digits"),
+        ("amqp://host/a%00", "has a % that is not followed by two hexadecimal digits"),
+        ("kafka://localhost", "is not of the form kafka://host:port,host:port"),
+        ("kafka://ivan:hunter2@localhost:9092", "is not of the form kafka://"),
+        ("kafka://a:1/x", "is not of the form kafka://"),
+        ("kafka://a:1,b:0", "has a port that is not from 1 to 65535"),
+        ("kafka://a:65536", "has a port that is not from 1 to 65535"),
     ],
 )
-async def test_an_unusable_url_is_refused(tmp_path: Path, url: str) -> None:
-    """At start, without repeating it: it may hold a password."""
-    with pytest.raises(InvalidValue, match="^broker URL is not of the form") as refusal:
+async def test_an_unusable_url_is_refused(tmp_path: Path, url: str, reason: str) -> None:
+    """At start, with what is wrong, and without repeating it: it may hold a password."""
+    with pytest.raises(InvalidValue) as refusal:
         async with bootstrap(settings(tmp_path, url)):
             pass
 
+    assert str(refusal.value).startswith("broker URL ")
+    assert reason in str(refusal.value)
     assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["amqp://h", "amqps://u:p%40ss@h.example:1/", "amqp://[::1]:5672/a%2Fb?heartbeat=5"],
+)
+async def test_a_usable_url_is_accepted(url: str) -> None:
+    """With or without what may be absent."""
+    assert list(new_brokers([url])) == ["rabbitmq"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"netloc": "guest:wrong@{host}"}, "Login was refused"),
+        ({"path": "/there-is-none"}, "it refuses the virtual host in the URL"),
+    ],
+)
+async def test_a_wrong_password_or_vhost_is_told_in_words(
+    rabbitmq_url: str, change: dict[str, str], told: str
+) -> None:
+    """They are the mistakes that are made."""
+    parts = urlsplit(rabbitmq_url)
+    host = f"{parts.hostname}:{parts.port or 5672}"
+    url = parts._replace(**{name: text.format(host=host) for name, text in change.items()})
+    (broker,) = new_brokers([url.geturl()]).values()
+
+    with pytest.raises(BrokerUnavailable, match=told):
+        await broker.publish(an_envelope())
+
+
+async def test_publishing_does_not_depend_on_the_dead_letters(rabbitmq: RabbitOutside) -> None:
+    """Whoever has made their queue in another way, or none."""
+    await to_thread.run_sync(lambda: rabbitmq.replace_queue(DEAD, **{"x-max-length": 1000}))
+    (broker,) = new_brokers([rabbitmq.url]).values()
+
+    await broker.publish(an_envelope())
+    await broker.bury(a_dead_message(b"{bad"), InvalidPayload("a command", "no JSON"))
+    await to_thread.run_sync(rabbitmq.delete_queue, DEAD)
+    await broker.publish(an_envelope())
+    await broker.close()
+
+    await to_thread.run_sync(rabbitmq.events, lambda seen: len(seen) >= 2)
+
+
+async def test_a_message_that_the_broker_refuses_hurts_no_event(rabbitmq: RabbitOutside) -> None:
+    """It ends its connection, on which they are not."""
+    (broker,) = new_brokers([rabbitmq.url]).values()
+    refused = a_dead_message(b"{bad", {"x": "y" * 140_000})
+
+    async with create_task_group() as group:
+        for _ in range(100):
+            group.start_soon(broker.publish, an_envelope())
+        for _ in range(3):
+            group.start_soon(broker.bury, refused, InvalidPayload("a command", "no JSON"))
+    await broker.close()
+
+    await to_thread.run_sync(rabbitmq.events, lambda seen: len(seen) >= 100)
+    assert len(await to_thread.run_sync(rabbitmq.dead, 3)) == 3
+
+
+async def test_a_queue_of_commands_that_was_there_before_is_used(
+    rabbitmq: RabbitOutside, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also a classic one, of a version before; what it cannot do is told at start."""
+    await to_thread.run_sync(rabbitmq.replace_queue, COMMANDS)
+    (broker,) = new_brokers([rabbitmq.url]).values()
+
+    async with broker.consume(20) as messages:
+        await to_thread.run_sync(rabbitmq.send, a_message())
+        message = await anext(messages)
+        await message.ack()
+
+    assert "the queue allocation.commands is not of the kind" in caplog.text
+
+
+async def test_a_message_that_cannot_be_decoded_is_told_of(rabbitmq: RabbitOutside) -> None:
+    """Where the queue has no limit it comes for ever, so somebody has to take it out."""
+    await to_thread.run_sync(rabbitmq.replace_queue, COMMANDS)
+    (broker,) = new_brokers([rabbitmq.url]).values()
+    await to_thread.run_sync(rabbitmq.send_undecodable)
+
+    told = "cannot be decoded .*year 55840 .*until somebody takes it out of the queue"
+    for _ in range(3):
+        with pytest.raises(BrokerUnavailable, match=told):
+            async with broker.consume(20) as messages:
+                await anext(messages)
+
+
+@pytest.fixture
+def without_dead_letters(free_tcp_port: int) -> Iterator[KafkaOutside]:
+    """A broker with the topics of events and commands."""
+    with tansu(free_tcp_port, advertised=free_tcp_port, topics=(EVENTS, COMMANDS)) as kafka:
+        yield kafka
+
+
+async def test_the_topic_of_dead_letters_is_made_before_anything_is_consumed(
+    without_dead_letters: KafkaOutside,
+) -> None:
+    """Or, where topics do not come by themselves, the first poison would hold up all behind it."""
+    (broker,) = new_brokers([without_dead_letters.url]).values()
+
+    async with broker.consume(1):
+        assert DEAD in await to_thread.run_sync(without_dead_letters.topics)
+
+
+@pytest.mark.parametrize("database", ["sqlite_url", "postgres_url"])
+async def test_the_longest_id_fits_into_every_database(
+    database: str, request: pytest.FixtureRequest
+) -> None:
+    """Or its message would wait for ever, and hold up what comes after it."""
+    letters = [chr(n) for n in range(0x4E00, 0x9FFF)]  # of three bytes each, hard to compress
+    source, message_id = ("".join(random.sample(letters, MAX_BYTES // 3)) for _ in range(2))
+    received = ReceivedMessage(source=source, id=message_id)
+    url = request.getfixturevalue(database)
+    async with bootstrap(Settings(database_url=url)) as application:
+        await application.bus.execute(a_batch(), received=received)
+
+        with pytest.raises(MessageAlreadyHandled):
+            await application.bus.execute(a_batch(), received=received)
 
 
 async def test_a_dead_letter_whose_queue_is_gone_is_not_lost(rabbitmq: RabbitOutside) -> None:
@@ -185,7 +331,7 @@ async def test_a_dead_letter_whose_queue_is_gone_is_not_lost(rabbitmq: RabbitOut
     (broker,) = new_brokers([rabbitmq.url]).values()
     dead = a_dead_message(b"{bad")
     await broker.bury(dead, InvalidPayload("a command", "no JSON"))
-    await to_thread.run_sync(rabbitmq.delete_dead_queue)
+    await to_thread.run_sync(rabbitmq.delete_queue, DEAD)
 
     with pytest.raises(BrokerUnavailable):
         await broker.bury(dead, InvalidPayload("a command", "no JSON"))

@@ -349,13 +349,14 @@ def test_parked_deliveries_can_be_inspected_retried_and_discarded(
     application: Application,
 ) -> None:
     """What cannot be done by itself needs a person, and the person needs tools."""
+    application.run("add-coupon-batch", "WELCOME", "1")
     application.run(
         "register-user", "Иван", "ivan@example.com", mail_url="smtp://127.0.0.1:1", max_attempts="1"
     )
 
     listed = application.run("deliveries", "list", "--parked", "--json")
     rows = {row["handler"]: row for row in map(json.loads, listed.stdout.splitlines())}
-    assert set(rows) == {"send_welcome_email", "notify_marketing"}
+    assert set(rows) == {"send_welcome_email", "send_coupon_email"}
     welcome = rows["send_welcome_email"]
     assert list(welcome) == [
         "event_id",
@@ -372,9 +373,9 @@ def test_parked_deliveries_can_be_inspected_retried_and_discarded(
 
     key = (welcome["event_id"], "send_welcome_email")
     assert '"email":"ivan@example.com"' in application.run("deliveries", "show", *key).stdout
-    marketing = (rows["notify_marketing"]["event_id"], "notify_marketing")
-    assert application.run("deliveries", "discard", *marketing).returncode == 0
-    assert application.run("deliveries", "discard", *marketing).returncode == 1
+    coupon = (rows["send_coupon_email"]["event_id"], "send_coupon_email")
+    assert application.run("deliveries", "discard", *coupon).returncode == 0
+    assert application.run("deliveries", "discard", *coupon).returncode == 1
     assert application.run("deliveries", "retry", *key).returncode == 0
     assert application.run("worker", "--until-idle").returncode == 0
 

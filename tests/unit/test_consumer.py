@@ -14,14 +14,26 @@ from anyio import create_memory_object_stream
 from allocation.adapters.brokers import Broker, Incoming
 from allocation.bootstrap import Application
 from allocation.domain.commands import Command, RegisterUser
-from allocation.domain.exceptions import BrokerUnavailable, ConcurrentUpdate, DatabaseUnavailable
+from allocation.domain.exceptions import (
+    BrokerUnavailable,
+    ConcurrentUpdate,
+    DatabaseUnavailable,
+    Mistake,
+    UserNotFound,
+)
 from allocation.entrypoints.consumer import Consumer
 from allocation.entrypoints.serving import Shift
+from allocation.service_layer.delivery import IdempotencyKey
+from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import COMMAND_HANDLERS
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import FakeApplication, a_message
+from tests.fakes import FakeNotifications
 
 pytestmark = pytest.mark.anyio
+
+
+CUT = b"cut"
 
 
 @dataclass
@@ -34,6 +46,7 @@ class FakeBroker:
     buried: list[tuple[bytes, str]] = field(default_factory=list)
     in_hand: int = 0
     most_in_hand: int = 0
+    opened: int = 0
     lost: int = 0  # how many connections break at once
     silent: bool = False  # whether connecting takes for ever
     ack_fails: bool = False
@@ -53,14 +66,21 @@ class FakeBroker:
             raise ConnectionError("the broker is away")
         if self.silent:
             await anyio.sleep_forever()
+        self.opened += 1
         yield self._messages()
 
     async def _messages(self) -> AsyncGenerator[Incoming]:
         while True:
             body = await self._receive.receive()
+            if body == CUT:
+                raise ConnectionError("it was cut")
             self.in_hand += 1
             self.most_in_hand = max(self.most_in_hand, self.in_hand)
             yield Incoming(body=body, headers={}, ack=self._ack_of(body))
+
+    def cut(self) -> None:
+        """Break the connection; another one can be made."""
+        self.put(CUT)
 
     def _ack_of(self, body: bytes) -> Callable[[], Any]:
         async def ack() -> None:
@@ -91,14 +111,25 @@ def broker() -> Any:
 
 @asynccontextmanager
 async def consuming(
-    broker: FakeBroker, application: FakeApplication | None = None, *, prefetch: int = 5
+    broker: FakeBroker,
+    application: FakeApplication | None = None,
+    *,
+    prefetch: int = 5,
+    concurrency: int = 20,
 ) -> AsyncIterator[Shift]:
     """Run a consumer beside the test; its shift ends with the context."""
     application = application or FakeApplication()
     shift = Shift()
     brokers = [cast("Broker[Any]", broker)]
     whole = Application(application.bus, application.outbox, cast(Any, None), brokers)
-    work = Consumer(whole, shift, prefetch=prefetch, max_attempts=3, first_pause=0.0)
+    work = Consumer(
+        whole,
+        shift,
+        prefetch=prefetch,
+        concurrency=concurrency,
+        max_attempts=3,
+        first_pause=0.0,
+    )
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             group.start_soon(work.run)
@@ -110,6 +141,25 @@ async def until(condition: Callable[[], object]) -> None:
     with anyio.fail_after(5):
         while not condition():
             await anyio.lowlevel.checkpoint()
+
+
+class CannotHealError(Mistake):
+    """A statement that the database will never understand, for example."""
+
+    heals = False
+
+
+@dataclass
+class SilentNotifications(FakeNotifications):
+    """A mail server that says nothing, until it does."""
+
+    speaks: anyio.Event = field(default_factory=anyio.Event)
+    connections: int = 0
+
+    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
+        self.connections += 1
+        await self.speaks.wait()
+        await super().send(email, idempotency_key=idempotency_key)
 
 
 class Failing:
@@ -238,6 +288,20 @@ async def test_a_mistake_in_the_program_is_buried_after_the_last_attempt(
     assert [name for _, name in broker.buried] == ["ZeroDivisionError"]
 
 
+@pytest.mark.parametrize("error", [CannotHealError(), UserNotFound("u1")])
+async def test_what_does_not_heal_is_buried_at_once_with_its_reason(
+    broker: FakeBroker, error: Exception
+) -> None:
+    """Also if the program, and not the message, is what is wrong: time does not mend it."""
+    handler = Failing(*[error] * 3)
+    async with consuming(broker, an_application_with(handler)):
+        broker.put(a_message())
+        await until(lambda: broker.acknowledged)
+
+    assert handler.calls == 1
+    assert [name for _, name in broker.buried] == [type(error).__name__]
+
+
 async def test_a_message_that_cannot_be_buried_yet_is_not_acknowledged(broker: FakeBroker) -> None:
     """The dead letters may be on a broker that is away at the moment."""
     broker.burying_fails = 4
@@ -321,6 +385,29 @@ async def test_no_more_messages_are_in_hand_than_allowed(broker: FakeBroker) -> 
     assert broker.most_in_hand == 3
 
 
+async def test_what_commands_have_caused_takes_no_hand_and_is_bounded(
+    broker: FakeBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mail server that says nothing must not hold up the queue; what is too much is left."""
+    caplog.set_level("INFO", "allocation")
+    notifications = SilentNotifications()
+    application = FakeApplication(notifications=notifications)
+    messages = [a_message(message_id=f"m{n}", email=f"u{n}@example.com") for n in range(200)]
+    async with consuming(broker, application, prefetch=5, concurrency=3) as shift:
+        broker.put(*messages)
+        await until(lambda: len(broker.acknowledged) == 200)
+        await anyio.wait_all_tasks_blocked()
+        assert notifications.connections == 3
+        shift.end()
+        notifications.speaks.set()
+
+    assert len(notifications.sent) == 3
+    assert caplog.text.count("some is left to workers") == 1
+    left = application.database.deliveries.values()
+    assert {row.attempts for row in left} == {0}
+    assert max(row.due_at for row in left) <= application.database.clock
+
+
 async def test_where_an_acknowledgement_covers_all_before_it_messages_go_ack_covers_earlier(
     broker: FakeBroker,
 ) -> None:
@@ -331,6 +418,21 @@ async def test_where_an_acknowledgement_covers_all_before_it_messages_go_ack_cov
         await until(lambda: len(broker.acknowledged) == 5)
 
     assert broker.most_in_hand == 1
+
+
+async def test_a_message_that_waits_does_not_hold_up_a_broker_that_comes_back(
+    broker: FakeBroker,
+) -> None:
+    """It comes again over the new connection."""
+    handler = Failing(*[DatabaseUnavailable("it is away")] * 10**6)
+    async with consuming(broker, an_application_with(handler)):
+        broker.put(a_message())
+        await until(lambda: handler.calls > 2)
+        broker.cut()
+        await until(lambda: broker.opened == 2)
+        handler.errors.clear()
+        broker.put(a_message())
+        await until(lambda: broker.acknowledged)
 
 
 async def test_a_message_in_hand_when_the_shift_ends_is_left_to_the_broker(

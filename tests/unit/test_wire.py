@@ -96,9 +96,16 @@ def test_every_command_has_a_wire_name() -> None:
         {"specversion": "0.3"},
         {"id": ""},
         {"id": 7},
-        {"id": "x" * 1001},
+        {"id": "x" * 501},
+        {"id": "ж" * 251},
+        {"source": "\U0001f600" * 126},
         {"id": "a\0b"},
+        {"id": "a\x9bb"},
+        {"id": "a\u202eb"},
+        {"id": "a\u200bb"},
+        {"id": "a\ud800b"},
         {"source": "\n"},
+        {"source": "/shop\u2028"},
         {"source": ""},
         {"time": "yesterday"},
         {"datacontenttype": "text/xml"},
@@ -114,6 +121,15 @@ def test_what_is_no_cloud_event_of_ours_is_refused(attributes: dict[str, object]
 
     with pytest.raises(InvalidPayload):
         wire.from_cloud_event(a_message(command, "add_coupon_batch", **attributes))
+
+
+@pytest.mark.parametrize("text", ["x" * 500, "ж" * 250, "\U0001f600" * 125])
+def test_an_id_may_have_500_bytes(text: str) -> None:
+    """As many as every database takes, in any script."""
+    command = AddCouponBatch(reference="WELCOME", quantity=10)
+    message = a_message(command, "add_coupon_batch", id=text, source=text)
+
+    assert wire.from_cloud_event(message)[1] == ReceivedMessage(source=text, id=text)
 
 
 def test_an_event_is_no_command() -> None:

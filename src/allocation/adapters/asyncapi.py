@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from allocation.adapters import wire
-from allocation.adapters.brokers import COMMANDS, DEAD_COMMANDS, EVENTS
+from allocation.adapters.brokers import COMMANDS, DEAD_COMMANDS, DELIVERY_LIMIT, EVENTS
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
 from allocation.domain.events import (
     CouponAllocated,
@@ -58,12 +58,18 @@ def document(public_events: Sequence[type[Event]]) -> Json:
         "defaultContentType": wire.CONTENT_TYPE,
         "channels": {
             "events": _channel(EVENTS, events, amqp=_exchange(EVENTS)),
-            "commands": _channel(COMMANDS, wire.COMMAND_TYPES, amqp=_queue(COMMANDS)),
+            "commands": _channel(COMMANDS, wire.COMMAND_TYPES, amqp=_queue(COMMANDS))
+            | {
+                "description": "On RabbitMQ a quorum queue whose x-delivery-limit is"
+                f" {DELIVERY_LIMIT}; what exceeds it is dead-lettered at least once to"
+                f" {DEAD_COMMANDS} by the default exchange. A queue that is there already is used"
+                " as it is."
+            },
             "deadCommands": _channel(DEAD_COMMANDS, {}, amqp=_queue(DEAD_COMMANDS))
             | {
                 "description": "Commands that cannot be read or were refused for good: the same"
                 " body and headers, and two headers more, allocation-error, a stable name, and"
-                " allocation-reason."
+                " allocation-reason. What RabbitMQ has moved there by itself has x-death."
             },
         },
         "operations": {

@@ -8,6 +8,7 @@ that whatever was written is still read.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from types import ModuleType
@@ -63,8 +64,17 @@ UPCASTERS: dict[tuple[str, int], Callable[[Data], Data]] = {
 }
 """Wire name and old version → what makes the data those of the next version."""
 
-NO_CONTROL_CHARACTERS = r"^(?![\s\S]*[\x00-\x1f\x7f])"  # PostgreSQL would refuse some of them
-Attribute = Annotated[str, Meta(min_length=1, max_length=1000, pattern=NO_CONTROL_CHARACTERS)]
+MAX_BYTES = 500  # of an id, and of a source: PostgreSQL's index takes 2704 for both together
+INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's controls, formats, surrogates, separators
+Attribute = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_BYTES,
+        description=f"At most {MAX_BYTES} bytes of UTF-8, without control and invisible characters"
+        f" (of the Unicode categories {', '.join(sorted(INVISIBLE))}).",
+    ),
+]
 
 
 class CloudEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -164,12 +174,21 @@ def from_cloud_event(body: bytes) -> tuple[Command, ReceivedMessage, UUID | None
     :raises InvalidPayload: if it is no CloudEvent, or its data do not fit the command
     """
     message = _decode("a command", body, CloudEvent)
+    _require_legible("id", message.id)
+    _require_legible("source", message.source)
     if message.type not in COMMAND_TYPES:
         raise UnknownCommandType(message.type)
     command = _read(
         message.type, message.schemaversion, bytes(message.data), COMMAND_TYPES[message.type]
     )
     return command, ReceivedMessage(source=message.source, id=message.id), message.correlationid
+
+
+def _require_legible(attribute: str, text: str) -> None:
+    if any(unicodedata.category(character) in INVISIBLE for character in text):
+        raise InvalidPayload("a command", f"its {attribute} has an invisible character in it")
+    if len(text.encode()) > MAX_BYTES:
+        raise InvalidPayload("a command", f"its {attribute} has more than {MAX_BYTES} bytes")
 
 
 def _read(name: str, version: int, data: str | bytes, message_type: type[M]) -> M:

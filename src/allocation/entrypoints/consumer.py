@@ -1,19 +1,23 @@
 """The consumer: takes commands from the brokers, until it is told to stop.
 
 A message is acknowledged after the commit of its command. If that acknowledgement is lost, the
-message comes again, and is recognized by its id and source.
+message comes again, and is recognized by its id and source. What the command has caused is handed
+on after that, and keeps no message waiting: its deliveries are owed in any case.
 """
 
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from anyio import Semaphore
+from anyio.abc import TaskGroup
 
 from allocation.adapters import wire
-from allocation.adapters.brokers import DEAD_COMMANDS, Broker, Incoming, describe
+from allocation.adapters.brokers import DEAD_COMMANDS, Broker, Incoming
+from allocation.adapters.brokers.line import describe
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import (
@@ -44,15 +48,33 @@ def consuming(settings: Settings) -> Service:
 
     async def consume(application: Application, shift: Shift) -> None:
         consumer = Consumer(
-            application, shift, prefetch=settings.prefetch, max_attempts=settings.max_attempts
+            application,
+            shift,
+            prefetch=settings.prefetch,
+            concurrency=settings.concurrency,
+            max_attempts=settings.max_attempts,
         )
         await consumer.run()
 
     return consume
 
 
+@dataclass(slots=True)
+class _Session:
+    """One connection to one broker: who has its messages in hand, and what these have caused."""
+
+    broker: Broker[Any]
+    hands: Semaphore
+    dispatches: TaskGroup
+    is_over: bool = False
+
+
 class Consumer:
-    """Has up to `prefetch` messages of each RabbitMQ in hand; of each Kafka, one."""
+    """Has up to `prefetch` messages of each RabbitMQ in hand; of each Kafka, one.
+
+    A hand is free when the message is acknowledged. Of what the commands have caused, up to
+    `concurrency` trees of events are handed on at a time; the others are left to workers.
+    """
 
     def __init__(
         self,
@@ -60,6 +82,7 @@ class Consumer:
         shift: Shift,
         *,
         prefetch: int,
+        concurrency: int,
         max_attempts: int,
         first_pause: float = FIRST_PAUSE_SECONDS,
     ) -> None:
@@ -67,6 +90,9 @@ class Consumer:
         self._brokers = application.brokers
         self._shift = shift
         self._prefetch = prefetch
+        self._concurrency = concurrency
+        self._dispatching = 0
+        self._has_left_some = False
         self._max_attempts = max_attempts
         self._first_pause = first_pause
 
@@ -74,26 +100,28 @@ class Consumer:
         """Consume from all brokers until the shift is over, and then until all in hand is done."""
         async with task_group() as group:
             for broker in self._brokers:
-                group.start_soon(self._consume, broker)
+                group.start_soon(self._consume, broker, group)
 
-    async def _consume(self, broker: Broker[Any]) -> None:
+    async def _consume(self, broker: Broker[Any], dispatches: TaskGroup) -> None:
         """Consume from one broker; when it goes away, wait for it, longer each time."""
         failures = 0
         while not self._shift.is_over:
+            hands = Semaphore(1 if broker.ack_covers_earlier else self._prefetch)
             try:
                 async with AsyncExitStack() as stack:
                     messages = await self._open(broker, stack)
                     if messages is None:
                         return
                     failures = 0
-                    await self._take(broker, messages)
-                reason = "the connection was lost"
+                    await self._take(_Session(broker, hands, dispatches), messages)
             except Exception as error:  # nothing at one broker may end the others
-                reason = describe(error)
-            if not self._shift.is_over:
-                logger.warning("%s; trying again", BrokerUnavailable(broker.kind, reason))
-                await self._pause(failures)
-                failures += 1
+                if self._shift.is_over:
+                    return
+                known = isinstance(error, BrokerUnavailable)
+                trouble = error if known else BrokerUnavailable(broker.kind, describe(error))
+                logger.warning("%s; trying again", trouble)
+            await self._pause(failures)
+            failures += 1
 
     async def _open(
         self, broker: Broker[Any], stack: AsyncExitStack
@@ -106,27 +134,53 @@ class Consumer:
             logger.info("consuming from %s", broker.kind)
         return messages
 
-    async def _take(self, broker: Broker[Any], messages: AsyncGenerator[Incoming]) -> None:
+    async def _take(self, session: _Session, messages: AsyncGenerator[Incoming]) -> None:
         """Take messages until the shift is over or they end; then wait for those in hand."""
-        hands = Semaphore(1 if broker.ack_covers_earlier else self._prefetch)
+        hands = session.hands
         async with task_group() as in_hand, self._shift.until_over():
             await hands.acquire()  # first: an offset would count a message that was only fetched
-            async for message in messages:
-                in_hand.start_soon(self._handle, broker, message, hands)
-                await hands.acquire()
+            try:
+                async for message in messages:
+                    in_hand.start_soon(self._handle, session, message)
+                    await hands.acquire()
+            finally:
+                session.is_over = True
 
-    async def _handle(self, broker: Broker[Any], message: Incoming, hands: Semaphore) -> None:
+    async def _handle(self, session: _Session, message: Incoming) -> None:
         try:
-            events = await self._until_settled(broker, message)
+            if events := await self._until_settled(session, message):
+                await self._hand_on(session, events)
+        finally:
+            session.hands.release()
+
+    async def _hand_on(self, session: _Session, events: Sequence[Envelope]) -> None:
+        """Let events be dispatched beside the messages, or leave them if that is enough already."""
+        if self._dispatching < self._concurrency:
+            self._dispatching += 1
+            session.dispatches.start_soon(self._dispatch, events)
+        else:
+            await self._leave(events)
+
+    async def _dispatch(self, events: Sequence[Envelope]) -> None:
+        try:
             await self._bus.dispatch(events)
         finally:
-            hands.release()
+            self._dispatching -= 1
 
-    async def _until_settled(self, broker: Broker[Any], message: Incoming) -> Sequence[Envelope]:
-        """Settle the message, however long it takes; if the shift ends before, leave it as it is.
+    async def _leave(self, events: Sequence[Envelope]) -> None:
+        if not self._has_left_some:
+            logger.info("more comes in than can be dispatched here: some is left to workers")
+        self._has_left_some = True
+        await self._bus.leave(events)
 
-        Only a mistake in the program is not tried for ever: it would hold up what comes after it.
+    async def _until_settled(self, session: _Session, message: Incoming) -> Sequence[Envelope]:
+        """Settle the message, however long it takes.
+
+        If it has to wait, and the session or the shift ends before, leave it as it is: it comes
+        again. Only a mistake in the program is not tried for ever: it would hold up what comes
+        after it.
         """
+        broker = session.broker
         mistakes: list[Exception] = []
         for failures in count():
             try:
@@ -139,7 +193,7 @@ class Consumer:
                 logger.exception("a message has to wait")
                 mistakes.append(mistake)
             await self._pause(failures)
-            if self._shift.is_over:
+            if session.is_over or self._shift.is_over:
                 break
         return ()
 

@@ -1,7 +1,7 @@
 """Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
 
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,19 +12,20 @@ from aiokafka.errors import (  # type: ignore[import-untyped]
     RecordListTooLargeError,
 )
 from faststream import AckPolicy
-from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.kafka import KafkaBroker, KafkaMessage, Topic
 
 from allocation.adapters import wire
-from allocation.adapters.brokers import (
+from allocation.adapters.brokers.base import (
     COMMANDS,
-    CONFIRM_SECONDS,
+    DEAD_COMMANDS,
     EVENTS,
     Broker,
     Incoming,
     Outgoing,
-    describe,
     undecoded,
 )
+from allocation.adapters.brokers.line import CONFIRM_SECONDS, describe
+from allocation.domain.exceptions import BrokerUnavailable
 from allocation.service_layer.delivery import Envelope
 
 GROUP = "allocation"
@@ -34,12 +35,27 @@ MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
 API_VERSIONS_REQUEST = struct.pack(">ihhih", 10, 18, 0, 0, -1)
 
 
+class MissingTopic(BrokerUnavailable):
+    """A topic is not there, and may not be made by us."""
+
+    def __init__(self, name: str, reason: Exception) -> None:
+        super().__init__(
+            "Kafka",
+            f"the topic {name} does not exist and cannot be created ({describe(reason)}): create"
+            " it, or nothing is consumed",
+        )
+
+
 class Kafka(Broker[KafkaBroker]):
     """Publishes with `acks=all`; the key is the aggregate's id, so its events share a partition."""
 
     kind = "Kafka"
     ack_covers_earlier = True  # an offset is that of the last one
     refusals = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError)
+
+    def __init__(self, servers: Sequence[str]) -> None:
+        super().__init__()
+        self._servers = list(servers)
 
     def _new_subscriber(self, prefetch: int) -> tuple[KafkaBroker, Any]:
         broker = KafkaBroker(self._servers, logger=None, apply_types=False)
@@ -54,11 +70,16 @@ class Kafka(Broker[KafkaBroker]):
         )
         return broker, subscriber
 
-    async def _prepare(self, connection: KafkaBroker) -> None:
+    async def _prepare_to_consume(self, connection: KafkaBroker) -> None:
         await self._knock()
         await connection.connect()
+        await _require_topic(connection, DEAD_COMMANDS)
 
-    async def _connect(self) -> KafkaBroker:
+    async def _connect_for_the_dead(self) -> KafkaBroker:
+        return await self._connect_for_events()
+
+    async def _connect_for_events(self) -> KafkaBroker:
+        await self._knock()
         broker = KafkaBroker(
             self._servers,
             acks="all",
@@ -67,7 +88,7 @@ class Kafka(Broker[KafkaBroker]):
             logger=None,
             apply_types=False,
         )
-        await self._prepare(broker)
+        await broker.connect()
         return broker
 
     def _as_message(self, envelope: Envelope) -> Outgoing:
@@ -78,7 +99,7 @@ class Kafka(Broker[KafkaBroker]):
             properties={"key": envelope.subject.encode()},
         )
 
-    async def _deliver(self, connection: KafkaBroker, message: Outgoing) -> None:
+    async def _deliver(self, message: Outgoing, connection: KafkaBroker) -> None:
         headers = dict(message.headers)
         await connection.publish(
             message.body, topic=message.target, headers=headers, **message.properties
@@ -91,10 +112,6 @@ class Kafka(Broker[KafkaBroker]):
             properties={"key": message.raw_message.key},  # type: ignore[union-attr]
             ack=message.ack,
         )
-
-    @property
-    def _servers(self) -> list[str]:
-        return self._url.removeprefix("kafka://").split(",")
 
     async def _knock(self) -> None:
         """Fail if no server answers: the library would leave half a producer behind.
@@ -112,6 +129,21 @@ class Kafka(Broker[KafkaBroker]):
             else:
                 return
         raise ConnectionError(describe(reason)) from reason
+
+
+async def _require_topic(connection: KafkaBroker, name: str) -> None:
+    """Create a topic if it is not there.
+
+    Where topics do not come by themselves, the first dead command would hold up all behind it.
+
+    :raises MissingTopic: if it can neither be found nor created
+    """
+    admin = connection.config.admin
+    if name in await admin.client.list_topics():
+        return
+    (result,) = await admin.create_topics([Topic(name)])
+    if result.error:
+        raise MissingTopic(name, result.error)
 
 
 async def _readable(record: Any, parse: Callable[[Any], Awaitable[Any]]) -> Any:
