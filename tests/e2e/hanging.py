@@ -6,6 +6,7 @@ Its event loop has no signal handlers, as on Windows.
 """
 
 import asyncio
+import signal
 import sys
 import time
 from typing import Any, NoReturn
@@ -24,6 +25,12 @@ async def wait(event: UserRegistered, notifications: Notifications) -> None:
     """Wait for ever, and let itself be cancelled."""
     click.echo("hanging")
     await anyio.sleep_forever()
+
+
+async def wait_deaf(event: UserRegistered, notifications: Notifications) -> None:
+    """Wait for ever, after taking away what tells signals at once, as asyncio does."""
+    signal.set_wakeup_fd(-1)
+    await wait(event, notifications)
 
 
 async def block(event: UserRegistered, notifications: Notifications) -> None:

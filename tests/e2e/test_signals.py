@@ -71,11 +71,12 @@ def test_a_second_signal_ends_even_a_blocked_event_loop(
         assert worker.returncode == 128 + signal.SIGTERM
 
 
+@pytest.mark.parametrize("handler", ["wait", "wait_deaf"])
 def test_a_worker_ends_tidily_where_event_loops_have_no_signal_handlers(
-    application: Application,
+    application: Application, handler: str
 ) -> None:
-    """Windows has none."""
-    with hanging_worker(application, "wait") as worker:
+    """Windows has none; and elsewhere, a handler of somebody else must not make ours deaf."""
+    with hanging_worker(application, handler) as worker:
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(LIMIT_SECONDS) == 0
 
