@@ -4,9 +4,10 @@ import json
 import logging
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,9 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner
 
+from allocation.domain.exceptions import CommitOutcomeUnknown, ConnectionLost, WiringError
 from allocation.entrypoints.cli import cli
+from allocation.service_layer.messagebus import MessageBus
 
 
 @dataclass(frozen=True)
@@ -261,6 +264,62 @@ def test_the_schema_can_be_made_beforehand(application: Application) -> None:
     assert application.run("users", "--json").stdout == ""
 
 
+@pytest.mark.parametrize("lost", [CommitOutcomeUnknown, partial(ConnectionLost, "it broke")])
+def test_a_registration_nobody_knows_about_says_how_to_ask_again(
+    application: Application, monkeypatch: pytest.MonkeyPatch, lost: Callable[[], Exception]
+) -> None:
+    """The id was made by the program, and is needed to repeat the command."""
+
+    async def lose(*arguments: object) -> None:
+        raise lost()
+
+    monkeypatch.setattr(MessageBus, "handle", lose)
+    user_id = str(uuid4())
+    result = application.run("register-user", "Иван", "i@example.com", "--user-id", user_id)
+
+    assert result.returncode == 3
+    assert result.stderr == f"error: {lost()}; repeat it with --user-id {user_id}\n"
+
+
+@pytest.mark.parametrize(
+    "error", [WiringError("asks for\nwhat nobody provides", "name"), ZeroDivisionError("by zero")]
+)
+def test_a_mistake_in_the_program_is_exit_code_70(
+    application: Application, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """With the traceback, for whoever mends it, and with the reason in the last line."""
+
+    async def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(MessageBus, "handle", fail)
+    result = application.run("register-user", "Иван", "i@example.com")
+
+    assert result.returncode == 70
+    assert result.stderr.startswith("Traceback (most recent call last):\n")
+    reason = f"error: {type(error).__name__}: {error}".replace("\n", " ")
+    assert result.stderr.splitlines()[-1] == reason
+
+
+def test_what_is_stored_cannot_command_a_terminal(application: Application) -> None:
+    """Errors come from anywhere, and a person looks at them when something is wrong."""
+    application.run("register-user", "Иван", "i@example.com", dispatch="worker")
+    commands = "\x1b[2J\x9b2J\u202e\r"
+    with closing(sqlite3.connect(application.database)) as other:
+        other.execute("UPDATE deliveries SET last_error = 'Ж' || ?", [commands])
+        other.commit()
+
+    listed = application.run("deliveries", "list").stdout
+    as_json = application.run("deliveries", "list", "--json").stdout.splitlines()
+    key = (json.loads(as_json[0])["event_id"], json.loads(as_json[0])["handler"])
+    shown = application.run("deliveries", "show", *key).stdout
+
+    for output in (listed, shown, *as_json):
+        assert not set(output) & set(commands) - set("[2J")
+        assert "Ж\\u001b[2J" in output
+    assert json.loads(as_json[0])["last_error"] == f"Ж{commands}"
+
+
 def test_a_failing_handler_is_announced_and_the_command_accepted(
     application: Application,
 ) -> None:
@@ -435,6 +494,23 @@ class TestImport:
         assert (result.returncode, result.stdout) == (2, "")
         assert "error: the first line" in result.stderr
         assert "Traceback" not in result.stderr
+
+    def test_a_quote_that_is_never_closed_swallows_no_other_row(
+        self, application: Application
+    ) -> None:
+        """It is refused from its line on, and reading goes on with the next one."""
+        rows = [f"user{n},user{n}@example.com\n" for n in range(50)]
+        rows[1] = '"user1,user1@example.com\n'
+        rows[48] = '"user48,user48@example.com\n'
+        (application.folder / "users.csv").write_text("name,email\n" + "".join(rows))
+
+        result = application.run("import-users", "users.csv")
+
+        assert result.stdout == "imported 48, already there 0, refused 2\n"
+        assert sorted(result.stderr.splitlines()) == [
+            "line 3: row is not valid CSV up to line 12: a quote is not closed",
+            "line 50: row is not valid CSV up to line 51: a quote is not closed",
+        ]
 
     def test_invalid_utf8_is_refused_by_row(self, application: Application) -> None:
         """One broken row does not stop the others."""

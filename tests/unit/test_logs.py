@@ -2,15 +2,16 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 
 import anyio
 import pytest
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
-from allocation.entrypoints.logs import JsonFormatter, TextFormatter
+from allocation.entrypoints.logs import JsonFormatter, TextFormatter, set_up_logging
 from allocation.service_layer.context import working_on
 from allocation.service_layer.delivery import Cause
 from tests.builders import a_cause
@@ -223,3 +224,21 @@ def test_names_are_readable_in_a_line_for_machines(json_log: Log) -> None:
     assert "Иван" in line
     assert "李" in line
     assert json.loads(line)["message"] == 'registered Иван "Ваня" 李'
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_line_for_machines_is_json_in_every_encoding(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    """Python escapes what a stream cannot write in a way that JSON does not know."""
+    written = BytesIO()
+    stream = TextIOWrapper(written, encoding=encoding, errors="backslashreplace")
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    set_up_logging("info", "json")
+    logging.getLogger("allocation").info("registered é Иван")
+    logging.basicConfig(handlers=[], force=True)
+    logging.getLogger("allocation").setLevel(logging.NOTSET)
+    stream.flush()
+
+    assert json.loads(written.getvalue().decode(encoding))["message"] == "registered é Иван"

@@ -3,14 +3,23 @@
 Heavy modules are imported inside the commands that need them, so that `--help` answers at once.
 """
 
-import os
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from math import ceil
-from typing import TYPE_CHECKING, Any, ClassVar, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import click
+
+from allocation.entrypoints.output import (
+    keep_pace,
+    print_all,
+    print_whole,
+    printable,
+    say,
+    unhurried_output,
+)
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -18,9 +27,10 @@ if TYPE_CHECKING:
     from allocation.bootstrap import Application
     from allocation.config import Settings
     from allocation.domain.commands import Command
+    from allocation.entrypoints.importing import Summary
     from allocation.entrypoints.serving import Service
     from allocation.service_layer.delivery import Failure
-    from allocation.views import DeliveryRow
+    from allocation.views import DeliveryRow, UserRow
 
 T = TypeVar("T")
 
@@ -36,19 +46,28 @@ class ExitCodes(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except BrokenPipeError:
-            _discard(sys.stdout)
-        except KeyboardInterrupt:
+            pass  # whoever reads has seen enough
+        except KeyboardInterrupt as error:
+            if notes := _notes(error):
+                say(f"interrupted{notes}", err=True)
             ctx.exit(INTERRUPTED)
         except Exception as error:
-            code = _exit_code(error)
-            say(_traceback() if code == BUG else f"error: {error}", err=True)
+            code, reason = _exit_code(error), str(error)
+            if code == BUG:
+                say(_traceback(), err=True)
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+            say(f"error: {printable(reason)}{_notes(error)}", err=True)
             ctx.exit(code)
 
 
 def _traceback() -> str:
     import traceback
 
-    return traceback.format_exc()
+    return traceback.format_exc().rstrip()
+
+
+def _notes(error: BaseException) -> str:
+    return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
 def _exit_code(error: Exception) -> int:
@@ -61,7 +80,7 @@ def _exit_code(error: Exception) -> int:
             return MALFORMED
         case Unavailable() | Conflict() | OSError():
             return UNAVAILABLE
-    return BUG
+    return BUG  # a Mistake, too
 
 
 class Checked(click.ParamType[Any]):
@@ -149,9 +168,7 @@ def cli(ctx: click.Context, /, **options: str | None) -> None:
     Exit codes: 0 done, 1 refused, 2 malformed input, 3 a resource is not available,
     70 a bug in this program, 130 interrupted.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    ctx.with_resource(unhurried_output())
     ctx.obj = options
 
 
@@ -168,7 +185,20 @@ def register_user(options: dict[str, Any], name: str, email: str, user_id: "UUID
     from allocation.domain.events import UserId
 
     command = RegisterUser(user_id=UserId(user_id or uuid4()), name=name, email=email)
-    _handle(_settings(options), command)
+    with _repeatable(f"--user-id {command.user_id}"):
+        _handle(_settings(options), command)
+
+
+@contextmanager
+def _repeatable(option: str) -> Iterator[None]:
+    """Let an error after which nobody knows what was stored say how to ask again."""
+    from allocation.domain.exceptions import CommitOutcomeUnknown, ConnectionLost
+
+    try:
+        yield
+    except (CommitOutcomeUnknown, ConnectionLost, KeyboardInterrupt) as error:
+        error.add_note(f"repeat it with {option}")
+        raise
 
 
 @cli.command()
@@ -212,27 +242,30 @@ def import_users(options: dict[str, Any], file: str) -> None:
     """
     from pathlib import Path
 
-    from allocation.entrypoints.importing import Import, read_rows
+    from allocation.entrypoints.csv_rows import read_rows
+    from allocation.entrypoints.importing import Import
 
     owed = Owed()
 
-    def refuse(reason: str) -> None:
+    async def refuse(reason: str) -> None:
         say(reason, err=True)
+        await keep_pace()
+
+    async def work(application: "Application") -> "Summary":
+        summary = await Import(application, refuse, owed.add).run(rows)
+        await keep_pace(behind=0)
+        return summary
 
     settings = _settings(options)
-    path, terminal = Path(file), sys.stderr.isatty()
+    path, terminal = Path(file), bool(sys.stderr and sys.stderr.isatty())
     with (
         click.progressbar(
             length=path.stat().st_size, label="importing", file=sys.stderr, hidden=not terminal
         ) as bar,
         read_rows(path, advance=bar.update) as rows,
     ):
-        summary = _with_application(
-            settings,
-            lambda application: Import(application, refuse, owed.add).run(rows),
-            tell_story=False,
-            delivers=settings.dispatch == "inline",
-        )
+        delivers = settings.dispatch == "inline"
+        summary = _with_application(settings, work, tell_story=False, delivers=delivers)
     say(f"imported {summary.imported}, already there {summary.known}, refused {summary.refused}")
     owed.show()
     if summary.refused:
@@ -311,8 +344,9 @@ def run(options: dict[str, Any], prefetch: int | None) -> None:
 def asyncapi() -> None:
     """Print the AsyncAPI document of what is published and consumed, as JSON."""
     from allocation.bootstrap import published_language
+    from allocation.entrypoints.running import run
 
-    click.echo(published_language())
+    run(lambda: print_whole(published_language()), backend="asyncio")
 
 
 @cli.group()
@@ -326,14 +360,13 @@ def deliveries() -> None:
 @click.pass_obj
 def list_deliveries(options: dict[str, Any], parked: bool, as_json: bool) -> None:
     """List the deliveries that are owed, the longest due first."""
-    import msgspec
-
     from allocation import views
 
     async def work(application: "Application") -> None:
         async with views.owed_deliveries(application.database, parked_only=parked) as rows:
-            async for row in rows:
-                click.echo(msgspec.json.encode(row) if as_json else _delivery_line(row))
+            await print_all(
+                _json_line(row) if as_json else _delivery_line(row) async for row in rows
+            )
 
     _with_application(_settings(options), work)
 
@@ -351,8 +384,8 @@ def show_delivery(options: dict[str, Any], event_id: "UUID", handler: str) -> No
 
     async def work(application: "Application") -> None:
         row = await views.delivery(application.database, EventId(event_id), handler)
-        for name, value in msgspec.to_builtins(row).items():
-            say(f"{name + ':':12} {'-' if value is None else value}")
+        fields = msgspec.to_builtins(row).items()
+        await print_whole("\n".join(_field_line(name, value) for name, value in fields))
 
     _with_application(_settings(options), work)
 
@@ -440,22 +473,6 @@ def demo(options: dict[str, Any]) -> None:
         _with_application(settings, work, delivers=True)
 
 
-def say(text: str, *, err: bool = False) -> None:
-    """Print a line; a reader that has gone away does not stop the work."""
-    try:
-        click.echo(text, err=err)
-    except OSError as error:
-        _discard(sys.stderr if err else sys.stdout)
-        if not err and not isinstance(error, BrokenPipeError):
-            say(f"the output could not be written: {error}", err=True)
-
-
-def _discard(stream: TextIO) -> None:
-    """Send what is still written to a stream that nobody reads to nowhere."""
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
-
-
 def _settings(options: dict[str, Any], *, log_level: str = "error") -> "Settings":
     from allocation.config import load
     from allocation.entrypoints.logs import set_up_logging
@@ -536,24 +553,33 @@ def _deliveries(count: int) -> str:
 
 
 async def _list_users(application: "Application", as_json: bool) -> None:
-    import msgspec
-
     from allocation import views
 
     if not as_json:
         click.echo(f"{'USER_ID':36}  {'COUPON':24}  USER")
     async with views.users(application.database) as rows:
-        async for row in rows:
-            if as_json:
-                click.echo(msgspec.json.encode(row))
-            else:
-                click.echo(f"{row.user_id}  {row.coupon or '-':24}  {row.name} <{row.email}>")
+        await print_all(_json_line(row) if as_json else _user_line(row) async for row in rows)
+
+
+def _json_line(row: "UserRow | DeliveryRow") -> bytes:
+    import msgspec
+
+    return printable(msgspec.json.encode(row).decode()).encode()  # JSON is UTF-8 everywhere
+
+
+def _user_line(row: "UserRow") -> str:
+    return printable(f"{row.user_id}  {row.coupon or '-':24}  {row.name} <{row.email}>")
 
 
 def _delivery_line(row: "DeliveryRow") -> str:
     state = "parked" if row.parked_at else f"due {row.due_at:%FT%TZ}"
     error = (row.last_error or "").partition("\n")[0]
-    return (
+    return printable(
         f"{row.event_id}  {row.handler}  ({row.event_type})  "
         f"attempts {row.attempts}, {state}  {error}"
     )
+
+
+def _field_line(name: str, value: object) -> str:
+    text = "-" if value is None else str(value)
+    return f"{name + ':':12} " + "\n".join(map(printable, text.split("\n")))

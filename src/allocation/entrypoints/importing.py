@@ -1,10 +1,7 @@
 """Registers the users of a CSV file, many at a time, in constant memory."""
 
-import csv
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID, uuid5
 
 import anyio
@@ -16,25 +13,13 @@ from allocation.domain.commands import RegisterUser
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import Conflict, InvalidValue, Malformed, Refused
 from allocation.domain.values import EmailAddress
+from allocation.entrypoints.csv_rows import Row
 from allocation.entrypoints.running import task_group
 from allocation.service_layer.delivery import Failure
 
 NAMESPACE = UUID("f1b4e1d6-9a0f-4bb4-8d3e-6c1c7d3f2a55")
 CONCURRENCY = 8
 CHUNK_ROWS = 100
-COLUMNS = {"name", "email"}
-
-Row = tuple[int, dict[str, str] | str]  # the line it starts on, and its cells or why it has none
-
-
-@contextmanager
-def read_rows(path: Path, *, advance: Callable[[int], None]) -> Iterator[Iterator[Row]]:
-    """Open a CSV file whose rows are read as they are taken; `advance` is told of each byte.
-
-    UTF-8, with or without a byte order mark; a row that cannot be read comes as the reason.
-    """
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        yield _rows(_counted(file, advance))
 
 
 @dataclass(slots=True)
@@ -52,7 +37,7 @@ class Import:
     def __init__(
         self,
         application: Application,
-        refuse: Callable[[str], None],
+        refuse: Callable[[str], Awaitable[None]],
         fail: Callable[[Sequence[Failure]], None],
     ) -> None:
         self._summary = Summary()
@@ -84,7 +69,7 @@ class Import:
                 await self._register(cells)
             except (Malformed, Refused, Conflict) as error:
                 self._summary.refused += 1
-                self._refuse(f"line {line}: {error}")
+                await self._refuse(f"line {line}: {error}")
 
     async def _register(self, cells: dict[str, str] | str) -> None:
         if isinstance(cells, str):
@@ -96,33 +81,6 @@ class Import:
         self._summary.imported += bool(report.events)
         self._summary.known += not report.events
         self._fail(report.failures)
-
-
-def _counted(lines: Iterator[str], advance: Callable[[int], None]) -> Iterator[str]:
-    for line in lines:
-        advance(len(line.encode(errors="surrogateescape")))
-        yield line
-
-
-def _rows(lines: Iterator[str]) -> Iterator[Row]:
-    reader = csv.reader(lines)
-    try:
-        header = [cell.strip().lower() for cell in next(reader, [])]
-    except csv.Error:
-        header = []
-    if not set(header) >= COLUMNS:
-        raise InvalidValue("the first line", "does not name the columns name,email")
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = dict(zip(header, next(reader), strict=False))
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield line, f"is not valid CSV up to line {reader.line_num}: {error}"
-            continue
-        if cells:
-            yield line, cells if cells.keys() >= COLUMNS else "has too few cells"
 
 
 def _take(rows: Iterator[Row]) -> list[Row]:

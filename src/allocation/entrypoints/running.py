@@ -10,6 +10,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from allocation.domain.exceptions import InvalidValue
+from allocation.entrypoints.signals import hearing
 
 T = TypeVar("T")
 
@@ -44,19 +45,8 @@ async def task_group() -> AsyncIterator[TaskGroup]:
 
 
 async def _until_interrupted(work: Callable[[], Awaitable[T]]) -> T:
-    # the receiver stays until all is tidy: a second Ctrl-C must not break in on that
-    with anyio.open_signal_receiver(signal.SIGINT) as signals:
-        async with task_group() as group:
-            group.start_soon(_cancel_on_first, signals, group.cancel_scope)
-            result = await work()
-            group.cancel_scope.cancel()
-            return result
+    # in the way that shielded calls can defer, which the loop's own way does not; and signals are
+    # heard until all is tidy: a second Ctrl-C must not break in on that
+    with anyio.CancelScope() as scope, hearing(scope.cancel, signal.SIGINT):
+        return await work()
     raise KeyboardInterrupt
-
-
-async def _cancel_on_first(
-    signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope
-) -> None:
-    """Cancel in the way that shielded calls can defer, which the loop's own way does not."""
-    async for _ in signals:
-        scope.cancel()

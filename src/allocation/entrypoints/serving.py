@@ -1,19 +1,18 @@
 """Runs what works until it is told to stop: worker, consumer, or both in one process."""
 
 import logging
-import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
 from anyio import CancelScope, move_on_after
-from anyio.abc import TaskStatus
 
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
 from allocation.entrypoints.running import check_backend, task_group
+from allocation.entrypoints.signals import hearing
 from allocation.service_layer.messagebus import Observer
 
 logger = logging.getLogger(__name__)
@@ -74,7 +73,8 @@ def serve(
     """Run the services until they end, or until SIGTERM or SIGINT.
 
     On the first signal nothing more is begun, and what is in hand has the grace period to finish;
-    the rest is given back. A second signal ends the process at once; leases then end by themselves.
+    the rest is given back. A second signal ends the process at once, and so does what still hangs
+    after the grace period; leases then end by themselves.
 
     :raises Unavailable: if the database cannot be used at start; later the services wait for it
     """
@@ -83,40 +83,26 @@ def serve(
         if delivers and settings.mail_folder:
             logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
         shift = Shift()
-        async with (
-            _ended_by_signals(shift, settings.grace_seconds),
-            bootstrap(settings, observer=observer, delivers=delivers) as application,
-            task_group() as group,
-        ):
-            for service in services:
-                group.start_soon(service, application, shift)
+        with _ended_by_signals(shift, settings.grace_seconds):
+            async with (
+                bootstrap(settings, observer=observer, delivers=delivers) as application,
+                task_group() as group,
+            ):
+                for service in services:
+                    group.start_soon(service, application, shift)
 
     check_backend(settings.backend)
     anyio.run(main, backend=settings.backend)
 
 
-@asynccontextmanager
-async def _ended_by_signals(shift: Shift, grace: float) -> AsyncIterator[None]:
+@contextmanager
+def _ended_by_signals(shift: Shift, grace: float) -> Iterator[None]:
     """End the shift at the first signal, and cancel the body `grace` seconds later."""
-    async with task_group() as group:
-        with CancelScope() as body:
-            await group.start(_watch_signals, shift, body, grace)
-            yield
-        group.cancel_scope.cancel()
 
+    def end() -> None:
+        logger.info("stopping; work in hand has %g s to finish", grace)
+        shift.end()
+        body.deadline = anyio.current_time() + grace
 
-async def _watch_signals(
-    shift: Shift,
-    scope: CancelScope,
-    grace: float,
-    *,
-    task_status: TaskStatus[None],
-) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for number in signals:
-            if shift.is_over:
-                os._exit(128 + number)
-            logger.info("stopping; work in hand has %g s to finish", grace)
-            shift.end()
-            scope.deadline = anyio.current_time() + grace
+    with CancelScope() as body, hearing(end, signal.SIGTERM, signal.SIGINT, grace=grace):
+        yield

@@ -13,13 +13,18 @@ Line = Callable[[Any, Sequence[Envelope]], str]
 def _coupon_line(event: Any, caused: Sequence[Envelope]) -> str:
     for envelope in caused:
         if isinstance(envelope.event, CouponAllocated):
-            return f"[Coupon Service] coupon {envelope.event.code} allocated to {event.email}"
+            return f"[Coupon Service] coupon {_hidden(envelope.event)} allocated to {event.email}"
     return f"[Coupon Service] no coupon left for {event.email}"
+
+
+def _hidden(event: CouponAllocated) -> str:
+    """Name the coupon without its code, which is money: the story goes to journals, too."""
+    return f"{event.batch_reference}-…"
 
 
 COMMAND_LINES: dict[type[Command], Line] = {
     RegisterUser: lambda c, caused: (
-        f"[User Service]   registered {c.name} <{c.email}>"
+        f"[User Service]   registered {c.name} <{c.email}> as {c.user_id}"
         if caused
         else f"[User Service]   {c.email} was registered before; nothing to do"
     ),
@@ -40,7 +45,7 @@ HANDLER_LINES: dict[str, Line] = {
 
 EMAILS: dict[str, Callable[[Any], tuple[str, str]]] = {  # what, and to whom
     "send_welcome_email": lambda e: ("welcome e-mail", f" to {e.email}"),
-    "send_coupon_email": lambda e: (f"e-mail with coupon {e.code}", ""),
+    "send_coupon_email": lambda e: (f"e-mail with coupon {_hidden(e)}", ""),
     "send_change_notice": lambda e: ("notice of change", f" to {e.old_email}"),
     "notify_marketing": lambda e: ("notice of being out of coupons", " to marketing"),
 }

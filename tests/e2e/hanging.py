@@ -1,0 +1,66 @@
+"""Runs the application with one more handler of UserRegistered, which does not come back.
+
+    python -m tests.e2e.hanging HANDLER ARGUMENTS…
+
+Its event loop has no signal handlers, as on Windows.
+"""
+
+import asyncio
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+import anyio
+import click
+from anyio import to_thread
+
+from allocation.domain.events import UserRegistered
+from allocation.entrypoints.cli import cli
+from allocation.service_layer.handlers import EVENT_HANDLERS
+from allocation.service_layer.ports import Notifications
+
+
+async def wait(event: UserRegistered, notifications: Notifications) -> None:
+    """Wait for ever, and let itself be cancelled."""
+    click.echo("hanging")
+    await anyio.sleep_forever()
+
+
+async def wait_deaf(event: UserRegistered, notifications: Notifications) -> None:
+    """Wait for ever, after taking away what tells signals at once, as asyncio does."""
+    signal.set_wakeup_fd(-1)
+    await wait(event, notifications)
+
+
+async def block(event: UserRegistered, notifications: Notifications) -> None:
+    """Block the event loop."""
+    click.echo("hanging")
+    time.sleep(3600)  # noqa: ASYNC251 - that is the point
+
+
+async def block_in_a_thread(event: UserRegistered, notifications: Notifications) -> None:
+    """Wait for a thread that cannot be told to stop."""
+    click.echo("hanging")
+    await to_thread.run_sync(time.sleep, 3600)
+
+
+async def swallow(event: UserRegistered, notifications: Notifications) -> None:
+    """Go on when cancelled."""
+    click.echo("hanging")
+    while True:
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            click.echo("no!")
+
+
+def not_implemented(*arguments: Any) -> NoReturn:
+    raise NotImplementedError
+
+
+if __name__ == "__main__":
+    handler, *arguments = sys.argv[1:]
+    EVENT_HANDLERS[UserRegistered].append(globals()[handler])
+    asyncio.SelectorEventLoop.add_signal_handler = not_implemented  # type: ignore[assignment]
+    cli(arguments)

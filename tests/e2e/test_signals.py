@@ -1,0 +1,95 @@
+"""Signals end a process, whatever its handlers do to it, and on whatever system."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tests.e2e.processes import LIMIT_SECONDS, TIMEOUT_SECONDS, Application, wait_until
+
+REGISTER = ("register-user", "Иван", "ivan@example.com")
+
+
+@pytest.fixture
+def application(tmp_path: Path, backend: str) -> Application:
+    """The application, without a mail server."""
+    return Application(tmp_path, backend=backend)
+
+
+@contextmanager
+def hanging_worker(application: Application, handler: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a worker until this handler hangs in it."""
+    module = ("tests.e2e.hanging", handler)
+    with application.running(*REGISTER, module=module, dispatch="worker") as registering:
+        assert registering.wait(TIMEOUT_SECONDS) == 0
+    with application.running("worker", module=module, grace_seconds="0.1") as worker:
+        until_hanging(worker)
+        yield worker
+
+
+def until_hanging(process: "subprocess.Popen[str]") -> None:
+    assert process.stdout is not None
+    while "hanging" not in process.stdout.readline():
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("handler", "where"),
+    [("block", "hanging.py"), ("block_in_a_thread", "thread"), ("swallow", "MainThread")],
+)
+def test_the_grace_period_ends_what_cannot_be_cancelled(
+    application: Application, handler: str, where: str
+) -> None:
+    """Whoever deploys waits for no handler; the log says where it hung, and the lease ends."""
+    with hanging_worker(application, handler) as worker:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(LIMIT_SECONDS) == 70
+        assert worker.stderr is not None
+        log = worker.stderr.read()
+
+    assert "did not end in its grace period" in log
+    assert where in log.splitlines()[-1]
+    assert application.rows(f"SELECT attempts FROM deliveries WHERE handler = '{handler}'")
+
+
+@pytest.mark.parametrize("handler", ["block", "swallow"])
+def test_a_second_signal_ends_even_a_blocked_event_loop(
+    application: Application, handler: str
+) -> None:
+    """Whoever insists does not have to wait."""
+    with hanging_worker(application, handler) as worker:
+
+        def ended_by_another_signal() -> bool:
+            worker.send_signal(signal.SIGTERM)  # one that comes at once is the same one
+            return worker.poll() is not None
+
+        wait_until(ended_by_another_signal, limit=5)
+        assert worker.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("handler", ["wait", "wait_deaf"])
+def test_a_worker_ends_tidily_where_event_loops_have_no_signal_handlers(
+    application: Application, handler: str
+) -> None:
+    """Windows has none; and elsewhere, a handler of somebody else must not make ours deaf."""
+    with hanging_worker(application, handler) as worker:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(LIMIT_SECONDS) == 0
+
+
+def test_an_interrupted_registration_says_how_to_ask_again(application: Application) -> None:
+    """The id was made by the program, and is needed to repeat the command."""
+    with application.running(*REGISTER, module=("tests.e2e.hanging", "wait")) as process:
+        until_hanging(process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT_SECONDS) == 130
+        assert process.stderr is not None
+        said = process.stderr.read()
+
+    [(user_id,)] = application.rows("SELECT id FROM users")
+    assert f"--user-id {UUID(user_id)}\n" in said
+    assert "Traceback" not in said
