@@ -310,16 +310,18 @@ async def test_the_topic_of_dead_letters_is_made_before_anything_is_consumed(
         assert DEAD in await to_thread.run_sync(without_dead_letters.topics)
 
 
-@pytest.mark.parametrize("database", ["sqlite_url", "postgres_url"])
-async def test_the_longest_id_fits_into_every_database(
-    database: str, request: pytest.FixtureRequest
-) -> None:
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Each database in turn."""
+    return str(request.getfixturevalue(request.param))
+
+
+async def test_the_longest_id_fits_into_every_database(database_url: str) -> None:
     """Or its message would wait for ever, and hold up what comes after it."""
     letters = [chr(n) for n in range(0x4E00, 0x9FFF)]  # of three bytes each, hard to compress
     source, message_id = ("".join(random.sample(letters, MAX_BYTES // 3)) for _ in range(2))
     received = ReceivedMessage(source=source, id=message_id)
-    url = request.getfixturevalue(database)
-    async with bootstrap(Settings(database_url=url)) as application:
+    async with bootstrap(Settings(database_url=database_url)) as application:
         await application.bus.execute(a_batch(), received=received)
 
         with pytest.raises(MessageAlreadyHandled):
