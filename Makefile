@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint unit compliance format clean
@@ -36,6 +37,14 @@ compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialect of S
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+secrets:  ## Make the passwords of compose.yaml, once
+	@set -e; postgres=$$($(NEW_PASSWORD)); rabbitmq=$$($(NEW_PASSWORD)); mkdir -m 700 $@; cd $@; \
+	printf '%s\n' "$$postgres" > postgres_password; \
+	printf 'postgresql://allocation:%s@postgres:5432/allocation\n' "$$postgres" > database_url; \
+	printf 'default_user = allocation\ndefault_pass = %s\n' "$$rabbitmq" > rabbitmq_account; \
+	printf 'amqp://allocation:%s@rabbitmq:5672/\n' "$$rabbitmq" > broker_url; \
+	chmod 644 *  # for the users of the containers; here, the folder keeps others out
 
 clean:  ## Remove everything that was set up or measured
 	rm -rf $(VENV) .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -72,7 +72,7 @@ async def measure(application: Application) -> tuple[float, float]:
 
 async def main(url: str, many: int) -> None:
     settings = Settings(database_url=url, dispatch="worker")
-    async with bootstrap(settings) as application:
+    async with bootstrap(settings, delivers=False) as application:
         await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=10**9))
         await fill(application, 1, FEW)
         await measure(application)  # warms everything up

@@ -52,9 +52,9 @@ def blockbuster() -> Iterator[BlockBuster]:
             function.can_block_in("allocation/adapters/schema.py", {"_upgrade", "_is_known"})
             function.can_block_in("tests/integration/test_schema.py", {"upgrade"})
             function.can_block_in("allocation/adapters/engines.py", {"new_engine"})  # imports
-            function.can_block_in(
-                "allocation/adapters/brokers/__init__.py", {"_new_broker"}
-            )  # imports
+            brokers = "allocation/adapters/brokers/__init__.py"
+            function.can_block_in(brokers, {"_new_broker"})  # imports
+            function.can_block_in("tests/hostile.py", {"misbehaving"})  # starts and ends threads
             function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
         yield detector
 

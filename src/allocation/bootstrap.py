@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,13 +16,15 @@ import msgspec
 from allocation.adapters import wire
 from allocation.adapters.brokers import Broker, closing_all, new_brokers
 from allocation.adapters.database import Database, open_database
-from allocation.adapters.notifications import ConsoleNotifications, SmtpNotifications, SmtpServer
+from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
+from allocation.adapters.smtp import SmtpNotifications, SmtpServer
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork, reading
 from allocation.config import Settings
 from allocation.domain.events import Event
+from allocation.domain.exceptions import InvalidValue
 from allocation.service_layer.delivery import DeliveryPolicy, Envelope
 from allocation.service_layer.handlers import (
     COMMAND_HANDLERS,
@@ -65,15 +68,18 @@ class SilentObserver:
 
 @asynccontextmanager
 async def bootstrap(
-    settings: Settings, *, observer: Observer | None = None
+    settings: Settings, *, observer: Observer | None = None, delivers: bool = True
 ) -> AsyncIterator[Application]:
     """Open everything the settings ask for, and close it at the end, also when cancelled.
+
+    What `delivers`, and so runs the handlers of events, needs a place for its e-mails.
 
     :raises InvalidValue: if a setting is not acceptable
     :raises Unavailable: if the database cannot be used as it is
     """
     start_mappers()
     brokers = new_brokers(settings.broker_urls)
+    notifications = _notifications(settings, delivers=delivers)
     policy = _policy(settings)
     event_handlers = publishing_to(EVENT_HANDLERS, brokers)
     check_complete(event_handlers)
@@ -90,7 +96,7 @@ async def bootstrap(
     ):
         await ensure_schema(database)
         outbox = SqlAlchemyOutbox(database, policy)
-        dependencies = _dependencies(settings, database)
+        dependencies = _dependencies(settings, database, notifications)
         bus = MessageBus(
             registry=bind_all(COMMAND_HANDLERS, event_handlers, RENAMED_HANDLERS, dependencies),
             recording=recording,
@@ -139,9 +145,11 @@ def _publish_event_to(name: str, publisher: Publisher) -> Handler:
     return publish
 
 
-def _dependencies(settings: Settings, database: Database) -> Dependencies:
+def _dependencies(
+    settings: Settings, database: Database, notifications: Notifications | None
+) -> Dependencies:
     return Dependencies(
-        outside_ports={"notifications": _notifications(settings)},
+        outside_ports={"notifications": notifications},
         values={
             "reading": partial(reading, database),
             "marketing_email": settings.marketing_email,
@@ -151,10 +159,19 @@ def _dependencies(settings: Settings, database: Database) -> Dependencies:
     )
 
 
-def _notifications(settings: Settings) -> Notifications:
-    if settings.smtp_url is None:
-        return ConsoleNotifications()
-    return SmtpNotifications(SmtpServer.from_url(settings.smtp_url), sender=settings.sender_email)
+def _notifications(settings: Settings, *, delivers: bool) -> Notifications | None:
+    if settings.mail_folder:
+        return MaildirNotifications(Path(settings.mail_folder), sender=settings.sender_email)
+    if settings.mail_url:
+        server = SmtpServer.from_url(settings.mail_url)
+        return SmtpNotifications(server, sender=settings.sender_email)
+    if delivers:
+        raise InvalidValue(
+            "ALLOCATION_MAIL_URL",
+            "is not set: name a mail server (smtp://user:password@host:port) or a folder to keep "
+            "e-mails in (maildir:FOLDER); only beside a SQLite file there is one by itself",
+        )
+    return None
 
 
 def _policy(settings: Settings) -> DeliveryPolicy:

@@ -1,13 +1,15 @@
 """The settings, and the only reader of the environment. Read by bootstrap and entrypoints only.
 
 Every field of `Settings` is an environment variable: `handler_timeout_seconds` is
-`ALLOCATION_HANDLER_TIMEOUT_SECONDS`.
+`ALLOCATION_HANDLER_TIMEOUT_SECONDS`. Each may also be in a file, such as a Docker secret, which
+`ALLOCATION_HANDLER_TIMEOUT_SECONDS_FILE` names; so passwords need not be in the environment.
 """
 
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -17,6 +19,7 @@ from allocation.domain.exceptions import InvalidValue
 from allocation.domain.values import EmailAddress
 
 PREFIX = "ALLOCATION_"
+OLD_NAMES = {"mail_url": "smtp_url"}
 
 Seconds = Annotated[float, Meta(gt=0, le=10**9)]
 
@@ -26,7 +29,7 @@ class Settings:
     """Everything that can be set. URLs may hold passwords, so they never show in `repr`."""
 
     database_url: str = field(default="sqlite:///allocation.db", repr=False)
-    smtp_url: str | None = field(default=None, repr=False)
+    mail_url: str | None = field(default=None, repr=False)
     broker_url: str | None = field(default=None, repr=False)
     sender_email: str = "allocation@localhost"
     marketing_email: str = "marketing@localhost"
@@ -49,6 +52,20 @@ class Settings:
     def broker_urls(self) -> list[str]:
         """The URLs of the brokers, in order; none if there is no broker."""
         return (self.broker_url or "").split()
+
+    @property
+    def mail_folder(self) -> str | None:
+        """The folder in which e-mails are kept: the one named, else one beside a SQLite file.
+
+        None if they are sent, or if nobody has said where to.
+        """
+        if self.mail_url is not None:
+            scheme, _, folder = self.mail_url.partition(":")
+            return folder if scheme == "maildir" and folder else None
+        if match := re.match(r"sqlite(?:\+\w+)?:///(?:file:)?([^?]+)", self.database_url):
+            file = PurePath(match[1])
+            return f"{file.parent / file.stem}-mail"
+        return None
 
     def __post_init__(self) -> None:
         for name in ("sender_email", "marketing_email"):
@@ -78,12 +95,41 @@ def load(overrides: Mapping[str, Any], environment: Mapping[str, str] = os.envir
 
     :raises InvalidValue: if one is not acceptable; its value is not repeated, it may be a secret
     """
-    names = [setting.name for setting in fields(Settings)]
-    found = {
-        name: environment[_variable(name)] for name in names if environment.get(_variable(name))
-    }
-    found |= {name: value for name, value in overrides.items() if value is not None}
-    return Settings(**{name: _converted(name, value) for name, value in found.items()})
+    given = {name: value for name, value in overrides.items() if value is not None}
+    for name in {setting.name for setting in fields(Settings)} - given.keys():
+        if value := _found(name, environment):
+            given[name] = value
+    return Settings(**{name: _converted(name, value) for name, value in given.items()})
+
+
+def _found(name: str, environment: Mapping[str, str]) -> str | None:
+    """Return what the environment says of a setting, under its name or its old one."""
+    value = _in_variable_or_file(_variable(name), environment)
+    if name not in OLD_NAMES:
+        return value
+    old_value = _in_variable_or_file(_variable(OLD_NAMES[name]), environment)
+    if value and old_value and value != old_value:
+        old = _variable(OLD_NAMES[name])
+        raise InvalidValue(_variable(name), f"and {old}, its old name, differ: set only one")
+    return value or old_value
+
+
+def _in_variable_or_file(variable: str, environment: Mapping[str, str]) -> str | None:
+    value, file = environment.get(variable), environment.get(f"{variable}_FILE")
+    if not file:
+        return value
+    if value:
+        raise InvalidValue(variable, f"and {variable}_FILE are both set: set only one")
+    try:
+        content = Path(file).read_text("utf-8").removesuffix("\n")
+    except UnicodeError:
+        raise InvalidValue(f"{variable}_FILE", "names a file that is not valid UTF-8") from None
+    except OSError as error:
+        problem = f"names a file that cannot be read: {error.strerror}"
+        raise InvalidValue(f"{variable}_FILE", problem) from None
+    if not content:
+        raise InvalidValue(f"{variable}_FILE", "names an empty file")
+    return content
 
 
 def _converted(name: str, value: object) -> Any:

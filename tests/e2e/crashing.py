@@ -16,8 +16,8 @@ from typing import Any, Literal
 from allocation.adapters import outbox
 from allocation.adapters.brokers import Broker
 from allocation.adapters.database import Session
-from allocation.adapters.notifications import SmtpNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
+from allocation.adapters.smtp import SmtpNotifications
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.entrypoints import consumer
 from allocation.entrypoints.cli import cli

@@ -70,9 +70,10 @@ class Application:
         outside = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
         own = {"backend": self.backend, **self.settings, **settings}
         if self.mail:
-            own.setdefault("smtp_url", self.mail.url)
+            own.setdefault("mail_url", self.mail.url)
         if self.postgres_url:
             own.setdefault("database_url", self.postgres_url)
+            own.setdefault("mail_url", f"maildir:{self.folder / 'mail'}")
         prefixed = {f"ALLOCATION_{name.upper()}": value for name, value in own.items()}
         path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
         return outside | {"PYTHONPATH": path} | prefixed

@@ -14,7 +14,7 @@ from tests.e2e.processes import Application, MailServer
 
 @pytest.fixture
 def application(tmp_path: Path, backend: str) -> Application:
-    """The application, without a mail server: e-mails are only shown."""
+    """The application, without a mail server: e-mails are kept in a folder."""
     return Application(tmp_path, backend=backend)
 
 
@@ -30,8 +30,8 @@ def test_a_registration_tells_its_story(application: Application) -> None:
     (code,) = application.rows("SELECT code FROM coupons")[0]
     assert sorted(services) == [
         f"[Coupon Service] coupon {code} allocated to ivan@example.com",
-        f"[Email Service]  coupon {code} sent by e-mail",
-        "[Email Service]  welcome e-mail sent to ivan@example.com",
+        f"[Email Service]  e-mail with coupon {code} kept in allocation-mail",
+        "[Email Service]  welcome e-mail to ivan@example.com kept in allocation-mail",
         "[Log Service]    user registered: ivan@example.com",
     ]
     assert code.startswith("WELCOME-")

@@ -3,6 +3,8 @@
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -22,8 +24,13 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def application(database_url: str) -> AsyncIterator[Application]:
-    async with bootstrap(Settings(database_url=database_url)) as application:
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
+
+
+@pytest.fixture
+async def application(settings: Settings) -> AsyncIterator[Application]:
+    async with bootstrap(settings) as application:
         yield application
 
 
@@ -77,14 +84,14 @@ async def test_one_address_registered_twice_at_once_gives_one_user_and_one_refus
 
 
 async def test_cancelled_registrations_are_stored_if_and_only_if_acknowledged(
-    database_url: str, caplog: pytest.LogCaptureFixture
+    settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Cancelled at random moments, 800 times: no answer is lost, no connection, no warning."""
     dice = random.Random(2026)
     acknowledged: list[str] = []
     connected: list[object] = []
 
-    async with bootstrap(Settings(database_url=database_url, pool_size=1)) as application:
+    async with bootstrap(replace(settings, pool_size=1)) as application:
         event.listen(application.database.engine.sync_engine, "connect", collect(connected))
 
         async def register(email: str) -> None:

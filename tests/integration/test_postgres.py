@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from pathlib import Path
 from statistics import median
 
 import anyio
@@ -107,9 +108,12 @@ async def test_a_url_without_a_database_is_refused() -> None:
             pass
 
 
-async def test_an_exhausted_pool_makes_callers_wait_in_line(postgres_url: str) -> None:
+async def test_an_exhausted_pool_makes_callers_wait_in_line(
+    postgres_url: str, tmp_path: Path
+) -> None:
     """They neither fail nor deadlock, and whoever is cancelled leaves the line."""
-    settings = Settings(database_url=postgres_url, pool_size=1)
+    mail_url = f"maildir:{tmp_path / 'mail'}"
+    settings = Settings(database_url=postgres_url, mail_url=mail_url, pool_size=1)
     async with bootstrap(settings) as application:
         async with anyio.create_task_group() as group:
             for n in range(20):
@@ -138,12 +142,12 @@ async def test_listening_takes_no_connection_from_those_who_work(postgres_url: s
                 assert (await session.execute(text("SELECT 1"))).scalar_one() == 1
 
 
-async def test_coupons_of_several_batches_are_all_given_away_at_once(postgres_url: str) -> None:
+async def test_coupons_of_several_batches_are_all_given_away_at_once(
+    postgres_url: str, tmp_path: Path
+) -> None:
     """Whoever waited for the last coupon of one batch gets one of the next."""
-    async with (
-        bootstrap(Settings(database_url=postgres_url)) as one,
-        bootstrap(Settings(database_url=postgres_url)) as other,
-    ):
+    settings = Settings(database_url=postgres_url, mail_url=f"maildir:{tmp_path / 'mail'}")
+    async with bootstrap(settings) as one, bootstrap(settings) as other:
         for number in range(3):
             await one.bus.handle(a_batch(reference=f"B{number}", quantity=4))
 
@@ -163,7 +167,7 @@ async def test_leaving_dispatch_to_workers_makes_deliveries_due_at_once(
 ) -> None:
     """The front end stores and answers; it runs no handler of an event."""
     settings = Settings(database_url=postgres_url, dispatch="worker")
-    async with bootstrap(settings) as front_end:
+    async with bootstrap(settings, delivers=False) as front_end:
         report = await front_end.bus.handle(a_registration())
 
         assert len(report.events) == 1
@@ -176,7 +180,10 @@ async def test_a_commit_wakes_the_workers_of_other_processes(postgres_url: str) 
     """Fifty milliseconds at the median, where polling alone would take half a second."""
     settings = Settings(database_url=postgres_url, dispatch="worker")
     seconds = []
-    async with bootstrap(settings) as front_end, bootstrap(settings) as back_end:
+    async with (
+        bootstrap(settings, delivers=False) as front_end,
+        bootstrap(settings, delivers=False) as back_end,
+    ):
         for n in range(9):
             wake = anyio.Event()
             async with back_end.database.listening(wake.set):

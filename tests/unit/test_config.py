@@ -1,6 +1,7 @@
 """The settings: where they come from, what is accepted, and what an error may say."""
 
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -9,11 +10,12 @@ from allocation.domain.exceptions import InvalidValue
 
 
 def test_without_any_setting_the_defaults_hold() -> None:
-    """The program runs at once after it is installed, and sends no e-mail by itself."""
+    """The program runs at once after it is installed, and keeps its e-mails in a folder."""
     settings = load({}, {})
 
     assert settings.database_url == "sqlite:///allocation.db"
-    assert settings.smtp_url is None
+    assert settings.mail_url is None
+    assert settings.mail_folder == "allocation-mail"
     assert settings.sender_email == "allocation@localhost"
     assert settings.backend == "asyncio"
     assert settings.log_level is None
@@ -24,7 +26,7 @@ def test_the_environment_is_read_and_converted() -> None:
     """A variable is text; the program works with numbers."""
     environment = {
         "ALLOCATION_DATABASE_URL": "sqlite:///other.db",
-        "ALLOCATION_SMTP_URL": "smtp://mail.example.com",
+        "ALLOCATION_MAIL_URL": "smtp://mail.example.com",
         "ALLOCATION_SENDER_EMAIL": "shop@example.com",
         "ALLOCATION_MARKETING_EMAIL": "marketing@example.com",
         "ALLOCATION_BACKEND": "trio",
@@ -43,7 +45,7 @@ def test_the_environment_is_read_and_converted() -> None:
 
     assert settings == Settings(
         database_url="sqlite:///other.db",
-        smtp_url="smtp://mail.example.com",
+        mail_url="smtp://mail.example.com",
         sender_email="shop@example.com",
         marketing_email="marketing@example.com",
         backend="trio",
@@ -94,7 +96,11 @@ def test_an_option_wins_even_over_an_unacceptable_variable() -> None:
 
 def test_an_empty_variable_counts_as_unset() -> None:
     """Shells and containers can often empty a variable, but not remove it."""
-    environment = {"ALLOCATION_SMTP_URL": "", "ALLOCATION_MAX_ATTEMPTS": ""}
+    environment = {
+        "ALLOCATION_MAIL_URL": "",
+        "ALLOCATION_SMTP_URL_FILE": "",
+        "ALLOCATION_MAX_ATTEMPTS": "",
+    }
 
     settings = load({}, environment)
 
@@ -209,7 +215,7 @@ def test_secrets_do_not_show_in_repr() -> None:
     """A repr is what ends up in logs and error reports."""
     environment = {
         "ALLOCATION_DATABASE_URL": "postgresql://ivan:hunter2@db.example.com/allocation",
-        "ALLOCATION_SMTP_URL": "smtp://ivan:hunter2@mail.example.com",
+        "ALLOCATION_MAIL_URL": "smtp://ivan:hunter2@mail.example.com",
         "ALLOCATION_BROKER_URL": "amqp://ivan:hunter2@broker.example.com",
     }
 
@@ -225,3 +231,129 @@ def test_brokers_are_refused_on_an_event_loop_they_cannot_use() -> None:
 
     with pytest.raises(InvalidValue, match="needs the event loop asyncio, not trio"):
         load({}, environment)
+
+
+@pytest.mark.parametrize(
+    ("database_url", "mail_url", "folder"),
+    [
+        ("sqlite:///shop.db", None, "shop-mail"),
+        ("sqlite:////var/lib/shop.v2.sqlite", None, "/var/lib/shop.v2-mail"),
+        ("sqlite+anyio:///data/shop?timeout=1", None, "data/shop-mail"),
+        ("sqlite:///file:shop.db?uri=true", None, "shop-mail"),
+        ("sqlite:///shop.db", "maildir:/var/mail/shop", "/var/mail/shop"),
+        ("postgresql://db.example.com/shop", "maildir:mail", "mail"),
+        ("sqlite:///shop.db", "smtp://mail.example.com", None),
+        ("sqlite:///shop.db", "maildir:", None),
+        ("postgresql://db.example.com/shop", None, None),
+        ("sqlite://", None, None),
+    ],
+)
+def test_emails_are_kept_where_one_says_or_beside_a_sqlite_file(
+    database_url: str, mail_url: str | None, folder: str | None
+) -> None:
+    """Never nowhere: what is said to be kept has to be found."""
+    settings = Settings(database_url=database_url, mail_url=mail_url)
+
+    assert settings.mail_folder == folder
+
+
+def test_the_old_name_of_the_mail_url_still_works() -> None:
+    """An update must not stop the e-mails of those who have set it."""
+    settings = load({}, {"ALLOCATION_SMTP_URL": "smtp://mail.example.com"})
+
+    assert settings.mail_url == "smtp://mail.example.com"
+
+
+def test_the_old_and_the_new_name_may_both_be_set_to_the_same() -> None:
+    """So that a deployment can be changed one step after the other."""
+    url = "smtp://mail.example.com"
+
+    settings = load({}, {"ALLOCATION_MAIL_URL": url, "ALLOCATION_SMTP_URL": url})
+
+    assert settings.mail_url == url
+
+
+def test_an_old_and_a_new_name_that_differ_are_refused() -> None:
+    """One of the two would silently not mean what it says."""
+    environment = {
+        "ALLOCATION_MAIL_URL": "maildir:hunter2",
+        "ALLOCATION_SMTP_URL": "smtp://hunter2",
+    }
+
+    with pytest.raises(InvalidValue) as caught:
+        load({}, environment)
+
+    assert "ALLOCATION_MAIL_URL and ALLOCATION_SMTP_URL" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "variable", ["ALLOCATION_DATABASE_URL", "ALLOCATION_MAIL_URL", "ALLOCATION_SMTP_URL"]
+)
+def test_a_setting_can_be_in_a_file(variable: str, tmp_path: Path) -> None:
+    """Docker secrets are files; environments are shown by `ps` and `docker inspect`."""
+    file = tmp_path / "secret"
+    file.write_text("smtp://ivan:hunter2@mail.example.com\n")
+
+    settings = load({}, {f"{variable}_FILE": str(file)})
+
+    assert "smtp://ivan:hunter2@mail.example.com" in (settings.database_url, settings.mail_url)
+
+
+def test_only_one_line_break_at_the_end_of_a_file_is_left_out(tmp_path: Path) -> None:
+    """Editors add one; everything else may belong to a password."""
+    file = tmp_path / "secret"
+    file.write_text(" smtp://x \n\n")
+
+    assert load({}, {"ALLOCATION_MAIL_URL_FILE": str(file)}).mail_url == " smtp://x \n"
+
+
+def test_a_setting_and_its_file_together_are_refused(tmp_path: Path) -> None:
+    """One of the two would silently not mean what it says."""
+    file = tmp_path / "secret"
+    file.write_text("hunter2")
+    environment = {"ALLOCATION_MAIL_URL": "hunter2", "ALLOCATION_MAIL_URL_FILE": str(file)}
+
+    with pytest.raises(InvalidValue, match="MAIL_URL and ALLOCATION_MAIL_URL_FILE are") as caught:
+        load({}, environment)
+
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "names a file that cannot be read: No such file or directory"),
+        (b"", "names an empty file"),
+        (b"\n", "names an empty file"),
+        (b"hunter2\xff", "names a file that is not valid UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_secret_is_refused_without_repeating_anything(
+    content: bytes | None, complaint: str, tmp_path: Path
+) -> None:
+    """A default in the place of a missing secret would be another database; a path may be one."""
+    file = tmp_path / "hunter2"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(InvalidValue, match=f"^ALLOCATION_DATABASE_URL_FILE {complaint}$") as caught:
+        load({}, {"ALLOCATION_DATABASE_URL_FILE": str(file)})
+
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_value_in_a_file_is_checked_like_any_other(tmp_path: Path) -> None:
+    """Every setting can be in a file, not only secrets."""
+    file = tmp_path / "attempts"
+    file.write_text("many\n")
+
+    with pytest.raises(InvalidValue, match="^ALLOCATION_MAX_ATTEMPTS is not acceptable"):
+        load({}, {"ALLOCATION_MAX_ATTEMPTS_FILE": str(file)})
+
+
+def test_an_option_wins_even_over_a_missing_file() -> None:
+    """A wrong variable can be worked around without being able to change it."""
+    settings = load({"mail_url": "maildir:mail"}, {"ALLOCATION_MAIL_URL_FILE": "/no/such/file"})
+
+    assert settings.mail_url == "maildir:mail"

@@ -1,47 +1,101 @@
 """The container files cannot be run everywhere; what can be checked without Docker is."""
 
 import re
+import shutil
+import subprocess
+import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from allocation.adapters.notifications import SmtpServer
-from allocation.config import load
+from allocation.adapters.smtp import SmtpServer
+from allocation.config import Settings, load
 
 ROOT = Path(__file__).parents[2]
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "compose.yaml").read_text())[
-    "services"
-]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+MOUNTED = "/run/secrets"
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What is in the files of `make secrets`, by the names that compose.yaml gives them."""
+    folder = tmp_path_factory.mktemp("compose")
+    shutil.copy(ROOT / "Makefile", folder)
+    subprocess.run(["make", "secrets", f"PYTHON={sys.executable}"], cwd=folder, check=True)
+    assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
+    files = {name: folder / secret["file"] for name, secret in COMPOSE["secrets"].items()}
+    return {name: file.read_text().removesuffix("\n") for name, file in files.items()}
+
+
+@pytest.fixture
+def settings(secrets: dict[str, str], tmp_path: Path) -> Settings:
+    """The settings as the worker reads them in its container."""
+    worker = SERVICES["worker"]
+    for name in worker["secrets"]:
+        (tmp_path / name).write_text(secrets[name])
+    variables = worker["environment"].items()
+    return load({}, {name: value.replace(MOUNTED, str(tmp_path)) for name, value in variables})
 
 
 def test_the_worker_gets_settings_that_exist() -> None:
     """A misspelled variable would be ignored without a word."""
-    environment = SERVICES["worker"]["environment"]
-    settings = load({}, environment)
+    known = {f"ALLOCATION_{setting.name.upper()}" for setting in fields(Settings)}
 
-    for name, value in environment.items():
-        assert getattr(settings, name.removeprefix("ALLOCATION_").lower()) == value
+    assert {name.removesuffix("_FILE") for name in SERVICES["worker"]["environment"]} <= known
 
 
-def test_the_urls_lead_to_services_of_the_file() -> None:
+def test_the_urls_lead_to_services_of_the_file(settings: Settings, secrets: dict[str, str]) -> None:
     """Names, passwords and ports are written in two places each."""
-    settings = load({}, SERVICES["worker"]["environment"])
     postgres = SERVICES["postgres"]["environment"]
+    account = dict(line.split(" = ") for line in secrets["rabbitmq_account"].splitlines())
 
     assert settings.database_url == (
-        f"postgresql://{postgres['POSTGRES_USER']}:{postgres['POSTGRES_PASSWORD']}"
+        f"postgresql://{postgres['POSTGRES_USER']}:{secrets['postgres_password']}"
         f"@postgres:5432/{postgres['POSTGRES_DB']}"
     )
-    rabbitmq = SERVICES["rabbitmq"]["environment"]
     assert settings.broker_url == (
-        f"amqp://{rabbitmq['RABBITMQ_DEFAULT_USER']}:{rabbitmq['RABBITMQ_DEFAULT_PASS']}"
-        "@rabbitmq:5672/"
+        f"amqp://{account['default_user']}:{account['default_pass']}@rabbitmq:5672/"
     )
-    assert SmtpServer.from_url(str(settings.smtp_url)).host in SERVICES
+    assert SmtpServer.from_url(str(settings.mail_url)).host in SERVICES
     assert set(SERVICES["worker"]["depends_on"]) <= set(SERVICES)
+
+
+def test_every_service_gets_the_secrets_it_reads() -> None:
+    """A file that is not mounted is found when the container starts, and only then."""
+    for service in SERVICES.values():
+        given = {
+            secret if isinstance(secret, str) else secret["source"]
+            for secret in service.get("secrets", ())
+        }
+        read = re.findall(rf"{MOUNTED}/(\w+)", str(service.get("environment", "")))
+        assert set(read) <= given <= set(COMPOSE["secrets"])
+
+
+def test_no_password_is_in_the_file_and_none_is_the_same_twice(secrets: dict[str, str]) -> None:
+    """An example that is copied is an installation with a known password."""
+    written = (ROOT / "compose.yaml").read_text()
+
+    assert not re.search(r"://\w+:\w+@|PASS(WORD)?: ", written)
+    passwords = re.findall(r"[0-9a-f]{48}", " ".join(secrets.values()))
+    assert (len(passwords), len(set(passwords))) == (4, 2)
+
+
+def test_nothing_is_published_to_other_machines() -> None:
+    """Docker opens a published port past the firewall."""
+    ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
+
+    assert len(ports) == 2
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_what_ends_is_started_again() -> None:
+    """A machine that restarts at night should not need anybody."""
+    assert {service["restart"] for service in SERVICES.values()} == {"unless-stopped"}
 
 
 def test_a_container_has_time_to_finish_its_work() -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from allocation.adapters import smtp
 from allocation.domain import exceptions
 from allocation.domain.exceptions import AllocationError
 from allocation.service_layer.delivery import (
@@ -136,7 +137,6 @@ IS_PERMANENT: dict[AllocationError, bool] = {
     exceptions.UnknownEventType("user_vanished"): True,
     exceptions.InvalidPayload("user_registered", "no name"): True,
     exceptions.UnknownCommandType("fly"): True,
-    exceptions.UnknownHandler("send_fax"): True,
     exceptions.Refused(): True,
     exceptions.EmailAlreadyRegistered("ivan@example.com"): True,
     exceptions.UserAlreadyRegistered("u1"): True,
@@ -157,6 +157,8 @@ IS_PERMANENT: dict[AllocationError, bool] = {
     exceptions.HandlerTimeout("send_fax", 20.0): False,
     exceptions.Mistake(): False,
     exceptions.WiringError("two handlers with one name", "send_fax"): False,
+    smtp.EmailRefused("550 no such user here"): True,
+    smtp.MailServerUnavailable("mail.example.com:25", "it took longer than 10 s"): False,
 }
 
 
@@ -176,7 +178,7 @@ def test_the_table_above_has_every_error_of_the_tree() -> None:
     """Whoever adds an error has to decide whether trying again can help."""
     tree = {
         thing
-        for thing in vars(exceptions).values()
+        for thing in (*vars(exceptions).values(), *vars(smtp).values())
         if isinstance(thing, type) and issubclass(thing, AllocationError)
     }
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from allocation.service_layer.delivery import TRANSITIONS
+from tests.generated import PAGES, brought_up_to_date
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
 
 
@@ -27,6 +27,12 @@ def _node(name: str) -> str:
 def test_the_diagram_of_deliveries_is_the_table_of_the_code() -> None:
     """A wrong picture is worse than none."""
     assert "```mermaid\n" + "\n".join(diagram()) + "\n```" in GUARANTEES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_is_made_from_the_code_is_up_to_date(page: Path) -> None:
+    """If this fails, run: python -m tests.generated."""
+    assert page.read_text() == brought_up_to_date(page.read_text())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

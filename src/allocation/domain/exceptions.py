@@ -6,8 +6,7 @@
     │   └── InvalidMessage
     │       ├── UnknownEventType
     │       ├── UnknownCommandType
-    │       ├── InvalidPayload
-    │       └── UnknownHandler
+    │       └── InvalidPayload
     ├── Refused                       well-formed, but a rule says no
     │   ├── EmailAlreadyRegistered
     │   ├── UserAlreadyRegistered
@@ -112,15 +111,6 @@ class InvalidPayload(InvalidMessage):
 
     def __init__(self, wire_name: str, reason: str) -> None:
         super().__init__(f"invalid payload of {wire_name}: {reason}")
-
-
-class UnknownHandler(InvalidMessage):
-    """A delivery names a handler that does not exist (any more)."""
-
-    def __init__(self, handler: str) -> None:
-        super().__init__(
-            f"there is no handler named {handler!r}; if it was renamed, add it to RENAMED_HANDLERS"
-        )
 
 
 class EmailAlreadyRegistered(Refused):

@@ -120,10 +120,12 @@ PREFETCH = click.option(
 @click.option("--database-url", metavar="URL", help="Default: sqlite:///allocation.db")
 @click.option("--backend", type=click.Choice(["asyncio", "trio"]), help="Default: asyncio")
 @click.option(
+    "--mail-url",
     "--smtp-url",
+    "mail_url",
     metavar="URL",
-    help="smtp://user:password@host:port, smtps://…, or with ?starttls=1. "
-    "Without it, e-mails are only shown (in full with --log-level info).",
+    help="smtp://user:password@host:port, smtps://…, or with ?starttls=1; or maildir:FOLDER, to "
+    "keep e-mails there. Default: a folder beside the SQLite file, allocation-mail",
 )
 @click.option(
     "--broker-url",
@@ -217,6 +219,7 @@ def import_users(options: dict[str, Any], file: str) -> None:
     def refuse(reason: str) -> None:
         say(reason, err=True)
 
+    settings = _settings(options)
     path, terminal = Path(file), sys.stderr.isatty()
     with (
         click.progressbar(
@@ -225,9 +228,10 @@ def import_users(options: dict[str, Any], file: str) -> None:
         read_rows(path, advance=bar.update) as rows,
     ):
         summary = _with_application(
-            _settings(options),
+            settings,
             lambda application: Import(application, refuse, owed.add).run(rows),
             tell_story=False,
+            delivers=settings.dispatch == "inline",
         )
     say(f"imported {summary.imported}, already there {summary.known}, refused {summary.refused}")
     owed.show()
@@ -288,7 +292,7 @@ def consume(options: dict[str, Any], prefetch: int | None) -> None:
     from allocation.entrypoints.consumer import consuming
 
     settings = _settings(options | {"prefetch": prefetch}, log_level="info")
-    _serve(settings, consuming(settings))
+    _serve(settings, consuming(settings), delivers=settings.dispatch == "inline")
 
 
 @cli.command()
@@ -423,7 +427,7 @@ def demo(options: dict[str, Any]) -> None:
 
     with TemporaryDirectory(prefix="allocation-demo-") as folder:
         url = f"sqlite:///{folder}/demo.db"
-        settings = replace(_settings(options), database_url=url, smtp_url=None)
+        settings = replace(_settings(options), database_url=url, mail_url=None)
 
         async def work(application: "Application") -> None:
             await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=10))
@@ -433,7 +437,7 @@ def demo(options: dict[str, Any]) -> None:
             say("")
             await _list_users(application, as_json=False)
 
-        _with_application(settings, work)
+        _with_application(settings, work, delivers=True)
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -466,30 +470,36 @@ def _with_application(
     work: Callable[["Application"], Awaitable[T]],
     *,
     tell_story: bool = True,
+    delivers: bool = False,
 ) -> T:
     """Run `work` with an application, which tells its story on stdout unless told not to."""
     from allocation.bootstrap import bootstrap
     from allocation.entrypoints.running import run
     from allocation.entrypoints.story import Story
 
-    observer = Story(say) if tell_story else None
+    observer = Story(say, settings.mail_folder) if tell_story else None
 
     async def main() -> T:
-        async with bootstrap(settings, observer=observer) as application:
+        async with bootstrap(settings, observer=observer, delivers=delivers) as application:
             return await work(application)
 
     return run(main, backend=settings.backend)
 
 
-def _serve(settings: "Settings", *services: "Service") -> None:
+def _serve(settings: "Settings", *services: "Service", delivers: bool = True) -> None:
     from allocation.entrypoints.serving import serve
     from allocation.entrypoints.story import Story
 
-    serve(settings, services, observer=Story(say))
+    observer = Story(say, settings.mail_folder)
+    serve(settings, services, observer=observer, delivers=delivers)
 
 
 def _handle(settings: "Settings", command: "Command") -> None:
-    report = _with_application(settings, lambda application: application.bus.handle(command))
+    report = _with_application(
+        settings,
+        lambda application: application.bus.handle(command),
+        delivers=settings.dispatch == "inline",
+    )
     owed = Owed()
     owed.add(report.failures)
     owed.show()

@@ -68,7 +68,9 @@ class Shift:
 Service = Callable[[Application, Shift], Coroutine[Any, Any, None]]
 
 
-def serve(settings: Settings, services: Sequence[Service], *, observer: Observer) -> None:
+def serve(
+    settings: Settings, services: Sequence[Service], *, observer: Observer, delivers: bool = True
+) -> None:
     """Run the services until they end, or until SIGTERM or SIGINT.
 
     On the first signal nothing more is begun, and what is in hand has the grace period to finish;
@@ -78,10 +80,12 @@ def serve(settings: Settings, services: Sequence[Service], *, observer: Observer
     """
 
     async def main() -> None:
+        if delivers and settings.mail_folder:
+            logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
         shift = Shift()
         async with (
             _ended_by_signals(shift, settings.grace_seconds),
-            bootstrap(settings, observer=observer) as application,
+            bootstrap(settings, observer=observer, delivers=delivers) as application,
             task_group() as group,
         ):
             for service in services:

@@ -32,14 +32,17 @@ COMMAND_LINES: dict[type[Command], Line] = {
 }
 
 HANDLER_LINES: dict[str, Line] = {
-    "send_welcome_email": lambda e, _: f"[Email Service]  welcome e-mail sent to {e.email}",
     "log_registration": lambda e, _: f"[Log Service]    user registered: {e.email}",
     "allocate_welcome_coupon": _coupon_line,
-    "send_coupon_email": lambda e, _: f"[Email Service]  coupon {e.code} sent by e-mail",
-    "send_change_notice": lambda e, _: f"[Email Service]  notice of change sent to {e.old_email}",
-    "notify_marketing": lambda e, _: "[Email Service]  marketing notified: out of coupons",
     "publish_event_to_rabbitmq": lambda e, _: f"[Publisher]      {_said(e)} to RabbitMQ",
     "publish_event_to_kafka": lambda e, _: f"[Publisher]      {_said(e)} to Kafka",
+}
+
+EMAILS: dict[str, Callable[[Any], tuple[str, str]]] = {  # what, and to whom
+    "send_welcome_email": lambda e: ("welcome e-mail", f" to {e.email}"),
+    "send_coupon_email": lambda e: (f"e-mail with coupon {e.code}", ""),
+    "send_change_notice": lambda e: ("notice of change", f" to {e.old_email}"),
+    "notify_marketing": lambda e: ("notice of being out of coupons", " to marketing"),
 }
 
 
@@ -48,10 +51,14 @@ def _said(event: Event) -> str:
 
 
 class Story:
-    """An observer that tells what happened, in the order in which it happened."""
+    """An observer that tells what happened, in the order in which it happened.
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
+    E-mails were sent, or kept in `mail_folder` if there is one.
+    """
+
+    def __init__(self, tell: Callable[[str], None], mail_folder: str | None = None) -> None:
         self._tell = tell
+        self._mail_folder = mail_folder
 
     def executed(self, command: Command, events: Sequence[Envelope]) -> None:
         """Tell what a command did, if a person would care."""
@@ -62,3 +69,9 @@ class Story:
         """Tell what a handler did, if a person would care."""
         if line := HANDLER_LINES.get(delivery.handler):
             self._tell(line(delivery.envelope.event, events))
+        elif email := EMAILS.get(delivery.handler):
+            self._tell(f"[Email Service]  {self._where(*email(delivery.envelope.event))}")
+
+    def _where(self, what: str, to: str) -> str:
+        folder = self._mail_folder
+        return f"{what}{to} kept in {folder}" if folder else f"{what} sent{to}"

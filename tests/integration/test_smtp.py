@@ -1,41 +1,57 @@
-"""E-mail, sent to a real mail server: what it receives, and what happens when it does not."""
+"""E-mail by SMTP, to a real mail server: what it receives, and what happens when it does not."""
 
 import asyncio
 import logging
 import ssl
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from smtplib import (
     SMTPAuthenticationError,
     SMTPException,
-    SMTPNotSupportedError,
     SMTPRecipientsRefused,
     SMTPSenderRefused,
 )
+from socket import AF_INET, SOCK_STREAM
 from typing import Any
 
 import pytest
 import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
-from anyio import create_task_group, fail_after
+from anyio import create_task_group, fail_after, move_on_after
 from anyio.lowlevel import checkpoint
 
-from allocation.adapters.notifications import (
-    MAX_CONNECTIONS,
-    ConsoleNotifications,
+from allocation.adapters import circuit_breaker
+from allocation.adapters.smtp import (
+    EmailRefused,
+    MailServerUnavailable,
     SmtpNotifications,
     SmtpServer,
+    conversation,
 )
+from allocation.adapters.smtp.notifications import MAX_CONNECTIONS
 from allocation.domain.exceptions import InvalidValue
-from allocation.service_layer.delivery import IdempotencyKey
+from allocation.service_layer.delivery import IdempotencyKey, is_permanent
 from allocation.service_layer.emails import Email
+from tests.hostile import (
+    Behaviour,
+    HostileServer,
+    dripping_tls,
+    endless,
+    hanging_up,
+    misbehaving,
+    scripted,
+    silent,
+    threads_in,
+    unreachable,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -100,15 +116,6 @@ class Silence:
         return "250 OK"
 
 
-class Stranger:
-    """Knows no recipient."""
-
-    async def handle_RCPT(  # noqa: N802  # the mail server looks for this name
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        return "550 no such user here"
-
-
 @contextmanager
 def serving(handler: object, port: int, **options: Any) -> Iterator[SmtpServer]:
     """Run a mail server, in a thread of its own."""
@@ -145,13 +152,6 @@ def mail_server(mailbox: Mailbox, free_tcp_port: int) -> Iterator[SmtpServer]:
 def ascii_server(mailbox: Mailbox, free_tcp_port: int) -> Iterator[SmtpServer]:
     """A mail server that knows no international addresses."""
     with serving(mailbox, free_tcp_port, enable_SMTPUTF8=False) as server:
-        yield server
-
-
-@pytest.fixture
-def refusing_server(free_tcp_port: int) -> Iterator[SmtpServer]:
-    """A mail server that refuses every recipient."""
-    with serving(Stranger(), free_tcp_port) as server:
         yield server
 
 
@@ -227,6 +227,16 @@ def _authenticate(
     return AuthResult(success=given == expected, handled=False)
 
 
+def sending_to(server: HostileServer, *, timeout: float = LIMIT_SECONDS) -> SmtpNotifications:
+    return SmtpNotifications(SmtpServer.from_url(server.url), sender=SENDER, timeout=timeout)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with fail_after(LIMIT_SECONDS):
+        while not condition():
+            await checkpoint()
+
+
 def an_email(
     *, recipient: str = "ivan@example.com", subject: str = "Welcome", text: str = "Hello\n"
 ) -> Email:
@@ -257,10 +267,11 @@ async def test_a_recipient_is_never_what_a_header_is_decoded_into(
     recipient = "=?utf-8?q?eve=40example=2Ecom=2C?=ivan@example.com"
     notifications = SmtpNotifications(mail_server, sender=SENDER)
 
-    with pytest.raises(SMTPRecipientsRefused) as caught:
+    with pytest.raises(EmailRefused) as caught:
         await notifications.send(an_email(recipient=recipient), idempotency_key=KEY)
 
-    assert caught.value.recipients.keys() == {recipient}
+    assert isinstance(caught.value.__cause__, SMTPRecipientsRefused)
+    assert caught.value.__cause__.recipients.keys() == {recipient}
     assert mailbox.recipients == []
 
 
@@ -270,10 +281,11 @@ async def test_a_sender_is_never_what_a_header_is_decoded_into(
     """E-mails that cannot be delivered come back to the sender: read back, that would be Eve."""
     sender = "=?utf-8?q?eve=40example=2Ecom=2C?=shop@example.com"
 
-    with pytest.raises(SMTPSenderRefused) as caught:
+    with pytest.raises(EmailRefused) as caught:
         await SmtpNotifications(mail_server, sender=sender).send(an_email(), idempotency_key=KEY)
 
-    assert caught.value.sender == sender
+    assert isinstance(caught.value.__cause__, SMTPSenderRefused)
+    assert caught.value.__cause__.sender == sender
     assert mailbox.senders == []
 
 
@@ -325,26 +337,246 @@ async def test_a_server_without_international_addresses_gets_no_mangled_one(
     """A mangled address is that of somebody else."""
     email = an_email(recipient="иван@example.com")
 
-    with pytest.raises(SMTPNotSupportedError):
+    with pytest.raises(EmailRefused, match="SMTPUTF8"):
         await SmtpNotifications(ascii_server, sender=SENDER).send(email, idempotency_key=KEY)
 
     assert mailbox.emails == []
 
 
-async def test_a_server_that_is_not_there_is_an_os_error(free_tcp_port: int) -> None:
+async def test_a_server_that_is_not_there_is_unavailable(free_tcp_port: int) -> None:
     """The delivery is tried again; swallowing the error would lose the e-mail."""
     server = SmtpServer(host="127.0.0.1", port=free_tcp_port)
 
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(MailServerUnavailable, match="127.0.0.1.*Connection refused"):
         await SmtpNotifications(server, sender=SENDER).send(an_email(), idempotency_key=KEY)
 
 
-async def test_a_server_that_refuses_is_an_smtp_exception(refusing_server: SmtpServer) -> None:
-    """The reason has to reach whoever looks at the parked delivery."""
-    with pytest.raises(SMTPException, match="no such user here"):
-        await SmtpNotifications(refusing_server, sender=SENDER).send(
-            an_email(), idempotency_key=KEY
-        )
+FOR_GOOD = [
+    {"MAIL": "550 nobody"},
+    {"MAIL": "501 bad address"},
+    {"RCPT": "550 nobody"},
+    {"RCPT": "553 bad address"},
+    {"DATA": "554 no"},
+    {"end": "552 too large"},
+    {"end": "554 spam"},
+]
+
+
+@pytest.mark.parametrize("replies", FOR_GOOD, ids=str)
+async def test_a_refusal_for_good_parks_the_email_at_once(replies: dict[str, str]) -> None:
+    """Ten attempts change nothing; the reason has to reach whoever looks at the parked delivery."""
+    [reason] = replies.values()
+    with (
+        misbehaving(scripted(**replies)) as server,
+        pytest.raises(EmailRefused, match=reason) as caught,
+    ):
+        await sending_to(server).send(an_email(), idempotency_key=KEY)
+
+    assert is_permanent(caught.value)
+
+
+FOR_NOW = [
+    {"MAIL": "451 later"},
+    {"MAIL": "530 log in first"},
+    {"RCPT": "450 later"},
+    {"RCPT": "452 mailbox full"},
+    {"DATA": "451 later"},
+    {"end": "451 greylisted"},
+    {"EHLO": "550 no", "HELO": "550 no"},
+    {"AUTH": "535 wrong password", "EHLO": "250-localhost\r\n250 AUTH PLAIN"},
+    {"AUTH": "454 later", "EHLO": "250-localhost\r\n250 AUTH PLAIN"},
+    {"AUTH": "500 what?"},  # it offers none
+]
+
+
+@pytest.mark.parametrize("replies", FOR_NOW, ids=str)
+async def test_a_refusal_that_may_pass_is_tried_again_and_hurts_no_other_email(
+    replies: dict[str, str],
+) -> None:
+    """Mailboxes are emptied and passwords corrected; meanwhile others get their e-mails."""
+    account = "ivan:hunter2@" if "AUTH" in replies else ""
+    with misbehaving(scripted(**replies)) as server:
+        url = server.url.replace("//", f"//{account}")
+        notifications = SmtpNotifications(SmtpServer.from_url(url), sender=SENDER)
+        for attempt in (1, 2):
+            with pytest.raises(SMTPException) as caught:
+                await notifications.send(an_email(), idempotency_key=KEY)
+
+            assert not is_permanent(caught.value)
+            assert server.connections == attempt
+
+
+AWAY = [
+    scripted(banner="421 too busy"),
+    scripted(banner="554 not for you"),
+    scripted(banner="hello?"),
+    scripted(MAIL="421 closing"),
+    scripted(RCPT="421 closing"),
+    scripted(end="421 closing"),
+    scripted(DATA=""),
+    hanging_up,
+]
+
+
+@pytest.mark.parametrize("behaviour", AWAY)
+async def test_a_server_that_is_away_is_left_alone_for_a_while(behaviour: Behaviour) -> None:
+    """Nobody waits for what is known to fail, and the error says why, without the e-mail."""
+    with misbehaving(behaviour) as server:
+        notifications, email = sending_to(server), an_email(text="hunter2")
+        with pytest.raises(MailServerUnavailable) as first:
+            await notifications.send(email, idempotency_key=KEY)
+        with pytest.raises(MailServerUnavailable, match="left alone for a while") as second:
+            await notifications.send(email, idempotency_key=KEY)
+
+        assert server.connections == 1
+    assert first.value.reason in str(second.value)
+    assert not is_permanent(second.value)
+    assert "hunter2" not in "".join(traceback.format_exception(second.value))
+
+
+async def test_after_a_while_one_email_tries_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that stays silent must not take all hands again and again."""
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0)
+    errors: list[MailServerUnavailable] = []
+
+    async def send() -> None:
+        with pytest.raises(MailServerUnavailable) as caught:
+            await notifications.send(an_email(), idempotency_key=KEY)
+        errors.append(caught.value)
+
+    with misbehaving(scripted(stuck_at="MAIL")) as server:
+        notifications = sending_to(server, timeout=0.3)
+        async with create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(send)
+        assert server.connections == 5
+
+        with fail_after(LIMIT_SECONDS):
+            while server.connections == 5:
+                async with create_task_group() as group:
+                    for _ in range(5):
+                        group.start_soon(send)
+
+        assert server.connections == 6
+    assert sum("left alone" not in str(error) for error in errors) == 6
+
+
+async def test_a_server_that_is_back_gets_all_emails(
+    mail_server: SmtpServer, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage must not last longer for us than for the others."""
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0)
+    notifications = SmtpNotifications(mail_server, sender=SENDER)
+    with monkeypatch.context() as outage:
+        outage.setattr(notifications, "_server", replace(mail_server, port=1))
+        with pytest.raises(MailServerUnavailable):
+            await notifications.send(an_email(), idempotency_key=KEY)
+
+    with fail_after(LIMIT_SECONDS):
+        while not mailbox.emails:
+            with suppress(MailServerUnavailable):
+                await notifications.send(an_email(), idempotency_key=KEY)
+    async with create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(partial(notifications.send, an_email(), idempotency_key=KEY))
+
+    assert len(mailbox.emails) == 6
+
+
+STAGES = ["banner", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "."]
+OFFERS = "250-localhost\r\n250-STARTTLS\r\n250 AUTH PLAIN"
+STUCK = {stage: scripted(stuck_at=stage, EHLO=OFFERS) for stage in STAGES}
+STUCK |= {"silence": silent, "lines": endless, "TLS": dripping_tls, "no answer in TLS": silent}
+URLS = {
+    "STARTTLS": "smtp://127.0.0.1:{}?starttls=1",
+    "AUTH": "smtp://ivan:hunter2@127.0.0.1:{}",
+    "TLS": "smtps://127.0.0.1:{}",
+    "no answer in TLS": "smtps://127.0.0.1:{}",
+}
+
+
+@pytest.mark.parametrize("stage", STUCK)
+async def test_no_server_holds_an_email_longer_than_the_limit(stage: str) -> None:
+    """Limiting each read is not enough: a byte a second is a read each. Nothing is left behind."""
+    with misbehaving(STUCK[stage]) as server:
+        url = URLS.get(stage, "smtp://127.0.0.1:{}").format(server.port)
+        notifications = SmtpNotifications(SmtpServer.from_url(url), sender=SENDER, timeout=0.3)
+
+        with fail_after(LIMIT_SECONDS):
+            with pytest.raises(MailServerUnavailable, match="took longer than 0.3 s"):
+                await notifications.send(an_email(), idempotency_key=KEY)
+
+        assert threads_in("adapters/smtp/conversation.py") == 0
+        await until(lambda: server.open == 0)
+
+
+@pytest.mark.parametrize("stage", STUCK)
+async def test_an_email_can_be_cancelled_at_every_stage(stage: str) -> None:
+    """A slow mail server must hold up neither a time limit nor the end of the program."""
+    with misbehaving(STUCK[stage]) as server:
+        url = URLS.get(stage, "smtp://127.0.0.1:{}").format(server.port)
+        notifications = SmtpNotifications(SmtpServer.from_url(url), sender=SENDER)
+
+        with fail_after(LIMIT_SECONDS), move_on_after(0.1) as scope:
+            await notifications.send(an_email(), idempotency_key=KEY)
+
+        assert scope.cancelled_caught
+        assert threads_in("adapters/smtp/conversation.py") == 0
+        await until(lambda: server.open == 0)
+
+
+async def test_a_connection_that_is_never_made_is_given_up() -> None:
+    """A firewall drops what it does not like, and says nothing."""
+    with unreachable() as port:
+        server = SmtpServer(host="127.0.0.1", port=port)
+        notifications = SmtpNotifications(server, sender=SENDER, timeout=0.3)
+
+        with fail_after(LIMIT_SECONDS), pytest.raises(MailServerUnavailable, match="longer than"):
+            await notifications.send(an_email(), idempotency_key=KEY)
+
+
+async def test_a_silent_address_leaves_time_for_the_next(
+    mail_server: SmtpServer, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many names have an address of IPv6 that leads nowhere."""
+    with unreachable() as port:
+        nowhere, there = ("127.0.0.1", port), ("127.0.0.1", mail_server.port)
+
+        async def two_addresses(*_: object, **__: object) -> list[tuple[Any, ...]]:
+            return [(AF_INET, SOCK_STREAM, 0, "", address) for address in (nowhere, there)]
+
+        monkeypatch.setattr(conversation, "getaddrinfo", two_addresses)
+        notifications = SmtpNotifications(mail_server, sender=SENDER, timeout=2)
+
+        await notifications.send(an_email(), idempotency_key=KEY)
+
+    assert mailbox.recipients == ["ivan@example.com"]
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [scripted(QUIT=""), scripted(QUIT="554 what?"), scripted(stuck_at="QUIT")],
+    ids=["hangs up", "refuses", "drips"],
+)
+async def test_what_follows_the_acceptance_is_no_failure(behaviour: Behaviour) -> None:
+    """The e-mail is sent: ten attempts would be ten copies."""
+    with misbehaving(behaviour) as server:
+        with fail_after(LIMIT_SECONDS):
+            await sending_to(server).send(an_email(), idempotency_key=KEY)
+
+        assert server.taken == 1
+
+
+async def test_neither_code_nor_text_of_an_email_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A coupon's code is money, and logs are read by many."""
+    caplog.set_level(logging.DEBUG)
+    for behaviour in (scripted(), scripted(end="554 no"), scripted(DATA="")):
+        with misbehaving(behaviour) as server, suppress(EmailRefused, MailServerUnavailable):
+            await sending_to(server).send(an_email(text="hunter2"), idempotency_key=KEY)
+
+    assert "hunter2" not in caplog.text
 
 
 async def test_emails_are_sent_concurrently(
@@ -392,7 +624,7 @@ async def test_a_certificate_of_a_stranger_is_refused(
     tls_server: SmtpServer, mailbox: Mailbox
 ) -> None:
     """Encryption without this would hand the e-mail, and the password, to anybody."""
-    with pytest.raises(ssl.SSLCertVerificationError, match="certificate verify failed"):
+    with pytest.raises(MailServerUnavailable, match="certificate verify failed"):
         await SmtpNotifications(tls_server, sender=SENDER).send(an_email(), idempotency_key=KEY)
 
     assert mailbox.emails == []
@@ -422,7 +654,7 @@ async def test_a_trusted_certificate_of_another_host_is_refused(
     monkeypatch.setenv("SSL_CERT_FILE", authority_file)
     same_server_other_name = replace(tls_server, host="localhost")
 
-    with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+    with pytest.raises(MailServerUnavailable, match="Hostname mismatch"):
         await SmtpNotifications(same_server_other_name, sender=SENDER).send(
             an_email(), idempotency_key=KEY
         )
@@ -462,23 +694,6 @@ async def test_a_wrong_password_is_an_error_that_does_not_repeat_it(
 
     assert "hunter2" not in str(caught.value)
     assert mailbox.emails == []
-
-
-async def test_the_console_shows_the_whole_email_in_one_line(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Without a mail server, the log is the only place to see what would have been sent."""
-    caplog.set_level(logging.INFO, logger="allocation")
-    email = an_email(subject="Welcome, Иван", text="Hello Иван,\n\nwelcome!\n")
-
-    await ConsoleNotifications().send(email, idempotency_key=KEY)
-
-    [record] = caplog.records
-    assert record.levelno == logging.INFO
-    line = record.getMessage()
-    assert "\n" not in line
-    for part in (KEY, "ivan@example.com", "Welcome, Иван", "Hello Иван,", "welcome!"):
-        assert part in line
 
 
 @pytest.mark.parametrize(
@@ -577,7 +792,7 @@ def test_the_password_does_not_show_in_repr() -> None:
 
 
 def assert_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(InvalidValue, match="^SMTP URL ") as caught:
+    with pytest.raises(InvalidValue, match="^mail URL ") as caught:
         SmtpServer.from_url(url)
 
     report = "".join(traceback.format_exception(caught.value))

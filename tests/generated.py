@@ -1,0 +1,70 @@
+"""Writes the parts of the documentation that are made from the code.
+
+    python -m tests.generated
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. A test fails when it differs
+from what the code says.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+
+import allocation
+from allocation.domain.exceptions import AllocationError
+from allocation.entrypoints.cli import _exit_code
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def errors() -> Iterator[str]:
+    """Yield a table of all errors: the promise of each kind, for people and for machines."""
+    yield "| error | slug | time heals it: | exit code | what it says |"
+    yield "|---|---|---|---|---|"
+    for error in all_errors():
+        heals = "yes: retried" if error.heals else "no: parked, or a dead letter"
+        what = str(error.__doc__).partition("\n")[0]
+        depth = "– " * (len(error.__mro__) - len(AllocationError.__mro__) - 1)
+        exit_code = _exit_code(error.__new__(error))
+        yield f"| {depth}`{error.__name__}` | `{error.slug}` | {heals} | {exit_code} | {what} |"
+
+
+def all_errors() -> list[type[AllocationError]]:
+    """Return every error of the application, parents before their children."""
+    for module in walk_packages(allocation.__path__, "allocation."):
+        if "migrations" not in module.name and not module.name.endswith("__main__"):
+            import_module(module.name)
+    return list(_tree(AllocationError))
+
+
+def _tree(error: type[AllocationError]) -> Iterator[type[AllocationError]]:
+    by_module = sorted(error.__subclasses__(), key=_module)  # not by who was imported first
+    for child in by_module:
+        if child.__module__.startswith("allocation."):
+            yield child
+            yield from _tree(child)
+
+
+def _module(error: type[AllocationError]) -> tuple[bool, str]:
+    return error.__module__ != AllocationError.__module__, error.__module__
+
+
+GENERATED: dict[str, Callable[[], Iterator[str]]] = {"errors": errors}
+
+
+def brought_up_to_date(text: str) -> str:
+    """Return a page with its generated parts as they have to be."""
+    return PART.sub(lambda m: f"{m[1]}" + "\n".join(GENERATED[m[2]]()) + f"\n{m[3]}", text)
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        text = page.read_text()
+        if (new := brought_up_to_date(text)) != text:
+            page.write_text(new)
+            print(f"written: {page.relative_to(ROOT)}")  # noqa: T201

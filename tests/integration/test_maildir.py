@@ -1,0 +1,109 @@
+"""E-mail that is kept in a folder: what is in it, for whom, and what a repetition does."""
+
+import logging
+import mailbox
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+import anyio
+import pytest
+
+from allocation.adapters.maildir import MaildirNotifications
+from allocation.service_layer.delivery import IdempotencyKey
+from allocation.service_layer.emails import Email
+
+EVENT_ID = "6f1d2c3b-0000-4000-8000-000000000001"
+KEY = IdempotencyKey(f"{EVENT_ID}:send_welcome_email")
+OTHER_KEY = IdempotencyKey(f"{EVENT_ID}:send_coupon_email")
+EMAIL = Email(recipient="иван@пример.рф", subject="Welcome, Иван", text="Hello Иван,\n\nhunter2\n")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where e-mails are kept; it is not there yet."""
+    return tmp_path / "allocation-mail"
+
+
+def send(folder: Path, *keys: IdempotencyKey, backend: str) -> None:
+    """Send the same e-mail with each of these keys, all at once."""
+    notifications = MaildirNotifications(folder, sender="shop@example.com")
+
+    async def send_one(key: IdempotencyKey) -> None:
+        await notifications.send(EMAIL, idempotency_key=key)
+
+    async def send_all() -> None:
+        async with anyio.create_task_group() as group:
+            for key in keys:
+                group.start_soon(send_one, key)
+
+    anyio.run(send_all, backend=backend)
+
+
+def kept_in(folder: Path) -> list[EmailMessage]:
+    """Read what is kept as mail programs do."""
+    box = mailbox.Maildir(folder, create=False)
+    contents = [box.get_bytes(key) for key in box.iterkeys()]
+    return [message_from_bytes(content, policy=policy.default) for content in contents]
+
+
+def test_a_kept_email_can_be_read_by_a_mail_program(folder: Path, backend: str) -> None:
+    """It is all there, in any script, under an id that a repetition shares."""
+    send(folder, KEY, backend=backend)
+
+    [kept] = kept_in(folder)
+    assert kept["From"] == "shop@example.com"
+    assert kept["To"] == "иван@пример.рф"
+    assert kept["Subject"] == "Welcome, Иван"
+    assert kept["Date"].datetime
+    assert str(kept["Message-ID"]).strip() == f"<{EVENT_ID}.send_welcome_email@allocation>"
+    assert kept.get_content() == "Hello Иван,\n\nhunter2\n"
+
+
+def test_a_repetition_is_no_second_email(folder: Path, backend: str) -> None:
+    """Also of several at once: delivery is at least once, and what is kept is there once."""
+    send(folder, *[KEY] * 5, backend=backend)
+    send(folder, KEY, OTHER_KEY, backend=backend)
+
+    assert len(kept_in(folder)) == 2
+    assert list((folder / "tmp").iterdir()) == []
+
+
+def test_an_email_that_was_read_does_not_come_back(folder: Path, backend: str) -> None:
+    """Mail programs move what they have shown, and mark it."""
+    send(folder, KEY, backend=backend)
+    [file] = (folder / "new").iterdir()
+    file.rename(folder / "cur" / f"{file.name}:2,S")
+
+    send(folder, KEY, backend=backend)
+
+    assert len(kept_in(folder)) == 1
+
+
+def test_only_the_owner_can_look_into_the_folder(folder: Path, backend: str) -> None:
+    """Addresses are personal, and a coupon's code is money."""
+    send(folder, KEY, backend=backend)
+
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())}
+    assert modes == dict.fromkeys(("allocation-mail", "tmp", "new", "cur"), 0o700)
+    [file] = (folder / "new").iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(folder: Path, backend: str) -> None:
+    """The delivery is tried again; swallowing the error would lose the e-mail."""
+    with pytest.raises(ExceptionGroup) as caught:
+        send(folder / "mail", KEY, backend=backend)
+
+    assert caught.group_contains(FileNotFoundError)
+
+
+def test_nothing_of_a_kept_email_is_logged(
+    folder: Path, backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Logs are read by many."""
+    caplog.set_level(logging.DEBUG)
+
+    send(folder, KEY, backend=backend)
+
+    assert "hunter2" not in caplog.text
