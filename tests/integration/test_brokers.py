@@ -12,6 +12,8 @@ import pytest
 from anyio import create_task_group, to_thread
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
+from faststream.kafka import Topic
+from faststream.kafka.helpers import AdminService, CreateResult
 
 from allocation.adapters.brokers import Incoming, new_brokers
 from allocation.adapters.wire import MAX_BYTES
@@ -308,6 +310,22 @@ async def test_the_topic_of_dead_letters_is_made_before_anything_is_consumed(
 
     async with broker.consume(1):
         assert DEAD in await to_thread.run_sync(without_dead_letters.topics)
+
+
+async def test_where_the_topic_of_dead_letters_cannot_be_made_nothing_is_consumed(
+    without_dead_letters: KafkaOutside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is told what to do. A cluster may forbid it; the one of the tests cannot."""
+
+    async def forbidden(admin: AdminService, topics: list[Topic]) -> list[CreateResult]:
+        return [CreateResult(topic.name, PermissionError("not allowed")) for topic in topics]
+
+    monkeypatch.setattr(AdminService, "create_topics", forbidden)
+    (broker,) = new_brokers([without_dead_letters.url]).values()
+
+    with pytest.raises(BrokerUnavailable, match=f"{DEAD} does not exist .*not allowed.* create it"):
+        async with broker.consume(1):
+            pass
 
 
 @pytest.fixture(params=["sqlite_url", "postgres_url"])
