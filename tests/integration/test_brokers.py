@@ -334,12 +334,13 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(request.param))
 
 
-async def test_the_longest_id_fits_into_every_database(database_url: str) -> None:
+async def test_the_longest_id_fits_into_every_database(database_url: str, tmp_path: Path) -> None:
     """Or its message would wait for ever, and hold up what comes after it."""
     letters = [chr(n) for n in range(0x4E00, 0x9FFF)]  # of three bytes each, hard to compress
     source, message_id = ("".join(random.sample(letters, MAX_BYTES // 3)) for _ in range(2))
     received = ReceivedMessage(source=source, id=message_id)
-    async with bootstrap(Settings(database_url=database_url)) as application:
+    kept = f"maildir:{tmp_path / 'mail'}"
+    async with bootstrap(Settings(database_url=database_url, mail_url=kept)) as application:
         await application.bus.execute(a_batch(), received=received)
 
         with pytest.raises(MessageAlreadyHandled):
