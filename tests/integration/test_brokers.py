@@ -12,6 +12,8 @@ import pytest
 from anyio import create_task_group, to_thread
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
+from faststream.kafka import Topic
+from faststream.kafka.helpers import AdminService, CreateResult
 
 from allocation.adapters.brokers import Incoming, new_brokers
 from allocation.adapters.wire import MAX_BYTES
@@ -310,16 +312,35 @@ async def test_the_topic_of_dead_letters_is_made_before_anything_is_consumed(
         assert DEAD in await to_thread.run_sync(without_dead_letters.topics)
 
 
-@pytest.mark.parametrize("database", ["sqlite_url", "postgres_url"])
-async def test_the_longest_id_fits_into_every_database(
-    database: str, request: pytest.FixtureRequest
+async def test_where_the_topic_of_dead_letters_cannot_be_made_nothing_is_consumed(
+    without_dead_letters: KafkaOutside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And it is told what to do. A cluster may forbid it; the one of the tests cannot."""
+
+    async def forbidden(admin: AdminService, topics: list[Topic]) -> list[CreateResult]:
+        return [CreateResult(topic.name, PermissionError("not allowed")) for topic in topics]
+
+    monkeypatch.setattr(AdminService, "create_topics", forbidden)
+    (broker,) = new_brokers([without_dead_letters.url]).values()
+
+    with pytest.raises(BrokerUnavailable, match=f"{DEAD} does not exist .*not allowed.* create it"):
+        async with broker.consume(1):
+            pass
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Each database in turn."""
+    return str(request.getfixturevalue(request.param))
+
+
+async def test_the_longest_id_fits_into_every_database(database_url: str, tmp_path: Path) -> None:
     """Or its message would wait for ever, and hold up what comes after it."""
     letters = [chr(n) for n in range(0x4E00, 0x9FFF)]  # of three bytes each, hard to compress
     source, message_id = ("".join(random.sample(letters, MAX_BYTES // 3)) for _ in range(2))
     received = ReceivedMessage(source=source, id=message_id)
-    url = request.getfixturevalue(database)
-    async with bootstrap(Settings(database_url=url)) as application:
+    kept = f"maildir:{tmp_path / 'mail'}"
+    async with bootstrap(Settings(database_url=database_url, mail_url=kept)) as application:
         await application.bus.execute(a_batch(), received=received)
 
         with pytest.raises(MessageAlreadyHandled):

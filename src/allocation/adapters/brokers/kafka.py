@@ -13,6 +13,7 @@ from aiokafka.errors import (  # type: ignore[import-untyped]
 )
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage, Topic
+from faststream.kafka.helpers import AdminService
 
 from allocation.adapters import wire
 from allocation.adapters.brokers.base import (
@@ -73,7 +74,7 @@ class Kafka(Broker[KafkaBroker]):
     async def _prepare_to_consume(self, connection: KafkaBroker) -> None:
         await self._knock()
         await connection.connect()
-        await _require_topic(connection, DEAD_COMMANDS)
+        await _require_dead_commands(connection.config.admin)
 
     async def _connect_for_the_dead(self) -> KafkaBroker:
         return await self._connect_for_events()
@@ -131,19 +132,21 @@ class Kafka(Broker[KafkaBroker]):
         raise ConnectionError(describe(reason)) from reason
 
 
-async def _require_topic(connection: KafkaBroker, name: str) -> None:
-    """Create a topic if it is not there.
+async def _require_dead_commands(admin: AdminService) -> None:
+    """Create the topic if it is not there, with as many copies as the commands have.
 
     Where topics do not come by themselves, the first dead command would hold up all behind it.
 
     :raises MissingTopic: if it can neither be found nor created
     """
-    admin = connection.config.admin
-    if name in await admin.client.list_topics():
+    topics = {topic["topic"]: topic["partitions"] for topic in await admin.client.describe_topics()}
+    if DEAD_COMMANDS in topics:
         return
-    (result,) = await admin.create_topics([Topic(name)])
+    copies = [len(partition["replicas"]) for partition in topics.get(COMMANDS, ())]
+    topic = Topic(DEAD_COMMANDS, replication_factor=max(copies, default=1))
+    (result,) = await admin.create_topics([topic])
     if result.error:
-        raise MissingTopic(name, result.error)
+        raise MissingTopic(DEAD_COMMANDS, result.error)
 
 
 async def _readable(record: Any, parse: Callable[[Any], Awaitable[Any]]) -> Any:

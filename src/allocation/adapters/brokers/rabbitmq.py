@@ -10,8 +10,6 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from aio_pika import RobustConnection
-from aio_pika.abc import AbstractConnection, TimeoutType
 from aiormq.exceptions import (
     ChannelPreconditionFailed,
     ConnectionFrameError,
@@ -22,13 +20,13 @@ from faststream.rabbit import (
     Channel,
     ExchangeType,
     QueueType,
-    RabbitBroker,
     RabbitExchange,
     RabbitMessage,
     RabbitQueue,
 )
 
 from allocation.adapters import wire
+from allocation.adapters.brokers.amqp import Connection, declare
 from allocation.adapters.brokers.base import (
     COMMANDS,
     DEAD_COMMANDS,
@@ -39,7 +37,7 @@ from allocation.adapters.brokers.base import (
     Outgoing,
     undecoded,
 )
-from allocation.adapters.brokers.line import CONNECT_SECONDS, close_quietly, describe
+from allocation.adapters.brokers.line import close_quietly, describe
 from allocation.domain.exceptions import BrokerUnavailable
 from allocation.service_layer.delivery import Envelope
 
@@ -78,57 +76,7 @@ class UndecodableMessage(BrokerUnavailable):
         )
 
 
-class _Socket(RobustConnection):
-    """What is below; leaves nothing behind when it cannot connect, or may not any longer.
-
-    The library would go on trying, and keep the process from ending.
-    """
-
-    async def connect(self, timeout: TimeoutType = None) -> None:  # noqa: ASYNC109 - the library's
-        try:
-            await super().connect(timeout)
-        except BaseException:
-            await close_quietly(self.close)
-            raise
-
-
-class _Connection(RabbitBroker):
-    """A connection that stays lost when it is lost, and knows why.
-
-    The library would open it again, and tell nobody.
-    """
-
-    def __init__(self, url: str) -> None:
-        super().__init__(
-            url,
-            timeout=CONNECT_SECONDS,
-            default_channel=Channel(on_return_raises=True),  # or a dead letter could be lost
-            on_close=[self._on_loss],
-            logger=None,
-            apply_types=False,
-        )
-        self._connection_kwargs["connection_class"] = _Socket
-        self.loss: BaseException | None = None
-
-    async def connect(self) -> RobustConnection:
-        try:
-            return await super().connect()
-        except InvalidFrameError as error:  # the library drops the server's reason
-            raise ConnectionError(
-                "it refuses the virtual host in the URL: there is none of this name, or the user"
-                " may not enter it"
-            ) from error
-
-    async def _on_loss(
-        self, connection: AbstractConnection | None, error: BaseException | None
-    ) -> None:
-        self.loss = self.loss or error or ConnectionError("the connection was lost")
-        if isinstance(connection, RobustConnection):
-            # beside, since closing waits for those who are told of the loss
-            self._ending = connection.loop.create_task(close_quietly(connection.close))
-
-
-class RabbitMQ(Broker[_Connection]):
+class RabbitMQ(Broker[Connection]):
     """Publishes persistent messages, each confirmed by the broker."""
 
     kind = "RabbitMQ"
@@ -140,8 +88,8 @@ class RabbitMQ(Broker[_Connection]):
         self._one_by_one = False
         self._has_limit = True
 
-    def _new_subscriber(self, prefetch: int) -> tuple[_Connection, Any]:
-        connection = _Connection(self._url)
+    def _new_subscriber(self, prefetch: int) -> tuple[Connection, Any]:
+        connection = Connection(self._url)
         subscriber = connection.subscriber(
             RabbitQueue(COMMANDS, durable=True, declare=False),
             channel=Channel(prefetch_count=1 if self._one_by_one else prefetch),
@@ -150,9 +98,9 @@ class RabbitMQ(Broker[_Connection]):
         )
         return connection, subscriber
 
-    async def _prepare_to_consume(self, connection: _Connection) -> None:
-        await _declare(connection, DEAD_QUEUE)
-        self._has_limit = await _declare(connection, QUEUE)
+    async def _prepare_to_consume(self, connection: Connection) -> None:
+        await declare(connection, DEAD_QUEUE)
+        self._has_limit = await declare(connection, QUEUE)
         if not self._has_limit:
             logger.warning(
                 "the queue %s is not of the kind that this program makes, with a delivery limit:"
@@ -161,7 +109,7 @@ class RabbitMQ(Broker[_Connection]):
             )
 
     async def _received(
-        self, messages: AsyncIterator[Any], connection: _Connection, prefetch: int
+        self, messages: AsyncIterator[Any], connection: Connection, prefetch: int
     ) -> AsyncGenerator[Incoming]:
         taken = 0
         async for message in messages:
@@ -174,26 +122,27 @@ class RabbitMQ(Broker[_Connection]):
         if isinstance(loss, InvalidFrameError):
             self._one_by_one = True
             raise UndecodableMessage(loss, ends_by_itself=self._has_limit)
-        raise ConnectionError("the connection was lost") from loss
+        reason = f" ({describe(loss)})" if loss else ""
+        raise ConnectionError(f"the connection was lost{reason}") from loss
 
-    def _is_lost(self, connection: _Connection) -> bool:
+    def _is_lost(self, connection: Connection) -> bool:
         return connection.loss is not None
 
-    async def _connect_for_events(self) -> _Connection:
-        async def make_exchange(connection: _Connection) -> None:
+    async def _connect_for_events(self) -> Connection:
+        async def make_exchange(connection: Connection) -> None:
             await connection.connect()
             await connection.declare_exchange(EXCHANGE)
 
         return await self._connected(make_exchange)
 
-    async def _connect_for_the_dead(self) -> _Connection:
-        async def make_queue(connection: _Connection) -> None:
-            await _declare(connection, DEAD_QUEUE)
+    async def _connect_for_the_dead(self) -> Connection:
+        async def make_queue(connection: Connection) -> None:
+            await declare(connection, DEAD_QUEUE)
 
         return await self._connected(make_queue)
 
-    async def _connected(self, prepare: Callable[[_Connection], Awaitable[None]]) -> _Connection:
-        connection = _Connection(self._url)
+    async def _connected(self, prepare: Callable[[Connection], Awaitable[None]]) -> Connection:
+        connection = Connection(self._url)
         try:
             await prepare(connection)
         except BaseException:
@@ -214,7 +163,7 @@ class RabbitMQ(Broker[_Connection]):
             },
         )
 
-    async def _deliver(self, message: Outgoing, connection: _Connection) -> None:
+    async def _deliver(self, message: Outgoing, connection: Connection) -> None:
         is_event = "exchange" in message.properties
         address: dict[str, Any] = {} if is_event else {"queue": message.target}
         await connection.publish(
@@ -239,19 +188,3 @@ class RabbitMQ(Broker[_Connection]):
             },
             ack=message.ack,
         )
-
-
-async def _declare(broker: _Connection, queue: RabbitQueue) -> bool:
-    """Connect, make a queue, and tell whether it is as wanted; if not, there is another one.
-
-    Which is used as it is: whoever has made it may have had reasons.
-    """
-    connection = await broker.connect()
-    async with connection.channel() as channel:
-        try:
-            await channel.declare_queue(
-                queue.name, durable=True, arguments=queue.arguments, robust=False
-            )
-        except ChannelPreconditionFailed:
-            return False
-    return True
