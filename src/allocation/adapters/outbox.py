@@ -148,7 +148,7 @@ class SqlAlchemyOutbox:
         await self._change_one(self._make_due(), event_id, handler)
 
     async def retry_all_parked(self) -> int:
-        return await self._write(self._make_due().where(~_PENDING))
+        return await self._write(self._make_due().where(~_PENDING), takes_time=True)
 
     async def discard(self, event_id: EventId, handler: str) -> None:
         await self._change_one(delete(deliveries), event_id, handler)
@@ -156,8 +156,9 @@ class SqlAlchemyOutbox:
     async def prune_events(self, *, older_than: float) -> int:
         owing = exists().where(deliveries.c.event_id == events.c.id)
         moment = self._database.clock - older_than
-        await self._write(delete(inbox).where(inbox.c.received_at < moment))
-        return await self._write(delete(events).where(events.c.recorded_at < moment, ~owing))
+        await self._write(delete(inbox).where(inbox.c.received_at < moment), takes_time=True)
+        old = delete(events).where(events.c.recorded_at < moment, ~owing)
+        return await self._write(old, takes_time=True)
 
     def _take_lease(self, limit: int, handlers: Collection[str]) -> ReturningUpdate[Any]:
         # in a CTE: as a subquery, the limit may be applied anew for each row of the outer table
@@ -244,8 +245,10 @@ class SqlAlchemyOutbox:
         if not await self._write(statement.where(_key_is(event_id, handler))):
             raise DeliveryNotFound(event_id, handler)
 
-    async def _write(self, statement: Update | Delete) -> int:
+    async def _write(self, statement: Update | Delete, *, takes_time: bool = False) -> int:
         async with self._database.writing() as session:
+            if takes_time:
+                await session.take_time()
             hit = await session.write(statement)
             await session.commit()
         return hit
