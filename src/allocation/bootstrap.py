@@ -2,7 +2,7 @@
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,6 +55,8 @@ class Application:
     outbox: Outbox
     database: Database
     brokers: Sequence[Broker[Any]]
+    handlers: Collection[str]
+    """The names of all handlers of events, also of those that this process cannot run."""
 
 
 class SilentObserver:
@@ -113,7 +115,9 @@ async def bootstrap(
             watchdog=watchdog,
         )
         with watchdog.looking():
-            yield Application(bus, outbox, database, list(brokers.values()))
+            names = {name for names in recording.subscriptions.values() for name in names}
+            known = names | RENAMED_HANDLERS.keys()
+            yield Application(bus, outbox, database, list(brokers.values()), known)
 
 
 def published_language() -> str:

@@ -370,6 +370,7 @@ def test_parked_deliveries_can_be_inspected_retried_and_discarded(
     assert (welcome["event_type"], welcome["attempts"]) == ("user_registered", 1)
     assert "Connection refused" in welcome["last_error"]
     assert "parked" in application.run("deliveries", "list").stdout
+    assert "no handler of this program" not in application.run("deliveries", "list").stdout
 
     key = (welcome["event_id"], "send_welcome_email")
     assert '"email":"ivan@example.com"' in application.run("deliveries", "show", *key).stdout

@@ -121,7 +121,7 @@ async def consuming(
     application = application or FakeApplication()
     shift = Shift()
     brokers = [cast("Broker[Any]", broker)]
-    whole = Application(application.bus, application.outbox, cast(Any, None), brokers)
+    whole = Application(application.bus, application.outbox, cast(Any, None), brokers, [])
     work = Consumer(
         whole,
         shift,

@@ -5,7 +5,7 @@ Heavy modules are imported inside the commands that need them, so that `--help` 
 
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -365,7 +365,8 @@ def list_deliveries(options: dict[str, Any], parked: bool, as_json: bool) -> Non
     async def work(application: "Application") -> None:
         async with views.owed_deliveries(application.database, parked_only=parked) as rows:
             await print_all(
-                _json_line(row) if as_json else _delivery_line(row) async for row in rows
+                _json_line(row) if as_json else _delivery_line(row, application.handlers)
+                async for row in rows
             )
 
     _with_application(_settings(options), work)
@@ -571,12 +572,13 @@ def _user_line(row: "UserRow") -> str:
     return printable(f"{row.user_id}  {row.coupon or '-':24}  {row.name} <{row.email}>")
 
 
-def _delivery_line(row: "DeliveryRow") -> str:
+def _delivery_line(row: "DeliveryRow", known: Collection[str]) -> str:
+    unknown = "" if row.handler in known else ", no handler of this program"
     state = "parked" if row.parked_at else f"due {row.due_at:%FT%TZ}"
     error = (row.last_error or "").partition("\n")[0]
     return printable(
         f"{row.event_id}  {row.handler}  ({row.event_type})  "
-        f"attempts {row.attempts}, {state}  {error}"
+        f"attempts {row.attempts}, {state}{unknown}  {error}"
     )
 
 
