@@ -25,8 +25,9 @@ from hypothesis.stateful import (
 )
 
 from allocation.domain.exceptions import DeliverySuperseded, InvalidValue
-from allocation.service_layer.delivery import TRANSITIONS, Delivery, EventId, State, Step
+from allocation.service_layer.delivery import Delivery, EventId
 from tests.builders import HANDLER_NAMES, POLICY, a_user, a_user_id
+from tests.transitions import TRANSITIONS, State, Step
 from tests.worlds import FakeWorld, World, a_uow, sql_world, sqlite_url
 
 T = TypeVar("T")

@@ -11,16 +11,14 @@ from allocation.adapters import smtp
 from allocation.domain import exceptions
 from allocation.domain.exceptions import AllocationError
 from allocation.service_layer.delivery import (
-    TRANSITIONS,
     Cause,
     DeliveryPolicy,
     EventId,
-    State,
-    Step,
     first_attempts,
     is_permanent,
 )
 from tests.builders import POLICY, a_delivery, an_envelope
+from tests.transitions import TRANSITIONS, State, Step
 
 TEMPORARY = OSError("the mail server is down")
 PERMANENT = exceptions.UserNotFound("u1")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from allocation.service_layer.delivery import TRANSITIONS
 from tests.generated import PAGES, brought_up_to_date
+from tests.transitions import TRANSITIONS
 
 ROOT = Path(__file__).parents[2]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
