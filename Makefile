@@ -30,7 +30,7 @@ lint: $(INSTALLED)  ## Lint, check types and import contracts
 unit: $(INSTALLED)  ## Run the unit tests only
 	$(BIN)/pytest tests/unit
 
-compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialect of SQLite
+compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialects
 	@mkdir -p .compliance
 	@cd .compliance && ../$(BIN)/pytest ../tests/compliance -c ../tests/compliance/setup.cfg
 

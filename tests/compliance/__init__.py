@@ -1,1 +1,1 @@
-"""SQLAlchemy's own suite for dialects, run against `sqlite+anyio`: `make compliance`."""
+"""SQLAlchemy's own suite for dialects, run against those here: `make compliance`."""

@@ -3,7 +3,7 @@
 from sqlalchemy.testing.suite import *  # noqa: F403 - this is how a dialect takes the suite over
 from sqlalchemy.testing.suite import ServerSideCursorsTest as _ServerSideCursorsTest
 
-from allocation.adapters.dialects import StreamingCursor
+from sqlalchemy_anyio.cursors import StreamingCursor
 
 
 class ServerSideCursorsTest(_ServerSideCursorsTest):  # type: ignore[no-redef]

@@ -1,0 +1,90 @@
+"""The cursors of a connection in a thread. Used by the connection."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqlalchemy_anyio.connection import ThreadedConnection
+
+
+class ThreadedCursor:
+    """A cursor that comes back from a statement with all its rows."""
+
+    arraysize = 1
+    description: Any = None
+    rowcount = -1
+    lastrowid: int | None = None
+
+    def __init__(self, connection: "ThreadedConnection") -> None:
+        self._connection = connection
+        self._rows: deque[Any] = deque()
+
+    def execute(self, statement: str, *args: Any) -> None:
+        """Execute a statement, and fetch its rows."""
+        if not self._connection.postpone_if_begin(statement):
+            self._connection.hop(self._execute, "execute", statement, *args)
+
+    def executemany(self, *args: Any) -> None:
+        """Execute a statement with each set of parameters."""
+        self._connection.hop(self._execute, "executemany", *args)
+
+    def fetchone(self) -> Any:
+        """Return the next row, or None."""
+        return self._rows.popleft() if self._rows else None
+
+    def fetchmany(self, size: int | None = None) -> Sequence[Any]:
+        """Return the next `size` rows, or those that are left."""
+        count = min(size or self.arraysize, len(self._rows))
+        return [self._rows.popleft() for _ in range(count)]
+
+    def fetchall(self) -> Sequence[Any]:
+        """Return the rows that are left."""
+        rows, self._rows = self._rows, deque()
+        return rows
+
+    def close(self) -> None:
+        """Forget the rows; the driver's cursor is closed already."""
+        self._rows.clear()
+
+    async def _async_soft_close(self) -> None:
+        """Do nothing: SQLAlchemy calls this where a `close` would have to wait."""
+
+    def _execute(self, method: str, *args: Any) -> None:
+        cursor = self._connection.driver_connection.cursor()
+        try:
+            self._connection.begin(cursor)
+            getattr(cursor, method)(*args)
+            self._rows = deque(cursor.fetchall() if cursor.description else ())
+            self._copy_outcome(cursor)
+        finally:
+            cursor.close()
+
+    def _copy_outcome(self, cursor: Any) -> None:
+        self.description, self.rowcount = cursor.description, cursor.rowcount
+        self.lastrowid = getattr(cursor, "lastrowid", None)
+
+
+class StreamingCursor(ThreadedCursor):
+    """A cursor that fetches rows as they are asked for, each time with a hop."""
+
+    def __init__(self, connection: "ThreadedConnection", args: Sequence[Any]) -> None:
+        super().__init__(connection)
+        self._cursor = connection.driver_connection.cursor(*args)
+
+    def fetchone(self) -> Any:
+        return self._connection.hop(self._cursor.fetchone)
+
+    def fetchmany(self, size: int | None = None) -> Any:
+        return self._connection.hop(self._cursor.fetchmany, size or self.arraysize)
+
+    def fetchall(self) -> Any:
+        return self._connection.hop(self._cursor.fetchall)
+
+    def close(self) -> None:
+        self._connection.hop(self._cursor.close)
+
+    def _execute(self, method: str, *args: Any) -> None:
+        self._connection.begin(self._cursor)
+        getattr(self._cursor, method)(*args)
+        self._copy_outcome(self._cursor)
