@@ -11,14 +11,15 @@ import pytest
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
-from allocation.entrypoints.logs import JsonFormatter, TextFormatter, set_up_logging
+from allocation.entrypoints.logs import TextFormatter, set_up_logging
+from allocation.entrypoints.operations.json_logs import JsonFormatter
 from allocation.service_layer.context import working_on
 from allocation.service_layer.delivery import Cause
 from tests.builders import a_cause
 
 pytestmark = pytest.mark.anyio
 
-FORMATTERS = [TextFormatter, JsonFormatter]
+FORMATTERS = [TextFormatter(), JsonFormatter("utf-8")]
 
 
 class Log:
@@ -42,7 +43,7 @@ class Log:
 @pytest.fixture(params=FORMATTERS)
 def log(request: pytest.FixtureRequest) -> Iterator[Log]:
     """A log in each of the formats."""
-    log = Log(request.param())
+    log = Log(request.param)
     yield log
     log.close()
 
@@ -58,7 +59,7 @@ def text_log() -> Iterator[Log]:
 @pytest.fixture
 def json_log() -> Iterator[Log]:
     """A log for machines."""
-    log = Log(JsonFormatter())
+    log = Log(JsonFormatter("utf-8"))
     yield log
     log.close()
 
