@@ -14,7 +14,7 @@ from pkgutil import walk_packages
 
 import allocation
 from allocation.domain.exceptions import AllocationError
-from allocation.entrypoints.cli import _exit_code
+from allocation.entrypoints.cli.exit_codes import exit_code
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
@@ -30,8 +30,8 @@ def errors() -> Iterator[str]:
         heals = "yes: retried" if error.heals else "no: parked, or a dead letter"
         what = str(error.__doc__).partition("\n")[0]
         depth = "– " * (len(error.__mro__) - len(AllocationError.__mro__) - 1)
-        exit_code = _exit_code(error.__new__(error))
-        yield f"| {depth}`{error.__name__}` | `{error.slug}` | {heals} | {exit_code} | {what} |"
+        code = exit_code(error.__new__(error))
+        yield f"| {depth}`{error.__name__}` | `{error.slug}` | {heals} | {code} | {what} |"
 
 
 def all_errors() -> list[type[AllocationError]]:
