@@ -399,9 +399,20 @@ async def waits_for_something_cancelled(event: Event) -> None:
     await future
 
 
+async def raises_system_exit_in_a_group(event: Event) -> None:
+    raise BaseExceptionGroup("all of them", [SystemExit(0), OSError()])
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_waiting_for_what_was_cancelled_is_a_failure() -> None:
+    """It looks as if the handler itself had been cancelled."""
+    report = await on_registration(waits_for_something_cancelled).bus.handle(a_registration())
+
+    assert [type(failure.error) for failure in report.failures] == [HandlerAborted]
+
+
 @pytest.mark.parametrize(
-    "wrong", [raises_system_exit, cancels_itself, waits_for_something_cancelled]
+    "wrong", [raises_system_exit, raises_system_exit_in_a_group, cancels_itself]
 )
 async def test_a_cancellation_that_nobody_asked_for_is_a_failure(wrong: Handler) -> None:
     """Libraries raise it when a connection is lost; the worker must not end silently by it."""
@@ -411,6 +422,26 @@ async def test_a_cancellation_that_nobody_asked_for_is_a_failure(wrong: Handler)
 
     assert [type(failure.error) for failure in report.failures] == [HandlerAborted]
     assert still_owed(application) == [wrong.__name__]
+
+
+async def test_an_error_in_a_child_task_is_known_by_its_kind() -> None:
+    """Not as "unhandled errors in a TaskGroup": nobody could tell what to do, or not to repeat."""
+
+    async def fails(ready: anyio.Event) -> None:
+        await ready.wait()
+        raise InvalidValue("name", "is empty")
+
+    async def delegates(event: Event) -> None:
+        ready = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(fails, ready)
+            group.start_soon(anyio.sleep_forever)
+            ready.set()
+
+    report = await on_registration(delegates).bus.handle(a_registration())
+
+    assert [type(failure.error) for failure in report.failures] == [InvalidValue]
+    assert [failure.retry_in for failure in report.failures] == [None]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
