@@ -25,15 +25,18 @@ from allocation.domain.model import CouponBatch
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.context import current_cause
 from allocation.service_layer.delivery import Delivery, Envelope, IdempotencyKey
+from allocation.service_layer.emails import welcome
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     HandlerAborted,
+    NotAwaited,
     NotCommitted,
+    OpenedTwice,
     WorkAfterCommit,
 )
 from allocation.service_layer.handlers import COMMAND_HANDLERS
 from allocation.service_layer.messagebus import LAST_WORD_SECONDS, MAX_RACES
-from allocation.service_layer.ports import Reading
+from allocation.service_layer.ports import Notifications, Reading
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.wiring import Handler
 from tests.builders import (
@@ -330,10 +333,35 @@ async def changes_what_it_only_read(event: UserRegistered, reading: Reading) -> 
         user.change_email(EmailAddress("other@example.com"))
 
 
+async def forgets_to_await(event: UserRegistered, uow: UnitOfWork) -> None:
+    uow.registration_log.append(event.user_id, event.email)  # type: ignore[unused-coroutine]
+    await uow.commit()
+
+
+async def forgets_to_await_an_email(event: UserRegistered, notifications: Notifications) -> None:
+    notifications.send(welcome(event), idempotency_key=IdempotencyKey("1"))  # type: ignore[unused-coroutine]
+
+
+async def opens_its_unit_of_work(event: UserRegistered, uow: UnitOfWork) -> None:
+    async with uow:
+        await uow.registration_log.append(event.user_id, event.email)
+        await uow.commit()
+
+
+async def goes_on_under_another_name(event: UserRegistered, uow: UnitOfWork) -> None:
+    log = uow.registration_log
+    await uow.commit()
+    await log.append(event.user_id, event.email)
+
+
 @pytest.mark.parametrize(
     ("wrong", "mistake"),
     [
         (forgets_to_commit, NotCommitted),
+        (forgets_to_await, NotAwaited),
+        (forgets_to_await_an_email, NotAwaited),
+        (opens_its_unit_of_work, OpenedTwice),
+        (goes_on_under_another_name, WorkAfterCommit),
         (commits_twice, WorkAfterCommit),
         (goes_on_after_its_commit, WorkAfterCommit),
         (changes_an_aggregate_after_its_commit, WorkAfterCommit),

@@ -16,6 +16,8 @@ from allocation.domain.commands import Command
 from allocation.domain.events import Event
 from allocation.domain.exceptions import WiringError
 from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.exceptions import NotAwaited
+from allocation.service_layer.guard import Calls
 from allocation.service_layer.messagebus import BoundHandler, Registry
 from allocation.service_layer.unit_of_work import UnitOfWork
 
@@ -93,7 +95,7 @@ def bind(handler: Handler, dependencies: Dependencies) -> BoundHandler:
             " let another handler of that event, without uow, have",
             *outside,
         )
-    bound = partial(handler, **{name: known[name] for name in wanted & known.keys()})
+    bound = partial(handler, **{name: known[name] for name in wanted & dependencies.values.keys()})
     made = MADE_FOR_EVERY_ATTEMPT & wanted
 
     async def run(
@@ -104,7 +106,10 @@ def bind(handler: Handler, dependencies: Dependencies) -> BoundHandler:
             "idempotency_key": delivery and delivery.idempotency_key,
             "envelope": delivery and delivery.envelope,
         }
-        await bound(message, **{name: offered[name] for name in made})
+        calls = Calls(NotAwaited)
+        ports = {name: calls.guarded(name, known[name]) for name in outside}
+        await bound(message, **ports, **{name: offered[name] for name in made})
+        calls.end()
 
     return BoundHandler(name=handler.__name__, has_uow="uow" in wanted, run=run)
 
