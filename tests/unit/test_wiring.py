@@ -39,6 +39,7 @@ from tests.builders import (
     a_cause,
     a_delivery,
     a_registration,
+    an_envelope,
 )
 from tests.fakes import FakePublisher
 
@@ -318,6 +319,26 @@ class Forgotten(Event):
     amount: int
 
 
+class ForgottenToo(UserRegistered):
+    """Its parent was not forgotten."""
+
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vague(Event):
+    """What comes out of the database would be a dict, whatever went in."""
+
+    amounts: list  # type: ignore[type-arg]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misspelt(Event):
+    """Nobody has looked at its annotation yet."""
+
+    amount: "Mony"  # type: ignore[name-defined]  # noqa: F821
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefinedElsewhere(Event):
     """An event that nobody would find by its stored name."""
@@ -329,7 +350,10 @@ class DefinedElsewhere(Event):
     ("message_type", "reason"),
     [
         (Refunded, "Refunded cannot be stored: .*Money"),
-        (Forgotten, "Forgotten cannot be stored"),
+        (Forgotten, "Forgotten cannot be stored: it is not decorated"),
+        (ForgottenToo, "ForgottenToo cannot be stored: it is not decorated"),
+        (Vague, "Vague cannot be stored: .* nobody can tell the type"),
+        (Misspelt, "Misspelt cannot be stored: name 'Mony' is not defined"),
         (DefinedElsewhere, "not in domain/events.py or domain/commands.py: DefinedElsewhere"),
     ],
 )
@@ -339,6 +363,12 @@ def test_a_message_that_cannot_be_stored_is_refused_at_start(
     """Not at the first commit, when a user waits."""
     with pytest.raises(WiringError, match=reason):
         wire.check([message_type])
+
+
+def test_an_event_that_nobody_could_read_is_not_stored() -> None:
+    """It is in no table either, so at start nobody could see it."""
+    with pytest.raises(WiringError, match="not in domain/events.py .*: DefinedElsewhere"):
+        wire.to_row(an_envelope(DefinedElsewhere(amount=1)))
 
 
 def test_the_messages_of_this_program_can_be_stored() -> None:
