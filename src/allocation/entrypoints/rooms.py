@@ -10,7 +10,7 @@ from importlib import import_module
 
 from allocation.entrypoints.lazy import LazyCommand
 
-ROOMS = (
+ROOMS: tuple[str, ...] = (
     "allocation.entrypoints.brokers",
     "allocation.entrypoints.operations",
 )
