@@ -86,8 +86,8 @@ def scripted(*, stuck_at: str = "", **replies: str) -> Behaviour:
         command = "banner"
         with client.makefile("rb") as lines:
             while answers[command]:
-                if command == stuck_at:
-                    server.drip(client, b"250-x\r\n", every=0.02)
+                if command == stuck_at:  # never with a 250 in it, which would be an acceptance
+                    server.drip(client, b"451-x\r\n", every=0.02)
                 server.taken += command == "." and answers["."].startswith("2")
                 client.sendall(f"{answers[command]}\r\n".encode())
                 if command == "QUIT":
