@@ -16,7 +16,6 @@ import msgspec
 from allocation.adapters import wire
 from allocation.adapters.brokers import Broker, closing_all, new_brokers
 from allocation.adapters.database import Database, open_database
-from allocation.adapters.limits import Limits
 from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import SqlAlchemyOutbox
@@ -98,7 +97,7 @@ async def bootstrap(
         open_database(
             settings.database_url,
             connections=settings.pool_size,
-            limits=Limits(settings.handler_timeout_seconds),
+            handler_timeout=settings.handler_timeout_seconds,
         ) as database,
     ):
         await ensure_schema(database)
