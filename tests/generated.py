@@ -14,7 +14,7 @@ from pkgutil import walk_packages
 
 import allocation
 from allocation.domain.exceptions import AllocationError
-from allocation.entrypoints.cli import _exit_code
+from allocation.entrypoints.cli.exit_codes import exit_code
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
@@ -30,8 +30,8 @@ def errors() -> Iterator[str]:
         heals = "yes: retried" if error.heals else "no: parked, or a dead letter"
         what = str(error.__doc__).partition("\n")[0]
         depth = "– " * (len(error.__mro__) - len(AllocationError.__mro__) - 1)
-        exit_code = _exit_code(error.__new__(error))
-        yield f"| {depth}`{error.__name__}` | `{error.slug}` | {heals} | {exit_code} | {what} |"
+        code = exit_code(error.__new__(error))
+        yield f"| {depth}`{error.__name__}` | `{error.slug}` | {heals} | {code} | {what} |"
 
 
 def all_errors() -> list[type[AllocationError]]:
@@ -54,7 +54,33 @@ def _module(error: type[AllocationError]) -> tuple[bool, str]:
     return error.__module__ != AllocationError.__module__, error.__module__
 
 
-GENERATED: dict[str, Callable[[], Iterator[str]]] = {"errors": errors}
+PATH = {  # in reading order
+    "domain/model.py": "the aggregates: their rules, and the events they record",
+    "service_layer/handlers.py": "a function a use case, and the tables of what handles what",
+    "service_layer/unit_of_work.py": "one transaction: state, events, deliveries, or none",
+    "service_layer/delivery.py": "what a handler still owes to an event, and what comes next",
+    "service_layer/messagebus.py": "runs a command's handler, and fans events out to theirs",
+    "adapters/unit_of_work.py": "the transaction in a database",
+    "adapters/outbox.py": "the deliveries in a database: claimed, settled, tried again, parked",
+    "entrypoints/worker.py": "does what others left undone",
+    "service_layer/wiring.py": "gives handlers what they ask for; refuses what loses work",
+    "bootstrap.py": "opens and wires everything",
+}
+
+
+def path() -> Iterator[str]:
+    """Yield the files to read first, in order, with their lines."""
+    yield "| | file | lines | |"
+    yield "|---|---|---|---|"
+    total = 0
+    for number, (name, what) in enumerate(PATH.items(), start=1):
+        lines = len((ROOT / "src" / "allocation" / name).read_text().splitlines())
+        total += lines
+        yield f"| {number} | [{name}](src/allocation/{name}) | {lines} | {what} |"
+    yield f"| | | {total} | |"
+
+
+GENERATED: dict[str, Callable[[], Iterator[str]]] = {"errors": errors, "path": path}
 
 
 def brought_up_to_date(text: str) -> str:

@@ -4,10 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-LAYERS = ("unit", "integration", "e2e")
+LAYERS = ("unit", "integration", "sqlalchemy_anyio", "e2e")
 BACKENDS = ("asyncio", "trio")
 DATABASES = ("fake", "sqlite", "postgres")
-USUAL_DATABASE = {"unit": "fake", "integration": "sqlite", "e2e": "sqlite"}
+USUAL_DATABASE = {"unit": "fake", **dict.fromkeys(LAYERS[1:], "sqlite")}
 
 Cell = tuple[str, str, str, str]
 
@@ -18,11 +18,11 @@ def table(outcomes: Iterable[tuple[str, str]]) -> Iterator[str]:
     Tests that run on no event loop are not counted.
     """
     counts = Counter(cell for test, outcome in outcomes for cell in _cells(test, outcome))
-    yield f"{'':12}{'':9}" + "".join(f"{database:>20}" for database in DATABASES)
+    yield f"{'':18}{'':9}" + "".join(f"{database:>20}" for database in DATABASES)
     for layer in LAYERS:
         for backend in BACKENDS:
             shown = [_show(counts, (layer, backend, database)) for database in DATABASES]
-            yield f"{layer:12}{backend:9}" + "".join(f"{text:>20}" for text in shown)
+            yield f"{layer:18}{backend:9}" + "".join(f"{text:>20}" for text in shown)
 
 
 def _cells(test: str, outcome: str) -> Iterator[Cell]:

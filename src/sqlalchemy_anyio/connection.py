@@ -4,7 +4,8 @@
 - A statement and its rows are one hop to that thread and back. On SQLite, a BEGIN takes no hop of
   its own: the cursor leaves it with the connection, and it goes along with the next statement.
 - What was handed to the thread is waited for, whatever is cancelled; unless the connection is
-  terminated meanwhile, which waits for nothing.
+  terminated meanwhile, which waits for nothing. Only connecting can be cancelled: it leaves nothing
+  behind, since the thread closes what it has opened in vain.
 """
 
 from collections.abc import Callable
@@ -53,7 +54,7 @@ class ThreadedConnection(AdaptedConnection):
         self._hops: set[Hop] = set()
         self._calls = start_thread()
         try:
-            self.hop(self._open, connect)
+            await_(self._in_thread(partial(self._open, connect), may_be_given_up=True))
         except BaseException:
             self.terminate()
             raise
@@ -149,14 +150,14 @@ class ThreadedConnection(AdaptedConnection):
         if self._is_closed or self._driver.has_transaction(self._connection):
             self.hop(function)
 
-    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+    async def _in_thread(self, call: Callable[[], Any], *, may_be_given_up: bool = False) -> Any:
         if self._is_closed:
             raise self._terminated()
         hop = Hop(call)
         self._hops.add(hop)
         self._calls.put(hop.run)
         try:
-            await hop.wait(self._seconds)
+            await hop.wait(self._seconds, shield=not may_be_given_up)
         finally:
             if not hop.has_outcome:
                 self.terminate()

@@ -1,11 +1,25 @@
 """The cursors of a connection in a thread. Used by the connection."""
 
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from sqlalchemy_anyio.connection import ThreadedConnection
+
+class Connection(Protocol):
+    """What a cursor needs of its connection."""
+
+    @property
+    def driver_connection(self) -> Any:
+        """The driver's own connection."""
+
+    def hop(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return what `function` returns in the thread."""
+
+    def postpone_if_begin(self, statement: str) -> bool:
+        """Keep a bare BEGIN for the next statement, and tell whether it was one."""
+
+    def begin(self, cursor: Any) -> None:
+        """Begin what was postponed, in the thread."""
 
 
 class ThreadedCursor:
@@ -16,7 +30,7 @@ class ThreadedCursor:
     rowcount = -1
     lastrowid: int | None = None
 
-    def __init__(self, connection: "ThreadedConnection") -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._rows: deque[Any] = deque()
 
@@ -68,7 +82,7 @@ class ThreadedCursor:
 class StreamingCursor(ThreadedCursor):
     """A cursor that fetches rows as they are asked for, each time with a hop."""
 
-    def __init__(self, connection: "ThreadedConnection", args: Sequence[Any]) -> None:
+    def __init__(self, connection: Connection, args: Sequence[Any]) -> None:
         super().__init__(connection)
         self._cursor = connection.driver_connection.cursor(*args)
 

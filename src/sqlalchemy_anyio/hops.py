@@ -58,18 +58,21 @@ class Hop:
         self._is_abandoned = True
         self._release()
 
-    async def wait(self, seconds: float | None) -> None:
+    async def wait(self, seconds: float | None, *, shield: bool = True) -> None:
         """Wait until the call has ended, or so long, or until it is abandoned.
 
-        Cancellation, also that by `asyncio.Task.cancel`, is raised then, and not before.
+        With a shield, cancellation, also that by `asyncio.Task.cancel`, is raised then, and not
+        before.
         """
         in_time, cancelled = True, None
         while in_time and not self._released.is_set():
             try:
-                with move_on_after(seconds, shield=True) as limit:
+                with move_on_after(seconds, shield=shield) as limit:
                     await self._released.wait()
                 in_time = not limit.cancelled_caught
             except get_cancelled_exc_class() as error:  # asyncio itself knows no shield
+                if not shield:
+                    raise
                 cancelled = error
         if cancelled:
             raise cancelled

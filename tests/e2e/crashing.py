@@ -19,7 +19,7 @@ from allocation.adapters.database import Session
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.smtp import SmtpNotifications
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.entrypoints import consumer
+from allocation.entrypoints.brokers import consumer
 from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.messagebus import MessageBus

@@ -1,9 +1,12 @@
 """The places to store things, real and fake, that the contract suites run against."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.command_line import Application
 from tests.worlds import FakeWorld, World, sql_world
 
 
@@ -29,3 +32,14 @@ async def world(world_url: str | None) -> AsyncIterator[World]:
     else:
         async with sql_world(world_url) as world:
             yield world
+
+
+@pytest.fixture
+def application(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> Iterator[Application]:
+    """The command line, without a mail server: e-mails are kept in a folder."""
+    monkeypatch.chdir(tmp_path)
+    yield Application(tmp_path, backend)
+    logging.basicConfig(handlers=[], force=True)
+    logging.getLogger("allocation").setLevel(logging.NOTSET)

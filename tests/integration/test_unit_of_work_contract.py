@@ -357,9 +357,15 @@ async def test_allocations_at_once_never_exceed_the_batch(world: World) -> None:
             batch.allocate(user.id, token=user.id.hex, today=TODAY)
             await uow.commit()
 
+    async def allocate_as_the_bus_does(user: User) -> None:
+        try:
+            await allocate(user)
+        except ConcurrentUpdate:  # somebody else was the first to tell that there are none left
+            await allocate_as_the_bus_does(user)
+
     async with anyio.create_task_group() as group:
         for user in users:
-            group.start_soon(allocate, user)
+            group.start_soon(allocate_as_the_bus_does, user)
 
     owners = await world.coupon_owners()
     assert len(owners) == 5

@@ -110,6 +110,20 @@ async def test_a_ping_of_a_frozen_server_ends(relay: Relay, relayed_url: URL) ->
     await engine.dispose()
 
 
+async def test_connecting_can_be_cancelled(relay: Relay, relayed_url: URL) -> None:
+    """A process that ends must not wait for a server that does not answer."""
+    engine = create_async_engine(relayed_url)
+    relay.freeze()
+
+    with anyio.fail_after(5), anyio.move_on_after(0.1) as limit:
+        await engine.connect()
+
+    assert limit.cancelled_caught
+    relay.close()
+    await threads_have_ended()
+    await engine.dispose()
+
+
 async def test_what_nobody_waits_for_any_more_is_not_begun(engine: AsyncEngine) -> None:
     """Of two tasks that share a connection, the second has not had its turn yet."""
     is_released = threading.Event()

@@ -21,7 +21,7 @@ from allocation.domain.exceptions import (
     Mistake,
     UserNotFound,
 )
-from allocation.entrypoints.consumer import Consumer
+from allocation.entrypoints.brokers.consumer import Consumer
 from allocation.entrypoints.serving import Shift
 from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.emails import Email

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from allocation.entrypoints.csv_rows import MAX_LENGTH, Row, read_rows
+from allocation.entrypoints.operations.csv_rows import MAX_LENGTH, Row, read_rows
 
 IVAN = {"name": "Иван", "email": "i@example.com"}
 

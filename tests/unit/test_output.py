@@ -1,42 +1,13 @@
 """What becomes of lines that are written faster than they are read."""
 
-import io
-import json
-import logging
 import sys
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 from allocation.entrypoints import output
-from allocation.entrypoints.logs import set_up_logging
 from allocation.entrypoints.output import MAX_WAITING, say, unhurried_output
-
-LIMIT_SECONDS = 20
-
-
-class Reader(io.RawIOBase):
-    """The raw end of a stream; the one who reads it may be asleep."""
-
-    def __init__(self) -> None:
-        self.awake = threading.Event()
-        self.called = threading.Event()
-        self.seen = b""
-        self.stream = io.TextIOWrapper(io.BufferedWriter(self), encoding="utf-8")
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        self.called.set()
-        assert self.awake.wait(LIMIT_SECONDS)
-        assert isinstance(data, bytes)
-        self.seen += data
-        return len(data)
-
-    def lines(self) -> list[str]:
-        return self.seen.decode().splitlines()
+from tests.output import Reader, write_too_much
 
 
 @pytest.fixture
@@ -45,14 +16,6 @@ def reader() -> Iterator[Reader]:
     reader = Reader()
     yield reader
     reader.awake.set()
-
-
-def write_too_much(reader: Reader, *, err: bool = False) -> None:
-    """Fill all that waits, then write 123 lines more."""
-    say("0", err=err)
-    assert reader.called.wait(LIMIT_SECONDS)
-    for n in range(1, MAX_WAITING + 123):
-        say(str(n), err=err)
 
 
 def test_lines_are_in_order_and_whole(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,23 +43,6 @@ def test_what_is_not_shown_is_counted_in_its_place(
     *shown, last = reader.lines()
     assert shown == [str(n) for n in range(MAX_WAITING)]
     assert last == "… 123 lines were not shown"
-
-
-def test_the_count_is_json_where_the_log_is(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One line that is no JSON would stop whoever reads the log."""
-    monkeypatch.setattr(sys, "stderr", reader.stream)
-
-    with unhurried_output():
-        set_up_logging("info", "json")
-        write_too_much(reader, err=True)
-        reader.awake.set()
-    logging.basicConfig(handlers=[], force=True)
-    logging.getLogger("allocation").setLevel(logging.NOTSET)
-
-    entry = json.loads(reader.lines()[-1])
-    assert (entry["level"], entry["message"]) == ("warning", "123 lines were not shown")
 
 
 def test_the_end_does_not_wait_for_a_reader_who_sleeps(

@@ -1,15 +1,13 @@
-"""Sets up logging: to stderr, as text or JSON, with the ids of the message in every line."""
+"""Sets up logging: to stderr, as text or in a format of a room, with the ids of the message."""
 
-import codecs
-import json
 import logging
 import sys
-from datetime import UTC, datetime
+from pkgutil import resolve_name
 
+from allocation.domain.exceptions import InvalidValue
 from allocation.entrypoints.output import tell_dropped_by
+from allocation.entrypoints.rooms import rooms
 from allocation.service_layer.context import current_cause
-
-CHATTY_LIBRARIES = ("aio_pika", "aiokafka", "aiormq")  # they log what they raise, or mend
 
 
 class TextFormatter(logging.Formatter):
@@ -19,54 +17,28 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s%(ids)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        record.ids = "".join(f" {name}={value}" for name, value in _ids().items())
+        """Return the line."""
+        record.ids = "".join(f" {name}={value}" for name, value in ids().items())
         return super().format(record)
 
 
-class JsonFormatter(logging.Formatter):
-    """A JSON object a line, for machines; in ASCII, if the stream cannot write more."""
-
-    def __init__(self, *, ascii_only: bool = False) -> None:
-        super().__init__()
-        self._ascii_only = ascii_only
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **_ids(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=self._ascii_only)
-
-
 def set_up_logging(level: str, log_format: str) -> None:
-    """Log to stderr from `level` on; libraries are heard only about problems."""
+    """Log to stderr from `level` on; libraries are heard only about problems.
+
+    :raises InvalidValue: if no room brings the format
+    """
     formatter = _formatter(log_format, getattr(sys.stderr, "encoding", "ascii"))
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     tell_dropped_by(sys.stderr, lambda count: formatter.format(_dropped(count)))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    for library in CHATTY_LIBRARIES:
+    for library in (library for room in rooms() for library in room.chatty_libraries):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.getLogger("allocation").setLevel(level.upper())
 
 
-def _formatter(log_format: str, encoding: str) -> logging.Formatter:
-    if log_format == "text":
-        return TextFormatter()
-    return JsonFormatter(ascii_only=codecs.lookup(encoding).name != "utf-8")
-
-
-def _dropped(count: int) -> logging.LogRecord:
-    fields = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
-    return logging.makeLogRecord(fields | {"msg": "%d lines were not shown", "args": (count,)})
-
-
-def _ids() -> dict[str, str]:
+def ids() -> dict[str, str]:
+    """Return the ids of the message that is worked on, to be a part of the line."""
     cause = current_cause.get()
     if cause is None:
         return {}
@@ -74,3 +46,18 @@ def _ids() -> dict[str, str]:
         "correlation_id": str(cause.correlation_id),
         "causation_id": str(cause.causation_id),
     }
+
+
+def _formatter(log_format: str, encoding: str) -> logging.Formatter:
+    if log_format == "text":
+        return TextFormatter()
+    for room in rooms():
+        if where := room.log_formats.get(log_format):
+            formatter: logging.Formatter = resolve_name(where)(encoding)
+            return formatter
+    raise InvalidValue("ALLOCATION_LOG_FORMAT", "is not acceptable: it is not installed")
+
+
+def _dropped(count: int) -> logging.LogRecord:
+    fields = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
+    return logging.makeLogRecord(fields | {"msg": "%d lines were not shown", "args": (count,)})

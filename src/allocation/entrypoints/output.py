@@ -8,7 +8,7 @@ nobody reads, would stop the event loop, and the leases of its deliveries would 
 import io
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from queue import SimpleQueue
 from threading import RLock, Thread
@@ -123,56 +123,22 @@ def unhurried_output() -> Iterator[None]:
 
 def drain_output() -> None:
     """Write what waits, if somebody reads it; nothing can be said afterwards."""
-    for writer in _writers():
+    for writer in writers():
         writer.drain()
         _tell_error(writer)
 
 
 def tell_dropped_by(stream: TextIO, line: Callable[[int], str]) -> None:
     """Let this line, which is told how many, take the place of those that were dropped."""
-    if writer := _writer(stream):
+    if writer := writer_of(stream):
         writer.dropped_line = line
 
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a line at once; whether it can be written or read does not matter for the work."""
     click.echo(text, err=err)
-    if writer := _writer(sys.stdout):
+    if writer := writer_of(sys.stdout):
         _tell_error(writer)
-
-
-async def print_all(lines: AsyncIterator[str | bytes]) -> None:
-    """Print lines as fast as they are read: a list that somebody asked for has to be whole.
-
-    :raises OSError: if they cannot be written; BrokenPipeError if nobody wants more of them
-    """
-    async for line in lines:
-        click.echo(line)
-        await keep_pace()
-    await keep_pace(behind=0)
-
-
-async def print_whole(text: str) -> None:
-    """Print a text that is of no use in part.
-
-    :raises OSError: as print_all does
-    """
-    click.echo(text)
-    await keep_pace(behind=0)
-
-
-async def keep_pace(*, behind: int = MAX_WAITING // 2) -> None:
-    """Wait until those who read are at most so many writes behind.
-
-    :raises OSError: if standard output cannot be written
-    """
-    import anyio
-
-    for writer in _writers():
-        while writer.behind > behind:  # noqa: ASYNC110 - it is a thread that writes
-            await anyio.sleep(PAUSE_SECONDS)
-    if (output := _writer(sys.stdout)) and (error := output.take_error()):
-        raise error
 
 
 def printable(text: str) -> str:
@@ -180,8 +146,15 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _writers() -> list[Unhurried]:
-    return [writer for stream in (sys.stdout, sys.stderr) if (writer := _writer(stream))]
+def writers() -> list[Unhurried]:
+    """Return those that write standard output and standard error now."""
+    return [writer for stream in (sys.stdout, sys.stderr) if (writer := writer_of(stream))]
+
+
+def writer_of(stream: Any) -> Unhurried | None:
+    """Return the one that writes a stream; None if it is written as ever."""
+    buffer = getattr(stream, "buffer", None)
+    return buffer if isinstance(buffer, Unhurried) else None
 
 
 def _tell_error(writer: Unhurried) -> None:
@@ -200,8 +173,3 @@ def _unhurried(stream: TextIO | Any) -> Any:
         errors="backslashreplace",
         write_through=True,
     )
-
-
-def _writer(stream: Any) -> Unhurried | None:
-    buffer = getattr(stream, "buffer", None)
-    return buffer if isinstance(buffer, Unhurried) else None

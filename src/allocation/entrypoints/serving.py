@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -11,9 +11,10 @@ from anyio import CancelScope, move_on_after
 
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
+from allocation.entrypoints.output import say
 from allocation.entrypoints.running import check_backend, task_group
 from allocation.entrypoints.signals import hearing
-from allocation.service_layer.messagebus import Observer
+from allocation.entrypoints.story import Story
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +68,8 @@ class Shift:
 Service = Callable[[Application, Shift], Coroutine[Any, Any, None]]
 
 
-def serve(
-    settings: Settings, services: Sequence[Service], *, observer: Observer, delivers: bool = True
-) -> None:
-    """Run the services until they end, or until SIGTERM or SIGINT.
+def serve(settings: Settings, *services: Service, delivers: bool = True) -> None:
+    """Run the services until they end, or until SIGTERM or SIGINT. They tell their story.
 
     On the first signal nothing more is begun, and what is in hand has the grace period to finish;
     the rest is given back. A second signal ends the process at once, and so does what still hangs
@@ -82,7 +81,7 @@ def serve(
     async def main() -> None:
         if delivers and settings.mail_folder:
             logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
-        shift = Shift()
+        shift, observer = Shift(), Story(say, settings.mail_folder)
         with _ended_by_signals(shift, settings.grace_seconds):
             async with (
                 bootstrap(settings, observer=observer, delivers=delivers) as application,

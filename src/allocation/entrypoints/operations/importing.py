@@ -13,7 +13,7 @@ from allocation.domain.commands import RegisterUser
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import Conflict, InvalidValue, Malformed, Refused
 from allocation.domain.values import EmailAddress
-from allocation.entrypoints.csv_rows import Row
+from allocation.entrypoints.operations.csv_rows import Row
 from allocation.entrypoints.running import task_group
 from allocation.service_layer.delivery import Failure
 

@@ -1,0 +1,57 @@
+"""The command that imports users."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from allocation.bootstrap import Application
+from allocation.entrypoints.cli.application import Options, set_up, with_application
+from allocation.entrypoints.cli.exit_codes import REFUSED
+from allocation.entrypoints.cli.owed import Owed
+from allocation.entrypoints.operations.csv_rows import read_rows
+from allocation.entrypoints.operations.importing import Import, Summary
+from allocation.entrypoints.output import say
+from allocation.entrypoints.printing import keep_pace
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def import_users(options: Options, file: Path) -> None:
+    """Register the users of a CSV file with the columns name,email.
+
+    Running it again imports only what is missing.
+    """
+    owed = Owed()
+
+    async def work(application: Application) -> Summary:
+        summary = await Import(application, _refuse, owed.add).run(rows)
+        await keep_pace(behind=0)
+        return summary
+
+    settings = set_up(options)
+    delivers = settings.dispatch == "inline"
+    with _progress(file) as advance, read_rows(file, advance=advance) as rows:
+        summary = with_application(settings, work, tell_story=False, delivers=delivers)
+    say(f"imported {summary.imported}, already there {summary.known}, refused {summary.refused}")
+    owed.show()
+    if summary.refused:
+        click.get_current_context().exit(REFUSED)
+
+
+async def _refuse(reason: str) -> None:
+    say(reason, err=True)
+    await keep_pace()
+
+
+@contextmanager
+def _progress(file: Path) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how far the reading is; yield what has to be told of the bytes."""
+    terminal = bool(sys.stderr and sys.stderr.isatty())
+    with click.progressbar(
+        length=file.stat().st_size, label="importing", file=sys.stderr, hidden=not terminal
+    ) as bar:
+        yield bar.update

@@ -1,0 +1,45 @@
+"""The command line, in this process."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from allocation.entrypoints.cli import cli
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Application:
+    """The command line, on a database in a folder of its own, which is the current one."""
+
+    folder: Path
+    backend: str
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "allocation.db"
+
+    def run(self, *arguments: str, **settings: str) -> Result:
+        """Run one command; what it raises beside its exit code is a bug."""
+        given = {"backend": self.backend, **settings}
+        environment = {f"ALLOCATION_{name.upper()}": value for name, value in given.items()}
+        runner = CliRunner(env=environment)
+        result = runner.invoke(cli, arguments, prog_name="allocation", catch_exceptions=False)
+        return Result(result.exit_code, result.stdout, result.stderr)
+
+    def rows(self, statement: str) -> list[Any]:
+        """Query the database from outside."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            return connection.execute(statement).fetchall()

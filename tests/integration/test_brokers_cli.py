@@ -1,0 +1,30 @@
+"""The commands of the room "brokers", in this process: what they refuse."""
+
+import pytest
+
+from tests.command_line import Application
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (("--broker-url", "nats://x", "users"), "error: "),
+        (("consume",), "error: ALLOCATION_BROKER_URL is not set: there is nothing to consume"),
+        (("run",), "error: ALLOCATION_BROKER_URL is not set: there is nothing to consume"),
+        (("--broker-url", " ", "run"), "error: ALLOCATION_BROKER_URL is not set"),
+        (
+            ("--backend", "trio", "--broker-url", "amqp://x", "users"),
+            "needs the event loop asyncio",
+        ),
+    ],
+)
+def test_malformed_input_is_exit_code_2(
+    application: Application, command: tuple[str, ...], complaint: str
+) -> None:
+    """The message says what is wrong, and nothing is created."""
+    result = application.run(*command)
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert complaint in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not application.database.exists()
