@@ -14,11 +14,39 @@ class Room:
 
     databases: Mapping[str, str] = field(default_factory=dict)
     """Kinds of databases (`adapters/kinds.py`), by the scheme of their URLs."""
+    mail: Mapping[str, str] = field(default_factory=dict)
+    """What makes a `Notifications` of a URL and a sender, by the scheme of the URL."""
+    settings: str | None = None
+    """The class of its own settings."""
+    publishers: str | None = None
+    """What opens, with these settings, a `Publisher` for each that is named there."""
+    entrypoint: str | None = None
+    """What it adds to the command line (`entrypoints/rooms.py`)."""
 
 
-CORE = Room(databases={"sqlite": "allocation.adapters.sqlite:SQLite"})
+CORE = Room(
+    databases={"sqlite": "allocation.adapters.sqlite:SQLite"},
+    mail={"maildir": "allocation.adapters.maildir:MaildirNotifications.from_url"},
+)
 ROOMS = {
-    "postgresql": Room(databases={"postgresql": "allocation.adapters.postgresql:PostgreSQL"}),
+    "postgresql": Room(
+        databases={"postgresql": "allocation.adapters.postgresql:PostgreSQL"},
+    ),
+    "smtp": Room(
+        mail=dict.fromkeys(
+            ("smtp", "smtps"), "allocation.adapters.smtp:SmtpNotifications.from_url"
+        ),
+    ),
+    "brokers": Room(
+        settings="allocation.adapters.brokers:BrokerSettings",
+        publishers="allocation.adapters.brokers:publishing",
+        entrypoint="allocation.entrypoints.brokers:ENTRYPOINT",
+    ),
+    "operations": Room(
+        entrypoint="allocation.entrypoints.operations:ENTRYPOINT",
+    ),
 }
 
-DATABASES = {k: v for room in (CORE, *ROOMS.values()) for k, v in room.databases.items()}
+_ALL = (CORE, *ROOMS.values())
+DATABASES = {name: kind for room in _ALL for name, kind in room.databases.items()}
+MAIL = {name: way for room in _ALL for name, way in room.mail.items()}
