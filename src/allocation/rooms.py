@@ -28,7 +28,7 @@ CORE = Room(
     databases={"sqlite": "allocation.adapters.sqlite:SQLite"},
     mail={"maildir": "allocation.adapters.maildir:MaildirNotifications.from_url"},
 )
-ROOMS = {
+ROOMS: dict[str, Room] = {
     "postgresql": Room(
         databases={"postgresql": "allocation.adapters.postgresql:PostgreSQL"},
     ),

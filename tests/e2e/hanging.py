@@ -55,6 +55,17 @@ async def swallow(event: UserRegistered, notifications: Notifications) -> None:
             click.echo("no!")
 
 
+async def exit_in_a_child(event: UserRegistered, notifications: Notifications) -> None:
+    """Do not hang, but end the event loop, where a child task can."""
+
+    async def leave() -> None:
+        sys.exit(0)
+
+    click.echo("hanging")
+    async with anyio.create_task_group() as group:
+        group.start_soon(leave)
+
+
 def not_implemented(*arguments: Any) -> NoReturn:
     raise NotImplementedError
 

@@ -81,6 +81,19 @@ def test_a_worker_ends_tidily_where_event_loops_have_no_signal_handlers(
         assert worker.wait(LIMIT_SECONDS) == 0
 
 
+def test_a_handler_that_exits_in_a_child_task_has_failed(application: Application) -> None:
+    """Asyncio lets any task end the process, but not as if all were well; the attempt counts."""
+    with hanging_worker(application, "exit_in_a_child") as worker:
+        wait_until(lambda: application.rows("SELECT 1 FROM deliveries WHERE last_error > ''"))
+        if application.backend == "asyncio":
+            assert worker.wait(LIMIT_SECONDS) == 70
+
+    ((handler, error),) = application.rows(
+        "SELECT handler, last_error FROM deliveries WHERE last_error > ''"
+    )
+    assert (handler, error.partition(":")[0]) == ("exit_in_a_child", "HandlerAborted")
+
+
 def test_an_interrupted_registration_says_how_to_ask_again(application: Application) -> None:
     """The id was made by the program, and is needed to repeat the command."""
     with application.running(*REGISTER, module=("tests.e2e.hanging", "wait")) as process:

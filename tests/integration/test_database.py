@@ -3,13 +3,14 @@
 import re
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import anyio
 import pytest
 from anyio import to_thread
 from sqlalchemy import event, select, text
+from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters.database import Database, open_database
 from allocation.domain.exceptions import (
@@ -148,6 +149,20 @@ async def test_what_postgres_does_not_accept_is_a_mistake_of_ours(
         with pytest.raises(StatementRefused):
             async with database.writing() as session:
                 await session.execute(text(statement), values)
+
+
+async def test_a_failure_that_a_handler_swallows_is_raised_by_its_commit(database_url: str) -> None:
+    """PostgreSQL answers COMMIT with ROLLBACK then, which no driver takes for an error."""
+    async with sql_world(database_url) as world:
+        with pytest.raises(IntegrityError):
+            async with (uow := a_uow(world)):
+                await uow.registration_log.append(a_user_id(), "ivan@example.com")
+                with suppress(Exception):
+                    await uow.registration_log.append(None, None)  # type: ignore[arg-type]
+                await uow.commit()
+
+        assert not uow.committed
+        assert await world.logged() == []
 
 
 @pytest.mark.parametrize("driver", ["", "anyio"])

@@ -19,7 +19,12 @@ from allocation.domain.exceptions import (
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.delivery import ReceivedMessage, first_attempts
-from allocation.service_layer.exceptions import NotCommitted, WorkAfterCommit
+from allocation.service_layer.exceptions import (
+    NotAwaited,
+    NotCommitted,
+    OpenedTwice,
+    WorkAfterCommit,
+)
 from tests.builders import HANDLER_NAMES, TODAY, a_user, a_user_id
 from tests.worlds import World, a_uow
 
@@ -109,13 +114,51 @@ async def test_a_change_after_the_commit_undoes_it(world: World) -> None:
 
 
 async def test_repositories_are_closed_after_the_commit(world: World) -> None:
-    """Also for whoever swallows the error."""
-    with pytest.raises(WorkAfterCommit, match=r"uow\.users was used"):
+    """Also for whoever swallows the error, or has kept one under another name."""
+    with pytest.raises(WorkAfterCommit, match=r"uow\.users\.add\(\) was called"):
         async with (uow := a_uow(world)):
+            users, add = uow.users, uow.users.add
             await uow.commit()
-            with suppress(WorkAfterCommit):
-                uow.users.add(a_user())
+            for late in (uow.users.add, users.add, add):
+                with suppress(WorkAfterCommit):
+                    late(a_user())
 
+    assert await world.emails() == []
+
+
+async def test_only_the_bus_opens_a_unit_of_work(world: World) -> None:
+    """The book's `async with uow`, in a handler, would commit before the handler has returned."""
+    with pytest.raises(OpenedTwice, match="leave out `async with uow`"):
+        async with (uow := a_uow(world)):
+            with suppress(OpenedTwice):
+                async with uow:
+                    uow.users.add(a_user())
+                    await uow.commit()
+            await uow.commit()
+
+    assert await world.emails() == []
+
+
+async def test_what_was_not_awaited_is_not_committed(world: World) -> None:
+    """Python only warns of it: the line in the log would be missing, and nobody would know."""
+    user = a_user()
+    with pytest.raises(NotAwaited, match=r"await uow\.registration_log\.append\("):
+        async with (uow := a_uow(world)):
+            uow.users.add(user)
+            uow.registration_log.append(user.id, "ivan@example.com")  # type: ignore[unused-coroutine]
+            await uow.commit()
+
+    assert await world.emails() == []
+
+
+async def test_nobody_commits_behind_the_end_of_a_unit_of_work(world: World) -> None:
+    """A task that a handler has left behind must not open a transaction that nobody ends."""
+    with pytest.raises(NotCommitted):
+        async with (uow := a_uow(world)):
+            uow.users.add(a_user())
+
+    with pytest.raises(WorkAfterCommit):
+        await uow.commit()
     assert await world.emails() == []
 
 
@@ -351,11 +394,12 @@ async def test_allocations_at_once_never_exceed_the_batch(world: World) -> None:
     await store(world, *users, batch_of(5))
 
     async def allocate(user: User) -> None:
-        async with (uow := a_uow(world)):
-            batch = await uow.coupon_batches.next_available()
-            await checkpoint()
-            batch.allocate(user.id, token=user.id.hex, today=TODAY)
-            await uow.commit()
+        with suppress(ConcurrentUpdate):  # of those who go without, only one reports it
+            async with (uow := a_uow(world)):
+                batch = await uow.coupon_batches.next_available()
+                await checkpoint()
+                batch.allocate(user.id, token=user.id.hex, today=TODAY)
+                await uow.commit()
 
     async def allocate_as_the_bus_does(user: User) -> None:
         try:

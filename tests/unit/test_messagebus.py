@@ -25,15 +25,18 @@ from allocation.domain.model import CouponBatch
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.context import current_cause
 from allocation.service_layer.delivery import Delivery, Envelope, IdempotencyKey
+from allocation.service_layer.emails import welcome
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     HandlerAborted,
+    NotAwaited,
     NotCommitted,
+    OpenedTwice,
     WorkAfterCommit,
 )
 from allocation.service_layer.handlers import COMMAND_HANDLERS
 from allocation.service_layer.messagebus import LAST_WORD_SECONDS, MAX_RACES
-from allocation.service_layer.ports import Reading
+from allocation.service_layer.ports import Notifications, Reading
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.wiring import Handler
 from tests.builders import (
@@ -330,10 +333,35 @@ async def changes_what_it_only_read(event: UserRegistered, reading: Reading) -> 
         user.change_email(EmailAddress("other@example.com"))
 
 
+async def forgets_to_await(event: UserRegistered, uow: UnitOfWork) -> None:
+    uow.registration_log.append(event.user_id, event.email)  # type: ignore[unused-coroutine]
+    await uow.commit()
+
+
+async def forgets_to_await_an_email(event: UserRegistered, notifications: Notifications) -> None:
+    notifications.send(welcome(event), idempotency_key=IdempotencyKey("1"))  # type: ignore[unused-coroutine]
+
+
+async def opens_its_unit_of_work(event: UserRegistered, uow: UnitOfWork) -> None:
+    async with uow:
+        await uow.registration_log.append(event.user_id, event.email)
+        await uow.commit()
+
+
+async def goes_on_under_another_name(event: UserRegistered, uow: UnitOfWork) -> None:
+    log = uow.registration_log
+    await uow.commit()
+    await log.append(event.user_id, event.email)
+
+
 @pytest.mark.parametrize(
     ("wrong", "mistake"),
     [
         (forgets_to_commit, NotCommitted),
+        (forgets_to_await, NotAwaited),
+        (forgets_to_await_an_email, NotAwaited),
+        (opens_its_unit_of_work, OpenedTwice),
+        (goes_on_under_another_name, WorkAfterCommit),
         (commits_twice, WorkAfterCommit),
         (goes_on_after_its_commit, WorkAfterCommit),
         (changes_an_aggregate_after_its_commit, WorkAfterCommit),
@@ -399,9 +427,20 @@ async def waits_for_something_cancelled(event: Event) -> None:
     await future
 
 
+async def raises_system_exit_in_a_group(event: Event) -> None:
+    raise BaseExceptionGroup("all of them", [SystemExit(0), OSError()])
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_waiting_for_what_was_cancelled_is_a_failure() -> None:
+    """It looks as if the handler itself had been cancelled."""
+    report = await on_registration(waits_for_something_cancelled).bus.handle(a_registration())
+
+    assert [type(failure.error) for failure in report.failures] == [HandlerAborted]
+
+
 @pytest.mark.parametrize(
-    "wrong", [raises_system_exit, cancels_itself, waits_for_something_cancelled]
+    "wrong", [raises_system_exit, raises_system_exit_in_a_group, cancels_itself]
 )
 async def test_a_cancellation_that_nobody_asked_for_is_a_failure(wrong: Handler) -> None:
     """Libraries raise it when a connection is lost; the worker must not end silently by it."""
@@ -411,6 +450,26 @@ async def test_a_cancellation_that_nobody_asked_for_is_a_failure(wrong: Handler)
 
     assert [type(failure.error) for failure in report.failures] == [HandlerAborted]
     assert still_owed(application) == [wrong.__name__]
+
+
+async def test_an_error_in_a_child_task_is_known_by_its_kind() -> None:
+    """Not as "unhandled errors in a TaskGroup": nobody could tell what to do, or not to repeat."""
+
+    async def fails(ready: anyio.Event) -> None:
+        await ready.wait()
+        raise InvalidValue("name", "is empty")
+
+    async def delegates(event: Event) -> None:
+        ready = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(fails, ready)
+            group.start_soon(anyio.sleep_forever)
+            ready.set()
+
+    report = await on_registration(delegates).bus.handle(a_registration())
+
+    assert [type(failure.error) for failure in report.failures] == [InvalidValue]
+    assert [failure.retry_in for failure in report.failures] == [None]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

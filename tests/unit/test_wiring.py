@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,6 +39,7 @@ from tests.builders import (
     a_cause,
     a_delivery,
     a_registration,
+    an_envelope,
 )
 from tests.fakes import FakePublisher
 
@@ -225,6 +227,49 @@ def test_uow_and_an_effect_outside_do_not_go_together() -> None:
         bound(events={UserRegistered: [handler]})
 
 
+def test_uow_and_reading_do_not_go_together() -> None:
+    """Each such handler would hold one connection while it waits for another, for all of them."""
+
+    async def handler(event: Event, uow: UnitOfWork, reading: Reading) -> None: ...
+
+    with pytest.raises(WiringError, match="handler can look things up in uow.*: reading$"):
+        bound(events={UserRegistered: [handler]})
+
+
+def not_async(event: Event) -> None:
+    """Have an effect, and then fail because nothing can be awaited: ten times."""
+
+
+class NoFunction:
+    """Has no name by which a delivery could be owed."""
+
+    async def __call__(self, event: Event) -> None: ...
+
+
+@pytest.mark.parametrize("handler", [not_async, NoFunction(), partial(greet)])
+def test_what_is_no_async_function_is_no_handler(handler: Any) -> None:
+    """At start and in words, not at the first event, after its effect."""
+    handlers: EventHandlers = {UserRegistered: [handler]}
+
+    with pytest.raises(WiringError, match="not made with `async def`: .*(not_async|object|greet)"):
+        subscriptions(handlers)
+    with pytest.raises(WiringError, match="not made with `async def`"):
+        bound(events=handlers)
+
+
+async def takes_no_message() -> None: ...
+
+
+async def takes_it_by_position(event: Event, uow: UnitOfWork, /) -> None: ...
+
+
+@pytest.mark.parametrize("handler", [takes_no_message, takes_it_by_position])
+def test_a_handler_that_cannot_be_called_is_a_mistake(handler: Handler) -> None:
+    """Each of its deliveries would be tried and parked."""
+    with pytest.raises(WiringError, match=f"{handler.__name__} cannot be given a message"):
+        bound(events={UserRegistered: [handler]})
+
+
 def test_a_handler_with_an_effect_outside_may_look_things_up() -> None:
     """It needs an address, and has nothing to commit."""
 
@@ -242,10 +287,11 @@ def test_a_command_handler_without_uow_is_a_mistake() -> None:
         bound(commands={**COMMAND_HANDLERS, RegisterUser: handler})
 
 
-def test_a_port_among_the_values_is_a_mistake() -> None:
+@pytest.mark.parametrize("port", [FakePublisher(), FakePublisher().publish, partial(greet)])
+def test_a_port_among_the_values_is_a_mistake(port: object) -> None:
     """Somebody who adds one in the wrong place would get no promise for its effect."""
     with pytest.raises(WiringError, match="outside ports among the values: payments"):
-        Dependencies(outside_ports={}, values={"payments": FakePublisher()})
+        Dependencies(outside_ports={}, values={"payments": port})
 
 
 def test_an_event_that_is_missing_in_the_table_is_a_mistake() -> None:
@@ -273,6 +319,26 @@ class Forgotten(Event):
     amount: int
 
 
+class ForgottenToo(UserRegistered):
+    """Its parent was not forgotten."""
+
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vague(Event):
+    """What comes out of the database would be a dict, whatever went in."""
+
+    amounts: list  # type: ignore[type-arg]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misspelt(Event):
+    """Nobody has looked at its annotation yet."""
+
+    amount: "Mony"  # type: ignore[name-defined]  # noqa: F821
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefinedElsewhere(Event):
     """An event that nobody would find by its stored name."""
@@ -284,7 +350,10 @@ class DefinedElsewhere(Event):
     ("message_type", "reason"),
     [
         (Refunded, "Refunded cannot be stored: .*Money"),
-        (Forgotten, "Forgotten cannot be stored"),
+        (Forgotten, "Forgotten cannot be stored: it is not decorated"),
+        (ForgottenToo, "ForgottenToo cannot be stored: it is not decorated"),
+        (Vague, "Vague cannot be stored: .* nobody can tell the type"),
+        (Misspelt, "Misspelt cannot be stored: name 'Mony' is not defined"),
         (DefinedElsewhere, "not in domain/events.py or domain/commands.py: DefinedElsewhere"),
     ],
 )
@@ -294,6 +363,12 @@ def test_a_message_that_cannot_be_stored_is_refused_at_start(
     """Not at the first commit, when a user waits."""
     with pytest.raises(WiringError, match=reason):
         wire.check([message_type])
+
+
+def test_an_event_that_nobody_could_read_is_not_stored() -> None:
+    """It is in no table either, so at start nobody could see it."""
+    with pytest.raises(WiringError, match="not in domain/events.py .*: DefinedElsewhere"):
+        wire.to_row(an_envelope(DefinedElsewhere(amount=1)))
 
 
 def test_the_messages_of_this_program_can_be_stored() -> None:

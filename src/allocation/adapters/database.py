@@ -47,6 +47,7 @@ class Session:
     """One transaction: SQLAlchemy's session, with every call shielded and every error ours."""
 
     def __init__(self, session: AsyncSession, line: Line, kind: DatabaseKind) -> None:
+        self.failure: Exception | None = None  # the last; PostgreSQL then answers COMMIT with OK
         self._session = session
         self._line = line
         self._kind = kind
@@ -143,7 +144,11 @@ class Session:
     async def _call(
         self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        return await driver_call(self._line, function, *args, **kwargs)
+        try:
+            return await driver_call(self._line, function, *args, **kwargs)
+        except Exception as error:
+            self.failure = error
+            raise
 
 
 class Database:

@@ -57,6 +57,8 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         return chain(self.users.seen, self.coupon_batches.seen)
 
     async def _write(self, events: Sequence[Envelope]) -> None:
+        if self._session.failure:  # a handler has swallowed it
+            raise self._session.failure
         for batch in self.coupon_batches.seen:
             self._session.add_all(batch.new_coupons)
         addresses = [user.email for user in self.users.seen]  # unreadable after a failed flush

@@ -70,18 +70,38 @@ def check(message_types: Iterable[type]) -> None:
     """
     for message_type in message_types:
         try:
-            msgspec.json.schema(message_type)
-            msgspec.json.Decoder(message_type)
-        except (TypeError, ValueError) as error:
+            _check_fields(message_type)
+        except (TypeError, ValueError, NameError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise WiringError(f"{message_type.__name__} cannot be stored", reason) from error
-        if message_type not in {*EVENT_TYPES.values(), *COMMAND_TYPES.values()}:
-            where = "domain/events.py or domain/commands.py"
-            raise WiringError(f"messages that are not in {where}", message_type.__name__)
+        _check_known(message_type)
+
+
+def _check_fields(message_type: type) -> None:
+    """Try what is done with a message of this type.
+
+    :raises TypeError: if that does not work, or would bring back something else
+    """
+    if "__dataclass_fields__" not in vars(message_type):  # its parent's do not count
+        raise TypeError("it is not decorated with @dataclass")
+    msgspec.json.schema(message_type)
+    msgspec.json.Decoder(message_type)
+    if "AnyType()" in repr(msgspec.inspect.type_info(message_type)):
+        raise TypeError("of a field, or of what is in it, nobody can tell the type")
+
+
+def _check_known(message_type: type) -> None:
+    if message_type not in {*EVENT_TYPES.values(), *COMMAND_TYPES.values()}:
+        where = "domain/events.py or domain/commands.py"
+        raise WiringError(f"messages that are not in {where}", message_type.__name__)
 
 
 def to_row(envelope: Envelope) -> dict[str, Any]:
-    """Return the columns of the events table for `envelope`."""
+    """Return the columns of the events table for `envelope`.
+
+    :raises WiringError: if nobody could read it: its class is not where it is looked for
+    """
+    _check_known(type(envelope.event))
     name = wire_name(type(envelope.event))
     return {
         "id": envelope.id,

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import TypeVar
 
@@ -30,8 +31,20 @@ def run(work: Callable[[], Awaitable[T]], *, backend: str) -> T:
     :raises InvalidValue: if the event loop is not there
     :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
     """
+    return run_to_end(partial(_until_interrupted, work), backend=backend)
+
+
+def run_to_end(main: Callable[[], Awaitable[T]], *, backend: str) -> T:
+    """Run `main` on an event loop and return its result.
+
+    :raises InvalidValue: if the event loop is not there
+    :raises RuntimeError: if a task calls `sys.exit`, which asyncio lets end the event loop at once
+    """
     check_backend(backend)
-    return anyio.run(_until_interrupted, work, backend=backend)
+    try:
+        return anyio.run(main, backend=backend)
+    except SystemExit as error:
+        raise RuntimeError("a task has called sys.exit, and so ended the event loop") from error
 
 
 @asynccontextmanager

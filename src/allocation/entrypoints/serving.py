@@ -12,7 +12,7 @@ from anyio import CancelScope, move_on_after
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
 from allocation.entrypoints.output import say
-from allocation.entrypoints.running import check_backend, task_group
+from allocation.entrypoints.running import run_to_end, task_group
 from allocation.entrypoints.signals import hearing
 from allocation.entrypoints.story import Story
 
@@ -90,8 +90,7 @@ def serve(settings: Settings, *services: Service, delivers: bool = True) -> None
                 for service in services:
                     group.start_soon(service, application, shift)
 
-    check_backend(settings.backend)
-    anyio.run(main, backend=settings.backend)
+    run_to_end(main, backend=settings.backend)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 Mistake
 ├── NotCommitted          a handler returned without `await uow.commit()`
 ├── WorkAfterCommit       it went on with its unit of work afterwards, or committed again
+├── NotAwaited            it did not wait for the end of what it had begun
+├── OpenedTwice           it opened its unit of work, which is open
 └── HandlerAborted        it raised SystemExit, or a cancellation that nobody had asked for
 Unavailable
 └── LeaseOver             an attempt came too late to be begun
@@ -23,6 +25,20 @@ class WorkAfterCommit(Mistake):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} after `await uow.commit()`: nothing was stored; commit last")
+
+
+class NotAwaited(Mistake):
+    """A handler has not awaited what it had begun, so nobody knows whether it was done."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__(f"{call}() has not come to its end; say `await {call}(…)`")
+
+
+class OpenedTwice(Mistake):
+    """A handler has opened its unit of work, which is open already."""
+
+    def __init__(self) -> None:
+        super().__init__("the unit of work is open: leave out `async with uow`, only commit it")
 
 
 class ChangedWhileReading(Mistake):

@@ -26,7 +26,7 @@ from anyio.abc import TaskGroup
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
 from allocation.domain.exceptions import ConcurrentUpdate, DeliverySuperseded, HandlerTimeout
-from allocation.service_layer.cancellation import is_being_cancelled
+from allocation.service_layer.cancellation import cause_of, is_being_cancelled
 from allocation.service_layer.context import working_on
 from allocation.service_layer.delivery import (
     Cause,
@@ -308,16 +308,21 @@ async def _unless_aborted(
 ) -> None:
     """Run a handler, which may neither end the process nor make a cancellation up.
 
+    Of a group of errors, it raises the first, so that it is known and dealt with by its kind.
+
     :raises HandlerAborted: if it tried
     """
     try:
         await handler.run(message, uow, delivery)
-    except (Exception, KeyboardInterrupt, GeneratorExit):
+    except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
-        if not isinstance(error, SystemExit) and is_being_cancelled():
+        cause = cause_of(error)
+        if not isinstance(cause, Exception) and not is_being_cancelled(cause):
+            raise HandlerAborted(handler.name, cause) from error
+        if cause is error:
             raise
-        raise HandlerAborted(handler.name, error) from error
+        raise cause from error
 
 
 async def _last_word(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from uuid import UUID
 
 from anyio import CancelScope, current_time
@@ -28,7 +28,8 @@ from allocation.service_layer.delivery import (
     EventId,
     ReceivedMessage,
 )
-from allocation.service_layer.exceptions import NotCommitted, WorkAfterCommit
+from allocation.service_layer.exceptions import NotCommitted, OpenedTwice, WorkAfterCommit
+from allocation.service_layer.guard import Calls
 from allocation.service_layer.ports import CouponBatches, RegistrationLog, Users, UserView
 
 Subscriptions = Mapping[type[Event], Sequence[str]]
@@ -74,7 +75,8 @@ class UnitOfWork(ABC):
         self._cause = cause
         self._delivery = occasion if isinstance(occasion, Delivery) else None
         self._received = occasion if isinstance(occasion, ReceivedMessage) else None
-        self._aggregates: Sequence[Aggregate] | None = None  # once the handler has said `commit()`
+        self._calls = Calls(lambda name: self._refuse(WorkAfterCommit(f"{name}() was called")))
+        self._is_open = False
         self._written: tuple[Envelope, ...] | None = None
         self._mistake: Mistake | None = None
         self.committed = False
@@ -87,15 +89,21 @@ class UnitOfWork(ABC):
     async def __aenter__(self) -> Self:
         """Open the transaction.
 
+        :raises OpenedTwice: if it is open: only the message bus opens it
         :raises MessageAlreadyHandled: if the message was received before, and its command stored
         :raises Unavailable: if the database cannot be reached
         """
+        if self._is_open:
+            raise self._refuse(OpenedTwice())
+        self._is_open = True
         try:
             await self._begin()
         except BaseException:
             with CancelScope(shield=True):
                 await self._close()
             raise
+        for name in UnitOfWork.__annotations__:
+            setattr(self, name, self._calls.guarded(f"uow.{name}", getattr(self, name)))
         return self
 
     async def __aexit__(
@@ -108,9 +116,11 @@ class UnitOfWork(ABC):
 
         :raises NotCommitted: if nobody has said `commit()`
         :raises WorkAfterCommit: if work went on after it
+        :raises OpenedTwice: if somebody tried
         :raises Conflict: if somebody else was faster
         :raises Unavailable: if the database cannot be reached
         """
+        self._calls.are_over = True
         with CancelScope(shield=True):
             try:
                 if exc is None:
@@ -127,21 +137,20 @@ class UnitOfWork(ABC):
         :raises ConcurrentUpdate: if what was read has changed meanwhile; a fresh unit may succeed
         :raises DeliverySuperseded: if the delivery in hand has another owner now
         :raises WorkAfterCommit: if it was said before
+        :raises NotAwaited: if something that was begun has not come to its end
         :raises Unavailable: if the database cannot be reached
         """
-        if self._aggregates is not None:
-            raise self.refuse("a second commit")
-        self._aggregates = tuple(self._seen())
-        events = tuple(self._envelopes(self._aggregates))
+        if self._calls.are_over:
+            raise self._refuse(WorkAfterCommit("a second commit"))
+        self._calls.end()
+        events = tuple(self._envelopes())
         await self._write(events)
         self._written = events
-        for repository in UnitOfWork.__annotations__:
-            setattr(self, repository, _Closed(self, repository))
 
-    def refuse(self, what: str) -> Mistake:
-        """Return the error for work after the commit; the unit is lost, also if it is swallowed."""
-        self._mistake = WorkAfterCommit(what)
-        return self._mistake
+    def _refuse(self, mistake: Mistake) -> Mistake:
+        """Return the error to raise; the unit is lost, also if it is swallowed."""
+        self._mistake = mistake
+        return mistake
 
     def _check_whole(self) -> None:
         if self._mistake:
@@ -151,8 +160,8 @@ class UnitOfWork(ABC):
         if self._has_unwritten_work():
             raise WorkAfterCommit("an aggregate was changed")
 
-    def _envelopes(self, aggregates: Iterable[Aggregate]) -> Iterable[Envelope]:
-        for aggregate in aggregates:
+    def _envelopes(self) -> Iterable[Envelope]:
+        for aggregate in self._seen():
             for event in aggregate.drain_events():
                 yield Envelope(
                     id=EventId(self._recording.new_id()),
@@ -164,7 +173,7 @@ class UnitOfWork(ABC):
                 )
 
     def _has_unwritten_work(self) -> bool:
-        return any(aggregate.recorded_events for aggregate in self._aggregates or ())
+        return any(aggregate.recorded_events for aggregate in self._seen())
 
     @abstractmethod
     def _seen(self) -> Iterable[Aggregate]:
@@ -188,16 +197,6 @@ class UnitOfWork(ABC):
     @abstractmethod
     async def _close(self) -> None:
         """Roll back what was not committed, and give all resources back."""
-
-
-class _Closed:
-    """Stands for a repository after the commit: whoever uses it hears of it."""
-
-    def __init__(self, uow: UnitOfWork, name: str) -> None:
-        self._uow, self._name = uow, name
-
-    def __getattr__(self, name: str) -> Any:
-        raise self._uow.refuse(f"uow.{self._name} was used")
 
 
 NewUnitOfWork = Callable[[Cause, Occasion], UnitOfWork]

@@ -16,6 +16,8 @@ from allocation.domain.commands import Command
 from allocation.domain.events import Event
 from allocation.domain.exceptions import WiringError
 from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.exceptions import NotAwaited
+from allocation.service_layer.guard import Calls
 from allocation.service_layer.messagebus import BoundHandler, Registry
 from allocation.service_layer.unit_of_work import UnitOfWork
 
@@ -33,7 +35,7 @@ class Dependencies:
     `outside_ports` have effects that no rollback takes back; one that is None is not configured in
     this process. `values` have no effect at all.
 
-    :raises WiringError: if a value has asynchronous methods: that is a port
+    :raises WiringError: if a value is asynchronous, or has such methods: that is a port
     """
 
     outside_ports: Mapping[str, Any]
@@ -60,7 +62,7 @@ def bind_all(
         raise WiringError("commands without a handler", *(c.__name__ for c in missing))
     for handler in command_handlers.values():
         if "uow" not in signature(handler).parameters:
-            raise WiringError("handlers of commands that do not ask for uow", handler.__name__)
+            raise WiringError("handlers of commands that do not ask for uow", _name(handler))
     by_name = _by_name(event_handlers)
     if lost := set(renamed.values()) - by_name.keys():
         raise WiringError("RENAMED_HANDLERS leads to handlers that do not exist", *lost)
@@ -81,19 +83,25 @@ def bind(handler: Handler, dependencies: Dependencies) -> BoundHandler:
 
     :raises WiringError: if it asks for something unknown, or for what does not go together
     """
-    wanted = set(list(signature(handler).parameters)[1:])
+    name, wanted = _name(handler), set(list(signature(handler).parameters)[1:])
     known = {**dependencies.values, **dependencies.outside_ports}
     if unknown := wanted - known.keys() - MADE_FOR_EVERY_ATTEMPT:
-        raise WiringError(f"{handler.__name__} asks for what nobody provides", *unknown)
+        raise WiringError(f"{name} asks for what nobody provides", *unknown)
+    try:
+        signature(handler).bind(None, **dict.fromkeys(wanted))
+    except TypeError as error:
+        raise WiringError(f"{name} cannot be given a message and names", str(error)) from None
     outside = wanted & dependencies.outside_ports.keys()
     if outside and "uow" in wanted:
         raise WiringError(
-            f"{handler.__name__} asks for uow and for an effect outside, which cannot be done"
+            f"{name} asks for uow and for an effect outside, which cannot be done"
             " together, exactly once: split it in two. Let the one with uow record an event, and"
             " let another handler of that event, without uow, have",
             *outside,
         )
-    bound = partial(handler, **{name: known[name] for name in wanted & known.keys()})
+    if {"uow", "reading"} <= wanted:  # each would hold one connection, and wait for another
+        raise WiringError(f"{name} can look things up in uow, and has to leave out", "reading")
+    bound = partial(handler, **{name: known[name] for name in wanted & dependencies.values.keys()})
     made = MADE_FOR_EVERY_ATTEMPT & wanted
 
     async def run(
@@ -104,15 +112,18 @@ def bind(handler: Handler, dependencies: Dependencies) -> BoundHandler:
             "idempotency_key": delivery and delivery.idempotency_key,
             "envelope": delivery and delivery.envelope,
         }
-        await bound(message, **{name: offered[name] for name in made})
+        calls = Calls(NotAwaited)
+        ports = {name: calls.guarded(name, known[name]) for name in outside}
+        await bound(message, **ports, **{name: offered[name] for name in made})
+        calls.end()
 
-    return BoundHandler(name=handler.__name__, has_uow="uow" in wanted, run=run)
+    return BoundHandler(name=name, has_uow="uow" in wanted, run=run)
 
 
 def subscriptions(event_handlers: EventHandlers) -> dict[type[Event], list[str]]:
     """Return the names of the handlers of each event: each is one delivery."""
     return {
-        event_type: [handler.__name__ for handler in handlers]
+        event_type: [_name(handler) for handler in handlers]
         for event_type, handlers in event_handlers.items()
     }
 
@@ -129,12 +140,22 @@ def check_complete(event_handlers: EventHandlers) -> None:
 def _by_name(event_handlers: EventHandlers) -> dict[str, Handler]:
     by_name: dict[str, Handler] = {}
     for event_type, handlers in event_handlers.items():
-        if twice := [h.__name__ for h, count in Counter(handlers).items() if count > 1]:
+        if twice := [_name(h) for h, count in Counter(handlers).items() if count > 1]:
             raise WiringError(f"twice a handler of {event_type.__name__}", *twice)
         for handler in handlers:
-            if by_name.setdefault(handler.__name__, handler) is not handler:
-                raise WiringError("two handlers with one name", handler.__name__)
+            if by_name.setdefault(_name(handler), handler) is not handler:
+                raise WiringError("two handlers with one name", _name(handler))
     return by_name
+
+
+def _name(handler: Handler) -> str:
+    """Return the name, by which deliveries are owed; whatever has none, or is not async, is none.
+
+    :raises WiringError: if it is none
+    """
+    if iscoroutinefunction(handler) and (name := getattr(handler, "__name__", None)):
+        return str(name)
+    raise WiringError("handlers that are not made with `async def`", repr(handler))
 
 
 def _absent(handler: Handler, dependencies: Dependencies) -> bool:
@@ -144,7 +165,8 @@ def _absent(handler: Handler, dependencies: Dependencies) -> bool:
 
 
 def _is_asynchronous(value: object) -> bool:
-    return any(iscoroutinefunction(member) for _, member in getmembers_static(type(value)))
+    members = [member for _, member in getmembers_static(type(value))]
+    return any(iscoroutinefunction(member) for member in [value, *members])
 
 
 def _types_in(module: object, base: type) -> list[type]:

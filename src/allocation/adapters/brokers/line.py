@@ -136,7 +136,7 @@ async def lost_if_cancelled(function: Callable[..., Awaitable[T]], *args: Any) -
     try:
         return await function(*args)
     except get_cancelled_exc_class() as error:
-        if is_being_cancelled():
+        if is_being_cancelled(error):
             raise
         raise ConnectionError("the connection was lost") from error
 
