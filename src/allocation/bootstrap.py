@@ -2,30 +2,24 @@
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
 from uuid import uuid4
 
-import msgspec
-
 from allocation.adapters import wire
-from allocation.adapters.brokers import Broker, closing_all, new_brokers
 from allocation.adapters.database import Database, open_database
-from allocation.adapters.limits import Limits
-from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
-from allocation.adapters.smtp import SmtpNotifications, SmtpServer
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork, reading
 from allocation.config import Settings
 from allocation.domain.events import Event
 from allocation.domain.exceptions import InvalidValue
+from allocation.rooms import MAIL, ROOMS
 from allocation.service_layer.delivery import DeliveryPolicy, Envelope
 from allocation.service_layer.handlers import (
     COMMAND_HANDLERS,
@@ -54,7 +48,7 @@ class Application:
     bus: MessageBus
     outbox: Outbox
     database: Database
-    brokers: Sequence[Broker[Any]]
+    publishers: Mapping[str, Publisher]
     handlers: Collection[str]
     """The names of all handlers of events, also of those that this process cannot run."""
 
@@ -81,26 +75,25 @@ async def bootstrap(
     :raises Unavailable: if the database cannot be used as it is
     """
     start_mappers()
-    brokers = new_brokers(settings.broker_urls)
     notifications = _notifications(settings, delivers=delivers)
     policy = _policy(settings)
-    event_handlers = publishing_to(EVENT_HANDLERS, brokers)
-    check_complete(event_handlers)
-    wire.check([*COMMAND_HANDLERS, *event_handlers])
-    recording = Recording(
-        subscriptions=subscriptions(event_handlers),
-        new_id=uuid4,
-        now=lambda: datetime.now(UTC),
-    )
     watchdog = Watchdog()
     async with (
-        closing_all(list(brokers.values())),
+        _publishing(settings) as publishers,
         open_database(
             settings.database_url,
             connections=settings.pool_size,
-            limits=Limits(settings.handler_timeout_seconds),
+            handler_timeout=settings.handler_timeout_seconds,
         ) as database,
     ):
+        event_handlers = publishing_to(EVENT_HANDLERS, publishers)
+        check_complete(event_handlers)
+        wire.check([*COMMAND_HANDLERS, *event_handlers])
+        recording = Recording(
+            subscriptions=subscriptions(event_handlers),
+            new_id=uuid4,
+            now=lambda: datetime.now(UTC),
+        )
         await ensure_schema(database)
         outbox = SqlAlchemyOutbox(database, policy)
         dependencies = _dependencies(settings, database, notifications)
@@ -117,15 +110,12 @@ async def bootstrap(
         with watchdog.looking():
             names = {name for names in recording.subscriptions.values() for name in names}
             known = names | RENAMED_HANDLERS.keys()
-            yield Application(bus, outbox, database, list(brokers.values()), known)
+            yield Application(bus, outbox, database, publishers, known)
 
 
-def published_language() -> str:
-    """Return the AsyncAPI document, as JSON: what others may rely on."""
-    from allocation.adapters import asyncapi  # only one command needs it
-
-    public = [event for event, handlers in EVENT_HANDLERS.items() if publish_event in handlers]
-    return msgspec.json.format(msgspec.json.encode(asyncapi.document(public))).decode()
+def public_events() -> list[type[Event]]:
+    """Return the events that are published."""
+    return [event for event, handlers in EVENT_HANDLERS.items() if publish_event in handlers]
 
 
 def publishing_to(
@@ -168,12 +158,28 @@ def _dependencies(
     )
 
 
+@asynccontextmanager
+async def _publishing(settings: Settings) -> AsyncIterator[Mapping[str, Publisher]]:
+    """Open what the rooms publish with, by name, and close it at the end."""
+    publishers: dict[str, Publisher] = {}
+    async with AsyncExitStack() as stack:
+        for room in ROOMS.values():
+            if room.publishers and room.settings:
+                of_room = settings.of(resolve_name(room.settings))
+                opening = resolve_name(room.publishers)(of_room, backend=settings.backend)
+                publishers |= await stack.enter_async_context(opening)
+        yield publishers
+
+
 def _notifications(settings: Settings, *, delivers: bool) -> Notifications | None:
-    if settings.mail_folder:
-        return MaildirNotifications(Path(settings.mail_folder), sender=settings.sender_email)
-    if settings.mail_url:
-        server = SmtpServer.from_url(settings.mail_url)
-        return SmtpNotifications(server, sender=settings.sender_email)
+    folder = settings.mail_folder
+    if url := f"maildir:{folder}" if folder else settings.mail_url:
+        scheme = url.partition(":")[0].lower()
+        if scheme not in MAIL:
+            forms = " or ".join(f"{known}:…" for known in MAIL)
+            raise InvalidValue("mail URL", f"is not of the form {forms}")
+        notifications: Notifications = resolve_name(MAIL[scheme])(url, sender=settings.sender_email)
+        return notifications
     if delivers:
         raise InvalidValue(
             "ALLOCATION_MAIL_URL",

@@ -1,7 +1,7 @@
 """The settings, and the only reader of the environment. Read by bootstrap and entrypoints only.
 
-Every field of `Settings` is an environment variable: `handler_timeout_seconds` is
-`ALLOCATION_HANDLER_TIMEOUT_SECONDS`. Each may also be in a file, such as a Docker secret, which
+Every field, also of the settings of a room, is an environment variable: `handler_timeout_seconds`
+is `ALLOCATION_HANDLER_TIMEOUT_SECONDS`. Each may also be in a file, such as a Docker secret, which
 `ALLOCATION_HANDLER_TIMEOUT_SECONDS_FILE` names; so passwords need not be in the environment.
 """
 
@@ -10,16 +10,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal
+from pkgutil import resolve_name
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.values import EmailAddress
+from allocation.rooms import ROOMS
 
 PREFIX = "ALLOCATION_"
 OLD_NAMES = {"mail_url": "smtp_url"}
+
+S = TypeVar("S")
 
 Seconds = Annotated[float, Meta(gt=0, le=10**9)]
 
@@ -30,7 +34,6 @@ class Settings:
 
     database_url: str = field(default="sqlite:///allocation.db", repr=False)
     mail_url: str | None = field(default=None, repr=False)
-    broker_url: str | None = field(default=None, repr=False)
     sender_email: str = "allocation@localhost"
     marketing_email: str = "marketing@localhost"
     backend: Literal["asyncio", "trio"] = "asyncio"
@@ -39,7 +42,6 @@ class Settings:
     dispatch: Literal["inline", "worker"] = "inline"
     pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
     concurrency: Annotated[int, Meta(ge=1, le=1000)] = 20
-    prefetch: Annotated[int, Meta(ge=1, le=1000)] = 20
     lease_seconds: Seconds = 30.0
     handler_timeout_seconds: Seconds = 20.0
     retry_base_seconds: Seconds = 1.0
@@ -47,11 +49,12 @@ class Settings:
     retry_cap_seconds: Seconds = 3600.0
     grace_seconds: Seconds = 10.0
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 10
+    of_rooms: tuple[Any, ...] = ()
+    """The settings of the rooms, each of a class of its own."""
 
-    @property
-    def broker_urls(self) -> list[str]:
-        """The URLs of the brokers, in order; none if there is no broker."""
-        return (self.broker_url or "").split()
+    def of(self, room: type[S]) -> S:
+        """Return the settings of a room, by their class; its defaults if they were not read."""
+        return next((found for found in self.of_rooms if isinstance(found, room)), None) or room()
 
     @property
     def mail_folder(self) -> str | None:
@@ -79,10 +82,6 @@ class Settings:
                 "has to be shorter than ALLOCATION_LEASE_SECONDS, "
                 "or a handler could still run when another process takes its delivery over",
             )
-        if self.broker_urls and self.backend != "asyncio":
-            raise InvalidValue(
-                "ALLOCATION_BROKER_URL", f"needs the event loop asyncio, not {self.backend}"
-            )
         if self.retry_base_seconds > self.retry_cap_seconds:
             raise InvalidValue(
                 "ALLOCATION_RETRY_BASE_SECONDS",
@@ -96,10 +95,25 @@ def load(overrides: Mapping[str, Any], environment: Mapping[str, str] = os.envir
     :raises InvalidValue: if one is not acceptable; its value is not repeated, it may be a secret
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    for name in {setting.name for setting in fields(Settings)} - given.keys():
-        if value := _found(name, environment):
-            given[name] = value
-    return Settings(**{name: _converted(name, value) for name, value in given.items()})
+    kinds = [resolve_name(room.settings) for room in ROOMS.values() if room.settings]
+    if unknown := given.keys() - set().union(*map(_names, (Settings, *kinds))):
+        raise TypeError(f"there are no settings {', '.join(unknown)}")
+    of_rooms = tuple(_read(kind, given, environment) for kind in kinds)
+    return _read(Settings, given, environment, of_rooms=of_rooms)
+
+
+def _read(
+    kind: type[S], given: Mapping[str, Any], environment: Mapping[str, str], **read: Any
+) -> S:
+    found = {name: _found(name, environment) for name in _names(kind) - given.keys() - read.keys()}
+    values = {name: value for name, value in found.items() if value}
+    values |= {name: given[name] for name in _names(kind) & given.keys()}
+    converted = {name: _converted(kind, name, value) for name, value in values.items()}
+    return kind(**converted, **read)
+
+
+def _names(kind: Any) -> set[str]:
+    return {setting.name for setting in fields(kind)}
 
 
 def _found(name: str, environment: Mapping[str, str]) -> str | None:
@@ -132,9 +146,9 @@ def _in_variable_or_file(variable: str, environment: Mapping[str, str]) -> str |
     return content
 
 
-def _converted(name: str, value: object) -> Any:
+def _converted(kind: type, name: str, value: object) -> Any:
     try:
-        return msgspec.convert(value, Settings.__annotations__[name], strict=False)
+        return msgspec.convert(value, kind.__annotations__[name], strict=False)
     except msgspec.ValidationError as error:
         reason = re.split(""" ['"]""", str(error))[0]  # what follows is the value
         raise InvalidValue(_variable(name), f"is not acceptable: {reason}") from None

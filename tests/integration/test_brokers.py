@@ -15,8 +15,8 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 from faststream.kafka import Topic
 from faststream.kafka.helpers import AdminService, CreateResult
 
-from allocation.adapters.brokers import Incoming, new_brokers
-from allocation.adapters.wire import MAX_BYTES
+from allocation.adapters.brokers import BrokerSettings, Incoming, new_brokers
+from allocation.adapters.brokers.cloud_events import MAX_BYTES
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
@@ -39,7 +39,8 @@ EACH_PROXIED = pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirec
 
 
 def settings(folder: Path, broker_url: str, **others: Any) -> Settings:
-    return Settings(database_url=sqlite_url(folder), broker_url=broker_url, **others)
+    of_brokers = BrokerSettings(broker_url=broker_url)
+    return Settings(database_url=sqlite_url(folder), of_rooms=(of_brokers,), **others)
 
 
 def as_cloud_event(seen: Seen) -> BaseCloudEvent:

@@ -15,10 +15,10 @@ from sqlalchemy import make_url, select, text
 
 from allocation.adapters import orm, wire
 from allocation.adapters.database import open_database
-from allocation.adapters.limits import Limits
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import store_events
-from allocation.adapters.postgres import server_settings
+from allocation.adapters.postgresql.connections import server_settings
+from allocation.adapters.postgresql.limits import Limits
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.exceptions import (
@@ -113,7 +113,7 @@ async def test_a_lock_that_somebody_else_holds_is_not_waited_for_for_ever(
     postgres_url: str,
 ) -> None:
     """A person has looked at a row and gone to lunch: the delivery is tried again later."""
-    async with open_database(postgres_url, limits=Limits(1)) as database:
+    async with open_database(postgres_url, handler_timeout=1) as database:
         async with database.writing() as session:
             await session.execute(text("CREATE TABLE t AS SELECT 1 AS id"))
             await session.commit()
@@ -132,7 +132,7 @@ async def test_a_lock_that_somebody_else_holds_is_not_waited_for_for_ever(
 
 async def test_a_statement_that_takes_too_long_is_ended(postgres_url: str) -> None:
     """Its handler has been given up by then."""
-    async with open_database(postgres_url, limits=Limits(1)) as database:
+    async with open_database(postgres_url, handler_timeout=1) as database:
         with pytest.raises(DatabaseUnavailable, match="statement timeout"), anyio.fail_after(20):
             async with database.writing() as session:
                 await session.execute(text("SELECT pg_sleep(60)"))
@@ -145,7 +145,7 @@ async def test_a_transaction_that_lies_idle_is_ended_and_its_locks_with_it(
     """Its process is frozen, or its host has vanished; others wait for its locks."""
     url = on(driver, postgres_url)
     async with (
-        open_database(url, limits=Limits(1)) as frozen,
+        open_database(url, handler_timeout=1) as frozen,
         open_database(url) as database,
     ):
         async with database.writing() as session:
@@ -164,7 +164,7 @@ async def test_a_transaction_that_lies_idle_is_ended_and_its_locks_with_it(
 
 async def test_a_migration_may_take_its_time(postgres_url: str) -> None:
     """Half-way through is the worst moment to end it; but it does not wait for locks for ever."""
-    async with open_database(postgres_url, limits=Limits(1)) as database:
+    async with open_database(postgres_url, handler_timeout=1) as database:
         async with database.writing() as session:
             await session.take_time()
             await session.execute(text("SELECT pg_sleep(1.2)"))

@@ -10,7 +10,7 @@ from anyio import to_thread
 from sqlalchemy import text
 
 from allocation.adapters.database import Database, open_database
-from allocation.adapters.limits import Limits
+from allocation.adapters.postgresql import limits
 from allocation.domain.exceptions import (
     CommitOutcomeUnknown,
     ConnectionLost,
@@ -25,13 +25,13 @@ ENOUGH_SECONDS = 30  # for noisy machines
 PLACES = [("asyncio", "asyncpg"), ("asyncio", "anyio"), ("trio", "anyio")]
 
 
-class Short(Limits):
-    """Limits that a test can wait for."""
-
-    answer = 2.0
+SHORT = 1.0  # seconds; what a test can wait for
 
 
-SHORT = Short(1.0)
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hang up after two seconds."""
+    monkeypatch.setattr(limits, "ANSWER_SECONDS", 2.0 - SHORT)
 
 
 @pytest.fixture(params=PLACES, ids=["-".join(place) for place in PLACES])
@@ -65,7 +65,7 @@ async def test_a_statement_that_is_never_answered_is_a_lost_connection(
     """Without a limit it hung for a quarter of an hour, and said nothing."""
     url, proxy = proxied
     with anyio.fail_after(ENOUGH_SECONDS):
-        async with open_database(url, limits=SHORT) as database:
+        async with open_database(url, handler_timeout=SHORT) as database:
             with pytest.raises(ConnectionLost, match="no answer within 2 s"):
                 async with database.writing() as session:
                     await session.execute(text("SELECT 1"))
@@ -82,7 +82,7 @@ async def test_a_commit_that_is_never_answered_leaves_the_outcome_unknown(
     """The server may have stored it, and the answer may be on its way."""
     url, proxy = proxied
     with anyio.fail_after(ENOUGH_SECONDS):
-        async with open_database(url, limits=SHORT) as database:
+        async with open_database(url, handler_timeout=SHORT) as database:
             with pytest.raises(CommitOutcomeUnknown):
                 async with database.writing() as session:
                     await session.execute(text("SELECT 1"))
@@ -96,7 +96,7 @@ async def test_an_error_of_the_body_is_not_hidden_by_a_rollback_that_is_never_an
     """The server rolls back by itself; what went wrong before is what matters."""
     url, proxy = proxied
     with anyio.fail_after(ENOUGH_SECONDS):
-        async with open_database(url, limits=SHORT) as database:
+        async with open_database(url, handler_timeout=SHORT) as database:
             with pytest.raises(ZeroDivisionError):
                 async with database.writing() as session:
                     await session.execute(text("SELECT 1"))
@@ -113,7 +113,7 @@ async def test_connections_that_died_in_the_pool_cost_one_wait(
     """They are tried before they are used; when one is dead, all that lay beside it are."""
     url, proxy = proxied
     with anyio.fail_after(ENOUGH_SECONDS):
-        async with open_database(url, limits=SHORT) as database:
+        async with open_database(url, handler_timeout=SHORT) as database:
             async with database.reading() as one, database.reading() as other:
                 await one.execute(text("SELECT 1"))
                 await other.execute(text("SELECT 1"))
@@ -131,7 +131,7 @@ async def test_a_server_that_accepts_and_says_nothing_is_told_in_words(
     url, proxy = proxied
     proxy.freeze()
     with anyio.fail_after(ENOUGH_SECONDS):
-        async with open_database(url, limits=SHORT) as database:
+        async with open_database(url, handler_timeout=SHORT) as database:
             with pytest.raises(DatabaseUnavailable, match=r"not available: \w+"):
                 async with database.reading():
                     pass
@@ -167,7 +167,7 @@ async def test_a_lost_connection_that_listens_is_opened_again(
         woken.set()
 
     with anyio.fail_after(ENOUGH_SECONDS):
-        async with open_database(url, limits=SHORT) as database, database.listening(wake):
+        async with open_database(url, handler_timeout=SHORT) as database, database.listening(wake):
             getattr(proxy, loss)()
             proxy.open()
             await woken.wait()

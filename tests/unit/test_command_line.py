@@ -6,7 +6,7 @@ import pytest
 from allocation.entrypoints.cli import cli
 from allocation.entrypoints.cli.main import COMMANDS
 from allocation.entrypoints.lazy import LazyCommand
-from allocation.entrypoints.rooms import rooms
+from allocation.entrypoints.rooms import entrypoints
 
 
 @pytest.mark.parametrize("name", cli.commands)
@@ -23,7 +23,7 @@ def test_the_list_says_of_a_command_what_its_own_help_says(name: str) -> None:
 
 def test_no_command_hides_another() -> None:
     """Rooms know nothing of each other, and could choose the same name."""
-    names = [*COMMANDS, *(name for room in rooms() for name in room.commands)]
+    names = [*COMMANDS, *(name for room in entrypoints() for name in room.commands)]
 
     assert len(names) == len(set(names))
 

@@ -12,7 +12,6 @@ import pytest
 from anyio import create_memory_object_stream
 
 from allocation.adapters.brokers import Broker, Incoming
-from allocation.bootstrap import Application
 from allocation.domain.commands import Command, RegisterUser
 from allocation.domain.exceptions import (
     BrokerUnavailable,
@@ -121,9 +120,9 @@ async def consuming(
     application = application or FakeApplication()
     shift = Shift()
     brokers = [cast("Broker[Any]", broker)]
-    whole = Application(application.bus, application.outbox, cast(Any, None), brokers, [])
     work = Consumer(
-        whole,
+        application.bus,
+        brokers,
         shift,
         prefetch=prefetch,
         concurrency=concurrency,

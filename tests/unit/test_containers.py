@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from allocation.adapters.brokers import BrokerSettings
 from allocation.adapters.smtp import SmtpServer
 from allocation.config import Settings, load
 
@@ -44,7 +45,8 @@ def settings(secrets: dict[str, str], tmp_path: Path) -> Settings:
 
 def test_the_worker_gets_settings_that_exist() -> None:
     """A misspelled variable would be ignored without a word."""
-    known = {f"ALLOCATION_{setting.name.upper()}" for setting in fields(Settings)}
+    settings = (*fields(Settings), *fields(BrokerSettings))
+    known = {f"ALLOCATION_{setting.name.upper()}" for setting in settings}
 
     assert {name.removesuffix("_FILE") for name in SERVICES["worker"]["environment"]} <= known
 
@@ -58,7 +60,7 @@ def test_the_urls_lead_to_services_of_the_file(settings: Settings, secrets: dict
         f"postgresql://{postgres['POSTGRES_USER']}:{secrets['postgres_password']}"
         f"@postgres:5432/{postgres['POSTGRES_DB']}"
     )
-    assert settings.broker_url == (
+    assert settings.of(BrokerSettings).broker_url == (
         f"amqp://{account['default_user']}:{account['default_pass']}@rabbitmq:5672/"
     )
     assert SmtpServer.from_url(str(settings.mail_url)).host in SERVICES

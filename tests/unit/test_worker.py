@@ -30,9 +30,7 @@ class NeverWoken:
 
 
 def a_worker(application: FakeApplication, *, concurrency: int) -> tuple[Worker, Shift]:
-    parts = SimpleNamespace(
-        bus=application.bus, outbox=application.outbox, database=NeverWoken(), brokers=[]
-    )
+    parts = SimpleNamespace(bus=application.bus, outbox=application.outbox, database=NeverWoken())
     shift = Shift()
     return Worker(cast("Application", parts), shift, concurrency=concurrency), shift
 

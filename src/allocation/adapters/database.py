@@ -16,17 +16,23 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import anyio
 from anyio import CancelScope
-from sqlalchemy import Connection, CursorResult, Delete, Result, Row, Update, func, select, text
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Delete,
+    Double,
+    Result,
+    Row,
+    Update,
+    literal_column,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.expression import ColumnElement
 
-from allocation.adapters.calls import Line, Watchdog, driver_call, driver_connect
-from allocation.adapters.clock import DatabaseClock
-from allocation.adapters.engines import new_engine
-from allocation.adapters.limits import Limits
-from allocation.adapters.listening import CHANNEL, listening
-from allocation.adapters.postgres import PAGING, TAKING_TIME, hang_up
+from allocation.adapters.calls import Line, driver_call, driver_connect
+from allocation.adapters.engines import kind_of, new_engine
+from allocation.adapters.kinds import DatabaseKind
 from allocation.domain.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 
 P = ParamSpec("P")
@@ -34,16 +40,17 @@ T = TypeVar("T")
 
 POOL_SIZE = 10
 STREAM_ROWS = 500
+HANDLER_SECONDS = 20.0
 
 
 class Session:
     """One transaction: SQLAlchemy's session, with every call shielded and every error ours."""
 
-    def __init__(self, session: AsyncSession, line: Line) -> None:
+    def __init__(self, session: AsyncSession, line: Line, kind: DatabaseKind) -> None:
         self.failure: Exception | None = None  # the last; PostgreSQL then answers COMMIT with OK
         self._session = session
         self._line = line
-        self._dialect = session.get_bind().dialect.name
+        self._kind = kind
 
     def add(self, instance: object) -> None:
         """Insert `instance` with the next flush."""
@@ -76,7 +83,7 @@ class Session:
 
     async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
         """Execute a query, and yield its rows as they are fetched, in constant memory."""
-        await self._set_here(PAGING)
+        await self._if_needed(self._kind.take_pauses)
         result = await self._call(self._session.stream, statement)
         while rows := await self._call(result.fetchmany, STREAM_ROWS):
             for row in rows:
@@ -108,18 +115,16 @@ class Session:
 
     async def notify(self) -> None:
         """Wake the workers with the commit, on databases that can."""
-        if self._dialect == "postgresql":
-            await self.execute(select(func.pg_notify(CHANNEL, "")))
+        await self._if_needed(self._kind.wake_workers)
 
     async def take_time(self) -> None:
         """Let the statements of this transaction take as long as they need, such as a migration."""
-        await self._set_here(TAKING_TIME)
+        await self._if_needed(self._kind.take_time)
         self._line.limit = inf
 
     async def lock_schema(self) -> None:
         """Wait for others that change the schema; SQLite's writers do so anyway."""
-        if self._dialect == "postgresql":
-            await self.execute(select(func.pg_advisory_xact_lock(func.hashtext("allocation"))))
+        await self._if_needed(self._kind.lock_schema)
 
     async def close(self) -> None:
         """Roll back what was not committed, and give the connection back. Not interruptible.
@@ -132,9 +137,9 @@ class Session:
             except DatabaseUnavailable:
                 await self._call(self._session.invalidate)
 
-    async def _set_here(self, settings: str) -> None:
-        if self._dialect == "postgresql":
-            await self.execute(text(settings))
+    async def _if_needed(self, statement: Executable | None) -> None:
+        if statement is not None:
+            await self.execute(statement)
 
     async def _call(
         self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
@@ -152,18 +157,17 @@ class Database:
     def __init__(
         self,
         engine: AsyncEngine,
+        kind: DatabaseKind,
         *,
         connections: int = POOL_SIZE,
         clock: ColumnElement[float] | None = None,
-        watchdog: Watchdog | None = None,
     ) -> None:
         self.engine = engine
-        self._watchdog = watchdog or Watchdog(inf, hang_up)
-        self.clock = DatabaseClock() if clock is None else clock
+        self.kind = kind
+        self.clock = literal_column(kind.clock, Double()) if clock is None else clock
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
         self._queue = anyio.Semaphore(connections, fast_acquire=True)
-        is_sqlite = engine.dialect.name == "sqlite"
-        self._writer = anyio.Lock(fast_acquire=True) if is_sqlite else nullcontext()
+        self._writer = anyio.Lock(fast_acquire=True) if kind.one_writer else nullcontext()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Session]:
@@ -183,44 +187,37 @@ class Database:
 
         :raises Unavailable: if the database cannot be reached at first
         """
-        if self.engine.dialect.name == "postgresql":
-            return listening(self.engine, self._watchdog, wake)
-        return nullcontext()
+        return self.kind.listening(self.engine, wake)
 
     @asynccontextmanager
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[Session]:
-        async with self._queue, _session(engine, self._watchdog) as session:
-            yield session
-
-
-@asynccontextmanager
-async def _session(engine: AsyncEngine, watchdog: Watchdog) -> AsyncIterator[Session]:
-    with watchdog.line() as line:
-        session = Session(AsyncSession(engine, expire_on_commit=False, autoflush=False), line)
-        try:
-            await session.begin()
-            yield session
-        finally:
-            await session.close()
+        line = Line(self.kind.meaning)
+        orm_session = AsyncSession(engine, expire_on_commit=False, autoflush=False)
+        session = Session(orm_session, line, self.kind)
+        async with self._queue:
+            with self.kind.watching(line):
+                try:
+                    await session.begin()
+                    yield session
+                finally:
+                    await session.close()
 
 
 @asynccontextmanager
 async def open_database(
-    url: str, *, connections: int = POOL_SIZE, limits: Limits | None = None
+    url: str, *, connections: int = POOL_SIZE, handler_timeout: float = HANDLER_SECONDS
 ) -> AsyncIterator[Database]:
     """Open the database at `url`, and close it at the end. Nothing is connected before first use.
 
+    Nothing waits longer for the database than a handler may take, about.
+
     :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
     """
-    limits = limits or Limits()
-    engine = new_engine(url, connections=connections + 1, limits=limits)  # one listens
-    watchdog = Watchdog(limits.answer, hang_up)
-    is_remote = (
-        engine.dialect.name != "sqlite"
-    )  # a file may be slow, but does not vanish in silence
-    async with watchdog.watching() if is_remote else nullcontext():
+    kind = kind_of(url, handler_timeout=handler_timeout)
+    engine = new_engine(kind, connections=connections + 1)  # one listens
+    async with kind.in_use():
         try:
-            yield Database(engine, connections=connections, watchdog=watchdog)
+            yield Database(engine, kind, connections=connections)
         finally:
             with CancelScope(shield=True):
                 await engine.dispose()

@@ -11,6 +11,7 @@ from tempfile import NamedTemporaryFile
 from anyio import to_thread
 
 from allocation.adapters.emails import compose, name_of
+from allocation.domain.exceptions import InvalidValue
 from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.emails import Email
 
@@ -21,6 +22,17 @@ class MaildirNotifications:
     def __init__(self, folder: Path, *, sender: str) -> None:
         self._folder = folder
         self._sender = sender
+
+    @classmethod
+    def from_url(cls, url: str, *, sender: str) -> "MaildirNotifications":
+        """Read `maildir:FOLDER`.
+
+        :raises InvalidValue: if the URL is not of that form
+        """
+        scheme, _, folder = url.partition(":")
+        if scheme != "maildir" or not folder:
+            raise InvalidValue("mail URL", "is not of the form maildir:FOLDER")
+        return cls(Path(folder), sender=sender)
 
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Return when the e-mail is on the disk.

@@ -1,36 +1,29 @@
-"""The wire format: how messages are written down, for the database and for brokers.
+"""The wire format: how messages are written down, for the database and for others.
 
-The attributes are those of CloudEvents 1.0 (https://cloudevents.io), with three extensions:
-`correlationid`, `causationid` and `schemaversion`. The wire name of a type is made from its class
-name and never changes: a renamed class keeps it by `RENAMED`. When the fields of a message change,
-its version grows, and an upcaster turns the data of the version before into those of the next, so
-that whatever was written is still read.
+The attributes are those of CloudEvents 1.0 (https://cloudevents.io). The wire name of a type is
+made from its class name and never changes: a renamed class keeps it by `RENAMED`. When the fields
+of a message change, its version grows, and an upcaster turns the data of the version before into
+those of the next, so that whatever was written is still read.
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from types import ModuleType
-from typing import Annotated, Any, Literal, TypeVar
-from uuid import UUID
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from allocation.domain import commands, events
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
 from allocation.domain.exceptions import (
     InvalidPayload,
-    UnknownCommandType,
     UnknownEventType,
     WiringError,
 )
-from allocation.service_layer.delivery import Cause, Envelope, ReceivedMessage
+from allocation.service_layer.delivery import Cause, Envelope
 
 SOURCE = "/allocation"
-CONTENT_TYPE = "application/cloudevents+json"
 
 M = TypeVar("M")
 
@@ -63,34 +56,6 @@ UPCASTERS: dict[tuple[str, int], Callable[[Data], Data]] = {
     ("user_registered", 1): _name_from_address,  # the worked example: version 1 had no name
 }
 """Wire name and old version → what makes the data those of the next version."""
-
-MAX_BYTES = 500  # of an id, and of a source: PostgreSQL's index takes 2704 for both together
-INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's controls, formats, surrogates, separators
-Attribute = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=MAX_BYTES,
-        description=f"At most {MAX_BYTES} bytes of UTF-8, without control and invisible characters"
-        f" (of the Unicode categories {', '.join(sorted(INVISIBLE))}).",
-    ),
-]
-
-
-class CloudEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A message on a broker: CloudEvents 1.0 in structured JSON."""
-
-    specversion: Literal["1.0"]
-    id: Attribute
-    source: Attribute
-    type: Attribute
-    subject: str | None = None
-    time: datetime | None = None
-    datacontenttype: Annotated[str, Meta(pattern=r"^application/json($|;)")] | None = None
-    correlationid: UUID | None = None
-    causationid: UUID | None = None
-    schemaversion: Annotated[int, Meta(ge=1)] = 1
-    data: msgspec.Raw
 
 
 def version_of(name: str) -> int:
@@ -161,65 +126,26 @@ def from_row(row: Mapping[str, Any]) -> Envelope:
         raise UnknownEventType(row["type"])
     return Envelope(
         id=row["id"],
-        event=_read(row["type"], row["schema_version"], row["data"], EVENT_TYPES[row["type"]]),
+        event=read(row["type"], row["schema_version"], row["data"], EVENT_TYPES[row["type"]]),
         subject=row["subject"],
         time=row["time"],
         cause=Cause(correlation_id=row["correlation_id"], causation_id=row["causation_id"]),
     )
 
 
-def to_cloud_event(envelope: Envelope) -> bytes:
-    """Return the message that tells others of an event."""
-    name = wire_name(type(envelope.event))
-    message = CloudEvent(
-        specversion="1.0",
-        id=str(envelope.id),
-        source=SOURCE,
-        type=name,
-        subject=envelope.subject,
-        time=envelope.time,
-        datacontenttype="application/json",
-        correlationid=envelope.cause.correlation_id,
-        causationid=envelope.cause.causation_id,
-        schemaversion=version_of(name),
-        data=msgspec.Raw(msgspec.json.encode(envelope.event)),
-    )
-    return msgspec.json.encode(message)
+def read(name: str, version: int, data: str | bytes, message_type: type[M]) -> M:
+    """Return the message of this wire name and version.
 
-
-def from_cloud_event(body: bytes) -> tuple[Command, ReceivedMessage, UUID | None]:
-    """Return the command in a message, what the message is recognized by, and its correlation.
-
-    :raises UnknownCommandType: if no command has this wire name
-    :raises InvalidPayload: if it is no CloudEvent, or its data do not fit the command
+    :raises InvalidPayload: if there is no such version, or the data do not fit
     """
-    message = _decode("a command", body, CloudEvent)
-    _require_legible("id", message.id)
-    _require_legible("source", message.source)
-    if message.type not in COMMAND_TYPES:
-        raise UnknownCommandType(message.type)
-    command = _read(
-        message.type, message.schemaversion, bytes(message.data), COMMAND_TYPES[message.type]
-    )
-    return command, ReceivedMessage(source=message.source, id=message.id), message.correlationid
-
-
-def _require_legible(attribute: str, text: str) -> None:
-    if any(unicodedata.category(character) in INVISIBLE for character in text):
-        raise InvalidPayload("a command", f"its {attribute} has an invisible character in it")
-    if len(text.encode()) > MAX_BYTES:
-        raise InvalidPayload("a command", f"its {attribute} has more than {MAX_BYTES} bytes")
-
-
-def _read(name: str, version: int, data: str | bytes, message_type: type[M]) -> M:
     present = version_of(name)
     if version == present:
-        return _decode(name, data, message_type)
+        return decode(name, data, message_type)
     if not 1 <= version < present:
         raise InvalidPayload(
             name, f"its version {version} is not known, only those up to {present}"
         )
-    fields: Data = _decode(name, data, dict)
+    fields: Data = decode(name, data, dict)
     try:
         for old in range(version, present):
             fields = UPCASTERS[name, old](fields)
@@ -228,7 +154,11 @@ def _read(name: str, version: int, data: str | bytes, message_type: type[M]) -> 
         raise InvalidPayload(name, f"version {version}: {error}") from error
 
 
-def _decode(name: str, data: str | bytes, message_type: type[M]) -> M:
+def decode(name: str, data: str | bytes, message_type: type[M]) -> M:
+    """Return what some JSON says.
+
+    :raises InvalidPayload: if it is none, or does not fit the type
+    """
     try:
         return msgspec.json.decode(data, type=message_type)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:

@@ -6,7 +6,7 @@ from pkgutil import resolve_name
 
 from allocation.domain.exceptions import InvalidValue
 from allocation.entrypoints.output import tell_dropped_by
-from allocation.entrypoints.rooms import rooms
+from allocation.entrypoints.rooms import entrypoints
 from allocation.service_layer.context import current_cause
 
 
@@ -32,7 +32,7 @@ def set_up_logging(level: str, log_format: str) -> None:
     handler.setFormatter(formatter)
     tell_dropped_by(sys.stderr, lambda count: formatter.format(_dropped(count)))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    for library in (library for room in rooms() for library in room.chatty_libraries):
+    for library in (library for room in entrypoints() for library in room.chatty_libraries):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.getLogger("allocation").setLevel(level.upper())
 
@@ -51,7 +51,7 @@ def ids() -> dict[str, str]:
 def _formatter(log_format: str, encoding: str) -> logging.Formatter:
     if log_format == "text":
         return TextFormatter()
-    for room in rooms():
+    for room in entrypoints():
         if where := room.log_formats.get(log_format):
             formatter: logging.Formatter = resolve_name(where)(encoding)
             return formatter

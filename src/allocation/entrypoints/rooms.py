@@ -1,32 +1,27 @@
-"""The rooms of the entrypoints: what a copy of this application may not need, a line each.
+"""What the rooms add to the command line; which ones there are is said in `allocation/rooms.py`."""
 
-A room is a package with commands of its own. The core names it here and nowhere else: to take it
-out, delete its line and its folder. Its `__init__` says what it offers, and imports nothing heavy.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
+from pkgutil import resolve_name
+from typing import Any
 
 from allocation.entrypoints.lazy import LazyCommand
-
-ROOMS: tuple[str, ...] = (
-    "allocation.entrypoints.brokers",
-    "allocation.entrypoints.operations",
-)
+from allocation.rooms import ROOMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """What a room adds to the core, as its `ROOM`."""
+class Entrypoint:
+    """What a room adds. It is made whenever the program starts, so it imports nothing heavy."""
 
     commands: Mapping[str, LazyCommand]
+    options: tuple[Callable[[Any], Any], ...] = ()
+    """Those that all commands have: `click.option`s."""
     log_formats: Mapping[str, str] = field(default_factory=dict)
     """Where a function is, "module:attribute", that makes the formatter for an encoding."""
     chatty_libraries: tuple[str, ...] = ()
     """They log what they raise, or mend."""
 
 
-def rooms() -> list[Room]:
-    """Return what the rooms offer that are there."""
-    return [import_module(name).ROOM for name in ROOMS]
+def entrypoints() -> list[Entrypoint]:
+    """Return those of all rooms that are there."""
+    return [resolve_name(room.entrypoint) for room in ROOMS.values() if room.entrypoint]

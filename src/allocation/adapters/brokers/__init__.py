@@ -1,11 +1,14 @@
-"""Message brokers, by FastStream: events go out, commands come in. RabbitMQ and Kafka.
+"""The room "brokers", by FastStream: events go out, commands come in. RabbitMQ and Kafka.
 
 Importing this package imports neither FastStream nor a broker: that takes a third of a second, and
 waits until a URL asks for one.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
+
+import anyio
 
 from allocation.adapters.brokers.base import (
     COMMANDS,
@@ -14,8 +17,8 @@ from allocation.adapters.brokers.base import (
     EVENTS,
     Broker,
     Incoming,
-    closing_all,
 )
+from allocation.adapters.brokers.settings import BrokerSettings
 from allocation.adapters.brokers.urls import kafka_servers, require_amqp
 from allocation.domain.exceptions import InvalidValue
 
@@ -25,10 +28,30 @@ __all__ = [
     "DELIVERY_LIMIT",
     "EVENTS",
     "Broker",
+    "BrokerSettings",
     "Incoming",
-    "closing_all",
     "new_brokers",
+    "publishing",
 ]
+
+
+@asynccontextmanager
+async def publishing(
+    settings: BrokerSettings, *, backend: str
+) -> AsyncIterator[Mapping[str, Broker[Any]]]:
+    """Make the brokers, by name, and close them at the end, all at once: each may be slow.
+
+    :raises InvalidValue: if a URL is not acceptable, or there is one on a foreign event loop
+    """
+    if settings.urls and backend != "asyncio":
+        raise InvalidValue("ALLOCATION_BROKER_URL", f"needs the event loop asyncio, not {backend}")
+    brokers = new_brokers(settings.urls)
+    try:
+        yield brokers
+    finally:
+        async with anyio.create_task_group() as group:
+            for broker in brokers.values():
+                group.start_soon(broker.close)
 
 
 def new_brokers(urls: Sequence[str]) -> dict[str, Broker[Any]]:

@@ -6,7 +6,7 @@ that is wrong with the dead commands can hold up an event either.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -154,17 +154,6 @@ class Broker(ABC, Generic[C]):
 
     async def _send(self, line: Line[C], message: Outgoing) -> None:
         await line.send(partial(self._deliver, message))
-
-
-@asynccontextmanager
-async def closing_all(brokers: Sequence[Broker[Any]]) -> AsyncIterator[None]:
-    """Close them at the end, all at once: each may have to be waited for."""
-    try:
-        yield
-    finally:
-        async with anyio.create_task_group() as group:
-            for broker in brokers:
-                group.start_soon(broker.close)
 
 
 async def undecoded(message: Any) -> Any:

@@ -15,7 +15,6 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage, Topic
 from faststream.kafka.helpers import AdminService
 
-from allocation.adapters import wire
 from allocation.adapters.brokers.base import (
     COMMANDS,
     DEAD_COMMANDS,
@@ -25,6 +24,7 @@ from allocation.adapters.brokers.base import (
     Outgoing,
     undecoded,
 )
+from allocation.adapters.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from allocation.adapters.brokers.line import CONFIRM_SECONDS, describe
 from allocation.domain.exceptions import BrokerUnavailable
 from allocation.service_layer.delivery import Envelope
@@ -95,8 +95,8 @@ class Kafka(Broker[KafkaBroker]):
     def _as_message(self, envelope: Envelope) -> Outgoing:
         return Outgoing(
             target=EVENTS,
-            body=wire.to_cloud_event(envelope),
-            headers={"content-type": wire.CONTENT_TYPE},
+            body=to_cloud_event(envelope),
+            headers={"content-type": CONTENT_TYPE},
             properties={"key": envelope.subject.encode()},
         )
 

@@ -37,6 +37,7 @@ from allocation.adapters.brokers.base import (
     Outgoing,
     undecoded,
 )
+from allocation.adapters.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from allocation.adapters.brokers.line import close_quietly, describe
 from allocation.domain.exceptions import BrokerUnavailable
 from allocation.service_layer.delivery import Envelope
@@ -153,12 +154,12 @@ class RabbitMQ(Broker[Connection]):
     def _as_message(self, envelope: Envelope) -> Outgoing:
         return Outgoing(
             target=EVENTS,
-            body=wire.to_cloud_event(envelope),
+            body=to_cloud_event(envelope),
             properties={
                 "exchange": EXCHANGE,
                 "routing_key": wire.wire_name(type(envelope.event)),
                 "mandatory": False,  # that nobody listens is no failure
-                "content_type": wire.CONTENT_TYPE,
+                "content_type": CONTENT_TYPE,
                 "message_id": str(envelope.id),
             },
         )

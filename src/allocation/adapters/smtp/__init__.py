@@ -1,4 +1,4 @@
-"""E-mail by SMTP: where the server is, one conversation with it, and the port over both."""
+"""The room "smtp": e-mail by a mail server, one conversation for each."""
 
 from allocation.adapters.smtp.conversation import EmailRefused
 from allocation.adapters.smtp.notifications import MailServerUnavailable, SmtpNotifications

@@ -46,6 +46,11 @@ class SmtpNotifications:
         self._outage: MailServerUnavailable | None = None  # until the server answers again
         self._in_hand = 0
 
+    @classmethod
+    def from_url(cls, url: str, *, sender: str) -> "SmtpNotifications":
+        """Send by the server that the URL names: see `SmtpServer.from_url`."""
+        return cls(SmtpServer.from_url(url), sender=sender)
+
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Return when the mail server has accepted the e-mail.
 

@@ -1,9 +1,11 @@
 """The room "brokers": takes commands from message brokers, and describes what is exchanged."""
 
-from allocation.entrypoints.lazy import LazyCommand
-from allocation.entrypoints.rooms import Room
+import click
 
-ROOM = Room(
+from allocation.entrypoints.lazy import LazyCommand
+from allocation.entrypoints.rooms import Entrypoint
+
+ENTRYPOINT = Entrypoint(
     commands={
         "asyncapi": LazyCommand(
             "allocation.entrypoints.brokers.commands:asyncapi",
@@ -18,5 +20,13 @@ ROOM = Room(
             "Do what worker and consume do, in one process: for small installations.",
         ),
     },
+    options=(
+        click.option(
+            "--broker-url",
+            metavar="URL",
+            help="amqp://user:password@host or kafka://host:port,host:port; several, separated by "
+            "spaces, are allowed. Public events go to each of them.",
+        ),
+    ),
     chatty_libraries=("aio_pika", "aiokafka", "aiormq"),
 )

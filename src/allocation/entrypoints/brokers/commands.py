@@ -2,7 +2,8 @@
 
 import click
 
-from allocation.bootstrap import published_language
+from allocation.adapters.brokers.asyncapi import published_language
+from allocation.bootstrap import public_events
 from allocation.entrypoints import running
 from allocation.entrypoints.brokers.consumer import consuming
 from allocation.entrypoints.cli.application import Options, set_up
@@ -41,4 +42,4 @@ def run(options: Options, prefetch: int | None) -> None:
 @click.command()
 def asyncapi() -> None:
     """Print the AsyncAPI document of what is published and consumed, as JSON."""
-    running.run(lambda: print_whole(published_language()), backend="asyncio")
+    running.run(lambda: print_whole(published_language(public_events())), backend="asyncio")

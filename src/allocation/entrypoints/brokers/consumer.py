@@ -15,8 +15,8 @@ from typing import Any
 from anyio import Semaphore
 from anyio.abc import TaskGroup
 
-from allocation.adapters import wire
-from allocation.adapters.brokers import DEAD_COMMANDS, Broker, Incoming
+from allocation.adapters.brokers import DEAD_COMMANDS, Broker, BrokerSettings, Incoming
+from allocation.adapters.brokers.cloud_events import from_cloud_event
 from allocation.adapters.brokers.line import describe
 from allocation.bootstrap import Application
 from allocation.config import Settings
@@ -31,6 +31,7 @@ from allocation.domain.exceptions import (
 from allocation.entrypoints.running import task_group
 from allocation.entrypoints.serving import Service, Shift
 from allocation.service_layer.delivery import Envelope, is_permanent
+from allocation.service_layer.messagebus import MessageBus
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -43,14 +44,17 @@ def consuming(settings: Settings) -> Service:
 
     :raises InvalidValue: if there is no broker
     """
-    if not settings.broker_urls:
+    of_brokers = settings.of(BrokerSettings)
+    if not of_brokers.urls:
         raise InvalidValue("ALLOCATION_BROKER_URL", "is not set: there is nothing to consume")
 
     async def consume(application: Application, shift: Shift) -> None:
+        publishers = application.publishers.values()
         consumer = Consumer(
-            application,
+            application.bus,
+            [broker for broker in publishers if isinstance(broker, Broker)],
             shift,
-            prefetch=settings.prefetch,
+            prefetch=of_brokers.prefetch,
             concurrency=settings.concurrency,
             max_attempts=settings.max_attempts,
         )
@@ -78,7 +82,8 @@ class Consumer:
 
     def __init__(
         self,
-        application: Application,
+        bus: MessageBus,
+        brokers: Sequence[Broker[Any]],
         shift: Shift,
         *,
         prefetch: int,
@@ -86,8 +91,8 @@ class Consumer:
         max_attempts: int,
         first_pause: float = FIRST_PAUSE_SECONDS,
     ) -> None:
-        self._bus = application.bus
-        self._brokers = application.brokers
+        self._bus = bus
+        self._brokers = brokers
         self._shift = shift
         self._prefetch = prefetch
         self._concurrency = concurrency
@@ -205,7 +210,7 @@ class Consumer:
         """Execute the command and acknowledge the message, or bury it if it is refused for good."""
         events: Sequence[Envelope] = ()
         try:
-            command, received, correlation_id = wire.from_cloud_event(message.body)
+            command, received, correlation_id = from_cloud_event(message.body)
             events = await self._bus.execute(
                 command, correlation_id=correlation_id, received=received
             )

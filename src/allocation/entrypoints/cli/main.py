@@ -1,11 +1,15 @@
 """The group of all commands: what there is, and the options that all of them have."""
 
+from typing import TypeVar
+
 import click
 
 from allocation.entrypoints.cli.exit_codes import ExitCodes
 from allocation.entrypoints.lazy import LazyCommand
 from allocation.entrypoints.output import unhurried_output
-from allocation.entrypoints.rooms import rooms
+from allocation.entrypoints.rooms import entrypoints
+
+F = TypeVar("F")
 
 COMMANDS = {
     "add-coupon-batch": LazyCommand(
@@ -37,8 +41,15 @@ COMMANDS = {
         "Do what others left undone: retries, and the work of processes that died.",
     ),
 }
-OF_ROOMS = {name: command for room in rooms() for name, command in room.commands.items()}
-LOG_FORMATS = ["text", *(name for room in rooms() for name in room.log_formats)]
+OF_ROOMS = {name: command for room in entrypoints() for name, command in room.commands.items()}
+LOG_FORMATS = ["text", *(name for room in entrypoints() for name in room.log_formats)]
+
+
+def options_of_rooms(function: F) -> F:
+    """Add the options that rooms have for all commands."""
+    for option in (option for room in entrypoints() for option in room.options):
+        function = option(function)
+    return function
 
 
 @click.group(
@@ -56,12 +67,7 @@ LOG_FORMATS = ["text", *(name for room in rooms() for name in room.log_formats)]
     help="smtp://user:password@host:port, smtps://…, or with ?starttls=1; or maildir:FOLDER, to "
     "keep e-mails there. Default: a folder beside the SQLite file, allocation-mail",
 )
-@click.option(
-    "--broker-url",
-    metavar="URL",
-    help="amqp://user:password@host or kafka://host:port,host:port; several, separated by spaces, "
-    "are allowed. Public events go to each of them.",
-)
+@options_of_rooms
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),

@@ -4,9 +4,9 @@ The import of users, the deliveries that need a decision, the end of old events,
 """
 
 from allocation.entrypoints.lazy import LazyCommand
-from allocation.entrypoints.rooms import Room
+from allocation.entrypoints.rooms import Entrypoint
 
-ROOM = Room(
+ENTRYPOINT = Entrypoint(
     commands={
         "deliveries": LazyCommand(
             "allocation.entrypoints.operations.deliveries:deliveries",

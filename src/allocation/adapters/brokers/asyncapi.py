@@ -11,7 +11,8 @@ from uuid import UUID
 import msgspec
 
 from allocation.adapters import wire
-from allocation.adapters.brokers import COMMANDS, DEAD_COMMANDS, DELIVERY_LIMIT, EVENTS
+from allocation.adapters.brokers.base import COMMANDS, DEAD_COMMANDS, DELIVERY_LIMIT, EVENTS
+from allocation.adapters.brokers.cloud_events import CONTENT_TYPE, CloudEvent, to_cloud_event
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
 from allocation.domain.events import (
     CouponAllocated,
@@ -41,6 +42,11 @@ EXAMPLES: tuple[Event | Command, ...] = (
 )
 
 
+def published_language(public_events: Sequence[type[Event]]) -> str:
+    """Return the document, as JSON: what others may rely on."""
+    return msgspec.json.format(msgspec.json.encode(document(public_events))).decode()
+
+
 def document(public_events: Sequence[type[Event]]) -> Json:
     """Return the document; `public_events` are those that are published."""
     events = {n: t for n, t in wire.EVENT_TYPES.items() if t in public_events}
@@ -55,7 +61,7 @@ def document(public_events: Sequence[type[Event]]) -> Json:
             "description": "CloudEvents 1.0 in structured JSON, over RabbitMQ and Kafka. Each"
             " message has a version of its own, `schemaversion`: it grows when a field changes.",
         },
-        "defaultContentType": wire.CONTENT_TYPE,
+        "defaultContentType": CONTENT_TYPE,
         "channels": {
             "events": _channel(EVENTS, events, amqp=_exchange(EVENTS)),
             "commands": _channel(COMMANDS, wire.COMMAND_TYPES, amqp=_queue(COMMANDS))
@@ -90,14 +96,14 @@ def _message(name: str, type_: type[Event] | type[Command]) -> Json:
     return {
         "name": name,
         "summary": str(type_.__doc__),
-        "contentType": wire.CONTENT_TYPE,
+        "contentType": CONTENT_TYPE,
         "payload": _payload(name, type_),
         "examples": [{"name": "example", "payload": _example(name, example)}],
     }
 
 
 def _payload(name: str, type_: type) -> Json:
-    schema = _schema(wire.CloudEvent)
+    schema = _schema(CloudEvent)
     fixed = {
         "type": {"const": name},
         "schemaversion": {"const": wire.version_of(name)},
@@ -122,9 +128,9 @@ def _example(name: str, message: Event | Command) -> Json:
             time=datetime(2026, 1, 1, tzinfo=UTC),
             cause=cause,
         )
-        encoded = wire.to_cloud_event(envelope)
+        encoded = to_cloud_event(envelope)
     else:
-        command = wire.CloudEvent(
+        command = CloudEvent(
             specversion="1.0",
             id=str(MESSAGE_ID),
             source="/shop",

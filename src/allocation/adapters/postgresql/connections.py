@@ -1,10 +1,7 @@
 """What PostgreSQL needs of its connections: libpq's options, and limits to all that can hang."""
 
-import os
 import re
-import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +12,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from allocation.adapters.calls import connection_in_use
-from allocation.adapters.limits import Limits
+from allocation.adapters.postgresql.limits import Limits
 from allocation.domain.exceptions import InvalidValue
 
 OPTIONS = {  # https://www.postgresql.org/docs/current/libpq-connect.html; asyncpg has these
@@ -38,10 +35,6 @@ OPTIONS = {  # https://www.postgresql.org/docs/current/libpq-connect.html; async
     "target_session_attrs",
 }
 PROBES = 3
-TAKING_TIME = (  # for one transaction: statements take what they need, locks come soon or never
-    "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '30s', true)"
-)
-PAGING = "SET LOCAL idle_in_transaction_session_timeout = '1h'"  # a person may be reading
 IS_NEW = "is new"
 
 
@@ -93,16 +86,6 @@ def listen(engine: Engine, limits: Limits) -> None:
     event.listen(engine, "connect", set_up)
     event.listen(engine, "checkout", try_out)
     event.listen(engine, "close", _close_without_waiting)
-
-
-def hang_up(connection: DBAPIConnection) -> None:
-    """End a connection from outside the call that uses it, which then fails at once."""
-    driver = connection.driver_connection
-    if not hasattr(driver, "fileno"):
-        driver.terminate()
-        return
-    with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as line:
-        line.shutdown(socket.SHUT_RDWR)
 
 
 def _set_limits(connection: DBAPIConnection, limits: Limits) -> None:

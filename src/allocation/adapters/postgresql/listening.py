@@ -9,7 +9,9 @@ import anyio
 from anyio import CancelScope, move_on_after, to_thread
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from allocation.adapters.calls import Line, Watchdog, beside, driver_call, driver_connect
+from allocation.adapters.calls import Line, driver_call, driver_connect
+from allocation.adapters.postgresql.errors import meaning
+from allocation.adapters.postgresql.watchdog import Watchdog, beside
 from allocation.domain.exceptions import ConnectionLost
 
 CHANNEL = "allocation_deliveries"
@@ -29,7 +31,8 @@ async def listening(engine: AsyncEngine, watchdog: Watchdog, wake: Wake) -> Asyn
 
     :raises Unavailable: if the database cannot be reached at first
     """
-    with watchdog.line() as line:
+    line = Line(meaning)
+    with watchdog.watching(line):
         listener = _Listener(engine, line, wake, check_every=watchdog.limit)
         await listener.open()
         try:

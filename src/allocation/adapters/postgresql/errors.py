@@ -1,0 +1,34 @@
+"""What PostgreSQL's error codes mean: which of our errors, and so whether time heals them."""
+
+from sqlalchemy.exc import DBAPIError
+
+from allocation.adapters.driver_errors import reason_of
+from allocation.domain.exceptions import (
+    AllocationError,
+    ConcurrentUpdate,
+    DatabaseUnavailable,
+    RightMissing,
+    StatementRefused,
+)
+
+LOST_RACES = {"40001", "40P01"}  # SQLSTATE: serialization_failure, deadlock_detected
+RIGHT_MISSING = "42501"
+NEVER_HEAL = {"22", "42", "54"}  # classes: data exception, syntax error, program limit exceeded
+HINTS = {
+    "55P03": " (somebody else holds a lock on it; pg_blocking_pids() tells who)",
+    "57014": " (it waited for somebody else, or has too much to do)",
+}
+
+
+def meaning(error: DBAPIError) -> AllocationError | None:
+    """Return the error of ours, by the server's code; None if there is none to go by."""
+    reason, state = reason_of(error.orig), str(getattr(error.orig, "sqlstate", None) or "")
+    if state in LOST_RACES:
+        return ConcurrentUpdate()
+    if not state or error.connection_invalidated:
+        return None
+    if state == RIGHT_MISSING:
+        return RightMissing(reason)
+    if state[:2] in NEVER_HEAL:
+        return StatementRefused(reason)
+    return DatabaseUnavailable(reason + HINTS.get(state, ""))

@@ -1,0 +1,62 @@
+"""PostgreSQL, as the database adapter asks for it: see `adapters/kinds.py`."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any, ClassVar
+
+from sqlalchemy import URL, func, select, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from allocation.adapters.calls import Line
+from allocation.adapters.kinds import DatabaseKind
+from allocation.adapters.postgresql import connections
+from allocation.adapters.postgresql.errors import meaning
+from allocation.adapters.postgresql.limits import Limits
+from allocation.adapters.postgresql.listening import CHANNEL, listening
+from allocation.adapters.postgresql.watchdog import Watchdog
+from allocation.domain.exceptions import AllocationError
+
+
+class PostgreSQL(DatabaseKind):
+    """A server, which may be silent for ever, or refuse, or restart at any time."""
+
+    form = "postgresql://HOST/DATABASE"
+    drivers: ClassVar = {"asyncio": ("asyncpg", "anyio"), "trio": ("anyio",)}
+    extra = "postgres"
+    one_writer = False
+    # not clock_timestamp(), which may change within a statement, so that no index can be used
+    clock = "extract(epoch FROM statement_timestamp())::double precision"
+    wake_workers = select(func.pg_notify(CHANNEL, ""))
+    lock_schema = select(func.pg_advisory_xact_lock(func.hashtext("allocation")))
+    take_time = text(  # but locks come soon or never
+        "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '30s', true)"
+    )
+    take_pauses = text("SET LOCAL idle_in_transaction_session_timeout = '1h'")  # a person may read
+
+    def __init__(self, url: URL, *, written: str, handler_timeout: float) -> None:
+        connections.check(url)
+        self._url = url
+        self._limits = Limits(handler_timeout)
+        self._watchdog = Watchdog(self._limits.answer)
+
+    def for_driver(self) -> tuple[URL, dict[str, Any]]:
+        return connections.driver_url(self._url), connections.connect_args(self._url, self._limits)
+
+    def listen(self, engine: Engine) -> None:
+        connections.listen(engine, self._limits)
+
+    def in_use(self) -> AbstractAsyncContextManager[None]:
+        return self._watchdog.on_duty()
+
+    def watching(self, line: Line) -> AbstractContextManager[None]:
+        return self._watchdog.watching(line)
+
+    def listening(
+        self, engine: AsyncEngine, wake: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        return listening(engine, self._watchdog, wake)
+
+    def meaning(self, error: DBAPIError) -> AllocationError | None:
+        return meaning(error)

@@ -1,0 +1,45 @@
+"""The settings of the room "brokers"."""
+
+import pytest
+
+from allocation.adapters.brokers import BrokerSettings, publishing
+from allocation.config import Settings, load
+from allocation.domain.exceptions import InvalidValue
+
+URL = "amqp://ivan:hunter2@broker.example.com"
+
+
+def test_they_are_read_with_the_others() -> None:
+    """From options and environment alike."""
+    settings = load({"prefetch": 5}, {"ALLOCATION_BROKER_URL": f"{URL} kafka://k:9092"})
+
+    assert settings.of(BrokerSettings).prefetch == 5
+    assert settings.of(BrokerSettings).urls == [URL, "kafka://k:9092"]
+
+
+def test_without_any_setting_there_is_no_broker() -> None:
+    """Whether they were read or not."""
+    for settings in (Settings(), load({}, {})):
+        assert settings.of(BrokerSettings) == BrokerSettings(broker_url=None, prefetch=20)
+
+
+def test_an_unacceptable_value_names_its_variable() -> None:
+    """As everywhere."""
+    with pytest.raises(InvalidValue, match="^ALLOCATION_PREFETCH is not acceptable"):
+        load({}, {"ALLOCATION_PREFETCH": "0"})
+
+
+def test_secrets_do_not_show_in_repr() -> None:
+    """A repr is what ends up in logs and error reports."""
+    settings = load({}, {"ALLOCATION_BROKER_URL": URL})
+
+    assert "prefetch=20" in repr(settings)
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.anyio
+async def test_brokers_are_refused_on_an_event_loop_they_cannot_use() -> None:
+    """At start, in a sentence; FastStream needs asyncio."""
+    with pytest.raises(InvalidValue, match="needs the event loop asyncio, not trio"):
+        async with publishing(BrokerSettings(broker_url=URL), backend="trio"):
+            pass
