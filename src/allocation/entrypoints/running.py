@@ -60,6 +60,10 @@ async def task_group() -> AsyncIterator[TaskGroup]:
 async def _until_interrupted(work: Callable[[], Awaitable[T]]) -> T:
     # in the way that shielded calls can defer, which the loop's own way does not; and signals are
     # heard until all is tidy: a second Ctrl-C must not break in on that
-    with anyio.CancelScope() as scope, hearing(scope.cancel, signal.SIGINT):
-        return await work()
+    try:
+        with anyio.CancelScope() as scope, hearing(scope.cancel, signal.SIGINT):
+            return await work()
+    except Exception:
+        if not scope.cancel_called:  # otherwise it failed because of that
+            raise
     raise KeyboardInterrupt
