@@ -13,14 +13,7 @@ from anyio.lowlevel import checkpoint
 
 from allocation.adapters.wire import wire_name
 from allocation.domain.events import UserId
-from allocation.domain.exceptions import (
-    ConcurrentUpdate,
-    DeliveryNotFound,
-    DeliverySuperseded,
-    EmailAlreadyRegistered,
-    MessageAlreadyHandled,
-    UserNotFound,
-)
+from allocation.domain.exceptions import EmailAlreadyRegistered, UserNotFound
 from allocation.domain.model import Aggregate, Coupon, CouponBatch, User
 from allocation.domain.values import BatchReference, EmailAddress, PersonName
 from allocation.service_layer.delivery import (
@@ -34,7 +27,13 @@ from allocation.service_layer.delivery import (
     Stranger,
 )
 from allocation.service_layer.emails import Email
-from allocation.service_layer.exceptions import ChangedWhileReading
+from allocation.service_layer.exceptions import (
+    ChangedWhileReading,
+    ConcurrentUpdate,
+    DeliveryNotFound,
+    DeliverySuperseded,
+    MessageAlreadyHandled,
+)
 from allocation.service_layer.unit_of_work import Occasion, Recording, UnitOfWork
 
 Key = tuple[EventId, str]

@@ -15,8 +15,8 @@ from sqlalchemy import Row, Select, select
 
 from allocation.adapters.database import Database
 from allocation.adapters.orm import deliveries, events, user_view
-from allocation.domain.exceptions import DeliveryNotFound
 from allocation.service_layer.delivery import EventId
+from allocation.service_layer.exceptions import DeliveryNotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,16 +17,14 @@ from faststream.kafka.helpers import AdminService, CreateResult
 
 from allocation.adapters.brokers import BrokerSettings, Incoming, new_brokers
 from allocation.adapters.brokers.cloud_events import MAX_BYTES
+from allocation.adapters.brokers.exceptions import BrokerUnavailable
+from allocation.adapters.exceptions import InvalidPayload
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
-from allocation.domain.exceptions import (
-    BrokerUnavailable,
-    InvalidPayload,
-    InvalidValue,
-    MessageAlreadyHandled,
-)
+from allocation.domain.exceptions import InvalidValue
 from allocation.service_layer.delivery import ReceivedMessage
+from allocation.service_layer.exceptions import MessageAlreadyHandled
 from tests.brokers import tansu
 from tests.builders import a_batch, a_message, a_registration, a_user_id, an_envelope
 from tests.outside import COMMANDS, DEAD, EVENTS, KafkaOutside, Outside, RabbitOutside, Seen

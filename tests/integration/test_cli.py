@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from allocation.domain.exceptions import CommitOutcomeUnknown, ConnectionLost, WiringError
+from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
+from allocation.service_layer.exceptions import WiringError
 from allocation.service_layer.messagebus import MessageBus
 from tests.command_line import Application
 

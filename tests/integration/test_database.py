@@ -13,12 +13,9 @@ from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters.database import Database, open_database
-from allocation.domain.exceptions import (
-    DatabaseUnavailable,
-    InvalidValue,
-    RightMissing,
-    StatementRefused,
-)
+from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
+from allocation.adapters.postgresql.errors import RightMissing
+from allocation.domain.exceptions import InvalidValue
 from allocation.domain.model import CouponBatch
 from allocation.domain.values import BatchReference, Quantity
 from allocation.service_layer.exceptions import NotCommitted

@@ -24,8 +24,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from allocation.domain.exceptions import DeliverySuperseded, InvalidValue
+from allocation.domain.exceptions import InvalidValue
 from allocation.service_layer.delivery import Delivery, EventId
+from allocation.service_layer.exceptions import DeliverySuperseded
 from tests.builders import HANDLER_NAMES, POLICY, a_user, a_user_id
 from tests.transitions import TRANSITIONS, State, Step
 from tests.worlds import FakeWorld, World, a_uow, sql_world, sqlite_url

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text, update
 
 from allocation.adapters import orm
+from allocation.adapters.exceptions import StatementRefused
 from allocation.adapters.outbox import SqlAlchemyOutbox
-from allocation.domain.exceptions import StatementRefused
 from allocation.service_layer.delivery import Delivery, first_attempts
 from tests.builders import HANDLER_NAMES, a_delivery, a_user, an_envelope
 from tests.worlds import SqlWorld, a_uow, sql_world, sqlite_url

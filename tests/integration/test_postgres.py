@@ -15,19 +15,15 @@ from sqlalchemy import make_url, select, text
 
 from allocation.adapters import orm, wire
 from allocation.adapters.database import open_database
+from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import store_events
 from allocation.adapters.postgresql.connections import server_settings
 from allocation.adapters.postgresql.limits import Limits
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.domain.exceptions import (
-    CommitOutcomeUnknown,
-    ConcurrentUpdate,
-    ConnectionLost,
-    DatabaseUnavailable,
-    InvalidValue,
-)
+from allocation.domain.exceptions import InvalidValue
+from allocation.service_layer.exceptions import ConcurrentUpdate
 from tests.builders import HANDLER_NAMES, a_batch, a_registration, an_envelope
 from tests.frozen import on, postgres_behind_a_proxy
 from tests.worlds import sql_world

@@ -10,12 +10,8 @@ from anyio import to_thread
 from sqlalchemy import text
 
 from allocation.adapters.database import Database, open_database
+from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 from allocation.adapters.postgresql import limits
-from allocation.domain.exceptions import (
-    CommitOutcomeUnknown,
-    ConnectionLost,
-    DatabaseUnavailable,
-)
 from tests.frozen import on, postgres_behind_a_proxy
 from tests.proxy import Proxy
 

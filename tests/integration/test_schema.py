@@ -10,9 +10,9 @@ from sqlalchemy import Connection, insert, inspect, text
 
 from allocation.adapters import orm, schema, wire
 from allocation.adapters.database import Database, open_database
+from allocation.adapters.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.domain.events import OutOfCoupons, UserRegistered
-from allocation.domain.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
 from tests.builders import POLICY, a_user_id, an_envelope
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ from anyio import to_thread
 from sqlalchemy import text
 
 from allocation.adapters.database import Database, open_database
-from allocation.domain.exceptions import DatabaseUnavailable
+from allocation.adapters.exceptions import DatabaseUnavailable
 from tests.worlds import sqlite_url
 
 pytestmark = pytest.mark.anyio

@@ -9,17 +9,14 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from allocation.domain.events import CouponsRanOut, UserRegistered
-from allocation.domain.exceptions import (
-    ConcurrentUpdate,
-    DeliverySuperseded,
-    EmailAlreadyRegistered,
-    MessageAlreadyHandled,
-    UserNotFound,
-)
+from allocation.domain.exceptions import EmailAlreadyRegistered, UserNotFound
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.delivery import ReceivedMessage, first_attempts
 from allocation.service_layer.exceptions import (
+    ConcurrentUpdate,
+    DeliverySuperseded,
+    MessageAlreadyHandled,
     NotAwaited,
     NotCommitted,
     OpenedTwice,

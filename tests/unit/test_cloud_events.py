@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from allocation.adapters.brokers.cloud_events import from_cloud_event, to_cloud_event
+from allocation.adapters.brokers.exceptions import UnknownCommandType
+from allocation.adapters.exceptions import InvalidPayload
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
-from allocation.domain.exceptions import InvalidPayload, UnknownCommandType
 from allocation.service_layer.delivery import ReceivedMessage
 from tests.builders import a_user_id, an_envelope
 

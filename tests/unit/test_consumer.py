@@ -12,18 +12,15 @@ import pytest
 from anyio import create_memory_object_stream
 
 from allocation.adapters.brokers import Broker, Incoming
+from allocation.adapters.brokers.exceptions import BrokerUnavailable
+from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.domain.commands import Command, RegisterUser
-from allocation.domain.exceptions import (
-    BrokerUnavailable,
-    ConcurrentUpdate,
-    DatabaseUnavailable,
-    Mistake,
-    UserNotFound,
-)
+from allocation.domain.exceptions import Mistake, UserNotFound
 from allocation.entrypoints.brokers.consumer import Consumer
 from allocation.entrypoints.serving import Shift
 from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.emails import Email
+from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.handlers import COMMAND_HANDLERS
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import FakeApplication, a_message

@@ -9,8 +9,8 @@ import anyio.lowlevel
 import pytest
 from anyio import CancelScope, Event, create_task_group
 
-from allocation.adapters.brokers.line import Line, Undeliverable
-from allocation.domain.exceptions import BrokerUnavailable
+from allocation.adapters.brokers.exceptions import BrokerUnavailable, Undeliverable
+from allocation.adapters.brokers.line import Line
 
 pytestmark = pytest.mark.anyio
 

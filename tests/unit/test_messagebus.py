@@ -14,13 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
 from allocation.domain.events import CouponAllocated, Event, UserRegistered
-from allocation.domain.exceptions import (
-    ConcurrentUpdate,
-    HandlerTimeout,
-    InvalidValue,
-    Mistake,
-    UserNotFound,
-)
+from allocation.domain.exceptions import InvalidValue, Mistake, UserNotFound
 from allocation.domain.model import CouponBatch
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.context import current_cause
@@ -28,7 +22,9 @@ from allocation.service_layer.delivery import Delivery, Envelope, IdempotencyKey
 from allocation.service_layer.emails import welcome
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
+    ConcurrentUpdate,
     HandlerAborted,
+    HandlerTimeout,
     NotAwaited,
     NotCommitted,
     OpenedTwice,

@@ -6,7 +6,7 @@ import signal
 import anyio
 import pytest
 
-from allocation.domain.exceptions import DatabaseUnavailable
+from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.entrypoints.running import run, task_group
 
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from allocation.adapters import wire
+from allocation.adapters.exceptions import InvalidPayload, UnknownEventType
 from allocation.domain.events import UserRegistered
-from allocation.domain.exceptions import InvalidPayload, UnknownEventType
 from allocation.service_layer.handlers import COMMAND_HANDLERS
 from tests.builders import a_user_id, an_envelope
 

@@ -21,13 +21,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import StaleDataError
 
 from allocation.adapters.driver_errors import Meaning, as_ours, reason_of
-from allocation.domain.exceptions import (
-    ConcurrentUpdate,
-    ConnectionLost,
-    DatabaseUnavailable,
-    StatementRefused,
-    Unavailable,
-)
+from allocation.adapters.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
+from allocation.domain.exceptions import Unavailable
+from allocation.service_layer.exceptions import ConcurrentUpdate
 
 P = ParamSpec("P")
 T = TypeVar("T")

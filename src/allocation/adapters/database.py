@@ -32,8 +32,8 @@ from sqlalchemy.sql.expression import ColumnElement
 
 from allocation.adapters.calls import Line, driver_call, driver_connect
 from allocation.adapters.engines import kind_of, new_engine
+from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 from allocation.adapters.kinds import DatabaseKind
-from allocation.domain.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -4,12 +4,8 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, ProgrammingError
 
-from allocation.domain.exceptions import (
-    AllocationError,
-    ConnectionLost,
-    DatabaseUnavailable,
-    StatementRefused,
-)
+from allocation.adapters.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
+from allocation.domain.exceptions import AllocationError
 
 MISTAKES = (DataError, InterfaceError, ProgrammingError)  # PEP 249: the program's, not the server's
 

@@ -9,8 +9,8 @@ from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters.database import Session
 from allocation.adapters.orm import inbox
-from allocation.domain.exceptions import MessageAlreadyHandled
 from allocation.service_layer.delivery import ReceivedMessage
+from allocation.service_layer.exceptions import MessageAlreadyHandled
 
 
 async def remember(session: Session, now: ColumnElement[float], message: ReceivedMessage) -> None:

@@ -30,15 +30,10 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from allocation.adapters import wire
 from allocation.adapters.database import Database, Session
+from allocation.adapters.exceptions import InvalidMessage, InvalidPayload, StatementRefused
 from allocation.adapters.orm import deliveries, events, inbox
-from allocation.domain.exceptions import (
-    DeliveryNotFound,
-    DeliverySuperseded,
-    InvalidMessage,
-    InvalidPayload,
-    StatementRefused,
-)
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope, EventId, Stranger
+from allocation.service_layer.exceptions import DeliveryNotFound, DeliverySuperseded
 
 MAX_ERROR_LENGTH = 2000  # characters of an error that are kept
 

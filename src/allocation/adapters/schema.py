@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import ColumnClause, Connection, column, inspect, select, table, update
 
 from allocation.adapters.database import Database, Session
-from allocation.domain.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
+from allocation.adapters.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -24,8 +24,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from allocation.adapters.calls import Line
 from allocation.adapters.driver_errors import reason_of
+from allocation.adapters.exceptions import StatementRefused
 from allocation.adapters.kinds import DatabaseKind
-from allocation.domain.exceptions import AllocationError, InvalidValue, StatementRefused
+from allocation.domain.exceptions import AllocationError, InvalidValue
 
 QUERY = {"mode", "timeout", "uri"}
 BUSY_SECONDS = 10  # for other processes; `?timeout=` in the URL says otherwise

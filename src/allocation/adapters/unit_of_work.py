@@ -16,11 +16,11 @@ from allocation.adapters.repository import (
     SqlAlchemyUsers,
     SqlAlchemyUserView,
 )
-from allocation.domain.exceptions import AllocationError, ConcurrentUpdate, EmailAlreadyRegistered
+from allocation.domain.exceptions import AllocationError, EmailAlreadyRegistered
 from allocation.domain.model import Aggregate
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.delivery import Cause, DeliveryPolicy, Envelope
-from allocation.service_layer.exceptions import ChangedWhileReading
+from allocation.service_layer.exceptions import ChangedWhileReading, ConcurrentUpdate
 from allocation.service_layer.unit_of_work import Occasion, Recording, UnitOfWork
 
 

@@ -13,15 +13,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from allocation.adapters.exceptions import InvalidPayload, UnknownEventType
 from allocation.domain import commands, events
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.domain.exceptions import (
-    InvalidPayload,
-    UnknownEventType,
-    WiringError,
-)
 from allocation.service_layer.delivery import Cause, Envelope
+from allocation.service_layer.exceptions import WiringError
 
 SOURCE = "/allocation"
 

@@ -1,16 +1,67 @@
-"""The errors of the service layer: what a handler can do wrong, and how an attempt can end.
+"""The errors of the service layer: how an attempt can end, and what a handler can do wrong.
 
+Refused
+└── DeliveryNotFound
+Conflict
+├── ConcurrentUpdate      what was read has changed
+├── DeliverySuperseded    somebody else owns the delivery
+└── MessageAlreadyHandled
+Unavailable
+├── HandlerTimeout        an attempt took too long
+└── LeaseOver             it came too late to be begun
 Mistake
+├── WiringError           found at start
 ├── NotCommitted          a handler returned without `await uow.commit()`
 ├── WorkAfterCommit       it went on with its unit of work afterwards, or committed again
 ├── NotAwaited            it did not wait for the end of what it had begun
 ├── OpenedTwice           it opened its unit of work, which is open
+├── ChangedWhileReading   it changed what it had only asked to read
 └── HandlerAborted        it raised SystemExit, or a cancellation that nobody had asked for
-Unavailable
-└── LeaseOver             an attempt came too late to be begun
 """
 
-from allocation.domain.exceptions import Mistake, Unavailable
+from allocation.domain.exceptions import Conflict, Mistake, Refused, Unavailable
+
+
+class WiringError(Mistake):
+    """The program is put together wrongly; raised at start, before any message is handled."""
+
+    def __init__(self, problem: str, *names: str) -> None:
+        super().__init__(f"{problem}: {', '.join(sorted(names))}")
+
+
+class DeliveryNotFound(Refused):
+    """No delivery of this event to this handler is owed."""
+
+    def __init__(self, event_id: object, handler: str) -> None:
+        super().__init__(f"there is no delivery of event {event_id} to {handler}")
+
+
+class ConcurrentUpdate(Conflict):
+    """What was read has changed before it was written."""
+
+    def __init__(self) -> None:
+        super().__init__("the data was changed by somebody else at the same time; try again")
+
+
+class DeliverySuperseded(Conflict):
+    """The lease on a delivery ended and somebody else owns it now, or has done it."""
+
+    def __init__(self, event_id: object, handler: str) -> None:
+        super().__init__(f"the delivery of event {event_id} to {handler} has another owner now")
+
+
+class MessageAlreadyHandled(Conflict):
+    """A message has arrived again, after its command was stored: it only has to be acknowledged."""
+
+    def __init__(self, source: str, message_id: str) -> None:
+        super().__init__(f"message {message_id!r} from {source!r} has been handled already")
+
+
+class HandlerTimeout(Unavailable):
+    """A handler was stopped because it took longer than its time limit."""
+
+    def __init__(self, handler: str, seconds: float) -> None:
+        super().__init__(f"{handler} took longer than {seconds:g} s")
 
 
 class NotCommitted(Mistake):

@@ -25,7 +25,6 @@ from anyio.abc import TaskGroup
 
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.domain.exceptions import ConcurrentUpdate, DeliverySuperseded, HandlerTimeout
 from allocation.service_layer.cancellation import cause_of, is_being_cancelled
 from allocation.service_layer.context import working_on
 from allocation.service_layer.delivery import (
@@ -38,7 +37,13 @@ from allocation.service_layer.delivery import (
     Report,
     first_attempts,
 )
-from allocation.service_layer.exceptions import HandlerAborted, LeaseOver
+from allocation.service_layer.exceptions import (
+    ConcurrentUpdate,
+    DeliverySuperseded,
+    HandlerAborted,
+    HandlerTimeout,
+    LeaseOver,
+)
 from allocation.service_layer.ports import Outbox
 from allocation.service_layer.unit_of_work import NewUnitOfWork, Occasion, Recording, UnitOfWork
 from allocation.service_layer.watchdog import Watchdog

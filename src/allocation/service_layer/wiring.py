@@ -14,9 +14,8 @@ from typing import Any
 from allocation.domain import commands, events
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.domain.exceptions import WiringError
 from allocation.service_layer.delivery import Delivery
-from allocation.service_layer.exceptions import NotAwaited
+from allocation.service_layer.exceptions import NotAwaited, WiringError
 from allocation.service_layer.guard import Calls
 from allocation.service_layer.messagebus import BoundHandler, Registry
 from allocation.service_layer.unit_of_work import UnitOfWork

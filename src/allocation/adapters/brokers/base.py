@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Generic
 
 import anyio
 
-from allocation.adapters.brokers.line import C, Line, Undeliverable, close_quietly
+from allocation.adapters.brokers.exceptions import Undeliverable
+from allocation.adapters.brokers.line import C, Line, close_quietly
 from allocation.domain.exceptions import AllocationError
 from allocation.service_layer.delivery import Envelope
 

@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from allocation.adapters import wire
+from allocation.adapters.brokers.exceptions import UnknownCommandType
+from allocation.adapters.exceptions import InvalidPayload
 from allocation.domain.commands import Command
-from allocation.domain.exceptions import InvalidPayload, UnknownCommandType
 from allocation.service_layer.delivery import Envelope, ReceivedMessage
 
 CONTENT_TYPE = "application/cloudevents+json"

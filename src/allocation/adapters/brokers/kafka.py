@@ -25,8 +25,8 @@ from allocation.adapters.brokers.base import (
     undecoded,
 )
 from allocation.adapters.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
+from allocation.adapters.brokers.exceptions import BrokerUnavailable
 from allocation.adapters.brokers.line import CONFIRM_SECONDS, describe
-from allocation.domain.exceptions import BrokerUnavailable
 from allocation.service_layer.delivery import Envelope
 
 GROUP = "allocation"

@@ -38,8 +38,8 @@ from allocation.adapters.brokers.base import (
     undecoded,
 )
 from allocation.adapters.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
+from allocation.adapters.brokers.exceptions import BrokerUnavailable
 from allocation.adapters.brokers.line import close_quietly, describe
-from allocation.domain.exceptions import BrokerUnavailable
 from allocation.service_layer.delivery import Envelope
 
 EXCHANGE = RabbitExchange(EVENTS, type=ExchangeType.TOPIC, durable=True)

@@ -3,13 +3,9 @@
 from sqlalchemy.exc import DBAPIError
 
 from allocation.adapters.driver_errors import reason_of
-from allocation.domain.exceptions import (
-    AllocationError,
-    ConcurrentUpdate,
-    DatabaseUnavailable,
-    RightMissing,
-    StatementRefused,
-)
+from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
+from allocation.domain.exceptions import AllocationError, Unavailable
+from allocation.service_layer.exceptions import ConcurrentUpdate
 
 LOST_RACES = {"40001", "40P01"}  # SQLSTATE: serialization_failure, deadlock_detected
 RIGHT_MISSING = "42501"
@@ -18,6 +14,15 @@ HINTS = {
     "55P03": " (somebody else holds a lock on it; pg_blocking_pids() tells who)",
     "57014": " (it waited for somebody else, or has too much to do)",
 }
+
+
+class RightMissing(Unavailable):
+    """The user of the database may not do what the program has to."""
+
+    heals = False
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database refuses: {reason}; GRANT its user the right to do that")
 
 
 def meaning(error: DBAPIError) -> AllocationError | None:

@@ -10,9 +10,9 @@ from anyio import CancelScope, move_on_after, to_thread
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from allocation.adapters.calls import Line, driver_call, driver_connect
+from allocation.adapters.exceptions import ConnectionLost
 from allocation.adapters.postgresql.errors import meaning
 from allocation.adapters.postgresql.watchdog import Watchdog, beside
-from allocation.domain.exceptions import ConnectionLost
 
 CHANNEL = "allocation_deliveries"
 AGAIN_SECONDS = 1.0

@@ -17,20 +17,15 @@ from anyio.abc import TaskGroup
 
 from allocation.adapters.brokers import DEAD_COMMANDS, Broker, BrokerSettings, Incoming
 from allocation.adapters.brokers.cloud_events import from_cloud_event
+from allocation.adapters.brokers.exceptions import BrokerUnavailable
 from allocation.adapters.brokers.line import describe
 from allocation.bootstrap import Application
 from allocation.config import Settings
-from allocation.domain.exceptions import (
-    AllocationError,
-    BrokerUnavailable,
-    Conflict,
-    InvalidValue,
-    MessageAlreadyHandled,
-    Unavailable,
-)
+from allocation.domain.exceptions import AllocationError, Conflict, InvalidValue, Unavailable
 from allocation.entrypoints.running import task_group
 from allocation.entrypoints.serving import Service, Shift
 from allocation.service_layer.delivery import Envelope, is_permanent
+from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.messagebus import MessageBus
 
 FIRST_PAUSE_SECONDS = 0.5

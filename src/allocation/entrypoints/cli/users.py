@@ -8,10 +8,11 @@ from uuid import UUID, uuid4
 import click
 
 from allocation import views
+from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
 from allocation.bootstrap import Application
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
 from allocation.domain.events import UserId
-from allocation.domain.exceptions import CommitOutcomeUnknown, ConnectionLost, InvalidValue
+from allocation.domain.exceptions import InvalidValue
 from allocation.domain.values import BatchReference, EmailAddress, PersonName, Quantity
 from allocation.entrypoints.cli.application import Options, set_up, with_application
 from allocation.entrypoints.cli.owed import Owed

@@ -1,0 +1,84 @@
+"""The errors of the core's adapters: the database, and what is stored in it.
+
+Malformed
+└── InvalidMessage
+├── UnknownEventType
+└── InvalidPayload
+Unavailable
+├── DatabaseUnavailable
+│   ├── ConnectionLost
+│   └── CommitOutcomeUnknown
+├── SchemaOutdated
+└── SchemaTooNew
+Mistake
+└── StatementRefused
+"""
+
+from allocation.domain.exceptions import Malformed, Mistake, Unavailable
+
+
+class InvalidMessage(Malformed):
+    """A stored or received message cannot be handled, however often it is tried."""
+
+
+class UnknownEventType(InvalidMessage):
+    """No event of this wire name exists in this version of the program."""
+
+    def __init__(self, wire_name: str) -> None:
+        super().__init__(f"unknown event type {wire_name!r}")
+
+
+class InvalidPayload(InvalidMessage):
+    """The data of a message does not fit its type."""
+
+    def __init__(self, wire_name: str, reason: str) -> None:
+        super().__init__(f"invalid payload of {wire_name}: {reason}")
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached, is locked, full or read-only."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database is not available: {reason}")
+
+
+class ConnectionLost(DatabaseUnavailable):
+    """The connection to the database broke; the transaction was rolled back."""
+
+
+class CommitOutcomeUnknown(DatabaseUnavailable):
+    """The connection broke while committing. Repeating a command with the same ids is safe."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the connection was lost while committing, so it is not known whether anything was "
+            "stored; repeat the command to make sure"
+        )
+
+
+class SchemaOutdated(Unavailable):
+    """The database has an older schema than this program needs."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f'the database schema is outdated (revision {found}); run "allocation db upgrade"'
+        )
+
+
+class SchemaTooNew(Unavailable):
+    """The database has a schema this program does not know."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"the database schema (revision {found}) is not known to this version of allocation; "
+            "install a newer one"
+        )
+
+
+class StatementRefused(Mistake):
+    """The database can never accept a statement, or the data in it."""
+
+    heals = False
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database refuses a statement: {reason}")
