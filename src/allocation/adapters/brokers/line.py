@@ -37,7 +37,7 @@ C = TypeVar("C", bound=Connection)
 
 
 class Undeliverable(BrokerUnavailable):
-    """The broker will never take this message as it is."""
+    """The broker does not take this message as it is."""
 
 
 @dataclass(slots=True)
