@@ -29,4 +29,4 @@ class BrokerUnavailable(Unavailable):
 
 
 class Undeliverable(BrokerUnavailable):
-    """The broker will never take this message as it is."""
+    """The broker does not take this message as it is."""
