@@ -319,11 +319,10 @@ async def _unless_aborted(
     """
     try:
         await handler.run(message, uow, delivery)
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
     except BaseException as error:
         cause = cause_of(error)
-        if not isinstance(cause, Exception) and not is_being_cancelled(cause):
+        may_pass = isinstance(cause, (Exception, KeyboardInterrupt, GeneratorExit))
+        if not may_pass and not is_being_cancelled(cause):
             raise HandlerAborted(handler.name, cause) from error
         if cause is error:
             raise
