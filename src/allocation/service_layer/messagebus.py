@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from itertools import count
 from typing import ParamSpec, Protocol
 from uuid import UUID
 
@@ -245,16 +244,17 @@ class MessageBus:
         if not handler.has_uow:
             await _unless_aborted(handler, message, None, delivery)
             return ()
-        for races in count(1):
+        races = 0
+        while True:
+            races += 1
             uow = self._new_uow(cause, occasion)
             try:
                 async with uow:
                     await _unless_aborted(handler, message, uow, delivery)
-                break
+                return uow.events
             except ConcurrentUpdate:
                 if races == MAX_RACES:
                     raise
-        return uow.events
 
     async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
         pause = self._policy.pause_after(delivery.attempt, error, random=self._random)
