@@ -39,6 +39,14 @@ class Application:
         result = runner.invoke(cli, arguments, prog_name="allocation", catch_exceptions=False)
         return Result(result.exit_code, result.stdout, result.stderr)
 
+    def refuses(self, *arguments: str, complaint: str) -> None:
+        """Check that this is malformed input: told what is wrong, and nothing is created."""
+        result = self.run(*arguments)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert complaint in result.stderr
+        assert "Traceback" not in result.stderr
+        assert not self.database.exists()
+
     def rows(self, statement: str) -> list[Any]:
         """Query the database from outside."""
         with closing(sqlite3.connect(self.database)) as connection:

@@ -37,10 +37,15 @@ from allocation.service_layer.exceptions import DeliveryNotFound, DeliverySupers
 
 MAX_ERROR_LENGTH = 2000  # characters of an error that are kept
 
-_KEY = tuple_(deliveries.c.event_id, deliveries.c.handler)
 _CLAIM = tuple_(deliveries.c.event_id, deliveries.c.handler, deliveries.c.token)
 _NEXT_TOKEN = deliveries.c.token + 1
 _PENDING = deliveries.c.parked_at.is_(None)
+_READABLE = or_(  # type and version: other events are for newer processes
+    *(
+        and_(events.c.type == name, events.c.schema_version <= wire.version_of(name))
+        for name in wire.EVENT_TYPES
+    )
+)
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +125,7 @@ class SqlAlchemyOutbox:
         first_due = (
             select(deliveries.c.due_at - self._database.clock)
             .join(events)
-            .where(_PENDING, deliveries.c.handler.in_(handlers), _readable())
+            .where(_PENDING, deliveries.c.handler.in_(handlers), _READABLE)
             .order_by(deliveries.c.due_at)
             .limit(1)
         )
@@ -130,7 +135,7 @@ class SqlAlchemyOutbox:
 
     async def strangers(self, handlers: Collection[str]) -> Sequence[Stranger]:
         key = (deliveries.c.handler, events.c.type)
-        ours = and_(deliveries.c.handler.in_(handlers), _readable())
+        ours = and_(deliveries.c.handler.in_(handlers), _READABLE)
         overdue = deliveries.c.due_at <= self._database.clock - self._policy.lease
         statement = select(*key, func.count()).join_from(deliveries, events)
         async with self._database.reading() as session:
@@ -161,7 +166,7 @@ class SqlAlchemyOutbox:
             select(deliveries.c.event_id, deliveries.c.handler)
             .join(events)
             .where(_PENDING, deliveries.c.due_at <= self._database.clock)
-            .where(deliveries.c.handler.in_(handlers), _readable())
+            .where(deliveries.c.handler.in_(handlers), _READABLE)
             .order_by(deliveries.c.due_at)
             .limit(limit)
             .with_for_update(of=deliveries, skip_locked=True)
@@ -254,15 +259,6 @@ def _envelope(row: Row[Any]) -> Envelope | InvalidMessage:
         return wire.from_row(row._asdict())
     except InvalidMessage as error:
         return error
-
-
-def _readable() -> ColumnElement[bool]:
-    """The events this process knows, type and version: the others are for newer processes."""
-    known = [
-        and_(events.c.type == name, events.c.schema_version <= wire.version_of(name))
-        for name in wire.EVENT_TYPES
-    ]
-    return or_(*known)
 
 
 def _claim(delivery: Delivery) -> tuple[EventId, str, int]:

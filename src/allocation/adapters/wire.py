@@ -8,7 +8,6 @@ those of the next, so that whatever was written is still read.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,6 +18,7 @@ from allocation.domain.commands import Command
 from allocation.domain.events import Event
 from allocation.service_layer.delivery import Cause, Envelope
 from allocation.service_layer.exceptions import WiringError
+from allocation.service_layer.wiring import types_in
 
 SOURCE = "/allocation"
 
@@ -34,13 +34,9 @@ def wire_name(message_type: type) -> str:
     return RENAMED.get(name) or re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def _types_in(module: ModuleType, base: type[M]) -> dict[str, type[M]]:
-    types = [member for member in vars(module).values() if isinstance(member, type)]
-    return {wire_name(t): t for t in types if issubclass(t, base) and t is not base}
-
-
-EVENT_TYPES = _types_in(events, Event)
-COMMAND_TYPES = _types_in(commands, Command)
+EVENT_TYPES = {wire_name(event): event for event in types_in(events, Event)}
+COMMAND_TYPES = {wire_name(command): command for command in types_in(commands, Command)}
+_KNOWN: frozenset[type] = frozenset([*EVENT_TYPES.values(), *COMMAND_TYPES.values()])
 
 Data = dict[str, Any]
 
@@ -88,7 +84,7 @@ def _check_fields(message_type: type) -> None:
 
 
 def _check_known(message_type: type) -> None:
-    if message_type not in {*EVENT_TYPES.values(), *COMMAND_TYPES.values()}:
+    if message_type not in _KNOWN:
         where = "domain/events.py or domain/commands.py"
         raise WiringError(f"messages that are not in {where}", message_type.__name__)
 

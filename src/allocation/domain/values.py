@@ -15,6 +15,8 @@ MAX_EMAIL_LENGTH = 254  # RFC 5321, 4.5.3.1.3, less the angle brackets
 MAX_LOCAL_PART_LENGTH = 64  # RFC 5321, 4.5.3.1.1
 MAX_QUANTITY = 1_000_000_000
 
+INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's controls, formats, surrogates, separators
+
 _JOINERS = "\u200c\u200d"  # invisible, but part of the spelling of Persian and Indic names
 _LOCAL_PART = re.compile(r'[^\s.@<>()\[\],;:"\\]+(\.[^\s.@<>()\[\],;:"\\]+)*')
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
@@ -137,7 +139,4 @@ def _caseless(text: str) -> str:
 
 
 def _is_control(character: str) -> bool:
-    return (
-        unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
-        and character not in _JOINERS
-    )
+    return unicodedata.category(character) in INVISIBLE and character not in _JOINERS

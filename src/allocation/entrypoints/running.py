@@ -16,7 +16,7 @@ from allocation.entrypoints.signals import hearing
 T = TypeVar("T")
 
 
-def check_backend(backend: str) -> None:
+def _check_backend(backend: str) -> None:
     """Refuse an event loop that is not there.
 
     :raises InvalidValue: if its package is not installed
@@ -40,7 +40,7 @@ def run_to_end(main: Callable[[], Awaitable[T]], *, backend: str) -> T:
     :raises InvalidValue: if the event loop is not there
     :raises RuntimeError: if a task calls `sys.exit`, which asyncio lets end the event loop at once
     """
-    check_backend(backend)
+    _check_backend(backend)
     try:
         return anyio.run(main, backend=backend)
     except SystemExit as error:

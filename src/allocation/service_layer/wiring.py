@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import getmembers_static, iscoroutinefunction, signature
-from typing import Any
+from typing import Any, TypeVar
 
 from allocation.domain import commands, events
 from allocation.domain.commands import Command
@@ -19,6 +19,8 @@ from allocation.service_layer.exceptions import NotAwaited, WiringError
 from allocation.service_layer.guard import Calls
 from allocation.service_layer.messagebus import BoundHandler, Registry
 from allocation.service_layer.unit_of_work import UnitOfWork
+
+M = TypeVar("M")
 
 Handler = Callable[..., Awaitable[None]]  # the parameters differ; `bind` checks them
 CommandHandlers = Mapping[type[Command], Handler]
@@ -57,7 +59,7 @@ def bind_all(
         if two have one name, an event has one twice, a command has none or one without a unit of
         work, or RENAMED_HANDLERS makes no sense
     """
-    if missing := set(_types_in(commands, Command)) - command_handlers.keys():
+    if missing := set(types_in(commands, Command)) - command_handlers.keys():
         raise WiringError("commands without a handler", *(c.__name__ for c in missing))
     for handler in command_handlers.values():
         if "uow" not in signature(handler).parameters:
@@ -132,8 +134,14 @@ def check_complete(event_handlers: EventHandlers) -> None:
 
     :raises WiringError: if there are; one that nobody handles is listed with an empty list
     """
-    if missing := set(_types_in(events, Event)) - event_handlers.keys():
+    if missing := set(types_in(events, Event)) - event_handlers.keys():
         raise WiringError("events missing in EVENT_HANDLERS", *(e.__name__ for e in missing))
+
+
+def types_in(module: object, base: type[M]) -> list[type[M]]:
+    """Return the types of messages that a module defines, or imports."""
+    types = [member for member in vars(module).values() if isinstance(member, type)]
+    return [type_ for type_ in types if issubclass(type_, base) and type_ is not base]
 
 
 def _by_name(event_handlers: EventHandlers) -> dict[str, Handler]:
@@ -166,8 +174,3 @@ def _absent(handler: Handler, dependencies: Dependencies) -> bool:
 def _is_asynchronous(value: object) -> bool:
     members = [member for _, member in getmembers_static(type(value))]
     return any(iscoroutinefunction(member) for member in [value, *members])
-
-
-def _types_in(module: object, base: type) -> list[type]:
-    types = [member for member in vars(module).values() if isinstance(member, type)]
-    return [type_ for type_ in types if issubclass(type_, base) and type_ is not base]

@@ -1,4 +1,4 @@
-"""How long the database may keep us waiting. Made by bootstrap, used by the database adapter."""
+"""How long the server may keep us waiting. Used by this room only."""
 
 from dataclasses import dataclass
 

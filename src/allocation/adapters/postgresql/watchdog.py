@@ -4,16 +4,13 @@ Nobody waits for ever for a server that is frozen or has vanished.
 """
 
 import logging
-import os
-import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from math import inf
 from typing import Any
 
 import anyio
 from anyio import CancelScope, move_on_after
-from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from allocation.adapters.calls import Line
 
@@ -71,10 +68,11 @@ class Watchdog:
             if line.scope:  # still connecting, which leaves nothing behind
                 line.scope.cancel()
             return
+        connection: Any
         connection, line.connection = line.connection, None
         line.hung_up_after = min(self.limit, self._patience)
         logger.warning("the database did not answer; hanging up")
-        _hang_up(connection)
+        connection.terminate()  # waits for nothing; the call that uses it fails at once
 
 
 @asynccontextmanager
@@ -90,13 +88,3 @@ async def beside(task: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator
         group.cancel_scope.cancel()
     if error is not None:
         raise error
-
-
-def _hang_up(connection: DBAPIConnection) -> None:
-    """End a connection from outside the call that uses it, which then fails at once."""
-    driver = connection.driver_connection
-    if not hasattr(driver, "fileno"):
-        driver.terminate()
-        return
-    with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as line:
-        line.shutdown(socket.SHUT_RDWR)
