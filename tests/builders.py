@@ -14,15 +14,15 @@ from allocation.domain.events import Event, UserId, UserRegistered
 from allocation.domain.model import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer.delivery import (
-    Cause,
     Delivery,
     DeliveryPolicy,
     Envelope,
     EventId,
+    MessageContext,
 )
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation.service_layer.messagebus import MessageBus, Observer
-from allocation.service_layer.unit_of_work import NewUnitOfWork, Recording
+from allocation.service_layer.unit_of_work import EnvelopeFactory, NewUnitOfWork
 from allocation.service_layer.watchdog import Watchdog
 from allocation.service_layer.wiring import (
     Dependencies,
@@ -82,8 +82,8 @@ def a_message(type_: str = "register_user", *, message_id: str = "m1", **data: o
     return json.dumps({**attributes, "data": {**defaults, **data}}).encode()
 
 
-def a_cause() -> Cause:
-    return Cause(correlation_id=uuid4(), causation_id=uuid4())
+def a_context() -> MessageContext:
+    return MessageContext(correlation_id=uuid4(), causation_id=uuid4())
 
 
 def an_envelope(event: Event | None = None) -> Envelope:
@@ -93,7 +93,7 @@ def an_envelope(event: Event | None = None) -> Envelope:
         event=event,
         subject="subject",
         time=datetime(2026, 1, 1, tzinfo=UTC),
-        cause=a_cause(),
+        context=a_context(),
     )
 
 
@@ -101,8 +101,8 @@ def a_delivery(*, handler: str = "send_welcome_email", attempt: int = 1) -> Deli
     return Delivery(envelope=an_envelope(), handler=handler, attempt=attempt)
 
 
-def a_recording(event_handlers: EventHandlers = HANDLERS) -> Recording:
-    return Recording(
+def an_envelope_factory(event_handlers: EventHandlers = HANDLERS) -> EnvelopeFactory:
+    return EnvelopeFactory(
         subscriptions=subscriptions(event_handlers),
         new_id=lambda: UUID(int=next(_NUMBERS)),
         now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
@@ -132,8 +132,10 @@ class FakeApplication:
 
     def wire(self) -> None:
         """Make the bus; again, after a test has exchanged something."""
-        recording = a_recording(self.event_handlers)
-        self.new_uow: NewUnitOfWork = partial(FakeUnitOfWork, self.database, self.policy, recording)
+        envelope_factory = an_envelope_factory(self.event_handlers)
+        self.new_uow: NewUnitOfWork = partial(
+            FakeUnitOfWork, self.database, self.policy, envelope_factory
+        )
         dependencies = Dependencies(
             outside_ports={"notifications": self.notifications},
             values={
@@ -147,7 +149,7 @@ class FakeApplication:
             registry=bind_all(
                 self.command_handlers, self.event_handlers, self.renamed, dependencies
             ),
-            recording=recording,
+            envelope_factory=envelope_factory,
             new_uow=self.new_uow,
             outbox=self.outbox,
             policy=self.policy,

@@ -17,12 +17,12 @@ from allocation.domain.exceptions import EmailAlreadyRegistered, UserNotFound
 from allocation.domain.model import Aggregate, Coupon, CouponBatch, User
 from allocation.domain.values import BatchReference, EmailAddress, PersonName
 from allocation.service_layer.delivery import (
-    Cause,
     Delivery,
     DeliveryPolicy,
     Envelope,
     EventId,
     IdempotencyKey,
+    MessageContext,
     ReceivedMessage,
     Stranger,
 )
@@ -34,7 +34,7 @@ from allocation.service_layer.exceptions import (
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
-from allocation.service_layer.unit_of_work import Occasion, Recording, UnitOfWork
+from allocation.service_layer.unit_of_work import EnvelopeFactory, UnitOfWork
 
 Key = tuple[EventId, str]
 
@@ -221,11 +221,12 @@ class FakeUnitOfWork(UnitOfWork):
         self,
         database: FakeDatabase,
         policy: DeliveryPolicy,
-        recording: Recording,
-        cause: Cause,
-        occasion: Occasion,
+        envelope_factory: EnvelopeFactory,
+        context: MessageContext,
+        delivery: Delivery | None,
+        received: ReceivedMessage | None,
     ) -> None:
-        super().__init__(recording, cause, occasion)
+        super().__init__(envelope_factory, context, delivery, received)
         self._database = database
         self._policy = policy
         self._unlock: Callable[[], None] = lambda: None
@@ -266,7 +267,7 @@ class FakeUnitOfWork(UnitOfWork):
             database.user_view[user_id] = (str(stored.name), str(stored.email), coupon)
         for envelope in self._new_events:
             database.events[envelope.id] = (database.clock, envelope)
-            for handler in self._recording.subscribers(envelope):
+            for handler in self._envelope_factory.subscribers(envelope):
                 database.deliveries[envelope.id, handler] = (
                     StoredDelivery(1, token=1, due_at=database.clock + self._policy.lease)
                     if self._policy.inline
@@ -319,7 +320,7 @@ class FakeOutbox:
         self._database = database
         self._policy = policy
 
-    async def complete(self, delivery: Delivery) -> None:
+    async def settle(self, delivery: Delivery) -> None:
         await self._database.step()
         if self._database.owned(delivery):
             del self._database.deliveries[delivery.envelope.id, delivery.handler]

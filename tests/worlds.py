@@ -19,10 +19,16 @@ from allocation.adapters.database import Database, open_database
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.service_layer.delivery import Cause, DeliveryPolicy, EventId
+from allocation.service_layer.delivery import (
+    Delivery,
+    DeliveryPolicy,
+    EventId,
+    MessageContext,
+    ReceivedMessage,
+)
 from allocation.service_layer.ports import Outbox
-from allocation.service_layer.unit_of_work import Occasion, UnitOfWork
-from tests.builders import POLICY, a_cause, a_recording
+from allocation.service_layer.unit_of_work import UnitOfWork
+from tests.builders import POLICY, a_context, an_envelope_factory
 from tests.fakes import FakeDatabase, FakeOutbox, FakeUnitOfWork, StoredDelivery
 
 Deliveries = dict[tuple[EventId, str], StoredDelivery]
@@ -33,7 +39,12 @@ class World(Protocol):
 
     policy: DeliveryPolicy
 
-    def new_uow(self, cause: Cause, occasion: Occasion) -> UnitOfWork:
+    def new_uow(
+        self,
+        context: MessageContext,
+        delivery: Delivery | None = None,
+        received: ReceivedMessage | None = None,
+    ) -> UnitOfWork:
         """Return a unit of work of some process."""
 
     def outbox(self) -> Outbox:
@@ -64,8 +75,10 @@ class World(Protocol):
         """Return all delivery rows; times are relative to the clock."""
 
 
-def a_uow(world: World, occasion: Occasion = None) -> UnitOfWork:
-    return world.new_uow(a_cause(), occasion)
+def a_uow(
+    world: World, delivery: Delivery | None = None, *, received: ReceivedMessage | None = None
+) -> UnitOfWork:
+    return world.new_uow(a_context(), delivery, received)
 
 
 class FakeWorld:
@@ -75,8 +88,15 @@ class FakeWorld:
         self.policy = policy
         self.database = FakeDatabase()
 
-    def new_uow(self, cause: Cause, occasion: Occasion) -> UnitOfWork:
-        return FakeUnitOfWork(self.database, self.policy, a_recording(), cause, occasion)
+    def new_uow(
+        self,
+        context: MessageContext,
+        delivery: Delivery | None = None,
+        received: ReceivedMessage | None = None,
+    ) -> UnitOfWork:
+        return FakeUnitOfWork(
+            self.database, self.policy, an_envelope_factory(), context, delivery, received
+        )
 
     def outbox(self) -> Outbox:
         return FakeOutbox(self.database, self.policy)
@@ -128,9 +148,16 @@ class SqlWorld:
     def __post_init__(self) -> None:
         self._in_turn = cycle([self.database, self.other_database])
 
-    def new_uow(self, cause: Cause, occasion: Occasion) -> UnitOfWork:
+    def new_uow(
+        self,
+        context: MessageContext,
+        delivery: Delivery | None = None,
+        received: ReceivedMessage | None = None,
+    ) -> UnitOfWork:
         database = next(self._in_turn)
-        return SqlAlchemyUnitOfWork(database, self.policy, a_recording(), cause, occasion)
+        return SqlAlchemyUnitOfWork(
+            database, self.policy, an_envelope_factory(), context, delivery, received
+        )
 
     def outbox(self) -> Outbox:
         return SqlAlchemyOutbox(next(self._in_turn), self.policy)

@@ -29,7 +29,7 @@ from allocation.service_layer.handlers import (
 )
 from allocation.service_layer.messagebus import MessageBus, Observer
 from allocation.service_layer.ports import Notifications, Outbox, Publisher
-from allocation.service_layer.unit_of_work import Recording
+from allocation.service_layer.unit_of_work import EnvelopeFactory
 from allocation.service_layer.watchdog import Watchdog
 from allocation.service_layer.wiring import (
     Dependencies,
@@ -89,7 +89,7 @@ async def bootstrap(
         event_handlers = publishing_to(EVENT_HANDLERS, publishers)
         check_complete(event_handlers)
         wire.check([*COMMAND_HANDLERS, *event_handlers])
-        recording = Recording(
+        envelope_factory = EnvelopeFactory(
             subscriptions=subscriptions(event_handlers),
             new_id=uuid4,
             now=lambda: datetime.now(UTC),
@@ -99,8 +99,8 @@ async def bootstrap(
         dependencies = _dependencies(settings, database, notifications)
         bus = MessageBus(
             registry=bind_all(COMMAND_HANDLERS, event_handlers, RENAMED_HANDLERS, dependencies),
-            recording=recording,
-            new_uow=partial(SqlAlchemyUnitOfWork, database, policy, recording),
+            envelope_factory=envelope_factory,
+            new_uow=partial(SqlAlchemyUnitOfWork, database, policy, envelope_factory),
             outbox=outbox,
             policy=policy,
             random=random.random,
@@ -108,7 +108,7 @@ async def bootstrap(
             watchdog=watchdog,
         )
         with watchdog.looking():
-            names = {name for names in recording.subscriptions.values() for name in names}
+            names = {name for names in envelope_factory.subscriptions.values() for name in names}
             known = names | RENAMED_HANDLERS.keys()
             yield Application(bus, outbox, database, publishers, known)
 

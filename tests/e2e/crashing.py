@@ -108,10 +108,10 @@ def _outside(handler: str) -> dict[str, CrashPoint]:
             SmtpNotifications, "send", "after", _email_of(handler)
         ),
         f"before the completion of {handler}": CrashPoint(
-            SqlAlchemyOutbox, "complete", "before", _delivery_to(handler)
+            SqlAlchemyOutbox, "settle", "before", _delivery_to(handler)
         ),
         f"after the completion of {handler}": CrashPoint(
-            SqlAlchemyOutbox, "complete", "after", _delivery_to(handler)
+            SqlAlchemyOutbox, "settle", "after", _delivery_to(handler)
         ),
     }
 
@@ -149,11 +149,13 @@ CONSUMING: dict[str, CrashPoint] = {
     "before the acknowledgement": CrashPoint(consumer, "_acknowledge", "before"),
     "after the acknowledgement": CrashPoint(consumer, "_acknowledge", "after"),
 }
-BURYING: dict[str, CrashPoint] = {
-    "before burying": CrashPoint(Broker, "bury", "before"),
-    "after burying": CrashPoint(Broker, "bury", "after"),
+DEAD_LETTERING: dict[str, CrashPoint] = {
+    "before dead-lettering": CrashPoint(Broker, "dead_letter", "before"),
+    "after dead-lettering": CrashPoint(Broker, "dead_letter", "after"),
 }
-CRASH_POINTS = COMMITTING | HANDLING | CLAIMING | RESCHEDULING | PARKING | CONSUMING | BURYING
+CRASH_POINTS = (
+    COMMITTING | HANDLING | CLAIMING | RESCHEDULING | PARKING | CONSUMING | DEAD_LETTERING
+)
 
 if __name__ == "__main__":
     point, *arguments = sys.argv[1:]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import a_message
-from tests.e2e.crashing import BURYING, CONSUMING
+from tests.e2e.crashing import CONSUMING, DEAD_LETTERING
 from tests.e2e.processes import LIMIT_SECONDS, Application, MailServer, owed, wait_until
 from tests.outside import COMMANDS, DEAD, Outside, RabbitOutside
 from tests.proxy import Proxy
@@ -99,7 +99,7 @@ def test_a_consumer_survives_a_kill(point: str, application: Application, outsid
     assert application.rows("SELECT count(*) FROM inbox") == [(2,)]
 
 
-@pytest.mark.parametrize("point", BURYING)
+@pytest.mark.parametrize("point", DEAD_LETTERING)
 def test_burying_survives_a_kill(point: str, application: Application, outside: Outside) -> None:
     """A dead letter may be there twice, but never not at all."""
     application.settings = {"broker_url": outside.url}
@@ -115,7 +115,7 @@ def test_burying_survives_a_kill(point: str, application: Application, outside: 
 
 
 def test_a_database_that_is_away_is_waited_for(application: Application, rabbitmq: Outside) -> None:
-    """The message is neither acknowledged nor buried; each try waits longer than the last."""
+    """It is neither acknowledged nor dead-lettered; each try waits longer than the last."""
     application.settings = {
         "broker_url": rabbitmq.url,
         "database_url": "sqlite:///allocation.db?timeout=0.05",

@@ -136,6 +136,6 @@ async def test_ids_are_stored_with_the_events(application: Application) -> None:
         rows = {row.id: row for row in await session.execute(select(orm.events))}
     registered, allocated = report.events
     assert rows[allocated.id].causation_id == registered.id
-    assert rows[allocated.id].correlation_id == registered.cause.correlation_id
+    assert rows[allocated.id].correlation_id == registered.context.correlation_id
     assert rows[registered.id].subject == registered.subject
     assert rows[registered.id].type == "user_registered"

@@ -68,8 +68,8 @@ async def test_a_public_event_arrives_as_a_cloud_event(tmp_path: Path, outside: 
     assert event.get_type() == "user_registered"
     assert event.get_subject() == registered.subject
     assert event.get_time() == registered.time
-    assert event.get_extension("correlationid") == str(registered.cause.correlation_id)
-    assert event.get_extension("causationid") == str(registered.cause.causation_id)
+    assert event.get_extension("correlationid") == str(registered.context.correlation_id)
+    assert event.get_extension("causationid") == str(registered.context.causation_id)
     assert event.get_extension("schemaversion") == 2
     assert event.get_data() == {
         "user_id": registered.subject,
@@ -242,7 +242,7 @@ async def test_publishing_does_not_depend_on_the_dead_letters(rabbitmq: RabbitOu
     (broker,) = new_brokers([rabbitmq.url]).values()
 
     await broker.publish(an_envelope())
-    await broker.bury(a_dead_message(b"{bad"), InvalidPayload("a command", "no JSON"))
+    await broker.dead_letter(a_dead_message(b"{bad"), InvalidPayload("a command", "no JSON"))
     await to_thread.run_sync(rabbitmq.delete_queue, DEAD)
     await broker.publish(an_envelope())
     await broker.close()
@@ -259,7 +259,7 @@ async def test_a_message_that_the_broker_refuses_hurts_no_event(rabbitmq: Rabbit
         for _ in range(100):
             group.start_soon(broker.publish, an_envelope())
         for _ in range(3):
-            group.start_soon(broker.bury, refused, InvalidPayload("a command", "no JSON"))
+            group.start_soon(broker.dead_letter, refused, InvalidPayload("a command", "no JSON"))
     await broker.close()
 
     await to_thread.run_sync(rabbitmq.events, lambda seen: len(seen) >= 100)
@@ -350,13 +350,13 @@ async def test_a_dead_letter_whose_queue_is_gone_is_not_lost(rabbitmq: RabbitOut
     """The broker would confirm it and throw it away; instead the queue is made again."""
     (broker,) = new_brokers([rabbitmq.url]).values()
     dead = a_dead_message(b"{bad")
-    await broker.bury(dead, InvalidPayload("a command", "no JSON"))
+    await broker.dead_letter(dead, InvalidPayload("a command", "no JSON"))
     await to_thread.run_sync(rabbitmq.delete_queue, DEAD)
 
     with pytest.raises(BrokerUnavailable):
-        await broker.bury(dead, InvalidPayload("a command", "no JSON"))
+        await broker.dead_letter(dead, InvalidPayload("a command", "no JSON"))
     await to_thread.run_sync(time.sleep, 1.1)
-    await broker.bury(dead, InvalidPayload("a command", "no JSON"))
+    await broker.dead_letter(dead, InvalidPayload("a command", "no JSON"))
     await broker.close()
 
     assert len(await to_thread.run_sync(rabbitmq.dead, 1)) == 1
@@ -367,8 +367,8 @@ async def test_what_a_broker_does_not_take_is_buried_in_part(outside: Outside) -
     (broker,) = new_brokers([outside.url]).values()
     too_much = {"rabbitmq": ({"x": "y" * 140_000}, b"{bad"), "kafka": ({}, b"x" * 21_000_000)}
     headers, body = too_much[outside.kind]
-    await broker.bury(a_dead_message(body, headers), InvalidPayload("a command", "no JSON"))
-    await broker.bury(a_dead_message(b"next"), InvalidPayload("a command", "no JSON"))
+    await broker.dead_letter(a_dead_message(body, headers), InvalidPayload("a command", "no JSON"))
+    await broker.dead_letter(a_dead_message(b"next"), InvalidPayload("a command", "no JSON"))
     await broker.close()
 
     first, second = sorted(

@@ -113,7 +113,7 @@ class DeliveryModel(RuleBasedStateMachine):
     async def _succeed(self, delivery: Delivery) -> bool:
         """Do the work, and tell whether it took effect."""
         if delivery.handler != TRANSACTIONAL:
-            await self.world.outbox().complete(delivery)
+            await self.world.outbox().settle(delivery)
             return True
         try:
             async with (uow := a_uow(self.world, delivery)):

@@ -109,12 +109,12 @@ async def test_completions_are_not_forgotten_when_the_database_is_away(tmp_path:
             await session.execute(text("ALTER TABLE deliveries RENAME TO away"))
             await session.commit()
         with pytest.raises(StatementRefused):
-            await outbox.complete(first)
+            await outbox.settle(first)
         async with world.database.writing() as session:
             await session.execute(text("ALTER TABLE away RENAME TO deliveries"))
             await session.commit()
 
-        await outbox.complete(second)
+        await outbox.settle(second)
 
         owed = {handler for _, handler in await world.deliveries()}
         assert owed == {"log_registration", "allocate_welcome_coupon"}
@@ -169,6 +169,6 @@ async def test_a_stranger_completes_nothing(tmp_path: Path) -> None:
     """A claim on a row that does not exist is no error: somebody else has settled it."""
     async with sql_world(sqlite_url(tmp_path)) as world:
         stranger: Delivery = a_delivery()
-        await world.outbox().complete(stranger)
+        await world.outbox().settle(stranger)
         assert await world.deliveries() == {}
         assert an_envelope().id not in await world.event_ids()

@@ -137,7 +137,7 @@ async def test_completing_deletes_the_row(world: World) -> None:
     """Done means gone."""
     first = await commit_an_event(world)
 
-    await world.outbox().complete(first["send_welcome_email"])
+    await world.outbox().settle(first["send_welcome_email"])
 
     assert await handlers_owed(world) == HANDLERS[:3]
 
@@ -149,7 +149,7 @@ async def test_completions_at_once_all_count(world: World) -> None:
 
     async with anyio.create_task_group() as group:
         for delivery in first.values():
-            group.start_soon(outbox.complete, delivery)
+            group.start_soon(outbox.settle, delivery)
 
     assert await handlers_owed(world) == []
 
@@ -195,7 +195,7 @@ async def test_a_released_delivery_is_due_at_once(world: World) -> None:
     assert (claim.handler, claim.attempt) == ("log_registration", 1)
 
 
-@pytest.mark.parametrize("late_write", ["complete", "reschedule", "park", "release"])
+@pytest.mark.parametrize("late_write", ["settle", "reschedule", "park", "release"])
 async def test_a_late_owner_changes_nothing(world: World, late_write: str) -> None:
     """The fencing token: whoever has lost the lease cannot touch the new owner's delivery."""
     first = await commit_an_event(world)
@@ -206,8 +206,8 @@ async def test_a_late_owner_changes_nothing(world: World, late_write: str) -> No
     before = (await world.deliveries())[late.envelope.id, late.handler]
 
     match late_write:
-        case "complete":
-            await outbox.complete(late)
+        case "settle":
+            await outbox.settle(late)
         case "reschedule":
             await outbox.reschedule(late, OSError(), pause=0)
         case "park":
@@ -292,11 +292,11 @@ async def test_pruning_keeps_events_that_are_young_or_still_owe_work(world: Worl
     owing = await commit_an_event(world, email="owing@example.com")
     outbox = world.outbox()
     for delivery in settled.values():
-        await outbox.complete(delivery)
+        await outbox.settle(delivery)
     await world.move_clock(100)
     young = await commit_an_event(world, email="young@example.com")
     for delivery in young.values():
-        await outbox.complete(delivery)
+        await outbox.settle(delivery)
 
     assert await outbox.prune_events(older_than=50) == 1
 

@@ -446,16 +446,16 @@ async def test_the_read_model_follows_the_aggregates(world: World) -> None:
 async def test_a_received_message_is_noted_with_the_commit_of_its_command(world: World) -> None:
     """So its command takes effect once, however often it comes."""
     message = ReceivedMessage(source="/shop", id="m1")
-    async with (uow := a_uow(world, message)):
+    async with (uow := a_uow(world, received=message)):
         uow.users.add(a_user(email="first@example.com"))
         await uow.commit()
 
     with pytest.raises(MessageAlreadyHandled, match="'m1' from '/shop'"):
-        async with a_uow(world, message):
+        async with a_uow(world, received=message):
             pytest.fail("the command would be executed again")
 
     for other in (ReceivedMessage(source="/shop", id="m2"), ReceivedMessage(source="/x", id="m1")):
-        async with (uow := a_uow(world, other)):
+        async with (uow := a_uow(world, received=other)):
             uow.users.add(a_user(email=f"{other.id}{other.source[1:]}@example.com"))
             await uow.commit()
     assert len(await world.emails()) == 3
@@ -465,10 +465,10 @@ async def test_a_message_whose_command_failed_is_not_noted(world: World) -> None
     """It has to be tried again."""
     message = ReceivedMessage(source="/shop", id="m1")
     with pytest.raises(NotCommitted):
-        async with (uow := a_uow(world, message)):
+        async with (uow := a_uow(world, received=message)):
             uow.users.add(a_user())
 
-    async with (uow := a_uow(world, message)):
+    async with (uow := a_uow(world, received=message)):
         uow.users.add(a_user())
         await uow.commit()
 
@@ -482,7 +482,7 @@ async def test_of_two_copies_at_once_one_takes_effect(world: World) -> None:
 
     async def register() -> None:
         try:
-            async with (uow := a_uow(world, message)):
+            async with (uow := a_uow(world, received=message)):
                 uow.users.add(a_user())
                 await uow.commit()
             outcomes.append("stored")
@@ -500,15 +500,15 @@ async def test_of_two_copies_at_once_one_takes_effect(world: World) -> None:
 async def test_old_messages_are_forgotten_with_the_old_events(world: World) -> None:
     """What comes again after that has its effect again: the price of a short memory."""
     message = ReceivedMessage(source="/shop", id="m1")
-    async with (uow := a_uow(world, message)):
+    async with (uow := a_uow(world, received=message)):
         await uow.commit()
     await world.move_clock(60)
 
     await world.outbox().prune_events(older_than=61)
     with pytest.raises(MessageAlreadyHandled):
-        async with a_uow(world, message):
+        async with a_uow(world, received=message):
             pass
 
     await world.outbox().prune_events(older_than=59)
-    async with (uow := a_uow(world, message)):
+    async with (uow := a_uow(world, received=message)):
         await uow.commit()

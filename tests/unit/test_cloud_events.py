@@ -93,5 +93,5 @@ def test_what_is_published_has_the_ids_as_text() -> None:
     message = json.loads(to_cloud_event(envelope))
 
     assert UUID(message["id"]) == envelope.id
-    assert UUID(message["correlationid"]) == envelope.cause.correlation_id
+    assert UUID(message["correlationid"]) == envelope.context.correlation_id
     assert message["time"] == "2026-01-01T00:00:00Z"

@@ -1,4 +1,4 @@
-"""The consumer, with a broker that is a list: what is acknowledged, buried, tried again or left."""
+"""The consumer, with a list as its broker: what is acknowledged, refused, tried again or left."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -17,7 +17,7 @@ from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.domain.commands import Command, RegisterUser
 from allocation.domain.exceptions import Mistake, UserNotFound
 from allocation.entrypoints.brokers.consumer import Consumer
-from allocation.entrypoints.serving import Shift
+from allocation.entrypoints.serving import StopSignal
 from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.exceptions import ConcurrentUpdate
@@ -39,14 +39,14 @@ class FakeBroker:
     kind: str = "Fake"
     ack_covers_earlier: bool = False
     acknowledged: list[bytes] = field(default_factory=list)
-    buried: list[tuple[bytes, str]] = field(default_factory=list)
+    dead_lettered: list[tuple[bytes, str]] = field(default_factory=list)
     in_hand: int = 0
     most_in_hand: int = 0
     opened: int = 0
     lost: int = 0  # how many connections break at once
     silent: bool = False  # whether connecting takes for ever
     ack_fails: bool = False
-    burying_fails: int = 0
+    dead_lettering_fails: int = 0
 
     def __post_init__(self) -> None:
         self._send, self._receive = create_memory_object_stream[bytes](1000)
@@ -87,11 +87,11 @@ class FakeBroker:
 
         return ack
 
-    async def bury(self, message: Incoming, error: Exception) -> None:
-        if self.burying_fails:
-            self.burying_fails -= 1
+    async def dead_letter(self, message: Incoming, error: Exception) -> None:
+        if self.dead_lettering_fails:
+            self.dead_lettering_fails -= 1
             raise BrokerUnavailable(self.kind, "it is away")
-        self.buried.append((message.body, type(error).__name__))
+        self.dead_lettered.append((message.body, type(error).__name__))
 
     def close(self) -> None:
         self._send.close()
@@ -112,15 +112,15 @@ async def consuming(
     *,
     prefetch: int = 5,
     concurrency: int = 20,
-) -> AsyncIterator[Shift]:
-    """Run a consumer beside the test; its shift ends with the context."""
+) -> AsyncIterator[StopSignal]:
+    """Run a consumer beside the test; it is told to stop with the context."""
     application = application or FakeApplication()
-    shift = Shift()
+    stop = StopSignal()
     brokers = [cast("Broker[Any]", broker)]
     work = Consumer(
         application.bus,
         brokers,
-        shift,
+        stop,
         prefetch=prefetch,
         concurrency=concurrency,
         max_attempts=3,
@@ -129,8 +129,8 @@ async def consuming(
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             group.start_soon(work.run)
-            yield shift
-            shift.end()
+            yield stop
+            stop.set()
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -224,7 +224,7 @@ async def test_a_repetition_is_not_refused_because_the_world_has_moved_on(
             broker.put(body)
             await until(lambda: len(broker.acknowledged) > before)  # noqa: B023
 
-    assert broker.buried == []
+    assert broker.dead_lettered == []
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ async def test_what_can_never_work_is_buried_and_good_ones_flow_on(
         broker.put(body, good)
         await until(lambda: len(broker.acknowledged) == 2)
 
-    assert [name for _, name in broker.buried] == [error]
+    assert [name for _, name in broker.dead_lettered] == [error]
     assert set(broker.acknowledged) == {body, good}
 
 
@@ -261,14 +261,14 @@ async def test_what_can_never_work_is_buried_and_good_ones_flow_on(
 async def test_what_may_work_later_is_tried_again_however_often(
     broker: FakeBroker, error: Exception
 ) -> None:
-    """It is neither acknowledged before it worked, nor buried."""
+    """It is neither acknowledged before it worked, nor dead-lettered."""
     handler = Failing(*[error] * 40)
     async with consuming(broker, an_application_with(handler)):
         broker.put(a_message())
         await until(lambda: broker.acknowledged)
 
     assert not handler.errors
-    assert broker.buried == []
+    assert broker.dead_lettered == []
 
 
 async def test_a_mistake_in_the_program_is_buried_after_the_last_attempt(
@@ -281,7 +281,7 @@ async def test_a_mistake_in_the_program_is_buried_after_the_last_attempt(
         await until(lambda: broker.acknowledged)
 
     assert handler.calls == 3
-    assert [name for _, name in broker.buried] == ["ZeroDivisionError"]
+    assert [name for _, name in broker.dead_lettered] == ["ZeroDivisionError"]
 
 
 @pytest.mark.parametrize("error", [CannotHealError(), UserNotFound("u1")])
@@ -295,18 +295,18 @@ async def test_what_does_not_heal_is_buried_at_once_with_its_reason(
         await until(lambda: broker.acknowledged)
 
     assert handler.calls == 1
-    assert [name for _, name in broker.buried] == [type(error).__name__]
+    assert [name for _, name in broker.dead_lettered] == [type(error).__name__]
 
 
 async def test_a_message_that_cannot_be_buried_yet_is_not_acknowledged(broker: FakeBroker) -> None:
     """The dead letters may be on a broker that is away at the moment."""
-    broker.burying_fails = 4
+    broker.dead_lettering_fails = 4
     async with consuming(broker):
         broker.put(b"{bad")
         await until(lambda: broker.acknowledged)
 
-    assert broker.burying_fails == 0
-    assert len(broker.buried) == 1
+    assert broker.dead_lettering_fails == 0
+    assert len(broker.dead_lettered) == 1
 
 
 async def test_an_acknowledgement_that_is_lost_harms_nobody(broker: FakeBroker) -> None:
@@ -322,7 +322,7 @@ async def test_an_acknowledgement_that_is_lost_harms_nobody(broker: FakeBroker) 
         await until(lambda: broker.acknowledged)
 
     assert broker.acknowledged == [message]
-    assert broker.buried == []
+    assert broker.dead_lettered == []
     assert len(application.database.registration_log) == 1
 
 
@@ -335,12 +335,14 @@ async def test_waiting_does_not_count_as_a_mistake(broker: FakeBroker) -> None:
         await until(lambda: broker.acknowledged)
 
     assert not handler.errors
-    assert broker.buried == []
+    assert broker.dead_lettered == []
 
 
-async def test_a_mistake_whose_burial_has_to_wait_disturbs_nobody(broker: FakeBroker) -> None:
+async def test_a_mistake_that_cannot_be_dead_lettered_yet_disturbs_nobody(
+    broker: FakeBroker,
+) -> None:
     """The dead letters may be away, while other messages can be handled."""
-    broker.burying_fails = 4
+    broker.dead_lettering_fails = 4
     handler = Failing(*[ZeroDivisionError()] * 3)
     async with consuming(broker, an_application_with(handler)):
         broker.put(a_message(message_id="m1"))
@@ -348,7 +350,7 @@ async def test_a_mistake_whose_burial_has_to_wait_disturbs_nobody(broker: FakeBr
         broker.put(a_message(message_id="m2"))
         await until(lambda: len(broker.acknowledged) == 2)
 
-    assert [name for _, name in broker.buried] == ["ZeroDivisionError"]
+    assert [name for _, name in broker.dead_lettered] == ["ZeroDivisionError"]
 
 
 async def test_a_broker_that_goes_away_is_waited_for(broker: FakeBroker) -> None:
@@ -389,12 +391,12 @@ async def test_what_commands_have_caused_takes_no_hand_and_is_bounded(
     notifications = SilentNotifications()
     application = FakeApplication(notifications=notifications)
     messages = [a_message(message_id=f"m{n}", email=f"u{n}@example.com") for n in range(200)]
-    async with consuming(broker, application, prefetch=5, concurrency=3) as shift:
+    async with consuming(broker, application, prefetch=5, concurrency=3) as stop:
         broker.put(*messages)
         await until(lambda: len(broker.acknowledged) == 200)
         await anyio.wait_all_tasks_blocked()
         assert notifications.connections == 3
-        shift.end()
+        stop.set()
         notifications.speaks.set()
 
     assert len(notifications.sent) == 3
@@ -436,9 +438,9 @@ async def test_a_message_in_hand_when_the_shift_ends_is_left_to_the_broker(
 ) -> None:
     """What cannot be done now is for the next process; nobody waits for the database to return."""
     handler = Failing(*[DatabaseUnavailable("it is away")] * 10**6)
-    async with consuming(broker, an_application_with(handler)) as shift:
+    async with consuming(broker, an_application_with(handler)) as stop:
         broker.put(a_message())
         await until(lambda: handler.calls > 2)
-        shift.end()
+        stop.set()
 
-    assert (broker.acknowledged, broker.buried) == ([], [])
+    assert (broker.acknowledged, broker.dead_lettered) == ([], [])

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from allocation.domain.exceptions import AllocationError, UserNotFound
 from allocation.rooms import ROOMS
 from allocation.service_layer.delivery import (
-    Cause,
     DeliveryPolicy,
     EventId,
+    MessageContext,
     first_attempts,
     is_permanent,
 )
@@ -318,7 +318,9 @@ def test_the_idempotency_key_is_spelled_the_same_in_every_release() -> None:
 
 def test_what_an_event_causes_belongs_to_the_same_story() -> None:
     """Following one id leads from the command to the last e-mail; the other leads one step back."""
-    cause = Cause(correlation_id=uuid4(), causation_id=uuid4())
-    envelope = replace(an_envelope(), cause=cause)
+    context = MessageContext(correlation_id=uuid4(), causation_id=uuid4())
+    envelope = replace(an_envelope(), context=context)
 
-    assert envelope.as_cause == Cause(correlation_id=cause.correlation_id, causation_id=envelope.id)
+    assert envelope.as_context == MessageContext(
+        correlation_id=context.correlation_id, causation_id=envelope.id
+    )

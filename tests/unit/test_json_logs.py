@@ -12,7 +12,7 @@ from allocation.entrypoints.logs import set_up_logging
 from allocation.entrypoints.operations.json_logs import JsonFormatter
 from allocation.entrypoints.output import unhurried_output
 from allocation.service_layer.context import working_on
-from tests.builders import a_cause
+from tests.builders import a_context
 from tests.output import Log, Reader, write_too_much
 
 
@@ -34,9 +34,9 @@ def reader() -> Iterator[Reader]:
 
 def test_a_line_for_machines_is_one_json_object(log: Log) -> None:
     """Collectors of logs read a line at a time, and look for these keys."""
-    cause = a_cause()
+    context = a_context()
 
-    with working_on(cause):
+    with working_on(context):
         log.logger.warning("no coupon for %s", "Иван")
 
     [line] = log.lines()
@@ -47,8 +47,8 @@ def test_a_line_for_machines_is_one_json_object(log: Log) -> None:
         "level": "warning",
         "logger": "allocation.test",
         "message": "no coupon for Иван",
-        "correlation_id": str(cause.correlation_id),
-        "causation_id": str(cause.causation_id),
+        "correlation_id": str(context.correlation_id),
+        "causation_id": str(context.causation_id),
     }
 
 

@@ -10,8 +10,8 @@ from anyio.abc import TaskStatus
 from allocation.domain.exceptions import InvalidValue
 from allocation.entrypoints.logs import TextFormatter, set_up_logging
 from allocation.service_layer.context import working_on
-from allocation.service_layer.delivery import Cause
-from tests.builders import a_cause
+from allocation.service_layer.delivery import MessageContext
+from tests.builders import a_context
 from tests.output import Log
 
 pytestmark = pytest.mark.anyio
@@ -25,25 +25,25 @@ def log() -> Iterator[Log]:
     log.close()
 
 
-def has_ids_of(line: str, cause: Cause) -> bool:
-    return str(cause.correlation_id) in line and str(cause.causation_id) in line
+def has_ids_of(line: str, context: MessageContext) -> bool:
+    return str(context.correlation_id) in line and str(context.causation_id) in line
 
 
 def test_every_line_of_the_work_on_a_message_has_its_ids(log: Log) -> None:
     """They lead from any line to the whole story, across processes."""
-    cause = a_cause()
+    context = a_context()
 
-    with working_on(cause):
+    with working_on(context):
         log.logger.info("one")
         log.logger.warning("two")
 
-    assert [has_ids_of(line, cause) for line in log.lines()] == [True, True]
+    assert [has_ids_of(line, context) for line in log.lines()] == [True, True]
 
 
 def test_a_line_outside_of_any_work_has_no_ids(log: Log) -> None:
     """Wrong ids would send the reader to the wrong story."""
     log.logger.info("before")
-    with working_on(a_cause()):
+    with working_on(a_context()):
         pass
     log.logger.info("after")
 
@@ -54,7 +54,7 @@ def test_a_line_outside_of_any_work_has_no_ids(log: Log) -> None:
 
 def test_the_ids_are_gone_after_work_that_failed(log: Log) -> None:
     """The next message must not be logged under the ids of the one that failed."""
-    with pytest.raises(ZeroDivisionError), working_on(a_cause()):
+    with pytest.raises(ZeroDivisionError), working_on(a_context()):
         raise ZeroDivisionError
     log.logger.info("after")
 
@@ -64,7 +64,7 @@ def test_the_ids_are_gone_after_work_that_failed(log: Log) -> None:
 
 def test_inner_work_has_its_own_ids_and_gives_the_outer_ones_back(log: Log) -> None:
     """Handling a command goes on after the events it caused were handled."""
-    outer, inner = a_cause(), a_cause()
+    outer, inner = a_context(), a_context()
 
     with working_on(outer):
         with working_on(inner):
@@ -79,49 +79,49 @@ def test_inner_work_has_its_own_ids_and_gives_the_outer_ones_back(log: Log) -> N
 
 async def test_tasks_that_run_at_once_keep_their_ids_apart(log: Log) -> None:
     """Handlers run concurrently, and share one log."""
-    causes = [a_cause() for _ in range(3)]
+    contexts = [a_context() for _ in range(3)]
     all_started = anyio.Event()
 
-    async def work(cause: Cause, *, task_status: TaskStatus[None]) -> None:
-        with working_on(cause):
+    async def work(context: MessageContext, *, task_status: TaskStatus[None]) -> None:
+        with working_on(context):
             task_status.started()
             await all_started.wait()
-            log.logger.info("working on <%s>", cause.causation_id)
+            log.logger.info("working on <%s>", context.causation_id)
 
     with anyio.fail_after(1):
         async with anyio.create_task_group() as group:
-            for cause in causes:
-                await group.start(work, cause)
+            for context in contexts:
+                await group.start(work, context)
             all_started.set()
 
     assert len(log.lines()) == 3
-    for cause in causes:
-        [line] = (line for line in log.lines() if f"<{cause.causation_id}>" in line)
-        assert str(cause.correlation_id) in line
+    for context in contexts:
+        [line] = (line for line in log.lines() if f"<{context.causation_id}>" in line)
+        assert str(context.correlation_id) in line
 
 
 async def test_the_ids_follow_the_work_into_a_thread(log: Log) -> None:
     """E-mails are sent in threads, and those are the lines one looks for."""
-    cause = a_cause()
+    context = a_context()
 
-    with working_on(cause):
+    with working_on(context):
         await to_thread.run_sync(log.logger.info, "in a thread")
 
     [line] = log.lines()
-    assert has_ids_of(line, cause)
+    assert has_ids_of(line, context)
 
 
 def test_a_line_for_people_ends_with_the_ids(log: Log) -> None:
     """What happened comes first: the ids are long."""
-    cause = a_cause()
+    context = a_context()
 
-    with working_on(cause):
+    with working_on(context):
         log.logger.warning("no coupon for %s", "Иван")
 
     [line] = log.lines()
     assert line.endswith(
         f" WARNING allocation.test: no coupon for Иван"
-        f" correlation_id={cause.correlation_id} causation_id={cause.causation_id}"
+        f" correlation_id={context.correlation_id} causation_id={context.causation_id}"
     )
 
 

@@ -17,7 +17,7 @@ from allocation.domain.events import CouponAllocated, Event, UserRegistered
 from allocation.domain.exceptions import InvalidValue, Mistake, UserNotFound
 from allocation.domain.model import CouponBatch
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
-from allocation.service_layer.context import current_cause
+from allocation.service_layer.context import current_context
 from allocation.service_layer.delivery import Delivery, Envelope, IdempotencyKey
 from allocation.service_layer.emails import welcome
 from allocation.service_layer.exceptions import (
@@ -31,7 +31,7 @@ from allocation.service_layer.exceptions import (
     WorkAfterCommit,
 )
 from allocation.service_layer.handlers import COMMAND_HANDLERS
-from allocation.service_layer.messagebus import LAST_WORD_SECONDS, MAX_RACES
+from allocation.service_layer.messagebus import LAST_WORD_SECONDS, MAX_OPTIMISTIC_TRIES
 from allocation.service_layer.ports import Notifications, Reading
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.wiring import Handler
@@ -224,7 +224,7 @@ async def test_every_attempt_gets_a_unit_of_work_of_its_own() -> None:
 
 
 def losing(times: int) -> tuple[Handler, list[UnitOfWork]]:
-    """Return a command handler that loses so many optimistic races, and its units of work."""
+    """Return a command handler that loses to others so many times, and its units of work."""
     units: list[UnitOfWork] = []
 
     async def add_coupon_batch(command: AddCouponBatch, uow: UnitOfWork) -> None:
@@ -252,12 +252,12 @@ async def test_a_lost_optimistic_race_is_run_again_in_a_fresh_unit_of_work() -> 
 
 async def test_races_are_not_run_for_ever() -> None:
     """A conflict that does not go away is the caller's to see."""
-    handler, units = losing(times=MAX_RACES)
+    handler, units = losing(times=MAX_OPTIMISTIC_TRIES)
 
     with pytest.raises(ConcurrentUpdate):
         await with_command_handler(handler).bus.handle(a_batch())
 
-    assert len(units) == MAX_RACES
+    assert len(units) == MAX_OPTIMISTIC_TRIES
 
 
 async def test_what_a_handler_has_committed_is_final_only_when_it_has_returned() -> None:
@@ -751,7 +751,7 @@ async def test_ids_lead_from_every_event_back_to_the_command() -> None:
         await uow.commit()
 
     async def follow(event: CouponAllocated) -> None:
-        seen["follow"] = current_cause.get()
+        seen["follow"] = current_context.get()
 
     application = on_coupon(follow, allocate=allocate)
     await application.bus.handle(a_batch())
@@ -760,11 +760,11 @@ async def test_ids_lead_from_every_event_back_to_the_command() -> None:
     report = await application.bus.handle(a_registration(), correlation_id=correlation_id)
 
     registered, allocated = report.events
-    assert registered.cause.correlation_id == correlation_id
-    assert allocated.cause.correlation_id == correlation_id
-    assert allocated.cause.causation_id == registered.id
-    assert seen["follow"] == allocated.as_cause
-    assert current_cause.get() is None
+    assert registered.context.correlation_id == correlation_id
+    assert allocated.context.correlation_id == correlation_id
+    assert allocated.context.causation_id == registered.id
+    assert seen["follow"] == allocated.as_context
+    assert current_context.get() is None
 
 
 class Curious:

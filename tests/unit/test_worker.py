@@ -11,7 +11,7 @@ import pytest
 
 from allocation.bootstrap import Application
 from allocation.domain.events import Event, UserRegistered
-from allocation.entrypoints.serving import Shift
+from allocation.entrypoints.serving import StopSignal
 from allocation.entrypoints.worker import Worker
 from allocation.service_layer.delivery import Delivery
 from tests.builders import POLICY, FakeApplication, a_registration
@@ -29,10 +29,10 @@ class NeverWoken:
         return nullcontext()
 
 
-def a_worker(application: FakeApplication, *, concurrency: int) -> tuple[Worker, Shift]:
+def a_worker(application: FakeApplication, *, concurrency: int) -> tuple[Worker, StopSignal]:
     parts = SimpleNamespace(bus=application.bus, outbox=application.outbox, database=NeverWoken())
-    shift = Shift()
-    return Worker(cast("Application", parts), shift, concurrency=concurrency), shift
+    stop = StopSignal()
+    return Worker(cast("Application", parts), stop, concurrency=concurrency), stop
 
 
 async def hangs(event: Event) -> None:
@@ -131,12 +131,12 @@ async def test_what_nobody_here_can_do_is_told_once(caplog: pytest.LogCaptureFix
     application = FakeApplication(
         event_handlers={UserRegistered: [unused]}, policy=FOR_WORKERS, database=past.database
     )
-    worker, shift = a_worker(application, concurrency=20)
+    worker, stop = a_worker(application, concurrency=20)
 
     with anyio.fail_after(10):
         await worker.run(until_idle=True)
 
-    assert shift.is_over
+    assert stop.is_set
     warnings = [r.getMessage() for r in caplog.records if "overdue" in r.getMessage()]
     assert len(warnings) == 1
     assert warnings[0].startswith("overdue: user_registered for hangs (1): ")

@@ -87,17 +87,17 @@ class SqlAlchemyOutbox:
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
         self._database = database
         self._policy = policy
-        self._completed: list[Delivery] = []
-        self._completing = anyio.Lock()
+        self._settled: list[Delivery] = []
+        self._settling = anyio.Lock()
 
-    async def complete(self, delivery: Delivery) -> None:
-        """Delete the delivery. All that complete while a statement is under way share the next."""
-        self._completed.append(delivery)
-        async with self._completing:
-            if batch := list(self._completed):
+    async def settle(self, delivery: Delivery) -> None:
+        """Delete the delivery. All that settle while a statement is under way share the next."""
+        self._settled.append(delivery)
+        async with self._settling:
+            if batch := list(self._settled):
                 claims = _CLAIM.in_([_claim(done) for done in batch])
                 await self._write(delete(deliveries).where(claims, _PENDING))
-                del self._completed[: len(batch)]
+                del self._settled[: len(batch)]
 
     async def reschedule(self, delivery: Delivery, error: Exception, *, pause: float) -> None:
         due_at = self._database.clock + pause

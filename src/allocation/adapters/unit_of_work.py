@@ -19,9 +19,15 @@ from allocation.adapters.repository import (
 from allocation.domain.exceptions import AllocationError, EmailAlreadyRegistered
 from allocation.domain.model import Aggregate
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.delivery import Cause, DeliveryPolicy, Envelope
+from allocation.service_layer.delivery import (
+    Delivery,
+    DeliveryPolicy,
+    Envelope,
+    MessageContext,
+    ReceivedMessage,
+)
 from allocation.service_layer.exceptions import ChangedWhileReading, ConcurrentUpdate
-from allocation.service_layer.unit_of_work import Occasion, Recording, UnitOfWork
+from allocation.service_layer.unit_of_work import EnvelopeFactory, UnitOfWork
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):
@@ -34,11 +40,12 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         self,
         database: Database,
         policy: DeliveryPolicy,
-        recording: Recording,
-        cause: Cause,
-        occasion: Occasion,
+        envelope_factory: EnvelopeFactory,
+        context: MessageContext,
+        delivery: Delivery | None,
+        received: ReceivedMessage | None,
     ) -> None:
-        super().__init__(recording, cause, occasion)
+        super().__init__(envelope_factory, context, delivery, received)
         self._database = database
         self._policy = policy
         self._resources = AsyncExitStack()
@@ -80,7 +87,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         await self._resources.aclose()
 
     async def _store(self, events: Sequence[Envelope]) -> None:
-        subscribers = self._recording.subscribers
+        subscribers = self._envelope_factory.subscribers
         owed = [(event, handler) for event in events for handler in subscribers(event)]
         now, lease = self._database.clock, self._policy.lease
         await outbox.store_events(self._session, now, events)

@@ -16,7 +16,7 @@ from allocation.adapters.exceptions import InvalidPayload, UnknownEventType
 from allocation.domain import commands, events
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.service_layer.delivery import Cause, Envelope
+from allocation.service_layer.delivery import Envelope, MessageContext
 from allocation.service_layer.exceptions import WiringError
 from allocation.service_layer.wiring import types_in
 
@@ -103,8 +103,8 @@ def to_row(envelope: Envelope) -> dict[str, Any]:
         "schema_version": version_of(name),
         "subject": envelope.subject,
         "time": envelope.time,
-        "correlation_id": envelope.cause.correlation_id,
-        "causation_id": envelope.cause.causation_id,
+        "correlation_id": envelope.context.correlation_id,
+        "causation_id": envelope.context.causation_id,
         "data": msgspec.json.encode(envelope.event).decode(),
     }
 
@@ -122,7 +122,9 @@ def from_row(row: Mapping[str, Any]) -> Envelope:
         event=read(row["type"], row["schema_version"], row["data"], EVENT_TYPES[row["type"]]),
         subject=row["subject"],
         time=row["time"],
-        cause=Cause(correlation_id=row["correlation_id"], causation_id=row["causation_id"]),
+        context=MessageContext(
+            correlation_id=row["correlation_id"], causation_id=row["causation_id"]
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from allocation.domain.exceptions import InvalidValue
 from allocation.entrypoints.output import tell_dropped_by
 from allocation.entrypoints.rooms import entrypoints
-from allocation.service_layer.context import current_cause
+from allocation.service_layer.context import current_context
 
 
 class TextFormatter(logging.Formatter):
@@ -39,12 +39,12 @@ def set_up_logging(level: str, log_format: str) -> None:
 
 def ids() -> dict[str, str]:
     """Return the ids of the message that is worked on, to be a part of the line."""
-    cause = current_cause.get()
-    if cause is None:
+    context = current_context.get()
+    if context is None:
         return {}
     return {
-        "correlation_id": str(cause.correlation_id),
-        "causation_id": str(cause.causation_id),
+        "correlation_id": str(context.correlation_id),
+        "causation_id": str(context.causation_id),
     }
 
 

@@ -19,7 +19,7 @@ from allocation.entrypoints.story import Story
 logger = logging.getLogger(__name__)
 
 
-class Shift:
+class StopSignal:
     """When those who work sleep, wake and stop. A call that comes while they work is remembered."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Shift:
         self._called = anyio.Event()
 
     @property
-    def is_over(self) -> bool:
+    def is_set(self) -> bool:
         """Whether nothing more may be begun."""
         return self._over.is_set()
 
@@ -35,7 +35,7 @@ class Shift:
         """End the present or the next sleep."""
         self._called.set()
 
-    def end(self) -> None:
+    def set(self) -> None:
         """Let nothing more be begun."""
         self._over.set()
         self.wake()
@@ -47,8 +47,8 @@ class Shift:
         self._called = anyio.Event()
 
     @asynccontextmanager
-    async def until_over(self) -> AsyncIterator[None]:
-        """Cancel the body when the shift is over."""
+    async def until_set(self) -> AsyncIterator[None]:
+        """Cancel the body when it is set."""
 
         async def cancel_at_end(scope: CancelScope) -> None:
             await self._over.wait()
@@ -59,13 +59,13 @@ class Shift:
             yield
             group.cancel_scope.cancel()
 
-    async def wait_for_end(self, seconds: float) -> None:
-        """Return when the shift is over, or after so many seconds."""
+    async def wait(self, seconds: float) -> None:
+        """Return when it is set, or after so many seconds."""
         with move_on_after(seconds):
             await self._over.wait()
 
 
-Service = Callable[[Application, Shift], Coroutine[Any, Any, None]]
+Service = Callable[[Application, StopSignal], Coroutine[Any, Any, None]]
 
 
 def serve(settings: Settings, *services: Service, delivers: bool = True) -> None:
@@ -81,25 +81,25 @@ def serve(settings: Settings, *services: Service, delivers: bool = True) -> None
     async def main() -> None:
         if delivers and settings.mail_folder:
             logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
-        shift, observer = Shift(), Story(say, settings.mail_folder)
-        with _ended_by_signals(shift, settings.grace_seconds):
+        stop, observer = StopSignal(), Story(say, settings.mail_folder)
+        with _ended_by_signals(stop, settings.grace_seconds):
             async with (
                 bootstrap(settings, observer=observer, delivers=delivers) as application,
                 task_group() as group,
             ):
                 for service in services:
-                    group.start_soon(service, application, shift)
+                    group.start_soon(service, application, stop)
 
     run_to_end(main, backend=settings.backend)
 
 
 @contextmanager
-def _ended_by_signals(shift: Shift, grace: float) -> Iterator[None]:
-    """End the shift at the first signal, and cancel the body `grace` seconds later."""
+def _ended_by_signals(stop: StopSignal, grace: float) -> Iterator[None]:
+    """Set it at the first signal of the system, and cancel the body `grace` seconds later."""
 
     def end() -> None:
         logger.info("stopping; work in hand has %g s to finish", grace)
-        shift.end()
+        stop.set()
         body.deadline = anyio.current_time() + grace
 
     with CancelScope() as body, hearing(end, signal.SIGTERM, signal.SIGINT, grace=grace):

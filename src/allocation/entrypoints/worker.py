@@ -11,7 +11,7 @@ from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import Unavailable
 from allocation.entrypoints.running import task_group
-from allocation.entrypoints.serving import Service, Shift
+from allocation.entrypoints.serving import Service, StopSignal
 from allocation.service_layer.delivery import Delivery, Stranger
 
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 def working(settings: Settings, *, until_idle: bool = False) -> Service:
     """Return the service; with `until_idle`, it ends when only parked deliveries are left."""
 
-    async def work(application: Application, shift: Shift) -> None:
-        worker = Worker(application, shift, concurrency=settings.concurrency)
+    async def work(application: Application, stop: StopSignal) -> None:
+        worker = Worker(application, stop, concurrency=settings.concurrency)
         await worker.run(until_idle=until_idle)
 
     return work
@@ -34,41 +34,41 @@ def working(settings: Settings, *, until_idle: bool = False) -> Service:
 class Worker:
     """Has up to `concurrency` deliveries in hand, so that a slow one holds up no other."""
 
-    def __init__(self, application: Application, shift: Shift, *, concurrency: int) -> None:
+    def __init__(self, application: Application, stop: StopSignal, *, concurrency: int) -> None:
         self._outbox = application.outbox
         self._database = application.database
         self._bus = application.bus
         self._handlers = application.bus.event_handlers
-        self._shift = shift
+        self._stop = stop
         self._concurrency = concurrency
         self._in_hand: Counter[str] = Counter()
         self._strangers: Sequence[Stranger] = ()
         self._look_for_strangers_at = 0.0
 
     async def run(self, *, until_idle: bool = False) -> None:
-        """Work until the shift is over, and then until what is in hand is done.
+        """Work until the process is to stop, and then until what is in hand is done.
 
-        With `until_idle`, end the shift when only parked deliveries are left.
+        With `until_idle`, stop by itself when only parked deliveries are left.
         """
-        shift = self._shift
+        stop = self._stop
         async with task_group() as group:
-            while not shift.is_over:
+            while not stop.is_set:
                 try:
-                    async with self._database.listening(shift.wake):
+                    async with self._database.listening(stop.wake):
                         await self._begin_until_over(group, until_idle=until_idle)
                 except Exception as error:  # nothing in the database may end the worker
                     unexpected = not isinstance(error, Unavailable)
                     logger.error("%s; the worker tries again", error, exc_info=unexpected)
-                    await shift.sleep(RECONNECT_SECONDS)
+                    await stop.sleep(RECONNECT_SECONDS)
 
     async def _begin_until_over(self, group: TaskGroup, *, until_idle: bool) -> None:
-        while not self._shift.is_over:
+        while not self._stop.is_set:
             await self._warn_of_strangers()
             pause = await self._begin_what_is_due(group)
             if pause is None and until_idle and not self._in_hand.total():
-                self._shift.end()
+                self._stop.set()
             else:
-                await self._shift.sleep(POLL_SECONDS if pause is None else pause)
+                await self._stop.sleep(POLL_SECONDS if pause is None else pause)
 
     async def _begin_what_is_due(self, group: TaskGroup) -> float | None:
         """Begin what free hands may take; return the seconds to sleep, None if nothing is owed."""
@@ -101,7 +101,7 @@ class Worker:
             await self._bus.deliver([delivery])
         finally:
             self._in_hand[delivery.handler] -= 1
-            self._shift.wake()
+            self._stop.wake()
 
     async def _warn_of_strangers(self) -> None:
         """Tell, once, what is overdue although this process is there: it cannot do it."""

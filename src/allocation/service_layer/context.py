@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from allocation.service_layer.delivery import Cause
+from allocation.service_layer.delivery import MessageContext
 
-current_cause: ContextVar[Cause | None] = ContextVar("current_cause", default=None)
+current_context: ContextVar[MessageContext | None] = ContextVar("current_context", default=None)
 
 
 @contextmanager
-def working_on(cause: Cause) -> Iterator[None]:
-    """Mark everything logged inside as caused by `cause`."""
-    token = current_cause.set(cause)
+def working_on(context: MessageContext) -> Iterator[None]:
+    """Mark everything logged inside as caused by `context`."""
+    token = current_context.set(context)
     try:
         yield
     finally:
-        current_cause.reset(token)
+        current_context.reset(token)

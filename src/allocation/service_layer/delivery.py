@@ -24,7 +24,7 @@ IdempotencyKey = NewType("IdempotencyKey", str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
+class MessageContext:
     """Why something happens: the message that caused it, and the first one of the whole story."""
 
     correlation_id: UUID
@@ -39,15 +39,15 @@ class Envelope:
     event: Event
     subject: str
     time: datetime
-    cause: Cause
+    context: MessageContext
     recorded_at: float = field(
         default=inf, compare=False
     )  # event loop's clock; set by its committer
 
     @property
-    def as_cause(self) -> Cause:
-        """The cause of whatever is done because of this event."""
-        return Cause(correlation_id=self.cause.correlation_id, causation_id=self.id)
+    def as_context(self) -> MessageContext:
+        """The context of whatever is done because of this event."""
+        return MessageContext(correlation_id=self.context.correlation_id, causation_id=self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,11 +27,11 @@ from allocation.domain.events import Event
 from allocation.service_layer.cancellation import cause_of, is_being_cancelled
 from allocation.service_layer.context import working_on
 from allocation.service_layer.delivery import (
-    Cause,
     Delivery,
     DeliveryPolicy,
     Envelope,
     Failure,
+    MessageContext,
     ReceivedMessage,
     Report,
     first_attempts,
@@ -44,10 +44,10 @@ from allocation.service_layer.exceptions import (
     LeaseOver,
 )
 from allocation.service_layer.ports import Outbox
-from allocation.service_layer.unit_of_work import NewUnitOfWork, Occasion, Recording, UnitOfWork
+from allocation.service_layer.unit_of_work import EnvelopeFactory, NewUnitOfWork, UnitOfWork
 from allocation.service_layer.watchdog import Watchdog
 
-MAX_RACES = 5  # how often a handler that lost an optimistic race is run before it counts as failed
+MAX_OPTIMISTIC_TRIES = 5  # runs of a handler whose data others changed, before it counts as failed
 
 LAST_WORD_SECONDS = 2  # how long it may take to store what became of a cancelled delivery
 
@@ -99,7 +99,7 @@ class MessageBus:
         self,
         *,
         registry: Registry,
-        recording: Recording,
+        envelope_factory: EnvelopeFactory,
         new_uow: NewUnitOfWork,
         outbox: Outbox,
         policy: DeliveryPolicy,
@@ -108,7 +108,7 @@ class MessageBus:
         watchdog: Watchdog,
     ) -> None:
         self._registry = registry
-        self._recording = recording
+        self._envelope_factory = envelope_factory
         self._new_uow = new_uow
         self._outbox = outbox
         self._policy = policy
@@ -145,15 +145,17 @@ class MessageBus:
         :raises Refused: if a rule says no
         :param received: the message from outside that the command came in; stored with it
         :raises MessageAlreadyHandled: if that message has been stored before
-        :raises Conflict: if every optimistic race was lost
+        :raises Conflict: if others changed what it had read, at every optimistic retry
         :raises Unavailable: if a resource is missing
         :raises Mistake: if the handler is written wrongly; nothing is stored
         """
-        message_id = self._recording.new_id()
-        cause = Cause(correlation_id=correlation_id or message_id, causation_id=message_id)
-        with working_on(cause):
+        message_id = self._envelope_factory.new_id()
+        context = MessageContext(
+            correlation_id=correlation_id or message_id, causation_id=message_id
+        )
+        with working_on(context):
             handler = self._registry.commands[type(command)]
-            events = await self._run(handler, command, cause, received)
+            events = await self._run(handler, command, context, received=received)
             logger.info("%s handled", type(command).__name__)
             self._tell(lambda: self._observer.executed(command, events))
         return events
@@ -193,7 +195,7 @@ class MessageBus:
 
     async def _attempt(self, delivery: Delivery, tree: _Tree) -> Sequence[Delivery]:
         """Attempt one delivery, and return those that follow from what its handler committed."""
-        with working_on(delivery.envelope.as_cause):
+        with working_on(delivery.envelope.as_context):
             try:
                 events = await self._deliver_one(delivery)
             except LeaseOver as late:
@@ -225,35 +227,42 @@ class MessageBus:
             self._watchdog.watching(f"{handler.name} on event {envelope.id}", seconds),
             move_on_after(seconds),
         ):
-            events = await self._run(handler, envelope.event, envelope.as_cause, delivery)
+            events = await self._run(
+                handler, envelope.event, envelope.as_context, delivery=delivery
+            )
             done = True
         if not done:
             raise HandlerTimeout(handler.name, self._policy.handler_timeout)
         if not handler.has_uow:
-            await _last_word(self._outbox.complete, delivery)
+            await _last_word(self._outbox.settle, delivery)
         return events
 
     async def _run(
-        self, handler: BoundHandler, message: Command | Event, cause: Cause, occasion: Occasion
+        self,
+        handler: BoundHandler,
+        message: Command | Event,
+        context: MessageContext,
+        *,
+        delivery: Delivery | None = None,
+        received: ReceivedMessage | None = None,
     ) -> tuple[Envelope, ...]:
         """Run a handler, in a fresh unit of work if it has one; return the committed events.
 
-        It is run anew while it loses an optimistic race.
+        Optimistic retry: it is run anew while others change what it has read.
         """
-        delivery = occasion if isinstance(occasion, Delivery) else None
         if not handler.has_uow:
             await _unless_aborted(handler, message, None, delivery)
             return ()
-        races = 0
+        tries = 0
         while True:
-            races += 1
-            uow = self._new_uow(cause, occasion)
+            tries += 1
+            uow = self._new_uow(context, delivery, received)
             try:
                 async with uow:
                     await _unless_aborted(handler, message, uow, delivery)
                 return uow.events
             except ConcurrentUpdate:
-                if races == MAX_RACES:
+                if tries == MAX_OPTIMISTIC_TRIES:
                     raise
 
     async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
@@ -274,7 +283,9 @@ class MessageBus:
         if pause is None:
             fate = "parked"
         else:
-            fate = f"next attempt at {self._recording.now() + timedelta(seconds=pause):%FT%TZ}"
+            fate = (
+                f"next attempt at {self._envelope_factory.now() + timedelta(seconds=pause):%FT%TZ}"
+            )
         logger.warning(
             "%s failed on %s %s, attempt %d: %s: %s; %s",
             delivery.handler,
@@ -295,7 +306,7 @@ class MessageBus:
     def _first_attempts(self, events: Iterable[Envelope]) -> Sequence[Delivery]:
         if not self._policy.inline:
             return ()
-        subscribers = self._recording.subscribers
+        subscribers = self._envelope_factory.subscribers
         return [first for event in events for first in first_attempts(event, subscribers(event))]
 
     def _tell(self, news: Callable[[], None]) -> None:

@@ -105,7 +105,7 @@ class Outbox(Protocol):
     Each write names a claim and changes nothing if somebody else has claimed the delivery since.
     """
 
-    async def complete(self, delivery: Delivery) -> None:
+    async def settle(self, delivery: Delivery) -> None:
         """Delete a delivery whose handler did its work without a transaction of its own."""
 
     async def reschedule(self, delivery: Delivery, error: Exception, *, pause: float) -> None:

@@ -22,10 +22,10 @@ from allocation.domain.events import Event
 from allocation.domain.exceptions import Mistake
 from allocation.domain.model import Aggregate
 from allocation.service_layer.delivery import (
-    Cause,
     Delivery,
     Envelope,
     EventId,
+    MessageContext,
     ReceivedMessage,
 )
 from allocation.service_layer.exceptions import NotCommitted, OpenedTwice, WorkAfterCommit
@@ -33,11 +33,10 @@ from allocation.service_layer.guard import Calls
 from allocation.service_layer.ports import CouponBatches, RegistrationLog, Users, UserView
 
 Subscriptions = Mapping[type[Event], Sequence[str]]
-Occasion = Delivery | ReceivedMessage | None  # what makes a repetition of a message recognizable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+class EnvelopeFactory:
     """What every unit of work needs to turn a recorded event into an envelope and deliveries."""
 
     subscriptions: Subscriptions
@@ -70,11 +69,17 @@ class UnitOfWork(ABC):
     registration_log: RegistrationLog
     user_view: UserView
 
-    def __init__(self, recording: Recording, cause: Cause, occasion: Occasion) -> None:
-        self._recording = recording
-        self._cause = cause
-        self._delivery = occasion if isinstance(occasion, Delivery) else None
-        self._received = occasion if isinstance(occasion, ReceivedMessage) else None
+    def __init__(
+        self,
+        envelope_factory: EnvelopeFactory,
+        context: MessageContext,
+        delivery: Delivery | None,
+        received: ReceivedMessage | None,
+    ) -> None:
+        self._envelope_factory = envelope_factory
+        self._context = context
+        self._delivery = delivery
+        self._received = received
         self._calls = Calls(lambda name: self._refuse(WorkAfterCommit(f"{name}() was called")))
         self._is_open = False
         self._written: tuple[Envelope, ...] | None = None
@@ -164,11 +169,11 @@ class UnitOfWork(ABC):
         for aggregate in self._seen():
             for event in aggregate.drain_events():
                 yield Envelope(
-                    id=EventId(self._recording.new_id()),
+                    id=EventId(self._envelope_factory.new_id()),
                     event=event,
                     subject=aggregate.subject,
-                    time=self._recording.now(),
-                    cause=self._cause,
+                    time=self._envelope_factory.now(),
+                    context=self._context,
                     recorded_at=current_time(),
                 )
 
@@ -199,4 +204,5 @@ class UnitOfWork(ABC):
         """Roll back what was not committed, and give all resources back."""
 
 
-NewUnitOfWork = Callable[[Cause, Occasion], UnitOfWork]
+NewUnitOfWork = Callable[[MessageContext, Delivery | None, ReceivedMessage | None], UnitOfWork]
+"""Makes one for an attempt: to handle an event for a delivery, or a command that was received."""

@@ -23,7 +23,7 @@ from allocation.domain.events import (
     UserId,
     UserRegistered,
 )
-from allocation.service_layer.delivery import Cause, Envelope, EventId
+from allocation.service_layer.delivery import Envelope, EventId, MessageContext
 
 Json = dict[str, Any]
 
@@ -120,13 +120,13 @@ def _schema(type_: type) -> Json:
 
 def _example(name: str, message: Event | Command) -> Json:
     if isinstance(message, Event):
-        cause = Cause(correlation_id=MESSAGE_ID, causation_id=MESSAGE_ID)
+        context = MessageContext(correlation_id=MESSAGE_ID, causation_id=MESSAGE_ID)
         envelope = Envelope(
             id=EventId(MESSAGE_ID),
             event=message,
             subject=str(USER_ID),
             time=datetime(2026, 1, 1, tzinfo=UTC),
-            cause=cause,
+            context=context,
         )
         encoded = to_cloud_event(envelope)
     else:

@@ -1,8 +1,8 @@
-"""What RabbitMQ and Kafka have in common: publishing events, burying and consuming commands.
+"""What RabbitMQ and Kafka have in common: publishing events, dead-lettering and consuming commands.
 
-Events are published by many tasks at a time, over one line. Burials have a line of their own and go
-one by one: a message that a broker refuses may end its connection, under all who use it. So nothing
-that is wrong with the dead commands can hold up an event either.
+Events are published by many tasks at a time, over one line. Dead letters have a line of their own
+and go one by one: a message that a broker refuses may end its connection, under all who use it. So
+nothing that is wrong with the dead commands can hold up an event either.
 """
 
 from abc import ABC, abstractmethod
@@ -57,7 +57,7 @@ class Broker(ABC, Generic[C]):
     def __init__(self) -> None:
         self._to_all = self._new_line(self._connect_for_events)
         self._to_the_dead = self._new_line(self._connect_for_the_dead)
-        self._burying = anyio.Lock()
+        self._dead_lettering = anyio.Lock()
 
     async def publish(self, envelope: Envelope) -> None:
         """Return when the broker has confirmed the event.
@@ -66,7 +66,7 @@ class Broker(ABC, Generic[C]):
         """
         await self._send(self._to_all, self._as_message(envelope))
 
-    async def bury(self, message: Incoming, error: Exception) -> None:
+    async def dead_letter(self, message: Incoming, error: Exception) -> None:
         """Put a message that cannot be handled where somebody will look for it.
 
         If the broker does not take it as it came, its beginning has to do.
@@ -81,7 +81,7 @@ class Broker(ABC, Generic[C]):
             headers={**message.headers, **reason},
             properties=message.properties,
         )
-        async with self._burying:
+        async with self._dead_lettering:
             try:
                 await self._send(self._to_the_dead, dead)
             except Undeliverable as refusal:
@@ -134,7 +134,7 @@ class Broker(ABC, Generic[C]):
 
     @abstractmethod
     async def _connect_for_the_dead(self) -> C:
-        """Return a new connection to bury with, with a place for dead commands at its other end."""
+        """Return a new connection for dead letters, with a place for them at its other end."""
 
     @abstractmethod
     async def _deliver(self, message: Outgoing, connection: C) -> None:

@@ -58,8 +58,8 @@ def to_cloud_event(envelope: Envelope) -> bytes:
         subject=envelope.subject,
         time=envelope.time,
         datacontenttype="application/json",
-        correlationid=envelope.cause.correlation_id,
-        causationid=envelope.cause.causation_id,
+        correlationid=envelope.context.correlation_id,
+        causationid=envelope.context.causation_id,
         schemaversion=wire.version_of(name),
         data=msgspec.Raw(msgspec.json.encode(envelope.event)),
     )

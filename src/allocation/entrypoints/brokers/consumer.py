@@ -23,7 +23,7 @@ from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import AllocationError, Conflict, InvalidValue, Unavailable
 from allocation.entrypoints.running import task_group
-from allocation.entrypoints.serving import Service, Shift
+from allocation.entrypoints.serving import Service, StopSignal
 from allocation.service_layer.delivery import Envelope, is_permanent
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.messagebus import MessageBus
@@ -43,12 +43,12 @@ def consuming(settings: Settings) -> Service:
     if not of_brokers.urls:
         raise InvalidValue("ALLOCATION_BROKER_URL", "is not set: there is nothing to consume")
 
-    async def consume(application: Application, shift: Shift) -> None:
+    async def consume(application: Application, stop: StopSignal) -> None:
         publishers = application.publishers.values()
         consumer = Consumer(
             application.bus,
             [broker for broker in publishers if isinstance(broker, Broker)],
-            shift,
+            stop,
             prefetch=of_brokers.prefetch,
             concurrency=settings.concurrency,
             max_attempts=settings.max_attempts,
@@ -79,7 +79,7 @@ class Consumer:
         self,
         bus: MessageBus,
         brokers: Sequence[Broker[Any]],
-        shift: Shift,
+        stop: StopSignal,
         *,
         prefetch: int,
         concurrency: int,
@@ -88,7 +88,7 @@ class Consumer:
     ) -> None:
         self._bus = bus
         self._brokers = brokers
-        self._shift = shift
+        self._stop = stop
         self._prefetch = prefetch
         self._concurrency = concurrency
         self._dispatching = 0
@@ -97,7 +97,7 @@ class Consumer:
         self._first_pause = first_pause
 
     async def run(self) -> None:
-        """Consume from all brokers until the shift is over, and then until all in hand is done."""
+        """Consume from all brokers until told to stop, and then until all in hand is done."""
         async with task_group() as group:
             for broker in self._brokers:
                 group.start_soon(self._consume, broker, group)
@@ -105,7 +105,7 @@ class Consumer:
     async def _consume(self, broker: Broker[Any], dispatches: TaskGroup) -> None:
         """Consume from one broker; when it goes away, wait for it, longer each time."""
         failures = 0
-        while not self._shift.is_over:
+        while not self._stop.is_set:
             hands = Semaphore(1 if broker.ack_covers_earlier else self._prefetch)
             try:
                 async with AsyncExitStack() as stack:
@@ -115,7 +115,7 @@ class Consumer:
                     failures = 0
                     await self._take(_Session(broker, hands, dispatches), messages)
             except Exception as error:  # nothing at one broker may end the others
-                if self._shift.is_over:
+                if self._stop.is_set:
                     return
                 known = isinstance(error, BrokerUnavailable)
                 trouble = error if known else BrokerUnavailable(broker.kind, describe(error))
@@ -126,18 +126,18 @@ class Consumer:
     async def _open(
         self, broker: Broker[Any], stack: AsyncExitStack
     ) -> AsyncGenerator[Incoming] | None:
-        """Open the messages, for as long as the stack is; None if the shift ends before."""
+        """Open the messages, for as long as the stack is; None if it is to stop before."""
         messages = None
-        async with self._shift.until_over():
+        async with self._stop.until_set():
             messages = await stack.enter_async_context(broker.consume(self._prefetch))
             await stack.enter_async_context(aclosing(messages))
             logger.info("consuming from %s", broker.kind)
         return messages
 
     async def _take(self, session: _Session, messages: AsyncGenerator[Incoming]) -> None:
-        """Take messages until the shift is over or they end; then wait for those in hand."""
+        """Take messages until the process is to stop or they end; then wait for those in hand."""
         hands = session.hands
-        async with task_group() as in_hand, self._shift.until_over():
+        async with task_group() as in_hand, self._stop.until_set():
             await hands.acquire()  # first: an offset would count a message that was only fetched
             try:
                 async for message in messages:
@@ -176,7 +176,7 @@ class Consumer:
     async def _until_settled(self, session: _Session, message: Incoming) -> Sequence[Envelope]:
         """Settle the message, however long it takes.
 
-        If it has to wait, and the session or the shift ends before, leave it as it is: it comes
+        If it has to wait, and the session ends or it is to stop before, leave it as it is: it comes
         again. Only a mistake in the program is not tried for ever: it would hold up what comes
         after it.
         """
@@ -185,7 +185,7 @@ class Consumer:
         for failures in count():
             try:
                 if len(mistakes) >= self._max_attempts:
-                    return await self._bury(broker, message, mistakes[-1])
+                    return await self._dead_letter(broker, message, mistakes[-1])
                 return await self._settle(broker, message)
             except (Unavailable, Conflict) as error:
                 logger.warning("a message has to wait: %s", error)
@@ -193,16 +193,16 @@ class Consumer:
                 logger.exception("a message has to wait")
                 mistakes.append(mistake)
             await self._pause(failures)
-            if session.is_over or self._shift.is_over:
+            if session.is_over or self._stop.is_set:
                 break
         return ()
 
     async def _pause(self, failures: int) -> None:
         seconds = min(LONGEST_PAUSE_SECONDS, self._first_pause * 2.0 ** min(failures, 10))
-        await self._shift.wait_for_end(seconds)
+        await self._stop.wait(seconds)
 
     async def _settle(self, broker: Broker[Any], message: Incoming) -> Sequence[Envelope]:
-        """Execute the command and acknowledge the message, or bury it if it is refused for good."""
+        """Execute the command and acknowledge it; dead-letter what is refused for good."""
         events: Sequence[Envelope] = ()
         try:
             command, received, correlation_id = from_cloud_event(message.body)
@@ -214,12 +214,14 @@ class Consumer:
         except AllocationError as error:
             if not is_permanent(error):
                 raise
-            return await self._bury(broker, message, error)
+            return await self._dead_letter(broker, message, error)
         await _acknowledge(message)
         return events
 
-    async def _bury(self, broker: Broker[Any], message: Incoming, error: Exception) -> tuple[()]:
-        await broker.bury(message, error)
+    async def _dead_letter(
+        self, broker: Broker[Any], message: Incoming, error: Exception
+    ) -> tuple[()]:
+        await broker.dead_letter(message, error)
         logger.warning("a message is in %s: %s", DEAD_COMMANDS, error)
         await _acknowledge(message)
         return ()
