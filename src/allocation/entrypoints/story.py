@@ -1,10 +1,17 @@
-"""Tells a person what happens, a line each: the observer of the command line and the worker."""
+"""Tells a person what happens, a line each: the observer of the command line and the worker.
 
+What has no line of its own here is told in the words of its name, so nothing has to be added.
+"""
+
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
+from pkgutil import resolve_name
 from typing import Any
 
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
-from allocation.domain.events import CouponAllocated, Event
+from allocation.domain.events import CouponAllocated
+from allocation.rooms import ROOMS
 from allocation.service_layer.delivery import Delivery, Envelope
 
 Line = Callable[[Any, Sequence[Envelope]], str]
@@ -22,7 +29,7 @@ def _hidden(event: CouponAllocated) -> str:
     return f"{event.batch_reference}-…"
 
 
-COMMAND_LINES: dict[type[Command], Line] = {
+LINES: dict[type[Command] | str, Line] = {  # by the type of a command, or the name of a handler
     RegisterUser: lambda c, caused: (
         f"[User Service]   registered {c.name} <{c.email}> as {c.user_id}"
         if caused
@@ -34,25 +41,16 @@ COMMAND_LINES: dict[type[Command], Line] = {
         else f"[User Service]   {c.user_id} has the address {c.new_email} already; nothing to do"
     ),
     AddCouponBatch: lambda c, _: f"[Coupon Service] batch {c.reference} holds {c.quantity} coupons",
-}
-
-HANDLER_LINES: dict[str, Line] = {
     "log_registration": lambda e, _: f"[Log Service]    user registered: {e.email}",
     "allocate_welcome_coupon": _coupon_line,
-    "publish_event_to_rabbitmq": lambda e, _: f"[Publisher]      {_said(e)} to RabbitMQ",
-    "publish_event_to_kafka": lambda e, _: f"[Publisher]      {_said(e)} to Kafka",
 }
-
 EMAILS: dict[str, Callable[[Any], tuple[str, str]]] = {  # what, and to whom
     "send_welcome_email": lambda e: ("welcome e-mail", f" to {e.email}"),
     "send_coupon_email": lambda e: (f"e-mail with coupon {_hidden(e)}", ""),
     "send_change_notice": lambda e: ("notice of change", f" to {e.old_email}"),
     "notify_marketing": lambda e: ("notice of being out of coupons", " to marketing"),
 }
-
-
-def _said(event: Event) -> str:
-    return f"{type(event).__name__} published"
+SILENT = {"refresh_user_view"}  # nobody would care
 
 
 class Story:
@@ -63,20 +61,28 @@ class Story:
 
     def __init__(self, tell: Callable[[str], None], mail_folder: str | None = None) -> None:
         self._tell = tell
-        self._mail_folder = mail_folder
+        self._kept = f" kept in {mail_folder}" if mail_folder else ""
+        self._lines = dict(LINES)
+        for place in (room.story for room in ROOMS.values() if room.story):
+            self._lines |= resolve_name(place)
 
     def executed(self, command: Command, events: Sequence[Envelope]) -> None:
-        """Tell what a command did, if a person would care."""
-        if line := COMMAND_LINES.get(type(command)):
-            self._tell(line(command, events))
+        """Tell what a command did."""
+        kind = type(command)
+        line = self._lines.get(kind) or _generic(re.sub("(?<!^)(?=[A-Z])", " ", kind.__name__))
+        self._tell(line(command, events))
 
     def delivered(self, delivery: Delivery, events: Sequence[Envelope]) -> None:
         """Tell what a handler did, if a person would care."""
-        if line := HANDLER_LINES.get(delivery.handler):
-            self._tell(line(delivery.envelope.event, events))
-        elif email := EMAILS.get(delivery.handler):
-            self._tell(f"[Email Service]  {self._where(*email(delivery.envelope.event))}")
+        name, event = delivery.handler, delivery.envelope.event
+        if email := EMAILS.get(name):
+            what, to = email(event)
+            self._tell(f"[Email Service]  {what}{'' if self._kept else ' sent'}{to}{self._kept}")
+        elif name not in SILENT:
+            line = self._lines.get(name) or _generic(name.replace("_", " "))
+            self._tell(line(event, events))
 
-    def _where(self, what: str, to: str) -> str:
-        folder = self._mail_folder
-        return f"{what}{to} kept in {folder}" if folder else f"{what} sent{to}"
+
+def _generic(words: str) -> Line:
+    """Return a line with the first field of the message, if any: that is what it is about."""
+    return lambda message, _: f"[Allocation]     {words.lower()} {[*astuple(message), ''][0]}"

@@ -3,13 +3,13 @@
 import click
 
 from allocation.adapters.brokers.asyncapi import published_language
-from allocation.bootstrap import public_events
+from allocation.bootstrap import Application, public_events
 from allocation.entrypoints import running
 from allocation.entrypoints.brokers.consumer import consuming
 from allocation.entrypoints.cli.application import Options, set_up
-from allocation.entrypoints.printing import print_whole
-from allocation.entrypoints.serving import serve
-from allocation.entrypoints.worker import working
+from allocation.entrypoints.output import output
+from allocation.entrypoints.running import StopSignal, serve
+from allocation.entrypoints.worker import Worker
 
 PREFETCH = click.option(
     "--prefetch",
@@ -36,10 +36,19 @@ def consume(options: Options, prefetch: int | None) -> None:
 def run(options: Options, prefetch: int | None) -> None:
     """Do what worker and consume do, in one process: for small installations."""
     settings = set_up({**options, "prefetch": prefetch}, log_level="info")
-    serve(settings, working(settings), consuming(settings))
+
+    async def work(application: Application, stop: StopSignal) -> None:
+        await Worker(application, stop, concurrency=settings.concurrency).run()
+
+    serve(settings, work, consuming(settings))
 
 
 @click.command()
 def asyncapi() -> None:
     """Print the AsyncAPI document of what is published and consumed, as JSON."""
-    running.run(lambda: print_whole(published_language(public_events())), backend="asyncio")
+
+    async def work() -> None:
+        click.echo(published_language(public_events()))
+        await output().keep_pace(to_the_end=True)
+
+    running.run(work, backend="asyncio")
