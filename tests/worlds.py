@@ -19,13 +19,8 @@ from allocation.adapters.database import Database, open_database
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.service_layer.delivery import (
-    Delivery,
-    DeliveryPolicy,
-    EventId,
-    MessageContext,
-    ReceivedMessage,
-)
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.envelopes import EventId, MessageContext, ReceivedMessage
 from allocation.service_layer.ports import Outbox
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import POLICY, a_context, an_envelope_factory

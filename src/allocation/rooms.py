@@ -20,6 +20,8 @@ class Room:
     """The class of its own settings."""
     publishers: str | None = None
     """What opens, with these settings, a `Publisher` for each that is named there."""
+    observer: str | None = None
+    """What begins, for as long as the program works, an `Observer` (`service_layer/facts.py`)."""
     entrypoint: str | None = None
     """What it adds to the command line (`entrypoints/rooms.py`)."""
 
@@ -43,6 +45,7 @@ ROOMS: dict[str, Room] = {
         entrypoint="allocation.entrypoints.brokers:ENTRYPOINT",
     ),
     "operations": Room(
+        observer="allocation.entrypoints.operations.watchdog:watching",
         entrypoint="allocation.entrypoints.operations:ENTRYPOINT",
     ),
 }

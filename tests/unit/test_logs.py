@@ -9,8 +9,7 @@ from anyio.abc import TaskStatus
 
 from allocation.domain.exceptions import InvalidValue
 from allocation.entrypoints.logs import TextFormatter, set_up_logging
-from allocation.service_layer.context import working_on
-from allocation.service_layer.delivery import MessageContext
+from allocation.service_layer.envelopes import MessageContext, working_on
 from tests.builders import a_context
 from tests.output import Log
 

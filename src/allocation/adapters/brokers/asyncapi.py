@@ -23,7 +23,7 @@ from allocation.domain.events import (
     UserId,
     UserRegistered,
 )
-from allocation.service_layer.delivery import Envelope, EventId, MessageContext
+from allocation.service_layer.envelopes import Envelope, EventId, MessageContext
 
 Json = dict[str, Any]
 
