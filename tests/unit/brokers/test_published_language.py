@@ -14,7 +14,7 @@ from allocation.adapters.brokers import asyncapi
 from allocation.adapters.brokers.cloud_events import from_cloud_event
 from allocation.bootstrap import public_events
 
-GOLDEN = Path(__file__).parents[2] / "docs" / "asyncapi.json"
+GOLDEN = Path(__file__).parents[3] / "docs" / "asyncapi.json"
 
 Json = dict[str, Any]
 

@@ -9,7 +9,8 @@ from contextlib import closing
 
 import pytest
 
-from tests.e2e.processes import LIMIT_SECONDS, Application, MailServer, owed, stat_of, wait_until
+from tests.e2e.processes import LIMIT_SECONDS, Application, owed, stat_of, wait_until
+from tests.e2e.smtp.mail_server import MailServer
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Runs the application until it reaches a crash point, and freezes it there with SIGSTOP.
 
-python -m tests.e2e.freezing POINT ARGUMENTS…
+python -m tests.e2e.postgresql.freezing POINT ARGUMENTS…
 """
 
 import signal

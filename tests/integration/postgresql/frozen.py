@@ -21,8 +21,3 @@ def postgres_behind_a_proxy(url: str, *, port: int) -> Iterator[tuple[str, Proxy
     proxied = parsed.set(host="127.0.0.1", port=port).difference_update_query(["host"])
     with proxy_to(target, port=port) as proxy:
         yield proxied.render_as_string(hide_password=False), proxy
-
-
-def on(driver: str, url: str) -> str:
-    """Name the driver in a URL, if there is one to name."""
-    return url.replace("://", f"+{driver}://", 1) if driver else url

@@ -40,7 +40,7 @@ from allocation.adapters.smtp.notifications import MAX_CONNECTIONS
 from allocation.domain.exceptions import InvalidValue
 from allocation.service_layer.delivery import IdempotencyKey, is_permanent
 from allocation.service_layer.emails import Email
-from tests.hostile import (
+from tests.integration.smtp.hostile import (
     Behaviour,
     HostileServer,
     dripping_tls,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.processes import LIMIT_SECONDS, Application, owed, wait_until
-from tests.hostile import dripping, endless, misbehaving, silent
+from tests.integration.smtp.hostile import dripping, endless, misbehaving, silent
 
 EMAILS = {"send_welcome_email", "send_coupon_email"}
 HOSTILE = {"drips": dripping, "greets without end": endless, "says nothing": silent}
@@ -61,6 +61,7 @@ def test_those_who_go_on_say_that_they_keep_emails(tmp_path: Path, backend: str)
     assert "e-mails are not sent, but kept in allocation-mail" in result.stderr
 
 
+# room: operations
 def test_a_mail_server_that_says_nothing_leaves_hands_for_all_other_work(
     tmp_path: Path, backend: str
 ) -> None:

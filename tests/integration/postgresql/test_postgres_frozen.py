@@ -12,8 +12,9 @@ from sqlalchemy import text
 from allocation.adapters.database import Database, open_database
 from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 from allocation.adapters.postgresql import limits
-from tests.frozen import on, postgres_behind_a_proxy
+from tests.integration.postgresql.frozen import postgres_behind_a_proxy
 from tests.proxy import Proxy
+from tests.worlds import on
 
 pytestmark = [pytest.mark.anyio]
 

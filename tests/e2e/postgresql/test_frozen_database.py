@@ -9,7 +9,7 @@ import pytest
 from anyio.pytest_plugin import FreePortFactory
 
 from tests.e2e.processes import LIMIT_SECONDS, Application, owed, stat_of, wait_until
-from tests.frozen import postgres_behind_a_proxy
+from tests.integration.postgresql.frozen import postgres_behind_a_proxy
 from tests.proxy import Proxy
 
 SHORT = {
@@ -86,7 +86,10 @@ def test_a_frozen_process_holds_others_up_only_until_the_server_ends_its_transac
     on_postgres: Application,
 ) -> None:
     """It was stopped with a coupon in its hands, as one is whose host has lost its power."""
-    module = ("tests.e2e.freezing", "inside allocate_welcome_coupon, when it has written")
+    module = (
+        "tests.e2e.postgresql.freezing",
+        "inside allocate_welcome_coupon, when it has written",
+    )
     on_postgres.run("add-coupon-batch", "WELCOME", "10")
     register(on_postgres, "one@example.com", "two@example.com")
     with on_postgres.running("worker", module=module) as frozen:

@@ -15,7 +15,15 @@ from urllib.parse import urlsplit
 import pytest
 from anyio.pytest_plugin import FreePortFactory
 
-from tests.outside import COMMANDS, DEAD, EVENTS, KafkaOutside, Outside, RabbitOutside, address_of
+from tests.integration.brokers.outside import (
+    COMMANDS,
+    DEAD,
+    EVENTS,
+    KafkaOutside,
+    Outside,
+    RabbitOutside,
+    address_of,
+)
 from tests.proxy import Proxy, proxy_to
 
 LIMIT_SECONDS = 10

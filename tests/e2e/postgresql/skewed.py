@@ -1,6 +1,6 @@
 """Runs the application in a process whose clock is wrong by some seconds.
 
-python -m tests.e2e.skewed SECONDS ARGUMENTS…
+python -m tests.e2e.postgresql.skewed SECONDS ARGUMENTS…
 """
 
 import sys

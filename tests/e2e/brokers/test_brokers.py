@@ -15,8 +15,9 @@ import pytest
 
 from tests.builders import a_message
 from tests.e2e.crashing import CONSUMING, DEAD_LETTERING
-from tests.e2e.processes import LIMIT_SECONDS, Application, MailServer, owed, wait_until
-from tests.outside import COMMANDS, DEAD, Outside, RabbitOutside
+from tests.e2e.processes import LIMIT_SECONDS, Application, owed, wait_until
+from tests.e2e.smtp.mail_server import MailServer  # room: smtp
+from tests.integration.brokers.outside import COMMANDS, DEAD, Outside, RabbitOutside
 from tests.proxy import Proxy
 
 pytestmark = pytest.mark.timeout(150)
@@ -141,6 +142,7 @@ def test_a_database_that_is_away_is_waited_for(application: Application, rabbitm
     assert all("a message has to wait: the database is not available" in line for line in waits)
 
 
+# room: smtp
 def test_sigterm_lets_a_message_in_hand_finish(
     application: Application, rabbitmq: Outside, mail: MailServer
 ) -> None:
@@ -163,6 +165,7 @@ def test_sigterm_lets_a_message_in_hand_finish(
     assert log_lines(application) == [EMAIL]
 
 
+# end
 def test_worker_and_consumer_run_in_one_process(
     application: Application, rabbitmq: Outside
 ) -> None:
@@ -178,6 +181,7 @@ def test_worker_and_consumer_run_in_one_process(
         end(process)
 
 
+# room: operations
 @pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirect=True)
 def test_a_thousand_events_are_published_though_the_broker_goes_away(
     application: Application, proxied: tuple[str, Proxy, Outside]
@@ -210,6 +214,7 @@ def test_a_thousand_events_are_published_though_the_broker_goes_away(
     assert len(log_lines(application)) == USERS
 
 
+# end
 @pytest.mark.parametrize("proxied", ["rabbitmq"], indirect=True)
 def test_a_consumer_comes_back_after_an_outage(
     application: Application, proxied: tuple[str, Proxy, Outside]
@@ -266,6 +271,7 @@ def test_a_consumer_makes_the_queues_it_needs(
         end(process)
 
 
+# room: smtp
 def test_a_silent_mail_server_does_not_hold_up_commands(
     application: Application, rabbitmq: Outside, silent_server: socket.socket
 ) -> None:
@@ -284,6 +290,7 @@ def test_a_silent_mail_server_does_not_hold_up_commands(
         end_in_time(process)
 
 
+# end
 @pytest.mark.parametrize("command", ["consume", "run"])
 @pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirect=True)
 def test_sigterm_ends_a_consumer_whose_broker_has_frozen(

@@ -25,9 +25,17 @@ from allocation.domain.commands import ChangeEmail
 from allocation.domain.exceptions import InvalidValue
 from allocation.service_layer.envelopes import ReceivedMessage
 from allocation.service_layer.exceptions import MessageAlreadyHandled
-from tests.brokers import tansu
 from tests.builders import a_batch, a_message, a_registration, a_user_id, an_envelope
-from tests.outside import COMMANDS, DEAD, EVENTS, KafkaOutside, Outside, RabbitOutside, Seen
+from tests.integration.brokers.fixtures import tansu
+from tests.integration.brokers.outside import (
+    COMMANDS,
+    DEAD,
+    EVENTS,
+    KafkaOutside,
+    Outside,
+    RabbitOutside,
+    Seen,
+)
 from tests.proxy import Proxy
 from tests.worlds import sqlite_url
 
@@ -325,12 +333,6 @@ async def test_where_the_topic_of_dead_letters_cannot_be_made_nothing_is_consume
     with pytest.raises(BrokerUnavailable, match=f"{DEAD} does not exist .*not allowed.* create it"):
         async with broker.consume(1):
             pass
-
-
-@pytest.fixture(params=["sqlite_url", "postgres_url"])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """Each database in turn."""
-    return str(request.getfixturevalue(request.param))
 
 
 async def test_the_longest_id_fits_into_every_database(database_url: str, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue
 from allocation.service_layer.exceptions import ConcurrentUpdate
 from tests.builders import HANDLER_NAMES, a_batch, a_registration, an_envelope
-from tests.frozen import on, postgres_behind_a_proxy
-from tests.worlds import sql_world
+from tests.integration.postgresql.frozen import postgres_behind_a_proxy
+from tests.worlds import on, sql_world
 
 pytestmark = pytest.mark.anyio
 

