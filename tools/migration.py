@@ -132,8 +132,8 @@ def _operations(upgrade: UpgradeOps | None) -> Iterator[object]:
 
 
 def _next_revision() -> str:
-    number = int(schema.revisions()[-1].removeprefix(schema.PREFIX))
-    return f"{schema.PREFIX}{number + 1:04}"
+    prefix, _, number = schema.revisions()[-1].rpartition("_")
+    return f"{prefix}_{int(number) + 1:04}"
 
 
 def _slug(name: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Boolean, Column, DateTime, MetaData, String, false, true
 
 from allocation.adapters.orm import Moment, metadata
-from allocation.adapters.schema import PREFIX, revisions
+from allocation.adapters.schema import revisions
 from tools import migration
 from tools.files import ROOT, write
 
@@ -33,7 +33,7 @@ def test_a_migration_is_called_after_the_newest_and_made_of_the_tables(tmp_path:
     file = migration.make("Users can be deactivated.", tables, tmp_path)
 
     newest = revisions()[-1]
-    following = f"{PREFIX}{int(newest.removeprefix(PREFIX)) + 1:04}"
+    following = f"allocation_{int(newest.removeprefix('allocation_')) + 1:04}"
     assert file == tmp_path / f"{following}_users_can_be_deactivated.py"
     assert (
         file.read_text()
