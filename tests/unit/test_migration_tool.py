@@ -25,19 +25,19 @@ def tables_with(*columns: Column[object]) -> MetaData:
 def test_a_migration_is_called_after_the_newest_and_made_of_the_tables(tmp_path: Path) -> None:
     """Nothing in it is left to be formatted, and every database understands it."""
     tables = tables_with(
-        Column("active", Boolean, nullable=False, server_default=true()),
-        Column("banned", Boolean, nullable=False, server_default=false()),
+        Column("bright", Boolean, nullable=False, server_default=true()),
+        Column("dim", Boolean, nullable=False, server_default=false()),
         Column("seen_at", Moment),
     )
 
-    file = migration.make("Users can be deactivated.", tables, tmp_path)
+    file = migration.make("Users can shine.", tables, tmp_path)
 
     newest = revisions()[-1]
     following = f"allocation_{int(newest.removeprefix('allocation_')) + 1:04}"
-    assert file == tmp_path / f"{following}_users_can_be_deactivated.py"
+    assert file == tmp_path / f"{following}_users_can_shine.py"
     assert (
         file.read_text()
-        == f'''"""Users can be deactivated."""
+        == f'''"""Users can shine."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -48,10 +48,10 @@ down_revision = "{newest}"
 
 def upgrade() -> None:
     op.add_column(
-        "users", sa.Column("active", sa.Boolean(), server_default=sa.true(), nullable=False)
+        "users", sa.Column("bright", sa.Boolean(), server_default=sa.true(), nullable=False)
     )
     op.add_column(
-        "users", sa.Column("banned", sa.Boolean(), server_default=sa.false(), nullable=False)
+        "users", sa.Column("dim", sa.Boolean(), server_default=sa.false(), nullable=False)
     )
     op.add_column("users", sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True))
 '''

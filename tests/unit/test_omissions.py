@@ -5,7 +5,7 @@ from inspect import unwrap
 from types import CodeType, FunctionType
 
 import click
-from sqlalchemy import Boolean, Column, MetaData, true
+from sqlalchemy import Column, MetaData, String
 
 from allocation.adapters.orm import metadata
 from allocation.domain import commands, events
@@ -93,8 +93,7 @@ def with_a_column_more() -> MetaData:
     tables = MetaData(naming_convention=metadata.naming_convention)
     for table in metadata.tables.values():
         table.to_metadata(tables)
-    active = Column("active", Boolean, nullable=False, server_default=true())
-    tables.tables["users"].append_column(active)
+    tables.tables["users"].append_column(Column("colour", String))
     return tables
 
 
