@@ -19,6 +19,7 @@ class Room:
     environment: str | None = None  # another way to look up variables, made of the one before
     settings: str | None = None  # the class of its own
     publishers: str | None = None  # opens, with them, a `Publisher` for each that they name
+    observer: str | None = None  # begins, for as long as the program works, an `Observer`
     commands: Mapping[str, str] = field(default_factory=dict)  # of the command line
     options: Mapping[str, str] = field(default_factory=dict)  # URLs for all commands: help
     story: str | None = None  # lines of its handlers, by name
@@ -54,6 +55,7 @@ ROOMS: dict[str, Room] = {
         chatty_libraries=("aio_pika", "aiokafka", "aiormq"),
     ),
     "operations": Room(
+        observer="allocation.entrypoints.operations.watchdog:watching",
         environment="allocation.entrypoints.operations.secret_files:in_file_too",
         log_formats={"json": "allocation.entrypoints.operations.json_logs:JsonFormatter"},
         commands={

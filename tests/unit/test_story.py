@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from allocation.domain.commands import Command
 from allocation.domain.events import UserId
 from allocation.entrypoints.story import EMAILS, LINES, SILENT, Story
+from allocation.service_layer.facts import Delivered, Executed
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from tests.builders import a_delivery, a_user_id
 
@@ -22,7 +23,7 @@ def test_a_new_command_is_told_in_the_words_of_its_name() -> None:
     told: list[str] = []
     command = DeactivateUser(user_id=a_user_id(), reason="a secret")
 
-    Story(told.append).executed(command, [])
+    Story(told.append)(Executed(command, ()))
 
     assert told == [f"[Allocation]     deactivate user {command.user_id}"]
 
@@ -32,7 +33,7 @@ def test_what_a_new_handler_did_is_told_in_the_words_of_its_name() -> None:
     told: list[str] = []
     delivery = a_delivery(handler="send_farewell_email")
 
-    Story(told.append).delivered(delivery, [])
+    Story(told.append)(Delivered(delivery, ()))
 
     [line] = told
     assert line.startswith("[Allocation]     send farewell email ")
@@ -43,7 +44,7 @@ def test_of_a_read_model_nobody_is_told() -> None:
     """The story is about what happened, not about how it is kept."""
     told: list[str] = []
 
-    Story(told.append).delivered(a_delivery(handler="refresh_user_view"), [])
+    Story(told.append)(Delivered(a_delivery(handler="refresh_user_view"), ()))
 
     assert told == []
 

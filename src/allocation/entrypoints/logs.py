@@ -5,7 +5,7 @@ import sys
 from pkgutil import resolve_name
 
 from allocation.rooms import LOG_FORMATS, ROOMS
-from allocation.service_layer.context import current_context
+from allocation.service_layer.envelopes import current_context
 
 
 class TextFormatter(logging.Formatter):

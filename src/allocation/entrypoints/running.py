@@ -70,10 +70,10 @@ def with_application(
 
     :raises KeyboardInterrupt: as `run` does
     """
-    observer = Story(say, settings.mail_folder) if tell_story else None
+    observers = [Story(say, settings.mail_folder)] if tell_story else []
 
     async def main() -> T:
-        async with bootstrap(settings, observer=observer, delivers=delivers) as application:
+        async with bootstrap(settings, observers=observers, delivers=delivers) as application:
             return await work(application)
 
     return run(main, backend=settings.backend)
@@ -91,7 +91,7 @@ def serve(settings: Settings, *services: Service, delivers: bool = True) -> None
     async def main() -> None:
         if delivers and settings.mail_folder:
             logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
-        stop, observer = StopSignal(), Story(say, settings.mail_folder)
+        stop, story = StopSignal(), Story(say, settings.mail_folder)
         grace = settings.grace_seconds
 
         def end() -> None:
@@ -102,7 +102,7 @@ def serve(settings: Settings, *services: Service, delivers: bool = True) -> None
         with CancelScope() as body:
             async with (
                 resolve_name(HEARING)(end, signal.SIGTERM, signal.SIGINT, grace=grace),
-                bootstrap(settings, observer=observer, delivers=delivers) as application,
+                bootstrap(settings, observers=[story], delivers=delivers) as application,
                 task_group() as group,
             ):
                 for service in services:

@@ -12,7 +12,9 @@ from typing import Any
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
 from allocation.domain.events import CouponAllocated
 from allocation.rooms import ROOMS
-from allocation.service_layer.delivery import Delivery, Envelope
+from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.envelopes import Envelope
+from allocation.service_layer.facts import Delivered, Executed, Fact
 
 Line = Callable[[Any, Sequence[Envelope]], str]
 
@@ -66,13 +68,19 @@ class Story:
         for place in (room.story for room in ROOMS.values() if room.story):
             self._lines |= resolve_name(place)
 
-    def executed(self, command: Command, events: Sequence[Envelope]) -> None:
-        """Tell what a command did."""
+    def __call__(self, fact: Fact) -> None:
+        """Tell of commands and handlers that have done their work."""
+        if isinstance(fact, Executed):
+            self._executed(fact.command, fact.events)
+        elif isinstance(fact, Delivered):
+            self._delivered(fact.delivery, fact.events)
+
+    def _executed(self, command: Command, events: Sequence[Envelope]) -> None:
         kind = type(command)
         line = self._lines.get(kind) or _generic(re.sub("(?<!^)(?=[A-Z])", " ", kind.__name__))
         self._tell(line(command, events))
 
-    def delivered(self, delivery: Delivery, events: Sequence[Envelope]) -> None:
+    def _delivered(self, delivery: Delivery, events: Sequence[Envelope]) -> None:
         """Tell what a handler did, if a person would care."""
         name, event = delivery.handler, delivery.envelope.event
         if email := EMAILS.get(name):

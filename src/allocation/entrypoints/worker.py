@@ -10,7 +10,8 @@ from anyio.abc import TaskGroup
 from allocation.bootstrap import Application
 from allocation.domain.exceptions import Unavailable
 from allocation.entrypoints.running import StopSignal, task_group
-from allocation.service_layer.delivery import Delivery, Stranger
+from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.ports import Stranger
 
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
 RECONNECT_SECONDS = 1.0

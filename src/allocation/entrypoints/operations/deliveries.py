@@ -18,7 +18,7 @@ from allocation.entrypoints.cli.application import (
 )
 from allocation.entrypoints.output import output, printable, say
 from allocation.entrypoints.running import with_application
-from allocation.service_layer.delivery import EventId
+from allocation.service_layer.envelopes import EventId
 
 
 class HandlerName(click.ParamType[str]):
