@@ -6,16 +6,17 @@ What has no line of its own here is told in the words of its name, so nothing ha
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
+from functools import partial
 from pkgutil import resolve_name
 from typing import Any
 
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
 from allocation.domain.events import CouponAllocated
 from allocation.rooms import ROOMS
-from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.facts import Delivered, Executed, Fact
 
+Done = type[Command] | str  # the type of a command, or the name of a handler
 Line = Callable[[Any, Sequence[Envelope]], str]
 
 
@@ -31,7 +32,7 @@ def _hidden(event: CouponAllocated) -> str:
     return f"{event.batch_reference}-…"
 
 
-LINES: dict[type[Command] | str, Line] = {  # by the type of a command, or the name of a handler
+LINES: dict[Done, Line] = {
     RegisterUser: lambda c, caused: (
         f"[User Service]   registered {c.name} <{c.email}> as {c.user_id}"
         if caused
@@ -45,18 +46,18 @@ LINES: dict[type[Command] | str, Line] = {  # by the type of a command, or the n
     AddCouponBatch: lambda c, _: f"[Coupon Service] batch {c.reference} holds {c.quantity} coupons",
     "log_registration": lambda e, _: f"[Log Service]    user registered: {e.email}",
     "allocate_welcome_coupon": _coupon_line,
+    "refresh_user_view": lambda e, _: "",  # nobody would care
 }
-EMAILS: dict[str, Callable[[Any], tuple[str, str]]] = {  # what, and to whom
+EMAILS: dict[Done, Callable[[Any], tuple[str, str]]] = {  # what, and to whom
     "send_welcome_email": lambda e: ("welcome e-mail", f" to {e.email}"),
     "send_coupon_email": lambda e: (f"e-mail with coupon {_hidden(e)}", ""),
     "send_change_notice": lambda e: ("notice of change", f" to {e.old_email}"),
     "notify_marketing": lambda e: ("notice of being out of coupons", " to marketing"),
 }
-SILENT = {"refresh_user_view"}  # nobody would care
 
 
 class Story:
-    """An observer that tells what happened, in the order in which it happened.
+    """An observer that tells what was done, in the order in which it was done.
 
     E-mails were sent, or kept in `mail_folder` if there is one.
     """
@@ -69,28 +70,22 @@ class Story:
             self._lines |= resolve_name(place)
 
     def __call__(self, fact: Fact) -> None:
-        """Tell of commands and handlers that have done their work."""
-        if isinstance(fact, Executed):
-            self._executed(fact.command, fact.events)
-        elif isinstance(fact, Delivered):
-            self._delivered(fact.delivery, fact.events)
+        """Tell of a command or a handler that has done its work."""
+        match fact:
+            case Executed(command, events):
+                self._tell_of(type(command), command, events)
+            case Delivered(delivery, events):
+                self._tell_of(delivery.handler, delivery.envelope.event, events)
 
-    def _executed(self, command: Command, events: Sequence[Envelope]) -> None:
-        kind = type(command)
-        line = self._lines.get(kind) or _generic(re.sub("(?<!^)(?=[A-Z])", " ", kind.__name__))
-        self._tell(line(command, events))
-
-    def _delivered(self, delivery: Delivery, events: Sequence[Envelope]) -> None:
-        """Tell what a handler did, if a person would care."""
-        name, event = delivery.handler, delivery.envelope.event
-        if email := EMAILS.get(name):
-            what, to = email(event)
+    def _tell_of(self, done: Done, message: Any, caused: Sequence[Envelope]) -> None:
+        if email := EMAILS.get(done):
+            what, to = email(message)
             self._tell(f"[Email Service]  {what}{'' if self._kept else ' sent'}{to}{self._kept}")
-        elif name not in SILENT:
-            line = self._lines.get(name) or _generic(name.replace("_", " "))
-            self._tell(line(event, events))
+        elif line := self._lines.get(done, partial(_generic_line, done))(message, caused):
+            self._tell(line)
 
 
-def _generic(words: str) -> Line:
+def _generic_line(done: Done, message: Any, caused: Sequence[Envelope]) -> str:
     """Return a line with the first field of the message, if any: that is what it is about."""
-    return lambda message, _: f"[Allocation]     {words.lower()} {[*astuple(message), ''][0]}"
+    name = done if isinstance(done, str) else re.sub("(?<!^)(?=[A-Z])", "_", done.__name__)
+    return f"[Allocation]     {name.replace('_', ' ').lower()} {[*astuple(message), ''][0]}"

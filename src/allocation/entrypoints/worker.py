@@ -51,9 +51,8 @@ class Worker:
             await self._warn_of_strangers()
             pause = await self._begin_what_is_due(group)
             if pause is None and until_idle and not self._in_hand.total():
-                self._stop.set()
-            else:
-                await self._stop.sleep(POLL_SECONDS if pause is None else pause)
+                self._stop.set()  # which ends the next sleep, too
+            await self._stop.sleep(POLL_SECONDS if pause is None else pause)
 
     async def _begin_what_is_due(self, group: TaskGroup) -> float | None:
         """Begin what free hands may take; return the seconds to sleep, None if nothing is owed."""
