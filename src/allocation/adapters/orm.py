@@ -180,7 +180,7 @@ def start_mappers() -> None:
     if list(_mapper_registry.mappers):
         return
     _mapper_registry.map_imperatively(User, users, version_id_col=users.c.version)
-    _mapper_registry.map_imperatively(Coupon, coupons)
+    _mapper_registry.map_imperatively(Coupon, coupons, primary_key=[coupons.c.user_id])
     _mapper_registry.map_imperatively(
         CouponBatch, coupon_batches, version_id_col=coupon_batches.c.version
     )

@@ -1,6 +1,7 @@
 """The unit of work on SQLAlchemy: one session, one transaction."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -16,9 +17,13 @@ from allocation.adapters.repository import (
     SqlAlchemyUsers,
     SqlAlchemyUserView,
 )
-from allocation.domain.exceptions import AllocationError, EmailAlreadyRegistered
+from allocation.domain.exceptions import (
+    AllocationError,
+    CouponAlreadyAllocated,
+    EmailAlreadyRegistered,
+    Refused,
+)
 from allocation.domain.model import Aggregate
-from allocation.domain.values import EmailAddress
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy
 from allocation.service_layer.envelopes import (
     Envelope,
@@ -68,11 +73,11 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
             raise self._session.failure
         for batch in self.coupon_batches.seen:
             self._session.add_all(batch.new_coupons)
-        addresses = [user.email for user in self.users.seen]  # unreadable after a failed flush
+        refusals = list(self._refusals())  # what they name is unreadable after a failed flush
         try:
             await self._session.flush()
         except IntegrityError as error:
-            raise _as_domain_error(error, addresses) from error
+            raise _as_domain_error(error, refusals) from error
         await self._store(events)
         if self._delivery:
             await outbox.settle(self._session, self._delivery)
@@ -85,6 +90,15 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
 
     async def _close(self) -> None:
         await self._resources.aclose()
+
+    def _refusals(self) -> Iterator[tuple[str, str, Refused]]:
+        """Yield what a violated constraint would mean, with its name and the value it is about."""
+        for user in self.users.seen:
+            yield "email_key", repr(user.email.key), EmailAlreadyRegistered(user.email)
+        for batch in self.coupon_batches.seen:
+            for coupon in batch.new_coupons:
+                refusal = CouponAlreadyAllocated(coupon.user_id)
+                yield r"uq_coupons_user_id|coupons\.user_id", coupon.user_id.hex, refusal
 
     async def _store(self, events: Sequence[Envelope]) -> None:
         subscribers = self._envelope_factory.subscribers
@@ -117,10 +131,12 @@ async def reading(database: Database) -> AsyncIterator[SqlAlchemyStored]:
             raise ChangedWhileReading
 
 
-def _as_domain_error(error: IntegrityError, addresses: list[EmailAddress]) -> AllocationError:
-    """Tell the conflict that users cause from those that a fresh unit of work resolves."""
-    if "email_key" in str(error.orig):
-        for address in addresses:
-            if repr(address.key) in str(error.params):
-                return EmailAlreadyRegistered(address)
+def _as_domain_error(
+    error: IntegrityError, refusals: Iterable[tuple[str, str, Refused]]
+) -> AllocationError:
+    """Tell the rules that only the database can check from conflicts that a fresh unit resolves."""
+    values = str(error.params) + str(error.params).replace("-", "")  # a UUID may have dashes
+    for constraint, value, refusal in refusals:
+        if re.search(constraint, str(error.orig)) and value in values:
+            return refusal
     return ConcurrentUpdate()
