@@ -213,6 +213,11 @@ def sqlite_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'test.db'}"
 
 
+def on(driver: str, url: str) -> str:
+    """Name the driver in a URL, if there is one to name."""
+    return url.replace("://", f"+{driver}://", 1) if driver else url
+
+
 def _relative(
     attempts: int,
     token: int,
