@@ -52,7 +52,7 @@ def blockbuster() -> Iterator[BlockBuster]:
             # Alembic reads its scripts: once, at start, before any message is handled
             function.can_block_in("allocation/adapters/schema.py", {"_upgrade", "revisions"})
             function.can_block_in("tests/integration/test_schema.py", {"upgrade"})
-            function.can_block_in("allocation/adapters/engines.py", {"new_engine", "kind_of"})
+            function.can_block_in("allocation/adapters/kinds.py", {"new_engine", "kind_of"})
             brokers = "allocation/adapters/brokers/__init__.py"
             function.can_block_in(brokers, {"_new_broker"})  # imports
             function.can_block_in("tests/hostile.py", {"misbehaving"})  # starts and ends threads

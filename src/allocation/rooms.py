@@ -26,7 +26,7 @@ class Room:
 
 CORE = Room(
     databases={"sqlite": "allocation.adapters.sqlite:SQLite"},
-    mail={"maildir": "allocation.adapters.maildir:MaildirNotifications.from_url"},
+    mail={"maildir": "allocation.adapters.emails:MaildirNotifications.from_url"},
 )
 ROOMS: dict[str, Room] = {
     "postgresql": Room(

@@ -100,7 +100,9 @@ def test_a_consumer_survives_a_kill(point: str, application: Application, outsid
 
 
 @pytest.mark.parametrize("point", DEAD_LETTERING)
-def test_dead_lettering_survives_a_kill(point: str, application: Application, outside: Outside) -> None:
+def test_dead_lettering_survives_a_kill(
+    point: str, application: Application, outside: Outside
+) -> None:
     """A dead letter may be there twice, but never not at all."""
     application.settings = {"broker_url": outside.url}
     outside.send(b"{bad")

@@ -18,6 +18,8 @@ class Entrypoint:
     """Those that all commands have: `click.option`s."""
     log_formats: Mapping[str, str] = field(default_factory=dict)
     """Where a function is, "module:attribute", that makes the formatter for an encoding."""
+    beside_worker: tuple[str, ...] = ()
+    """Where functions are, "module:attribute", that make services of the settings."""
     chatty_libraries: tuple[str, ...] = ()
     """They log what they raise, or mend."""
 

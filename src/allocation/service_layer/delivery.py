@@ -77,15 +77,6 @@ class ReceivedMessage:
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stranger:
-    """Deliveries that this process cannot do: of which handler and event type, and how many."""
-
-    handler: str
-    event_type: str
-    count: int
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """A delivery whose attempt failed, and in how many seconds it is tried again; None: parked."""

@@ -1,7 +1,5 @@
 """The errors of the service layer: how an attempt can end, and what a handler can do wrong.
 
-Refused
-└── DeliveryNotFound
 Conflict
 ├── ConcurrentUpdate      what was read has changed
 ├── DeliverySuperseded    somebody else owns the delivery
@@ -19,7 +17,7 @@ Mistake
 └── HandlerAborted        it raised SystemExit, or a cancellation that nobody had asked for
 """
 
-from allocation.domain.exceptions import Conflict, Mistake, Refused, Unavailable
+from allocation.domain.exceptions import Conflict, Mistake, Unavailable
 
 
 class WiringError(Mistake):
@@ -27,13 +25,6 @@ class WiringError(Mistake):
 
     def __init__(self, problem: str, *names: str) -> None:
         super().__init__(f"{problem}: {', '.join(sorted(names))}")
-
-
-class DeliveryNotFound(Refused):
-    """No delivery of this event to this handler is owed."""
-
-    def __init__(self, event_id: object, handler: str) -> None:
-        super().__init__(f"there is no delivery of event {event_id} to {handler}")
 
 
 class ConcurrentUpdate(Conflict):

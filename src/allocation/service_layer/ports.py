@@ -11,7 +11,7 @@ from typing import Protocol
 from allocation.domain.events import UserId
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference
-from allocation.service_layer.delivery import Delivery, Envelope, EventId, IdempotencyKey, Stranger
+from allocation.service_layer.delivery import Delivery, Envelope, IdempotencyKey
 from allocation.service_layer.emails import Email
 
 
@@ -126,24 +126,3 @@ class Outbox(Protocol):
 
     async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
         """Return the seconds until the next delivery that `claim` would take; None if none is."""
-
-    async def strangers(self, handlers: Collection[str]) -> Sequence[Stranger]:
-        """Return what is overdue, and left alone because this process cannot do it."""
-
-    async def retry(self, event_id: EventId, handler: str) -> None:
-        """Make a delivery due at once, with all its attempts before it; an owner loses it.
-
-        :raises DeliveryNotFound: if it is not owed
-        """
-
-    async def retry_all_parked(self) -> int:
-        """Do the same for every parked delivery; return how many there were."""
-
-    async def discard(self, event_id: EventId, handler: str) -> None:
-        """Forget a delivery for good.
-
-        :raises DeliveryNotFound: if it is not owed
-        """
-
-    async def prune_events(self, *, older_than: float) -> int:
-        """Delete events older than so many seconds that owe nothing; return how many."""

@@ -21,5 +21,6 @@ ENTRYPOINT = Entrypoint(
             "Register the users of a CSV file with the columns name,email.",
         ),
     },
+    beside_worker=("allocation.entrypoints.operations.strangers:watching",),
     log_formats={"json": "allocation.entrypoints.operations.json_logs:JsonFormatter"},
 )
