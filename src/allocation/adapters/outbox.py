@@ -17,7 +17,8 @@ from allocation.adapters import wire
 from allocation.adapters.database import Database, Session
 from allocation.adapters.exceptions import InvalidMessage, InvalidPayload, StatementRefused
 from allocation.adapters.orm import PENDING, deliveries, events
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope, EventId
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.envelopes import Envelope, EventId
 from allocation.service_layer.exceptions import DeliverySuperseded
 
 MAX_ERROR_LENGTH = 2000  # characters of an error that are kept

@@ -1,5 +1,7 @@
 """The repositories and the other tables of one unit of work, on a database session."""
 
+from typing import ClassVar
+
 from sqlalchemy import Select, delete, insert, select
 
 from allocation.adapters.database import Session
@@ -85,7 +87,9 @@ class SqlAlchemyRegistrationLog:
 
 
 class SqlAlchemyUserView:
-    """The read model, a table that `views.py` reads."""
+    """The read model, a table that `views.py` reads: what is called as in `users` is copied."""
+
+    _copied: ClassVar = [column for column in users.c if column.name in user_view.c]
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -95,7 +99,7 @@ class SqlAlchemyUserView:
         # the lock makes refreshes of one user wait for each other, so the last one sees it all
         await self._session.execute(select(users.c.id).where(this_user).with_for_update())
         await self._session.execute(delete(user_view).where(user_view.c.user_id == user_id))
-        columns = users.c.id, users.c.name, users.c.email, coupons.c.code
+        columns = users.c.id, coupons.c.code, *self._copied
         current = select(*columns).outerjoin_from(users, coupons).where(this_user)
-        anew = insert(user_view).from_select(["user_id", "name", "email", "coupon"], current)
-        await self._session.execute(anew)
+        names = ["user_id", "coupon", *(column.name for column in self._copied)]
+        await self._session.execute(insert(user_view).from_select(names, current))

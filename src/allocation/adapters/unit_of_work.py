@@ -13,7 +13,8 @@ from allocation.adapters.database import Database
 from allocation.domain.exceptions import AllocationError, EmailAlreadyRegistered
 from allocation.domain.model import Aggregate
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.delivery import DeliveryPolicy, Envelope
+from allocation.service_layer.delivery import DeliveryPolicy
+from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import ChangedWhileReading, ConcurrentUpdate
 from allocation.service_layer.unit_of_work import UnitOfWork
 

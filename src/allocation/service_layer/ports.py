@@ -11,8 +11,9 @@ from typing import Protocol
 from allocation.domain.events import UserId
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference
-from allocation.service_layer.delivery import Delivery, Envelope, IdempotencyKey
+from allocation.service_layer.delivery import Delivery, IdempotencyKey
 from allocation.service_layer.emails import Email
+from allocation.service_layer.envelopes import Envelope
 
 
 class StoredUsers(Protocol):
@@ -22,10 +23,7 @@ class StoredUsers(Protocol):
         """Return the user with this id, or None."""
 
     async def get(self, user_id: UserId) -> User:
-        """Return the user with this id.
-
-        :raises UserNotFound: if there is none
-        """
+        """Return the user with this id, or raise UserNotFound."""
 
 
 class Users(StoredUsers, Protocol):
@@ -33,19 +31,6 @@ class Users(StoredUsers, Protocol):
 
     def add(self, user: User) -> None:
         """Store a new user with the commit."""
-
-
-class Stored(Protocol):
-    """What is stored, seen in one reading transaction: it can be changed by nobody here."""
-
-    users: StoredUsers
-
-
-Reading = Callable[[], AbstractAsyncContextManager[Stored]]
-"""Opens a reading transaction, which waits for no writer.
-
-:raises WorkAfterCommit: at its end, if an aggregate was changed: that would be lost
-"""
 
 
 class CouponBatches(Protocol):
@@ -76,10 +61,20 @@ class UserView(Protocol):
     """The read model: one row a user, with the coupon."""
 
     async def refresh(self, user_id: UserId) -> None:
-        """Bring this user's row up to date with the aggregates.
+        """Write this user's row anew from the aggregates, so the order of events is no matter."""
 
-        It reads them anew, so the order in which events arrive does not matter.
-        """
+
+class Stored(Protocol):
+    """What is stored, seen in one reading transaction."""
+
+    users: StoredUsers
+
+
+Reading = Callable[[], AbstractAsyncContextManager[Stored]]
+"""Opens a reading transaction, which waits for no writer.
+
+:raises ChangedWhileReading: at its end, if an aggregate was changed: that would be lost
+"""
 
 
 class Notifications(Protocol):

@@ -6,7 +6,7 @@ from allocation.adapters.database import Database
 from allocation.adapters.operations.exceptions import DeliveryNotFound
 from allocation.adapters.orm import PENDING, deliveries, events, inbox
 from allocation.adapters.outbox import NEXT_TOKEN, delivery_key
-from allocation.service_layer.delivery import EventId
+from allocation.service_layer.envelopes import EventId
 
 
 async def retry(database: Database, event_id: EventId, handler: str) -> None:

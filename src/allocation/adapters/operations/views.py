@@ -13,7 +13,7 @@ from allocation.adapters.database import Database
 from allocation.adapters.operations.exceptions import DeliveryNotFound
 from allocation.adapters.orm import PENDING, deliveries, events
 from allocation.adapters.outbox import READABLE, delivery_key
-from allocation.service_layer.delivery import EventId
+from allocation.service_layer.envelopes import EventId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

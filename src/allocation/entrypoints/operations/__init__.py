@@ -22,5 +22,4 @@ ENTRYPOINT = Entrypoint(
         ),
     },
     beside_worker=("allocation.entrypoints.operations.strangers:watching",),
-    log_formats={"json": "allocation.entrypoints.operations.json_logs:JsonFormatter"},
 )
