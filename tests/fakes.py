@@ -1,6 +1,5 @@
 """In-memory stand-ins for the adapters. They pass the same contract suites as the real ones."""
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
@@ -13,7 +12,6 @@ import anyio
 from anyio import current_time
 from anyio.lowlevel import checkpoint
 
-from allocation.adapters.wire import wire_name
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import (
     CouponAlreadyAllocated,
@@ -34,11 +32,9 @@ from allocation.service_layer.envelopes import (
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     ConcurrentUpdate,
-    DeliveryNotFound,
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
-from allocation.service_layer.ports import Stranger
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import UserRow
 
@@ -370,59 +366,9 @@ class FakeOutbox:
         due = [row.due_at - self._database.clock for _, row in self._pending(handlers)]
         return min(due, default=None)
 
-    async def strangers(self, handlers: Collection[str]) -> list[Stranger]:
-        await self._database.step()
-        others = {key[1] for key in self._database.deliveries} - set(handlers)
-        overdue = Counter(
-            (key[1], wire_name(type(self._database.events[key[0]][1].event)))
-            for key, row in self._pending(others)
-            if row.due_at <= self._database.clock - self._policy.lease
-        )
-        return [Stranger(*key, number) for key, number in sorted(overdue.items())]
-
-    async def retry(self, event_id: EventId, handler: str) -> None:
-        await self._database.step()
-        if (event_id, handler) not in self._database.deliveries:
-            raise DeliveryNotFound(event_id, handler)
-        self._make_due((event_id, handler))
-
-    async def retry_all_parked(self) -> int:
-        await self._database.step()
-        parked = [key for key, row in self._database.deliveries.items() if row.parked_at]
-        for key in parked:
-            self._make_due(key)
-        return len(parked)
-
-    async def discard(self, event_id: EventId, handler: str) -> None:
-        await self._database.step()
-        if self._database.deliveries.pop((event_id, handler), None) is None:
-            raise DeliveryNotFound(event_id, handler)
-
-    async def prune_events(self, *, older_than: float) -> int:
-        await self._database.step()
-        owing = {event_id for event_id, _ in self._database.deliveries}
-        limit = self._database.clock - older_than
-        for message in [known for known, at in self._database.inbox.items() if at < limit]:
-            del self._database.inbox[message]
-        old = [
-            event_id
-            for event_id, (recorded_at, _) in self._database.events.items()
-            if recorded_at < limit and event_id not in owing
-        ]
-        for event_id in old:
-            del self._database.events[event_id]
-        return len(old)
-
     def _pending(self, handlers: Collection[str]) -> list[tuple[Key, StoredDelivery]]:
         rows = self._database.deliveries.items()
         return [(key, row) for key, row in rows if row.parked_at is None and key[1] in handlers]
-
-    def _make_due(self, key: Key) -> None:
-        row = self._database.deliveries[key]
-        due_now = replace(
-            row, attempts=0, token=row.token + 1, due_at=self._database.clock, parked_at=None
-        )
-        self._database.deliveries[key] = due_now
 
     async def _update(self, delivery: Delivery, **changes: float | str) -> None:
         await self._database.step()

@@ -514,20 +514,3 @@ async def test_of_two_copies_at_once_one_takes_effect(world: World) -> None:
 
     assert sorted(outcomes) == ["recognized"] * 3 + ["stored"]
     assert len(await world.emails()) == 1
-
-
-async def test_old_messages_are_forgotten_with_the_old_events(world: World) -> None:
-    """What comes again after that has its effect again: the price of a short memory."""
-    message = ReceivedMessage(source="/shop", id="m1")
-    async with (uow := a_uow(world, received=message)):
-        await uow.commit()
-    await world.move_clock(60)
-
-    await world.outbox().prune_events(older_than=61)
-    with pytest.raises(MessageAlreadyHandled):
-        async with a_uow(world, received=message):
-            pass
-
-    await world.outbox().prune_events(older_than=59)
-    async with (uow := a_uow(world, received=message)):
-        await uow.commit()
