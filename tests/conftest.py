@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 from tests import worlds
 from tests.matrix import table
 
-pytest_plugins = [
+pytest_plugins: list[str] = [
     "tests.e2e.smtp.fixtures",  # room: smtp
     "tests.integration.brokers.fixtures",  # room: brokers
     "tests.integration.postgresql.fixtures",  # room: postgresql
