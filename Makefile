@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint unit compliance copies rooms without format clean
+.PHONY: help demo test quick lint unit compliance copies rooms without format language migration clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -50,6 +50,13 @@ without: $(INSTALLED)  ## Take rooms out of the working tree: make without ROOM=
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+language: $(INSTALLED)  ## Write what is made from messages and errors: golden files, parts of the docs
+	@$(BIN)/python -m tools.language
+	@$(BIN)/python -m tests.generated
+
+migration: $(INSTALLED)  ## Make a migration from the tables: make migration NAME="Users have a colour"
+	@$(BIN)/python -m tools.migration
 
 # room: brokers, postgresql, smtp
 secrets:  ## Make the passwords of compose.yaml, once

@@ -24,7 +24,11 @@ from allocation.domain.events import UserId
 ROUNDS = 12
 IN_MEMORY = "/dev/shm"
 STOCK = ("asyncio", "sqlite+aiosqlite")
-LIMITS = {STOCK: 1.0, ("asyncio", "sqlite+anyio"): 1.5, ("trio", "sqlite+anyio"): 1.3}
+LIMITS = {
+    STOCK: 1.0,
+    ("asyncio", "sqlite+anyio"): 1.5,
+    ("trio", "sqlite+anyio"): 1.3,  # room: trio
+}
 
 
 async def seconds_each(settings: Settings, duration: float) -> list[float]:
@@ -42,7 +46,7 @@ async def seconds_each(settings: Settings, duration: float) -> list[float]:
 def measure(backend: str, driver: str, duration: float, place: str | None) -> list[float]:
     with TemporaryDirectory(dir=place) as folder:
         url = f"{driver}:///{folder}/benchmark.db"
-        settings = Settings(database_url=url, backend=backend, dispatch="worker")  # type: ignore[arg-type]
+        settings = Settings(database_url=url, backend=backend, dispatch="worker")
         return anyio.run(seconds_each, settings, duration, backend=backend)
 
 

@@ -15,6 +15,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
+from allocation.rooms import EVENT_LOOPS
 from tests import worlds
 from tests.matrix import table
 
@@ -25,13 +26,13 @@ pytest_plugins: list[str] = [
 ]
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(params=EVENT_LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run each asynchronous test on both event loops, unless a layer says otherwise."""
     return str(request.param)
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(params=EVENT_LOOPS)
 def backend(request: pytest.FixtureRequest) -> str:
     """Run each test of a process on both event loops, unless a module says otherwise."""
     return str(request.param)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from itertools import chain, repeat
 
@@ -16,17 +16,15 @@ from allocation.domain.events import UserId
 from allocation.domain.exceptions import EmailAlreadyRegistered, UserNotFound
 from allocation.domain.model import Aggregate, Coupon, CouponBatch, User
 from allocation.domain.values import BatchReference, EmailAddress, PersonName
-from allocation.service_layer.delivery import (
-    Delivery,
-    DeliveryPolicy,
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, IdempotencyKey
+from allocation.service_layer.emails import Email
+from allocation.service_layer.envelopes import (
     Envelope,
+    EnvelopeFactory,
     EventId,
-    IdempotencyKey,
     MessageContext,
     ReceivedMessage,
-    Stranger,
 )
-from allocation.service_layer.emails import Email
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     ConcurrentUpdate,
@@ -34,7 +32,9 @@ from allocation.service_layer.exceptions import (
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
-from allocation.service_layer.unit_of_work import EnvelopeFactory, UnitOfWork
+from allocation.service_layer.ports import Stranger
+from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.views import UserRow
 
 Key = tuple[EventId, str]
 
@@ -78,7 +78,7 @@ class FakeDatabase:
     batches: dict[BatchReference, StoredBatch] = field(default_factory=dict)
     coupons: dict[UserId, str] = field(default_factory=dict)
     registration_log: list[tuple[UserId, str]] = field(default_factory=list)
-    user_view: dict[UserId, tuple[str, str, str | None]] = field(default_factory=dict)
+    user_view: dict[UserId, UserRow] = field(default_factory=dict)
     events: dict[EventId, tuple[float, Envelope]] = field(default_factory=dict)
     deliveries: dict[Key, StoredDelivery] = field(default_factory=dict)
     inbox: dict[ReceivedMessage, float] = field(default_factory=dict)
@@ -262,9 +262,8 @@ class FakeUnitOfWork(UnitOfWork):
         database.coupons.update((coupon.user_id, coupon.code) for coupon in self._new_coupons())
         database.registration_log.extend(self._lines)
         for user_id in self._refreshed & database.users.keys():
-            stored = database.users[user_id]
             coupon = database.coupons.get(user_id)
-            database.user_view[user_id] = (str(stored.name), str(stored.email), coupon)
+            database.user_view[user_id] = _row(user_id, database.users[user_id], coupon)
         for envelope in self._new_events:
             database.events[envelope.id] = (database.clock, envelope)
             for handler in self._envelope_factory.subscribers(envelope):
@@ -439,6 +438,13 @@ class FakeOutbox:
             key = (delivery.envelope.id, delivery.handler)
             row = self._database.deliveries[key]
             self._database.deliveries[key] = replace(row, **changes)  # type: ignore[arg-type]
+
+
+def _row(user_id: UserId, user: StoredUser, coupon: str | None) -> UserRow:
+    """Make the row of the read model: what is called as in the user is copied."""
+    copied = {f.name: getattr(user, f.name) for f in fields(UserRow) if hasattr(user, f.name)}
+    plain = {name: getattr(value, "value", value) for name, value in copied.items()}
+    return UserRow(user_id=user_id, coupon=coupon, **plain)
 
 
 def _describe(error: Exception) -> str:

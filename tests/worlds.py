@@ -19,15 +19,11 @@ from allocation.adapters.database import Database, open_database
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.service_layer.delivery import (
-    Delivery,
-    DeliveryPolicy,
-    EventId,
-    MessageContext,
-    ReceivedMessage,
-)
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.envelopes import EventId, MessageContext, ReceivedMessage
 from allocation.service_layer.ports import Outbox
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.views import UserRow
 from tests.builders import POLICY, a_context, an_envelope_factory
 from tests.fakes import FakeDatabase, FakeOutbox, FakeUnitOfWork, StoredDelivery
 
@@ -65,8 +61,8 @@ class World(Protocol):
     async def logged(self) -> list[str]:
         """Return the addresses in the registration log, sorted."""
 
-    async def view(self) -> list[tuple[str, str, str | None]]:
-        """Return name, address and coupon of each row of the read model, sorted."""
+    async def view(self) -> list[UserRow]:
+        """Return the rows of the read model, by address."""
 
     async def event_ids(self) -> set[EventId]:
         """Return the ids of the stored events."""
@@ -116,8 +112,8 @@ class FakeWorld:
     async def logged(self) -> list[str]:
         return sorted(email for _, email in self.database.registration_log)
 
-    async def view(self) -> list[tuple[str, str, str | None]]:
-        return sorted(self.database.user_view.values())
+    async def view(self) -> list[UserRow]:
+        return sorted(self.database.user_view.values(), key=lambda row: row.email)
 
     async def event_ids(self) -> set[EventId]:
         return set(self.database.events)
@@ -181,10 +177,9 @@ class SqlWorld:
     async def logged(self) -> list[str]:
         return sorted(email for (email,) in await self._rows(orm.registration_log.c.email))
 
-    async def view(self) -> list[tuple[str, str, str | None]]:
-        view = orm.user_view.c
-        rows = await self._rows(view.name, view.email, view.coupon)
-        return sorted((row.name, row.email, row.coupon) for row in rows)
+    async def view(self) -> list[UserRow]:
+        rows = [UserRow(**row._asdict()) for row in await self._rows(*orm.user_view.c)]
+        return sorted(rows, key=lambda row: row.email)
 
     async def event_ids(self) -> set[EventId]:
         return {event_id for (event_id,) in await self._rows(orm.events.c.id)}

@@ -39,8 +39,10 @@ def folders(room: str) -> list[Path]:
 
 def describe(room: str) -> str:
     """Return the first sentence of what the room says of itself."""
-    package = (ROOT / folders(room)[0] / "__init__.py").read_text()
-    return str(ast.get_docstring(ast.parse(package))).replace("\n", " ").partition(". ")[0]
+    for folder in folders(room)[:1]:
+        package = (ROOT / folder / "__init__.py").read_text()
+        return str(ast.get_docstring(ast.parse(package))).replace("\n", " ").partition(". ")[0]
+    return "it has no folder"
 
 
 def take_out(names: list[str]) -> None:

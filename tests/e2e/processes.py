@@ -1,6 +1,7 @@
 """Runs the application as its users do: as a process, on a database file, with a mail server."""
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from typing import Any, Protocol
 
 import psycopg
 
+from tests.e2e.warm import Warm
+
+WARM = Warm()
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 60
 LIMIT_SECONDS = 20
@@ -54,8 +58,20 @@ class Application:
         return outside | {"PYTHONPATH": path} | prefixed
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end."""
-        return self._finish(self.start(*arguments, environment=self.environment(**settings)))
+        """Run one command to its end, in a process that need not import everything first."""
+        environment = self.environment(**settings)
+        return WARM.run("allocation", *arguments, folder=self.folder, environment=environment)
+
+    def run_script(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run one command to its end by the script that was installed."""
+        return subprocess.run(
+            [Path(sys.executable).with_name("allocation"), *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
 
     def start(
         self,
@@ -91,8 +107,10 @@ class Application:
         """Run one command that is killed at a crash point; return what it had printed."""
         environment = self.environment(**settings)
         module = ("tests.e2e.crashing", point)
-        process = self._finish(self.start(*arguments, module=module, environment=environment))
-        assert process.returncode == -9, f"{point} was never reached:\n{process.stderr}"
+        process = WARM.run(*module, *arguments, folder=self.folder, environment=environment)
+        assert process.returncode == -signal.SIGKILL, (
+            f"{point} was never reached:\n{process.stderr}"
+        )
         return process.stdout
 
     def rows(self, statement: str) -> list[Any]:
@@ -111,15 +129,6 @@ class Application:
         if self.postgres_url:
             return psycopg.connect(self.postgres_url)
         return closing(sqlite3.connect(self.database))
-
-    def _finish(self, process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
-        with process:
-            try:
-                out, err = process.communicate(timeout=TIMEOUT_SECONDS)
-            except BaseException:
-                process.kill()
-                raise
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def wait_until(condition: Callable[[], object], *, limit: float = LIMIT_SECONDS) -> None:

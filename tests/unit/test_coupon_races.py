@@ -46,7 +46,7 @@ def test_never_one_coupon_too_many_and_never_two_for_one_user(
     ran_out = bool(quantities) and given_away < len(users)
     assert 0 <= subjects["Out of welcome coupons"] - ran_out < max(len(quantities), 1)
     assert application.database.deliveries == {}
-    in_view = {user: coupon for user, (_, _, coupon) in application.database.user_view.items()}
+    in_view = {user: row.coupon for user, row in application.database.user_view.items()}
     assert in_view == {
         user.user_id: application.database.coupons.get(user.user_id) for user in users
     }

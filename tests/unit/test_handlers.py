@@ -39,11 +39,8 @@ async def test_a_registration_does_everything_the_story_tells(
     assert application.database.registration_log == [(registration.user_id, "ivan@example.com")]
     coupon = application.database.coupons[registration.user_id]
     assert coupon.startswith("WELCOME-")
-    assert application.database.user_view[registration.user_id] == (
-        "Иван",
-        "ivan@example.com",
-        coupon,
-    )
+    row = application.database.user_view[registration.user_id]
+    assert (row.name, row.email, row.coupon) == ("Иван", "ivan@example.com", coupon)
     assert application.database.deliveries == {}
 
 
@@ -143,7 +140,7 @@ async def test_a_changed_address_is_announced_to_the_old_one(
     assert "Your e-mail address was changed" in application.notifications.subjects_to(
         "old@example.com"
     )
-    assert application.database.user_view[registration.user_id][1] == "new@example.com"
+    assert application.database.user_view[registration.user_id].email == "new@example.com"
 
 
 async def test_changing_to_the_same_address_changes_nothing(

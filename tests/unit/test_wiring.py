@@ -19,13 +19,13 @@ from allocation.service_layer.handlers import (
     EVENT_HANDLERS,
     RENAMED_HANDLERS,
 )
-from allocation.service_layer.messagebus import Registry
 from allocation.service_layer.ports import Reading
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.wiring import (
     Dependencies,
     EventHandlers,
     Handler,
+    Registry,
     bind,
     bind_all,
     check_complete,

@@ -1,5 +1,7 @@
 """The repositories and the other tables of one unit of work, on a database session."""
 
+from typing import ClassVar
+
 from sqlalchemy import Select, delete, insert, select
 
 from allocation.adapters.database import Session
@@ -88,7 +90,9 @@ class SqlAlchemyRegistrationLog:
 
 
 class SqlAlchemyUserView:
-    """The read model, a table that `views.py` reads."""
+    """The read model, a table that `views.py` reads: what is called as in `users` is copied."""
+
+    _copied: ClassVar = [column for column in users.c if column.name in user_view.c]
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -99,11 +103,10 @@ class SqlAlchemyUserView:
             select(users.c.id).where(users.c.id == user_id).with_for_update()
         )
         current = (
-            select(users.c.id, users.c.name, users.c.email, coupons.c.code)
+            select(users.c.id, coupons.c.code, *self._copied)
             .outerjoin_from(users, coupons)
             .where(users.c.id == user_id)
         )
+        names = ["user_id", "coupon", *(column.name for column in self._copied)]
         await self._session.execute(delete(user_view).where(user_view.c.user_id == user_id))
-        await self._session.execute(
-            insert(user_view).from_select(["user_id", "name", "email", "coupon"], current)
-        )
+        await self._session.execute(insert(user_view).from_select(names, current))

@@ -11,7 +11,7 @@ import pytest
 from allocation.entrypoints.logs import set_up_logging
 from allocation.entrypoints.operations.json_logs import JsonFormatter
 from allocation.entrypoints.output import unhurried_output
-from allocation.service_layer.context import working_on
+from allocation.service_layer.envelopes import working_on
 from tests.builders import a_context
 from tests.output import Log, Reader, write_too_much
 
