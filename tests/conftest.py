@@ -15,23 +15,24 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
+from allocation.rooms import EVENT_LOOPS
 from tests import worlds
 from tests.matrix import table
 
-pytest_plugins = [
+pytest_plugins: list[str] = [
     "tests.e2e.smtp.fixtures",  # room: smtp
     "tests.integration.brokers.fixtures",  # room: brokers
     "tests.integration.postgresql.fixtures",  # room: postgresql
 ]
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(params=EVENT_LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run each asynchronous test on both event loops, unless a layer says otherwise."""
     return str(request.param)
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(params=EVENT_LOOPS)
 def backend(request: pytest.FixtureRequest) -> str:
     """Run each test of a process on both event loops, unless a module says otherwise."""
     return str(request.param)
