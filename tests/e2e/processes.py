@@ -1,22 +1,18 @@
 """Runs the application as its users do: as a process, on a database file, with a mail server."""
 
-import asyncio
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
-from email import message_from_bytes, policy
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.e2e.warm import WarmProcess
 
@@ -26,31 +22,10 @@ LIMIT_SECONDS = 20
 POLL_SECONDS = 0.01
 
 
-@dataclass
-class MailServer:
-    """A mail server that keeps what it was given, or refuses or holds everything if told so."""
+class Mail(Protocol):
+    """A mail server."""
 
-    url: str = ""
-    refusing: bool = False
-    holding: threading.Event = field(default_factory=threading.Event)
-    hold: bool = False
-    release: threading.Event = field(default_factory=threading.Event)
-    received: list[tuple[str, str, str]] = field(default_factory=list)
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Take one e-mail; the name is what aiosmtpd calls."""
-        if self.refusing:
-            return "451 come back later"
-        if self.hold:
-            self.holding.set()
-            await asyncio.to_thread(self.release.wait)
-        message = message_from_bytes(envelope.original_content or b"", policy=policy.default)
-        self.received.append((str(message["To"]), str(message["Subject"]), message["Message-ID"]))
-        return "250 OK"
-
-    def message_ids(self, recipient: str, subject: str) -> list[str]:
-        """Return the Message-IDs of these e-mails, one for each time they arrived."""
-        return [key for to, what, key in self.received if (to, what) == (recipient, subject)]
+    url: str
 
 
 @dataclass
@@ -58,7 +33,7 @@ class Application:
     """The application in a folder of its own."""
 
     folder: Path
-    mail: MailServer | None = None
+    mail: Mail | None = None
     postgres_url: str | None = None
     backend: str = "asyncio"
     settings: dict[str, str] = field(default_factory=dict)

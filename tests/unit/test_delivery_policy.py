@@ -7,15 +7,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from allocation.domain.exceptions import AllocationError, UserNotFound
-from allocation.rooms import ROOMS
-from allocation.service_layer.delivery import (
-    DeliveryPolicy,
-    EventId,
-    MessageContext,
-    first_attempts,
-    is_permanent,
+from allocation.domain.exceptions import (
+    AllocationError,
+    Conflict,
+    Malformed,
+    Mistake,
+    Refused,
+    Unavailable,
+    UserNotFound,
 )
+from allocation.service_layer.delivery import DeliveryPolicy, is_permanent
+from allocation.service_layer.envelopes import EventId, MessageContext
 from tests.builders import POLICY, a_delivery, an_envelope
 from tests.generated import all_errors
 from tests.transitions import TRANSITIONS, State, Step
@@ -127,54 +129,19 @@ def test_a_permanent_error_parks_the_delivery_at_once() -> None:
     assert POLICY.pause_after(1, TEMPORARY, random=lambda: 1.0) is not None
 
 
-IS_PERMANENT = {
-    "core": {
-        "AllocationError": False,
-        "Malformed": True,
-        "InvalidValue": True,
-        "InvalidMessage": True,
-        "UnknownEventType": True,
-        "InvalidPayload": True,
-        "Refused": True,
-        "EmailAlreadyRegistered": True,
-        "UserAlreadyRegistered": True,
-        "UserNotFound": True,
-        "CouponBatchAlreadyAdded": True,
-        "DeliveryNotFound": True,
-        "Conflict": False,
-        "ConcurrentUpdate": False,
-        "DeliverySuperseded": False,
-        "MessageAlreadyHandled": False,
-        "Unavailable": False,
-        "DatabaseUnavailable": False,
-        "ConnectionLost": False,
-        "CommitOutcomeUnknown": False,
-        "SchemaOutdated": False,
-        "SchemaTooNew": False,
-        "HandlerTimeout": False,
-        "LeaseOver": False,
-        "Mistake": False,
-        "StatementRefused": True,
-        "WiringError": False,
-        "NotCommitted": False,
-        "WorkAfterCommit": False,
-        "NotAwaited": False,
-        "OpenedTwice": False,
-        "ChangedWhileReading": False,
-        "HandlerAborted": False,
-    },
-    "postgresql": {"RightMissing": True},
-    "smtp": {"EmailRefused": True, "MailServerUnavailable": False},
-    "brokers": {
-        "UnknownCommandType": True,
-        "BrokerUnavailable": False,
-        "Undeliverable": False,
-        "MissingTopic": False,
-        "UndecodableMessage": False,
-    },
+KINDS: dict[type[AllocationError], bool] = {
+    Malformed: True,
+    Refused: True,
+    Conflict: False,
+    Unavailable: False,
+    Mistake: False,  # the program may be mended by then
 }
-TREE: list[type[AllocationError]] = [AllocationError, *all_errors()]
-TABLE = {e: yes for room in ("core", *ROOMS) for e, yes in IS_PERMANENT.get(room, {}).items()}
+OTHERWISE = {"StatementRefused": True, "RightMissing": True}  # the database will say it again
+TREE = all_errors()
+
+
+def kinds_of(error: type[AllocationError]) -> list[type[AllocationError]]:
+    return [kind for kind in KINDS if issubclass(error, kind)]
 
 
 @pytest.mark.parametrize("error", TREE, ids=[error.__name__ for error in TREE])
@@ -182,12 +149,14 @@ def test_an_error_is_permanent_if_the_message_itself_is_the_problem(
     error: type[AllocationError],
 ) -> None:
     """A wrong yes loses an e-mail until somebody looks; a wrong no tries in vain for hours."""
-    assert is_permanent(error.__new__(error)) is TABLE.get(error.__name__)
+    [kind] = kinds_of(error)
+
+    assert is_permanent(error.__new__(error)) is OTHERWISE.get(error.__name__, KINDS[kind])
 
 
-def test_the_table_above_has_every_error_of_the_tree() -> None:
-    """Whoever adds an error has to decide whether trying again can help."""
-    assert sorted(TABLE) == sorted(error.__name__ for error in TREE)
+def test_an_error_of_no_kind_may_pass() -> None:
+    """Nobody raises it: whoever adds an error decides by its kind whether trying again can help."""
+    assert not is_permanent(AllocationError())
 
 
 @pytest.mark.parametrize(
@@ -273,7 +242,7 @@ def test_the_committing_process_holds_the_first_attempt_of_every_handler() -> No
     """It works on the event at once, in the order of the table of handlers."""
     envelope = an_envelope()
 
-    claims = first_attempts(envelope, ["send_welcome_email", "log_registration"])
+    claims = POLICY.first_attempts(envelope, ["send_welcome_email", "log_registration"])
 
     assert [(claim.handler, claim.attempt) for claim in claims] == [
         ("send_welcome_email", 1),
@@ -284,7 +253,14 @@ def test_the_committing_process_holds_the_first_attempt_of_every_handler() -> No
 
 def test_an_event_without_handlers_owes_nothing() -> None:
     """Not every fact has a reader."""
-    assert first_attempts(an_envelope(), []) == ()
+    assert POLICY.first_attempts(an_envelope(), []) == []
+
+
+def test_what_is_left_to_workers_is_held_by_nobody() -> None:
+    """Its deliveries are due for them at the commit."""
+    policy = replace(POLICY, inline=False)
+
+    assert policy.first_attempts(an_envelope(), ["send_welcome_email"]) == []
 
 
 def test_every_attempt_has_the_same_idempotency_key() -> None:
@@ -301,7 +277,7 @@ def test_no_two_debts_share_an_idempotency_key() -> None:
     envelope, another = an_envelope(), an_envelope()
     handlers = ["send_welcome_email", "log_registration"]
 
-    debts = first_attempts(envelope, handlers) + first_attempts(another, handlers)
+    debts = POLICY.first_attempts(envelope, handlers) + POLICY.first_attempts(another, handlers)
 
     assert len({debt.idempotency_key for debt in debts}) == 4
 
@@ -311,7 +287,7 @@ def test_the_idempotency_key_is_spelled_the_same_in_every_release() -> None:
     event_id = EventId(UUID("12345678-1234-5678-1234-567812345678"))
     envelope = replace(an_envelope(), id=event_id)
 
-    (delivery,) = first_attempts(envelope, ["send_welcome_email"])
+    (delivery,) = POLICY.first_attempts(envelope, ["send_welcome_email"])
 
     assert delivery.idempotency_key == "12345678-1234-5678-1234-567812345678:send_welcome_email"
 
