@@ -7,6 +7,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median, quantiles
+from textwrap import wrap
 
 from allocation.rooms import ROOMS
 
@@ -68,9 +69,11 @@ def figures() -> Iterator[str]:
     some = core()
     middle, long = functions(some)
     most = max(lines([file]) for file in some)
-    yield f"The core is {core_lines():,} lines in {len(some)} files, none longer than"
-    yield f"{_up(most, 10)}; half of its functions have at most {middle:.0f} lines, nine in ten at"
-    yield f"most {long:.0f}."
+    yield from wrap(
+        f"The core is {core_lines():,} lines in {len(some)} files, none longer than {_up(most, 10)}; "
+        f"half of its functions have at most {middle:.0f} lines, nine in ten at most {long:.0f}.",
+        width=100,
+    )
 
 
 def _up(number: int, step: int) -> int:
