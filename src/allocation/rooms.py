@@ -26,6 +26,8 @@ class Room:
     """The class of its own settings."""
     publishers: str | None = None
     """What opens, with these settings, a `Publisher` for each that is named there."""
+    observer: str | None = None
+    """What begins, for as long as the program works, an `Observer` (`service_layer/facts.py`)."""
     entrypoint: str | None = None
     """What it adds to the command line (`entrypoints/rooms.py`)."""
 
@@ -46,6 +48,7 @@ ROOMS: dict[str, Room] = {
         entrypoint="allocation.entrypoints.brokers:ENTRYPOINT",
     ),
     "operations": Room(
+        observer="allocation.entrypoints.operations.watchdog:watching",
         environment="allocation.entrypoints.operations.secret_files:in_file_too",
         log_formats={"json": "allocation.entrypoints.operations.json_logs:JsonFormatter"},
         entrypoint="allocation.entrypoints.operations:ENTRYPOINT",

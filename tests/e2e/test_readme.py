@@ -45,11 +45,11 @@ def test_every_command_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
     for command, shown in steps():
         match command:
             case ["make", "demo"]:
-                result = application.run("demo")
+                result = application.run_script("demo")
             case ["make", "test"]:
                 continue  # this is it
             case ["allocation", *arguments]:
-                result = application.run(*arguments)
+                result = application.run_script(*arguments)
             case _:
                 pytest.fail(f"the README has a command nobody checks: {command}")
         assert result.returncode == 0, (command, result.stderr)

@@ -8,8 +8,7 @@ from anyio import to_thread
 from anyio.abc import TaskStatus
 
 from allocation.entrypoints.logs import TextFormatter
-from allocation.service_layer.context import working_on
-from allocation.service_layer.delivery import MessageContext
+from allocation.service_layer.envelopes import MessageContext, working_on
 from tests.builders import a_context
 from tests.output import Log
 

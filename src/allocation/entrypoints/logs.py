@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 from allocation.entrypoints.output import tell_dropped_by
 from allocation.entrypoints.rooms import entrypoints
 from allocation.rooms import LOG_FORMATS
-from allocation.service_layer.context import current_context
+from allocation.service_layer.envelopes import current_context
 
 
 class TextFormatter(logging.Formatter):
