@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit compliance format clean
+.PHONY: help demo test lint unit compliance format language migration clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -37,6 +37,13 @@ compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialects
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+language: $(INSTALLED)  ## Write what is made from messages and errors: golden files, parts of the docs
+	@$(BIN)/python -m tools.language
+	@$(BIN)/python -m tests.generated
+
+migration: $(INSTALLED)  ## Make a migration from the tables: make migration NAME="Users have a colour"
+	@$(BIN)/python -m tools.migration
 
 secrets:  ## Make the passwords of compose.yaml, once
 	@set -e; postgres=$$($(NEW_PASSWORD)); rabbitmq=$$($(NEW_PASSWORD)); mkdir -m 700 $@; cd $@; \

@@ -1,0 +1,103 @@
+"""The language others rely on is what it was: what was written is read, now and next year."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+
+from tools import language
+from tools.language import GOLDEN, STALE, STORED, GoldenFile, broken_in_store, shape
+
+Json = language.Json
+
+
+def changed(golden: Json) -> Json:
+    """Return the same, and one message has a field more."""
+    new = deepcopy(golden)
+    new["user_registered 2"]["properties"]["age"] = {"type": "integer"}
+    return new
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.path.name)
+def test_every_promise_is_kept(file: GoldenFile) -> None:
+    """Others wrote programs that rely on it, and rows outlive programs."""
+    assert file.broken() == []
+
+
+@pytest.mark.parametrize("file", GOLDEN, ids=lambda file: file.path.name)
+def test_the_golden_file_is_up_to_date(file: GoldenFile) -> None:
+    """What is new is a promise, too, from the next release on."""
+    assert not file.is_stale(), f"{file.name} is not what the program says now; {STALE}"
+
+
+def test_a_changed_shape_needs_a_new_version() -> None:
+    """The sentence says where to give it one."""
+    old = STORED.read()
+
+    [sentence] = broken_in_store(old, changed(old))
+
+    assert sentence == (
+        "user_registered has another shape, and still version 2: give it a new version, by an"
+        ' upcaster ("user_registered", 2) in UPCASTERS of src/allocation/adapters/wire.py'
+    )
+
+
+def test_a_new_version_may_have_another_shape() -> None:
+    """Its upcaster reads the old ones."""
+    old = STORED.read()
+    new = changed(old)
+    new["user_registered 3"] = new.pop("user_registered 2")
+
+    assert list(broken_in_store(old, new)) == []
+    [sentence] = broken_in_store(new, old)
+    assert sentence.startswith("user_registered has version 2, after 3: bring back its UPCASTERS")
+
+
+def test_a_message_does_not_go() -> None:
+    """Renaming its class takes it away, too."""
+    old = STORED.read()
+    new = {name: form for name, form in old.items() if not name.startswith("email_changed")}
+
+    [sentence] = broken_in_store(old, new)
+    assert sentence.startswith("email_changed is gone, and others rely on it: bring it back")
+    assert list(broken_in_store(new, old)) == []
+
+
+def test_what_is_said_for_people_may_change() -> None:
+    """A docstring that is better now breaks no program."""
+    field = {"properties": {"description": {"type": "string"}}}
+    said = {"description": "old", "examples": [1], "items": [{"summary": "old"}]}
+
+    assert shape({**said, **field}) == {"items": [{}], **field}
+
+
+def written(folder: Path, golden: Json) -> GoldenFile:
+    """Return a golden file that says something else than the program."""
+    file = GoldenFile(folder / "golden.json", STORED.make, broken_in_store)
+    file.path.write_text(json.dumps(golden))
+    return file
+
+
+def test_the_files_are_written(tmp_path: Path) -> None:
+    """One that lacks a message is brought up to date."""
+    golden = STORED.read()
+    golden.pop("email_changed 1")
+    file = written(tmp_path, golden)
+
+    assert file.is_stale()
+    assert language.write_all([file]) is None
+    assert file.read() == STORED.make()
+
+
+def test_a_promise_is_not_overwritten(tmp_path: Path) -> None:
+    """Or one command would do away with what the file is there for."""
+    golden = changed(STORED.read())
+    broken, stale = written(tmp_path, golden), STORED
+
+    refusal = language.write_all([stale, broken])
+
+    assert refusal is not None
+    assert refusal.splitlines()[0] == "nothing is written:"
+    assert "user_registered has another shape" in refusal
+    assert broken.read() == golden

@@ -1,0 +1,108 @@
+"""`make migration`: a migration that is made of the tables, and says what it cannot know."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Boolean, Column, DateTime, MetaData, String, false, true
+
+from allocation.adapters.orm import Moment, metadata
+from allocation.adapters.schema import revisions
+from tools import migration
+from tools.files import ROOT, write
+
+
+def tables_with(*columns: Column[object]) -> MetaData:
+    tables = MetaData(naming_convention=metadata.naming_convention)
+    for table in metadata.tables.values():
+        table.to_metadata(tables)
+    for column in columns:
+        tables.tables["users"].append_column(column)
+    return tables
+
+
+def test_a_migration_is_called_after_the_newest_and_made_of_the_tables(tmp_path: Path) -> None:
+    """Nothing in it is left to be formatted, and every database understands it."""
+    tables = tables_with(
+        Column("bright", Boolean, nullable=False, server_default=true()),
+        Column("dim", Boolean, nullable=False, server_default=false()),
+        Column("seen_at", Moment),
+    )
+
+    file = migration.make("Users can shine.", tables, tmp_path)
+
+    newest = revisions()[-1]
+    following = f"allocation_{int(newest.removeprefix('allocation_')) + 1:04}"
+    assert file == tmp_path / f"{following}_users_can_shine.py"
+    assert (
+        file.read_text()
+        == f'''"""Users can shine."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{following}"
+down_revision = "{newest}"
+
+
+def upgrade() -> None:
+    op.add_column(
+        "users", sa.Column("bright", sa.Boolean(), server_default=sa.true(), nullable=False)
+    )
+    op.add_column(
+        "users", sa.Column("dim", sa.Boolean(), server_default=sa.false(), nullable=False)
+    )
+    op.add_column("users", sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True))
+'''
+    )
+
+
+def test_where_nothing_has_changed_nothing_is_made(tmp_path: Path) -> None:
+    """An empty migration would be a mistake nobody sees."""
+    assert migration.make("Nothing", metadata, tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_column_that_the_rows_could_not_have_is_refused() -> None:
+    """On the empty tables of a test it would work."""
+    tables = tables_with(
+        Column("colour", String, nullable=False), Column("seen_at", DateTime, nullable=True)
+    )
+
+    [sentence] = migration.impossible(tables)
+
+    assert sentence.startswith("users.colour must not be NULL, and has no server_default")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("", "say what changes"), ("…", "say what changes"), ("X", "nothing to")]
+)
+def test_what_cannot_be_made_is_said_in_a_line(name: str, reason: str) -> None:
+    """No traceback, and an exit code for make."""
+    run = subprocess.run(
+        [sys.executable, "-m", "tools.migration"],
+        cwd=ROOT,
+        env={"NAME": name},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith(reason)
+
+
+def test_a_file_is_written_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is interrupted still has the old one."""
+    file = tmp_path / "file.json"
+    write(file, "old\n")
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write(file, "new\n")
+
+    assert file.read_text() == "old\n"
+    assert list(tmp_path.iterdir()) == [file]

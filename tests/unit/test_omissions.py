@@ -1,0 +1,131 @@
+"""What a use case still lacks is named in a sentence: the file to mend, or the command to run."""
+
+from collections.abc import Collection, Iterable, Iterator
+from inspect import unwrap
+from types import CodeType, FunctionType
+
+import click
+from sqlalchemy import Column, MetaData, String
+
+from allocation.adapters.orm import metadata
+from allocation.domain import commands, events
+from allocation.domain.commands import ChangeEmail, Command
+from allocation.domain.events import EmailChanged, Event
+from allocation.entrypoints.cli import cli
+from allocation.entrypoints.cli.main import COMMANDS
+from allocation.entrypoints.lazy import LazyCommand
+from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation.service_layer.wiring import types_in
+from tools.migration import differences
+
+SOURCE = "src/allocation"
+
+
+def events_without_entry(handled: Collection[type[Event]]) -> list[str]:
+    return [
+        f"{event.__name__} has no entry in EVENT_HANDLERS of {SOURCE}/service_layer/handlers.py:"
+        " add one, with an empty list if nobody handles it"
+        for event in types_in(events, Event)
+        if event not in handled
+    ]
+
+
+def commands_without_handler(handled: Collection[type[Command]]) -> list[str]:
+    return [
+        f"{command.__name__} has no handler: write one, and its line in COMMAND_HANDLERS of"
+        f" {SOURCE}/service_layer/handlers.py"
+        for command in types_in(commands, Command)
+        if command not in handled
+    ]
+
+
+def commands_nobody_can_give(command_line: Iterable[click.Command]) -> list[str]:
+    given = {reached for command in command_line for reached in reached_by(command)}
+    return [
+        f"{command.__name__} cannot be given on the command line: write a function in"
+        f" {SOURCE}/entrypoints/cli/users.py, and its line in COMMANDS of"
+        f" {SOURCE}/entrypoints/cli/main.py"
+        for command in types_in(commands, Command)
+        if command not in given
+    ]
+
+
+def tables_without_migration(tables: MetaData) -> list[str]:
+    return [
+        f"{difference} is in {SOURCE}/adapters/orm.py or in the migrations, and not in both:"
+        ' run make migration NAME="…"'
+        for difference in differences(tables)
+    ]
+
+
+def reached_by(command: click.Command) -> Iterator[type]:
+    """Yield the classes that a command of the command line names, itself or in its functions."""
+    if isinstance(command, LazyCommand):
+        command = command.load()
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            yield from reached_by(child)
+    yield from _reached_from(command.callback, set())
+
+
+def _reached_from(value: object, seen: set[object]) -> Iterator[type]:
+    function = unwrap(value) if callable(value) else value
+    if isinstance(value, type):
+        yield value
+    elif isinstance(function, FunctionType) and function not in seen:
+        seen.add(function)
+        for name in _names(function.__code__) if _is_ours(function) else ():
+            yield from _reached_from(function.__globals__.get(name), seen)
+
+
+def _is_ours(function: FunctionType) -> bool:
+    return function.__module__.startswith("allocation.")
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):  # a function in the function
+            yield from _names(constant)
+
+
+def with_a_column_more() -> MetaData:
+    tables = MetaData(naming_convention=metadata.naming_convention)
+    for table in metadata.tables.values():
+        table.to_metadata(tables)
+    tables.tables["users"].append_column(Column("colour", String))
+    return tables
+
+
+def test_every_event_is_in_the_table_of_handlers() -> None:
+    """Or it could be recorded, and nobody would ever hear of it."""
+    assert events_without_entry(EVENT_HANDLERS) == []
+
+    [sentence] = events_without_entry(EVENT_HANDLERS.keys() - {EmailChanged})
+    assert sentence.startswith("EmailChanged has no entry in EVENT_HANDLERS of src/allocation/serv")
+
+
+def test_every_command_has_a_handler() -> None:
+    """Or the program would not start."""
+    assert commands_without_handler(COMMAND_HANDLERS) == []
+
+    [sentence] = commands_without_handler(COMMAND_HANDLERS.keys() - {ChangeEmail})
+    assert sentence.startswith("ChangeEmail has no handler: write one, and its line in COMMAND_HAN")
+
+
+def test_every_command_can_be_given_on_the_command_line() -> None:
+    """Or only those with a message broker could use it."""
+    assert commands_nobody_can_give(cli.commands.values()) == []
+
+    others = [command for name, command in COMMANDS.items() if name != "change-email"]
+    [sentence] = commands_nobody_can_give(others)
+    assert sentence.startswith("ChangeEmail cannot be given on the command line: write a function ")
+
+
+def test_every_table_has_its_migrations() -> None:
+    """Or it would be found by the first database; both kinds are tried by the integration tests."""
+    assert tables_without_migration(metadata) == []
+
+    [sentence] = tables_without_migration(with_a_column_more())
+    assert "'users'" in sentence
+    assert sentence.endswith('run make migration NAME="…"')

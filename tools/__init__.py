@@ -1,0 +1,1 @@
+"""What makes a change to this program cheap: run by make, never by the program itself."""

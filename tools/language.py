@@ -1,0 +1,160 @@
+"""The language that others rely on: what is published, and what is stored, kept in golden files.
+
+    make language
+
+writes them, unless a message would have another shape under the version that it has: whoever wrote
+it, or still has it in a table, could not be understood any more. Descriptions may change freely.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import msgspec
+
+from allocation.adapters import wire
+from allocation.bootstrap import public_events
+from allocation.rooms import ROOMS
+from tools.files import ROOT, write
+
+STALE = "run: make language"
+
+Json = dict[str, Any]
+Shapes = Mapping[str, tuple[int, Json]]
+"""The name of each message → its version, and the shape that it has in this version."""
+
+WIRE = "src/allocation/adapters/wire.py"
+
+
+def stored() -> Json:
+    """Return the shape of each event, as it is stored: rows outlive programs."""
+    types = wire.EVENT_TYPES.items()
+    return {f"{name} {wire.version_of(name)}": _shape_of_type(type_) for name, type_ in types}
+
+
+def published() -> Json:
+    """Return the AsyncAPI document."""
+    of_room = resolve_name("allocation.adapters.brokers.asyncapi:published_language")
+    document: Json = json.loads(of_room(public_events()))
+    return document
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenFile:
+    """A file that says what others rely on, how it is made, and which promises it makes."""
+
+    path: Path
+    make: Callable[[], Json]
+    broken_by: Callable[[Json, Json], Iterator[str]]
+
+    @property
+    def name(self) -> str:
+        """How people call it."""
+        return str(self.path.relative_to(ROOT))
+
+    def broken(self) -> list[str]:
+        """Return a sentence for each promise of the file that the program does not keep."""
+        return list(self.broken_by(self.read(), self.make()))
+
+    def is_stale(self) -> bool:
+        """Tell whether the file has another shape than what is made now."""
+        return bool(shape(self.read()) != shape(self.make()))
+
+    def read(self) -> Json:
+        """Return what the file says."""
+        golden: Json = json.loads(self.path.read_text(encoding="utf-8"))
+        return golden
+
+
+def broken_in_store(old: Json, new: Json) -> Iterator[str]:
+    """Yield a sentence for each event that could be stored, and could not be read any more."""
+    yield from _broken(_stored_shapes(old), _stored_shapes(new))
+
+
+def broken_in_public(old: Json, new: Json) -> Iterator[str]:
+    """Yield a sentence for each message, and each channel, that others would not find again."""
+    yield from _broken(_published_shapes(old), _published_shapes(new))
+    for name, channel in old["channels"].items():
+        if _way(channel) != _way(new["channels"].get(name, {})):
+            yield f"channel {name} is not where it was: others look for it at {channel['address']}"
+
+
+STORED = GoldenFile(ROOT / "tests" / "unit" / "stored_events.json", stored, broken_in_store)
+PUBLISHED = GoldenFile(ROOT / "docs" / "asyncapi.json", published, broken_in_public)
+GOLDEN = [STORED, PUBLISHED] if "brokers" in ROOMS else [STORED]
+
+
+def shape(json_: Any) -> Any:
+    """Return a document without what is said for people only: descriptions and examples."""
+    if isinstance(json_, list):
+        return [shape(each) for each in json_]
+    if not isinstance(json_, dict):
+        return json_
+    return {key: shape(value) for key, value in json_.items() if not _for_people(key, value)}
+
+
+def _stored_shapes(golden: Json) -> Shapes:
+    named = [(*key.split(), shape) for key, shape in golden.items()]
+    return {name: (int(version), shape) for name, version, shape in named}
+
+
+def _published_shapes(document: Json) -> Shapes:
+    payloads = {name: m["payload"] for name, m in document["components"]["messages"].items()}
+    return {
+        name: (payload["properties"]["schemaversion"]["const"], shape(payload))
+        for name, payload in payloads.items()
+    }
+
+
+def _way(channel: Json) -> list[Any]:
+    return [channel.get("address"), channel.get("bindings")]
+
+
+def _broken(old: Shapes, new: Shapes) -> Iterator[str]:
+    for name, (version, form) in old.items():
+        now, new_form = new.get(name, (0, {}))
+        if not now:
+            yield (
+                f"{name} is gone, and others rely on it: bring it back, or its publish_event; if"
+                f" its class has another name now, write the old one into RENAMED of {WIRE}"
+            )
+        elif now < version:
+            yield f"{name} has version {now}, after {version}: bring back its UPCASTERS in {WIRE}"
+        elif now == version and new_form != form:
+            yield (
+                f"{name} has another shape, and still version {version}: give it a new version,"
+                f' by an upcaster ("{name}", {version}) in UPCASTERS of {WIRE}'
+            )
+
+
+def _for_people(key: str, value: Any) -> bool:
+    """Tell a description from a field that is called description."""
+    return (key in {"description", "summary"} and isinstance(value, str)) or (
+        key == "examples" and isinstance(value, list)
+    )
+
+
+def _shape_of_type(type_: type) -> Json:
+    _, components = msgspec.json.schema_components([type_])
+    named: Json = shape(components[type_.__name__])
+    return {key: value for key, value in named.items() if key != "title"}
+
+
+def write_all(files: Sequence[GoldenFile] = GOLDEN) -> str | None:
+    """Write what is not up to date, or nothing: then return which promises would be broken."""
+    if sentences := [sentence for file in files for sentence in file.broken()]:
+        return "\n".join(["nothing is written:", *dict.fromkeys(sentences)])
+    for file in files:
+        text = json.dumps(file.make(), indent=2, ensure_ascii=False) + "\n"
+        if text != file.path.read_text(encoding="utf-8"):
+            write(file.path, text)
+            print(f"written: {file.path.name}")
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(write_all())

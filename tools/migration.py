@@ -1,0 +1,156 @@
+"""Makes a migration of what the tables have, and the migrations do not make yet.
+
+    make migration NAME="Users can be deactivated"
+
+A fresh SQLite file is brought to the newest revision and compared with `adapters/orm.py`.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
+from alembic.migration import MigrationContext
+from alembic.operations.ops import AddColumnOp, ModifyTableOps, UpgradeOps
+from sqlalchemy import Connection, DefaultClause, MetaData, TypeDecorator, create_engine
+from sqlalchemy.sql.elements import False_, True_
+
+from allocation.adapters import schema
+from allocation.adapters.orm import metadata
+from tools.files import ROOT, write
+
+VERSIONS = schema.MIGRATIONS / "versions"
+
+USAGE = 'say what changes: make migration NAME="Users can be deactivated"'
+NOTHING = "nothing to migrate: the migrations make what is in src/allocation/adapters/orm.py"
+CHECK = """\
+Look at it by hand. It knows the tables, and nothing of
+- rows: what is new may have to be filled in; what was renamed is dropped, with all that is in it;
+- PostgreSQL: it was made on SQLite, and both have to understand its types and defaults;
+- SQLite: which adds columns, and cannot change those that are there.
+tests/integration/test_schema.py upgrades both databases from every revision, with rows in them."""
+
+TEMPLATE = '''"""{sentence}."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{revision}"
+down_revision = "{before}"
+
+
+def upgrade() -> None:
+    {code}
+'''
+
+
+def differences(tables: MetaData = metadata) -> list[Any]:
+    """Return in what the tables differ from those that the migrations make."""
+    with _migrated() as context:
+        return list(compare_metadata(context, tables))
+
+
+def make(name: str, tables: MetaData = metadata, folder: Path = VERSIONS) -> Path | None:
+    """Write the next migration into a folder, and return it; None if there is nothing to migrate.
+
+    It is called after the newest one, whose number it continues, and after its name.
+    """
+    with _migrated() as context:
+        upgrade = produce_migrations(context, tables).upgrade_ops
+        if upgrade is None or upgrade.is_empty():
+            return None
+        text = _text(name, upgrade, context)
+    file = folder / f"{_next_revision()}_{_slug(name)}.py"
+    write(file, _formatted(text))
+    return file
+
+
+def impossible(tables: MetaData = metadata) -> list[str]:
+    """Return a sentence for each new column that no row could have which is there already."""
+    with _migrated() as context:
+        upgrade = produce_migrations(context, tables).upgrade_ops
+    new = [op for op in _operations(upgrade) if isinstance(op, AddColumnOp)]
+    return [
+        f"{op.table_name}.{op.column.name} must not be NULL, and has no server_default for the rows"
+        " that are there: give it one in src/allocation/adapters/orm.py, and make this anew"
+        for op in new
+        if not op.column.nullable and op.column.server_default is None
+    ]
+
+
+@contextmanager
+def _migrated() -> Iterator[MigrationContext]:
+    """Open a new database at the newest revision."""
+    with TemporaryDirectory(prefix="allocation-migration-") as folder:
+        engine = create_engine(f"sqlite:///{folder}/new.db")
+        with engine.connect() as connection:
+            yield _context(connection)
+        engine.dispose()
+
+
+def _context(connection: Connection) -> MigrationContext:
+    schema._upgrade(connection)
+    return MigrationContext.configure(connection, opts={"compare_server_default": True})
+
+
+def _text(name: str, upgrade: UpgradeOps, context: MigrationContext) -> str:
+    code = render_python_code(upgrade, render_item=_portable, migration_context=context)
+    lines = [line for line in code.splitlines() if not line.lstrip().startswith("#")]
+    return TEMPLATE.format(
+        sentence=name.rstrip("."),
+        revision=_next_revision(),
+        before=schema.revisions()[-1],
+        code="\n".join(lines).strip(),
+    )
+
+
+def _formatted(text: str) -> str:
+    for work in (["check", "--fix", "--exit-zero"], ["format"]):
+        ruff = [sys.executable, "-m", "ruff", *work, "--quiet", "-"]
+        run = subprocess.run(ruff, input=text, cwd=ROOT, check=True, capture_output=True, text=True)
+        text = run.stdout
+    return text
+
+
+def _portable(kind: str, item: object, context: object) -> str | Literal[False]:
+    """Render what is ours, or SQLite's, as every database understands it."""
+    if kind == "type" and isinstance(item, TypeDecorator):
+        return f"sa.{item.impl!r}"
+    default = item.arg if kind == "server_default" and isinstance(item, DefaultClause) else None
+    return f"sa.{default}()" if isinstance(default, True_ | False_) else False
+
+
+def _operations(upgrade: UpgradeOps | None) -> Iterator[object]:
+    for operation in upgrade.ops if upgrade else ():
+        yield from operation.ops if isinstance(operation, ModifyTableOps) else [operation]
+
+
+def _next_revision() -> str:
+    prefix, _, number = schema.revisions()[-1].rpartition("_")
+    return f"{prefix}_{int(number) + 1:04}"
+
+
+def _slug(name: str) -> str:
+    return "_".join(re.findall(r"[a-z0-9]+", name.lower()))
+
+
+def main(name: str) -> str | None:
+    """Make a migration, and say what to look at; return why there is none."""
+    if not _slug(name):
+        return USAGE
+    if problems := impossible():
+        return "\n".join(["nothing is written:", *problems])
+    if (file := make(name)) is None:
+        return NOTHING
+    print(f"written: {file.relative_to(ROOT)}\n\n{CHECK}")
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ.get("NAME", "")))
