@@ -42,7 +42,7 @@ async def seconds_each(settings: Settings, duration: float) -> list[float]:
 def measure(backend: str, driver: str, duration: float, place: str | None) -> list[float]:
     with TemporaryDirectory(dir=place) as folder:
         url = f"{driver}:///{folder}/benchmark.db"
-        settings = Settings(database_url=url, backend=backend, dispatch="worker")  # type: ignore[arg-type]
+        settings = Settings(database_url=url, backend=backend, dispatch="worker")
         return anyio.run(seconds_each, settings, duration, backend=backend)
 
 

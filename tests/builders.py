@@ -1,29 +1,24 @@
 """Build test data, stating only what matters."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
 from itertools import count
 from uuid import UUID, uuid4
 
-from allocation.bootstrap import SilentObserver, publishing_to
+from allocation.bootstrap import publishing_to
 from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
 from allocation.domain.events import Event, UserId, UserRegistered
 from allocation.domain.model import User
 from allocation.domain.values import EmailAddress, PersonName
-from allocation.service_layer.delivery import (
-    Delivery,
-    DeliveryPolicy,
-    Envelope,
-    EventId,
-    MessageContext,
-)
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, EventId, MessageContext
+from allocation.service_layer.facts import Observer
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation.service_layer.messagebus import MessageBus, Observer
-from allocation.service_layer.unit_of_work import EnvelopeFactory, NewUnitOfWork
-from allocation.service_layer.watchdog import Watchdog
+from allocation.service_layer.messagebus import MessageBus
+from allocation.service_layer.unit_of_work import NewUnitOfWork
 from allocation.service_layer.wiring import (
     Dependencies,
     EventHandlers,
@@ -118,13 +113,12 @@ class FakeApplication:
         default_factory=lambda: COMMAND_HANDLERS
     )
     policy: DeliveryPolicy = POLICY
-    observer: Observer = field(default_factory=SilentObserver)
+    observers: Sequence[Observer] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     database: FakeDatabase = field(default_factory=FakeDatabase)
     notifications: FakeNotifications = field(default_factory=FakeNotifications)
     new_token: Callable[[], str] = lambda: uuid4().hex
     today: date = TODAY
-    watchdog: Watchdog = field(default_factory=Watchdog)
 
     def __post_init__(self) -> None:
         self.outbox = FakeOutbox(self.database, self.policy)
@@ -154,6 +148,5 @@ class FakeApplication:
             outbox=self.outbox,
             policy=self.policy,
             random=lambda: 1.0,
-            observer=self.observer,
-            watchdog=self.watchdog,
+            observers=self.observers,
         )

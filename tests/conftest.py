@@ -9,24 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-import anyio
 import psycopg
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
-from allocation.adapters.database import open_database
-from allocation.adapters.schema import ensure_schema
 from tests import worlds
-from tests.brokers import (  # noqa: F401 - fixtures
-    kafka,
-    outside,
-    proxied,
-    rabbitmq,
-    rabbitmq_url,
-)
 from tests.matrix import table
+
+pytest_plugins = [
+    "tests.e2e.smtp.fixtures",  # room: smtp
+    "tests.integration.brokers.fixtures",  # room: brokers
+    "tests.integration.postgresql.fixtures",  # room: postgresql
+]
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -53,10 +49,15 @@ def blockbuster() -> Iterator[BlockBuster]:
             function.can_block_in("allocation/adapters/schema.py", {"_upgrade", "revisions"})
             function.can_block_in("tests/integration/test_schema.py", {"upgrade"})
             function.can_block_in("allocation/adapters/engines.py", {"new_engine", "kind_of"})
+            # room: brokers
             brokers = "allocation/adapters/brokers/__init__.py"
             function.can_block_in(brokers, {"_new_broker"})  # imports
-            function.can_block_in("tests/hostile.py", {"misbehaving"})  # starts and ends threads
+            # end
+            hostile = "tests/integration/smtp/hostile.py"  # room: smtp
+            function.can_block_in(hostile, {"misbehaving"})  # starts threads  # room: smtp
+            # room: postgresql
             function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
+            # end
         yield detector
 
 
@@ -90,21 +91,6 @@ def postgres_server(shared_folder: Path) -> str:
     return str(get_server(shared_folder / "postgres").get_uri())
 
 
-@pytest.fixture(scope="session")
-def postgres_template(postgres_server: str) -> Iterator[str]:
-    """The name of a database with the current schema, to make others from."""
-    with new_database(postgres_server) as url:
-        anyio.run(migrate, url)
-        yield str(make_url(url).database)
-
-
-@pytest.fixture
-def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
-    """A new database with the current schema; it is gone after the test."""
-    with new_database(postgres_server, template=postgres_template) as url:
-        yield url
-
-
 @pytest.fixture
 def empty_postgres_url(postgres_server: str) -> Iterator[str]:
     """A new database without a schema; it is gone after the test."""
@@ -123,11 +109,6 @@ def new_database(server: str, *, template: str = "template1") -> Iterator[str]:
             yield make_url(server).set(database=name).render_as_string(hide_password=False)
         finally:
             connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
-
-
-async def migrate(url: str) -> None:
-    async with open_database(url) as database:
-        await ensure_schema(database)
 
 
 def folder_of(config: pytest.Config) -> Path:

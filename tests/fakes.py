@@ -16,17 +16,15 @@ from allocation.domain.events import UserId
 from allocation.domain.exceptions import EmailAlreadyRegistered, UserNotFound
 from allocation.domain.model import Aggregate, Coupon, CouponBatch, User
 from allocation.domain.values import BatchReference, EmailAddress, PersonName
-from allocation.service_layer.delivery import (
-    Delivery,
-    DeliveryPolicy,
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, IdempotencyKey
+from allocation.service_layer.emails import Email
+from allocation.service_layer.envelopes import (
     Envelope,
+    EnvelopeFactory,
     EventId,
-    IdempotencyKey,
     MessageContext,
     ReceivedMessage,
-    Stranger,
 )
-from allocation.service_layer.emails import Email
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     ConcurrentUpdate,
@@ -34,7 +32,8 @@ from allocation.service_layer.exceptions import (
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
-from allocation.service_layer.unit_of_work import EnvelopeFactory, UnitOfWork
+from allocation.service_layer.ports import Stranger
+from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import UserRow
 
 Key = tuple[EventId, str]

@@ -15,9 +15,10 @@ from pkgutil import walk_packages
 import allocation
 from allocation.domain.exceptions import AllocationError
 from allocation.entrypoints.cli.exit_codes import exit_code
+from tests import import_graph, shape
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+PAGES = [page for folder in ("", "docs/**/", "src/**/") for page in ROOT.glob(f"{folder}*.md")]
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -80,7 +81,13 @@ def path() -> Iterator[str]:
     yield f"| | | {total} | |"
 
 
-GENERATED: dict[str, Callable[[], Iterator[str]]] = {"errors": errors, "path": path}
+GENERATED: dict[str, Callable[[], Iterator[str]]] = {
+    "errors": errors,
+    "figures": shape.figures,
+    "layers": import_graph.layers,
+    "modules": import_graph.inside_layers,
+    "path": path,
+}
 
 
 def brought_up_to_date(text: str) -> str:

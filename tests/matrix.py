@@ -28,7 +28,7 @@ def table(outcomes: Iterable[tuple[str, str]]) -> Iterator[str]:
 def _cells(test: str, outcome: str) -> Iterator[Cell]:
     layer = test.split("/")[1]
     words = set(re.findall(r"[a-z]+", test.partition("[")[2]))
-    if "test_postgres" in test:
+    if "/postgresql/" in test:
         words.add("postgres")
     database = next((name for name in DATABASES if name in words), USUAL_DATABASE.get(layer))
     for backend in BACKENDS:

@@ -19,13 +19,8 @@ from allocation.adapters.database import Database, open_database
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.service_layer.delivery import (
-    Delivery,
-    DeliveryPolicy,
-    EventId,
-    MessageContext,
-    ReceivedMessage,
-)
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.envelopes import EventId, MessageContext, ReceivedMessage
 from allocation.service_layer.ports import Outbox
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import UserRow
@@ -216,6 +211,11 @@ async def sql_world(url: str, policy: DeliveryPolicy = POLICY) -> AsyncIterator[
 
 def sqlite_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'test.db'}"
+
+
+def on(driver: str, url: str) -> str:
+    """Name the driver in a URL, if there is one to name."""
+    return url.replace("://", f"+{driver}://", 1) if driver else url
 
 
 def _relative(

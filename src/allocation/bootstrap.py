@@ -2,8 +2,8 @@
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -20,17 +20,17 @@ from allocation.config import Settings
 from allocation.domain.events import Event
 from allocation.domain.exceptions import InvalidValue
 from allocation.rooms import MAIL, ROOMS
-from allocation.service_layer.delivery import DeliveryPolicy, Envelope
+from allocation.service_layer.delivery import DeliveryPolicy
+from allocation.service_layer.envelopes import Envelope, EnvelopeFactory
+from allocation.service_layer.facts import Observer
 from allocation.service_layer.handlers import (
     COMMAND_HANDLERS,
     EVENT_HANDLERS,
     RENAMED_HANDLERS,
     publish_event,
 )
-from allocation.service_layer.messagebus import MessageBus, Observer
+from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.ports import Notifications, Outbox, Publisher
-from allocation.service_layer.unit_of_work import EnvelopeFactory
-from allocation.service_layer.watchdog import Watchdog
 from allocation.service_layer.wiring import (
     Dependencies,
     EventHandlers,
@@ -53,19 +53,9 @@ class Application:
     """The names of all handlers of events, also of those that this process cannot run."""
 
 
-class SilentObserver:
-    """Ignores what happens."""
-
-    def executed(self, command: object, events: object) -> None:
-        """Do nothing."""
-
-    def delivered(self, delivery: object, events: object) -> None:
-        """Do nothing."""
-
-
 @asynccontextmanager
 async def bootstrap(
-    settings: Settings, *, observer: Observer | None = None, delivers: bool = True
+    settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True
 ) -> AsyncIterator[Application]:
     """Open everything the settings ask for, and close it at the end, also when cancelled.
 
@@ -77,9 +67,9 @@ async def bootstrap(
     start_mappers()
     notifications = _notifications(settings, delivers=delivers)
     policy = _policy(settings)
-    watchdog = Watchdog()
     async with (
         _publishing(settings) as publishers,
+        _observing() as of_rooms,
         open_database(
             settings.database_url,
             connections=settings.pool_size,
@@ -104,13 +94,11 @@ async def bootstrap(
             outbox=outbox,
             policy=policy,
             random=random.random,
-            observer=observer or SilentObserver(),
-            watchdog=watchdog,
+            observers=[*observers, *of_rooms],
         )
-        with watchdog.looking():
-            names = {name for names in envelope_factory.subscriptions.values() for name in names}
-            known = names | RENAMED_HANDLERS.keys()
-            yield Application(bus, outbox, database, publishers, known)
+        names = {name for names in envelope_factory.subscriptions.values() for name in names}
+        known = names | RENAMED_HANDLERS.keys()
+        yield Application(bus, outbox, database, publishers, known)
 
 
 def public_events() -> list[type[Event]]:
@@ -169,6 +157,14 @@ async def _publishing(settings: Settings) -> AsyncIterator[Mapping[str, Publishe
                 opening = resolve_name(room.publishers)(of_room, backend=settings.backend)
                 publishers |= await stack.enter_async_context(opening)
         yield publishers
+
+
+@asynccontextmanager
+async def _observing() -> AsyncIterator[Sequence[Observer]]:
+    """Begin what the rooms observe with, and end it at the end."""
+    with ExitStack() as stack:
+        names = [room.observer for room in ROOMS.values() if room.observer]
+        yield [stack.enter_context(resolve_name(name)()) for name in names]
 
 
 def _notifications(settings: Settings, *, delivers: bool) -> Notifications | None:

@@ -1,15 +1,14 @@
 """The settings, and the only reader of the environment. Read by bootstrap and entrypoints only.
 
 Every field, also of the settings of a room, is an environment variable: `handler_timeout_seconds`
-is `ALLOCATION_HANDLER_TIMEOUT_SECONDS`. Each may also be in a file, such as a Docker secret, which
-`ALLOCATION_HANDLER_TIMEOUT_SECONDS_FILE` names; so passwords need not be in the environment.
+is `ALLOCATION_HANDLER_TIMEOUT_SECONDS`. The text in its annotation says why its default is that.
 """
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from pkgutil import resolve_name
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,37 +17,40 @@ from msgspec import Meta
 
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.values import EmailAddress
-from allocation.rooms import ROOMS
-
-PREFIX = "ALLOCATION_"
-OLD_NAMES = {"mail_url": "smtp_url"}
+from allocation.rooms import EVENT_LOOPS, LOG_FORMATS, ROOMS
 
 S = TypeVar("S")
 
-Seconds = Annotated[float, Meta(gt=0, le=10**9)]
+Seconds = Annotated[float, Meta(gt=0, le=10**9, description="seconds")]
+Count = Annotated[int, Meta(ge=1, le=1000, description="how many")]
+Factor = Annotated[float, Meta(ge=1, le=100, description="factor")]
+LogLevel = Literal["debug", "info", "warning", "error"]
+Find = Callable[[str], str | None]  # the value of a variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set. URLs may hold passwords, so they never show in `repr`."""
 
-    database_url: str = field(default="sqlite:///allocation.db", repr=False)
-    mail_url: str | None = field(default=None, repr=False)
-    sender_email: str = "allocation@localhost"
-    marketing_email: str = "marketing@localhost"
-    backend: Literal["asyncio", "trio"] = "asyncio"
-    log_level: Literal["debug", "info", "warning", "error"] | None = None
-    log_format: Literal["text", "json"] = "text"
-    dispatch: Literal["inline", "worker"] = "inline"
-    pool_size: Annotated[int, Meta(ge=1, le=1000)] = 10
-    concurrency: Annotated[int, Meta(ge=1, le=1000)] = 20
-    lease_seconds: Seconds = 30.0
-    handler_timeout_seconds: Seconds = 20.0
-    retry_base_seconds: Seconds = 1.0
-    retry_factor: Annotated[float, Meta(ge=1, le=100)] = 4.0
-    retry_cap_seconds: Seconds = 3600.0
-    grace_seconds: Seconds = 10.0
-    max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 10
+    database_url: Annotated[str, "a file in the current folder: nothing to install"] = field(
+        default="sqlite:///allocation.db", repr=False
+    )
+    mail_url: Annotated[str | None, "kept beside a SQLite file"] = field(default=None, repr=False)
+    sender_email: Annotated[str, "nobody's real address"] = "allocation@localhost"
+    marketing_email: Annotated[str, "nobody's real address"] = "marketing@localhost"
+    backend: Annotated[str, "comes with Python; brokers need it"] = "asyncio"
+    log_level: Annotated[LogLevel | None, "error; info for what runs until it is stopped"] = None
+    log_format: Annotated[str, "people read it first"] = "text"
+    dispatch: Annotated[Literal["inline", "worker"], "needs no second process"] = "inline"
+    pool_size: Annotated[Count, "some processes fit into PostgreSQL's usual 100 connections"] = 10
+    concurrency: Annotated[Count, "twice the connections: half of them wait for mail servers"] = 20
+    lease_seconds: Annotated[Seconds, "longer than a handler may take, with time to commit"] = 30.0
+    handler_timeout_seconds: Annotated[Seconds, "a mail server's slow answer takes less"] = 20.0
+    retry_base_seconds: Annotated[Seconds, "most trouble is a restart, and soon over"] = 1.0
+    retry_factor: Annotated[Factor, "the cap is reached after the seventh attempt"] = 4.0
+    retry_cap_seconds: Annotated[Seconds, "an hour after an outage all is done"] = 3600.0
+    grace_seconds: Annotated[Seconds, "with 5 more to tidy up, below Kubernetes' 30"] = 10.0
+    max_attempts: Annotated[Count, "spans two to three hours; then a person decides"] = 10
     of_rooms: tuple[Any, ...] = ()
     """The settings of the rooms, each of a class of its own."""
 
@@ -58,35 +60,32 @@ class Settings:
 
     @property
     def mail_folder(self) -> str | None:
-        """The folder in which e-mails are kept: the one named, else one beside a SQLite file.
-
-        None if they are sent, or if nobody has said where to.
-        """
-        if self.mail_url is not None:
-            scheme, _, folder = self.mail_url.partition(":")
-            return folder if scheme == "maildir" and folder else None
-        if match := re.match(r"sqlite(?:\+\w+)?:///(?:file:)?([^?]+)", self.database_url):
-            file = PurePath(match[1])
+        """The folder in which e-mails are kept: the one named, else one beside a SQLite file."""
+        scheme, _, folder = (self.mail_url or "").partition(":")
+        beside = re.match(r"sqlite(?:\+\w+)?:///(?:file:)?([^?]+)", self.database_url)
+        if self.mail_url is None and beside:
+            file = PurePath(beside[1])
             return f"{file.parent / file.stem}-mail"
-        return None
+        return folder if scheme == "maildir" and folder else None
 
     def __post_init__(self) -> None:
+        for name, known in (("backend", EVENT_LOOPS), ("log_format", LOG_FORMATS)):
+            if getattr(self, name) not in known:
+                raise InvalidValue(variable(name), f"is not acceptable: none of {', '.join(known)}")
         for name in ("sender_email", "marketing_email"):
             try:
                 EmailAddress(getattr(self, name))
             except InvalidValue:
-                raise InvalidValue(_variable(name), "is not an e-mail address") from None
+                raise InvalidValue(variable(name), "is not an e-mail address") from None
         if self.handler_timeout_seconds >= self.lease_seconds:
-            raise InvalidValue(
-                "ALLOCATION_HANDLER_TIMEOUT_SECONDS",
+            problem = (
                 "has to be shorter than ALLOCATION_LEASE_SECONDS, "
-                "or a handler could still run when another process takes its delivery over",
+                "or a handler could still run when another process takes its delivery over"
             )
+            raise InvalidValue("ALLOCATION_HANDLER_TIMEOUT_SECONDS", problem)
         if self.retry_base_seconds > self.retry_cap_seconds:
-            raise InvalidValue(
-                "ALLOCATION_RETRY_BASE_SECONDS",
-                "must not be longer than ALLOCATION_RETRY_CAP_SECONDS",
-            )
+            problem = "must not be longer than ALLOCATION_RETRY_CAP_SECONDS"
+            raise InvalidValue("ALLOCATION_RETRY_BASE_SECONDS", problem)
 
 
 def load(overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
@@ -96,65 +95,37 @@ def load(overrides: Mapping[str, Any], environment: Mapping[str, str] = os.envir
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     kinds = [resolve_name(room.settings) for room in ROOMS.values() if room.settings]
-    if unknown := given.keys() - set().union(*map(_names, (Settings, *kinds))):
+    known = {setting.name for kind in (Settings, *kinds) for setting in fields(kind)}
+    if unknown := given.keys() - known:
         raise TypeError(f"there are no settings {', '.join(unknown)}")
-    of_rooms = tuple(_read(kind, given, environment) for kind in kinds)
-    return _read(Settings, given, environment, of_rooms=of_rooms)
+    find: Find = environment.get
+    for way in (room.environment for room in ROOMS.values() if room.environment):
+        find = resolve_name(way)(find)
+    given["of_rooms"] = tuple(_read(kind, given, find) for kind in kinds)
+    settings: Settings = _read(Settings, given, find)
+    return settings
 
 
-def _read(
-    kind: type[S], given: Mapping[str, Any], environment: Mapping[str, str], **read: Any
-) -> S:
-    found = {name: _found(name, environment) for name in _names(kind) - given.keys() - read.keys()}
-    values = {name: value for name, value in found.items() if value}
-    values |= {name: given[name] for name in _names(kind) & given.keys()}
-    converted = {name: _converted(kind, name, value) for name, value in values.items()}
-    return kind(**converted, **read)
+def _read(kind: Any, given: Mapping[str, Any], find: Find) -> Any:
+    values: dict[str, Any] = {}
+    for setting in fields(kind):
+        name = setting.name
+        value = given[name] if name in given else find(variable(name)) or None
+        if value is not None:
+            values[name] = _converted(value, setting.type, name)
+    return kind(**values)
 
 
-def _names(kind: Any) -> set[str]:
-    return {setting.name for setting in fields(kind)}
-
-
-def _found(name: str, environment: Mapping[str, str]) -> str | None:
-    """Return what the environment says of a setting, under its name or its old one."""
-    value = _in_variable_or_file(_variable(name), environment)
-    if name not in OLD_NAMES:
-        return value
-    old_value = _in_variable_or_file(_variable(OLD_NAMES[name]), environment)
-    if value and old_value and value != old_value:
-        old = _variable(OLD_NAMES[name])
-        raise InvalidValue(_variable(name), f"and {old}, its old name, differ: set only one")
-    return value or old_value
-
-
-def _in_variable_or_file(variable: str, environment: Mapping[str, str]) -> str | None:
-    value, file = environment.get(variable), environment.get(f"{variable}_FILE")
-    if not file:
-        return value
-    if value:
-        raise InvalidValue(variable, f"and {variable}_FILE are both set: set only one")
+def _converted(value: object, annotation: Any, name: str) -> Any:
     try:
-        content = Path(file).read_text("utf-8").removesuffix("\n")
-    except UnicodeError:
-        raise InvalidValue(f"{variable}_FILE", "names a file that is not valid UTF-8") from None
-    except OSError as error:
-        problem = f"names a file that cannot be read: {error.strerror}"
-        raise InvalidValue(f"{variable}_FILE", problem) from None
-    if not content:
-        raise InvalidValue(f"{variable}_FILE", "names an empty file")
-    return content
-
-
-def _converted(kind: type, name: str, value: object) -> Any:
-    try:
-        return msgspec.convert(value, kind.__annotations__[name], strict=False)
+        return msgspec.convert(value, annotation, strict=False)
     except msgspec.ValidationError as error:
         reason = re.split(""" ['"]""", str(error))[0]  # what follows is the value
-        raise InvalidValue(_variable(name), f"is not acceptable: {reason}") from None
+        raise InvalidValue(variable(name), f"is not acceptable: {reason}") from None
     except UnicodeError:
-        raise InvalidValue(_variable(name), "is not valid UTF-8") from None
+        raise InvalidValue(variable(name), "is not valid UTF-8") from None
 
 
-def _variable(name: str) -> str:
-    return PREFIX + name.upper()
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"ALLOCATION_{name.upper()}"

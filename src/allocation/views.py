@@ -15,7 +15,7 @@ from sqlalchemy import Row, Select, select
 
 from allocation.adapters.database import Database
 from allocation.adapters.orm import deliveries, events, user_view
-from allocation.service_layer.delivery import EventId
+from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import DeliveryNotFound
 
 

@@ -1,31 +1,18 @@
 """Fixtures of real processes, and the table of the crash matrix at the end of the run."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiosmtpd.controller import Controller
 
-from tests.e2e.processes import Application, MailServer
+from tests.e2e.processes import Application
 
 CELL = "crash matrix cell"
 
 
 @pytest.fixture
-def mail(free_tcp_port: int) -> Iterator[MailServer]:
-    """A real mail server on a free port."""
-    server = MailServer()
-    controller = Controller(server, hostname="127.0.0.1", port=free_tcp_port)
-    controller.start()
-    server.url = f"smtp://127.0.0.1:{free_tcp_port}"
-    yield server
-    controller.stop()
-
-
-@pytest.fixture
-def application(tmp_path: Path, mail: MailServer, backend: str) -> Application:
-    """The application, with a mail server."""
-    return Application(tmp_path, mail, backend=backend)
+def application(tmp_path: Path, backend: str) -> Application:
+    """The application, without a mail server: e-mails are kept in a folder."""
+    return Application(tmp_path, backend=backend)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,25 +11,30 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 from allocation.adapters import outbox
-from allocation.adapters.brokers import Broker
 from allocation.adapters.database import Session
 from allocation.adapters.outbox import SqlAlchemyOutbox
-from allocation.adapters.smtp import SmtpNotifications
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.entrypoints.brokers import consumer
 from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.messagebus import MessageBus
+
+SMTP = "allocation.adapters.smtp:SmtpNotifications"
+BROKER = "allocation.adapters.brokers:Broker"
+CONSUMER = "allocation.entrypoints.brokers.consumer"
 
 ending = signal.SIGKILL  # freezing.py says otherwise
 
 
 @dataclass(frozen=True)
 class CrashPoint:
-    """Before or after one call of a function; `when` looks at its arguments."""
+    """Before or after one call of a function; `when` looks at its arguments.
+
+    The owner of the function is named by a string where it is in a room.
+    """
 
     owner: Any
     name: str
@@ -38,7 +43,8 @@ class CrashPoint:
 
     def arm(self) -> None:
         """Put the crash point in."""
-        original = getattr(self.owner, self.name)
+        owner = resolve_name(self.owner) if isinstance(self.owner, str) else self.owner
+        original = getattr(owner, self.name)
 
         @wraps(original)
         async def crashing(*args: Any, **kwargs: Any) -> Any:
@@ -50,7 +56,7 @@ class CrashPoint:
                 os.kill(os.getpid(), ending)
             return result
 
-        setattr(self.owner, self.name, crashing)
+        setattr(owner, self.name, crashing)
 
 
 def _of_command(uow: Any, *args: object) -> bool:
@@ -102,10 +108,10 @@ def _outside(handler: str) -> dict[str, CrashPoint]:
             MessageBus, "_deliver_one", "before", _delivery_to(handler)
         ),
         f"inside {handler}, before the effect": CrashPoint(
-            SmtpNotifications, "send", "before", _email_of(handler)
+            SMTP, "send", "before", _email_of(handler)
         ),
         f"inside {handler}, after the effect": CrashPoint(
-            SmtpNotifications, "send", "after", _email_of(handler)
+            SMTP, "send", "after", _email_of(handler)
         ),
         f"before the completion of {handler}": CrashPoint(
             SqlAlchemyOutbox, "settle", "before", _delivery_to(handler)
@@ -146,12 +152,12 @@ PARKING: dict[str, CrashPoint] = {
 CONSUMING: dict[str, CrashPoint] = {
     "before the command of a message": CrashPoint(MessageBus, "execute", "before"),
     "in the commit of its command": CrashPoint(outbox, "store_deliveries", "after"),
-    "before the acknowledgement": CrashPoint(consumer, "_acknowledge", "before"),
-    "after the acknowledgement": CrashPoint(consumer, "_acknowledge", "after"),
+    "before the acknowledgement": CrashPoint(CONSUMER, "_acknowledge", "before"),
+    "after the acknowledgement": CrashPoint(CONSUMER, "_acknowledge", "after"),
 }
 DEAD_LETTERING: dict[str, CrashPoint] = {
-    "before dead-lettering": CrashPoint(Broker, "dead_letter", "before"),
-    "after dead-lettering": CrashPoint(Broker, "dead_letter", "after"),
+    "before dead-lettering": CrashPoint(BROKER, "dead_letter", "before"),
+    "after dead-lettering": CrashPoint(BROKER, "dead_letter", "after"),
 }
 CRASH_POINTS = (
     COMMITTING | HANDLING | CLAIMING | RESCHEDULING | PARKING | CONSUMING | DEAD_LETTERING

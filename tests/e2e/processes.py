@@ -1,53 +1,32 @@
 """Runs the application as its users do: as a process, on a database file, with a mail server."""
 
-import asyncio
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
-from email import message_from_bytes, policy
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from tests.e2e.warm import Warm
+
+WARM = Warm()
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 60
 LIMIT_SECONDS = 20
 POLL_SECONDS = 0.01
 
 
-@dataclass
-class MailServer:
-    """A mail server that keeps what it was given, or refuses or holds everything if told so."""
+class Mail(Protocol):
+    """A mail server."""
 
-    url: str = ""
-    refusing: bool = False
-    holding: threading.Event = field(default_factory=threading.Event)
-    hold: bool = False
-    release: threading.Event = field(default_factory=threading.Event)
-    received: list[tuple[str, str, str]] = field(default_factory=list)
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Take one e-mail; the name is what aiosmtpd calls."""
-        if self.refusing:
-            return "451 come back later"
-        if self.hold:
-            self.holding.set()
-            await asyncio.to_thread(self.release.wait)
-        message = message_from_bytes(envelope.original_content or b"", policy=policy.default)
-        self.received.append((str(message["To"]), str(message["Subject"]), message["Message-ID"]))
-        return "250 OK"
-
-    def message_ids(self, recipient: str, subject: str) -> list[str]:
-        """Return the Message-IDs of these e-mails, one for each time they arrived."""
-        return [key for to, what, key in self.received if (to, what) == (recipient, subject)]
+    url: str
 
 
 @dataclass
@@ -55,7 +34,7 @@ class Application:
     """The application in a folder of its own."""
 
     folder: Path
-    mail: MailServer | None = None
+    mail: Mail | None = None
     postgres_url: str | None = None
     backend: str = "asyncio"
     settings: dict[str, str] = field(default_factory=dict)
@@ -79,8 +58,20 @@ class Application:
         return outside | {"PYTHONPATH": path} | prefixed
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end."""
-        return self._finish(self.start(*arguments, environment=self.environment(**settings)))
+        """Run one command to its end, in a process that need not import everything first."""
+        environment = self.environment(**settings)
+        return WARM.run("allocation", *arguments, folder=self.folder, environment=environment)
+
+    def run_script(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run one command to its end by the script that was installed."""
+        return subprocess.run(
+            [Path(sys.executable).with_name("allocation"), *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
 
     def start(
         self,
@@ -116,8 +107,10 @@ class Application:
         """Run one command that is killed at a crash point; return what it had printed."""
         environment = self.environment(**settings)
         module = ("tests.e2e.crashing", point)
-        process = self._finish(self.start(*arguments, module=module, environment=environment))
-        assert process.returncode == -9, f"{point} was never reached:\n{process.stderr}"
+        process = WARM.run(*module, *arguments, folder=self.folder, environment=environment)
+        assert process.returncode == -signal.SIGKILL, (
+            f"{point} was never reached:\n{process.stderr}"
+        )
         return process.stdout
 
     def rows(self, statement: str) -> list[Any]:
@@ -136,15 +129,6 @@ class Application:
         if self.postgres_url:
             return psycopg.connect(self.postgres_url)
         return closing(sqlite3.connect(self.database))
-
-    def _finish(self, process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
-        with process:
-            try:
-                out, err = process.communicate(timeout=TIMEOUT_SECONDS)
-            except BaseException:
-                process.kill()
-                raise
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def wait_until(condition: Callable[[], object], *, limit: float = LIMIT_SECONDS) -> None:

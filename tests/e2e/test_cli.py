@@ -1,22 +1,10 @@
 """The command line as a real process: signals, pipes, terminals, and several at once."""
 
-import os
-import pty
-import signal
 import subprocess
 import sys
-from pathlib import Path
 from uuid import UUID
 
-import pytest
-
-from tests.e2e.processes import Application, MailServer
-
-
-@pytest.fixture
-def application(tmp_path: Path, backend: str) -> Application:
-    """The application, without a mail server: e-mails are kept in a folder."""
-    return Application(tmp_path, backend=backend)
+from tests.e2e.processes import Application
 
 
 def test_a_registration_tells_its_story(application: Application) -> None:
@@ -49,24 +37,6 @@ def test_two_processes_register_at_once(application: Application) -> None:
     assert application.rows("SELECT count(*) FROM user_view") == [(4,)]
 
 
-def test_output_into_a_closed_pipe_ends_quietly(application: Application) -> None:
-    """`| head` is how people look at long lists."""
-    rows = "".join(f"user{n},user{n}@example.com\n" for n in range(40))
-    (application.folder / "users.csv").write_text("name,email\n" + rows)
-    application.run("import-users", "users.csv")
-
-    for command in (("users", "--json"), ("register-user", "Иван", "ivan@example.com")):
-        process = application.start(*command)
-        assert process.stdout is not None
-        process.stdout.close()
-        assert process.stderr is not None
-        assert process.stderr.read() == ""
-        process.stderr.close()
-        assert process.wait(timeout=30) == 0
-
-    assert application.rows("SELECT count(*) FROM registration_log") == [(41,)]
-
-
 def test_help_needs_no_heavy_imports(application: Application) -> None:
     """A person who asks for help should not wait for a database library."""
     result = subprocess.run(
@@ -82,45 +52,3 @@ def test_help_needs_no_heavy_imports(application: Application) -> None:
     assert "click" in imported
     assert imported.isdisjoint({"sqlalchemy", "alembic", "anyio", "msgspec", "asyncio"})
     assert "register-user" in result.stdout
-
-
-def test_ctrl_c_during_an_import_leaves_a_consistent_database(
-    application: Application, mail: MailServer
-) -> None:
-    """Exit code 130; every user that is there is complete, or its rest is owed."""
-    rows = "".join(f"user{n},user{n}@example.com\n" for n in range(5000))
-    (application.folder / "users.csv").write_text("name,email\n" + rows)
-    application.mail = mail
-
-    process = application.start("import-users", "users.csv")
-    while not mail.received:
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-
-    assert (process.returncode, errors) == (130, "")
-    assert application.run("worker", "--until-idle").returncode == 0
-    (users,) = application.rows("SELECT count(*) FROM users")[0]
-    assert 0 < users < 5000
-    assert application.rows("SELECT count(*) FROM registration_log") == [(users,)]
-    assert application.rows("PRAGMA integrity_check") == [("ok",)]
-
-
-def test_an_import_on_a_terminal_shows_progress(application: Application) -> None:
-    """Long work says how far it is; scripts are spared."""
-    (application.folder / "users.csv").write_text("name,email\nИван,ivan@example.com\n")
-    parent, child = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "allocation", "import-users", "users.csv"],
-        env=application.environment(),
-        cwd=application.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=child,
-    )
-    assert process.wait(timeout=30) == 0
-    os.close(child)
-    shown = os.read(parent, 65536).decode()
-    os.close(parent)
-
-    assert "importing" in shown
-    assert "100%" in shown

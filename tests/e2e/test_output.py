@@ -11,7 +11,6 @@ import sys
 import termios
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -19,12 +18,6 @@ from tests.e2e.processes import LIMIT_SECONDS, Application, owed, wait_until
 
 REGISTER = ("register-user", "Иван", "ivan@example.com")
 FULL = 60_000  # of 65,536 bytes, less a line
-
-
-@pytest.fixture
-def application(tmp_path: Path, backend: str) -> Application:
-    """The application, without a mail server."""
-    return Application(tmp_path, backend=backend)
 
 
 @contextmanager
@@ -145,25 +138,3 @@ def test_a_full_disk_is_told_and_does_not_undo_the_work(application: Application
     assert (process.returncode, listing.returncode) == (0, 3)
     assert told.decode() == f"the output could not be written: {reason}\n"
     assert complaint.decode() == f"error: {reason}\n"
-
-
-def test_an_import_that_waits_for_a_pipe_can_be_interrupted(application: Application) -> None:
-    """Ctrl-C, while whoever writes the rows has none."""
-    os.mkfifo(application.folder / "users.csv")
-    with (
-        application.running("import-users", "users.csv") as process,
-        (application.folder / "users.csv").open("w") as rows,
-    ):
-        rows.write("name,email\n" + "".join(f"u,u{n}@example.com\n" for n in range(100)))
-        rows.flush()
-        wait_until(lambda: application.database.exists() and imported(application) == 100)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(LIMIT_SECONDS) == 130
-
-
-def imported(application: Application) -> int:
-    try:
-        [(count,)] = application.rows("SELECT count(*) FROM user_view")
-    except sqlite3.OperationalError:  # there is no table yet
-        return 0
-    return int(count)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.killed import story, table
 from tests.e2e.processes import ROOT, Application
+from tests.measured import measured
 
 Step = tuple[list[str], list[str]]
 
@@ -43,11 +45,11 @@ def test_every_command_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
     for command, shown in steps():
         match command:
             case ["make", "demo"]:
-                result = application.run("demo")
+                result = application.run_script("demo")
             case ["make", "test"]:
                 continue  # this is it
             case ["allocation", *arguments]:
-                result = application.run(*arguments)
+                result = application.run_script(*arguments)
             case _:
                 pytest.fail(f"the README has a command nobody checks: {command}")
         assert result.returncode == 0, (command, result.stderr)
@@ -60,3 +62,8 @@ def test_the_commands_of_make_exist() -> None:
     targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
 
     assert {command[1] for command, _ in steps() if command[0] == "make"} <= targets
+
+
+def test_the_rows_that_a_kill_leaves_are_those_of_the_readme(tmp_path: Path) -> None:
+    """It is the promise. If the rows have to be others: python -m tests.e2e.killed."""
+    assert list(table(list(story(tmp_path)))) == measured("killed")

@@ -4,7 +4,6 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -12,12 +11,6 @@ import pytest
 from tests.e2e.processes import LIMIT_SECONDS, TIMEOUT_SECONDS, Application, wait_until
 
 REGISTER = ("register-user", "Иван", "ivan@example.com")
-
-
-@pytest.fixture
-def application(tmp_path: Path, backend: str) -> Application:
-    """The application, without a mail server."""
-    return Application(tmp_path, backend=backend)
 
 
 @contextmanager

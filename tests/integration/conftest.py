@@ -7,21 +7,34 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import Application
-from tests.worlds import FakeWorld, World, sql_world
+from tests.worlds import FakeWorld, World, sql_world, sqlite_url
+
+DATABASES = [
+    "sqlite",
+    "postgres",  # room: postgresql
+]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest) -> str:
     """A new database of each kind; the one on PostgreSQL has its schema already."""
     return str(request.getfixturevalue(f"{request.param}_url"))
 
 
-@pytest.fixture(params=["fake", "sqlite", "postgres"])
+@pytest.fixture(params=["fake", *DATABASES])
 def world_url(request: pytest.FixtureRequest) -> str | None:
     """The same, and None for the fakes."""
     if request.param == "fake":
         return None
     return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(params=DATABASES)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new database of each kind, without a schema."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path)
+    return str(request.getfixturevalue(f"empty_{request.param}_url"))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """SQLite, set up as the design asks: durable, with foreign keys, and never "database is locked"."""
 
-import re
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -14,14 +13,12 @@ from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters.database import Database, open_database
 from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
-from allocation.adapters.postgresql.errors import RightMissing
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.model import CouponBatch
 from allocation.domain.values import BatchReference, Quantity
 from allocation.service_layer.exceptions import NotCommitted
 from tests.builders import TODAY, a_user_id
-from tests.frozen import on, postgres_behind_a_proxy
-from tests.worlds import a_uow, sql_world, sqlite_url
+from tests.worlds import a_uow, on, sql_world, sqlite_url
 
 pytestmark = pytest.mark.anyio
 
@@ -99,8 +96,6 @@ async def test_many_writers_that_read_first_never_find_the_database_locked(
             assert (await session.execute(text("SELECT n FROM counter"))).scalar_one() == 100
 
 
-LONG = "9" * 30
-
 WRONG = {
     "a missing table": ("SELECT * FROM nowhere", {}),
     "a missing column": ("SELECT nothing FROM (SELECT 1 AS n) AS t", {}),
@@ -108,15 +103,6 @@ WRONG = {
     "a number that is too long": ("SELECT CAST(:value AS BIGINT)", {"value": 10**30}),
     "a text that no encoding knows": ("SELECT CAST(:value AS VARCHAR)", {"value": "\ud800"}),
     "a missing parameter": ("SELECT CAST(:value AS VARCHAR)", {}),
-}
-ON_POSTGRES = {
-    "a text that its encoding does not know": ("SELECT CAST(:value AS VARCHAR)", {"value": "\0"}),
-    "a number that is too long for it": (f"SELECT CAST('{LONG}' AS BIGINT)", {}),
-    "a value that is too long for an index": (
-        "INSERT INTO inbox SELECT 'shop', string_agg(random()::text, ''), 0"
-        " FROM generate_series(1, 1000)",
-        {},
-    ),
 }
 
 
@@ -136,18 +122,6 @@ async def test_what_no_database_accepts_is_a_mistake_of_ours(
             assert (await session.execute(text("SELECT 1"))).scalar_one() == 1
 
 
-@pytest.mark.parametrize("driver", ["", "anyio"])
-@pytest.mark.parametrize(("statement", "values"), ON_POSTGRES.values(), ids=ON_POSTGRES)
-async def test_what_postgres_does_not_accept_is_a_mistake_of_ours(
-    postgres_url: str, driver: str, statement: str, values: dict[str, object]
-) -> None:
-    """Its limits are not those of SQLite; a message from outside may find them."""
-    async with open_database(on(driver, postgres_url)) as database:
-        with pytest.raises(StatementRefused):
-            async with database.writing() as session:
-                await session.execute(text(statement), values)
-
-
 async def test_a_failure_that_a_handler_swallows_is_raised_by_its_commit(database_url: str) -> None:
     """PostgreSQL answers COMMIT with ROLLBACK then, which no driver takes for an error."""
     async with sql_world(database_url) as world:
@@ -160,16 +134,6 @@ async def test_a_failure_that_a_handler_swallows_is_raised_by_its_commit(databas
 
         assert not uow.committed
         assert await world.logged() == []
-
-
-@pytest.mark.parametrize("driver", ["", "anyio"])
-async def test_a_missing_right_is_told_and_not_tried_again(postgres_url: str, driver: str) -> None:
-    """Somebody has to grant it; until then it is the same every time."""
-    async with open_database(on(driver, postgres_url)) as database:
-        with pytest.raises(RightMissing, match="permission denied for table users; GRANT"):
-            async with database.writing() as session:
-                await session.execute(text("SET LOCAL ROLE pg_monitor"))
-                await session.execute(text("SELECT * FROM users"))
 
 
 async def test_a_read_only_file_is_a_resource_error(tmp_path: Path) -> None:
@@ -194,11 +158,10 @@ async def test_an_unusable_url_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])
-@pytest.mark.parametrize("driver", ["sqlite+aiosqlite", "postgresql+asyncpg"])
-async def test_a_driver_of_another_event_loop_is_refused(driver: str) -> None:
+async def test_the_driver_of_another_event_loop_is_refused() -> None:
     """In one sentence, at start, not with a traceback at the first statement."""
-    with pytest.raises(InvalidValue, match=re.escape(f"names {driver}, which is not supported")):
-        async with open_database(f"{driver}:///allocation"):
+    with pytest.raises(InvalidValue, match=r"names sqlite\+aiosqlite, which is not supported"):
+        async with open_database("sqlite+aiosqlite:///allocation"):
             pass
 
 
@@ -253,37 +216,12 @@ async def test_the_next_coupon_costs_one_statement(database_url: str) -> None:
 REFUSED_URLS = {
     "sqlite:///q?x.db": "has x.db after the \\?; there may be mode, timeout and uri",
     "sqlite:///q.db?timeout=soon": "timeout that is no number",
-    "postgresql://h/d?ssl=require": "unknown option: ssl; those of libpq are known, such as ssl",
-    "postgresql+anyio://h/d?command_timeout=3&a=b": "unknown option: a, command_timeout",
-    "postgresql://h/d?connect_timeout=soon": "connect_timeout that is no number",
 }
 
 
 @pytest.mark.parametrize(("url", "problem"), REFUSED_URLS.items())
 async def test_what_a_url_cannot_have_is_named(url: str, problem: str) -> None:
-    """A word that one driver knows and another does not, or a file that nobody meant."""
+    """A word that nobody knows, or a file that nobody meant."""
     with pytest.raises(InvalidValue, match=problem):
         async with open_database(url):
             pass
-
-
-@pytest.mark.parametrize("driver", ["", "anyio"])
-async def test_options_of_libpq_are_understood(postgres_url: str, driver: str) -> None:
-    """They are what people know, and what hosting providers print."""
-    more = "sslmode=prefer&application_name=shop&connect_timeout=5&target_session_attrs=any"
-    url = f"{on(driver, postgres_url)}{'&' if '?' in postgres_url else '?'}{more}"
-    async with open_database(url) as database, database.reading() as session:
-        name = await session.execute(text("SHOW application_name"))
-        assert name.scalar_one() == "shop"
-
-
-@pytest.mark.parametrize("driver", ["", "anyio"])
-async def test_a_server_that_has_no_tls_is_refused_if_it_is_required(
-    postgres_url: str, driver: str, free_tcp_port: int
-) -> None:
-    """And not talked to in the clear."""
-    with postgres_behind_a_proxy(postgres_url, port=free_tcp_port) as (url, _):
-        async with open_database(f"{on(driver, url)}?sslmode=require") as database:
-            with pytest.raises(DatabaseUnavailable, match="SSL"):
-                async with database.reading():
-                    pass

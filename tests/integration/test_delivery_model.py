@@ -25,7 +25,8 @@ from hypothesis.stateful import (
 )
 
 from allocation.domain.exceptions import InvalidValue
-from allocation.service_layer.delivery import Delivery, EventId
+from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import DeliverySuperseded
 from tests.builders import HANDLER_NAMES, POLICY, a_user, a_user_id
 from tests.transitions import TRANSITIONS, State, Step

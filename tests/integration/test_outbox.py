@@ -10,7 +10,7 @@ from sqlalchemy import text, update
 from allocation.adapters import orm
 from allocation.adapters.exceptions import StatementRefused
 from allocation.adapters.outbox import SqlAlchemyOutbox
-from allocation.service_layer.delivery import Delivery, first_attempts
+from allocation.service_layer.delivery import Delivery
 from tests.builders import HANDLER_NAMES, a_delivery, a_user, an_envelope
 from tests.worlds import SqlWorld, a_uow, sql_world, sqlite_url
 
@@ -101,7 +101,7 @@ async def test_completions_are_not_forgotten_when_the_database_is_away(tmp_path:
         async with (uow := a_uow(world)):
             uow.users.add(a_user())
             await uow.commit()
-        first, second, *_ = first_attempts(
+        first, second, *_ = world.policy.first_attempts(
             uow.events[0], ["send_welcome_email", "refresh_user_view"]
         )
         outbox = world.outbox()

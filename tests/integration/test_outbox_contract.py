@@ -4,8 +4,10 @@ import anyio
 import pytest
 
 from allocation.domain.events import UserRegistered
-from allocation.service_layer.delivery import Delivery, EventId, Stranger
+from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import DeliveryNotFound
+from allocation.service_layer.ports import Stranger
 from tests.builders import HANDLER_NAMES, a_delivery, a_user
 from tests.worlds import World, a_uow
 

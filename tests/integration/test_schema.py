@@ -18,12 +18,6 @@ from tests.builders import POLICY, a_user_id, an_envelope
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["sqlite_url", "empty_postgres_url"])
-def empty_url(request: pytest.FixtureRequest) -> str:
-    """A new database of each kind, without a schema."""
-    return str(request.getfixturevalue(request.param))
-
-
 async def execute(database: Database, *statements: str) -> None:
     async with database.writing() as session:
         for statement in statements:

@@ -12,7 +12,7 @@ from allocation.domain.events import CouponsRanOut, UserRegistered
 from allocation.domain.exceptions import EmailAlreadyRegistered, UserNotFound
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
-from allocation.service_layer.delivery import ReceivedMessage, first_attempts
+from allocation.service_layer.envelopes import ReceivedMessage
 from allocation.service_layer.exceptions import (
     ConcurrentUpdate,
     DeliverySuperseded,
@@ -308,7 +308,7 @@ async def test_a_delivery_is_settled_with_the_commit_of_its_handler(world: World
     async with (uow := a_uow(world)):
         uow.users.add(a_user())
         await uow.commit()
-    (delivery,) = first_attempts(uow.events[0], ["log_registration"])
+    (delivery,) = world.policy.first_attempts(uow.events[0], ["log_registration"])
 
     async with (handling := a_uow(world, delivery)):
         await handling.registration_log.append(a_user_id(), "ivan@example.com")
@@ -323,7 +323,7 @@ async def test_a_superseded_delivery_has_no_effect(world: World) -> None:
     async with (uow := a_uow(world)):
         uow.users.add(a_user())
         await uow.commit()
-    (late,) = first_attempts(uow.events[0], ["log_registration"])
+    (late,) = world.policy.first_attempts(uow.events[0], ["log_registration"])
     await world.move_clock(world.policy.lease + 1)
     await world.outbox().claim(10, HANDLER_NAMES)
 

@@ -16,13 +16,8 @@ from allocation.domain.exceptions import (
     Unavailable,
     UserNotFound,
 )
-from allocation.service_layer.delivery import (
-    DeliveryPolicy,
-    EventId,
-    MessageContext,
-    first_attempts,
-    is_permanent,
-)
+from allocation.service_layer.delivery import DeliveryPolicy, is_permanent
+from allocation.service_layer.envelopes import EventId, MessageContext
 from tests.builders import POLICY, a_delivery, an_envelope
 from tests.generated import all_errors
 from tests.transitions import TRANSITIONS, State, Step
@@ -247,7 +242,7 @@ def test_the_committing_process_holds_the_first_attempt_of_every_handler() -> No
     """It works on the event at once, in the order of the table of handlers."""
     envelope = an_envelope()
 
-    claims = first_attempts(envelope, ["send_welcome_email", "log_registration"])
+    claims = POLICY.first_attempts(envelope, ["send_welcome_email", "log_registration"])
 
     assert [(claim.handler, claim.attempt) for claim in claims] == [
         ("send_welcome_email", 1),
@@ -258,7 +253,14 @@ def test_the_committing_process_holds_the_first_attempt_of_every_handler() -> No
 
 def test_an_event_without_handlers_owes_nothing() -> None:
     """Not every fact has a reader."""
-    assert first_attempts(an_envelope(), []) == ()
+    assert POLICY.first_attempts(an_envelope(), []) == []
+
+
+def test_what_is_left_to_workers_is_held_by_nobody() -> None:
+    """Its deliveries are due for them at the commit."""
+    policy = replace(POLICY, inline=False)
+
+    assert policy.first_attempts(an_envelope(), ["send_welcome_email"]) == []
 
 
 def test_every_attempt_has_the_same_idempotency_key() -> None:
@@ -275,7 +277,7 @@ def test_no_two_debts_share_an_idempotency_key() -> None:
     envelope, another = an_envelope(), an_envelope()
     handlers = ["send_welcome_email", "log_registration"]
 
-    debts = first_attempts(envelope, handlers) + first_attempts(another, handlers)
+    debts = POLICY.first_attempts(envelope, handlers) + POLICY.first_attempts(another, handlers)
 
     assert len({debt.idempotency_key for debt in debts}) == 4
 
@@ -285,7 +287,7 @@ def test_the_idempotency_key_is_spelled_the_same_in_every_release() -> None:
     event_id = EventId(UUID("12345678-1234-5678-1234-567812345678"))
     envelope = replace(an_envelope(), id=event_id)
 
-    (delivery,) = first_attempts(envelope, ["send_welcome_email"])
+    (delivery,) = POLICY.first_attempts(envelope, ["send_welcome_email"])
 
     assert delivery.idempotency_key == "12345678-1234-5678-1234-567812345678:send_welcome_email"
 

@@ -11,6 +11,8 @@ from tests.transitions import TRANSITIONS
 
 ROOT = Path(__file__).parents[2]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
+PROOFS = re.findall(r"^- `(tests/[^:`]+)(?:`\n  `)?::(\w+)`$", GUARANTEES, re.MULTILINE)
+MAX_LINE = 100
 
 
 def diagram() -> Iterator[str]:
@@ -43,13 +45,25 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("proof", re.findall(r"^- `(tests/\S+)`$", GUARANTEES, re.MULTILINE))
-def test_every_proof_of_a_guarantee_exists(proof: str) -> None:
+@pytest.mark.parametrize(("path", "name"), PROOFS)
+def test_every_proof_of_a_guarantee_exists(path: str, name: str) -> None:
     """A promise without a test is only a hope."""
-    path, _, name = proof.partition("::")
     source = (ROOT / path).read_text()
 
     assert re.search(rf"^(async def|def) {name}\(|^{name} = ", source, re.MULTILINE)
+
+
+def test_no_proof_is_overlooked() -> None:
+    """One that is written in another way would not be looked for."""
+    assert len(PROOFS) == GUARANTEES.count("`tests/") > 50
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_line_is_longer_than_a_screen(page: Path) -> None:
+    """Pages are read in editors and in reviews, too. A row of a table has to be one line."""
+    lines = [line for line in page.read_text().splitlines() if not line.startswith("|")]
+
+    assert [line for line in lines if len(line) > MAX_LINE] == []
 
 
 def test_every_guarantee_has_a_limit_and_a_proof() -> None:

@@ -7,10 +7,8 @@ import pytest
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
-from allocation.domain.exceptions import InvalidValue
-from allocation.entrypoints.logs import TextFormatter, set_up_logging
-from allocation.service_layer.context import working_on
-from allocation.service_layer.delivery import MessageContext
+from allocation.entrypoints.logs import TextFormatter
+from allocation.service_layer.envelopes import MessageContext, working_on
 from tests.builders import a_context
 from tests.output import Log
 
@@ -134,9 +132,3 @@ def test_a_line_for_people_shows_the_exception(log: Log) -> None:
 
     assert log.lines()[0].endswith(" ERROR allocation.test: it failed")
     assert log.lines()[-1] == "LookupError: no such Иван"
-
-
-def test_a_format_that_no_room_brings_is_refused() -> None:
-    """A copy of the application may have left it out."""
-    with pytest.raises(InvalidValue, match="ALLOCATION_LOG_FORMAT is not acceptable"):
-        set_up_logging("info", "yaml")

@@ -5,21 +5,20 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from time import monotonic
 from uuid import uuid4
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
+from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command
 from allocation.domain.events import CouponAllocated, Event, UserRegistered
 from allocation.domain.exceptions import InvalidValue, Mistake, UserNotFound
 from allocation.domain.model import CouponBatch
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
-from allocation.service_layer.context import current_context
-from allocation.service_layer.delivery import Delivery, Envelope, IdempotencyKey
+from allocation.service_layer.delivery import Delivery, IdempotencyKey
 from allocation.service_layer.emails import welcome
+from allocation.service_layer.envelopes import current_context
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     ConcurrentUpdate,
@@ -30,6 +29,7 @@ from allocation.service_layer.exceptions import (
     OpenedTwice,
     WorkAfterCommit,
 )
+from allocation.service_layer.facts import AttemptBegun, AttemptEnded, Delivered, Executed, Fact
 from allocation.service_layer.handlers import COMMAND_HANDLERS
 from allocation.service_layer.messagebus import LAST_WORD_SECONDS, MAX_OPTIMISTIC_TRIES
 from allocation.service_layer.ports import Notifications, Reading
@@ -46,6 +46,13 @@ from tests.builders import (
 from tests.fakes import FakeOutbox
 
 pytestmark = pytest.mark.anyio
+
+HANDLERS_OF_REGISTRATION = [
+    "allocate_welcome_coupon",
+    "log_registration",
+    "refresh_user_view",
+    "send_welcome_email",
+]
 
 
 class Meeting:
@@ -520,47 +527,6 @@ async def test_the_time_limit_counts_from_the_commit() -> None:
     assert [type(failure.error) for failure in report.failures] == [HandlerTimeout]
 
 
-async def test_a_handler_that_swallows_its_cancellation_is_named(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """It cannot be stopped, but somebody can be told whose fault the silence is."""
-
-    async def stubborn(event: Event) -> None:
-        while not any("stubborn" in record.message for record in caplog.records):
-            with suppress(BaseException):
-                await anyio.sleep(0.01)
-
-    application = FakeApplication(
-        event_handlers={UserRegistered: [stubborn]},
-        policy=replace(POLICY, handler_timeout=0.01),
-    )
-
-    with application.watchdog.looking(every=0.01), anyio.fail_after(10):
-        await application.bus.handle(a_registration())
-
-    assert "goes on past its time limit" in caplog.text
-
-
-async def test_a_handler_that_blocks_the_event_loop_is_named_while_it_does(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Nothing that runs on the event loop could tell."""
-
-    async def blocks(event: Event) -> None:
-        limit = monotonic() + 10
-        while "blocks on event" not in caplog.text and monotonic() < limit:
-            pass
-
-    application = FakeApplication(
-        event_handlers={UserRegistered: [blocks]}, policy=replace(POLICY, handler_timeout=0.01)
-    )
-
-    with application.watchdog.looking(every=0.01):
-        await application.bus.handle(a_registration())
-
-    assert "blocks the event loop" in caplog.text
-
-
 async def test_what_is_left_to_workers_is_due_at_once() -> None:
     """They need not wait until the lease of a process that is too busy ends."""
     application = on_registration(sleeps)
@@ -767,33 +733,37 @@ async def test_ids_lead_from_every_event_back_to_the_command() -> None:
     assert current_context.get() is None
 
 
-class Curious:
-    """An observer that remembers what it was told, and then fails."""
-
-    def __init__(self) -> None:
-        self.news: list[str] = []
-
-    def executed(self, command: Command, events: Sequence[Envelope]) -> None:
-        self.news.append(type(command).__name__)
-        raise BrokenPipeError
-
-    def delivered(self, delivery: Delivery, events: Sequence[Envelope]) -> None:
-        self.news.append(delivery.handler)
-        raise BrokenPipeError
-
-
 async def test_an_observer_is_told_everything_and_can_hurt_nobody() -> None:
     """Showing what happens must not change what happens."""
-    observer = Curious()
-    application = FakeApplication(observer=observer)
+    told: list[Fact] = []
 
-    report = await application.bus.handle(a_registration())
+    def curious(fact: Fact) -> None:
+        told.append(fact)
+        raise BrokenPipeError
 
-    assert observer.news[0] == RegisterUser.__name__
-    assert sorted(observer.news[1:]) == [
-        "allocate_welcome_coupon",
-        "log_registration",
-        "refresh_user_view",
-        "send_welcome_email",
-    ]
+    command = a_registration()
+    application = FakeApplication(observers=[curious, told.append])
+
+    report = await application.bus.handle(command)
+
+    assert told[:2] == [Executed(command, report.events[:1])] * 2
+    for fact_type in (AttemptBegun, AttemptEnded, Delivered):
+        names = [fact.delivery.handler for fact in told if isinstance(fact, fact_type)]
+        assert sorted(names[::2]) == sorted(names[1::2]) == HANDLERS_OF_REGISTRATION
     assert report.failures == ()
+
+
+async def test_an_observer_hears_of_the_end_of_every_attempt() -> None:
+    """Whoever counts what runs would otherwise count what has failed for ever."""
+    told: list[Fact] = []
+
+    async def fails(event: Event) -> None:
+        raise OSError("mail server is down")
+
+    application = on_registration(fails)
+    application.observers = [told.append]
+    application.wire()
+
+    await application.bus.handle(a_registration())
+
+    assert [type(fact) for fact in told] == [Executed, AttemptBegun, AttemptEnded]

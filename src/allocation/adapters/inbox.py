@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters.database import Session
 from allocation.adapters.orm import inbox
-from allocation.service_layer.delivery import ReceivedMessage
+from allocation.service_layer.envelopes import ReceivedMessage
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 
 

@@ -32,8 +32,10 @@ from allocation.adapters import wire
 from allocation.adapters.database import Database, Session
 from allocation.adapters.exceptions import InvalidMessage, InvalidPayload, StatementRefused
 from allocation.adapters.orm import deliveries, events, inbox
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Envelope, EventId, Stranger
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.envelopes import Envelope, EventId
 from allocation.service_layer.exceptions import DeliveryNotFound, DeliverySuperseded
+from allocation.service_layer.ports import Stranger
 
 MAX_ERROR_LENGTH = 2000  # characters of an error that are kept
 

@@ -19,15 +19,15 @@ from allocation.adapters.repository import (
 from allocation.domain.exceptions import AllocationError, EmailAlreadyRegistered
 from allocation.domain.model import Aggregate
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.delivery import (
-    Delivery,
-    DeliveryPolicy,
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.envelopes import (
     Envelope,
+    EnvelopeFactory,
     MessageContext,
     ReceivedMessage,
 )
 from allocation.service_layer.exceptions import ChangedWhileReading, ConcurrentUpdate
-from allocation.service_layer.unit_of_work import EnvelopeFactory, UnitOfWork
+from allocation.service_layer.unit_of_work import UnitOfWork
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):

@@ -16,7 +16,7 @@ from allocation.adapters.exceptions import InvalidPayload, UnknownEventType
 from allocation.domain import commands, events
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.service_layer.delivery import Envelope, MessageContext
+from allocation.service_layer.envelopes import Envelope, MessageContext
 from allocation.service_layer.exceptions import WiringError
 from allocation.service_layer.wiring import types_in
 

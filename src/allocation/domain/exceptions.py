@@ -1,21 +1,7 @@
 """The kinds of errors, and those that break a rule of the business. Any layer may import this.
 
-    AllocationError
-    ├── Malformed                     the input can never be right: correct it
-    │   └── InvalidValue
-    ├── Refused                       well-formed, but a rule says no
-    │   ├── EmailAlreadyRegistered
-    │   ├── UserAlreadyRegistered
-    │   ├── UserNotFound
-    │   └── CouponBatchAlreadyAdded
-    ├── Conflict                      somebody else was faster: worth another try
-    ├── Unavailable                   a resource is missing: nothing is wrong with the input
-    └── Mistake                       the program is wrong: somebody has to mend it
-
-Whoever else has errors of these kinds has an `exceptions.py` of his own; all are in docs/errors.md.
-An error takes facts and composes its own sentence; callers never format messages. `slug` is its
-stable name for machines, made from the class name; `heals` tells whether time may help. Entrypoints
-map the kinds to exit codes, each in one place.
+A kind says what becomes of the work; whoever raises errors of his own has an `exceptions.py`, and
+docs/errors.md lists all of them. An error takes facts and composes its own sentence.
 """
 
 import re
@@ -25,7 +11,8 @@ from typing import ClassVar
 class AllocationError(Exception):
     """Base of all errors this application raises on purpose.
 
-    `heals`: trying the same again later may succeed. What does not heal is never retried.
+    `slug`: its stable name for machines. `heals`: trying the same again later may succeed; what
+    does not heal is never retried.
     """
 
     slug: ClassVar[str] = "allocation-error"
@@ -92,3 +79,10 @@ class CouponBatchAlreadyAdded(Refused):
 
     def __init__(self, reference: object, quantity: int) -> None:
         super().__init__(f"coupon batch {reference} was already added with quantity {quantity}")
+
+
+class CouponAlreadyAllocated(Refused):
+    """The user has a coupon: nobody gets a second one."""
+
+    def __init__(self, user_id: object) -> None:
+        super().__init__(f"user {user_id} has a coupon already")

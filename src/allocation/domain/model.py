@@ -9,26 +9,15 @@ from dataclasses import dataclass
 from datetime import date
 from typing import NewType
 
-from allocation.domain.events import (
-    CouponAllocated,
-    CouponsRanOut,
-    EmailChanged,
-    Event,
-    OutOfCoupons,
-    UserId,
-    UserRegistered,
-)
-from allocation.domain.exceptions import CouponBatchAlreadyAdded, UserAlreadyRegistered
+from allocation.domain import events, exceptions
+from allocation.domain.events import Event, UserId
 from allocation.domain.values import BatchReference, EmailAddress, PersonName, Quantity
 
 CouponCode = NewType("CouponCode", str)
 
 
 class Aggregate(ABC):
-    """A cluster of objects that is loaded, changed and stored as one, and records what happened.
-
-    Source: *Architecture Patterns with Python*, chapters 7 and 8.
-    """
+    """A cluster of objects that is loaded, changed and stored as one (the book, chapter 7)."""
 
     version: int
     recorded_events: tuple[Event, ...] = ()  # a class default: an object loaded from a row has it
@@ -44,12 +33,12 @@ class Aggregate(ABC):
 
     def drain_events(self) -> tuple[Event, ...]:
         """Hand over the recorded events, once."""
-        events, self.recorded_events = self.recorded_events, ()
-        return events
+        drained, self.recorded_events = self.recorded_events, ()
+        return drained
 
 
 class User(Aggregate):
-    """A registered person. The unit of work guarantees that no two share an e-mail address."""
+    """A registered person. No two share an e-mail address: the unit of work sees to it."""
 
     def __init__(self, user_id: UserId, name: PersonName, email: EmailAddress) -> None:
         self.id = user_id
@@ -61,7 +50,7 @@ class User(Aggregate):
     def register(cls, user_id: UserId, name: PersonName, email: EmailAddress) -> "User":
         """Make a new user, and record UserRegistered."""
         user = cls(user_id, name, email)
-        user.record(UserRegistered(user_id=user_id, name=str(name), email=str(email)))
+        user.record(events.UserRegistered(user_id=user_id, name=str(name), email=str(email)))
         return user
 
     @property
@@ -69,35 +58,30 @@ class User(Aggregate):
         return str(self.id)
 
     def confirm_registration(self, name: PersonName, email: EmailAddress) -> None:
-        """Accept a repeated registration with the same data; change nothing.
-
-        :raises UserAlreadyRegistered: if the data differ
-        """
+        """Accept a repeated registration, which changes nothing, but not one with other data."""
         if (name, email) != (self.name, self.email):
-            raise UserAlreadyRegistered(self.id)
+            raise exceptions.UserAlreadyRegistered(self.id)
 
     def change_email(self, new: EmailAddress) -> None:
         """Take another address, or spelling of it, and record EmailChanged if it differs."""
-        if str(new) != str(self.email):
-            old, self.email = self.email, new
-            self.record(EmailChanged(user_id=self.id, old_email=str(old), new_email=str(new)))
+        if (old := str(self.email)) != str(new):
+            self.email = new
+            self.record(events.EmailChanged(user_id=self.id, old_email=old, new_email=str(new)))
 
 
 @dataclass(eq=False)
 class Coupon:
-    """A code, allocated to one user out of one batch."""
+    """The coupon of a user, who has never two: it has no identity but its user's."""
 
+    user_id: UserId
     code: CouponCode
     batch_reference: BatchReference
-    user_id: UserId
 
 
 class CouponBatch(Aggregate):
     """A limited quantity of coupons: never one too many is allocated."""
 
-    new_coupons: tuple[
-        Coupon, ...
-    ] = ()  # only those since it was loaded: it costs the same for ever
+    new_coupons: tuple[Coupon, ...] = ()  # since it was loaded: allocating must not get slower
 
     def __init__(self, reference: BatchReference, quantity: int) -> None:
         self.reference = reference
@@ -121,33 +105,31 @@ class CouponBatch(Aggregate):
         return str(self.reference)
 
     def confirm_addition(self, quantity: Quantity) -> None:
-        """Accept a repeated addition with the same quantity; change nothing.
-
-        :raises CouponBatchAlreadyAdded: if the quantity differs
-        """
+        """Accept a repeated addition, which changes nothing, but not one of another quantity."""
         if quantity.value != self.quantity:
-            raise CouponBatchAlreadyAdded(self.reference, self.quantity)
+            raise exceptions.CouponBatchAlreadyAdded(self.reference, self.quantity)
 
     def allocate(self, user_id: UserId, *, token: str, today: date) -> Coupon | None:
-        """Give the user a coupon and record CouponAllocated; if none is left, OutOfCoupons.
+        """Give the user a coupon, and record CouponAllocated; if none is left, OutOfCoupons.
 
-        Costs the same however many coupons were given before. `token` makes the code unique and
-        hard to guess.
+        `token` makes its code unique and hard to guess. A second one for the same user is refused:
+        here if both are new, else by the unit of work.
         """
+        if any(coupon.user_id == user_id for coupon in self.new_coupons):
+            raise exceptions.CouponAlreadyAllocated(user_id)
         if self.remaining == 0:
-            self.record(OutOfCoupons(user_id=user_id))
-            self._report(today)
+            self._refuse(user_id, today)
             return None
         self.remaining -= 1
-        coupon = Coupon(CouponCode(f"{self.reference}-{token}"), self.reference, user_id)
+        coupon = Coupon(user_id, CouponCode(f"{self.reference}-{token}"), self.reference)
         self.new_coupons += (coupon,)
-        self.record(
-            CouponAllocated(user_id=user_id, batch_reference=str(self.reference), code=coupon.code)
-        )
+        batch, code = str(self.reference), coupon.code
+        self.record(events.CouponAllocated(user_id=user_id, batch_reference=batch, code=code))
         return coupon
 
-    def _report(self, today: date) -> None:
-        """Record CouponsRanOut, at most once a day; of a batch that never was, nothing."""
+    def _refuse(self, user_id: UserId, today: date) -> None:
+        """Record OutOfCoupons, and CouponsRanOut once a day; of a batch that never was, never."""
+        self.record(events.OutOfCoupons(user_id=user_id))
         if self.quantity and (self.reported_on is None or self.reported_on < today):
             self.reported_on = today
-            self.record(CouponsRanOut(batch_reference=str(self.reference)))
+            self.record(events.CouponsRanOut(batch_reference=str(self.reference)))

@@ -4,10 +4,10 @@ import logging
 import sys
 from pkgutil import resolve_name
 
-from allocation.domain.exceptions import InvalidValue
 from allocation.entrypoints.output import tell_dropped_by
 from allocation.entrypoints.rooms import entrypoints
-from allocation.service_layer.context import current_context
+from allocation.rooms import LOG_FORMATS
+from allocation.service_layer.envelopes import current_context
 
 
 class TextFormatter(logging.Formatter):
@@ -23,11 +23,8 @@ class TextFormatter(logging.Formatter):
 
 
 def set_up_logging(level: str, log_format: str) -> None:
-    """Log to stderr from `level` on; libraries are heard only about problems.
-
-    :raises InvalidValue: if no room brings the format
-    """
-    formatter = _formatter(log_format, getattr(sys.stderr, "encoding", "ascii"))
+    """Log to stderr from `level` on; libraries are heard only about problems."""
+    formatter: logging.Formatter = resolve_name(LOG_FORMATS[log_format])()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     tell_dropped_by(sys.stderr, lambda count: formatter.format(_dropped(count)))
@@ -46,16 +43,6 @@ def ids() -> dict[str, str]:
         "correlation_id": str(context.correlation_id),
         "causation_id": str(context.causation_id),
     }
-
-
-def _formatter(log_format: str, encoding: str) -> logging.Formatter:
-    if log_format == "text":
-        return TextFormatter()
-    for room in entrypoints():
-        if where := room.log_formats.get(log_format):
-            formatter: logging.Formatter = resolve_name(where)(encoding)
-            return formatter
-    raise InvalidValue("ALLOCATION_LOG_FORMAT", "is not acceptable: it is not installed")
 
 
 def _dropped(count: int) -> logging.LogRecord:

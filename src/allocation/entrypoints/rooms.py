@@ -1,7 +1,7 @@
 """What the rooms add to the command line; which ones there are is said in `allocation/rooms.py`."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pkgutil import resolve_name
 from typing import Any
 
@@ -16,8 +16,6 @@ class Entrypoint:
     commands: Mapping[str, LazyCommand]
     options: tuple[Callable[[Any], Any], ...] = ()
     """Those that all commands have: `click.option`s."""
-    log_formats: Mapping[str, str] = field(default_factory=dict)
-    """Where a function is, "module:attribute", that makes the formatter for an encoding."""
     chatty_libraries: tuple[str, ...] = ()
     """They log what they raise, or mend."""
 

@@ -81,10 +81,10 @@ def serve(settings: Settings, *services: Service, delivers: bool = True) -> None
     async def main() -> None:
         if delivers and settings.mail_folder:
             logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
-        stop, observer = StopSignal(), Story(say, settings.mail_folder)
+        stop, story = StopSignal(), Story(say, settings.mail_folder)
         with _ended_by_signals(stop, settings.grace_seconds):
             async with (
-                bootstrap(settings, observer=observer, delivers=delivers) as application,
+                bootstrap(settings, observers=[story], delivers=delivers) as application,
                 task_group() as group,
             ):
                 for service in services:

@@ -5,7 +5,9 @@ from typing import Any
 
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
 from allocation.domain.events import CouponAllocated, Event
-from allocation.service_layer.delivery import Delivery, Envelope
+from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.envelopes import Envelope
+from allocation.service_layer.facts import Delivered, Executed, Fact
 
 Line = Callable[[Any, Sequence[Envelope]], str]
 
@@ -65,12 +67,19 @@ class Story:
         self._tell = tell
         self._mail_folder = mail_folder
 
-    def executed(self, command: Command, events: Sequence[Envelope]) -> None:
+    def __call__(self, fact: Fact) -> None:
+        """Tell of commands and handlers that have done their work."""
+        if isinstance(fact, Executed):
+            self._executed(fact.command, fact.events)
+        elif isinstance(fact, Delivered):
+            self._delivered(fact.delivery, fact.events)
+
+    def _executed(self, command: Command, events: Sequence[Envelope]) -> None:
         """Tell what a command did, if a person would care."""
         if line := COMMAND_LINES.get(type(command)):
             self._tell(line(command, events))
 
-    def delivered(self, delivery: Delivery, events: Sequence[Envelope]) -> None:
+    def _delivered(self, delivery: Delivery, events: Sequence[Envelope]) -> None:
         """Tell what a handler did, if a person would care."""
         if line := HANDLER_LINES.get(delivery.handler):
             self._tell(line(delivery.envelope.event, events))

@@ -12,7 +12,8 @@ from allocation.config import Settings
 from allocation.domain.exceptions import Unavailable
 from allocation.entrypoints.running import task_group
 from allocation.entrypoints.serving import Service, StopSignal
-from allocation.service_layer.delivery import Delivery, Stranger
+from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.ports import Stranger
 
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
 RECONNECT_SECONDS = 1.0

@@ -1,32 +1,6 @@
-"""The errors of the service layer: how an attempt can end, and what a handler can do wrong.
-
-Refused
-└── DeliveryNotFound
-Conflict
-├── ConcurrentUpdate      what was read has changed
-├── DeliverySuperseded    somebody else owns the delivery
-└── MessageAlreadyHandled
-Unavailable
-├── HandlerTimeout        an attempt took too long
-└── LeaseOver             it came too late to be begun
-Mistake
-├── WiringError           found at start
-├── NotCommitted          a handler returned without `await uow.commit()`
-├── WorkAfterCommit       it went on with its unit of work afterwards, or committed again
-├── NotAwaited            it did not wait for the end of what it had begun
-├── OpenedTwice           it opened its unit of work, which is open
-├── ChangedWhileReading   it changed what it had only asked to read
-└── HandlerAborted        it raised SystemExit, or a cancellation that nobody had asked for
-"""
+"""The errors of the service layer: how an attempt can end, and what a handler can do wrong."""
 
 from allocation.domain.exceptions import Conflict, Mistake, Refused, Unavailable
-
-
-class WiringError(Mistake):
-    """The program is put together wrongly; raised at start, before any message is handled."""
-
-    def __init__(self, problem: str, *names: str) -> None:
-        super().__init__(f"{problem}: {', '.join(sorted(names))}")
 
 
 class DeliveryNotFound(Refused):
@@ -62,6 +36,20 @@ class HandlerTimeout(Unavailable):
 
     def __init__(self, handler: str, seconds: float) -> None:
         super().__init__(f"{handler} took longer than {seconds:g} s")
+
+
+class LeaseOver(Unavailable):
+    """It was too late to begin an attempt: somebody else may own the delivery soon."""
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(f"{handler} could not begin in time; the delivery was given back")
+
+
+class WiringError(Mistake):
+    """The program is put together wrongly; raised at start, before any message is handled."""
+
+    def __init__(self, problem: str, *names: str) -> None:
+        super().__init__(f"{problem}: {', '.join(sorted(names))}")
 
 
 class NotCommitted(Mistake):
@@ -104,10 +92,3 @@ class HandlerAborted(Mistake):
 
     def __init__(self, handler: str, error: BaseException) -> None:
         super().__init__(f"{handler} raised {type(error).__name__}, which nobody had asked for")
-
-
-class LeaseOver(Unavailable):
-    """It was too late to begin an attempt: somebody else may own the delivery soon."""
-
-    def __init__(self, handler: str) -> None:
-        super().__init__(f"{handler} could not begin in time; the delivery was given back")

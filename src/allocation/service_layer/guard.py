@@ -1,15 +1,20 @@
-"""Guards what a handler is given: a call that was not awaited to its end has done nothing.
+"""Guards against what a handler can do wrong with what it was given, and with what it raises.
 
-Python only warns of a forgotten `await`, so an e-mail would count as sent that never was. And what
-is called after the last word comes too late, under whatever name it was kept.
+Python only warns of a forgotten `await`, so an e-mail would count as sent that never was. What is
+called after the last word comes too late, under whatever name it was kept. And libraries raise
+cancellations of their own, when a connection is lost for example: a worker must not end by them.
 """
 
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import CORO_CLOSED, CORO_CREATED, getcoroutinestate, iscoroutine
 from typing import Any
 
-from allocation.service_layer.exceptions import NotAwaited
+from anyio import get_cancelled_exc_class
+
+from allocation.service_layer.exceptions import HandlerAborted, NotAwaited
 
 
 class Calls:
@@ -25,10 +30,7 @@ class Calls:
         return _Guarded(self, name, resource)
 
     def begin(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call a function.
-
-        :raises Exception: what `refuse` returns for its name, if it is too late for that
-        """
+        """Call a function; if it is too late for that, raise what `refuse` returns for its name."""
         if self.are_over:
             raise self._refuse(name)
         result = function(*args, **kwargs)
@@ -47,13 +49,6 @@ class Calls:
             raise NotAwaited(late[0])
 
 
-def _has_ended(coroutine: Coroutine[Any, Any, Any]) -> bool:
-    state = getcoroutinestate(coroutine)
-    if state == CORO_CREATED:
-        coroutine.close()  # or a task that has it would still begin it
-    return state == CORO_CLOSED
-
-
 class _Guarded:
     def __init__(self, calls: Calls, name: str, resource: object) -> None:
         self._calls, self._name, self._resource = calls, name, resource
@@ -63,3 +58,52 @@ class _Guarded:
         if not callable(member):
             return member
         return partial(self._calls.begin, f"{self._name}.{name}", member)
+
+
+def _has_ended(coroutine: Coroutine[Any, Any, Any]) -> bool:
+    state = getcoroutinestate(coroutine)
+    if state == CORO_CREATED:
+        coroutine.close()  # or a task that has it would still begin it
+    return state == CORO_CLOSED
+
+
+@contextmanager
+def only_failing(handler: str) -> Iterator[None]:
+    """Let a handler neither end the process nor make a cancellation up.
+
+    Of a group of errors, raise the first, so that it is known and dealt with by its kind.
+
+    :raises HandlerAborted: if it tried
+    """
+    try:
+        yield
+    except BaseException as error:
+        cause = _cause_of(error)
+        may_pass = isinstance(cause, (Exception, KeyboardInterrupt, GeneratorExit))
+        if not may_pass and not is_being_cancelled(cause):
+            raise HandlerAborted(handler, cause) from error
+        if cause is error:
+            raise
+        raise cause from error
+
+
+def is_being_cancelled(error: BaseException) -> bool:
+    """Tell whether `error` is the cancellation of the current task, by AnyIO or by the event loop.
+
+    AnyIO knows only its own scopes, so asyncio is asked, if that is what runs. Nobody can make up
+    a cancellation of Trio's.
+    """
+    if not isinstance(error, get_cancelled_exc_class()):
+        return False
+    if not get_cancelled_exc_class().__module__.startswith("asyncio"):
+        return True
+    task = sys.modules["asyncio"].current_task()
+    return bool(task and task.cancelling())
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    """Return the first error of a group that is not the cancellation of the others."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    _, others = error.split(get_cancelled_exc_class())
+    return _cause_of((others or error).exceptions[0])

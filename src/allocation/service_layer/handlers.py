@@ -1,39 +1,32 @@
 """The handlers, one function a use case, and the two tables that say what handles what.
 
-A handler takes its message and asks for what it needs by parameter name: `uow`,
-`idempotency_key` and `envelope` are made anew for every attempt, everything else is bound at start
-by bootstrap, the only module that imports this one. What it asks for says what it is promised:
+A handler asks for what it needs by parameter name, and what it asks for says what it is promised:
 
 - `uow`, to change the database: it takes effect exactly once, when `uow.commit()` is its last word.
 - a port with an effect outside (`notifications`, `publisher`): at least once, and each time with
   the same `idempotency_key`. It may look things up in `reading`, which has nothing to commit.
 
-Nobody can have both: a failure between the two would double the one or lose the other. Bootstrap
-refuses such a handler at start. Let the one with `uow` record an event, and handle that.
+Nobody can have both: a failure between the two would double the one or lose the other, so such a
+handler is refused at start. Let the one with `uow` record an event, and handle that.
 """
 
 from collections.abc import Callable
 from datetime import date
 
-from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
-from allocation.domain.events import (
-    CouponAllocated,
-    CouponsRanOut,
-    EmailChanged,
-    Event,
-    OutOfCoupons,
-    UserRegistered,
-)
+from allocation.domain import commands, events
+from allocation.domain.commands import Command
+from allocation.domain.events import Event
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference, EmailAddress, PersonName, Quantity
 from allocation.service_layer import emails
-from allocation.service_layer.delivery import Envelope, IdempotencyKey
+from allocation.service_layer.delivery import IdempotencyKey
+from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.ports import Notifications, Publisher, Reading
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.wiring import Handler
 
 
-async def register_user(command: RegisterUser, uow: UnitOfWork) -> None:
+async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None:
     """Register a user, once: a repetition, while the user has the same data, changes nothing."""
     name, email = PersonName(command.name), EmailAddress(command.email)
     user = await uow.users.find(command.user_id)
@@ -44,7 +37,7 @@ async def register_user(command: RegisterUser, uow: UnitOfWork) -> None:
     await uow.commit()
 
 
-async def change_email(command: ChangeEmail, uow: UnitOfWork) -> None:
+async def change_email(command: commands.ChangeEmail, uow: UnitOfWork) -> None:
     """Give a user another e-mail address."""
     new_email = EmailAddress(command.new_email)
     user = await uow.users.get(command.user_id)
@@ -52,7 +45,7 @@ async def change_email(command: ChangeEmail, uow: UnitOfWork) -> None:
     await uow.commit()
 
 
-async def add_coupon_batch(command: AddCouponBatch, uow: UnitOfWork) -> None:
+async def add_coupon_batch(command: commands.AddCouponBatch, uow: UnitOfWork) -> None:
     """Add a coupon batch, once: a repetition with the same quantity changes nothing."""
     reference, quantity = BatchReference(command.reference), Quantity(command.quantity)
     batch = await uow.coupon_batches.find(reference)
@@ -64,20 +57,20 @@ async def add_coupon_batch(command: AddCouponBatch, uow: UnitOfWork) -> None:
 
 
 async def send_welcome_email(
-    event: UserRegistered, notifications: Notifications, idempotency_key: IdempotencyKey
+    event: events.UserRegistered, notifications: Notifications, idempotency_key: IdempotencyKey
 ) -> None:
     """Greet the new user."""
     await notifications.send(emails.welcome(event), idempotency_key=idempotency_key)
 
 
-async def log_registration(event: UserRegistered, uow: UnitOfWork) -> None:
+async def log_registration(event: events.UserRegistered, uow: UnitOfWork) -> None:
     """Write the registration log."""
     await uow.registration_log.append(event.user_id, event.email)
     await uow.commit()
 
 
 async def allocate_welcome_coupon(
-    event: UserRegistered,
+    event: events.UserRegistered,
     uow: UnitOfWork,
     new_token: Callable[[], str],
     today: Callable[[], date],
@@ -89,7 +82,7 @@ async def allocate_welcome_coupon(
 
 
 async def refresh_user_view(
-    event: UserRegistered | EmailChanged | CouponAllocated, uow: UnitOfWork
+    event: events.UserRegistered | events.EmailChanged | events.CouponAllocated, uow: UnitOfWork
 ) -> None:
     """Keep the read model up to date."""
     await uow.user_view.refresh(event.user_id)
@@ -97,7 +90,7 @@ async def refresh_user_view(
 
 
 async def send_coupon_email(
-    event: CouponAllocated,
+    event: events.CouponAllocated,
     reading: Reading,
     notifications: Notifications,
     idempotency_key: IdempotencyKey,
@@ -110,14 +103,14 @@ async def send_coupon_email(
 
 
 async def send_change_notice(
-    event: EmailChanged, notifications: Notifications, idempotency_key: IdempotencyKey
+    event: events.EmailChanged, notifications: Notifications, idempotency_key: IdempotencyKey
 ) -> None:
     """Warn the old address."""
     await notifications.send(emails.change_notice(event), idempotency_key=idempotency_key)
 
 
 async def notify_marketing(
-    event: CouponsRanOut,
+    event: events.CouponsRanOut,
     notifications: Notifications,
     marketing_email: str,
     idempotency_key: IdempotencyKey,
@@ -133,23 +126,24 @@ async def publish_event(event: Event, envelope: Envelope, publisher: Publisher) 
 
 
 COMMAND_HANDLERS: dict[type[Command], Handler] = {
-    RegisterUser: register_user,
-    ChangeEmail: change_email,
-    AddCouponBatch: add_coupon_batch,
+    commands.RegisterUser: register_user,
+    commands.ChangeEmail: change_email,
+    commands.AddCouponBatch: add_coupon_batch,
 }
 
 EVENT_HANDLERS: dict[type[Event], list[Handler]] = {
-    UserRegistered: [
+    events.UserRegistered: [
         send_welcome_email,
         log_registration,
         allocate_welcome_coupon,
         refresh_user_view,
         publish_event,
     ],
-    EmailChanged: [send_change_notice, refresh_user_view, publish_event],
-    CouponAllocated: [send_coupon_email, refresh_user_view],  # a coupon's code is money: not public
-    OutOfCoupons: [publish_event],
-    CouponsRanOut: [notify_marketing],
+    events.EmailChanged: [send_change_notice, refresh_user_view, publish_event],
+    # a coupon's code is money: not public
+    events.CouponAllocated: [send_coupon_email, refresh_user_view],
+    events.OutOfCoupons: [publish_event],
+    events.CouponsRanOut: [notify_marketing],
 }
 """What handles what. An event with `publish_event` is public."""
 

@@ -6,13 +6,15 @@ reached, and lets cancellation pass.
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from allocation.domain.events import UserId
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference
-from allocation.service_layer.delivery import Delivery, Envelope, EventId, IdempotencyKey, Stranger
+from allocation.service_layer.delivery import Delivery, IdempotencyKey
 from allocation.service_layer.emails import Email
+from allocation.service_layer.envelopes import Envelope, EventId
 
 
 class StoredUsers(Protocol):
@@ -22,10 +24,7 @@ class StoredUsers(Protocol):
         """Return the user with this id, or None."""
 
     async def get(self, user_id: UserId) -> User:
-        """Return the user with this id.
-
-        :raises UserNotFound: if there is none
-        """
+        """Return the user with this id, or raise UserNotFound."""
 
 
 class Users(StoredUsers, Protocol):
@@ -33,19 +32,6 @@ class Users(StoredUsers, Protocol):
 
     def add(self, user: User) -> None:
         """Store a new user with the commit."""
-
-
-class Stored(Protocol):
-    """What is stored, seen in one reading transaction: it can be changed by nobody here."""
-
-    users: StoredUsers
-
-
-Reading = Callable[[], AbstractAsyncContextManager[Stored]]
-"""Opens a reading transaction, which waits for no writer.
-
-:raises WorkAfterCommit: at its end, if an aggregate was changed: that would be lost
-"""
 
 
 class CouponBatches(Protocol):
@@ -76,10 +62,20 @@ class UserView(Protocol):
     """The read model: one row a user, with the coupon."""
 
     async def refresh(self, user_id: UserId) -> None:
-        """Bring this user's row up to date with the aggregates.
+        """Write this user's row anew from the aggregates, so the order of events is no matter."""
 
-        It reads them anew, so the order in which events arrive does not matter.
-        """
+
+class Stored(Protocol):
+    """What is stored, seen in one reading transaction."""
+
+    users: StoredUsers
+
+
+Reading = Callable[[], AbstractAsyncContextManager[Stored]]
+"""Opens a reading transaction, which waits for no writer.
+
+:raises ChangedWhileReading: at its end, if an aggregate was changed: that would be lost
+"""
 
 
 class Notifications(Protocol):
@@ -97,6 +93,15 @@ class Publisher(Protocol):
 
     async def publish(self, envelope: Envelope) -> None:
         """Return when the broker has confirmed the event. That nobody listens is no failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Deliveries that this process cannot do: of which handler and event type, and how many."""
+
+    handler: str
+    event_type: str
+    count: int
 
 
 class Outbox(Protocol):

@@ -9,43 +9,23 @@ Source: *Architecture Patterns with Python*, chapter 6. Different from the book:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from types import TracebackType
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
-from uuid import UUID
 
-from anyio import CancelScope, current_time
+from anyio import CancelScope
 
-from allocation.domain.events import Event
 from allocation.domain.exceptions import Mistake
 from allocation.domain.model import Aggregate
-from allocation.service_layer.delivery import (
-    Delivery,
+from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.envelopes import (
     Envelope,
-    EventId,
+    EnvelopeFactory,
     MessageContext,
     ReceivedMessage,
 )
 from allocation.service_layer.exceptions import NotCommitted, OpenedTwice, WorkAfterCommit
 from allocation.service_layer.guard import Calls
 from allocation.service_layer.ports import CouponBatches, RegistrationLog, Users, UserView
-
-Subscriptions = Mapping[type[Event], Sequence[str]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvelopeFactory:
-    """What every unit of work needs to turn a recorded event into an envelope and deliveries."""
-
-    subscriptions: Subscriptions
-    new_id: Callable[[], UUID]
-    now: Callable[[], datetime]
-
-    def subscribers(self, envelope: Envelope) -> Sequence[str]:
-        """Return the names of the handlers that owe work to this event."""
-        return self.subscriptions.get(type(envelope.event), ())
 
 
 class UnitOfWork(ABC):
@@ -57,11 +37,11 @@ class UnitOfWork(ABC):
 
     It is committed when the block is left without an error, and rolled back otherwise, also when
     cancelled. Begin, commit and close are not interrupted: whether something was stored is always
-    known afterwards, by `committed`.
+    known afterwards, by `committed`. The same transaction settles the delivery in hand, and takes
+    note of the message that was received, so the effect of either happens exactly once.
 
-    If the message is a delivery, the commit also settles it: its row goes in the same transaction,
-    so the effect happens exactly once. If it was received from outside, the same transaction takes
-    note of it, for the same reason.
+    :raises MessageAlreadyHandled: at its begin, if note of that message was taken before
+    :raises Mistake: at its end, if nobody has said `commit()`, or work went on after it
     """
 
     users: Users
@@ -92,12 +72,6 @@ class UnitOfWork(ABC):
         return (self._written or ()) if self.committed else ()
 
     async def __aenter__(self) -> Self:
-        """Open the transaction.
-
-        :raises OpenedTwice: if it is open: only the message bus opens it
-        :raises MessageAlreadyHandled: if the message was received before, and its command stored
-        :raises Unavailable: if the database cannot be reached
-        """
         if self._is_open:
             raise self._refuse(OpenedTwice())
         self._is_open = True
@@ -111,24 +85,11 @@ class UnitOfWork(ABC):
             setattr(self, name, self._calls.guarded(f"uow.{name}", getattr(self, name)))
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End the transaction.
-
-        :raises NotCommitted: if nobody has said `commit()`
-        :raises WorkAfterCommit: if work went on after it
-        :raises OpenedTwice: if somebody tried
-        :raises Conflict: if somebody else was faster
-        :raises Unavailable: if the database cannot be reached
-        """
+    async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
         self._calls.are_over = True
         with CancelScope(shield=True):
             try:
-                if exc is None:
+                if error is None:
                     self._check_whole()
                     await self._commit()
                     self.committed = True
@@ -138,17 +99,15 @@ class UnitOfWork(ABC):
     async def commit(self) -> None:
         """Say that the work is whole, and write it: the last thing a handler does.
 
-        :raises EmailAlreadyRegistered: if another user holds an address
+        :raises Refused: if an address is another user's, or a user has a coupon already
         :raises ConcurrentUpdate: if what was read has changed meanwhile; a fresh unit may succeed
         :raises DeliverySuperseded: if the delivery in hand has another owner now
-        :raises WorkAfterCommit: if it was said before
-        :raises NotAwaited: if something that was begun has not come to its end
-        :raises Unavailable: if the database cannot be reached
+        :raises Mistake: if it was said before, or something that was begun has not come to its end
         """
         if self._calls.are_over:
             raise self._refuse(WorkAfterCommit("a second commit"))
         self._calls.end()
-        events = tuple(self._envelopes())
+        events = tuple(self._envelope_factory.drain(self._seen(), self._context))
         await self._write(events)
         self._written = events
 
@@ -165,18 +124,6 @@ class UnitOfWork(ABC):
         if self._has_unwritten_work():
             raise WorkAfterCommit("an aggregate was changed")
 
-    def _envelopes(self) -> Iterable[Envelope]:
-        for aggregate in self._seen():
-            for event in aggregate.drain_events():
-                yield Envelope(
-                    id=EventId(self._envelope_factory.new_id()),
-                    event=event,
-                    subject=aggregate.subject,
-                    time=self._envelope_factory.now(),
-                    context=self._context,
-                    recorded_at=current_time(),
-                )
-
     def _has_unwritten_work(self) -> bool:
         return any(aggregate.recorded_events for aggregate in self._seen())
 
@@ -186,10 +133,7 @@ class UnitOfWork(ABC):
 
     @abstractmethod
     async def _begin(self) -> None:
-        """Open a transaction and the repositories on it, and take note of a received message.
-
-        :raises MessageAlreadyHandled: if that has been noted before
-        """
+        """Open a transaction and the repositories on it, and take note of a received message."""
 
     @abstractmethod
     async def _write(self, events: Sequence[Envelope]) -> None:

@@ -16,7 +16,7 @@ from allocation.adapters.brokers.base import COMMANDS, DEAD_COMMANDS, DELIVERY_L
 from allocation.adapters.brokers.cloud_events import CONTENT_TYPE, CloudEvent, to_cloud_event
 from allocation.domain.commands import Command
 from allocation.domain.events import Event, UserId
-from allocation.service_layer.delivery import Envelope, EventId, MessageContext
+from allocation.service_layer.envelopes import Envelope, EventId, MessageContext
 from allocation.service_layer.exceptions import WiringError
 
 M = TypeVar("M", bound=Event | Command)

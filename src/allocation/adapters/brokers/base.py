@@ -17,7 +17,7 @@ import anyio
 from allocation.adapters.brokers.exceptions import Undeliverable
 from allocation.adapters.brokers.line import C, Line, close_quietly
 from allocation.domain.exceptions import AllocationError
-from allocation.service_layer.delivery import Envelope
+from allocation.service_layer.envelopes import Envelope
 
 EVENTS = "allocation.events"  # the exchange, or topic
 COMMANDS = "allocation.commands"  # the queue, or topic

@@ -27,7 +27,7 @@ from allocation.adapters.brokers.base import (
 from allocation.adapters.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from allocation.adapters.brokers.exceptions import BrokerUnavailable
 from allocation.adapters.brokers.line import CONFIRM_SECONDS, describe
-from allocation.service_layer.delivery import Envelope
+from allocation.service_layer.envelopes import Envelope
 
 GROUP = "allocation"
 MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters

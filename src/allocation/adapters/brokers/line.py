@@ -14,7 +14,7 @@ from anyio import current_time, fail_after, get_cancelled_exc_class
 
 from allocation.adapters.brokers.exceptions import BrokerUnavailable, Undeliverable
 from allocation.adapters.circuit_breaker import CircuitBreaker
-from allocation.service_layer.cancellation import is_being_cancelled
+from allocation.service_layer.guard import is_being_cancelled
 
 CONNECT_SECONDS = 5
 CONFIRM_SECONDS = 5

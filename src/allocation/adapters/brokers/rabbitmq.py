@@ -40,7 +40,7 @@ from allocation.adapters.brokers.base import (
 from allocation.adapters.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from allocation.adapters.brokers.exceptions import BrokerUnavailable
 from allocation.adapters.brokers.line import close_quietly, describe
-from allocation.service_layer.delivery import Envelope
+from allocation.service_layer.envelopes import Envelope
 
 EXCHANGE = RabbitExchange(EVENTS, type=ExchangeType.TOPIC, durable=True)
 DEAD_QUEUE = RabbitQueue(DEAD_COMMANDS, durable=True)

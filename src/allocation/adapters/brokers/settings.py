@@ -10,8 +10,10 @@ from msgspec import Meta
 class BrokerSettings:
     """Which brokers there are, and how much to take from them."""
 
-    broker_url: str | None = field(default=None, repr=False)
-    prefetch: Annotated[int, Meta(ge=1, le=1000)] = 20
+    broker_url: Annotated[str | None, "nothing is published"] = field(default=None, repr=False)
+    prefetch: Annotated[
+        int, Meta(ge=1, le=1000, description="how many"), "as many as are handed on at a time"
+    ] = 20
 
     @property
     def urls(self) -> list[str]:

@@ -24,7 +24,8 @@ from allocation.config import Settings
 from allocation.domain.exceptions import AllocationError, Conflict, InvalidValue, Unavailable
 from allocation.entrypoints.running import task_group
 from allocation.entrypoints.serving import Service, StopSignal
-from allocation.service_layer.delivery import Envelope, is_permanent
+from allocation.service_layer.delivery import is_permanent
+from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.messagebus import MessageBus
 

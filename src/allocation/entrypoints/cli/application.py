@@ -33,10 +33,10 @@ def with_application(
     delivers: bool = False,
 ) -> T:
     """Run `work` with an application, which tells its story on stdout unless told not to."""
-    observer = Story(say, settings.mail_folder) if tell_story else None
+    observers = [Story(say, settings.mail_folder)] if tell_story else []
 
     async def main() -> T:
-        async with bootstrap(settings, observer=observer, delivers=delivers) as application:
+        async with bootstrap(settings, observers=observers, delivers=delivers) as application:
             return await work(application)
 
     return run(main, backend=settings.backend)

@@ -8,6 +8,7 @@ from allocation.entrypoints.cli.exit_codes import ExitCodes
 from allocation.entrypoints.lazy import LazyCommand
 from allocation.entrypoints.output import unhurried_output
 from allocation.entrypoints.rooms import entrypoints
+from allocation.rooms import EVENT_LOOPS, LOG_FORMATS
 
 F = TypeVar("F")
 
@@ -42,7 +43,6 @@ COMMANDS = {
     ),
 }
 OF_ROOMS = {name: command for room in entrypoints() for name, command in room.commands.items()}
-LOG_FORMATS = ["text", *(name for room in entrypoints() for name in room.log_formats)]
 
 
 def options_of_rooms(function: F) -> F:
@@ -58,7 +58,7 @@ def options_of_rooms(function: F) -> F:
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--database-url", metavar="URL", help="Default: sqlite:///allocation.db")
-@click.option("--backend", type=click.Choice(["asyncio", "trio"]), help="Default: asyncio")
+@click.option("--backend", type=click.Choice(EVENT_LOOPS), help="Default: asyncio")
 @click.option(
     "--mail-url",
     "--smtp-url",
@@ -73,7 +73,7 @@ def options_of_rooms(function: F) -> F:
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="Default: error; of worker, consume and run: info",
 )
-@click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Default: text")
+@click.option("--log-format", type=click.Choice(list(LOG_FORMATS)), help="Default: text")
 @click.version_option(package_name="allocation")
 @click.pass_context
 def cli(ctx: click.Context, /, **options: str | None) -> None:

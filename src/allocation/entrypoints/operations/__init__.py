@@ -21,5 +21,4 @@ ENTRYPOINT = Entrypoint(
             "Register the users of a CSV file with the columns name,email.",
         ),
     },
-    log_formats={"json": "allocation.entrypoints.operations.json_logs:JsonFormatter"},
 )

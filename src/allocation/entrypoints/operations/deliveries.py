@@ -13,7 +13,7 @@ from allocation.entrypoints.cli.application import Options, set_up, with_applica
 from allocation.entrypoints.cli.owed import counted
 from allocation.entrypoints.output import printable, say
 from allocation.entrypoints.printing import json_line, print_all, print_whole
-from allocation.service_layer.delivery import EventId
+from allocation.service_layer.envelopes import EventId
 
 
 class HandlerName(click.ParamType[str]):

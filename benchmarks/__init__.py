@@ -1,0 +1,1 @@
+"""What takes time is measured here; what must not change is tested."""

@@ -1,0 +1,150 @@
+"""Measures what one registration costs here, and in a plain function that writes one row.
+
+    python -m benchmarks.price
+
+It takes some seconds and writes the table into README. Each way has a SQLite file, on the same
+disk, with the same settings. A test counts lines and statements anew, but measures no time.
+"""
+
+import inspect
+import platform
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from textwrap import wrap
+from typing import Any
+from uuid import uuid4
+
+import anyio
+from sqlalchemy import event
+
+from allocation.bootstrap import Application, bootstrap
+from allocation.config import Settings
+from allocation.domain.commands import AddCouponBatch, RegisterUser
+from allocation.domain.events import UserId, UserRegistered
+from allocation.service_layer.delivery import Envelope, first_attempts
+from allocation.service_layer.handlers import EVENT_HANDLERS
+from tests import shape
+from tests.measured import write
+
+REPEATS = 200
+
+
+def register(connection: sqlite3.Connection, name: str, email: str) -> None:
+    """Write one row. No rule is checked, nobody is told, and nothing else is done."""
+    with connection:
+        connection.execute("INSERT INTO users VALUES (?, ?, ?)", (str(uuid4()), name, email))
+
+
+class Meter:
+    """Measures what is done several times; `asked` is where SQLite's statements are collected."""
+
+    def __init__(self, asked: list[str]) -> None:
+        self._asked = asked
+        self._seconds: list[float] = []
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """Measure the body."""
+        self._asked.clear()
+        started = time.perf_counter()
+        yield
+        self._seconds.append(time.perf_counter() - started)
+        self.statements = len(self._asked)
+        self.commits = self._asked.count("COMMIT")
+
+    @property
+    def milliseconds(self) -> float:
+        """The shortest time: what is longer was disturbed by others."""
+        return min(self._seconds) * 1000
+
+
+def of_function(folder: Path, times: int = REPEATS) -> Meter:
+    """Measure the plain function."""
+    asked: list[str] = []
+    meter = Meter(asked)
+    with closing(sqlite3.connect(folder / "plain.db")) as connection:
+        connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+        connection.execute("CREATE TABLE users (id TEXT PRIMARY KEY, name TEXT, email TEXT UNIQUE)")
+        connection.set_trace_callback(asked.append)
+        for n in range(times):
+            with meter.once():
+                register(connection, "Иван", f"{n}@example.com")
+    return meter
+
+
+async def of_application(folder: Path, times: int = REPEATS) -> tuple[Meter, Meter]:
+    """Measure a command; and then its events, with all that follows from them.
+
+    The last time, from which the statements are counted, handlers run one after the other: those
+    that end together share a statement, and who does is chance.
+    """
+    asked: list[str] = []
+    command, rest = Meter(asked), Meter(asked)
+    async with bootstrap(Settings(database_url=f"sqlite:///{folder}/allocation.db")) as application:
+        _listen(application, asked)
+        await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=times + 1))
+        for dispatch in [application.bus.dispatch] * times + [partial(_one_by_one, application)]:
+            with command.once():
+                events = await application.bus.execute(_registration())
+            with rest.once():
+                await dispatch(events)
+    return command, rest
+
+
+def _listen(application: Application, asked: list[str]) -> None:
+    @event.listens_for(application.database.engine.sync_engine, "checkout")
+    def collect(connection: Any, *_: object) -> None:
+        connection.run_async(lambda driver: driver.set_trace_callback(asked.append))
+
+
+def _registration() -> RegisterUser:
+    user_id = UserId(uuid4())
+    return RegisterUser(user_id=user_id, name="Иван", email=f"{user_id}@example.com")
+
+
+async def _one_by_one(application: Application, events: tuple[Envelope, ...]) -> None:
+    here = set(application.bus.event_handlers)  # no broker: nothing is published
+    names = [handler.__name__ for handler in EVENT_HANDLERS[UserRegistered]]
+    for delivery in first_attempts(events[0], [name for name in names if name in here]):
+        await application.bus.deliver([delivery])
+
+
+def costs(folder: Path, times: int = REPEATS) -> dict[str, tuple[str, Meter]]:
+    """Measure both ways, and return what each takes: the lines to read, and the rest."""
+    function = of_function(folder, times)
+    command, rest = anyio.run(of_application, folder, times)
+    return {
+        "the function": (str(len(inspect.getsourcelines(register)[0])), function),
+        "the command, stored with all that is owed": (f"{shape.CORE_LINES:,}", command),
+        "then the log, coupon, two e-mails, read model": ("", rest),
+    }
+
+
+def table(costs: dict[str, tuple[str, Meter]]) -> Iterator[str]:
+    """Yield the table."""
+    (_, unit), *_ = costs.values()
+    yield "| one registration | lines | statements | commits | time |"
+    yield "|---|---|---|---|---|"
+    for what, (lines, cost) in costs.items():
+        times = cost.milliseconds / unit.milliseconds
+        yield f"| {what} | {lines} | {cost.statements} | {cost.commits} | × {times:.0f} |"
+    yield ""
+    yield from wrap(
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()}, SQLite "
+        f"{sqlite3.sqlite_version}, SQLAlchemy {version('sqlalchemy')}, AnyIO {version('anyio')}; "
+        f"the function took {unit.milliseconds:.1f} ms, nearly all of it for the disk."
+        f" The shortest of {REPEATS} times.",
+        width=100,
+    )
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory(dir=".", prefix=".price-") as folder:  # on a disk, not in memory
+        write("price", table(costs(Path(folder))))

@@ -1,0 +1,65 @@
+"""Names in the log what goes on past its time limit, because it cannot be stopped from outside.
+
+A handler that swallows its cancellation, or blocks the event loop, hears nobody. So a thread looks:
+a blocked event loop cannot.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from time import monotonic
+
+from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.facts import AttemptBegun, AttemptEnded, Fact
+
+LOOK_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[str, int]
+
+
+class Watchdog:
+    """An observer that knows what runs in this process, and until when it may."""
+
+    def __init__(self) -> None:
+        self._running: dict[Key, tuple[str, float]] = {}
+
+    def __call__(self, fact: Fact) -> None:
+        """Take note of what begins and ends."""
+        if isinstance(fact, AttemptBegun):
+            name = f"{fact.delivery.handler} on event {fact.delivery.envelope.id}"
+            self._running[_key(fact.delivery)] = (name, monotonic() + fact.seconds)
+        elif isinstance(fact, AttemptEnded):
+            self._running.pop(_key(fact.delivery), None)
+
+    def look(self, over: Event, every: float) -> None:
+        """Name what goes on, once, until it is over."""
+        named: set[Key] = set()
+        while not over.wait(every):
+            running = self._running.copy()
+            named &= running.keys()
+            for key, (name, end) in running.items():
+                if key not in named and monotonic() > end + every:
+                    named.add(key)
+                    logger.error(
+                        "%s goes on past its time limit: "
+                        "it swallows its cancellation, or blocks the event loop",
+                        name,
+                    )
+
+
+@contextmanager
+def watching(every: float = LOOK_SECONDS) -> Iterator[Watchdog]:
+    """Look, in a thread, while the context lasts."""
+    watchdog, over = Watchdog(), Event()
+    Thread(target=watchdog.look, args=(over, every), daemon=True).start()
+    try:
+        yield watchdog
+    finally:
+        over.set()
+
+
+def _key(delivery: Delivery) -> Key:
+    return delivery.idempotency_key, delivery.token

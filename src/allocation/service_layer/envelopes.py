@@ -1,0 +1,90 @@
+"""Messages on their way: what is known about each, besides what it says. Pure: no I/O."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import inf
+from typing import NewType
+from uuid import UUID
+
+from anyio import current_time
+
+from allocation.domain.events import Event
+from allocation.domain.model import Aggregate
+
+EventId = NewType("EventId", UUID)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageContext:
+    """Why something happens: the message that caused it, and the first one of the whole story."""
+
+    correlation_id: UUID
+    causation_id: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedMessage:
+    """What a message from outside is recognized by when it arrives again (CloudEvents 1.0)."""
+
+    source: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """An event and what is known about it; the attributes are those of CloudEvents 1.0."""
+
+    id: EventId
+    event: Event
+    subject: str
+    time: datetime
+    context: MessageContext
+    recorded_at: float = field(default=inf, compare=False)  # event loop's clock of its committer
+
+    @property
+    def as_context(self) -> MessageContext:
+        """The context of whatever is done because of this event."""
+        return MessageContext(correlation_id=self.context.correlation_id, causation_id=self.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvelopeFactory:
+    """Makes envelopes of what aggregates have recorded, and knows who owes work to them."""
+
+    subscriptions: Mapping[type[Event], Sequence[str]]
+    new_id: Callable[[], UUID]
+    now: Callable[[], datetime]
+
+    def subscribers(self, envelope: Envelope) -> Sequence[str]:
+        """Return the names of the handlers that owe work to this event."""
+        return self.subscriptions.get(type(envelope.event), ())
+
+    def drain(self, aggregates: Iterable[Aggregate], context: MessageContext) -> Iterator[Envelope]:
+        """Take the events of these aggregates, and put each into an envelope."""
+        for aggregate in aggregates:
+            for event in aggregate.drain_events():
+                yield Envelope(
+                    id=EventId(self.new_id()),
+                    event=event,
+                    subject=aggregate.subject,
+                    time=self.now(),
+                    context=context,
+                    recorded_at=current_time(),
+                )
+
+
+current_context: ContextVar[MessageContext | None] = ContextVar("current_context", default=None)
+"""Why the current task works. Set by the bus, read by the log formatter."""
+
+
+@contextmanager
+def working_on(context: MessageContext) -> Iterator[None]:
+    """Mark everything logged inside as caused by `context`."""
+    token = current_context.set(context)
+    try:
+        yield
+    finally:
+        current_context.reset(token)

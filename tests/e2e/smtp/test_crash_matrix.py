@@ -1,0 +1,207 @@
+"""A real process is killed at every step; then a worker runs; then nothing may be missing.
+
+Each test is one cell of the matrix; the table is printed at the end of the run.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg  # room: postgresql
+import pytest
+
+from tests.e2e.conftest import CELL
+from tests.e2e.crashing import (
+    CLAIMING,
+    COMMITTING,
+    HANDLING,
+    PARKING,  # room: operations
+    RESCHEDULING,
+)
+from tests.e2e.processes import Application
+from tests.e2e.smtp.mail_server import MailServer
+
+EMAIL = "ivan@example.com"
+REGISTER = ("register-user", "Иван", EMAIL)
+WORK = ("worker", "--until-idle")
+NEVER_STORED = {"before the commit", "in the commit"}
+
+
+@pytest.fixture(scope="session")
+def with_coupons(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with coupons to give away."""
+    application = Application(tmp_path_factory.mktemp("with-coupons"))
+    assert application.run("add-coupon-batch", "WELCOME", "10").returncode == 0
+    return application.database
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        "postgres",  # room: postgresql
+    ]
+)
+def application(
+    request: pytest.FixtureRequest, application: Application, with_coupons: Path
+) -> Application:
+    """The application, with coupons to give away, on each kind of database."""
+    # room: postgresql
+    if request.param == "postgres":
+        application.postgres_url = request.getfixturevalue("postgres_url")
+        add_coupons(str(application.postgres_url))
+        return application
+    # end
+    copy(with_coupons, application.database)
+    return application
+
+
+@pytest.fixture
+def worker(application: Application) -> Application:
+    """The application, with a registration that a worker has to finish."""
+    application.crash("after the commit", *REGISTER)
+    application.end_leases()
+    return application
+
+
+@pytest.fixture
+def row_of_the_matrix(
+    application: Application,
+    mail: MailServer,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
+) -> Iterator[None]:
+    """Write a row of the table at the end of the test."""
+    yield
+    process = request.function.__name__.removeprefix("test_a_").removesuffix("_survives_a_kill")
+    welcomes = len(mail.message_ids(EMAIL, "Welcome, Иван"))
+    coupons = len(mail.message_ids(EMAIL, "Your welcome coupon"))
+    parameters = request.node.callspec.params
+    cell = (
+        f"{process:18} {parameters['point']:46} "
+        f"{parameters['backend']:8} {parameters['application']:9}"
+        f"log {log_lines(application)}, coupon {coupons_of(application)}, "
+        f"e-mails: welcome {welcomes}, coupon {coupons}"
+    )
+    record_property(CELL, cell)
+
+
+# room: postgresql
+def add_coupons(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO coupon_batches (reference, quantity, remaining, version)"
+            " VALUES ('WELCOME', 10, 10, 1)"
+        )
+
+
+# end
+def copy(source: Path, target: Path) -> None:
+    """Copy a database with whatever its killed owner left in the write-ahead log."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+
+
+def log_lines(application: Application) -> int:
+    return int(application.rows("SELECT count(*) FROM registration_log")[0][0])
+
+
+def coupons_of(application: Application) -> int:
+    return int(application.rows("SELECT count(*) FROM coupons")[0][0])
+
+
+def let_a_worker_finish(application: Application) -> None:
+    application.end_leases()
+    worker = application.run(*WORK)
+    assert worker.returncode == 0, worker.stderr
+
+
+def assert_everything_happened(application: Application, mail: MailServer) -> None:
+    assert application.rows("SELECT email FROM users") == [(EMAIL,)]
+    assert log_lines(application) == 1
+    assert coupons_of(application) == 1
+    assert application.rows("SELECT remaining FROM coupon_batches") == [(9,)]
+    view = application.rows("SELECT name, email, coupon IS NOT NULL FROM user_view")
+    assert view == [("Иван", EMAIL, True)]
+    for subject in ("Welcome, Иван", "Your welcome coupon"):
+        assert len(set(mail.message_ids(EMAIL, subject))) == 1, subject
+    assert application.rows("SELECT * FROM deliveries") == []
+
+
+@pytest.mark.parametrize("point", [*COMMITTING, *HANDLING])
+@pytest.mark.usefixtures("row_of_the_matrix")
+def test_a_registration_survives_a_kill(
+    point: str, application: Application, mail: MailServer
+) -> None:
+    """The user is there with everything that belongs to it, or was never acknowledged."""
+    printed = application.crash(point, *REGISTER)
+
+    let_a_worker_finish(application)
+
+    if point in NEVER_STORED:
+        assert "registered" not in printed
+        assert application.rows("SELECT * FROM users") == []
+        assert mail.received == []
+        assert application.run(*REGISTER).returncode == 0
+    assert_everything_happened(application, mail)
+
+
+@pytest.mark.parametrize("point", [*CLAIMING, *HANDLING])
+@pytest.mark.usefixtures("row_of_the_matrix")
+def test_a_worker_survives_a_kill(point: str, worker: Application, mail: MailServer) -> None:
+    """A worker is a process like any other: the next one takes over."""
+    worker.crash(point, *WORK)
+
+    let_a_worker_finish(worker)
+
+    assert_everything_happened(worker, mail)
+
+
+def test_a_lease_that_ends_by_time_is_taken_over(
+    application: Application, mail: MailServer
+) -> None:
+    """Nobody moves the clock in production: the database's own has to do it."""
+    seconds = {"lease_seconds": "2", "handler_timeout_seconds": "1"}
+    application.crash("inside send_welcome_email, after the effect", *REGISTER, **seconds)
+    assert application.rows("SELECT count(*) FROM deliveries")[0][0]
+
+    assert application.run(*WORK, **seconds).returncode == 0
+
+    assert_everything_happened(application, mail)
+    assert len(mail.message_ids(EMAIL, "Welcome, Иван")) == 2
+
+
+@pytest.mark.parametrize("point", RESCHEDULING)
+@pytest.mark.usefixtures("row_of_the_matrix")
+def test_a_failing_delivery_survives_a_kill(
+    point: str, worker: Application, mail: MailServer
+) -> None:
+    """The attempt counts or not, but the work is done in the end."""
+    mail.refusing = True
+    worker.crash(point, *WORK)
+    mail.refusing = False
+
+    let_a_worker_finish(worker)
+
+    assert_everything_happened(worker, mail)
+
+
+# room: operations
+@pytest.mark.parametrize("point", PARKING)
+@pytest.mark.usefixtures("row_of_the_matrix")
+def test_a_parked_delivery_survives_a_kill(
+    point: str, application: Application, mail: MailServer
+) -> None:
+    """It is parked in the end, and a retry by hand finishes it."""
+    mail.refusing = True
+    application.crash(point, *REGISTER, max_attempts="1")
+    application.end_leases()
+    assert application.run(*WORK, max_attempts="1").returncode == 0
+    mail.refusing = False
+    parked = application.rows("SELECT handler FROM deliveries WHERE parked_at IS NOT NULL")
+    assert ("send_welcome_email",) in parked
+
+    assert application.run("deliveries", "retry", "--all-parked").returncode == 0
+    let_a_worker_finish(application)
+
+    assert_everything_happened(application, mail)

@@ -1,0 +1,77 @@
+"""Measures the source: what is core and what is a room, how long files and functions are.
+
+The limits stand here, once; README shows the figures, and `tests/unit/test_shape.py` compares.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from statistics import median, quantiles
+
+from allocation.rooms import ROOMS
+
+SOURCE = Path(__file__).parents[1] / "src"
+ALLOCATION = SOURCE / "allocation"
+
+CORE_LINES = 5750  # what a reader has to understand, and what every copy keeps
+PATH_LINES = 1950  # what is read in an hour
+FILE_LINES = 352
+MEDIAN_BODY_LINES = 6
+LONG_BODY_LINES = 15  # nine functions in ten are shorter, or as long
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def core() -> list[Path]:
+    """Return the files of the core: all but those of rooms, and the migrations."""
+    folders = {ALLOCATION / "adapters" / "migrations", *room_folders()}
+    return [file for file in files(ALLOCATION) if folders.isdisjoint(file.parents)]
+
+
+def room_folders() -> list[Path]:
+    """Return the folders of all rooms: each has one in the adapters, the entrypoints, or both."""
+    layers = (ALLOCATION / "adapters", ALLOCATION / "entrypoints")
+    return [folder for name in ROOMS for layer in layers if (folder := layer / name).is_dir()]
+
+
+def files(folder: Path = SOURCE) -> list[Path]:
+    """Return the files of Python in a folder and all below it."""
+    return sorted(folder.rglob("*.py"))
+
+
+def lines(some: Iterable[Path]) -> int:
+    """Return how many lines these files have in all, as `wc -l` counts them."""
+    return sum(file.read_text().count("\n") for file in some)
+
+
+def body_lines(file: Path) -> Iterator[int]:
+    """Yield the lines of each function's body, without its docstring."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, _Function):
+            body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+            yield (body[-1].end_lineno or 0) - body[0].lineno + 1
+
+
+def functions(some: Iterable[Path]) -> tuple[float, float]:
+    """Return the median of the lines of all bodies, and what nine in ten do not exceed."""
+    sizes = [size for file in some for size in body_lines(file)]
+    return median(sizes), quantiles(sizes, n=10, method="inclusive")[-1]
+
+
+def core_lines() -> int:
+    """Return the lines of the core, rounded up, so that what is said of it is true for a while."""
+    return _up(lines(core()), 50)
+
+
+def figures() -> Iterator[str]:
+    """Yield what README says of the core."""
+    some = core()
+    middle, long = functions(some)
+    most = max(lines([file]) for file in some)
+    yield f"The core is {core_lines():,} lines in {len(some)} files, none longer than"
+    yield f"{_up(most, 10)}; half of its functions have at most {middle:.0f} lines, nine in ten at"
+    yield f"most {long:.0f}."
+
+
+def _up(number: int, step: int) -> int:
+    return -(-number // step) * step

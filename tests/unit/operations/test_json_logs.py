@@ -1,0 +1,119 @@
+"""What a line of the log looks like for machines."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from io import BytesIO, TextIOWrapper
+
+import pytest
+
+from allocation.entrypoints.logs import set_up_logging
+from allocation.entrypoints.operations.json_logs import JsonFormatter
+from allocation.entrypoints.output import unhurried_output
+from allocation.service_layer.envelopes import working_on
+from tests.builders import a_context
+from tests.output import Log, Reader, write_too_much
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """A log for machines."""
+    log = Log(JsonFormatter("utf-8"))
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def reader() -> Iterator[Reader]:
+    """A reader, who is asleep; the thread that writes to him ends with the test."""
+    reader = Reader()
+    yield reader
+    reader.awake.set()
+
+
+def test_a_line_for_machines_is_one_json_object(log: Log) -> None:
+    """Collectors of logs read a line at a time, and look for these keys."""
+    context = a_context()
+
+    with working_on(context):
+        log.logger.warning("no coupon for %s", "Иван")
+
+    [line] = log.lines()
+    entry = json.loads(line)
+    time = entry.pop("time")
+    assert time.endswith("+00:00")
+    assert entry == {
+        "level": "warning",
+        "logger": "allocation.test",
+        "message": "no coupon for Иван",
+        "correlation_id": str(context.correlation_id),
+        "causation_id": str(context.causation_id),
+    }
+
+
+def test_an_exception_stays_in_the_line_for_machines(log: Log) -> None:
+    """A traceback over many lines would become as many broken entries."""
+    try:
+        raise LookupError("no such\nИван")
+    except LookupError:
+        log.logger.exception("it\nfailed")
+
+    [line] = log.lines()
+    entry = json.loads(line)
+    assert entry["message"] == "it\nfailed"
+    assert entry["exception"].startswith("Traceback (most recent call last):\n")
+    assert entry["exception"].endswith("LookupError: no such\nИван")
+
+
+def test_a_line_without_an_exception_has_no_such_key(log: Log) -> None:
+    """Whoever searches for failures searches for the key."""
+    log.logger.error("it failed")
+
+    [line] = log.lines()
+    assert "exception" not in json.loads(line)
+
+
+def test_names_are_readable_in_a_line_for_machines(log: Log) -> None:
+    """People read and search these lines too; an escaped name is not found."""
+    log.logger.info("registered %s", 'Иван "Ваня" 李')
+
+    [line] = log.lines()
+    assert "Иван" in line
+    assert "李" in line
+    assert json.loads(line)["message"] == 'registered Иван "Ваня" 李'
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_line_for_machines_is_json_in_every_encoding(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    """Python escapes what a stream cannot write in a way that JSON does not know."""
+    written = BytesIO()
+    stream = TextIOWrapper(written, encoding=encoding, errors="backslashreplace")
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    set_up_logging("info", "json")
+    logging.getLogger("allocation").info("registered é Иван")
+    logging.basicConfig(handlers=[], force=True)
+    logging.getLogger("allocation").setLevel(logging.NOTSET)
+    stream.flush()
+
+    assert json.loads(written.getvalue().decode(encoding))["message"] == "registered é Иван"
+
+
+def test_the_count_is_json_where_the_log_is(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line that is no JSON would stop whoever reads the log."""
+    monkeypatch.setattr(sys, "stderr", reader.stream)
+
+    with unhurried_output():
+        set_up_logging("info", "json")
+        write_too_much(reader, err=True)
+        reader.awake.set()
+    logging.basicConfig(handlers=[], force=True)
+    logging.getLogger("allocation").setLevel(logging.NOTSET)
+
+    entry = json.loads(reader.lines()[-1])
+    assert (entry["level"], entry["message"]) == ("warning", "123 lines were not shown")

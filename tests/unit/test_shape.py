@@ -1,0 +1,61 @@
+"""The core stays a size that is read in an evening, and the path through it one of an hour."""
+
+from tests.generated import PATH
+from tests.shape import (
+    ALLOCATION,
+    CORE_LINES,
+    FILE_LINES,
+    LONG_BODY_LINES,
+    MEDIAN_BODY_LINES,
+    PATH_LINES,
+    SOURCE,
+    core,
+    files,
+    functions,
+    lines,
+    room_folders,
+)
+
+
+def test_the_core_is_read_in_an_evening() -> None:
+    """What every copy keeps, somebody has to understand."""
+    assert lines(core()) <= CORE_LINES
+
+
+def test_the_path_is_read_in_an_hour() -> None:
+    """It leads through the core, and answers what happens when the process dies."""
+    path = [ALLOCATION / name for name in PATH]
+
+    assert set(path) <= set(core())
+    assert lines(path) <= PATH_LINES
+
+
+def test_no_file_is_long() -> None:
+    """One subject a file."""
+    long = {str(file.relative_to(SOURCE)): lines([file]) for file in files()}
+
+    assert {name: count for name, count in long.items() if count > FILE_LINES} == {}
+
+
+def test_functions_are_short() -> None:
+    """The median, and nine in ten, of all the source and of the core alone."""
+    for some in (files(), core()):
+        middle, long = functions(some)
+
+        assert middle <= MEDIAN_BODY_LINES
+        assert long <= LONG_BODY_LINES
+
+
+def test_every_room_has_a_folder() -> None:
+    """Or what is in it would count as core."""
+    packages = {file.parent.relative_to(ALLOCATION) for file in core()}
+
+    assert {str(package) for package in packages} == {
+        ".",
+        "adapters",
+        "domain",
+        "entrypoints",
+        "entrypoints/cli",
+        "service_layer",
+    }
+    assert all((folder / "__init__.py").is_file() for folder in room_folders())
