@@ -28,7 +28,7 @@ from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, RegisterUser
 from allocation.domain.events import UserId, UserRegistered
-from allocation.service_layer.delivery import Envelope, first_attempts
+from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.handlers import EVENT_HANDLERS
 from tests import shape
 from tests.measured import write
@@ -112,7 +112,8 @@ def _registration() -> RegisterUser:
 async def _one_by_one(application: Application, events: tuple[Envelope, ...]) -> None:
     here = set(application.bus.event_handlers)  # no broker: nothing is published
     names = [handler.__name__ for handler in EVENT_HANDLERS[UserRegistered]]
-    for delivery in first_attempts(events[0], [name for name in names if name in here]):
+    owed = [name for name in names if name in here]
+    for delivery in application.bus.policy.first_attempts(events[0], owed):
         await application.bus.deliver([delivery])
 
 
