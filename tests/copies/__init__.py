@@ -1,1 +1,1 @@
-"""Whole projects: copies of this one, with something put in or taken out. Run by `make copies`."""
+"""Copies of the project, of which something was taken out, or to which something was added."""

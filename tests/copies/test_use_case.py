@@ -1,19 +1,18 @@
 """The worked use case of the README: what it costs, and that it works."""
 
 import re
-from pathlib import Path
+import sys
 
 import pytest
 
-from tests.copies.copying import copy_to
-from tools.files import ROOT
+from tests.copies.conftest import ROOT, Copy
 
 PATCH = ROOT / "docs" / "use_case" / "deactivate_user.patch"
 BY_HAND = re.findall(r"^\+\+\+ b/(.+)$", PATCH.read_text(), re.MULTILINE)
 LIMIT = 16  # files
 
 GENERATED = re.compile(r"docs/(asyncapi\.json|errors\.md)|.*/(stored_events\.json|versions/.*)")
-AFFECTED = ["tests/unit", "tests/integration/test_schema.py", "tests/e2e/test_readme.py"]
+AFFECTED = {"tests/unit", "tests/integration/test_schema.py", "tests/e2e/test_readme.py"}
 
 
 def checklist() -> str:
@@ -36,17 +35,18 @@ def test_the_checklist_names_every_file() -> None:
 
 
 @pytest.mark.timeout(600)
-def test_the_finished_use_case_passes_what_every_change_has_to_pass(tmp_path: Path) -> None:
+def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) -> None:
     """Patch, two commands, done: lint, types, import contracts, and the tests it touches."""
-    copy = copy_to(tmp_path)
     name, *_ = re.findall(r'make migration NAME="(.+?)"', checklist())
 
     copy.run("git", "apply", str(PATCH))
-    assert "written: " in copy.python("tools.migration", NAME=name)
-    assert "written: asyncapi.json" in copy.python("tools.language")
-    copy.python("tests.generated")
+    made = copy.run("env", f"NAME={name}", sys.executable, "-m", "tools.migration")
+    written = copy.python("-m", "tools.language")
+    copy.python("-m", "tests.generated")
 
-    copy.lint()
-    tests = {*AFFECTED, *(file for file in BY_HAND if file.startswith("tests/integration/"))}
-    copy.python("pytest", "-q", "-n", "2", *sorted(tests))
-    assert "deactivate-user" in copy.python("allocation", "--help")
+    assert f"_{name.lower().replace(' ', '_')}.py" in made
+    assert "written: stored_events.json" in written
+    copy.check()
+    tests = AFFECTED | {file for file in BY_HAND if file.startswith("tests/integration/")}
+    copy.test("-n", "2", *sorted(tests))
+    assert "deactivate-user" in copy.python("-m", "allocation", "--help")
