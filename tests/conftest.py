@@ -46,9 +46,8 @@ def blockbuster() -> Iterator[BlockBuster]:
         for function in detector.functions.values():
             function.can_block_in("allocation/adapters/sqlite.py", {"_identity"})  # of an open file
             # Alembic reads its scripts: once, at start, before any message is handled
-            function.can_block_in("allocation/adapters/schema.py", {"_upgrade", "revisions"})
-            function.can_block_in("tests/integration/test_schema.py", {"upgrade"})
-            function.can_block_in("allocation/adapters/engines.py", {"new_engine", "kind_of"})
+            function.can_block_in("adapters/migrations/history.py", {"upgrade", "revisions"})
+            function.can_block_in("allocation/adapters/kinds.py", {"new_engine", "kind_of"})
             # room: brokers
             brokers = "allocation/adapters/brokers/__init__.py"
             function.can_block_in(brokers, {"_new_broker"})  # imports
