@@ -20,6 +20,7 @@ class Room:
     settings: str | None = None  # the class of its own
     publishers: str | None = None  # opens, with them, a `Publisher` for each that they name
     observer: str | None = None  # begins, for as long as the program works, an `Observer`
+    beside_worker: str | None = None  # makes a service of the settings
     commands: Mapping[str, str] = field(default_factory=dict)  # of the command line
     options: Mapping[str, str] = field(default_factory=dict)  # URLs for all commands: help
     story: str | None = None  # lines of its handlers, by name
@@ -30,7 +31,7 @@ class Room:
 
 CORE = Room(
     databases={"sqlite": "allocation.adapters.sqlite:SQLite"},
-    mail={"maildir": "allocation.adapters.maildir:MaildirNotifications.from_url"},
+    mail={"maildir": "allocation.adapters.emails:MaildirNotifications.from_url"},
     log_formats={"text": "allocation.entrypoints.logs:TextFormatter"},
     event_loops=("asyncio",),
     output="allocation.entrypoints.output:Output",
@@ -56,6 +57,7 @@ ROOMS: dict[str, Room] = {
     ),
     "operations": Room(
         observer="allocation.entrypoints.operations.watchdog:watching",
+        beside_worker="allocation.entrypoints.operations.strangers:watching",
         environment="allocation.entrypoints.operations.secret_files:in_file_too",
         log_formats={"json": "allocation.entrypoints.operations.json_logs:JsonFormatter"},
         commands={

@@ -3,22 +3,34 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from pkgutil import resolve_name
 
-from anyio import current_time
 from anyio.abc import TaskGroup
 
 from allocation.bootstrap import Application
+from allocation.config import Settings
 from allocation.domain.exceptions import Unavailable
-from allocation.entrypoints.running import StopSignal, task_group
+from allocation.entrypoints.running import Service, StopSignal, task_group
+from allocation.rooms import ROOMS
 from allocation.service_layer.delivery import Delivery
-from allocation.service_layer.ports import Stranger
 
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
 RECONNECT_SECONDS = 1.0
-STRANGERS_SECONDS = 60.0  # how often to look for what nobody here can do
-WHY = "this process has no such handler, outside port or event; one that has will do them"
 
 logger = logging.getLogger(__name__)
+
+
+def working(settings: Settings, *, until_idle: bool = False) -> Service:
+    """Return the service; with `until_idle`, it ends when only parked deliveries are left."""
+
+    async def work(application: Application, stop: StopSignal) -> None:
+        worker = Worker(application, stop, concurrency=settings.concurrency)
+        async with task_group() as group:
+            for place in (room.beside_worker for room in ROOMS.values() if room.beside_worker):
+                group.start_soon(resolve_name(place)(settings), application, stop)
+            await worker.run(until_idle=until_idle)
+
+    return work
 
 
 class Worker:
@@ -31,8 +43,6 @@ class Worker:
         self._concurrency = concurrency
         self._handlers = application.bus.event_handlers
         self._in_hand: Counter[str] = Counter()
-        self._strangers: Sequence[Stranger] = ()
-        self._look_for_strangers_at = 0.0
 
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until told to stop or, `until_idle`, until only parked deliveries are left."""
@@ -48,7 +58,6 @@ class Worker:
 
     async def _begin_until_over(self, group: TaskGroup, *, until_idle: bool) -> None:
         while not self._stop.is_set:
-            await self._warn_of_strangers()
             pause = await self._begin_what_is_due(group)
             if pause is None and until_idle and not self._in_hand.total():
                 self._stop.set()  # which ends the next sleep, too
@@ -84,12 +93,3 @@ class Worker:
         finally:
             self._in_hand[delivery.handler] -= 1
             self._stop.wake()
-
-    async def _warn_of_strangers(self) -> None:
-        """Tell, once, what is overdue although this process is there: it cannot do it."""
-        if current_time() < self._look_for_strangers_at:
-            return
-        self._look_for_strangers_at = current_time() + STRANGERS_SECONDS
-        told, self._strangers = self._strangers, await self._outbox.strangers(self._handlers)
-        for of in self._strangers if self._strangers != told else ():
-            logger.warning("overdue: %s for %s (%d): %s", of.event_type, of.handler, of.count, WHY)

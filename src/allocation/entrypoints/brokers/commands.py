@@ -3,13 +3,13 @@
 import click
 
 from allocation.adapters.brokers.asyncapi import published_language
-from allocation.bootstrap import Application, public_events
+from allocation.bootstrap import public_events
 from allocation.entrypoints import running
 from allocation.entrypoints.brokers.consumer import consuming
 from allocation.entrypoints.cli.application import Options, set_up
 from allocation.entrypoints.output import output
-from allocation.entrypoints.running import StopSignal, serve
-from allocation.entrypoints.worker import Worker
+from allocation.entrypoints.running import serve
+from allocation.entrypoints.worker import working
 
 PREFETCH = click.option(
     "--prefetch",
@@ -36,11 +36,7 @@ def consume(options: Options, prefetch: int | None) -> None:
 def run(options: Options, prefetch: int | None) -> None:
     """Do what worker and consume do, in one process: for small installations."""
     settings = set_up({**options, "prefetch": prefetch}, log_level="info")
-
-    async def work(application: Application, stop: StopSignal) -> None:
-        await Worker(application, stop, concurrency=settings.concurrency).run()
-
-    serve(settings, work, consuming(settings))
+    serve(settings, working(settings), consuming(settings))
 
 
 @click.command()

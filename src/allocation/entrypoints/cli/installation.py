@@ -3,12 +3,12 @@
 import click
 
 from allocation.adapters.database import open_database
-from allocation.adapters.schema import revisions, upgrade_schema
-from allocation.bootstrap import Application
+from allocation.adapters.migrations.history import revisions
+from allocation.adapters.schema import upgrade_schema
 from allocation.entrypoints.cli.application import Options, set_up
 from allocation.entrypoints.output import say
-from allocation.entrypoints.running import StopSignal, run, serve
-from allocation.entrypoints.worker import Worker
+from allocation.entrypoints.running import run, serve
+from allocation.entrypoints.worker import working
 
 
 @click.command()
@@ -25,12 +25,7 @@ def worker(options: Options, until_idle: bool, concurrency: int | None) -> None:
     SIGTERM or Ctrl-C lets work in hand finish, a second one ends at once; nothing is lost.
     """
     settings = set_up({**options, "concurrency": concurrency}, log_level="info")
-
-    async def work(application: Application, stop: StopSignal) -> None:
-        worker = Worker(application, stop, concurrency=settings.concurrency)
-        await worker.run(until_idle=until_idle)
-
-    serve(settings, work)
+    serve(settings, working(settings, until_idle=until_idle))
 
 
 @click.group()
