@@ -65,11 +65,7 @@ class UnitOfWork(ABC):
         self._written: tuple[Envelope, ...] | None = None
         self._mistake: Mistake | None = None
         self.committed = False
-
-    @property
-    def events(self) -> tuple[Envelope, ...]:
-        """The events that were committed; none before."""
-        return (self._written or ()) if self.committed else ()
+        self.events: tuple[Envelope, ...] = ()  # those that were committed; none before
 
     async def __aenter__(self) -> Self:
         if self._is_open:
@@ -90,9 +86,9 @@ class UnitOfWork(ABC):
         with CancelScope(shield=True):
             try:
                 if error is None:
-                    self._check_whole()
+                    written = self._whole()
                     await self._commit()
-                    self.committed = True
+                    self.committed, self.events = True, written
             finally:
                 await self._close()
 
@@ -116,13 +112,14 @@ class UnitOfWork(ABC):
         self._mistake = mistake
         return mistake
 
-    def _check_whole(self) -> None:
+    def _whole(self) -> tuple[Envelope, ...]:
         if self._mistake:
             raise self._mistake
         if self._written is None:
             raise NotCommitted
         if self._has_unwritten_work():
             raise WorkAfterCommit("an aggregate was changed")
+        return self._written
 
     def _has_unwritten_work(self) -> bool:
         return any(aggregate.recorded_events for aggregate in self._seen())

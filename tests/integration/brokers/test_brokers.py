@@ -107,7 +107,7 @@ async def test_a_broker_that_is_down_delays_only_its_own_deliveries(
         assert handlers == {f"publish_event_to_{outside.kind}"}
         assert all(isinstance(failure.error, BrokerUnavailable) for failure in report.failures)
         proxy.open()
-        handlers_here = application.bus.event_handlers
+        handlers_here = list(application.bus.registry.events)
         while (pause := await application.outbox.seconds_until_due(handlers_here)) is not None:
             await to_thread.run_sync(time.sleep, max(pause, 0.05))
             await application.bus.deliver(await application.outbox.claim(10, handlers_here))
