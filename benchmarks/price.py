@@ -110,7 +110,7 @@ def _registration() -> RegisterUser:
 
 
 async def _one_by_one(application: Application, events: tuple[Envelope, ...]) -> None:
-    here = set(application.bus.event_handlers)  # no broker: nothing is published
+    here = set(application.bus.registry.events)  # no broker: nothing is published
     names = [handler.__name__ for handler in EVENT_HANDLERS[UserRegistered]]
     owed = [name for name in names if name in here]
     for delivery in application.bus.policy.first_attempts(events[0], owed):

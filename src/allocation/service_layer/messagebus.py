@@ -19,14 +19,8 @@ from allocation.domain.commands import Command
 from allocation.domain.events import Event
 from allocation.service_layer import exceptions, facts
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure, Report
-from allocation.service_layer.envelopes import (
-    Envelope,
-    EnvelopeFactory,
-    MessageContext,
-    ReceivedMessage,
-    working_on,
-)
-from allocation.service_layer.ports import Outbox
+from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, MessageContext, working_on
+from allocation.service_layer.ports import Outbox, ReceivedMessage
 from allocation.service_layer.unit_of_work import NewUnitOfWork, UnitOfWork
 from allocation.service_layer.wiring import BoundHandler, Registry
 

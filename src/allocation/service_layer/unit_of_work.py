@@ -16,16 +16,12 @@ from anyio import CancelScope
 
 from allocation.domain.exceptions import Mistake
 from allocation.domain.model import Aggregate
+from allocation.service_layer import ports
 from allocation.service_layer.delivery import Delivery
-from allocation.service_layer.envelopes import (
-    Envelope,
-    EnvelopeFactory,
-    MessageContext,
-    ReceivedMessage,
-)
+from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, MessageContext
 from allocation.service_layer.exceptions import NotCommitted, OpenedTwice, WorkAfterCommit
 from allocation.service_layer.guard import Calls
-from allocation.service_layer.ports import CouponBatches, RegistrationLog, Users, UserView
+from allocation.service_layer.ports import ReceivedMessage
 
 
 class UnitOfWork(ABC):
@@ -44,10 +40,10 @@ class UnitOfWork(ABC):
     :raises Mistake: at its end, if nobody has said `commit()`, or work went on after it
     """
 
-    users: Users
-    coupon_batches: CouponBatches
-    registration_log: RegistrationLog
-    user_view: UserView
+    users: ports.Users
+    coupon_batches: ports.CouponBatches
+    registration_log: ports.RegistrationLog
+    user_view: ports.UserView
 
     def __init__(
         self,
@@ -56,10 +52,8 @@ class UnitOfWork(ABC):
         delivery: Delivery | None,
         received: ReceivedMessage | None,
     ) -> None:
-        self._envelope_factory = envelope_factory
-        self._context = context
-        self._delivery = delivery
-        self._received = received
+        self._envelope_factory, self._context = envelope_factory, context
+        self._delivery, self._received = delivery, received
         self._calls = Calls(lambda name: self._refuse(WorkAfterCommit(f"{name}() was called")))
         self._is_open = False
         self._written: tuple[Envelope, ...] | None = None

@@ -96,10 +96,8 @@ class BoundHandler:
                 " and let another handler of that event, without uow, have",
                 self._ports,
             )
-            # each would hold one connection, and wait for another
-            _refuse(
-                f"{name} can look things up in uow, and has to leave out", asks_for & {"reading"}
-            )
+            reading = asks_for & {"reading"}  # it would hold a connection, and wait for another one
+            _refuse(f"{name} can look things up in uow, and has to leave out", reading)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
