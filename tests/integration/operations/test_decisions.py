@@ -157,7 +157,8 @@ async def test_what_nobody_here_can_do_is_told_once(
     await commit_an_event(world)
     await let_leases_end(world)
     await world.move_clock(world.policy.lease)
-    parts = SimpleNamespace(database=world.database, bus=SimpleNamespace(event_handlers=OTHERS))
+    registry = SimpleNamespace(events=dict.fromkeys(OTHERS))
+    parts = SimpleNamespace(database=world.database, bus=SimpleNamespace(registry=registry))
     watch, stop = watching(Settings()), StopSignal()
 
     async with anyio.create_task_group() as group:
