@@ -2,14 +2,24 @@
 
 from typing import ClassVar
 
-from sqlalchemy import Select, delete, insert, select
+from sqlalchemy import ColumnElement, Select, delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters.database import Session
-from allocation.adapters.orm import coupon_batches, coupons, registration_log, user_view, users
+from allocation.adapters.orm import (
+    coupon_batches,
+    coupons,
+    inbox,
+    registration_log,
+    user_view,
+    users,
+)
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import UserNotFound
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference
+from allocation.service_layer.envelopes import ReceivedMessage
+from allocation.service_layer.exceptions import MessageAlreadyHandled
 
 
 class SqlAlchemyStoredUsers:
@@ -103,3 +113,18 @@ class SqlAlchemyUserView:
         current = select(*columns).outerjoin_from(users, coupons).where(this_user)
         names = ["user_id", "coupon", *(column.name for column in self._copied)]
         await self._session.execute(insert(user_view).from_select(names, current))
+
+
+async def remember(session: Session, now: ColumnElement[float], message: ReceivedMessage) -> None:
+    """Write down that a message came, in the caller's transaction, before anything else.
+
+    So of two copies at once the second waits for the first, and is recognized before its command
+    could be refused.
+
+    :raises MessageAlreadyHandled: if it is known: the caller must roll back
+    """
+    row = {"source": message.source, "message_id": message.id, "received_at": now}
+    try:  # the key is the only constraint; another one would not mean that the message is known
+        await session.execute(insert(inbox).values(row))
+    except IntegrityError as error:
+        raise MessageAlreadyHandled(message.source, message.id) from error

@@ -45,7 +45,6 @@ class SQLite(DatabaseKind):
 
     form = "sqlite:///FILE"
     drivers: ClassVar = {"asyncio": ("aiosqlite", "anyio"), "trio": ("anyio",)}
-    extra = "sqlite"
     clock = "((julianday('now') - 2440587.5) * 86400.0)"
     one_writer = True
 
