@@ -154,7 +154,7 @@ def start_mappers() -> None:
     if list(_mapping.mappers):
         return
     _mapping.map_imperatively(User, users, version_id_col=users.c.version)
-    _mapping.map_imperatively(Coupon, coupons)
+    _mapping.map_imperatively(Coupon, coupons, primary_key=[coupons.c.user_id])
     _mapping.map_imperatively(CouponBatch, coupon_batches, version_id_col=coupon_batches.c.version)
     event.listen(User, "before_insert", _set_email_key)
     event.listen(User, "before_update", _set_email_key)

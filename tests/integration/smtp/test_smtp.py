@@ -38,6 +38,7 @@ from allocation.adapters.smtp import (
 from allocation.adapters.smtp import notifications as smtp_notifications
 from allocation.adapters.smtp.notifications import MAX_CONNECTIONS
 from allocation.domain.exceptions import InvalidValue
+from allocation.rooms import EVENT_LOOPS
 from allocation.service_layer.delivery import IdempotencyKey, is_permanent
 from allocation.service_layer.emails import Email
 from tests.integration.smtp.hostile import (
@@ -129,7 +130,7 @@ def serving(handler: object, port: int, **options: Any) -> Iterator[SmtpServer]:
         controller.stop()
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(params=EVENT_LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run on both event loops: nothing here needs a database."""
     return str(request.param)
