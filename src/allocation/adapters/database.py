@@ -45,10 +45,6 @@ class Session:
         """Tell whether something was added or changed that is not written yet."""
         return bool(self._session.new or self._session.dirty)
 
-    async def begin(self) -> None:
-        """Check a connection out and begin the transaction."""
-        await self.driver.connect(self._session.connection)
-
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the entity with this primary key, or None."""
         return await self.driver.call(self._session.get, entity, key)
@@ -93,17 +89,6 @@ class Session:
         except ConnectionLost as error:
             raise CommitOutcomeUnknown from error
 
-    async def close(self) -> None:
-        """Roll back what was not committed, and give the connection back. Not interruptible.
-
-        A connection that is lost is given up: the server rolls back by itself.
-        """
-        with CancelScope(shield=True):
-            try:
-                await self.driver.call(self._session.close)
-            except DatabaseUnavailable:
-                await self.driver.call(self._session.invalidate)
-
 
 class Database:
     """An engine and the rules to use it by."""
@@ -143,15 +128,18 @@ class Database:
     async def _transaction(
         self, engine: AsyncEngine, *, takes_time: bool = False
     ) -> AsyncIterator[Session]:
-        orm_session = AsyncSession(engine, expire_on_commit=False, autoflush=False)
+        session = AsyncSession(engine, expire_on_commit=False, autoflush=False)
         driver = self.kind.driver_calls(takes_time=takes_time)
-        session = Session(orm_session, self.kind, driver)
         async with self._queue:
             try:
-                await session.begin()
-                yield session
+                await driver.connect(session.connection)
+                yield Session(session, self.kind, driver)
             finally:
-                await session.close()
+                with CancelScope(shield=True):
+                    try:
+                        await driver.call(session.close)
+                    except DatabaseUnavailable:  # it is lost: the server rolls back by itself
+                        await driver.call(session.invalidate)
 
 
 @asynccontextmanager
