@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 
+from tests.e2e.mail import Mail
 from tests.e2e.warm import Warm
 
 WARM = Warm()
@@ -21,12 +22,6 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 60
 LIMIT_SECONDS = 20
 POLL_SECONDS = 0.01
-
-
-class Mail(Protocol):
-    """A mail server."""
-
-    url: str
 
 
 @dataclass
