@@ -27,9 +27,8 @@ from sqlalchemy import event
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, RegisterUser
-from allocation.domain.events import UserId, UserRegistered
+from allocation.domain.events import UserId
 from allocation.service_layer.envelopes import Envelope
-from allocation.service_layer.handlers import EVENT_HANDLERS
 from tests import shape
 from tests.measured import write
 
@@ -110,11 +109,10 @@ def _registration() -> RegisterUser:
 
 
 async def _one_by_one(application: Application, events: tuple[Envelope, ...]) -> None:
-    here = set(application.bus.event_handlers)  # no broker: nothing is published
-    names = [handler.__name__ for handler in EVENT_HANDLERS[UserRegistered]]
-    owed = [name for name in names if name in here]
-    for delivery in application.bus.policy.first_attempts(events[0], owed):
-        await application.bus.deliver([delivery])
+    bus, (registered,) = application.bus, events
+    handlers = bus.envelope_factory.subscribers(registered)
+    for delivery in bus.policy.first_attempts(registered, handlers):
+        await bus.deliver([delivery])
 
 
 def costs(folder: Path, times: int = REPEATS) -> dict[str, tuple[str, Meter]]:

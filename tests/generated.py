@@ -15,7 +15,7 @@ from pkgutil import walk_packages
 import allocation
 from allocation.domain.exceptions import AllocationError
 from allocation.entrypoints.cli.exit_codes import exit_code
-from tests import import_graph, shape
+from tests import import_graph, settings_table, shape
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for folder in ("", "docs/**/", "src/**/") for page in ROOT.glob(f"{folder}*.md")]
@@ -87,6 +87,7 @@ GENERATED: dict[str, Callable[[], Iterator[str]]] = {
     "layers": import_graph.layers,
     "modules": import_graph.inside_layers,
     "path": path,
+    "settings": settings_table.settings,
 }
 
 

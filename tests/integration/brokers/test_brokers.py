@@ -364,7 +364,7 @@ async def test_a_dead_letter_whose_queue_is_gone_is_not_lost(rabbitmq: RabbitOut
     assert len(await to_thread.run_sync(rabbitmq.dead, 1)) == 1
 
 
-async def test_what_a_broker_does_not_take_is_buried_in_part(outside: Outside) -> None:
+async def test_what_a_broker_does_not_take_is_dead_lettered_in_part(outside: Outside) -> None:
     """It would hold up what comes after it for ever, and break the connection for others."""
     (broker,) = new_brokers([outside.url]).values()
     too_much = {"rabbitmq": ({"x": "y" * 140_000}, b"{bad"), "kafka": ({}, b"x" * 21_000_000)}

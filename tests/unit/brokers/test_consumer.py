@@ -244,7 +244,7 @@ async def test_a_repetition_is_not_refused_because_the_world_has_moved_on(
         (a_message("add_coupon_batch", reference="A", quantity=10**30), "InvalidValue"),
     ],
 )
-async def test_what_can_never_work_is_buried_and_good_ones_flow_on(
+async def test_what_can_never_work_is_dead_lettered_and_good_ones_flow_on(
     broker: FakeBroker, body: bytes, error: str
 ) -> None:
     """With its reason, where somebody will look; then it is acknowledged."""
@@ -271,7 +271,7 @@ async def test_what_may_work_later_is_tried_again_however_often(
     assert broker.dead_lettered == []
 
 
-async def test_a_mistake_in_the_program_is_buried_after_the_last_attempt(
+async def test_a_mistake_in_the_program_is_dead_lettered_after_the_last_attempt(
     broker: FakeBroker,
 ) -> None:
     """It would fail for ever, and hold up what comes after it."""
@@ -285,7 +285,7 @@ async def test_a_mistake_in_the_program_is_buried_after_the_last_attempt(
 
 
 @pytest.mark.parametrize("error", [CannotHealError(), UserNotFound("u1")])
-async def test_what_does_not_heal_is_buried_at_once_with_its_reason(
+async def test_what_does_not_heal_is_dead_lettered_at_once_with_its_reason(
     broker: FakeBroker, error: Exception
 ) -> None:
     """Also if the program, and not the message, is what is wrong: time does not mend it."""
@@ -298,7 +298,9 @@ async def test_what_does_not_heal_is_buried_at_once_with_its_reason(
     assert [name for _, name in broker.dead_lettered] == [type(error).__name__]
 
 
-async def test_a_message_that_cannot_be_buried_yet_is_not_acknowledged(broker: FakeBroker) -> None:
+async def test_a_message_that_cannot_be_dead_lettered_yet_is_not_acknowledged(
+    broker: FakeBroker,
+) -> None:
     """The dead letters may be on a broker that is away at the moment."""
     broker.dead_lettering_fails = 4
     async with consuming(broker):
