@@ -42,10 +42,10 @@ copies: $(INSTALLED)  ## Take each room out of a copy, and check what is left
 	$(BIN)/pytest -n 2 tests/copies
 
 rooms: $(INSTALLED)  ## List the rooms: what can be taken out
-	@$(BIN)/python tools/rooms.py
+	@$(BIN)/python -m tools.rooms
 
 without: $(INSTALLED)  ## Take rooms out of the working tree: make without ROOM="brokers smtp"
-	@$(BIN)/python tools/rooms.py without $(ROOM)
+	@$(BIN)/python -m tools.rooms without $(ROOM)
 
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
