@@ -4,7 +4,7 @@ RUN useradd --create-home allocation
 WORKDIR /home/allocation
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
-RUN pip install --no-cache-dir -c constraints.txt '.[broker,postgres]'
+RUN pip install --no-cache-dir -c constraints.txt '.[rooms]'
 
 USER allocation
 ENTRYPOINT ["allocation"]

@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit compliance format language migration clean
+.PHONY: help demo test quick lint unit compliance copies rooms without format language migration clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -21,6 +21,10 @@ test: lint compliance  ## Lint, check types and import contracts, run the whole 
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='src/allocation/domain/*,src/allocation/service_layer/*'
 
+quick: lint  ## Lint, check types and contracts, run the unit tests and the core on SQLite
+	$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/integration -k "not postgres" \
+	  --ignore-glob='tests/integration/*/*'
+
 lint: $(INSTALLED)  ## Lint, check types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,6 +38,15 @@ compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialects
 	@mkdir -p .compliance
 	@cd .compliance && ../$(BIN)/pytest ../tests/compliance -c ../tests/compliance/setup.cfg
 
+copies: $(INSTALLED)  ## Take each room out of a copy, and check what is left
+	$(BIN)/pytest -n 2 tests/copies
+
+rooms: $(INSTALLED)  ## List the rooms: what can be taken out
+	@$(BIN)/python tools/rooms.py
+
+without: $(INSTALLED)  ## Take rooms out of the working tree: make without ROOM="brokers smtp"
+	@$(BIN)/python tools/rooms.py without $(ROOM)
+
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -45,6 +58,7 @@ language: $(INSTALLED)  ## Write what is made from messages and errors: golden f
 migration: $(INSTALLED)  ## Make a migration from the tables: make migration NAME="Users have a colour"
 	@$(BIN)/python -m tools.migration
 
+# room: brokers, postgresql, smtp
 secrets:  ## Make the passwords of compose.yaml, once
 	@set -e; postgres=$$($(NEW_PASSWORD)); rabbitmq=$$($(NEW_PASSWORD)); mkdir -m 700 $@; cd $@; \
 	printf '%s\n' "$$postgres" > postgres_password; \
@@ -52,6 +66,7 @@ secrets:  ## Make the passwords of compose.yaml, once
 	printf 'default_user = allocation\ndefault_pass = %s\n' "$$rabbitmq" > rabbitmq_account; \
 	printf 'amqp://allocation:%s@rabbitmq:5672/\n' "$$rabbitmq" > broker_url; \
 	chmod 644 *  # for the users of the containers; here, the folder keeps others out
+# end
 
 clean:  ## Remove everything that was set up or measured
 	rm -rf $(VENV) .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -24,7 +24,11 @@ from allocation.domain.events import UserId
 ROUNDS = 12
 IN_MEMORY = "/dev/shm"
 STOCK = ("asyncio", "sqlite+aiosqlite")
-LIMITS = {STOCK: 1.0, ("asyncio", "sqlite+anyio"): 1.5, ("trio", "sqlite+anyio"): 1.3}
+LIMITS = {
+    STOCK: 1.0,
+    ("asyncio", "sqlite+anyio"): 1.5,
+    ("trio", "sqlite+anyio"): 1.3,  # room: trio
+}
 
 
 async def seconds_each(settings: Settings, duration: float) -> list[float]:

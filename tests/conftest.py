@@ -15,23 +15,24 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
+from allocation.rooms import EVENT_LOOPS
 from tests import worlds
-from tests.matrix import table
+from tests.matrix import beyond_pairs, table
 
-pytest_plugins = [
+pytest_plugins: list[str] = [
     "tests.e2e.smtp.fixtures",  # room: smtp
     "tests.integration.brokers.fixtures",  # room: brokers
     "tests.integration.postgresql.fixtures",  # room: postgresql
 ]
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(params=EVENT_LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run each asynchronous test on both event loops, unless a layer says otherwise."""
     return str(request.param)
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(params=EVENT_LOOPS)
 def backend(request: pytest.FixtureRequest) -> str:
     """Run each test of a process on both event loops, unless a module says otherwise."""
     return str(request.param)
@@ -46,9 +47,8 @@ def blockbuster() -> Iterator[BlockBuster]:
         for function in detector.functions.values():
             function.can_block_in("allocation/adapters/sqlite.py", {"_identity"})  # of an open file
             # Alembic reads its scripts: once, at start, before any message is handled
-            function.can_block_in("allocation/adapters/schema.py", {"_upgrade", "revisions"})
-            function.can_block_in("tests/integration/test_schema.py", {"upgrade"})
-            function.can_block_in("allocation/adapters/engines.py", {"new_engine", "kind_of"})
+            function.can_block_in("adapters/migrations/history.py", {"upgrade", "revisions"})
+            function.can_block_in("allocation/adapters/kinds.py", {"new_engine", "kind_of"})
             # room: brokers
             brokers = "allocation/adapters/brokers/__init__.py"
             function.can_block_in(brokers, {"_new_broker"})  # imports
@@ -120,6 +120,21 @@ def folder_of(config: pytest.Config) -> Path:
 def pytest_configure(config: pytest.Config) -> None:
     """Name this test run, before pytest-xdist does."""
     config.option.testrunuid = config.option.testrunuid or uuid4().hex
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let everything be asked for."""
+    parser.addoption("--in-full", action="store_true", help="each event loop with each database")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run by pairs what need not run in full."""
+    if config.option.in_full:
+        return
+    beyond = beyond_pairs(item.nodeid for item in items)
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in beyond])
+    items[:] = [item for item in items if item.nodeid not in beyond]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -1,21 +1,25 @@
 """In-memory stand-ins for the adapters. They pass the same contract suites as the real ones."""
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from itertools import chain, repeat
+from typing import TypeVar
 
 import anyio
 from anyio import current_time
 from anyio.lowlevel import checkpoint
 
-from allocation.adapters.wire import wire_name
 from allocation.domain.events import UserId
-from allocation.domain.exceptions import EmailAlreadyRegistered, UserNotFound
+from allocation.domain.exceptions import (
+    CouponAlreadyAllocated,
+    EmailAlreadyRegistered,
+    UserNotFound,
+)
 from allocation.domain.model import Aggregate, Coupon, CouponBatch, User
-from allocation.domain.values import BatchReference, EmailAddress, PersonName
+from allocation.domain.values import BatchReference
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.envelopes import (
@@ -28,14 +32,13 @@ from allocation.service_layer.envelopes import (
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     ConcurrentUpdate,
-    DeliveryNotFound,
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
-from allocation.service_layer.ports import Stranger
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import UserRow
 
+A = TypeVar("A", bound=Aggregate)
 Key = tuple[EventId, str]
 
 
@@ -50,32 +53,13 @@ class StoredDelivery:
     parked_at: float | None = None
 
 
-@dataclass(frozen=True)
-class StoredUser:
-    """A row of the fake users table."""
-
-    name: PersonName
-    email: EmailAddress
-    version: int
-
-
-@dataclass(frozen=True)
-class StoredBatch:
-    """A row of the fake coupon batches table."""
-
-    quantity: int
-    remaining: int
-    reported_on: date | None
-    version: int
-
-
 @dataclass
 class FakeDatabase:
     """The tables, and a clock that stands still until a test moves it."""
 
     clock: float = 1_000_000.0
-    users: dict[UserId, StoredUser] = field(default_factory=dict)
-    batches: dict[BatchReference, StoredBatch] = field(default_factory=dict)
+    users: dict[UserId, User] = field(default_factory=dict)
+    batches: dict[BatchReference, CouponBatch] = field(default_factory=dict)
     coupons: dict[UserId, str] = field(default_factory=dict)
     registration_log: list[tuple[UserId, str]] = field(default_factory=list)
     user_view: dict[UserId, UserRow] = field(default_factory=dict)
@@ -105,12 +89,9 @@ class FakeStoredUsers:
 
     async def find(self, user_id: UserId) -> User | None:
         await self._database.step()
-        row = self._database.users.get(user_id)
-        if row is None:
-            return None
-        user = User(user_id, row.name, row.email)
-        user.version = row.version
-        self.seen.append(user)
+        user = deepcopy(self._database.users.get(user_id))
+        if user is not None:
+            self.seen.append(user)
         return user
 
     async def get(self, user_id: UserId) -> User:
@@ -177,10 +158,7 @@ class FakeCouponBatches:
             self._database.coupon_lock.release()
 
     def _load(self, reference: BatchReference) -> CouponBatch:
-        row = self._database.batches[reference]
-        batch = CouponBatch(reference, row.quantity)
-        batch.remaining, batch.version = row.remaining, row.version
-        batch.reported_on = row.reported_on
+        batch = deepcopy(self._database.batches[reference])
         self.seen.append(batch)
         return batch
 
@@ -255,10 +233,10 @@ class FakeUnitOfWork(UnitOfWork):
         self._check()
         self._settle()
         for user in self._users:
-            database.users[user.id] = StoredUser(user.name, user.email, user.version + 1)
+            database.users[user.id] = _stored(user)
         for batch in self._real_batches():
-            row = StoredBatch(batch.quantity, batch.remaining, batch.reported_on, batch.version + 1)
-            database.batches[batch.reference] = row
+            database.batches[batch.reference] = _stored(batch)
+            database.batches[batch.reference].new_coupons = ()
         database.coupons.update((coupon.user_id, coupon.code) for coupon in self._new_coupons())
         database.registration_log.extend(self._lines)
         for user_id in self._refreshed & database.users.keys():
@@ -295,21 +273,31 @@ class FakeUnitOfWork(UnitOfWork):
 
     def _check(self) -> None:
         self._check_inbox()
-        users = self._database.users
         for user in self._users:
-            stored = users.get(user.id)
-            if user.version != (stored.version if stored else 0):
-                raise ConcurrentUpdate
-            if any(row.email == user.email for id_, row in users.items() if id_ != user.id):
-                raise EmailAlreadyRegistered(user.email)
+            self._check_user(user)
         for batch in self._real_batches():
-            kept = self._database.batches.get(batch.reference)
-            if batch.version != (kept.version if kept else 0):
-                raise ConcurrentUpdate
-        if any(coupon.user_id in self._database.coupons for coupon in self._new_coupons()):
-            raise ConcurrentUpdate
+            _check_version(batch, self._database.batches.get(batch.reference))
+        for coupon in self._new_coupons():
+            self._check_coupon(coupon)
         if self._delivery is not None and not self._database.owned(self._delivery):
             raise DeliverySuperseded(self._delivery.envelope.id, self._delivery.handler)
+
+    def _check_user(self, user: User) -> None:
+        users = self._database.users
+        _check_version(user, users.get(user.id))
+        if any(other.email == user.email for id_, other in users.items() if id_ != user.id):
+            raise EmailAlreadyRegistered(user.email)
+
+    def _check_coupon(self, coupon: Coupon) -> None:
+        if coupon.user_id in self._database.coupons:
+            raise CouponAlreadyAllocated(coupon.user_id)
+        if coupon.code in self._database.coupons.values():
+            raise ConcurrentUpdate
+
+
+def _check_version(aggregate: Aggregate, stored: Aggregate | None) -> None:
+    if aggregate.version != (stored.version if stored else 0):
+        raise ConcurrentUpdate
 
 
 class FakeOutbox:
@@ -378,59 +366,9 @@ class FakeOutbox:
         due = [row.due_at - self._database.clock for _, row in self._pending(handlers)]
         return min(due, default=None)
 
-    async def strangers(self, handlers: Collection[str]) -> list[Stranger]:
-        await self._database.step()
-        others = {key[1] for key in self._database.deliveries} - set(handlers)
-        overdue = Counter(
-            (key[1], wire_name(type(self._database.events[key[0]][1].event)))
-            for key, row in self._pending(others)
-            if row.due_at <= self._database.clock - self._policy.lease
-        )
-        return [Stranger(*key, number) for key, number in sorted(overdue.items())]
-
-    async def retry(self, event_id: EventId, handler: str) -> None:
-        await self._database.step()
-        if (event_id, handler) not in self._database.deliveries:
-            raise DeliveryNotFound(event_id, handler)
-        self._make_due((event_id, handler))
-
-    async def retry_all_parked(self) -> int:
-        await self._database.step()
-        parked = [key for key, row in self._database.deliveries.items() if row.parked_at]
-        for key in parked:
-            self._make_due(key)
-        return len(parked)
-
-    async def discard(self, event_id: EventId, handler: str) -> None:
-        await self._database.step()
-        if self._database.deliveries.pop((event_id, handler), None) is None:
-            raise DeliveryNotFound(event_id, handler)
-
-    async def prune_events(self, *, older_than: float) -> int:
-        await self._database.step()
-        owing = {event_id for event_id, _ in self._database.deliveries}
-        limit = self._database.clock - older_than
-        for message in [known for known, at in self._database.inbox.items() if at < limit]:
-            del self._database.inbox[message]
-        old = [
-            event_id
-            for event_id, (recorded_at, _) in self._database.events.items()
-            if recorded_at < limit and event_id not in owing
-        ]
-        for event_id in old:
-            del self._database.events[event_id]
-        return len(old)
-
     def _pending(self, handlers: Collection[str]) -> list[tuple[Key, StoredDelivery]]:
         rows = self._database.deliveries.items()
         return [(key, row) for key, row in rows if row.parked_at is None and key[1] in handlers]
-
-    def _make_due(self, key: Key) -> None:
-        row = self._database.deliveries[key]
-        due_now = replace(
-            row, attempts=0, token=row.token + 1, due_at=self._database.clock, parked_at=None
-        )
-        self._database.deliveries[key] = due_now
 
     async def _update(self, delivery: Delivery, **changes: float | str) -> None:
         await self._database.step()
@@ -440,7 +378,14 @@ class FakeOutbox:
             self._database.deliveries[key] = replace(row, **changes)  # type: ignore[arg-type]
 
 
-def _row(user_id: UserId, user: StoredUser, coupon: str | None) -> UserRow:
+def _stored(aggregate: A) -> A:
+    """Return a copy, as it is loaded the next time."""
+    row = deepcopy(aggregate)
+    row.version += 1
+    return row
+
+
+def _row(user_id: UserId, user: User, coupon: str | None) -> UserRow:
     """Make the row of the read model: what is called as in the user is copied."""
     copied = {f.name: getattr(user, f.name) for f in fields(UserRow) if hasattr(user, f.name)}
     plain = {name: getattr(value, "value", value) for name, value in copied.items()}

@@ -1,15 +1,46 @@
-"""The table of what ran where: event loop × database, for each layer of the pyramid."""
+"""Event loop × database: the rule that says what runs where, and the table of what ran where.
+
+Contract suites and the crash matrix run in full: on each event loop with each database. Any other
+test runs by pairs: on each event loop, and on each database, but not on both with both. So of four
+combinations two remain, and which two they are alternates from test to test.
+"""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from zlib import crc32
 
 LAYERS = ("unit", "integration", "sqlalchemy_anyio", "e2e")
 BACKENDS = ("asyncio", "trio")
 DATABASES = ("fake", "sqlite", "postgres")
 USUAL_DATABASE = {"unit": "fake", **dict.fromkeys(LAYERS[1:], "sqlite")}
 
+IN_FULL = ("_contract", "crash_matrix")  # so their files are named
+COMBINATION = re.compile(r"(asyncio|trio)-[a-z_]*(sqlite|postgres)[a-z_]*")
+COMBINATIONS = 4
+PAIRED = {("asyncio", "sqlite"), ("trio", "postgres")}  # or the other two
+
 Cell = tuple[str, str, str, str]
+
+
+def beyond_pairs(tests: Iterable[str]) -> set[str]:
+    """Return those of the tests that do not run, by the rule above."""
+    combined = defaultdict(list)
+    for test in tests:
+        if COMBINATION.search(test) and not any(name in test for name in IN_FULL):
+            combined[COMBINATION.sub("", test)].append(test)
+    return {
+        test
+        for name, group in combined.items()
+        if len(group) == COMBINATIONS
+        for test in group
+        if _is_paired(test) != bool(crc32(name.encode()) % 2)
+    }
+
+
+def _is_paired(test: str) -> bool:
+    combination = COMBINATION.search(test)
+    return combination is not None and combination.groups() in PAIRED
 
 
 def table(outcomes: Iterable[tuple[str, str]]) -> Iterator[str]:

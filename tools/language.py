@@ -11,14 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import msgspec
 
 from allocation.adapters import wire
-from allocation.bootstrap import public_events
-from allocation.rooms import ROOMS
+from allocation.adapters.brokers.asyncapi import published_language  # room: brokers
+from allocation.bootstrap import public_events  # room: brokers
 from tools.files import ROOT, write
 
 STALE = "run: make language"
@@ -34,13 +33,6 @@ def stored() -> Json:
     """Return the shape of each event, as it is stored: rows outlive programs."""
     types = wire.EVENT_TYPES.items()
     return {f"{name} {wire.version_of(name)}": _shape_of_type(type_) for name, type_ in types}
-
-
-def published() -> Json:
-    """Return the AsyncAPI document."""
-    of_room = resolve_name("allocation.adapters.brokers.asyncapi:published_language")
-    document: Json = json.loads(of_room(public_events()))
-    return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +67,6 @@ def broken_in_store(old: Json, new: Json) -> Iterator[str]:
     yield from _broken(_stored_shapes(old), _stored_shapes(new))
 
 
-def broken_in_public(old: Json, new: Json) -> Iterator[str]:
-    """Yield a sentence for each message, and each channel, that others would not find again."""
-    yield from _broken(_published_shapes(old), _published_shapes(new))
-    for name, channel in old["channels"].items():
-        if _way(channel) != _way(new["channels"].get(name, {})):
-            yield f"channel {name} is not where it was: others look for it at {channel['address']}"
-
-
-STORED = GoldenFile(ROOT / "tests" / "unit" / "stored_events.json", stored, broken_in_store)
-PUBLISHED = GoldenFile(ROOT / "docs" / "asyncapi.json", published, broken_in_public)
-GOLDEN = [STORED, PUBLISHED] if "brokers" in ROOMS else [STORED]
-
-
 def shape(json_: Any) -> Any:
     """Return a document without what is said for people only: descriptions and examples."""
     if isinstance(json_, list):
@@ -100,18 +79,6 @@ def shape(json_: Any) -> Any:
 def _stored_shapes(golden: Json) -> Shapes:
     named = [(*key.split(), shape) for key, shape in golden.items()]
     return {name: (int(version), shape) for name, version, shape in named}
-
-
-def _published_shapes(document: Json) -> Shapes:
-    payloads = {name: m["payload"] for name, m in document["components"]["messages"].items()}
-    return {
-        name: (payload["properties"]["schemaversion"]["const"], shape(payload))
-        for name, payload in payloads.items()
-    }
-
-
-def _way(channel: Json) -> list[Any]:
-    return [channel.get("address"), channel.get("bindings")]
 
 
 def _broken(old: Shapes, new: Shapes) -> Iterator[str]:
@@ -142,6 +109,43 @@ def _shape_of_type(type_: type) -> Json:
     _, components = msgspec.json.schema_components([type_])
     named: Json = shape(components[type_.__name__])
     return {key: value for key, value in named.items() if key != "title"}
+
+
+# room: brokers
+def published() -> Json:
+    """Return the AsyncAPI document."""
+    document: Json = json.loads(published_language(public_events()))
+    return document
+
+
+def broken_in_public(old: Json, new: Json) -> Iterator[str]:
+    """Yield a sentence for each message, and each channel, that others would not find again."""
+    yield from _broken(_published_shapes(old), _published_shapes(new))
+    for name, channel in old["channels"].items():
+        if _way(channel) != _way(new["channels"].get(name, {})):
+            yield f"channel {name} is not where it was: others look for it at {channel['address']}"
+
+
+def _published_shapes(document: Json) -> Shapes:
+    payloads = {name: m["payload"] for name, m in document["components"]["messages"].items()}
+    return {
+        name: (payload["properties"]["schemaversion"]["const"], shape(payload))
+        for name, payload in payloads.items()
+    }
+
+
+def _way(channel: Json) -> list[Any]:
+    return [channel.get("address"), channel.get("bindings")]
+
+
+# end
+
+
+STORED = GoldenFile(ROOT / "tests" / "unit" / "stored_events.json", stored, broken_in_store)
+GOLDEN = [
+    STORED,
+    GoldenFile(ROOT / "docs" / "asyncapi.json", published, broken_in_public),  # room: brokers
+]
 
 
 def write_all(files: Sequence[GoldenFile] = GOLDEN) -> str | None:

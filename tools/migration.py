@@ -21,11 +21,11 @@ from alembic.operations.ops import AddColumnOp, ModifyTableOps, UpgradeOps
 from sqlalchemy import Connection, DefaultClause, MetaData, TypeDecorator, create_engine
 from sqlalchemy.sql.elements import False_, True_
 
-from allocation.adapters import schema
+from allocation.adapters.migrations import history
 from allocation.adapters.orm import metadata
 from tools.files import ROOT, write
 
-VERSIONS = schema.MIGRATIONS / "versions"
+VERSIONS = history.FOLDER / "versions"
 
 USAGE = 'say what changes: make migration NAME="Users can be deactivated"'
 NOTHING = "nothing to migrate: the migrations make what is in src/allocation/adapters/orm.py"
@@ -95,7 +95,7 @@ def _migrated() -> Iterator[MigrationContext]:
 
 
 def _context(connection: Connection) -> MigrationContext:
-    schema._upgrade(connection)
+    history.upgrade(connection)
     return MigrationContext.configure(connection, opts={"compare_server_default": True})
 
 
@@ -105,7 +105,7 @@ def _text(name: str, upgrade: UpgradeOps, context: MigrationContext) -> str:
     return TEMPLATE.format(
         sentence=name.rstrip("."),
         revision=_next_revision(),
-        before=schema.revisions()[-1],
+        before=history.revisions()[-1],
         code="\n".join(lines).strip(),
     )
 
@@ -132,7 +132,7 @@ def _operations(upgrade: UpgradeOps | None) -> Iterator[object]:
 
 
 def _next_revision() -> str:
-    prefix, _, number = schema.revisions()[-1].rpartition("_")
+    prefix, _, number = history.revisions()[-1].rpartition("_")
     return f"{prefix}_{int(number) + 1:04}"
 
 

@@ -34,7 +34,7 @@ class Room:
 
 CORE = Room(
     databases={"sqlite": "allocation.adapters.sqlite:SQLite"},
-    mail={"maildir": "allocation.adapters.maildir:MaildirNotifications.from_url"},
+    mail={"maildir": "allocation.adapters.emails:MaildirNotifications.from_url"},
     log_formats={"text": "allocation.entrypoints.logs:TextFormatter"},
     event_loops=("asyncio",),
 )

@@ -22,9 +22,10 @@ from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.messagebus import MessageBus
 
-SMTP = "allocation.adapters.smtp:SmtpNotifications"
-BROKER = "allocation.adapters.brokers:Broker"
-CONSUMER = "allocation.entrypoints.brokers.consumer"
+NOTIFICATIONS = "allocation.adapters.maildir:MaildirNotifications"
+NOTIFICATIONS = "allocation.adapters.smtp:SmtpNotifications"  # room: smtp
+BROKER = "allocation.adapters.brokers:Broker"  # room: brokers
+CONSUMER = "allocation.entrypoints.brokers.consumer"  # room: brokers
 
 ending = signal.SIGKILL  # freezing.py says otherwise
 
@@ -108,10 +109,10 @@ def _outside(handler: str) -> dict[str, CrashPoint]:
             MessageBus, "_deliver_one", "before", _delivery_to(handler)
         ),
         f"inside {handler}, before the effect": CrashPoint(
-            SMTP, "send", "before", _email_of(handler)
+            NOTIFICATIONS, "send", "before", _email_of(handler)
         ),
         f"inside {handler}, after the effect": CrashPoint(
-            SMTP, "send", "after", _email_of(handler)
+            NOTIFICATIONS, "send", "after", _email_of(handler)
         ),
         f"before the completion of {handler}": CrashPoint(
             SqlAlchemyOutbox, "settle", "before", _delivery_to(handler)
@@ -149,6 +150,7 @@ PARKING: dict[str, CrashPoint] = {
     "while parking": CrashPoint(Session, "write", "after", _setting("parked_at")),
     "after parking": CrashPoint(SqlAlchemyOutbox, "park", "after"),
 }
+# room: brokers
 CONSUMING: dict[str, CrashPoint] = {
     "before the command of a message": CrashPoint(MessageBus, "execute", "before"),
     "in the commit of its command": CrashPoint(outbox, "store_deliveries", "after"),
@@ -159,9 +161,16 @@ DEAD_LETTERING: dict[str, CrashPoint] = {
     "before dead-lettering": CrashPoint(BROKER, "dead_letter", "before"),
     "after dead-lettering": CrashPoint(BROKER, "dead_letter", "after"),
 }
-CRASH_POINTS = (
-    COMMITTING | HANDLING | CLAIMING | RESCHEDULING | PARKING | CONSUMING | DEAD_LETTERING
-)
+# end
+CRASH_POINTS = {
+    **COMMITTING,
+    **HANDLING,
+    **CLAIMING,
+    **RESCHEDULING,
+    **PARKING,
+    **CONSUMING,  # room: brokers
+    **DEAD_LETTERING,  # room: brokers
+}
 
 if __name__ == "__main__":
     point, *arguments = sys.argv[1:]

@@ -14,9 +14,8 @@ from typing import Any, Protocol
 
 import psycopg
 
-from tests.e2e.warm import Warm
+from tests.e2e.warm import WarmProcess
 
-WARM = Warm()
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 60
 LIMIT_SECONDS = 20
@@ -58,9 +57,8 @@ class Application:
         return outside | {"PYTHONPATH": path} | prefixed
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end, in a process that need not import everything first."""
-        environment = self.environment(**settings)
-        return WARM.run("allocation", *arguments, folder=self.folder, environment=environment)
+        """Run one command to its end."""
+        return self._finish(self.start(*arguments, environment=self.environment(**settings)))
 
     def run_script(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run one command to its end by the script that was installed."""
@@ -80,7 +78,7 @@ class Application:
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
         """Start one command, and do not wait for it."""
-        return subprocess.Popen(
+        return WarmProcess(
             [sys.executable, "-m", *module, *arguments],
             cwd=self.folder,
             env=environment or self.environment(),
@@ -107,7 +105,7 @@ class Application:
         """Run one command that is killed at a crash point; return what it had printed."""
         environment = self.environment(**settings)
         module = ("tests.e2e.crashing", point)
-        process = WARM.run(*module, *arguments, folder=self.folder, environment=environment)
+        process = self._finish(self.start(*arguments, module=module, environment=environment))
         assert process.returncode == -signal.SIGKILL, (
             f"{point} was never reached:\n{process.stderr}"
         )
@@ -129,6 +127,15 @@ class Application:
         if self.postgres_url:
             return psycopg.connect(self.postgres_url)
         return closing(sqlite3.connect(self.database))
+
+    def _finish(self, process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
+        with process:
+            try:
+                out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def wait_until(condition: Callable[[], object], *, limit: float = LIMIT_SECONDS) -> None:

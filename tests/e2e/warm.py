@@ -1,22 +1,20 @@
-"""Runs commands in processes that need not import everything first, which takes half a second.
+"""Starts processes that need not import everything first, which takes half a second each time.
 
-    python -m tests.e2e.warm
-
-It imports the application, and forks once for each order. What it forks is a process like any
-other: it has arguments, an environment, a folder and streams of its own, and dies its own death.
-Orders come, and answers go, as lines of JSON; see `Warm`.
+One process has imported the application, and forks for each order. What it forks is a process like
+any other: it has its own arguments, environment, folder and streams, is our child, and dies its own
+death. (Linux only, as is what it is built on: whoever adopts a process whose parent has ended.)
 """
 
+import ctypes
 import gc
 import json
 import os
-import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
@@ -36,64 +34,92 @@ ON_FIRST_USE = (
     "sqlalchemy.dialects.sqlite.aiosqlite",
     "sqlalchemy_anyio.dialects",
 )
+PR_SET_CHILD_SUBREAPER = 36  # see prctl(2)
+MAX_ORDER = 1_000_000
 
 
-class Warm:
-    """The one process that has imported everything, as seen by those who give it orders."""
+class WarmProcess(subprocess.Popen[str]):
+    """What `subprocess` makes of `python -m MODULE ARGUMENTS…`, but forked.
 
-    def run(
-        self, module: str, *arguments: str, folder: Path, environment: Mapping[str, str]
-    ) -> "subprocess.CompletedProcess[str]":
-        """Run a module to its end, as `python -m` does."""
-        order = {"argv": [module, *arguments], "folder": str(folder), "environment": environment}
-        try:
-            code, out, err = self._ask(json.dumps(order))
-        except BaseException:  # the test is out of time, or interrupted
-            self._end()
-            raise
-        return subprocess.CompletedProcess([module, *arguments], code, out, err)
+    Only how it begins is other than there; that is one method, which has no public name.
+    """
 
-    def _ask(self, order: str) -> list[Any]:
-        orders, answers = self._process.stdin, self._process.stdout
-        assert orders
-        assert answers
-        print(order, file=orders, flush=True)
-        answer: list[Any] = json.loads(answers.readline())
-        return answer
+    def _execute_child(
+        self,
+        command: Sequence[str],
+        executable: None,
+        preexec: None,
+        close_fds: bool,
+        pass_fds: Sequence[int],
+        folder: Path,
+        environment: Mapping[str, str],
+        startup: None,
+        flags: int,
+        shell: bool,
+        *pipes: Any,
+    ) -> None:
+        pipes, stdin, stdout, stderr = pipes[:6], pipes[0], pipes[3], pipes[5]
+        order = {"command": command, "folder": str(folder), "environment": dict(environment)}
+        self.pid = fork(json.dumps(order), [stdin, stdout, stderr])
+        self._child_created = True
+        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
-    def _end(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.communicate()
-        del self._process
 
-    @cached_property
-    def _process(self) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-m", __name__],
+def fork(order: str, streams: Sequence[int]) -> int:
+    """Order a process, and adopt it."""
+    orders, _ = _server()
+    with adopting():
+        socket.send_fds(orders, [order.encode()], streams)
+        return int(orders.recv(MAX_ORDER))
+
+
+@contextmanager
+def adopting() -> Iterator[None]:
+    """Be the parent of those whose own ends meanwhile."""
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
+@cache
+def _server() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
+    """Start the one that forks; it ends when this process does."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("COVERAGE_")}
+    with its:
+        return ours, subprocess.Popen(
+            [sys.executable, "-m", __name__, str(its.fileno())],
             cwd=Path(__file__).parents[2],
-            env=os.environ | {"PYTHONPATH": "src"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+            env=environment | {"PYTHONPATH": "src"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[its.fileno()],
+            start_new_session=True,  # Ctrl-C is not for this one
         )
 
 
-def main() -> None:
-    """Fork for each order, and answer it; a child returns, at the end of what was ordered."""
+def main(orders: socket.socket) -> None:
+    """Fork for each order; return where there is none left, and in a child at its end."""
     import_all()
-    for order in sys.stdin:
-        out, err = os.pipe(), os.pipe()
-        if not (child := os.fork()):
-            become(json.loads(order), out[1], err[1])
+    while True:
+        order, streams, _, _ = socket.recv_fds(orders, MAX_ORDER, 3)
+        if not order:
             return
-        os.close(out[1])
-        os.close(err[1])
-        with ThreadPoolExecutor() as readers:
-            told = list(readers.map(read_all, (out[0], err[0])))
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        sys.stdout.write(json.dumps([code, *told]) + "\n")
-        sys.stdout.flush()
+        reading, writing = os.pipe()
+        if not (parent := os.fork()):
+            if child := os.fork():
+                os.write(writing, str(child).encode())
+                os._exit(0)
+            orders.close()
+            become(json.loads(order), streams)
+            return
+        os.waitpid(parent, 0)
+        orders.send(os.read(reading, 100))
+        for descriptor in (reading, writing, *streams):
+            os.close(descriptor)
 
 
 def import_all() -> None:
@@ -104,25 +130,20 @@ def import_all() -> None:
     for name in ON_FIRST_USE:
         with suppress(ImportError):  # of a room that was taken out
             import_module(name)
-    gc.freeze()  # or the first collection of each child would copy all of it
+    gc.freeze()  # or the first collection in each child would copy all of it
 
 
-def become(order: dict[str, Any], out: int, err: int) -> None:
+def become(order: dict[str, Any], streams: Sequence[int]) -> None:
     """Be the process that was ordered, to the end of it."""
-    for number, stream in enumerate((os.open(os.devnull, os.O_RDONLY), out, err)):
+    for number, stream in enumerate(streams):
         os.dup2(stream, number)
-    os.closerange(3, max(out, err) + 1)
+    os.closerange(3, max(streams) + 10)
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
-    module, *sys.argv[1:] = order["argv"]
+    _, _, module, *sys.argv[1:] = order["command"]
     run_module(module, run_name="__main__", alter_sys=True)
 
 
-def read_all(pipe: int) -> str:
-    with open(pipe) as stream:
-        return stream.read()
-
-
 if __name__ == "__main__":
-    main()
+    main(socket.socket(fileno=int(sys.argv[1])))

@@ -100,10 +100,12 @@ def test_a_refusal_is_one_line_and_exit_code_1(application: Application) -> None
         (("add-coupon-batch", "A B", "1"), "reference 'A B' is not"),
         (("users", "--yaml"), "No such option '--yaml'"),
         (("dance",), "No such command 'dance'"),
+        # room: trio
         (
             ("--backend", "trio", "--database-url", "sqlite+aiosqlite:///a.db", "users"),
             "names sqlite+aiosqlite, which is not supported on trio",
         ),
+        # end
         (("--database-url", "mysql://x", "users"), "error: database URL"),
         (("--database-url", "sqlite://", "users"), "in-memory database is not supported"),
         (("--mail-url", "http://x", "users"), "error: mail URL is not of the form"),

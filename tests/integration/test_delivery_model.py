@@ -1,8 +1,9 @@
 """A random walk through the life of deliveries, with several workers, checked at every step.
 
-Hypothesis draws the steps: claim, succeed, fail, give back, finish late, crash, retry and discard
-by hand, the clock moves. The fake and SQLite are walked through the same model, which knows only
-who did what effect when; and every step a row takes has to be in the table `TRANSITIONS`.
+Hypothesis draws the steps: claim, succeed, fail, give back, finish late, crash, move the clock. The
+fake and SQLite are walked through the same model, which knows only who did what effect when; and
+every step a row takes has to be in the table `TRANSITIONS`. The room "operations" adds what a
+person decides.
 """
 
 from collections import Counter
@@ -147,16 +148,6 @@ class DeliveryModel(RuleBasedStateMachine):
         self.call(self.world.outbox().release, delivery)
         if is_current:
             self._step(_key(delivery), Step.RELEASE)
-
-    @precondition(lambda self: self.call(self.world.deliveries))
-    @rule(data=st.data(), discard=st.booleans())
-    def decide_by_hand(self, data: st.DataObject, discard: bool) -> None:
-        key = data.draw(st.sampled_from(sorted(self.call(self.world.deliveries))))
-        outbox = self.world.outbox()
-        self.call(outbox.discard if discard else outbox.retry, *key)
-        self._step(key, Step.DISCARD if discard else Step.RETRY)
-        if discard:
-            self.owed.discard(key)
 
     @rule(worker=WORKERS)
     def crash(self, worker: int) -> None:

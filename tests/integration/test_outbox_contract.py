@@ -5,10 +5,7 @@ import pytest
 
 from allocation.domain.events import UserRegistered
 from allocation.service_layer.delivery import Delivery
-from allocation.service_layer.envelopes import EventId
-from allocation.service_layer.exceptions import DeliveryNotFound
-from allocation.service_layer.ports import Stranger
-from tests.builders import HANDLER_NAMES, a_delivery, a_user
+from tests.builders import HANDLER_NAMES, a_user
 from tests.worlds import World, a_uow
 
 pytestmark = pytest.mark.anyio
@@ -120,19 +117,6 @@ async def test_a_claim_takes_only_what_its_process_can_do(world: World) -> None:
     others = {name for _, name in await world.deliveries()} - {"log_registration"}
     untouched = [row for (_, n), row in (await world.deliveries()).items() if n in others]
     assert {row.attempts for row in untouched} == {1}
-
-
-async def test_what_nobody_here_can_do_is_told_when_it_is_overdue(world: World) -> None:
-    """It is never given up by itself, so somebody has to hear of it."""
-    await commit_an_event(world)
-    outbox = world.outbox()
-    await world.move_clock(world.policy.lease + 1)
-    assert await outbox.strangers([]) == []
-
-    await world.move_clock(world.policy.lease)
-
-    others = [name for name in HANDLER_NAMES if name != "log_registration"]
-    assert await outbox.strangers(others) == [Stranger("log_registration", "user_registered", 1)]
 
 
 async def test_completing_deletes_the_row(world: World) -> None:
@@ -249,58 +233,3 @@ async def test_the_seconds_until_due_tell_a_worker_how_long_to_sleep(world: Worl
     for delivery in first.values():
         await outbox.park(delivery, OSError())
     assert await outbox.seconds_until_due(HANDLER_NAMES) is None
-
-
-async def test_a_retry_by_hand_starts_anew(world: World) -> None:
-    """The cause is mended: all attempts are available again."""
-    first = await commit_an_event(world)
-    outbox = world.outbox()
-    await outbox.park(first["send_welcome_email"], OSError())
-    await outbox.park(first["log_registration"], OSError())
-
-    await outbox.retry(first["send_welcome_email"].envelope.id, "send_welcome_email")
-    (claim,) = await outbox.claim(10, HANDLER_NAMES)
-    assert (claim.handler, claim.attempt) == ("send_welcome_email", 1)
-
-    assert await outbox.retry_all_parked() == 1
-    assert [claim.handler for claim in await outbox.claim(10, HANDLER_NAMES)] == [
-        "log_registration"
-    ]
-
-
-async def test_a_discarded_delivery_is_gone(world: World) -> None:
-    """A person decided that the work is not to be done."""
-    first = await commit_an_event(world)
-
-    await world.outbox().discard(first["log_registration"].envelope.id, "log_registration")
-
-    assert "log_registration" not in await handlers_owed(world)
-
-
-async def test_what_is_not_owed_cannot_be_retried_or_discarded(world: World) -> None:
-    """A typing mistake must not look like success."""
-    stranger = a_delivery()
-    event_id = EventId(stranger.envelope.id)
-
-    with pytest.raises(DeliveryNotFound, match=str(event_id)):
-        await world.outbox().retry(event_id, "log_registration")
-    with pytest.raises(DeliveryNotFound, match="log_registration"):
-        await world.outbox().discard(event_id, "log_registration")
-
-
-async def test_pruning_keeps_events_that_are_young_or_still_owe_work(world: World) -> None:
-    """History may go; debts may not."""
-    settled = await commit_an_event(world, email="settled@example.com")
-    owing = await commit_an_event(world, email="owing@example.com")
-    outbox = world.outbox()
-    for delivery in settled.values():
-        await outbox.settle(delivery)
-    await world.move_clock(100)
-    young = await commit_an_event(world, email="young@example.com")
-    for delivery in young.values():
-        await outbox.settle(delivery)
-
-    assert await outbox.prune_events(older_than=50) == 1
-
-    kept = {owing["log_registration"].envelope.id, young["log_registration"].envelope.id}
-    assert await world.event_ids() == kept

@@ -2,7 +2,6 @@
 
 import anyio
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -11,6 +10,7 @@ from sqlalchemy import Connection, insert, inspect, text
 from allocation.adapters import orm, schema, wire
 from allocation.adapters.database import Database, open_database
 from allocation.adapters.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
+from allocation.adapters.migrations import history
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.domain.events import OutOfCoupons, UserRegistered
 from tests.builders import POLICY, a_user_id, an_envelope
@@ -26,13 +26,8 @@ async def execute(database: Database, *statements: str) -> None:
 
 
 async def start_at_revision(database: Database, revision: str) -> None:
-    def upgrade(connection: Connection) -> None:
-        config = schema._config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
     async with database.writing() as session:
-        await session.run_sync(upgrade)
+        await session.run_sync(lambda connection: history.upgrade(connection, revision))
         await session.commit()
 
 
@@ -51,14 +46,14 @@ async def test_migrations_and_tables_agree(empty_url: str) -> None:
 
 def test_the_program_knows_its_newest_migration() -> None:
     """It goes by the names of files, so that a start need not import Alembic."""
-    scripts = ScriptDirectory.from_config(schema._config()).walk_revisions()
+    scripts = ScriptDirectory.from_config(history.config()).walk_revisions()
 
-    assert [script.revision for script in scripts] == schema.revisions()[::-1]
+    assert [script.revision for script in scripts] == history.revisions()[::-1]
 
 
 @pytest.mark.parametrize(
     "revision",
-    [script.revision for script in ScriptDirectory.from_config(schema._config()).walk_revisions()],
+    [script.revision for script in ScriptDirectory.from_config(history.config()).walk_revisions()],
 )
 async def test_every_revision_can_be_upgraded_with_its_rows(empty_url: str, revision: str) -> None:
     """A migration that only works on empty tables would be found by a user."""
@@ -157,7 +152,7 @@ async def test_a_schema_of_the_time_before_our_revisions_had_names_of_their_own_
         await schema.ensure_schema(database)
         async with database.reading() as session:
             stored = await session.execute(text("SELECT version_num FROM alembic_version"))
-            assert stored.all() == [(schema.revisions()[-1],)]
+            assert stored.all() == [(history.revisions()[-1],)]
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002", "ae1027a6acf"])
@@ -193,7 +188,7 @@ async def test_a_migration_that_is_cut_off_leaves_an_empty_database(empty_url: s
     async with open_database(empty_url) as database:
         with pytest.raises(ZeroDivisionError):
             async with database.writing() as session:
-                await session.run_sync(schema._upgrade)
+                await session.run_sync(history.upgrade)
                 raise ZeroDivisionError
 
         async with database.reading() as session:

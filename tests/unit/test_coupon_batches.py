@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from allocation.domain.events import CouponAllocated, CouponsRanOut, OutOfCoupons
-from allocation.domain.exceptions import CouponBatchAlreadyAdded
+from allocation.domain.exceptions import CouponAlreadyAllocated, CouponBatchAlreadyAdded
 from allocation.domain.model import CouponBatch
 from allocation.domain.values import BatchReference, Quantity
 from tests.builders import TODAY, a_user_id
@@ -58,6 +58,18 @@ def test_an_allocation_is_recorded() -> None:
     assert batch.drain_events() == (
         CouponAllocated(user_id=user_id, batch_reference="SPRING", code="SPRING-x7"),
     )
+
+
+def test_no_user_is_given_two_coupons() -> None:
+    """One each was promised; the second one would be somebody else's."""
+    batch, user_id = a_coupon_batch(quantity=3), a_user_id()
+    batch.allocate(user_id, token="x7", today=TODAY)
+
+    with pytest.raises(CouponAlreadyAllocated, match=f"^user {user_id} has a coupon already$"):
+        batch.allocate(user_id, token="x8", today=TODAY)
+
+    assert batch.remaining == 2
+    assert [coupon.code for coupon in batch.new_coupons] == ["WELCOME-x7"]
 
 
 def test_the_last_coupon_is_given_too() -> None:

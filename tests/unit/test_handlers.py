@@ -1,18 +1,23 @@
 """The use cases, through the bus: send a command, look at the outcome."""
 
 from collections import Counter
+from dataclasses import replace
+from uuid import uuid4
 
 import anyio
 import pytest
 
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.exceptions import (
+    CouponAlreadyAllocated,
     CouponBatchAlreadyAdded,
     EmailAlreadyRegistered,
     InvalidValue,
     UserAlreadyRegistered,
 )
+from allocation.service_layer.envelopes import EventId
 from tests.builders import HANDLER_NAMES, FakeApplication, a_batch, a_registration, a_user_id
+from tests.fakes import StoredDelivery
 
 pytestmark = pytest.mark.anyio
 
@@ -111,6 +116,24 @@ async def test_without_coupons_marketing_is_told(application: FakeApplication) -
     assert application.notifications.subjects_to("second@example.com") == ["Welcome, Иван"]
 
 
+async def test_a_second_coupon_for_one_user_is_refused_for_good(
+    application: FakeApplication,
+) -> None:
+    """An event that comes twice, by whatever mistake, costs nothing and is nobody's to retry."""
+    await application.bus.handle(a_batch(quantity=7))
+    report = await application.bus.handle(a_registration())
+    copy = replace(report.events[0], id=EventId(uuid4()))
+    application.database.events[copy.id] = (0.0, copy)
+    key = (copy.id, "allocate_welcome_coupon")
+    application.database.deliveries[key] = StoredDelivery(attempts=0, token=1, due_at=0.0)
+
+    again = await application.bus.deliver(await application.outbox.claim(1, HANDLER_NAMES))
+
+    (failure,) = again.failures
+    assert (type(failure.error), failure.retry_in) == (CouponAlreadyAllocated, None)
+    assert [batch.remaining for batch in application.database.batches.values()] == [6]
+
+
 async def test_many_registrations_at_once_never_exceed_the_batch(
     application: FakeApplication,
 ) -> None:
@@ -180,7 +203,8 @@ async def test_a_coupon_goes_to_the_address_the_user_has_by_then(
         ChangeEmail(user_id=registration.user_id, new_email="new@example.com")
     )
 
-    await application.outbox.retry(report.failures[-1].delivery.envelope.id, "send_coupon_email")
+    assert report.failures[-1].delivery.handler == "send_coupon_email"
+    application.database.clock += application.policy.retry_base
     await application.bus.deliver(await application.outbox.claim(10, HANDLER_NAMES))
 
     assert application.notifications.subjects_to("new@example.com") == ["Your welcome coupon"]

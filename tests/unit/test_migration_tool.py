@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Boolean, Column, DateTime, MetaData, String, false, true
 
+from allocation.adapters.migrations.history import revisions
 from allocation.adapters.orm import Moment, metadata
-from allocation.adapters.schema import revisions
 from tools import migration
 from tools.files import ROOT, write
 

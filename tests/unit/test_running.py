@@ -8,9 +8,10 @@ import pytest
 
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.entrypoints.running import run, task_group
+from allocation.rooms import EVENT_LOOPS
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("backend", EVENT_LOOPS)
 def test_what_fails_because_it_was_interrupted_is_an_interruption(backend: str) -> None:
     """Whoever presses Ctrl-C while a database is locked gets no traceback, and exit code 130."""
 

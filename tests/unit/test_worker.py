@@ -121,23 +121,3 @@ async def test_a_due_row_that_somebody_has_locked_does_not_make_the_worker_spin(
         await anyio.wait_all_tasks_blocked()
         assert application.outbox.claims == 1
         group.cancel_scope.cancel()
-
-
-async def test_what_nobody_here_can_do_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    """In a warning, not in silence; and not once a second."""
-    past = FakeApplication(event_handlers={UserRegistered: [hangs]}, policy=FOR_WORKERS)
-    await past.bus.execute(a_registration())
-    past.database.clock += POLICY.lease + 1
-    application = FakeApplication(
-        event_handlers={UserRegistered: [unused]}, policy=FOR_WORKERS, database=past.database
-    )
-    worker, stop = a_worker(application, concurrency=20)
-
-    with anyio.fail_after(10):
-        await worker.run(until_idle=True)
-
-    assert stop.is_set
-    warnings = [r.getMessage() for r in caplog.records if "overdue" in r.getMessage()]
-    assert len(warnings) == 1
-    assert warnings[0].startswith("overdue: user_registered for hangs (1): ")
-    assert len(past.database.deliveries) == 1

@@ -1,4 +1,4 @@
-"""The database connection: how it is shared and timed. Used by the adapters.
+"""The database: its transactions, how they share connections, and in which order they wait.
 
 Two traps are handled here, so that no other module has to know them:
 
@@ -9,33 +9,20 @@ Two traps are handled here, so that no other module has to know them:
   wait in line before it, for as long as it takes.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from math import inf
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import anyio
+import sqlalchemy as sa
 from anyio import CancelScope
-from sqlalchemy import (
-    Connection,
-    CursorResult,
-    Delete,
-    Double,
-    Result,
-    Row,
-    Update,
-    literal_column,
-)
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.sql import Executable
-from sqlalchemy.sql.expression import ColumnElement
 
-from allocation.adapters.calls import Line, driver_call, driver_connect
-from allocation.adapters.engines import kind_of, new_engine
+from allocation.adapters.calls import DriverCalls
 from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
-from allocation.adapters.kinds import DatabaseKind
+from allocation.adapters.kinds import DatabaseKind, kind_of, new_engine
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 POOL_SIZE = 10
@@ -44,21 +31,16 @@ HANDLER_SECONDS = 20.0
 
 
 class Session:
-    """One transaction: SQLAlchemy's session, with every call shielded and every error ours."""
+    """One transaction: SQLAlchemy's session, with every call shielded and every error ours.
 
-    def __init__(self, session: AsyncSession, line: Line, kind: DatabaseKind) -> None:
-        self.failure: Exception | None = None  # the last; PostgreSQL then answers COMMIT with OK
+    What is raised by its methods, says `DriverCalls.call`.
+    """
+
+    def __init__(self, session: AsyncSession, kind: DatabaseKind, driver: DriverCalls) -> None:
+        self.add, self.add_all = session.add, session.add_all
+        self.driver = driver
         self._session = session
-        self._line = line
         self._kind = kind
-
-    def add(self, instance: object) -> None:
-        """Insert `instance` with the next flush."""
-        self._session.add(instance)
-
-    def add_all(self, instances: Iterable[object]) -> None:
-        """Insert all of `instances` with the next flush."""
-        self._session.add_all(instances)
 
     def has_unwritten_work(self) -> bool:
         """Tell whether something was added or changed since the last flush."""
@@ -66,41 +48,41 @@ class Session:
 
     async def begin(self) -> None:
         """Check a connection out and begin the transaction."""
-        await driver_connect(self._line, self._session.connection)
+        await self.driver.connect(self._session.connection)
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the entity with this primary key, or None."""
-        return await self._call(self._session.get, entity, key)
+        return await self.driver.call(self._session.get, entity, key)
 
-    async def execute(self, statement: Executable, rows: Any = None) -> Result[Any]:
+    async def execute(self, statement: Executable, rows: Any = None) -> sa.Result[Any]:
         """Execute a statement, once or for each of the rows, and fetch what it returns."""
-        return await self._call(self._session.execute, statement, rows)
+        return await self.driver.call(self._session.execute, statement, rows)
 
-    async def write(self, statement: Update | Delete) -> int:
+    async def execute_if_needed(self, statement: Executable | None) -> None:
+        """Execute what some kinds of databases do not need."""
+        if statement is not None:
+            await self.execute(statement)
+
+    async def write(self, statement: sa.Update | sa.Delete) -> int:
         """Execute an update or delete, and return how many rows it hit."""
-        result = await self.execute(statement)
-        return cast("CursorResult[Any]", result).rowcount
+        return cast("sa.CursorResult[Any]", await self.execute(statement)).rowcount
 
-    async def stream(self, statement: Executable) -> AsyncIterator[Row[Any]]:
+    async def stream(self, statement: Executable) -> AsyncIterator[sa.Row[Any]]:
         """Execute a query, and yield its rows as they are fetched, in constant memory."""
-        await self._if_needed(self._kind.take_pauses)
-        result = await self._call(self._session.stream, statement)
-        while rows := await self._call(result.fetchmany, STREAM_ROWS):
+        await self.execute_if_needed(self._kind.take_pauses)
+        result = await self.driver.call(self._session.stream, statement)
+        while rows := await self.driver.call(result.fetchmany, STREAM_ROWS):
             for row in rows:
                 yield row
 
-    async def run_sync(self, function: Callable[[Connection], T]) -> T:
+    async def run_sync(self, function: Callable[[sa.Connection], T]) -> T:
         """Run a function that wants a synchronous connection, such as a migration."""
-        connection = await self._call(self._session.connection)
-        return await self._call(connection.run_sync, function)
+        connection = await self.driver.call(self._session.connection)
+        return await self.driver.call(connection.run_sync, function)
 
     async def flush(self) -> None:
-        """Write what was added and changed.
-
-        :raises ConcurrentUpdate: if a row has changed since it was read
-        :raises sqlalchemy.exc.IntegrityError: if a constraint is violated
-        """
-        await self._call(self._session.flush)
+        """Write what was added and changed."""
+        await self.driver.call(self._session.flush)
 
     async def commit(self) -> None:
         """Commit the transaction.
@@ -108,23 +90,9 @@ class Session:
         :raises CommitOutcomeUnknown: if the connection was lost before the answer came
         """
         try:
-            await self._call(self._session.commit)
+            await self.driver.call(self._session.commit)
         except ConnectionLost as error:
             raise CommitOutcomeUnknown from error
-        self._line.connection = None  # it is somebody else's now
-
-    async def notify(self) -> None:
-        """Wake the workers with the commit, on databases that can."""
-        await self._if_needed(self._kind.wake_workers)
-
-    async def take_time(self) -> None:
-        """Let the statements of this transaction take as long as they need, such as a migration."""
-        await self._if_needed(self._kind.take_time)
-        self._line.limit = inf
-
-    async def lock_schema(self) -> None:
-        """Wait for others that change the schema; SQLite's writers do so anyway."""
-        await self._if_needed(self._kind.lock_schema)
 
     async def close(self) -> None:
         """Roll back what was not committed, and give the connection back. Not interruptible.
@@ -133,22 +101,9 @@ class Session:
         """
         with CancelScope(shield=True):
             try:
-                await self._call(self._session.close)
+                await self.driver.call(self._session.close)
             except DatabaseUnavailable:
-                await self._call(self._session.invalidate)
-
-    async def _if_needed(self, statement: Executable | None) -> None:
-        if statement is not None:
-            await self.execute(statement)
-
-    async def _call(
-        self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        try:
-            return await driver_call(self._line, function, *args, **kwargs)
-        except Exception as error:
-            self.failure = error
-            raise
+                await self.driver.call(self._session.invalidate)
 
 
 class Database:
@@ -160,19 +115,24 @@ class Database:
         kind: DatabaseKind,
         *,
         connections: int = POOL_SIZE,
-        clock: ColumnElement[float] | None = None,
+        clock: sa.ColumnElement[float] | None = None,
     ) -> None:
         self.engine = engine
         self.kind = kind
-        self.clock = literal_column(kind.clock, Double()) if clock is None else clock
+        self.clock = sa.literal_column(kind.clock, sa.Double()) if clock is None else clock
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
         self._queue = anyio.Semaphore(connections, fast_acquire=True)
         self._writer = anyio.Lock(fast_acquire=True) if kind.one_writer else nullcontext()
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Session]:
-        """Open a transaction that may write; without a commit it is rolled back."""
-        async with self._writer, self._transaction(self.engine) as session:
+    async def writing(self, *, takes_time: bool = False) -> AsyncIterator[Session]:
+        """Open a transaction that may write; without a commit it is rolled back.
+
+        If it takes time, such as a migration, each statement may take as long as it needs.
+        """
+        async with self._writer, self._transaction(self.engine, takes_time=takes_time) as session:
+            if takes_time:
+                await session.execute_if_needed(self.kind.take_time)
             yield session
 
     def reading(self) -> AbstractAsyncContextManager[Session]:
@@ -190,17 +150,18 @@ class Database:
         return self.kind.listening(self.engine, wake)
 
     @asynccontextmanager
-    async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[Session]:
-        line = Line(self.kind.meaning)
+    async def _transaction(
+        self, engine: AsyncEngine, *, takes_time: bool = False
+    ) -> AsyncIterator[Session]:
         orm_session = AsyncSession(engine, expire_on_commit=False, autoflush=False)
-        session = Session(orm_session, line, self.kind)
+        driver = self.kind.driver_calls(takes_time=takes_time)
+        session = Session(orm_session, self.kind, driver)
         async with self._queue:
-            with self.kind.watching(line):
-                try:
-                    await session.begin()
-                    yield session
-                finally:
-                    await session.close()
+            try:
+                await session.begin()
+                yield session
+            finally:
+                await session.close()
 
 
 @asynccontextmanager

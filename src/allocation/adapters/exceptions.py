@@ -1,18 +1,4 @@
-"""The errors of the core's adapters: the database, and what is stored in it.
-
-Malformed
-└── InvalidMessage
-├── UnknownEventType
-└── InvalidPayload
-Unavailable
-├── DatabaseUnavailable
-│   ├── ConnectionLost
-│   └── CommitOutcomeUnknown
-├── SchemaOutdated
-└── SchemaTooNew
-Mistake
-└── StatementRefused
-"""
+"""The errors of the core's adapters: the database, and what is stored in it."""
 
 from allocation.domain.exceptions import Malformed, Mistake, Unavailable
 

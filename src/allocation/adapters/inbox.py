@@ -19,7 +19,7 @@ async def remember(session: Session, now: ColumnElement[float], message: Receive
     :raises MessageAlreadyHandled: if it is known: the caller must roll back
     """
     row = insert(inbox).values(source=message.source, message_id=message.id, received_at=now)
-    try:  # the key is the only constraint; another one would not mean that the message is known
+    try:  # its key is the table's only constraint
         await session.execute(row)
     except IntegrityError as error:
         raise MessageAlreadyHandled(message.source, message.id) from error

@@ -1,57 +1,108 @@
-"""What a kind of database has to provide, so that the rest of the adapter need not know its kind.
+"""The kinds of databases: what each has to say of itself, and which of them a URL names.
 
 SQLite's answers are in `sqlite.py`; those of a server are in a room. The table is in `rooms.py`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, ClassVar, Protocol
+from contextlib import AbstractAsyncContextManager, nullcontext
+from pkgutil import resolve_name
+from typing import Any, ClassVar
 
-from sqlalchemy import URL
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
+from anyio.lowlevel import current_token
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.sql import Executable
 
-from allocation.adapters.calls import Line
-from allocation.domain.exceptions import AllocationError
+from allocation.adapters.calls import DriverCalls
+from allocation.domain.exceptions import InvalidValue
+from allocation.rooms import DATABASES
 
 
-class DatabaseKind(Protocol):
-    """A database of one kind. A statement that is None is not needed there."""
+class DatabaseKind(ABC):
+    """One database; what its kind need not do, or cannot, is as it is here."""
 
     form: ClassVar[str]  # of its URLs
     drivers: ClassVar[Mapping[str, Sequence[str]]]  # by event loop; the first is the usual one
     extra: ClassVar[str]  # what has to be installed for them
-    one_writer: ClassVar[bool]  # at a time, so that others had better wait in line
     clock: ClassVar[str]  # SQL: the seconds since 1970, when the statement begins
-    wake_workers: ClassVar[Executable | None]  # with the commit
-    lock_schema: ClassVar[Executable | None]  # wait for others that change the schema
-    take_time: ClassVar[Executable | None]  # statements of this transaction need more than usual
-    take_pauses: ClassVar[Executable | None]  # so does whoever reads what it returns
+    one_writer: ClassVar[bool] = False  # at a time, so that others had better wait in line
+    wake_workers: ClassVar[Executable | None] = None  # with the commit
+    lock_schema: ClassVar[Executable | None] = None  # wait for others that change the schema
+    take_time: ClassVar[Executable | None] = None  # for the statements of this transaction
+    take_pauses: ClassVar[Executable | None] = None  # so does whoever reads what it returns
 
+    @abstractmethod
     def __init__(self, url: URL, *, written: str, handler_timeout: float) -> None:
         """Take a URL with its driver, and as somebody wrote it.
 
         :raises InvalidValue: if the URL says what this kind of database does not know
         """
 
-    def for_driver(self) -> tuple[URL, dict[str, Any]]:
-        """Return what SQLAlchemy is given: a URL, and arguments of the driver beside it."""
+    @abstractmethod
+    def new_engine(self, **options: Any) -> AsyncEngine:
+        """Return an engine whose connections are set up, and watched; nothing is connected yet."""
 
-    def listen(self, engine: Engine) -> None:
-        """Have the connections of this engine set up, and watched."""
+    def driver_calls(self, *, takes_time: bool = False) -> DriverCalls:
+        """Return what calls the driver for one transaction."""
+        return DriverCalls()
 
     def in_use(self) -> AbstractAsyncContextManager[None]:
         """Open what is needed as long as the database is used."""
-
-    def watching(self, line: Line) -> AbstractContextManager[None]:
-        """See to it that no call on this line takes for ever."""
+        return nullcontext()
 
     def listening(
         self, engine: AsyncEngine, wake: Callable[[], None]
     ) -> AbstractAsyncContextManager[None]:
         """Call `wake` when another process has committed deliveries. See `Database.listening`."""
+        return nullcontext()
 
-    def meaning(self, error: DBAPIError) -> AllocationError | None:
-        """Return the error of ours for one of the driver's, if this kind knows it."""
+
+def kind_of(url: str, *, handler_timeout: float) -> DatabaseKind:
+    """Return what is to be known of the database at `url`.
+
+    :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        forms = " or ".join(resolve_name(kind).form for kind in DATABASES.values())
+        raise InvalidValue("database URL", f"is not of the form {forms}") from None
+    backend, _, driver = parsed.drivername.partition("+")
+    if backend not in DATABASES:
+        raise _not_supported(parsed)
+    kind: type[DatabaseKind] = resolve_name(DATABASES[backend])
+    event_loop = _event_loop()
+    usual, *_ = drivers = kind.drivers[event_loop]
+    if driver and driver not in drivers:
+        known = any(driver in of_one for of_one in kind.drivers.values())
+        raise _not_supported(parsed, f" on {event_loop}" if known else "")
+    with_driver = parsed.set(drivername=f"{backend}+{driver or usual}")
+    found = kind(with_driver, written=url, handler_timeout=handler_timeout)
+    if not (parsed.database and url.isprintable()):
+        raise InvalidValue("database URL", "names no database, or what cannot be printed")
+    return found
+
+
+def new_engine(kind: DatabaseKind, *, connections: int) -> AsyncEngine:
+    """Return an engine with a pool of so many connections.
+
+    :raises InvalidValue: if its driver is not installed, or does not know an option
+    """
+    try:
+        return kind.new_engine(pool_size=connections, max_overflow=0, hide_parameters=True)
+    except ImportError as error:  # psycopg without libpq has no name
+        needed = f"needs {error.name or 'libpq'}; install allocation[{kind.extra}]"
+        raise InvalidValue("database URL", needed) from None
+    except ValueError as error:
+        raise InvalidValue("database URL", f"has an option that is wrong: {error}") from None
+
+
+def _not_supported(url: URL, where: str = "") -> InvalidValue:
+    problem = f"names {url.drivername}, which is not supported{where}"
+    return InvalidValue("database URL", problem)
+
+
+def _event_loop() -> str:
+    return "asyncio" if hasattr(current_token().native_token, "call_soon_threadsafe") else "trio"

@@ -21,15 +21,13 @@ class SqlAlchemyStoredUsers:
 
     async def find(self, user_id: UserId) -> User | None:
         user = await self._session.get(User, user_id)
-        if user is not None:
-            self.seen.append(user)
+        self.seen += [user] if user else []
         return user
 
     async def get(self, user_id: UserId) -> User:
-        user = await self.find(user_id)
-        if user is None:
-            raise UserNotFound(user_id)
-        return user
+        if user := await self.find(user_id):
+            return user
+        raise UserNotFound(user_id)
 
 
 class SqlAlchemyUsers(SqlAlchemyStoredUsers):
@@ -53,8 +51,7 @@ class SqlAlchemyCouponBatches:
 
     async def find(self, reference: BatchReference) -> CouponBatch | None:
         batch = await self._session.get(CouponBatch, reference)
-        if batch is not None:
-            self.seen.append(batch)
+        self.seen += [batch] if batch else []
         return batch
 
     async def next_available(self) -> CouponBatch:
@@ -98,15 +95,11 @@ class SqlAlchemyUserView:
         self._session = session
 
     async def refresh(self, user_id: UserId) -> None:
+        this_user = users.c.id == user_id
         # the lock makes refreshes of one user wait for each other, so the last one sees it all
-        await self._session.execute(
-            select(users.c.id).where(users.c.id == user_id).with_for_update()
-        )
-        current = (
-            select(users.c.id, coupons.c.code, *self._copied)
-            .outerjoin_from(users, coupons)
-            .where(users.c.id == user_id)
-        )
-        names = ["user_id", "coupon", *(column.name for column in self._copied)]
+        await self._session.execute(select(users.c.id).where(this_user).with_for_update())
         await self._session.execute(delete(user_view).where(user_view.c.user_id == user_id))
+        columns = users.c.id, coupons.c.code, *self._copied
+        current = select(*columns).outerjoin_from(users, coupons).where(this_user)
+        names = ["user_id", "coupon", *(column.name for column in self._copied)]
         await self._session.execute(insert(user_view).from_select(names, current))

@@ -1,31 +1,20 @@
 """The unit of work on SQLAlchemy: one session, one transaction."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from allocation.adapters import inbox, outbox
+from allocation.adapters import inbox, outbox, repository
 from allocation.adapters.database import Database
-from allocation.adapters.repository import (
-    SqlAlchemyCouponBatches,
-    SqlAlchemyRegistrationLog,
-    SqlAlchemyStoredUsers,
-    SqlAlchemyUsers,
-    SqlAlchemyUserView,
-)
-from allocation.domain.exceptions import AllocationError, EmailAlreadyRegistered
+from allocation.domain.exceptions import CouponAlreadyAllocated, EmailAlreadyRegistered, Refused
 from allocation.domain.model import Aggregate
-from allocation.domain.values import EmailAddress
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy
-from allocation.service_layer.envelopes import (
-    Envelope,
-    EnvelopeFactory,
-    MessageContext,
-    ReceivedMessage,
-)
+from allocation.service_layer.delivery import DeliveryPolicy
+from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import ChangedWhileReading, ConcurrentUpdate
 from allocation.service_layer.unit_of_work import UnitOfWork
 
@@ -33,19 +22,16 @@ from allocation.service_layer.unit_of_work import UnitOfWork
 class SqlAlchemyUnitOfWork(UnitOfWork):
     """A unit of work in a database."""
 
-    users: SqlAlchemyUsers
-    coupon_batches: SqlAlchemyCouponBatches
+    users: repository.SqlAlchemyUsers
+    coupon_batches: repository.SqlAlchemyCouponBatches
 
     def __init__(
         self,
         database: Database,
         policy: DeliveryPolicy,
-        envelope_factory: EnvelopeFactory,
-        context: MessageContext,
-        delivery: Delivery | None,
-        received: ReceivedMessage | None,
+        *of_every_unit: Any,  # what UnitOfWork takes
     ) -> None:
-        super().__init__(envelope_factory, context, delivery, received)
+        super().__init__(*of_every_unit)
         self._database = database
         self._policy = policy
         self._resources = AsyncExitStack()
@@ -55,24 +41,24 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         self._session = session
         if self._received:
             await inbox.remember(session, self._database.clock, self._received)
-        self.users = SqlAlchemyUsers(session)
-        self.coupon_batches = SqlAlchemyCouponBatches(session)
-        self.registration_log = SqlAlchemyRegistrationLog(session)
-        self.user_view = SqlAlchemyUserView(session)
+        self.users = repository.SqlAlchemyUsers(session)
+        self.coupon_batches = repository.SqlAlchemyCouponBatches(session)
+        self.registration_log = repository.SqlAlchemyRegistrationLog(session)
+        self.user_view = repository.SqlAlchemyUserView(session)
 
     def _seen(self) -> Iterable[Aggregate]:
         return chain(self.users.seen, self.coupon_batches.seen)
 
     async def _write(self, events: Sequence[Envelope]) -> None:
-        if self._session.failure:  # a handler has swallowed it
-            raise self._session.failure
+        if self._session.driver.failure:  # a handler has swallowed it
+            raise self._session.driver.failure
         for batch in self.coupon_batches.seen:
             self._session.add_all(batch.new_coupons)
-        addresses = [user.email for user in self.users.seen]  # unreadable after a failed flush
+        refusals = list(self._refusals())  # what they name is unreadable after a failed flush
         try:
             await self._session.flush()
         except IntegrityError as error:
-            raise _as_domain_error(error, addresses) from error
+            raise _as_domain_error(error, refusals) from error
         await self._store(events)
         if self._delivery:
             await outbox.settle(self._session, self._delivery)
@@ -86,41 +72,49 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     async def _close(self) -> None:
         await self._resources.aclose()
 
+    def _refusals(self) -> Iterator[tuple[str, str, Refused]]:
+        """Yield what a violated constraint would mean, with its name and the value it is about."""
+        for user in self.users.seen:
+            yield "email_key", repr(user.email.key), EmailAlreadyRegistered(user.email)
+        for batch in self.coupon_batches.seen:
+            for coupon in batch.new_coupons:
+                refusal = CouponAlreadyAllocated(coupon.user_id)
+                yield r"uq_coupons_user_id|coupons\.user_id", coupon.user_id.hex, refusal
+
     async def _store(self, events: Sequence[Envelope]) -> None:
+        session, now, policy = self._session, self._database.clock, self._policy
         subscribers = self._envelope_factory.subscribers
         owed = [(event, handler) for event in events for handler in subscribers(event)]
-        now, lease = self._database.clock, self._policy.lease
-        await outbox.store_events(self._session, now, events)
-        if not owed:
-            return
-        if self._policy.inline:
-            await outbox.store_deliveries(self._session, owed, attempts=1, due_at=now + lease)
-        else:
-            await outbox.store_deliveries(self._session, owed, attempts=0, due_at=now)
-            await self._session.notify()
+        await outbox.store_events(session, now, events)
+        if owed and policy.inline:
+            await outbox.store_deliveries(session, owed, attempts=1, due_at=now + policy.lease)
+        elif owed:
+            await outbox.store_deliveries(session, owed, attempts=0, due_at=now)
+            await session.execute_if_needed(self._database.kind.wake_workers)
 
 
 @dataclass(frozen=True, slots=True)
 class SqlAlchemyStored:
     """What is stored, in a reading transaction."""
 
-    users: SqlAlchemyStoredUsers
+    users: repository.SqlAlchemyStoredUsers
 
 
 @asynccontextmanager
 async def reading(database: Database) -> AsyncIterator[SqlAlchemyStored]:
     """Look things up. See `ports.Reading`."""
     async with database.reading() as session:
-        users = SqlAlchemyStoredUsers(session)
-        yield SqlAlchemyStored(users)
+        yield SqlAlchemyStored(repository.SqlAlchemyStoredUsers(session))
         if session.has_unwritten_work():
             raise ChangedWhileReading
 
 
-def _as_domain_error(error: IntegrityError, addresses: list[EmailAddress]) -> AllocationError:
-    """Tell the conflict that users cause from those that a fresh unit of work resolves."""
-    if "email_key" in str(error.orig):
-        for address in addresses:
-            if repr(address.key) in str(error.params):
-                return EmailAlreadyRegistered(address)
+def _as_domain_error(
+    error: IntegrityError, refusals: Iterable[tuple[str, str, Refused]]
+) -> Refused | ConcurrentUpdate:
+    """Tell the rules that only the database can check from conflicts that a fresh unit resolves."""
+    values = str(error.params) + str(error.params).replace("-", "")  # a UUID may have dashes
+    for constraint, value, refusal in refusals:
+        if re.search(constraint, str(error.orig)) and value in values:
+            return refusal
     return ConcurrentUpdate()

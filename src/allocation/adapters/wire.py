@@ -7,7 +7,7 @@ those of the next, so that whatever was written is still read.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
@@ -36,17 +36,12 @@ def wire_name(message_type: type) -> str:
 
 EVENT_TYPES = {wire_name(event): event for event in types_in(events, Event)}
 COMMAND_TYPES = {wire_name(command): command for command in types_in(commands, Command)}
-_KNOWN: frozenset[type] = frozenset([*EVENT_TYPES.values(), *COMMAND_TYPES.values()])
 
 Data = dict[str, Any]
 
-
-def _name_from_address(data: Data) -> Data:
-    return {**data, "name": str(data["email"]).partition("@")[0]}
-
-
 UPCASTERS: dict[tuple[str, int], Callable[[Data], Data]] = {
-    ("user_registered", 1): _name_from_address,  # the worked example: version 1 had no name
+    # the worked example: version 1 had no name
+    ("user_registered", 1): lambda old: {**old, "name": str(old["email"]).partition("@")[0]},
 }
 """Wire name and old version → what makes the data those of the next version."""
 
@@ -71,10 +66,6 @@ def check(message_types: Iterable[type]) -> None:
 
 
 def _check_fields(message_type: type) -> None:
-    """Try what is done with a message of this type.
-
-    :raises TypeError: if that does not work, or would bring back something else
-    """
     if "__dataclass_fields__" not in vars(message_type):  # its parent's do not count
         raise TypeError("it is not decorated with @dataclass")
     msgspec.json.schema(message_type)
@@ -84,12 +75,12 @@ def _check_fields(message_type: type) -> None:
 
 
 def _check_known(message_type: type) -> None:
-    if message_type not in _KNOWN:
+    if message_type not in (*EVENT_TYPES.values(), *COMMAND_TYPES.values()):
         where = "domain/events.py or domain/commands.py"
         raise WiringError(f"messages that are not in {where}", message_type.__name__)
 
 
-def to_row(envelope: Envelope) -> dict[str, Any]:
+def to_row(envelope: Envelope) -> Data:
     """Return the columns of the events table for `envelope`.
 
     :raises WiringError: if nobody could read it: its class is not where it is looked for
@@ -109,7 +100,7 @@ def to_row(envelope: Envelope) -> dict[str, Any]:
     }
 
 
-def from_row(row: Mapping[str, Any]) -> Envelope:
+def from_row(row: Data) -> Envelope:
     """Return the envelope that was stored as `row`.
 
     :raises UnknownEventType: if no event has this wire name
@@ -137,9 +128,8 @@ def read(name: str, version: int, data: str | bytes, message_type: type[M]) -> M
     if version == present:
         return decode(name, data, message_type)
     if not 1 <= version < present:
-        raise InvalidPayload(
-            name, f"its version {version} is not known, only those up to {present}"
-        )
+        reason = f"its version {version} is not known, only those up to {present}"
+        raise InvalidPayload(name, reason)
     fields: Data = decode(name, data, dict)
     try:
         for old in range(version, present):
@@ -150,10 +140,7 @@ def read(name: str, version: int, data: str | bytes, message_type: type[M]) -> M
 
 
 def decode(name: str, data: str | bytes, message_type: type[M]) -> M:
-    """Return what some JSON says.
-
-    :raises InvalidPayload: if it is none, or does not fit the type
-    """
+    """Return what some JSON says, or raise InvalidPayload."""
     try:
         return msgspec.json.decode(data, type=message_type)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:

@@ -16,6 +16,8 @@ class Entrypoint:
     commands: Mapping[str, LazyCommand]
     options: tuple[Callable[[Any], Any], ...] = ()
     """Those that all commands have: `click.option`s."""
+    beside_worker: tuple[str, ...] = ()
+    """Where functions are, "module:attribute", that make services of the settings."""
     chatty_libraries: tuple[str, ...] = ()
     """They log what they raise, or mend."""
 

@@ -3,21 +3,20 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from pkgutil import resolve_name
 
-from anyio import current_time
 from anyio.abc import TaskGroup
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import Unavailable
+from allocation.entrypoints.rooms import entrypoints
 from allocation.entrypoints.running import task_group
 from allocation.entrypoints.serving import Service, StopSignal
 from allocation.service_layer.delivery import Delivery
-from allocation.service_layer.ports import Stranger
 
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
 RECONNECT_SECONDS = 1.0
-STRANGERS_SECONDS = 60.0  # how often to look for what nobody here can do
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,10 @@ def working(settings: Settings, *, until_idle: bool = False) -> Service:
 
     async def work(application: Application, stop: StopSignal) -> None:
         worker = Worker(application, stop, concurrency=settings.concurrency)
-        await worker.run(until_idle=until_idle)
+        async with task_group() as group:
+            for begin in (begin for room in entrypoints() for begin in room.beside_worker):
+                group.start_soon(resolve_name(begin)(settings), application, stop)
+            await worker.run(until_idle=until_idle)
 
     return work
 
@@ -43,8 +45,6 @@ class Worker:
         self._stop = stop
         self._concurrency = concurrency
         self._in_hand: Counter[str] = Counter()
-        self._strangers: Sequence[Stranger] = ()
-        self._look_for_strangers_at = 0.0
 
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until the process is to stop, and then until what is in hand is done.
@@ -64,7 +64,6 @@ class Worker:
 
     async def _begin_until_over(self, group: TaskGroup, *, until_idle: bool) -> None:
         while not self._stop.is_set:
-            await self._warn_of_strangers()
             pause = await self._begin_what_is_due(group)
             if pause is None and until_idle and not self._in_hand.total():
                 self._stop.set()
@@ -103,19 +102,3 @@ class Worker:
         finally:
             self._in_hand[delivery.handler] -= 1
             self._stop.wake()
-
-    async def _warn_of_strangers(self) -> None:
-        """Tell, once, what is overdue although this process is there: it cannot do it."""
-        if current_time() < self._look_for_strangers_at:
-            return
-        self._look_for_strangers_at = current_time() + STRANGERS_SECONDS
-        strangers = await self._outbox.strangers(self._handlers)
-        for stranger in strangers if strangers != self._strangers else ():
-            logger.warning(
-                "overdue: %s for %s (%d): this process has no such handler, outside port or event;"
-                " one that has will do them",
-                stranger.event_type,
-                stranger.handler,
-                stranger.count,
-            )
-        self._strangers = strangers

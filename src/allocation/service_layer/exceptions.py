@@ -1,13 +1,6 @@
 """The errors of the service layer: how an attempt can end, and what a handler can do wrong."""
 
-from allocation.domain.exceptions import Conflict, Mistake, Refused, Unavailable
-
-
-class DeliveryNotFound(Refused):
-    """No delivery of this event to this handler is owed."""
-
-    def __init__(self, event_id: object, handler: str) -> None:
-        super().__init__(f"there is no delivery of event {event_id} to {handler}")
+from allocation.domain.exceptions import Conflict, Mistake, Unavailable
 
 
 class ConcurrentUpdate(Conflict):

@@ -6,7 +6,6 @@ reached, and lets cancellation pass.
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from allocation.domain.events import UserId
@@ -14,7 +13,7 @@ from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference
 from allocation.service_layer.delivery import Delivery, IdempotencyKey
 from allocation.service_layer.emails import Email
-from allocation.service_layer.envelopes import Envelope, EventId
+from allocation.service_layer.envelopes import Envelope
 
 
 class StoredUsers(Protocol):
@@ -95,15 +94,6 @@ class Publisher(Protocol):
         """Return when the broker has confirmed the event. That nobody listens is no failure."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stranger:
-    """Deliveries that this process cannot do: of which handler and event type, and how many."""
-
-    handler: str
-    event_type: str
-    count: int
-
-
 class Outbox(Protocol):
     """The stored deliveries.
 
@@ -131,24 +121,3 @@ class Outbox(Protocol):
 
     async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
         """Return the seconds until the next delivery that `claim` would take; None if none is."""
-
-    async def strangers(self, handlers: Collection[str]) -> Sequence[Stranger]:
-        """Return what is overdue, and left alone because this process cannot do it."""
-
-    async def retry(self, event_id: EventId, handler: str) -> None:
-        """Make a delivery due at once, with all its attempts before it; an owner loses it.
-
-        :raises DeliveryNotFound: if it is not owed
-        """
-
-    async def retry_all_parked(self) -> int:
-        """Do the same for every parked delivery; return how many there were."""
-
-    async def discard(self, event_id: EventId, handler: str) -> None:
-        """Forget a delivery for good.
-
-        :raises DeliveryNotFound: if it is not owed
-        """
-
-    async def prune_events(self, *, older_than: float) -> int:
-        """Delete events older than so many seconds that owe nothing; return how many."""

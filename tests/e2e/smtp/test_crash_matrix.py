@@ -205,3 +205,6 @@ def test_a_parked_delivery_survives_a_kill(
     let_a_worker_finish(application)
 
     assert_everything_happened(application, mail)
+
+
+# end

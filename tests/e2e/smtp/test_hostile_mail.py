@@ -78,3 +78,6 @@ def test_a_mail_server_that_says_nothing_leaves_hands_for_all_other_work(
 
     assert application.rows("SELECT count(*) FROM coupons") == [(40,)]
     assert application.rows("SELECT count(coupon) FROM user_view") == [(40,)]
+
+
+# end

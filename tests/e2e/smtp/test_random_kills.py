@@ -40,7 +40,7 @@ def test_two_hundred_registrations_survive_twenty_random_kills(
     kills = 0
     while kills < KILLS:
         command = ["import-users", "users.csv"] if kills % 4 else ["worker", "--until-idle"]
-        kills += run_and_kill(application.start(*command), after=dice.uniform(0.4, 1.0))
+        kills += run_and_kill(application.start(*command), after=dice.uniform(0.05, 0.4))
         if not kills % 5:
             application.end_leases()
 

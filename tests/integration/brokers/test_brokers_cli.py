@@ -12,10 +12,12 @@ from tests.command_line import Application
         (("consume",), "error: ALLOCATION_BROKER_URL is not set: there is nothing to consume"),
         (("run",), "error: ALLOCATION_BROKER_URL is not set: there is nothing to consume"),
         (("--broker-url", " ", "run"), "error: ALLOCATION_BROKER_URL is not set"),
+        # room: trio
         (
             ("--backend", "trio", "--broker-url", "amqp://x", "users"),
             "needs the event loop asyncio",
         ),
+        # end
     ],
 )
 def test_malformed_input_is_exit_code_2(

@@ -161,8 +161,7 @@ async def test_a_transaction_that_lies_idle_is_ended_and_its_locks_with_it(
 async def test_a_migration_may_take_its_time(postgres_url: str) -> None:
     """Half-way through is the worst moment to end it; but it does not wait for locks for ever."""
     async with open_database(postgres_url, handler_timeout=1) as database:
-        async with database.writing() as session:
-            await session.take_time()
+        async with database.writing(takes_time=True) as session:
             await session.execute(text("SELECT pg_sleep(1.2)"))
             assert (await session.execute(text("SHOW lock_timeout"))).scalar_one() == "30s"
 

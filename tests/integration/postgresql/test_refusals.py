@@ -46,6 +46,7 @@ async def test_a_missing_right_is_told_and_not_tried_again(postgres_url: str, dr
                 await session.execute(text("SELECT * FROM users"))
 
 
+# room: trio
 @pytest.mark.parametrize("anyio_backend", ["trio"])
 async def test_the_driver_of_another_event_loop_is_refused() -> None:
     """In one sentence, at start, not with a traceback at the first statement."""
@@ -54,6 +55,7 @@ async def test_the_driver_of_another_event_loop_is_refused() -> None:
             pass
 
 
+# end
 REFUSED_URLS = {
     "postgresql://h/d?ssl=require": "unknown option: ssl; those of libpq are known, such as ssl",
     "postgresql+anyio://h/d?command_timeout=3&a=b": "unknown option: a, command_timeout",

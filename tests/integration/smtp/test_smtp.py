@@ -28,7 +28,6 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from anyio import create_task_group, fail_after, move_on_after
 from anyio.lowlevel import checkpoint
 
-from allocation.adapters import circuit_breaker
 from allocation.adapters.smtp import (
     EmailRefused,
     MailServerUnavailable,
@@ -36,8 +35,10 @@ from allocation.adapters.smtp import (
     SmtpServer,
     conversation,
 )
+from allocation.adapters.smtp import notifications as smtp_notifications
 from allocation.adapters.smtp.notifications import MAX_CONNECTIONS
 from allocation.domain.exceptions import InvalidValue
+from allocation.rooms import EVENT_LOOPS
 from allocation.service_layer.delivery import IdempotencyKey, is_permanent
 from allocation.service_layer.emails import Email
 from tests.integration.smtp.hostile import (
@@ -129,7 +130,7 @@ def serving(handler: object, port: int, **options: Any) -> Iterator[SmtpServer]:
         controller.stop()
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(params=EVENT_LOOPS)
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run on both event loops: nothing here needs a database."""
     return str(request.param)
@@ -436,7 +437,7 @@ async def test_a_server_that_is_away_is_left_alone_for_a_while(behaviour: Behavi
 
 async def test_after_a_while_one_email_tries_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that stays silent must not take all hands again and again."""
-    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(smtp_notifications, "PAUSE_SECONDS", 0)
     errors: list[MailServerUnavailable] = []
 
     async def send() -> None:
@@ -465,7 +466,7 @@ async def test_a_server_that_is_back_gets_all_emails(
     mail_server: SmtpServer, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An outage must not last longer for us than for the others."""
-    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(smtp_notifications, "PAUSE_SECONDS", 0)
     notifications = SmtpNotifications(mail_server, sender=SENDER)
     with monkeypatch.context() as outage:
         outage.setattr(notifications, "_server", replace(mail_server, port=1))

@@ -37,9 +37,13 @@ def test_secrets_do_not_show_in_repr() -> None:
     assert "hunter2" not in repr(settings)
 
 
+# room: trio
 @pytest.mark.anyio
 async def test_brokers_are_refused_on_an_event_loop_they_cannot_use() -> None:
     """At start, in a sentence; FastStream needs asyncio."""
     with pytest.raises(InvalidValue, match="needs the event loop asyncio, not trio"):
         async with publishing(BrokerSettings(broker_url=URL), backend="trio"):
             pass
+
+
+# end

@@ -12,8 +12,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import anyio
 from anyio import current_time, fail_after, get_cancelled_exc_class
 
+from allocation.adapters.brokers.circuit_breaker import CircuitBreaker
 from allocation.adapters.brokers.exceptions import BrokerUnavailable, Undeliverable
-from allocation.adapters.circuit_breaker import CircuitBreaker
 from allocation.service_layer.guard import is_being_cancelled
 
 CONNECT_SECONDS = 5

@@ -9,10 +9,11 @@ from sqlalchemy import URL, event
 from sqlalchemy.engine import Dialect, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from allocation.adapters.calls import connection_in_use
 from allocation.adapters.postgresql.limits import Limits
+from allocation.adapters.postgresql.watchdog import connection_given_back, connection_in_use
 from allocation.domain.exceptions import InvalidValue
 
 OPTIONS = {  # https://www.postgresql.org/docs/current/libpq-connect.html; asyncpg has these
@@ -50,14 +51,23 @@ def check(url: URL) -> None:
         raise InvalidValue("database URL", "has a connect_timeout that is no number of seconds")
 
 
-def driver_url(url: URL) -> URL:
+def new_engine(url: URL, limits: Limits, **options: Any) -> AsyncEngine:
+    """Return an engine whose connections are set up, and tried before they are used again."""
+    engine = create_async_engine(
+        _driver_url(url), connect_args=_connect_args(url, limits), **options
+    )
+    _listen(engine.sync_engine, limits)
+    return engine
+
+
+def _driver_url(url: URL) -> URL:
     """Return the URL without what `connect_args` hands to the driver in its own way."""
     if url.get_driver_name() != "asyncpg":
         return url
     return url.set(query={name: url.query[name] for name in url.query.keys() & {"host", "port"}})
 
 
-def connect_args(url: URL, limits: Limits) -> dict[str, Any]:
+def _connect_args(url: URL, limits: Limits) -> dict[str, Any]:
     """Return what the driver is given beside the URL: libpq's options, in its own way."""
     options = {name: value for name, value in url.query.items() if name not in ("host", "port")}
     seconds = int(str(options.pop("connect_timeout", 0))) or limits.connect
@@ -66,7 +76,7 @@ def connect_args(url: URL, limits: Limits) -> dict[str, Any]:
     return {"connect_timeout": int(seconds), **_probes("keepalives_", limits), "keepalives": 1}
 
 
-def listen(engine: Engine, limits: Limits) -> None:
+def _listen(engine: Engine, limits: Limits) -> None:
     """Have every connection set up, and tried before it is used again."""
 
     def notice(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
@@ -82,6 +92,7 @@ def listen(engine: Engine, limits: Limits) -> None:
             _ping(engine.dialect, connection)
         connection_in_use(connection)
 
+    event.listen(engine, "checkin", lambda *_: connection_given_back())
     event.listen(engine, "connect", notice, insert=True)  # before SQLAlchemy's own set-up
     event.listen(engine, "connect", set_up)
     event.listen(engine, "checkout", try_out)

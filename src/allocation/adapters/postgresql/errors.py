@@ -2,7 +2,7 @@
 
 from sqlalchemy.exc import DBAPIError
 
-from allocation.adapters.driver_errors import reason_of
+from allocation.adapters.calls import reason_of
 from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
 from allocation.domain.exceptions import AllocationError, Unavailable
 from allocation.service_layer.exceptions import ConcurrentUpdate

@@ -1,22 +1,17 @@
 """PostgreSQL, as the database adapter asks for it: see `adapters/kinds.py`."""
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar
 
 from sqlalchemy import URL, func, select, text
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from allocation.adapters.calls import Line
 from allocation.adapters.kinds import DatabaseKind
 from allocation.adapters.postgresql import connections
-from allocation.adapters.postgresql.errors import meaning
 from allocation.adapters.postgresql.limits import Limits
 from allocation.adapters.postgresql.listening import CHANNEL, listening
-from allocation.adapters.postgresql.watchdog import Watchdog
-from allocation.domain.exceptions import AllocationError
+from allocation.adapters.postgresql.watchdog import Watchdog, WatchedCalls
 
 
 class PostgreSQL(DatabaseKind):
@@ -25,7 +20,6 @@ class PostgreSQL(DatabaseKind):
     form = "postgresql://HOST/DATABASE"
     drivers: ClassVar = {"asyncio": ("asyncpg", "anyio"), "trio": ("anyio",)}
     extra = "postgres"
-    one_writer = False
     # not clock_timestamp(), which may change within a statement, so that no index can be used
     clock = "extract(epoch FROM statement_timestamp())::double precision"
     wake_workers = select(func.pg_notify(CHANNEL, ""))
@@ -41,22 +35,16 @@ class PostgreSQL(DatabaseKind):
         self._limits = Limits(handler_timeout)
         self._watchdog = Watchdog(self._limits.answer)
 
-    def for_driver(self) -> tuple[URL, dict[str, Any]]:
-        return connections.driver_url(self._url), connections.connect_args(self._url, self._limits)
+    def new_engine(self, **options: Any) -> AsyncEngine:
+        return connections.new_engine(self._url, self._limits, **options)
 
-    def listen(self, engine: Engine) -> None:
-        connections.listen(engine, self._limits)
+    def driver_calls(self, *, takes_time: bool = False) -> WatchedCalls:
+        return self._watchdog.driver_calls(takes_time=takes_time)
 
     def in_use(self) -> AbstractAsyncContextManager[None]:
         return self._watchdog.on_duty()
-
-    def watching(self, line: Line) -> AbstractContextManager[None]:
-        return self._watchdog.watching(line)
 
     def listening(
         self, engine: AsyncEngine, wake: Callable[[], None]
     ) -> AbstractAsyncContextManager[None]:
         return listening(engine, self._watchdog, wake)
-
-    def meaning(self, error: DBAPIError) -> AllocationError | None:
-        return meaning(error)

@@ -9,9 +9,8 @@ import anyio
 from anyio import CancelScope, move_on_after, to_thread
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from allocation.adapters.calls import Line, driver_call, driver_connect
+from allocation.adapters.calls import DriverCalls
 from allocation.adapters.exceptions import ConnectionLost
-from allocation.adapters.postgresql.errors import meaning
 from allocation.adapters.postgresql.watchdog import Watchdog, beside
 
 CHANNEL = "allocation_deliveries"
@@ -31,27 +30,27 @@ async def listening(engine: AsyncEngine, watchdog: Watchdog, wake: Wake) -> Asyn
 
     :raises Unavailable: if the database cannot be reached at first
     """
-    line = Line(meaning)
-    with watchdog.watching(line):
-        listener = _Listener(engine, line, wake, check_every=watchdog.limit)
-        await listener.open()
-        try:
-            async with beside(listener.listen):
-                yield
-        finally:
-            await listener.close()
+    listener = _Listener(engine, watchdog.driver_calls(), wake, check_every=watchdog.limit)
+    await listener.open()
+    try:
+        async with beside(listener.listen):
+            yield
+    finally:
+        await listener.close()
 
 
 class _Listener:
-    def __init__(self, engine: AsyncEngine, line: Line, wake: Wake, *, check_every: float) -> None:
+    def __init__(
+        self, engine: AsyncEngine, driver: DriverCalls, wake: Wake, *, check_every: float
+    ) -> None:
         self._engine = engine
-        self._line = line
+        self._driver = driver
         self._wake = wake
         self._check_every = check_every
         self._connection: AsyncConnection | None = None
 
     async def open(self) -> None:
-        await driver_connect(self._line, self._open)
+        await self._driver.connect(self._open)
 
     async def listen(self) -> None:
         """Listen, for ever. What was said while the connection was lost is heard as one wake."""
@@ -91,7 +90,7 @@ class _Listener:
             with move_on_after(self._check_every) as quiet:
                 await self._next_news()
             if quiet.cancelled_caught:  # a server that has vanished is quiet, too
-                await driver_call(self._line, self._connection.exec_driver_sql, "SELECT 1")
+                await self._driver.call(self._connection.exec_driver_sql, "SELECT 1")
                 self._wake()
 
 

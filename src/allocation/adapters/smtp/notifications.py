@@ -7,7 +7,6 @@ from functools import partial
 
 from anyio import CapacityLimiter, current_time, fail_after
 
-from allocation.adapters.circuit_breaker import CircuitBreaker
 from allocation.adapters.emails import compose
 from allocation.adapters.smtp.conversation import answer, converse, hand_over
 from allocation.adapters.smtp.server import SmtpServer
@@ -16,6 +15,7 @@ from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 TIMEOUT_SECONDS = 10  # for one e-mail, from looking up the name to the last answer
+PAUSE_SECONDS = 1  # for which a server that is away is left alone, or as long as an e-mail took
 MAX_CONNECTIONS = 100
 NOT_AVAILABLE = 421
 
@@ -42,8 +42,8 @@ class SmtpNotifications:
         self._sender = sender
         self._timeout = timeout
         self._limiter = CapacityLimiter(MAX_CONNECTIONS)
-        self._circuit = CircuitBreaker()
         self._outage: MailServerUnavailable | None = None  # until the server answers again
+        self._left_alone_until = 0.0  # event loop's clock
         self._in_hand = 0
 
     @classmethod
@@ -74,8 +74,11 @@ class SmtpNotifications:
 
     @contextmanager
     def _left_alone_after_an_outage(self) -> Iterator[None]:
-        """Fail at once after an outage, for a while, and then until one e-mail got an answer."""
-        if self._outage and (self._circuit.failure or self._in_hand):
+        """Fail at once after an outage, for a while, and then until one e-mail got an answer.
+
+        Source: Michael Nygard, *Release It!*, "Circuit Breaker".
+        """
+        if self._outage and (current_time() < self._left_alone_until or self._in_hand):
             why = f"{self._outage.reason}; it is left alone for a while"
             raise MailServerUnavailable(str(self._server), why)
         outage, started = None, current_time()
@@ -83,8 +86,8 @@ class SmtpNotifications:
         try:
             yield
         except MailServerUnavailable as error:
-            outage = error
-            self._circuit.trip(error, started=started)
+            outage, now = error, current_time()
+            self._left_alone_until = now + max(PAUSE_SECONDS, now - started)
             raise
         finally:
             self._in_hand -= 1

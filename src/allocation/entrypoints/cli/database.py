@@ -3,7 +3,8 @@
 import click
 
 from allocation.adapters.database import open_database
-from allocation.adapters.schema import revisions, upgrade_schema
+from allocation.adapters.migrations.history import revisions
+from allocation.adapters.schema import upgrade_schema
 from allocation.entrypoints.cli.application import Options, set_up
 from allocation.entrypoints.output import say
 from allocation.entrypoints.running import run

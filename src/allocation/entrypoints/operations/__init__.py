@@ -21,4 +21,5 @@ ENTRYPOINT = Entrypoint(
             "Register the users of a CSV file with the columns name,email.",
         ),
     },
+    beside_worker=("allocation.entrypoints.operations.strangers:watching",),
 )

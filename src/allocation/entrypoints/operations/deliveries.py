@@ -7,7 +7,7 @@ from uuid import UUID
 import click
 import msgspec
 
-from allocation import views
+from allocation.adapters.operations import decisions, views
 from allocation.bootstrap import Application
 from allocation.entrypoints.cli.application import Options, set_up, with_application
 from allocation.entrypoints.cli.owed import counted
@@ -77,8 +77,8 @@ def retry_delivery(
 
     async def work(application: Application) -> int:
         if event_id is None or handler is None:
-            return await application.outbox.retry_all_parked()
-        await application.outbox.retry(EventId(event_id), handler)
+            return await decisions.retry_all_parked(application.database)
+        await decisions.retry(application.database, EventId(event_id), handler)
         return 1
 
     count = with_application(set_up(options), work)
@@ -93,7 +93,7 @@ def discard_delivery(options: Options, event_id: UUID, handler: str) -> None:
     """Forget a delivery for good: its handler will never do this work."""
 
     async def work(application: Application) -> None:
-        await application.outbox.discard(EventId(event_id), handler)
+        await decisions.discard(application.database, EventId(event_id), handler)
 
     with_application(set_up(options), work)
     say("1 delivery discarded")

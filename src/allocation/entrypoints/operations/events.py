@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import click
 
+from allocation.adapters.operations.decisions import prune_events
 from allocation.bootstrap import Application
 from allocation.entrypoints.cli.application import Options, set_up, with_application
 from allocation.entrypoints.output import say
@@ -37,7 +38,7 @@ def prune(options: Options, older_than: float) -> None:
     """Delete old events. Those with a delivery that is still owed are kept."""
 
     async def work(application: Application) -> int:
-        return await application.outbox.prune_events(older_than=older_than)
+        return await prune_events(application.database, older_than=older_than)
 
     count = with_application(set_up(options), work)
     say(f"{count} {'event' if count == 1 else 'events'} deleted")

@@ -1,0 +1,63 @@
+"""What a person decides about deliveries and old events. A process that works on them notices."""
+
+import sqlalchemy as sa
+
+from allocation.adapters.database import Database
+from allocation.adapters.operations.exceptions import DeliveryNotFound
+from allocation.adapters.orm import PENDING, deliveries, events, inbox
+from allocation.adapters.outbox import NEXT_TOKEN, delivery_key
+from allocation.service_layer.envelopes import EventId
+
+
+async def retry(database: Database, event_id: EventId, handler: str) -> None:
+    """Make a delivery due at once, with all its attempts before it; an owner loses it.
+
+    :raises DeliveryNotFound: if it is not owed
+    """
+    await _change_one(database, _make_due(database), event_id, handler)
+
+
+async def retry_all_parked(database: Database) -> int:
+    """Do the same for every parked delivery; return how many there were."""
+    return await _change_many(database, _make_due(database).where(~PENDING))
+
+
+async def discard(database: Database, event_id: EventId, handler: str) -> None:
+    """Forget a delivery for good.
+
+    :raises DeliveryNotFound: if it is not owed
+    """
+    await _change_one(database, sa.delete(deliveries), event_id, handler)
+
+
+async def prune_events(database: Database, *, older_than: float) -> int:
+    """Delete events older than so many seconds that owe nothing; return how many.
+
+    What was received from outside is forgotten at the same age.
+    """
+    owing = sa.exists().where(deliveries.c.event_id == events.c.id)
+    moment = database.clock - older_than
+    await _change_many(database, sa.delete(inbox).where(inbox.c.received_at < moment))
+    old = sa.delete(events).where(events.c.recorded_at < moment, ~owing)
+    return await _change_many(database, old)
+
+
+def _make_due(database: Database) -> sa.Update:
+    now = {"due_at": database.clock, "parked_at": None}
+    return sa.update(deliveries).values(attempts=0, token=NEXT_TOKEN, **now)
+
+
+async def _change_one(
+    database: Database, statement: sa.Update | sa.Delete, event_id: EventId, handler: str
+) -> None:
+    async with database.writing() as session:
+        if not await session.write(statement.where(delivery_key == (event_id, handler))):
+            raise DeliveryNotFound(event_id, handler)
+        await session.commit()
+
+
+async def _change_many(database: Database, statement: sa.Update | sa.Delete) -> int:
+    async with database.writing(takes_time=True) as session:
+        count = await session.write(statement)
+        await session.commit()
+    return count

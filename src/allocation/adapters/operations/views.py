@@ -1,0 +1,98 @@
+"""The queries of this room: what is owed, and what nobody here can do."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from allocation.adapters.database import Database
+from allocation.adapters.operations.exceptions import DeliveryNotFound
+from allocation.adapters.orm import PENDING, deliveries, events
+from allocation.adapters.outbox import READABLE, delivery_key
+from allocation.service_layer.envelopes import EventId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryRow:
+    """A delivery that is owed. `parked_at` is None while it is still tried."""
+
+    event_id: UUID
+    event_type: str
+    handler: str
+    attempts: int
+    due_at: datetime
+    parked_at: datetime | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryDetails(DeliveryRow):
+    """The same, with the event's data as they are stored: they may be what is wrong."""
+
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Deliveries that this process cannot do: of which handler and event type, and how many."""
+
+    handler: str
+    event_type: str
+    count: int
+
+
+@asynccontextmanager
+async def owed_deliveries(
+    database: Database, *, parked_only: bool = False
+) -> AsyncIterator[AsyncIterator[DeliveryRow]]:
+    """Open an iterator over what is owed, the longest due first, in constant memory."""
+    statement = _DELIVERIES.order_by(deliveries.c.due_at)
+    if parked_only:
+        statement = statement.where(~PENDING)
+    async with database.reading() as session:
+        yield (DeliveryRow(**_with_moments(row)) async for row in session.stream(statement))
+
+
+async def delivery(database: Database, event_id: EventId, handler: str) -> DeliveryDetails:
+    """Return one delivery.
+
+    :raises DeliveryNotFound: if it is not owed
+    """
+    statement = _DELIVERIES.add_columns(events.c.data).where(delivery_key == (event_id, handler))
+    async with database.reading() as session:
+        row = (await session.execute(statement)).one_or_none()
+    if row is None:
+        raise DeliveryNotFound(event_id, handler)
+    return DeliveryDetails(**_with_moments(row))
+
+
+async def strangers(
+    database: Database, handlers: Collection[str], *, overdue: float
+) -> Sequence[Stranger]:
+    """Return what was due so many seconds ago, and left alone: these handlers cannot do it."""
+    key = (deliveries.c.handler, events.c.type)
+    ours = sa.and_(deliveries.c.handler.in_(handlers), READABLE)
+    late = deliveries.c.due_at <= database.clock - overdue
+    statement = sa.select(*key, sa.func.count()).join_from(deliveries, events)
+    async with database.reading() as session:
+        rows = await session.execute(
+            statement.where(PENDING, late, ~ours).group_by(*key).order_by(*key)
+        )
+    return [Stranger(*tuple(row)) for row in rows]
+
+
+_COLUMNS = [column for column in deliveries.c if column.name != "token"]
+_DELIVERIES: sa.Select[Any] = sa.select(*_COLUMNS, events.c.type.label("event_type")).join(events)
+
+
+def _with_moments(row: sa.Row[Any]) -> dict[str, Any]:
+    times = {"due_at": _moment(row.due_at), "parked_at": _moment(row.parked_at)}
+    return {**row._asdict(), **times}
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,52 @@
+"""The worked use case of the README: what it costs, and that it works."""
+
+import re
+import sys
+
+import pytest
+
+from tests.copies.conftest import ROOT, Copy
+
+PATCH = ROOT / "docs" / "use_case" / "deactivate_user.patch"
+BY_HAND = re.findall(r"^\+\+\+ b/(.+)$", PATCH.read_text(), re.MULTILINE)
+LIMIT = 16  # files
+
+GENERATED = re.compile(r"docs/(asyncapi\.json|errors\.md)|.*/(stored_events\.json|versions/.*)")
+AFFECTED = {"tests/unit", "tests/integration/test_schema.py", "tests/e2e/test_readme.py"}
+
+
+def checklist() -> str:
+    """Return what the README says about it."""
+    readme = (ROOT / "README.md").read_text()
+    return readme.partition("\n## Add a use case\n")[2].partition("\n## ")[0]
+
+
+def test_a_use_case_costs_few_files() -> None:
+    """All that is written by hand, tests and documentation, too; the rest is generated."""
+    assert [file for file in BY_HAND if GENERATED.fullmatch(file)] == []
+    assert len(BY_HAND) <= LIMIT
+
+
+def test_the_checklist_names_every_file() -> None:
+    """Who follows it forgets nothing."""
+    linked = set(re.findall(r"\]\(([^)#]+)\)", checklist()))
+
+    assert [file for file in BY_HAND if file not in linked] == []
+
+
+@pytest.mark.timeout(600)
+def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) -> None:
+    """Patch, two commands, done: lint, types, import contracts, and the tests it touches."""
+    name, *_ = re.findall(r'make migration NAME="(.+?)"', checklist())
+
+    copy.run("git", "apply", str(PATCH))
+    made = copy.run("env", f"NAME={name}", sys.executable, "-m", "tools.migration")
+    written = copy.python("-m", "tools.language")
+    copy.python("-m", "tests.generated")
+
+    assert f"_{name.lower().replace(' ', '_')}.py" in made
+    assert "written: stored_events.json" in written
+    copy.check()
+    tests = AFFECTED | {file for file in BY_HAND if file.startswith("tests/integration/")}
+    copy.test("-n", "2", *sorted(tests))
+    assert "deactivate-user" in copy.python("-m", "allocation", "--help")

@@ -1,0 +1,194 @@
+"""What a person decides about deliveries and old events, and is told of: on each database."""
+
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import cast
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+from sqlalchemy import update
+
+from allocation.adapters import orm
+from allocation.adapters.operations import decisions
+from allocation.adapters.operations.exceptions import DeliveryNotFound
+from allocation.adapters.operations.views import Stranger, strangers
+from allocation.bootstrap import Application
+from allocation.config import Settings
+from allocation.entrypoints.operations.strangers import watching
+from allocation.entrypoints.serving import StopSignal
+from allocation.service_layer.envelopes import EventId, ReceivedMessage
+from allocation.service_layer.exceptions import MessageAlreadyHandled
+from tests.builders import HANDLER_NAMES, a_delivery
+from tests.integration.test_delivery_model import Key, SqliteModel
+from tests.integration.test_outbox_contract import (
+    commit_an_event,
+    handlers_owed,
+    let_leases_end,
+)
+from tests.transitions import Step
+from tests.worlds import SqlWorld, a_uow, sql_world
+
+pytestmark = pytest.mark.anyio
+
+OTHERS = [name for name in HANDLER_NAMES if name != "log_registration"]
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[SqlWorld]:
+    """A new, empty world on each database: fakes are not operated."""
+    async with sql_world(database_url) as world:
+        yield world
+
+
+async def test_a_retry_by_hand_starts_anew(world: SqlWorld) -> None:
+    """The cause is mended: all attempts are available again."""
+    first = await commit_an_event(world)
+    outbox = world.outbox()
+    await outbox.park(first["send_welcome_email"], OSError())
+    await outbox.park(first["log_registration"], OSError())
+
+    event_id = first["send_welcome_email"].envelope.id
+    await decisions.retry(world.database, event_id, "send_welcome_email")
+    (claim,) = await outbox.claim(10, HANDLER_NAMES)
+    assert (claim.handler, claim.attempt) == ("send_welcome_email", 1)
+
+    assert await decisions.retry_all_parked(world.database) == 1
+    assert [claim.handler for claim in await outbox.claim(10, HANDLER_NAMES)] == [
+        "log_registration"
+    ]
+
+
+async def test_a_discarded_delivery_is_gone(world: SqlWorld) -> None:
+    """A person decided that the work is not to be done."""
+    first = await commit_an_event(world)
+
+    event_id = first["log_registration"].envelope.id
+    await decisions.discard(world.database, event_id, "log_registration")
+
+    assert "log_registration" not in await handlers_owed(world)
+
+
+async def test_what_is_not_owed_cannot_be_retried_or_discarded(world: SqlWorld) -> None:
+    """A typing mistake must not look like success."""
+    stranger = a_delivery()
+    event_id = EventId(stranger.envelope.id)
+
+    with pytest.raises(DeliveryNotFound, match=str(event_id)):
+        await decisions.retry(world.database, event_id, "log_registration")
+    with pytest.raises(DeliveryNotFound, match="log_registration"):
+        await decisions.discard(world.database, event_id, "log_registration")
+
+
+async def test_pruning_keeps_events_that_are_young_or_still_owe_work(world: SqlWorld) -> None:
+    """History may go; debts may not."""
+    settled = await commit_an_event(world, email="settled@example.com")
+    owing = await commit_an_event(world, email="owing@example.com")
+    outbox = world.outbox()
+    for delivery in settled.values():
+        await outbox.settle(delivery)
+    await world.move_clock(100)
+    young = await commit_an_event(world, email="young@example.com")
+    for delivery in young.values():
+        await outbox.settle(delivery)
+
+    assert await decisions.prune_events(world.database, older_than=50) == 1
+
+    kept = {owing["log_registration"].envelope.id, young["log_registration"].envelope.id}
+    assert await world.event_ids() == kept
+
+
+async def test_old_messages_are_forgotten_with_the_old_events(world: SqlWorld) -> None:
+    """What comes again after that has its effect again: the price of a short memory."""
+    message = ReceivedMessage(source="/shop", id="m1")
+    async with (uow := a_uow(world, received=message)):
+        await uow.commit()
+    await world.move_clock(60)
+
+    await decisions.prune_events(world.database, older_than=61)
+    with pytest.raises(MessageAlreadyHandled):
+        async with a_uow(world, received=message):
+            pass
+
+    await decisions.prune_events(world.database, older_than=59)
+    async with (uow := a_uow(world, received=message)):
+        await uow.commit()
+
+
+async def test_what_nobody_here_can_do_is_told_when_it_is_overdue(world: SqlWorld) -> None:
+    """It is never given up by itself, so somebody has to hear of it."""
+    lease = world.policy.lease
+    await commit_an_event(world)
+    await let_leases_end(world)
+    assert await strangers(world.database, [], overdue=lease) == []
+
+    await world.move_clock(lease)
+
+    assert await strangers(world.database, OTHERS, overdue=lease) == [
+        Stranger("log_registration", "user_registered", 1)
+    ]
+
+
+@pytest.mark.parametrize("change", [{"type": "user_vanished"}, {"schema_version": 99}])
+async def test_what_only_a_newer_process_can_read_is_told_when_it_is_overdue(
+    world: SqlWorld, change: dict[str, str | int]
+) -> None:
+    """It may be that there is no newer process."""
+    await commit_an_event(world)
+    async with world.database.writing() as session:
+        await session.execute(update(orm.events).values(**change))
+        await session.commit()
+    await let_leases_end(world)
+    await world.move_clock(world.policy.lease)
+
+    found = await strangers(world.database, HANDLER_NAMES, overdue=world.policy.lease)
+
+    assert sum(stranger.count for stranger in found) == len(await world.deliveries())
+
+
+async def test_what_nobody_here_can_do_is_told_once(
+    world: SqlWorld, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a warning, not in silence; and not once a minute."""
+    monkeypatch.setattr("allocation.entrypoints.operations.strangers.LOOK_SECONDS", 0.01)
+    await commit_an_event(world)
+    await let_leases_end(world)
+    await world.move_clock(world.policy.lease)
+    parts = SimpleNamespace(database=world.database, bus=SimpleNamespace(event_handlers=OTHERS))
+    watch, stop = watching(Settings()), StopSignal()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch, cast("Application", parts), stop)
+        await anyio.sleep(0.2)
+        stop.set()
+
+    warnings = [r.getMessage() for r in caplog.records if "overdue" in r.getMessage()]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("overdue: user_registered for log_registration (1): ")
+    assert len(await world.deliveries()) == 4
+
+
+class DecisionsModel(SqliteModel):
+    """The walk through the life of deliveries, with a person who decides about some."""
+
+    @precondition(lambda self: self.call(self.world.deliveries))
+    @rule(data=st.data(), discard=st.booleans())
+    def decide_by_hand(self, data: st.DataObject, discard: bool) -> None:
+        key: Key = data.draw(st.sampled_from(sorted(self.call(self.world.deliveries))))
+        assert isinstance(self.world, SqlWorld)
+        decide = decisions.discard if discard else decisions.retry
+        self.call(decide, self.world.database, *key)
+        self._step(key, Step.DISCARD if discard else Step.RETRY)
+        if discard:
+            self.owed.discard(key)
+
+
+TestDecisionsModel = DecisionsModel.TestCase
+TestDecisionsModel.settings = settings(
+    max_examples=10,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

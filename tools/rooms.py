@@ -1,0 +1,140 @@
+"""Lists the rooms and takes them out: `make rooms`, `make without ROOM="brokers smtp"`.
+
+There is no list of what belongs to a room, there are rules:
+
+- its entry in `src/allocation/rooms.py`, and every folder that has its name;
+- in pyproject.toml, a line with the name of one of its modules;
+- in any file, a line that ends with the comment `room: NAME`; if the line has nothing else, all up
+  to the comment `end`; if it is the first, the file. What needs several has `room: NAME, NAME`.
+
+After that, documents lose the rows and links that lead to what has gone.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from shutil import rmtree
+
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "src" / "allocation" / "rooms.py"
+
+ENTRY = r'^    "({})": Room\((\)|.*?^    \)),\n'
+MARK = re.compile(r"^(.*?)(?:#|<!--) room: ([\w, ]+?)(?: -->)?$")
+END = re.compile(r" *(?:#|<!--) end(?: -->)?$")
+
+
+def rooms() -> list[str]:
+    """Return the names of the rooms that are there."""
+    return [name for name, _ in re.findall(ENTRY.format(r"\w+"), TABLE.read_text(), re.M | re.S)]
+
+
+def folders(room: str) -> list[Path]:
+    """Return the folders of a room, those of the program first."""
+    parents = {parent for file in tracked() for parent in file.parents if parent.name == room}
+    return sorted(parents, key=lambda folder: (folder.parts[0] != "src", folder))
+
+
+def describe(room: str) -> str:
+    """Return the first sentence of what the room says of itself."""
+    for folder in folders(room)[:1]:
+        package = (ROOT / folder / "__init__.py").read_text()
+        return str(ast.get_docstring(ast.parse(package))).replace("\n", " ").partition(". ")[0]
+    return "it has no folder"
+
+
+def take_out(names: list[str]) -> None:
+    """Take rooms out of the working tree, as the rules say."""
+    entries = re.compile(ENTRY.format("|".join(names)), re.M | re.S)
+    TABLE.write_text(entries.sub("", TABLE.read_text()))
+    for folder in (folder for room in names for folder in folders(room)):
+        rmtree(ROOT / folder)
+    for file in filter(Path.exists, (ROOT / name for name in tracked())):
+        take_out_of(file, set(names))
+    for page in ROOT.glob("**/*.md"):
+        page.write_text(without_dead_ends(page, page.read_text()))
+    for command in ("ruff check --fix-only --quiet .", "ruff format --quiet .", "tests.generated"):
+        subprocess.run([sys.executable, "-m", *command.split()], cwd=ROOT, check=True)
+
+
+def take_out_of(file: Path, names: set[str]) -> None:
+    """Take the marked lines and parts out of a file; delete it if its first line is one."""
+    old = file.read_text()
+    new = "".join(unmarked(old.splitlines(keepends=True), names))
+    if file.name == "pyproject.toml":
+        new = without_modules(new, "|".join(names))
+    if old and not new:
+        file.unlink()
+    elif new != old:
+        file.write_text(new)
+
+
+def unmarked(lines: list[str], names: set[str]) -> Iterator[str]:
+    """Yield the lines that need none of these rooms."""
+    inside = False
+    for number, line in enumerate(lines):
+        mark = MARK.match(line)
+        goes = bool(mark and names & set(mark[2].split(", ")))
+        if goes and number == 0:
+            return
+        if not goes and not inside:
+            yield line
+        inside = (inside and not END.match(line)) or bool(goes and mark and not mark[1].strip())
+
+
+def without_modules(configuration: str, names: str) -> str:
+    """Return pyproject.toml without the modules of these rooms, in its import contracts, too."""
+    lines = re.sub(rf"^.*\ballocation[./]\w+[./](?:{names})\b.*\n", "", configuration, flags=re.M)
+    lines = re.sub(rf"\((?:{names})\)(?: \| )?", "", lines)
+    return re.sub(r'^ *"",\n', "", lines.replace(') | "', ')"'), flags=re.M)
+
+
+def without_dead_ends(page: Path, text: str) -> str:
+    """Return a document without proofs, rows and links that lead to what is not there."""
+
+    def dead(link: str) -> bool:
+        return "://" not in link and not (page.parent / link.partition("#")[0]).exists()
+
+    def kept(line: str) -> bool:
+        if proof := re.match(r"- `([\w/]+\.py)(?:::(\w+))?`$", line):
+            return (ROOT / proof[1]).exists() and str(proof[2]) in (ROOT / proof[1]).read_text()
+        return not (line.startswith("|") and any(map(dead, re.findall(r"\]\(([^)]+)\)", line))))
+
+    text = "".join(line for line in text.splitlines(keepends=True) if kept(line))
+    return re.sub(r"\[([^]]+)\]\(([^)]+)\)", lambda m: m[1] if dead(m[2]) else m[0], text)
+
+
+def tracked() -> list[Path]:
+    return list(map(Path, git("ls-files").splitlines()))
+
+
+def git(*arguments: str) -> str:
+    command = ["git", "-c", "core.quotePath=off", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def lines(paths: Iterable[Path]) -> int:
+    return sum(len(file.read_text().splitlines()) for path in paths for file in path.rglob("*.py"))
+
+
+def main(command: str = "list", *names: str) -> str:
+    """Do what is asked, and return what there is to say; a `SystemExit` is a refusal."""
+    if command == "list":
+        rows = ((room, folders(room)) for room in rooms())
+        return "\n".join(
+            f"{room:12} {describe(room)}\n{'':12} {lines(ROOT / f for f in of)} lines: "
+            + ", ".join(map(str, of))
+            for room, of in rows
+        )
+    if unknown := [name for name in names or ("",) if name not in rooms()]:
+        raise SystemExit(f"there is no room {unknown[0]!r}; there are: {', '.join(rooms())}")
+    if git("status", "--porcelain"):
+        raise SystemExit("there are changes that are not committed; commit them first")
+    take_out(list(names))
+    return f"taken out: {', '.join(names)}. See `git diff --stat`, run `make test`, and commit."
+
+
+if __name__ == "__main__":
+    print(main(*sys.argv[1:]))
