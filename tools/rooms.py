@@ -23,7 +23,6 @@ TABLE = ROOT / "src" / "allocation" / "rooms.py"
 
 ENTRY = r'^    "({})": Room\((\)|.*?^    \)),\n'
 MARK = re.compile(r"^(.*?)(?:#|<!--) room: ([\w, ]+?)(?: -->)?$")
-PROOF = re.compile(r"^- `([\w/]+\.py)(?:`\n  `)?::(\w+)`\n", re.M)
 END = re.compile(r" *(?:#|<!--) end(?: -->)?$")
 
 
@@ -98,14 +97,11 @@ def without_dead_ends(page: Path, text: str) -> str:
     def dead(link: str) -> bool:
         return "://" not in link and not (page.parent / link.partition("#")[0]).exists()
 
-    def proof(found: re.Match[str]) -> str:
-        file = ROOT / found[1]
-        return found[0] if file.exists() and found[2] in file.read_text() else ""
-
     def kept(line: str) -> bool:
+        if proof := re.match(r"- `([\w/]+\.py)(?:::(\w+))?`$", line):
+            return (ROOT / proof[1]).exists() and str(proof[2]) in (ROOT / proof[1]).read_text()
         return not (line.startswith("|") and any(map(dead, re.findall(r"\]\(([^)]+)\)", line))))
 
-    text = PROOF.sub(proof, text)
     text = "".join(line for line in text.splitlines(keepends=True) if kept(line))
     return re.sub(r"\[([^]]+)\]\(([^)]+)\)", lambda m: m[1] if dead(m[2]) else m[0], text)
 
