@@ -9,8 +9,8 @@ from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters.database import Session
 from allocation.adapters.orm import inbox
-from allocation.service_layer.envelopes import ReceivedMessage
 from allocation.service_layer.exceptions import MessageAlreadyHandled
+from allocation.service_layer.ports import ReceivedMessage
 
 
 async def remember(session: Session, now: ColumnElement[float], message: ReceivedMessage) -> None:

@@ -41,7 +41,7 @@ class Worker:
         self._outbox = application.outbox
         self._database = application.database
         self._bus = application.bus
-        self._handlers = application.bus.event_handlers
+        self._handlers = list(application.bus.registry.events)
         self._stop = stop
         self._concurrency = concurrency
         self._in_hand: Counter[str] = Counter()
