@@ -38,7 +38,7 @@ compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialects
 	@mkdir -p .compliance
 	@cd .compliance && ../$(BIN)/pytest ../tests/compliance -c ../tests/compliance/setup.cfg
 
-copies: $(INSTALLED)  ## Take each room out of a copy, and check what is left
+copies: $(INSTALLED)  ## Take each room out of a copy, put the use case of the README into one; check them
 	$(BIN)/pytest -n 2 tests/copies
 
 rooms: $(INSTALLED)  ## List the rooms: what can be taken out
