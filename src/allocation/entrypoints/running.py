@@ -66,10 +66,7 @@ def with_application(
     tell_story: bool = True,
     delivers: bool = False,
 ) -> T:
-    """Run `work` with an application, which tells its story on stdout unless told not to.
-
-    :raises KeyboardInterrupt: as `run` does
-    """
+    """Run `work` with an application, which tells its story on stdout unless told not to."""
     observers = [Story(say, settings.mail_folder)] if tell_story else []
 
     async def main() -> T:

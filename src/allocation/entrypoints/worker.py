@@ -39,9 +39,9 @@ class Worker:
     def __init__(self, application: Application, stop: StopSignal, *, concurrency: int) -> None:
         self._outbox, self._bus = application.outbox, application.bus
         self._database = application.database
+        self._handlers = list(application.bus.registry.events)
         self._stop = stop
         self._concurrency = concurrency
-        self._handlers = application.bus.event_handlers
         self._in_hand: Counter[str] = Counter()
 
     async def run(self, *, until_idle: bool = False) -> None:

@@ -3,13 +3,13 @@
 import click
 
 from allocation.adapters.brokers.asyncapi import published_language
-from allocation.bootstrap import public_events
 from allocation.entrypoints import running
 from allocation.entrypoints.brokers.consumer import consuming
 from allocation.entrypoints.cli.application import Options, set_up
 from allocation.entrypoints.output import output
 from allocation.entrypoints.running import serve
 from allocation.entrypoints.worker import working
+from allocation.publishing import public_events
 
 PREFETCH = click.option(
     "--prefetch",

@@ -37,7 +37,7 @@ async def _tell_news(
     application: Application, told: Sequence[Stranger], *, overdue: float
 ) -> Sequence[Stranger]:
     """Tell, once, what is overdue although this process is there: it cannot do it."""
-    handlers = application.bus.event_handlers
+    handlers = list(application.bus.registry.events)
     found = await strangers(application.database, handlers, overdue=overdue)
     for stranger in found if found != told else ():
         logger.warning(
