@@ -17,7 +17,7 @@ import msgspec
 
 from allocation.adapters import wire
 from allocation.adapters.brokers.asyncapi import published_language  # room: brokers
-from allocation.bootstrap import public_events  # room: brokers
+from allocation.publishing import public_events  # room: brokers
 from tools.files import ROOT, write
 
 STALE = "run: make language"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from allocation.adapters import wire
-from allocation.bootstrap import publishing_to
 from allocation.domain.commands import Command, RegisterUser
 from allocation.domain.events import EmailChanged, Event, UserRegistered
 from allocation.entrypoints.story import COMMAND_LINES, HANDLER_LINES
+from allocation.publishing import publishing_to
 from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.exceptions import WiringError
 from allocation.service_layer.handlers import (

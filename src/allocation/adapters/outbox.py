@@ -17,7 +17,7 @@ from allocation.adapters import wire
 from allocation.adapters.database import Database, Session
 from allocation.adapters.exceptions import InvalidMessage, InvalidPayload, StatementRefused
 from allocation.adapters.orm import PENDING, deliveries, events
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.envelopes import Envelope, EventId
 from allocation.service_layer.exceptions import DeliverySuperseded
 
@@ -37,26 +37,20 @@ _CLAIM = sa.tuple_(deliveries.c.event_id, deliveries.c.handler, deliveries.c.tok
 logger = logging.getLogger(__name__)
 
 
-async def store_events(
-    session: Session, now: sa.ColumnElement[float], envelopes: Sequence[Envelope]
-) -> None:
-    """Insert events, in the caller's transaction."""
-    if envelopes:
-        rows = [wire.to_row(envelope) for envelope in envelopes]
-        await session.execute(sa.insert(events).values(recorded_at=now), rows)
-
-
-async def store_deliveries(
+async def store(
     session: Session,
-    owed: Sequence[tuple[Envelope, str]],
-    *,
-    attempts: int,
-    due_at: sa.ColumnElement[float],
+    now: sa.ColumnElement[float],
+    policy: DeliveryPolicy,
+    subscribed: Sequence[tuple[Envelope, Sequence[str]]],
 ) -> None:
-    """Insert one delivery for each event and handler, in the caller's transaction."""
-    statement = sa.insert(deliveries).values(attempts=attempts, token=1, due_at=due_at)
-    rows = [{"event_id": envelope.id, "handler": handler} for envelope, handler in owed]
-    await session.execute(statement, rows)
+    """Insert events, and a delivery to each of their handlers, in the caller's transaction."""
+    if subscribed:
+        rows = [wire.to_row(envelope) for envelope, _ in subscribed]
+        await session.execute(sa.insert(events).values(recorded_at=now), rows)
+    if owed := [{"event_id": e.id, "handler": name} for e, names in subscribed for name in names]:
+        attempts, due_at = (1, now + policy.lease) if policy.inline else (0, now)
+        first = sa.insert(deliveries).values(attempts=attempts, token=1, due_at=due_at)
+        await session.execute(first, owed)
 
 
 async def settle(session: Session, delivery: Delivery) -> None:
@@ -85,13 +79,10 @@ class SqlAlchemyOutbox:
                 await self._write(sa.delete(deliveries).where(*_owned(*batch)))
                 del self._settled[: len(batch)]
 
-    async def reschedule(self, delivery: Delivery, error: Exception, *, pause: float) -> None:
-        due_at = self._database.clock + pause
-        await self._update(delivery, last_error=_describe(error), due_at=due_at)
-
-    async def park(self, delivery: Delivery, error: Exception) -> None:
-        parked_at = self._database.clock
-        await self._update(delivery, last_error=_describe(error), parked_at=parked_at)
+    async def record_failure(self, failure: Failure) -> None:
+        now, pause = self._database.clock, failure.retry_in
+        fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
+        await self._update(failure.delivery, last_error=_describe(failure.error), **fate)
 
     async def release(self, delivery: Delivery) -> None:
         counts = {"attempts": deliveries.c.attempts - 1, "token": NEXT_TOKEN}

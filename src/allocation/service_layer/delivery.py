@@ -45,6 +45,11 @@ class Failure:
     error: Exception
     retry_in: float | None
 
+    def __str__(self) -> str:
+        delivery, envelope = self.delivery, self.delivery.envelope
+        event = f"{type(envelope.event).__name__} {envelope.id}, attempt {delivery.attempt}"
+        return f"{delivery.handler} failed on {event}: {type(self.error).__name__}: {self.error}"
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

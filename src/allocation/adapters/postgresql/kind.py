@@ -19,7 +19,6 @@ class PostgreSQL(DatabaseKind):
 
     form = "postgresql://HOST/DATABASE"
     drivers: ClassVar = {"asyncio": ("asyncpg", "anyio"), "trio": ("anyio",)}
-    extra = "postgres"
     # not clock_timestamp(), which may change within a statement, so that no index can be used
     clock = "extract(epoch FROM statement_timestamp())::double precision"
     wake_workers = select(func.pg_notify(CHANNEL, ""))

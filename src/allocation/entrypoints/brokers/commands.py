@@ -3,13 +3,13 @@
 import click
 
 from allocation.adapters.brokers.asyncapi import published_language
-from allocation.bootstrap import public_events
 from allocation.entrypoints import running
 from allocation.entrypoints.brokers.consumer import consuming
 from allocation.entrypoints.cli.application import Options, set_up
 from allocation.entrypoints.printing import print_whole
 from allocation.entrypoints.serving import serve
 from allocation.entrypoints.worker import working
+from allocation.publishing import public_events
 
 PREFETCH = click.option(
     "--prefetch",
