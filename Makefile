@@ -14,9 +14,9 @@ help:  ## List the targets
 demo: $(INSTALLED)  ## Register two users in a temporary database, and show what happened
 	@$(BIN)/allocation demo
 
-test: lint compliance  ## Lint, check types and import contracts, run the whole pyramid, check coverage
+test: lint  ## Lint, check types and import contracts, run the whole pyramid, check coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 3 --dist worksteal
+	@$(MAKE) --no-print-directory -j 2 pyramid compliance
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include='src/allocation/domain/*,src/allocation/service_layer/*'
@@ -24,6 +24,9 @@ test: lint compliance  ## Lint, check types and import contracts, run the whole 
 quick: lint  ## Lint, check types and contracts, run the unit tests and the core on SQLite
 	$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/integration -k "not postgres" \
 	  --ignore-glob='tests/integration/*/*'
+
+pyramid: $(INSTALLED)  # half of the tests wait most of the time
+	$(BIN)/coverage run -m pytest -n 4 --dist worksteal
 
 lint: $(INSTALLED)  ## Lint, check types and import contracts
 	$(BIN)/ruff check .
@@ -36,16 +39,18 @@ unit: $(INSTALLED)  ## Run the unit tests only
 
 compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialects
 	@mkdir -p .compliance
-	@cd .compliance && ../$(BIN)/pytest ../tests/compliance -c ../tests/compliance/setup.cfg
+	@cd .compliance && ../$(BIN)/pytest ../tests/compliance -c ../tests/compliance/setup.cfg > told 2>&1 \
+	  || { cat told; exit 1; }
+	@echo "SQLAlchemy's own suite: $$(tail -n 1 .compliance/told)"
 
 copies: $(INSTALLED)  ## Take each room out of a copy, and check what is left
 	$(BIN)/pytest -n 2 tests/copies
 
 rooms: $(INSTALLED)  ## List the rooms: what can be taken out
-	@$(BIN)/python tools/rooms.py
+	@$(BIN)/python -m tools.rooms
 
 without: $(INSTALLED)  ## Take rooms out of the working tree: make without ROOM="brokers smtp"
-	@$(BIN)/python tools/rooms.py without $(ROOM)
+	@$(BIN)/python -m tools.rooms without $(ROOM)
 
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .

@@ -17,6 +17,7 @@ from sqlalchemy import make_url
 
 from allocation.rooms import EVENT_LOOPS
 from tests import worlds
+from tests.layers import record
 from tests.matrix import beyond_pairs, table
 
 pytest_plugins: list[str] = [
@@ -153,6 +154,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in terminalreporter.stats.get(outcome, ())
         if report.when == "call" or outcome == "failed"
     ]
+    record(
+        report
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if isinstance(report, pytest.TestReport)
+    )
     terminalreporter.section("event loop × database")
     for line in table(reports):
         terminalreporter.line(line)

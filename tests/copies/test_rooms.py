@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(280)
 
 
 def take_out(copy: Copy, *rooms: str) -> None:
-    copy.python("tools/rooms.py", "without", *rooms)
+    copy.python("-m", "tools.rooms", "without", *rooms)
 
 
 def files(copy: Copy) -> Iterator[Path]:

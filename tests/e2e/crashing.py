@@ -42,9 +42,16 @@ class CrashPoint:
     moment: Literal["before", "after"]
     when: Callable[..., bool] = lambda *args, **kwargs: True
 
+    def __post_init__(self) -> None:
+        getattr(self._owner, self.name)  # whoever renames a function is told before any test runs
+
+    @property
+    def _owner(self) -> Any:
+        return resolve_name(self.owner) if isinstance(self.owner, str) else self.owner
+
     def arm(self) -> None:
         """Put the crash point in."""
-        owner = resolve_name(self.owner) if isinstance(self.owner, str) else self.owner
+        owner = self._owner
         original = getattr(owner, self.name)
 
         @wraps(original)
@@ -87,9 +94,7 @@ def _setting(column: str) -> Callable[..., bool]:
 
 def _transactional(handler: str) -> dict[str, CrashPoint]:
     return {
-        f"before {handler}": CrashPoint(
-            MessageBus, "_deliver_one", "before", _delivery_to(handler)
-        ),
+        f"before {handler}": CrashPoint(MessageBus, "_attempt", "before", _delivery_to(handler)),
         f"inside {handler}, before it has written": CrashPoint(
             SqlAlchemyUnitOfWork, "_write", "before", _commit_of(handler)
         ),
@@ -99,15 +104,13 @@ def _transactional(handler: str) -> dict[str, CrashPoint]:
         f"in the commit of {handler}": CrashPoint(
             SqlAlchemyUnitOfWork, "_commit", "before", _commit_of(handler)
         ),
-        f"after {handler}": CrashPoint(MessageBus, "_deliver_one", "after", _delivery_to(handler)),
+        f"after {handler}": CrashPoint(MessageBus, "_attempt", "after", _delivery_to(handler)),
     }
 
 
 def _outside(handler: str) -> dict[str, CrashPoint]:
     return {
-        f"before {handler}": CrashPoint(
-            MessageBus, "_deliver_one", "before", _delivery_to(handler)
-        ),
+        f"before {handler}": CrashPoint(MessageBus, "_attempt", "before", _delivery_to(handler)),
         f"inside {handler}, before the effect": CrashPoint(
             NOTIFICATIONS, "send", "before", _email_of(handler)
         ),
