@@ -57,13 +57,10 @@ class MessageBus:
         correlation_id: UUID | None = None,
         received: ReceivedMessage | None = None,
     ) -> tuple[Envelope, ...]:
-        """Run the one handler of a command, and return the events it committed.
+        """Run the one handler of a command, and return the events it committed, or raise its error.
 
-        They are stored with their deliveries, so nothing is lost if they are not dispatched here.
-
-        :param received: the message from outside that the command came in; stored with it
-        :raises AllocationError: of any kind, whatever the handler or its commit raises; then
-            nothing is stored
+        They are stored with their deliveries, so nothing is lost if they are not dispatched here;
+        and so is the `received` message of the command, which is recognized when it comes again.
         """
         message_id = self.envelope_factory.new_id()
         first_id = correlation_id or message_id
@@ -155,8 +152,7 @@ class MessageBus:
             # the row is as it was: it falls due when the lease ends
             failure = replace(failure, retry_in=self.policy.lease)
         later = self.envelope_factory.now() + timedelta(seconds=failure.retry_in or 0)
-        parked = failure.retry_in is None
-        fate = "parked" if parked else f"next attempt at {later:%FT%TZ}"
+        fate = "parked" if failure.retry_in is None else f"next attempt at {later:%FT%TZ}"
         logger.warning("%s; %s", failure, fate)
         return failure
 
