@@ -65,7 +65,7 @@ async def measure(application: Application) -> tuple[float, float]:
 
     registration = await median_seconds(register)
     claim = await median_seconds(
-        lambda: application.outbox.claim(1, application.bus.event_handlers)
+        lambda: application.outbox.claim(1, list(application.bus.registry.events))
     )
     return registration, claim
 

@@ -8,11 +8,11 @@ from functools import partial
 from itertools import count
 from uuid import UUID, uuid4
 
-from allocation.bootstrap import publishing_to
 from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
 from allocation.domain.events import Event, UserId, UserRegistered
 from allocation.domain.model import User
 from allocation.domain.values import EmailAddress, PersonName
+from allocation.publishing import publishing_to
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy
 from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, EventId, MessageContext
 from allocation.service_layer.facts import Observer

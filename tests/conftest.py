@@ -49,7 +49,8 @@ def blockbuster() -> Iterator[BlockBuster]:
             function.can_block_in("allocation/adapters/sqlite.py", {"_identity"})  # of an open file
             # Alembic reads its scripts: once, at start, before any message is handled
             function.can_block_in("adapters/migrations/history.py", {"upgrade", "revisions"})
-            function.can_block_in("allocation/adapters/kinds.py", {"new_engine", "kind_of"})
+            function.can_block_in("allocation/adapters/kinds.py", {"kind_of"})
+            function.can_block_in("allocation/adapters/sqlite.py", {"new_engine"})
             # room: brokers
             brokers = "allocation/adapters/brokers/__init__.py"
             function.can_block_in(brokers, {"_new_broker"})  # imports
@@ -57,6 +58,7 @@ def blockbuster() -> Iterator[BlockBuster]:
             hostile = "tests/integration/smtp/hostile.py"  # room: smtp
             function.can_block_in(hostile, {"misbehaving"})  # starts threads  # room: smtp
             # room: postgresql
+            function.can_block_in("adapters/postgresql/connections.py", {"new_engine"})
             function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
             # end
         yield detector

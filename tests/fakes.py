@@ -22,19 +22,14 @@ from allocation.domain.model import Aggregate, Coupon, CouponBatch, User
 from allocation.domain.values import BatchReference
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, IdempotencyKey
 from allocation.service_layer.emails import Email
-from allocation.service_layer.envelopes import (
-    Envelope,
-    EnvelopeFactory,
-    EventId,
-    MessageContext,
-    ReceivedMessage,
-)
+from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, EventId, MessageContext
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     ConcurrentUpdate,
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
+from allocation.service_layer.ports import ReceivedMessage
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import UserRow
 

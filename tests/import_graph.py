@@ -146,8 +146,8 @@ def _picture(graph: Mapping[str, list[str]], rooms: Sequence[str] = ()) -> Itera
     yield "```mermaid"
     yield "flowchart TB"
     if rooms:
-        yield "    subgraph optional [rooms, to take out]"
-        yield from (f"        {_id(name)}[{name.replace('.', '/')}]" for name in rooms)
+        yield '    subgraph optional ["rooms, to take out"]'
+        yield from (f'        {_id(name)}["{name.replace(".", "/")}"]' for name in rooms)
         yield "    end"
     for name, others in graph.items():
         if others:

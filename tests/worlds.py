@@ -20,8 +20,8 @@ from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy
-from allocation.service_layer.envelopes import EventId, MessageContext, ReceivedMessage
-from allocation.service_layer.ports import Outbox
+from allocation.service_layer.envelopes import EventId, MessageContext
+from allocation.service_layer.ports import Outbox, ReceivedMessage
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import UserRow
 from tests.builders import POLICY, a_context, an_envelope_factory

@@ -18,11 +18,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shutil import rmtree
 
-ROOT = Path(__file__).parents[1]
+from tools.files import ROOT
+
 TABLE = ROOT / "src" / "allocation" / "rooms.py"
 
 ENTRY = r'^    "({})": Room\((\)|.*?^    \)),\n'
 MARK = re.compile(r"^(.*?)(?:#|<!--) room: ([\w, ]+?)(?: -->)?$")
+PROOF = re.compile(r"^- `([\w/]+\.py)(?:`\n  `)?::(\w+)`\n", re.M)
+ROW = re.compile(r"^\|.*\n", re.M)
+LINK = re.compile(r"\[([^]]+)\]\(([^)]+)\)")
 END = re.compile(r" *(?:#|<!--) end(?: -->)?$")
 
 
@@ -97,13 +101,15 @@ def without_dead_ends(page: Path, text: str) -> str:
     def dead(link: str) -> bool:
         return "://" not in link and not (page.parent / link.partition("#")[0]).exists()
 
-    def kept(line: str) -> bool:
-        if proof := re.match(r"- `([\w/]+\.py)(?:::(\w+))?`$", line):
-            return (ROOT / proof[1]).exists() and str(proof[2]) in (ROOT / proof[1]).read_text()
-        return not (line.startswith("|") and any(map(dead, re.findall(r"\]\(([^)]+)\)", line))))
+    def leads_on(row: re.Match[str]) -> bool:
+        return not any(dead(link[2]) for link in LINK.finditer(row[0]))
 
-    text = "".join(line for line in text.splitlines(keepends=True) if kept(line))
-    return re.sub(r"\[([^]]+)\]\(([^)]+)\)", lambda m: m[1] if dead(m[2]) else m[0], text)
+    def proves(proof: re.Match[str]) -> bool:
+        return (ROOT / proof[1]).exists() and proof[2] in (ROOT / proof[1]).read_text()
+
+    text = PROOF.sub(lambda proof: proof[0] if proves(proof) else "", text)
+    text = ROW.sub(lambda row: row[0] if leads_on(row) else "", text)
+    return LINK.sub(lambda link: link[1] if dead(link[2]) else link[0], text)
 
 
 def tracked() -> list[Path]:

@@ -1,12 +1,13 @@
-"""The composition root: opens, wires and closes everything. The only module that knows handlers."""
+"""The composition root: opens, wires and closes all. It and `publishing.py` know the handlers."""
 
 import random
 import secrets
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pkgutil import resolve_name
 from uuid import uuid4
 
@@ -14,43 +15,30 @@ from allocation.adapters import wire
 from allocation.adapters.database import Database, open_database
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import SqlAlchemyOutbox
+from allocation.adapters.repository import reading
 from allocation.adapters.schema import ensure_schema
-from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork, reading
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.config import Settings
-from allocation.domain.events import Event
 from allocation.domain.exceptions import InvalidValue
+from allocation.publishing import open_publishers, publishing_to
 from allocation.rooms import MAIL, ROOMS
+from allocation.service_layer import handlers, wiring
 from allocation.service_layer.delivery import DeliveryPolicy
-from allocation.service_layer.envelopes import Envelope, EnvelopeFactory
+from allocation.service_layer.envelopes import EnvelopeFactory
 from allocation.service_layer.facts import Observer
-from allocation.service_layer.handlers import (
-    COMMAND_HANDLERS,
-    EVENT_HANDLERS,
-    RENAMED_HANDLERS,
-    publish_event,
-)
 from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.ports import Notifications, Outbox, Publisher
-from allocation.service_layer.wiring import (
-    Dependencies,
-    EventHandlers,
-    Handler,
-    bind_all,
-    check_complete,
-    subscriptions,
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What an entrypoint works with."""
+    """What an entrypoint works with; `handlers` names all of events, also those it cannot run."""
 
     bus: MessageBus
     outbox: Outbox
     database: Database
     publishers: Mapping[str, Publisher]
     handlers: Collection[str]
-    """The names of all handlers of events, also of those that this process cannot run."""
 
 
 @asynccontextmanager
@@ -66,105 +54,58 @@ async def bootstrap(
     """
     start_mappers()
     notifications = _notifications(settings, delivers=delivers)
-    policy = _policy(settings)
-    async with (
-        _publishing(settings) as publishers,
-        _observing() as of_rooms,
-        open_database(
-            settings.database_url,
-            connections=settings.pool_size,
-            handler_timeout=settings.handler_timeout_seconds,
-        ) as database,
-    ):
-        event_handlers = publishing_to(EVENT_HANDLERS, publishers)
-        check_complete(event_handlers)
-        wire.check([*COMMAND_HANDLERS, *event_handlers])
-        envelope_factory = EnvelopeFactory(
-            subscriptions=subscriptions(event_handlers),
-            new_id=uuid4,
-            now=lambda: datetime.now(UTC),
+    async with AsyncExitStack() as opened:
+        publishers = await open_publishers(settings, opened)
+        of_rooms = [room.observer for room in ROOMS.values() if room.observer]
+        observing = [opened.enter_context(resolve_name(name)()) for name in of_rooms]
+        database = await opened.enter_async_context(
+            open_database(
+                settings.database_url,
+                connections=settings.pool_size,
+                handler_timeout=settings.handler_timeout_seconds,
+            )
         )
+        event_handlers = publishing_to(handlers.EVENT_HANDLERS, publishers)
+        subscriptions = wiring.subscriptions(event_handlers)
+        factory = EnvelopeFactory(subscriptions=subscriptions, new_id=uuid4, now=_now)
+        registry = _registry(event_handlers, _dependencies(settings, database, notifications))
         await ensure_schema(database)
+        policy = _policy(settings)
         outbox = SqlAlchemyOutbox(database, policy)
-        dependencies = _dependencies(settings, database, notifications)
         bus = MessageBus(
-            registry=bind_all(COMMAND_HANDLERS, event_handlers, RENAMED_HANDLERS, dependencies),
-            envelope_factory=envelope_factory,
-            new_uow=partial(SqlAlchemyUnitOfWork, database, policy, envelope_factory),
+            registry=registry,
+            envelope_factory=factory,
+            new_uow=partial(SqlAlchemyUnitOfWork, database, policy, factory),
             outbox=outbox,
             policy=policy,
             random=random.random,
-            observers=[*observers, *of_rooms],
+            observers=[*observers, *observing],
         )
-        names = {name for names in envelope_factory.subscriptions.values() for name in names}
-        known = names | RENAMED_HANDLERS.keys()
-        yield Application(bus, outbox, database, publishers, known)
+        names = {*chain(*subscriptions.values()), *handlers.RENAMED_HANDLERS}
+        yield Application(bus, outbox, database, publishers, names)
 
 
-def public_events() -> list[type[Event]]:
-    """Return the events that are published."""
-    return [event for event, handlers in EVENT_HANDLERS.items() if publish_event in handlers]
-
-
-def publishing_to(
-    event_handlers: EventHandlers, publishers: Mapping[str, Publisher]
-) -> dict[type[Event], list[Handler]]:
-    """Put one handler for each broker in the place of `publish_event`.
-
-    So each has deliveries of its own, and a broker that is away delays no other.
-    """
-    of_brokers = [_publish_event_to(name, publisher) for name, publisher in publishers.items()]
-    return {
-        event_type: [
-            handler
-            for listed in handlers
-            for handler in (of_brokers if listed is publish_event else [listed])
-        ]
-        for event_type, handlers in event_handlers.items()
-    }
-
-
-def _publish_event_to(name: str, publisher: Publisher) -> Handler:
-    async def publish(event: Event, envelope: Envelope) -> None:
-        await publish_event(event, envelope, publisher)
-
-    publish.__name__ = f"{publish_event.__name__}_to_{name}"
-    return publish
+def _registry(
+    event_handlers: wiring.EventHandlers, dependencies: wiring.Dependencies
+) -> wiring.Registry:
+    wiring.check_complete(event_handlers)
+    commands, renamed = handlers.COMMAND_HANDLERS, handlers.RENAMED_HANDLERS
+    wire.check([*commands, *event_handlers])
+    return wiring.bind_all(commands, event_handlers, renamed, dependencies)
 
 
 def _dependencies(
     settings: Settings, database: Database, notifications: Notifications | None
-) -> Dependencies:
-    return Dependencies(
+) -> wiring.Dependencies:
+    return wiring.Dependencies(
         outside_ports={"notifications": notifications},
         values={
             "reading": partial(reading, database),
             "marketing_email": settings.marketing_email,
             "new_token": lambda: secrets.token_hex(8).upper(),
-            "today": lambda: datetime.now(UTC).date(),
+            "today": lambda: _now().date(),
         },
     )
-
-
-@asynccontextmanager
-async def _publishing(settings: Settings) -> AsyncIterator[Mapping[str, Publisher]]:
-    """Open what the rooms publish with, by name, and close it at the end."""
-    publishers: dict[str, Publisher] = {}
-    async with AsyncExitStack() as stack:
-        for room in ROOMS.values():
-            if room.publishers and room.settings:
-                of_room = settings.of(resolve_name(room.settings))
-                opening = resolve_name(room.publishers)(of_room, backend=settings.backend)
-                publishers |= await stack.enter_async_context(opening)
-        yield publishers
-
-
-@asynccontextmanager
-async def _observing() -> AsyncIterator[Sequence[Observer]]:
-    """Begin what the rooms observe with, and end it at the end."""
-    with ExitStack() as stack:
-        names = [room.observer for room in ROOMS.values() if room.observer]
-        yield [stack.enter_context(resolve_name(name)()) for name in names]
 
 
 def _notifications(settings: Settings, *, delivers: bool) -> Notifications | None:
@@ -195,3 +136,7 @@ def _policy(settings: Settings) -> DeliveryPolicy:
         retry_cap=settings.retry_cap_seconds,
         max_attempts=settings.max_attempts,
     )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

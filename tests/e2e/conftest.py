@@ -4,9 +4,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.mail import Mail, MailFolder
 from tests.e2e.processes import Application
 
 CELL = "crash matrix cell"
+MAIL = "mail_folder"
+MAIL = "mail_server"  # room: smtp
+
+
+@pytest.fixture
+def mail_folder(tmp_path: Path) -> MailFolder:
+    """A folder for e-mails."""
+    return MailFolder(tmp_path / "mail")
+
+
+@pytest.fixture
+def mail(request: pytest.FixtureRequest) -> Mail:
+    """Where e-mails arrive."""
+    mail: Mail = request.getfixturevalue(MAIL)
+    return mail
 
 
 @pytest.fixture

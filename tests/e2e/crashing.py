@@ -134,7 +134,7 @@ HANDLING: dict[str, CrashPoint] = {
 }
 COMMITTING: dict[str, CrashPoint] = {
     "before the commit": CrashPoint(SqlAlchemyUnitOfWork, "_commit", "before", _of_command),
-    "in the commit": CrashPoint(outbox, "store_deliveries", "after"),
+    "in the commit": CrashPoint(outbox, "store", "after"),
     "after the commit": CrashPoint(SqlAlchemyUnitOfWork, "_commit", "after", _of_command),
     "before the fan-out": CrashPoint(MessageBus, "deliver", "before"),
 }
@@ -156,7 +156,7 @@ PARKING: dict[str, CrashPoint] = {
 # room: brokers
 CONSUMING: dict[str, CrashPoint] = {
     "before the command of a message": CrashPoint(MessageBus, "execute", "before"),
-    "in the commit of its command": CrashPoint(outbox, "store_deliveries", "after"),
+    "in the commit of its command": CrashPoint(outbox, "store", "after"),
     "before the acknowledgement": CrashPoint(CONSUMER, "_acknowledge", "before"),
     "after the acknowledgement": CrashPoint(CONSUMER, "_acknowledge", "after"),
 }

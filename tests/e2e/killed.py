@@ -2,7 +2,7 @@
 
     python -m tests.e2e.killed
 
-It takes some ten seconds and writes the table into README; a test does the same, and compares.
+It takes some ten seconds, and writes the table into README; a test does the same, and compares.
 """
 
 import signal
@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from tests.e2e.processes import Application, stat_of, wait_until
 from tests.measured import write
 
-LEASE = 3.0
+LEASE = 4.0
 WORK = ("worker", "--until-idle")
 ROWS = "SELECT handler, attempts, token, due_at FROM deliveries ORDER BY handler"
 
@@ -35,7 +35,7 @@ class Moment:
 
 def story(folder: Path) -> Iterator[Moment]:
     """Register a user, kill whoever works, twice, and yield what there is after each step."""
-    settings = {"lease_seconds": str(LEASE), "handler_timeout_seconds": str(LEASE - 0.5)}
+    settings = {"lease_seconds": str(LEASE), "handler_timeout_seconds": str(LEASE - 0.2)}
     application = Application(folder, settings=settings)
     with _stepping(application, "register-user", "Иван", "ivan@example.com") as process:
         yield _after_step(application, process, "`register-user` is killed after its commit")

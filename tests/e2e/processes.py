@@ -10,22 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg
 
+from tests.e2e.mail import Mail
 from tests.e2e.warm import WarmProcess
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 60
 LIMIT_SECONDS = 20
 POLL_SECONDS = 0.01
-
-
-class Mail(Protocol):
-    """A mail server."""
-
-    url: str
 
 
 @dataclass

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from allocation.adapters import wire
-from allocation.bootstrap import publishing_to
 from allocation.domain.commands import Command, RegisterUser
 from allocation.domain.events import EmailChanged, Event, UserRegistered
-from allocation.entrypoints.story import COMMAND_LINES, HANDLER_LINES
+from allocation.publishing import publishing_to
 from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.exceptions import WiringError
 from allocation.service_layer.handlers import (
@@ -22,11 +21,11 @@ from allocation.service_layer.handlers import (
 from allocation.service_layer.ports import Reading
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.wiring import (
+    BoundHandler,
     Dependencies,
     EventHandlers,
     Handler,
     Registry,
-    bind,
     bind_all,
     check_complete,
     subscriptions,
@@ -100,7 +99,7 @@ async def test_a_handler_is_given_what_it_asks_for_by_name() -> None:
         given.update(message=message, key=idempotency_key, token=new_token(), uow=uow)
 
     command, uow, delivery = a_registration(), a_uow(), a_delivery()
-    await bind(handler, DEPENDENCIES).run(command, uow, delivery)
+    await BoundHandler(handler, DEPENDENCIES).run(command, uow, delivery)
 
     key = delivery.idempotency_key
     assert given == {"message": command, "key": key, "token": "TOKEN", "uow": uow}
@@ -113,7 +112,7 @@ async def test_each_attempt_is_given_its_own_unit_of_work() -> None:
     async def handler(message: Command, uow: UnitOfWork) -> None:
         given.append(uow)
 
-    run, first, second = bind(handler, DEPENDENCIES).run, a_uow(), a_uow()
+    run, first, second = BoundHandler(handler, DEPENDENCIES).run, a_uow(), a_uow()
     await run(a_registration(), first, None)
     await run(a_registration(), second, None)
 
@@ -128,7 +127,7 @@ async def test_a_handler_may_ask_for_nothing() -> None:
         given.append(message)
 
     command = a_registration()
-    await bind(handler, DEPENDENCIES).run(command, a_uow(), None)
+    await BoundHandler(handler, DEPENDENCIES).run(command, a_uow(), None)
 
     assert given == [command]
 
@@ -141,7 +140,7 @@ def test_a_handler_that_asks_for_something_unknown_is_a_mistake() -> None:
     with pytest.raises(
         WiringError, match="handler asks for what nobody provides: notification, tokens"
     ):
-        bind(handler, DEPENDENCIES)
+        BoundHandler(handler, DEPENDENCIES)
 
 
 def test_an_event_handler_that_asks_for_something_unknown_is_a_mistake_at_start() -> None:
@@ -275,7 +274,7 @@ def test_a_handler_with_an_effect_outside_may_look_things_up() -> None:
 
     async def handler(event: Event, reading: Reading, notifications: object) -> None: ...
 
-    assert not bind(handler, DEPENDENCIES).has_uow
+    assert not BoundHandler(handler, DEPENDENCIES).has_uow
 
 
 def test_a_command_handler_without_uow_is_a_mistake() -> None:
@@ -412,19 +411,6 @@ def test_the_handlers_of_this_program_can_be_bound() -> None:
     names = {name for names in subscriptions(handlers).values() for name in names}
     assert registry.commands.keys() == COMMAND_HANDLERS.keys()
     assert registry.events.keys() == names | RENAMED_HANDLERS.keys()
-
-
-def test_the_story_tells_of_every_command() -> None:
-    """A command without a line would be an error in the log instead of a line in the story."""
-    assert COMMAND_LINES.keys() == COMMAND_HANDLERS.keys()
-
-
-def test_the_story_tells_only_of_handlers_that_exist() -> None:
-    """A line under an old name would never be told again, and nobody would notice."""
-    handlers = publishing_to(EVENT_HANDLERS, PUBLISHERS)
-    names = {name for names in subscriptions(handlers).values() for name in names}
-
-    assert HANDLER_LINES.keys() <= names
 
 
 async def test_each_broker_is_a_handler_of_its_own() -> None:

@@ -11,6 +11,7 @@ Two traps are handled here, so that no other module has to know them:
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -21,7 +22,8 @@ from sqlalchemy.sql import Executable
 
 from allocation.adapters.calls import DriverCalls
 from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
-from allocation.adapters.kinds import DatabaseKind, kind_of, new_engine
+from allocation.adapters.kinds import DatabaseKind, kind_of
+from allocation.domain.exceptions import InvalidValue
 
 T = TypeVar("T")
 
@@ -31,10 +33,7 @@ HANDLER_SECONDS = 20.0
 
 
 class Session:
-    """One transaction: SQLAlchemy's session, with every call shielded and every error ours.
-
-    What is raised by its methods, says `DriverCalls.call`.
-    """
+    """One transaction: SQLAlchemy's session, by `DriverCalls`, which say what is raised."""
 
     def __init__(self, session: AsyncSession, kind: DatabaseKind, driver: DriverCalls) -> None:
         self.add, self.add_all = session.add, session.add_all
@@ -43,12 +42,8 @@ class Session:
         self._kind = kind
 
     def has_unwritten_work(self) -> bool:
-        """Tell whether something was added or changed since the last flush."""
+        """Tell whether something was added or changed that is not written yet."""
         return bool(self._session.new or self._session.dirty)
-
-    async def begin(self) -> None:
-        """Check a connection out and begin the transaction."""
-        await self.driver.connect(self._session.connection)
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the entity with this primary key, or None."""
@@ -94,17 +89,6 @@ class Session:
         except ConnectionLost as error:
             raise CommitOutcomeUnknown from error
 
-    async def close(self) -> None:
-        """Roll back what was not committed, and give the connection back. Not interruptible.
-
-        A connection that is lost is given up: the server rolls back by itself.
-        """
-        with CancelScope(shield=True):
-            try:
-                await self.driver.call(self._session.close)
-            except DatabaseUnavailable:
-                await self.driver.call(self._session.invalidate)
-
 
 class Database:
     """An engine and the rules to use it by."""
@@ -119,6 +103,7 @@ class Database:
     ) -> None:
         self.engine = engine
         self.kind = kind
+        self.listening = partial(kind.listening, engine)
         self.clock = sa.literal_column(kind.clock, sa.Double()) if clock is None else clock
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
         self._queue = anyio.Semaphore(connections, fast_acquire=True)
@@ -139,29 +124,22 @@ class Database:
         """Open a transaction that only reads, and waits for no writer."""
         return self._transaction(self._reading_engine)
 
-    def listening(self, wake: Callable[[], None]) -> AbstractAsyncContextManager[None]:
-        """Call `wake` when another process has committed deliveries, on databases that can.
-
-        It is only a hint: one may be lost, and one may come for nothing. The connection it takes is
-        beside those that transactions wait in line for; if it is lost, there is soon another one.
-
-        :raises Unavailable: if the database cannot be reached at first
-        """
-        return self.kind.listening(self.engine, wake)
-
     @asynccontextmanager
     async def _transaction(
         self, engine: AsyncEngine, *, takes_time: bool = False
     ) -> AsyncIterator[Session]:
-        orm_session = AsyncSession(engine, expire_on_commit=False, autoflush=False)
+        session = AsyncSession(engine, expire_on_commit=False, autoflush=False)
         driver = self.kind.driver_calls(takes_time=takes_time)
-        session = Session(orm_session, self.kind, driver)
         async with self._queue:
             try:
-                await session.begin()
-                yield session
+                await driver.connect(session.connection)
+                yield Session(session, self.kind, driver)
             finally:
-                await session.close()
+                with CancelScope(shield=True):
+                    try:
+                        await driver.call(session.close)
+                    except DatabaseUnavailable:  # it is lost: the server rolls back by itself
+                        await driver.call(session.invalidate)
 
 
 @asynccontextmanager
@@ -175,7 +153,11 @@ async def open_database(
     :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
     """
     kind = kind_of(url, handler_timeout=handler_timeout)
-    engine = new_engine(kind, connections=connections + 1)  # one listens
+    size = connections + 1  # one listens
+    try:
+        engine = kind.new_engine(pool_size=size, max_overflow=0, hide_parameters=True)
+    except ValueError as error:
+        raise InvalidValue("database URL", f"has an option that is wrong: {error}") from None
     async with kind.in_use():
         try:
             yield Database(engine, kind, connections=connections)

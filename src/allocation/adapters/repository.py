@@ -1,15 +1,21 @@
 """The repositories and the other tables of one unit of work, on a database session."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import ClassVar
 
-from sqlalchemy import Select, delete, insert, select
+from sqlalchemy import ColumnElement, Select, delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
-from allocation.adapters.database import Session
-from allocation.adapters.orm import coupon_batches, coupons, registration_log, user_view, users
+from allocation.adapters import orm
+from allocation.adapters.database import Database, Session
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import UserNotFound
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference
+from allocation.service_layer.exceptions import ChangedWhileReading, MessageAlreadyHandled
+from allocation.service_layer.ports import ReceivedMessage
 
 
 class SqlAlchemyStoredUsers:
@@ -57,15 +63,15 @@ class SqlAlchemyCouponBatches:
     async def next_available(self) -> CouponBatch:
         if self.seen:  # what this unit of work has allocated counts, too
             await self._session.flush()
-        available = select(CouponBatch).where(coupon_batches.c.remaining > 0)
-        first = available.order_by(coupon_batches.c.reference).limit(1)
+        available = select(CouponBatch).where(orm.coupon_batches.c.remaining > 0)
+        first = available.order_by(orm.coupon_batches.c.reference).limit(1)
         # the row as it is under the lock, whatever this session has seen of it before
         locked = first.with_for_update().execution_options(populate_existing=True)
         batch = await self._only(locked)
         while batch is None and await self._only(first):
             batch = await self._only(locked)  # somebody took the last coupon while we waited
         if batch is None:
-            told = coupon_batches.c.reported_on
+            told = orm.coupon_batches.c.reported_on
             unreported_first = select(CouponBatch).order_by(told.is_not(None), told.desc()).limit(1)
             batch = await self._only(unreported_first)
         self.seen.append(batch or CouponBatch.exhausted())
@@ -83,23 +89,56 @@ class SqlAlchemyRegistrationLog:
         self._session = session
 
     async def append(self, user_id: UserId, email: str) -> None:
-        await self._session.execute(insert(registration_log).values(user_id=user_id, email=email))
+        row = {"user_id": user_id, "email": email}
+        await self._session.execute(insert(orm.registration_log).values(row))
 
 
 class SqlAlchemyUserView:
     """The read model, a table that `views.py` reads: what is called as in `users` is copied."""
 
-    _copied: ClassVar = [column for column in users.c if column.name in user_view.c]
+    _copied: ClassVar = [column for column in orm.users.c if column.name in orm.user_view.c]
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     async def refresh(self, user_id: UserId) -> None:
-        this_user = users.c.id == user_id
+        this_user = orm.users.c.id == user_id
         # the lock makes refreshes of one user wait for each other, so the last one sees it all
-        await self._session.execute(select(users.c.id).where(this_user).with_for_update())
-        await self._session.execute(delete(user_view).where(user_view.c.user_id == user_id))
-        columns = users.c.id, coupons.c.code, *self._copied
-        current = select(*columns).outerjoin_from(users, coupons).where(this_user)
+        await self._session.execute(select(orm.users.c.id).where(this_user).with_for_update())
+        view = orm.user_view
+        await self._session.execute(delete(view).where(view.c.user_id == user_id))
+        columns = orm.users.c.id, orm.coupons.c.code, *self._copied
+        current = select(*columns).outerjoin_from(orm.users, orm.coupons).where(this_user)
         names = ["user_id", "coupon", *(column.name for column in self._copied)]
-        await self._session.execute(insert(user_view).from_select(names, current))
+        await self._session.execute(insert(view).from_select(names, current))
+
+
+async def remember(session: Session, now: ColumnElement[float], message: ReceivedMessage) -> None:
+    """Write down that a message came, in the caller's transaction, before anything else.
+
+    So of two copies at once the second waits for the first, and is recognized before its command
+    could be refused.
+
+    :raises MessageAlreadyHandled: if it is known: the caller must roll back
+    """
+    row = {"source": message.source, "message_id": message.id, "received_at": now}
+    try:  # the key is the only constraint; another one would not mean that the message is known
+        await session.execute(insert(orm.inbox).values(row))
+    except IntegrityError as error:
+        raise MessageAlreadyHandled(message.source, message.id) from error
+
+
+@dataclass(frozen=True, slots=True)
+class SqlAlchemyStored:
+    """What is stored, in a reading transaction."""
+
+    users: SqlAlchemyStoredUsers
+
+
+@asynccontextmanager
+async def reading(database: Database) -> AsyncIterator[SqlAlchemyStored]:
+    """Look things up. See `ports.Reading`."""
+    async with database.reading() as session:
+        yield SqlAlchemyStored(SqlAlchemyStoredUsers(session))
+        if session.has_unwritten_work():
+            raise ChangedWhileReading

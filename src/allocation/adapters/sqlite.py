@@ -5,7 +5,7 @@ import os
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL, Connection, event
@@ -19,20 +19,9 @@ from allocation.adapters.exceptions import StatementRefused
 from allocation.adapters.kinds import DatabaseKind
 from allocation.domain.exceptions import AllocationError, InvalidValue
 
-QUERY = {"mode", "timeout", "uri"}
 BUSY_SECONDS = 10  # for other processes; `?timeout=` in the URL says otherwise
-PRAGMAS = (
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-    # while somebody reads, the log cannot begin anew, and grows; after that it shrinks to this
-    "PRAGMA journal_size_limit = 16777216",
-)
-NEVER_HEAL = {
-    sqlite3.SQLITE_ERROR,  # wrong SQL, no such table
-    sqlite3.SQLITE_TOOBIG,
-    sqlite3.SQLITE_MISMATCH,
-    sqlite3.SQLITE_RANGE,
-}
+MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this
+NEVER_HEAL = {"SQLITE_ERROR", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE"}  # SQL, or data
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +33,7 @@ class SQLite(DatabaseKind):
     """
 
     form = "sqlite:///FILE"
-    drivers: ClassVar = {"asyncio": ("aiosqlite", "anyio"), "trio": ("anyio",)}
-    extra = "sqlite"
+    asyncio_driver = "aiosqlite"
     clock = "((julianday('now') - 2440587.5) * 86400.0)"
     one_writer = True
 
@@ -58,10 +46,10 @@ class SQLite(DatabaseKind):
                 "database URL", "names no file; an in-memory database is not supported"
             )
         # as it was written: SQLAlchemy drops an option without a value, and another file is meant
-        options = filter(None, written.partition("?")[2].split("&"))
-        if unknown := {option.partition("=")[0] for option in options} - QUERY:
-            problem = f"has {', '.join(sorted(unknown))} after the ?; there may be"
-            raise InvalidValue("database URL", f"{problem} mode, timeout and uri")
+        options = {option.partition("=")[0] for option in written.partition("?")[2].split("&")}
+        if unknown := ", ".join(sorted(options - {"", "mode", "timeout", "uri"})):
+            problem = f"has {unknown} after the ?; there may be mode, timeout and uri"
+            raise InvalidValue("database URL", problem)
         self._url = url
         self._may_be_made = url.query.get("mode", "rwc") == "rwc"
         self._path = os.path.abspath(unquote(urlsplit(name).path) if "uri" in url.query else name)
@@ -99,8 +87,12 @@ class SQLite(DatabaseKind):
         while not _switched_to_wal(cursor):
             cursor.execute("BEGIN IMMEDIATE")  # waits for the other, as long as `timeout` says
             cursor.execute("ROLLBACK")
-        for pragma in PRAGMAS:
-            cursor.execute(pragma)
+        for pragma in (
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            f"journal_size_limit = {MAX_LOG_BYTES}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     def _check(self, connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
@@ -119,7 +111,7 @@ class SQLite(DatabaseKind):
 
 class _Calls(DriverCalls):
     def meaning(self, error: DBAPIError) -> AllocationError | None:
-        code, reason = getattr(error.orig, "sqlite_errorcode", None), reason_of(error.orig)
+        code, reason = getattr(error.orig, "sqlite_errorname", None), reason_of(error.orig)
         undecodable = "Could not decode to UTF-8" in reason  # sqlite3 gives it no code
         return StatementRefused(reason) if code in NEVER_HEAL or undecodable else None
 

@@ -1,21 +1,20 @@
 """The unit of work on SQLAlchemy: one session, one transaction."""
 
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from itertools import chain
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from allocation.adapters import inbox, outbox, repository
+from allocation.adapters import outbox, repository
 from allocation.adapters.database import Database
 from allocation.domain.exceptions import CouponAlreadyAllocated, EmailAlreadyRegistered, Refused
 from allocation.domain.model import Aggregate
 from allocation.service_layer.delivery import DeliveryPolicy
 from allocation.service_layer.envelopes import Envelope
-from allocation.service_layer.exceptions import ChangedWhileReading, ConcurrentUpdate
+from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.unit_of_work import UnitOfWork
 
 
@@ -25,13 +24,9 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     users: repository.SqlAlchemyUsers
     coupon_batches: repository.SqlAlchemyCouponBatches
 
-    def __init__(
-        self,
-        database: Database,
-        policy: DeliveryPolicy,
-        *of_every_unit: Any,  # what UnitOfWork takes
-    ) -> None:
-        super().__init__(*of_every_unit)
+    # what comes last are the arguments of `UnitOfWork`
+    def __init__(self, database: Database, policy: DeliveryPolicy, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._database = database
         self._policy = policy
         self._resources = AsyncExitStack()
@@ -40,7 +35,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         session = await self._resources.enter_async_context(self._database.writing())
         self._session = session
         if self._received:
-            await inbox.remember(session, self._database.clock, self._received)
+            await repository.remember(session, self._database.clock, self._received)
         self.users = repository.SqlAlchemyUsers(session)
         self.coupon_batches = repository.SqlAlchemyCouponBatches(session)
         self.registration_log = repository.SqlAlchemyRegistrationLog(session)
@@ -59,7 +54,10 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
             await self._session.flush()
         except IntegrityError as error:
             raise _as_domain_error(error, refusals) from error
-        await self._store(events)
+        subscribed = [(event, self._envelope_factory.subscribers(event)) for event in events]
+        await outbox.store(self._session, self._database.clock, self._policy, subscribed)
+        if events and not self._policy.inline:
+            await self._session.execute_if_needed(self._database.kind.wake_workers)
         if self._delivery:
             await outbox.settle(self._session, self._delivery)
 
@@ -80,33 +78,6 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
             for coupon in batch.new_coupons:
                 refusal = CouponAlreadyAllocated(coupon.user_id)
                 yield r"uq_coupons_user_id|coupons\.user_id", coupon.user_id.hex, refusal
-
-    async def _store(self, events: Sequence[Envelope]) -> None:
-        session, now, policy = self._session, self._database.clock, self._policy
-        subscribers = self._envelope_factory.subscribers
-        owed = [(event, handler) for event in events for handler in subscribers(event)]
-        await outbox.store_events(session, now, events)
-        if owed and policy.inline:
-            await outbox.store_deliveries(session, owed, attempts=1, due_at=now + policy.lease)
-        elif owed:
-            await outbox.store_deliveries(session, owed, attempts=0, due_at=now)
-            await session.execute_if_needed(self._database.kind.wake_workers)
-
-
-@dataclass(frozen=True, slots=True)
-class SqlAlchemyStored:
-    """What is stored, in a reading transaction."""
-
-    users: repository.SqlAlchemyStoredUsers
-
-
-@asynccontextmanager
-async def reading(database: Database) -> AsyncIterator[SqlAlchemyStored]:
-    """Look things up. See `ports.Reading`."""
-    async with database.reading() as session:
-        yield SqlAlchemyStored(repository.SqlAlchemyStoredUsers(session))
-        if session.has_unwritten_work():
-            raise ChangedWhileReading
 
 
 def _as_domain_error(

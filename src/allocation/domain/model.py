@@ -1,7 +1,6 @@
-"""The domain model: users and coupon batches. Imports the standard library only.
+"""The domain model: users and coupon batches, each of which enforces its own rules.
 
-Each object enforces its own rules, so none can exist in a wrong state. Nothing here reads a clock,
-draws a random number or does I/O: what the model needs comes in as arguments.
+Nothing here reads a clock, draws a random number or does I/O: that comes in as arguments.
 """
 
 from abc import ABC, abstractmethod
@@ -112,8 +111,7 @@ class CouponBatch(Aggregate):
     def allocate(self, user_id: UserId, *, token: str, today: date) -> Coupon | None:
         """Give the user a coupon, and record CouponAllocated; if none is left, OutOfCoupons.
 
-        `token` makes its code unique and hard to guess. A second one for the same user is refused:
-        here if both are new, else by the unit of work.
+        `token` makes its code hard to guess. A second one is refused: here, or with the commit.
         """
         if any(coupon.user_id == user_id for coupon in self.new_coupons):
             raise exceptions.CouponAlreadyAllocated(user_id)

@@ -26,14 +26,6 @@ class MessageContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedMessage:
-    """What a message from outside is recognized by when it arrives again (CloudEvents 1.0)."""
-
-    source: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """An event and what is known about it; the attributes are those of CloudEvents 1.0."""
 

@@ -1,8 +1,4 @@
-"""What observers are told, as it happens: for display, metrics, traces, alarms.
-
-An observer is called with one fact after the other, and takes what it cares for. It can hurt
-nobody: what it raises is logged and ignored. It must not wait.
-"""
+"""What observers are told, as it happens. What they raise is logged, and hurts nobody."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,3 +41,4 @@ class Delivered:
 
 Fact = Executed | AttemptBegun | AttemptEnded | Delivered
 Observer = Callable[[Fact], None]
+"""Takes what it cares for, at once: for display, metrics, traces, alarms."""

@@ -1,8 +1,7 @@
-"""Guards against what a handler can do wrong with what it was given, and with what it raises.
+"""Guards against what a handler can do wrong with what it is given, and with what it raises.
 
-Python only warns of a forgotten `await`, so an e-mail would count as sent that never was. What is
-called after the last word comes too late, under whatever name it was kept. And libraries raise
-cancellations of their own, when a connection is lost for example: a worker must not end by them.
+Python only warns of a forgotten `await`, so an e-mail would count as sent that never was. And what
+is called after the last word comes too late, under whatever name it was kept.
 """
 
 import sys
@@ -39,10 +38,7 @@ class Calls:
         return result
 
     def end(self) -> None:
-        """Let nothing more be called.
-
-        :raises NotAwaited: if a call has not come to its end
-        """
+        """Let nothing more be called; raise NotAwaited if a call has not come to its end."""
         self.are_over = True
         late = [name for name, coroutine in self._begun if not _has_ended(coroutine)]
         if late:
@@ -69,11 +65,9 @@ def _has_ended(coroutine: Coroutine[Any, Any, Any]) -> bool:
 
 @contextmanager
 def only_failing(handler: str) -> Iterator[None]:
-    """Let a handler neither end the process nor make a cancellation up.
+    """Let a handler neither end the process nor make a cancellation up: HandlerAborted is raised.
 
-    Of a group of errors, raise the first, so that it is known and dealt with by its kind.
-
-    :raises HandlerAborted: if it tried
+    Of a group of errors, the first is raised, so that it is known and dealt with by its kind.
     """
     try:
         yield
@@ -90,12 +84,13 @@ def only_failing(handler: str) -> Iterator[None]:
 def is_being_cancelled(error: BaseException) -> bool:
     """Tell whether `error` is the cancellation of the current task, by AnyIO or by the event loop.
 
-    AnyIO knows only its own scopes, so asyncio is asked, if that is what runs. Nobody can make up
-    a cancellation of Trio's.
+    Libraries for asyncio make up cancellations, when a connection is lost for example. AnyIO knows
+    only its own scopes, so asyncio is asked, if that is what runs; nobody can make up Trio's.
     """
-    if not isinstance(error, get_cancelled_exc_class()):
+    cancelled = get_cancelled_exc_class()
+    if not isinstance(error, cancelled):
         return False
-    if not get_cancelled_exc_class().__module__.startswith("asyncio"):
+    if not cancelled.__module__.startswith("asyncio"):
         return True
     task = sys.modules["asyncio"].current_task()
     return bool(task and task.cancelling())

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from datetime import date
 
 from allocation.domain import commands, events
-from allocation.domain.commands import Command
-from allocation.domain.events import Event
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference, EmailAddress, PersonName, Quantity
 from allocation.service_layer import emails
@@ -120,18 +118,18 @@ async def notify_marketing(
     await notifications.send(email, idempotency_key=idempotency_key)
 
 
-async def publish_event(event: Event, envelope: Envelope, publisher: Publisher) -> None:
+async def publish_event(event: events.Event, envelope: Envelope, publisher: Publisher) -> None:
     """Tell the outside world. Bootstrap makes one handler of this for each broker."""
     await publisher.publish(envelope)
 
 
-COMMAND_HANDLERS: dict[type[Command], Handler] = {
+COMMAND_HANDLERS: dict[type[commands.Command], Handler] = {
     commands.RegisterUser: register_user,
     commands.ChangeEmail: change_email,
     commands.AddCouponBatch: add_coupon_batch,
 }
 
-EVENT_HANDLERS: dict[type[Event], list[Handler]] = {
+EVENT_HANDLERS: dict[type[events.Event], list[Handler]] = {
     events.UserRegistered: [
         send_welcome_email,
         log_registration,

@@ -17,23 +17,11 @@ from anyio import create_task_group, current_time, get_cancelled_exc_class, move
 
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.service_layer import facts
+from allocation.service_layer import exceptions, facts
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure, Report
-from allocation.service_layer.envelopes import (
-    Envelope,
-    EnvelopeFactory,
-    MessageContext,
-    ReceivedMessage,
-    working_on,
-)
-from allocation.service_layer.exceptions import (
-    ConcurrentUpdate,
-    DeliverySuperseded,
-    HandlerTimeout,
-    LeaseOver,
-)
-from allocation.service_layer.ports import Outbox
-from allocation.service_layer.unit_of_work import NewUnitOfWork
+from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, MessageContext, working_on
+from allocation.service_layer.ports import Outbox, ReceivedMessage
+from allocation.service_layer.unit_of_work import NewUnitOfWork, UnitOfWork
 from allocation.service_layer.wiring import BoundHandler, Registry
 
 MAX_OPTIMISTIC_TRIES = 5  # runs of a handler whose data others changed, before it counts as failed
@@ -53,11 +41,6 @@ class MessageBus:
     policy: DeliveryPolicy
     random: Callable[[], float]
     observers: Sequence[facts.Observer] = ()
-
-    @property
-    def event_handlers(self) -> Sequence[str]:
-        """The names of the handlers of events that this process can run."""
-        return list(self.registry.events)
 
     async def handle(self, command: Command, *, correlation_id: UUID | None = None) -> Report:
         """Execute a command, then dispatch what it caused; return when all of it is settled.
@@ -87,7 +70,8 @@ class MessageBus:
         context = MessageContext(correlation_id=first_id, causation_id=message_id)
         with working_on(context):
             handler = self.registry.commands[type(command)]
-            events = await self._run(handler, command, context, received=received)
+            new_uow = partial(self.new_uow, context, None, received)
+            events = await _run(handler, command, None, new_uow)
             logger.info("%s handled", type(command).__name__)
             self._tell(facts.Executed(command, events))
         return events
@@ -131,11 +115,11 @@ class MessageBus:
                 events = await self._run_in_time(handler, delivery)
                 if not handler.has_uow:
                     await _last_word(lambda: self.outbox.settle(delivery))
-            except LeaseOver as late:
+            except exceptions.LeaseOver as late:
                 logger.warning("%s", late)
                 await self._release(delivery)
                 return Report((), (Failure(delivery=delivery, error=late, retry_in=0.0),))
-            except DeliverySuperseded as superseded:
+            except exceptions.DeliverySuperseded as superseded:
                 logger.info("%s", superseded)
                 return Report()
             except Exception as error:
@@ -150,42 +134,16 @@ class MessageBus:
         """Run the handler within the time limit, which counts from the begin of the lease."""
         seconds = delivery.held_since + self.policy.handler_timeout - current_time()
         if seconds <= 0:
-            raise LeaseOver(handler.name)
-        event, context = delivery.envelope.event, delivery.envelope.as_context
+            raise exceptions.LeaseOver(handler.name)
+        envelope = delivery.envelope
+        new_uow = partial(self.new_uow, envelope.as_context, delivery, None)
         self._tell(facts.AttemptBegun(delivery, seconds))
         try:
             with move_on_after(seconds):
-                return await self._run(handler, event, context, delivery)
+                return await _run(handler, envelope.event, delivery, new_uow)
         finally:
             self._tell(facts.AttemptEnded(delivery))
-        raise HandlerTimeout(handler.name, self.policy.handler_timeout)
-
-    async def _run(
-        self,
-        handler: BoundHandler,
-        message: Command | Event,
-        context: MessageContext,
-        delivery: Delivery | None = None,
-        received: ReceivedMessage | None = None,
-    ) -> tuple[Envelope, ...]:
-        """Run a handler, in a fresh unit of work if it has one; return the committed events.
-
-        Optimistic retry: it is run anew while others change what it has read.
-        """
-        if not handler.has_uow:
-            await handler.run(message, None, delivery)
-            return ()
-        tries = 0
-        while True:
-            tries += 1
-            uow = self.new_uow(context, delivery, received)
-            try:
-                async with uow:
-                    await handler.run(message, uow, delivery)
-                return uow.events
-            except ConcurrentUpdate:
-                if tries == MAX_OPTIMISTIC_TRIES:
-                    raise
+        raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)
 
     async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
         pause = self.policy.pause_after(delivery.attempt, error, random=self.random)
@@ -225,6 +183,31 @@ class MessageBus:
                 observer(fact)
             except Exception:
                 logger.exception("an observer failed")
+
+
+async def _run(
+    handler: BoundHandler,
+    message: Command | Event,
+    delivery: Delivery | None,
+    new_uow: Callable[[], UnitOfWork],
+) -> tuple[Envelope, ...]:
+    """Run a handler, in a fresh unit of work if it has one; return the committed events.
+
+    Optimistic retry: it is run anew while others change what it has read.
+    """
+    if not handler.has_uow:
+        await handler.run(message, None, delivery)
+        return ()
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            async with (uow := new_uow()):
+                await handler.run(message, uow, delivery)
+            return uow.events
+        except exceptions.ConcurrentUpdate:
+            if tries == MAX_OPTIMISTIC_TRIES:
+                raise
 
 
 async def _last_word(store: Callable[[], Awaitable[None]]) -> None:

@@ -6,6 +6,7 @@ reached, and lets cancellation pass.
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from allocation.domain.events import UserId
@@ -92,6 +93,14 @@ class Publisher(Protocol):
 
     async def publish(self, envelope: Envelope) -> None:
         """Return when the broker has confirmed the event. That nobody listens is no failure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedMessage:
+    """What a message from outside is recognized by when it arrives again (CloudEvents 1.0)."""
+
+    source: str
+    id: str
 
 
 class Outbox(Protocol):

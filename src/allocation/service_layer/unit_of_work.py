@@ -16,16 +16,12 @@ from anyio import CancelScope
 
 from allocation.domain.exceptions import Mistake
 from allocation.domain.model import Aggregate
+from allocation.service_layer import ports
 from allocation.service_layer.delivery import Delivery
-from allocation.service_layer.envelopes import (
-    Envelope,
-    EnvelopeFactory,
-    MessageContext,
-    ReceivedMessage,
-)
+from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, MessageContext
 from allocation.service_layer.exceptions import NotCommitted, OpenedTwice, WorkAfterCommit
 from allocation.service_layer.guard import Calls
-from allocation.service_layer.ports import CouponBatches, RegistrationLog, Users, UserView
+from allocation.service_layer.ports import ReceivedMessage
 
 
 class UnitOfWork(ABC):
@@ -44,10 +40,10 @@ class UnitOfWork(ABC):
     :raises Mistake: at its end, if nobody has said `commit()`, or work went on after it
     """
 
-    users: Users
-    coupon_batches: CouponBatches
-    registration_log: RegistrationLog
-    user_view: UserView
+    users: ports.Users
+    coupon_batches: ports.CouponBatches
+    registration_log: ports.RegistrationLog
+    user_view: ports.UserView
 
     def __init__(
         self,
@@ -56,20 +52,14 @@ class UnitOfWork(ABC):
         delivery: Delivery | None,
         received: ReceivedMessage | None,
     ) -> None:
-        self._envelope_factory = envelope_factory
-        self._context = context
-        self._delivery = delivery
-        self._received = received
+        self._envelope_factory, self._context = envelope_factory, context
+        self._delivery, self._received = delivery, received
         self._calls = Calls(lambda name: self._refuse(WorkAfterCommit(f"{name}() was called")))
         self._is_open = False
         self._written: tuple[Envelope, ...] | None = None
         self._mistake: Mistake | None = None
         self.committed = False
-
-    @property
-    def events(self) -> tuple[Envelope, ...]:
-        """The events that were committed; none before."""
-        return (self._written or ()) if self.committed else ()
+        self.events: tuple[Envelope, ...] = ()  # those that were committed; none before
 
     async def __aenter__(self) -> Self:
         if self._is_open:
@@ -90,9 +80,9 @@ class UnitOfWork(ABC):
         with CancelScope(shield=True):
             try:
                 if error is None:
-                    self._check_whole()
+                    written = self._whole()
                     await self._commit()
-                    self.committed = True
+                    self.committed, self.events = True, written
             finally:
                 await self._close()
 
@@ -116,13 +106,14 @@ class UnitOfWork(ABC):
         self._mistake = mistake
         return mistake
 
-    def _check_whole(self) -> None:
+    def _whole(self) -> tuple[Envelope, ...]:
         if self._mistake:
             raise self._mistake
         if self._written is None:
             raise NotCommitted
         if self._has_unwritten_work():
             raise WorkAfterCommit("an aggregate was changed")
+        return self._written
 
     def _has_unwritten_work(self) -> bool:
         return any(aggregate.recorded_events for aggregate in self._seen())

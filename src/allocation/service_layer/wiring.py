@@ -7,7 +7,6 @@ could lose or double work are refused.
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from inspect import getmembers_static, iscoroutinefunction, signature
 from typing import Any, TypeVar
 
@@ -24,37 +23,8 @@ M = TypeVar("M")
 Handler = Callable[..., Awaitable[None]]  # the parameters differ; `bind` checks them
 CommandHandlers = Mapping[type[Command], Handler]
 EventHandlers = Mapping[type[Event], Iterable[Handler]]
-Run = Callable[[Command | Event, UnitOfWork | None, Delivery | None], Awaitable[None]]
 
 MADE_FOR_EVERY_ATTEMPT = {"uow", "idempotency_key", "envelope"}
-
-_SPLIT = (
-    "{} asks for uow and for an effect outside, which cannot be done together, exactly once: split"
-    " it in two. Let the one with uow record an event, and let another handler of that event,"
-    " without uow, have"
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BoundHandler:
-    """A handler with its dependencies, and the names of what it asks for."""
-
-    name: str
-    asks_for: set[str]
-    run: Run
-
-    @property
-    def has_uow(self) -> bool:
-        """Whether it works in a unit of work."""
-        return "uow" in self.asks_for
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Registry:
-    """The handlers this process can run: of commands by type, of events by name."""
-
-    commands: Mapping[type[Command], BoundHandler]
-    events: Mapping[str, BoundHandler]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +43,71 @@ class Dependencies:
         _refuse("outside ports among the values", ports)
 
 
+class BoundHandler:
+    """A handler with what its parameters, after the message, ask for by name.
+
+    :raises WiringError: if it asks for something unknown, or for what does not go together
+    """
+
+    def __init__(self, handler: Handler, dependencies: Dependencies) -> None:
+        self.name = _name(handler)
+        self._handler = handler
+        self._asks_for = set(list(signature(handler).parameters)[1:])
+        self._values = self._chosen_from(dependencies.values)
+        self._ports = self._chosen_from(dependencies.outside_ports)
+        self._check()
+        self.has_uow = "uow" in self._asks_for
+        self.can_run_here = None not in self._ports.values()
+
+    async def run(
+        self, message: Command | Event, uow: UnitOfWork | None, delivery: Delivery | None
+    ) -> None:
+        """Make one attempt.
+
+        :raises NotAwaited: if it has left a call to a port behind
+        :raises HandlerAborted: if it tried to end the process, or made a cancellation up
+        """
+        made = {
+            "uow": uow,
+            "idempotency_key": delivery and delivery.idempotency_key,
+            "envelope": delivery and delivery.envelope,
+        }
+        calls = Calls(NotAwaited)
+        ports = {name: calls.guarded(name, port) for name, port in self._ports.items()}
+        with only_failing(self.name):
+            await self._handler(message, **self._values, **ports, **self._chosen_from(made))
+        calls.end()
+
+    def _chosen_from(self, offered: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: offered[name] for name in self._asks_for & offered.keys()}
+
+    def _check(self) -> None:
+        name, asks_for = self.name, self._asks_for
+        unknown = asks_for - self._values.keys() - self._ports.keys() - MADE_FOR_EVERY_ATTEMPT
+        _refuse(f"{name} asks for what nobody provides", unknown)
+        try:
+            signature(self._handler).bind(None, **dict.fromkeys(asks_for))
+        except TypeError as error:
+            raise WiringError(f"{name} cannot be given a message and names", str(error)) from None
+        if "uow" in asks_for:
+            _refuse(
+                f"{name} asks for uow and for an effect outside, which cannot be done"
+                " together, exactly once: split it in two. Let the one with uow record an event,"
+                " and let another handler of that event, without uow, have",
+                self._ports,
+            )
+            reading = asks_for & {"reading"}  # it would hold a connection, and wait for another one
+            _refuse(f"{name} can look things up in uow, and has to leave out", reading)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """The handlers this process can run: of commands by type, of events by name."""
+
+    commands: Mapping[type[Command], BoundHandler]
+    events: Mapping[str, BoundHandler]
+
+
 def bind_all(
     command_handlers: CommandHandlers,
     event_handlers: EventHandlers,
@@ -85,56 +120,17 @@ def bind_all(
     """
     missing = set(types_in(commands, Command)) - command_handlers.keys()
     _refuse("commands without a handler", [command.__name__ for command in missing])
-    of_commands = {c: bind(h, dependencies) for c, h in command_handlers.items()}
+    of_commands = {c: BoundHandler(h, dependencies) for c, h in command_handlers.items()}
     without_uow = [handler.name for handler in of_commands.values() if not handler.has_uow]
     _refuse("handlers of commands that do not ask for uow", without_uow)
     by_name = _by_name(event_handlers)
     lost, kept = set(renamed.values()) - by_name.keys(), renamed.keys() & by_name.keys()
     _refuse("RENAMED_HANDLERS leads to handlers that do not exist", lost)
     _refuse("RENAMED_HANDLERS renames handlers that still exist", kept)
-    bound = {name: bind(handler, dependencies) for name, handler in by_name.items()}
+    bound = {name: BoundHandler(handler, dependencies) for name, handler in by_name.items()}
     bound |= {old: bound[new] for old, new in renamed.items()}
-    absent = {name for name, port in dependencies.outside_ports.items() if port is None}
-    return Registry(
-        commands=of_commands,
-        events={name: handler for name, handler in bound.items() if not handler.asks_for & absent},
-    )
-
-
-def bind(handler: Handler, dependencies: Dependencies) -> BoundHandler:
-    """Give a handler what its parameters, after the message, ask for by name.
-
-    :raises WiringError: if it asks for something unknown, or for what does not go together
-    """
-    name, asks_for = _name(handler), set(list(signature(handler).parameters)[1:])
-    values, ports = dependencies.values, dependencies.outside_ports
-    unknown = asks_for - values.keys() - ports.keys() - MADE_FOR_EVERY_ATTEMPT
-    _refuse(f"{name} asks for what nobody provides", unknown)
-    try:
-        signature(handler).bind(None, **dict.fromkeys(asks_for))
-    except TypeError as error:
-        raise WiringError(f"{name} cannot be given a message and names", str(error)) from None
-    if "uow" in asks_for:
-        _refuse(_SPLIT.format(name), asks_for & ports.keys())
-        # with `reading`, each would hold one connection, and wait for another
-        _refuse(f"{name} can look things up in uow, and has to leave out", asks_for & {"reading"})
-    bound = partial(handler, **{key: values[key] for key in asks_for & values.keys()})
-
-    async def run(
-        message: Command | Event, uow: UnitOfWork | None, delivery: Delivery | None
-    ) -> None:
-        calls = Calls(NotAwaited)
-        given = {key: calls.guarded(key, ports[key]) for key in asks_for & ports.keys()}
-        made = {
-            "uow": uow,
-            "idempotency_key": delivery and delivery.idempotency_key,
-            "envelope": delivery and delivery.envelope,
-        }
-        with only_failing(name):
-            await bound(message, **given, **{key: made[key] for key in asks_for & made.keys()})
-        calls.end()
-
-    return BoundHandler(name=name, asks_for=asks_for, run=run)
+    of_events = {name: handler for name, handler in bound.items() if handler.can_run_here}
+    return Registry(commands=of_commands, events=of_events)
 
 
 def subscriptions(event_handlers: EventHandlers) -> dict[type[Event], list[str]]:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.e2e.mail import message_ids
 from tests.e2e.processes import Application, owed, wait_until
 from tests.e2e.smtp.mail_server import MailServer  # room: smtp
 
@@ -91,7 +92,7 @@ def test_workers_with_wrong_clocks_neither_steal_leases_nor_double_effects(
 
     assert len(mail.received) == 2 * len(emails)
     for email in emails:
-        assert len(mail.message_ids(email, "Welcome, Иван")) == 1
+        assert len(message_ids(mail, email, "Welcome, Иван")) == 1
     assert application.rows("SELECT count(*) FROM coupons") == [(len(emails),)]
 
 
@@ -138,7 +139,7 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_restarted(
     assert set(acknowledged) <= stored
     assert logged == dict.fromkeys(stored, 1)
     for email in stored:
-        assert len(set(mail.message_ids(email, "Welcome, Иван"))) == 1
+        assert len(set(message_ids(mail, email, "Welcome, Иван"))) == 1
 
 
 def restart(server: PostgresServer) -> None:

@@ -9,7 +9,7 @@ from tests.e2e.smtp.mail_server import MailServer
 
 
 @pytest.fixture
-def mail(free_tcp_port: int) -> Iterator[MailServer]:
+def mail_server(free_tcp_port: int) -> Iterator[MailServer]:
     """A real mail server on a free port."""
     server = MailServer()
     controller = Controller(server, hostname="127.0.0.1", port=free_tcp_port)

@@ -3,9 +3,10 @@
 import asyncio
 import threading
 from dataclasses import dataclass, field
-from email import message_from_bytes, policy
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from tests.e2e.mail import Received, read_email
 
 
 @dataclass
@@ -17,7 +18,7 @@ class MailServer:
     holding: threading.Event = field(default_factory=threading.Event)
     hold: bool = False
     release: threading.Event = field(default_factory=threading.Event)
-    received: list[tuple[str, str, str]] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Take one e-mail; the name is what aiosmtpd calls."""
@@ -26,10 +27,5 @@ class MailServer:
         if self.hold:
             self.holding.set()
             await asyncio.to_thread(self.release.wait)
-        message = message_from_bytes(envelope.original_content or b"", policy=policy.default)
-        self.received.append((str(message["To"]), str(message["Subject"]), message["Message-ID"]))
+        self.received.append(read_email(envelope.original_content or b""))
         return "250 OK"
-
-    def message_ids(self, recipient: str, subject: str) -> list[str]:
-        """Return the Message-IDs of these e-mails, one for each time they arrived."""
-        return [key for to, what, key in self.received if (to, what) == (recipient, subject)]

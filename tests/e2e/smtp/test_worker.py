@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.e2e.mail import message_ids
 from tests.e2e.processes import LIMIT_SECONDS, Application, owed, stat_of, wait_until
 from tests.e2e.smtp.mail_server import MailServer
 
@@ -27,7 +28,7 @@ def test_a_worker_finishes_what_a_dead_process_left(owing: Application, mail: Ma
     with owing.running("worker"):
         wait_until(lambda: not owed(owing))
 
-    assert len(mail.message_ids("ivan@example.com", "Welcome, Иван")) == 1
+    assert len(message_ids(mail, "ivan@example.com", "Welcome, Иван")) == 1
     assert owing.rows("SELECT count(*) FROM registration_log") == [(1,)]
 
 

@@ -23,8 +23,8 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.exceptions import InvalidValue
-from allocation.service_layer.envelopes import ReceivedMessage
 from allocation.service_layer.exceptions import MessageAlreadyHandled
+from allocation.service_layer.ports import ReceivedMessage
 from tests.builders import a_batch, a_message, a_registration, a_user_id, an_envelope
 from tests.integration.brokers.fixtures import tansu
 from tests.integration.brokers.outside import (
@@ -107,7 +107,7 @@ async def test_a_broker_that_is_down_delays_only_its_own_deliveries(
         assert handlers == {f"publish_event_to_{outside.kind}"}
         assert all(isinstance(failure.error, BrokerUnavailable) for failure in report.failures)
         proxy.open()
-        handlers_here = application.bus.event_handlers
+        handlers_here = list(application.bus.registry.events)
         while (pause := await application.outbox.seconds_until_due(handlers_here)) is not None:
             await to_thread.run_sync(time.sleep, max(pause, 0.05))
             await application.bus.deliver(await application.outbox.claim(10, handlers_here))

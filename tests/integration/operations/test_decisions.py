@@ -18,9 +18,10 @@ from allocation.adapters.operations.views import Stranger, strangers
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.entrypoints.operations.strangers import watching
-from allocation.entrypoints.serving import StopSignal
-from allocation.service_layer.envelopes import EventId, ReceivedMessage
+from allocation.entrypoints.running import StopSignal
+from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import MessageAlreadyHandled
+from allocation.service_layer.ports import ReceivedMessage
 from tests.builders import HANDLER_NAMES, a_delivery
 from tests.integration.test_delivery_model import Key, SqliteModel
 from tests.integration.test_outbox_contract import (
@@ -156,7 +157,8 @@ async def test_what_nobody_here_can_do_is_told_once(
     await commit_an_event(world)
     await let_leases_end(world)
     await world.move_clock(world.policy.lease)
-    parts = SimpleNamespace(database=world.database, bus=SimpleNamespace(event_handlers=OTHERS))
+    registry = SimpleNamespace(events=dict.fromkeys(OTHERS))
+    parts = SimpleNamespace(database=world.database, bus=SimpleNamespace(registry=registry))
     watch, stop = watching(Settings()), StopSignal()
 
     async with anyio.create_task_group() as group:

@@ -17,14 +17,14 @@ from allocation.adapters import orm, wire
 from allocation.adapters.database import open_database
 from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 from allocation.adapters.orm import start_mappers
-from allocation.adapters.outbox import store_events
+from allocation.adapters.outbox import store
 from allocation.adapters.postgresql.connections import server_settings
 from allocation.adapters.postgresql.limits import Limits
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue
 from allocation.service_layer.exceptions import ConcurrentUpdate
-from tests.builders import HANDLER_NAMES, a_batch, a_registration, an_envelope
+from tests.builders import HANDLER_NAMES, POLICY, a_batch, a_registration, an_envelope
 from tests.integration.postgresql.frozen import postgres_behind_a_proxy
 from tests.worlds import on, sql_world
 
@@ -188,7 +188,7 @@ async def test_times_are_utc_whatever_the_time_zone_of_the_server(
     envelope = an_envelope()
     async with open_database(on(driver, postgres_url)) as database:
         async with database.writing() as session:
-            await store_events(session, database.clock, [envelope])
+            await store(session, database.clock, POLICY, [(envelope, [])])
             await session.commit()
 
         async with database.reading() as session:
@@ -201,7 +201,7 @@ async def test_the_clock_lets_what_is_due_be_found_through_the_index(postgres_ur
     """A clock that may change within a statement does not: then every row is looked at."""
     owed = orm.deliveries.c
     async with open_database(postgres_url) as database, database.writing() as session:
-        await store_events(session, database.clock, [an_envelope()])
+        await store(session, database.clock, POLICY, [(an_envelope(), [])])
         await session.execute(
             text(
                 "INSERT INTO deliveries (event_id, handler, attempts, token, due_at)"

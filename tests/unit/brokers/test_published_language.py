@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 from allocation.adapters import wire
 from allocation.adapters.brokers import asyncapi
 from allocation.adapters.brokers.cloud_events import from_cloud_event
-from allocation.bootstrap import public_events
 from allocation.domain.events import Event, UserId
+from allocation.publishing import public_events
 from allocation.service_layer.exceptions import WiringError
 from allocation.service_layer.handlers import EVENT_HANDLERS, publish_event
 

@@ -1,4 +1,4 @@
-"""Run by Alembic: migrates on the connection, and in the transaction, that `schema.py` hands in."""
+"""Run by Alembic: migrates in the transaction of the connection that `history.py` hands in."""
 
 from alembic import context
 

@@ -52,10 +52,16 @@ def check(url: URL) -> None:
 
 
 def new_engine(url: URL, limits: Limits, **options: Any) -> AsyncEngine:
-    """Return an engine whose connections are set up, and tried before they are used again."""
-    engine = create_async_engine(
-        _driver_url(url), connect_args=_connect_args(url, limits), **options
-    )
+    """Return an engine whose connections are set up, and tried before they are used again.
+
+    :raises InvalidValue: if its driver is not installed
+    """
+    arguments = _connect_args(url, limits)
+    try:
+        engine = create_async_engine(_driver_url(url), connect_args=arguments, **options)
+    except ImportError as error:  # psycopg without libpq has no name
+        needed = f"needs {error.name or 'libpq'}; install allocation[postgres]"
+        raise InvalidValue("database URL", needed) from None
     _listen(engine.sync_engine, limits)
     return engine
 

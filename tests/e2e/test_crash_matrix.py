@@ -19,8 +19,8 @@ from tests.e2e.crashing import (
     PARKING,  # room: operations
     RESCHEDULING,
 )
+from tests.e2e.mail import Mail, message_ids
 from tests.e2e.processes import Application
-from tests.e2e.smtp.mail_server import MailServer
 
 EMAIL = "ivan@example.com"
 REGISTER = ("register-user", "Иван", EMAIL)
@@ -43,9 +43,10 @@ def with_coupons(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
 )
 def application(
-    request: pytest.FixtureRequest, application: Application, with_coupons: Path
+    request: pytest.FixtureRequest, tmp_path: Path, mail: Mail, backend: str, with_coupons: Path
 ) -> Application:
     """The application, with coupons to give away, on each kind of database."""
+    application = Application(tmp_path, mail, backend=backend)
     # room: postgresql
     if request.param == "postgres":
         application.postgres_url = request.getfixturevalue("postgres_url")
@@ -67,15 +68,15 @@ def worker(application: Application) -> Application:
 @pytest.fixture
 def row_of_the_matrix(
     application: Application,
-    mail: MailServer,
+    mail: Mail,
     request: pytest.FixtureRequest,
     record_property: Callable[[str, object], None],
 ) -> Iterator[None]:
     """Write a row of the table at the end of the test."""
     yield
     process = request.function.__name__.removeprefix("test_a_").removesuffix("_survives_a_kill")
-    welcomes = len(mail.message_ids(EMAIL, "Welcome, Иван"))
-    coupons = len(mail.message_ids(EMAIL, "Your welcome coupon"))
+    welcomes = len(message_ids(mail, EMAIL, "Welcome, Иван"))
+    coupons = len(message_ids(mail, EMAIL, "Your welcome coupon"))
     parameters = request.node.callspec.params
     cell = (
         f"{process:18} {parameters['point']:46} "
@@ -116,7 +117,7 @@ def let_a_worker_finish(application: Application) -> None:
     assert worker.returncode == 0, worker.stderr
 
 
-def assert_everything_happened(application: Application, mail: MailServer) -> None:
+def assert_everything_happened(application: Application, mail: Mail) -> None:
     assert application.rows("SELECT email FROM users") == [(EMAIL,)]
     assert log_lines(application) == 1
     assert coupons_of(application) == 1
@@ -124,15 +125,13 @@ def assert_everything_happened(application: Application, mail: MailServer) -> No
     view = application.rows("SELECT name, email, coupon IS NOT NULL FROM user_view")
     assert view == [("Иван", EMAIL, True)]
     for subject in ("Welcome, Иван", "Your welcome coupon"):
-        assert len(set(mail.message_ids(EMAIL, subject))) == 1, subject
+        assert len(set(message_ids(mail, EMAIL, subject))) == 1, subject
     assert application.rows("SELECT * FROM deliveries") == []
 
 
 @pytest.mark.parametrize("point", [*COMMITTING, *HANDLING])
 @pytest.mark.usefixtures("row_of_the_matrix")
-def test_a_registration_survives_a_kill(
-    point: str, application: Application, mail: MailServer
-) -> None:
+def test_a_registration_survives_a_kill(point: str, application: Application, mail: Mail) -> None:
     """The user is there with everything that belongs to it, or was never acknowledged."""
     printed = application.crash(point, *REGISTER)
 
@@ -148,7 +147,7 @@ def test_a_registration_survives_a_kill(
 
 @pytest.mark.parametrize("point", [*CLAIMING, *HANDLING])
 @pytest.mark.usefixtures("row_of_the_matrix")
-def test_a_worker_survives_a_kill(point: str, worker: Application, mail: MailServer) -> None:
+def test_a_worker_survives_a_kill(point: str, worker: Application, mail: Mail) -> None:
     """A worker is a process like any other: the next one takes over."""
     worker.crash(point, *WORK)
 
@@ -157,9 +156,7 @@ def test_a_worker_survives_a_kill(point: str, worker: Application, mail: MailSer
     assert_everything_happened(worker, mail)
 
 
-def test_a_lease_that_ends_by_time_is_taken_over(
-    application: Application, mail: MailServer
-) -> None:
+def test_a_lease_that_ends_by_time_is_taken_over(application: Application, mail: Mail) -> None:
     """Nobody moves the clock in production: the database's own has to do it."""
     seconds = {"lease_seconds": "2", "handler_timeout_seconds": "1"}
     application.crash("inside send_welcome_email, after the effect", *REGISTER, **seconds)
@@ -168,14 +165,12 @@ def test_a_lease_that_ends_by_time_is_taken_over(
     assert application.run(*WORK, **seconds).returncode == 0
 
     assert_everything_happened(application, mail)
-    assert len(mail.message_ids(EMAIL, "Welcome, Иван")) == 2
+    assert len(message_ids(mail, EMAIL, "Welcome, Иван")) == 2  # room: smtp
 
 
 @pytest.mark.parametrize("point", RESCHEDULING)
 @pytest.mark.usefixtures("row_of_the_matrix")
-def test_a_failing_delivery_survives_a_kill(
-    point: str, worker: Application, mail: MailServer
-) -> None:
+def test_a_failing_delivery_survives_a_kill(point: str, worker: Application, mail: Mail) -> None:
     """The attempt counts or not, but the work is done in the end."""
     mail.refusing = True
     worker.crash(point, *WORK)
@@ -190,7 +185,7 @@ def test_a_failing_delivery_survives_a_kill(
 @pytest.mark.parametrize("point", PARKING)
 @pytest.mark.usefixtures("row_of_the_matrix")
 def test_a_parked_delivery_survives_a_kill(
-    point: str, application: Application, mail: MailServer
+    point: str, application: Application, mail: Mail
 ) -> None:
     """It is parked in the end, and a retry by hand finishes it."""
     mail.refusing = True

@@ -1,18 +1,24 @@
-# room: operations
 """Processes under load, killed at random moments: nothing is lost, nothing happens twice."""
 
 import random
 import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from tests.e2e.mail import Mail, message_ids
 from tests.e2e.processes import Application
-from tests.e2e.smtp.mail_server import MailServer
 
 USERS = 200
 KILLS = 20
 SEED = 2026
+
+
+@pytest.fixture
+def application(tmp_path: Path, mail: Mail, backend: str) -> Application:
+    """The application, with a place for e-mails to look into."""
+    return Application(tmp_path, mail, backend=backend)
 
 
 def run_and_kill(process: "subprocess.Popen[str]", after: float) -> bool:
@@ -28,7 +34,7 @@ def run_and_kill(process: "subprocess.Popen[str]", after: float) -> bool:
 
 @pytest.mark.timeout(120)
 def test_two_hundred_registrations_survive_twenty_random_kills(
-    application: Application, mail: MailServer
+    application: Application, mail: Mail
 ) -> None:
     """No step is safe from a power cut, not even those nobody thought of."""
     emails = [f"user{n}@example.com" for n in range(USERS)]
@@ -56,5 +62,5 @@ def test_two_hundred_registrations_survive_twenty_random_kills(
     assert application.rows("SELECT count(*), count(coupon) FROM user_view") == [(USERS, 150)]
     assert application.rows("SELECT * FROM deliveries") == []
     for email in emails:
-        assert len(set(mail.message_ids(email, "Welcome, Иван"))) == 1
+        assert len(set(message_ids(mail, email, "Welcome, Иван"))) == 1
     assert len({key for _, subject, key in mail.received if "coupon" in subject}) == 150 + 1
