@@ -43,14 +43,10 @@ compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialects
 	  || { cat told; exit 1; }
 	@echo "SQLAlchemy's own suite: $$(tail -n 1 .compliance/told)"
 
-<<<<<<< HEAD
 core: $(INSTALLED)  # the copy without any room, which "copies" has, too
 	@$(BIN)/pytest -q --no-header tests/copies -k all_rooms
 
-copies: $(INSTALLED)  ## Take each room out of a copy, and check what is left
-=======
 copies: $(INSTALLED)  ## Take each room out of a copy, put the use case of the README into one; check them
->>>>>>> main
 	$(BIN)/pytest -n 2 tests/copies
 
 rooms: $(INSTALLED)  ## List the rooms: what can be taken out

@@ -22,7 +22,7 @@ from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.messagebus import MessageBus
 
-NOTIFICATIONS = "allocation.adapters.maildir:MaildirNotifications"
+NOTIFICATIONS = "allocation.adapters.emails:MaildirNotifications"
 NOTIFICATIONS = "allocation.adapters.smtp:SmtpNotifications"  # room: smtp
 BROKER = "allocation.adapters.brokers:Broker"  # room: brokers
 CONSUMER = "allocation.entrypoints.brokers.consumer"  # room: brokers
