@@ -11,7 +11,9 @@ PATCH = ROOT / "docs" / "use_case" / "deactivate_user.patch"
 BY_HAND = re.findall(r"^\+\+\+ b/(.+)$", PATCH.read_text(), re.MULTILINE)
 LIMIT = 16  # files
 
-GENERATED = re.compile(r"docs/(asyncapi\.json|errors\.md)|.*/(stored_events\.json|versions/.*)")
+GENERATED = re.compile(
+    r"docs/(brokers/asyncapi\.json|errors\.md)|.*/(stored_events\.json|versions/.*)"
+)
 AFFECTED = {
     "tests/unit",
     "tests/integration/test_schema.py",
