@@ -17,7 +17,7 @@ from allocation.adapters import wire
 from allocation.adapters.database import Database, Session
 from allocation.adapters.exceptions import InvalidMessage, InvalidPayload, StatementRefused
 from allocation.adapters.orm import PENDING, deliveries, events
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.envelopes import Envelope, EventId
 from allocation.service_layer.exceptions import DeliverySuperseded
 
@@ -79,13 +79,10 @@ class SqlAlchemyOutbox:
                 await self._write(sa.delete(deliveries).where(*_owned(*batch)))
                 del self._settled[: len(batch)]
 
-    async def reschedule(self, delivery: Delivery, error: Exception, *, pause: float) -> None:
-        due_at = self._database.clock + pause
-        await self._update(delivery, last_error=_describe(error), due_at=due_at)
-
-    async def park(self, delivery: Delivery, error: Exception) -> None:
-        parked_at = self._database.clock
-        await self._update(delivery, last_error=_describe(error), parked_at=parked_at)
+    async def record_failure(self, failure: Failure) -> None:
+        now, pause = self._database.clock, failure.retry_in
+        fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
+        await self._update(failure.delivery, last_error=_describe(failure.error), **fate)
 
     async def release(self, delivery: Delivery) -> None:
         counts = {"attempts": deliveries.c.attempts - 1, "token": NEXT_TOKEN}
