@@ -43,7 +43,7 @@ compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialects
 	  || { cat told; exit 1; }
 	@echo "SQLAlchemy's own suite: $$(tail -n 1 .compliance/told)"
 
-copies: $(INSTALLED)  ## Take each room out of a copy, and check what is left
+copies: $(INSTALLED)  ## Take each room out of a copy, put the use case of the README into one; check them
 	$(BIN)/pytest -n 2 tests/copies
 
 rooms: $(INSTALLED)  ## List the rooms: what can be taken out

@@ -39,18 +39,18 @@ def test_an_import_is_found_wherever_it_stands(
     sources = {
         "domain/low.py": "def f():\n    from allocation.entrypoints import high\n",
         "entrypoints/high.py": "import allocation.domain.low\n",
-        "adapters/brokers/room.py": "from allocation.domain.low import f\n",
-        "adapters/core.py": "if TYPE_CHECKING:\n    from allocation.adapters.brokers import room\n",
+        "adapters/attic/room.py": "from allocation.domain.low import f\n",
+        "adapters/core.py": "if TYPE_CHECKING:\n    from allocation.adapters.attic import room\n",
     }
     for name, source in sources.items():
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(source)
     monkeypatch.setattr(import_graph, "ALLOCATION", tmp_path)
-    monkeypatch.setattr(import_graph, "ROOMS", {"adapters.brokers"})
+    monkeypatch.setattr(import_graph, "ROOMS", {"adapters.attic"})
 
     assert sorted(upward()) == [
-        "adapters.core → adapters.brokers.room",
+        "adapters.core → adapters.attic.room",
         "domain.low → entrypoints.high",
     ]
     assert set(circle(modules())) == {"domain.low", "entrypoints.high"}

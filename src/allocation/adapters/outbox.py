@@ -97,25 +97,16 @@ class SqlAlchemyOutbox:
         return claims
 
     async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
-        first_due = (
-            sa.select(deliveries.c.due_at - self._database.clock)
-            .join(events)
-            .where(PENDING, deliveries.c.handler.in_(handlers), READABLE)
-            .order_by(deliveries.c.due_at)
-            .limit(1)
-        )
+        first = _pending(handlers, deliveries.c.due_at - self._database.clock).limit(1)
         async with self._database.reading() as session:
-            seconds: float | None = (await session.execute(first_due)).scalar_one_or_none()
+            seconds: float | None = (await session.execute(first)).scalar_one_or_none()
         return seconds
 
     def _take_lease(self, limit: int, handlers: Collection[str]) -> ReturningUpdate[Any]:
         # in a CTE: as a subquery, the limit may be applied anew for each row of the outer table
         due = (
-            sa.select(deliveries.c.event_id, deliveries.c.handler)
-            .join(events)
-            .where(PENDING, deliveries.c.due_at <= self._database.clock)
-            .where(deliveries.c.handler.in_(handlers), READABLE)
-            .order_by(deliveries.c.due_at)
+            _pending(handlers, deliveries.c.event_id, deliveries.c.handler)
+            .where(deliveries.c.due_at <= self._database.clock)
             .limit(limit)
             .with_for_update(of=deliveries, skip_locked=True)
             .cte("due")
@@ -183,6 +174,12 @@ def _envelope(row: sa.Row[Any]) -> Envelope | InvalidMessage:
         return wire.from_row(row._asdict())
     except InvalidMessage as error:
         return error
+
+
+def _pending(handlers: Collection[str], *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """What these handlers owe and can be tried here, the longest due first."""
+    ours = PENDING, deliveries.c.handler.in_(handlers), READABLE
+    return sa.select(*columns).join(events).where(*ours).order_by(deliveries.c.due_at)
 
 
 def _owned(*claims: Delivery) -> tuple[sa.ColumnElement[bool], ...]:

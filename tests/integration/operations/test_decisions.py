@@ -18,7 +18,7 @@ from allocation.adapters.operations.views import Stranger, strangers
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.entrypoints.operations.strangers import watching
-from allocation.entrypoints.serving import StopSignal
+from allocation.entrypoints.running import StopSignal
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.ports import ReceivedMessage
