@@ -13,7 +13,7 @@ from allocation.domain.events import Event, UserId, UserRegistered
 from allocation.domain.model import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.publishing import publishing_to
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, EventId, MessageContext
 from allocation.service_layer.facts import Observer
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
@@ -94,6 +94,12 @@ def an_envelope(event: Event | None = None) -> Envelope:
 
 def a_delivery(*, handler: str = "send_welcome_email", attempt: int = 1) -> Delivery:
     return Delivery(envelope=an_envelope(), handler=handler, attempt=attempt)
+
+
+def a_failure(
+    delivery: Delivery, error: Exception | None = None, *, retry_in: float | None = None
+) -> Failure:
+    return Failure(delivery=delivery, error=error or OSError(), retry_in=retry_in)
 
 
 def an_envelope_factory(event_handlers: EventHandlers = HANDLERS) -> EnvelopeFactory:

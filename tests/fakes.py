@@ -20,7 +20,7 @@ from allocation.domain.exceptions import (
 )
 from allocation.domain.model import Aggregate, Coupon, CouponBatch, User
 from allocation.domain.values import BatchReference
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, IdempotencyKey
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure, IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, EventId, MessageContext
 from allocation.service_layer.exceptions import (
@@ -307,13 +307,10 @@ class FakeOutbox:
         if self._database.owned(delivery):
             del self._database.deliveries[delivery.envelope.id, delivery.handler]
 
-    async def reschedule(self, delivery: Delivery, error: Exception, *, pause: float) -> None:
-        await self._update(
-            delivery, last_error=_describe(error), due_at=self._database.clock + pause
-        )
-
-    async def park(self, delivery: Delivery, error: Exception) -> None:
-        await self._update(delivery, last_error=_describe(error), parked_at=self._database.clock)
+    async def record_failure(self, failure: Failure) -> None:
+        now, pause = self._database.clock, failure.retry_in
+        fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
+        await self._update(failure.delivery, last_error=_describe(failure.error), **fate)
 
     async def release(self, delivery: Delivery) -> None:
         await self._update(

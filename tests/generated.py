@@ -56,16 +56,14 @@ def _module(error: type[AllocationError]) -> tuple[bool, str]:
 
 
 PATH = {  # in reading order
-    "domain/model.py": "the aggregates: their rules, and the events they record",
-    "service_layer/handlers.py": "a function a use case, and the tables of what handles what",
-    "service_layer/unit_of_work.py": "one transaction: state, events, deliveries, or none",
+    "domain/commands.py": "the orders that this service takes",
+    "service_layer/handlers.py": "a function for each, and the tables of what handles what",
+    "service_layer/unit_of_work.py": "one transaction: state, events and deliveries, or none",
+    "adapters/unit_of_work.py": "the same in a database",
     "service_layer/delivery.py": "what a handler still owes to an event, and what comes next",
     "service_layer/messagebus.py": "runs a command's handler, and fans events out to theirs",
-    "adapters/unit_of_work.py": "the transaction in a database",
     "adapters/outbox.py": "the deliveries in a database: claimed, settled, tried again, parked",
     "entrypoints/worker.py": "does what others left undone",
-    "service_layer/wiring.py": "gives handlers what they ask for; refuses what loses work",
-    "bootstrap.py": "opens and wires everything",
 }
 
 

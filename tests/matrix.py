@@ -49,11 +49,11 @@ def table(outcomes: Iterable[tuple[str, str]]) -> Iterator[str]:
     Tests that run on no event loop are not counted.
     """
     counts = Counter(cell for test, outcome in outcomes for cell in _cells(test, outcome))
-    yield f"{'':18}{'':9}" + "".join(f"{database:>20}" for database in DATABASES)
+    yield f"{'':18}{'':9}" + "".join(f"{database:>22}" for database in DATABASES)
     for layer in LAYERS:
         for backend in BACKENDS:
             shown = [_show(counts, (layer, backend, database)) for database in DATABASES]
-            yield f"{layer:18}{backend:9}" + "".join(f"{text:>20}" for text in shown)
+            yield f"{layer:18}{backend:9}" + "".join(f"{text:>22}" for text in shown)
 
 
 def _cells(test: str, outcome: str) -> Iterator[Cell]:

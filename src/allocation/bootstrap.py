@@ -15,8 +15,9 @@ from allocation.adapters import wire
 from allocation.adapters.database import Database, open_database
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import SqlAlchemyOutbox
+from allocation.adapters.repository import reading
 from allocation.adapters.schema import ensure_schema
-from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork, reading
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue
 from allocation.publishing import open_publishers, publishing_to

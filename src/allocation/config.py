@@ -32,9 +32,7 @@ Find = Callable[[str], str | None]  # the value of a variable
 class Settings:
     """Everything that can be set. URLs may hold passwords, so they never show in `repr`."""
 
-    database_url: Annotated[str, "a file in the current folder: nothing to install"] = field(
-        default="sqlite:///allocation.db", repr=False
-    )
+    database_url: Annotated[str, "no server"] = field(default="sqlite:///allocation.db", repr=False)
     mail_url: Annotated[str | None, "kept beside a SQLite file"] = field(default=None, repr=False)
     sender_email: Annotated[str, "nobody's real address"] = "allocation@localhost"
     marketing_email: Annotated[str, "nobody's real address"] = "marketing@localhost"

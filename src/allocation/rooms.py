@@ -12,24 +12,21 @@ from dataclasses import dataclass, field
 class Room:
     """What a room brings to the program."""
 
-    databases: Mapping[str, str] = field(default_factory=dict)
-    """Kinds of databases (`adapters/kinds.py`), by the scheme of their URLs."""
-    mail: Mapping[str, str] = field(default_factory=dict)
-    """What makes a `Notifications` of a URL and a sender, by the scheme of the URL."""
-    log_formats: Mapping[str, str] = field(default_factory=dict)
-    """What makes a formatter of the log, by name."""
-    event_loops: tuple[str, ...] = ()
-    """Those of AnyIO, each named as the package that it needs."""
-    environment: str | None = None
-    """What looks variables up in another way, made of the way before (`config.Find`)."""
-    settings: str | None = None
-    """The class of its own settings."""
-    publishers: str | None = None
-    """What opens, with these settings, a `Publisher` for each that is named there."""
-    observer: str | None = None
-    """What begins, for as long as the program works, an `Observer` (`service_layer/facts.py`)."""
-    entrypoint: str | None = None
-    """What it adds to the command line (`entrypoints/rooms.py`)."""
+    databases: Mapping[str, str] = field(default_factory=dict)  # `DatabaseKind`s, by URL scheme
+    mail: Mapping[str, str] = field(default_factory=dict)  # ways to `Notifications`, by URL scheme
+    log_formats: Mapping[str, str] = field(default_factory=dict)  # formatters, by name
+    event_loops: tuple[str, ...] = ()  # of AnyIO, each the name of a package
+    environment: str | None = None  # another way to look up variables, made of the one before
+    settings: str | None = None  # the class of its own
+    publishers: str | None = None  # opens, with them, a `Publisher` for each that they name
+    observer: str | None = None  # begins, for as long as the program works, an `Observer`
+    beside_worker: str | None = None  # makes a service of the settings
+    commands: Mapping[str, str] = field(default_factory=dict)  # of the command line
+    options: Mapping[str, str] = field(default_factory=dict)  # URLs for all commands: help
+    story: str | None = None  # lines of its handlers, by name
+    output: str | None = None  # the class of it
+    hearing: str | None = None  # of signals
+    chatty_libraries: tuple[str, ...] = ()  # they log what they raise, or mend
 
 
 CORE = Room(
@@ -37,6 +34,8 @@ CORE = Room(
     mail={"maildir": "allocation.adapters.emails:MaildirNotifications.from_url"},
     log_formats={"text": "allocation.entrypoints.logs:TextFormatter"},
     event_loops=("asyncio",),
+    output="allocation.entrypoints.output:Output",
+    hearing="allocation.entrypoints.running:hearing",
 )
 ROOMS: dict[str, Room] = {
     "postgresql": Room(
@@ -45,13 +44,27 @@ ROOMS: dict[str, Room] = {
     "brokers": Room(
         settings="allocation.adapters.brokers:BrokerSettings",
         publishers="allocation.adapters.brokers:publishing",
-        entrypoint="allocation.entrypoints.brokers:ENTRYPOINT",
+        commands={
+            name: f"allocation.entrypoints.brokers.commands:{name}"
+            for name in ("asyncapi", "consume", "run")
+        },
+        options={
+            "--broker-url": "amqp://user:password@host or kafka://host:port,host:port; several, "
+            "separated by spaces, are allowed. Public events go to each of them."
+        },
+        story="allocation.entrypoints.brokers.story:LINES",
+        chatty_libraries=("aio_pika", "aiokafka", "aiormq"),
     ),
     "operations": Room(
         observer="allocation.entrypoints.operations.watchdog:watching",
+        beside_worker="allocation.entrypoints.operations.strangers:watching",
         environment="allocation.entrypoints.operations.secret_files:in_file_too",
         log_formats={"json": "allocation.entrypoints.operations.json_logs:JsonFormatter"},
-        entrypoint="allocation.entrypoints.operations:ENTRYPOINT",
+        commands={
+            "deliveries": "allocation.entrypoints.operations.deliveries:deliveries",
+            "events": "allocation.entrypoints.operations.events:events",
+            "import-users": "allocation.entrypoints.operations.import_users:import_users",
+        },
     ),
     "smtp": Room(
         mail=dict.fromkeys(
@@ -63,6 +76,10 @@ ROOMS: dict[str, Room] = {
     "trio": Room(
         event_loops=("trio",),
     ),
+    "console": Room(
+        output="allocation.entrypoints.console.output:UnhurriedOutput",
+        hearing="allocation.entrypoints.console.signals:hearing",
+    ),
 }
 
 _ALL = (CORE, *ROOMS.values())
@@ -70,3 +87,5 @@ DATABASES = {name: kind for room in _ALL for name, kind in room.databases.items(
 MAIL = {name: way for room in _ALL for name, way in room.mail.items()}
 LOG_FORMATS = {name: made for room in _ALL for name, made in room.log_formats.items()}
 EVENT_LOOPS = [name for room in _ALL for name in room.event_loops]
+*_, OUTPUT = (room.output for room in _ALL if room.output)
+*_, HEARING = (room.hearing for room in _ALL if room.hearing)

@@ -14,7 +14,11 @@ LIMIT = 16  # files
 GENERATED = re.compile(
     r"docs/(brokers/asyncapi\.json|errors\.md)|.*/(stored_events\.json|versions/.*)"
 )
-AFFECTED = {"tests/unit", "tests/integration/test_schema.py", "tests/e2e/test_readme.py"}
+AFFECTED = {
+    "tests/unit",
+    "tests/integration/test_schema.py",
+    "tests/e2e/test_readme.py::test_every_command_of_the_readme_does_what_it_says",
+}
 
 
 def checklist() -> str:
@@ -38,7 +42,7 @@ def test_the_checklist_names_every_file() -> None:
 
 @pytest.mark.timeout(600)
 def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) -> None:
-    """Patch, two commands, done: lint, types, import contracts, and the tests it touches."""
+    """Patch, two commands, done. The tests it touches run on one event loop: it knows of none."""
     name, *_ = re.findall(r'make migration NAME="(.+?)"', checklist())
 
     copy.run("git", "apply", str(PATCH))
@@ -50,5 +54,5 @@ def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) 
     assert "written: stored_events.json" in written
     copy.check()
     tests = AFFECTED | {file for file in BY_HAND if file.startswith("tests/integration/")}
-    copy.test("-n", "2", *sorted(tests))
+    copy.test("-n", "2", "-k", "not trio", *sorted(tests))
     assert "deactivate-user" in copy.python("-m", "allocation", "--help")

@@ -29,7 +29,7 @@ from allocation.domain.exceptions import InvalidValue
 from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import DeliverySuperseded
-from tests.builders import HANDLER_NAMES, POLICY, a_user, a_user_id
+from tests.builders import HANDLER_NAMES, POLICY, a_failure, a_user, a_user_id
 from tests.transitions import TRANSITIONS, State, Step
 from tests.worlds import FakeWorld, World, a_uow, sql_world, sqlite_url
 
@@ -133,10 +133,7 @@ class DeliveryModel(RuleBasedStateMachine):
         outbox = self.world.outbox()
         pause = self.policy.pause_after(delivery.attempt, error, random=lambda: 1.0)
         is_current = self._is_current(delivery)
-        if pause is None:
-            self.call(outbox.park, delivery, error)
-        else:
-            self.portal.call(lambda: outbox.reschedule(delivery, error, pause=pause))
+        self.call(outbox.record_failure, a_failure(delivery, error, retry_in=pause))
         if is_current:
             self._step(_key(delivery), Step.GIVE_UP if pause is None else Step.FAIL)
 

@@ -11,7 +11,7 @@ from allocation.adapters import orm
 from allocation.adapters.exceptions import StatementRefused
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.service_layer.delivery import Delivery
-from tests.builders import HANDLER_NAMES, a_delivery, a_user, an_envelope
+from tests.builders import HANDLER_NAMES, a_delivery, a_failure, a_user, an_envelope
 from tests.worlds import SqlWorld, a_uow, sql_world, sqlite_url
 
 pytestmark = pytest.mark.anyio
@@ -86,7 +86,8 @@ async def test_an_error_that_cannot_be_stored_keeps_its_cause(tmp_path: Path) ->
         await world.move_clock(world.policy.lease + 1)
         delivery, *_ = await world.outbox().claim(10, HANDLER_NAMES)
 
-        await world.outbox().park(delivery, ValueError("half a \ud83d and a \0"))
+        failure = a_failure(delivery, ValueError("half a \ud83d and a \0"))
+        await world.outbox().record_failure(failure)
 
         row = (await world.deliveries())[delivery.envelope.id, delivery.handler]
         assert row.last_error == "ValueError: half a \\ud83d and a \\0"

@@ -5,7 +5,7 @@ import pytest
 
 from allocation.domain.events import UserRegistered
 from allocation.service_layer.delivery import Delivery
-from tests.builders import HANDLER_NAMES, a_user
+from tests.builders import HANDLER_NAMES, a_failure, a_user
 from tests.worlds import World, a_uow
 
 pytestmark = pytest.mark.anyio
@@ -145,7 +145,8 @@ async def test_a_rescheduled_delivery_is_due_after_its_pause(world: World) -> No
     first = await commit_an_event(world)
     outbox = world.outbox()
 
-    await outbox.reschedule(first["send_welcome_email"], OSError("mailbox full"), pause=100)
+    error = OSError("mailbox full")
+    await outbox.record_failure(a_failure(first["send_welcome_email"], error, retry_in=100))
 
     row = (await world.deliveries())[first["send_welcome_email"].envelope.id, "send_welcome_email"]
     assert row.last_error == "OSError: mailbox full"
@@ -161,7 +162,8 @@ async def test_a_parked_delivery_is_in_nobodys_way(world: World) -> None:
     first = await commit_an_event(world)
     outbox = world.outbox()
 
-    await outbox.park(first["send_welcome_email"], ValueError("no such mailbox"))
+    error = ValueError("no such mailbox")
+    await outbox.record_failure(a_failure(first["send_welcome_email"], error))
 
     row = (await world.deliveries())[first["send_welcome_email"].envelope.id, "send_welcome_email"]
     assert row.parked_at == pytest.approx(0, abs=5)
@@ -195,9 +197,9 @@ async def test_a_late_owner_changes_nothing(world: World, late_write: str) -> No
         case "settle":
             await outbox.settle(late)
         case "reschedule":
-            await outbox.reschedule(late, OSError(), pause=0)
+            await outbox.record_failure(a_failure(late, OSError(), retry_in=0))
         case "park":
-            await outbox.park(late, OSError())
+            await outbox.record_failure(a_failure(late, OSError()))
         case "release":
             await outbox.release(late)
 
@@ -231,5 +233,5 @@ async def test_the_seconds_until_due_tell_a_worker_how_long_to_sleep(world: Worl
 
     assert await outbox.seconds_until_due(HANDLER_NAMES) == pytest.approx(world.policy.lease, abs=5)
     for delivery in first.values():
-        await outbox.park(delivery, OSError())
+        await outbox.record_failure(a_failure(delivery, OSError()))
     assert await outbox.seconds_until_due(HANDLER_NAMES) is None

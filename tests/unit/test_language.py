@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools import language
-from tools.language import GOLDEN, STALE, STORED, GoldenFile, broken_in_store, shape
+from tools.language import GOLDEN, STALE, STORED, GoldenFile, broken_in_store, errors_gone, shape
 
 Json = language.Json
 
@@ -62,6 +62,16 @@ def test_a_message_does_not_go() -> None:
     [sentence] = broken_in_store(old, new)
     assert sentence.startswith("email_changed is gone, and others rely on it: bring it back")
     assert list(broken_in_store(new, old)) == []
+
+
+def test_an_error_keeps_its_name() -> None:
+    """Whoever reads dead letters goes by it."""
+    page = language.ERRORS.read_text()
+    assert "`user-not-found`" in page
+    assert errors_gone(page) == []
+
+    [sentence] = errors_gone(page.replace("`user-not-found`", "`no-such-user`"))
+    assert sentence.startswith("the error no-such-user is gone, and others rely on its name")
 
 
 def test_what_is_said_for_people_may_change() -> None:

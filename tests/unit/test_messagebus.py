@@ -656,7 +656,7 @@ class LosesItsDatabase(FakeApplication):
         async def fail(*args: object, **kwargs: object) -> None:
             raise OSError("the database is gone")
 
-        self.outbox.reschedule = self.outbox.release = fail  # type: ignore[method-assign]
+        self.outbox.record_failure = self.outbox.release = fail  # type: ignore[method-assign]
 
 
 async def test_a_failure_that_cannot_be_stored_is_still_reported(

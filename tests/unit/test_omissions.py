@@ -1,22 +1,31 @@
 """What a use case still lacks is named in a sentence: the file to mend, or the command to run."""
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import fields
 from inspect import unwrap
+from pkgutil import resolve_name
 from types import CodeType, FunctionType
+from typing import TYPE_CHECKING
 
 import click
-from sqlalchemy import Column, MetaData, String
+from sqlalchemy import Column, MetaData, String, Table, inspect
 
-from allocation.adapters.orm import metadata
+from allocation.adapters.orm import metadata, start_mappers, user_view
 from allocation.domain import commands, events
 from allocation.domain.commands import ChangeEmail, Command
 from allocation.domain.events import EmailChanged, Event
+from allocation.domain.model import CouponBatch
+from allocation.domain.values import BatchReference, Quantity
 from allocation.entrypoints.cli import cli
-from allocation.entrypoints.cli.main import COMMANDS
-from allocation.entrypoints.lazy import LazyCommand
+from allocation.entrypoints.cli.main import COMMANDS, LazyCommand
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation.service_layer.wiring import types_in
+from allocation.views import UserRow
+from tests.builders import a_user
 from tools.migration import differences
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 SOURCE = "src/allocation"
 
@@ -50,6 +59,30 @@ def commands_nobody_can_give(command_line: Iterable[click.Command]) -> list[str]
     ]
 
 
+def attributes_without_column(aggregates: Iterable[object]) -> list[str]:
+    return [
+        f"{type(aggregate).__name__}.{name} has no column: add one to its table in"
+        f" {SOURCE}/adapters/orm.py"
+        for aggregate in aggregates
+        for name in vars(aggregate)
+        if name not in {"recorded_events", "_sa_instance_state", *_columns_of(type(aggregate))}
+    ]
+
+
+def _columns_of(aggregate: type) -> Collection[str]:
+    start_mappers()
+    return inspect(aggregate).attrs.keys()
+
+
+def fields_without_column(row: "type[DataclassInstance]", table: Table) -> list[str]:
+    return [
+        f"{row.__name__}.{field.name} has no column: add one to {table.name} in"
+        f" {SOURCE}/adapters/orm.py"
+        for field in fields(row)
+        if field.name not in table.c
+    ]
+
+
 def tables_without_migration(tables: MetaData) -> list[str]:
     return [
         f"{difference} is in {SOURCE}/adapters/orm.py or in the migrations, and not in both:"
@@ -61,7 +94,7 @@ def tables_without_migration(tables: MetaData) -> list[str]:
 def reached_by(command: click.Command) -> Iterator[type]:
     """Yield the classes that a command of the command line names, itself or in its functions."""
     if isinstance(command, LazyCommand):
-        command = command.load()
+        command = resolve_name(command.place)
     if isinstance(command, click.Group):
         for child in command.commands.values():
             yield from reached_by(child)
@@ -117,9 +150,27 @@ def test_every_command_can_be_given_on_the_command_line() -> None:
     """Or only those with a message broker could use it."""
     assert commands_nobody_can_give(cli.commands.values()) == []
 
-    others = [command for name, command in COMMANDS.items() if name != "change-email"]
+    others = [LazyCommand(place) for name, place in COMMANDS.items() if name != "change-email"]
     [sentence] = commands_nobody_can_give(others)
     assert sentence.startswith("ChangeEmail cannot be given on the command line: write a function ")
+
+
+def test_every_attribute_of_an_aggregate_has_a_column() -> None:
+    """Or it would be forgotten with the commit."""
+    batch = CouponBatch.add(BatchReference("WELCOME"), Quantity(1))
+    assert attributes_without_column([a_user(), batch]) == []
+
+    vars(batch)["colour"] = "red"
+    [sentence] = attributes_without_column([a_user(), batch])
+    assert sentence.startswith("CouponBatch.colour has no column: add one to its table in src/allo")
+
+
+def test_every_field_of_a_row_of_the_view_has_a_column() -> None:
+    """Or nobody could be listed."""
+    assert fields_without_column(UserRow, user_view) == []
+
+    [*_, sentence] = fields_without_column(EmailChanged, user_view)
+    assert sentence.startswith("EmailChanged.new_email has no column: add one to user_view in src/")
 
 
 def test_every_table_has_its_migrations() -> None:

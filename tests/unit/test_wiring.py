@@ -10,7 +10,6 @@ import pytest
 from allocation.adapters import wire
 from allocation.domain.commands import Command, RegisterUser
 from allocation.domain.events import EmailChanged, Event, UserRegistered
-from allocation.entrypoints.story import COMMAND_LINES, HANDLER_LINES
 from allocation.publishing import publishing_to
 from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.exceptions import WiringError
@@ -412,19 +411,6 @@ def test_the_handlers_of_this_program_can_be_bound() -> None:
     names = {name for names in subscriptions(handlers).values() for name in names}
     assert registry.commands.keys() == COMMAND_HANDLERS.keys()
     assert registry.events.keys() == names | RENAMED_HANDLERS.keys()
-
-
-def test_the_story_tells_of_every_command() -> None:
-    """A command without a line would be an error in the log instead of a line in the story."""
-    assert COMMAND_LINES.keys() == COMMAND_HANDLERS.keys()
-
-
-def test_the_story_tells_only_of_handlers_that_exist() -> None:
-    """A line under an old name would never be told again, and nobody would notice."""
-    handlers = publishing_to(EVENT_HANDLERS, PUBLISHERS)
-    names = {name for names in subscriptions(handlers).values() for name in names}
-
-    assert HANDLER_LINES.keys() <= names
 
 
 async def test_each_broker_is_a_handler_of_its_own() -> None:

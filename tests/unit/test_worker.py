@@ -11,7 +11,7 @@ import pytest
 
 from allocation.bootstrap import Application
 from allocation.domain.events import Event, UserRegistered
-from allocation.entrypoints.serving import StopSignal
+from allocation.entrypoints.running import StopSignal
 from allocation.entrypoints.worker import Worker
 from allocation.service_layer.delivery import Delivery
 from tests.builders import POLICY, FakeApplication, a_registration

@@ -38,14 +38,10 @@ class MaildirNotifications:
 
     @classmethod
     def from_url(cls, url: str, *, sender: str) -> "MaildirNotifications":
-        """Read `maildir:FOLDER`.
-
-        :raises InvalidValue: if the URL is not of that form
-        """
-        scheme, _, folder = url.partition(":")
-        if scheme != "maildir" or not folder:
-            raise InvalidValue("mail URL", "is not of the form maildir:FOLDER")
-        return cls(Path(folder), sender=sender)
+        """Read `maildir:FOLDER`, or raise InvalidValue."""
+        if folder := url.partition(":")[2]:
+            return cls(Path(folder), sender=sender)
+        raise InvalidValue("mail URL", "is not of the form maildir:FOLDER")
 
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Return when the e-mail is on the disk.

@@ -4,7 +4,7 @@ SQLite's answers are in `sqlite.py`; those of a server are in a room. The table 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pkgutil import resolve_name
 from typing import Any, ClassVar
@@ -24,7 +24,7 @@ class DatabaseKind(ABC):
     """One database; what its kind need not do, or cannot, is as it is here."""
 
     form: ClassVar[str]  # of its URLs
-    drivers: ClassVar[Mapping[str, Sequence[str]]]  # by event loop; the first is the usual one
+    asyncio_driver: ClassVar[str]  # the usual one there; on every event loop there is `anyio`
     clock: ClassVar[str]  # SQL: the seconds since 1970, when the statement begins
     one_writer: ClassVar[bool] = False  # at a time, so that others had better wait in line
     wake_workers: ClassVar[Executable | None] = None  # with the commit
@@ -60,8 +60,8 @@ class DatabaseKind(ABC):
     ) -> AbstractAsyncContextManager[None]:
         """Call `wake` when another process has committed deliveries, if the database can.
 
-        It is only a hint: one may be lost, and one may come for nothing. The connection it takes is
-        beside those that transactions wait in line for; if it is lost, there is soon another one.
+        It is a hint: one may be lost, and one may come for nothing. It takes a connection beside
+        those that transactions wait in line for; if that is lost, there is soon another one.
 
         :raises Unavailable: if the database cannot be reached at first
         """
@@ -79,24 +79,20 @@ def kind_of(url: str, *, handler_timeout: float) -> DatabaseKind:
         forms = " or ".join(resolve_name(kind).form for kind in DATABASES.values())
         raise InvalidValue("database URL", f"is not of the form {forms}") from None
     backend, _, driver = parsed.drivername.partition("+")
-    if backend not in DATABASES:
-        raise _not_supported(parsed)
-    kind: type[DatabaseKind] = resolve_name(DATABASES[backend])
-    event_loop = _event_loop()
-    usual, *_ = drivers = kind.drivers[event_loop]
-    if driver and driver not in drivers:
-        raise _not_supported(parsed, f" on {event_loop}")
-    with_driver = parsed.set(drivername=f"{backend}+{driver or usual}")
+    drivers: Sequence[str] = ()
+    if backend in DATABASES:
+        kind: type[DatabaseKind] = resolve_name(DATABASES[backend])
+        drivers = (kind.asyncio_driver, "anyio") if _is_asyncio() else ("anyio",)
+    if (driver or "anyio") not in drivers:
+        where = f" on {'asyncio' if _is_asyncio() else 'trio'}" if drivers else ""
+        problem = f"names {parsed.drivername}, which is not supported{where}"
+        raise InvalidValue("database URL", problem)
+    with_driver = parsed.set(drivername=f"{backend}+{driver or drivers[0]}")
     found = kind(with_driver, written=url, handler_timeout=handler_timeout)
     if not (parsed.database and url.isprintable()):
         raise InvalidValue("database URL", "names no database, or what cannot be printed")
     return found
 
 
-def _not_supported(url: URL, where: str = "") -> InvalidValue:
-    problem = f"names {url.drivername}, which is not supported{where}"
-    return InvalidValue("database URL", problem)
-
-
-def _event_loop() -> str:
-    return "asyncio" if hasattr(current_token().native_token, "call_soon_threadsafe") else "trio"
+def _is_asyncio() -> bool:
+    return hasattr(current_token().native_token, "call_soon_threadsafe")

@@ -17,7 +17,7 @@ from allocation.adapters import wire
 from allocation.adapters.database import Database, Session
 from allocation.adapters.exceptions import InvalidMessage, InvalidPayload, StatementRefused
 from allocation.adapters.orm import PENDING, deliveries, events
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.envelopes import Envelope, EventId
 from allocation.service_layer.exceptions import DeliverySuperseded
 
@@ -79,13 +79,10 @@ class SqlAlchemyOutbox:
                 await self._write(sa.delete(deliveries).where(*_owned(*batch)))
                 del self._settled[: len(batch)]
 
-    async def reschedule(self, delivery: Delivery, error: Exception, *, pause: float) -> None:
-        due_at = self._database.clock + pause
-        await self._update(delivery, last_error=_describe(error), due_at=due_at)
-
-    async def park(self, delivery: Delivery, error: Exception) -> None:
-        parked_at = self._database.clock
-        await self._update(delivery, last_error=_describe(error), parked_at=parked_at)
+    async def record_failure(self, failure: Failure) -> None:
+        now, pause = self._database.clock, failure.retry_in
+        fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
+        await self._update(failure.delivery, last_error=_describe(failure.error), **fate)
 
     async def release(self, delivery: Delivery) -> None:
         counts = {"attempts": deliveries.c.attempts - 1, "token": NEXT_TOKEN}
@@ -100,25 +97,16 @@ class SqlAlchemyOutbox:
         return claims
 
     async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
-        first_due = (
-            sa.select(deliveries.c.due_at - self._database.clock)
-            .join(events)
-            .where(PENDING, deliveries.c.handler.in_(handlers), READABLE)
-            .order_by(deliveries.c.due_at)
-            .limit(1)
-        )
+        first = _pending(handlers, deliveries.c.due_at - self._database.clock).limit(1)
         async with self._database.reading() as session:
-            seconds: float | None = (await session.execute(first_due)).scalar_one_or_none()
+            seconds: float | None = (await session.execute(first)).scalar_one_or_none()
         return seconds
 
     def _take_lease(self, limit: int, handlers: Collection[str]) -> ReturningUpdate[Any]:
         # in a CTE: as a subquery, the limit may be applied anew for each row of the outer table
         due = (
-            sa.select(deliveries.c.event_id, deliveries.c.handler)
-            .join(events)
-            .where(PENDING, deliveries.c.due_at <= self._database.clock)
-            .where(deliveries.c.handler.in_(handlers), READABLE)
-            .order_by(deliveries.c.due_at)
+            _pending(handlers, deliveries.c.event_id, deliveries.c.handler)
+            .where(deliveries.c.due_at <= self._database.clock)
             .limit(limit)
             .with_for_update(of=deliveries, skip_locked=True)
             .cte("due")
@@ -186,6 +174,12 @@ def _envelope(row: sa.Row[Any]) -> Envelope | InvalidMessage:
         return wire.from_row(row._asdict())
     except InvalidMessage as error:
         return error
+
+
+def _pending(handlers: Collection[str], *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """What these handlers owe and can be tried here, the longest due first."""
+    ours = PENDING, deliveries.c.handler.in_(handlers), READABLE
+    return sa.select(*columns).join(events).where(*ours).order_by(deliveries.c.due_at)
 
 
 def _owned(*claims: Delivery) -> tuple[sa.ColumnElement[bool], ...]:

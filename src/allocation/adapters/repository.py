@@ -1,17 +1,20 @@
 """The repositories and the other tables of one unit of work, on a database session."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import ClassVar
 
 from sqlalchemy import ColumnElement, Select, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import orm
-from allocation.adapters.database import Session
+from allocation.adapters.database import Database, Session
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import UserNotFound
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference
-from allocation.service_layer.exceptions import MessageAlreadyHandled
+from allocation.service_layer.exceptions import ChangedWhileReading, MessageAlreadyHandled
 from allocation.service_layer.ports import ReceivedMessage
 
 
@@ -123,3 +126,19 @@ async def remember(session: Session, now: ColumnElement[float], message: Receive
         await session.execute(insert(orm.inbox).values(row))
     except IntegrityError as error:
         raise MessageAlreadyHandled(message.source, message.id) from error
+
+
+@dataclass(frozen=True, slots=True)
+class SqlAlchemyStored:
+    """What is stored, in a reading transaction."""
+
+    users: SqlAlchemyStoredUsers
+
+
+@asynccontextmanager
+async def reading(database: Database) -> AsyncIterator[SqlAlchemyStored]:
+    """Look things up. See `ports.Reading`."""
+    async with database.reading() as session:
+        yield SqlAlchemyStored(SqlAlchemyStoredUsers(session))
+        if session.has_unwritten_work():
+            raise ChangedWhileReading

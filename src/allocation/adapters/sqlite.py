@@ -5,7 +5,7 @@ import os
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL, Connection, event
@@ -33,7 +33,7 @@ class SQLite(DatabaseKind):
     """
 
     form = "sqlite:///FILE"
-    drivers: ClassVar = {"asyncio": ("aiosqlite", "anyio"), "trio": ("anyio",)}
+    asyncio_driver = "aiosqlite"
     clock = "((julianday('now') - 2440587.5) * 86400.0)"
     one_writer = True
 

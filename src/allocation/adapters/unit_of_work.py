@@ -1,9 +1,8 @@
 """The unit of work on SQLAlchemy: one session, one transaction."""
 
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from itertools import chain
 from typing import Any
 
@@ -15,7 +14,7 @@ from allocation.domain.exceptions import CouponAlreadyAllocated, EmailAlreadyReg
 from allocation.domain.model import Aggregate
 from allocation.service_layer.delivery import DeliveryPolicy
 from allocation.service_layer.envelopes import Envelope
-from allocation.service_layer.exceptions import ChangedWhileReading, ConcurrentUpdate
+from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.unit_of_work import UnitOfWork
 
 
@@ -79,22 +78,6 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
             for coupon in batch.new_coupons:
                 refusal = CouponAlreadyAllocated(coupon.user_id)
                 yield r"uq_coupons_user_id|coupons\.user_id", coupon.user_id.hex, refusal
-
-
-@dataclass(frozen=True, slots=True)
-class SqlAlchemyStored:
-    """What is stored, in a reading transaction."""
-
-    users: repository.SqlAlchemyStoredUsers
-
-
-@asynccontextmanager
-async def reading(database: Database) -> AsyncIterator[SqlAlchemyStored]:
-    """Look things up. See `ports.Reading`."""
-    async with database.reading() as session:
-        yield SqlAlchemyStored(repository.SqlAlchemyStoredUsers(session))
-        if session.has_unwritten_work():
-            raise ChangedWhileReading
 
 
 def _as_domain_error(

@@ -4,9 +4,7 @@ import logging
 import sys
 from pkgutil import resolve_name
 
-from allocation.entrypoints.output import tell_dropped_by
-from allocation.entrypoints.rooms import entrypoints
-from allocation.rooms import LOG_FORMATS
+from allocation.rooms import LOG_FORMATS, ROOMS
 from allocation.service_layer.envelopes import current_context
 
 
@@ -24,12 +22,10 @@ class TextFormatter(logging.Formatter):
 
 def set_up_logging(level: str, log_format: str) -> None:
     """Log to stderr from `level` on; libraries are heard only about problems."""
-    formatter: logging.Formatter = resolve_name(LOG_FORMATS[log_format])()
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    tell_dropped_by(sys.stderr, lambda count: formatter.format(_dropped(count)))
+    handler.setFormatter(resolve_name(LOG_FORMATS[log_format])())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    for library in (library for room in entrypoints() for library in room.chatty_libraries):
+    for library in (library for room in ROOMS.values() for library in room.chatty_libraries):
         logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.getLogger("allocation").setLevel(level.upper())
 
@@ -37,14 +33,5 @@ def set_up_logging(level: str, log_format: str) -> None:
 def ids() -> dict[str, str]:
     """Return the ids of the message that is worked on, to be a part of the line."""
     context = current_context.get()
-    if context is None:
-        return {}
-    return {
-        "correlation_id": str(context.correlation_id),
-        "causation_id": str(context.causation_id),
-    }
-
-
-def _dropped(count: int) -> logging.LogRecord:
-    fields = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
-    return logging.makeLogRecord(fields | {"msg": "%d lines were not shown", "args": (count,)})
+    names = ("correlation_id", "causation_id") if context else ()
+    return {name: str(getattr(context, name)) for name in names}

@@ -1,14 +1,22 @@
-"""Tells a person what happens, a line each: the observer of the command line and the worker."""
+"""Tells a person what happens, a line each: the observer of the command line and the worker.
 
+What has no line of its own here is told in the words of its name, so nothing has to be added.
+"""
+
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
+from functools import partial
+from pkgutil import resolve_name
 from typing import Any
 
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
-from allocation.domain.events import CouponAllocated, Event
-from allocation.service_layer.delivery import Delivery
+from allocation.domain.events import CouponAllocated
+from allocation.rooms import ROOMS
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.facts import Delivered, Executed, Fact
 
+Done = type[Command] | str  # the type of a command, or the name of a handler
 Line = Callable[[Any, Sequence[Envelope]], str]
 
 
@@ -24,7 +32,7 @@ def _hidden(event: CouponAllocated) -> str:
     return f"{event.batch_reference}-…"
 
 
-COMMAND_LINES: dict[type[Command], Line] = {
+LINES: dict[Done, Line] = {
     RegisterUser: lambda c, caused: (
         f"[User Service]   registered {c.name} <{c.email}> as {c.user_id}"
         if caused
@@ -36,16 +44,11 @@ COMMAND_LINES: dict[type[Command], Line] = {
         else f"[User Service]   {c.user_id} has the address {c.new_email} already; nothing to do"
     ),
     AddCouponBatch: lambda c, _: f"[Coupon Service] batch {c.reference} holds {c.quantity} coupons",
-}
-
-HANDLER_LINES: dict[str, Line] = {
     "log_registration": lambda e, _: f"[Log Service]    user registered: {e.email}",
     "allocate_welcome_coupon": _coupon_line,
-    "publish_event_to_rabbitmq": lambda e, _: f"[Publisher]      {_said(e)} to RabbitMQ",
-    "publish_event_to_kafka": lambda e, _: f"[Publisher]      {_said(e)} to Kafka",
+    "refresh_user_view": lambda e, _: "",  # nobody would care
 }
-
-EMAILS: dict[str, Callable[[Any], tuple[str, str]]] = {  # what, and to whom
+EMAILS: dict[Done, Callable[[Any], tuple[str, str]]] = {  # what, and to whom
     "send_welcome_email": lambda e: ("welcome e-mail", f" to {e.email}"),
     "send_coupon_email": lambda e: (f"e-mail with coupon {_hidden(e)}", ""),
     "send_change_notice": lambda e: ("notice of change", f" to {e.old_email}"),
@@ -53,39 +56,36 @@ EMAILS: dict[str, Callable[[Any], tuple[str, str]]] = {  # what, and to whom
 }
 
 
-def _said(event: Event) -> str:
-    return f"{type(event).__name__} published"
-
-
 class Story:
-    """An observer that tells what happened, in the order in which it happened.
+    """An observer that tells what was done, in the order in which it was done.
 
     E-mails were sent, or kept in `mail_folder` if there is one.
     """
 
     def __init__(self, tell: Callable[[str], None], mail_folder: str | None = None) -> None:
         self._tell = tell
-        self._mail_folder = mail_folder
+        self._kept = f" kept in {mail_folder}" if mail_folder else ""
+        self._lines = dict(LINES)
+        for place in (room.story for room in ROOMS.values() if room.story):
+            self._lines |= resolve_name(place)
 
     def __call__(self, fact: Fact) -> None:
-        """Tell of commands and handlers that have done their work."""
-        if isinstance(fact, Executed):
-            self._executed(fact.command, fact.events)
-        elif isinstance(fact, Delivered):
-            self._delivered(fact.delivery, fact.events)
+        """Tell of a command or a handler that has done its work."""
+        match fact:
+            case Executed(command, events):
+                self._tell_of(type(command), command, events)
+            case Delivered(delivery, events):
+                self._tell_of(delivery.handler, delivery.envelope.event, events)
 
-    def _executed(self, command: Command, events: Sequence[Envelope]) -> None:
-        """Tell what a command did, if a person would care."""
-        if line := COMMAND_LINES.get(type(command)):
-            self._tell(line(command, events))
+    def _tell_of(self, done: Done, message: Any, caused: Sequence[Envelope]) -> None:
+        if email := EMAILS.get(done):
+            what, to = email(message)
+            self._tell(f"[Email Service]  {what}{'' if self._kept else ' sent'}{to}{self._kept}")
+        elif line := self._lines.get(done, partial(_generic_line, done))(message, caused):
+            self._tell(line)
 
-    def _delivered(self, delivery: Delivery, events: Sequence[Envelope]) -> None:
-        """Tell what a handler did, if a person would care."""
-        if line := HANDLER_LINES.get(delivery.handler):
-            self._tell(line(delivery.envelope.event, events))
-        elif email := EMAILS.get(delivery.handler):
-            self._tell(f"[Email Service]  {self._where(*email(delivery.envelope.event))}")
 
-    def _where(self, what: str, to: str) -> str:
-        folder = self._mail_folder
-        return f"{what}{to} kept in {folder}" if folder else f"{what} sent{to}"
+def _generic_line(done: Done, message: Any, caused: Sequence[Envelope]) -> str:
+    """Return a line with the first field of the message, if any: that is what it is about."""
+    name = done if isinstance(done, str) else re.sub("(?<!^)(?=[A-Z])", "_", done.__name__)
+    return f"[Allocation]     {name.replace('_', ' ').lower()} {[*astuple(message), ''][0]}"

@@ -10,9 +10,8 @@ from anyio.abc import TaskGroup
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import Unavailable
-from allocation.entrypoints.rooms import entrypoints
-from allocation.entrypoints.running import task_group
-from allocation.entrypoints.serving import Service, StopSignal
+from allocation.entrypoints.running import Service, StopSignal, task_group
+from allocation.rooms import ROOMS
 from allocation.service_layer.delivery import Delivery
 
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
@@ -27,8 +26,8 @@ def working(settings: Settings, *, until_idle: bool = False) -> Service:
     async def work(application: Application, stop: StopSignal) -> None:
         worker = Worker(application, stop, concurrency=settings.concurrency)
         async with task_group() as group:
-            for begin in (begin for room in entrypoints() for begin in room.beside_worker):
-                group.start_soon(resolve_name(begin)(settings), application, stop)
+            for place in (room.beside_worker for room in ROOMS.values() if room.beside_worker):
+                group.start_soon(resolve_name(place)(settings), application, stop)
             await worker.run(until_idle=until_idle)
 
     return work
@@ -38,45 +37,38 @@ class Worker:
     """Has up to `concurrency` deliveries in hand, so that a slow one holds up no other."""
 
     def __init__(self, application: Application, stop: StopSignal, *, concurrency: int) -> None:
-        self._outbox = application.outbox
+        self._outbox, self._bus = application.outbox, application.bus
         self._database = application.database
-        self._bus = application.bus
         self._handlers = list(application.bus.registry.events)
         self._stop = stop
         self._concurrency = concurrency
         self._in_hand: Counter[str] = Counter()
 
     async def run(self, *, until_idle: bool = False) -> None:
-        """Work until the process is to stop, and then until what is in hand is done.
-
-        With `until_idle`, stop by itself when only parked deliveries are left.
-        """
-        stop = self._stop
+        """Work until told to stop or, `until_idle`, until only parked deliveries are left."""
         async with task_group() as group:
-            while not stop.is_set:
+            while not self._stop.is_set:
                 try:
-                    async with self._database.listening(stop.wake):
+                    async with self._database.listening(self._stop.wake):
                         await self._begin_until_over(group, until_idle=until_idle)
                 except Exception as error:  # nothing in the database may end the worker
                     unexpected = not isinstance(error, Unavailable)
                     logger.error("%s; the worker tries again", error, exc_info=unexpected)
-                    await stop.sleep(RECONNECT_SECONDS)
+                    await self._stop.sleep(RECONNECT_SECONDS)
 
     async def _begin_until_over(self, group: TaskGroup, *, until_idle: bool) -> None:
         while not self._stop.is_set:
             pause = await self._begin_what_is_due(group)
             if pause is None and until_idle and not self._in_hand.total():
-                self._stop.set()
-            else:
-                await self._stop.sleep(POLL_SECONDS if pause is None else pause)
+                self._stop.set()  # which ends the next sleep, too
+            await self._stop.sleep(POLL_SECONDS if pause is None else pause)
 
     async def _begin_what_is_due(self, group: TaskGroup) -> float | None:
         """Begin what free hands may take; return the seconds to sleep, None if nothing is owed."""
         pause = await self._outbox.seconds_until_due(self._handlers)
         if pause is None or pause > 0:
             return pause and min(pause, POLL_SECONDS)
-        claimed = await self._claim()
-        for delivery in claimed:
+        for delivery in (claimed := await self._claim()):
             self._in_hand[delivery.handler] += 1
             group.start_soon(self._deliver, delivery)
         return 0 if claimed else POLL_SECONDS  # what is due may be locked, or of a busy handler
@@ -87,14 +79,13 @@ class Worker:
         So one handler, whose mail server says nothing, cannot have all hands: one is kept free for
         each of the others, or half of them where there are fewer.
         """
+        claim = self._outbox.claim
         free = self._concurrency - self._in_hand.total()
         idle = [name for name in self._handlers if not self._in_hand[name]]
         room = free - min(len(idle), self._concurrency // 2)
         if room > 0:
-            return await self._outbox.claim(room, self._handlers)
-        if free > 0 and idle:
-            return await self._outbox.claim(1, idle)
-        return ()
+            return await claim(room, self._handlers)
+        return await claim(1, idle) if free > 0 and idle else ()
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:

@@ -1,12 +1,12 @@
 """What happens to an event after it was stored: its deliveries and their life. Pure: no I/O.
 
-A delivery is one handler's debt to one event. Its row exists exactly as long as the handler still
-owes the work. This module decides what comes next; `adapters/outbox.py` stores the decision.
+A delivery is one handler's debt to one event: its row exists as long as the handler owes the work.
+What comes next is decided here, and stored by `adapters/outbox.py`.
 
 Every claim has a fencing token: the row's token grows whenever its owner changes, and every write
 of a claim must find it unchanged, so a late owner cannot overwrite the work of a new one (Martin
-Kleppmann, *Designing Data-Intensive Applications*, chapter 8). It is not the attempt number:
-attempts can start again, and one that was given back does not count.
+Kleppmann, *Designing Data-Intensive Applications*, chapter 8). It is not the attempt number, which
+can start again.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,6 +44,11 @@ class Failure:
     delivery: Delivery
     error: Exception
     retry_in: float | None
+
+    def __str__(self) -> str:
+        delivery, envelope = self.delivery, self.delivery.envelope
+        event = f"{type(envelope.event).__name__} {envelope.id}, attempt {delivery.attempt}"
+        return f"{delivery.handler} failed on {event}: {type(self.error).__name__}: {self.error}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ The bus holds no state of any message, so one bus serves any number of tasks at 
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
@@ -57,13 +57,10 @@ class MessageBus:
         correlation_id: UUID | None = None,
         received: ReceivedMessage | None = None,
     ) -> tuple[Envelope, ...]:
-        """Run the one handler of a command, and return the events it committed.
+        """Run the one handler of a command, and return the events it committed, or raise its error.
 
-        They are stored with their deliveries, so nothing is lost if they are not dispatched here.
-
-        :param received: the message from outside that the command came in; stored with it
-        :raises AllocationError: of any kind, whatever the handler or its commit raises; then
-            nothing is stored
+        They are stored with their deliveries, so nothing is lost if they are not dispatched here;
+        and so is the `received` message of the command, which is recognized when it comes again.
         """
         message_id = self.envelope_factory.new_id()
         first_id = correlation_id or message_id
@@ -147,25 +144,17 @@ class MessageBus:
 
     async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
         pause = self.policy.pause_after(delivery.attempt, error, random=self.random)
-        store = partial(self.outbox.park, delivery, error)
-        if pause is not None:
-            store = partial(self.outbox.reschedule, delivery, error, pause=pause)
+        failure = Failure(delivery=delivery, error=error, retry_in=pause)
         try:
-            await _last_word(store)
+            await _last_word(lambda: self.outbox.record_failure(failure))
         except Exception as storing_error:
             logger.error("the next failure could not be stored: %s", storing_error)
-            pause = self.policy.lease  # the row is as it was: it falls due when the lease ends
-        self._log_failure(delivery, error, pause)
-        return Failure(delivery=delivery, error=error, retry_in=pause)
-
-    def _log_failure(self, delivery: Delivery, error: Exception, pause: float | None) -> None:
-        fate, event = "parked", delivery.envelope.event
-        if pause is not None:
-            at = self.envelope_factory.now() + timedelta(seconds=pause)
-            fate = f"next attempt at {at:%FT%TZ}"
-        attempt = f"{type(event).__name__} {delivery.envelope.id}, attempt {delivery.attempt}"
-        reason = f"{type(error).__name__}: {error}"
-        logger.warning("%s failed on %s: %s; %s", delivery.handler, attempt, reason, fate)
+            # the row is as it was: it falls due when the lease ends
+            failure = replace(failure, retry_in=self.policy.lease)
+        later = self.envelope_factory.now() + timedelta(seconds=failure.retry_in or 0)
+        fate = "parked" if failure.retry_in is None else f"next attempt at {later:%FT%TZ}"
+        logger.warning("%s; %s", failure, fate)
+        return failure
 
     async def _release(self, delivery: Delivery) -> None:
         try:

@@ -12,7 +12,7 @@ from typing import Protocol
 from allocation.domain.events import UserId
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference
-from allocation.service_layer.delivery import Delivery, IdempotencyKey
+from allocation.service_layer.delivery import Delivery, Failure, IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.envelopes import Envelope
 
@@ -112,11 +112,8 @@ class Outbox(Protocol):
     async def settle(self, delivery: Delivery) -> None:
         """Delete a delivery whose handler did its work without a transaction of its own."""
 
-    async def reschedule(self, delivery: Delivery, error: Exception, *, pause: float) -> None:
-        """Store the error and make the delivery due in `pause` seconds."""
-
-    async def park(self, delivery: Delivery, error: Exception) -> None:
-        """Store the error and take the delivery out of the way until somebody looks at it."""
+    async def record_failure(self, failure: Failure) -> None:
+        """Store the error, and when the delivery is due again; parked, it waits for a person."""
 
     async def release(self, delivery: Delivery) -> None:
         """Make a delivery in hand due at once, as if this attempt had not been made."""

@@ -25,11 +25,7 @@ from allocation.service_layer.ports import ReceivedMessage
 
 
 class UnitOfWork(ABC):
-    """One transaction, for one attempt to handle one message.
-
-        async with uow:
-            ...
-            await uow.commit()
+    """One transaction, for one attempt to handle one message: `async with uow`, by the bus.
 
     It is committed when the block is left without an error, and rolled back otherwise, also when
     cancelled. Begin, commit and close are not interrupted: whether something was stored is always

@@ -18,11 +18,11 @@ from allocation.adapters.operations.views import Stranger, strangers
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.entrypoints.operations.strangers import watching
-from allocation.entrypoints.serving import StopSignal
+from allocation.entrypoints.running import StopSignal
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.ports import ReceivedMessage
-from tests.builders import HANDLER_NAMES, a_delivery
+from tests.builders import HANDLER_NAMES, a_delivery, a_failure
 from tests.integration.test_delivery_model import Key, SqliteModel
 from tests.integration.test_outbox_contract import (
     commit_an_event,
@@ -48,8 +48,8 @@ async def test_a_retry_by_hand_starts_anew(world: SqlWorld) -> None:
     """The cause is mended: all attempts are available again."""
     first = await commit_an_event(world)
     outbox = world.outbox()
-    await outbox.park(first["send_welcome_email"], OSError())
-    await outbox.park(first["log_registration"], OSError())
+    await outbox.record_failure(a_failure(first["send_welcome_email"], OSError()))
+    await outbox.record_failure(a_failure(first["log_registration"], OSError()))
 
     event_id = first["send_welcome_email"].envelope.id
     await decisions.retry(world.database, event_id, "send_welcome_email")

@@ -17,7 +17,7 @@ from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.domain.commands import Command, RegisterUser
 from allocation.domain.exceptions import Mistake, UserNotFound
 from allocation.entrypoints.brokers.consumer import Consumer
-from allocation.entrypoints.serving import StopSignal
+from allocation.entrypoints.running import StopSignal
 from allocation.service_layer.delivery import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.exceptions import ConcurrentUpdate

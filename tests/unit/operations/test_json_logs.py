@@ -10,10 +10,9 @@ import pytest
 
 from allocation.entrypoints.logs import set_up_logging
 from allocation.entrypoints.operations.json_logs import JsonFormatter
-from allocation.entrypoints.output import unhurried_output
 from allocation.service_layer.envelopes import working_on
 from tests.builders import a_context
-from tests.output import Log, Reader, write_too_much
+from tests.output import Log
 
 
 @pytest.fixture
@@ -22,14 +21,6 @@ def log() -> Iterator[Log]:
     log = Log(JsonFormatter("utf-8"))
     yield log
     log.close()
-
-
-@pytest.fixture
-def reader() -> Iterator[Reader]:
-    """A reader, who is asleep; the thread that writes to him ends with the test."""
-    reader = Reader()
-    yield reader
-    reader.awake.set()
 
 
 def test_a_line_for_machines_is_one_json_object(log: Log) -> None:
@@ -100,20 +91,3 @@ def test_a_line_for_machines_is_json_in_every_encoding(
     stream.flush()
 
     assert json.loads(written.getvalue().decode(encoding))["message"] == "registered é Иван"
-
-
-def test_the_count_is_json_where_the_log_is(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One line that is no JSON would stop whoever reads the log."""
-    monkeypatch.setattr(sys, "stderr", reader.stream)
-
-    with unhurried_output():
-        set_up_logging("info", "json")
-        write_too_much(reader, err=True)
-        reader.awake.set()
-    logging.basicConfig(handlers=[], force=True)
-    logging.getLogger("allocation").setLevel(logging.NOTSET)
-
-    entry = json.loads(reader.lines()[-1])
-    assert (entry["level"], entry["message"]) == ("warning", "123 lines were not shown")

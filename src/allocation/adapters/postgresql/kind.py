@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import URL, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -18,7 +18,7 @@ class PostgreSQL(DatabaseKind):
     """A server, which may be silent for ever, or refuse, or restart at any time."""
 
     form = "postgresql://HOST/DATABASE"
-    drivers: ClassVar = {"asyncio": ("asyncpg", "anyio"), "trio": ("anyio",)}
+    asyncio_driver = "asyncpg"
     # not clock_timestamp(), which may change within a statement, so that no index can be used
     clock = "extract(epoch FROM statement_timestamp())::double precision"
     wake_workers = select(func.pg_notify(CHANNEL, ""))

@@ -6,8 +6,8 @@ from allocation.adapters.brokers.asyncapi import published_language
 from allocation.entrypoints import running
 from allocation.entrypoints.brokers.consumer import consuming
 from allocation.entrypoints.cli.application import Options, set_up
-from allocation.entrypoints.printing import print_whole
-from allocation.entrypoints.serving import serve
+from allocation.entrypoints.output import output
+from allocation.entrypoints.running import serve
 from allocation.entrypoints.worker import working
 from allocation.publishing import public_events
 
@@ -42,4 +42,9 @@ def run(options: Options, prefetch: int | None) -> None:
 @click.command()
 def asyncapi() -> None:
     """Print the AsyncAPI document of what is published and consumed, as JSON."""
-    running.run(lambda: print_whole(published_language(public_events())), backend="asyncio")
+
+    async def work() -> None:
+        click.echo(published_language(public_events()))
+        await output().keep_pace(to_the_end=True)
+
+    running.run(work, backend="asyncio")

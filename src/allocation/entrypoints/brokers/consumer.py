@@ -6,13 +6,13 @@ on after that, and keeps no message waiting: its deliveries are owed in any case
 """
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from anyio import Semaphore
+from anyio import Semaphore, move_on_after
 from anyio.abc import TaskGroup
 
 from allocation.adapters.brokers import DEAD_COMMANDS, Broker, BrokerSettings, Incoming
@@ -22,8 +22,7 @@ from allocation.adapters.brokers.line import describe
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import AllocationError, Conflict, InvalidValue, Unavailable
-from allocation.entrypoints.running import task_group
-from allocation.entrypoints.serving import Service, StopSignal
+from allocation.entrypoints.running import Service, StopSignal, task_group
 from allocation.service_layer.delivery import is_permanent
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import MessageAlreadyHandled
@@ -129,7 +128,7 @@ class Consumer:
     ) -> AsyncGenerator[Incoming] | None:
         """Open the messages, for as long as the stack is; None if it is to stop before."""
         messages = None
-        async with self._stop.until_set():
+        async with _until_set(self._stop):
             messages = await stack.enter_async_context(broker.consume(self._prefetch))
             await stack.enter_async_context(aclosing(messages))
             logger.info("consuming from %s", broker.kind)
@@ -138,7 +137,7 @@ class Consumer:
     async def _take(self, session: _Session, messages: AsyncGenerator[Incoming]) -> None:
         """Take messages until the process is to stop or they end; then wait for those in hand."""
         hands = session.hands
-        async with task_group() as in_hand, self._stop.until_set():
+        async with task_group() as in_hand, _until_set(self._stop):
             await hands.acquire()  # first: an offset would count a message that was only fetched
             try:
                 async for message in messages:
@@ -200,7 +199,8 @@ class Consumer:
 
     async def _pause(self, failures: int) -> None:
         seconds = min(LONGEST_PAUSE_SECONDS, self._first_pause * 2.0 ** min(failures, 10))
-        await self._stop.wait(seconds)
+        with move_on_after(seconds):
+            await self._stop.wait()
 
     async def _settle(self, broker: Broker[Any], message: Incoming) -> Sequence[Envelope]:
         """Execute the command and acknowledge it; dead-letter what is refused for good."""
@@ -226,6 +226,20 @@ class Consumer:
         logger.warning("a message is in %s: %s", DEAD_COMMANDS, error)
         await _acknowledge(message)
         return ()
+
+
+@asynccontextmanager
+async def _until_set(stop: StopSignal) -> AsyncIterator[None]:
+    """Cancel the body when it is to stop."""
+
+    async def cancel_at_end() -> None:
+        await stop.wait()
+        group.cancel_scope.cancel()
+
+    async with task_group() as group:
+        group.start_soon(cancel_at_end)
+        yield
+        group.cancel_scope.cancel()
 
 
 async def _acknowledge(message: Incoming) -> None:

@@ -1,16 +1,17 @@
-"""Opens an application for the length of one command, as its options and the environment say."""
+"""What every command does: opens an application as its options say, and prints what came of it."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from math import ceil
+from typing import Any
 
-from allocation.bootstrap import Application, bootstrap
+import click
+import msgspec
+
 from allocation.config import Settings, load
 from allocation.entrypoints.logs import set_up_logging
-from allocation.entrypoints.output import say
-from allocation.entrypoints.running import run
-from allocation.entrypoints.story import Story
-
-T = TypeVar("T")
+from allocation.entrypoints.output import output, printable, say
+from allocation.service_layer.delivery import Failure
 
 Options = Mapping[str, Any]
 
@@ -25,18 +26,48 @@ def set_up(options: Options, *, log_level: str = "error") -> Settings:
     return settings
 
 
-def with_application(
-    settings: Settings,
-    work: Callable[[Application], Awaitable[T]],
-    *,
-    tell_story: bool = True,
-    delivers: bool = False,
-) -> T:
-    """Run `work` with an application, which tells its story on stdout unless told not to."""
-    observers = [Story(say, settings.mail_folder)] if tell_story else []
+async def print_all(lines: AsyncIterator[str | bytes]) -> None:
+    """Print lines as fast as they are read: what somebody asked for has to be whole.
 
-    async def main() -> T:
-        async with bootstrap(settings, observers=observers, delivers=delivers) as application:
-            return await work(application)
+    :raises OSError: if they cannot be written; BrokenPipeError if nobody wants more of them
+    """
+    async for line in lines:
+        click.echo(line)
+        await output().keep_pace()
+    await output().keep_pace(to_the_end=True)
 
-    return run(main, backend=settings.backend)
+
+def json_line(row: object) -> bytes:
+    """Return a row of a view as JSON, which is UTF-8 everywhere."""
+    return printable(msgspec.json.encode(row).decode()).encode()
+
+
+class Owed:
+    """What a command that is done still owes: counted, and told in one line for each fate."""
+
+    def __init__(self) -> None:
+        self._retried: Counter[str] = Counter()
+        self._parked: Counter[str] = Counter()
+
+    def add(self, failures: Iterable[Failure]) -> None:
+        """Count these failures of deliveries."""
+        for failure in failures:
+            handler, seconds = failure.delivery.handler, failure.retry_in
+            if seconds is None:
+                self._parked[handler] += 1
+            else:
+                self._retried[f"{handler} in {ceil(seconds)} s"] += 1
+
+    def show(self) -> None:
+        """Say what will be retried and what is parked, on stderr; nothing is lost."""
+        for found, fate, advice in (
+            (self._retried, "will be retried", 'run "allocation worker"'),
+            (self._parked, "parked", 'see "allocation deliveries list"'),
+        ):
+            if found:
+                say(f"{counted(found.total())} {fate}: {', '.join(found)}; {advice}", err=True)
+
+
+def counted(count: int) -> str:
+    """Return "1 delivery", or as many deliveries as there are."""
+    return "1 delivery" if count == 1 else f"{count} deliveries"

@@ -1,60 +1,66 @@
 """The group of all commands: what there is, and the options that all of them have."""
 
-from typing import TypeVar
+import ast
+from collections.abc import Callable
+from pkgutil import get_data, resolve_name
+from typing import Any, TypeVar
 
 import click
 
 from allocation.entrypoints.cli.exit_codes import ExitCodes
-from allocation.entrypoints.lazy import LazyCommand
-from allocation.entrypoints.output import unhurried_output
-from allocation.entrypoints.rooms import entrypoints
-from allocation.rooms import EVENT_LOOPS, LOG_FORMATS
+from allocation.entrypoints.output import output
+from allocation.rooms import EVENT_LOOPS, LOG_FORMATS, ROOMS
 
-F = TypeVar("F")
+F = TypeVar("F", bound=Callable[..., object])
 
 COMMANDS = {
-    "add-coupon-batch": LazyCommand(
-        "allocation.entrypoints.cli.users:add_coupon_batch",
-        "Make QUANTITY more welcome coupons available.",
-    ),
-    "change-email": LazyCommand(
-        "allocation.entrypoints.cli.users:change_email",
-        "Give a user another e-mail address; the old one gets a notice.",
-    ),
-    "db": LazyCommand(
-        "allocation.entrypoints.cli.database:db",
-        "Look after the database.",
-    ),
-    "demo": LazyCommand(
-        "allocation.entrypoints.cli.demo:demo",
-        "Register two users in a temporary database, and show what happened.",
-    ),
-    "register-user": LazyCommand(
-        "allocation.entrypoints.cli.users:register_user",
-        "Register a user: welcome e-mail, log entry and coupon follow at once.",
-    ),
-    "users": LazyCommand(
-        "allocation.entrypoints.cli.users:users",
-        "List all users with their coupons.",
-    ),
-    "worker": LazyCommand(
-        "allocation.entrypoints.cli.worker:worker",
-        "Do what others left undone: retries, and the work of processes that died.",
-    ),
+    "add-coupon-batch": "allocation.entrypoints.cli.users:add_coupon_batch",
+    "change-email": "allocation.entrypoints.cli.users:change_email",
+    "db": "allocation.entrypoints.cli.installation:db",
+    "demo": "allocation.entrypoints.cli.users:demo",
+    "register-user": "allocation.entrypoints.cli.users:register_user",
+    "users": "allocation.entrypoints.cli.users:users",
+    "worker": "allocation.entrypoints.cli.installation:worker",
 }
-OF_ROOMS = {name: command for room in entrypoints() for name, command in room.commands.items()}
+OF_ROOMS = {name: place for room in ROOMS.values() for name, place in room.commands.items()}
+
+
+class LazyCommand(click.Command):
+    """Stands for the command at "module:function", which is imported when somebody calls it.
+
+    Click's documentation, "Lazily Loading Subcommands", imports all of them to list them. Here the
+    list, which shells ask for at every press of the tab key, is read from their source.
+    """
+
+    def __init__(self, place: str) -> None:
+        super().__init__(name=None)
+        self.place = place
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return the first sentence of the function's docstring."""
+        module, _, name = self.place.partition(":")
+        package, _, file = module.rpartition(".")
+        for node in ast.parse(get_data(package, f"{file}.py") or b"").body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                self.help = ast.get_docstring(node)
+        return super().get_short_help_str(limit)
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """Begin a call: from here on it is the command itself that works."""
+        command: click.Command = resolve_name(self.place)
+        return command.make_context(*arguments, **extra)
 
 
 def options_of_rooms(function: F) -> F:
-    """Add the options that rooms have for all commands."""
-    for option in (option for room in entrypoints() for option in room.options):
-        function = option(function)
+    """Add the URLs that rooms let all commands be told."""
+    for name, text in (option for room in ROOMS.values() for option in room.options.items()):
+        function = click.option(name, metavar="URL", help=text)(function)
     return function
 
 
 @click.group(
     cls=ExitCodes,
-    commands=COMMANDS | OF_ROOMS,
+    commands={name: LazyCommand(place) for name, place in (COMMANDS | OF_ROOMS).items()},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--database-url", metavar="URL", help="Default: sqlite:///allocation.db")
@@ -84,5 +90,5 @@ def cli(ctx: click.Context, /, **options: str | None) -> None:
     Exit codes: 0 done, 1 refused, 2 malformed input, 3 a resource is not available,
     70 a bug in this program, 130 interrupted.
     """
-    ctx.with_resource(unhurried_output())
+    ctx.with_resource(output().opened())
     ctx.obj = options

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from tempfile import TemporaryDirectory
 from uuid import UUID, uuid4
 
 import click
@@ -12,67 +14,48 @@ from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
 from allocation.bootstrap import Application
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
 from allocation.domain.events import UserId
-from allocation.domain.exceptions import InvalidValue
 from allocation.domain.values import BatchReference, EmailAddress, PersonName, Quantity
-from allocation.entrypoints.cli.application import Options, set_up, with_application
-from allocation.entrypoints.cli.owed import Owed
-from allocation.entrypoints.output import printable
-from allocation.entrypoints.printing import json_line, print_all
+from allocation.entrypoints.cli.application import Options, Owed, json_line, print_all, set_up
+from allocation.entrypoints.output import printable, say
+from allocation.entrypoints.running import with_application
 
-ValueObject = BatchReference | EmailAddress | PersonName | Quantity
-
-
-class Checked(click.ParamType[Any]):
-    """An argument that a value object of the domain checks."""
-
-    def __init__(self, value_object: type[ValueObject]) -> None:
-        self.name = value_object.__name__
-        self._value_object = value_object
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value as the domain has it."""
-        try:
-            return self._value_object(value).value
-        except InvalidValue as error:
-            self.fail(str(error), param, ctx)
-
-
-class CheckedNumber(Checked):
-    """A number that a value object of the domain checks."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, if the domain accepts it."""
-        return super().convert(click.INT.convert(value, param, ctx), param, ctx)
+SOME_USERS = (("Иван", "ivan@example.com"), ("Мария", "maria@example.com"))
 
 
 @click.command()
-@click.argument("name", type=Checked(PersonName))
-@click.argument("email", type=Checked(EmailAddress))
+@click.argument("name")
+@click.argument("email")
 @click.option("--user-id", type=click.UUID, help="Makes the command repeatable. Default: a new id")
 @click.pass_obj
 def register_user(options: Options, name: str, email: str, user_id: UUID | None) -> None:
     """Register a user: welcome e-mail, log entry and coupon follow at once."""
-    command = RegisterUser(user_id=UserId(user_id or uuid4()), name=name, email=email)
+    command = RegisterUser(
+        user_id=UserId(user_id or uuid4()),
+        name=PersonName(name).value,
+        email=EmailAddress(email).value,
+    )
     with _repeatable(f"--user-id {command.user_id}"):
         _handle(options, command)
 
 
 @click.command()
 @click.argument("user_id", type=click.UUID)
-@click.argument("new_email", type=Checked(EmailAddress))
+@click.argument("new_email")
 @click.pass_obj
 def change_email(options: Options, user_id: UUID, new_email: str) -> None:
     """Give a user another e-mail address; the old one gets a notice."""
-    _handle(options, ChangeEmail(user_id=UserId(user_id), new_email=new_email))
+    email = EmailAddress(new_email).value
+    _handle(options, ChangeEmail(user_id=UserId(user_id), new_email=email))
 
 
 @click.command()
-@click.argument("reference", type=Checked(BatchReference))
-@click.argument("quantity", type=CheckedNumber(Quantity))
+@click.argument("reference")
+@click.argument("quantity", type=int)
 @click.pass_obj
 def add_coupon_batch(options: Options, reference: str, quantity: int) -> None:
     """Make QUANTITY more welcome coupons available."""
-    _handle(options, AddCouponBatch(reference=reference, quantity=quantity))
+    batch, number = BatchReference(reference).value, Quantity(quantity).value
+    _handle(options, AddCouponBatch(reference=batch, quantity=number))
 
 
 @click.command()
@@ -80,11 +63,29 @@ def add_coupon_batch(options: Options, reference: str, quantity: int) -> None:
 @click.pass_obj
 def users(options: Options, as_json: bool) -> None:
     """List all users with their coupons."""
-    with_application(set_up(options), lambda application: list_users(application, as_json=as_json))
+    with_application(set_up(options), partial(_list_users, as_json=as_json))
 
 
-async def list_users(application: Application, *, as_json: bool = False) -> None:
-    """Print a line for each user."""
+@click.command()
+@click.pass_obj
+def demo(options: Options) -> None:
+    """Register two users in a temporary database, and show what happened."""
+    with TemporaryDirectory(prefix="allocation-demo-") as folder:
+        url = f"sqlite:///{folder}/demo.db"
+        settings = replace(set_up(options), database_url=url, mail_url=None)
+        with_application(settings, _register_some, delivers=True)
+
+
+async def _register_some(application: Application) -> None:
+    await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=10))
+    for name, email in SOME_USERS:
+        command = RegisterUser(user_id=UserId(uuid4()), name=name, email=email)
+        await application.bus.handle(command)
+    say("")
+    await _list_users(application)
+
+
+async def _list_users(application: Application, *, as_json: bool = False) -> None:
     if not as_json:
         click.echo(f"{'USER_ID':36}  {'COUPON':24}  USER")
     async with views.users(application.database) as rows:

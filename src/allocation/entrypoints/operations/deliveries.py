@@ -9,10 +9,15 @@ import msgspec
 
 from allocation.adapters.operations import decisions, views
 from allocation.bootstrap import Application
-from allocation.entrypoints.cli.application import Options, set_up, with_application
-from allocation.entrypoints.cli.owed import counted
-from allocation.entrypoints.output import printable, say
-from allocation.entrypoints.printing import json_line, print_all, print_whole
+from allocation.entrypoints.cli.application import (
+    Options,
+    counted,
+    json_line,
+    print_all,
+    set_up,
+)
+from allocation.entrypoints.output import output, printable, say
+from allocation.entrypoints.running import with_application
 from allocation.service_layer.envelopes import EventId
 
 
@@ -58,7 +63,8 @@ def show_delivery(options: Options, event_id: UUID, handler: str) -> None:
     async def work(application: Application) -> None:
         row = await views.delivery(application.database, EventId(event_id), handler)
         fields = msgspec.to_builtins(row).items()
-        await print_whole("\n".join(_field_line(name, value) for name, value in fields))
+        click.echo("\n".join(_field_line(name, value) for name, value in fields))
+        await output().keep_pace(to_the_end=True)
 
     with_application(set_up(options), work)
 

@@ -6,8 +6,9 @@ import click
 
 from allocation.adapters.operations.decisions import prune_events
 from allocation.bootstrap import Application
-from allocation.entrypoints.cli.application import Options, set_up, with_application
+from allocation.entrypoints.cli.application import Options, set_up
 from allocation.entrypoints.output import say
+from allocation.entrypoints.running import with_application
 
 
 class Duration(click.ParamType[float]):

@@ -8,13 +8,12 @@ from pathlib import Path
 import click
 
 from allocation.bootstrap import Application
-from allocation.entrypoints.cli.application import Options, set_up, with_application
+from allocation.entrypoints.cli.application import Options, Owed, set_up
 from allocation.entrypoints.cli.exit_codes import REFUSED
-from allocation.entrypoints.cli.owed import Owed
 from allocation.entrypoints.operations.csv_rows import read_rows
 from allocation.entrypoints.operations.importing import Import, Summary
-from allocation.entrypoints.output import say
-from allocation.entrypoints.printing import keep_pace
+from allocation.entrypoints.output import output, say
+from allocation.entrypoints.running import with_application
 
 
 @click.command()
@@ -29,7 +28,7 @@ def import_users(options: Options, file: Path) -> None:
 
     async def work(application: Application) -> Summary:
         summary = await Import(application, _refuse, owed.add).run(rows)
-        await keep_pace(behind=0)
+        await output().keep_pace(to_the_end=True)
         return summary
 
     settings = set_up(options)
@@ -44,7 +43,7 @@ def import_users(options: Options, file: Path) -> None:
 
 async def _refuse(reason: str) -> None:
     say(reason, err=True)
-    await keep_pace()
+    await output().keep_pace()
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 import logging
 from collections.abc import Sequence
 
+from anyio import move_on_after
+
 from allocation.adapters.operations.views import Stranger, strangers
 from allocation.bootstrap import Application
 from allocation.config import Settings
-from allocation.entrypoints.serving import Service, StopSignal
+from allocation.entrypoints.running import Service, StopSignal
 
 LOOK_SECONDS = 60.0
 
@@ -23,7 +25,8 @@ def watching(settings: Settings) -> Service:
                 told = await _tell_news(application, told, overdue=settings.lease_seconds)
             except Exception as error:  # nothing in the database may end the worker
                 logger.warning("it is not known what is overdue: %s", error)
-            await stop.wait(LOOK_SECONDS)
+            with move_on_after(LOOK_SECONDS):
+                await stop.wait()
             if stop.is_set:
                 return
 

@@ -1,13 +1,18 @@
 """What becomes of lines that are written faster than they are read."""
 
+import json
+import logging
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from allocation.entrypoints import output
-from allocation.entrypoints.output import MAX_WAITING, say, unhurried_output
-from tests.output import Reader, write_too_much
+from allocation.entrypoints.console import output
+from allocation.entrypoints.console.output import MAX_WAITING, UnhurriedOutput
+from allocation.entrypoints.logs import set_up_logging
+from allocation.entrypoints.output import say
+from allocation.rooms import LOG_FORMATS
+from tests.unit.console.readers import Reader, write_too_much
 
 
 @pytest.fixture
@@ -23,7 +28,7 @@ def test_lines_are_in_order_and_whole(reader: Reader, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "stdout", reader.stream)
     reader.awake.set()
 
-    with unhurried_output():
+    with UnhurriedOutput().opened():
         for n in range(MAX_WAITING):
             say(f"Иван {n}")
 
@@ -36,13 +41,36 @@ def test_what_is_not_shown_is_counted_in_its_place(
     """Whoever wakes up sees what is missing, and where."""
     monkeypatch.setattr(sys, "stdout", reader.stream)
 
-    with unhurried_output():
+    with UnhurriedOutput().opened():
         write_too_much(reader)
         reader.awake.set()
 
     *shown, last = reader.lines()
     assert shown == [str(n) for n in range(MAX_WAITING)]
     assert last == "… 123 lines were not shown"
+
+
+@pytest.mark.parametrize("log_format", LOG_FORMATS)
+def test_the_count_is_a_line_of_the_log_where_the_log_is(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch, log_format: str
+) -> None:
+    """One line that is no JSON would stop whoever reads a log in JSON."""
+    monkeypatch.setattr(sys, "stderr", reader.stream)
+
+    with UnhurriedOutput().opened():
+        set_up_logging("info", log_format)
+        write_too_much(reader, err=True)
+        reader.awake.set()
+    logging.basicConfig(handlers=[], force=True)
+    logging.getLogger("allocation").setLevel(logging.NOTSET)
+
+    line = reader.lines()[-1]
+    if log_format == "json":
+        entry = json.loads(line)
+        assert (entry["level"], entry["message"]) == ("warning", "123 lines were not shown")
+    else:
+        assert " WARNING " in line
+        assert line.endswith(": 123 lines were not shown")
 
 
 def test_the_end_does_not_wait_for_a_reader_who_sleeps(
@@ -52,7 +80,7 @@ def test_the_end_does_not_wait_for_a_reader_who_sleeps(
     monkeypatch.setattr(output, "PATIENCE_SECONDS", 0.01)
     monkeypatch.setattr(sys, "stdout", reader.stream)
 
-    with unhurried_output():
+    with UnhurriedOutput().opened():
         say("is anybody there?")
 
     assert reader.seen == b""

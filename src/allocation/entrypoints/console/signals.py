@@ -12,14 +12,14 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from socket import socket, socketpair
 
 from anyio import RunFinishedError, from_thread
 from anyio.lowlevel import current_token
 
-from allocation.entrypoints.output import drain_output
+from allocation.entrypoints.console.output import drain_output
 
 MARGIN_SECONDS = 5.0  # after the grace period: for tidying up what was cancelled
 STUCK = 70
@@ -29,10 +29,10 @@ OVER = 0
 logger = logging.getLogger(__name__)
 
 
-@contextmanager
-def hearing(
+@asynccontextmanager
+async def hearing(
     act: Callable[[], None], *numbers: signal.Signals, grace: float | None = None
-) -> Iterator[None]:
+) -> AsyncIterator[None]:
     """Call `act` in the event loop at the first of these signals. For the main thread.
 
     With `grace`, in seconds, a second signal ends the process at once; and so does the end of the
