@@ -66,7 +66,7 @@ language: $(INSTALLED)  ## Write what is made from messages and errors: golden f
 migration: $(INSTALLED)  ## Make a migration from the tables: make migration NAME="Users have a colour"
 	@$(BIN)/python -m tools.migration
 
-# room: brokers, postgresql, smtp
+# room: brokers, operations, postgresql, smtp
 secrets:  ## Make the passwords of compose.yaml, once
 	@set -e; postgres=$$($(NEW_PASSWORD)); rabbitmq=$$($(NEW_PASSWORD)); mkdir -m 700 $@; cd $@; \
 	printf '%s\n' "$$postgres" > postgres_password; \

@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 from allocation.adapters import outbox
 from allocation.adapters.database import Session
+from allocation.adapters.emails import MaildirNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery import Delivery, Failure
 from allocation.service_layer.messagebus import MessageBus
 
-NOTIFICATIONS = "allocation.adapters.emails:MaildirNotifications"
+NOTIFICATIONS: Any = MaildirNotifications
 NOTIFICATIONS = "allocation.adapters.smtp:SmtpNotifications"  # room: smtp
 BROKER = "allocation.adapters.brokers:Broker"  # room: brokers
 CONSUMER = "allocation.entrypoints.brokers.consumer"  # room: brokers

@@ -1,4 +1,4 @@
-# room: brokers, postgresql, smtp
+# room: brokers, operations, postgresql, smtp
 """compose.yaml cannot be run everywhere; what can be checked without Docker is."""
 
 import re
