@@ -19,7 +19,7 @@ from allocation.adapters.database import Session
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.entrypoints.cli import cli
-from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.delivery import Delivery, Failure
 from allocation.service_layer.messagebus import MessageBus
 
 NOTIFICATIONS = "allocation.adapters.emails:MaildirNotifications"
@@ -86,6 +86,14 @@ def _email_of(handler: str) -> Callable[..., bool]:
     return lambda self, email, *, idempotency_key: idempotency_key.endswith(f":{handler}")
 
 
+def _tried_again(outbox: object, failure: Failure) -> bool:
+    return failure.retry_in is not None
+
+
+def _given_up(outbox: object, failure: Failure) -> bool:
+    return failure.retry_in is None
+
+
 def _setting(column: str) -> Callable[..., bool]:
     return lambda session, statement: (
         f"SET {column}=" in str(statement) or f", {column}=" in str(statement)
@@ -144,14 +152,14 @@ CLAIMING: dict[str, CrashPoint] = {
     "after claiming": CrashPoint(SqlAlchemyOutbox, "claim", "after"),
 }
 RESCHEDULING: dict[str, CrashPoint] = {
-    "before rescheduling": CrashPoint(SqlAlchemyOutbox, "reschedule", "before"),
+    "before rescheduling": CrashPoint(SqlAlchemyOutbox, "record_failure", "before", _tried_again),
     "while rescheduling": CrashPoint(Session, "write", "after", _setting("last_error")),
-    "after rescheduling": CrashPoint(SqlAlchemyOutbox, "reschedule", "after"),
+    "after rescheduling": CrashPoint(SqlAlchemyOutbox, "record_failure", "after", _tried_again),
 }
 PARKING: dict[str, CrashPoint] = {
-    "before parking": CrashPoint(SqlAlchemyOutbox, "park", "before"),
+    "before parking": CrashPoint(SqlAlchemyOutbox, "record_failure", "before", _given_up),
     "while parking": CrashPoint(Session, "write", "after", _setting("parked_at")),
-    "after parking": CrashPoint(SqlAlchemyOutbox, "park", "after"),
+    "after parking": CrashPoint(SqlAlchemyOutbox, "record_failure", "after", _given_up),
 }
 # room: brokers
 CONSUMING: dict[str, CrashPoint] = {
