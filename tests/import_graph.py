@@ -12,8 +12,16 @@ from tests.shape import ALLOCATION, files, room_folders
 
 Graph = Mapping[str, set[str]]
 
-LAYERS = ("entrypoints", "bootstrap", "views", "adapters", "service_layer", "domain")
-BESIDE = ("config", "rooms")  # the settings, and the table of rooms: below bootstrap
+LAYERS = (  # from the top; what stands side by side may know the other
+    ("entrypoints",),
+    ("bootstrap",),
+    ("publishing",),
+    ("views", "config"),
+    ("adapters",),
+    ("service_layer",),
+    ("domain", "rooms"),
+)
+LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 PACKAGES = ("entrypoints", "adapters", "service_layer", "domain")
 ROOMS = {".".join(folder.relative_to(ALLOCATION).parts) for folder in room_folders()}
 LEFT_OUT = ("__main__", "adapters.migrations")
@@ -103,8 +111,7 @@ def upward() -> list[str]:
 
 
 def _level(module: str) -> int:
-    layer = module.partition(".")[0]
-    return LAYERS.index(layer if layer in LAYERS else "domain" if layer == "rooms" else "views")
+    return LEVELS[module.partition(".")[0]]
 
 
 def _at_home(module: str, other: str) -> bool:

@@ -86,11 +86,11 @@ def _email_of(handler: str) -> Callable[..., bool]:
     return lambda self, email, *, idempotency_key: idempotency_key.endswith(f":{handler}")
 
 
-def _tried_again(outbox: object, failure: Failure) -> bool:
+def _to_try_again(self: object, failure: Failure) -> bool:
     return failure.retry_in is not None
 
 
-def _given_up(outbox: object, failure: Failure) -> bool:
+def _for_good(self: object, failure: Failure) -> bool:
     return failure.retry_in is None
 
 
@@ -152,14 +152,14 @@ CLAIMING: dict[str, CrashPoint] = {
     "after claiming": CrashPoint(SqlAlchemyOutbox, "claim", "after"),
 }
 RESCHEDULING: dict[str, CrashPoint] = {
-    "before rescheduling": CrashPoint(SqlAlchemyOutbox, "record_failure", "before", _tried_again),
+    "before rescheduling": CrashPoint(SqlAlchemyOutbox, "record_failure", "before", _to_try_again),
     "while rescheduling": CrashPoint(Session, "write", "after", _setting("last_error")),
-    "after rescheduling": CrashPoint(SqlAlchemyOutbox, "record_failure", "after", _tried_again),
+    "after rescheduling": CrashPoint(SqlAlchemyOutbox, "record_failure", "after", _to_try_again),
 }
 PARKING: dict[str, CrashPoint] = {
-    "before parking": CrashPoint(SqlAlchemyOutbox, "record_failure", "before", _given_up),
+    "before parking": CrashPoint(SqlAlchemyOutbox, "record_failure", "before", _for_good),
     "while parking": CrashPoint(Session, "write", "after", _setting("parked_at")),
-    "after parking": CrashPoint(SqlAlchemyOutbox, "record_failure", "after", _given_up),
+    "after parking": CrashPoint(SqlAlchemyOutbox, "record_failure", "after", _for_good),
 }
 # room: brokers
 CONSUMING: dict[str, CrashPoint] = {

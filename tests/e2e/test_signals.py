@@ -30,6 +30,7 @@ def until_hanging(process: "subprocess.Popen[str]") -> None:
         assert process.poll() is None
 
 
+# room: console
 @pytest.mark.parametrize(
     ("handler", "where"),
     [("block", "hanging.py"), ("block_in_a_thread", "thread"), ("swallow", "MainThread")],
@@ -74,6 +75,7 @@ def test_a_worker_ends_tidily_where_event_loops_have_no_signal_handlers(
         assert worker.wait(LIMIT_SECONDS) == 0
 
 
+# end
 def test_a_handler_that_exits_in_a_child_task_has_failed(application: Application) -> None:
     """Asyncio lets any task end the process, but not as if all were well; the attempt counts."""
     with hanging_worker(application, "exit_in_a_child") as worker:

@@ -63,6 +63,7 @@ def test_what_does_not_finish_in_time_is_given_back(owing: Application, mail: Ma
     assert owed(owing) == []
 
 
+# room: console
 def test_a_second_signal_ends_the_worker_at_once(owing: Application, mail: MailServer) -> None:
     """Whoever insists does not have to wait, and nothing is lost either."""
     mail.hold = True
@@ -79,6 +80,7 @@ def test_a_second_signal_ends_the_worker_at_once(owing: Application, mail: MailS
     assert "send_welcome_email" in [handler for handler, _ in owed(owing)]
 
 
+# end
 def test_a_worker_survives_a_database_that_goes_away(owing: Application) -> None:
     """It says so, keeps trying, and goes on by itself."""
     url = "sqlite:///allocation.db?timeout=0.05"
