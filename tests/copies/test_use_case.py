@@ -19,6 +19,8 @@ AFFECTED = {
     "tests/integration/test_schema.py",
     "tests/e2e/test_readme.py::test_every_command_of_the_readme_does_what_it_says",
 }
+SIZE = "tests/unit/test_shape.py::test_the_core_is_read_in_an_evening"
+"""The limit is that of the core as it is handed over; with its use cases it is meant to grow."""
 
 
 def checklist() -> str:
@@ -54,5 +56,5 @@ def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) 
     assert "written: stored_events.json" in written
     copy.check()
     tests = AFFECTED | {file for file in BY_HAND if file.startswith("tests/integration/")}
-    copy.test("-n", "2", "-k", "not trio", *sorted(tests))
+    copy.test("-n", "2", "-k", "not trio", f"--deselect={SIZE}", *sorted(tests))
     assert "deactivate-user" in copy.python("-m", "allocation", "--help")
