@@ -89,19 +89,19 @@ class MessageBus:
         """
         return await self.deliver(self._first_attempts(events))
 
-    async def deliver(self, deliveries: Iterable[Delivery]) -> Report:
+    async def deliver(self, deliveries: Sequence[Delivery]) -> Report:
         """Run the handlers of claimed deliveries, under the promises of `dispatch`."""
         reports: list[Report] = []
 
-        async def attempt(delivery: Delivery) -> None:
-            report = await self._attempt(delivery)
-            reports.append(report)
-            for following in self._first_attempts(report.events):
-                group.start_soon(attempt, following)
+        async def attempt(deliveries: Sequence[Delivery]) -> None:
+            while len(deliveries) == 1:  # a task would buy no concurrency, and costs twice as much
+                reports.append(report := await self._attempt(deliveries[0]))
+                deliveries = self._first_attempts(report.events)
+            for delivery in deliveries:
+                group.start_soon(attempt, [delivery])
 
         async with create_task_group() as group:
-            for delivery in deliveries:
-                group.start_soon(attempt, delivery)
+            await attempt(deliveries)
         return sum(reports, Report())
 
     async def _attempt(self, delivery: Delivery) -> Report:
