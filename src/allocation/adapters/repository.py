@@ -65,20 +65,20 @@ class SqlAlchemyCouponBatches:
             await self._session.flush()
         available = select(CouponBatch).where(orm.coupon_batches.c.remaining > 0)
         first = available.order_by(orm.coupon_batches.c.reference).limit(1)
-        # the row as it is under the lock, whatever this session has seen of it before
-        locked = first.with_for_update().execution_options(populate_existing=True)
-        batch = await self._only(locked)
-        while batch is None and await self._only(first):
-            batch = await self._only(locked)  # somebody took the last coupon while we waited
+        batch = await self._locked(first)
+        while batch is None and (await self._session.execute(first)).first():
+            batch = await self._locked(first)  # somebody took the last coupon while we waited
         if batch is None:
             told = orm.coupon_batches.c.reported_on
             unreported_first = select(CouponBatch).order_by(told.is_not(None), told.desc()).limit(1)
-            batch = await self._only(unreported_first)
+            batch = await self._locked(unreported_first)
         self.seen.append(batch or CouponBatch.exhausted())
         return self.seen[-1]
 
-    async def _only(self, statement: Select[CouponBatch]) -> CouponBatch | None:
-        batch: CouponBatch | None = (await self._session.execute(statement)).scalar_one_or_none()
+    async def _locked(self, first: Select[CouponBatch]) -> CouponBatch | None:
+        """Return the row as it is under the lock, whatever this session has seen of it before."""
+        locked = first.with_for_update().execution_options(populate_existing=True)
+        batch: CouponBatch | None = (await self._session.execute(locked)).scalar_one_or_none()
         return batch
 
 
