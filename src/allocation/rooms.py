@@ -1,4 +1,4 @@
-"""The rooms: what a copy of this program may do without. Nothing else in the core names them.
+"""The rooms: what a copy of this program may do without. Nothing else in the core leads to them.
 
 To take a room out, delete its entry here, its folders and its tests. What an entry names is a
 "module:attribute", imported when a setting asks for it and not before. See docs/decisions/0011.
