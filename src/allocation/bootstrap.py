@@ -21,7 +21,7 @@ from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue
 from allocation.publishing import open_publishers, publishing_to
-from allocation.rooms import MAIL, ROOMS
+from allocation.rooms import MAIL, MAIL_FORMS, ROOMS
 from allocation.service_layer import handlers, wiring
 from allocation.service_layer.delivery import DeliveryPolicy
 from allocation.service_layer.envelopes import EnvelopeFactory
@@ -113,15 +113,13 @@ def _notifications(settings: Settings, *, delivers: bool) -> Notifications | Non
     if url := f"maildir:{folder}" if folder else settings.mail_url:
         scheme = url.partition(":")[0].lower()
         if scheme not in MAIL:
-            forms = " or ".join(f"{known}:…" for known in MAIL)
-            raise InvalidValue("mail URL", f"is not of the form {forms}")
+            raise InvalidValue("mail URL", f"is not of the form {MAIL_FORMS}")
         notifications: Notifications = resolve_name(MAIL[scheme])(url, sender=settings.sender_email)
         return notifications
     if delivers:
         raise InvalidValue(
             "ALLOCATION_MAIL_URL",
-            "is not set: name a mail server (smtp://user:password@host:port) or a folder to keep "
-            "e-mails in (maildir:FOLDER); only beside a SQLite file there is one by itself",
+            f"is not set: name {MAIL_FORMS}; only beside a SQLite file there is a folder by itself",
         )
     return None
 

@@ -1,4 +1,4 @@
-"""The rooms: what a copy of this program may do without. Nothing else in the core names them.
+"""The rooms: what a copy of this program may do without. Nothing else in the core leads to them.
 
 To take a room out, delete its entry here, its folders and its tests. What an entry names is a
 "module:attribute", imported when a setting asks for it and not before. See docs/decisions/0011.
@@ -13,25 +13,25 @@ class Room:
     """What a room brings to the program."""
 
     databases: Mapping[str, str] = field(default_factory=dict)  # `DatabaseKind`s, by URL scheme
-    mail: Mapping[str, str] = field(default_factory=dict)  # ways to `Notifications`, by URL scheme
+    mail: Mapping[str, str] = field(default_factory=dict)  # ways to `Notifications`, by URL form
     log_formats: Mapping[str, str] = field(default_factory=dict)  # formatters, by name
     event_loops: tuple[str, ...] = ()  # of AnyIO, each the name of a package
-    environment: str | None = None  # another way to look up variables, made of the one before
-    settings: str | None = None  # the class of its own
-    publishers: str | None = None  # opens, with them, a `Publisher` for each that they name
+    environment: str | None = None  # takes how variables are looked up, returns another way
+    settings: str | None = None  # a dataclass: its own settings, read with the others
+    publishers: str | None = None  # opens, with these settings, its `Publisher`s, by name
     observer: str | None = None  # begins, for as long as the program works, an `Observer`
     beside_worker: str | None = None  # makes a service of the settings
     commands: Mapping[str, str] = field(default_factory=dict)  # of the command line
     options: Mapping[str, str] = field(default_factory=dict)  # URLs for all commands: help
     story: str | None = None  # lines of its handlers, by name
-    output: str | None = None  # the class of it
-    hearing: str | None = None  # of signals
+    output: str | None = None  # the class of what prints
+    hearing: str | None = None  # what listens for signals
     chatty_libraries: tuple[str, ...] = ()  # they log what they raise, or mend
 
 
 CORE = Room(
     databases={"sqlite": "allocation.adapters.sqlite:SQLite"},
-    mail={"maildir": "allocation.adapters.emails:MaildirNotifications.from_url"},
+    mail={"maildir:FOLDER": "allocation.adapters.emails:MaildirNotifications.from_url"},
     log_formats={"text": "allocation.entrypoints.logs:TextFormatter"},
     event_loops=("asyncio",),
     output="allocation.entrypoints.output:Output",
@@ -68,7 +68,8 @@ ROOMS: dict[str, Room] = {
     ),
     "smtp": Room(
         mail=dict.fromkeys(
-            ("smtp", "smtps"), "allocation.adapters.smtp:SmtpNotifications.from_url"
+            ("smtp://user:password@host:port[?starttls=1]", "smtps://user:password@host:port"),
+            "allocation.adapters.smtp:SmtpNotifications.from_url",
         ),
         # after that of operations: the old name may be that of a file, too
         environment="allocation.adapters.smtp.old_name:by_old_name_too",
@@ -84,8 +85,9 @@ ROOMS: dict[str, Room] = {
 
 _ALL = (CORE, *ROOMS.values())
 DATABASES = {name: kind for room in _ALL for name, kind in room.databases.items()}
-MAIL = {name: way for room in _ALL for name, way in room.mail.items()}
+MAIL = {form.partition(":")[0]: way for room in _ALL for form, way in room.mail.items()}
+MAIL_FORMS = " or ".join(form for room in _ALL for form in room.mail)
 LOG_FORMATS = {name: made for room in _ALL for name, made in room.log_formats.items()}
 EVENT_LOOPS = [name for room in _ALL for name in room.event_loops]
-*_, OUTPUT = (room.output for room in _ALL if room.output)
-*_, HEARING = (room.hearing for room in _ALL if room.hearing)
+OUTPUT = [room.output for room in _ALL if room.output][-1]  # that of a room, if one has it
+HEARING = [room.hearing for room in _ALL if room.hearing][-1]  # in the same way

@@ -108,7 +108,7 @@ def test_a_refusal_is_one_line_and_exit_code_1(application: Application) -> None
         # end
         (("--database-url", "mysql://x", "users"), "error: database URL"),
         (("--database-url", "sqlite://", "users"), "in-memory database is not supported"),
-        (("--mail-url", "http://x", "users"), "error: mail URL is not of the form"),
+        (("--mail-url", "http://x", "users"), "error: mail URL is not of the form maildir:FOLDER"),
         (("--smtp-url", "http://x", "users"), "error: mail URL is not of the form"),
     ],
 )
@@ -252,10 +252,8 @@ def test_a_failing_handler_is_announced_and_the_command_accepted(
     assert result.returncode == again.returncode == 0
     assert "[Log Service]    user registered: ivan@example.com" in result.stdout
     assert "welcome e-mail" not in result.stdout
-    assert result.stderr == (
-        "2 deliveries parked: send_welcome_email, send_coupon_email; "
-        'see "allocation deliveries list"\n'
-    )
+    parked = "2 deliveries parked: send_welcome_email, send_coupon_email; "
+    assert result.stderr.startswith(parked)
     assert "2 deliveries will be retried: " in again.stderr
     assert "send_welcome_email in 1 s" in again.stderr
     assert 'run "allocation worker"' in again.stderr

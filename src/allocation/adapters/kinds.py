@@ -23,8 +23,8 @@ from allocation.rooms import DATABASES
 class DatabaseKind(ABC):
     """One database; what its kind need not do, or cannot, is as it is here."""
 
-    form: ClassVar[str]  # of its URLs
-    asyncio_driver: ClassVar[str]  # the usual one there; on every event loop there is `anyio`
+    form: ClassVar[str]  # what its URLs look like, to be shown when one is wrong
+    asyncio_driver: ClassVar[str]  # the default on asyncio; the dialect `anyio` runs on any loop
     clock: ClassVar[str]  # SQL: the seconds since 1970, when the statement begins
     one_writer: ClassVar[bool] = False  # at a time, so that others had better wait in line
     wake_workers: ClassVar[Executable | None] = None  # with the commit

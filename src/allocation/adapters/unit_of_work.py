@@ -24,7 +24,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     users: repository.SqlAlchemyUsers
     coupon_batches: repository.SqlAlchemyCouponBatches
 
-    # what comes last are the arguments of `UnitOfWork`
+    # `arguments` go to `UnitOfWork`: its factory, context, delivery and received message
     def __init__(self, database: Database, policy: DeliveryPolicy, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._database = database

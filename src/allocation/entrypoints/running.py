@@ -116,8 +116,7 @@ def run(work: Callable[[], Awaitable[T]], *, backend: str) -> T:
     """
 
     async def until_interrupted() -> T:
-        # in the way that shielded calls can defer, which the loop's own way does not; and signals
-        # are heard until all is tidy: a second Ctrl-C must not break in on that
+        # Ctrl-C, even a second one, waits for shielded calls here; the loop's own way breaks in
         try:
             with CancelScope() as scope:
                 async with resolve_name(HEARING)(scope.cancel, signal.SIGINT):

@@ -3,8 +3,8 @@
 A handler asks for what it needs by parameter name, and what it asks for says what it is promised:
 
 - `uow`, to change the database: it takes effect exactly once, when `uow.commit()` is its last word.
-- a port with an effect outside (`notifications`, `publisher`): at least once, and each time with
-  the same `idempotency_key`. It may look things up in `reading`, which has nothing to commit.
+- a port with an effect outside (`notifications`): at least once, and each time with the same
+  `idempotency_key`. It may look things up in `reading`, which has nothing to commit.
 
 Nobody can have both: a failure between the two would double the one or lose the other, so such a
 handler is refused at start. Let the one with `uow` record an event, and handle that.
@@ -119,7 +119,7 @@ async def notify_marketing(
 
 
 async def publish_event(event: events.Event, envelope: Envelope, publisher: Publisher) -> None:
-    """Tell the outside world. Bootstrap makes one handler of this for each broker."""
+    """Tell the outside world. `publishing.py` makes a handler of this for each `publisher`."""
     await publisher.publish(envelope)
 
 

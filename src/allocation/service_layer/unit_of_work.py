@@ -67,7 +67,7 @@ class UnitOfWork(ABC):
             with CancelScope(shield=True):
                 await self._close()
             raise
-        for name in UnitOfWork.__annotations__:
+        for name in UnitOfWork.__annotations__:  # the repositories that are declared above
             setattr(self, name, self._calls.guarded(f"uow.{name}", getattr(self, name)))
         return self
 

@@ -47,9 +47,10 @@ def test_parked_deliveries_can_be_inspected_retried_and_discarded(
 ) -> None:
     """What cannot be done by itself needs a person, and the person needs tools."""
     application.run("add-coupon-batch", "WELCOME", "1")
-    application.run(
+    registered = application.run(
         "register-user", "Иван", "ivan@example.com", mail_url="smtp://127.0.0.1:1", max_attempts="1"
     )
+    assert registered.stderr.endswith('; see "allocation deliveries list"\n')
 
     listed = application.run("deliveries", "list", "--parked", "--json")
     rows = {row["handler"]: row for row in map(json.loads, listed.stdout.splitlines())}

@@ -17,7 +17,7 @@ def test_whoever_delivers_needs_a_place_for_emails(application: Application) -> 
     for command in delivering:
         result = application.run(*command, database_url=url)
         assert (result.returncode, result.stdout) == (2, "")
-        assert result.stderr.startswith("error: ALLOCATION_MAIL_URL is not set: name a mail server")
+        assert "error: ALLOCATION_MAIL_URL is not set: name maildir:FOLDER" in result.stderr
 
     for command in (("users",), ("db", "upgrade")):
         assert "the database is not available" in application.run(*command, database_url=url).stderr

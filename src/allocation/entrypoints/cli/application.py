@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from allocation.config import Settings, load
+from allocation.entrypoints.cli.main import OF_ROOMS
 from allocation.entrypoints.logs import set_up_logging
 from allocation.entrypoints.output import output, printable, say
 from allocation.service_layer.delivery import Failure
@@ -60,9 +61,10 @@ class Owed:
 
     def show(self) -> None:
         """Say what will be retried and what is parked, on stderr; nothing is lost."""
+        look = 'see "allocation deliveries list"' if "deliveries" in OF_ROOMS else "not retried"
         for found, fate, advice in (
             (self._retried, "will be retried", 'run "allocation worker"'),
-            (self._parked, "parked", 'see "allocation deliveries list"'),
+            (self._parked, "parked", look),
         ):
             if found:
                 say(f"{counted(found.total())} {fate}: {', '.join(found)}; {advice}", err=True)

@@ -9,7 +9,7 @@ import click
 
 from allocation.entrypoints.cli.exit_codes import ExitCodes
 from allocation.entrypoints.output import output
-from allocation.rooms import EVENT_LOOPS, LOG_FORMATS, ROOMS
+from allocation.rooms import EVENT_LOOPS, LOG_FORMATS, MAIL_FORMS, ROOMS
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -70,14 +70,13 @@ def options_of_rooms(function: F) -> F:
     "--smtp-url",
     "mail_url",
     metavar="URL",
-    help="smtp://user:password@host:port, smtps://…, or with ?starttls=1; or maildir:FOLDER, to "
-    "keep e-mails there. Default: a folder beside the SQLite file, allocation-mail",
+    help=f"Where e-mails go: {MAIL_FORMS}. Default: allocation-mail, beside the SQLite file",
 )
 @options_of_rooms
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
-    help="Default: error; of worker, consume and run: info",
+    help="Default: error; info for what runs until it is stopped",
 )
 @click.option("--log-format", type=click.Choice(list(LOG_FORMATS)), help="Default: text")
 @click.version_option(package_name="allocation")
