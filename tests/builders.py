@@ -14,10 +14,17 @@ from allocation.domain.model import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.publishing import publishing_to
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure
-from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, EventId, MessageContext
+from allocation.service_layer.envelopes import (
+    CommandEnvelope,
+    Envelope,
+    EnvelopeFactory,
+    EventId,
+    MessageContext,
+    ReceivedMessage,
+)
 from allocation.service_layer.facts import Observer
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation.service_layer.messagebus import MessageBus
+from allocation.service_layer.messagebus import INSIDE, MessageBus
 from allocation.service_layer.unit_of_work import NewUnitOfWork
 from allocation.service_layer.wiring import (
     Dependencies,
@@ -79,6 +86,10 @@ def a_message(type_: str = "register_user", *, message_id: str = "m1", **data: o
 
 def a_context() -> MessageContext:
     return MessageContext(correlation_id=uuid4(), causation_id=uuid4())
+
+
+def a_cause(received: ReceivedMessage = INSIDE) -> CommandEnvelope:
+    return CommandEnvelope(id=uuid4(), command=a_batch(), correlation_id=uuid4(), received=received)
 
 
 def an_envelope(event: Event | None = None) -> Envelope:

@@ -20,32 +20,46 @@ from allocation.domain.exceptions import (
 )
 from allocation.domain.model import Aggregate, Coupon, CouponBatch, User
 from allocation.domain.values import BatchReference
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure, IdempotencyKey
+from allocation.service_layer.delivery import (
+    Delivery,
+    DeliveryPolicy,
+    Failure,
+    IdempotencyKey,
+    Trigger,
+)
 from allocation.service_layer.emails import Email
-from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, EventId, MessageContext
+from allocation.service_layer.envelopes import (
+    CommandEnvelope,
+    Envelope,
+    EnvelopeFactory,
+    EventId,
+)
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     ConcurrentUpdate,
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
-from allocation.service_layer.ports import ReceivedMessage
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import UserRow
 
 A = TypeVar("A", bound=Aggregate)
 Key = tuple[EventId, str]
+KeptFailure = tuple[int, str]  # attempt and error
+LEASE_LOST = "it had not finished when its lease ended"
 
 
 @dataclass(frozen=True)
 class StoredDelivery:
-    """A row of the fake deliveries table."""
+    """A row of the fake deliveries table, as far as it decides what comes next."""
 
     attempts: int
     token: int
     due_at: float
     last_error: str | None = None
     parked_at: float | None = None
+    held: bool = False  # by a process that works on it, or did when it died
+    replay: bool = False
 
 
 @dataclass
@@ -58,9 +72,11 @@ class FakeDatabase:
     coupons: dict[UserId, str] = field(default_factory=dict)
     registration_log: list[tuple[UserId, str]] = field(default_factory=list)
     user_view: dict[UserId, UserRow] = field(default_factory=dict)
+    commands: list[CommandEnvelope] = field(default_factory=list)
     events: dict[EventId, tuple[float, Envelope]] = field(default_factory=dict)
-    deliveries: dict[Key, StoredDelivery] = field(default_factory=dict)
-    inbox: dict[ReceivedMessage, float] = field(default_factory=dict)
+    deliveries: dict[Key, StoredDelivery] = field(default_factory=dict)  # what is owed
+    finished: dict[Key, int] = field(default_factory=dict)  # the attempt that was the last
+    failures: dict[Key, list[KeptFailure]] = field(default_factory=dict)
     coupon_lock: anyio.Lock = field(default_factory=anyio.Lock)
     schedule: Iterator[int] = field(default_factory=lambda: repeat(1))
 
@@ -73,6 +89,16 @@ class FakeDatabase:
         """Tell whether this claim is the newest one, and not parked."""
         row = self.deliveries.get((delivery.envelope.id, delivery.handler))
         return row is not None and row.token == delivery.token and row.parked_at is None
+
+    def finish(self, delivery: Delivery) -> None:
+        """Mark a delivery as done."""
+        key = (delivery.envelope.id, delivery.handler)
+        del self.deliveries[key]
+        self.finished[key] = delivery.attempt
+
+    def keep_failure(self, key: Key, attempt: int, error: str) -> None:
+        """Keep the failure of an attempt, and of one delivery the last ten."""
+        self.failures[key] = [*self.failures.get(key, []), (attempt, error)][-10:]
 
 
 class FakeStoredUsers:
@@ -195,11 +221,9 @@ class FakeUnitOfWork(UnitOfWork):
         database: FakeDatabase,
         policy: DeliveryPolicy,
         envelope_factory: EnvelopeFactory,
-        context: MessageContext,
-        delivery: Delivery | None,
-        received: ReceivedMessage | None,
+        cause: Trigger,
     ) -> None:
-        super().__init__(envelope_factory, context, delivery, received)
+        super().__init__(envelope_factory, cause)
         self._database = database
         self._policy = policy
         self._unlock: Callable[[], None] = lambda: None
@@ -211,7 +235,7 @@ class FakeUnitOfWork(UnitOfWork):
         self._unlock = self.coupon_batches.unlock
         self.registration_log = FakeRegistrationLog(self._database)
         self.user_view = FakeUserView(self._database)
-        self._check_inbox()
+        self._check_command()
 
     def _seen(self) -> Iterable[Aggregate]:
         return chain(self.users.seen, self.coupon_batches.seen)
@@ -241,7 +265,9 @@ class FakeUnitOfWork(UnitOfWork):
             database.events[envelope.id] = (database.clock, envelope)
             for handler in self._envelope_factory.subscribers(envelope):
                 database.deliveries[envelope.id, handler] = (
-                    StoredDelivery(1, token=1, due_at=database.clock + self._policy.lease)
+                    StoredDelivery(
+                        1, token=1, due_at=database.clock + self._policy.lease, held=True
+                    )
                     if self._policy.inline
                     else StoredDelivery(0, token=1, due_at=database.clock)
                 )
@@ -250,15 +276,17 @@ class FakeUnitOfWork(UnitOfWork):
         self._unlock()
 
     def _settle(self) -> None:
-        database = self._database
-        if self._received:
-            database.inbox[self._received] = database.clock
-        if self._delivery is not None:
-            del database.deliveries[self._delivery.envelope.id, self._delivery.handler]
+        if isinstance(self._cause, CommandEnvelope):
+            self._database.commands.append(self._cause)
+        else:
+            self._database.finish(self._cause)
 
-    def _check_inbox(self) -> None:
-        if self._received in self._database.inbox:
-            raise MessageAlreadyHandled(self._received.source, self._received.id)
+    def _check_command(self) -> None:
+        if not isinstance(self._cause, CommandEnvelope) or self._cause.received.id is None:
+            return
+        received = self._cause.received
+        if any(command.received == received for command in self._database.commands):
+            raise MessageAlreadyHandled(received.source, received.id)
 
     def _real_batches(self) -> list[CouponBatch]:
         return [batch for batch in self._batches if batch.quantity]
@@ -267,15 +295,15 @@ class FakeUnitOfWork(UnitOfWork):
         return [coupon for batch in self._real_batches() for coupon in batch.new_coupons]
 
     def _check(self) -> None:
-        self._check_inbox()
+        self._check_command()
         for user in self._users:
             self._check_user(user)
         for batch in self._real_batches():
             _check_version(batch, self._database.batches.get(batch.reference))
         for coupon in self._new_coupons():
             self._check_coupon(coupon)
-        if self._delivery is not None and not self._database.owned(self._delivery):
-            raise DeliverySuperseded(self._delivery.envelope.id, self._delivery.handler)
+        if isinstance(self._cause, Delivery) and not self._database.owned(self._cause):
+            raise DeliverySuperseded(self._cause.envelope.id, self._cause.handler)
 
     def _check_user(self, user: User) -> None:
         users = self._database.users
@@ -305,12 +333,15 @@ class FakeOutbox:
     async def settle(self, delivery: Delivery) -> None:
         await self._database.step()
         if self._database.owned(delivery):
-            del self._database.deliveries[delivery.envelope.id, delivery.handler]
+            self._database.finish(delivery)
 
     async def record_failure(self, failure: Failure) -> None:
+        delivery, error = failure.delivery, _describe(failure.error)
         now, pause = self._database.clock, failure.retry_in
         fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
-        await self._update(failure.delivery, last_error=_describe(failure.error), **fate)
+        if await self._update(delivery, last_error=error, **fate):
+            key = (delivery.envelope.id, delivery.handler)
+            self._database.keep_failure(key, delivery.attempt, error)
 
     async def release(self, delivery: Delivery) -> None:
         await self._update(
@@ -324,14 +355,17 @@ class FakeOutbox:
         held_since = current_time()
         await self._database.step()
         claims: list[Delivery] = []
-        for key, row in sorted(self._pending(handlers), key=lambda item: item[1].due_at):
-            if row.due_at > self._database.clock:
-                continue
+        due = [item for item in self._pending(handlers) if item[1].due_at <= self._database.clock]
+        live = [item for item in due if not item[1].replay]
+        for key, row in sorted(live or due, key=lambda item: item[1].due_at):
+            if row.held and len(claims) < limit:
+                self._database.keep_failure(key, row.attempts, LEASE_LOST)
             if row.attempts >= self._policy.max_attempts:
                 self._database.deliveries[key] = replace(
                     row,
                     parked_at=self._database.clock,
                     last_error="the last attempt did not finish",
+                    held=False,
                 )
             elif len(claims) < limit:
                 leased = replace(
@@ -339,6 +373,7 @@ class FakeOutbox:
                     attempts=row.attempts + 1,
                     token=row.token + 1,
                     due_at=self._database.clock + self._policy.lease,
+                    held=True,
                 )
                 self._database.deliveries[key] = leased
                 envelope = self._database.events[key[0]][1]
@@ -362,12 +397,14 @@ class FakeOutbox:
         rows = self._database.deliveries.items()
         return [(key, row) for key, row in rows if row.parked_at is None and key[1] in handlers]
 
-    async def _update(self, delivery: Delivery, **changes: float | str) -> None:
+    async def _update(self, delivery: Delivery, **changes: float | str) -> bool:
         await self._database.step()
-        if self._database.owned(delivery):
-            key = (delivery.envelope.id, delivery.handler)
-            row = self._database.deliveries[key]
-            self._database.deliveries[key] = replace(row, **changes)  # type: ignore[arg-type]
+        if not self._database.owned(delivery):
+            return False
+        key = (delivery.envelope.id, delivery.handler)
+        row = self._database.deliveries[key]
+        self._database.deliveries[key] = replace(row, held=False, **changes)  # type: ignore[arg-type]
+        return True
 
 
 def _stored(aggregate: A) -> A:

@@ -6,7 +6,7 @@ is stored can be looked at, independently of the code under test. Its clock can 
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,15 +19,23 @@ from allocation.adapters.database import Database, open_database
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy
-from allocation.service_layer.envelopes import EventId, MessageContext
-from allocation.service_layer.ports import Outbox, ReceivedMessage
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Trigger
+from allocation.service_layer.envelopes import EventId, ReceivedMessage
+from allocation.service_layer.messagebus import INSIDE
+from allocation.service_layer.ports import Outbox
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import UserRow
-from tests.builders import POLICY, a_context, an_envelope_factory
-from tests.fakes import FakeDatabase, FakeOutbox, FakeUnitOfWork, StoredDelivery
+from tests.builders import POLICY, a_cause, an_envelope_factory
+from tests.fakes import (
+    FakeDatabase,
+    FakeOutbox,
+    FakeUnitOfWork,
+    KeptFailure,
+    Key,
+    StoredDelivery,
+)
 
-Deliveries = dict[tuple[EventId, str], StoredDelivery]
+Deliveries = dict[Key, StoredDelivery]
 
 
 class World(Protocol):
@@ -35,12 +43,7 @@ class World(Protocol):
 
     policy: DeliveryPolicy
 
-    def new_uow(
-        self,
-        context: MessageContext,
-        delivery: Delivery | None = None,
-        received: ReceivedMessage | None = None,
-    ) -> UnitOfWork:
+    def new_uow(self, cause: Trigger) -> UnitOfWork:
         """Return a unit of work of some process."""
 
     def outbox(self) -> Outbox:
@@ -68,13 +71,22 @@ class World(Protocol):
         """Return the ids of the stored events."""
 
     async def deliveries(self) -> Deliveries:
-        """Return all delivery rows; times are relative to the clock."""
+        """Return what is owed; times are relative to the clock."""
+
+    async def finished(self) -> dict[Key, int]:
+        """Return what is done, and at which attempt."""
+
+    async def failures(self) -> dict[Key, list[KeptFailure]]:
+        """Return the attempts that failed, of each delivery the oldest first."""
+
+    async def commands(self) -> set[UUID]:
+        """Return the ids of the commands that were accepted."""
 
 
 def a_uow(
-    world: World, delivery: Delivery | None = None, *, received: ReceivedMessage | None = None
+    world: World, delivery: Delivery | None = None, *, received: ReceivedMessage = INSIDE
 ) -> UnitOfWork:
-    return world.new_uow(a_context(), delivery, received)
+    return world.new_uow(delivery or a_cause(received))
 
 
 class FakeWorld:
@@ -84,15 +96,8 @@ class FakeWorld:
         self.policy = policy
         self.database = FakeDatabase()
 
-    def new_uow(
-        self,
-        context: MessageContext,
-        delivery: Delivery | None = None,
-        received: ReceivedMessage | None = None,
-    ) -> UnitOfWork:
-        return FakeUnitOfWork(
-            self.database, self.policy, an_envelope_factory(), context, delivery, received
-        )
+    def new_uow(self, cause: Trigger) -> UnitOfWork:
+        return FakeUnitOfWork(self.database, self.policy, an_envelope_factory(), cause)
 
     def outbox(self) -> Outbox:
         return FakeOutbox(self.database, self.policy)
@@ -120,10 +125,16 @@ class FakeWorld:
 
     async def deliveries(self) -> Deliveries:
         now = self.database.clock
-        return {
-            key: _relative(row.attempts, row.token, row.due_at, row.last_error, row.parked_at, now)
-            for key, row in self.database.deliveries.items()
-        }
+        return {key: _relative(row, now) for key, row in self.database.deliveries.items()}
+
+    async def finished(self) -> dict[Key, int]:
+        return self.database.finished
+
+    async def failures(self) -> dict[Key, list[KeptFailure]]:
+        return self.database.failures
+
+    async def commands(self) -> set[UUID]:
+        return {command.id for command in self.database.commands}
 
 
 test_clock = Table("test_clock", MetaData(), Column("seconds", Double, nullable=False))
@@ -144,16 +155,9 @@ class SqlWorld:
     def __post_init__(self) -> None:
         self._in_turn = cycle([self.database, self.other_database])
 
-    def new_uow(
-        self,
-        context: MessageContext,
-        delivery: Delivery | None = None,
-        received: ReceivedMessage | None = None,
-    ) -> UnitOfWork:
+    def new_uow(self, cause: Trigger) -> UnitOfWork:
         database = next(self._in_turn)
-        return SqlAlchemyUnitOfWork(
-            database, self.policy, an_envelope_factory(), context, delivery, received
-        )
+        return SqlAlchemyUnitOfWork(database, self.policy, an_envelope_factory(), cause)
 
     def outbox(self) -> Outbox:
         return SqlAlchemyOutbox(next(self._in_turn), self.policy)
@@ -185,8 +189,22 @@ class SqlWorld:
         return {event_id for (event_id,) in await self._rows(orm.events.c.id)}
 
     async def deliveries(self) -> Deliveries:
-        rows = await self._rows(*orm.deliveries.c, self.database.clock)
-        return {(row.event_id, row.handler): _relative(*tuple(row)[2:]) for row in rows}
+        rows = await self._rows(*orm.deliveries.c, self.database.clock.label("now"))
+        owed = [row for row in rows if row.finished_at is None]
+        return {(row.event_id, row.handler): _relative(_stored(row), row.now) for row in owed}
+
+    async def finished(self) -> dict[Key, int]:
+        rows = await self._rows(*orm.deliveries.c)
+        return {(row.event_id, row.handler): row.attempts for row in rows if row.finished_at}
+
+    async def failures(self) -> dict[Key, list[KeptFailure]]:
+        found: dict[Key, list[KeptFailure]] = {}
+        for row in sorted(await self._rows(*orm.failures.c), key=lambda row: row.token):
+            found.setdefault((row.event_id, row.handler), []).append((row.attempt, row.error))
+        return found
+
+    async def commands(self) -> set[UUID]:
+        return {command_id for (command_id,) in await self._rows(orm.commands.c.id)}
 
     async def _rows(self, *columns: ColumnElement[Any]) -> Sequence[Row[Any]]:
         async with self.database.reading() as session:
@@ -218,18 +236,18 @@ def on(driver: str, url: str) -> str:
     return url.replace("://", f"+{driver}://", 1) if driver else url
 
 
-def _relative(
-    attempts: int,
-    token: int,
-    due_at: float,
-    last_error: str | None,
-    parked_at: float | None,
-    now: float,
-) -> StoredDelivery:
+def _stored(row: Row[Any]) -> StoredDelivery:
     return StoredDelivery(
-        attempts=attempts,
-        token=token,
-        due_at=due_at - now,
-        last_error=last_error,
-        parked_at=None if parked_at is None else parked_at - now,
+        attempts=row.attempts,
+        token=row.token,
+        due_at=row.due_at,
+        last_error=row.last_error,
+        parked_at=row.parked_at,
+        held=row.process is not None,
+        replay=row.replay,
     )
+
+
+def _relative(row: StoredDelivery, now: float) -> StoredDelivery:
+    parked_at = None if row.parked_at is None else row.parked_at - now
+    return replace(row, due_at=row.due_at - now, parked_at=parked_at)

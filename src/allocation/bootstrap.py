@@ -63,6 +63,7 @@ async def bootstrap(
                 settings.database_url,
                 connections=settings.pool_size,
                 handler_timeout=settings.handler_timeout_seconds,
+                process_name=settings.process_name,
             )
         )
         event_handlers = publishing_to(handlers.EVENT_HANDLERS, publishers)

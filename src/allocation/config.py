@@ -37,6 +37,7 @@ class Settings:
     sender_email: Annotated[str, "nobody's real address"] = "allocation@localhost"
     marketing_email: Annotated[str, "nobody's real address"] = "marketing@localhost"
     backend: Annotated[str, "comes with Python; brokers need it"] = "asyncio"
+    process_name: Annotated[str | None, "its host and number tell it from others"] = None
     log_level: Annotated[LogLevel | None, "error; info for what runs until it is stopped"] = None
     log_format: Annotated[str, "people read it first"] = "text"
     dispatch: Annotated[Literal["inline", "worker"], "needs no second process"] = "inline"

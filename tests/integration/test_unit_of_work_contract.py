@@ -16,6 +16,7 @@ from allocation.domain.exceptions import (
 )
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
+from allocation.service_layer.envelopes import ReceivedMessage
 from allocation.service_layer.exceptions import (
     ConcurrentUpdate,
     DeliverySuperseded,
@@ -25,7 +26,6 @@ from allocation.service_layer.exceptions import (
     OpenedTwice,
     WorkAfterCommit,
 )
-from allocation.service_layer.ports import ReceivedMessage
 from tests.builders import HANDLER_NAMES, TODAY, a_user, a_user_id
 from tests.worlds import World, a_uow
 

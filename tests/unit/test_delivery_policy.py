@@ -16,7 +16,7 @@ from allocation.domain.exceptions import (
     Unavailable,
     UserNotFound,
 )
-from allocation.service_layer.delivery import DeliveryPolicy, is_permanent
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, is_permanent
 from allocation.service_layer.envelopes import EventId, MessageContext
 from tests.builders import POLICY, a_delivery, an_envelope
 from tests.generated import all_errors
@@ -296,7 +296,10 @@ def test_what_an_event_causes_belongs_to_the_same_story() -> None:
     """Following one id leads from the command to the last e-mail; the other leads one step back."""
     context = MessageContext(correlation_id=uuid4(), causation_id=uuid4())
     envelope = replace(an_envelope(), context=context)
+    delivery = Delivery(envelope=envelope, handler="send_welcome_email", attempt=1)
 
-    assert envelope.as_context == MessageContext(
-        correlation_id=context.correlation_id, causation_id=envelope.id
+    assert delivery.as_context == MessageContext(
+        correlation_id=context.correlation_id,
+        causation_id=envelope.id,
+        handler="send_welcome_email",
     )

@@ -18,7 +18,7 @@ from allocation.domain.model import CouponBatch
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.delivery import Delivery, IdempotencyKey
 from allocation.service_layer.emails import welcome
-from allocation.service_layer.envelopes import current_context
+from allocation.service_layer.envelopes import MessageContext, current_context
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     ConcurrentUpdate,
@@ -729,7 +729,10 @@ async def test_ids_lead_from_every_event_back_to_the_command() -> None:
     assert registered.context.correlation_id == correlation_id
     assert allocated.context.correlation_id == correlation_id
     assert allocated.context.causation_id == registered.id
-    assert seen["follow"] == allocated.as_context
+    assert allocated.context.handler == "allocate"
+    assert seen["follow"] == MessageContext(
+        correlation_id=correlation_id, causation_id=allocated.id, handler="follow"
+    )
     assert current_context.get() is None
 
 

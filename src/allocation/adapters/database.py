@@ -12,6 +12,8 @@ Two traps are handled here, so that no other module has to know them:
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
+from os import getpid
+from socket import gethostname
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -58,9 +60,9 @@ class Session:
         if statement is not None:
             await self.execute(statement)
 
-    async def write(self, statement: sa.Update | sa.Delete) -> int:
+    async def write(self, statement: sa.Update | sa.Delete, rows: Any = None) -> int:
         """Execute an update or delete, and return how many rows it hit."""
-        return cast("sa.CursorResult[Any]", await self.execute(statement)).rowcount
+        return cast("sa.CursorResult[Any]", await self.execute(statement, rows)).rowcount
 
     async def stream(self, statement: Executable) -> AsyncIterator[sa.Row[Any]]:
         """Execute a query, and yield its rows as they are fetched, in constant memory."""
@@ -91,7 +93,7 @@ class Session:
 
 
 class Database:
-    """An engine and the rules to use it by."""
+    """An engine, the rules to use it by, and who uses it: `process` is NAME@HOST:PID."""
 
     def __init__(
         self,
@@ -100,9 +102,11 @@ class Database:
         *,
         connections: int = POOL_SIZE,
         clock: sa.ColumnElement[float] | None = None,
+        process_name: str | None = None,
     ) -> None:
         self.engine = engine
         self.kind = kind
+        self.process = "@".join(filter(None, (process_name, f"{gethostname()}:{getpid()}")))
         self.listening = partial(kind.listening, engine)
         self.clock = sa.literal_column(kind.clock, sa.Double()) if clock is None else clock
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
@@ -144,7 +148,11 @@ class Database:
 
 @asynccontextmanager
 async def open_database(
-    url: str, *, connections: int = POOL_SIZE, handler_timeout: float = HANDLER_SECONDS
+    url: str,
+    *,
+    connections: int = POOL_SIZE,
+    handler_timeout: float = HANDLER_SECONDS,
+    process_name: str | None = None,
 ) -> AsyncIterator[Database]:
     """Open the database at `url`, and close it at the end. Nothing is connected before first use.
 
@@ -160,7 +168,7 @@ async def open_database(
         raise InvalidValue("database URL", f"has an option that is wrong: {error}") from None
     async with kind.in_use():
         try:
-            yield Database(engine, kind, connections=connections)
+            yield Database(engine, kind, connections=connections, process_name=process_name)
         finally:
             with CancelScope(shield=True):
                 await engine.dispose()

@@ -109,6 +109,26 @@ user_view = sa.Table(
     sa.Column("coupon", sa.String),
 )
 
+commands = sa.Table(
+    "commands",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("type", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("message_id", sa.String),
+    sa.Column("correlation_id", sa.Uuid, nullable=False, index=True),
+    sa.Column("accepted_at", sa.Double, nullable=False, index=True),
+)
+_HAS_ID = commands.c.message_id.is_not(None)
+sa.Index(
+    "uq_commands_source",
+    commands.c.source,
+    commands.c.message_id,
+    unique=True,
+    sqlite_where=_HAS_ID,
+    postgresql_where=_HAS_ID,
+)
+
 events = sa.Table(
     "events",
     metadata,
@@ -116,12 +136,13 @@ events = sa.Table(
     sa.Column("source", sa.String, nullable=False),
     sa.Column("type", sa.String, nullable=False),
     sa.Column("schema_version", sa.Integer, nullable=False, server_default="1"),
-    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False, index=True),
     sa.Column("time", Moment, nullable=False),
-    sa.Column("correlation_id", sa.Uuid, nullable=False),
+    sa.Column("correlation_id", sa.Uuid, nullable=False, index=True),
     sa.Column("causation_id", sa.Uuid, nullable=False),
+    sa.Column("handler", sa.String),
     sa.Column("data", sa.Text, nullable=False),
-    sa.Column("recorded_at", sa.Double, nullable=False),
+    sa.Column("recorded_at", sa.Double, nullable=False, index=True),
 )
 
 deliveries = sa.Table(
@@ -131,19 +152,51 @@ deliveries = sa.Table(
     sa.Column("handler", sa.String, primary_key=True),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("token", sa.Integer, nullable=False),
-    sa.Column("due_at", sa.Double, nullable=False),
+    sa.Column("due_at", sa.Double),  # when it is done, never
+    sa.Column("replay", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("process", sa.String),  # which has it in hand, or has done it
+    sa.Column("lost_by", sa.String),  # which had it in hand before, until its lease ended
     sa.Column("last_error", sa.Text),
     sa.Column("parked_at", sa.Double),
+    sa.Column("finished_at", sa.Double),
+    sa.Column("seconds", sa.Double),
 )
-PENDING = deliveries.c.parked_at.is_(None)
-sa.Index(None, deliveries.c.due_at, sqlite_where=PENDING, postgresql_where=PENDING)
+PARKED, FINISHED = deliveries.c.parked_at.is_not(None), deliveries.c.finished_at.is_not(None)
+PENDING = sa.and_(~PARKED, ~FINISHED)
+sa.Index(
+    "ix_deliveries_due_at",
+    deliveries.c.replay,
+    deliveries.c.due_at,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+sa.Index(None, deliveries.c.parked_at, sqlite_where=PARKED, postgresql_where=PARKED)
 
-inbox = sa.Table(
-    "inbox",
+failures = sa.Table(
+    "failures",
     metadata,
-    sa.Column("source", sa.String, primary_key=True),
-    sa.Column("message_id", sa.String, primary_key=True),
-    sa.Column("received_at", sa.Double, nullable=False, index=True),
+    sa.Column("event_id", sa.Uuid, primary_key=True),
+    sa.Column("handler", sa.String, primary_key=True),
+    sa.Column("token", sa.Integer, primary_key=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("failed_at", sa.Double, nullable=False),
+    sa.Column("process", sa.String),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["event_id", "handler"],
+        [deliveries.c.event_id, deliveries.c.handler],
+        ondelete="CASCADE",
+    ),
+)
+
+replays = sa.Table(
+    "replays",
+    metadata,
+    sa.Column("handler", sa.String, primary_key=True),
+    sa.Column("scope", sa.String, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("after", sa.Double, nullable=False),
+    sa.Column("after_id", sa.Uuid, nullable=False),
 )
 
 _mapping = registry(metadata=metadata)

@@ -16,12 +16,14 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from allocation.adapters import wire
 from allocation.adapters.database import Database, Session
 from allocation.adapters.exceptions import InvalidMessage, InvalidPayload, StatementRefused
-from allocation.adapters.orm import PENDING, deliveries, events
+from allocation.adapters.orm import PENDING, deliveries, events, failures
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.envelopes import Envelope, EventId
 from allocation.service_layer.exceptions import DeliverySuperseded
 
 MAX_ERROR_LENGTH = 2000  # characters of an error that are kept
+MAX_FAILURES = 10  # of one delivery that are kept
+LEASE_LOST = "it had not finished when its lease ended"
 
 delivery_key = sa.tuple_(deliveries.c.event_id, deliveries.c.handler)
 NEXT_TOKEN = deliveries.c.token + 1
@@ -32,33 +34,36 @@ READABLE = sa.or_(  # type and version: other events are for newer processes
     )
 )
 
-_CLAIM = sa.tuple_(deliveries.c.event_id, deliveries.c.handler, deliveries.c.token)
+_CLAIM = (deliveries.c.event_id, deliveries.c.handler, deliveries.c.token)
+
+Claimed = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
 
 async def store(
     session: Session,
-    now: sa.ColumnElement[float],
+    database: Database,
     policy: DeliveryPolicy,
     subscribed: Sequence[tuple[Envelope, Sequence[str]]],
 ) -> None:
     """Insert events, and a delivery to each of their handlers, in the caller's transaction."""
+    now = database.clock
     if subscribed:
         rows = [wire.to_row(envelope) for envelope, _ in subscribed]
         await session.execute(sa.insert(events).values(recorded_at=now), rows)
     if owed := [{"event_id": e.id, "handler": name} for e, names in subscribed for name in names]:
-        attempts, due_at = (1, now + policy.lease) if policy.inline else (0, now)
-        first = sa.insert(deliveries).values(attempts=attempts, token=1, due_at=due_at)
-        await session.execute(first, owed)
+        leased = {"attempts": 1, "due_at": now + policy.lease, "process": database.process}
+        state = leased if policy.inline else {"attempts": 0, "due_at": now}
+        await session.execute(sa.insert(deliveries).values(token=1, **state), owed)
 
 
-async def settle(session: Session, delivery: Delivery) -> None:
-    """Delete the delivery in hand, in the caller's transaction.
+async def settle(session: Session, database: Database, delivery: Delivery) -> None:
+    """Mark the delivery in hand as done, in the caller's transaction.
 
     :raises DeliverySuperseded: if it is not the caller's any more: the caller must roll back
     """
-    if await session.write(sa.delete(deliveries).where(*_owned(delivery))) != 1:
+    if await session.write(_done(database), _claimed(delivery)) != 1:
         raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
 
 
@@ -72,40 +77,58 @@ class SqlAlchemyOutbox:
         self._settling = anyio.Lock()
 
     async def settle(self, delivery: Delivery) -> None:
-        """Delete the delivery. All that settle while a statement is under way share the next."""
+        """Mark it as done. All that settle while a statement is under way share the next."""
         self._settled.append(delivery)
         async with self._settling:
             if batch := list(self._settled):
-                await self._write(sa.delete(deliveries).where(*_owned(*batch)))
+                await self._write(_done(self._database), list(map(_claimed, batch)))
                 del self._settled[: len(batch)]
 
     async def record_failure(self, failure: Failure) -> None:
+        delivery, error = failure.delivery, _describe(failure.error)
         now, pause = self._database.clock, failure.retry_in
         fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
-        await self._update(failure.delivery, last_error=_describe(failure.error), **fate)
+        failed = _owned().values(process=None, last_error=error, **fate)
+        async with self._database.writing() as session:
+            if await session.write(failed, _claimed(delivery)):
+                row = {"token": delivery.token, "attempt": delivery.attempt, "error": error}
+                key = {"event_id": delivery.envelope.id, "handler": delivery.handler}
+                await self._keep(session, {**key, **row, "process": self._database.process})
+            await session.commit()
 
     async def release(self, delivery: Delivery) -> None:
-        counts = {"attempts": deliveries.c.attempts - 1, "token": NEXT_TOKEN}
-        await self._update(delivery, **counts, due_at=self._database.clock)
+        counts = {"attempts": deliveries.c.attempts - 1, "token": NEXT_TOKEN, "process": None}
+        released = _owned().values(**counts, due_at=self._database.clock)
+        await self._write(released, _claimed(delivery))
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
         held_since = current_time()
         async with self._database.writing() as session:
             rows = (await session.execute(self._take_lease(limit, handlers))).all()
+            if not rows:
+                take_replayed = self._take_lease(limit, handlers, replay=True)
+                rows = (await session.execute(take_replayed)).all()
+            for row in rows:
+                if row.lost_by:
+                    await self._keep(session, _as_lost(row))
             claims = [claim async for claim in self._feasible(session, rows, held_since)]
             await session.commit()
         return claims
 
     async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
-        first = _pending(handlers, deliveries.c.due_at - self._database.clock).limit(1)
+        pause = deliveries.c.due_at - self._database.clock
+        firsts = [_pending(handlers, pause, replay=replay).limit(1) for replay in (False, True)]
+        either = sa.union_all(*(sa.select(first.subquery()) for first in firsts))
         async with self._database.reading() as session:
-            seconds: float | None = (await session.execute(first)).scalar_one_or_none()
-        return seconds
+            seconds = (await session.execute(either)).scalars().all()
+        return min(seconds, default=None)
 
-    def _take_lease(self, limit: int, handlers: Collection[str]) -> ReturningUpdate[Any]:
+    def _take_lease(
+        self, limit: int, handlers: Collection[str], *, replay: bool = False
+    ) -> ReturningUpdate[Any]:
         # in a CTE: as a subquery, the limit may be applied anew for each row of the outer table
         due = (
-            _pending(handlers, deliveries.c.event_id, deliveries.c.handler)
+            _pending(handlers, deliveries.c.event_id, deliveries.c.handler, replay=replay)
             .where(deliveries.c.due_at <= self._database.clock)
             .limit(limit)
             .with_for_update(of=deliveries, skip_locked=True)
@@ -118,6 +141,8 @@ class SqlAlchemyOutbox:
                 attempts=deliveries.c.attempts + 1,
                 token=NEXT_TOKEN,
                 due_at=self._database.clock + self._policy.lease,
+                process=self._database.process,
+                lost_by=deliveries.c.process,
             )
             .returning(deliveries)
         )
@@ -144,8 +169,17 @@ class SqlAlchemyOutbox:
                 )
                 continue
             park = sa.update(deliveries).where(delivery_key == (row.event_id, row.handler))
-            values = {"parked_at": self._database.clock, "last_error": error}
+            values = {"parked_at": self._database.clock, "last_error": error, "process": None}
             await session.write(park.values(attempts=row.attempts - 1, **values))
+
+    async def _keep(self, session: Session, failure: dict[str, Any]) -> None:
+        """Keep the failure of an attempt, and forget the oldest if there are too many."""
+        insert = sa.insert(failures).values(failed_at=self._database.clock)
+        await session.execute(insert, failure)
+        of_this = sa.and_(*(failures.c[name] == failure[name] for name in ("event_id", "handler")))
+        tokens = sa.select(failures.c.token).where(of_this).order_by(failures.c.token.desc())
+        oldest = tokens.limit(1).offset(MAX_FAILURES).scalar_subquery()
+        await session.write(sa.delete(failures).where(of_this, failures.c.token <= oldest))
 
     async def _envelopes(
         self, session: Session, ids: Collection[EventId]
@@ -160,12 +194,9 @@ class SqlAlchemyOutbox:
             one_by_one = [await self._envelopes(session, [event_id]) for event_id in ids]
             return {event_id: found[event_id] for found in one_by_one for event_id in found}
 
-    async def _update(self, delivery: Delivery, **values: Any) -> None:
-        await self._write(sa.update(deliveries).where(*_owned(delivery)).values(**values))
-
-    async def _write(self, statement: sa.Update | sa.Delete) -> None:
+    async def _write(self, statement: sa.Update, claims: Claimed | list[Claimed]) -> None:
         async with self._database.writing() as session:
-            await session.write(statement)
+            await session.write(statement, claims)
             await session.commit()
 
 
@@ -176,16 +207,40 @@ def _envelope(row: sa.Row[Any]) -> Envelope | InvalidMessage:
         return error
 
 
-def _pending(handlers: Collection[str], *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+def _as_lost(row: sa.Row[Any]) -> dict[str, Any]:
+    """Return the failure of the attempt before a claim: its process died, hung or was cut off."""
+    key = {"event_id": row.event_id, "handler": row.handler, "token": row.token - 1}
+    return {**key, "attempt": row.attempts - 1, "process": row.lost_by, "error": LEASE_LOST}
+
+
+def _pending(
+    handlers: Collection[str], *columns: sa.ColumnElement[Any], replay: bool
+) -> sa.Select[Any]:
     """What these handlers owe and can be tried here, the longest due first."""
-    ours = PENDING, deliveries.c.handler.in_(handlers), READABLE
+    ours = PENDING, deliveries.c.replay == replay, deliveries.c.handler.in_(handlers), READABLE
     return sa.select(*columns).join(events).where(*ours).order_by(deliveries.c.due_at)
 
 
-def _owned(*claims: Delivery) -> tuple[sa.ColumnElement[bool], ...]:
-    """The rows, if no other claim has been made on them and they have not been parked since."""
-    keys = [(claim.envelope.id, claim.handler, claim.token) for claim in claims]
-    return _CLAIM.in_(keys), PENDING
+def _owned() -> sa.Update:
+    """The row of a claim, if no other has been made on it and it has not been parked since."""
+    claimed = (column == sa.bindparam(f"claimed_{column.name}") for column in _CLAIM)
+    return sa.update(deliveries).where(*claimed, PENDING)
+
+
+def _done(database: Database) -> sa.Update:
+    took: sa.BindParameter[float] = sa.bindparam("claimed_seconds")
+    now = database.clock
+    return _owned().values(finished_at=now, due_at=None, seconds=took, last_error=None)
+
+
+def _claimed(delivery: Delivery) -> Claimed:
+    """Return the parameters of the statements above."""
+    return {
+        "claimed_event_id": delivery.envelope.id,
+        "claimed_handler": delivery.handler,
+        "claimed_token": delivery.token,
+        "claimed_seconds": delivery.seconds(),
+    }
 
 
 def _describe(error: Exception) -> str:

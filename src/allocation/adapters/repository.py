@@ -10,12 +10,13 @@ from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import orm
 from allocation.adapters.database import Database, Session
+from allocation.adapters.wire import wire_name
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import UserNotFound
 from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference
+from allocation.service_layer.envelopes import CommandEnvelope
 from allocation.service_layer.exceptions import ChangedWhileReading, MessageAlreadyHandled
-from allocation.service_layer.ports import ReceivedMessage
 
 
 class SqlAlchemyStoredUsers:
@@ -113,19 +114,26 @@ class SqlAlchemyUserView:
         await self._session.execute(insert(view).from_select(names, current))
 
 
-async def remember(session: Session, now: ColumnElement[float], message: ReceivedMessage) -> None:
-    """Write down that a message came, in the caller's transaction, before anything else.
+async def take_note(session: Session, now: ColumnElement[float], cause: CommandEnvelope) -> None:
+    """Write a command down, in the caller's transaction, before anything else.
 
     So of two copies at once the second waits for the first, and is recognized before its command
     could be refused.
 
     :raises MessageAlreadyHandled: if it is known: the caller must roll back
     """
-    row = {"source": message.source, "message_id": message.id, "received_at": now}
-    try:  # the key is the only constraint; another one would not mean that the message is known
-        await session.execute(insert(orm.inbox).values(row))
-    except IntegrityError as error:
-        raise MessageAlreadyHandled(message.source, message.id) from error
+    source, message_id = cause.received.source, cause.received.id
+    row = {
+        "id": cause.id,
+        "type": wire_name(type(cause.command)),
+        "source": source,
+        "message_id": message_id,
+        "correlation_id": cause.correlation_id,
+    }
+    try:
+        await session.execute(insert(orm.commands).values(accepted_at=now), row)
+    except IntegrityError as error:  # its own id is new, so it is that of the message
+        raise MessageAlreadyHandled(source, message_id) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from allocation.adapters import outbox, repository
 from allocation.adapters.database import Database
 from allocation.domain.exceptions import CouponAlreadyAllocated, EmailAlreadyRegistered, Refused
 from allocation.domain.model import Aggregate
-from allocation.service_layer.delivery import DeliveryPolicy
-from allocation.service_layer.envelopes import Envelope
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.envelopes import CommandEnvelope, Envelope
 from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.unit_of_work import UnitOfWork
 
@@ -34,8 +34,8 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     async def _begin(self) -> None:
         session = await self._resources.enter_async_context(self._database.writing())
         self._session = session
-        if self._received:
-            await repository.remember(session, self._database.clock, self._received)
+        if isinstance(self._cause, CommandEnvelope):
+            await repository.take_note(session, self._database.clock, self._cause)
         self.users = repository.SqlAlchemyUsers(session)
         self.coupon_batches = repository.SqlAlchemyCouponBatches(session)
         self.registration_log = repository.SqlAlchemyRegistrationLog(session)
@@ -55,11 +55,11 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         except IntegrityError as error:
             raise _as_domain_error(error, refusals) from error
         subscribed = [(event, self._envelope_factory.subscribers(event)) for event in events]
-        await outbox.store(self._session, self._database.clock, self._policy, subscribed)
+        await outbox.store(self._session, self._database, self._policy, subscribed)
         if events and not self._policy.inline:
             await self._session.execute_if_needed(self._database.kind.wake_workers)
-        if self._delivery:
-            await outbox.settle(self._session, self._delivery)
+        if isinstance(self._cause, Delivery):
+            await outbox.settle(self._session, self._database, self._cause)
 
     async def _commit(self) -> None:
         await self._session.commit()

@@ -96,6 +96,7 @@ def to_row(envelope: Envelope) -> Data:
         "time": envelope.time,
         "correlation_id": envelope.context.correlation_id,
         "causation_id": envelope.context.causation_id,
+        "handler": envelope.context.handler,
         "data": msgspec.json.encode(envelope.event).decode(),
     }
 
@@ -114,7 +115,9 @@ def from_row(row: Data) -> Envelope:
         subject=row["subject"],
         time=row["time"],
         context=MessageContext(
-            correlation_id=row["correlation_id"], causation_id=row["causation_id"]
+            correlation_id=row["correlation_id"],
+            causation_id=row["causation_id"],
+            handler=row["handler"],
         ),
     )
 

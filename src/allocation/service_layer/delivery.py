@@ -1,7 +1,7 @@
 """What happens to an event after it was stored: its deliveries and their life. Pure: no I/O.
 
-A delivery is one handler's debt to one event: its row exists as long as the handler owes the work.
-What comes next is decided here, and stored by `adapters/outbox.py`.
+A delivery is one handler's debt to one event: owed until the handler has done the work, and kept
+as history then. What comes next is decided here, and stored by `adapters/outbox.py`.
 
 Every claim has a fencing token: the row's token grows whenever its owner changes, and every write
 of a claim must find it unchanged, so a late owner cannot overwrite the work of a new one (Martin
@@ -15,8 +15,10 @@ from functools import partial
 from math import inf
 from typing import NewType
 
+from anyio import current_time
+
 from allocation.domain.exceptions import AllocationError
-from allocation.service_layer.envelopes import Envelope
+from allocation.service_layer.envelopes import CommandEnvelope, Envelope, MessageContext
 
 IdempotencyKey = NewType("IdempotencyKey", str)
 
@@ -35,6 +37,23 @@ class Delivery:
     def idempotency_key(self) -> IdempotencyKey:
         """The same for every attempt, so that the outside world can recognize a repetition."""
         return IdempotencyKey(f"{self.envelope.id}:{self.handler}")
+
+    @property
+    def as_context(self) -> MessageContext:
+        """The context of whatever is done because of this delivery."""
+        return MessageContext(
+            correlation_id=self.envelope.context.correlation_id,
+            causation_id=self.envelope.id,
+            handler=self.handler,
+        )
+
+    def seconds(self) -> float:
+        """Return how long this attempt has taken until now."""
+        return max(0.0, current_time() - self.held_since)
+
+
+Trigger = CommandEnvelope | Delivery
+"""What a handler works on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

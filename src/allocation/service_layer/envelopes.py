@@ -11,6 +11,7 @@ from uuid import UUID
 
 from anyio import current_time
 
+from allocation.domain.commands import Command
 from allocation.domain.events import Event
 from allocation.domain.model import Aggregate
 
@@ -23,6 +24,7 @@ class MessageContext:
 
     correlation_id: UUID
     causation_id: UUID
+    handler: str | None = None  # which one of the event that caused it; None: that of a command
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +38,31 @@ class Envelope:
     context: MessageContext
     recorded_at: float = field(default=inf, compare=False)  # event loop's clock of its committer
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedMessage:
+    """Where a command comes from, and by which id it is recognized when it arrives again.
+
+    Source and id are those of CloudEvents 1.0. What has no id is not recognized.
+    """
+
+    source: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandEnvelope:
+    """A command and what is known about it."""
+
+    id: UUID
+    command: Command
+    correlation_id: UUID
+    received: ReceivedMessage
+
     @property
     def as_context(self) -> MessageContext:
-        """The context of whatever is done because of this event."""
-        return MessageContext(correlation_id=self.context.correlation_id, causation_id=self.id)
+        """The context of whatever is done because of this command."""
+        return MessageContext(correlation_id=self.correlation_id, causation_id=self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

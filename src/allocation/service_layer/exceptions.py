@@ -20,7 +20,7 @@ class DeliverySuperseded(Conflict):
 class MessageAlreadyHandled(Conflict):
     """A message has arrived again, after its command was stored: it only has to be acknowledged."""
 
-    def __init__(self, source: str, message_id: str) -> None:
+    def __init__(self, source: str, message_id: str | None) -> None:
         super().__init__(f"message {message_id!r} from {source!r} has been handled already")
 
 

@@ -19,12 +19,19 @@ from allocation.domain.commands import Command
 from allocation.domain.events import Event
 from allocation.service_layer import exceptions, facts
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure, Report
-from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, MessageContext, working_on
-from allocation.service_layer.ports import Outbox, ReceivedMessage
+from allocation.service_layer.envelopes import (
+    CommandEnvelope,
+    Envelope,
+    EnvelopeFactory,
+    ReceivedMessage,
+    working_on,
+)
+from allocation.service_layer.ports import Outbox
 from allocation.service_layer.unit_of_work import NewUnitOfWork, UnitOfWork
 from allocation.service_layer.wiring import BoundHandler, Registry
 
 MAX_OPTIMISTIC_TRIES = 5  # runs of a handler whose data others changed, before it counts as failed
+INSIDE = ReceivedMessage(source="program")  # a command that nobody says more about
 LAST_WORD_SECONDS = 2  # how long it may take to store what became of a cancelled delivery
 
 logger = logging.getLogger(__name__)
@@ -42,12 +49,18 @@ class MessageBus:
     random: Callable[[], float]
     observers: Sequence[facts.Observer] = ()
 
-    async def handle(self, command: Command, *, correlation_id: UUID | None = None) -> Report:
+    async def handle(
+        self,
+        command: Command,
+        *,
+        correlation_id: UUID | None = None,
+        received: ReceivedMessage = INSIDE,
+    ) -> Report:
         """Execute a command, then dispatch what it caused; return when all of it is settled.
 
         :raises AllocationError: as `execute`; a failing event handler raises nothing
         """
-        events = await self.execute(command, correlation_id=correlation_id)
+        events = await self.execute(command, correlation_id=correlation_id, received=received)
         return Report(events) + await self.dispatch(events)
 
     async def execute(
@@ -55,20 +68,21 @@ class MessageBus:
         command: Command,
         *,
         correlation_id: UUID | None = None,
-        received: ReceivedMessage | None = None,
+        received: ReceivedMessage = INSIDE,
     ) -> tuple[Envelope, ...]:
         """Run the one handler of a command, and return the events it committed, or raise its error.
 
         They are stored with their deliveries, so nothing is lost if they are not dispatched here;
-        and so is the `received` message of the command, which is recognized when it comes again.
+        and so is the command itself, which is recognized when it is received again.
         """
-        message_id = self.envelope_factory.new_id()
-        first_id = correlation_id or message_id
-        context = MessageContext(correlation_id=first_id, causation_id=message_id)
-        with working_on(context):
+        new_id = self.envelope_factory.new_id()
+        first_id = correlation_id or new_id
+        cause = CommandEnvelope(
+            id=new_id, command=command, correlation_id=first_id, received=received
+        )
+        with working_on(cause.as_context):
             handler = self.registry.commands[type(command)]
-            new_uow = partial(self.new_uow, context, None, received)
-            events = await _run(handler, command, None, new_uow)
+            events = await _run(handler, command, None, partial(self.new_uow, cause))
             logger.info("%s handled", type(command).__name__)
             self._tell(facts.Executed(command, events))
         return events
@@ -106,7 +120,7 @@ class MessageBus:
 
     async def _attempt(self, delivery: Delivery) -> Report:
         """Attempt one delivery; report what its handler has committed, or how it failed."""
-        with working_on(delivery.envelope.as_context):
+        with working_on(delivery.as_context):
             try:
                 handler = self.registry.events[delivery.handler]
                 events = await self._run_in_time(handler, delivery)
@@ -132,12 +146,11 @@ class MessageBus:
         seconds = delivery.held_since + self.policy.handler_timeout - current_time()
         if seconds <= 0:
             raise exceptions.LeaseOver(handler.name)
-        envelope = delivery.envelope
-        new_uow = partial(self.new_uow, envelope.as_context, delivery, None)
+        event, new_uow = delivery.envelope.event, partial(self.new_uow, delivery)
         self._tell(facts.AttemptBegun(delivery, seconds))
         try:
             with move_on_after(seconds):
-                return await _run(handler, envelope.event, delivery, new_uow)
+                return await _run(handler, event, delivery, new_uow)
         finally:
             self._tell(facts.AttemptEnded(delivery))
         raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)

@@ -6,7 +6,6 @@ reached, and lets cancellation pass.
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from allocation.domain.events import UserId
@@ -95,14 +94,6 @@ class Publisher(Protocol):
         """Return when the broker has confirmed the event. That nobody listens is no failure."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedMessage:
-    """What a message from outside is recognized by when it arrives again (CloudEvents 1.0)."""
-
-    source: str
-    id: str
-
-
 class Outbox(Protocol):
     """The stored deliveries.
 
@@ -110,10 +101,13 @@ class Outbox(Protocol):
     """
 
     async def settle(self, delivery: Delivery) -> None:
-        """Delete a delivery whose handler did its work without a transaction of its own."""
+        """Mark a delivery as done whose handler has no transaction of its own."""
 
     async def record_failure(self, failure: Failure) -> None:
-        """Store the error, and when the delivery is due again; parked, it waits for a person."""
+        """Store the error, and when the delivery is due again; parked, it waits for a person.
+
+        Of the failures of one delivery, the last ten are kept.
+        """
 
     async def release(self, delivery: Delivery) -> None:
         """Make a delivery in hand due at once, as if this attempt had not been made."""
@@ -121,8 +115,8 @@ class Outbox(Protocol):
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
         """Take a lease on up to `limit` due deliveries to these handlers, longest due first.
 
-        What only a newer process can read is left to it. What was due but can never be handled is
-        parked on the way.
+        What is replayed is taken only if nothing else is due. What only a newer process can read
+        is left to it. What was due but can never be handled is parked on the way.
         """
 
     async def seconds_until_due(self, handlers: Collection[str]) -> float | None:

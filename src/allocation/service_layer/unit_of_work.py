@@ -17,11 +17,10 @@ from anyio import CancelScope
 from allocation.domain.exceptions import Mistake
 from allocation.domain.model import Aggregate
 from allocation.service_layer import ports
-from allocation.service_layer.delivery import Delivery
-from allocation.service_layer.envelopes import Envelope, EnvelopeFactory, MessageContext
+from allocation.service_layer.delivery import Trigger
+from allocation.service_layer.envelopes import Envelope, EnvelopeFactory
 from allocation.service_layer.exceptions import NotCommitted, OpenedTwice, WorkAfterCommit
 from allocation.service_layer.guard import Calls
-from allocation.service_layer.ports import ReceivedMessage
 
 
 class UnitOfWork(ABC):
@@ -29,10 +28,10 @@ class UnitOfWork(ABC):
 
     It is committed when the block is left without an error, and rolled back otherwise, also when
     cancelled. Begin, commit and close are not interrupted: whether something was stored is always
-    known afterwards, by `committed`. The same transaction settles the delivery in hand, and takes
-    note of the message that was received, so the effect of either happens exactly once.
+    known afterwards, by `committed`. The same transaction settles the delivery in hand, or takes
+    note of the command, so the effect of either happens exactly once.
 
-    :raises MessageAlreadyHandled: at its begin, if note of that message was taken before
+    :raises MessageAlreadyHandled: at its begin, if that command was received and noted before
     :raises Mistake: at its end, if nobody has said `commit()`, or work went on after it
     """
 
@@ -41,15 +40,8 @@ class UnitOfWork(ABC):
     registration_log: ports.RegistrationLog
     user_view: ports.UserView
 
-    def __init__(
-        self,
-        envelope_factory: EnvelopeFactory,
-        context: MessageContext,
-        delivery: Delivery | None,
-        received: ReceivedMessage | None,
-    ) -> None:
-        self._envelope_factory, self._context = envelope_factory, context
-        self._delivery, self._received = delivery, received
+    def __init__(self, envelope_factory: EnvelopeFactory, cause: Trigger) -> None:
+        self._envelope_factory, self._cause = envelope_factory, cause
         self._calls = Calls(lambda name: self._refuse(WorkAfterCommit(f"{name}() was called")))
         self._is_open = False
         self._written: tuple[Envelope, ...] | None = None
@@ -93,7 +85,7 @@ class UnitOfWork(ABC):
         if self._calls.are_over:
             raise self._refuse(WorkAfterCommit("a second commit"))
         self._calls.end()
-        events = tuple(self._envelope_factory.drain(self._seen(), self._context))
+        events = tuple(self._envelope_factory.drain(self._seen(), self._cause.as_context))
         await self._write(events)
         self._written = events
 
@@ -120,7 +112,7 @@ class UnitOfWork(ABC):
 
     @abstractmethod
     async def _begin(self) -> None:
-        """Open a transaction and the repositories on it, and take note of a received message."""
+        """Open a transaction and the repositories on it, and take note of a command."""
 
     @abstractmethod
     async def _write(self, events: Sequence[Envelope]) -> None:
@@ -135,5 +127,5 @@ class UnitOfWork(ABC):
         """Roll back what was not committed, and give all resources back."""
 
 
-NewUnitOfWork = Callable[[MessageContext, Delivery | None, ReceivedMessage | None], UnitOfWork]
-"""Makes one for an attempt: to handle an event for a delivery, or a command that was received."""
+NewUnitOfWork = Callable[[Trigger], UnitOfWork]
+"""Makes one for an attempt to handle a command, or an event for a delivery."""

@@ -23,8 +23,8 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.exceptions import InvalidValue
+from allocation.service_layer.envelopes import ReceivedMessage
 from allocation.service_layer.exceptions import MessageAlreadyHandled
-from allocation.service_layer.ports import ReceivedMessage
 from tests.builders import a_batch, a_message, a_registration, a_user_id, an_envelope
 from tests.integration.brokers.fixtures import tansu
 from tests.integration.brokers.outside import (

@@ -19,9 +19,8 @@ from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.entrypoints.operations.strangers import watching
 from allocation.entrypoints.running import StopSignal
-from allocation.service_layer.envelopes import EventId
+from allocation.service_layer.envelopes import EventId, ReceivedMessage
 from allocation.service_layer.exceptions import MessageAlreadyHandled
-from allocation.service_layer.ports import ReceivedMessage
 from tests.builders import HANDLER_NAMES, a_delivery, a_failure
 from tests.integration.test_delivery_model import Key, SqliteModel
 from tests.integration.test_outbox_contract import (

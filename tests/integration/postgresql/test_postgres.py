@@ -188,7 +188,7 @@ async def test_times_are_utc_whatever_the_time_zone_of_the_server(
     envelope = an_envelope()
     async with open_database(on(driver, postgres_url)) as database:
         async with database.writing() as session:
-            await store(session, database.clock, POLICY, [(envelope, [])])
+            await store(session, database, POLICY, [(envelope, [])])
             await session.commit()
 
         async with database.reading() as session:
@@ -201,7 +201,7 @@ async def test_the_clock_lets_what_is_due_be_found_through_the_index(postgres_ur
     """A clock that may change within a statement does not: then every row is looked at."""
     owed = orm.deliveries.c
     async with open_database(postgres_url) as database, database.writing() as session:
-        await store(session, database.clock, POLICY, [(an_envelope(), [])])
+        await store(session, database, POLICY, [(an_envelope(), [])])
         await session.execute(
             text(
                 "INSERT INTO deliveries (event_id, handler, attempts, token, due_at)"

@@ -10,7 +10,7 @@ from allocation.adapters.brokers.cloud_events import from_cloud_event, to_cloud_
 from allocation.adapters.brokers.exceptions import UnknownCommandType
 from allocation.adapters.exceptions import InvalidPayload
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
-from allocation.service_layer.ports import ReceivedMessage
+from allocation.service_layer.envelopes import ReceivedMessage
 from tests.builders import a_user_id, an_envelope
 
 

@@ -206,7 +206,7 @@ async def test_the_same_message_five_times_has_one_effect(broker: FakeBroker) ->
         await until(lambda: len(broker.acknowledged) == 5)
 
     assert len(application.database.registration_log) == 1
-    assert len(application.database.inbox) == 1
+    assert len(application.database.commands) == 1
 
 
 async def test_a_repetition_is_not_refused_because_the_world_has_moved_on(

@@ -16,8 +16,7 @@ from allocation.adapters.brokers.exceptions import UnknownCommandType
 from allocation.adapters.exceptions import InvalidPayload
 from allocation.domain.commands import Command
 from allocation.domain.values import INVISIBLE
-from allocation.service_layer.envelopes import Envelope
-from allocation.service_layer.ports import ReceivedMessage
+from allocation.service_layer.envelopes import Envelope, ReceivedMessage
 
 CONTENT_TYPE = "application/cloudevents+json"
 MAX_BYTES = 500  # of an id, and of a source: PostgreSQL's index takes 2704 for both together

@@ -4,9 +4,11 @@ import sqlalchemy as sa
 
 from allocation.adapters.database import Database
 from allocation.adapters.operations.exceptions import DeliveryNotFound
-from allocation.adapters.orm import PENDING, deliveries, events, inbox
+from allocation.adapters.orm import FINISHED, PARKED, commands, deliveries, events
 from allocation.adapters.outbox import NEXT_TOKEN, delivery_key
 from allocation.service_layer.envelopes import EventId
+
+DISCARDED = "discarded by hand"
 
 
 async def retry(database: Database, event_id: EventId, handler: str) -> None:
@@ -19,39 +21,43 @@ async def retry(database: Database, event_id: EventId, handler: str) -> None:
 
 async def retry_all_parked(database: Database) -> int:
     """Do the same for every parked delivery; return how many there were."""
-    return await _change_many(database, _make_due(database).where(~PENDING))
+    return await _change_many(database, _make_due(database).where(PARKED))
 
 
 async def discard(database: Database, event_id: EventId, handler: str) -> None:
-    """Forget a delivery for good.
+    """Let a delivery count as done, although nobody has done it; an owner loses it.
 
     :raises DeliveryNotFound: if it is not owed
     """
-    await _change_one(database, sa.delete(deliveries), event_id, handler)
+    now = {"finished_at": database.clock, "due_at": None, "parked_at": None}
+    discarded = sa.update(deliveries).values(token=NEXT_TOKEN, process=None, **now)
+    await _change_one(database, discarded.values(last_error=DISCARDED), event_id, handler)
 
 
 async def prune_events(database: Database, *, older_than: float) -> int:
     """Delete events older than so many seconds that owe nothing; return how many.
 
-    What was received from outside is forgotten at the same age.
+    Commands are forgotten at the same age.
     """
-    owing = sa.exists().where(deliveries.c.event_id == events.c.id)
+    owing = sa.exists().where(deliveries.c.event_id == events.c.id, ~FINISHED)
     moment = database.clock - older_than
-    await _change_many(database, sa.delete(inbox).where(inbox.c.received_at < moment))
-    old = sa.delete(events).where(events.c.recorded_at < moment, ~owing)
-    return await _change_many(database, old)
+    await _change_many(database, sa.delete(commands).where(commands.c.accepted_at < moment))
+    old = sa.select(events.c.id).where(events.c.recorded_at < moment, ~owing)
+    await _change_many(database, sa.delete(deliveries).where(deliveries.c.event_id.in_(old)))
+    done = sa.delete(events).where(events.c.recorded_at < moment, ~owing)
+    return await _change_many(database, done)
 
 
 def _make_due(database: Database) -> sa.Update:
-    now = {"due_at": database.clock, "parked_at": None}
+    now = {"due_at": database.clock, "parked_at": None, "process": None}
     return sa.update(deliveries).values(attempts=0, token=NEXT_TOKEN, **now)
 
 
 async def _change_one(
-    database: Database, statement: sa.Update | sa.Delete, event_id: EventId, handler: str
+    database: Database, statement: sa.Update, event_id: EventId, handler: str
 ) -> None:
     async with database.writing() as session:
-        if not await session.write(statement.where(delivery_key == (event_id, handler))):
+        if not await session.write(statement.where(delivery_key == (event_id, handler), ~FINISHED)):
             raise DeliveryNotFound(event_id, handler)
         await session.commit()
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from allocation.adapters.database import Database
 from allocation.adapters.operations.exceptions import DeliveryNotFound
-from allocation.adapters.orm import PENDING, deliveries, events
+from allocation.adapters.orm import FINISHED, PARKED, PENDING, deliveries, events
 from allocation.adapters.outbox import READABLE, delivery_key
 from allocation.service_layer.envelopes import EventId
 
@@ -51,8 +51,7 @@ async def owed_deliveries(
 ) -> AsyncIterator[AsyncIterator[DeliveryRow]]:
     """Open an iterator over what is owed, the longest due first, in constant memory."""
     statement = _DELIVERIES.order_by(deliveries.c.due_at)
-    if parked_only:
-        statement = statement.where(~PENDING)
+    statement = statement.where(PARKED if parked_only else ~FINISHED)
     async with database.reading() as session:
         yield (DeliveryRow(**_with_moments(row)) async for row in session.stream(statement))
 
@@ -62,7 +61,8 @@ async def delivery(database: Database, event_id: EventId, handler: str) -> Deliv
 
     :raises DeliveryNotFound: if it is not owed
     """
-    statement = _DELIVERIES.add_columns(events.c.data).where(delivery_key == (event_id, handler))
+    this = delivery_key == (event_id, handler), ~FINISHED
+    statement = _DELIVERIES.add_columns(events.c.data).where(*this)
     async with database.reading() as session:
         row = (await session.execute(statement)).one_or_none()
     if row is None:
@@ -85,7 +85,8 @@ async def strangers(
     return [Stranger(*tuple(row)) for row in rows]
 
 
-_COLUMNS = [column for column in deliveries.c if column.name != "token"]
+_NAMES = ("event_id", "handler", "attempts", "due_at", "parked_at", "last_error")
+_COLUMNS = [deliveries.c[name] for name in _NAMES]
 _DELIVERIES: sa.Select[Any] = sa.select(*_COLUMNS, events.c.type.label("event_type")).join(events)
 
 

@@ -18,7 +18,9 @@ from allocation.domain.values import BatchReference, EmailAddress, PersonName, Q
 from allocation.entrypoints.cli.application import Options, Owed, json_line, print_all, set_up
 from allocation.entrypoints.output import printable, say
 from allocation.entrypoints.running import with_application
+from allocation.service_layer.envelopes import ReceivedMessage
 
+CLI = ReceivedMessage(source="cli")
 SOME_USERS = (("Иван", "ivan@example.com"), ("Мария", "maria@example.com"))
 
 
@@ -100,7 +102,7 @@ def _handle(options: Options, command: Command) -> None:
     settings = set_up(options)
     report = with_application(
         settings,
-        lambda application: application.bus.handle(command),
+        lambda application: application.bus.handle(command, received=CLI),
         delivers=settings.dispatch == "inline",
     )
     owed = Owed()
