@@ -18,7 +18,7 @@ from allocation.domain.model import CouponBatch
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.delivery import Delivery, IdempotencyKey
 from allocation.service_layer.emails import welcome
-from allocation.service_layer.envelopes import MessageContext, current_context
+from allocation.service_layer.envelopes import MessageContext, ReceivedMessage, current_context
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     ConcurrentUpdate,
@@ -723,7 +723,8 @@ async def test_ids_lead_from_every_event_back_to_the_command() -> None:
     await application.bus.handle(a_batch())
     correlation_id = uuid4()
 
-    report = await application.bus.handle(a_registration(), correlation_id=correlation_id)
+    received = ReceivedMessage(source="/shop", correlation_id=correlation_id)
+    report = await application.bus.handle(a_registration(), received)
 
     registered, allocated = report.events
     assert registered.context.correlation_id == correlation_id

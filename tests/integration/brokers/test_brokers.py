@@ -342,10 +342,10 @@ async def test_the_longest_id_fits_into_every_database(database_url: str, tmp_pa
     received = ReceivedMessage(source=source, id=message_id)
     kept = f"maildir:{tmp_path / 'mail'}"
     async with bootstrap(Settings(database_url=database_url, mail_url=kept)) as application:
-        await application.bus.execute(a_batch(), received=received)
+        await application.bus.execute(a_batch(), received)
 
         with pytest.raises(MessageAlreadyHandled):
-            await application.bus.execute(a_batch(), received=received)
+            await application.bus.execute(a_batch(), received)
 
 
 async def test_a_dead_letter_whose_queue_is_gone_is_not_lost(rabbitmq: RabbitOutside) -> None:
