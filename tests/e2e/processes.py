@@ -18,8 +18,8 @@ from tests.e2e.mail import Mail
 from tests.e2e.warm import WarmProcess
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_SECONDS = 60
-LIMIT_SECONDS = 20
+TIMEOUT_SECONDS = 120
+LIMIT_SECONDS = 60
 POLL_SECONDS = 0.01
 
 

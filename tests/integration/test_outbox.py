@@ -1,11 +1,11 @@
 """What only a real outbox can show: rows nobody can read, and many of them."""
 
-import time
+import re
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import inspect, text, update
 
 from allocation.adapters import orm
 from allocation.adapters.exceptions import StatementRefused
@@ -120,47 +120,37 @@ async def test_completions_are_not_forgotten_when_the_database_is_away(tmp_path:
 
 PARK_MANY = """
 INSERT INTO deliveries (event_id, handler, attempts, token, due_at, parked_at)
-WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
 SELECT events.id, 'handler' || n.i, 3, 3, 0, 1 FROM n, events
 """
+EXPLAIN = {
+    "sqlite": "EXPLAIN QUERY PLAN",
+    "postgresql": "EXPLAIN",  # room: postgresql
+}
 
 
-async def claim_seconds(world: SqlWorld) -> float:
-    """Return how long the fastest of some claims takes."""
-    outbox = world.outbox()
-    seconds = []
-    for _ in range(4):
-        started = time.perf_counter()
-        assert len(await outbox.claim(10, HANDLER_NAMES)) == 4
-        seconds.append(time.perf_counter() - started)
-        await world.move_clock(world.policy.lease + 1)
-    return min(seconds)
-
-
-async def test_many_parked_rows_do_not_slow_claiming(tmp_path: Path) -> None:
-    """The index holds only what is pending. Without it, the factor is fifteen."""
-    async with sql_world(sqlite_url(tmp_path)) as world:
+async def test_many_parked_rows_do_not_slow_claiming(database_url: str) -> None:
+    """They are in no index that a claim looks into. Otherwise each claim would read them all."""
+    async with sql_world(database_url) as world:
         await commit_an_event(world)
-        await world.move_clock(world.policy.lease + 1)
-        before = await claim_seconds(world)
         async with world.database.writing() as session:
             await session.execute(text(PARK_MANY))
+            await session.execute(text("ANALYZE"))  # or a planner would not know how many
             await session.commit()
 
-        after = await claim_seconds(world)
-
-        assert after < 4 * before
-
-
-async def test_claims_find_due_rows_through_the_partial_index(tmp_path: Path) -> None:
-    """Without it, claiming falls to a twentieth of its speed in a long history."""
-    async with sql_world(sqlite_url(tmp_path)) as world:
         claim = SqlAlchemyOutbox(world.database, world.policy)._take_lease(10, HANDLER_NAMES)
         engine = world.database.engine.sync_engine
         compiled = claim.compile(engine, compile_kwargs={"literal_binds": True})
         async with world.database.reading() as session:
-            plan = await session.execute(text(f"EXPLAIN QUERY PLAN {compiled}"))
-            assert "ix_deliveries_due_at" in " ".join(row.detail for row in plan)
+            plan = await session.execute(text(f"{EXPLAIN[engine.dialect.name]} {compiled}"))
+            steps = "\n".join(str(row) for row in plan)
+            (index,) = await session.run_sync(lambda c: inspect(c).get_indexes("deliveries"))
+
+        assert index["column_names"] == ["due_at"]
+        pending_only = index["dialect_options"][f"{engine.dialect.name}_where"]
+        assert "parked_at IS NULL" in str(pending_only)
+        assert re.search(r"SEARCH deliveries USING INDEX ix_|Index Scan using ix_", steps)
+        assert not re.search(r"SCAN deliveries|Seq Scan on deliveries", steps)
 
 
 async def test_a_stranger_completes_nothing(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ def run_and_kill(process: "subprocess.Popen[str]", after: float) -> bool:
     return False
 
 
-@pytest.mark.timeout(120)
 def test_two_hundred_registrations_survive_twenty_random_kills(
     application: Application, mail: Mail
 ) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.mail import message_ids
-from tests.e2e.processes import Application, owed, wait_until
+from tests.e2e.processes import TIMEOUT_SECONDS, Application, owed, wait_until
 from tests.e2e.smtp.mail_server import MailServer  # room: smtp
 
 PROCESSES = 4
@@ -38,7 +38,6 @@ def write_users(folder: Path, number: int) -> str:
     return name
 
 
-@pytest.mark.timeout(120)
 def test_four_registering_and_four_working_processes_share_one_batch_of_coupons(
     application: Application, postgres_url: str
 ) -> None:
@@ -53,7 +52,7 @@ def test_four_registering_and_four_working_processes_share_one_batch_of_coupons(
             workers.enter_context(application.running("worker"))
         imports = [application.start("import-users", file) for file in files]
         for process in imports:
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
             assert (process.returncode, errors) == (0, "")
         wait_until(lambda: not application.rows(OWED))
 
@@ -105,7 +104,6 @@ def own_server(shared_folder: Path) -> Iterator[PostgresServer]:
     server.cleanup()
 
 
-@pytest.mark.timeout(120)
 def test_nothing_acknowledged_is_lost_when_the_server_is_restarted(
     application: Application, mail: MailServer, own_server: PostgresServer
 ) -> None:
@@ -127,7 +125,7 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_restarted(
             ]
             restart(own_server)
             for load in loads:
-                out, _ = load.communicate(timeout=60)
+                out, _ = load.communicate(timeout=TIMEOUT_SECONDS)
                 if load.returncode == 0:
                     acknowledged.append(out.partition("<")[2].partition(">")[0])
             register()
