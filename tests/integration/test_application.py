@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from sqlalchemy import event, func, select
+from sqlalchemy import ColumnElement, Table, event, func, select
 
 from allocation import views
 from allocation.adapters import orm
@@ -34,10 +34,10 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         yield application
 
 
-async def count(application: Application, table: object) -> int:
+async def count(application: Application, table: Table, *where: ColumnElement[bool]) -> int:
     async with application.database.reading() as session:
-        result = await session.execute(select(func.count()).select_from(table))  # type: ignore[arg-type]
-        return int(result.scalar_one())
+        statement = select(func.count()).select_from(table).where(*where)
+        return int((await session.execute(statement)).scalar_one())
 
 
 async def test_fifty_registrations_at_once_all_succeed(application: Application) -> None:
@@ -58,7 +58,8 @@ async def test_fifty_registrations_at_once_all_succeed(application: Application)
     assert len(users) == 50
     assert len([user for user in users if user.coupon]) == 30
     assert await count(application, orm.registration_log) == 50
-    assert await count(application, orm.deliveries) == 0
+    assert await count(application, orm.deliveries, ~orm.FINISHED) == 0
+    assert await count(application, orm.deliveries) == 50 * 4 + 30 * 2 + 1
 
 
 async def test_one_address_registered_twice_at_once_gives_one_user_and_one_refusal(

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import psycopg
 import pytest
-from sqlalchemy import make_url, select, text
+from sqlalchemy import false, make_url, select, text
 
 from allocation.adapters import orm, wire
 from allocation.adapters.database import open_database
@@ -207,7 +207,8 @@ async def test_the_clock_lets_what_is_due_be_found_through_the_index(postgres_ur
             )
         )
         await session.execute(text("ANALYZE deliveries"))
-        due = select(owed.handler).where(owed.parked_at.is_(None), owed.due_at <= database.clock)
+        pending = orm.PENDING, owed.replay == false()
+        due = select(owed.handler).where(*pending, owed.due_at <= database.clock)
         query = due.order_by(owed.due_at).limit(20)
         sql = query.compile(database.engine.sync_engine, compile_kwargs={"literal_binds": True})
 
