@@ -1,6 +1,7 @@
 """What only a real outbox can show: rows nobody can read, and many of them."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -166,6 +167,20 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
         assert "TEMP B-TREE" not in steps
         assert "Sort" not in steps
         assert not re.search(r"SCAN deliveries|Seq Scan on deliveries", steps)
+
+
+async def test_of_many_failures_the_last_ten_are_kept(database_url: str) -> None:
+    """Whoever looks for a cause needs no thousand of them."""
+    async with sql_world(database_url, replace(POLICY, max_attempts=100)) as world:
+        await commit_an_event(world)
+        await world.move_clock(world.policy.lease + 1)
+        outbox = world.outbox()
+        for n in range(15):
+            (delivery,) = await outbox.claim(1, ["log_registration"])
+            await outbox.record_failure(a_failure(delivery, OSError(f"down {n}"), retry_in=0))
+
+        (kept,) = (await world.failures()).values()
+        assert kept == [(n + 2, f"OSError: down {n}") for n in range(5, 15)]
 
 
 async def test_a_stranger_completes_nothing(tmp_path: Path) -> None:
