@@ -59,13 +59,13 @@ class DriverCalls:
             raise ours from error
         return result
 
-    async def connect(self, connect: Callable[[], Awaitable[object]]) -> None:
+    async def connect(self, connect: Callable[[], Awaitable[T]]) -> T:
         """Connect, or take a connection that was idle.
 
         :raises Unavailable: if that does not work, whatever drivers raise for it
         """
         try:
-            await self.call(connect)
+            return await self.call(connect)
         except Exception as error:
             # aiosqlite's thread still tells the event loop that it stops: let it be there for that
             with CancelScope(shield=True):

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 import anyio
 import sqlalchemy as sa
 from anyio import CancelScope
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.sql import Executable
 
 from allocation.adapters.calls import DriverCalls
@@ -37,10 +37,16 @@ HANDLER_SECONDS = 20.0
 class Session:
     """One transaction: SQLAlchemy's session, by `DriverCalls`, which say what is raised."""
 
-    def __init__(self, session: AsyncSession, kind: DatabaseKind, driver: DriverCalls) -> None:
+    def __init__(
+        self,
+        session: AsyncSession,
+        connection: AsyncConnection,
+        kind: DatabaseKind,
+        driver: DriverCalls,
+    ) -> None:
         self.add, self.add_all = session.add, session.add_all
         self.driver = driver
-        self._session = session
+        self._session, self._connection = session, connection
         self._kind = kind
 
     def has_unwritten_work(self) -> bool:
@@ -51,9 +57,15 @@ class Session:
         """Return the entity with this primary key, or None."""
         return await self.driver.call(self._session.get, entity, key)
 
+    async def load(self, statement: sa.Select[T]) -> T | None:
+        """Return the one entity that a query finds, or None."""
+        result = await self.driver.call(self._session.execute, statement)
+        entity: T | None = result.scalar_one_or_none()
+        return entity
+
     async def execute(self, statement: Executable, rows: Any = None) -> sa.Result[Any]:
-        """Execute a statement, once or for each of the rows, and fetch what it returns."""
-        return await self.driver.call(self._session.execute, statement, rows)
+        """Execute a statement on tables, once or for each of the rows; fetch what it returns."""
+        return await self.driver.call(self._connection.execute, statement, rows)
 
     async def execute_if_needed(self, statement: Executable | None) -> None:
         """Execute what some kinds of databases do not need."""
@@ -67,15 +79,14 @@ class Session:
     async def stream(self, statement: Executable) -> AsyncIterator[sa.Row[Any]]:
         """Execute a query, and yield its rows as they are fetched, in constant memory."""
         await self.execute_if_needed(self._kind.take_pauses)
-        result = await self.driver.call(self._session.stream, statement)
+        result = await self.driver.call(self._connection.stream, statement)
         while rows := await self.driver.call(result.fetchmany, STREAM_ROWS):
             for row in rows:
                 yield row
 
     async def run_sync(self, function: Callable[[sa.Connection], T]) -> T:
         """Run a function that wants a synchronous connection, such as a migration."""
-        connection = await self.driver.call(self._session.connection)
-        return await self.driver.call(connection.run_sync, function)
+        return await self.driver.call(self._connection.run_sync, function)
 
     async def flush(self) -> None:
         """Write what was added and changed."""
@@ -136,8 +147,8 @@ class Database:
         driver = self.kind.driver_calls(takes_time=takes_time)
         async with self._queue:
             try:
-                await driver.connect(session.connection)
-                yield Session(session, self.kind, driver)
+                connection = await driver.connect(session.connection)
+                yield Session(session, connection, self.kind, driver)
             finally:
                 with CancelScope(shield=True):
                     try:

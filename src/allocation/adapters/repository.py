@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
-from sqlalchemy import ColumnElement, Select, delete, insert, select
+from sqlalchemy import ColumnElement, Select, delete, exists, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import orm
@@ -64,23 +65,32 @@ class SqlAlchemyCouponBatches:
     async def next_available(self) -> CouponBatch:
         if self.seen:  # what this unit of work has allocated counts, too
             await self._session.flush()
-        available = select(CouponBatch).where(orm.coupon_batches.c.remaining > 0)
-        first = available.order_by(orm.coupon_batches.c.reference).limit(1)
-        batch = await self._locked(first)
-        while batch is None and (await self._session.execute(first)).first():
-            batch = await self._locked(first)  # somebody took the last coupon while we waited
-        if batch is None:
-            told = orm.coupon_batches.c.reported_on
-            unreported_first = select(CouponBatch).order_by(told.is_not(None), told.desc()).limit(1)
-            batch = await self._locked(unreported_first)
-        self.seen.append(batch or CouponBatch.exhausted())
+        load = self._session.load
+        batch = await load(_first_available())
+        while batch is None and (await self._session.execute(_IS_ANY_AVAILABLE)).scalar_one():
+            batch = await load(_first_available())  # somebody took the last one while we waited
+        self.seen.append(batch or await load(_first_unreported()) or CouponBatch.exhausted())
         return self.seen[-1]
 
-    async def _locked(self, first: Select[CouponBatch]) -> CouponBatch | None:
-        """Return the row as it is under the lock, whatever this session has seen of it before."""
-        locked = first.with_for_update().execution_options(populate_existing=True)
-        batch: CouponBatch | None = (await self._session.execute(locked)).scalar_one_or_none()
-        return batch
+
+_IS_ANY_AVAILABLE = select(exists().where(orm.coupon_batches.c.remaining > 0))
+
+
+@cache
+def _first_available() -> Select[CouponBatch]:
+    available = select(CouponBatch).where(orm.coupon_batches.c.remaining > 0)
+    return _locked(available.order_by(orm.coupon_batches.c.reference))
+
+
+@cache
+def _first_unreported() -> Select[CouponBatch]:
+    told = orm.coupon_batches.c.reported_on
+    return _locked(select(CouponBatch).order_by(told.is_not(None), told.desc()))
+
+
+def _locked(batches: Select[CouponBatch]) -> Select[CouponBatch]:
+    """The first row as it is under the lock, whatever the session has seen of it before."""
+    return batches.limit(1).with_for_update().execution_options(populate_existing=True)
 
 
 class SqlAlchemyRegistrationLog:
@@ -90,8 +100,10 @@ class SqlAlchemyRegistrationLog:
         self._session = session
 
     async def append(self, user_id: UserId, email: str) -> None:
-        row = {"user_id": user_id, "email": email}
-        await self._session.execute(insert(orm.registration_log).values(row))
+        await self._session.execute(_LOG, {"user_id": user_id, "email": email})
+
+
+_LOG = insert(orm.registration_log)
 
 
 class SqlAlchemyUserView:
