@@ -157,7 +157,8 @@ class SqlWorld:
 
     def new_uow(self, cause: Trigger) -> UnitOfWork:
         database = next(self._in_turn)
-        return SqlAlchemyUnitOfWork(database, self.policy, an_envelope_factory(), cause)
+        outbox = SqlAlchemyOutbox(database, self.policy)
+        return SqlAlchemyUnitOfWork(database, outbox, an_envelope_factory(), cause)
 
     def outbox(self) -> Outbox:
         return SqlAlchemyOutbox(next(self._in_turn), self.policy)

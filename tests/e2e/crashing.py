@@ -14,7 +14,6 @@ from functools import wraps
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-from allocation.adapters import outbox
 from allocation.adapters.database import Session
 from allocation.adapters.emails import MaildirNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
@@ -148,7 +147,7 @@ HANDLING: dict[str, CrashPoint] = {
 }
 COMMITTING: dict[str, CrashPoint] = {
     "before the commit": CrashPoint(SqlAlchemyUnitOfWork, "_commit", "before", _of_command),
-    "in the commit": CrashPoint(outbox, "store", "after"),
+    "in the commit": CrashPoint(SqlAlchemyOutbox, "store", "after"),
     "after the commit": CrashPoint(SqlAlchemyUnitOfWork, "_commit", "after", _of_command),
     "before the fan-out": CrashPoint(MessageBus, "deliver", "before"),
 }
@@ -170,7 +169,7 @@ PARKING: dict[str, CrashPoint] = {
 # room: brokers
 CONSUMING: dict[str, CrashPoint] = {
     "before the command of a message": CrashPoint(MessageBus, "execute", "before"),
-    "in the commit of its command": CrashPoint(outbox, "store", "after"),
+    "in the commit of its command": CrashPoint(SqlAlchemyOutbox, "store", "after"),
     "before the acknowledgement": CrashPoint(CONSUMER, "_acknowledge", "before"),
     "after the acknowledgement": CrashPoint(CONSUMER, "_acknowledge", "after"),
 }

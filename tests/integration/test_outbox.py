@@ -3,15 +3,16 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import inspect, text, update
+from sqlalchemy import event, inspect, text, update
 
 from allocation.adapters import orm
 from allocation.adapters.database import open_database
 from allocation.adapters.exceptions import StatementRefused
-from allocation.adapters.outbox import SqlAlchemyOutbox, store
+from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
 from allocation.service_layer.delivery import Delivery
 from tests.builders import HANDLER_NAMES, POLICY, a_delivery, a_failure, a_user, an_envelope
@@ -139,19 +140,25 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
     async with open_database(database_url) as database:
         await ensure_schema(database)
         async with database.writing() as session:
-            await store(session, database, POLICY, many)
+            await SqlAlchemyOutbox(database, POLICY).store(session, many)
             for name, column in fates.items():
                 this = orm.deliveries.c.handler == name
                 await session.write(update(orm.deliveries).where(this).values({column: 1}))
             await session.execute(text("ANALYZE"))  # or a planner would not know how many
             await session.commit()
 
-        claim = SqlAlchemyOutbox(database, POLICY)._take_lease(10, HANDLER_NAMES, replay=replay)
+        asked: list[tuple[str, Any]] = []
         engine = database.engine.sync_engine
-        compiled = claim.compile(engine, compile_kwargs={"literal_binds": True})
+        event.listen(
+            engine, "before_cursor_execute", lambda *args: asked.append((args[2], args[3]))
+        )
+        await SqlAlchemyOutbox(database, POLICY).claim(10, HANDLER_NAMES)
+        claims = [claim for claim in asked if claim[0].startswith("WITH due")]
+        sql, values = claims[replay]  # replays are looked for when nothing else is due
+        async with database.engine.connect() as connection:
+            plan = await connection.exec_driver_sql(f"{EXPLAIN[engine.dialect.name]} {sql}", values)
+            steps = "\n".join(map(str, plan))
         async with database.reading() as session:
-            plan = await session.execute(text(f"{EXPLAIN[engine.dialect.name]} {compiled}"))
-            steps = "\n".join(str(row) for row in plan)
             indexes = await session.run_sync(lambda c: inspect(c).get_indexes("deliveries"))
 
         (index,) = (index for index in indexes if index["name"] == "ix_deliveries_due_at")

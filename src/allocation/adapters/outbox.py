@@ -32,101 +32,116 @@ READABLE = sa.or_(  # type and version: other events are for newer processes
     )
 )
 
-_CLAIM = (deliveries.c.event_id, deliveries.c.handler, deliveries.c.token)
+# the row of a claim, if no other has been made on it, and it has not been parked since
+_OWNED = sa.update(deliveries).where(
+    *(
+        deliveries.c[name] == sa.bindparam(f"claimed_{name}")
+        for name in ("event_id", "handler", "token")
+    ),
+    PENDING,
+)
 
 Claimed = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
 
-async def store(
-    session: Session,
-    database: Database,
-    policy: DeliveryPolicy,
-    subscribed: Sequence[tuple[Envelope, Sequence[str]]],
-) -> None:
-    """Insert events, and a delivery to each of their handlers, in the caller's transaction."""
-    now = database.clock
-    if subscribed:
-        rows = [wire.to_row(envelope) for envelope, _ in subscribed]
-        await session.execute(sa.insert(events).values(recorded_at=now), rows)
-    if owed := [{"event_id": e.id, "handler": name} for e, names in subscribed for name in names]:
-        leased = {"attempts": 1, "due_at": now + policy.lease, "process": database.process}
-        state = leased if policy.inline else {"attempts": 0, "due_at": now}
-        await session.execute(sa.insert(deliveries).values(token=1, **state), owed)
-
-
-async def settle(session: Session, database: Database, delivery: Delivery) -> None:
-    """Mark the delivery in hand as done, in the caller's transaction.
-
-    :raises DeliverySuperseded: if it is not the caller's any more: the caller must roll back
-    """
-    if await session.write(_done(database), _claimed(delivery)) != 1:
-        raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
-
-
 class SqlAlchemyOutbox:
-    """The outbox in a database."""
+    """The outbox in a database. Its statements are made once: that costs as much as sending."""
 
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
         self._database = database
         self._policy = policy
         self._settled: list[Delivery] = []
         self._settling = anyio.Lock()
+        now, process = database.clock, database.process
+        leased = {"attempts": 1, "due_at": now + policy.lease, "process": process}
+        state = leased if policy.inline else {"attempts": 0, "due_at": now}
+        self._insert_events = sa.insert(events).values(recorded_at=now)
+        self._insert_deliveries = sa.insert(deliveries).values(token=1, **state)
+        self._mark_done = _OWNED.values(
+            finished_at=now, due_at=None, seconds=sa.bindparam("claimed_seconds"), last_error=None
+        )
+        self._release = _OWNED.values(
+            attempts=deliveries.c.attempts - 1, token=NEXT_TOKEN, process=None, due_at=now
+        )
+        self._seconds_until_due = sa.union_all(
+            *(
+                sa.select(_pending(replay, deliveries.c.due_at - now).limit(1).subquery())
+                for replay in (False, True)
+            )
+        )
+        self._take_lease, self._take_replayed = (self.lease(replay) for replay in (False, True))
+
+    @property
+    def leaves_all_to_workers(self) -> bool:
+        """Whether what is stored is due for workers at once."""
+        return not self._policy.inline
+
+    async def store(
+        self, session: Session, subscribed: Sequence[tuple[Envelope, Sequence[str]]]
+    ) -> None:
+        """Insert events, and a delivery to each of their handlers, in the caller's transaction."""
+        if subscribed:
+            rows = [wire.to_row(envelope) for envelope, _ in subscribed]
+            await session.execute(self._insert_events, rows)
+        owed = [{"event_id": e.id, "handler": name} for e, names in subscribed for name in names]
+        if owed:
+            await session.execute(self._insert_deliveries, owed)
+
+    async def settle_within(self, session: Session, delivery: Delivery) -> None:
+        """Mark the delivery in hand as done, in the caller's transaction.
+
+        :raises DeliverySuperseded: if it is not the caller's any more: the caller must roll back
+        """
+        if await session.write(self._mark_done, _claimed(delivery)) != 1:
+            raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
 
     async def settle(self, delivery: Delivery) -> None:
         """Mark it as done. All that settle while a statement is under way share the next."""
         self._settled.append(delivery)
         async with self._settling:
             if batch := list(self._settled):
-                await self._write(_done(self._database), list(map(_claimed, batch)))
+                await self._write(self._mark_done, list(map(_claimed, batch)))
                 del self._settled[: len(batch)]
 
     async def record_failure(self, failure: Failure) -> None:
         delivery, error = failure.delivery, describe(failure.error)
         now, pause = self._database.clock, failure.retry_in
         fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
-        failed = _owned().values(process=None, last_error=error, **fate)
+        failed = _OWNED.values(process=None, last_error=error, **fate)
         async with self._database.writing() as session:
             if await session.write(failed, _claimed(delivery)):
                 await failures.keep(session, now, delivery, error, self._database.process)
             await session.commit()
 
     async def release(self, delivery: Delivery) -> None:
-        counts = {"attempts": deliveries.c.attempts - 1, "token": NEXT_TOKEN, "process": None}
-        released = _owned().values(**counts, due_at=self._database.clock)
-        await self._write(released, _claimed(delivery))
+        await self._write(self._release, _claimed(delivery))
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
-        held_since = current_time()
+        held_since, asked = current_time(), {"limit": limit, "handlers": list(handlers)}
         async with self._database.writing() as session:
-            rows = (await session.execute(self._take_lease(limit, handlers))).all()
-            if not rows:
-                take_replayed = self._take_lease(limit, handlers, replay=True)
-                rows = (await session.execute(take_replayed)).all()
-            for row in rows:
-                if row.lost_by:
-                    await failures.keep_lost(session, self._database.clock, row)
+            rows = (await session.execute(self._take_lease, asked)).all()
+            rows = rows or (await session.execute(self._take_replayed, asked)).all()
+            for row in (row for row in rows if row.lost_by):
+                await failures.keep_lost(session, self._database.clock, row)
             claims = [claim async for claim in self._feasible(session, rows, held_since)]
             await session.commit()
         return claims
 
     async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
-        pause = deliveries.c.due_at - self._database.clock
-        firsts = [_pending(handlers, pause, replay=replay).limit(1) for replay in (False, True)]
-        either = sa.union_all(*(sa.select(first.subquery()) for first in firsts))
         async with self._database.reading() as session:
-            seconds = (await session.execute(either)).scalars().all()
+            asked = {"handlers": list(handlers)}
+            seconds = (await session.execute(self._seconds_until_due, asked)).scalars().all()
         return min(seconds, default=None)
 
-    def _take_lease(
-        self, limit: int, handlers: Collection[str], *, replay: bool = False
-    ) -> ReturningUpdate[Any]:
+    def lease(self, replay: bool) -> ReturningUpdate[Any]:
+        """Return the statement that takes the leases of what is due."""
         # in a CTE: as a subquery, the limit may be applied anew for each row of the outer table
         due = (
-            _pending(handlers, deliveries.c.event_id, deliveries.c.handler, replay=replay)
+            _pending(replay, deliveries.c.event_id, deliveries.c.handler)
             .where(deliveries.c.due_at <= self._database.clock)
-            .limit(limit)
+            .limit(sa.bindparam("limit", type_=sa.Integer))
             .with_for_update(of=deliveries, skip_locked=True)
             .cte("due")
         )
@@ -174,28 +189,15 @@ class SqlAlchemyOutbox:
             await session.commit()
 
 
-def _pending(
-    handlers: Collection[str], *columns: sa.ColumnElement[Any], replay: bool
-) -> sa.Select[Any]:
-    """What these handlers owe and can be tried here, the longest due first."""
-    ours = PENDING, deliveries.c.replay == replay, deliveries.c.handler.in_(handlers), READABLE
-    return sa.select(*columns).join(events).where(*ours).order_by(deliveries.c.due_at)
-
-
-def _owned() -> sa.Update:
-    """The row of a claim, if no other has been made on it and it has not been parked since."""
-    claimed = (column == sa.bindparam(f"claimed_{column.name}") for column in _CLAIM)
-    return sa.update(deliveries).where(*claimed, PENDING)
-
-
-def _done(database: Database) -> sa.Update:
-    took: sa.BindParameter[float] = sa.bindparam("claimed_seconds")
-    now = database.clock
-    return _owned().values(finished_at=now, due_at=None, seconds=took, last_error=None)
+def _pending(replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """What some handlers owe and can be tried here, the longest due first."""
+    ours = deliveries.c.handler.in_(sa.bindparam("handlers", expanding=True)), READABLE
+    pending = sa.select(*columns).join(events).where(PENDING, deliveries.c.replay == replay, *ours)
+    return pending.order_by(deliveries.c.due_at)
 
 
 def _claimed(delivery: Delivery) -> Claimed:
-    """Return the parameters of the statements above."""
+    """Return the parameters by which `_OWNED` finds a row."""
     return {
         "claimed_event_id": delivery.envelope.id,
         "claimed_handler": delivery.handler,

@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from allocation.adapters import outbox, repository
+from allocation.adapters import repository
 from allocation.adapters.database import Database
+from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.domain.exceptions import CouponAlreadyAllocated, EmailAlreadyRegistered, Refused
 from allocation.domain.model import Aggregate
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy
+from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.envelopes import CommandEnvelope, Envelope
 from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.unit_of_work import UnitOfWork
@@ -25,10 +26,10 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     coupon_batches: repository.SqlAlchemyCouponBatches
 
     # `arguments` go to `UnitOfWork`: its factory, context, delivery and received message
-    def __init__(self, database: Database, policy: DeliveryPolicy, *arguments: Any) -> None:
+    def __init__(self, database: Database, outbox: SqlAlchemyOutbox, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._database = database
-        self._policy = policy
+        self._outbox = outbox
         self._resources = AsyncExitStack()
 
     async def _begin(self) -> None:
@@ -55,11 +56,11 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         except IntegrityError as error:
             raise _as_domain_error(error, refusals) from error
         subscribed = [(event, self._envelope_factory.subscribers(event)) for event in events]
-        await outbox.store(self._session, self._database, self._policy, subscribed)
-        if events and not self._policy.inline:
+        await self._outbox.store(self._session, subscribed)
+        if events and self._outbox.leaves_all_to_workers:
             await self._session.execute_if_needed(self._database.kind.wake_workers)
         if isinstance(self._cause, Delivery):
-            await outbox.settle(self._session, self._database, self._cause)
+            await self._outbox.settle_within(self._session, self._cause)
 
     async def _commit(self) -> None:
         await self._session.commit()

@@ -15,7 +15,7 @@ from allocation.adapters import orm, wire
 from allocation.adapters.database import open_database
 from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 from allocation.adapters.orm import start_mappers
-from allocation.adapters.outbox import store
+from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.postgresql.connections import server_settings
 from allocation.adapters.postgresql.limits import Limits
 from allocation.bootstrap import bootstrap
@@ -186,7 +186,7 @@ async def test_times_are_utc_whatever_the_time_zone_of_the_server(
     envelope = an_envelope()
     async with open_database(on(driver, postgres_url)) as database:
         async with database.writing() as session:
-            await store(session, database, POLICY, [(envelope, [])])
+            await SqlAlchemyOutbox(database, POLICY).store(session, [(envelope, [])])
             await session.commit()
 
         async with database.reading() as session:
@@ -199,7 +199,7 @@ async def test_the_clock_lets_what_is_due_be_found_through_the_index(postgres_ur
     """A clock that may change within a statement does not: then every row is looked at."""
     owed = orm.deliveries.c
     async with open_database(postgres_url) as database, database.writing() as session:
-        await store(session, database, POLICY, [(an_envelope(), [])])
+        await SqlAlchemyOutbox(database, POLICY).store(session, [(an_envelope(), [])])
         await session.execute(
             text(
                 "INSERT INTO deliveries (event_id, handler, attempts, token, due_at)"
