@@ -44,10 +44,9 @@ async def history(
 
     Those that failed have a delivery that is parked, or has failed or lost its lease and waits.
     """
-    latest = _failed(database) if failed_only else sa.select(commands)
-    statement = latest.order_by(commands.c.accepted_at.desc(), commands.c.id).limit(limit)
+    statement = _failed(database) if failed_only else _LATEST
     async with database.reading() as session:
-        accepted = (await session.execute(statement)).all()
+        accepted = (await session.execute(statement.limit(limit))).all()
         ids = {command.correlation_id for command in accepted}
         return summed_up(accepted, await events_of(session, database, ids))
 
@@ -102,4 +101,8 @@ def _failed(database: Database) -> sa.Select[Any]:
     causes = sa.select(trouble.c.causation_id).cte("causes", recursive=True)
     earlier = sa.select(events.c.causation_id).join(causes, events.c.id == causes.c.causation_id)
     first = causes.union(earlier)
-    return sa.select(commands).join(first, commands.c.id == first.c.causation_id)
+    found = sa.select(commands).join(first, commands.c.id == first.c.causation_id)
+    return found.order_by(-commands.c.accepted_at)  # by its index, all commands would be read
+
+
+_LATEST = sa.select(commands).order_by(commands.c.accepted_at.desc())
