@@ -1,8 +1,10 @@
 """What can be asked about stories, on each database."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 
+import anyio
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -11,11 +13,12 @@ from allocation.adapters import orm
 from allocation.adapters.database import Database
 from allocation.adapters.operations import decisions, history, traces
 from allocation.adapters.operations.exceptions import TraceNotFound
-from allocation.adapters.operations.traces import SomeId
+from allocation.adapters.operations.traces import SomeId, Sought
 from allocation.adapters.operations.trees import TraceNode
 from allocation.adapters.outbox import LEASE_LOST
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.values import EmailAddress
+from allocation.entrypoints.operations.trace import show_until_settled
 from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.envelopes import EventId
 from tests.builders import a_failure, a_user
@@ -78,7 +81,7 @@ async def test_a_story_is_found_by_every_id_in_it_and_by_address(world: SqlWorld
     ids = [correlation_id, str(envelope.context.causation_id), envelope.subject]
 
     ids += [str(envelope.id), correlation_id.upper(), f"{correlation_id[:8]}…"]
-    abouts: list[SomeId | EmailAddress] = [EmailAddress("iVAN@example.com"), *map(SomeId, ids)]
+    abouts: list[Sought] = [EmailAddress("iVAN@example.com"), *map(SomeId, ids)]
 
     found = [await traces.trace(world.database, about) for about in abouts]
 
@@ -232,6 +235,31 @@ async def test_of_many_stories_the_newest_are_shown(
     nodes = await traces.trace(world.database, SomeId("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"))
 
     assert [node.id for node in nodes if node.kind == "command"] == ids[1:]
+
+
+async def test_a_trace_is_followed_until_all_is_settled(world: SqlWorld) -> None:
+    """Whatever settles it, and whichever process: parked is settled, too."""
+    first = await commit_an_event(world)
+    sought = SomeId(str(first["log_registration"].envelope.id))
+    seen = anyio.Event()
+    states: list[Counter[str]] = []
+
+    class Watching:
+        def news(self, nodes: Sequence[TraceNode], *, settled: bool) -> Iterator[str]:
+            states.append(Counter(node.state for node in nodes if node.kind == "delivery"))
+            seen.set()
+            yield from ()
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(show_until_settled, world.database, sought, Watching())
+            await seen.wait()
+            parked = first.pop("log_registration")
+            await world.outbox().record_failure(a_failure(parked))
+            for delivery in first.values():
+                await world.outbox().settle(delivery)
+
+    assert (states[0], states[-1]) == ({"leased": 4}, {"done": 3, "parked": 1})
 
 
 async def test_history_has_the_latest_commands_and_what_became_of_them(world: SqlWorld) -> None:

@@ -47,7 +47,10 @@ class SomeId:
         return self.text.removesuffix("…").replace("-", "").lower()
 
 
-async def trace(database: Database, about: SomeId | EmailAddress) -> Sequence[TraceNode]:
+Sought = SomeId | EmailAddress
+
+
+async def trace(database: Database, about: Sought) -> Sequence[TraceNode]:
     """Return the newest MAX_STORIES that it is part of as a tree: see `trees.tree`.
 
     An e-mail address stands for the user who holds it now. There are as many statements for a long

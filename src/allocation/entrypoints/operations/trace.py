@@ -7,8 +7,9 @@ from typing import Protocol
 
 import click
 
+from allocation.adapters.database import Database
 from allocation.adapters.operations import traces
-from allocation.adapters.operations.traces import SomeId
+from allocation.adapters.operations.traces import SomeId, Sought
 from allocation.adapters.operations.trees import TraceNode
 from allocation.bootstrap import Application
 from allocation.domain.values import EmailAddress
@@ -57,20 +58,22 @@ def trace(options: Options, about: str, as_json: bool, follow: bool) -> None:
 
     async def work(application: Application) -> None:
         if follow:
-            await _follow(application, sought, display)
+            await show_until_settled(application.database, sought, display)
         else:
             await _show(display, await traces.trace(application.database, sought), settled=True)
 
     with_application(set_up(options), work)
 
 
-async def _follow(
-    application: Application, sought: SomeId | EmailAddress, display: Display
-) -> None:
+async def show_until_settled(database: Database, sought: Sought, display: Display) -> None:
+    """Show a trace, and what changes in it, until nothing in it waits or is in hand.
+
+    :raises TraceNotFound: if there is none
+    """
     pause, settled = StopSignal(), False
-    async with application.database.listening(pause.wake):
+    async with database.listening(pause.wake):
         while not settled:
-            nodes = await traces.trace(application.database, sought)
+            nodes = await traces.trace(database, sought)
             settled = all(node.is_settled for node in nodes)
             await _show(display, nodes, settled=settled)
             if not settled:
