@@ -30,7 +30,6 @@ HISTORY_KEYS = [
     "parked",
     "seconds",
 ]
-NO_SERVER = "smtp://127.0.0.1:1"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_a_registration_is_told_as_a_tree(application: Application) -> None:
 def test_what_failed_is_found_and_its_reason_told(application: Application) -> None:
     """From the list of those that failed to the tree of one of them, by its short id."""
     application.run("register-user", "Мария", "maria@example.com")
-    failing = {"mail_url": NO_SERVER, "max_attempts": "1"}
+    failing = {"mail_url": "smtp://127.0.0.1:1", "max_attempts": "1"}
     application.run("register-user", "Иван", "ivan@example.com", **failing)
 
     assert application.run("history").stdout.count("register_user") == 2

@@ -84,7 +84,7 @@ def test_the_tree_is_drawn_with_branches() -> None:
         ({"process": None, "error": "discarded by hand"}, "done: discarded by hand"),
         (
             {"state": "leased", "attempts": 2, "due_in": 12.0},
-            "attempt 2 in hand, by host:1, for 12.0 s at most",
+            "attempt 2, leased for 12 s, by host:1",
         ),
         (
             {"state": "waiting", "process": None, "due_in": 3.0, "error": "hung up\nat last"},
@@ -157,6 +157,7 @@ def test_what_is_stored_cannot_command_a_terminal() -> None:
         (0.0004, "0 ms"),
         (0.25, "250 ms"),
         (2.5, "2.5 s"),
+        (25.4, "25 s"),
         (240, "4 min"),
         (7200, "2 h"),
         (864000, "10 d"),

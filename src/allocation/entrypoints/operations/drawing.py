@@ -39,11 +39,13 @@ def abbreviated(some_id: object) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a length of time in the unit that says most: 3 ms, 2.5 s, 4 min."""
+    """Return a length of time in the unit that says most: 3 ms, 2.5 s, 25 s, 4 min."""
     for unit, size in UNITS:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+    if seconds >= 1:
+        return f"{seconds:.{int(seconds < 10)}f} s"
+    return f"{seconds * 1000:.0f} ms"
 
 
 def columns(text: str) -> int:
@@ -92,7 +94,7 @@ def _fate(node: TraceNode) -> str:
     if node.state == "parked":
         return f"parked {node.parked_at:%F %T}Z, {attempt}{reason}"
     if node.state == "leased":
-        return f"{attempt} in hand{who}, for {span(node.due_in or 0)} at most"
+        return f"{attempt}, leased for {span(node.due_in or 0)}{who}"
     return f"{_next_attempt(node)}{reason}"
 
 
