@@ -29,7 +29,7 @@ class HistoryRow:
     type: str
     source: str
     correlation_id: UUID
-    accepted_at: datetime | None
+    accepted_at: datetime
     about: str  # a few words about its first event
     done: int
     waiting: int

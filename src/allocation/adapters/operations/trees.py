@@ -9,7 +9,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from allocation.adapters.operations.summaries import summary
-from allocation.adapters.operations.views import moment
+from allocation.adapters.operations.views import moment, moment_if_any
 
 Kind = Literal["command", "event", "delivery"]
 State = Literal["done", "waiting", "leased", "parked"]
@@ -21,7 +21,7 @@ class FailedAttempt:
     """An attempt of a delivery that failed, or that lost its lease."""
 
     attempt: int
-    failed_at: datetime | None
+    failed_at: datetime
     process: str | None
     error: str
 
@@ -128,11 +128,11 @@ def _delivery(key: str, rows: Sequence[Row]) -> TraceNode:
         attempts=row.attempts,
         seconds=row.seconds,
         process=row.process,
-        due_at=moment(row.due_at),
-        finished_at=moment(row.finished_at),
+        due_at=moment_if_any(row.due_at),
+        finished_at=moment_if_any(row.finished_at),
         error=row.last_error,
         failures=tuple(_failure(row) for row in rows if row.attempt is not None),
-        parked_at=moment(row.parked_at),
+        parked_at=moment_if_any(row.parked_at),
         due_in=row.due_in,
     )
 

@@ -85,9 +85,14 @@ async def strangers(
     return [Stranger(*tuple(row)) for row in rows]
 
 
-def moment(seconds: float | None) -> datetime | None:
+def moment(seconds: float) -> datetime:
     """Return the time that a number of seconds since 1970 stands for."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def moment_if_any(seconds: float | None) -> datetime | None:
+    """Do the same for what may not have happened."""
+    return None if seconds is None else moment(seconds)
 
 
 _NAMES = ("event_id", "handler", "attempts", "due_at", "parked_at", "last_error")
@@ -96,5 +101,5 @@ _DELIVERIES: sa.Select[Any] = sa.select(*_COLUMNS, events.c.type.label("event_ty
 
 
 def _with_moments(row: sa.Row[Any]) -> dict[str, Any]:
-    times = {"due_at": moment(row.due_at), "parked_at": moment(row.parked_at)}
+    times = {"due_at": moment(row.due_at), "parked_at": moment_if_any(row.parked_at)}
     return {**row._asdict(), **times}
