@@ -10,10 +10,10 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from allocation.adapters.database import Database
+from allocation.adapters.operations.moments import moment
 from allocation.adapters.operations.stories import events_of
 from allocation.adapters.operations.summaries import summary
 from allocation.adapters.operations.trees import Row, State, state_of
-from allocation.adapters.operations.views import moment
 from allocation.adapters.orm import PARKED, PENDING, commands, deliveries, events
 
 

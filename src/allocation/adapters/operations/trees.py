@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from allocation.adapters.operations.moments import moment, moment_if_any
 from allocation.adapters.operations.summaries import summary
-from allocation.adapters.operations.views import moment, moment_if_any
 
 Kind = Literal["command", "event", "delivery"]
 State = Literal["done", "waiting", "leased", "parked"]

@@ -85,21 +85,15 @@ async def strangers(
     return [Stranger(*tuple(row)) for row in rows]
 
 
-def moment(seconds: float) -> datetime:
-    """Return the time that a number of seconds since 1970 stands for."""
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def moment_if_any(seconds: float | None) -> datetime | None:
-    """Do the same for what may not have happened."""
-    return None if seconds is None else moment(seconds)
-
-
 _NAMES = ("event_id", "handler", "attempts", "due_at", "parked_at", "last_error")
 _COLUMNS = [deliveries.c[name] for name in _NAMES]
 _DELIVERIES: sa.Select[Any] = sa.select(*_COLUMNS, events.c.type.label("event_type")).join(events)
 
 
 def _with_moments(row: sa.Row[Any]) -> dict[str, Any]:
-    times = {"due_at": moment(row.due_at), "parked_at": moment_if_any(row.parked_at)}
+    times = {"due_at": _moment(row.due_at), "parked_at": _moment(row.parked_at)}
     return {**row._asdict(), **times}
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
