@@ -89,7 +89,7 @@ def a_context() -> MessageContext:
 
 
 def a_cause(received: ReceivedMessage = INSIDE) -> CommandEnvelope:
-    return CommandEnvelope(id=uuid4(), command=a_batch(), correlation_id=uuid4(), received=received)
+    return CommandEnvelope(id=uuid4(), command=a_batch(), received=received)
 
 
 def an_envelope(event: Event | None = None) -> Envelope:

@@ -20,6 +20,7 @@ class Proxy:
         self._mode: Literal["forward", "hang"] = "forward"
         self._frozen = threading.Event()
         self.asked_in_vain = threading.Event()
+        self.accepted = 0  # connections
         self._sockets: list[socket.socket] = []
         self._listener: socket.socket | None = None
 
@@ -66,6 +67,7 @@ class Proxy:
                 client, _ = listener.accept()
             except OSError:
                 return
+            self.accepted += 1
             self._sockets.append(client)
             if self._mode == "forward":
                 self._connect(client)

@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class State(Enum):
-    """Where a delivery stands. There is no row in NONE and DONE."""
+    """Where a delivery stands. There is no row in NONE."""
 
     NONE = "not stored"
     LEASED = "leased"
@@ -26,11 +26,14 @@ class Step(Enum):
     EXHAUST = "it is due, but its last attempt did not finish"
     RETRY = "retried by hand: attempts = 0"
     DISCARD = "discarded by hand"
+    OWE_LATER = "replayed to a handler that was added later"
+    REPLAY = "replayed by hand: attempts = 0"
 
 
 TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.NONE, Step.COMMIT): State.LEASED,
     (State.NONE, Step.COMMIT_FOR_WORKERS): State.WAITING,
+    (State.NONE, Step.OWE_LATER): State.WAITING,
     (State.LEASED, Step.SUCCEED): State.DONE,
     (State.LEASED, Step.FAIL): State.WAITING,
     (State.LEASED, Step.GIVE_UP): State.PARKED,
@@ -45,4 +48,5 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.WAITING, Step.DISCARD): State.DONE,
     (State.PARKED, Step.RETRY): State.WAITING,
     (State.PARKED, Step.DISCARD): State.DONE,
+    (State.DONE, Step.REPLAY): State.WAITING,
 }

@@ -21,6 +21,7 @@ from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery import Delivery, Failure
+from allocation.service_layer.envelopes import CommandEnvelope
 from allocation.service_layer.messagebus import MessageBus
 
 NOTIFICATIONS: Any = MaildirNotifications
@@ -69,11 +70,11 @@ class CrashPoint:
 
 
 def _of_command(uow: Any, *args: object) -> bool:
-    return uow._delivery is None
+    return isinstance(uow._cause, CommandEnvelope)
 
 
 def _commit_of(handler: str) -> Callable[..., bool]:
-    return lambda uow, *args: uow._delivery is not None and uow._delivery.handler == handler
+    return lambda uow, *args: getattr(uow._cause, "handler", None) == handler
 
 
 def _delivery_to(handler: str) -> Callable[..., bool]:
@@ -96,9 +97,13 @@ def _for_good(self: object, failure: Failure) -> bool:
 
 
 def _setting(column: str) -> Callable[..., bool]:
-    return lambda session, statement: (
-        f"SET {column}=" in str(statement) or f", {column}=" in str(statement)
-    )
+    """Match what sets a column of a delivery that is not done."""
+
+    def matches(session: object, statement: object, *args: object) -> bool:
+        sets = str(statement).partition("WHERE")[0]
+        return f" {column}=" in sets and "finished_at" not in sets
+
+    return matches
 
 
 def _transactional(handler: str) -> dict[str, CrashPoint]:

@@ -29,7 +29,7 @@ class Moment:
 
     what: str
     time: float
-    rows: Sequence[tuple[str, int, int, float]]
+    rows: Sequence[tuple[str, int, int, float | None]]  # the last: None when done
     emails: int
 
 
@@ -75,18 +75,19 @@ def _found(application: Application, what: str) -> Moment:
 
 
 def table(moments: Sequence[Moment]) -> Iterator[str]:
-    """Yield the table. Times are in leases since the commit, rounded down."""
-    start = moments[0].rows[0][-1] - LEASE
+    """Yield the table of what changed. Times are in leases since the commit, rounded down."""
+    start = (moments[0].rows[0][-1] or 0) - LEASE
     yield "| t | what has happened | `handler` | `attempts` | `token` | `due_at` | e-mails |"
     yield "|---|---|---|---|---|---|---|"
+    shown: set[tuple[str, int, int, float | None]] = set()
     for moment in moments:
         what = f"| {floor((moment.time - start) / LEASE)} | {moment.what} |"
-        for handler, attempts, token, due_at in moment.rows:
-            due = floor((due_at - start) / LEASE)
+        for row in (row for row in moment.rows if row not in shown):
+            shown.add(row)
+            handler, attempts, token, due_at = row
+            due = "done" if due_at is None else floor((due_at - start) / LEASE)
             yield f"{what} `{handler}` | {attempts} | {token} | {due} | {moment.emails} |"
             what = "| | |"
-        if not moment.rows:
-            yield f"{what} – | | | | {moment.emails} |"
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from allocation.adapters.emails import MaildirNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.entrypoints.cli import cli
+from allocation.service_layer.envelopes import CommandEnvelope
 
-LEFT = "SELECT count(*) FROM deliveries"
+LEFT = "SELECT count(*) FROM deliveries WHERE finished_at IS NULL"
 
 Step = Callable[[Any, Any], Awaitable[bool]]
 
@@ -42,7 +43,7 @@ def stop_after(owner: Any, name: str, is_step: Step) -> None:
 
 async def of_command(uow: Any, _: None) -> bool:
     """Take the commit of a command for a step, not those of handlers of events."""
-    return uow._delivery is None
+    return isinstance(uow._cause, CommandEnvelope)
 
 
 async def of_something(_: object, claimed: list[object]) -> bool:

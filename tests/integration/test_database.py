@@ -57,15 +57,16 @@ async def test_the_clock_of_the_database_is_that_of_the_machine(tmp_path: Path) 
     async with open_database(sqlite_url(tmp_path)) as database, database.reading() as session:
         before = time.time()
         now = (await session.execute(select(database.clock))).scalar_one()
+        after = time.time()
 
-    assert now == pytest.approx(before, abs=2)
+    assert before - 0.01 <= now <= after + 0.01  # it counts milliseconds
 
 
 async def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
     """A long write must not stop the pages that only look."""
     async with open_database(sqlite_url(tmp_path)) as database, database.writing() as writer:
         await writer.execute(text("CREATE TABLE t (x)"))
-        with anyio.fail_after(2):
+        with anyio.fail_after(60):
             assert await pragma(database, "user_version") == 0
 
 

@@ -157,9 +157,12 @@ class DeliveryModel(RuleBasedStateMachine):
     @invariant()
     def every_row_is_where_the_table_says(self) -> None:
         rows = self.call(self.world.deliveries)
-        assert rows.keys() == {key for key, state in self.states.items() if state is not State.DONE}
+        done = self.call(self.world.finished).keys()
+        assert done == {key for key, state in self.states.items() if state is State.DONE}
+        assert rows.keys() == self.states.keys() - done
         for key, row in rows.items():
             assert (row.parked_at is not None) == (self.states[key] is State.PARKED)
+            assert row.held == (self.states[key] is State.LEASED)
 
     @invariant()
     def no_delivery_is_lost(self) -> None:

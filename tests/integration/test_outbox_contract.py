@@ -119,13 +119,17 @@ async def test_a_claim_takes_only_what_its_process_can_do(world: World) -> None:
     assert {row.attempts for row in untouched} == {1}
 
 
-async def test_completing_deletes_the_row(world: World) -> None:
-    """Done means gone."""
+async def test_what_is_settled_is_history(world: World) -> None:
+    """It is not owed any more, but it can be seen that it was, and at which attempt it was done."""
     first = await commit_an_event(world)
+    done = first["send_welcome_email"]
 
-    await world.outbox().settle(first["send_welcome_email"])
+    await world.outbox().settle(done)
 
     assert await handlers_owed(world) == HANDLERS[:3]
+    assert await world.finished() == {(done.envelope.id, done.handler): 1}
+    await let_leases_end(world)
+    assert done.handler not in [c.handler for c in await world.outbox().claim(10, HANDLER_NAMES)]
 
 
 async def test_completions_at_once_all_count(world: World) -> None:
@@ -181,6 +185,37 @@ async def test_a_released_delivery_is_due_at_once(world: World) -> None:
 
     (claim,) = await outbox.claim(10, HANDLER_NAMES)
     assert (claim.handler, claim.attempt) == ("log_registration", 1)
+
+
+async def test_failures_are_kept_and_stay_when_it_is_done(world: World) -> None:
+    """Each with its attempt, the oldest first."""
+    first = await commit_an_event(world)
+    delivery, outbox = first["send_welcome_email"], world.outbox()
+    await outbox.record_failure(a_failure(delivery, OSError("down"), retry_in=0))
+    (again,) = await outbox.claim(10, [delivery.handler])
+    await outbox.record_failure(a_failure(again, OSError("still down"), retry_in=0))
+    (last,) = await outbox.claim(10, [delivery.handler])
+
+    await outbox.settle(last)
+
+    key = (delivery.envelope.id, delivery.handler)
+    assert await world.failures() == {key: [(1, "OSError: down"), (2, "OSError: still down")]}
+    assert await world.finished() == {key: 3}
+
+
+async def test_that_a_lease_was_lost_is_kept_as_a_failure(world: World) -> None:
+    """Nobody was there to tell: the next owner writes it down."""
+    first = await commit_an_event(world)
+    await let_leases_end(world)
+
+    (claim,) = await world.outbox().claim(10, ["log_registration"])
+
+    key = (claim.envelope.id, "log_registration")
+    assert await world.failures() == {key: [(1, "it had not finished when its lease ended")]}
+    await world.outbox().record_failure(a_failure(claim, OSError("down"), retry_in=0))
+    await world.outbox().claim(10, ["log_registration"])
+    assert [attempt for attempt, _ in (await world.failures())[key]] == [1, 2]
+    assert first["log_registration"].envelope.id == claim.envelope.id
 
 
 @pytest.mark.parametrize("late_write", ["settle", "reschedule", "park", "release"])

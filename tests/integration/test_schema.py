@@ -6,14 +6,18 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import orm, schema, wire
 from allocation.adapters.database import Database, open_database
 from allocation.adapters.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
 from allocation.adapters.migrations import history
 from allocation.adapters.outbox import SqlAlchemyOutbox
+from allocation.adapters.repository import take_note
 from allocation.domain.events import OutOfCoupons, UserRegistered
-from tests.builders import POLICY, a_user_id, an_envelope
+from allocation.service_layer.envelopes import ReceivedMessage
+from allocation.service_layer.exceptions import MessageAlreadyHandled
+from tests.builders import POLICY, a_cause, a_failure, a_user_id, an_envelope
 
 pytestmark = pytest.mark.anyio
 
@@ -73,6 +77,69 @@ async def test_every_revision_can_be_upgraded_with_its_rows(empty_url: str, revi
 
         async with database.reading() as session:
             assert (await session.execute(text("SELECT email FROM users"))).all() == [("a@b.c",)]
+
+
+OLD_ROWS = (
+    "INSERT INTO events (id, source, type, schema_version, subject, time, correlation_id,"
+    " causation_id, data, recorded_at)"
+    " VALUES ('7d3c1a526c0e4a558a1b0c9a3f8d2e11', '/allocation', 'out_of_coupons', 1, 'NONE',"
+    " '2026-01-01 00:00:00', '7d3c1a526c0e4a558a1b0c9a3f8d2e11',"
+    " '7d3c1a526c0e4a558a1b0c9a3f8d2e11',"
+    ' \'{"user_id":"7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"}\', 0)',
+    "INSERT INTO deliveries (event_id, handler, attempts, token, due_at, last_error, parked_at)"
+    " VALUES ('7d3c1a526c0e4a558a1b0c9a3f8d2e11', 'parked', 3, 7, 0, 'OSError: down', 1)",
+    "INSERT INTO deliveries (event_id, handler, attempts, token, due_at)"
+    " VALUES ('7d3c1a526c0e4a558a1b0c9a3f8d2e11', 'pending', 1, 2, 0)",
+    "INSERT INTO inbox (source, message_id, received_at) VALUES ('/shop', 'm1', 5)",
+    "INSERT INTO inbox (source, message_id, received_at) VALUES ('/shop', 'm2', 6)",
+)
+
+
+async def test_an_upgrade_keeps_what_is_owed_and_what_was_received(empty_url: str) -> None:
+    """Nothing is owed anew or forgotten, and no message takes effect a second time."""
+    async with open_database(empty_url) as database:
+        await start_at_revision(database, "allocation_0003")
+        await execute(database, *OLD_ROWS)
+
+        await schema.upgrade_schema(database)
+
+        claims = await SqlAlchemyOutbox(database, POLICY).claim(10, ["parked", "pending"])
+        assert [(claim.handler, claim.attempt, claim.token) for claim in claims] == [
+            ("pending", 2, 3)
+        ]
+        received = ReceivedMessage(source="/shop", id="m1")
+        with pytest.raises(MessageAlreadyHandled):
+            async with database.writing() as session:
+                await take_note(session, database.clock, a_cause(received))
+        async with database.reading() as session:
+            parked = text("SELECT token, last_error FROM deliveries WHERE parked_at = 1")
+            assert tuple((await session.execute(parked)).one()) == (7, "OSError: down")
+
+
+async def test_a_process_of_the_version_before_goes_on_beside_new_ones(empty_url: str) -> None:
+    """Its statements: what is done is never due to it, and both know what was received."""
+    orm.start_mappers()
+    async with open_database(empty_url) as database:
+        await start_at_revision(database, "allocation_0003")
+        await execute(database, *OLD_ROWS)
+        await schema.upgrade_schema(database)
+        outbox = SqlAlchemyOutbox(database, POLICY)
+        (claim,) = await outbox.claim(10, ["pending"])
+        await outbox.record_failure(a_failure(claim, OSError("down"), retry_in=0))
+        (claim,) = await outbox.claim(10, ["pending"])
+        await outbox.settle(claim)
+
+        await execute(database, "INSERT INTO inbox VALUES ('/shop', 'm3', 7)")
+        with pytest.raises(IntegrityError):
+            await execute(database, "INSERT INTO inbox VALUES ('/shop', 'm1', 7)")
+        await execute(database, "DELETE FROM inbox WHERE received_at < 6")
+
+        async with database.reading() as session:
+            due = "SELECT * FROM deliveries WHERE parked_at IS NULL AND due_at <= 1e10"
+            assert (await session.execute(text(due))).all() == []
+            known = "SELECT message_id FROM commands ORDER BY message_id"
+            assert (await session.execute(text(known))).all() == [("m2",), ("m3",)]
+        await execute(database, "DELETE FROM deliveries WHERE handler = 'pending'")
 
 
 async def test_an_empty_database_is_migrated_once_by_many_at_once(empty_url: str) -> None:

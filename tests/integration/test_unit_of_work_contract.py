@@ -26,7 +26,7 @@ from allocation.service_layer.exceptions import (
     OpenedTwice,
     WorkAfterCommit,
 )
-from tests.builders import HANDLER_NAMES, TODAY, a_user, a_user_id
+from tests.builders import HANDLER_NAMES, TODAY, a_cause, a_user, a_user_id
 from tests.worlds import World, a_uow
 
 pytestmark = pytest.mark.anyio
@@ -478,6 +478,21 @@ async def test_a_received_message_is_noted_with_the_commit_of_its_command(world:
             uow.users.add(a_user(email=f"{other.id}{other.source[1:]}@example.com"))
             await uow.commit()
     assert len(await world.emails()) == 3
+
+
+async def test_a_command_that_was_accepted_leaves_a_row_and_a_refused_one_none(
+    world: World,
+) -> None:
+    """Also one that nobody could recognize: it is a part of what happened."""
+    for accepted in (a_cause(), a_cause()):
+        async with (uow := world.new_uow(accepted)):
+            await uow.commit()
+        assert accepted.id in await world.commands()
+    with pytest.raises(NotCommitted):
+        async with world.new_uow(a_cause()):
+            pass
+
+    assert len(await world.commands()) == 2
 
 
 async def test_a_message_whose_command_failed_is_not_noted(world: World) -> None:

@@ -13,6 +13,6 @@ def running_threads() -> list[threading.Thread]:
 
 async def threads_have_ended() -> None:
     """Wait until none runs, but not for ever."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         while running_threads():
             await anyio.lowlevel.checkpoint()

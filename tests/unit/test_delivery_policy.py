@@ -173,11 +173,6 @@ def test_every_state_but_done_has_a_way_out(state: State) -> None:
     assert steps_out_of(state)
 
 
-def test_done_is_the_end() -> None:
-    """What is done is deleted: no row is left that a step could change."""
-    assert steps_out_of(State.DONE) == set()
-
-
 @pytest.mark.parametrize("state", State)
 def test_every_state_can_be_reached_from_the_commit(state: State) -> None:
     """A state that cannot be reached is a line of the table nobody needs."""
@@ -197,8 +192,8 @@ def test_every_step_can_be_taken(step: Step) -> None:
 
 
 def test_a_delivery_is_made_by_a_commit_and_never_unmade() -> None:
-    """It is born leased by the process that commits, or due for the workers."""
-    assert steps_out_of(State.NONE) == {Step.COMMIT, Step.COMMIT_FOR_WORKERS}
+    """It is born leased by the process that commits, or due for the workers, also much later."""
+    assert steps_out_of(State.NONE) == {Step.COMMIT, Step.COMMIT_FOR_WORKERS, Step.OWE_LATER}
     assert TRANSITIONS[State.NONE, Step.COMMIT] is State.LEASED
     assert TRANSITIONS[State.NONE, Step.COMMIT_FOR_WORKERS] is State.WAITING
     assert State.NONE not in TRANSITIONS.values()
@@ -207,6 +202,11 @@ def test_a_delivery_is_made_by_a_commit_and_never_unmade() -> None:
 def test_a_parked_delivery_is_moved_by_hand_only() -> None:
     """Somebody has to look at it first: that is what parking is for."""
     assert steps_out_of(State.PARKED) == {Step.RETRY, Step.DISCARD}
+
+
+def test_what_is_done_is_done_again_by_hand_only() -> None:
+    """It stays as history; nothing but a replay makes it due."""
+    assert steps_out_of(State.DONE) == {Step.REPLAY}
 
 
 @pytest.mark.parametrize("outcome", [Step.SUCCEED, Step.FAIL, Step.GIVE_UP])
@@ -226,6 +226,8 @@ def test_only_the_holder_of_the_lease_tells_how_an_attempt_ended(outcome: Step) 
         ([Step.COMMIT, Step.EXHAUST], State.PARKED),
         ([Step.COMMIT, Step.GIVE_UP, Step.RETRY, Step.CLAIM, Step.SUCCEED], State.DONE),
         ([Step.COMMIT, Step.GIVE_UP, Step.DISCARD], State.DONE),
+        ([Step.OWE_LATER, Step.CLAIM, Step.SUCCEED], State.DONE),
+        ([Step.COMMIT, Step.SUCCEED, Step.REPLAY, Step.CLAIM, Step.SUCCEED], State.DONE),
     ],
 )
 def test_the_table_tells_every_story_of_a_delivery(steps: list[Step], end: State) -> None:

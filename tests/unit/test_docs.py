@@ -23,7 +23,7 @@ def diagram() -> Iterator[str]:
 
 
 def _node(name: str) -> str:
-    return "[*]" if name in {"NONE", "DONE"} else name.lower()
+    return "[*]" if name == "NONE" else name.lower()
 
 
 def test_the_diagram_of_deliveries_is_the_table_of_the_code() -> None:

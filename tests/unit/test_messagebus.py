@@ -18,7 +18,7 @@ from allocation.domain.model import CouponBatch
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.delivery import Delivery, IdempotencyKey
 from allocation.service_layer.emails import welcome
-from allocation.service_layer.envelopes import MessageContext, current_context
+from allocation.service_layer.envelopes import MessageContext, ReceivedMessage, current_context
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     ConcurrentUpdate,
@@ -31,7 +31,7 @@ from allocation.service_layer.exceptions import (
 )
 from allocation.service_layer.facts import AttemptBegun, AttemptEnded, Delivered, Executed, Fact
 from allocation.service_layer.handlers import COMMAND_HANDLERS
-from allocation.service_layer.messagebus import LAST_WORD_SECONDS, MAX_OPTIMISTIC_TRIES
+from allocation.service_layer.messagebus import MAX_OPTIMISTIC_TRIES
 from allocation.service_layer.ports import Notifications, Reading
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.wiring import Handler
@@ -46,6 +46,9 @@ from tests.builders import (
 from tests.fakes import FakeOutbox
 
 pytestmark = pytest.mark.anyio
+
+LIMIT_SECONDS = 60  # for what comes at once, or never
+TIMEOUT = 1.0  # seconds; a busy machine must come to the handler before that
 
 HANDLERS_OF_REGISTRATION = [
     "allocate_welcome_coupon",
@@ -66,7 +69,7 @@ class Meeting:
         self._missing -= 1
         if not self._missing:
             self._complete.set()
-        with anyio.fail_after(1):
+        with anyio.fail_after(LIMIT_SECONDS):
             await self._complete.wait()
 
 
@@ -184,12 +187,12 @@ async def test_a_handler_that_takes_too_long_fails() -> None:
         await anyio.sleep_forever()
 
     application = FakeApplication(
-        event_handlers={UserRegistered: [hangs]}, policy=replace(POLICY, handler_timeout=0.01)
+        event_handlers={UserRegistered: [hangs]}, policy=replace(POLICY, handler_timeout=TIMEOUT)
     )
     report = await application.bus.handle(a_registration())
 
     assert [type(failure.error) for failure in report.failures] == [HandlerTimeout]
-    assert "hangs took longer than 0.01 s" in str(report.failures[0].error)
+    assert "hangs took longer than 1 s" in str(report.failures[0].error)
 
 
 async def test_a_refused_command_raises_its_own_error() -> None:
@@ -293,7 +296,7 @@ async def test_a_handler_that_takes_too_long_after_its_commit_has_done_nothing()
 
     application = FakeApplication(
         event_handlers={UserRegistered: [commits_then_hangs]},
-        policy=replace(POLICY, handler_timeout=0.05),
+        policy=replace(POLICY, handler_timeout=TIMEOUT),
     )
     report = await application.bus.handle(a_registration())
 
@@ -480,12 +483,13 @@ async def test_a_cancellation_by_asyncio_itself_passes() -> None:
     """Somebody who runs the bus in asyncio's own time-out has to be heard."""
 
     async def slow(event: Event) -> None:
+        limit.reschedule(asyncio.get_running_loop().time())
         await anyio.sleep_forever()
 
     application = on_registration(slow)
 
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
+        async with asyncio.timeout(LIMIT_SECONDS) as limit:
             await application.bus.handle(a_registration())
 
     (again,) = await application.outbox.claim(10, ["slow"])
@@ -515,16 +519,20 @@ async def test_no_attempt_begins_when_its_lease_may_be_over_before_it_ends() -> 
 
 async def test_the_time_limit_counts_from_the_commit() -> None:
     """Half of it may be over before the handler begins."""
+    deadlines: list[float] = []
+
+    async def looks(event: Event) -> None:
+        deadlines.append(anyio.current_effective_deadline())
+
     application = FakeApplication(
-        event_handlers={UserRegistered: [sleeps]}, policy=replace(POLICY, handler_timeout=1000)
+        event_handlers={UserRegistered: [looks]}, policy=replace(POLICY, handler_timeout=1000)
     )
     events = await application.bus.execute(a_registration())
-    late = [replace(event, recorded_at=event.recorded_at - 999.95) for event in events]
+    late = [replace(event, recorded_at=event.recorded_at - 500) for event in events]
 
-    with anyio.fail_after(10):
-        report = await application.bus.dispatch(late)
+    await application.bus.dispatch(late)
 
-    assert [type(failure.error) for failure in report.failures] == [HandlerTimeout]
+    assert deadlines == [pytest.approx(late[0].recorded_at + 1000, abs=100)]
 
 
 async def test_what_is_left_to_workers_is_due_at_once() -> None:
@@ -575,7 +583,7 @@ async def test_a_stopped_handler_does_not_wait_for_ever_for_its_last_word() -> N
     application.outbox = NeverAnswers(application.database, POLICY)
     application.wire()
 
-    with anyio.fail_after(LAST_WORD_SECONDS + 1), anyio.CancelScope() as scope:
+    with anyio.fail_after(LIMIT_SECONDS), anyio.CancelScope() as scope:
         await application.bus.handle(a_registration())
 
     assert scope.cancelled_caught
@@ -723,7 +731,8 @@ async def test_ids_lead_from_every_event_back_to_the_command() -> None:
     await application.bus.handle(a_batch())
     correlation_id = uuid4()
 
-    report = await application.bus.handle(a_registration(), correlation_id=correlation_id)
+    received = ReceivedMessage(source="/shop", correlation_id=correlation_id)
+    report = await application.bus.handle(a_registration(), received)
 
     registered, allocated = report.events
     assert registered.context.correlation_id == correlation_id

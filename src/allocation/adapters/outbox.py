@@ -13,17 +13,15 @@ import sqlalchemy as sa
 from anyio import current_time
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from allocation.adapters import wire
+from allocation.adapters import failures, wire
 from allocation.adapters.database import Database, Session
-from allocation.adapters.exceptions import InvalidMessage, InvalidPayload, StatementRefused
-from allocation.adapters.orm import PENDING, deliveries, events, failures
+from allocation.adapters.exceptions import InvalidMessage
+from allocation.adapters.failures import describe
+from allocation.adapters.orm import PENDING, deliveries, events
+from allocation.adapters.stored_events import read_envelopes
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure
-from allocation.service_layer.envelopes import Envelope, EventId
+from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import DeliverySuperseded
-
-MAX_ERROR_LENGTH = 2000  # characters of an error that are kept
-MAX_FAILURES = 10  # of one delivery that are kept
-LEASE_LOST = "it had not finished when its lease ended"
 
 delivery_key = sa.tuple_(deliveries.c.event_id, deliveries.c.handler)
 NEXT_TOKEN = deliveries.c.token + 1
@@ -85,15 +83,13 @@ class SqlAlchemyOutbox:
                 del self._settled[: len(batch)]
 
     async def record_failure(self, failure: Failure) -> None:
-        delivery, error = failure.delivery, _describe(failure.error)
+        delivery, error = failure.delivery, describe(failure.error)
         now, pause = self._database.clock, failure.retry_in
         fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
         failed = _owned().values(process=None, last_error=error, **fate)
         async with self._database.writing() as session:
             if await session.write(failed, _claimed(delivery)):
-                row = {"token": delivery.token, "attempt": delivery.attempt, "error": error}
-                key = {"event_id": delivery.envelope.id, "handler": delivery.handler}
-                await self._keep(session, {**key, **row, "process": self._database.process})
+                await failures.keep(session, now, delivery, error, self._database.process)
             await session.commit()
 
     async def release(self, delivery: Delivery) -> None:
@@ -110,7 +106,7 @@ class SqlAlchemyOutbox:
                 rows = (await session.execute(take_replayed)).all()
             for row in rows:
                 if row.lost_by:
-                    await self._keep(session, _as_lost(row))
+                    await failures.keep_lost(session, self._database.clock, row)
             claims = [claim async for claim in self._feasible(session, rows, held_since)]
             await session.commit()
         return claims
@@ -151,13 +147,13 @@ class SqlAlchemyOutbox:
         self, session: Session, claimed: Sequence[sa.Row[Any]], held_since: float
     ) -> AsyncIterator[Delivery]:
         """Yield the claims that can be tried; park the others, whose attempt does not count."""
-        envelopes = await self._envelopes(session, {row.event_id for row in claimed})
+        envelopes = await read_envelopes(session, {row.event_id for row in claimed})
         for row in claimed:
             envelope = envelopes[row.event_id]
             if row.attempts > self._policy.max_attempts:
                 error = "the last attempt did not finish"
             elif isinstance(envelope, InvalidMessage):
-                error = _describe(envelope)
+                error = describe(envelope)
                 logger.warning("%s parked on event %s: %s", row.handler, row.event_id, envelope)
             else:
                 yield Delivery(
@@ -172,45 +168,10 @@ class SqlAlchemyOutbox:
             values = {"parked_at": self._database.clock, "last_error": error, "process": None}
             await session.write(park.values(attempts=row.attempts - 1, **values))
 
-    async def _keep(self, session: Session, failure: dict[str, Any]) -> None:
-        """Keep the failure of an attempt, and forget the oldest if there are too many."""
-        insert = sa.insert(failures).values(failed_at=self._database.clock)
-        await session.execute(insert, failure)
-        of_this = sa.and_(*(failures.c[name] == failure[name] for name in ("event_id", "handler")))
-        tokens = sa.select(failures.c.token).where(of_this).order_by(failures.c.token.desc())
-        oldest = tokens.limit(1).offset(MAX_FAILURES).scalar_subquery()
-        await session.write(sa.delete(failures).where(of_this, failures.c.token <= oldest))
-
-    async def _envelopes(
-        self, session: Session, ids: Collection[EventId]
-    ) -> dict[EventId, Envelope | InvalidMessage]:
-        """Read these events at once; one by one, if one of them stops the others."""
-        statement = sa.select(events).where(events.c.id.in_(ids))
-        try:
-            return {row.id: _envelope(row) for row in await session.execute(statement)}
-        except (ValueError, StatementRefused) as error:
-            if len(ids) == 1:
-                return dict.fromkeys(ids, InvalidPayload("an event", str(error)))
-            one_by_one = [await self._envelopes(session, [event_id]) for event_id in ids]
-            return {event_id: found[event_id] for found in one_by_one for event_id in found}
-
     async def _write(self, statement: sa.Update, claims: Claimed | list[Claimed]) -> None:
         async with self._database.writing() as session:
             await session.write(statement, claims)
             await session.commit()
-
-
-def _envelope(row: sa.Row[Any]) -> Envelope | InvalidMessage:
-    try:
-        return wire.from_row(row._asdict())
-    except InvalidMessage as error:
-        return error
-
-
-def _as_lost(row: sa.Row[Any]) -> dict[str, Any]:
-    """Return the failure of the attempt before a claim: its process died, hung or was cut off."""
-    key = {"event_id": row.event_id, "handler": row.handler, "token": row.token - 1}
-    return {**key, "attempt": row.attempts - 1, "process": row.lost_by, "error": LEASE_LOST}
 
 
 def _pending(
@@ -241,9 +202,3 @@ def _claimed(delivery: Delivery) -> Claimed:
         "claimed_token": delivery.token,
         "claimed_seconds": delivery.seconds(),
     }
-
-
-def _describe(error: Exception) -> str:
-    """Return what can be stored of an error: its text may hold what no database takes."""
-    text = f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH]
-    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")

@@ -128,7 +128,7 @@ async def take_note(session: Session, now: ColumnElement[float], cause: CommandE
         "type": wire_name(type(cause.command)),
         "source": source,
         "message_id": message_id,
-        "correlation_id": cause.correlation_id,
+        "correlation_id": cause.as_context.correlation_id,
     }
     try:
         await session.execute(insert(orm.commands).values(accepted_at=now), row)

@@ -48,6 +48,7 @@ class ReceivedMessage:
 
     source: str
     id: str | None = None
+    correlation_id: UUID | None = field(default=None, compare=False)  # None: a new story begins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +57,13 @@ class CommandEnvelope:
 
     id: UUID
     command: Command
-    correlation_id: UUID
     received: ReceivedMessage
 
     @property
     def as_context(self) -> MessageContext:
         """The context of whatever is done because of this command."""
-        return MessageContext(correlation_id=self.correlation_id, causation_id=self.id)
+        first_id = self.received.correlation_id or self.id
+        return MessageContext(correlation_id=first_id, causation_id=self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

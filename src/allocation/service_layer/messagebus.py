@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from uuid import UUID
 
 from anyio import create_task_group, current_time, get_cancelled_exc_class, move_on_after
 
@@ -49,26 +48,16 @@ class MessageBus:
     random: Callable[[], float]
     observers: Sequence[facts.Observer] = ()
 
-    async def handle(
-        self,
-        command: Command,
-        *,
-        correlation_id: UUID | None = None,
-        received: ReceivedMessage = INSIDE,
-    ) -> Report:
+    async def handle(self, command: Command, received: ReceivedMessage = INSIDE) -> Report:
         """Execute a command, then dispatch what it caused; return when all of it is settled.
 
         :raises AllocationError: as `execute`; a failing event handler raises nothing
         """
-        events = await self.execute(command, correlation_id=correlation_id, received=received)
+        events = await self.execute(command, received)
         return Report(events) + await self.dispatch(events)
 
     async def execute(
-        self,
-        command: Command,
-        *,
-        correlation_id: UUID | None = None,
-        received: ReceivedMessage = INSIDE,
+        self, command: Command, received: ReceivedMessage = INSIDE
     ) -> tuple[Envelope, ...]:
         """Run the one handler of a command, and return the events it committed, or raise its error.
 
@@ -76,10 +65,7 @@ class MessageBus:
         and so is the command itself, which is recognized when it is received again.
         """
         new_id = self.envelope_factory.new_id()
-        first_id = correlation_id or new_id
-        cause = CommandEnvelope(
-            id=new_id, command=command, correlation_id=first_id, received=received
-        )
+        cause = CommandEnvelope(id=new_id, command=command, received=received)
         with working_on(cause.as_context):
             handler = self.registry.commands[type(command)]
             events = await _run(handler, command, None, partial(self.new_uow, cause))

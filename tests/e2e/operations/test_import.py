@@ -24,7 +24,7 @@ def test_output_into_a_closed_pipe_ends_quietly(application: Application) -> Non
         assert process.stderr is not None
         assert process.stderr.read() == ""
         process.stderr.close()
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=LIMIT_SECONDS) == 0
 
     assert application.rows("SELECT count(*) FROM registration_log") == [(41,)]
 
@@ -42,7 +42,7 @@ def test_ctrl_c_during_an_import_leaves_a_consistent_database(
     while not mail.received:
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=LIMIT_SECONDS)
 
     assert (process.returncode, errors) == (130, "")
     assert application.run("worker", "--until-idle").returncode == 0
@@ -64,7 +64,7 @@ def test_an_import_on_a_terminal_shows_progress(application: Application) -> Non
         stdout=subprocess.DEVNULL,
         stderr=child,
     )
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=LIMIT_SECONDS) == 0
     os.close(child)
     shown = os.read(parent, 65536).decode()
     os.close(parent)

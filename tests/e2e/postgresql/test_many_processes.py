@@ -11,12 +11,13 @@ from uuid import uuid4
 import pytest
 
 from tests.e2e.mail import message_ids
-from tests.e2e.processes import Application, owed, wait_until
+from tests.e2e.processes import TIMEOUT_SECONDS, Application, owed, wait_until
 from tests.e2e.smtp.mail_server import MailServer  # room: smtp
 
 PROCESSES = 4
 USERS_EACH = 15
 QUANTITY = 40
+OWED = "SELECT * FROM deliveries WHERE finished_at IS NULL"
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about folders of this machine
@@ -37,7 +38,6 @@ def write_users(folder: Path, number: int) -> str:
     return name
 
 
-@pytest.mark.timeout(120)
 def test_four_registering_and_four_working_processes_share_one_batch_of_coupons(
     application: Application, postgres_url: str
 ) -> None:
@@ -52,9 +52,9 @@ def test_four_registering_and_four_working_processes_share_one_batch_of_coupons(
             workers.enter_context(application.running("worker"))
         imports = [application.start("import-users", file) for file in files]
         for process in imports:
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
             assert (process.returncode, errors) == (0, "")
-        wait_until(lambda: not application.rows("SELECT * FROM deliveries"))
+        wait_until(lambda: not application.rows(OWED))
 
     users = PROCESSES * USERS_EACH
     owners = Counter(user for (user,) in application.rows("SELECT user_id FROM coupons"))
@@ -104,7 +104,6 @@ def own_server(shared_folder: Path) -> Iterator[PostgresServer]:
     server.cleanup()
 
 
-@pytest.mark.timeout(120)
 def test_nothing_acknowledged_is_lost_when_the_server_is_restarted(
     application: Application, mail: MailServer, own_server: PostgresServer
 ) -> None:
@@ -126,12 +125,12 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_restarted(
             ]
             restart(own_server)
             for load in loads:
-                out, _ = load.communicate(timeout=60)
+                out, _ = load.communicate(timeout=TIMEOUT_SECONDS)
                 if load.returncode == 0:
                     acknowledged.append(out.partition("<")[2].partition(">")[0])
             register()
         application.end_leases()
-        wait_until(lambda: not application.rows("SELECT * FROM deliveries"))
+        wait_until(lambda: not application.rows(OWED))
 
     stored = {email for (email,) in application.rows("SELECT email FROM users")}
     logged = Counter(email for (email,) in application.rows("SELECT email FROM registration_log"))

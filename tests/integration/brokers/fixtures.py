@@ -26,7 +26,7 @@ from tests.integration.brokers.outside import (
 )
 from tests.proxy import Proxy, proxy_to
 
-LIMIT_SECONDS = 10
+LIMIT_SECONDS = 60
 
 
 @pytest.fixture(scope="session")

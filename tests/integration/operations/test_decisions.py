@@ -1,11 +1,12 @@
 """What a person decides about deliveries and old events, and is told of: on each database."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
@@ -152,6 +153,14 @@ async def test_what_nobody_here_can_do_is_told_once(
     world: SqlWorld, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a warning, not in silence; and not once a minute."""
+    looks = 0
+
+    async def counted(*args: Any, **kwargs: Any) -> Sequence[Stranger]:
+        nonlocal looks
+        looks += 1
+        return await strangers(*args, **kwargs)
+
+    monkeypatch.setattr("allocation.entrypoints.operations.strangers.strangers", counted)
     monkeypatch.setattr("allocation.entrypoints.operations.strangers.LOOK_SECONDS", 0.01)
     await commit_an_event(world)
     await let_leases_end(world)
@@ -162,7 +171,9 @@ async def test_what_nobody_here_can_do_is_told_once(
 
     async with anyio.create_task_group() as group:
         group.start_soon(watch, cast("Application", parts), stop)
-        await anyio.sleep(0.2)
+        with anyio.fail_after(60):
+            while looks < 4:
+                await checkpoint()
         stop.set()
 
     warnings = [r.getMessage() for r in caplog.records if "overdue" in r.getMessage()]

@@ -18,7 +18,7 @@ from tests.worlds import on
 
 pytestmark = [pytest.mark.anyio]
 
-ENOUGH_SECONDS = 30  # for noisy machines
+ENOUGH_SECONDS = 60  # for noisy machines
 PLACES = [
     ("asyncio", "asyncpg"),
     ("asyncio", "anyio"),
@@ -143,14 +143,18 @@ async def test_whoever_is_cancelled_does_not_wait_for_a_server_that_does_not_ans
 ) -> None:
     """A process that is told to stop, stops, also with the longest limits."""
     url, proxy = proxied
-    with anyio.move_on_after(1) as limit, anyio.CancelScope():
-        async with open_database(url) as database, database.writing() as session:
+    with anyio.CancelScope() as limit, anyio.CancelScope():
+        async with (
+            open_database(url, handler_timeout=1000) as database,
+            database.writing() as session,
+        ):
             await session.execute(text("SELECT 1"))
             proxy.freeze()
+            limit.deadline = anyio.current_time() + 0.1
             await session.execute(text("SELECT 1"))
 
     assert limit.cancelled_caught
-    assert anyio.current_time() - limit.deadline < 10
+    assert anyio.current_time() - limit.deadline < ENOUGH_SECONDS
 
 
 @pytest.mark.parametrize("loss", ["cut", "freeze"])

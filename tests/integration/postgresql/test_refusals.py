@@ -17,7 +17,7 @@ ON_POSTGRES = {
     "a text that its encoding does not know": ("SELECT CAST(:value AS VARCHAR)", {"value": "\0"}),
     "a number that is too long for it": (f"SELECT CAST('{LONG}' AS BIGINT)", {}),
     "a value that is too long for an index": (
-        "INSERT INTO inbox SELECT 'shop', string_agg(random()::text, ''), 0"
+        "INSERT INTO coupon_batches SELECT string_agg(random()::text, ''), 0, 0, NULL, 0"
         " FROM generate_series(1, 1000)",
         {},
     ),

@@ -126,7 +126,7 @@ async def consuming(
         max_attempts=3,
         first_pause=0.0,
     )
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(work.run)
             yield stop
@@ -134,7 +134,7 @@ async def consuming(
 
 
 async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         while not condition():
             await anyio.lowlevel.checkpoint()
 

@@ -6,7 +6,7 @@ import threading
 from allocation.entrypoints.console.output import MAX_WAITING
 from allocation.entrypoints.output import say
 
-LIMIT_SECONDS = 20
+LIMIT_SECONDS = 60
 
 
 class Reader(io.RawIOBase):

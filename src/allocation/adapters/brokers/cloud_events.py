@@ -66,8 +66,8 @@ def to_cloud_event(envelope: Envelope) -> bytes:
     return msgspec.json.encode(message)
 
 
-def from_cloud_event(body: bytes) -> tuple[Command, ReceivedMessage, UUID | None]:
-    """Return the command in a message, what the message is recognized by, and its correlation.
+def from_cloud_event(body: bytes) -> tuple[Command, ReceivedMessage]:
+    """Return the command in a message, and what is to be known of that message.
 
     :raises UnknownCommandType: if no command has this wire name
     :raises InvalidPayload: if it is no CloudEvent, or its data do not fit the command
@@ -80,7 +80,9 @@ def from_cloud_event(body: bytes) -> tuple[Command, ReceivedMessage, UUID | None
     command = wire.read(
         message.type, message.schemaversion, bytes(message.data), wire.COMMAND_TYPES[message.type]
     )
-    return command, ReceivedMessage(source=message.source, id=message.id), message.correlationid
+    return command, ReceivedMessage(
+        source=message.source, id=message.id, correlation_id=message.correlationid
+    )
 
 
 def _require_legible(attribute: str, text: str) -> None:

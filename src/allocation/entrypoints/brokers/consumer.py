@@ -206,10 +206,7 @@ class Consumer:
         """Execute the command and acknowledge it; dead-letter what is refused for good."""
         events: Sequence[Envelope] = ()
         try:
-            command, received, correlation_id = from_cloud_event(message.body)
-            events = await self._bus.execute(
-                command, correlation_id=correlation_id, received=received
-            )
+            events = await self._bus.execute(*from_cloud_event(message.body))
         except MessageAlreadyHandled as repeated:
             logger.info("%s", repeated)
         except AllocationError as error:

@@ -102,7 +102,7 @@ def _handle(options: Options, command: Command) -> None:
     settings = set_up(options)
     report = with_application(
         settings,
-        lambda application: application.bus.handle(command, received=CLI),
+        lambda application: application.bus.handle(command, CLI),
         delivers=settings.dispatch == "inline",
     )
     owed = Owed()
