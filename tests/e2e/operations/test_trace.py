@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,9 @@ def test_a_trace_on_a_terminal_is_redrawn_until_ctrl_c(application: Application)
     while b"\x1b[6F" not in shown:  # the tree has been drawn a second time
         shown += os.read(parent, 65536)
     process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # nobody has the terminal open any more
+        while True:
+            shown += os.read(parent, 65536)
     _, errors = process.communicate(timeout=LIMIT_SECONDS)
     os.close(parent)
 

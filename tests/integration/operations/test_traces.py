@@ -11,11 +11,11 @@ from sqlalchemy import event
 
 from allocation.adapters import orm
 from allocation.adapters.database import Database
+from allocation.adapters.failures import LEASE_LOST
 from allocation.adapters.operations import decisions, history, traces
 from allocation.adapters.operations.exceptions import TraceNotFound
 from allocation.adapters.operations.traces import SomeId, Sought
 from allocation.adapters.operations.trees import TraceNode
-from allocation.adapters.outbox import LEASE_LOST
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.values import EmailAddress
 from allocation.entrypoints.operations.trace import show_until_settled
