@@ -27,7 +27,9 @@ JSON_KEYS = (
 
 
 @click.command()
-@click.option("--failed", is_flag=True, help="Only those with a delivery that is parked, or failed and waits.")
+@click.option(
+    "--failed", is_flag=True, help="Only those with something parked, or failed and waiting."
+)
 @click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many. Default: 20")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
