@@ -63,7 +63,9 @@ ROOMS: dict[str, Room] = {
         commands={
             "deliveries": "allocation.entrypoints.operations.deliveries:deliveries",
             "events": "allocation.entrypoints.operations.events:events",
+            "history": "allocation.entrypoints.operations.history:history",
             "import-users": "allocation.entrypoints.operations.import_users:import_users",
+            "trace": "allocation.entrypoints.operations.trace:trace",
         },
     ),
     "smtp": Room(
