@@ -15,6 +15,7 @@ from allocation.domain.values import EmailAddress, PersonName
 from allocation.publishing import publishing_to
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.envelopes import (
+    INSIDE,
     CommandEnvelope,
     Envelope,
     EnvelopeFactory,
@@ -24,7 +25,7 @@ from allocation.service_layer.envelopes import (
 )
 from allocation.service_layer.facts import Observer
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation.service_layer.messagebus import INSIDE, MessageBus
+from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.unit_of_work import NewUnitOfWork
 from allocation.service_layer.wiring import (
     Dependencies,

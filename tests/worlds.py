@@ -20,8 +20,7 @@ from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.schema import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Trigger
-from allocation.service_layer.envelopes import EventId, ReceivedMessage
-from allocation.service_layer.messagebus import INSIDE
+from allocation.service_layer.envelopes import INSIDE, EventId, ReceivedMessage
 from allocation.service_layer.ports import Outbox
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import UserRow

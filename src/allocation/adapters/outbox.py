@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import sqlalchemy as sa
 from anyio import current_time
+from anyio.lowlevel import checkpoint
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from allocation.adapters import failures, wire
@@ -40,8 +41,6 @@ _OWNED = sa.update(deliveries).where(
     ),
     PENDING,
 )
-
-Claimed = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +72,6 @@ class SqlAlchemyOutbox:
         )
         self._take_lease, self._take_replayed = (self.lease(replay) for replay in (False, True))
 
-    @property
-    def leaves_all_to_workers(self) -> bool:
-        """Whether what is stored is due for workers at once."""
-        return not self._policy.inline
-
     async def store(
         self, session: Session, subscribed: Sequence[tuple[Envelope, Sequence[str]]]
     ) -> None:
@@ -88,6 +82,8 @@ class SqlAlchemyOutbox:
         owed = [{"event_id": e.id, "handler": name} for e, names in subscribed for name in names]
         if owed:
             await session.execute(self._insert_deliveries, owed)
+            if not self._policy.inline:
+                await session.execute_if_needed(self._database.kind.wake_workers)
 
     async def settle_within(self, session: Session, delivery: Delivery) -> None:
         """Mark the delivery in hand as done, in the caller's transaction.
@@ -100,6 +96,7 @@ class SqlAlchemyOutbox:
     async def settle(self, delivery: Delivery) -> None:
         """Mark it as done. All that settle while a statement is under way share the next."""
         self._settled.append(delivery)
+        await checkpoint()  # others have ended at the same time
         async with self._settling:
             if batch := list(self._settled):
                 await self._write(self._mark_done, list(map(_claimed, batch)))
@@ -183,7 +180,7 @@ class SqlAlchemyOutbox:
             values = {"parked_at": self._database.clock, "last_error": error, "process": None}
             await session.write(park.values(attempts=row.attempts - 1, **values))
 
-    async def _write(self, statement: sa.Update, claims: Claimed | list[Claimed]) -> None:
+    async def _write(self, statement: sa.Update, claims: Any) -> None:
         async with self._database.writing() as session:
             await session.write(statement, claims)
             await session.commit()
@@ -196,7 +193,7 @@ def _pending(replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     return pending.order_by(deliveries.c.due_at)
 
 
-def _claimed(delivery: Delivery) -> Claimed:
+def _claimed(delivery: Delivery) -> dict[str, Any]:
     """Return the parameters by which `_OWNED` finds a row."""
     return {
         "claimed_event_id": delivery.envelope.id,

@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from itertools import chain
-from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
@@ -13,8 +12,8 @@ from allocation.adapters.database import Database
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.domain.exceptions import CouponAlreadyAllocated, EmailAlreadyRegistered, Refused
 from allocation.domain.model import Aggregate
-from allocation.service_layer.delivery import Delivery
-from allocation.service_layer.envelopes import CommandEnvelope, Envelope
+from allocation.service_layer.delivery import Delivery, Trigger
+from allocation.service_layer.envelopes import CommandEnvelope, Envelope, EnvelopeFactory
 from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.unit_of_work import UnitOfWork
 
@@ -25,11 +24,11 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     users: repository.SqlAlchemyUsers
     coupon_batches: repository.SqlAlchemyCouponBatches
 
-    # `arguments` go to `UnitOfWork`: its factory, context, delivery and received message
-    def __init__(self, database: Database, outbox: SqlAlchemyOutbox, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._database = database
-        self._outbox = outbox
+    def __init__(
+        self, database: Database, outbox: SqlAlchemyOutbox, factory: EnvelopeFactory, cause: Trigger
+    ) -> None:
+        super().__init__(factory, cause)
+        self._database, self._outbox = database, outbox
         self._resources = AsyncExitStack()
 
     async def _begin(self) -> None:
@@ -57,8 +56,6 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
             raise _as_domain_error(error, refusals) from error
         subscribed = [(event, self._envelope_factory.subscribers(event)) for event in events]
         await self._outbox.store(self._session, subscribed)
-        if events and self._outbox.leaves_all_to_workers:
-            await self._session.execute_if_needed(self._database.kind.wake_workers)
         if isinstance(self._cause, Delivery):
             await self._outbox.settle_within(self._session, self._cause)
 

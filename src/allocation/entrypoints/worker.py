@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pkgutil import resolve_name
 
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
@@ -43,6 +44,7 @@ class Worker:
         self._stop = stop
         self._concurrency = concurrency
         self._in_hand: Counter[str] = Counter()
+        self._more_is_due = False  # it was when something was claimed last
 
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until told to stop or, `until_idle`, until only parked deliveries are left."""
@@ -65,9 +67,11 @@ class Worker:
 
     async def _begin_what_is_due(self, group: TaskGroup) -> float | None:
         """Begin what free hands may take; return the seconds to sleep, None if nothing is owed."""
-        pause = await self._outbox.seconds_until_due(self._handlers)
-        if pause is None or pause > 0:
-            return pause and min(pause, POLL_SECONDS)
+        await checkpoint()  # several hands may have become free at the same time
+        if not self._more_is_due:
+            pause = await self._outbox.seconds_until_due(self._handlers)
+            if pause is None or pause > 0:
+                return pause and min(pause, POLL_SECONDS)
         for delivery in (claimed := await self._claim()):
             self._in_hand[delivery.handler] += 1
             group.start_soon(self._deliver, delivery)
@@ -79,13 +83,14 @@ class Worker:
         So one handler, whose mail server says nothing, cannot have all hands: one is kept free for
         each of the others, or half of them where there are fewer.
         """
-        claim = self._outbox.claim
         free = self._concurrency - self._in_hand.total()
         idle = [name for name in self._handlers if not self._in_hand[name]]
-        room = free - min(len(idle), self._concurrency // 2)
-        if room > 0:
-            return await claim(room, self._handlers)
-        return await claim(1, idle) if free > 0 and idle else ()
+        room, handlers = free - min(len(idle), self._concurrency // 2), self._handlers
+        if room <= 0:
+            room, handlers = min(1, free, len(idle)), idle
+        claimed = await self._outbox.claim(room, handlers) if room else ()
+        self._more_is_due = len(claimed) == room
+        return claimed
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:

@@ -52,8 +52,7 @@ class Delivery:
         return max(0.0, current_time() - self.held_since)
 
 
-Trigger = CommandEnvelope | Delivery
-"""What a handler works on."""
+Trigger = CommandEnvelope | Delivery  # what a handler works on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

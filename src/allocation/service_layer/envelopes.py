@@ -51,6 +51,9 @@ class ReceivedMessage:
     correlation_id: UUID | None = field(default=None, compare=False)  # None: a new story begins
 
 
+INSIDE = ReceivedMessage(source="program")  # a command that nobody says more about
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandEnvelope:
     """A command and what is known about it."""

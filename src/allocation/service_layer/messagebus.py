@@ -19,6 +19,7 @@ from allocation.domain.events import Event
 from allocation.service_layer import exceptions, facts
 from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure, Report
 from allocation.service_layer.envelopes import (
+    INSIDE,
     CommandEnvelope,
     Envelope,
     EnvelopeFactory,
@@ -30,7 +31,6 @@ from allocation.service_layer.unit_of_work import NewUnitOfWork, UnitOfWork
 from allocation.service_layer.wiring import BoundHandler, Registry
 
 MAX_OPTIMISTIC_TRIES = 5  # runs of a handler whose data others changed, before it counts as failed
-INSIDE = ReceivedMessage(source="program")  # a command that nobody says more about
 LAST_WORD_SECONDS = 2  # how long it may take to store what became of a cancelled delivery
 
 logger = logging.getLogger(__name__)
@@ -91,17 +91,21 @@ class MessageBus:
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Report:
         """Run the handlers of claimed deliveries, under the promises of `dispatch`."""
+        report = Report()
+        while len(deliveries) == 1:  # a task would buy no concurrency, and costs twice as much
+            report += (attempted := await self._attempt(deliveries[0]))
+            deliveries = self._first_attempts(attempted.events)
+        return report + await self._deliver_at_once(deliveries) if deliveries else report
+
+    async def _deliver_at_once(self, deliveries: Sequence[Delivery]) -> Report:
         reports: list[Report] = []
 
-        async def attempt(deliveries: Sequence[Delivery]) -> None:
-            while len(deliveries) == 1:  # a task would buy no concurrency, and costs twice as much
-                reports.append(report := await self._attempt(deliveries[0]))
-                deliveries = self._first_attempts(report.events)
-            for delivery in deliveries:
-                group.start_soon(attempt, [delivery])
+        async def deliver(delivery: Delivery) -> None:
+            reports.append(await self.deliver([delivery]))
 
         async with create_task_group() as group:
-            await attempt(deliveries)
+            for delivery in deliveries:
+                group.start_soon(deliver, delivery)
         return sum(reports, Report())
 
     async def _attempt(self, delivery: Delivery) -> Report:

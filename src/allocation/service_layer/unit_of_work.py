@@ -127,5 +127,4 @@ class UnitOfWork(ABC):
         """Roll back what was not committed, and give all resources back."""
 
 
-NewUnitOfWork = Callable[[Trigger], UnitOfWork]
-"""Makes one for an attempt to handle a command, or an event for a delivery."""
+NewUnitOfWork = Callable[[Trigger], UnitOfWork]  # makes one for an attempt to handle a message

@@ -24,7 +24,11 @@ Handler = Callable[..., Awaitable[None]]  # the parameters differ; `bind` checks
 CommandHandlers = Mapping[type[Command], Handler]
 EventHandlers = Mapping[type[Event], Iterable[Handler]]
 
-MADE_FOR_EVERY_ATTEMPT = {"uow", "idempotency_key", "envelope"}
+MADE_FOR_EVERY_ATTEMPT: Mapping[str, Callable[[UnitOfWork | None, Delivery | None], Any]] = {
+    "uow": lambda uow, _: uow,
+    "idempotency_key": lambda _, delivery: delivery and delivery.idempotency_key,
+    "envelope": lambda _, delivery: delivery and delivery.envelope,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,7 @@ class BoundHandler:
         self._asks_for = set(list(signature(handler).parameters)[1:])
         self._values = self._chosen_from(dependencies.values)
         self._ports = self._chosen_from(dependencies.outside_ports)
+        self._made = self._chosen_from(MADE_FOR_EVERY_ATTEMPT)
         self._check()
         self.has_uow = "uow" in self._asks_for
         self.can_run_here = None not in self._ports.values()
@@ -67,15 +72,11 @@ class BoundHandler:
         :raises NotAwaited: if it has left a call to a port behind
         :raises HandlerAborted: if it tried to end the process, or made a cancellation up
         """
-        made = {
-            "uow": uow,
-            "idempotency_key": delivery and delivery.idempotency_key,
-            "envelope": delivery and delivery.envelope,
-        }
         calls = Calls(NotAwaited)
         ports = {name: calls.guarded(name, port) for name, port in self._ports.items()}
+        made = {name: make(uow, delivery) for name, make in self._made.items()}
         with only_failing(self.name):
-            await self._handler(message, **self._values, **ports, **self._chosen_from(made))
+            await self._handler(message, **self._values, **ports, **made)
         calls.end()
 
     def _chosen_from(self, offered: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class BoundHandler:
 
     def _check(self) -> None:
         name, asks_for = self.name, self._asks_for
-        unknown = asks_for - self._values.keys() - self._ports.keys() - MADE_FOR_EVERY_ATTEMPT
+        unknown = asks_for - self._values.keys() - self._ports.keys() - self._made.keys()
         _refuse(f"{name} asks for what nobody provides", unknown)
         try:
             signature(self._handler).bind(None, **dict.fromkeys(asks_for))
