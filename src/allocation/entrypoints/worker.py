@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pkgutil import resolve_name
 
+from anyio import current_time
 from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
@@ -15,6 +15,7 @@ from allocation.entrypoints.running import Service, StopSignal, task_group
 from allocation.rooms import ROOMS
 from allocation.service_layer.delivery import Delivery
 
+LINGER_SECONDS = 0.005
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
 RECONNECT_SECONDS = 1.0
 
@@ -67,7 +68,7 @@ class Worker:
 
     async def _begin_what_is_due(self, group: TaskGroup) -> float | None:
         """Begin what free hands may take; return the seconds to sleep, None if nothing is owed."""
-        await checkpoint()  # several hands may have become free at the same time
+        await self._until_hands_are_free()
         if not self._more_is_due:
             pause = await self._outbox.seconds_until_due(self._handlers)
             if pause is None or pause > 0:
@@ -77,13 +78,22 @@ class Worker:
             group.start_soon(self._deliver, delivery)
         return 0 if claimed else POLL_SECONDS  # what is due may be locked, or of a busy handler
 
+    async def _until_hands_are_free(self) -> None:
+        """Wait a moment for half of the hands: claiming many costs little more than claiming one."""
+        end = current_time() + LINGER_SECONDS
+        while self._free() < self._concurrency // 2 and (left := end - current_time()) > 0:
+            await self._stop.sleep(left)
+
+    def _free(self) -> int:
+        return self._concurrency - self._in_hand.total()
+
     async def _claim(self) -> Sequence[Delivery]:
         """Claim for all handlers while there is room; then only for those with nothing in hand.
 
         So one handler, whose mail server says nothing, cannot have all hands: one is kept free for
         each of the others, or half of them where there are fewer.
         """
-        free = self._concurrency - self._in_hand.total()
+        free = self._free()
         idle = [name for name in self._handlers if not self._in_hand[name]]
         room, handlers = free - min(len(idle), self._concurrency // 2), self._handlers
         if room <= 0:
