@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pkgutil import resolve_name
 
 from anyio.abc import TaskGroup
@@ -26,7 +27,7 @@ def working(settings: Settings, *, until_idle: bool = False) -> Service:
     async def work(application: Application, stop: StopSignal) -> None:
         worker = Worker(application, stop, concurrency=settings.concurrency)
         async with task_group() as group:
-            for place in (room.beside_worker for room in ROOMS.values() if room.beside_worker):
+            for place in chain.from_iterable(room.beside_worker for room in ROOMS.values()):
                 group.start_soon(resolve_name(place)(settings), application, stop)
             await worker.run(until_idle=until_idle)
 
