@@ -1,6 +1,5 @@
-"""What a person decides about deliveries and old events, and is told of: on each database."""
+"""What a person decides about deliveries, and is told of: on each database."""
 
-from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import cast
 
@@ -19,8 +18,7 @@ from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.entrypoints.operations.strangers import watching
 from allocation.entrypoints.running import StopSignal
-from allocation.service_layer.envelopes import EventId, ReceivedMessage
-from allocation.service_layer.exceptions import MessageAlreadyHandled
+from allocation.service_layer.envelopes import EventId
 from tests.builders import HANDLER_NAMES, a_delivery, a_failure
 from tests.integration.test_delivery_model import Key, SqliteModel
 from tests.integration.test_outbox_contract import (
@@ -29,18 +27,11 @@ from tests.integration.test_outbox_contract import (
     let_leases_end,
 )
 from tests.transitions import Step
-from tests.worlds import SqlWorld, a_uow, sql_world
+from tests.worlds import SqlWorld
 
 pytestmark = pytest.mark.anyio
 
 OTHERS = [name for name in HANDLER_NAMES if name != "log_registration"]
-
-
-@pytest.fixture
-async def world(database_url: str) -> AsyncIterator[SqlWorld]:
-    """A new, empty world on each database: fakes are not operated."""
-    async with sql_world(database_url) as world:
-        yield world
 
 
 async def test_a_retry_by_hand_starts_anew(world: SqlWorld) -> None:
@@ -80,41 +71,6 @@ async def test_what_is_not_owed_cannot_be_retried_or_discarded(world: SqlWorld) 
         await decisions.retry(world.database, event_id, "log_registration")
     with pytest.raises(DeliveryNotFound, match="log_registration"):
         await decisions.discard(world.database, event_id, "log_registration")
-
-
-async def test_pruning_keeps_events_that_are_young_or_still_owe_work(world: SqlWorld) -> None:
-    """History may go; debts may not."""
-    settled = await commit_an_event(world, email="settled@example.com")
-    owing = await commit_an_event(world, email="owing@example.com")
-    outbox = world.outbox()
-    for delivery in settled.values():
-        await outbox.settle(delivery)
-    await world.move_clock(100)
-    young = await commit_an_event(world, email="young@example.com")
-    for delivery in young.values():
-        await outbox.settle(delivery)
-
-    assert await decisions.prune_events(world.database, older_than=50) == 1
-
-    kept = {owing["log_registration"].envelope.id, young["log_registration"].envelope.id}
-    assert await world.event_ids() == kept
-
-
-async def test_old_messages_are_forgotten_with_the_old_events(world: SqlWorld) -> None:
-    """What comes again after that has its effect again: the price of a short memory."""
-    message = ReceivedMessage(source="/shop", id="m1")
-    async with (uow := a_uow(world, received=message)):
-        await uow.commit()
-    await world.move_clock(60)
-
-    await decisions.prune_events(world.database, older_than=61)
-    with pytest.raises(MessageAlreadyHandled):
-        async with a_uow(world, received=message):
-            pass
-
-    await decisions.prune_events(world.database, older_than=59)
-    async with (uow := a_uow(world, received=message)):
-        await uow.commit()
 
 
 async def test_what_nobody_here_can_do_is_told_when_it_is_overdue(world: SqlWorld) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters.database import Database, Session
-from allocation.adapters.operations.batches import START, Key, in_batches, next_after, page
+from allocation.adapters.operations.batches import Key, in_batches, next_after, page
 from allocation.adapters.operations.exceptions import ReplayNotFound, ReplayUnderWay
 from allocation.adapters.orm import FINISHED, deliveries, events, replays
 from allocation.adapters.outbox import NEXT_TOKEN
@@ -56,9 +56,11 @@ async def count(database: Database, replay: Replay) -> int:
     :raises ReplayUnderWay: as above
     """
     begun = await _begun(database, replay)
-    until = sa.literal(begun.until) if begun else database.clock
-    first = (begun.after, begun.after_id) if begun else START
-    return await in_batches(partial(_count_page, database, replay, until), first, pause=0)
+    if begun is None:
+        async with database.reading() as session:
+            begun = (await session.execute(sa.select(*_start(database, replay)))).one()
+    count_page = partial(_count_page, database, replay, begun.until)
+    return await in_batches(count_page, (begun.after, begun.after_id), pause=0)
 
 
 async def run(database: Database, replay: Replay, told: Callable[[int], object]) -> int:
@@ -88,15 +90,22 @@ async def drop(database: Database, handler: str) -> None:
 
 
 async def _begin(database: Database, replay: Replay) -> None:
-    since = sa.literal(0.0) if replay.since is None else database.clock - replay.since
-    begin = sa.insert(replays).values(until=database.clock, after=since)
-    row = {"handler": replay.handler, "scope": replay.scope, "after_id": UUID(int=0)}
+    begin = sa.insert(replays).values(handler=replay.handler, scope=replay.scope)
+    start = {column.name: column.element for column in _start(database, replay)}
     async with database.writing() as session:
         try:
-            await session.execute(begin, row)
+            await session.execute(begin.values(start))
         except IntegrityError:  # it was begun before, or by another process at the same time
             return
         await session.commit()
+
+
+def _start(database: Database, replay: Replay) -> Sequence[sa.Label[Any]]:
+    """Return where a replay begins, and which events are no part of it any more."""
+    now = database.clock
+    after = sa.literal(0.0) if replay.since is None else now - replay.since
+    no_id = sa.literal(UUID(int=0), sa.Uuid())
+    return now.label("until"), after.label("after"), no_id.label("after_id")
 
 
 async def _begun(database: Database, replay: Replay) -> sa.Row[Any] | None:
@@ -109,7 +118,7 @@ async def _begun(database: Database, replay: Replay) -> sa.Row[Any] | None:
 
 
 async def _count_page(
-    database: Database, replay: Replay, until: sa.ColumnElement[float], after: Key
+    database: Database, replay: Replay, until: float, after: Key
 ) -> tuple[int, Key | None]:
     async with database.reading() as session:
         rows = (await session.execute(_page(after, until))).all()
@@ -128,7 +137,7 @@ async def _owe_page(
         if begun is None:  # another process has ended it
             return 0, None
         # who forgets events locks them, too, and passes by what is locked
-        following = _page((begun.after, begun.after_id), sa.literal(until))
+        following = _page((begun.after, begun.after_id), until)
         kept = following.with_for_update(read=True, key_share=True)
         rows = (await session.execute(kept)).all()
         number = await _owe(session, database, replay, rows)
@@ -182,7 +191,7 @@ async def _move(session: Session, replay: Replay, to: Key | None) -> None:
         await session.write(sa.update(replays).where(this).values(**moved))
 
 
-def _page(after: Key, until: sa.ColumnElement[float]) -> sa.Select[Any]:
+def _page(after: Key, until: float) -> sa.Select[Any]:
     """Select events of all types, so that a batch has the same size however rare one is."""
     return page(events.c.recorded_at, events.c.id, after).where(events.c.recorded_at <= until)
 
