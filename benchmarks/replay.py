@@ -64,12 +64,15 @@ class Past:
         self._environment = os.environ | {f"ALLOCATION_{name}": v for name, v in given.items()}
 
     def fill(self, count: int) -> None:
+        """Store so many events, which everybody has done with."""
         anyio.run(self._fill, count)
 
     def number(self, name: str) -> int:
+        """Count rows."""
         return anyio.run(self._number, COUNTS[name])
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command, and do not wait for it."""
         command = [sys.executable, "-m", "benchmarks.replay", AS_APPLICATION, *arguments]
         return subprocess.Popen(
             command, env=self._environment, stdout=subprocess.DEVNULL, text=True
@@ -77,6 +80,7 @@ class Past:
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[None]:
+        """Run a command beside this, and kill it at the end of the context."""
         process = self.start(*arguments)
         try:
             yield
@@ -85,6 +89,7 @@ class Past:
             process.wait()
 
     def run(self, *arguments: str) -> None:
+        """Run a command to its end."""
         assert self.start(*arguments).wait() == 0, arguments
 
     async def _fill(self, count: int) -> None:
@@ -118,12 +123,19 @@ def main(url: str, events: int) -> None:
 
 
 def kill_both(past: Past, *, owed: int, handled: int) -> None:
-    """Let replay and worker work until so much is owed and handled, and kill both."""
-    with past.running(*REPLAY), past.running("worker"):
-        while past.number("owed") < owed or past.number("handled") < handled:
-            time.sleep(POLL_SECONDS)
+    """Let both work, and kill the replay when so much is owed, then the worker, in the same way."""
+    with past.running("worker"):
+        with past.running(*REPLAY):
+            wait_for(past, "owed", owed)
+        wait_for(past, "handled", handled)
     under_way = "in the middle" if past.number("replays") else "at its end"
-    say(f"killed: {past.number('owed'):,} owed, {past.number('handled'):,} handled; {under_way}")
+    numbers = f"{past.number('owed'):,} owed, {past.number('handled'):,} handled"
+    say(f"killed: {numbers}; the replay {under_way}")
+
+
+def wait_for(past: Past, name: str, number: int) -> None:
+    while past.number(name) < number:
+        time.sleep(POLL_SECONDS)
 
 
 def told(what: str, work: Callable[[], None]) -> None:
