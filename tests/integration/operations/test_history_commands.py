@@ -24,13 +24,13 @@ def application(application: Application) -> Application:
 def test_a_handler_that_was_added_later_does_the_past(application: Application) -> None:
     """As many times as there are events; repeating the command changes nothing."""
     dry = application.run(*REPLAY, "log_registration", "--dry-run")
-    assert (dry.returncode, dry.stdout) == (0, "2 deliveries to log_registration\n")
+    assert (dry.returncode, dry.stdout) == (0, "2 deliveries of past events to log_registration\n")
     assert application.run("deliveries", "list").stdout == ""
 
     replayed = application.run(*REPLAY, "log_registration")
 
     assert replayed.stdout.splitlines() == [
-        "2 deliveries to log_registration",
+        "2 deliveries of past events to log_registration",
         '2 deliveries due now; run "allocation worker"',
     ]
     assert application.run(*REPLAY, "log_registration").stdout.startswith("0 deliveries")
@@ -87,7 +87,7 @@ def test_an_interrupted_replay_says_that_it_goes_on(application: Application) ->
         " 'ffffffffffffffffffffffffffffffff')"
     )
     dry = application.run(*REPLAY, "log_registration", "--dry-run")
-    assert dry.stdout == "1 delivery to log_registration, to go on where it was\n"
+    assert dry.stdout == "1 delivery of past events to log_registration; it goes on where it was\n"
 
     other = application.run(*REPLAY, "log_registration", "--again")
     assert (other.returncode, other.stdout) == (1, "")
@@ -96,7 +96,7 @@ def test_an_interrupted_replay_says_that_it_goes_on(application: Application) ->
     dropped = application.run(*REPLAY, "log_registration", "--drop")
     assert dropped.stdout.startswith("the replay of log_registration is forgotten")
     assert application.run(*REPLAY, "log_registration", "--drop").returncode == 1
-    assert application.run(*REPLAY, "log_registration").stdout.startswith("2 deliveries to")
+    assert application.run(*REPLAY, "log_registration").stdout.startswith("2 deliveries of")
 
 
 def test_the_list_of_users_is_made_anew(application: Application) -> None:

@@ -61,7 +61,8 @@ def replay(
         return wanted, going_on, await replaying.count(database, wanted)
 
     wanted, going_on, count = with_application(settings, look)
-    say(f"{counted(count)} to {handler}{', to go on where it was' if going_on else ''}")
+    way = "; it goes on where it was" if going_on else ""
+    say(f"{counted(count)} of past events to {handler}{way}")
     if not answers["dry_run"] and _is_wanted(count, yes=answers["yes"]):
         _carry_out(settings, wanted, count)
 
