@@ -1,3 +1,4 @@
+# room: operations
 """Replays a long past to a handler that was added later, and kills whoever works on it, thrice.
 
     python -m benchmarks.replay DATABASE_URL [EVENTS]
