@@ -1,19 +1,20 @@
 """What a person decides about deliveries, and is told of: on each database."""
 
+from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import anyio
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from allocation.adapters import orm
 from allocation.adapters.operations import decisions
 from allocation.adapters.operations.exceptions import DeliveryNotFound
-from allocation.adapters.operations.views import Stranger, strangers
+from allocation.adapters.operations.views import Stranger, listed_deliveries, strangers
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.entrypoints.operations.strangers import watching
@@ -27,7 +28,7 @@ from tests.integration.test_outbox_contract import (
     let_leases_end,
 )
 from tests.transitions import Step
-from tests.worlds import SqlWorld
+from tests.worlds import SqlWorld, sql_world, sqlite_url
 
 pytestmark = pytest.mark.anyio
 
@@ -125,6 +126,27 @@ async def test_what_nobody_here_can_do_is_told_once(
     assert len(warnings) == 1
     assert warnings[0].startswith("overdue: user_registered for log_registration (1): ")
     assert len(await world.deliveries()) == 4
+
+
+async def test_what_is_owed_is_listed_without_looking_at_what_is_done(tmp_path: Path) -> None:
+    """However long the history is: each part is in an index that holds nothing else."""
+    asked: list[tuple[str, Any]] = []
+
+    async with sql_world(sqlite_url(tmp_path)) as world:
+        engine = world.database.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+        async with listed_deliveries(world.database) as rows:
+            assert [row async for row in rows] == []
+        selects = [select for select in asked if "FROM deliveries" in select[0]]
+        async with world.database.engine.connect() as connection:
+            plans = [
+                (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given)).all()
+                for sql, given in selects
+            ]
+
+    used = [[step.detail.partition("INDEX ")[2].split()[0] for step in plan] for plan in plans]
+    of_events = "sqlite_autoindex_events_1"
+    assert used == [["ix_deliveries_due_at", of_events], ["ix_deliveries_parked_at", of_events]]
 
 
 class DecisionsModel(SqliteModel):

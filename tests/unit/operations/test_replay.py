@@ -1,11 +1,13 @@
 """What a replay can be asked for; the rest is in the integration tests."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from allocation.adapters.operations.replaying import Replay
 from allocation.domain.events import UserRegistered
 from allocation.domain.exceptions import InvalidValue
-from allocation.entrypoints.operations.replay import replay_of
+from allocation.entrypoints.operations.replay import is_wanted, replay_of
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import HANDLERS, FakeApplication
 
@@ -65,3 +67,28 @@ def test_an_event_that_the_handler_is_not_told_of_is_refused(event_type: str) ->
     """It could do nothing with it."""
     with pytest.raises(InvalidValue, match=f"'{event_type}' is none of .*: user_registered$"):
         the_replay("log_registration", event_type)
+
+
+@pytest.mark.parametrize(
+    ("count", "yes", "terminal", "answer", "wanted"),
+    [
+        (2, False, True, True, True),
+        (2, False, True, False, False),
+        (2, False, False, False, True),
+        (2, True, True, False, True),
+        (0, False, True, False, True),
+    ],
+)
+def test_a_person_is_asked_where_there_is_one(
+    count: int,
+    yes: bool,
+    terminal: bool,
+    answer: bool,
+    wanted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may be a million deliveries; a script has nobody to ask."""
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: terminal))
+    monkeypatch.setattr("click.confirm", lambda *_, **__: answer)
+
+    assert is_wanted(count, yes=yes) is wanted

@@ -63,7 +63,7 @@ def replay(
     wanted, going_on, count = with_application(settings, look)
     way = "; it goes on where it was" if going_on else ""
     say(f"{counted(count)} of past events to {handler}{way}")
-    if not answers["dry_run"] and _is_wanted(count, yes=answers["yes"]):
+    if not answers["dry_run"] and is_wanted(count, yes=answers["yes"]):
         _carry_out(settings, wanted, count)
 
 
@@ -92,7 +92,8 @@ def replay_of(
     )
 
 
-def _is_wanted(count: int, *, yes: bool) -> bool:
+def is_wanted(count: int, *, yes: bool) -> bool:
+    """Ask a person, if there is one, and something to ask about."""
     if yes or not count or not sys.stdin.isatty():
         return True
     return click.confirm("Go on?", err=True)
