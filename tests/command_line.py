@@ -51,3 +51,8 @@ class Application:
         """Query the database from outside."""
         with closing(sqlite3.connect(self.database)) as connection:
             return connection.execute(statement).fetchall()
+
+    def rows_changed(self, statement: str) -> int:
+        """Change the database from outside; return how many rows were hit."""
+        with closing(sqlite3.connect(self.database)) as connection, connection:
+            return connection.execute(statement).rowcount

@@ -56,8 +56,7 @@ def _module(error: type[AllocationError]) -> tuple[bool, str]:
 
 
 PATH = {  # in reading order
-    "domain/commands.py": "the orders that this service takes",
-    "domain/events.py": "the facts that follow from them",
+    "domain/events.py": "the facts that others react to",
     "service_layer/handlers.py": "a function for each, and the tables of what handles what",
     "service_layer/unit_of_work.py": "one transaction: state, events and deliveries, or none",
     "adapters/unit_of_work.py": "the same in a database",

@@ -51,6 +51,9 @@ class World(Protocol):
     async def move_clock(self, seconds: float) -> None:
         """Move the clock that the deliveries are measured with."""
 
+    async def mark_as_replayed(self, event_id: EventId) -> None:
+        """Let the deliveries of an event be those of a replay."""
+
     async def emails(self) -> list[str]:
         """Return the addresses of all users, sorted."""
 
@@ -103,6 +106,11 @@ class FakeWorld:
 
     async def move_clock(self, seconds: float) -> None:
         self.database.clock += seconds
+
+    async def mark_as_replayed(self, event_id: EventId) -> None:
+        for key, row in self.database.deliveries.items():
+            if key[0] == event_id:
+                self.database.deliveries[key] = replace(row, replay=True)
 
     async def emails(self) -> list[str]:
         return sorted(str(user.email) for user in self.database.users.values())
@@ -165,6 +173,12 @@ class SqlWorld:
     async def move_clock(self, seconds: float) -> None:
         async with self.database.writing() as session:
             await session.execute(update(test_clock).values(seconds=test_clock.c.seconds + seconds))
+            await session.commit()
+
+    async def mark_as_replayed(self, event_id: EventId) -> None:
+        of_event = orm.deliveries.c.event_id == event_id
+        async with self.database.writing() as session:
+            await session.execute(update(orm.deliveries).where(of_event).values(replay=True))
             await session.commit()
 
     async def emails(self) -> list[str]:

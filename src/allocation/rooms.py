@@ -20,7 +20,7 @@ class Room:
     settings: str | None = None  # a dataclass: its own settings, read with the others
     publishers: str | None = None  # opens, with these settings, its `Publisher`s, by name
     observer: str | None = None  # begins, for as long as the program works, an `Observer`
-    beside_worker: str | None = None  # makes a service of the settings
+    beside_worker: tuple[str, ...] = ()  # each makes a service of the settings
     commands: Mapping[str, str] = field(default_factory=dict)  # of the command line
     options: Mapping[str, str] = field(default_factory=dict)  # URLs for all commands: help
     story: str | None = None  # lines of its handlers, by name
@@ -57,7 +57,11 @@ ROOMS: dict[str, Room] = {
     ),
     "operations": Room(
         observer="allocation.entrypoints.operations.watchdog:watching",
-        beside_worker="allocation.entrypoints.operations.strangers:watching",
+        settings="allocation.adapters.operations.settings:OperationsSettings",
+        beside_worker=(
+            "allocation.entrypoints.operations.strangers:watching",
+            "allocation.entrypoints.operations.forgetting:forgetting",
+        ),
         environment="allocation.entrypoints.operations.secret_files:in_file_too",
         log_formats={"json": "allocation.entrypoints.operations.json_logs:JsonFormatter"},
         commands={
@@ -65,6 +69,7 @@ ROOMS: dict[str, Room] = {
             "events": "allocation.entrypoints.operations.events:events",
             "history": "allocation.entrypoints.operations.history:history",
             "import-users": "allocation.entrypoints.operations.import_users:import_users",
+            "rebuild-users": "allocation.entrypoints.operations.rebuild_users:rebuild_users",
             "trace": "allocation.entrypoints.operations.trace:trace",
         },
     ),

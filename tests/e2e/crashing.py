@@ -25,6 +25,8 @@ from allocation.service_layer.messagebus import MessageBus
 
 NOTIFICATIONS: Any = MaildirNotifications
 NOTIFICATIONS = "allocation.adapters.smtp:SmtpNotifications"  # room: smtp
+REPLAYING_MODULE = "allocation.adapters.operations.replaying"  # room: operations
+FORGETTING_MODULE = "allocation.adapters.operations.forgetting"  # room: operations
 BROKER = "allocation.adapters.brokers:Broker"  # room: brokers
 CONSUMER = "allocation.entrypoints.brokers.consumer"  # room: brokers
 
@@ -166,6 +168,21 @@ PARKING: dict[str, CrashPoint] = {
     "while parking": CrashPoint(Session, "write", "after", _setting("parked_at")),
     "after parking": CrashPoint(SqlAlchemyOutbox, "record_failure", "after", _for_good),
 }
+# room: operations
+REPLAYING: dict[str, CrashPoint] = {
+    "before replaying": CrashPoint(REPLAYING_MODULE, "_begin", "before"),
+    "when a replay has begun": CrashPoint(REPLAYING_MODULE, "_begin", "after"),
+    "while replaying, before it moves on": CrashPoint(REPLAYING_MODULE, "_move", "before"),
+    "while replaying, in the commit": CrashPoint(REPLAYING_MODULE, "_move", "after"),
+    "after replaying": CrashPoint(REPLAYING_MODULE, "_owe_page", "after"),
+}
+FORGETTING: dict[str, CrashPoint] = {
+    "before forgetting": CrashPoint(FORGETTING_MODULE, "_delete_done", "before"),
+    "while forgetting": CrashPoint(FORGETTING_MODULE, "_delete_done", "after"),
+    "after forgetting events": CrashPoint(FORGETTING_MODULE, "_forget_events", "after"),
+    "after forgetting commands": CrashPoint(FORGETTING_MODULE, "_forget_commands", "after"),
+}
+# end
 # room: brokers
 CONSUMING: dict[str, CrashPoint] = {
     "before the command of a message": CrashPoint(MessageBus, "execute", "before"),
@@ -184,6 +201,8 @@ CRASH_POINTS = {
     **CLAIMING,
     **RESCHEDULING,
     **PARKING,
+    **REPLAYING,  # room: operations
+    **FORGETTING,  # room: operations
     **CONSUMING,  # room: brokers
     **DEAD_LETTERING,  # room: brokers
 }

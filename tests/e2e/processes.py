@@ -112,6 +112,12 @@ class Application:
             rows: list[Any] = connection.execute(statement).fetchall()
         return rows
 
+    def change(self, statement: str) -> None:
+        """Change the database from outside."""
+        with self._connect() as connection:
+            connection.execute(statement)
+            connection.commit()
+
     def end_leases(self) -> None:
         """Let so much time pass, for the database, that everything that is owed is due."""
         with self._connect() as connection:

@@ -103,6 +103,38 @@ async def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(world:
     assert {claim.envelope.id for claim in claims} == {old["log_registration"].envelope.id}
 
 
+async def test_what_is_replayed_is_claimed_only_if_nothing_else_is_due(world: World) -> None:
+    """However long it is due, and however much there is of it: who registers now waits for none."""
+    past = await commit_an_event(world, email="past@example.com")
+    await world.mark_as_replayed(past["log_registration"].envelope.id)
+    await world.move_clock(1)
+    live = await commit_an_event(world, email="live@example.com")
+    outbox = world.outbox()
+
+    await world.move_clock(world.policy.lease - 1)
+    assert await outbox.seconds_until_due(HANDLER_NAMES) == pytest.approx(0, abs=0.1)
+    await let_leases_end(world)
+    claims = [await outbox.claim(3, HANDLER_NAMES) for _ in range(4)]
+
+    ids = [{claim.envelope.id for claim in some} for some in claims]
+    (live_id,) = {delivery.envelope.id for delivery in live.values()}
+    (past_id,) = {delivery.envelope.id for delivery in past.values()}
+    assert ids == [{live_id}, {live_id}, {past_id}, {past_id}]
+    assert [len(some) for some in claims] == [3, 1, 3, 1]
+
+
+async def test_what_is_replayed_is_claimed_while_nothing_else_is_due(world: World) -> None:
+    """What is only owed later does not hold it up."""
+    past = await commit_an_event(world, email="past@example.com")
+    await world.mark_as_replayed(past["log_registration"].envelope.id)
+    await let_leases_end(world)
+    await commit_an_event(world, email="leased@example.com")
+
+    claims = await world.outbox().claim(10, HANDLER_NAMES)
+
+    assert {claim.envelope.id for claim in claims} == {past["log_registration"].envelope.id}
+
+
 async def test_a_claim_takes_only_what_its_process_can_do(world: World) -> None:
     """An older version, or a process without a broker, would only burn the attempts of others."""
     await commit_an_event(world)

@@ -1,6 +1,6 @@
 """The repositories and the other tables of one unit of work, on a database session."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -115,13 +115,18 @@ class SqlAlchemyUserView:
         self._session = session
 
     async def refresh(self, user_id: UserId) -> None:
-        this_user = orm.users.c.id == user_id
-        # the lock makes refreshes of one user wait for each other, so the last one sees it all
-        await self._session.execute(select(orm.users.c.id).where(this_user).with_for_update())
-        view = orm.user_view
-        await self._session.execute(delete(view).where(view.c.user_id == user_id))
+        await self.refresh_all([user_id])
+
+    async def refresh_all(self, user_ids: Sequence[UserId]) -> None:
+        """Do the same for several users, with as many statements as for one."""
+        these, view = orm.users.c.id.in_(user_ids), orm.user_view
+        # the locks make refreshes of one user wait for each other, so the last one sees it all;
+        # their order keeps two refreshes of several users from waiting for each other for ever
+        locked = select(orm.users.c.id).where(these).order_by(orm.users.c.id).with_for_update()
+        await self._session.execute(locked)
+        await self._session.execute(delete(view).where(view.c.user_id.in_(user_ids)))
         columns = orm.users.c.id, orm.coupons.c.code, *self._copied
-        current = select(*columns).outerjoin_from(orm.users, orm.coupons).where(this_user)
+        current = select(*columns).outerjoin_from(orm.users, orm.coupons).where(these)
         names = ["user_id", "coupon", *(column.name for column in self._copied)]
         await self._session.execute(insert(view).from_select(names, current))
 

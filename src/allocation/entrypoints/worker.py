@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pkgutil import resolve_name
 
 from anyio import current_time
@@ -28,7 +29,7 @@ def working(settings: Settings, *, until_idle: bool = False) -> Service:
     async def work(application: Application, stop: StopSignal) -> None:
         worker = Worker(application, stop, concurrency=settings.concurrency)
         async with task_group() as group:
-            for place in (room.beside_worker for room in ROOMS.values() if room.beside_worker):
+            for place in chain.from_iterable(room.beside_worker for room in ROOMS.values()):
                 group.start_soon(resolve_name(place)(settings), application, stop)
             await worker.run(until_idle=until_idle)
 
@@ -79,7 +80,7 @@ class Worker:
         return 0 if claimed else POLL_SECONDS  # what is due may be locked, or of a busy handler
 
     async def _until_hands_are_free(self) -> None:
-        """Wait a moment for half of the hands: claiming many costs little more than claiming one."""
+        """Wait a moment for half of the hands: many at once cost little more than one."""
         end = current_time() + LINGER_SECONDS
         while self._free() < self._concurrency // 2 and (left := end - current_time()) > 0:
             await self._stop.sleep(left)

@@ -1,6 +1,7 @@
-"""What a person decides about deliveries and old events, and is told of: on each database."""
+"""What a person decides about deliveries, and is told of: on each database."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,18 +11,17 @@ from anyio.lowlevel import checkpoint
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from allocation.adapters import orm
 from allocation.adapters.operations import decisions
 from allocation.adapters.operations.exceptions import DeliveryNotFound
-from allocation.adapters.operations.views import Stranger, strangers
+from allocation.adapters.operations.views import Stranger, listed_deliveries, strangers
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.entrypoints.operations.strangers import watching
 from allocation.entrypoints.running import StopSignal
-from allocation.service_layer.envelopes import EventId, ReceivedMessage
-from allocation.service_layer.exceptions import MessageAlreadyHandled
+from allocation.service_layer.envelopes import EventId
 from tests.builders import HANDLER_NAMES, a_delivery, a_failure
 from tests.integration.test_delivery_model import Key, SqliteModel
 from tests.integration.test_outbox_contract import (
@@ -30,18 +30,11 @@ from tests.integration.test_outbox_contract import (
     let_leases_end,
 )
 from tests.transitions import Step
-from tests.worlds import SqlWorld, a_uow, sql_world
+from tests.worlds import SqlWorld, sql_world, sqlite_url
 
 pytestmark = pytest.mark.anyio
 
 OTHERS = [name for name in HANDLER_NAMES if name != "log_registration"]
-
-
-@pytest.fixture
-async def world(database_url: str) -> AsyncIterator[SqlWorld]:
-    """A new, empty world on each database: fakes are not operated."""
-    async with sql_world(database_url) as world:
-        yield world
 
 
 async def test_a_retry_by_hand_starts_anew(world: SqlWorld) -> None:
@@ -81,41 +74,6 @@ async def test_what_is_not_owed_cannot_be_retried_or_discarded(world: SqlWorld) 
         await decisions.retry(world.database, event_id, "log_registration")
     with pytest.raises(DeliveryNotFound, match="log_registration"):
         await decisions.discard(world.database, event_id, "log_registration")
-
-
-async def test_pruning_keeps_events_that_are_young_or_still_owe_work(world: SqlWorld) -> None:
-    """History may go; debts may not."""
-    settled = await commit_an_event(world, email="settled@example.com")
-    owing = await commit_an_event(world, email="owing@example.com")
-    outbox = world.outbox()
-    for delivery in settled.values():
-        await outbox.settle(delivery)
-    await world.move_clock(100)
-    young = await commit_an_event(world, email="young@example.com")
-    for delivery in young.values():
-        await outbox.settle(delivery)
-
-    assert await decisions.prune_events(world.database, older_than=50) == 1
-
-    kept = {owing["log_registration"].envelope.id, young["log_registration"].envelope.id}
-    assert await world.event_ids() == kept
-
-
-async def test_old_messages_are_forgotten_with_the_old_events(world: SqlWorld) -> None:
-    """What comes again after that has its effect again: the price of a short memory."""
-    message = ReceivedMessage(source="/shop", id="m1")
-    async with (uow := a_uow(world, received=message)):
-        await uow.commit()
-    await world.move_clock(60)
-
-    await decisions.prune_events(world.database, older_than=61)
-    with pytest.raises(MessageAlreadyHandled):
-        async with a_uow(world, received=message):
-            pass
-
-    await decisions.prune_events(world.database, older_than=59)
-    async with (uow := a_uow(world, received=message)):
-        await uow.commit()
 
 
 async def test_what_nobody_here_can_do_is_told_when_it_is_overdue(world: SqlWorld) -> None:
@@ -180,6 +138,27 @@ async def test_what_nobody_here_can_do_is_told_once(
     assert len(warnings) == 1
     assert warnings[0].startswith("overdue: user_registered for log_registration (1): ")
     assert len(await world.deliveries()) == 4
+
+
+async def test_what_is_owed_is_listed_without_looking_at_what_is_done(tmp_path: Path) -> None:
+    """However long the history is: each part is in an index that holds nothing else."""
+    asked: list[tuple[str, Any]] = []
+
+    async with sql_world(sqlite_url(tmp_path)) as world:
+        engine = world.database.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+        async with listed_deliveries(world.database) as rows:
+            assert [row async for row in rows] == []
+        selects = [select for select in asked if "FROM deliveries" in select[0]]
+        async with world.database.engine.connect() as connection:
+            plans = [
+                (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given)).all()
+                for sql, given in selects
+            ]
+
+    used = [[step.detail.partition("INDEX ")[2].split()[0] for step in plan] for plan in plans]
+    of_events = "sqlite_autoindex_events_1"
+    assert used == [["ix_deliveries_due_at", of_events], ["ix_deliveries_parked_at", of_events]]
 
 
 class DecisionsModel(SqliteModel):

@@ -63,6 +63,7 @@ def test_parked_deliveries_can_be_inspected_retried_and_discarded(
         "attempts",
         "due_at",
         "parked_at",
+        "finished_at",
         "last_error",
     ]
     assert (welcome["event_type"], welcome["attempts"]) == ("user_registered", 1)

@@ -1,7 +1,7 @@
 """What can be asked about stories, on each database."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import anyio
@@ -26,13 +26,6 @@ from tests.integration.test_outbox_contract import HANDLERS, commit_an_event, le
 from tests.worlds import SqlWorld, a_uow, sql_world
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def world(database_url: str) -> AsyncIterator[SqlWorld]:
-    """A new, empty world on each database: fakes are not operated."""
-    async with sql_world(database_url) as world:
-        yield world
 
 
 @contextmanager

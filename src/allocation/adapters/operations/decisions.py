@@ -1,10 +1,10 @@
-"""What a person decides about deliveries and old events. A process that works on them notices."""
+"""What a person decides about deliveries. A process that works on them notices."""
 
 import sqlalchemy as sa
 
 from allocation.adapters.database import Database
 from allocation.adapters.operations.exceptions import DeliveryNotFound
-from allocation.adapters.orm import FINISHED, PARKED, commands, deliveries, events
+from allocation.adapters.orm import FINISHED, PARKED, deliveries
 from allocation.adapters.outbox import NEXT_TOKEN, delivery_key
 from allocation.service_layer.envelopes import EventId
 
@@ -34,20 +34,6 @@ async def discard(database: Database, event_id: EventId, handler: str) -> None:
     await _change_one(database, discarded.values(last_error=DISCARDED), event_id, handler)
 
 
-async def prune_events(database: Database, *, older_than: float) -> int:
-    """Delete events older than so many seconds that owe nothing; return how many.
-
-    Commands are forgotten at the same age.
-    """
-    owing = sa.exists().where(deliveries.c.event_id == events.c.id, ~FINISHED)
-    moment = database.clock - older_than
-    await _change_many(database, sa.delete(commands).where(commands.c.accepted_at < moment))
-    old = sa.select(events.c.id).where(events.c.recorded_at < moment, ~owing)
-    await _change_many(database, sa.delete(deliveries).where(deliveries.c.event_id.in_(old)))
-    done = sa.delete(events).where(events.c.recorded_at < moment, ~owing)
-    return await _change_many(database, done)
-
-
 def _make_due(database: Database) -> sa.Update:
     now = {"due_at": database.clock, "parked_at": None, "process": None}
     return sa.update(deliveries).values(attempts=0, token=NEXT_TOKEN, **now)
@@ -62,7 +48,7 @@ async def _change_one(
         await session.commit()
 
 
-async def _change_many(database: Database, statement: sa.Update | sa.Delete) -> int:
+async def _change_many(database: Database, statement: sa.Update) -> int:
     async with database.writing(takes_time=True) as session:
         count = await session.write(statement)
         await session.commit()

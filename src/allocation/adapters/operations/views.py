@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from allocation.adapters.database import Database
 from allocation.adapters.operations.exceptions import DeliveryNotFound
+from allocation.adapters.operations.moments import moment_if_any
 from allocation.adapters.orm import FINISHED, PARKED, PENDING, deliveries, events
 from allocation.adapters.outbox import READABLE, delivery_key
 from allocation.service_layer.envelopes import EventId
@@ -18,14 +19,15 @@ from allocation.service_layer.envelopes import EventId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
-    """A delivery that is owed. `parked_at` is None while it is still tried."""
+    """A delivery. `parked_at` is None while it is still tried; `due_at` is, when it is done."""
 
     event_id: UUID
     event_type: str
     handler: str
     attempts: int
-    due_at: datetime
+    due_at: datetime | None
     parked_at: datetime | None
+    finished_at: datetime | None
     last_error: str | None
 
 
@@ -46,14 +48,25 @@ class Stranger:
 
 
 @asynccontextmanager
-async def owed_deliveries(
-    database: Database, *, parked_only: bool = False
+async def listed_deliveries(
+    database: Database, *, parked_only: bool = False, finished_too: bool = False
 ) -> AsyncIterator[AsyncIterator[DeliveryRow]]:
-    """Open an iterator over what is owed, the longest due first, in constant memory."""
-    statement = _DELIVERIES.order_by(deliveries.c.due_at)
-    statement = statement.where(PARKED if parked_only else ~FINISHED)
+    """Open an iterator over what is owed, in constant memory.
+
+    First what is tried, in the order in which workers claim it; then what is parked, the longest
+    first; then, if it is asked for, what is done, in no order. Each is in an index of its own, or
+    is all the rest: however long the history is, what is owed is there at once.
+    """
+    pending = _DELIVERIES.where(PENDING).order_by(deliveries.c.replay, deliveries.c.due_at)
+    parked = _DELIVERIES.where(PARKED).order_by(deliveries.c.parked_at)
+    finished = _DELIVERIES.where(FINISHED)
+    asked_for = [pending] * (not parked_only) + [parked] + [finished] * finished_too
     async with database.reading() as session:
-        yield (DeliveryRow(**_with_moments(row)) async for row in session.stream(statement))
+        yield (
+            DeliveryRow(**_with_moments(row))
+            for statement in asked_for
+            async for row in session.stream(statement)
+        )
 
 
 async def delivery(database: Database, event_id: EventId, handler: str) -> DeliveryDetails:
@@ -85,15 +98,12 @@ async def strangers(
     return [Stranger(*tuple(row)) for row in rows]
 
 
-_NAMES = ("event_id", "handler", "attempts", "due_at", "parked_at", "last_error")
+_TIMES = ("due_at", "parked_at", "finished_at")
+_NAMES = ("event_id", "handler", "attempts", *_TIMES, "last_error")
 _COLUMNS = [deliveries.c[name] for name in _NAMES]
 _DELIVERIES: sa.Select[Any] = sa.select(*_COLUMNS, events.c.type.label("event_type")).join(events)
 
 
 def _with_moments(row: sa.Row[Any]) -> dict[str, Any]:
-    times = {"due_at": _moment(row.due_at), "parked_at": _moment(row.parked_at)}
-    return {**row._asdict(), **times}
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    values = row._asdict()
+    return {**values, **{name: moment_if_any(values[name]) for name in _TIMES}}

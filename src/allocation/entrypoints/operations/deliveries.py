@@ -16,6 +16,7 @@ from allocation.entrypoints.cli.application import (
     print_all,
     set_up,
 )
+from allocation.entrypoints.operations.replay import replay
 from allocation.entrypoints.output import output, printable, say
 from allocation.entrypoints.running import with_application
 from allocation.service_layer.envelopes import EventId
@@ -36,15 +37,23 @@ def deliveries() -> None:
     """Look at what handlers still owe, and decide about what is parked."""
 
 
+deliveries.add_command(replay)
+
+
 @deliveries.command("list")
 @click.option("--parked", is_flag=True, help="Only those that need a decision.")
+@click.option("--all", "finished_too", is_flag=True, help="Those that are done, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
-def list_deliveries(options: Options, parked: bool, as_json: bool) -> None:
-    """List the deliveries that are owed, the longest due first."""
+def list_deliveries(options: Options, parked: bool, finished_too: bool, as_json: bool) -> None:
+    """List the deliveries that are owed: first those to be tried, the longest due first."""
+    if parked and finished_too:
+        raise click.UsageError("give either --parked or --all")
 
     async def work(application: Application) -> None:
-        async with views.owed_deliveries(application.database, parked_only=parked) as rows:
+        async with views.listed_deliveries(
+            application.database, parked_only=parked, finished_too=finished_too
+        ) as rows:
             await print_all(
                 json_line(row) if as_json else _line(row, application.handlers)
                 async for row in rows
@@ -107,12 +116,17 @@ def discard_delivery(options: Options, event_id: UUID, handler: str) -> None:
 
 def _line(row: views.DeliveryRow, known: Collection[str]) -> str:
     unknown = "" if row.handler in known else ", no handler of this program"
-    state = "parked" if row.parked_at else f"due {row.due_at:%FT%TZ}"
     error = (row.last_error or "").partition("\n")[0]
     return printable(
         f"{row.event_id}  {row.handler}  ({row.event_type})  "
-        f"attempts {row.attempts}, {state}{unknown}  {error}"
+        f"attempts {row.attempts}, {_state(row)}{unknown}  {error}"
     )
+
+
+def _state(row: views.DeliveryRow) -> str:
+    if row.finished_at:
+        return f"done {row.finished_at:%FT%TZ}"
+    return "parked" if row.parked_at else f"due {row.due_at:%FT%TZ}"
 
 
 def _field_line(name: str, value: object) -> str:

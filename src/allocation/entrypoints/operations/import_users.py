@@ -1,8 +1,5 @@
 """The command that imports users."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -12,6 +9,7 @@ from allocation.entrypoints.cli.application import Options, Owed, set_up
 from allocation.entrypoints.cli.exit_codes import REFUSED
 from allocation.entrypoints.operations.csv_rows import read_rows
 from allocation.entrypoints.operations.importing import Import, Summary
+from allocation.entrypoints.operations.progress import progress
 from allocation.entrypoints.output import output, say
 from allocation.entrypoints.running import with_application
 
@@ -33,7 +31,8 @@ def import_users(options: Options, file: Path) -> None:
 
     settings = set_up(options)
     delivers = settings.dispatch == "inline"
-    with _progress(file) as advance, read_rows(file, advance=advance) as rows:
+    length = file.stat().st_size
+    with progress("importing", length) as advance, read_rows(file, advance=advance) as rows:
         summary = with_application(settings, work, tell_story=False, delivers=delivers)
     say(f"imported {summary.imported}, already there {summary.known}, refused {summary.refused}")
     owed.show()
@@ -44,13 +43,3 @@ def import_users(options: Options, file: Path) -> None:
 async def _refuse(reason: str) -> None:
     say(reason, err=True)
     await output().keep_pace()
-
-
-@contextmanager
-def _progress(file: Path) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how far the reading is; yield what has to be told of the bytes."""
-    terminal = bool(sys.stderr and sys.stderr.isatty())
-    with click.progressbar(
-        length=file.stat().st_size, label="importing", file=sys.stderr, hidden=not terminal
-    ) as bar:
-        yield bar.update

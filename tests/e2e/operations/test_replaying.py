@@ -1,0 +1,64 @@
+"""A handler that was added later has run once for each past event, whoever was killed meanwhile."""
+
+from collections import Counter
+
+import pytest
+
+from tests.e2e.processes import Application, wait_until
+
+LATER = ("tests.e2e.operations.later",)
+EVENTS = 400
+KILLS = 3
+REPLAY = ("deliveries", "replay", "count_user")
+
+FILL = """
+WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})
+INSERT INTO events (id, source, type, schema_version, subject, time, correlation_id, causation_id,
+                    data, recorded_at)
+SELECT {id}, '/allocation', 'user_registered', 2, 'subject', '2026-01-01 00:00:00', {id}, {id},
+       '{{"user_id":"00000000-0000-0000-0000-000000000001","name":"U","email":"u' || n
+           || '@example.com"}}', n
+FROM numbers
+"""
+
+
+def fill(application: Application, count: int) -> None:
+    """Store events that everybody has done with, but for the handler that comes later."""
+    new_id = "gen_random_uuid()" if application.postgres_url else "lower(hex(randomblob(16)))"
+    application.change(FILL.format(count=count, id=new_id))
+
+
+def wait_for(application: Application, table: str, rows: int) -> None:
+    count = f"SELECT count(*) FROM {table}"
+    wait_until(lambda: application.rows(count)[0][0] >= rows)
+
+
+@pytest.mark.timeout(120)
+def test_a_handler_added_later_has_run_once_for_each_event(on_each: Application) -> None:
+    """Replay and worker are killed three times, in the middle of both."""
+    application = on_each
+    fill(application, EVENTS)
+
+    interrupted = 0
+
+    for kill in range(1, KILLS + 1):
+        with (
+            application.running(*REPLAY, module=LATER),
+            application.running("worker", module=LATER),
+        ):
+            wait_for(application, "deliveries", kill * 60)
+            wait_for(application, "registration_log", kill * 30)
+        interrupted += len(application.rows("SELECT * FROM replays"))
+        application.end_leases()
+    replay = application.start(*REPLAY, module=LATER)
+    _, errors = replay.communicate(timeout=60)
+    assert (replay.returncode, errors) == (0, "")
+    worker = application.start("worker", "--until-idle", module=LATER)
+    worker.communicate(timeout=60)
+
+    assert worker.returncode == 0
+    emails = Counter(email for (email,) in application.rows("SELECT email FROM registration_log"))
+    assert emails == Counter(f"u{n}@example.com" for n in range(1, EVENTS + 1))
+    assert application.rows("SELECT count(*) FROM deliveries WHERE finished_at IS NULL") == [(0,)]
+    assert application.rows("SELECT * FROM replays") == []
+    assert interrupted
