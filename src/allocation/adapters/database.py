@@ -67,6 +67,10 @@ class Session:
         """Execute a statement on tables, once or for each of the rows; fetch what it returns."""
         return await self.driver.call(self._connection.execute, statement, rows)
 
+    async def execute_by_commit(self, statement: Executable, rows: Any = None) -> None:
+        """Execute what nobody has to know the result of: now, or with the commit at the latest."""
+        await self.execute(statement, rows)
+
     async def execute_if_needed(self, statement: Executable | None) -> None:
         """Execute what some kinds of databases do not need."""
         if statement is not None:

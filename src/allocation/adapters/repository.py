@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
-from sqlalchemy import ColumnElement, Select, delete, exists, insert, select
+from sqlalchemy import ColumnElement, Insert, Select, delete, exists, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import orm
@@ -148,9 +148,14 @@ async def take_note(session: Session, now: ColumnElement[float], cause: CommandE
         "correlation_id": cause.as_context.correlation_id,
     }
     try:
-        await session.execute(insert(orm.commands).values(accepted_at=now), row)
+        await session.execute_by_commit(_noted(now), [row])
     except IntegrityError as error:  # its own id is new, so it is that of the message
         raise MessageAlreadyHandled(source, message_id) from error
+
+
+@cache
+def _noted(now: ColumnElement[float]) -> Insert:
+    return insert(orm.commands).values(accepted_at=now)
 
 
 @dataclass(frozen=True, slots=True)

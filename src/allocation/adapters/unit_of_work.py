@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from itertools import chain
 
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import repository
-from allocation.adapters.database import Database
+from allocation.adapters.database import Database, Session
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.domain.exceptions import CouponAlreadyAllocated, EmailAlreadyRegistered, Refused
 from allocation.domain.model import Aggregate
@@ -32,7 +32,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         self._resources = AsyncExitStack()
 
     async def _begin(self) -> None:
-        session = await self._resources.enter_async_context(self._database.writing())
+        session = await self._resources.enter_async_context(self._transaction())
         self._session = session
         if isinstance(self._cause, CommandEnvelope):
             await repository.take_note(session, self._database.clock, self._cause)
@@ -40,6 +40,9 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         self.coupon_batches = repository.SqlAlchemyCouponBatches(session)
         self.registration_log = repository.SqlAlchemyRegistrationLog(session)
         self.user_view = repository.SqlAlchemyUserView(session)
+
+    def _transaction(self) -> AbstractAsyncContextManager[Session]:
+        return self._database.writing()
 
     def _seen(self) -> Iterable[Aggregate]:
         return chain(self.users.seen, self.coupon_batches.seen)
