@@ -5,7 +5,7 @@ every call is waited for; cancellation is seen between calls.
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import ParamSpec, TypeVar
 
 import anyio
@@ -30,9 +30,9 @@ class DriverCalls:
 
     failure: Exception | None = None  # the last one
 
-    def guard(self) -> AbstractContextManager[None]:
-        """See to it that the call in this context does not take for ever."""
-        return nullcontext()
+    def guard(self) -> AbstractContextManager[object]:
+        """Let the call in this context come to its end, which may be hastened."""
+        return CancelScope(shield=True)
 
     def meaning(self, error: exc.DBAPIError) -> AllocationError | None:
         """Return the error of ours for one of the driver's, if this kind of database knows it."""
@@ -50,7 +50,7 @@ class DriverCalls:
         """
         await checkpoint_if_cancelled()
         try:
-            with CancelScope(shield=True), self.guard():
+            with self.guard():
                 result = await function(*args, **kwargs)
         except Exception as error:
             self.failure = ours = self._as_ours(error)

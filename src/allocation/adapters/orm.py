@@ -116,6 +116,7 @@ commands = sa.Table(
     sa.Column("type", sa.String, nullable=False),
     sa.Column("source", sa.String, nullable=False),
     sa.Column("message_id", sa.String),
+    sa.Column("fingerprint", sa.String),
     sa.Column("correlation_id", sa.Uuid, nullable=False, index=True),
     sa.Column("accepted_at", sa.Double, nullable=False, index=True),
 )
@@ -141,6 +142,7 @@ events = sa.Table(
     sa.Column("correlation_id", sa.Uuid, nullable=False, index=True),
     sa.Column("causation_id", sa.Uuid, nullable=False),
     sa.Column("handler", sa.String),
+    sa.Column("traceparent", sa.String),
     sa.Column("data", sa.Text, nullable=False),
     sa.Column("recorded_at", sa.Double, nullable=False, index=True),
 )

@@ -4,9 +4,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
 
-from sqlalchemy import ColumnElement, Insert, Select, delete, exists, insert, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Insert,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    select,
+)
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import orm
@@ -109,8 +118,6 @@ _LOG = insert(orm.registration_log)
 class SqlAlchemyUserView:
     """The read model, a table that `views.py` reads: what is called as in `users` is copied."""
 
-    _copied: ClassVar = [column for column in orm.users.c if column.name in orm.user_view.c]
-
     def __init__(self, session: Session) -> None:
         self._session = session
 
@@ -119,16 +126,22 @@ class SqlAlchemyUserView:
 
     async def refresh_all(self, user_ids: Sequence[UserId]) -> None:
         """Do the same for several users, with as many statements as for one."""
-        these, view = orm.users.c.id.in_(user_ids), orm.user_view
-        # the locks make refreshes of one user wait for each other, so the last one sees it all;
-        # their order keeps two refreshes of several users from waiting for each other for ever
-        locked = select(orm.users.c.id).where(these).order_by(orm.users.c.id).with_for_update()
-        await self._session.execute(locked)
-        await self._session.execute(delete(view).where(view.c.user_id.in_(user_ids)))
-        columns = orm.users.c.id, orm.coupons.c.code, *self._copied
-        current = select(*columns).outerjoin_from(orm.users, orm.coupons).where(these)
-        names = ["user_id", "coupon", *(column.name for column in self._copied)]
-        await self._session.execute(insert(view).from_select(names, current))
+        for statement in (_LOCK, _FORGET, _COPY):
+            await self._session.execute(statement, {"these": user_ids})
+
+
+_THESE: BindParameter[Sequence[UserId]] = bindparam("these", expanding=True)
+_COPIED = [column for column in orm.users.c if column.name in orm.user_view.c]
+_USERS = select(orm.users.c.id, orm.coupons.c.code, *_COPIED).where(orm.users.c.id.in_(_THESE))
+
+# the locks make refreshes of one user wait for each other, so the last one sees it all; their order
+# keeps two refreshes of several users from waiting for each other for ever
+_LOCK = _USERS.with_only_columns(orm.users.c.id).order_by(orm.users.c.id).with_for_update()
+_FORGET = delete(orm.user_view).where(orm.user_view.c.user_id.in_(_THESE))
+_COPY = insert(orm.user_view).from_select(
+    ["user_id", "coupon", *(column.name for column in _COPIED)],
+    _USERS.outerjoin_from(orm.users, orm.coupons),
+)
 
 
 async def take_note(session: Session, now: ColumnElement[float], cause: CommandEnvelope) -> None:
@@ -145,6 +158,7 @@ async def take_note(session: Session, now: ColumnElement[float], cause: CommandE
         "type": wire_name(type(cause.command)),
         "source": source,
         "message_id": message_id,
+        "fingerprint": cause.received.fingerprint,
         "correlation_id": cause.as_context.correlation_id,
     }
     try:

@@ -97,6 +97,7 @@ def to_row(envelope: Envelope) -> Data:
         "correlation_id": envelope.context.correlation_id,
         "causation_id": envelope.context.causation_id,
         "handler": envelope.context.handler,
+        "traceparent": envelope.context.traceparent,
         "data": msgspec.json.encode(envelope.event).decode(),
     }
 
@@ -118,6 +119,7 @@ def from_row(row: Data) -> Envelope:
             correlation_id=row["correlation_id"],
             causation_id=row["causation_id"],
             handler=row["handler"],
+            traceparent=row["traceparent"],
         ),
     )
 

@@ -45,6 +45,7 @@ class Delivery:
             correlation_id=self.envelope.context.correlation_id,
             causation_id=self.envelope.id,
             handler=self.handler,
+            traceparent=self.envelope.context.traceparent,
         )
 
     def seconds(self) -> float:

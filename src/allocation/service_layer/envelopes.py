@@ -25,6 +25,7 @@ class MessageContext:
     correlation_id: UUID
     causation_id: UUID
     handler: str | None = None  # which one of the event that caused it; None: that of a command
+    traceparent: str | None = None  # W3C Trace Context, for those who trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +44,14 @@ class Envelope:
 class ReceivedMessage:
     """Where a command comes from, and by which id it is recognized when it arrives again.
 
-    Source and id are those of CloudEvents 1.0. What has no id is not recognized.
+    Source and id are those of CloudEvents 1.0. What has no id is not recognized. The fingerprint
+    of what it says tells a repetition from another message with the same id.
     """
 
     source: str
     id: str | None = None
+    fingerprint: str | None = field(default=None, compare=False)
+    traceparent: str | None = field(default=None, compare=False)
     correlation_id: UUID | None = field(default=None, compare=False)  # None: a new story begins
 
 
@@ -66,7 +70,8 @@ class CommandEnvelope:
     def as_context(self) -> MessageContext:
         """The context of whatever is done because of this command."""
         first_id = self.received.correlation_id or self.id
-        return MessageContext(correlation_id=first_id, causation_id=self.id)
+        parent = self.received.traceparent
+        return MessageContext(correlation_id=first_id, causation_id=self.id, traceparent=parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

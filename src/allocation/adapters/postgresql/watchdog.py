@@ -50,7 +50,7 @@ class WatchedCalls(DriverCalls):
         self.begin()
         self._watched.add(self)
         try:
-            with CancelScope() as self._scope:
+            with CancelScope(shield=True) as self._scope:
                 yield
         except Exception as error:
             if self.hung_up_after is not None:

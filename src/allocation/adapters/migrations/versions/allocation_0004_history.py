@@ -47,7 +47,8 @@ def upgrade() -> None:
 
 
 def _add_columns() -> None:
-    op.add_column("events", sa.Column("handler", sa.String()))
+    for name in ("handler", "traceparent"):
+        op.add_column("events", sa.Column(name, sa.String()))
     for name in ("correlation_id", "recorded_at", "subject"):
         op.create_index(f"ix_events_{name}", "events", [name])
     op.drop_index("ix_deliveries_due_at", "deliveries")
@@ -72,6 +73,7 @@ def _make_commands() -> None:
         sa.Column("type", sa.String(), nullable=False),
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("message_id", sa.String()),
+        sa.Column("fingerprint", sa.String()),
         sa.Column("correlation_id", sa.Uuid(), nullable=False),
         sa.Column("accepted_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_commands"),
