@@ -51,7 +51,8 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         if self._session.driver.failure:  # a handler has swallowed it
             raise self._session.driver.failure
         for batch in self.coupon_batches.seen:
-            self._session.add_all(batch.new_coupons)
+            for coupon in batch.new_coupons:
+                self._session.add(coupon)
         refusals = list(self._refusals())  # what they name is unreadable after a failed flush
         try:
             await self._session.flush()

@@ -4,11 +4,12 @@ They follow one another. What one has written, the next one sees; on the way to 
 gathered, so that a hundred users are one statement, and a hundred events are, too.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+from sqlalchemy import Result, Select, inspect, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.util import identity_key
 from sqlalchemy.sql import Executable
@@ -16,6 +17,8 @@ from sqlalchemy.sql import Executable
 from allocation.adapters.database import Database, Session
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from allocation.domain.events import UserId
+from allocation.domain.model import User
 from allocation.service_layer.delivery import DeliveryPolicy, Trigger
 from allocation.service_layer.envelopes import EnvelopeFactory
 from allocation.service_layer.exceptions import ConcurrentUpdate
@@ -36,17 +39,19 @@ class Sharing:
         self._new_sharing_uow = partial(_SharingUnitOfWork, database, outbox, factory)
 
     @asynccontextmanager
-    async def one_transaction(self) -> AsyncIterator[NewUnitOfWork]:
-        """Yield what makes units of work, one at a time, that are committed at the end: all or none.
+    async def one_transaction(self, *, users: Collection[UserId]) -> AsyncIterator[NewUnitOfWork]:
+        """Yield what makes units of work, one at a time, which the end commits: all or none.
 
         If one of them is not committed, or the block is left with an error, all are rolled back.
         What each of them says of itself, `committed` and `events`, is true after the block only.
+        These users, who will be asked for, are loaded with one query.
 
         :raises ConcurrentUpdate: if they cannot be committed together; each alone may succeed
         :raises CommitOutcomeUnknown: if the connection was lost before the answer came
         """
         async with self._database.writing() as session:
             shared = _SharedSession(session)
+            await shared.look_ahead(User, users)
             yield partial(self._new_sharing_uow, shared=shared)
             await shared.write_out()
             await session.commit()
@@ -61,11 +66,20 @@ class _SharedSession(Session):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session._session, session._connection, session._kind, session.driver)
-        self.add, self.add_all = self._add, self._add_all
         self._gathered: dict[Executable, list[Any]] = {}
+        self._ahead: Sequence[object] = ()
+        self._absent: set[Any] = set()
         self._added: set[Any] = set()
         self._flushed = 0
         self._is_whole = True
+
+    async def look_ahead(self, entity: type[T], keys: Collection[Any]) -> None:
+        """Load those of these keys that there are, and remember that the others are absent."""
+        (primary_key,) = inspect(entity, raiseerr=True).primary_key
+        these = select(entity).where(primary_key.in_(keys))
+        self._ahead = (await self.driver.call(self._session.scalars, these)).all()
+        there = {identity_key(instance=found) for found in self._ahead}
+        self._absent = {identity_key(entity, key) for key in keys} - there
 
     @asynccontextmanager
     async def for_one(self) -> AsyncIterator[Session]:
@@ -95,4 +109,54 @@ class _SharedSession(Session):
                 await super().execute(statement, rows or None)
         except IntegrityError as error:
             raise ConcurrentUpdate from error
+        self._absent -= self._added
         self._gathered, self._added, self._flushed = {}, set(), 0
+
+    async def get(self, entity: type[T], key: object) -> T | None:
+        identity = identity_key(entity, key)
+        if identity in self._added:
+            await self._write_out()
+        elif identity in self._absent:
+            return None
+        return await super().get(entity, key)
+
+    async def load(self, statement: Select[T]) -> T | None:
+        await self._write_out()
+        return await super().load(statement)
+
+    async def execute(self, statement: Executable, rows: Any = None) -> Result[Any]:
+        await self._write_out()
+        return await super().execute(statement, rows)
+
+    async def execute_by_commit(self, statement: Executable, rows: Any = None) -> None:
+        self._gathered.setdefault(statement, []).extend(rows or ())
+
+    async def flush(self) -> None:
+        self._flushed = self._changed()
+
+    def has_unwritten_work(self) -> bool:
+        return self._changed() != self._flushed
+
+    def _changed(self) -> int:
+        return len(self._session.new) + len(self._session.dirty)
+
+    def add(self, entity: object) -> None:
+        self._session.add(entity)
+        self._added.add(identity_key(instance=entity))
+
+
+class _SharingUnitOfWork(SqlAlchemyUnitOfWork):
+    def __init__(
+        self,
+        database: Database,
+        outbox: SqlAlchemyOutbox,
+        factory: EnvelopeFactory,
+        cause: Trigger,
+        *,
+        shared: _SharedSession,
+    ) -> None:
+        super().__init__(database, outbox, factory, cause)
+        self._shared = shared
+
+    def _transaction(self) -> AbstractAsyncContextManager[Session]:
+        return self._shared.for_one()
