@@ -44,13 +44,10 @@ class Session:
         kind: DatabaseKind,
         driver: DriverCalls,
     ) -> None:
+        self.add: Callable[[object], None] = session.add
         self.driver = driver
         self._session, self._connection = session, connection
         self._kind = kind
-
-    def add(self, entity: object) -> None:
-        """Let an entity be stored."""
-        self._session.add(entity)
 
     def has_unwritten_work(self) -> bool:
         """Tell whether something was added or changed that is not written yet."""

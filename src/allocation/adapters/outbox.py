@@ -82,9 +82,8 @@ class SqlAlchemyOutbox:
         owed = [{"event_id": e.id, "handler": name} for e, names in subscribed for name in names]
         if owed:
             await session.execute_by_commit(self._insert_deliveries, owed)
-            wake_workers = self._database.kind.wake_workers
-            if wake_workers is not None and not self._policy.inline:
-                await session.execute_by_commit(wake_workers)
+            if not self._policy.inline:
+                await session.execute_if_needed(self._database.kind.wake_workers)
 
     async def settle_within(self, session: Session, delivery: Delivery) -> None:
         """Mark the delivery in hand as done, in the caller's transaction.

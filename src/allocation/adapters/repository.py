@@ -8,7 +8,6 @@ from functools import cache
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
-    Insert,
     Select,
     bindparam,
     delete,
@@ -144,6 +143,9 @@ _COPY = insert(orm.user_view).from_select(
 )
 
 
+_noted = cache(lambda now: insert(orm.commands).values(accepted_at=now))  # once for all
+
+
 async def take_note(session: Session, now: ColumnElement[float], cause: CommandEnvelope) -> None:
     """Write a command down, in the caller's transaction, before anything else.
 
@@ -165,11 +167,6 @@ async def take_note(session: Session, now: ColumnElement[float], cause: CommandE
         await session.execute_by_commit(_noted(now), [row])
     except IntegrityError as error:  # its own id is new, so it is that of the message
         raise MessageAlreadyHandled(source, message_id) from error
-
-
-@cache
-def _noted(now: ColumnElement[float]) -> Insert:
-    return insert(orm.commands).values(accepted_at=now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         self._resources = AsyncExitStack()
 
     async def _begin(self) -> None:
-        session = await self._resources.enter_async_context(self._transaction())
-        self._session = session
+        session = self._session = await self._resources.enter_async_context(self._transaction())
         if isinstance(self._cause, CommandEnvelope):
             await repository.take_note(session, self._database.clock, self._cause)
         self.users = repository.SqlAlchemyUsers(session)

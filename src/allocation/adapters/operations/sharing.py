@@ -66,11 +66,13 @@ class _SharedSession(Session):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session._session, session._connection, session._kind, session.driver)
+        self.add = self._add
         self._gathered: dict[Executable, list[Any]] = {}
         self._ahead: Sequence[object] = ()
         self._absent: set[Any] = set()
         self._added: set[Any] = set()
-        self._flushed = 0
+        self._of_one: list[object] = []  # what the unit of work has added or loaded
+        self._flushed: list[tuple[object, dict[str, Any]]] = []
         self._is_whole = True
 
     async def look_ahead(self, entity: type[T], keys: Collection[Any]) -> None:
@@ -89,7 +91,7 @@ class _SharedSession(Session):
         """
         if not self._is_whole:
             raise ConcurrentUpdate
-        self._is_whole = False
+        self._is_whole, self._of_one = False, []
         yield self
 
     async def commit(self) -> None:
@@ -110,7 +112,7 @@ class _SharedSession(Session):
         except IntegrityError as error:
             raise ConcurrentUpdate from error
         self._absent -= self._added
-        self._gathered, self._added, self._flushed = {}, set(), 0
+        self._gathered, self._added = {}, set()
 
     async def get(self, entity: type[T], key: object) -> T | None:
         identity = identity_key(entity, key)
@@ -118,11 +120,11 @@ class _SharedSession(Session):
             await self._write_out()
         elif identity in self._absent:
             return None
-        return await super().get(entity, key)
+        return self._known(await super().get(entity, key))
 
     async def load(self, statement: Select[T]) -> T | None:
         await self._write_out()
-        return await super().load(statement)
+        return self._known(await super().load(statement))
 
     async def execute(self, statement: Executable, rows: Any = None) -> Result[Any]:
         await self._write_out()
@@ -131,17 +133,25 @@ class _SharedSession(Session):
     async def execute_by_commit(self, statement: Executable, rows: Any = None) -> None:
         self._gathered.setdefault(statement, []).extend(rows or ())
 
+    async def execute_if_needed(self, statement: Executable | None) -> None:
+        if statement is not None:
+            await self.execute_by_commit(statement)
+
     async def flush(self) -> None:
-        self._flushed = self._changed()
+        self._flushed = self._states()
 
     def has_unwritten_work(self) -> bool:
-        return self._changed() != self._flushed
+        return self._states() != self._flushed
 
-    def _changed(self) -> int:
-        return len(self._session.new) + len(self._session.dirty)
+    def _states(self) -> list[tuple[object, dict[str, Any]]]:
+        return [(entity, dict(vars(entity))) for entity in self._of_one]
 
-    def add(self, entity: object) -> None:
-        self._session.add(entity)
+    def _known(self, entity: T | None) -> T | None:
+        self._of_one += [entity] if entity else []
+        return entity
+
+    def _add(self, entity: object) -> None:
+        self._session.add(self._known(entity))
         self._added.add(identity_key(instance=entity))
 
 
