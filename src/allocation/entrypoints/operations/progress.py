@@ -20,7 +20,8 @@ def progress(
     begin = time.monotonic()
 
     def pace(_: object) -> str | None:
-        return rows and f"{rows() / (time.monotonic() - begin):,.0f} rows/s"
+        seconds = time.monotonic() - begin
+        return f"{rows() / seconds:,.0f} rows/s" if rows and seconds else None
 
     with click.progressbar(
         length=length, label=label, file=sys.stderr, hidden=not terminal, item_show_func=pace
