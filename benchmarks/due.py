@@ -15,6 +15,7 @@ import asyncpg
 
 from benchmarks.servers import Prepare, with_schema
 
+NO_OP = "no_op"
 EVENT = '{"user_id":"7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11","name":"Иван","email":"i@example.com"}'
 MAKE_DUE = """
     WITH made AS (
@@ -26,7 +27,7 @@ MAKE_DUE = """
         RETURNING id
     )
     INSERT INTO deliveries (event_id, handler, attempts, token, due_at)
-    SELECT id, 'no_op', 0, 1, 0 FROM made
+    SELECT id, $3, 0, 1, 0 FROM made
 """
 LEFT = "SELECT EXISTS (SELECT FROM deliveries WHERE finished_at IS NULL)"
 LIMIT_SECONDS = 60
@@ -54,20 +55,20 @@ Working = Callable[[str, Tally], AbstractAsyncContextManager[None]]
 
 
 @cache
-def due(jobs: int) -> Prepare:
-    """Return what fills a database with work."""
+def due(jobs: int, handler: str = NO_OP) -> Prepare:
+    """Return what fills a database with work for a handler."""
 
     async def prepare(url: str) -> None:
         await with_schema(url)
-        await make_due(url, jobs)
+        await make_due(url, jobs, handler)
 
     return prepare
 
 
-async def make_due(url: str, jobs: int) -> None:
+async def make_due(url: str, jobs: int, handler: str = NO_OP) -> None:
     """Put so many deliveries into a database."""
     async with connected(url) as connection:
-        await connection.execute(MAKE_DUE, jobs, EVENT)
+        await connection.execute(MAKE_DUE, jobs, EVENT, handler)
         await connection.execute("ANALYZE")
 
 

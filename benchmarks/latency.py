@@ -47,7 +47,7 @@ async def _ours(url: str, times: int) -> float:
             committed = time.monotonic()
             waited.append(await anext(calls) - committed)
             await anyio.sleep(PAUSE_SECONDS)
-    return max(median(waited), 0.0) * 1000
+    return median(waited) * 1000
 
 
 async def _calls(stream: TextReceiveStream) -> AsyncIterator[float]:
@@ -72,23 +72,25 @@ async def _bare(url: str, times: int) -> float:
         send, receive = anyio.create_memory_object_stream[float](1)
         await other.add_listener("news", lambda *_: send.send_nowait(time.monotonic()))
         for _ in range(times):
+            sent = time.monotonic()
             await one.execute("NOTIFY news")
-            committed = time.monotonic()
-            waited.append(await receive.receive() - committed)
+            waited.append(await receive.receive() - sent)
             await anyio.sleep(PAUSE_SECONDS)
         send.close()
         receive.close()
-    return max(median(waited), 0.01 / 1000) * 1000
+    return median(waited) * 1000
 
 
 def contests(effort: Effort) -> Iterator[Contest]:
-    """Yield ours alone, since it is not a ratio that matters, and the limit."""
+    """Yield the only one; it is not the ratio that has a goal."""
     times = effort.pick(40, 200)
-    measured = partial(ours, times)
-    what = "commit to handler, another process"
-    yield Contest(what=what, unit="ms", ours=measured, goal=Goal(20, at_most=True))
-    limit = Way(name="NOTIFY", once=partial(bare, times), is_limit=True)
-    yield Contest(what=what, unit="ms", ours=measured, ways=[limit])
+    yield Contest(
+        what="commit to handler, another process",
+        unit="ms",
+        ours=partial(ours, times),
+        ways=[Way(name="NOTIFY", once=partial(bare, times), is_limit=True)],
+        goal=Goal(20, at_most=True),
+    )
 
 
 TOPIC = Topic(

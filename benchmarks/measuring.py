@@ -101,14 +101,13 @@ class Effort:
 
 
 def measure(contest: Contest, effort: Effort) -> list[Row]:
-    """Measure a contest: a row for each way it is compared with, one if there is none."""
+    """Measure a contest: a row for each other way, and one for ours if it has a goal of its own."""
     ways = [way for way in contest.ways if way.missing is None]
     rounds = {OURS: contest.ours, **{way.name: way.once for way in ways}}
     figures = in_turn(rounds, contest.rounds or effort.rounds)
     absent = [_absent(contest, way, figures) for way in contest.ways if way.missing]
-    if not ways:
-        return [_alone(contest, figures), *absent]
-    return [*(_compared(contest, way, figures) for way in ways), *absent]
+    alone = [] if ways and contest.goal is None else [_alone(contest, figures)]
+    return [*alone, *(_compared(contest, way, figures) for way in ways), *absent]
 
 
 def in_turn(rounds: dict[str, Round], count: int) -> dict[str, list[float]]:
