@@ -5,22 +5,24 @@ task for each.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import anyio
 
 from allocation.bootstrap import bootstrap
 from allocation.domain.events import Event, UserRegistered
 from allocation.service_layer.delivery import Delivery, Failure
-from allocation.service_layer.wiring import Handler
 from benchmarks.application import handled_by, registration, settings_for
 from benchmarks.files import new_file
 from benchmarks.measuring import Contest, Effort, Goal, Way
 from benchmarks.results import Topic
 
 NEVER = {"lease_seconds": 10**6, "handler_timeout_seconds": 10**5}
+NoOp = Callable[[Event | None], Coroutine[Any, Any, None]]
+
 AT_ONCE = 50  # events between two looks at the clock
 WHY = ""
 
@@ -47,11 +49,11 @@ class NoOutbox:
         return None
 
 
-def no_ops(count: int) -> list[Handler]:
+def no_ops(count: int) -> list[NoOp]:
     """Return so many handlers that do nothing, each with a name of its own."""
 
-    def named(number: int) -> Handler:
-        async def handler(event: Event) -> None:
+    def named(number: int) -> NoOp:
+        async def handler(event: Event | None) -> None:
             pass
 
         handler.__name__ = f"handler_{number}"

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
+from typing import Any
 
 import anyio
 import asyncpg
@@ -73,7 +74,7 @@ async def make_due(url: str, jobs: int, handler: str = NO_OP) -> None:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+async def connected(url: str) -> AsyncIterator[Any]:
     """Connect, to look on."""
     connection = await asyncpg.connect(url)
     try:
@@ -82,12 +83,17 @@ async def connected(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Recor
         await connection.close()
 
 
+async def until_not(connection: Any, question: str, *values: object) -> None:
+    """Ask the database again and again, until it says no."""
+    while await connection.fetchval(question, *values):  # noqa: ASYNC110 - it sets no event of ours
+        await anyio.sleep(LOOK_SECONDS)
+
+
 async def jobs_per_second(working: Working, url: str, jobs: int, left: str = LEFT) -> float:
     """Have a worker do all of its jobs; `left` asks whether some are not done."""
     tally = Tally(jobs)
     with anyio.fail_after(LIMIT_SECONDS):
         async with connected(url) as connection, working(url, tally):
             await tally.over.wait()
-            while await connection.fetchval(left):
-                await anyio.sleep(LOOK_SECONDS)
+            await until_not(connection, left)
             return jobs / (time.perf_counter() - tally.began)

@@ -134,7 +134,9 @@ def on_sqlite(rows: int, repeats: int) -> Figures:
         return anyio.run(partial(compare, *urls, rows=rows, repeats=repeats))
 
 
-def growing(database: str, measured: Callable[[int, int], Figures], effort: Effort) -> Iterator[Contest]:
+def growing(
+    database: str, measured: Callable[[int, int], Figures], effort: Effort
+) -> Iterator[Contest]:
     """Yield one for each step; all come from one comparison, whose steps have taken turns."""
     rows, repeats = effort.pick(100_000, 1_000_000), effort.pick(150, 400)
     for step in STEPS:

@@ -1,5 +1,5 @@
 # room: operations
-"""Measures `allocation import-users` on SQLite, in users a second; the handlers are left to workers.
+"""Measures `allocation import-users` on SQLite, in users a second; handlers are left to workers.
 
 The limit is sqlite3 that inserts the rows this leaves: user, command, event and deliveries, 100
 users to a transaction.

@@ -133,8 +133,8 @@ def _alone(contest: Contest, figures: dict[str, list[float]]) -> Row:
         what=contest.what,
         unit=contest.unit,
         ours=ours,
-        goal=contest.goal and str(contest.goal),
-        is_met=contest.goal and contest.goal.is_met_by(ours),
+        goal=None if contest.goal is None else str(contest.goal),
+        is_met=None if contest.goal is None else contest.goal.is_met_by(ours),
     )
 
 
@@ -151,8 +151,8 @@ def _compared(contest: Contest, way: Way, figures: dict[str, list[float]]) -> Ro
         ratio=ratio,
         lowest=of_rounds[0],
         highest=of_rounds[-1],
-        goal=way.goal and str(way.goal),
-        is_met=way.goal and way.goal.is_met_by(ratio),
+        goal=None if way.goal is None else str(way.goal),
+        is_met=None if way.goal is None else way.goal.is_met_by(ratio),
     )
 
 
@@ -163,6 +163,6 @@ def _absent(contest: Contest, way: Way, figures: dict[str, list[float]]) -> Row:
         ours=median(figures[OURS]),
         other=way.name,
         is_limit=way.is_limit,
-        goal=way.goal and str(way.goal),
+        goal=None if way.goal is None else str(way.goal),
         missing=way.missing,
     )

@@ -71,13 +71,15 @@ WORDS = {
 class Execute(Protocol):
     """Executes one of `STATEMENTS`, once or for each of several values; returns the first row."""
 
-    async def __call__(self, name: str, *values: Values) -> Sequence[Any] | None: ...
+    async def __call__(self, name: str, *values: Values) -> Sequence[Any] | None:
+        """Execute it."""
 
 
 class OpenTransaction(Protocol):
     """Opens a transaction that is committed at the end of its context."""
 
-    def __call__(self, *, reads: bool = False) -> AbstractAsyncContextManager[Execute]: ...
+    def __call__(self, *, reads: bool = False) -> AbstractAsyncContextManager[Execute]:
+        """Open one; one that only reads waits for no writer."""
 
 
 def statements(dialect: str) -> dict[str, str]:

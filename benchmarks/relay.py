@@ -29,7 +29,7 @@ from allocation.entrypoints.running import StopSignal
 from allocation.entrypoints.worker import Worker
 from allocation.service_layer.handlers import publish_event
 from benchmarks.application import handled_by, settings_for
-from benchmarks.due import EVENT, LEFT, LIMIT_SECONDS, LOOK_SECONDS, connected, due
+from benchmarks.due import EVENT, LEFT, LIMIT_SECONDS, connected, due, until_not
 from benchmarks.measuring import Contest, Effort, Goal, Unavailable, Way
 from benchmarks.results import Topic
 from benchmarks.servers import new_database, template
@@ -59,15 +59,13 @@ def rabbitmq() -> Iterator[None]:
 
 def ours(events: int) -> float:
     """Measure the worker, by the clock of the database."""
-    with rabbitmq(), new_database(template(due(events, HANDLER))) as url:
-        with handled_by({UserRegistered: [publish_event]}):
-            return anyio.run(_ours, url, events)
+    database = new_database(template(due(events, HANDLER)))
+    with rabbitmq(), database as url, handled_by({UserRegistered: [publish_event]}):
+        return anyio.run(_ours, url, events)
 
 
 async def _ours(url: str, events: int) -> float:
-    settings = settings_for(
-        url, dispatch="worker", of_rooms=(BrokerSettings(broker_url=URL),)
-    )
+    settings = settings_for(url, dispatch="worker", of_rooms=(BrokerSettings(broker_url=URL),))
     stop = StopSignal()
     with anyio.fail_after(LIMIT_SECONDS):
         async with (
@@ -76,10 +74,10 @@ async def _ours(url: str, events: int) -> float:
             create_task_group() as group,
         ):
             group.start_soon(Worker(application, stop, concurrency=HANDS).run)
-            while await connection.fetchval(LEFT):
-                await anyio.sleep(LOOK_SECONDS)
+            await until_not(connection, LEFT)
             stop.set()
-            return events / float(await connection.fetchval(TAKEN))
+            seconds = float(await connection.fetchval(TAKEN))
+    return events / seconds
 
 
 def raw(events: int) -> float:

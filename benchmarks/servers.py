@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import anyio
 import psycopg
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
 from sqlalchemy import make_url
 
 from allocation.bootstrap import bootstrap
@@ -66,6 +66,6 @@ async def with_schema(url: str) -> None:
         await application.bus.handle(COUPONS)
 
 
-def _tell(statement: SQL | object) -> None:
+def _tell(statement: Composed) -> None:
     with psycopg.connect(server(), autocommit=True) as connection:
-        connection.execute(statement)  # type: ignore[call-overload]
+        connection.execute(statement)

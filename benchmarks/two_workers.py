@@ -6,14 +6,13 @@ from functools import partial
 
 import anyio
 
-from benchmarks.due import LEFT, LIMIT_SECONDS, connected, make_due
+from benchmarks.due import LEFT, LIMIT_SECONDS, connected, make_due, until_not
 from benchmarks.measuring import Contest, Effort, Goal, Way
 from benchmarks.results import Topic
 from benchmarks.servers import new_database, template
 from benchmarks.worker import UNIT
 from benchmarks.worker_process import workers
 
-LOOK_SECONDS = 0.05  # the figure comes from the rows, so this need not be exact
 TAKEN = "SELECT max(finished_at) - min(finished_at) FROM deliveries"
 WAKE = "NOTIFY allocation_deliveries"
 WHY = ""
@@ -30,8 +29,7 @@ async def _rate(url: str, processes: int, jobs: int) -> float:
         await make_due(url, jobs)
         await connection.execute(WAKE)
         with anyio.fail_after(LIMIT_SECONDS):
-            while await connection.fetchval(LEFT):
-                await anyio.sleep(LOOK_SECONDS)
+            await until_not(connection, LEFT)
         return jobs / float(await connection.fetchval(TAKEN))
 
 

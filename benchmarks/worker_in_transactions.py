@@ -1,14 +1,15 @@
 # room: postgresql
 """Measures the worker with handlers that have a unit of work: deliveries a second, 20 hands.
 
-The limit is asyncpg: BEGIN, the one UPDATE that marks a delivery as done, COMMIT, for each, ten at a
-time.
+The limit is asyncpg: BEGIN, the one UPDATE that marks a delivery as done, COMMIT, for each, ten
+at a time.
 """
 
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -65,7 +66,7 @@ async def _raw(url: str, jobs: int) -> float:
         return jobs / (time.perf_counter() - started)
 
 
-async def _mark_all(pool: "asyncpg.Pool[asyncpg.Record]", done: str, left: list[UUID]) -> None:
+async def _mark_all(pool: Any, done: str, left: list[UUID]) -> None:
     while left:
         event = left.pop()
         async with pool.acquire() as connection, connection.transaction():

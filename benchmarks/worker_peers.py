@@ -53,10 +53,10 @@ def pgqueuer(batch_size: int, max_concurrent_tasks: int | None = None) -> Workin
         async with asyncpg.create_pool(url, min_size=POOL, max_size=POOL) as pool:
             worker = PgQueuer.from_asyncpg_pool(pool)
 
-            @worker.entrypoint("no_op")
             async def no_op(job: Any) -> None:
                 tally.count()
 
+            worker.entrypoint("no_op")(no_op)
             running = asyncio.create_task(worker.run(**options))
             yield
             worker.shutdown.set()
@@ -108,14 +108,13 @@ def oban_worker(tally: Tally) -> Any:
     """Return the class that does a job; the last one that was made is used."""
     from oban import worker
 
-    @worker(queue="default")
     class NoOp:
         __qualname__ = "NoOp"  # by which its jobs find it, whichever was made last
 
         async def process(self, job: Any) -> None:
             tally.count()
 
-    return NoOp
+    return worker(queue="default")(NoOp)
 
 
 @asynccontextmanager
@@ -168,8 +167,7 @@ def procrastinate_app(url: str, tally: Tally) -> tuple[Any, Any]:
     connector = PsycopgConnector(conninfo=url, min_size=POOL, max_size=POOL)
     app = App(connector=connector)
 
-    @app.task(name="no_op")
     async def no_op() -> None:
         tally.count()
 
-    return app, no_op
+    return app, app.task(name="no_op")(no_op)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -22,11 +23,11 @@ from allocation.entrypoints.running import serve
 from allocation.entrypoints.worker import working
 from allocation.service_layer.ports import Notifications
 from benchmarks.application import handled_by, settings_for
-from benchmarks.due import LIMIT_SECONDS, LOOK_SECONDS, connected
+from benchmarks.due import LIMIT_SECONDS, connected, until_not
 
 CALLED = "called at"  # begins a line
-LISTENING = """
-    SELECT count(*) FROM pg_stat_activity
+FEWER_LISTEN = """
+    SELECT count(*) < $1 FROM pg_stat_activity
     WHERE datname = current_database() AND query LIKE 'LISTEN %'
 """
 
@@ -56,13 +57,12 @@ async def workers(url: str, count: int, *told: str) -> AsyncIterator[list[Proces
     """Start so many processes, and wait until all of them listen for work; end them at the end."""
     command = (sys.executable, "-m", "benchmarks.worker_process", url, *told)
     stdout = subprocess.PIPE if told else subprocess.DEVNULL  # nobody would read a pipe
-    streams = {"stdout": stdout, "stderr": subprocess.DEVNULL}
-    processes = [await anyio.open_process(command, **streams) for _ in range(count)]
+    start = partial(anyio.open_process, command, stdout=stdout, stderr=subprocess.DEVNULL)
+    processes = [await start() for _ in range(count)]
     try:
         with anyio.fail_after(LIMIT_SECONDS):
             async with connected(url) as connection:
-                while await connection.fetchval(LISTENING) < count:
-                    await anyio.sleep(LOOK_SECONDS)
+                await until_not(connection, FEWER_LISTEN, count)
         yield processes
     finally:
         with anyio.CancelScope(shield=True):
