@@ -1,4 +1,4 @@
-"""Counts what one registration with a coupon asks of the database: statements, transactions.
+"""Counts what one registration with a coupon asks of the database: statements, and commits.
 
 Counted by SQLite itself, with handlers one after the other: those that end together share a
 statement, and who does is chance. BEGIN, COMMIT and ROLLBACK are no statements here.
@@ -56,13 +56,13 @@ async def one_by_one(application: Application, events: tuple[Envelope, ...]) -> 
             await bus.deliver([delivery])
 
 
-def transactions() -> int:
-    """Count the transactions."""
-    return sum(said.startswith("BEGIN") for said in asked())
+def commits() -> int:
+    """Count the transactions that write; the others are rolled back."""
+    return asked().count("COMMIT")
 
 
 def statements() -> int:
-    """Count the statements in them."""
+    """Count the statements in all of them."""
     return sum(not said.startswith(("BEGIN", "COMMIT", "ROLLBACK", "--")) for said in asked())
 
 
@@ -70,7 +70,7 @@ def contests(effort: Effort) -> Iterator[Contest]:
     """Yield both counts."""
     for what, count, goal in (
         ("statements", statements, Goal(21, at_most=True)),
-        ("transactions", transactions, Goal(7, at_most=True)),
+        ("transactions that write", commits, Goal(7, at_most=True)),
     ):
         yield Contest(what=what, unit="", ours=count, goal=goal, rounds=1)
 
