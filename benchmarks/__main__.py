@@ -10,7 +10,7 @@ import argparse
 import time
 
 from benchmarks import charts, results
-from benchmarks.measuring import Effort, Row, Unavailable, measure
+from benchmarks.measuring import Effort, Row, Unavailable, as_shown, measure
 from benchmarks.results import Measured, Topic
 from benchmarks.topics import TOPICS
 from tests import generated
@@ -58,9 +58,9 @@ def _told(row: Row) -> str:
         return f"  {row.what} ÷ {row.other}: not measured: {row.missing}"
     if row.ratio is None:
         return f"  {row.what}: {row.ours:.4g} {row.unit}"
-    spread = f"({row.lowest:.2f} to {row.highest:.2f})"
-    figures = f"{row.ours:.4g} ÷ {row.theirs:.4g} {row.unit} = {row.ratio:.2f} {spread}"
-    return f"  {row.what} ÷ {row.other}: {figures}, goal {row.goal}"
+    spread = f"({row.lowest:.2g} to {row.highest:.2g})"
+    figures = f"{row.ours:.4g} ÷ {row.theirs:.4g} {row.unit} = {as_shown(row.ratio):g} {spread}"
+    return f"  {row.what} ÷ {row.other}: {figures}, goal {row.goal or 'none'}"
 
 
 if __name__ == "__main__":

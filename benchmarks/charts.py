@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from benchmarks import results
-from benchmarks.measuring import Row
+from benchmarks.measuring import Row, as_shown
 from benchmarks.topics import TOPICS
 
 FOLDER = Path(__file__).parents[1] / "docs" / "performance"
@@ -85,5 +85,5 @@ def _row(row: Row, number: int, scale: float) -> Iterator[str]:
         yield f'  <line class="goal" x1="{at}" x2="{at}" y1="{bar - 3}" y2="{bar + BAR + 3}"/>'
         end = max(end, limit)
     missed = f", goal {row.goal} missed" if row.is_met is False else ""
-    words = escape(f"{ratio:.2f}{missed}")
+    words = escape(f"{as_shown(ratio):g}{missed}")
     yield f'  <text x="{LEFT + end * scale + 8:.1f}" y="{bar + BAR - 1}">{words}</text>'

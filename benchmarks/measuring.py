@@ -33,8 +33,8 @@ class Goal:
         return f"{'≤' if self.at_most else '≥'} {self.limit:g}"
 
     def is_met_by(self, figure: float) -> bool:
-        """Tell whether it is reached, as far as it is shown: two digits after the point."""
-        figure = round(figure, 2)
+        """Tell whether it is reached, as far as it is shown."""
+        figure = as_shown(figure)
         return figure <= self.limit if self.at_most else figure >= self.limit
 
 
@@ -98,6 +98,11 @@ class Effort:
     def pick(self, little: T, much: T) -> T:
         """Return what fits."""
         return much if self.full else little
+
+
+def as_shown(ratio: float) -> float:
+    """Round to two digits after the point, or to two digits that count if it is small."""
+    return round(ratio, 2) if ratio >= 0.1 else float(f"{ratio:.2g}")
 
 
 def measure(contest: Contest, effort: Effort) -> list[Row]:

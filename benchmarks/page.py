@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from textwrap import wrap
 
 from benchmarks import charts, results
-from benchmarks.measuring import Row
+from benchmarks.measuring import Row, as_shown
 from benchmarks.results import Measured, Topic, Where
 from benchmarks.topics import TOPICS
 
@@ -44,8 +44,8 @@ def _section(topic: Topic, measured: Measured) -> Iterator[str]:
     yield from _why(topic, measured)
     rounds = "long" if measured.full else "short"
     where = f"Python {measured.where.python}, {measured.where.cores} cores"
-    command = f"`python -m benchmarks {'--full ' if measured.full else ''}{topic.name}`"
-    yield from wrap(f"Measured on {measured.date}, in {rounds} rounds, {where}: {command}", WIDTH)
+    yield f"Measured on {measured.date}, in {rounds} rounds, with {where}:"
+    yield f"`python -m benchmarks {'--full ' if measured.full else ''}{topic.name}`"
 
 
 def _table(measured: Measured) -> Iterator[str]:
@@ -72,8 +72,9 @@ def figure(number: float | None) -> str:
 def _ratio(row: Row) -> str:
     if row.ratio is None:
         return ""
-    spread = f" ({row.lowest:.2f}–{row.highest:.2f})" if row.lowest != row.highest else ""
-    return f"{row.ratio:.2f}{spread}"
+    low, high = row.lowest or 0, row.highest or 0
+    spread = f" ({as_shown(low):g}–{as_shown(high):g})" if low != high else ""
+    return f"{as_shown(row.ratio):g}{spread}"
 
 
 def _goal(row: Row) -> str:

@@ -35,7 +35,7 @@ async def _rate(url: str, processes: int, jobs: int) -> float:
 
 def contests(effort: Effort) -> Iterator[Contest]:
     """Yield the only one."""
-    jobs = effort.pick(4_000, 20_000)
+    jobs = effort.pick(2_000, 20_000)
     yield Contest(
         what=f"{jobs:,} deliveries, two processes",
         unit=UNIT,
