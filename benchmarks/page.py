@@ -38,7 +38,7 @@ def _section(topic: Topic, measured: Measured) -> Iterator[str]:
         yield from wrap(f"Not measured: {measured.skipped}.", WIDTH)
         return
     if charts.shown(measured.rows):
-        yield from (f"![Ratios and their goals](performance/{topic.name}.svg)", "")
+        yield from (f"![Ratios as parts of their goals](performance/{topic.name}.svg)", "")
     yield from _table(measured)
     yield ""
     yield from _why(topic, measured)
