@@ -1,8 +1,8 @@
 """The charts of docs/performance.md: SVG in plain text, readable on light and on dark pages.
 
 A bar is a ratio, as long as the part of its goal that it is, and the goal of all is one vertical
-line; what has no goal is shown as part of 1. The thin line is the spread. A bar that misses its goal
-has another colour and says so, for those who see no colours.
+line; what has no goal is shown as part of 1. The thin line is the spread. A bar that misses its
+goal has another colour and says so, for those who see no colours.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,9 +30,13 @@ STYLE = """
 
 
 def write_all() -> None:
-    """Write the chart of every topic that has one."""
+    """Write the chart of every topic that has one, and remove the others."""
     FOLDER.mkdir(exist_ok=True)
-    for name, text in charts().items():
+    drawn = charts()
+    for file in FOLDER.glob("*.svg"):
+        if file.stem not in drawn:
+            file.unlink()
+    for name, text in drawn.items():
         (FOLDER / f"{name}.svg").write_text(text)
 
 
