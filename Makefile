@@ -10,7 +10,7 @@ NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 .PHONY: help demo test pyramid core quick lint unit compliance copies rooms without format language migration bench bench-full clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(INSTALLED)  ## Register two users in a temporary database, and show what happened
 	@$(BIN)/allocation demo
