@@ -1,7 +1,7 @@
 """The registration in plain SQL on the driver alone: what no layer above it can beat."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from typing import Any
 
@@ -10,12 +10,18 @@ from benchmarks.registration_sql import Execute, Registration, Values, new_hex, 
 
 
 @asynccontextmanager
-async def by_sqlite3(file: str) -> AsyncIterator[Registration]:
-    """Open one connection, in this very thread, and return what registers a user, one at a time."""
+async def by_sqlite3(
+    file: str, trace: Callable[[str], None] | None = None
+) -> AsyncIterator[Registration]:
+    """Open one connection, in this very thread, and return what registers a user, one at a time.
+
+    `trace` is told of every statement.
+    """
     texts = statements("sqlite")
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
+        connection.set_trace_callback(trace)
 
         async def execute(name: str, *values: Values) -> Sequence[Any] | None:
             if len(values) > 1:
