@@ -58,8 +58,8 @@ def _told(row: Row) -> str:
         return f"  {row.what} ÷ {row.other}: not measured: {row.missing}"
     if row.ratio is None:
         return f"  {row.what}: {row.ours:.4g} {row.unit}"
-    spread = f"({row.lowest:.2g} to {row.highest:.2g})"
-    figures = f"{row.ours:.4g} ÷ {row.theirs:.4g} {row.unit} = {as_shown(row.ratio):g} {spread}"
+    low, high = (as_shown(ratio or 0) for ratio in (row.lowest, row.highest))
+    figures = f"{row.ours:.4g} ÷ {row.theirs:.4g} {row.unit} = {as_shown(row.ratio):g} ({low:g} to {high:g})"
     return f"  {row.what} ÷ {row.other}: {figures}, goal {row.goal or 'none'}"
 
 
