@@ -59,7 +59,8 @@ def _told(row: Row) -> str:
     if row.ratio is None:
         return f"  {row.what}: {row.ours:.4g} {row.unit}"
     low, high = (as_shown(ratio or 0) for ratio in (row.lowest, row.highest))
-    figures = f"{row.ours:.4g} ÷ {row.theirs:.4g} {row.unit} = {as_shown(row.ratio):g} ({low:g} to {high:g})"
+    ratio = f"{as_shown(row.ratio):g} ({low:g} to {high:g})"
+    figures = f"{row.ours:.4g} ÷ {row.theirs:.4g} {row.unit} = {ratio}"
     return f"  {row.what} ÷ {row.other}: {figures}, goal {row.goal or 'none'}"
 
 
