@@ -49,7 +49,7 @@ def import_users(options: Options, file: Path, dispatch: str | None) -> None:
         with_application(settings, work, tell_story=False, delivers=delivers)
     say(f"imported {summary.imported}, already there {summary.known}, refused {summary.refused}")
     owed.show()
-    if summary.left:
+    if summary.left and (dispatch or delivers):  # else workers do everything here, and always run
         say(f'{counted(summary.left)} due; run "allocation worker --until-idle"', err=True)
     if summary.refused:
         click.get_current_context().exit(REFUSED)
