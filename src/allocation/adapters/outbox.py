@@ -122,7 +122,7 @@ class SqlAlchemyOutbox:
             rows = rows or (await session.execute(self._take_replayed, asked)).all()
             for row in (row for row in rows if row.lost_by):
                 await failures.keep_lost(session, self._database.clock, row)
-            claims = [claim async for claim in self._feasible(session, rows, held_since)]
+            claims = [c async for c in self._feasible(session, rows, held_since)] if rows else []
             await session.commit()
         return claims
 
