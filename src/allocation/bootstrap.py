@@ -21,7 +21,7 @@ from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue
 from allocation.publishing import open_publishers, publishing_to
-from allocation.rooms import MAIL, MAIL_FORMS, ROOMS
+from allocation.rooms import MAIL, MAIL_FORMS, ROOMS, TRACEPARENT
 from allocation.service_layer import handlers, wiring
 from allocation.service_layer.delivery import DeliveryPolicy
 from allocation.service_layer.envelopes import EnvelopeFactory
@@ -68,7 +68,12 @@ async def bootstrap(
         )
         event_handlers = publishing_to(handlers.EVENT_HANDLERS, publishers)
         subscriptions = wiring.subscriptions(event_handlers)
-        factory = EnvelopeFactory(subscriptions=subscriptions, new_id=uuid4, now=_now)
+        factory = EnvelopeFactory(
+            subscriptions=subscriptions,
+            new_id=uuid4,
+            now=_now,
+            traceparent=resolve_name(TRACEPARENT),
+        )
         registry = _registry(event_handlers, _dependencies(settings, database, notifications))
         await ensure_schema(database)
         policy = _policy(settings)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import inf
 from typing import NewType
@@ -26,6 +26,11 @@ class MessageContext:
     causation_id: UUID
     handler: str | None = None  # which one of the event that caused it; None: that of a command
     traceparent: str | None = None  # W3C Trace Context, for those who trace
+
+
+def passed_on(context: MessageContext) -> str | None:
+    """Return the trace context of what is done because of `context`: the same."""
+    return context.traceparent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,7 @@ class EnvelopeFactory:
     subscriptions: Mapping[type[Event], Sequence[str]]
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
+    traceparent: Callable[[MessageContext], str | None] = passed_on
 
     def subscribers(self, envelope: Envelope) -> Sequence[str]:
         """Return the names of the handlers that owe work to this event."""
@@ -88,6 +94,7 @@ class EnvelopeFactory:
 
     def drain(self, aggregates: Iterable[Aggregate], context: MessageContext) -> Iterator[Envelope]:
         """Take the events of these aggregates, and put each into an envelope."""
+        context = replace(context, traceparent=self.traceparent(context))
         for aggregate in aggregates:
             for event in aggregate.drain_events():
                 yield Envelope(

@@ -7,17 +7,16 @@ The bus holds no state of any message, so one bus serves any number of tasks at 
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 
 from anyio import create_task_group, current_time, get_cancelled_exc_class, move_on_after
 
 from allocation.domain.commands import Command
-from allocation.domain.events import Event
 from allocation.service_layer import exceptions, facts
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure, Report
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure, Report, Trigger
 from allocation.service_layer.envelopes import (
     INSIDE,
     CommandEnvelope,
@@ -27,7 +26,7 @@ from allocation.service_layer.envelopes import (
     working_on,
 )
 from allocation.service_layer.ports import Outbox
-from allocation.service_layer.unit_of_work import NewUnitOfWork, UnitOfWork
+from allocation.service_layer.unit_of_work import NewUnitOfWork
 from allocation.service_layer.wiring import BoundHandler, Registry
 
 MAX_OPTIMISTIC_TRIES = 5  # runs of a handler whose data others changed, before it counts as failed
@@ -66,9 +65,8 @@ class MessageBus:
         """
         new_id = self.envelope_factory.new_id()
         cause = CommandEnvelope(id=new_id, command=command, received=received)
-        with working_on(cause.as_context):
-            handler = self.registry.commands[type(command)]
-            events = await _run(handler, command, None, partial(self.new_uow, cause))
+        with working_on(cause.as_context), self._told(cause):
+            events = await self._run(self.registry.commands[type(command)], cause)
             logger.info("%s handled", type(command).__name__)
             self._tell(facts.Executed(command, events))
         return events
@@ -136,14 +134,32 @@ class MessageBus:
         seconds = delivery.held_since + self.policy.handler_timeout - current_time()
         if seconds <= 0:
             raise exceptions.LeaseOver(handler.name)
-        event, new_uow = delivery.envelope.event, partial(self.new_uow, delivery)
-        self._tell(facts.AttemptBegun(delivery, seconds))
-        try:
+        with self._told(delivery, seconds):
             with move_on_after(seconds):
-                return await _run(handler, event, delivery, new_uow)
-        finally:
-            self._tell(facts.AttemptEnded(delivery))
-        raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)
+                return await self._run(handler, delivery)
+            raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)
+
+    async def _run(self, handler: BoundHandler, trigger: Trigger) -> tuple[Envelope, ...]:
+        """Run a handler, in a fresh unit of work if it has one; return the committed events.
+
+        Optimistic retry: it is run anew while others change what it has read.
+        """
+        message = trigger.envelope.event if isinstance(trigger, Delivery) else trigger.command
+        delivery = trigger if isinstance(trigger, Delivery) else None
+        if not handler.has_uow:
+            await handler.run(message, None, delivery)
+            return ()
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                async with (uow := self.new_uow(trigger)):
+                    await handler.run(message, uow, delivery)
+                return uow.events
+            except exceptions.ConcurrentUpdate:
+                if tries == MAX_OPTIMISTIC_TRIES:
+                    raise
+            self._tell(facts.OptimisticRetry(trigger))
 
     async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
         pause = self.policy.pause_after(delivery.attempt, error, random=self.random)
@@ -157,6 +173,7 @@ class MessageBus:
         later = self.envelope_factory.now() + timedelta(seconds=failure.retry_in or 0)
         fate = "parked" if failure.retry_in is None else f"next attempt at {later:%FT%TZ}"
         logger.warning("%s; %s", failure, fate)
+        self._tell(facts.Failed(failure))
         return failure
 
     async def _release(self, delivery: Delivery) -> None:
@@ -169,37 +186,25 @@ class MessageBus:
         first_attempts, subscribers = self.policy.first_attempts, self.envelope_factory.subscribers
         return [first for event in events for first in first_attempts(event, subscribers(event))]
 
+    @contextmanager
+    def _told(self, trigger: Trigger, seconds: float | None = None) -> Iterator[None]:
+        """Tell of a begin, and of its end."""
+        self._tell(facts.Begun(trigger, seconds))
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._tell(facts.Ended(trigger, error))
+
     def _tell(self, fact: facts.Fact) -> None:
         for observer in self.observers:
             try:
                 observer(fact)
             except Exception:
                 logger.exception("an observer failed")
-
-
-async def _run(
-    handler: BoundHandler,
-    message: Command | Event,
-    delivery: Delivery | None,
-    new_uow: Callable[[], UnitOfWork],
-) -> tuple[Envelope, ...]:
-    """Run a handler, in a fresh unit of work if it has one; return the committed events.
-
-    Optimistic retry: it is run anew while others change what it has read.
-    """
-    if not handler.has_uow:
-        await handler.run(message, None, delivery)
-        return ()
-    tries = 0
-    while True:
-        tries += 1
-        try:
-            async with (uow := new_uow()):
-                await handler.run(message, uow, delivery)
-            return uow.events
-        except exceptions.ConcurrentUpdate:
-            if tries == MAX_OPTIMISTIC_TRIES:
-                raise
 
 
 async def _last_word(store: Callable[[], Awaitable[None]]) -> None:

@@ -52,9 +52,10 @@ class LazyCommand(click.Command):
 
 
 def options_of_rooms(function: F) -> F:
-    """Add the URLs that rooms let all commands be told."""
+    """Add what rooms let all commands be told, such as URLs."""
     for name, text in (option for room in ROOMS.values() for option in room.options.items()):
-        function = click.option(name, metavar="URL", help=text)(function)
+        metavar = name.rpartition("-")[2].upper()  # --broker-url URL
+        function = click.option(name, metavar=metavar, help=text)(function)
     return function
 
 

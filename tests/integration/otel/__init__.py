@@ -1,0 +1,1 @@
+"""The room "otel", in the whole application."""

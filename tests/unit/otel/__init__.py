@@ -1,0 +1,1 @@
+"""The room "otel", without a database."""
