@@ -1,1 +1,1 @@
-"""The room "otel", in the whole application."""
+"""Of the room `otel`."""

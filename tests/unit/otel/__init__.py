@@ -1,1 +1,1 @@
-"""The room "otel", without a database."""
+"""Of the room `otel`."""

@@ -12,7 +12,7 @@ from allocation.adapters.metrics.readings import read, schema_is_current
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue, Unavailable
-from allocation.entrypoints.metrics.glance import Glance
+from allocation.entrypoints.metrics.glance import PATIENCE_SECONDS, Glance
 from allocation.entrypoints.metrics.http import HttpServer, Response
 from allocation.entrypoints.metrics.settings import MetricsSettings
 from allocation.entrypoints.running import StopSignal, task_group
@@ -56,7 +56,14 @@ async def answering(
 class Pages:
     """What is answered, by path."""
 
-    def __init__(self, application: Application, stop: StopSignal, group: TaskGroup) -> None:
+    def __init__(
+        self,
+        application: Application,
+        stop: StopSignal,
+        group: TaskGroup,
+        *,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
         try:
             # now, and not when somebody asks: that takes a tenth of a second
             from allocation.entrypoints.metrics.exposition import CONTENT_TYPE, metrics_text
@@ -65,9 +72,9 @@ class Pages:
             raise InvalidValue("ALLOCATION_METRICS_PORT", problem) from None
         self._stop = stop
         self._content_type = CONTENT_TYPE
-        reading = Glance(group, partial(read, application.database))
-        self._text = partial(metrics_text, application, reading)
-        self._schema_is_current = Glance(group, partial(schema_is_current, application.database))
+        database, glance = application.database, partial(Glance, group, patience=patience)
+        self._text = partial(metrics_text, application, glance(partial(read, database)))
+        self._schema_is_current = glance(partial(schema_is_current, database))
 
     async def answer(self, path: str) -> Response:
         """Return the page."""
