@@ -1,7 +1,9 @@
 """What is told about a process and its database, on each database."""
 
+import socket
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.anyio
 
 Samples = dict[tuple[str, ...], float]
 
+LIMIT_SECONDS = 60
 DELIVERIES = "allocation_deliveries"
 
 
@@ -110,9 +113,11 @@ async def test_without_a_database_the_rest_is_told(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def pages(settings: Settings, stop: StopSignal) -> AsyncIterator[tuple[Application, Pages]]:
+async def pages(
+    settings: Settings, stop: StopSignal, *, patience: float = LIMIT_SECONDS
+) -> AsyncIterator[tuple[Application, Pages]]:
     async with bootstrap(settings) as application, anyio.create_task_group() as group:
-        yield application, Pages(application, stop, group)
+        yield application, Pages(application, stop, group, patience=patience)
         group.cancel_scope.cancel()
 
 
@@ -165,14 +170,13 @@ async def test_a_database_that_says_nothing_makes_it_not_ready_in_a_moment(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also for the second who asks."""
-    monkeypatch.setattr("allocation.entrypoints.metrics.glance.PATIENCE_SECONDS", 0.01)
 
     async def silent(_: object) -> bool:
         await anyio.sleep_forever()
         return True
 
     monkeypatch.setattr("allocation.entrypoints.metrics.serving.schema_is_current", silent)
-    async with pages(settings, StopSignal()) as (_, found):
+    async with pages(settings, StopSignal(), patience=0.01) as (_, found):
         for _ in range(2):
             ready = await found.answer("/readyz")
 
@@ -199,10 +203,12 @@ async def test_a_library_that_is_missing_is_named(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the extra that brings it."""
-    monkeypatch.setitem(
-        __import__("sys").modules, "allocation.entrypoints.metrics.exposition", None
-    )
+    monkeypatch.setitem(sys.modules, "allocation.entrypoints.metrics.exposition", None)
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = int(server.getsockname()[1])
+    asked_for = replace(settings, of_rooms=(MetricsSettings(metrics_port=port),))
 
-    with pytest.raises(InvalidValue, match=r"install allocation\[metrics\]"):
-        async with pages(settings, StopSignal()):
-            pass
+    async with bootstrap(settings) as application:
+        with pytest.raises(InvalidValue, match=r"install allocation\[metrics\]"):
+            async with answering(asked_for, application, StopSignal()):
+                pass
