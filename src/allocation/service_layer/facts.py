@@ -1,11 +1,15 @@
 """What observers are told, as it happens. What they raise is logged, and hurts nobody."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from allocation.domain.commands import Command
 from allocation.service_layer.delivery import Delivery, Failure, Trigger
 from allocation.service_layer.envelopes import Envelope
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +61,27 @@ class OptimisticRetry:
 Fact = Begun | Ended | Executed | Delivered | Failed | OptimisticRetry
 Observer = Callable[[Fact], None]
 """Takes what it cares for, at once: for display, metrics, traces, alarms."""
+Observers = Sequence[Observer]
+
+
+def tell(observers: Observers, fact: Fact) -> None:
+    """Tell it to each of them."""
+    for observer in observers:
+        try:
+            observer(fact)
+        except Exception:
+            logger.exception("an observer failed")
+
+
+@contextmanager
+def told(observers: Observers, trigger: Trigger, seconds: float | None = None) -> Iterator[None]:
+    """Tell of a begin and of its end, in this task."""
+    tell(observers, Begun(trigger, seconds))
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        tell(observers, Ended(trigger, error))

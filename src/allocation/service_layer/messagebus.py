@@ -7,8 +7,7 @@ The bus holds no state of any message, so one bus serves any number of tasks at 
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -65,10 +64,10 @@ class MessageBus:
         """
         new_id = self.envelope_factory.new_id()
         cause = CommandEnvelope(id=new_id, command=command, received=received)
-        with working_on(cause.as_context), self._told(cause):
+        with working_on(cause.as_context), facts.told(self.observers, cause):
             events = await self._run(self.registry.commands[type(command)], cause)
             logger.info("%s handled", type(command).__name__)
-            self._tell(facts.Executed(command, events))
+            facts.tell(self.observers, facts.Executed(command, events))
         return events
 
     async def leave(self, events: Iterable[Envelope]) -> None:
@@ -126,7 +125,7 @@ class MessageBus:
             except get_cancelled_exc_class():
                 await self._release(delivery)
                 raise
-            self._tell(facts.Delivered(delivery, events))
+            facts.tell(self.observers, facts.Delivered(delivery, events))
         return Report(events)
 
     async def _run_in_time(self, handler: BoundHandler, delivery: Delivery) -> tuple[Envelope, ...]:
@@ -134,7 +133,7 @@ class MessageBus:
         seconds = delivery.held_since + self.policy.handler_timeout - current_time()
         if seconds <= 0:
             raise exceptions.LeaseOver(handler.name)
-        with self._told(delivery, seconds):
+        with facts.told(self.observers, delivery, seconds):
             with move_on_after(seconds):
                 return await self._run(handler, delivery)
             raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)
@@ -159,7 +158,7 @@ class MessageBus:
             except exceptions.ConcurrentUpdate:
                 if tries == MAX_OPTIMISTIC_TRIES:
                     raise
-            self._tell(facts.OptimisticRetry(trigger))
+            facts.tell(self.observers, facts.OptimisticRetry(trigger))
 
     async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
         pause = self.policy.pause_after(delivery.attempt, error, random=self.random)
@@ -173,7 +172,7 @@ class MessageBus:
         later = self.envelope_factory.now() + timedelta(seconds=failure.retry_in or 0)
         fate = "parked" if failure.retry_in is None else f"next attempt at {later:%FT%TZ}"
         logger.warning("%s; %s", failure, fate)
-        self._tell(facts.Failed(failure))
+        facts.tell(self.observers, facts.Failed(failure))
         return failure
 
     async def _release(self, delivery: Delivery) -> None:
@@ -185,26 +184,6 @@ class MessageBus:
     def _first_attempts(self, events: Iterable[Envelope]) -> Sequence[Delivery]:
         first_attempts, subscribers = self.policy.first_attempts, self.envelope_factory.subscribers
         return [first for event in events for first in first_attempts(event, subscribers(event))]
-
-    @contextmanager
-    def _told(self, trigger: Trigger, seconds: float | None = None) -> Iterator[None]:
-        """Tell of a begin, and of its end."""
-        self._tell(facts.Begun(trigger, seconds))
-        error: BaseException | None = None
-        try:
-            yield
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            self._tell(facts.Ended(trigger, error))
-
-    def _tell(self, fact: facts.Fact) -> None:
-        for observer in self.observers:
-            try:
-                observer(fact)
-            except Exception:
-                logger.exception("an observer failed")
 
 
 async def _last_word(store: Callable[[], Awaitable[None]]) -> None:
