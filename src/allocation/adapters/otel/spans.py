@@ -51,7 +51,8 @@ class Spans:
             case Begun(trigger):
                 self._begin(trigger)
             case Ended(trigger, error):
-                self._end(self._open.pop(_key(trigger)), error)
+                if open_ := self._open.pop(_key(trigger), None):  # if it could be begun
+                    self._end(open_, error)
 
     def _begin(self, trigger: Trigger) -> None:
         name, kind, attributes = _described(trigger)
