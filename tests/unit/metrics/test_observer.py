@@ -129,15 +129,14 @@ async def test_lost_races_are_counted() -> None:
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        (None, "done"),
         (MessageAlreadyHandled("/shop", "m1"), "repeated"),
         (ConcurrentUpdate(), "failed"),
         (OSError(), "failed"),
         (KeyboardInterrupt(), "cancelled"),
     ],
 )
-def test_every_end_of_a_command_has_an_outcome(error: BaseException | None, outcome: str) -> None:
-    """Their sum is what began."""
+def test_every_bad_end_of_a_command_has_an_outcome(error: BaseException, outcome: str) -> None:
+    """With those that are done, their sum is what began."""
     counts, cause = Counts(), a_cause()
 
     counts(Begun(cause, None))

@@ -16,7 +16,15 @@ from allocation.entrypoints.metrics.histogram import LONG_SECONDS, SECONDS, Hist
 from allocation.service_layer.delivery import Delivery, Failure, Trigger, is_permanent
 from allocation.service_layer.envelopes import CommandEnvelope
 from allocation.service_layer.exceptions import DeliverySuperseded, MessageAlreadyHandled
-from allocation.service_layer.facts import Begun, Delivered, Ended, Fact, Failed, OptimisticRetry
+from allocation.service_layer.facts import (
+    Begun,
+    Delivered,
+    Ended,
+    Executed,
+    Fact,
+    Failed,
+    OptimisticRetry,
+)
 
 Histograms = defaultdict[str, Histogram]
 
@@ -40,6 +48,8 @@ class Counts:
                 self._begun[_key(trigger)] = monotonic()
             case Ended(trigger, error):
                 self._count_end(trigger, error, monotonic() - self._begun.pop(_key(trigger)))
+            case Executed(command):  # not its end: that may be one of many with one commit
+                self.commands[wire_name(type(command)), "done"] += 1
             case Delivered(delivery):
                 self._count_settled(delivery)
             case Failed(failure):
@@ -50,7 +60,8 @@ class Counts:
     def _count_end(self, trigger: Trigger, error: BaseException | None, seconds: float) -> None:
         name = _name(trigger)
         if isinstance(trigger, CommandEnvelope):
-            self.commands[name, _outcome(error)] += 1
+            if error is not None:
+                self.commands[name, _outcome(error)] += 1
             self.command_seconds[name].observe(seconds)
             return
         self.attempt_seconds[name].observe(seconds)
@@ -84,10 +95,8 @@ def _name(trigger: Trigger) -> str:
     return trigger.handler
 
 
-def _outcome(error: BaseException | None) -> str:
+def _outcome(error: BaseException) -> str:
     match error:
-        case None:
-            return "done"
         case MessageAlreadyHandled():
             return "repeated"
         case Exception():
