@@ -1,0 +1,1 @@
+"""The room web: what its entrypoint looks up in the database."""
