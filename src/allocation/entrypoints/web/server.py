@@ -30,11 +30,11 @@ def serving(settings: Settings) -> Service:
     :raises CannotListen: if the address is not free, or not of this machine
     """
     of_web = settings.of(WebSettings)
+    app = web_application(of_web)
     token = of_web.operator_token or secrets.token_urlsafe(24)
     answer = resolve_name(SERVERS[settings.backend])
 
     async def serve(application: Application, stop: StopSignal) -> None:
-        app = web_application(of_web)
         connect(app, application, stop, of_web, token)
         with closing(listening(of_web)) as listener:
             say(_where(listener, None if of_web.operator_token else token))
