@@ -1,4 +1,4 @@
-"""Stopping the real server: nobody is cut off, and nothing holds it up for longer than the grace."""
+"""Stopping the real server: nobody is cut off, and nothing holds it up for long."""
 
 import signal
 import sqlite3

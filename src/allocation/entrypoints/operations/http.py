@@ -104,14 +104,11 @@ async def list_deliveries(
     request: Request, state: State = "owed", limit: Limit = 100
 ) -> list[Delivery]:
     """List what is owed, first what is tried; or only what is parked."""
-    found: list[Delivery] = []
     parked_only = state == "parked"
-    async with views.listed_deliveries(_database(request), parked_only=parked_only) as rows:
-        async for row in rows:
-            found.append(Delivery.model_validate(row))
-            if len(found) == limit:
-                break
-    return found
+    async with views.listed_deliveries(
+        _database(request), parked_only=parked_only, limit=limit
+    ) as rows:
+        return [Delivery.model_validate(row) async for row in rows][:limit]
 
 
 @router.post("/deliveries/{event_id}/{handler}/retry", status_code=204, responses={404: {}})

@@ -24,11 +24,10 @@ class Bodies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one request."""
-        if scope["type"] == "http":
-            try:
-                receive = await self._taken(Headers(scope=scope), receive)
-            except HungUpError:
-                return
+        try:
+            receive = await self._taken(Headers(scope=scope), receive)
+        except HungUpError:
+            return
         await self._app(scope, receive, send)
 
     async def _taken(self, headers: Headers, receive: Receive) -> Receive:

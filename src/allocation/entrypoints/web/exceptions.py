@@ -46,6 +46,13 @@ class UnsupportedMediaType(Malformed):
         super().__init__("send the body as Content-Type: application/json")
 
 
+class HeadTooLarge(Malformed):
+    """The headers of the request are larger than allowed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} bytes are allowed")
+
+
 class BodyTooLarge(Malformed):
     """The body of the request is larger than allowed; it was not read."""
 

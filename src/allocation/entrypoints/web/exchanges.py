@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -11,8 +12,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from allocation.entrypoints.web.exceptions import UnknownHost
+from allocation.entrypoints.web.exceptions import HeadTooLarge, UnknownHost
 from allocation.entrypoints.web.problems import problem, status_of
+from allocation.entrypoints.web.settings import HEAD_BYTES
 from allocation.service_layer.envelopes import Envelope, MessageContext, working_on
 
 NAMESPACE = UUID("0d2ef6ff-9f53-4f0b-8c5e-6f6f2f6a4f1e")  # of the ids that are made of others' ids
@@ -74,15 +76,12 @@ class Exchanges:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         exchange: Exchange = scope["state"]["exchange"]
         answer = _Answer(exchange, scope, send)
         story = exchange.correlation_id
         with working_on(MessageContext(correlation_id=story, causation_id=story)):
             try:
-                self._check_host(Headers(scope=scope))
+                self._check(Headers(scope=scope))
                 await self._app(scope, receive, answer.send)
             except Exception as error:
                 if answer.begun:
@@ -90,7 +89,9 @@ class Exchanges:
                 log_unexpected(error)
                 await problem(error, exchange.correlation_id)(scope, receive, answer.send)
 
-    def _check_host(self, headers: Headers) -> None:
+    def _check(self, headers: Headers) -> None:
+        if sum(map(len, chain.from_iterable(headers.raw))) > HEAD_BYTES:
+            raise HeadTooLarge(HEAD_BYTES)
         host = re.sub(r":\d+$", "", headers.get("host", "").lower())
         if self._hosts and host not in self._hosts:
             raise UnknownHost

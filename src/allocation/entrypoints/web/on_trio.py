@@ -11,6 +11,8 @@ from allocation.entrypoints.running import StopSignal
 from allocation.entrypoints.web.requests import Requests
 from allocation.entrypoints.web.settings import HEAD_BYTES, WebSettings
 
+MARGIN_SECONDS = 60.0  # it should not end by itself what ends with the process's grace period
+
 
 async def answer(
     requests: Requests,
@@ -32,7 +34,7 @@ class _Config(anycorn.Config):
         super().__init__()
         self._listener = listener
         self.errorlog = logging.getLogger("anycorn.error")
-        self.graceful_timeout = grace
+        self.graceful_timeout = grace + MARGIN_SECONDS
         self.h11_max_incomplete_size = HEAD_BYTES
         self.include_server_header = False
         self.keep_alive_timeout = int(settings.http_seconds) or 1

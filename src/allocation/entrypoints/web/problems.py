@@ -23,6 +23,7 @@ STATUS: dict[type[Exception], int] = {
     exceptions.BodyTooSlow: 408,
     exceptions.BodyTooLarge: 413,
     exceptions.UnsupportedMediaType: 415,
+    exceptions.HeadTooLarge: 431,
     Malformed: 422,
     Refused: 409,
     Conflict: 503,

@@ -33,8 +33,8 @@ class Requests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; return when it is answered."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
             return
         answered = Event()
         self._group.start_soon(self._answer, scope, receive, send, answered)
@@ -66,3 +66,10 @@ class Requests:
             logger.info("more comes in than can be dispatched here: some is left to workers")
         self._has_left_some = True
         await self._bus.leave(events)
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Tell a server that asks that all is open: bootstrap opens and closes it."""
+    for _ in ("startup", "shutdown"):
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
