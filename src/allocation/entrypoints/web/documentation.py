@@ -83,7 +83,7 @@ def _complete_operation(operation: Json) -> None:
     has_body, asks = "requestBody" in operation, "parameters" in operation
     operation.setdefault("parameters", []).extend(STORIES)
     responses: Json = operation["responses"]
-    for status in (400, 500, 503):
+    for status in (400, 431, 500, 503):
         responses.setdefault(str(status), {})
     for status in (408, 413, 415) if has_body else ():
         responses[str(status)] = {}
@@ -121,6 +121,7 @@ MEANING = {
     413: "The body is too large; it was not read.",
     415: "The body is not called application/json.",
     422: "A value can never be accepted, or the key was used for another body.",
+    431: "The headers are too large.",
     500: "A bug. The log has more, under the id in `instance`.",
     503: "Not now. Repeat the request after `Retry-After` seconds.",
 }
@@ -133,6 +134,7 @@ TYPICAL = {
     413: "body-too-large",
     415: "unsupported-media-type",
     422: "invalid-value",
+    431: "head-too-large",
     503: "database-unavailable",
 }
 STORY: Json = {
