@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+BENCH_INSTALLED := $(VENV)/bench-installed
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pyramid core quick lint unit compliance copies rooms without format language migration clean
+.PHONY: help demo test pyramid core quick lint unit compliance copies rooms without format language migration bench bench-full clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(INSTALLED)  ## Register two users in a temporary database, and show what happened
 	@$(BIN)/allocation demo
@@ -66,6 +67,12 @@ language: $(INSTALLED)  ## Write what is made from messages and errors: golden f
 migration: $(INSTALLED)  ## Make a migration from the tables: make migration NAME="Users have a colour"
 	@$(BIN)/python -m tools.migration
 
+bench: $(BENCH_INSTALLED)  ## Measure in minutes, beside peers, and write docs/performance.md
+	@$(BIN)/python -m benchmarks $(TOPICS)
+
+bench-full: $(BENCH_INSTALLED)  ## The same in longer rounds
+	@$(BIN)/python -m benchmarks --full $(TOPICS)
+
 # room: brokers, operations, postgresql, smtp
 secrets:  ## Make the passwords of compose.yaml, once
 	@set -e; postgres=$$($(NEW_PASSWORD)); rabbitmq=$$($(NEW_PASSWORD)); mkdir -m 700 $@; cd $@; \
@@ -77,10 +84,14 @@ secrets:  ## Make the passwords of compose.yaml, once
 # end
 
 clean:  ## Remove everything that was set up or measured
-	rm -rf $(VENV) .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .benchmarks-* .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -d $(VENV) || echo "setting up $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(BENCH_INSTALLED): $(INSTALLED)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,bench]'
 	@touch $@

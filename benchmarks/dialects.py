@@ -61,9 +61,7 @@ def main(duration: float, place: str | None) -> None:
     for (backend, driver), limit in LIMITS.items():
         each = median(seconds[backend, driver])
         verdict = "ok" if stock / each >= limit else f"under {limit}"
-        print(  # noqa: T201
-            f"{backend:8} {driver:17} {each * 1000:.2f} ms  ratio {stock / each:.2f}  {verdict}"
-        )
+        print(f"{backend:8} {driver:17} {each * 1000:.2f} ms  ratio {stock / each:.2f}  {verdict}")
 
 
 if __name__ == "__main__":

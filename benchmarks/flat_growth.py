@@ -1,34 +1,31 @@
 """Measures whether a registration and a claim cost more when there is a long history.
 
-    python benchmarks/flat_growth.py [DATABASE_URL [ROWS]]
-
 Two databases, one with 1,000 past users, each with the command, the event and a finished delivery,
-the other with a million, take turns, so that the noise of the machine is the same for both. Without
-a URL they are SQLite files in the current folder's file system; with the URL of a PostgreSQL
-database, two more are made on its server, and dropped. Medians and their ratio are printed; the
-limit is 1.2.
+the other with many more, take turns at every single step, so that the noise of the machine is the
+same for both. The unit is milliseconds: the median of some hundred steps. A step on PostgreSQL is
+that of `growth_postgresql.py`.
 """
 
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache, partial
 from statistics import median
-from tempfile import TemporaryDirectory
-from uuid import uuid4
 
 import anyio
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 
-from allocation.adapters.database import Database, open_database
+from allocation.adapters.database import Database
 from allocation.bootstrap import Application, bootstrap
-from allocation.config import Settings
-from allocation.domain.commands import AddCouponBatch, RegisterUser
-from allocation.domain.events import UserId
+from benchmarks.application import COUPONS, registration, settings_for
+from benchmarks.files import folder
+from benchmarks.measuring import Contest, Effort, Goal, Way
+from benchmarks.results import Topic
 
-FEW, MANY = 1_000, 1_000_000
-WARM_UP, REPEATS = 50, 400
-LIMIT = 1.2
+FEW = 1_000
+WARM_UP = 50
+LIMIT = Goal(1.2, at_most=True)
+WHY = ""
 
 FILL = (
     """
@@ -65,6 +62,11 @@ WORDS = {
 }
 
 
+Step = Callable[[Application], Awaitable[object]]
+Figures = dict[str, tuple[float, float]]
+"""Of each step: what it takes with few and with many rows."""
+
+
 async def fill(database: Database, rows: int) -> None:
     words = WORDS[database.engine.dialect.name]
     async with database.writing(takes_time=True) as session:
@@ -85,68 +87,84 @@ async def fill(database: Database, rows: int) -> None:
 
 @asynccontextmanager
 async def filled(url: str, rows: int) -> AsyncIterator[Application]:
-    settings = Settings(database_url=url, dispatch="worker", handler_timeout_seconds=25)
+    settings = settings_for(url, dispatch="worker", handler_timeout_seconds=25)
     async with bootstrap(settings, delivers=False) as application:
         await fill(application.database, rows)
-        await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=10**9))
+        await application.bus.handle(COUPONS)
         yield application
 
 
-async def seconds_of(
-    work: Callable[[Application], Awaitable[object]], application: Application
-) -> float:
-    started = time.perf_counter()
-    await work(application)
-    return time.perf_counter() - started
-
-
 async def register(application: Application) -> object:
-    user_id = UserId(uuid4())
-    command = RegisterUser(user_id=user_id, name="Иван", email=f"{user_id}@example.com")
-    return await application.bus.execute(command)
+    return await application.bus.execute(registration())
 
 
 async def claim(application: Application) -> object:
     return await application.outbox.claim(1, list(application.bus.registry.events))
 
 
-async def compare(few: Application, many: Application, rows: int) -> None:
-    for work in (register, claim):
-        seconds: tuple[list[float], list[float]] = ([], [])
-        for turn in range(WARM_UP + REPEATS):
-            for application, taken in zip((few, many), seconds, strict=True):
-                taken += [await seconds_of(work, application)][: turn >= WARM_UP]
-        before, after = map(median, seconds)
-        verdict = "ok" if after <= LIMIT * before else f"over {LIMIT}"
-        print(  # noqa: T201
-            f"{work.__name__:12} {FEW:>9,}: {before * 1000:.2f} ms  {rows:>9,}: "
-            f"{after * 1000:.2f} ms  ratio {after / before:.2f}  {verdict}"
-        )
+STEPS: dict[str, Step] = {"a registration": register, "a claim": claim}
 
 
-@asynccontextmanager
-async def new_database(url: str, name: str) -> AsyncIterator[str]:
-    async with open_database(url) as database, database.engine.connect() as connection:
-        server = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await server.execute(text(f"CREATE DATABASE {name}"))
-        try:
-            yield make_url(url).set(database=name).render_as_string(hide_password=False)
-        finally:
-            await server.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-async def main(url: str | None, rows: int) -> None:
+async def compare(few_url: str, many_url: str, *, rows: int, repeats: int) -> Figures:
+    """Return the medians, in milliseconds."""
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(TemporaryDirectory(prefix="flat_growth_", dir="."))
-        urls = [f"sqlite:///{folder}/{name}.db" for name in ("few", "many")]
-        if url:
-            names = [f"flat_growth_{uuid4().hex}" for _ in urls]
-            urls = [await stack.enter_async_context(new_database(url, name)) for name in names]
-        few = await stack.enter_async_context(filled(urls[0], FEW))
-        many = await stack.enter_async_context(filled(urls[1], rows))
-        await compare(few, many, rows)
+        few = await stack.enter_async_context(filled(few_url, FEW))
+        many = await stack.enter_async_context(filled(many_url, rows))
+        return {name: await _medians(step, (few, many), repeats) for name, step in STEPS.items()}
 
 
-if __name__ == "__main__":
-    given = dict(enumerate(sys.argv[1:]))
-    anyio.run(main, given.get(0), int(given.get(1, MANY)))
+async def _medians(
+    step: Step, applications: tuple[Application, Application], repeats: int
+) -> tuple[float, float]:
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for turn in range(WARM_UP + repeats):
+        for application, taken in zip(applications, seconds, strict=True):
+            started = time.perf_counter()
+            await step(application)
+            taken += [time.perf_counter() - started][: turn >= WARM_UP]
+    before, after = map(median, seconds)
+    return before * 1000, after * 1000
+
+
+@cache
+def on_sqlite(rows: int, repeats: int) -> Figures:
+    """Compare two files."""
+    with folder() as place:
+        urls = [f"sqlite:///{place}/{name}.db" for name in ("few", "many")]
+        return anyio.run(partial(compare, *urls, rows=rows, repeats=repeats))
+
+
+def growing(
+    database: str, measured: Callable[[int, int], Figures], effort: Effort
+) -> Iterator[Contest]:
+    """Yield one for each step; all come from one comparison, whose steps have taken turns."""
+    rows, repeats = effort.pick(100_000, 1_000_000), effort.pick(150, 400)
+    for step in STEPS:
+        few, many = (partial(_figure, measured, rows, repeats, step, which) for which in (0, 1))
+        way = Way(name=f"with {FEW:,}", once=few, goal=LIMIT)
+        what = f"{database}: {step} with {rows:,} in the past"
+        yield Contest(what=what, unit="ms", ours=many, ways=[way], rounds=1)
+
+
+def _figure(
+    measured: Callable[[int, int], Figures], rows: int, repeats: int, step: str, which: int
+) -> float:
+    return measured(rows, repeats)[step][which]
+
+
+def contests(effort: Effort) -> Iterator[Contest]:
+    """Yield what is measured on SQLite."""
+    yield from growing("SQLite", on_sqlite, effort)
+
+
+TOPIC = Topic(
+    name="growth",
+    title="A long history",
+    meaning=(
+        "What was done stays, so the tables grow; a registration and a claim have to cost the same"
+        " with a long history as with a short one. Two databases take turns at each step; the ratio"
+        " is that of the medians."
+    ),
+    contests=contests,
+    why=WHY,
+)

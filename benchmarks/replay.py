@@ -146,7 +146,7 @@ def told(what: str, work: Callable[[], None]) -> None:
 
 
 def say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201
+    print(line, flush=True)
 
 
 if __name__ == "__main__":

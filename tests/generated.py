@@ -15,6 +15,7 @@ from pkgutil import walk_packages
 import allocation
 from allocation.domain.exceptions import AllocationError
 from allocation.entrypoints.cli.exit_codes import exit_code
+from benchmarks import page
 from tests import import_graph, settings_table, shape
 
 ROOT = Path(__file__).parents[1]
@@ -85,6 +86,7 @@ GENERATED: dict[str, Callable[[], Iterator[str]]] = {
     "layers": import_graph.layers,
     "modules": import_graph.inside_layers,
     "path": path,
+    "performance": page.performance,
     "settings": settings_table.settings,
 }
 
@@ -94,9 +96,14 @@ def brought_up_to_date(text: str) -> str:
     return PART.sub(lambda m: f"{m[1]}" + "\n".join(GENERATED[m[2]]()) + f"\n{m[3]}", text)
 
 
-if __name__ == "__main__":
-    for page in PAGES:
-        text = page.read_text()
+def write() -> None:
+    """Write what differs into the pages."""
+    for each in PAGES:
+        text = each.read_text()
         if (new := brought_up_to_date(text)) != text:
-            page.write_text(new)
-            print(f"written: {page.relative_to(ROOT)}")  # noqa: T201
+            each.write_text(new)
+            print(f"written: {each.relative_to(ROOT)}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    write()

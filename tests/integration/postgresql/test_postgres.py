@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -347,3 +347,27 @@ async def test_a_commit_wakes_the_workers_of_other_processes(postgres_url: str) 
                 with anyio.fail_after(60):
                     await wake.wait()
                 assert await back_end.outbox.claim(10, HANDLER_NAMES)
+
+
+async def test_whoever_is_frozen_within_a_statement_is_hung_up_on(postgres_url: str) -> None:
+    """The server waits for the rest of it, with all locks, and its own time limits do not count."""
+    others = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+    with closing(psycopg.connect(postgres_url, autocommit=True)) as frozen:
+        frozen.pgconn.enter_pipeline_mode()
+        frozen.pgconn.send_query_params(b"SELECT pg_advisory_xact_lock(1)", None)
+        frozen.pgconn.send_flush_request()  # the server works, and then waits for the end
+        frozen.pgconn.flush()
+        this = {"pid": frozen.info.backend_pid}
+
+        async with (
+            open_database(postgres_url, handler_timeout=1) as database,
+            database.listening(lambda: None),
+            anyio.create_task_group() as group,
+        ):
+            group.cancel_scope.deadline = anyio.current_time() + 60
+            while True:
+                async with database.reading() as session:
+                    if (await session.execute(others, this)).scalar_one() == 0:
+                        break
+                await anyio.sleep(0.1)
+        assert not group.cancel_scope.cancelled_caught

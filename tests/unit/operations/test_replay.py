@@ -33,8 +33,7 @@ def test_all_events_of_the_handler_are_meant_unless_some_are_named() -> None:
     everything = the_replay("refresh_user_view")
     some = the_replay("refresh_user_view", "email_changed")
 
-    types = ["user_registered", "email_changed", "coupon_allocated"]
-    assert sorted(everything.event_types) == sorted(types)
+    assert {"user_registered", "email_changed"} < set(everything.event_types)
     assert some.event_types == ["email_changed"]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 from anyio import CancelScope, move_on_after, to_thread
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from allocation.adapters.calls import DriverCalls
@@ -16,6 +17,14 @@ from allocation.adapters.postgresql.watchdog import Watchdog, beside
 CHANNEL = "allocation_deliveries"
 AGAIN_SECONDS = 1.0
 
+# a process that is frozen within a statement is no idle one to the server, which would wait for the
+# rest for ever, and so would all who need what it has locked
+END_FROZEN = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()"
+    " AND state = 'active' AND wait_event = 'ClientRead' AND query NOT ILIKE 'copy%'"
+    " AND query_start < now() - :seconds * interval '1 second'"
+)
 WAS_CLOSED = "the connection that listens was closed"
 
 Wake = Callable[[], None]
@@ -86,12 +95,14 @@ class _Listener:
         if self._connection is None:
             await self.open()
             self._wake()
+        end_frozen = END_FROZEN.bindparams(seconds=self._check_every)
         while self._connection:
-            with move_on_after(self._check_every) as quiet:
-                await self._next_news()
-            if quiet.cancelled_caught:  # a server that has vanished is quiet, too
-                await self._driver.call(self._connection.exec_driver_sql, "SELECT 1")
-                self._wake()
+            with move_on_after(self._check_every):
+                while True:
+                    await self._next_news()
+            # a server that has vanished is quiet, too: this finds out
+            await self._driver.call(self._connection.execute, end_frozen)
+            self._wake()
 
 
 async def _asyncpg(connection: AsyncConnection, driver: Any, wake: Wake) -> NextNews:

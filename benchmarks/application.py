@@ -1,0 +1,88 @@
+"""The application as it is measured: by its public entry points, with other handlers and no mail.
+
+The tables of handlers and of ways to send e-mail are plain dicts; a copy of the program would edit
+them, and a benchmark exchanges what is in them for a while.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from anyio import create_task_group
+
+from allocation.config import Settings
+from allocation.domain.commands import AddCouponBatch, RegisterUser
+from allocation.domain.events import Event, UserId
+from allocation.rooms import MAIL
+from allocation.service_layer.delivery import IdempotencyKey
+from allocation.service_layer.emails import Email
+from allocation.service_layer.handlers import EVENT_HANDLERS
+from allocation.service_layer.wiring import Handler
+
+COUPONS = AddCouponBatch(reference="WELCOME", quantity=10**9)
+WARM_UP = 15  # times, in which connections are opened and statements compiled
+
+
+class NoMail:
+    """Takes e-mails and drops them, so that no mail system is measured."""
+
+    @classmethod
+    def from_url(cls, url: str, *, sender: str) -> "NoMail":
+        """Take any URL."""
+        return cls()
+
+    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
+        """Drop it."""
+
+
+def settings_for(url: str, **given: Any) -> Settings:
+    """Return the default settings for this database, without mail, and as given."""
+    MAIL.setdefault("nowhere", f"{__name__}:NoMail.from_url")
+    logging.disable(logging.WARNING)
+    return Settings(database_url=url, mail_url="nowhere:", **given)
+
+
+@contextmanager
+def handled_by(handlers: Mapping[type[Event], Sequence[Handler]]) -> Iterator[None]:
+    """Have these handlers, and no others, in applications that are opened in this context."""
+    before = dict(EVENT_HANDLERS)
+    EVENT_HANDLERS.update({event: list(handlers.get(event, ())) for event in before})
+    try:
+        yield
+    finally:
+        EVENT_HANDLERS.update(before)
+
+
+def registration() -> RegisterUser:
+    """Return a command that nobody has given yet."""
+    user_id = UserId(uuid4())
+    return RegisterUser(user_id=user_id, name="Иван", email=f"{user_id}@example.com")
+
+
+async def rate(work: Callable[[], Awaitable[object]], *, at_a_time: int, seconds: float) -> float:
+    """Do the work again and again, so many at a time; return how often it was done in a second."""
+    await _repeat(work, at_a_time=at_a_time, until=lambda done: done >= WARM_UP)
+    started = time.perf_counter()
+    over = started + seconds
+    done = await _repeat(work, at_a_time=at_a_time, until=lambda _: time.perf_counter() > over)
+    return done / (time.perf_counter() - started)
+
+
+async def _repeat(
+    work: Callable[[], Awaitable[object]], *, at_a_time: int, until: Callable[[int], bool]
+) -> int:
+    done = 0
+
+    async def repeat() -> None:
+        nonlocal done
+        while not until(done):
+            await work()
+            done += 1
+
+    async with create_task_group() as group:
+        for _ in range(at_a_time):
+            group.start_soon(repeat)
+    return done

@@ -1,0 +1,169 @@
+"""A whole registration in plain SQL: what one would write by hand, on whatever opens transactions.
+
+The statements and the transactions are those of the application, handler by handler, and handlers
+run concurrently, as there. No rule is checked, nothing is tried again, no e-mail is made.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+from anyio import create_task_group
+
+Values = Mapping[str, Any]
+
+OF_REGISTERED = (
+    "send_welcome_email",
+    "log_registration",
+    "allocate_welcome_coupon",
+    "refresh_user_view",
+)
+OF_ALLOCATED = ("send_coupon_email", "refresh_user_view")
+
+STATEMENTS = {
+    "note": """
+        INSERT INTO commands (id, type, source, correlation_id, accepted_at)
+        VALUES (:id, 'register_user', 'program', :story, {now})""",
+    "find user": "SELECT id, name, email, email_key, version FROM users WHERE id = :id",
+    "add user": """
+        INSERT INTO users (id, name, email, email_key, version)
+        VALUES (:id, :name, :email, :key, 1)""",
+    "add event": """
+        INSERT INTO events (id, source, type, schema_version, subject, time, correlation_id,
+            causation_id, handler, data, recorded_at)
+        VALUES (:id, '/allocation', :type, :version, :subject, CURRENT_TIMESTAMP, :story,
+            :cause, :handler, :data, {now})""",
+    "add delivery": """
+        INSERT INTO deliveries (event_id, handler, attempts, token, due_at, process)
+        VALUES (:event, :handler, 1, 1, {now} + 30.0, 'host')""",
+    "done": """
+        UPDATE deliveries
+        SET finished_at = {now}, due_at = NULL, seconds = 0.01, last_error = NULL
+        WHERE event_id = :event AND handler = :handler AND token = 1
+            AND parked_at IS NULL AND finished_at IS NULL""",
+    "log": "INSERT INTO registration_log (user_id, email) VALUES (:id, :email)",
+    "find batch": """
+        SELECT reference, quantity, remaining, reported_on, version FROM coupon_batches
+        WHERE remaining > 0 ORDER BY reference LIMIT 1 {lock}""",
+    "take coupon": """
+        UPDATE coupon_batches SET remaining = :remaining, version = :version + 1
+        WHERE reference = :reference AND version = :version""",
+    "add coupon": """
+        INSERT INTO coupons (code, batch_reference, user_id) VALUES (:code, :reference, :id)""",
+    "lock user": "SELECT id FROM users WHERE id = :id {lock}",
+    "forget view": "DELETE FROM user_view WHERE user_id = :id",
+    "make view": """
+        INSERT INTO user_view (user_id, coupon, name, email)
+        SELECT users.id, coupons.code, users.name, users.email
+        FROM users LEFT JOIN coupons ON coupons.user_id = users.id WHERE users.id = :id""",
+}
+WORDS = {
+    "sqlite": {"now": "((julianday('now') - 2440587.5) * 86400.0)", "lock": ""},
+    "postgresql": {
+        "now": "extract(epoch FROM statement_timestamp())::double precision",
+        "lock": "FOR UPDATE",
+    },
+}
+
+
+class Execute(Protocol):
+    """Executes one of `STATEMENTS`, once or for each of several values; returns the first row."""
+
+    async def __call__(self, name: str, *values: Values) -> Sequence[Any] | None:
+        """Execute it."""
+
+
+class OpenTransaction(Protocol):
+    """Opens a transaction that is committed at the end of its context."""
+
+    def __call__(self, *, reads: bool = False) -> AbstractAsyncContextManager[Execute]:
+        """Open one; one that only reads waits for no writer."""
+
+
+def statements(dialect: str) -> dict[str, str]:
+    """Return the statements for a kind of database."""
+    return {name: sql.format(**WORDS[dialect]) for name, sql in STATEMENTS.items()}
+
+
+def new_hex() -> str:
+    """Return an id as SQLite keeps it."""
+    return uuid4().hex
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Registers a user and does all that follows; `new_id` makes ids as the database takes them."""
+
+    transaction: OpenTransaction
+    new_id: Callable[[], UUID | str]
+
+    async def __call__(self) -> None:
+        """Register one."""
+        user, story, event = self.new_id(), self.new_id(), self.new_id()
+        email = f"{user}@example.com"
+        async with self.transaction() as execute:
+            await execute("note", {"id": story, "story": story})
+            await execute("find user", {"id": user})
+            await execute("add user", {"id": user, "name": "Иван", "email": email, "key": email})
+            registered = _event(event, "user_registered", user, story, cause=story, handler=None)
+            await execute("add event", {**registered, "version": 2})
+            await execute("add delivery", *_owed(event, OF_REGISTERED))
+        async with create_task_group() as group:
+            group.start_soon(self._settle, event, "send_welcome_email")
+            group.start_soon(self._log, event, user, email)
+            group.start_soon(self._coupon, event, user, story)
+            group.start_soon(self._refresh, event, user)
+
+    async def _settle(self, event: object, handler: str) -> None:
+        async with self.transaction() as execute:
+            await execute("done", {"event": event, "handler": handler})
+
+    async def _log(self, event: object, user: object, email: str) -> None:
+        async with self.transaction() as execute:
+            await execute("log", {"id": user, "email": email})
+            await execute("done", {"event": event, "handler": "log_registration"})
+
+    async def _coupon(self, event: object, user: object, story: object) -> None:
+        allocated, handler = self.new_id(), "allocate_welcome_coupon"
+        async with self.transaction() as execute:
+            reference, _, remaining, _, version = await execute("find batch") or ()
+            batch = {"reference": reference, "remaining": remaining - 1, "version": version}
+            await execute("take coupon", batch)
+            code = f"{reference}-{uuid4().hex}"
+            await execute("add coupon", {"code": code, "reference": reference, "id": user})
+            said = _event(allocated, "coupon_allocated", user, story, cause=event, handler=handler)
+            await execute("add event", {**said, "version": 1})
+            await execute("add delivery", *_owed(allocated, OF_ALLOCATED))
+            await execute("done", {"event": event, "handler": handler})
+        async with create_task_group() as group:
+            group.start_soon(self._send_coupon, allocated, user)
+            group.start_soon(self._refresh, allocated, user)
+
+    async def _send_coupon(self, event: object, user: object) -> None:
+        async with self.transaction(reads=True) as execute:
+            await execute("find user", {"id": user})
+        await self._settle(event, "send_coupon_email")
+
+    async def _refresh(self, event: object, user: object) -> None:
+        async with self.transaction() as execute:
+            await execute("lock user", {"id": user})
+            await execute("forget view", {"id": user})
+            await execute("make view", {"id": user})
+            await execute("done", {"event": event, "handler": "refresh_user_view"})
+
+
+Work = Callable[[], Awaitable[object]]
+
+
+def _event(
+    event: object, type_: str, user: object, story: object, *, cause: object, handler: str | None
+) -> dict[str, Any]:
+    data = f'{{"user_id":"{user}","name":"Иван","email":"{user}@example.com"}}'
+    named = {"id": event, "type": type_, "subject": str(user), "data": data}
+    return {**named, "story": story, "cause": cause, "handler": handler}
+
+
+def _owed(event: object, handlers: Sequence[str]) -> list[Values]:
+    return [{"event": event, "handler": handler} for handler in handlers]

@@ -1,0 +1,139 @@
+# room: brokers, postgresql
+"""Measures the relay to RabbitMQ: events a second, from the outbox in PostgreSQL to the broker.
+
+Each is published by a delivery of its own, and confirmed. The limit is aio-pika that publishes the
+same messages in batches of 100, and waits for the confirms of a batch; it asks no database.
+"""
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import gettempdir
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aio_pika
+import anyio
+from aio_pika.abc import AbstractExchange
+from anyio import create_task_group
+
+from allocation.adapters.brokers import EVENTS, BrokerSettings
+from allocation.bootstrap import bootstrap
+from allocation.domain.events import UserRegistered
+from allocation.entrypoints.running import StopSignal
+from allocation.entrypoints.worker import Worker
+from allocation.service_layer.handlers import publish_event
+from benchmarks.application import handled_by, settings_for
+from benchmarks.due import EVENT, LEFT, LIMIT_SECONDS, connected, due, until_not
+from benchmarks.measuring import Contest, Effort, Goal, Unavailable, Way
+from benchmarks.results import Topic
+from benchmarks.servers import new_database, template
+
+URL = os.environ.get("ALLOCATION_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
+HANDLER = "publish_event_to_rabbitmq"
+HANDS = BATCH = 100
+TAKEN = "SELECT max(finished_at) - min(finished_at) FROM deliveries"
+WHY = ""
+
+
+@contextmanager
+def rabbitmq() -> Iterator[None]:
+    """Have RabbitMQ for oneself: the tests, whose names are the same, wait at the same lock.
+
+    :raises Unavailable: if none listens
+    """
+    parts = urlsplit(URL)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 5672), timeout=5).close()
+    except OSError:
+        raise Unavailable("no RabbitMQ listens; ALLOCATION_TEST_AMQP_URL names one") from None
+    with (Path(gettempdir()) / "allocation-tests-rabbitmq.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def ours(events: int) -> float:
+    """Measure the worker, by the clock of the database."""
+    database = new_database(template(due(events, HANDLER)))
+    with rabbitmq(), database as url, handled_by({UserRegistered: [publish_event]}):
+        return anyio.run(_ours, url, events)
+
+
+async def _ours(url: str, events: int) -> float:
+    settings = settings_for(url, dispatch="worker", of_rooms=(BrokerSettings(broker_url=URL),))
+    stop = StopSignal()
+    with anyio.fail_after(LIMIT_SECONDS):
+        async with (
+            connected(url) as connection,
+            bootstrap(settings) as application,
+            create_task_group() as group,
+        ):
+            group.start_soon(Worker(application, stop, concurrency=HANDS).run)
+            await until_not(connection, LEFT)
+            stop.set()
+            seconds = float(await connection.fetchval(TAKEN))
+    return events / seconds
+
+
+def raw(events: int) -> float:
+    """Measure aio-pika."""
+    with rabbitmq():
+        return anyio.run(_raw, events)
+
+
+async def _raw(events: int) -> float:
+    async with _exchange() as exchange:
+        started = time.perf_counter()
+        for _ in range(0, events, BATCH):
+            async with create_task_group() as group:
+                for _ in range(BATCH):
+                    group.start_soon(_publish, exchange)
+        return events / (time.perf_counter() - started)
+
+
+async def _publish(exchange: AbstractExchange) -> None:
+    message = aio_pika.Message(
+        EVENT.encode(),
+        content_type="application/json",
+        message_id=str(uuid4()),
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+    )
+    await exchange.publish(message, "user_registered", mandatory=False)
+
+
+@asynccontextmanager
+async def _exchange() -> AsyncIterator[AbstractExchange]:
+    async with await aio_pika.connect(URL) as connection:
+        channel = await connection.channel(publisher_confirms=True)
+        yield await channel.declare_exchange(EVENTS, aio_pika.ExchangeType.TOPIC, durable=True)
+
+
+def contests(effort: Effort) -> Iterator[Contest]:
+    """Yield the only one."""
+    events = effort.pick(1_000, 4_000)
+    with rabbitmq():
+        pass
+    yield Contest(
+        what=f"{events:,} events, {HANDS} at a time",
+        unit="events/s",
+        ours=partial(ours, events),
+        ways=[Way(name="aio-pika", once=partial(raw, events), goal=Goal(0.65), is_limit=True)],
+    )
+
+
+TOPIC = Topic(
+    name="relay",
+    title="The relay to RabbitMQ",
+    meaning=(
+        "A worker takes events out of the outbox, publishes each, waits for the broker's confirm,"
+        " and marks it as done. The limit is a plain client that publishes as many, a hundred at a"
+        " time with their confirms, and knows no outbox. Nobody listens."
+    ),
+    contests=contests,
+    why=WHY,
+)

@@ -1,0 +1,39 @@
+"""What is written by hand in the benchmarks does the same as the application, or it is no peer."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+import anyio
+from blockbuster import BlockBuster
+
+from benchmarks.files import new_file
+from benchmarks.registration_raw import by_sqlite3
+from benchmarks.statements import asked
+
+TABLE = re.compile(r"\s*(INSERT INTO|UPDATE|DELETE FROM|SELECT .*?FROM)\s+(\w+)", re.DOTALL)
+
+
+def kinds(statements: Iterable[str]) -> Counter[str]:
+    """Count the statements by what they do to which table."""
+    found = [TABLE.match(statement) for statement in statements]
+    return Counter(f"{match[1].partition(' ')[0]} {match[2]}" for match in found if match)
+
+
+def test_by_hand_asks_the_database_for_the_same(blockbuster: BlockBuster) -> None:
+    """If the application asks for something else now, so does benchmarks/registration_sql.py."""
+    blockbuster.deactivate()  # sqlite3 without threads is the limit, and blocks
+
+    assert kinds(said_by_hand()) == kinds(asked())
+
+
+def said_by_hand() -> list[str]:
+    said: list[str] = []
+
+    async def main(file: str) -> None:
+        async with by_sqlite3(file, trace=said.append) as register:
+            await register()
+
+    with new_file() as file:
+        anyio.run(main, str(file))
+    return said
