@@ -10,6 +10,10 @@ from tests.e2e.web.serving import Server, post, serving
 
 ASKED = b"GET /healthz HTTP/1.1\r\nHost: test\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
+WEBSOCKET = (
+    b"Connection: upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 @pytest.fixture
@@ -67,6 +71,7 @@ def test_a_large_body_is_refused_whether_it_says_so_or_not(server: Server, lengt
         (b"DELETE /users HTTP/1.1\r\nHost: test\r\n" + CLOSE, b"405"),
         (b"GET /../etc HTTP/1.1\r\nHost: test\r\n" + CLOSE, b"404"),
         (b"GET /healthz HTTP/1.1\r\n" + CLOSE, b"400"),
+        (ASKED.replace(b"/healthz", b"/users") + WEBSOCKET, b"40"),
         (b"nonsense\r\n\r\n", b"400"),
         (ASKED + b"X: %s\r\n" % (b"x" * 20000) + CLOSE, b"4"),
         (ASKED + b"".join(b"X-%d: x\r\n" % n for n in range(5000)) + CLOSE, b"4"),

@@ -36,6 +36,8 @@ class _Config(anycorn.Config):
         self.errorlog = logging.getLogger("anycorn.error")
         self.graceful_timeout = grace + MARGIN_SECONDS
         self.h11_max_incomplete_size = HEAD_BYTES
+        self.h2_max_concurrent_streams = 1  # HTTP/2 is not wanted, and cannot be switched off
+        self.h2_max_header_list_size = HEAD_BYTES
         self.include_server_header = False
         self.keep_alive_timeout = int(settings.http_seconds) or 1
 

@@ -33,8 +33,8 @@ class Requests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; return when it is answered."""
-        if scope["type"] == "lifespan":
-            await _live(receive, send)
+        if scope["type"] != "http":
+            await _OTHERS[scope["type"]](receive, send)
             return
         answered = Event()
         self._group.start_soon(self._answer, scope, receive, send, answered)
@@ -73,3 +73,12 @@ async def _live(receive: Receive, send: Send) -> None:
     for _ in ("startup", "shutdown"):
         message = await receive()
         await send({"type": f"{message['type']}.complete"})
+
+
+async def _refuse(receive: Receive, send: Send) -> None:
+    """Refuse a WebSocket, with 403."""
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+_OTHERS = {"lifespan": _live, "websocket": _refuse}
