@@ -1,1 +1,1 @@
-"""The room web: what its entrypoint looks up in the database."""
+"""The room web: the application over HTTP. Here is what it looks up in the database."""
