@@ -27,6 +27,8 @@ NOTIFICATIONS: Any = MaildirNotifications
 NOTIFICATIONS = "allocation.adapters.smtp:SmtpNotifications"  # room: smtp
 REPLAYING_MODULE = "allocation.adapters.operations.replaying"  # room: operations
 FORGETTING_MODULE = "allocation.adapters.operations.forgetting"  # room: operations
+SHARED_SESSION = "allocation.adapters.operations.sharing:_SharedSession"  # room: operations
+IMPORT = "allocation.entrypoints.operations.importing:Import"  # room: operations
 BROKER = "allocation.adapters.brokers:Broker"  # room: brokers
 CONSUMER = "allocation.entrypoints.brokers.consumer"  # room: brokers
 
@@ -182,6 +184,13 @@ FORGETTING: dict[str, CrashPoint] = {
     "after forgetting events": CrashPoint(FORGETTING_MODULE, "_forget_events", "after"),
     "after forgetting commands": CrashPoint(FORGETTING_MODULE, "_forget_commands", "after"),
 }
+IMPORTING: dict[str, CrashPoint] = {
+    "before a chunk": CrashPoint(IMPORT, "_execute", "before"),
+    "in a chunk, before it is written": CrashPoint(SHARED_SESSION, "write_out", "before"),
+    "in a chunk, when it is written": CrashPoint(SHARED_SESSION, "write_out", "after"),
+    "after the commit of a chunk": CrashPoint(IMPORT, "_execute", "after"),
+    "after a chunk": CrashPoint(IMPORT, "_import", "after"),
+}
 # end
 # room: brokers
 CONSUMING: dict[str, CrashPoint] = {
@@ -203,6 +212,7 @@ CRASH_POINTS = {
     **PARKING,
     **REPLAYING,  # room: operations
     **FORGETTING,  # room: operations
+    **IMPORTING,  # room: operations
     **CONSUMING,  # room: brokers
     **DEAD_LETTERING,  # room: brokers
 }

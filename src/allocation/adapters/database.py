@@ -44,7 +44,7 @@ class Session:
         kind: DatabaseKind,
         driver: DriverCalls,
     ) -> None:
-        self.add, self.add_all = session.add, session.add_all
+        self.add: Callable[[object], None] = session.add
         self.driver = driver
         self._session, self._connection = session, connection
         self._kind = kind
@@ -66,6 +66,10 @@ class Session:
     async def execute(self, statement: Executable, rows: Any = None) -> sa.Result[Any]:
         """Execute a statement on tables, once or for each of the rows; fetch what it returns."""
         return await self.driver.call(self._connection.execute, statement, rows)
+
+    async def execute_by_commit(self, statement: Executable, rows: Any = None) -> None:
+        """Execute what nobody has to know the result of: now, or with the commit at the latest."""
+        await self.execute(statement, rows)
 
     async def execute_if_needed(self, statement: Executable | None) -> None:
         """Execute what some kinds of databases do not need."""

@@ -78,10 +78,10 @@ class SqlAlchemyOutbox:
         """Insert events, and a delivery to each of their handlers, in the caller's transaction."""
         if subscribed:
             rows = [wire.to_row(envelope) for envelope, _ in subscribed]
-            await session.execute(self._insert_events, rows)
+            await session.execute_by_commit(self._insert_events, rows)
         owed = [{"event_id": e.id, "handler": name} for e, names in subscribed for name in names]
         if owed:
-            await session.execute(self._insert_deliveries, owed)
+            await session.execute_by_commit(self._insert_deliveries, owed)
             if not self._policy.inline:
                 await session.execute_if_needed(self._database.kind.wake_workers)
 
@@ -122,7 +122,7 @@ class SqlAlchemyOutbox:
             rows = rows or (await session.execute(self._take_replayed, asked)).all()
             for row in (row for row in rows if row.lost_by):
                 await failures.keep_lost(session, self._database.clock, row)
-            claims = [claim async for claim in self._feasible(session, rows, held_since)]
+            claims = [c async for c in self._feasible(session, rows, held_since)] if rows else []
             await session.commit()
         return claims
 

@@ -143,6 +143,9 @@ _COPY = insert(orm.user_view).from_select(
 )
 
 
+_noted = cache(lambda now: insert(orm.commands).values(accepted_at=now))  # once for all
+
+
 async def take_note(session: Session, now: ColumnElement[float], cause: CommandEnvelope) -> None:
     """Write a command down, in the caller's transaction, before anything else.
 
@@ -161,7 +164,7 @@ async def take_note(session: Session, now: ColumnElement[float], cause: CommandE
         "correlation_id": cause.as_context.correlation_id,
     }
     try:
-        await session.execute(insert(orm.commands).values(accepted_at=now), row)
+        await session.execute_by_commit(_noted(now), [row])
     except IntegrityError as error:  # its own id is new, so it is that of the message
         raise MessageAlreadyHandled(source, message_id) from error
 

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from itertools import chain
 
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import repository
-from allocation.adapters.database import Database
+from allocation.adapters.database import Database, Session
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.domain.exceptions import CouponAlreadyAllocated, EmailAlreadyRegistered, Refused
 from allocation.domain.model import Aggregate
@@ -32,14 +32,16 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         self._resources = AsyncExitStack()
 
     async def _begin(self) -> None:
-        session = await self._resources.enter_async_context(self._database.writing())
-        self._session = session
+        session = self._session = await self._resources.enter_async_context(self._transaction())
         if isinstance(self._cause, CommandEnvelope):
             await repository.take_note(session, self._database.clock, self._cause)
         self.users = repository.SqlAlchemyUsers(session)
         self.coupon_batches = repository.SqlAlchemyCouponBatches(session)
         self.registration_log = repository.SqlAlchemyRegistrationLog(session)
         self.user_view = repository.SqlAlchemyUserView(session)
+
+    def _transaction(self) -> AbstractAsyncContextManager[Session]:
+        return self._database.writing()
 
     def _seen(self) -> Iterable[Aggregate]:
         return chain(self.users.seen, self.coupon_batches.seen)
@@ -48,7 +50,8 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         if self._session.driver.failure:  # a handler has swallowed it
             raise self._session.driver.failure
         for batch in self.coupon_batches.seen:
-            self._session.add_all(batch.new_coupons)
+            for coupon in batch.new_coupons:
+                self._session.add(coupon)
         refusals = list(self._refusals())  # what they name is unreadable after a failed flush
         try:
             await self._session.flush()

@@ -70,7 +70,7 @@ class MessageBus:
             handler = self.registry.commands[type(command)]
             events = await _run(handler, command, None, partial(self.new_uow, cause))
             logger.info("%s handled", type(command).__name__)
-            self._tell(facts.Executed(command, events))
+            self.tell(facts.Executed(command, events))
         return events
 
     async def leave(self, events: Iterable[Envelope]) -> None:
@@ -128,7 +128,7 @@ class MessageBus:
             except get_cancelled_exc_class():
                 await self._release(delivery)
                 raise
-            self._tell(facts.Delivered(delivery, events))
+            self.tell(facts.Delivered(delivery, events))
         return Report(events)
 
     async def _run_in_time(self, handler: BoundHandler, delivery: Delivery) -> tuple[Envelope, ...]:
@@ -137,12 +137,12 @@ class MessageBus:
         if seconds <= 0:
             raise exceptions.LeaseOver(handler.name)
         event, new_uow = delivery.envelope.event, partial(self.new_uow, delivery)
-        self._tell(facts.AttemptBegun(delivery, seconds))
+        self.tell(facts.AttemptBegun(delivery, seconds))
         try:
             with move_on_after(seconds):
                 return await _run(handler, event, delivery, new_uow)
         finally:
-            self._tell(facts.AttemptEnded(delivery))
+            self.tell(facts.AttemptEnded(delivery))
         raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)
 
     async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
@@ -169,7 +169,8 @@ class MessageBus:
         first_attempts, subscribers = self.policy.first_attempts, self.envelope_factory.subscribers
         return [first for event in events for first in first_attempts(event, subscribers(event))]
 
-    def _tell(self, fact: facts.Fact) -> None:
+    def tell(self, fact: facts.Fact) -> None:
+        """Tell every observer; what one raises is logged."""
         for observer in self.observers:
             try:
                 observer(fact)

@@ -54,7 +54,7 @@ def test_ctrl_c_during_an_import_leaves_a_consistent_database(
 
 # end
 def test_an_import_on_a_terminal_shows_progress(application: Application) -> None:
-    """Long work says how far it is; scripts are spared."""
+    """Long work says how far and how fast it is; scripts are spared."""
     (application.folder / "users.csv").write_text("name,email\nИван,ivan@example.com\n")
     parent, child = pty.openpty()
     process = subprocess.Popen(
@@ -71,6 +71,7 @@ def test_an_import_on_a_terminal_shows_progress(application: Application) -> Non
 
     assert "importing" in shown
     assert "100%" in shown
+    assert "rows/s" in shown
 
 
 def test_an_import_that_waits_for_a_pipe_can_be_interrupted(application: Application) -> None:

@@ -1,0 +1,112 @@
+"""How many statements each use case takes: the cheapest guard against one that got slower.
+
+Each call of the driver counts, also one with many rows; BEGIN, COMMIT and the hint
+that wakes workers do not. A number that has
+to grow is changed here, with a reason in the commit that does it.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from allocation.bootstrap import Application, bootstrap
+from allocation.config import Settings
+from allocation.domain.commands import ChangeEmail, Command
+from tests.builders import a_batch, a_failure, a_registration
+
+pytestmark = pytest.mark.anyio
+
+IVAN = a_registration(email="ivan@example.com")
+
+
+@pytest.fixture
+async def application(database_url: str, tmp_path: Path) -> AsyncIterator[Application]:
+    mail = f"maildir:{tmp_path / 'mail'}"
+    settings = Settings(database_url=database_url, mail_url=mail, dispatch="worker")
+    async with bootstrap(settings) as application:
+        await application.bus.handle(a_batch(quantity=10))
+        await application.bus.handle(IVAN)
+        yield application
+
+
+@contextmanager
+def counting(application: Application) -> Iterator[list[str]]:
+    """Collect what the database is asked inside."""
+    asked: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        if not arguments[2].startswith(("BEGIN", "SELECT pg_notify")):
+            asked.append(arguments[2])
+
+    engine = application.database.engine.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield asked
+    event.remove(engine, "before_cursor_execute", note)
+
+
+COMMANDS = {
+    "a registration": (a_registration(email="new@example.com"), 5),
+    "the same once more": (IVAN, 2),
+    "another address": (ChangeEmail(user_id=IVAN.user_id, new_email="new@example.com"), 5),
+    "a batch": (a_batch(reference="SPRING"), 3),
+}
+
+
+@pytest.mark.parametrize(("command", "number"), COMMANDS.values(), ids=COMMANDS)
+async def test_a_command_takes_so_many_statements(
+    application: Application, command: Command, number: int
+) -> None:
+    """Its row, what it reads, what it writes, its events, and a delivery to each handler."""
+    with counting(application) as asked:
+        await application.bus.execute(command)
+
+    assert len(asked) == number
+
+
+HANDLERS = {
+    "send_welcome_email": 1,
+    "log_registration": 2,
+    "allocate_welcome_coupon": 6,
+    "refresh_user_view": 4,
+    "send_coupon_email": 2,
+    "send_change_notice": 1,
+}
+
+
+async def test_a_handler_takes_so_many_statements(application: Application) -> None:
+    """What it reads and writes, its events and their deliveries; the last one settles its own."""
+    await application.bus.execute(ChangeEmail(user_id=IVAN.user_id, new_email="other@example.com"))
+    found: dict[str, int] = {}
+
+    while claims := await application.outbox.claim(10, list(HANDLERS)):
+        for claim in claims:
+            with counting(application) as asked:
+                await application.bus.deliver([claim])
+            found[claim.handler] = len(asked)
+
+    assert found == HANDLERS
+
+
+async def test_a_worker_takes_so_many_statements(application: Application) -> None:
+    """However many deliveries there are in a claim; of these, all of another process."""
+    outbox, all_handlers = application.outbox, list(HANDLERS)
+    with counting(application) as asked:
+        assert await outbox.seconds_until_due(all_handlers) is not None
+    assert len(asked) == 1
+    with counting(application) as asked:  # first what is live, then what is replayed
+        assert await outbox.claim(10, ["nobody"]) == []
+    assert len(asked) == 2
+
+    with counting(application) as asked:  # the leases, and the events
+        claims = await outbox.claim(10, all_handlers)
+    assert (len(claims), len(asked)) == (4, 2)
+    with counting(application) as asked:  # the delivery, the failure, and the eleventh one before
+        await outbox.record_failure(a_failure(claims[0], OSError("down"), retry_in=1))
+    assert len(asked) == 3
+    with counting(application) as asked:
+        await outbox.release(claims[1])
+    assert len(asked) == 1
