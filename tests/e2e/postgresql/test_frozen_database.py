@@ -16,6 +16,7 @@ SHORT = {
     "lease_seconds": "3",
     "handler_timeout_seconds": "2",
     "retry_base_seconds": "0.2",
+    "retry_cap_seconds": "1",
     "max_attempts": "100",
     "dispatch": "worker",
 }
