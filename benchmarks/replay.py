@@ -23,7 +23,7 @@ from allocation.adapters.schema import ensure_schema
 from allocation.domain.events import UserRegistered
 from allocation.entrypoints.cli import cli
 from allocation.service_layer.handlers import EVENT_HANDLERS
-from allocation.service_layer.unit_of_work import UnitOfWork
+from tests.e2e.operations.later import count_user, filling
 
 EVENTS = 100_000
 KILLS = 3
@@ -32,15 +32,6 @@ REPLAY = ("deliveries", "replay", "count_user")
 SETTINGS = {"LEASE_SECONDS": "5", "HANDLER_TIMEOUT_SECONDS": "4", "LOG_LEVEL": "error"}
 POLL_SECONDS = 0.2
 
-FILL = """
-WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})
-INSERT INTO events (id, source, type, schema_version, subject, time, correlation_id, causation_id,
-                    data, recorded_at)
-SELECT {id}, '/allocation', 'user_registered', 2, 'past', '2026-01-01 00:00:00', {id}, {id},
-       '{{"user_id":"00000000-0000-0000-0000-000000000001","name":"U","email":"u' || n
-           || '@example.com"}}', n
-FROM numbers
-"""
 COUNTS = {
     "owed": "SELECT count(*) FROM deliveries",
     "handled": "SELECT count(*) FROM registration_log",
@@ -48,12 +39,6 @@ COUNTS = {
     "unfinished": "SELECT count(*) FROM deliveries WHERE finished_at IS NULL",
     "replays": "SELECT count(*) FROM replays",
 }
-
-
-async def count_user(event: UserRegistered, uow: UnitOfWork) -> None:
-    """Add a line for each time that it takes effect."""
-    await uow.registration_log.append(event.user_id, event.email)
-    await uow.commit()
 
 
 class Past:
@@ -96,9 +81,9 @@ class Past:
     async def _fill(self, count: int) -> None:
         async with open_database(self._url) as database:
             await ensure_schema(database)
-            new_id = "lower(hex(randomblob(16)))" if "sqlite" in self._url else "gen_random_uuid()"
+            is_postgres = "sqlite" not in self._url
             async with database.writing(takes_time=True) as session:
-                await session.execute(text(FILL.format(count=count, id=new_id)))
+                await session.execute(text(filling(count, is_postgres=is_postgres)))
                 await session.commit()
 
     async def _number(self, statement: str) -> int:

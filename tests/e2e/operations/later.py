@@ -14,6 +14,21 @@ from allocation.service_layer.handlers import EVENT_HANDLERS
 from allocation.service_layer.unit_of_work import UnitOfWork
 
 FEW = 10
+FILL = """
+WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})
+INSERT INTO events (id, source, type, schema_version, subject, time, correlation_id, causation_id,
+                    data, recorded_at)
+SELECT {id}, '/allocation', 'user_registered', 2, 'subject', '2026-01-01 00:00:00', {id}, {id},
+       '{{"user_id":"00000000-0000-0000-0000-000000000001","name":"U","email":"u' || n
+           || '@example.com"}}', n
+FROM numbers
+"""
+
+
+def filling(count: int, *, is_postgres: bool) -> str:
+    """Return the SQL that stores so many events, which everybody else has done with."""
+    new_id = "gen_random_uuid()" if is_postgres else "lower(hex(randomblob(16)))"
+    return FILL.format(count=count, id=new_id)
 
 
 async def count_user(event: UserRegistered, uow: UnitOfWork) -> None:

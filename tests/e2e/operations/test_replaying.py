@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from tests.e2e.operations.later import filling
 from tests.e2e.processes import Application, wait_until
 
 LATER = ("tests.e2e.operations.later",)
@@ -11,21 +12,10 @@ EVENTS = 400
 KILLS = 3
 REPLAY = ("deliveries", "replay", "count_user")
 
-FILL = """
-WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})
-INSERT INTO events (id, source, type, schema_version, subject, time, correlation_id, causation_id,
-                    data, recorded_at)
-SELECT {id}, '/allocation', 'user_registered', 2, 'subject', '2026-01-01 00:00:00', {id}, {id},
-       '{{"user_id":"00000000-0000-0000-0000-000000000001","name":"U","email":"u' || n
-           || '@example.com"}}', n
-FROM numbers
-"""
-
 
 def fill(application: Application, count: int) -> None:
     """Store events that everybody has done with, but for the handler that comes later."""
-    new_id = "gen_random_uuid()" if application.postgres_url else "lower(hex(randomblob(16)))"
-    application.change(FILL.format(count=count, id=new_id))
+    application.change(filling(count, is_postgres=bool(application.postgres_url)))
 
 
 def wait_for(application: Application, table: str, rows: int) -> None:
