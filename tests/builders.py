@@ -89,7 +89,7 @@ def a_context() -> MessageContext:
     return MessageContext(correlation_id=uuid4(), causation_id=uuid4())
 
 
-def a_cause(received: ReceivedMessage = INSIDE) -> CommandEnvelope:
+def a_command_envelope(received: ReceivedMessage = INSIDE) -> CommandEnvelope:
     return CommandEnvelope(id=uuid4(), command=a_batch(), received=received)
 
 

@@ -221,9 +221,9 @@ class FakeUnitOfWork(UnitOfWork):
         database: FakeDatabase,
         policy: DeliveryPolicy,
         envelope_factory: EnvelopeFactory,
-        cause: Trigger,
+        trigger: Trigger,
     ) -> None:
-        super().__init__(envelope_factory, cause)
+        super().__init__(envelope_factory, trigger)
         self._database = database
         self._policy = policy
         self._unlock: Callable[[], None] = lambda: None
@@ -276,15 +276,15 @@ class FakeUnitOfWork(UnitOfWork):
         self._unlock()
 
     def _settle(self) -> None:
-        if isinstance(self._cause, CommandEnvelope):
-            self._database.commands.append(self._cause)
+        if isinstance(self._trigger, CommandEnvelope):
+            self._database.commands.append(self._trigger)
         else:
-            self._database.finish(self._cause)
+            self._database.finish(self._trigger)
 
     def _check_command(self) -> None:
-        if not isinstance(self._cause, CommandEnvelope) or self._cause.received.id is None:
+        if not isinstance(self._trigger, CommandEnvelope) or self._trigger.received.id is None:
             return
-        received = self._cause.received
+        received = self._trigger.received
         if any(command.received == received for command in self._database.commands):
             raise MessageAlreadyHandled(received.source, received.id)
 
@@ -302,8 +302,8 @@ class FakeUnitOfWork(UnitOfWork):
             _check_version(batch, self._database.batches.get(batch.reference))
         for coupon in self._new_coupons():
             self._check_coupon(coupon)
-        if isinstance(self._cause, Delivery) and not self._database.owned(self._cause):
-            raise DeliverySuperseded(self._cause.envelope.id, self._cause.handler)
+        if isinstance(self._trigger, Delivery) and not self._database.owned(self._trigger):
+            raise DeliverySuperseded(self._trigger.envelope.id, self._trigger.handler)
 
     def _check_user(self, user: User) -> None:
         users = self._database.users

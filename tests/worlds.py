@@ -24,7 +24,7 @@ from allocation.service_layer.envelopes import INSIDE, EventId, ReceivedMessage
 from allocation.service_layer.ports import Outbox
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import UserRow
-from tests.builders import POLICY, a_cause, an_envelope_factory
+from tests.builders import POLICY, a_command_envelope, an_envelope_factory
 from tests.fakes import (
     FakeDatabase,
     FakeOutbox,
@@ -42,7 +42,7 @@ class World(Protocol):
 
     policy: DeliveryPolicy
 
-    def new_uow(self, cause: Trigger) -> UnitOfWork:
+    def new_uow(self, trigger: Trigger) -> UnitOfWork:
         """Return a unit of work of some process."""
 
     def outbox(self) -> Outbox:
@@ -88,7 +88,7 @@ class World(Protocol):
 def a_uow(
     world: World, delivery: Delivery | None = None, *, received: ReceivedMessage = INSIDE
 ) -> UnitOfWork:
-    return world.new_uow(delivery or a_cause(received))
+    return world.new_uow(delivery or a_command_envelope(received))
 
 
 class FakeWorld:
@@ -98,8 +98,8 @@ class FakeWorld:
         self.policy = policy
         self.database = FakeDatabase()
 
-    def new_uow(self, cause: Trigger) -> UnitOfWork:
-        return FakeUnitOfWork(self.database, self.policy, an_envelope_factory(), cause)
+    def new_uow(self, trigger: Trigger) -> UnitOfWork:
+        return FakeUnitOfWork(self.database, self.policy, an_envelope_factory(), trigger)
 
     def outbox(self) -> Outbox:
         return FakeOutbox(self.database, self.policy)
@@ -162,10 +162,10 @@ class SqlWorld:
     def __post_init__(self) -> None:
         self._in_turn = cycle([self.database, self.other_database])
 
-    def new_uow(self, cause: Trigger) -> UnitOfWork:
+    def new_uow(self, trigger: Trigger) -> UnitOfWork:
         database = next(self._in_turn)
         outbox = SqlAlchemyOutbox(database, self.policy)
-        return SqlAlchemyUnitOfWork(database, outbox, an_envelope_factory(), cause)
+        return SqlAlchemyUnitOfWork(outbox, an_envelope_factory(), trigger)
 
     def outbox(self) -> Outbox:
         return SqlAlchemyOutbox(next(self._in_turn), self.policy)

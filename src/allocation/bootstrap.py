@@ -76,7 +76,7 @@ async def bootstrap(
         bus = MessageBus(
             registry=registry,
             envelope_factory=factory,
-            new_uow=partial(SqlAlchemyUnitOfWork, database, outbox, factory),
+            new_uow=partial(SqlAlchemyUnitOfWork, outbox, factory),
             outbox=outbox,
             policy=policy,
             random=random.random,

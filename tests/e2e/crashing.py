@@ -73,11 +73,11 @@ class CrashPoint:
 
 
 def _of_command(uow: Any, *args: object) -> bool:
-    return isinstance(uow._cause, CommandEnvelope)
+    return isinstance(uow._trigger, CommandEnvelope)
 
 
 def _commit_of(handler: str) -> Callable[..., bool]:
-    return lambda uow, *args: getattr(uow._cause, "handler", None) == handler
+    return lambda uow, *args: getattr(uow._trigger, "handler", None) == handler
 
 
 def _delivery_to(handler: str) -> Callable[..., bool]:

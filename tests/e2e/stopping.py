@@ -43,7 +43,7 @@ def stop_after(owner: Any, name: str, is_step: Step) -> None:
 
 async def of_command(uow: Any, _: None) -> bool:
     """Take the commit of a command for a step, not those of handlers of events."""
-    return isinstance(uow._cause, CommandEnvelope)
+    return isinstance(uow._trigger, CommandEnvelope)
 
 
 async def of_something(_: object, claimed: list[object]) -> bool:

@@ -17,7 +17,7 @@ from allocation.adapters.repository import take_note
 from allocation.domain.events import OutOfCoupons, UserRegistered
 from allocation.service_layer.envelopes import ReceivedMessage
 from allocation.service_layer.exceptions import MessageAlreadyHandled
-from tests.builders import POLICY, a_cause, a_failure, a_user_id, an_envelope
+from tests.builders import POLICY, a_command_envelope, a_failure, a_user_id, an_envelope
 
 pytestmark = pytest.mark.anyio
 
@@ -110,7 +110,7 @@ async def test_an_upgrade_keeps_what_is_owed_and_what_was_received(empty_url: st
         received = ReceivedMessage(source="/shop", id="m1")
         with pytest.raises(MessageAlreadyHandled):
             async with database.writing() as session:
-                await take_note(session, database.clock, a_cause(received))
+                await take_note(session, database.clock, a_command_envelope(received))
         async with database.reading() as session:
             parked = text("SELECT token, last_error FROM deliveries WHERE parked_at = 1")
             assert tuple((await session.execute(parked)).one()) == (7, "OSError: down")

@@ -26,7 +26,7 @@ from allocation.service_layer.exceptions import (
     OpenedTwice,
     WorkAfterCommit,
 )
-from tests.builders import HANDLER_NAMES, TODAY, a_cause, a_user, a_user_id
+from tests.builders import HANDLER_NAMES, TODAY, a_command_envelope, a_user, a_user_id
 from tests.worlds import World, a_uow
 
 pytestmark = pytest.mark.anyio
@@ -484,12 +484,12 @@ async def test_a_command_that_was_accepted_leaves_a_row_and_a_refused_one_none(
     world: World,
 ) -> None:
     """Also one that nobody could recognize: it is a part of what happened."""
-    for accepted in (a_cause(), a_cause()):
+    for accepted in (a_command_envelope(), a_command_envelope()):
         async with (uow := world.new_uow(accepted)):
             await uow.commit()
         assert accepted.id in await world.commands()
     with pytest.raises(NotCommitted):
-        async with world.new_uow(a_cause()):
+        async with world.new_uow(a_command_envelope()):
             pass
 
     assert len(await world.commands()) == 2

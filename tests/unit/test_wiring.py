@@ -35,7 +35,7 @@ from tests.builders import (
     TODAY,
     FakeApplication,
     a_batch,
-    a_cause,
+    a_command_envelope,
     a_delivery,
     a_registration,
     an_envelope,
@@ -83,7 +83,7 @@ def bound(
 
 
 def a_uow() -> UnitOfWork:
-    return FakeApplication().new_uow(a_cause())
+    return FakeApplication().new_uow(a_command_envelope())
 
 
 async def test_a_handler_is_given_what_it_asks_for_by_name() -> None:

@@ -49,7 +49,7 @@ class SqlAlchemyOutbox:
     """The outbox in a database. Its statements are made once: that costs as much as sending."""
 
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
-        self._database = database
+        self.database = database
         self._policy = policy
         self._settled: list[Delivery] = []
         self._settling = anyio.Lock()
@@ -70,7 +70,7 @@ class SqlAlchemyOutbox:
                 for replay in (False, True)
             )
         )
-        self._take_lease, self._take_replayed = (self.lease(replay) for replay in (False, True))
+        self._take_lease, self._take_replayed = (self._leasing(replay) for replay in (False, True))
 
     async def store(
         self, session: Session, subscribed: Sequence[tuple[Envelope, Sequence[str]]]
@@ -83,7 +83,7 @@ class SqlAlchemyOutbox:
         if owed:
             await session.execute_by_commit(self._insert_deliveries, owed)
             if not self._policy.inline:
-                await session.execute_if_needed(self._database.kind.wake_workers)
+                await session.execute_if_needed(self.database.kind.wake_workers)
 
     async def settle_within(self, session: Session, delivery: Delivery) -> None:
         """Mark the delivery in hand as done, in the caller's transaction.
@@ -104,12 +104,12 @@ class SqlAlchemyOutbox:
 
     async def record_failure(self, failure: Failure) -> None:
         delivery, error = failure.delivery, describe(failure.error)
-        now, pause = self._database.clock, failure.retry_in
+        now, pause = self.database.clock, failure.retry_in
         fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
         failed = _OWNED.values(process=None, last_error=error, **fate)
-        async with self._database.writing() as session:
+        async with self.database.writing() as session:
             if await session.write(failed, _claimed(delivery)):
-                await failures.keep(session, now, delivery, error, self._database.process)
+                await failures.keep(session, now, delivery, error, self.database.process)
             await session.commit()
 
     async def release(self, delivery: Delivery) -> None:
@@ -117,27 +117,27 @@ class SqlAlchemyOutbox:
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
         held_since, asked = current_time(), {"limit": limit, "handlers": list(handlers)}
-        async with self._database.writing() as session:
+        async with self.database.writing() as session:
             rows = (await session.execute(self._take_lease, asked)).all()
             rows = rows or (await session.execute(self._take_replayed, asked)).all()
             for row in (row for row in rows if row.lost_by):
-                await failures.keep_lost(session, self._database.clock, row)
+                await failures.keep_lost(session, self.database.clock, row)
             claims = [c async for c in self._feasible(session, rows, held_since)] if rows else []
             await session.commit()
         return claims
 
     async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
-        async with self._database.reading() as session:
+        async with self.database.reading() as session:
             asked = {"handlers": list(handlers)}
             seconds = (await session.execute(self._seconds_until_due, asked)).scalars().all()
         return min(seconds, default=None)
 
-    def lease(self, replay: bool) -> ReturningUpdate[Any]:
+    def _leasing(self, replay: bool) -> ReturningUpdate[Any]:
         """Return the statement that takes the leases of what is due."""
         # in a CTE: as a subquery, the limit may be applied anew for each row of the outer table
         due = (
             _pending(replay, deliveries.c.event_id, deliveries.c.handler)
-            .where(deliveries.c.due_at <= self._database.clock)
+            .where(deliveries.c.due_at <= self.database.clock)
             .limit(sa.bindparam("limit", type_=sa.Integer))
             .with_for_update(of=deliveries, skip_locked=True)
             .cte("due")
@@ -148,8 +148,8 @@ class SqlAlchemyOutbox:
             .values(
                 attempts=deliveries.c.attempts + 1,
                 token=NEXT_TOKEN,
-                due_at=self._database.clock + self._policy.lease,
-                process=self._database.process,
+                due_at=self.database.clock + self._policy.lease,
+                process=self.database.process,
                 lost_by=deliveries.c.process,
             )
             .returning(deliveries)
@@ -177,11 +177,11 @@ class SqlAlchemyOutbox:
                 )
                 continue
             park = sa.update(deliveries).where(delivery_key == (row.event_id, row.handler))
-            values = {"parked_at": self._database.clock, "last_error": error, "process": None}
+            values = {"parked_at": self.database.clock, "last_error": error, "process": None}
             await session.write(park.values(attempts=row.attempts - 1, **values))
 
     async def _write(self, statement: sa.Update, claims: Any) -> None:
-        async with self._database.writing() as session:
+        async with self.database.writing() as session:
             await session.write(statement, claims)
             await session.commit()
 

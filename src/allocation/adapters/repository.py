@@ -146,7 +146,7 @@ _COPY = insert(orm.user_view).from_select(
 _noted = cache(lambda now: insert(orm.commands).values(accepted_at=now))  # once for all
 
 
-async def take_note(session: Session, now: ColumnElement[float], cause: CommandEnvelope) -> None:
+async def take_note(session: Session, now: ColumnElement[float], envelope: CommandEnvelope) -> None:
     """Write a command down, in the caller's transaction, before anything else.
 
     So of two copies at once the second waits for the first, and is recognized before its command
@@ -154,14 +154,14 @@ async def take_note(session: Session, now: ColumnElement[float], cause: CommandE
 
     :raises MessageAlreadyHandled: if it is known: the caller must roll back
     """
-    source, message_id = cause.received.source, cause.received.id
+    source, message_id = envelope.received.source, envelope.received.id
     row = {
-        "id": cause.id,
-        "type": wire_name(type(cause.command)),
+        "id": envelope.id,
+        "type": wire_name(type(envelope.command)),
         "source": source,
         "message_id": message_id,
-        "fingerprint": cause.received.fingerprint,
-        "correlation_id": cause.as_context.correlation_id,
+        "fingerprint": envelope.received.fingerprint,
+        "correlation_id": envelope.as_context.correlation_id,
     }
     try:
         await session.execute_by_commit(_noted(now), [row])

@@ -8,7 +8,7 @@ from itertools import chain
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import repository
-from allocation.adapters.database import Database, Session
+from allocation.adapters.database import Session
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.domain.exceptions import CouponAlreadyAllocated, EmailAlreadyRegistered, Refused
 from allocation.domain.model import Aggregate
@@ -25,16 +25,16 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     coupon_batches: repository.SqlAlchemyCouponBatches
 
     def __init__(
-        self, database: Database, outbox: SqlAlchemyOutbox, factory: EnvelopeFactory, cause: Trigger
+        self, outbox: SqlAlchemyOutbox, factory: EnvelopeFactory, trigger: Trigger
     ) -> None:
-        super().__init__(factory, cause)
-        self._database, self._outbox = database, outbox
+        super().__init__(factory, trigger)
+        self._database, self._outbox = outbox.database, outbox
         self._resources = AsyncExitStack()
 
     async def _begin(self) -> None:
         session = self._session = await self._resources.enter_async_context(self._transaction())
-        if isinstance(self._cause, CommandEnvelope):
-            await repository.take_note(session, self._database.clock, self._cause)
+        if isinstance(self._trigger, CommandEnvelope):
+            await repository.take_note(session, self._database.clock, self._trigger)
         self.users = repository.SqlAlchemyUsers(session)
         self.coupon_batches = repository.SqlAlchemyCouponBatches(session)
         self.registration_log = repository.SqlAlchemyRegistrationLog(session)
@@ -59,8 +59,8 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
             raise _as_domain_error(error, refusals) from error
         subscribed = [(event, self._envelope_factory.subscribers(event)) for event in events]
         await self._outbox.store(self._session, subscribed)
-        if isinstance(self._cause, Delivery):
-            await self._outbox.settle_within(self._session, self._cause)
+        if isinstance(self._trigger, Delivery):
+            await self._outbox.settle_within(self._session, self._trigger)
 
     async def _commit(self) -> None:
         await self._session.commit()

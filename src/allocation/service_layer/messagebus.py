@@ -65,10 +65,10 @@ class MessageBus:
         and so is the command itself, which is recognized when it is received again.
         """
         new_id = self.envelope_factory.new_id()
-        cause = CommandEnvelope(id=new_id, command=command, received=received)
-        with working_on(cause.as_context):
+        envelope = CommandEnvelope(id=new_id, command=command, received=received)
+        with working_on(envelope.as_context):
             handler = self.registry.commands[type(command)]
-            events = await _run(handler, command, None, partial(self.new_uow, cause))
+            events = await _run(handler, command, None, partial(self.new_uow, envelope))
             logger.info("%s handled", type(command).__name__)
             self.tell(facts.Executed(command, events))
         return events

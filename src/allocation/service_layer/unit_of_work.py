@@ -40,8 +40,8 @@ class UnitOfWork(ABC):
     registration_log: ports.RegistrationLog
     user_view: ports.UserView
 
-    def __init__(self, envelope_factory: EnvelopeFactory, cause: Trigger) -> None:
-        self._envelope_factory, self._cause = envelope_factory, cause
+    def __init__(self, envelope_factory: EnvelopeFactory, trigger: Trigger) -> None:
+        self._envelope_factory, self._trigger = envelope_factory, trigger
         self._calls = Calls(lambda name: self._refuse(WorkAfterCommit(f"{name}() was called")))
         self._is_open = False
         self._written: tuple[Envelope, ...] | None = None
@@ -85,7 +85,7 @@ class UnitOfWork(ABC):
         if self._calls.are_over:
             raise self._refuse(WorkAfterCommit("a second commit"))
         self._calls.end()
-        events = tuple(self._envelope_factory.drain(self._seen(), self._cause.as_context))
+        events = tuple(self._envelope_factory.drain(self._seen(), self._trigger.as_context))
         await self._write(events)
         self._written = events
 

@@ -26,7 +26,7 @@ from allocation.service_layer.exceptions import (
     WorkAfterCommit,
 )
 from allocation.service_layer.facts import Executed, Fact
-from tests.builders import a_batch, a_cause, a_registration, a_user, a_user_id
+from tests.builders import a_batch, a_command_envelope, a_registration, a_user, a_user_id
 
 pytestmark = pytest.mark.anyio
 
@@ -160,7 +160,7 @@ async def test_a_refusal_that_is_swallowed_spoils_all_the_same(
     with pytest.raises(ConcurrentUpdate):
         async with sharing.one_transaction(users=[]) as new_uow:
             with suppress(InvalidValue):
-                async with (uow := new_uow(a_cause())):
+                async with (uow := new_uow(a_command_envelope())):
                     uow.users.add(a_user())
                     EmailAddress("nobody")
 
@@ -172,9 +172,9 @@ async def test_none_may_begin_after_one_that_is_not_whole(sharing: Sharing) -> N
     with pytest.raises(ConcurrentUpdate):
         async with sharing.one_transaction(users=[]) as new_uow:
             with suppress(NotCommitted):
-                async with new_uow(a_cause()):
+                async with new_uow(a_command_envelope()):
                     pass
-            async with new_uow(a_cause()):
+            async with new_uow(a_command_envelope()):
                 pass
 
 
@@ -186,7 +186,10 @@ async def test_work_after_the_commit_is_refused(
     user = a_user()
 
     with pytest.raises(WorkAfterCommit):
-        async with sharing.one_transaction(users=[]) as new_uow, (uow := new_uow(a_cause())):
+        async with (
+            sharing.one_transaction(users=[]) as new_uow,
+            (uow := new_uow(a_command_envelope())),
+        ):
             uow.users.add(user)
             add = uow._session.add  # type: ignore[attr-defined]
             await uow.commit()
@@ -242,7 +245,7 @@ async def test_cancellation_leaves_nothing_behind(
     """All or nothing, whenever it comes."""
     with anyio.CancelScope() as scope:
         async with sharing.one_transaction(users=[]) as new_uow:
-            async with (uow := new_uow(a_cause())):
+            async with (uow := new_uow(a_command_envelope())):
                 uow.users.add(a_user())
                 await uow.commit()
             scope.cancel()

@@ -35,8 +35,8 @@ class Sharing:
     ) -> None:
         self._database = database
         outbox = SqlAlchemyOutbox(database, policy)
-        self.new_uow = partial(SqlAlchemyUnitOfWork, database, outbox, factory)
-        self._new_sharing_uow = partial(_SharingUnitOfWork, database, outbox, factory)
+        self.new_uow = partial(SqlAlchemyUnitOfWork, outbox, factory)
+        self._new_sharing_uow = partial(_SharingUnitOfWork, outbox, factory)
 
     @asynccontextmanager
     async def one_transaction(self, *, users: Collection[UserId]) -> AsyncIterator[NewUnitOfWork]:
@@ -158,14 +158,13 @@ class _SharedSession(Session):
 class _SharingUnitOfWork(SqlAlchemyUnitOfWork):
     def __init__(
         self,
-        database: Database,
         outbox: SqlAlchemyOutbox,
         factory: EnvelopeFactory,
-        cause: Trigger,
+        trigger: Trigger,
         *,
         shared: _SharedSession,
     ) -> None:
-        super().__init__(database, outbox, factory, cause)
+        super().__init__(outbox, factory, trigger)
         self._shared = shared
 
     def _transaction(self) -> AbstractAsyncContextManager[Session]:

@@ -70,6 +70,6 @@ class Owed:
                 say(f"{counted(found.total())} {fate}: {', '.join(found)}; {advice}", err=True)
 
 
-def counted(count: int) -> str:
-    """Return "1 delivery", or as many deliveries as there are."""
-    return "1 delivery" if count == 1 else f"{count} deliveries"
+def counted(count: int, one: str = "delivery", many: str = "deliveries") -> str:
+    """Return "1 delivery", or as many deliveries as there are, or of something else."""
+    return f"{count} {one if count == 1 else many}"

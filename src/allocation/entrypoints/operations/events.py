@@ -3,7 +3,7 @@
 import click
 
 from allocation.adapters.operations.forgetting import count_old, forget
-from allocation.entrypoints.cli.application import Options, set_up
+from allocation.entrypoints.cli.application import Options, counted, set_up
 from allocation.entrypoints.operations.duration import Duration
 from allocation.entrypoints.operations.progress import progress
 from allocation.entrypoints.output import say
@@ -31,4 +31,4 @@ def prune(options: Options, older_than: float) -> None:
         count = with_application(
             settings, lambda a: forget(a.database, older_than=older_than, told=told)
         )
-    say(f"{count} {'event' if count == 1 else 'events'} deleted")
+    say(f"{counted(count, 'event', 'events')} deleted")

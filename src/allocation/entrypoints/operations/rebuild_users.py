@@ -3,7 +3,7 @@
 import click
 
 from allocation.adapters.operations import rebuilding
-from allocation.entrypoints.cli.application import Options, set_up
+from allocation.entrypoints.cli.application import Options, counted, set_up
 from allocation.entrypoints.operations.progress import progress
 from allocation.entrypoints.output import say
 from allocation.entrypoints.running import with_application
@@ -20,4 +20,4 @@ def rebuild_users(options: Options) -> None:
     length = with_application(settings, lambda a: rebuilding.count_users(a.database))
     with progress("rebuilding", length) as told:
         count = with_application(settings, lambda a: rebuilding.rebuild_users(a.database, told))
-    say(f"{count} {'user' if count == 1 else 'users'} rebuilt")
+    say(f"{counted(count, 'user', 'users')} rebuilt")
