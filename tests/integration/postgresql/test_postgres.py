@@ -349,7 +349,9 @@ async def test_a_commit_wakes_the_workers_of_other_processes(postgres_url: str) 
                 assert await back_end.outbox.claim(10, HANDLER_NAMES)
 
 
-async def test_whoever_is_frozen_within_a_statement_is_hung_up_on(postgres_url: str) -> None:
+async def test_whoever_is_frozen_within_a_statement_is_hung_up_on(
+    postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """The server waits for the rest of it, with all locks, and its own time limits do not count."""
     others = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
     with closing(psycopg.connect(postgres_url, autocommit=True)) as frozen:
@@ -371,3 +373,4 @@ async def test_whoever_is_frozen_within_a_statement_is_hung_up_on(postgres_url: 
                         break
                 await anyio.sleep(0.1)
         assert not group.cancel_scope.cancelled_caught
+    assert f"session {this['pid']} was frozen within a statement: ended" in caplog.text

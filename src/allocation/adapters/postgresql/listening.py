@@ -20,7 +20,7 @@ AGAIN_SECONDS = 1.0
 # a process that is frozen within a statement is no idle one to the server, which would wait for the
 # rest for ever, and so would all who need what it has locked
 END_FROZEN = text(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()"
     " AND state = 'active' AND wait_event = 'ClientRead' AND query NOT ILIKE 'copy%'"
     " AND query_start < now() - :seconds * interval '1 second'"
@@ -101,7 +101,8 @@ class _Listener:
                 while True:
                     await self._next_news()
             # a server that has vanished is quiet, too: this finds out
-            await self._driver.call(self._connection.execute, end_frozen)
+            for pid, _ in await self._driver.call(self._connection.execute, end_frozen):
+                logger.warning("session %d was frozen within a statement: ended", pid)
             self._wake()
 
 
