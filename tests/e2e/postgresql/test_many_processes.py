@@ -18,6 +18,7 @@ PROCESSES = 4
 USERS_EACH = 15
 QUANTITY = 40
 OWED = "SELECT * FROM deliveries WHERE finished_at IS NULL"
+LISTENING = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about folders of this machine
@@ -118,6 +119,7 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_restarted(
             acknowledged.append(email)
 
     with application.running("worker"):
+        wait_until(lambda: application.rows(LISTENING))  # at its start, it may not be without one
         for _ in range(3):
             loads = [
                 application.start("register-user", "Иван", f"{uuid4()}@example.com")
