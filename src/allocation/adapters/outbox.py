@@ -34,12 +34,9 @@ READABLE = sa.or_(  # type and version: other events are for newer processes
 )
 
 # the row of a claim, if no other has been made on it, and it has not been parked since
+_CLAIM = ("event_id", "handler", "token")
 _OWNED = sa.update(deliveries).where(
-    *(
-        deliveries.c[name] == sa.bindparam(f"claimed_{name}")
-        for name in ("event_id", "handler", "token")
-    ),
-    PENDING,
+    *(deliveries.c[name] == sa.bindparam(f"claimed_{name}") for name in _CLAIM), PENDING
 )
 
 logger = logging.getLogger(__name__)
@@ -64,12 +61,8 @@ class SqlAlchemyOutbox:
         self._release = _OWNED.values(
             attempts=deliveries.c.attempts - 1, token=NEXT_TOKEN, process=None, due_at=now
         )
-        self._seconds_until_due = sa.union_all(
-            *(
-                sa.select(_pending(replay, deliveries.c.due_at - now).limit(1).subquery())
-                for replay in (False, True)
-            )
-        )
+        firsts = (_pending(replay, deliveries.c.due_at - now).limit(1) for replay in (False, True))
+        self._seconds_until_due = sa.union_all(*(sa.select(first.subquery()) for first in firsts))
         self._take_lease, self._take_replayed = (self._leasing(replay) for replay in (False, True))
 
     async def store(
