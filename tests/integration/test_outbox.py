@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import anyio
 import pytest
 from sqlalchemy import event, inspect, text, update
 
@@ -174,6 +175,30 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
         assert "TEMP B-TREE" not in steps
         assert "Sort" not in steps
         assert not re.search(r"SCAN deliveries|Seq Scan on deliveries", steps)
+
+
+async def test_what_settles_together_is_one_statement_and_no_series(database_url: str) -> None:
+    """A process that is frozen within a series holds its locks beyond the server's time limits."""
+    async with sql_world(database_url) as world:
+        async with (uow := a_uow(world)):
+            uow.users.add(a_user())
+            await uow.commit()
+        claims = world.policy.first_attempts(uow.events[0], HANDLER_NAMES)
+        outbox, asked = world.outbox(), list[tuple[str, bool]]()
+        for database in (world.database, world.other_database):
+            event.listen(
+                database.engine.sync_engine,
+                "before_cursor_execute",
+                lambda *args: asked.append((args[2], args[5])),
+            )
+
+        async with anyio.create_task_group() as group:
+            for claim in claims:
+                group.start_soon(outbox.settle, claim)
+
+        updates = [is_series for statement, is_series in asked if statement.startswith("UPDATE")]
+        assert updates == [False]
+        assert await world.deliveries() == {}
 
 
 async def test_of_many_failures_the_last_ten_are_kept(database_url: str) -> None:
