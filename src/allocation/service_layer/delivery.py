@@ -10,7 +10,7 @@ can start again.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
 from typing import NewType
@@ -41,12 +41,7 @@ class Delivery:
     @property
     def as_context(self) -> MessageContext:
         """The context of whatever is done because of this delivery."""
-        return MessageContext(
-            correlation_id=self.envelope.context.correlation_id,
-            causation_id=self.envelope.id,
-            handler=self.handler,
-            traceparent=self.envelope.context.traceparent,
-        )
+        return replace(self.envelope.context, causation_id=self.envelope.id, handler=self.handler)
 
     def seconds(self) -> float:
         """Return how long this attempt has taken until now."""
