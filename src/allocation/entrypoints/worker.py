@@ -16,7 +16,7 @@ from allocation.entrypoints.running import Service, StopSignal, task_group
 from allocation.rooms import ROOMS
 from allocation.service_layer.delivery import Delivery
 
-LINGER_SECONDS = 0.005
+LINGER_SECONDS = 0.01
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
 RECONNECT_SECONDS = 1.0
 
