@@ -96,8 +96,8 @@ class SqlAlchemyOutbox:
             if batch := self._settled[:SETTLED_AT_ONCE]:
                 count = 1 << (len(batch) - 1).bit_length()  # so that few statements are prepared
                 padded = batch + batch[:1] * (count - len(batch))
-                values = (_claimed(claim, n) for n, claim in enumerate(padded))
-                await self._write(self._mark_all_done(count), dict(ChainMap(*values)))
+                values = ChainMap(*(_claimed(claim, n) for n, claim in enumerate(padded)))
+                await self._write(self._mark_all_done(count), dict(values))
                 del self._settled[: len(batch)]
 
     async def record_failure(self, failure: Failure) -> None:
