@@ -33,6 +33,7 @@ async def execute_all(
     async with sharing.one_transaction(users=users) as new_uow:
         one_by_one = replace(bus, new_uow=new_uow, observers=[told.append])
         events = [await one_by_one.execute(command, received) for command in commands]
-    for fact in told:  # not before the commit
-        bus.tell(fact)
+    for fact in told:  # not before the commit; and what they took is no single one's
+        if isinstance(fact, facts.Executed):
+            facts.tell(bus.observers, fact)
     return events
