@@ -30,6 +30,7 @@ from allocation.service_layer.exceptions import (
     ConcurrentUpdate,
     HandlerAborted,
     HandlerTimeout,
+    LeaseOver,
     NotAwaited,
     NotCommitted,
     OpenedTwice,
@@ -43,6 +44,7 @@ from allocation.service_layer.facts import (
     Fact,
     Failed,
     OptimisticRetry,
+    OutsideCall,
 )
 from allocation.service_layer.handlers import COMMAND_HANDLERS
 from allocation.service_layer.messagebus import MAX_OPTIMISTIC_TRIES
@@ -54,6 +56,7 @@ from tests.builders import (
     TODAY,
     FakeApplication,
     a_batch,
+    a_delivery,
     a_registration,
     a_user_id,
 )
@@ -776,12 +779,12 @@ async def test_an_observer_is_told_everything_and_can_hurt_nobody() -> None:
     assert told[:6] == [begun, begun, executed, executed, ended, ended]
     assert executed == Executed(command, report.events[:1])
     assert isinstance(begun, Begun)
-    assert isinstance(begun.trigger, CommandEnvelope)
-    assert begun.trigger.command == command
-    assert ended == Ended(begun.trigger, None)
+    assert isinstance(begun.work, CommandEnvelope)
+    assert begun.work.command == command
+    assert ended == Ended(begun.work, None)
     for of_attempt in (
-        [fact.trigger for fact in told if isinstance(fact, Begun)],
-        [fact.trigger for fact in told if isinstance(fact, Ended)],
+        [fact.work for fact in told if isinstance(fact, Begun)],
+        [fact.work for fact in told if isinstance(fact, Ended)],
         [fact.delivery for fact in told if isinstance(fact, Delivered)],
     ):
         names = [each.handler for each in of_attempt if isinstance(each, Delivery)]
@@ -817,7 +820,7 @@ async def test_an_observer_hears_why_a_command_was_not_executed() -> None:
 
     begun, ended = told
     assert isinstance(begun, Begun)
-    assert ended == Ended(begun.trigger, refused.value)
+    assert ended == Ended(begun.work, refused.value)
 
 
 async def test_an_observer_hears_that_a_handler_is_late() -> None:
@@ -869,7 +872,64 @@ async def test_an_observer_hears_of_lost_races() -> None:
 
     begun = told[0]
     assert isinstance(begun, Begun)
-    assert told[1:3] == [OptimisticRetry(begun.trigger)] * 2
+    assert isinstance(begun.work, CommandEnvelope)
+    assert told[1:3] == [OptimisticRetry(begun.work)] * 2
+
+
+async def test_an_observer_hears_of_the_calls_to_the_world_outside() -> None:
+    """Of begin and end, within those of the attempt; and why one has failed."""
+    told: list[Fact] = []
+
+    async def sends(
+        event: UserRegistered, notifications: Notifications, idempotency_key: IdempotencyKey
+    ) -> None:
+        await notifications.send(welcome(event), idempotency_key=idempotency_key)
+
+    application = FakeApplication(event_handlers={UserRegistered: [sends]}, observers=[told.append])
+    down = application.notifications.failures["ivan@example.com"] = OSError("mail server is down")
+
+    await application.bus.handle(a_registration())
+
+    begun, called, returned, ended = told[3:7]
+    assert isinstance(called, Begun)
+    assert isinstance(called.work, OutsideCall)
+    assert (called.work.port, called.work.method) == ("notifications", "send")
+    assert returned == Ended(called.work, down)
+    assert isinstance(begun, Begun)
+    assert ended == Ended(begun.work, down)
+
+
+async def test_an_observer_hears_of_an_attempt_that_was_not_begun() -> None:
+    """Its lease was over before: whoever counts attempts has to know what became of it."""
+    told: list[Fact] = []
+    application = FakeApplication(observers=[told.append])
+    late = replace(a_delivery(), held_since=anyio.current_time() - POLICY.lease)
+
+    await application.bus.deliver([late])
+
+    begun, ended = told
+    assert isinstance(begun, Begun)
+    assert isinstance(ended, Ended)
+    assert begun.work is ended.work is late
+    assert isinstance(ended.error, LeaseOver)
+
+
+@pytest.mark.parametrize("raised", [SystemExit(), asyncio.CancelledError(), RuntimeError()])
+async def test_whatever_an_observer_raises_is_logged(
+    raised: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may neither end the program nor make a cancellation up."""
+
+    def raises(fact: Fact) -> None:
+        raise raised
+
+    application = FakeApplication(observers=[raises])
+
+    report = await application.bus.handle(a_registration())
+
+    assert report.failures == ()
+    assert application.database.deliveries == {}
+    assert "an observer failed" in caplog.text
 
 
 async def test_the_trace_context_of_a_message_is_passed_on() -> None:

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
+from typing import Any
 
 from allocation.domain.commands import Command
 from allocation.service_layer.delivery import Delivery, Failure, Trigger
@@ -20,11 +22,22 @@ class Executed:
     events: tuple[Envelope, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OutsideCall:
+    """One call to the world outside, by the names of a port and its method."""
+
+    port: str
+    method: str
+
+
+Work = Trigger | OutsideCall
+
+
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A handler was begun, and has so many seconds; that of a command as many as it takes."""
+    """A handler was begun, or a call by one; it has so many seconds, or as many as it takes."""
 
-    trigger: Trigger
+    work: Work
     seconds: float | None
 
 
@@ -32,7 +45,7 @@ class Begun:
 class Ended:
     """It has ended, well or with an error; told, as its begin, in the task that runs it."""
 
-    trigger: Trigger
+    work: Work
     error: BaseException | None
 
 
@@ -69,14 +82,16 @@ def tell(observers: Observers, fact: Fact) -> None:
     for observer in observers:
         try:
             observer(fact)
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
             logger.exception("an observer failed")
 
 
 @contextmanager
-def told(observers: Observers, trigger: Trigger, seconds: float | None = None) -> Iterator[None]:
+def told(observers: Observers, work: Work, seconds: float | None = None) -> Iterator[None]:
     """Tell of a begin and of its end, in this task."""
-    tell(observers, Begun(trigger, seconds))
+    tell(observers, Begun(work, seconds))
     error: BaseException | None = None
     try:
         yield
@@ -84,4 +99,25 @@ def told(observers: Observers, trigger: Trigger, seconds: float | None = None) -
         error = raised
         raise
     finally:
-        tell(observers, Ended(trigger, error))
+        tell(observers, Ended(work, error))
+
+
+def observed(observers: Observers, name: str, port: object) -> Any:
+    """Return a stand-in for a port to the world outside: observers are told of its calls."""
+    return _Observed(observers, name, port)
+
+
+class _Observed:
+    def __init__(self, observers: Observers, name: str, port: object) -> None:
+        self._observers, self._name, self._port = observers, name, port
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._port, name)
+        if not iscoroutinefunction(member):
+            return member
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            with told(self._observers, OutsideCall(self._name, name)):
+                return await member(*args, **kwargs)
+
+        return call

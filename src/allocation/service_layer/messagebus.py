@@ -109,10 +109,7 @@ class MessageBus:
         """Attempt one delivery; report what its handler has committed, or how it failed."""
         with working_on(delivery.as_context):
             try:
-                handler = self.registry.events[delivery.handler]
-                events = await self._run_in_time(handler, delivery)
-                if not handler.has_uow:
-                    await _last_word(lambda: self.outbox.settle(delivery))
+                events = await self._attempt_in_time(delivery)
             except exceptions.LeaseOver as late:
                 logger.warning("%s", late)
                 await self._release(delivery)
@@ -128,15 +125,20 @@ class MessageBus:
             facts.tell(self.observers, facts.Delivered(delivery, events))
         return Report(events)
 
-    async def _run_in_time(self, handler: BoundHandler, delivery: Delivery) -> tuple[Envelope, ...]:
+    async def _attempt_in_time(self, delivery: Delivery) -> tuple[Envelope, ...]:
         """Run the handler within the time limit, which counts from the begin of the lease."""
+        handler = self.registry.events[delivery.handler]
         seconds = delivery.held_since + self.policy.handler_timeout - current_time()
-        if seconds <= 0:
-            raise exceptions.LeaseOver(handler.name)
         with facts.told(self.observers, delivery, seconds):
-            with move_on_after(seconds):
-                return await self._run(handler, delivery)
-            raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)
+            if seconds <= 0:
+                raise exceptions.LeaseOver(handler.name)
+            with move_on_after(seconds) as limit:
+                events = await self._run(handler, delivery)
+            if limit.cancelled_caught:
+                raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)
+            if not handler.has_uow:
+                await _last_word(lambda: self.outbox.settle(delivery))
+            return events
 
     async def _run(self, handler: BoundHandler, trigger: Trigger) -> tuple[Envelope, ...]:
         """Run a handler, in a fresh unit of work if it has one; return the committed events.

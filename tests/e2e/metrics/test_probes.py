@@ -6,8 +6,9 @@ from contextlib import closing
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
-from tests.e2e.processes import LIMIT_SECONDS, TIMEOUT_SECONDS, Application, wait_until
+from tests.e2e.processes import LIMIT_SECONDS, ROOT, TIMEOUT_SECONDS, Application, wait_until
 
+README = ROOT / "README.md"
 REGISTER = ("register-user", "Иван", "ivan@example.com")
 
 
@@ -52,6 +53,16 @@ def test_a_worker_tells_how_it_is_until_it_has_ended(application: Application) -
         assert asked(port, "/healthz") == (200, "alive\n")
 
     assert asked(port, "/healthz") == (0, "")
+
+
+def test_a_worker_tells_what_it_has_done(application: Application) -> None:
+    """As README shows."""
+    shown = README.read_text().partition("/metrics | grep -v '^#'\n")[2].partition("\n…")[0]
+    port = a_free_port()
+    application.run(*REGISTER, dispatch="worker")
+
+    with application.running("worker", metrics_port=str(port)):
+        wait_until(lambda: set(shown.splitlines()) <= set(asked(port, "/metrics")[1].splitlines()))
 
 
 def test_a_worker_that_is_idle_ends_with_its_server(application: Application) -> None:

@@ -1,5 +1,7 @@
 """Processes that export to a collector, and to one that is not there."""
 
+import json
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,8 +13,12 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.e2e.processes import TIMEOUT_SECONDS, Application
+from tests.builders import a_message
+from tests.e2e.mail import Mail
+from tests.e2e.processes import TIMEOUT_SECONDS, Application, owed, wait_until
+from tests.integration.brokers.outside import Outside  # room: brokers
 
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 REGISTER = ("register-user", "Иван", "ivan@example.com")
 
 
@@ -72,8 +78,9 @@ def run(application: Application, *arguments: str, endpoint: str) -> str:
     return out
 
 
-def test_two_processes_export_one_trace(application: Application) -> None:
-    """The first ends before the second begins."""
+def test_two_processes_export_one_trace(application: Application, mail: Mail) -> None:
+    """The first ends before the second begins. It goes down to the call of the mail server."""
+    application.mail = mail
     with collecting() as collector:
         run(application, *REGISTER, endpoint=collector.url)
         run(application, "worker", "--until-idle", endpoint=collector.url)
@@ -82,9 +89,46 @@ def test_two_processes_export_one_trace(application: Application) -> None:
 
     command = spans["process register_user"]
     email = spans["send_welcome_email user_registered"]
-    assert len(spans) == 5
+    sending = spans["notifications.send"]
+    assert len(spans) == 6
     assert {span.trace_id for span in spans.values()} == {command.trace_id}
     assert email.parent_span_id == command.span_id
+    assert (sending.parent_span_id, sending.kind) == (email.span_id, Span.SPAN_KIND_CLIENT)
+
+
+# room: brokers
+@pytest.mark.parametrize("backend", ["asyncio"])
+def test_from_a_message_of_a_broker_to_one_for_others_it_is_one_trace(
+    application: Application, rabbitmq: Outside
+) -> None:
+    """The sender's trace goes on here, and with those who are told."""
+    message = json.loads(a_message()) | {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    rabbitmq.send(json.dumps(message).encode())
+    with collecting() as collector:
+        environment = application.environment(broker_url=rabbitmq.url)
+        process = application.start(
+            "run", environment={**environment, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        )
+        (published,) = rabbitmq.events(bool)
+        wait_until(lambda: not owed(application))
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=TIMEOUT_SECONDS)
+        assert process.returncode == 0, err
+
+        spans = {span.name: span for span in collector.spans()}
+
+    command = spans["process register_user"]
+    attempt = spans["publish_event_to_rabbitmq user_registered"]
+    assert {span.trace_id.hex() for span in spans.values()} == {TRACE}
+    assert command.parent_span_id.hex() == SPAN
+    assert attempt.parent_span_id == command.span_id
+    (publishing,) = (span for span in collector.spans() if span.parent_span_id == attempt.span_id)
+    assert (publishing.name, publishing.kind) == ("rabbitmq.publish", Span.SPAN_KIND_PRODUCER)
+    carried = json.loads(published.body)["traceparent"]
+    assert carried == f"00-{TRACE}-{command.span_id.hex()}-01"
+
+
+# end
 
 
 @pytest.mark.parametrize("listens", [True, False])

@@ -1,5 +1,6 @@
 """What is told about a process and its database, on each database."""
 
+import re
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -117,7 +118,7 @@ async def pages(
     settings: Settings, stop: StopSignal, *, patience: float = LIMIT_SECONDS
 ) -> AsyncIterator[tuple[Application, Pages]]:
     async with bootstrap(settings) as application, anyio.create_task_group() as group:
-        yield application, Pages(application, stop, group, patience=patience)
+        yield application, Pages(application, stop, group, overdue=300, patience=patience)
         group.cancel_scope.cancel()
 
 
@@ -164,6 +165,22 @@ async def test_a_process_whose_schema_is_not_that_of_the_database_is_not_ready(
 
     assert ready.status == "503 Service Unavailable"
     assert reason in ready.body
+
+
+async def test_a_process_is_not_ready_while_work_is_overdue(settings: Settings) -> None:
+    """Nobody does it; what is replayed may wait."""
+    async with pages(replace(settings, dispatch="worker"), StopSignal()) as (application, found):
+        await application.bus.handle(a_registration())
+        now = application.database.clock
+        await change(application, "log_registration", due_at=now - 200)
+        await change(application, "refresh_user_view", due_at=now - 1000, replay=True)
+        in_time = await found.answer("/readyz")
+        await change(application, "log_registration", due_at=now - 400)
+        overdue = await found.answer("/readyz")
+
+    assert in_time.status == "200 OK"
+    assert overdue.status == "503 Service Unavailable"
+    assert re.fullmatch(rb"work is overdue for 4\d\d s: does a worker run\?\n", overdue.body)
 
 
 async def test_a_database_that_says_nothing_makes_it_not_ready_in_a_moment(

@@ -11,6 +11,7 @@ from allocation.domain.events import Event, UserRegistered
 from allocation.domain.exceptions import InvalidValue, UserNotFound
 from allocation.entrypoints.metrics.histogram import Histogram
 from allocation.entrypoints.metrics.observer import Counts, counting
+from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.exceptions import (
     ConcurrentUpdate,
     DeliverySuperseded,
@@ -29,6 +30,7 @@ from tests.builders import (
     a_registration,
     a_user_id,
 )
+from tests.fakes import FakeOutbox
 
 pytestmark = pytest.mark.anyio
 
@@ -153,6 +155,35 @@ def test_an_attempt_whose_delivery_has_another_owner_is_superseded() -> None:
     counts(Ended(delivery, DeliverySuperseded(delivery.envelope.id, delivery.handler)))
 
     assert counts.attempts == {("send_welcome_email", "superseded"): 1}
+
+
+async def test_an_attempt_that_somebody_else_was_faster_with_is_superseded() -> None:
+    """Also if that is found out only when it is to be settled."""
+
+    class Outpaced(FakeOutbox):
+        async def settle(self, delivery: Delivery) -> None:
+            raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+
+    counts = Counts()
+    application = observed(counts, works)
+    application.bus = replace(
+        application.bus, outbox=Outpaced(application.database, application.policy)
+    )
+
+    await application.bus.handle(a_registration())
+
+    assert counts.attempts == {("works", "superseded"): 1}
+
+
+async def test_an_attempt_whose_lease_was_over_is_given_back() -> None:
+    """It was not begun: it has an outcome, but no duration."""
+    counts = Counts()
+    late = replace(a_delivery(handler="works"), held_since=anyio.current_time() - POLICY.lease)
+
+    await observed(counts, works).bus.deliver([late])
+
+    assert counts.attempts == {("works", "given_back"): 1}
+    assert counts.attempt_seconds == {}
 
 
 async def test_a_clock_that_is_behind_makes_no_negative_time() -> None:

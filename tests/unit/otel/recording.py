@@ -22,6 +22,9 @@ class Recorded:
         """The spans, by name."""
         return {span.name: span for span in self._exporter.get_finished_spans()}
 
+    def all_named(self, name: str) -> list[ReadableSpan]:
+        return [span for span in self._exporter.get_finished_spans() if span.name == name]
+
 
 def trace_of(span: ReadableSpan) -> int:
     return int(span.context.trace_id)

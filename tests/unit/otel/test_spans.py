@@ -34,7 +34,7 @@ async def test_a_command_and_each_attempt_have_a_span() -> None:
         recorded.spans["process register_user"],
         recorded.spans["send_welcome_email user_registered"],
     )
-    assert len(recorded.spans) == 5
+    assert len(recorded.spans) == 6
     assert (command.kind, email.kind) == (SpanKind.CONSUMER, SpanKind.CONSUMER)
     assert dict(command.attributes or {}) == {
         "messaging.system": "allocation",
@@ -54,6 +54,18 @@ async def test_a_command_and_each_attempt_have_a_span() -> None:
         CONVERSATION: str(event.context.correlation_id),
         "allocation.attempt": 1,
     }
+
+
+async def test_a_call_to_the_world_outside_is_a_span_in_that_of_its_attempt() -> None:
+    """A slow mail server is seen, and told from what else the handler does."""
+    recorded = Recorded()
+
+    await FakeApplication(observers=[recorded.observer]).bus.handle(a_registration())
+
+    sending = recorded.spans["notifications.send"]
+    attempt = recorded.spans["send_welcome_email user_registered"]
+    assert sending.kind is SpanKind.CLIENT
+    assert (trace_of(sending), parent_of(sending)) == (trace_of(attempt), id_of(attempt))
 
 
 async def test_a_command_joins_the_trace_it_came_with() -> None:

@@ -28,13 +28,11 @@ async def read(database: Database) -> Readings:
 
     :raises Unavailable: if the database is not there
     """
-    owed, oldest_due = _owed(database.clock), _seconds_since_due(database.clock)
     async with database.reading() as session:
-        counts = (await session.execute(owed)).all()
-        oldest = (await session.execute(oldest_due)).scalar()
+        counts = (await session.execute(_owed(database.clock))).all()
     return Readings(
         owed={(row.handler, row.state): row.deliveries for row in counts},
-        oldest_due_seconds=max(0.0, oldest or 0.0),
+        oldest_due_seconds=await oldest_due_seconds(database),
     )
 
 
@@ -45,6 +43,15 @@ async def schema_is_current(database: Database) -> bool:
     """
     async with database.reading() as session:
         return await session.run_sync(history.stored_revision) == history.revisions()[-1]
+
+
+async def oldest_due_seconds(database: Database) -> float:
+    """Return for how long the oldest delivery has been due; what is replayed may wait.
+
+    :raises Unavailable: if the database is not there
+    """
+    async with database.reading() as session:
+        return max(0.0, (await session.execute(_seconds_since_due(database.clock))).scalar() or 0.0)
 
 
 def connections(database: Database) -> tuple[int, int] | None:

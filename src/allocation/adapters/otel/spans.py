@@ -1,8 +1,9 @@
-"""A span for each command and for each attempt of a delivery: the observer.
+"""A span for each command, attempt of a delivery, and call to the world outside: the observer.
 
 The span of an attempt is a child of the span in which its event was committed, in whichever process
-and however long ago that was. Names and attributes follow the semantic conventions for messaging
-(https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/) as far as those fit.
+and however long ago that was; that of a call is a child of its attempt's. Names and attributes
+follow the semantic conventions for messaging, as far as those fit:
+https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 """
 
 from contextvars import Token
@@ -15,10 +16,10 @@ from opentelemetry.util.types import Attributes
 
 from allocation.adapters.wire import wire_name
 from allocation.domain.exceptions import AllocationError
-from allocation.service_layer.delivery import Delivery, Trigger
+from allocation.service_layer.delivery import Delivery
 from allocation.service_layer.envelopes import CommandEnvelope, current_span
 from allocation.service_layer.exceptions import DeliverySuperseded, MessageAlreadyHandled
-from allocation.service_layer.facts import Begun, Ended, Fact
+from allocation.service_layer.facts import Begun, Ended, Fact, OutsideCall, Work
 
 SYSTEM = "allocation"
 NO_FAULT = (DeliverySuperseded, MessageAlreadyHandled)  # somebody else has done it
@@ -42,25 +43,25 @@ class Spans:
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
-        self._open: dict[object, _Open] = {}
+        self._open: dict[int, _Open] = {}  # by the identity of what is worked on
 
     def __call__(self, fact: Fact) -> None:
         """Begin or end a span."""
         match fact:
-            case Begun(trigger):
-                self._begin(trigger)
-            case Ended(trigger, error):
-                if open_ := self._open.pop(_key(trigger), None):  # if it could be begun
+            case Begun(work):
+                self._begin(work)
+            case Ended(work, error):
+                if open_ := self._open.pop(id(work), None):  # if it could be begun
                     self._end(open_, error)
 
-    def _begin(self, trigger: Trigger) -> None:
-        name, kind, attributes = _described(trigger)
-        told = {"traceparent": trigger.as_context.traceparent or ""}
-        parent = W3C.extract(told, ambient.get_current())  # that of a web request, if none is told
-        span = self._tracer.start_span(name, parent, kind, attributes, record_exception=False)
+    def _begin(self, work: Work) -> None:
+        name, kind, attributes = _described(work)
+        span = self._tracer.start_span(
+            name, _parent(work), kind, attributes, record_exception=False
+        )
         inside, headers = set_span_in_context(span), dict[str, str]()
         W3C.inject(headers, inside)
-        self._open[_key(trigger)] = _Open(
+        self._open[id(work)] = _Open(
             span, ambient.attach(inside), current_span.set(headers.get("traceparent"))
         )
 
@@ -76,26 +77,31 @@ class Spans:
         open_.span.end()
 
 
-def _key(trigger: Trigger) -> object:
-    if isinstance(trigger, CommandEnvelope):
-        return trigger.id
-    return trigger.idempotency_key, trigger.token
+def _parent(work: Work) -> ambient.Context:
+    """Return the context it was told with; else what the task is in, such as a web request."""
+    if isinstance(work, OutsideCall):
+        return ambient.get_current()
+    told = {"traceparent": work.as_context.traceparent or ""}
+    return W3C.extract(told, ambient.get_current())
 
 
-def _described(trigger: Trigger) -> tuple[str, SpanKind, Attributes]:
+def _described(work: Work) -> tuple[str, SpanKind, Attributes]:
     """Return the name, the kind and the attributes of its span."""
-    if isinstance(trigger, CommandEnvelope):
-        kind = SpanKind.CONSUMER if trigger.received.id else SpanKind.INTERNAL
-        name, operation, more = _of_command(trigger)
+    if isinstance(work, OutsideCall):
+        kind = SpanKind.PRODUCER if work.method == "publish" else SpanKind.CLIENT
+        return f"{work.port}.{work.method}", kind, {}
+    if isinstance(work, CommandEnvelope):
+        kind = SpanKind.CONSUMER if work.received.id else SpanKind.INTERNAL
+        name, operation, more = _of_command(work)
     else:
         kind = SpanKind.CONSUMER
-        name, operation, more = _of_delivery(trigger)
+        name, operation, more = _of_delivery(work)
     attributes = {
         "messaging.system": SYSTEM,
         "messaging.operation.type": "process",
         "messaging.operation.name": operation,
         "messaging.destination.name": name,
-        "messaging.message.conversation_id": str(trigger.as_context.correlation_id),
+        "messaging.message.conversation_id": str(work.as_context.correlation_id),
         **more,
     }
     return f"{operation} {name}", kind, attributes

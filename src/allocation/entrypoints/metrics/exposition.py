@@ -61,7 +61,9 @@ class _Snapshot(Collector):
 def _of_this_process(counts: Counts) -> Iterator[Metric]:
     text = "Commands: done, refused, failed, repeated, cancelled."
     yield _counter("commands", text, counts.commands, "command", "outcome")
-    text = "Attempts at deliveries: done, retried, parked, superseded, given_back."
+    text = (
+        "Attempts at deliveries: done, retried, parked, superseded, given_back (also if too late)."
+    )
     yield _counter("attempts", text, counts.attempts, "handler", "outcome")
     retries = {(name,): count for name, count in counts.optimistic_retries.items()}
     yield _counter("optimistic_retries", "Runs anew: others were first.", retries, "name")

@@ -15,7 +15,11 @@ from allocation.adapters.wire import wire_name
 from allocation.entrypoints.metrics.histogram import LONG_SECONDS, SECONDS, Histogram
 from allocation.service_layer.delivery import Delivery, Failure, Trigger, is_permanent
 from allocation.service_layer.envelopes import CommandEnvelope
-from allocation.service_layer.exceptions import DeliverySuperseded, MessageAlreadyHandled
+from allocation.service_layer.exceptions import (
+    DeliverySuperseded,
+    LeaseOver,
+    MessageAlreadyHandled,
+)
 from allocation.service_layer.facts import (
     Begun,
     Delivered,
@@ -24,6 +28,7 @@ from allocation.service_layer.facts import (
     Fact,
     Failed,
     OptimisticRetry,
+    Work,
 )
 
 Histograms = defaultdict[str, Histogram]
@@ -39,15 +44,15 @@ class Counts:
         self.command_seconds = Histograms(partial(Histogram, SECONDS))
         self.attempt_seconds = Histograms(partial(Histogram, SECONDS))
         self.settled_seconds = Histograms(partial(Histogram, LONG_SECONDS))
-        self._begun: dict[object, float] = {}
+        self._begun: dict[int, float] = {}  # by the identity of what is worked on
 
     def __call__(self, fact: Fact) -> None:
         """Count what has happened."""
         match fact:
-            case Begun(trigger):
-                self._begun[_key(trigger)] = monotonic()
-            case Ended(trigger, error):
-                self._count_end(trigger, error, monotonic() - self._begun.pop(_key(trigger)))
+            case Begun(work):
+                self._begun[id(work)] = monotonic()
+            case Ended(work, error):
+                self._count_end(work, error, monotonic() - self._begun.pop(id(work)))
             case Executed(command):  # not its end: that may be one of many with one commit
                 self.commands[wire_name(type(command)), "done"] += 1
             case Delivered(delivery):
@@ -57,18 +62,20 @@ class Counts:
             case OptimisticRetry(trigger):
                 self.optimistic_retries[_name(trigger)] += 1
 
-    def _count_end(self, trigger: Trigger, error: BaseException | None, seconds: float) -> None:
-        name = _name(trigger)
-        if isinstance(trigger, CommandEnvelope):
-            if error is not None:
-                self.commands[name, _outcome(error)] += 1
-            self.command_seconds[name].observe(seconds)
-            return
-        self.attempt_seconds[name].observe(seconds)
-        if isinstance(error, DeliverySuperseded):
-            self.attempts[name, "superseded"] += 1
-        elif error is not None and not isinstance(error, Exception):  # it was cancelled
-            self.attempts[name, "given_back"] += 1
+    def _count_end(self, work: Work, error: BaseException | None, seconds: float) -> None:
+        match work:
+            case CommandEnvelope(command=command):
+                name = wire_name(type(command))
+                self.command_seconds[name].observe(seconds)
+                if error is not None:
+                    self.commands[name, _outcome(error)] += 1
+            case Delivery(handler=name):
+                if not isinstance(error, LeaseOver):  # else it was not begun
+                    self.attempt_seconds[name].observe(seconds)
+                if isinstance(error, DeliverySuperseded):
+                    self.attempts[name, "superseded"] += 1
+                elif error is not None and _is_given_back(error):
+                    self.attempts[name, "given_back"] += 1
 
     def _count_settled(self, delivery: Delivery) -> None:
         since_commit = (datetime.now(UTC) - delivery.envelope.time).total_seconds()
@@ -81,12 +88,6 @@ class Counts:
 def counting() -> Iterator[Counts]:
     """Count, for as long as the program works."""
     yield Counts()
-
-
-def _key(trigger: Trigger) -> object:
-    if isinstance(trigger, CommandEnvelope):
-        return trigger.id
-    return trigger.idempotency_key, trigger.token
 
 
 def _name(trigger: Trigger) -> str:
@@ -102,6 +103,11 @@ def _outcome(error: BaseException) -> str:
         case Exception():
             return "refused" if is_permanent(error) else "failed"
     return "cancelled"
+
+
+def _is_given_back(error: BaseException) -> bool:
+    """Tell whether somebody else may try at once: it was cancelled, or too late to begin."""
+    return isinstance(error, LeaseOver) or not isinstance(error, Exception)
 
 
 def _fate(failure: Failure) -> str:

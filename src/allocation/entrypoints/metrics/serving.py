@@ -8,7 +8,8 @@ from functools import partial
 import anyio
 from anyio.abc import Listener, SocketStream, TaskGroup
 
-from allocation.adapters.metrics.readings import read, schema_is_current
+from allocation.adapters.database import Database
+from allocation.adapters.metrics.readings import oldest_due_seconds, read, schema_is_current
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue, Unavailable
@@ -46,7 +47,8 @@ async def answering(
         await _listener(address.metrics_host, address.metrics_port) as listener,
         task_group() as group,
     ):
-        server = HttpServer(Pages(application, stop, group).answer)
+        pages = Pages(application, stop, group, overdue=address.ready_overdue_seconds)
+        server = HttpServer(pages.answer)
         group.start_soon(server.serve, listener)
         logger.info("metrics are on http://%s:%d", address.metrics_host, address.metrics_port)
         yield
@@ -62,6 +64,7 @@ class Pages:
         stop: StopSignal,
         group: TaskGroup,
         *,
+        overdue: float,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         try:
@@ -74,7 +77,7 @@ class Pages:
         self._content_type = CONTENT_TYPE
         database, glance = application.database, partial(Glance, group, patience=patience)
         self._text = partial(metrics_text, application, glance(partial(read, database)))
-        self._schema_is_current = glance(partial(schema_is_current, database))
+        self._hindrance = glance(partial(_hindrance, database, overdue))
 
     async def answer(self, path: str) -> Response:
         """Return the page."""
@@ -94,12 +97,19 @@ class Pages:
         if self._stop.is_set:
             return "draining"
         try:
-            is_current = await self._schema_is_current()
+            return await self._hindrance()
         except TimeoutError:
             return "the database does not answer"
         except Exception as error:
             return str(error)
-        return None if is_current else "the database schema is not current"
+
+
+async def _hindrance(database: Database, overdue: float) -> str | None:
+    """Say what the database has against it, if it has."""
+    if not await schema_is_current(database):
+        return "the database schema is not current"
+    late = await oldest_due_seconds(database)
+    return f"work is overdue for {late:.0f} s: does a worker run?" if late > overdue else None
 
 
 async def _listener(host: str, port: int) -> Listener[SocketStream]:

@@ -45,8 +45,8 @@ class Watchdog:
                 if key not in named and monotonic() > end + every:
                     named.add(key)
                     logger.error(
-                        "%s goes on past its time limit: "
-                        "it swallows its cancellation, or blocks the event loop",
+                        "%s goes on past its time limit: it swallows its cancellation, "
+                        "blocks the event loop, or waits for the database",
                         name,
                     )
 
