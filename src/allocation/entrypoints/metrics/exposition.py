@@ -28,7 +28,8 @@ async def metrics_text(
 ) -> bytes:
     """Return what this process has done, and what the database says is owed.
 
-    If the database says nothing, the rest is there. `reading` is another way to ask it.
+    If the database cannot be read, the rest is there. `reading` is another way to ask it: without
+    a `Glance`, this waits for as long as the database does, over a connection for each who asks.
     """
     try:
         readings = await (reading() if reading else read(application.database))
