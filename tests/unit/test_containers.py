@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ import yaml
 
 from allocation.adapters.brokers import BrokerSettings
 from allocation.adapters.smtp import SmtpServer
-from allocation.config import Settings, load
+from allocation.config import Settings, load, variable
+from allocation.rooms import ROOMS
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -45,8 +47,8 @@ def settings(secrets: dict[str, str], tmp_path: Path) -> Settings:
 
 def test_the_worker_gets_settings_that_exist() -> None:
     """A misspelled variable would be ignored without a word."""
-    settings = (*fields(Settings), *fields(BrokerSettings))
-    known = {f"ALLOCATION_{setting.name.upper()}" for setting in settings}
+    of_rooms = [resolve_name(room.settings) for room in ROOMS.values() if room.settings]
+    known = {variable(setting.name) for kind in (Settings, *of_rooms) for setting in fields(kind)}
 
     assert {name.removesuffix("_FILE") for name in SERVICES["worker"]["environment"]} <= known
 

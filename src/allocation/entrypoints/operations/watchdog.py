@@ -11,7 +11,7 @@ from threading import Event, Thread
 from time import monotonic
 
 from allocation.service_layer.delivery import Delivery
-from allocation.service_layer.facts import AttemptBegun, AttemptEnded, Fact
+from allocation.service_layer.facts import Begun, Ended, Fact
 
 LOOK_SECONDS = 1.0
 
@@ -28,11 +28,12 @@ class Watchdog:
 
     def __call__(self, fact: Fact) -> None:
         """Take note of what begins and ends."""
-        if isinstance(fact, AttemptBegun):
-            name = f"{fact.delivery.handler} on event {fact.delivery.envelope.id}"
-            self._running[_key(fact.delivery)] = (name, monotonic() + fact.seconds)
-        elif isinstance(fact, AttemptEnded):
-            self._running.pop(_key(fact.delivery), None)
+        match fact:
+            case Begun(Delivery() as delivery, float() as seconds):
+                name = f"{delivery.handler} on event {delivery.envelope.id}"
+                self._running[_key(delivery)] = (name, monotonic() + seconds)
+            case Ended(Delivery() as delivery):
+                self._running.pop(_key(delivery), None)
 
     def look(self, over: Event, every: float) -> None:
         """Name what goes on, once, until it is over."""
@@ -44,8 +45,8 @@ class Watchdog:
                 if key not in named and monotonic() > end + every:
                     named.add(key)
                     logger.error(
-                        "%s goes on past its time limit: "
-                        "it swallows its cancellation, or blocks the event loop",
+                        "%s goes on past its time limit: it swallows its cancellation, "
+                        "blocks the event loop, or waits for the database",
                         name,
                     )
 
