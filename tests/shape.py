@@ -14,7 +14,7 @@ from allocation.rooms import ROOMS
 SOURCE = Path(__file__).parents[1] / "src"
 ALLOCATION = SOURCE / "allocation"
 
-CORE_LINES = 4800
+CORE_LINES = 4820
 PATH_LINES = 1100  # what is read in an hour
 FILE_LINES = 250
 MEDIAN_BODY_LINES = 6

@@ -11,7 +11,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from anyio import create_task_group, current_time, get_cancelled_exc_class, move_on_after
+from anyio import (
+    CancelScope,
+    create_task_group,
+    current_time,
+    get_cancelled_exc_class,
+    move_on_after,
+)
 
 from allocation.domain.commands import Command
 from allocation.service_layer import exceptions, facts
@@ -128,11 +134,12 @@ class MessageBus:
     async def _attempt_in_time(self, delivery: Delivery) -> tuple[Envelope, ...]:
         """Run the handler within the time limit, which counts from the begin of the lease."""
         handler = self.registry.events[delivery.handler]
-        seconds = delivery.held_since + self.policy.handler_timeout - current_time()
+        deadline = delivery.held_since + self.policy.handler_timeout
+        seconds = deadline - current_time()
         with facts.told(self.observers, delivery, seconds):
             if seconds <= 0:
                 raise exceptions.LeaseOver(handler.name)
-            with move_on_after(seconds) as limit:
+            with CancelScope(deadline=deadline) as limit:
                 events = await self._run(handler, delivery)
             if limit.cancelled_caught:
                 raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)
