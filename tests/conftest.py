@@ -59,6 +59,8 @@ def blockbuster() -> Iterator[BlockBuster]:
             # end
             hostile = "tests/integration/smtp/hostile.py"  # room: smtp
             function.can_block_in(hostile, {"misbehaving"})  # starts threads  # room: smtp
+            web = "allocation/entrypoints/web/application.py"  # room: web
+            function.can_block_in(web, {"web_application"})  # imports, at start  # room: web
             # room: postgresql
             function.can_block_in("adapters/postgresql/connections.py", {"new_engine"})
             function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})

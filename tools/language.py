@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial  # room: operations, web
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from allocation.adapters import wire
 from allocation.adapters.brokers.asyncapi import published_language  # room: brokers
 from allocation.publishing import public_events  # room: brokers
 from tests.generated import all_errors
+from tools.api_language import broken_in_api, of_room, own  # room: web
 from tools.files import ROOT, write
 
 STALE = "run: make language"
@@ -161,6 +163,12 @@ STORED = GoldenFile(ROOT / "tests" / "unit" / "stored_events.json", stored, brok
 GOLDEN = [
     STORED,
     GoldenFile(ROOT / "docs/brokers/asyncapi.json", published, broken_in_public),  # room: brokers
+    GoldenFile(ROOT / "docs/web/openapi.json", own, broken_in_api),  # room: web
+    # room: operations, web
+    GoldenFile(
+        ROOT / "docs/web/operations/openapi.json", partial(of_room, "operations"), broken_in_api
+    ),
+    # end
 ]
 
 

@@ -1,7 +1,6 @@
 """The rooms: what a copy of this program may do without. Nothing else in the core leads to them.
 
-To take a room out, delete its entry here, its folders and its tests. What an entry names is a
-"module:attribute", imported when a setting asks for it and not before. See docs/decisions/0011.
+An entry names "module:attribute"s, imported when they are asked for; see docs/decisions/0011.
 """
 
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ class Room:
     beside_all: str | None = None  # is open for as long as any services of a process run
     commands: Mapping[str, str] = field(default_factory=dict)  # of the command line
     options: Mapping[str, str] = field(default_factory=dict)  # for all commands: help
+    routes: str | None = None  # an `APIRouter`: what it answers over HTTP, to the operator
     story: str | None = None  # lines of its handlers, by name
     output: str | None = None  # the class of what prints
     hearing: str | None = None  # what listens for signals
@@ -64,6 +64,7 @@ ROOMS: dict[str, Room] = {
             "allocation.entrypoints.operations.forgetting:forgetting",
         ),
         environment="allocation.entrypoints.operations.secret_files:in_file_too",
+        routes="allocation.entrypoints.operations.http:router",  # room: web
         log_formats={"json": "allocation.entrypoints.operations.json_logs:JsonFormatter"},
         commands={
             "deliveries": "allocation.entrypoints.operations.deliveries:deliveries",
@@ -96,6 +97,10 @@ ROOMS: dict[str, Room] = {
     ),
     "trio": Room(
         event_loops=("trio",),
+    ),
+    "web": Room(
+        settings="allocation.entrypoints.web.settings:WebSettings",
+        commands={"serve": "allocation.entrypoints.web.commands:serve"},
     ),
     "console": Room(
         output="allocation.entrypoints.console.output:UnhurriedOutput",

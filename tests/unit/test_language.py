@@ -116,7 +116,8 @@ def test_a_promise_is_not_overwritten(tmp_path: Path) -> None:
 # room: brokers
 def test_an_attribute_that_nobody_needs_may_be_added() -> None:
     """CloudEvents wants receivers to ignore those that they do not know. Of the data it is not."""
-    old = GOLDEN[-1].read()
+    [asyncapi] = [file for file in GOLDEN if file.path.name == "asyncapi.json"]
+    old = asyncapi.read()
     new, needed = deepcopy(old), deepcopy(old)
     new["components"]["messages"]["user_registered"]["payload"]["properties"]["colour"] = {}
     message = needed["components"]["messages"]["user_registered"]["payload"]

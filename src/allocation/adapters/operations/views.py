@@ -49,13 +49,18 @@ class Stranger:
 
 @asynccontextmanager
 async def listed_deliveries(
-    database: Database, *, parked_only: bool = False, finished_too: bool = False
+    database: Database,
+    *,
+    parked_only: bool = False,
+    finished_too: bool = False,
+    limit: int | None = None,
 ) -> AsyncIterator[AsyncIterator[DeliveryRow]]:
     """Open an iterator over what is owed, in constant memory.
 
     First what is tried, in the order in which workers claim it; then what is parked, the longest
     first; then, if it is asked for, what is done, in no order. Each is in an index of its own, or
-    is all the rest: however long the history is, what is owed is there at once.
+    is all the rest: however long the history is, what is owed is there at once. `limit` is that of
+    each of the three.
     """
     pending = _DELIVERIES.where(PENDING).order_by(deliveries.c.replay, deliveries.c.due_at)
     parked = _DELIVERIES.where(PARKED).order_by(deliveries.c.parked_at)
@@ -65,7 +70,7 @@ async def listed_deliveries(
         yield (
             DeliveryRow(**_with_moments(row))
             for statement in asked_for
-            async for row in session.stream(statement)
+            async for row in session.stream(statement.limit(limit))
         )
 
 

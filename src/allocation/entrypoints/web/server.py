@@ -1,0 +1,75 @@
+"""The HTTP server, a service beside others: listens, and answers until it is told to stop."""
+
+import secrets
+import socket
+from contextlib import closing
+from pkgutil import resolve_name
+
+from allocation.bootstrap import Application
+from allocation.config import Settings
+from allocation.entrypoints.output import say
+from allocation.entrypoints.running import Service, StopSignal, task_group
+from allocation.entrypoints.web.application import connect, web_application
+from allocation.entrypoints.web.exceptions import CannotListen
+from allocation.entrypoints.web.requests import Requests
+from allocation.entrypoints.web.settings import WebSettings
+
+BACKLOG = 512
+SERVERS = {
+    "asyncio": "allocation.entrypoints.web.on_asyncio:answer",
+    "trio": "allocation.entrypoints.web.on_trio:answer",
+}
+
+
+def serving(settings: Settings) -> Service:
+    """Return the service. It tells where it listens and, if it has made one, the token.
+
+    When it is told to stop, it is not ready any more, takes no new connections, closes those that
+    are idle, and ends when all requests and what they have caused are done.
+
+    :raises CannotListen: if the address is not free, or not of this machine
+    """
+    of_web = settings.of(WebSettings)
+    app = web_application(of_web)
+    token = of_web.operator_token or secrets.token_urlsafe(24)
+    answer = resolve_name(SERVERS[settings.backend])
+
+    async def serve(application: Application, stop: StopSignal) -> None:
+        connect(app, application, stop, of_web, token)
+        with closing(listening(of_web)) as listener:
+            say(_where(listener, None if of_web.operator_token else token))
+            async with task_group() as group:
+                requests = Requests(app, group, application.bus, trees=settings.concurrency)
+                await answer(requests, listener, of_web, settings.grace_seconds, stop)
+
+    return serve
+
+
+def listening(settings: WebSettings) -> socket.socket:
+    """Return a socket that listens.
+
+    Whoever takes what is sent slower than in `http_seconds`, or not at all, is cut off by the
+    kernel: a server waits for ever, even at its end.
+
+    :raises CannotListen: if that is not possible
+    """
+    host, port = settings.http_host, settings.http_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise CannotListen(host, port, error) from error
+    # those who are accepted inherit these
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a body waits 40 ms
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        patience = int(settings.http_seconds * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
+    listener.setblocking(False)
+    return listener
+
+
+def _where(listener: socket.socket, token: str | None) -> str:
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    made = f"; the operator's token, until it ends: {token}" if token else ""
+    return f"[Web]            serving {url}/docs{made}"

@@ -1,0 +1,105 @@
+# room: web
+"""What an operator sees and decides over HTTP: the same as on the command line."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from allocation.adapters import orm
+from allocation.config import Settings
+from tests.integration.web.conftest import OPERATOR, Web, running_web
+from tests.web import stored
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def web(database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
+    """The HTTP application; what it causes is left to workers."""
+    settings = Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
+    async with running_web(replace(settings, dispatch="worker")) as web:
+        yield web
+
+
+async def test_the_history_tells_of_a_registration(web: Web) -> None:
+    """And of nobody's address."""
+    registered = await web.register()
+
+    (command,) = (await web.get("/history?failed=false")).json()
+
+    assert command["type"] == "register_user"
+    assert command["correlation_id"] == registered.headers["x-request-id"]
+    assert (command["done"], command["waiting"], command["parked"]) == (0, 4, 0)
+    assert (await web.get("/history?failed=true")).json() == []
+
+
+async def test_a_story_is_found_by_what_the_answer_says(web: Web) -> None:
+    """By its id, the user, eight digits of either, or the address."""
+    registered = await web.register()
+
+    for about in (
+        registered.headers["x-request-id"],
+        registered.json()["user_id"],
+        registered.json()["user_id"][:8] + "…",
+        "IVAN@example.com",
+    ):
+        nodes = (await web.get(f"/traces/{about}")).json()
+        assert [node["kind"] for node in nodes] == ["command", "event", *["delivery"] * 4]
+    assert (await web.get(f"/traces/{uuid4()}")).status_code == 404
+    assert (await web.get("/traces/everything")).status_code == 422
+
+
+async def test_deliveries_are_listed_retried_and_discarded(web: Web) -> None:
+    """What is discarded is not owed any more."""
+    await web.register()
+    owed = (await web.get("/deliveries?state=owed")).json()
+    assert len(owed) == 4
+    assert len((await web.get("/deliveries?limit=2")).json()) == 2
+    assert (await web.get("/deliveries?state=parked")).json() == []
+
+    path = f"/deliveries/{owed[0]['event_id']}/{owed[0]['handler']}"
+    retried = await web.client.post(f"{path}/retry", headers=OPERATOR)
+    discarded = [await web.client.delete(path, headers=OPERATOR) for _ in range(2)]
+
+    assert retried.status_code == 204
+    assert [answer.status_code for answer in discarded] == [204, 404]
+    assert (await web.client.post(f"{path}/retry", headers=OPERATOR)).status_code == 404
+    rows = await stored(web.application.database, orm.deliveries)
+    assert [row.last_error for row in rows if row.finished_at] == ["discarded by hand"]
+
+
+async def test_a_retry_under_a_key_happens_once(web: Web) -> None:
+    """Its repetition has the first result, whatever has become of the delivery meanwhile."""
+    await web.register()
+    (owed, *_) = (await web.get("/deliveries")).json()
+    path = f"/deliveries/{owed['event_id']}/{owed['handler']}"
+    once = OPERATOR | {"Idempotency-Key": "k1"}
+
+    async def token() -> int:
+        rows = await stored(web.application.database, orm.deliveries)
+        (found,) = (row.token for row in rows if row.handler == owed["handler"])
+        return int(found)
+
+    before = await token()
+    for _ in range(2):
+        assert (await web.client.post(f"{path}/retry", headers=once)).status_code == 204
+        assert await token() == before + 1  # an owner would have lost it once
+    await web.client.delete(path, headers=OPERATOR)
+    answers = [
+        await web.client.post(f"{path}/retry", headers=headers)
+        for headers in (once, OPERATOR | {"Idempotency-Key": "k2"}, once | {"Idempotency-Key": '"'})
+    ]
+
+    assert [answer.status_code for answer in answers] == [204, 404, 422]
+    noted = [row.type for row in await stored(web.application.database, orm.commands)]
+    assert sorted(noted) == ["register_user", "retry_delivery"]
+
+
+async def test_an_address_may_have_a_slash_in_it(web: Web) -> None:
+    """What `allocation trace` takes is taken here, too."""
+    await web.register(email="i/v@example.com")
+
+    assert (await web.get("/traces/i%2Fv@example.com")).status_code == 200

@@ -1,0 +1,1 @@
+"""Tests of the room web, in one process, on each database."""

@@ -1,0 +1,59 @@
+"""For those who start, stop and balance processes: alive is not ready."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text, update
+
+from allocation.adapters import orm
+from allocation.config import Settings
+from tests.integration.web.conftest import Web, running_web
+
+pytestmark = pytest.mark.anyio
+
+
+async def why_not_ready(web: Web) -> str:
+    """Return the reason, without the token: who probes has none."""
+    assert (await web.client.get("/healthz")).json() == {"status": "alive"}
+    answer = await web.client.get("/readyz")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert answer.json()["type"].endswith(":not-ready")
+    return str(answer.json()["detail"])
+
+
+async def test_a_server_is_ready_at_once(web: Web) -> None:
+    """What was just registered is owed, but not overdue."""
+    await web.register()
+
+    answer = await web.client.get("/readyz")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+
+
+async def test_who_is_about_to_stop_is_not_ready(web: Web) -> None:
+    """But answers what still comes."""
+    web.stop.set()
+
+    assert await why_not_ready(web) == "the process is stopping"
+    assert (await web.register()).status_code == 201
+
+
+async def test_who_has_another_schema_is_not_ready(web: Web) -> None:
+    """Somebody has gone back a version, or forward."""
+    async with web.application.database.writing() as session:
+        await session.execute(text("UPDATE alembic_version SET version_num = 'allocation_0001'"))
+        await session.commit()
+
+    assert await why_not_ready(web) == "the database cannot be used"
+
+
+async def test_where_work_is_overdue_nobody_is_ready(settings: Settings) -> None:
+    """It is better to notice than to promise more."""
+    async with running_web(replace(settings, dispatch="worker")) as web:
+        await web.register()
+        async with web.application.database.writing() as session:
+            late = orm.deliveries.c.due_at - 1000
+            await session.execute(update(orm.deliveries).values(due_at=late))
+            await session.commit()
+
+        assert (await why_not_ready(web)).startswith("work is overdue for 100")

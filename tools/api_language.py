@@ -1,0 +1,85 @@
+# room: web
+"""The language of the API: its OpenAPI document, kept in golden files like that of the messages.
+
+What a room brings has a file of its own, which goes with the room.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from allocation.entrypoints.web.application import web_application
+from allocation.entrypoints.web.settings import WebSettings
+
+Json = dict[str, Any]
+
+
+def own() -> Json:
+    """Return the document of what the room web answers by itself."""
+    return web_application(WebSettings(), rooms=()).openapi()
+
+
+def of_room(room: str) -> Json:
+    """Return that part of the document which a room brings."""
+    document, without = web_application(WebSettings(), rooms=(room,)).openapi(), own()
+    schemas = _added(document["components"]["schemas"], without["components"]["schemas"])
+    return {
+        "openapi": document["openapi"],
+        "info": {"title": f"allocation: {room}", "version": document["info"]["version"]},
+        "paths": _added(document["paths"], without["paths"]),
+        "components": document["components"] | {"schemas": schemas},
+    }
+
+
+def broken_in_api(old: Json, new: Json) -> Iterator[str]:
+    """Yield a sentence for each thing that others call, send or read, and would not find again.
+
+    What is new has to be optional in what is sent; answers may have more in them.
+    """
+    for path, operations in old["paths"].items():
+        for method, operation in operations.items():
+            now = new["paths"].get(path, {}).get(method)
+            yield from _broken_operation(f"{method.upper()} {path}", operation, now)
+    for name, schema in old["components"]["schemas"].items():
+        now = new["components"]["schemas"].get(name)
+        if now is None or _properties(schema).items() - _properties(now).items():
+            yield f"{name} has another shape, and others rely on it: bring back what it had"
+        elif schema.get("required") != now.get("required"):
+            yield f"{name} requires other properties than before: others send and read the old ones"
+
+
+def _broken_operation(name: str, old: Json, new: Json | None) -> Iterator[str]:
+    if new is None:
+        yield f"{name} is gone, and others call it: bring it back"
+        return
+    for answer in sorted(_answers(old) - _answers(new)):
+        yield f"{name} does not answer {answer} any more, and others rely on it"
+    for parameter in sorted(_parameters(old) - _parameters(new)):
+        yield f"{name} does not take the parameter {parameter} any more, as others send it"
+    for parameter in sorted(_required(new) - _required(old)):
+        yield f"{name} requires the parameter {parameter} now, and others do not send it"
+
+
+def _answers(operation: Json) -> set[str]:
+    return {status for status in operation["responses"] if status < "4"}
+
+
+def _parameters(operation: Json) -> set[str]:
+    return {f"{each['in']} {each['name']}" for each in operation["parameters"]}
+
+
+def _required(operation: Json) -> set[str]:
+    required = {each["name"] for each in operation["parameters"] if each["required"]}
+    return required | ({"body"} if operation.get("requestBody", {}).get("required") else set())
+
+
+def _properties(schema: Json) -> Mapping[str, str]:
+    """Return what says the type of each property, without what is said for people."""
+    for_people = {"description", "examples", "title"}
+    return {
+        name: str({key: value for key, value in form.items() if key not in for_people})
+        for name, form in schema.get("properties", {}).items()
+    }
+
+
+def _added(all_: Json, without: Json) -> Json:
+    return {key: value for key, value in all_.items() if key not in without}
