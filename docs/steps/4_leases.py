@@ -49,7 +49,7 @@ async def work(database: aiosqlite.Connection, port: int, claim: str, write: str
                 fate |= {"owed": True, "pause": 0.05 * 2**token}
             freeze_once()
             if not (await database.execute(write, fate)).rowcount:
-                print(f"  worker 1 is too late: the last claim is not its own, {token}")
+                print(f"  worker 1 is too late: claim {token} is not the last one")
         await anyio.sleep(0 if claimed else 0.01)  # until a pause or a lease is over
 
 

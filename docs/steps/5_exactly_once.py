@@ -47,7 +47,7 @@ async def do_and_settle(database: Connection, row: int, email: str, token: int) 
         await database.commit()
     else:
         await database.rollback()
-        print(f"  worker 1 is too late: the last claim is not its own, {token}")
+        print(f"  worker 1 is too late: claim {token} is not the last one")
 
 
 async def allocate_coupon(database: Connection, email: str) -> None:

@@ -41,8 +41,8 @@ def registration() -> RegisterUser:
 
 async def register(application: Application) -> None:
     await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=100))
-    report = await application.bus.handle(registration())
-    print("  failed:", *sorted(failure.delivery.handler for failure in report.failures))
+    failures = (await application.bus.handle(registration())).failures
+    print("  failed:", *sorted(failure.delivery.handler for failure in failures))
 
 
 async def be_hit(application: Application) -> None:
@@ -71,23 +71,22 @@ async def measure(application: Application) -> None:
             await bus.deliver([first])
     price = f"{len(statements)} statements, {(perf_counter() - started) * 1000:.1f} ms"
     ours = (module for name, module in sys.modules.items() if name.startswith("allocation."))
-    lines = sum(len(getsourcelines(module)[0]) for module in ours)
-    print(f"Price: {round(lines, -2)} lines, {price} a registration.")
-    print("Stop here: what is not needed can be taken out, a room at a time.")
+    lines = round(sum(len(getsourcelines(module)[0]) for module in ours), -3)
+    print(f"Price: some {lines:,} lines, {price} a registration.")
+    print("Stop here if you need most of it: the rest can be taken out, a room at a time.")
 
 
 async def run(step: Callable[[Application], Awaitable[None]], lease: float = 30) -> None:
     logging.disable()  # what fails is told by the reports
-    kept = Settings(lease_seconds=lease, handler_timeout_seconds=lease * 0.7)
-    async with bootstrap(kept) as application:
-        await step(application)
+    async with bootstrap(Settings(lease_seconds=lease, handler_timeout_seconds=lease / 2)) as it:
+        await step(it)
 
 
 def finish() -> None:
     """Do what is owed, as `allocation worker --until-idle` does, and tell what there is then."""
     anyio.run(run, lambda each: Worker(each, StopSignal(), concurrency=20).run(until_idle=True))
     with closing(sqlite3.connect("allocation.db")) as database:
-        counts = *database.execute(COUNTS).fetchone(), len(list(MAIL.glob("new/*")))
+        counts = (*database.execute(COUNTS).fetchone(), len(list(MAIL.glob("new/*"))))
     print("  users {}, log {}, coupons {}, owed {}, e-mails {}".format(*counts), flush=True)
 
 
