@@ -8,7 +8,7 @@ from msgspec import Meta
 HEAD_BYTES = 16384  # of a request: what is longer is no request
 
 Token = Annotated[str, Meta(min_length=16, max_length=200, pattern="^[!-~]*$")]
-Port = Annotated[int, Meta(ge=0, le=65535)]
+Port = Annotated[int, Meta(ge=0, le=65535, description="number")]
 Bytes = Annotated[int, Meta(ge=1024, le=2**30, description="bytes")]
 Seconds = Annotated[float, Meta(gt=0, le=10**6, description="seconds")]
 
