@@ -1,6 +1,6 @@
 """Puts the HTTP application together: the endpoints of this room, and those that rooms bring."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pkgutil import resolve_name
 
 from fastapi import Depends, FastAPI, Request
@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from allocation.adapters.migrations.history import revisions
@@ -16,7 +17,7 @@ from allocation.entrypoints.running import StopSignal
 from allocation.entrypoints.web import documentation, health, users
 from allocation.entrypoints.web.access import operator
 from allocation.entrypoints.web.bodies import Bodies
-from allocation.entrypoints.web.exchanges import Exchanges, exchange_of
+from allocation.entrypoints.web.exchanges import STORY, Exchanges, exchange_of
 from allocation.entrypoints.web.executing import recognizable
 from allocation.entrypoints.web.problems import problem
 from allocation.entrypoints.web.settings import WebSettings
@@ -35,6 +36,7 @@ def web_application(settings: WebSettings, rooms: Iterable[str] = OF_ROOMS) -> F
         redoc_url=None,
         redirect_slashes=False,
         middleware=[
+            *_pages_of_others(settings.origins),
             Middleware(Exchanges, hosts=settings.hosts),
             Middleware(Bodies, limit=settings.http_body_bytes, seconds=settings.http_seconds),
         ],
@@ -59,6 +61,18 @@ def connect(
     app.state.operator_token = token
     app.state.overdue_seconds = settings.ready_overdue_seconds
     app.state.newest_revision = revisions()[-1]
+
+
+def _pages_of_others(origins: Sequence[str]) -> Iterator[Middleware]:
+    """Let pages of these origins ask, and read every answer (CORS); without any, let none."""
+    if origins:
+        yield Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Idempotency-Key", "traceparent", STORY],
+            expose_headers=["Link", "Location", "Retry-After", STORY],
+        )
 
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
