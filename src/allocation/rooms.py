@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 class Room:
     """What a room brings to the program."""
 
+    needs: tuple[str, ...] = ()  # other rooms: only these it may import
     databases: Mapping[str, str] = field(default_factory=dict)  # `DatabaseKind`s, by URL scheme
     mail: Mapping[str, str] = field(default_factory=dict)  # ways to `Notifications`, by URL form
     log_formats: Mapping[str, str] = field(default_factory=dict)  # formatters, by name
@@ -24,6 +25,7 @@ class Room:
     commands: Mapping[str, str] = field(default_factory=dict)  # of the command line
     options: Mapping[str, str] = field(default_factory=dict)  # for all commands: help
     routes: str | None = None  # an `APIRouter`: what it answers over HTTP, to the operator
+    open_routes: str | None = None  # another one, which looks itself who may see what
     story: str | None = None  # lines of its handlers, by name
     output: str | None = None  # the class of what prints
     hearing: str | None = None  # what listens for signals
@@ -39,9 +41,7 @@ CORE = Room(
     hearing="allocation.entrypoints.running:hearing",
 )
 ROOMS: dict[str, Room] = {
-    "postgresql": Room(
-        databases={"postgresql": "allocation.adapters.postgresql:PostgreSQL"},
-    ),
+    "postgresql": Room(databases={"postgresql": "allocation.adapters.postgresql:PostgreSQL"}),
     "brokers": Room(
         settings="allocation.adapters.brokers:BrokerSettings",
         publishers="allocation.adapters.brokers:publishing",
@@ -92,13 +92,10 @@ ROOMS: dict[str, Room] = {
             " consuming, on 127.0.0.1 (or ALLOCATION_METRICS_HOST). Default: none"
         },
     ),
-    "otel": Room(
-        observer="allocation.adapters.otel.tracing:tracing",
-    ),
-    "trio": Room(
-        event_loops=("trio",),
-    ),
+    "otel": Room(observer="allocation.adapters.otel.tracing:tracing"),
+    "trio": Room(event_loops=("trio",)),
     "web": Room(
+        needs=("metrics",),
         settings="allocation.entrypoints.web.settings:WebSettings",
         commands={"serve": "allocation.entrypoints.web.commands:serve"},
     ),

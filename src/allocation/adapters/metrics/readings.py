@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
 from allocation.adapters.database import Database
+from allocation.adapters.exceptions import SchemaTooNew
 from allocation.adapters.migrations import history
 from allocation.adapters.orm import PARKED, PENDING, deliveries
 
@@ -36,13 +37,19 @@ async def read(database: Database) -> Readings:
     )
 
 
-async def schema_is_current(database: Database) -> bool:
-    """Tell whether the database has the schema of this program.
+async def schema_is_outdated(database: Database) -> bool:
+    """Tell whether the database has an older schema than this program needs.
 
-    :raises Unavailable: if the database is not there, or is that of a newer program
+    A newer one does no harm to a process that runs: an upgrade only adds. If it did, all processes
+    would be taken out of use by an upgrade, before there is one of the new version.
+
+    :raises Unavailable: if the database is not there
     """
     async with database.reading() as session:
-        return await session.run_sync(history.stored_revision) == history.revisions()[-1]
+        try:
+            return await session.run_sync(history.stored_revision) != history.revisions()[-1]
+        except SchemaTooNew:
+            return False
 
 
 async def oldest_due_seconds(database: Database) -> float:

@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import Listener, SocketStream, TaskGroup
 
 from allocation.adapters.database import Database
-from allocation.adapters.metrics.readings import oldest_due_seconds, read, schema_is_current
+from allocation.adapters.metrics.readings import oldest_due_seconds, read, schema_is_outdated
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue, Unavailable
@@ -47,24 +47,23 @@ async def answering(
         await _listener(address.metrics_host, address.metrics_port) as listener,
         task_group() as group,
     ):
-        pages = Pages(application, stop, group, overdue=address.ready_overdue_seconds)
-        server = HttpServer(pages.answer)
+        server = HttpServer(Probes(address, application, stop, group).answer)
         group.start_soon(server.serve, listener)
         logger.info("metrics are on http://%s:%d", address.metrics_host, address.metrics_port)
         yield
         group.cancel_scope.cancel()
 
 
-class Pages:
-    """What is answered, by path."""
+class Probes:
+    """What is told of this process, whether on a port of its own or with other things."""
 
     def __init__(
         self,
+        settings: MetricsSettings,
         application: Application,
         stop: StopSignal,
         group: TaskGroup,
         *,
-        overdue: float,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         try:
@@ -74,25 +73,25 @@ class Pages:
             problem = f"needs {error.name}; install allocation[metrics]"
             raise InvalidValue("ALLOCATION_METRICS_PORT", problem) from None
         self._stop = stop
-        self._content_type = CONTENT_TYPE
+        self.content_type = CONTENT_TYPE
         database, glance = application.database, partial(Glance, group, patience=patience)
-        self._text = partial(metrics_text, application, glance(partial(read, database)))
-        self._hindrance = glance(partial(_hindrance, database, overdue))
+        self.metrics = partial(metrics_text, application, glance(partial(read, database)))
+        self._hindrance = glance(partial(_hindrance, database, settings.ready_overdue_seconds))
 
     async def answer(self, path: str) -> Response:
         """Return the page."""
         match path:
             case "/metrics":
-                return Response("200 OK", await self._text(), self._content_type)
+                return Response("200 OK", await self.metrics(), self.content_type)
             case "/healthz":
                 return Response("200 OK", b"alive\n")
             case "/readyz":
-                problem = await self._problem()
+                problem = await self.problem()
                 status = "503 Service Unavailable" if problem else "200 OK"
                 return Response(status, f"{problem or 'ready'}\n".encode())
         return NOT_FOUND
 
-    async def _problem(self) -> str | None:
+    async def problem(self) -> str | None:
         """Say why nothing should be given to this process now; None if it is ready."""
         if self._stop.is_set:
             return "draining"
@@ -106,8 +105,8 @@ class Pages:
 
 async def _hindrance(database: Database, overdue: float) -> str | None:
     """Say what the database has against it, if it has."""
-    if not await schema_is_current(database):
-        return "the database schema is not current"
+    if await schema_is_outdated(database):
+        return "the database schema is outdated"
     late = await oldest_due_seconds(database)
     return f"work is overdue for {late:.0f} s: does a worker run?" if late > overdue else None
 

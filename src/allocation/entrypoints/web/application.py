@@ -11,9 +11,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from allocation.adapters.migrations.history import revisions
 from allocation.bootstrap import Application
-from allocation.entrypoints.running import StopSignal
+from allocation.entrypoints.metrics.serving import Probes
 from allocation.entrypoints.web import documentation, health, users
 from allocation.entrypoints.web.access import operator
 from allocation.entrypoints.web.bodies import Bodies
@@ -23,7 +22,7 @@ from allocation.entrypoints.web.problems import problem
 from allocation.entrypoints.web.settings import WebSettings
 from allocation.rooms import ROOMS
 
-OWN = (users.public, users.guarded, health.public, documentation.public)
+OWN = (users.public, users.guarded, health.public, health.guarded, documentation.public)
 OF_ROOMS = {name: room.routes for name, room in ROOMS.items() if room.routes}
 
 
@@ -53,14 +52,10 @@ def web_application(settings: WebSettings, rooms: Iterable[str] = OF_ROOMS) -> F
     return app
 
 
-def connect(
-    app: FastAPI, application: Application, stop: StopSignal, settings: WebSettings, token: str
-) -> None:
+def connect(app: FastAPI, application: Application, probes: Probes, token: str) -> None:
     """Give the endpoints what they work with."""
-    app.state.application, app.state.stop = application, stop
+    app.state.application, app.state.probes = application, probes
     app.state.operator_token = token
-    app.state.overdue_seconds = settings.ready_overdue_seconds
-    app.state.newest_revision = revisions()[-1]
 
 
 def _pages_of_others(origins: Sequence[str]) -> Iterator[Middleware]:

@@ -29,7 +29,6 @@ class WebSettings:
     http_port: Annotated[Port, "is usual, and needs no rights"] = 8000
     http_body_bytes: Annotated[Bytes, "a hundred times what any command needs"] = 65536
     http_seconds: Annotated[Seconds, "head, body, or idle: longer than a slow phone"] = 10.0
-    ready_overdue_seconds: Annotated[Seconds, "ten leases: nobody works"] = 300.0
 
     @property
     def hosts(self) -> frozenset[str]:
