@@ -13,6 +13,7 @@ from allocation.entrypoints.web.application import connect, web_application
 from allocation.entrypoints.web.exceptions import CannotListen
 from allocation.entrypoints.web.requests import Requests
 from allocation.entrypoints.web.settings import WebSettings
+from allocation.rooms import ROOMS
 
 BACKLOG = 512
 SERVERS = {
@@ -69,5 +70,8 @@ def listening(settings: WebSettings) -> socket.socket:
 def _where(listener: socket.socket, token: str | None) -> str:
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    made = f"; the operator's token, until it ends: {token}" if token else ""
-    return f"[Web]            serving {url}/docs{made}"
+    has_page = any(room.open_routes for room in ROOMS.values())
+    page = f" and {url}/" if has_page else ""
+    entry = f"{url}/?token=" if has_page else ""
+    made = f"; the operator's token, until it ends: {entry}{token}" if token else ""
+    return f"[Web]            serving {url}/docs{page}{made}"
