@@ -72,8 +72,7 @@ def listening(settings: WebSettings) -> socket.socket:
 def _where(listener: socket.socket, token: str | None) -> str:
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    has_page = any(room.open_routes for room in ROOMS.values())
-    page = f" and {url}/" if has_page else ""
-    entry = f"{url}/?token=" if has_page else ""
-    made = f"; the operator's token, until it ends: {entry}{token}" if token else ""
-    return f"[Web]            serving {url}/docs{page}{made}"
+    page = f"{url}/" if any(room.open_routes for room in ROOMS.values()) else ""
+    secret = f"{page and page + '?token='}{token}"
+    rest = f"; the operator's token, until it ends: {secret}" if token else page and f" and {page}"
+    return f"[Web]            serving {url}/docs{rest}"
