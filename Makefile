@@ -7,7 +7,7 @@ BENCH_INSTALLED := $(VENV)/bench-installed
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pyramid core quick lint unit compliance copies rooms without format language migration bench bench-full clean
+.PHONY: help demo test pyramid core quick lint unit compliance copies rooms without screenshots format language migration bench bench-full clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -55,6 +55,11 @@ rooms: $(INSTALLED)  ## List the rooms: what can be taken out
 
 without: $(INSTALLED)  ## Take rooms out of the working tree: make without ROOM="brokers smtp"
 	@$(BIN)/python -m tools.rooms without $(ROOM)
+
+# room: page
+screenshots: $(INSTALLED)  ## Take the pictures of the page that README shows
+	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/page/test_pictures.py
+# end
 
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .

@@ -24,6 +24,7 @@ from tools.files import ROOT
 
 TABLE = ROOT / "src" / "allocation" / "rooms.py"
 
+PICTURES = (".png",)
 ENTRY = r'^    "({})": Room\((?:[^\n]*\)|.*?^    \)),\n'
 MARK = re.compile(r"^(.*?)(?:#|<!--) room: ([\w, ]+?)(?: -->)?$")
 PROOF = re.compile(r"^- `([\w/]+\.py)(?:`\n  `)?::(\w+)`\n", re.M)
@@ -75,6 +76,8 @@ def take_out(names: list[str]) -> None:
 
 def take_out_of(file: Path, names: set[str]) -> None:
     """Take the marked lines and parts out of a file; delete it if its first line is one."""
+    if file.suffix in PICTURES:
+        return
     old = file.read_text()
     new = "".join(unmarked(old.splitlines(keepends=True), names))
     if file.name == "pyproject.toml":
