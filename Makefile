@@ -87,6 +87,9 @@ secrets:  ## Make the passwords of compose.yaml, once
 	printf 'amqp://allocation:%s@rabbitmq:5672/\n' "$$rabbitmq" > broker_url; \
 	chmod 644 *  # for the users of the containers; here, the folder keeps others out
 # end
+# room: brokers, operations, postgresql, smtp, web
+	@$(NEW_PASSWORD) > $@/operator_token; chmod 644 $@/operator_token
+# end
 
 clean:  ## Remove everything that was set up or measured
 	rm -rf $(VENV) .benchmarks-* .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

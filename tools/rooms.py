@@ -35,7 +35,7 @@ END = re.compile(r" *(?:#|<!--) end(?: -->)?$")
 
 def rooms() -> list[str]:
     """Return the names of the rooms that are there."""
-    return [name for name, _ in re.findall(ENTRY.format(r"\w+"), TABLE.read_text(), re.M | re.S)]
+    return re.findall(ENTRY.format(r"\w+"), TABLE.read_text(), re.M | re.S)
 
 
 def folders(room: str) -> list[Path]:
