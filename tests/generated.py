@@ -16,7 +16,7 @@ import allocation
 from allocation.domain.exceptions import AllocationError
 from allocation.entrypoints.cli.exit_codes import exit_code
 from benchmarks import page
-from tests import import_graph, settings_table, shape
+from tests import import_graph, settings_table, shape, wiring_map
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for folder in ("", "docs/**/", "src/**/") for page in ROOT.glob(f"{folder}*.md")]
@@ -88,6 +88,8 @@ GENERATED: dict[str, Callable[[], Iterator[str]]] = {
     "path": path,
     "performance": page.performance,
     "settings": settings_table.settings,
+    "wiring": wiring_map.picture,
+    "promises": wiring_map.table,
 }
 
 
