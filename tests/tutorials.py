@@ -2,14 +2,15 @@
 
 A block of Python is a new file, whose name is in its first line. One of changes (`diff`) names its
 file there, too; what stands after each `@@` is looked for in it, found exactly once, and replaced.
-One of the console has commands after `$`, each with what it prints.
+One of the console has commands.
 """
 
 import re
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.consoles import Command, commands
 
 TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.md"
 
@@ -24,14 +25,6 @@ class Change:
 
     file: str
     make: Callable[[str], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What is typed, and what it prints."""
-
-    line: str
-    shown: tuple[str, ...]
 
 
 Step = Change | Command
@@ -53,13 +46,6 @@ def _steps(text: str) -> Iterator[Step]:
             assert title.startswith(_TITLES[kind]), f"a block without the name of its file: {title}"
             file = title.removeprefix(_TITLES[kind])
             yield Change(file, _written(file, body) if kind == "python" else _edited(file, body))
-
-
-def commands(block: str) -> Iterator[Command]:
-    """Yield the commands of a console."""
-    for each in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-        line, *shown = each.splitlines()
-        yield Command(line, tuple(shown))
 
 
 def _written(file: str, body: str) -> Callable[[str], str]:
@@ -87,23 +73,3 @@ def _edited(file: str, body: str) -> Callable[[str], str]:
 
 def _side(hunk: list[str], of: str) -> str:
     return "".join(f"{line[1:]}\n" for line in hunk if line[:1] in ("", " ", of))
-
-
-def shows(printed: str, shown: tuple[str, ...]) -> bool:
-    """Compare lines, in any order, for handlers run concurrently.
-
-    `…` stands for anything in a line; as a line, for any others.
-    """
-    left = printed.splitlines()
-    for line in (line for line in shown if line != "…"):
-        pattern = re.compile(".*".join(map(re.escape, line.split("…"))))
-        match = next((candidate for candidate in left if pattern.fullmatch(candidate)), None)
-        if match is None:
-            return False
-        left.remove(match)
-    return "…" in shown or not left
-
-
-def words(command: Command) -> list[str]:
-    """Return the words of a command."""
-    return shlex.split(command.line)
