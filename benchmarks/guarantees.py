@@ -29,9 +29,7 @@ INSERT INTO users VALUES (1, 'old@example.com', 1);
 CHANGE = "UPDATE users SET email = :n || '@example.com' WHERE id = 1"
 NOTE = "INSERT INTO commands VALUES (:n)"
 READ = "SELECT version FROM users WHERE id = 1"
-GUARDED = (
-    "UPDATE users SET email = 'new@example.com', version = :n + 1 WHERE id = 1 AND version = :n"
-)
+GUARDED = f"{CHANGE} AND version = 1"
 EVENT = 'INSERT INTO events VALUES (:n, \'{"email": "new@example.com"}\')'
 OWE = "INSERT INTO deliveries VALUES (:n, 1, 30.0, NULL)"
 DONE = "UPDATE deliveries SET due_at = NULL WHERE event_id = :n AND token = 1"
@@ -90,7 +88,7 @@ class Cost:
 
 
 def costs(folder: Path, times: int) -> dict[str, Cost]:
-    """Do each so often, in turn, for a noisy machine is noisy for all; each in a file of its own."""
+    """Do each so often, in a file of its own, in turn: a noisy machine is noisy for all."""
     with ExitStack() as opened:
         files = {name: opened.enter_context(_file(folder)) for name in WAYS}
         seconds: dict[str, list[float]] = {name: [] for name in WAYS}
