@@ -12,6 +12,8 @@ from tests.transitions import TRANSITIONS
 ROOT = Path(__file__).parents[2]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
 PROOFS = re.findall(r"^- `(tests/[^:`]+)(?:`\n  `)?::(\w+)`$", GUARANTEES, re.MULTILINE)
+TESTING = ROOT / "docs" / "testing.md"
+EXAMPLES = re.findall(r"\]\(([^)]+)\)\)\.\n\n```python\n(.*?)```", TESTING.read_text(), re.DOTALL)
 MAX_LINE = 100
 
 
@@ -46,6 +48,14 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize(("file", "example"), EXAMPLES)
+def test_every_example_of_a_test_is_in_the_file_it_is_taken_from(file: str, example: str) -> None:
+    """It is copied by readers, and must be what is run."""
+    source = (TESTING.parent / file).read_text()
+
+    assert [part for part in example.split("    # …\n") if part.strip("\n") not in source] == []
+
+
 @pytest.mark.parametrize(("path", "name"), PROOFS)
 def test_every_proof_of_a_guarantee_exists(path: str, name: str) -> None:
     """A promise without a test is only a hope."""
@@ -54,8 +64,9 @@ def test_every_proof_of_a_guarantee_exists(path: str, name: str) -> None:
     assert re.search(rf"^(async def|def) {name}\(|^{name} = ", source, re.MULTILINE)
 
 
-def test_no_proof_is_overlooked() -> None:
+def test_no_proof_and_no_example_is_overlooked() -> None:
     """One that is written in another way would not be looked for."""
+    assert len(EXAMPLES) == TESTING.read_text().count("```python") > 5
     assert len(PROOFS) == GUARANTEES.count("`tests/") == GUARANTEES.count("::") > 40
 
 
