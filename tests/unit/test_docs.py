@@ -51,9 +51,13 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize(("file", "example"), EXAMPLES)
 def test_every_example_of_a_test_is_in_the_file_it_is_taken_from(file: str, example: str) -> None:
     """It is copied by readers, and must be what is run."""
-    source = (TESTING.parent / file).read_text()
+    source = _unindented((TESTING.parent / file).read_text())
 
-    assert [part for part in example.split("    # …\n") if part.strip("\n") not in source] == []
+    assert [part for part in _unindented(example).split("# …") if part.strip() not in source] == []
+
+
+def _unindented(text: str) -> str:
+    return "\n".join(map(str.strip, text.splitlines()))
 
 
 @pytest.mark.parametrize(("path", "name"), PROOFS)
