@@ -47,7 +47,7 @@ compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialects
 core: $(INSTALLED)  # the copy without any room, which "copies" has, too
 	@$(BIN)/pytest -q --no-header tests/copies -k all_rooms
 
-copies: $(INSTALLED)  ## Take each room out of a copy, put the use case of the README into one; check them
+copies: $(INSTALLED)  ## Take each room out of a copy, put use cases into others, follow the tutorials; check them
 	$(BIN)/pytest -n 2 tests/copies
 
 rooms: $(INSTALLED)  ## List the rooms: what can be taken out
