@@ -89,6 +89,9 @@ ROOMS: dict[str, Room] = {
         settings="allocation.entrypoints.web.settings:WebSettings",
         commands={"serve": "allocation.entrypoints.web.commands:serve"},
     ),
+    "playground": Room(
+        commands={"playground": "allocation.entrypoints.playground.commands:playground"},
+    ),
     "console": Room(
         output="allocation.entrypoints.console.output:UnhurriedOutput",
         hearing="allocation.entrypoints.console.signals:hearing",
