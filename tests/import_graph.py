@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from allocation.rooms import ROOMS as TABLE
 from tests.shape import ALLOCATION, files, room_folders
 
 Graph = Mapping[str, set[str]]
@@ -115,8 +116,9 @@ def _level(module: str) -> int:
 
 
 def _at_home(module: str, other: str) -> bool:
-    """Tell whether a room is imported by itself: it may be in two layers, under one name."""
-    return box(module).rpartition(".")[2] == box(other).rpartition(".")[2]
+    """Tell whether a room is imported by itself, in whichever layer, or by one that needs it."""
+    room, imported = (box(each).rpartition(".")[2] for each in (module, other))
+    return room == imported or (room in TABLE and imported in TABLE[room].needs)
 
 
 def reduced(graph: Graph) -> dict[str, list[str]]:

@@ -7,7 +7,8 @@ There is no list of what belongs to a room, there are rules:
 - in any file, a line that ends with the comment `room: NAME`; if the line has nothing else, all up
   to the comment `end`; if it is the first, the file. What needs several has `room: NAME, NAME`.
 
-After that, documents lose the rows and links that lead to what has gone.
+With a room go those that need it. After that, documents lose the rows and links that lead to what
+has gone.
 """
 
 import ast
@@ -18,11 +19,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shutil import rmtree
 
+from allocation.rooms import ROOMS
 from tools.files import ROOT
 
 TABLE = ROOT / "src" / "allocation" / "rooms.py"
 
-ENTRY = r'^    "({})": Room\((\)|.*?^    \)),\n'
+ENTRY = r'^    "({})": Room\((?:[^\n]*\)|.*?^    \)),\n'
 MARK = re.compile(r"^(.*?)(?:#|<!--) room: ([\w, ]+?)(?: -->)?$")
 PROOF = re.compile(r"^- `([\w/]+\.py)(?:`\n  `)?::(\w+)`\n", re.M)
 ROW = re.compile(r"^\|.*\n", re.M)
@@ -47,6 +49,14 @@ def describe(room: str) -> str:
         package = (ROOT / folder / "__init__.py").read_text()
         return str(ast.get_docstring(ast.parse(package))).replace("\n", " ").partition(". ")[0]
     return "it has no folder"
+
+
+def with_those_that_need(names: Iterable[str]) -> list[str]:
+    """Return the rooms, and all others that would not work without them."""
+    found = list(names)
+    for room in found:  # which grows meanwhile
+        found += [each for each in rooms() if room in ROOMS[each].needs and each not in found]
+    return found
 
 
 def take_out(names: list[str]) -> None:
@@ -138,8 +148,10 @@ def main(command: str = "list", *names: str) -> str:
         raise SystemExit(f"there is no room {unknown[0]!r}; there are: {', '.join(rooms())}")
     if git("status", "--porcelain"):
         raise SystemExit("there are changes that are not committed; commit them first")
-    take_out(list(names))
-    return f"taken out: {', '.join(names)}. See `git diff --stat`, run `make test`, and commit."
+    take_out(gone := with_those_that_need(dict.fromkeys(names)))
+    why = {each: f"{each}, which needs {' and '.join(ROOMS[each].needs)}" for each in gone}
+    told = ", ".join(each if each in names else why[each] for each in gone)
+    return f"taken out: {told}. See `git diff --stat`, run `make test`, and commit."
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 class Room:
     """What a room brings to the program."""
 
+    needs: tuple[str, ...] = ()  # other rooms: only these it may import
     databases: Mapping[str, str] = field(default_factory=dict)  # `DatabaseKind`s, by URL scheme
     mail: Mapping[str, str] = field(default_factory=dict)  # ways to `Notifications`, by URL form
     log_formats: Mapping[str, str] = field(default_factory=dict)  # formatters, by name
@@ -23,6 +24,7 @@ class Room:
     commands: Mapping[str, str] = field(default_factory=dict)  # of the command line
     options: Mapping[str, str] = field(default_factory=dict)  # URLs for all commands: help
     routes: str | None = None  # an `APIRouter`: what it answers over HTTP, to the operator
+    open_routes: str | None = None  # another one, which looks itself who may see what
     story: str | None = None  # lines of its handlers, by name
     output: str | None = None  # the class of what prints
     hearing: str | None = None  # what listens for signals
@@ -38,9 +40,7 @@ CORE = Room(
     hearing="allocation.entrypoints.running:hearing",
 )
 ROOMS: dict[str, Room] = {
-    "postgresql": Room(
-        databases={"postgresql": "allocation.adapters.postgresql:PostgreSQL"},
-    ),
+    "postgresql": Room(databases={"postgresql": "allocation.adapters.postgresql:PostgreSQL"}),
     "brokers": Room(
         settings="allocation.adapters.brokers:BrokerSettings",
         publishers="allocation.adapters.brokers:publishing",
@@ -82,14 +82,16 @@ ROOMS: dict[str, Room] = {
         # after that of operations: the old name may be that of a file, too
         environment="allocation.adapters.smtp.old_name:by_old_name_too",
     ),
-    "trio": Room(
-        event_loops=("trio",),
-    ),
+    "trio": Room(event_loops=("trio",)),
     "web": Room(
         settings="allocation.entrypoints.web.settings:WebSettings",
         commands={"serve": "allocation.entrypoints.web.commands:serve"},
     ),
+    "page": Room(
+        needs=("operations", "web"), open_routes="allocation.entrypoints.page.http:router"
+    ),
     "playground": Room(
+        needs=("operations", "page", "smtp", "web"),
         commands={"playground": "allocation.entrypoints.playground.commands:playground"},
     ),
     "console": Room(

@@ -1,9 +1,14 @@
-"""Who may do what: one token, the operator's, for all that shows or changes others' data."""
+"""Who may do what: one token, the operator's, for all that shows or changes others' data.
 
+A browser that has sent it once has a cookie instead. The cookie is not the token, and it counts
+only for requests that a page of this server makes.
+"""
+
+import hmac
 from hmac import compare_digest
 from typing import Annotated
 
-from fastapi import Request, Security
+from fastapi import Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from allocation.entrypoints.web.exceptions import NotAuthenticated
@@ -14,15 +19,71 @@ BEARER = HTTPBearer(
     description="`ALLOCATION_OPERATOR_TOKEN`, or what the server printed at its start.",
 )
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
+CHANGES_NOTHING = ("GET", "HEAD")
 
 
 async def operator(request: Request, credentials: Credentials) -> None:
     """Let only the operator pass: a dependency of routes.
 
-    :raises NotAuthenticated: if the token is not there, or another; how much of it is right, and
-        whence the request comes, makes no difference
+    :raises NotAuthenticated: if neither token nor cookie is there, or another; how much of it is
+        right, and whence the request comes, makes no difference
     """
-    wanted: str = request.app.state.operator_token
-    sent = credentials.credentials if credentials else ""
-    if not compare_digest(sent.encode(), wanted.encode()):
+    if credentials:
+        check_token(request, credentials.credentials)
+    elif not (_is_of_our_page(request) and _has_cookie(request)):
         raise NotAuthenticated
+
+
+def check_token(request: Request, sent: str) -> None:
+    """Compare a token that was sent with the operator's, in constant time.
+
+    :raises NotAuthenticated: if it is another
+    """
+    if not compare_digest(sent.encode(), _wanted(request).encode()):
+        raise NotAuthenticated
+
+
+def remember(request: Request, response: Response) -> None:
+    """Give the browser the cookie, until it is closed: no script reads it, no other site sends it.
+
+    Behind a proxy that ends TLS, and says so, it never goes over anything else.
+    """
+    response.set_cookie(
+        _cookie_name(request),
+        _cookie_value(_wanted(request)),
+        httponly=True,
+        samesite="strict",
+        secure=request.headers.get("x-forwarded-proto", request.url.scheme) == "https",
+    )
+
+
+def _is_of_our_page(request: Request) -> bool:
+    """Tell whether a page of this server asks; other ports of this host are the same *site*.
+
+    Whoever wants to change something has to say so: browsers do, in `Origin`.
+    """
+    headers = request.headers
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    host = headers.get("origin", "").partition("://")[2]
+    return request.method in CHANGES_NOTHING or host == headers.get("host")
+
+
+def _has_cookie(request: Request) -> bool:
+    sent = request.cookies.get(_cookie_name(request), "")
+    return compare_digest(sent.encode(), _cookie_value(_wanted(request)).encode())
+
+
+def _cookie_name(request: Request) -> str:
+    """Name the port in it: browsers do not tell the cookies of a host's ports apart."""
+    return f"allocation-{request.url.port or ''}"
+
+
+def _cookie_value(token: str) -> str:
+    """Return what only who knows the token can make, and what tells nobody the token."""
+    return hmac.digest(token.encode(), b"the cookie of a browser", "sha256").hex()
+
+
+def _wanted(request: Request) -> str:
+    token: str = request.app.state.operator_token
+    return token

@@ -42,8 +42,9 @@ class Requests:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, answered: Event) -> None:
         exchange = begun(Headers(scope=scope))
+        state = {"exchange": exchange, "group": self._group}
         try:
-            await self._app({**scope, "state": {"exchange": exchange}}, receive, send)
+            await self._app({**scope, "state": state}, receive, send)
         except Exception:
             logger.exception("an answer was cut off")
         finally:

@@ -16,6 +16,7 @@ from allocation.entrypoints.web.application import connect, web_application
 from allocation.entrypoints.web.exceptions import CannotListen
 from allocation.entrypoints.web.requests import Requests
 from allocation.entrypoints.web.settings import WebSettings
+from allocation.rooms import ROOMS
 
 BACKLOG = 512
 SERVERS = {
@@ -27,12 +28,16 @@ SERVERS = {
 Tell = Callable[[str, str | None], None]  # the URL and, if it was made here, the token
 
 
-def _say(url: str, token: str | None) -> None:
-    made = f"; the operator's token, until it ends: {token}" if token else ""
-    say(f"[Web]            serving {url}/docs{made}")
+def tell(url: str, token: str | None) -> None:
+    """Say where it listens."""
+    has_page = any(room.open_routes for room in ROOMS.values())
+    page = f" and {url}/" if has_page else ""
+    entry = f"{url}/?token=" if has_page else ""
+    made = f"; the operator's token, until it ends: {entry}{token}" if token else ""
+    say(f"[Web]            serving {url}/docs{page}{made}")
 
 
-def serving(settings: Settings, app: FastAPI | None = None, *, tell: Tell = _say) -> Service:
+def serving(settings: Settings, app: FastAPI | None = None, *, tell: Tell = tell) -> Service:
     """Return the service, of `web_application` or another one like it.
 
     It tells where it listens and, if it has made one, the token.
