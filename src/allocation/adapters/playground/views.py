@@ -24,6 +24,16 @@ class DeliveryRow:
     finished_at: float | None
 
     @property
+    def is_done(self) -> bool:
+        """Whether its handler has done the work."""
+        return self.finished_at is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return self.is_done or self.parked_at is not None
+
+    @property
     def owner(self) -> str | None:
         """The name of that process, if there is one."""
         return self.process and self.process.partition("@")[0]
@@ -48,13 +58,13 @@ async def deliveries_of(database: Database, stories: Collection[UUID]) -> Sequen
     return [DeliveryRow(*tuple(row)) for row in rows]
 
 
-async def settled_of(database: Database, handler: str) -> tuple[int, int]:
-    """Return how many deliveries a handler was owed, and how many of them are settled."""
-    settled = sa.func.count().filter(~PENDING)
-    statement = sa.select(sa.func.count(), settled).where(deliveries.c.handler == handler)
+async def settled_of(database: Database, handler: str) -> int:
+    """Return how many deliveries a handler has settled; none as long as there are others."""
+    unsettled = sa.func.count().filter(PENDING)
+    statement = sa.select(sa.func.count(), unsettled).where(deliveries.c.handler == handler)
     async with database.reading() as session:
-        owed, done = tuple((await session.execute(statement)).one())
-    return owed, done
+        owed, left = tuple((await session.execute(statement)).one())
+    return 0 if left else int(owed)
 
 
 async def count_events(database: Database, event_type: str) -> int:

@@ -15,7 +15,8 @@ from pydantic import BaseModel, Field
 
 from allocation.domain.exceptions import Refused
 from allocation.entrypoints.playground import lines, proofs
-from allocation.entrypoints.playground.experiments import EXPERIMENTS, Course, carry_out
+from allocation.entrypoints.playground.courses import Course
+from allocation.entrypoints.playground.experiments import EXPERIMENTS, carry_out
 from allocation.entrypoints.playground.playground import Playground
 from allocation.entrypoints.playground.processes import COMMANDS
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import anyio
 from anyio import fail_after
@@ -16,6 +17,8 @@ from allocation.entrypoints.playground.lines import Line
 from allocation.entrypoints.playground.mail import Mailboxes, mail_server
 from allocation.entrypoints.playground.processes import COMMANDS, TODAY, Child
 from allocation.entrypoints.playground.registering import Registered, Registering
+
+T = TypeVar("T")
 
 DATABASE = "playground.db"
 SETTINGS = {  # short, so that nobody has to wait for long
@@ -84,14 +87,15 @@ class Playground:
         return next(row for row in await self.deliveries(user) if row.handler == handler)
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Return when the condition is true.
+async def until(find: Callable[[], Awaitable[T | None]]) -> T:
+    """Return what is found, as soon as it is something.
 
-    :raises TimeoutError: if it is not, for a long time
+    :raises TimeoutError: if it is nothing, for a long time
     """
     with fail_after(LIMIT_SECONDS):
-        while not await condition():  # noqa: ASYNC110 it is of other processes
+        while not (found := await find()):  # noqa: ASYNC110 it is other processes' work
             await anyio.sleep(POLL_SECONDS)
+    return found
 
 
 def sends(handler: str) -> bool:
