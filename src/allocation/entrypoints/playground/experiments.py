@@ -120,7 +120,7 @@ async def never_one_coupon_too_many(play: Playground, course: Course) -> None:
     after = await views.count_coupons(play.application.database)
     got = after.allocated - before.allocated
     emails = sum(len(play.mailboxes.to(user.email, "Your welcome coupon")) for user in users)
-    course.found("coupons", is_so=got == min(left, MANY), count=got, left=after.remaining)
+    course.found("allocated", is_so=got == min(left, MANY), count=got, left=after.remaining)
     course.found("one_each", is_so=after.users == after.allocated, count=after.users)
     course.found("coupon_emails", is_so=emails == got, count=emails)
 

@@ -125,13 +125,13 @@ async def state(request: Request) -> dict[str, Any]:
     return _panel(request).shown()
 
 
-@router.put("/mail", status_code=204)
+@router.post("/mail", status_code=204)
 async def change_mail(mail: Mail, request: Request) -> None:
     """Let the mail server be there, refuse, hang or be slow."""
     await _panel(request).play.line.become(mail.state)
 
 
-@router.put("/processes/{name}", status_code=204)
+@router.post("/processes/{name}", status_code=204)
 async def change_process(name: ChildName, signal: Signal, request: Request) -> None:
     """Kill, freeze, thaw or start a process."""
     child = _panel(request).play.children[name]

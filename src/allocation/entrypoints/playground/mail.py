@@ -27,6 +27,7 @@ class Received:
     recipient: str
     subject: str
     message_id: str
+    is_repeated: bool  # one with this Message-ID has arrived before
 
 
 @dataclass(slots=True)
@@ -49,13 +50,15 @@ class Mailboxes:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Take an e-mail."""
         message = message_from_bytes(envelope.original_content or b"", policy=policy.default)
+        message_id = str(message["Message-ID"]).strip()
         self.count += 1
         email = Received(
             number=self.count,
             at=datetime.now(UTC),
             recipient=envelope.rcpt_tos[0],
             subject=str(message["Subject"]),
-            message_id=str(message["Message-ID"]).strip(),
+            message_id=message_id,
+            is_repeated=any(each.message_id == message_id for each in self.received),
         )
         self.received.append(email)
         return "250 OK"
