@@ -31,7 +31,7 @@ async def killed_after_the_commit(play: Playground, course: Course) -> None:
     await course.goes_on("hang")
     await play.line.become("hangs")
     user, before, owner = await _in_hand(play, course)
-    await course.goes_on("kill")
+    await course.goes_on("killed")
     await owner.kill()
     await play.line.become("up")
     await course.goes_on("lease")
@@ -46,14 +46,14 @@ async def the_frozen_owner(play: Playground, course: Course) -> None:
     await course.goes_on("hang")
     await play.line.become("hangs")
     user, before, owner = await _in_hand(play, course)
-    await course.goes_on("freeze")
+    await course.goes_on("stopped")
     owner.freeze()
     await play.line.become("up")
     await course.goes_on("lease")
     await _until_all(play, [user], lambda row: row.is_settled)
     after = await play.delivery(user, WELCOME)
     course.found_another_owner(before, after)
-    await course.goes_on("thaw")
+    await course.goes_on("woken")
     owner.thaw()
     play.children[str(after.owner)].freeze()  # so that the next user is left to the one that wakes
     following = await play.registering.register()
@@ -193,13 +193,13 @@ class Experiment:
 EXPERIMENTS = {
     "killed": Experiment(
         run=killed_after_the_commit,
-        steps=("hang", "register", "in_hand", "kill", "lease"),
+        steps=("hang", "register", "in_hand", "killed", "lease"),
         promise="Every handler of a committed event does its work in the end",
         proof="tests/e2e/test_crash_matrix.py::test_a_worker_survives_a_kill",
     ),
     "frozen": Experiment(
         run=the_frozen_owner,
-        steps=("hang", "register", "in_hand", "freeze", "lease", "thaw"),
+        steps=("hang", "register", "in_hand", "stopped", "lease", "woken"),
         promise="Two owners never both settle a delivery",
         proof="tests/integration/test_outbox_contract.py::test_a_late_owner_changes_nothing",
     ),

@@ -25,9 +25,9 @@ function part(selector, seen, draw) {
 
 function process({ name, state, pid, version }) {
   const press = (action) => button(`${name} ${action}`, action, () => order(`processes/${name}`, { action }), { "aria-label": `${say(action)}: ${name}` });
-  const told = [say(state), pid && say("number", { pid }), version !== "allocation" && say("tomorrow")].filter(Boolean).join(" · ");
+  const told = version === "allocation" ? say(state) : `${say(state)} · ${say("tomorrow")}`;
   return h("li", { class: state, id: `process-${name}` },
-    h("span", { class: "sign", "aria-hidden": "true" }, MARKS[state]), h("strong", {}, name), h("span", { class: "state" }, told),
+    h("span", { class: "sign", "aria-hidden": "true" }, MARKS[state]), h("span", {}, h("strong", {}, name), " ", h("small", {}, pid ? say("number", { pid }) : "")), h("span", { class: "state" }, told),
     h("span", { class: "presses" }, ACTIONS[state].map(press)));
 }
 
@@ -63,10 +63,11 @@ function course({ name, steps, state, step, facts, story, isBusy }) {
   const mark = (index) => (index < at ? "done" : index === at ? "now" : "next");
   const shown = state === "idle" ? null : h("ol", { class: "steps" }, all.map((each, index) => h("li", { class: mark(index), "aria-current": index === at ? "step" : null }, tell(name, each))));
   const found = facts.map((fact) => h("li", { class: fact.is_so ? "so" : "not" }, h("span", { class: "sign" }, fact.is_so ? "✓" : "✗"), tell(name, fact.name, fact.values)));
+  const isOver = state === "kept" || state === "broken";
+  const verdict = found.length ? h("ul", { class: "found" }, found) : null;
   return [
     h("p", {}, button(`begin ${name}`, state === "running" ? "wait" : state === "idle" ? "begin" : "again", () => begin(name), { class: "main", disabled: isBusy }), " ", story ? h("a", { href: `#story=${story}` }, say("story")) : ""),
-    shown,
-    found.length ? h("ul", { class: "found" }, found) : null,
+    ...(isOver ? [verdict, shown] : [shown, verdict]),
   ].filter(Boolean);
 }
 
