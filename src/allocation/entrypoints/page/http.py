@@ -82,6 +82,11 @@ async def enter(token: Token, request: Request, response: Response) -> None:
     remember(request, response)
 
 
+@guarded.get("/session", status_code=204)
+async def is_in() -> None:
+    """Tell a browser that it is let in."""
+
+
 @guarded.get("/stream")
 async def stream(
     request: Request,
