@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path as File
 from typing import Annotated, Any, Literal
 
-from anyio import create_task_group
 from anyio.abc import TaskGroup
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse
@@ -19,6 +18,7 @@ from allocation.entrypoints.playground.courses import Course
 from allocation.entrypoints.playground.experiments import EXPERIMENTS, carry_out
 from allocation.entrypoints.playground.playground import Playground
 from allocation.entrypoints.playground.processes import COMMANDS
+from allocation.entrypoints.running import task_group
 
 STATIC = File(__file__).with_name("static")
 LATEST = 50  # e-mails that are shown
@@ -114,7 +114,7 @@ class Panel:
 @asynccontextmanager
 async def panel(play: Playground) -> AsyncIterator[Panel]:
     """Have a panel, whose orders are carried out until it is left."""
-    async with create_task_group() as group:
+    async with task_group() as group:
         yield Panel(play, group)
         group.cancel_scope.cancel()
 

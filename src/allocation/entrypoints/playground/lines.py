@@ -5,8 +5,8 @@ from contextlib import suppress
 from typing import Literal
 
 import anyio
-from anyio import TASK_STATUS_IGNORED, CancelScope, Event, create_task_group
-from anyio.abc import ByteStream, SocketAttribute, TaskStatus
+from anyio import CancelScope, Event, create_task_group
+from anyio.abc import ByteStream, SocketAttribute
 
 State = Literal["up", "refuses", "hangs", "slow"]
 
@@ -23,28 +23,28 @@ class Line:
         self.held = 0  # connections that get no answer
         self._connect = connect
         self._scope = CancelScope()
-        self._changed = Event()
+        self._settled = Event()
 
-    async def carry(self, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
-        """Work until cancelled; it has started when it listens."""
-        listener = await self._listener()
-        task_status.started()
+    async def carry(self) -> None:
+        """Work until cancelled."""
         while True:
             with CancelScope() as self._scope:
-                self._changed.set()
                 if self.state == "refuses":
-                    await listener.aclose()
+                    self._settled.set()
                     await anyio.sleep_forever()
-                await listener.serve(self._carry_one)
-            if self.state != "refuses":
-                await listener.aclose()
-                listener = await self._listener()
+                async with await self._listener() as listener:
+                    self._settled.set()
+                    await listener.serve(self._carry_one)
 
     async def become(self, state: State) -> None:
         """Behave like this from now on; whoever is connected is cut off."""
-        self.state, self._changed = state, Event()
+        self.state, self._settled = state, Event()
         self._scope.cancel()
-        await self._changed.wait()
+        await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until it behaves as it should."""
+        await self._settled.wait()
 
     async def _listener(self) -> anyio.abc.Listener[ByteStream]:
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=self.port)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from aiosmtpd.controller import UnixSocketController
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from anyio import connect_unix, create_task_group, to_thread
+from anyio import connect_unix, to_thread
 
 from allocation.entrypoints.playground.lines import Line
+from allocation.entrypoints.running import task_group
 
 KEPT = 5000  # e-mails
 
@@ -79,9 +80,10 @@ async def mail_server(folder: Path) -> AsyncIterator[tuple[Mailboxes, Line]]:
     controller = UnixSocketController(mailboxes, address)
     await to_thread.run_sync(controller.start)
     try:
-        async with create_task_group() as group:
+        async with task_group() as group:
             line = Line(partial(connect_unix, address))
-            await group.start(line.carry)
+            group.start_soon(line.carry)
+            await line.settled()
             yield mailboxes, line
             group.cancel_scope.cancel()
     finally:
