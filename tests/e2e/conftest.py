@@ -31,6 +31,24 @@ def application(tmp_path: Path, backend: str) -> Application:
     return Application(tmp_path, backend=backend)
 
 
+@pytest.fixture(
+    params=[
+        "sqlite",
+        "postgres",  # room: postgresql
+    ]
+)
+def on_each(request: pytest.FixtureRequest, tmp_path: Path, backend: str) -> Application:
+    """The same on each kind of database, which is empty, but has its schema."""
+    application = Application(tmp_path, backend=backend)
+    # room: postgresql
+    if request.param == "postgres":
+        application.postgres_url = request.getfixturevalue("postgres_url")
+        return application
+    # end
+    assert application.run("db", "upgrade").returncode == 0
+    return application
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the crash matrix, so that it can be read."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]

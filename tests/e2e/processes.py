@@ -108,23 +108,24 @@ class Application:
 
     def rows(self, statement: str) -> list[Any]:
         """Query the database from outside."""
-        with self._connect() as connection:
+        with self.connected() as connection:
             rows: list[Any] = connection.execute(statement).fetchall()
         return rows
 
     def change(self, statement: str) -> None:
         """Change the database from outside."""
-        with self._connect() as connection:
+        with self.connected() as connection:
             connection.execute(statement)
             connection.commit()
 
     def end_leases(self) -> None:
         """Let so much time pass, for the database, that everything that is owed is due."""
-        with self._connect() as connection:
+        with self.connected() as connection:
             connection.execute("UPDATE deliveries SET due_at = 0")
             connection.commit()
 
-    def _connect(self) -> AbstractContextManager[Any]:
+    def connected(self) -> AbstractContextManager[Any]:
+        """Connect to the database from outside."""
         if self.postgres_url:
             return psycopg.connect(self.postgres_url)
         return closing(sqlite3.connect(self.database))

@@ -23,6 +23,13 @@ def test_elsewhere_each_test_runs_on_each_event_loop_once_and_on_each_database_o
     assert [pair for pair in pairs if pair not in PAIRS] == []
 
 
+def test_it_is_no_matter_which_of_the_two_is_named_first() -> None:
+    """Pytest decides it."""
+    turned = ["sqlite-asyncio", "postgres-asyncio", "sqlite-trio", "postgres-trio"]
+
+    assert len(run(*(f"tests/test_users.py::test_a[{each}]" for each in turned))) == 2
+
+
 def test_contracts_and_the_crash_matrix_run_in_full() -> None:
     """That is where a fake, a database or an event loop may differ from the others."""
     for name in ("tests/test_outbox_contract.py::test_a", "tests/e2e/test_crash_matrix.py::test_a"):

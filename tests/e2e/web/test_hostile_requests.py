@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from tests.e2e.processes import Application
-from tests.e2e.web.serving import Server, post, serving
+from tests.e2e.web.serving import Server, everything, post, serving
 
 ASKED = b"GET /healthz HTTP/1.1\r\nHost: test\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
+FLAT_BYTES = 5_000_000  # one flood sends five times as much that is not read
 WEBSOCKET = (
     b"Connection: upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -80,6 +82,35 @@ def test_a_large_body_is_refused_whether_it_says_so_or_not(server: Server, lengt
 def test_what_is_wrong_is_refused(server: Server, request_bytes: bytes, status: bytes) -> None:
     """By its kind; what is no HTTP at all is refused by the server itself."""
     assert server.answer_to(request_bytes).startswith(b"HTTP/1.1 " + status)
+
+
+def test_whoever_tries_all_of_it_for_long_costs_no_memory(server: Server) -> None:
+    """What was refused is forgotten, if not at once, when an idle connection would be closed."""
+    for _ in range(2):  # what is needed once is there then
+        flood(server)
+    before = server.memory()
+
+    for _ in range(4):
+        flood(server)
+
+    assert server.memory() - before < FLAT_BYTES
+
+
+def flood(server: Server) -> None:
+    """Do what is wrong, many times, over many connections at once."""
+    piece = b"10000\r\n" + b" " * 65536 + b"\r\n"
+    head = b"POST /users HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    with ExitStack() as opened:
+        silent = [opened.enter_context(server.connect()) for _ in range(100)]
+        for number in range(20):
+            silent[number].sendall(ASKED)
+            server.answer_to(head + b"Transfer-Encoding: chunked\r\n\r\n", *[piece] * 40)
+            server.answer_to(ASKED + b"".join(b"X-%d: x\r\n" % n for n in range(20_000)) + CLOSE)
+            server.answer_to(ASKED + b"X: " + b"x" * 1_000_000 + CLOSE)
+            server.answer_to(post("/users", b"[" * 60_000, b"Connection: close"))
+            server.answer_to(b"nonsense" * 10_000 + b"\r\n\r\n")
+            server.answer_to((ASKED + b"\r\n") * 50 + ASKED + CLOSE)
+        assert everything(opened.enter_context(server.connect())) == b""
 
 
 def test_requests_in_one_piece_are_answered_in_order(server: Server) -> None:

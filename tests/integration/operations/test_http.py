@@ -37,13 +37,14 @@ async def test_the_history_tells_of_a_registration(web: Web) -> None:
 
 
 async def test_a_story_is_found_by_what_the_answer_says(web: Web) -> None:
-    """By its id, the user, or the address."""
+    """By its id, the user, eight digits of either, or the address."""
     registered = await web.register()
 
     for about in (
         registered.headers["x-request-id"],
         registered.json()["user_id"],
-        "ivan@example.com",
+        registered.json()["user_id"][:8] + "…",
+        "IVAN@example.com",
     ):
         nodes = (await web.get(f"/traces/{about}")).json()
         assert [node["kind"] for node in nodes] == ["command", "event", *["delivery"] * 4]
@@ -52,7 +53,7 @@ async def test_a_story_is_found_by_what_the_answer_says(web: Web) -> None:
 
 
 async def test_deliveries_are_listed_retried_and_discarded(web: Web) -> None:
-    """Retrying twice is like once; what is discarded is not owed any more."""
+    """What is discarded is not owed any more."""
     await web.register()
     owed = (await web.get("/deliveries?state=owed")).json()
     assert len(owed) == 4
@@ -60,10 +61,45 @@ async def test_deliveries_are_listed_retried_and_discarded(web: Web) -> None:
     assert (await web.get("/deliveries?state=parked")).json() == []
 
     path = f"/deliveries/{owed[0]['event_id']}/{owed[0]['handler']}"
-    retried = [await web.client.post(f"{path}/retry", headers=OPERATOR) for _ in range(2)]
+    retried = await web.client.post(f"{path}/retry", headers=OPERATOR)
     discarded = [await web.client.delete(path, headers=OPERATOR) for _ in range(2)]
 
-    assert [answer.status_code for answer in retried] == [204, 204]
+    assert retried.status_code == 204
     assert [answer.status_code for answer in discarded] == [204, 404]
+    assert (await web.client.post(f"{path}/retry", headers=OPERATOR)).status_code == 404
     rows = await stored(web.application.database, orm.deliveries)
     assert [row.last_error for row in rows if row.finished_at] == ["discarded by hand"]
+
+
+async def test_a_retry_under_a_key_happens_once(web: Web) -> None:
+    """Its repetition has the first result, whatever has become of the delivery meanwhile."""
+    await web.register()
+    (owed, *_) = (await web.get("/deliveries")).json()
+    path = f"/deliveries/{owed['event_id']}/{owed['handler']}"
+    once = OPERATOR | {"Idempotency-Key": "k1"}
+
+    async def token() -> int:
+        rows = await stored(web.application.database, orm.deliveries)
+        (found,) = (row.token for row in rows if row.handler == owed["handler"])
+        return int(found)
+
+    before = await token()
+    for _ in range(2):
+        assert (await web.client.post(f"{path}/retry", headers=once)).status_code == 204
+        assert await token() == before + 1  # an owner would have lost it once
+    await web.client.delete(path, headers=OPERATOR)
+    answers = [
+        await web.client.post(f"{path}/retry", headers=headers)
+        for headers in (once, OPERATOR | {"Idempotency-Key": "k2"}, once | {"Idempotency-Key": '"'})
+    ]
+
+    assert [answer.status_code for answer in answers] == [204, 404, 422]
+    noted = [row.type for row in await stored(web.application.database, orm.commands)]
+    assert sorted(noted) == ["register_user", "retry_delivery"]
+
+
+async def test_an_address_may_have_a_slash_in_it(web: Web) -> None:
+    """What `allocation trace` takes is taken here, too."""
+    await web.register(email="i/v@example.com")
+
+    assert (await web.get("/traces/i%2Fv@example.com")).status_code == 200

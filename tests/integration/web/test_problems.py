@@ -74,11 +74,19 @@ async def test_a_body_has_to_be_called_json(web: Web, media_type: str) -> None:
     assert answer.json()["type"].endswith(":unsupported-media-type")
 
 
-async def test_other_methods_are_named(web: Web) -> None:
-    """As RFC 9110 wants it."""
-    answer = await web.client.delete("/coupon-batches")
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/coupon-batches", "POST"),
+        ("/users", "GET, POST"),
+        ("/docs/assets/swagger-ui.css", "GET, HEAD"),
+    ],
+)
+async def test_other_methods_are_named(web: Web, path: str, methods: str) -> None:
+    """All of them, as RFC 9110 wants it."""
+    answer = await web.client.delete(path)
 
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert (answer.status_code, answer.headers["allow"]) == (405, methods)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The server in one process with the test, as a service beside others. More: `tests/e2e/web`."""
 
 import re
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -60,6 +61,14 @@ async def test_who_says_nothing_is_hung_up_on(url: str) -> None:
         with anyio.fail_after(10), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
             while True:
                 await connection.receive()
+
+
+def test_no_answer_waits_for_the_caller_to_confirm_the_begin_of_it() -> None:
+    """Head and body are two packets; the kernel would keep the second one for 40 ms."""
+    with listening(WebSettings(http_port=0)) as listener:
+        listener.setblocking(True)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_an_address_that_is_not_ours_is_said() -> None:

@@ -41,6 +41,15 @@ async def test_what_follows_a_registration_is_done_after_the_answer(
     assert found.json()["coupon"].startswith("WELCOME-")
 
 
+async def test_a_number_is_whole_however_it_is_spelled(web: Web) -> None:
+    """To JSON, 10.0 is 10."""
+    for quantity, status in ((b"10.0", 201), (b"10", 201), (b"10.5", 422), (b"true", 422)):
+        body = b'{"reference": "WELCOME", "quantity": %b}' % quantity
+        headers = OPERATOR | {"Content-Type": "application/json"}
+        answer = await web.client.post("/coupon-batches", content=body, headers=headers)
+        assert answer.status_code == status
+
+
 async def test_dispatch_can_be_left_to_workers(settings: Settings) -> None:
     """As everywhere."""
     async with running_web(replace(settings, dispatch="worker")) as web:

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from allocation.adapters.database import Database
+from allocation.adapters.database import Database, Session
 from allocation.adapters.operations.exceptions import DeliveryNotFound
 from allocation.adapters.orm import FINISHED, PARKED, deliveries
 from allocation.adapters.outbox import NEXT_TOKEN, delivery_key
@@ -16,7 +16,14 @@ async def retry(database: Database, event_id: EventId, handler: str) -> None:
 
     :raises DeliveryNotFound: if it is not owed
     """
-    await _change_one(database, _make_due(database), event_id, handler)
+    async with database.writing() as session:
+        await make_due(session, database, event_id, handler)
+        await session.commit()
+
+
+async def make_due(session: Session, database: Database, event_id: EventId, handler: str) -> None:
+    """Do so in the caller's transaction."""
+    await _change_one(session, _make_due(database), event_id, handler)
 
 
 async def retry_all_parked(database: Database) -> int:
@@ -31,7 +38,9 @@ async def discard(database: Database, event_id: EventId, handler: str) -> None:
     """
     now = {"finished_at": database.clock, "due_at": None, "parked_at": None}
     discarded = sa.update(deliveries).values(token=NEXT_TOKEN, process=None, **now)
-    await _change_one(database, discarded.values(last_error=DISCARDED), event_id, handler)
+    async with database.writing() as session:
+        await _change_one(session, discarded.values(last_error=DISCARDED), event_id, handler)
+        await session.commit()
 
 
 def _make_due(database: Database) -> sa.Update:
@@ -40,12 +49,10 @@ def _make_due(database: Database) -> sa.Update:
 
 
 async def _change_one(
-    database: Database, statement: sa.Update, event_id: EventId, handler: str
+    session: Session, statement: sa.Update, event_id: EventId, handler: str
 ) -> None:
-    async with database.writing() as session:
-        if not await session.write(statement.where(delivery_key == (event_id, handler), ~FINISHED)):
-            raise DeliveryNotFound(event_id, handler)
-        await session.commit()
+    if not await session.write(statement.where(delivery_key == (event_id, handler), ~FINISHED)):
+        raise DeliveryNotFound(event_id, handler)
 
 
 async def _change_many(database: Database, statement: sa.Update) -> int:

@@ -1,6 +1,7 @@
 # room: web
 """The endpoints of this room. The room web finds them in the table of rooms, and guards them."""
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -11,9 +12,11 @@ from pydantic import BaseModel, ConfigDict
 from allocation.adapters.database import Database
 from allocation.adapters.operations import decisions, traces, views
 from allocation.adapters.operations import history as queries
+from allocation.adapters.operations.retrying import retry_once
 from allocation.adapters.operations.traces import SomeId, Sought
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.envelopes import EventId
+from allocation.service_layer.envelopes import EventId, ReceivedMessage
+from allocation.service_layer.exceptions import MessageAlreadyHandled
 
 MAX_ROWS = 1000
 
@@ -21,6 +24,17 @@ router = APIRouter()
 
 State = Literal["owed", "parked"]
 Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")]
+About = Annotated[
+    str,
+    Path(
+        description="The id of a story, command, event or user, or its first eight digits; or the"
+        " e-mail address that a user has now.",
+        json_schema_extra={
+            "anyOf": [{"pattern": "^-*([0-9A-Fa-f]-*){8,32}…?$"}, {"format": "idn-email"}]
+        },
+        examples=["7d3c1a52"],
+    ),
+]
 HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name of a handler.")]
 
 
@@ -91,9 +105,9 @@ async def history(
     return [AcceptedCommand.model_validate(row) for row in rows]
 
 
-@router.get("/traces/{about}", responses={404: {}})
-async def trace(about: str, request: Request) -> list[Node]:
-    """Show what something has caused: by the id of a story, command, event or user, or e-mail."""
+@router.get("/traces/{about:path}", responses={404: {}})  # an address may have a slash in it
+async def trace(about: About, request: Request) -> list[Node]:
+    """Show what something has caused, and what became of it: the newest 100 stories it is in."""
     sought: Sought = EmailAddress(about) if "@" in about else SomeId(about)
     nodes = await traces.trace(_database(request), sought)
     return [Node.model_validate(node) for node in nodes]
@@ -113,8 +127,10 @@ async def list_deliveries(
 
 @router.post("/deliveries/{event_id}/{handler}/retry", status_code=204, responses={404: {}})
 async def retry(event_id: UUID, handler: HandlerName, request: Request) -> None:
-    """Make a delivery due at once, with all its attempts before it. It needs no key: repeat it."""
-    await decisions.retry(_database(request), EventId(event_id), handler)
+    """Make a delivery due at once, with all its attempts before it."""
+    received: ReceivedMessage = request.state.received
+    with suppress(MessageAlreadyHandled):
+        await retry_once(_database(request), EventId(event_id), handler, received)
 
 
 @router.delete("/deliveries/{event_id}/{handler}", status_code=204, responses={404: {}})

@@ -97,7 +97,7 @@ async def stream(
     return Stream(_reader(request), request.state.group, last_event_id or after)
 
 
-@guarded.get("/stories/{about}")
+@guarded.get("/stories/{about:path}")  # an address may have a slash in it
 async def story(about: str, request: Request) -> Response:
     """Find stories, also old ones: by the id of anything in them, or by an e-mail address."""
     sought = EmailAddress(about) if "@" in about else SomeId(about)

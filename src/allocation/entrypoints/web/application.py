@@ -1,6 +1,6 @@
 """Puts the HTTP application together: the endpoints of this room, and those that rooms bring."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pkgutil import resolve_name
 
 from fastapi import Depends, FastAPI, Request
@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.routing import Match
 
 from allocation.adapters.migrations.history import revisions
 from allocation.bootstrap import Application
@@ -16,6 +17,7 @@ from allocation.entrypoints.web import documentation, health, users
 from allocation.entrypoints.web.access import operator
 from allocation.entrypoints.web.bodies import Bodies
 from allocation.entrypoints.web.exchanges import Exchanges, exchange_of
+from allocation.entrypoints.web.executing import recognizable
 from allocation.entrypoints.web.problems import problem
 from allocation.entrypoints.web.settings import WebSettings
 from allocation.rooms import ROOMS
@@ -42,10 +44,11 @@ def web_application(settings: WebSettings, rooms: Iterable[str] = OF_ROOMS) -> F
         app.include_router(router)
     for room in rooms:
         if routes := OF_ROOMS[room].routes:
-            app.include_router(resolve_name(routes), tags=[room], dependencies=[Depends(operator)])
+            guards = [Depends(operator), Depends(recognizable)]
+            app.include_router(resolve_name(routes), tags=[room], dependencies=guards)
         if open_routes := OF_ROOMS[room].open_routes:
             app.include_router(resolve_name(open_routes), tags=[room])
-    app.mount("/docs/assets", documentation.assets())
+    app.mount(documentation.ASSETS, documentation.assets())
     documentation.document_with(app)
     app.state.panels = []  # URLs of further scripts of the page  # room: page
     return app
@@ -62,4 +65,15 @@ def connect(
 
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:
+    is_other_method = isinstance(error, HTTPException) and error.status_code == 405
+    if is_other_method and (methods := ", ".join(_methods(request))):
+        error = HTTPException(405, headers={"Allow": methods})
     return problem(error, exchange_of(request).correlation_id)
+
+
+def _methods(request: Request) -> Iterator[str]:
+    """Yield what can be done to a resource, by all its routes: the framework names the first's."""
+    for method in ("GET", "HEAD", "POST", "PUT", "DELETE"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            yield method

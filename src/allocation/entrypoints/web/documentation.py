@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
+from allocation.entrypoints.web.executing import KEY, METHODS
 from allocation.entrypoints.web.problems import HEADERS, MEDIA_TYPE, TYPE
 
 Json = dict[str, Any]
@@ -24,11 +25,12 @@ Every answer names its story in `X-Request-ID`: the one that the request came wi
 or `X-Request-ID`, or a new one. Every error is a problem (RFC 9457); `instance` is that id, and
 `type` a stable name. Whoever sends an `Idempotency-Key` may repeat a request until it is answered.
 """
-PAGE = """<!doctype html>
+ASSETS = "/docs/assets"
+PAGE = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>allocation</title>
-<link rel="stylesheet" href="/docs/assets/swagger-ui.css"></head>
+<link rel="stylesheet" href="{ASSETS}/swagger-ui.css"></head>
 <body><div id="page"></div>
-<script src="/docs/assets/swagger-ui-bundle.js"></script>
+<script src="{ASSETS}/swagger-ui-bundle.js"></script>
 <script src="/docs/page.js"></script></body></html>
 """
 SCRIPT = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#page", validatorUrl: null});\n'
@@ -68,20 +70,21 @@ def _complete(app: FastAPI, described: Any) -> Json:
             schemas.pop(framework, None)
         schemas["Problem"] = PROBLEM
         document["components"]["headers"] = {"story": STORY}
-        for operation in _operations(document):
-            _complete_operation(operation)
+        for method, operation in _operations(document):
+            _complete_operation(method, operation)
     return app.openapi_schema or {}
 
 
-def _operations(document: Json) -> Iterator[Json]:
+def _operations(document: Json) -> Iterator[tuple[str, Json]]:
     for path in document["paths"].values():
-        yield from path.values()
+        yield from path.items()
 
 
-def _complete_operation(operation: Json) -> None:
+def _complete_operation(method: str, operation: Json) -> None:
     """Add what every operation may be sent, and may answer."""
     has_body, asks = "requestBody" in operation, "parameters" in operation
-    operation.setdefault("parameters", []).extend(STORIES)
+    keys = [IDEMPOTENCY_KEY] * (method.upper() in METHODS)
+    operation.setdefault("parameters", []).extend([*keys, *STORIES])
     responses: Json = operation["responses"]
     for status in (400, 431, 500, 503):
         responses.setdefault(str(status), {})
@@ -136,6 +139,16 @@ TYPICAL = {
     422: "invalid-value",
     431: "head-too-large",
     503: "database-unavailable",
+}
+IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Recognizes a repetition: the same key with the same body has one effect, and"
+    ' the first result. 1 to 255 characters of ASCII, best a UUID, in "quotes" or not. Keys of'
+    " different callers, methods and paths do not meet.",
+    "schema": {"type": "string", "pattern": f"^({KEY})$"},
+    "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
 }
 STORY: Json = {
     "description": "The id of the story: traces and the log have it.",

@@ -8,11 +8,10 @@ import logging
 import re
 from dataclasses import replace
 from hashlib import sha256
-from typing import Annotated
 from uuid import UUID, uuid4, uuid5
 
 import msgspec
-from fastapi import Header, Request
+from fastapi import Request
 
 from allocation.adapters.web import views
 from allocation.adapters.wire import wire_name
@@ -24,18 +23,8 @@ from allocation.entrypoints.web.exchanges import NAMESPACE, exchange_of
 from allocation.service_layer.envelopes import ReceivedMessage
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 
-KEY = re.compile(r'"([ !#-\[\]-~]{1,255})"|([!#-+\--\[\]-~]{1,255})')
-
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        description="Recognizes a repetition: the same key with the same body has one effect, and"
-        ' the first result. 1 to 255 characters of ASCII, best a UUID, in "quotes" or not. Keys'
-        " of different callers, methods and paths do not meet.",
-        examples=["8e03978e-40d5-43dd-bc93-6894a57f9324"],
-    ),
-]
+KEY = r'"([ !#-\[\]-~]{1,255})"|([!#-+\--\[\]-~]{1,255})'
+METHODS = frozenset({"POST", "PUT"})  # the others that change something are repeatable anyhow
 
 logger = logging.getLogger(__name__)
 
@@ -43,15 +32,10 @@ logger = logging.getLogger(__name__)
 class Execution:
     """What a request wants done: a dependency of every endpoint that takes a command."""
 
-    def __init__(self, request: Request, idempotency_key: Key = None) -> None:
+    def __init__(self, request: Request) -> None:
         self._application: Application = request.app.state.application
         self._exchange = exchange_of(request)
-        self._received = ReceivedMessage(
-            source=f"http:{caller(request)} {request.method} {request.url.path}",
-            id=_key(idempotency_key),
-            correlation_id=self._exchange.correlation_id,
-            traceparent=self._exchange.traceparent,
-        )
+        self._received = received(request)
 
     def new_id(self) -> UUID:
         """Make an id; for a repetition it is the same."""
@@ -85,6 +69,25 @@ class Execution:
         self._exchange.correlation_id = first.correlation_id
 
 
+async def recognizable(request: Request) -> None:
+    """Tell an endpoint of another room as what to note what it does: a dependency of routes."""
+    request.state.received = received(request)
+
+
+def received(request: Request) -> ReceivedMessage:
+    """Return a request as a message, with its `Idempotency-Key` as its id.
+
+    :raises InvalidValue: if that cannot be one
+    """
+    exchange = exchange_of(request)
+    return ReceivedMessage(
+        source=f"http:{caller(request)} {request.method} {request.url.path}",
+        id=_key(request.headers.get("idempotency-key")) if request.method in METHODS else None,
+        correlation_id=exchange.correlation_id,
+        traceparent=exchange.traceparent,
+    )
+
+
 def caller(request: Request) -> str:
     """Return who asks, without saying a secret: by the token that was sent, else by the address."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -102,7 +105,7 @@ def fingerprint(command: Command) -> str:
 def _key(header: str | None) -> str | None:
     if header is None:
         return None
-    if not (found := KEY.fullmatch(header)):
+    if not (found := re.fullmatch(KEY, header)):
         rule = "is not 1 to 255 visible characters of ASCII, in quotes or not"
         raise InvalidValue("Idempotency-Key", rule)
     return found[1] or found[2]

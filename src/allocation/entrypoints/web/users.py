@@ -5,18 +5,64 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from allocation.adapters.web import views
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, RegisterUser
 from allocation.domain.events import UserId
-from allocation.domain.values import BatchReference, EmailAddress, PersonName, Quantity
+from allocation.domain.values import (
+    MAX_EMAIL_LENGTH,
+    MAX_NAME_LENGTH,
+    MAX_QUANTITY,
+    BatchReference,
+    EmailAddress,
+    PersonName,
+    Quantity,
+)
 from allocation.entrypoints.web.access import operator
 from allocation.entrypoints.web.executing import Execution
 
+
+def whole(number: object) -> object:
+    """Return 100.0 as 100: JSON knows one kind of numbers."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+# what a value has to be is described here, and judged by the value objects of the domain
 ID = "7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"
-NAME = Field(description="In any script; 1 to 200 characters.", examples=["Иван"])
-EMAIL = Field(description="Compared case-insensitively.", examples=["ivan@example.com"])
+Name = Annotated[
+    str,
+    Field(
+        description="One line in any script, with a letter or digit in it.",
+        examples=["Иван"],
+        json_schema_extra={"format": "person-name", "maxLength": MAX_NAME_LENGTH},
+    ),
+]
+Address = Annotated[
+    str,
+    Field(
+        description="Compared case-insensitively.",
+        examples=["ivan@example.com"],
+        json_schema_extra={
+            "format": "idn-email",
+            "maxLength": MAX_EMAIL_LENGTH,
+            "not": {"pattern": r"=\?"},  # would be decoded in the head of an e-mail
+        },
+    ),
+]
+Reference = Annotated[
+    str,
+    Field(
+        description="What every code of the batch begins with.",
+        examples=["WELCOME"],
+        json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"},
+    ),
+]
+HowMany = Annotated[
+    int,
+    BeforeValidator(whole),
+    Field(strict=True, examples=[100], json_schema_extra={"minimum": 1, "maximum": MAX_QUANTITY}),
+]
 LOCATION = {"Location": {"description": "The user.", "schema": {"type": "string"}}}
 LINK = {"Link": {"description": 'The next page: rel="next".', "schema": {"type": "string"}}}
 
@@ -31,16 +77,16 @@ class Registration(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     user_id: Annotated[UUID | None, Field(examples=[ID])] = None
-    name: Annotated[str, NAME]
-    email: Annotated[str, EMAIL]
+    name: Name
+    email: Address
 
 
 class RegisteredUser(BaseModel):
     """A user as registered; the coupon follows."""
 
     user_id: Annotated[UUID, Field(examples=[ID])]
-    name: Annotated[str, NAME]
-    email: Annotated[str, EMAIL]
+    name: Name
+    email: Address
 
 
 class User(RegisteredUser):
@@ -54,15 +100,15 @@ class NewEmail(BaseModel):
     """The address a user has from now on."""
 
     model_config = ConfigDict(extra="forbid")
-    email: Annotated[str, EMAIL]
+    email: Address
 
 
 class CouponBatch(BaseModel):
     """A batch of welcome coupons."""
 
     model_config = ConfigDict(extra="forbid")
-    reference: Annotated[str, Field(examples=["WELCOME"])]
-    quantity: Annotated[int, Field(strict=True, examples=[100])]
+    reference: Reference
+    quantity: HowMany
 
 
 @public.post("/users", status_code=201, responses={201: {"headers": LOCATION}, 409: {}})
@@ -94,7 +140,7 @@ async def get_user(user_id: UUID, request: Request) -> User:
 async def list_users(
     request: Request,
     response: Response,
-    email: Annotated[str | None, Query(description="Only who has this address.")] = None,
+    email: Annotated[Address | None, Query(description="Only who has this address.")] = None,
     after: Annotated[UUID | None, Query(description="The last id of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 50,
 ) -> list[User]:

@@ -17,6 +17,9 @@ export function h(name, attributes = {}, ...children) {
 }
 const SVG = new Set(["svg", "path"]);
 
+/** Return the name of a process; one that has none is told by its host and number. */
+export const who = (process) => process.replace(/(?<=.)@[^@]*$/, "");
+
 /** Change what is in an element; who had the focus there, by its data-key, has it afterwards. */
 export function redraw(element, ...children) {
   const focused = element.contains(document.activeElement) && document.activeElement.dataset.key;

@@ -1,6 +1,6 @@
 // What is owed: how much, by handler; and the first of it, to be retried or discarded.
 
-import { $, decide, h, redraw } from "./dom.js";
+import { $, decide, h, redraw, who } from "./dom.js";
 import { link, now, owed } from "./live.js";
 import { say, span, when } from "./words.js";
 
@@ -60,7 +60,7 @@ function item(row) {
     leased: () => live(() => say("lease", span(row.due_at - now()))),
     parked: () => h("b", {}, say("parkedAt", when(row.parked_at))),
   };
-  const facts = [say("attempt", row.attempts), row.process].filter(Boolean).join(" · ");
+  const facts = [say("attempt", row.attempts), row.process && who(row.process)].filter(Boolean).join(" · ");
   const button = (action) => h("button", { "data-key": `${action} ${row.event_id} ${row.handler}`, click: () => decide(action, [[row.event_id, row.handler]]) }, say(action));
   return h("li", { class: row.state },
     h("p", {}, h("i", { class: `mark ${row.state === "leased" ? "running" : row.state}`, "aria-hidden": "true" }), h("span", { class: "code" }, row.handler), " ",

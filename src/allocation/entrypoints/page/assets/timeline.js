@@ -2,7 +2,7 @@
 //
 // Time is compressed: a wait of a minute is not a thousand times as wide as the work around it.
 
-import { decide, h } from "./dom.js";
+import { decide, h, who } from "./dom.js";
 import { now, stateOf } from "./live.js";
 import { say, span, when } from "./words.js";
 
@@ -119,7 +119,7 @@ function item(node, track) {
 
 function reason(failure, before) {
   const what = failure.error === before?.error ? say("same") : failure.error;
-  return h("p", { class: "reason" }, h("span", {}, `${say("attemptFailed", failure.attempt, when(failure.failed_at))}${failure.process ? `, ${failure.process}` : ""}: `), what);
+  return h("p", { class: "reason" }, h("span", {}, `${say("attemptFailed", failure.attempt, when(failure.failed_at))}${failure.process ? `, ${who(failure.process)}` : ""}: `), what);
 }
 
 /** What is said of a node, and what may be done about it. */
@@ -127,7 +127,7 @@ function status(node) {
   if (node.kind !== "delivery") return [h("span", { class: "quiet" }, say("committed", when(node.finished_at)))];
   const left = (to) => to - now();
   const attempts = say("attempt", node.attempts ?? 0);
-  const facts = [node.process, say("fence", node.token ?? 0)].filter(Boolean);
+  const facts = [node.process && who(node.process), say("fence", node.token ?? 0)].filter(Boolean);
   const tell = {
     done: () => [say("doneIn", span(node.seconds ?? 0)), node.attempts > 1 ? attempts : null, ...facts],
     running: () => [say("running"), attempts, live(() => say("lease", span(left(node.due_at)))), ...facts],
