@@ -21,7 +21,7 @@ from allocation.entrypoints.playground.processes import COMMANDS
 from allocation.entrypoints.running import task_group
 
 STATIC = File(__file__).with_name("static")
-LATEST = 50  # e-mails that are shown
+LATEST = 150  # e-mails that are shown
 
 ChildName = Annotated[str, Path(pattern=f"^({'|'.join(COMMANDS)})$")]
 ExperimentName = Annotated[str, Path(pattern=f"^({'|'.join(EXPERIMENTS)})$")]
