@@ -16,13 +16,13 @@ class Course:
     """One run of an experiment. Each fact is as it was promised, or not."""
 
     state: str = "idle"  # running, kept, broken
-    step: str | None = None
+    passed: list[str] = field(default_factory=list)  # steps that have begun, the last is under way
     story: str | None = None  # what to look at
     facts: list[dict[str, object]] = field(default_factory=list)
 
     async def goes_on(self, step: str) -> None:
         """Begin a step, at a pace that people can follow."""
-        self.step = step
+        self.passed.append(step)
         await sleep(PACE_SECONDS)
 
     def found(self, fact: str, *, is_so: bool, **values: object) -> None:

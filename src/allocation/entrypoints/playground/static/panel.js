@@ -57,11 +57,11 @@ function frame({ name, promise, proof }) {
     h("p", { class: "quiet" }, h("a", { href: `/playground/experiments/${name}`, target: "_blank", title: proof }, say("promise")), ": ", promise, "."));
 }
 
-function course({ name, steps, state, step, facts, story, isBusy }) {
+function course({ name, steps, state, passed, facts, story, isBusy }) {
   const all = [...steps, "restore"];
-  const at = state === "running" || state === "idle" ? all.indexOf(step) : all.length;
-  const mark = (index) => (index < at ? "done" : index === at ? "now" : "next");
-  const shown = state === "idle" ? null : h("ol", { class: "steps" }, all.map((each, index) => h("li", { class: mark(index), "aria-current": index === at ? "step" : null }, tell(name, each))));
+  const now = state === "running" ? passed.at(-1) : null;
+  const mark = (step) => (step === now ? "now" : passed.includes(step) ? "done" : "next");
+  const shown = state === "idle" ? null : h("ol", { class: "steps" }, all.map((each) => h("li", { class: mark(each), "aria-current": each === now ? "step" : null }, tell(name, each))));
   const found = facts.map((fact) => h("li", { class: fact.is_so ? "so" : "not" }, h("span", { class: "sign" }, fact.is_so ? "✓" : "✗"), tell(name, fact.name, fact.values)));
   const isOver = state === "kept" || state === "broken";
   const verdict = found.length ? h("ul", { class: "found" }, found) : null;
@@ -73,6 +73,7 @@ function course({ name, steps, state, step, facts, story, isBusy }) {
 
 function begin(name) {
   began = name;
+  location.hash = "stories";
   order(`experiments/${name}`);
 }
 
