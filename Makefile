@@ -7,13 +7,21 @@ BENCH_INSTALLED := $(VENV)/bench-installed
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pyramid core quick lint unit compliance copies rooms without format language migration bench bench-full clean
+.PHONY: help demo playground screenshots test pyramid core quick lint unit compliance copies rooms without format language migration bench bench-full clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(INSTALLED)  ## Register two users in a temporary database, and show what happened
 	@$(BIN)/allocation demo
+
+# room: playground
+playground: $(INSTALLED)  ## Break it yourself, in a browser; Ctrl-C leaves nothing behind
+	@$(BIN)/allocation playground
+
+screenshots: $(INSTALLED)  ## Take the pictures of the documentation anew
+	@$(BIN)/python -m tests.e2e.playground.pictures
+# end
 
 test: lint  ## Lint, check types and import contracts, run the whole pyramid, check coverage
 	$(BIN)/coverage erase

@@ -3,6 +3,7 @@
 import secrets
 import webbrowser
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import click
@@ -43,6 +44,7 @@ def playground(options: Options, port: int | None, no_browser: bool) -> None:
             "process_name": "page",
         }
         settings = set_up({**options, **grounds.SETTINGS, **own}, log_level="warning")
+        settings = replace(settings, of_rooms=(settings.of(WebSettings),))  # no broker
         running.serve(settings, playing(settings, kept, browser=not no_browser), delivers=False)
 
 

@@ -39,7 +39,7 @@ class Course:
         """Note that one e-mail has arrived, with the Message-ID that each attempt gives it."""
         expected = f"<{delivery.event_id}.{delivery.handler}@allocation>"
         ids = [email.message_id for email in emails]
-        self.found("one_email", is_so=ids == [expected], count=len(ids), id=expected)
+        self.found("one_email", is_so=ids == [expected], count=len(ids))
 
     def found_one_each(self, counts: Sequence[int]) -> None:
         """Note that each of some users has got one e-mail."""

@@ -14,7 +14,7 @@ from anyio import CapacityLimiter, create_task_group
 
 from allocation.entrypoints.playground.processes import Child
 
-NAMES = ("Иван", "Мария", "José", "Zoë", "李雷", "Amina", "Øystein", "Τάσος", "Ada", "Иржи")
+NAMES = ("Иван", "Мария", "José", "Zoë", "Amina", "Øystein", "Τάσος", "Ada", "Иржи", "李雷")
 PATIENCE_SECONDS = 2.0
 PAUSE_SECONDS = 0.3
 AT_ONCE = 20

@@ -41,7 +41,7 @@ const ENGLISH = {
   "later.register": "Three users register with today’s version", replace: "All processes are replaced by tomorrow’s version",
   replay: "allocation deliveries replay announce_newsletter", work: "Workers do the work of the past", restore: "All is put back as it was",
 
-  owner: "{first} had it with token {token}, {second} has done it with token {next_token}", one_email: "e-mails: {count}, with the Message-ID of every attempt, {id}",
+  owner: "{first} had it with token {token}, {second} has done it with token {next_token}", one_email: "e-mails: {count}, with the Message-ID that each attempt has",
   works_on: "the next user’s registration was logged by {process}, which works on", changed_nothing: "the row is as it was before the late owner woke up",
   nobody_waited: "done while the mail server was away: {count} other deliveries", all_unsent: "tried again and again meanwhile: {count} e-mails",
   emails_once: "each has one welcome e-mail: {count} in all", parked: "parked at once: {count}", others_flow: "done meanwhile for the others: {count}",
@@ -88,7 +88,7 @@ const RUSSIAN = {
   "later.register": "Трое регистрируются при сегодняшней версии", replace: "Все процессы заменены завтрашней версией",
   replay: "allocation deliveries replay announce_newsletter", work: "Прошлое отрабатывается", restore: "Всё возвращено, как было",
 
-  owner: "{first} держал это с токеном {token}, {second} сделал с токеном {next_token}", one_email: "писем: {count}, с тем же Message-ID, что у каждой попытки, {id}",
+  owner: "{first} держал это с токеном {token}, {second} сделал с токеном {next_token}", one_email: "писем: {count}, с тем же Message-ID, что у каждой попытки",
   works_on: "следующую регистрацию записал {process}: он работает дальше", changed_nothing: "строка такая же, как до пробуждения опоздавшего",
   nobody_waited: "сделано, пока почты не было: {count}", all_unsent: "тем временем пробовали снова и снова: писем {count}",
   emails_once: "у каждого одно письмо: всего {count}", parked: "отложено сразу: {count}", others_flow: "тем временем сделано для других: {count}",
