@@ -75,11 +75,12 @@ def serving(
     *,
     module: tuple[str, ...] = ALONE,
     token: str = TOKEN,
+    port: int = 0,
     **settings: str,
 ) -> Iterator[Server]:
-    """Run a server beside the test, at any port that is free."""
+    """Run a server beside the test, at any port that is free, or at this one."""
     settings = {"operator_token": token, "http_seconds": "30", **settings}
-    with application.running("serve", "--port", "0", module=module, **settings) as process:
+    with application.running("serve", "--port", f"{port}", module=module, **settings) as process:
         assert process.stdout is not None
         told = process.stdout.readline()
         found = re.search(r"serving http://127\.0\.0\.1:(\d+)/docs", told)

@@ -1,6 +1,7 @@
 """The endpoints of the page: the page itself for everybody, all data for the operator only."""
 
 import logging
+from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from typing import Annotated, Any, Literal
@@ -9,7 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from allocation.adapters.operations import decisions
 from allocation.adapters.operations.exceptions import DeliveryNotFound
@@ -24,8 +25,8 @@ from allocation.entrypoints.web.access import check_token, operator, remember
 from allocation.entrypoints.web.exceptions import NotAuthenticated
 from allocation.service_layer.envelopes import EventId
 
-ASSETS = StaticFiles(packages=[("allocation.entrypoints.page", "assets")])
-SHELL = files("allocation.entrypoints.page").joinpath("assets/page.html").read_text("utf-8")
+ASSETS = {file.name: file.read_bytes() for file in files(f"{__package__}.assets").iterdir()}
+TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 MAX_DECISIONS = 200
 POLICY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
@@ -64,15 +65,21 @@ async def page(request: Request, token: str | None = None) -> Response:
     scripts = "".join(
         f'<script type="module" src="{escape(url)}"></script>' for url in request.app.state.panels
     )
-    return HTMLResponse(SHELL.replace("<!-- panels -->", scripts), headers=POLICY)
+    shell = ASSETS["page.html"].decode().replace("<!-- panels -->", scripts)
+    return HTMLResponse(shell, headers=POLICY)
 
 
 @router.get("/page/assets/{name}")
-async def asset(name: str, request: Request) -> Response:
+async def asset(name: str, if_none_match: Annotated[str, Header()] = "") -> Response:
     """Send a file of the page, unless the browser has it already."""
-    response = await ASSETS.get_response(name, request.scope)
-    response.headers["Cache-Control"] = "no-cache"
-    return response
+    content, type_ = ASSETS.get(name), TYPES.get(name.rpartition(".")[2])
+    if content is None or type_ is None:
+        raise HTTPException(404)
+    etag = f'"{sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if etag in if_none_match:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=type_, headers=headers)
 
 
 @router.post("/page/session", status_code=204)

@@ -56,7 +56,7 @@ class Reader:
         self._times: dict[UUID, float] = {}  # when the last command of each story was accepted
         self._progress: dict[UUID, Progress | None] = {}  # as it was when the story was read
         self._viewers = self._looks = 0
-        self._is_running = False
+        self.is_running = False
         self._seconds_ahead: float | None = (
             None  # the clock of the database, of that of the event loop
         )
@@ -76,8 +76,8 @@ class Reader:
     def looked_at(self, group: TaskGroup) -> Iterator[None]:
         """Read for one more viewer; who is the first of them has it begin, in this group."""
         self._viewers += 1
-        if not self._is_running:
-            self._is_running = True
+        if not self.is_running:
+            self.is_running = True
             group.start_soon(self._run)
         try:
             yield
@@ -121,7 +121,7 @@ class Reader:
                     self._tell()
                     await self._pause.sleep(AGAIN_SECONDS)
             group.cancel_scope.cancel()
-        self._is_running = False
+        self.is_running = False
 
     async def _end(self, scope: CancelScope) -> None:
         await self._stop.wait()

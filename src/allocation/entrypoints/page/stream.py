@@ -14,6 +14,7 @@ from starlette.types import Send
 from allocation.entrypoints.page.reader import MAX_STORIES, READ_AT_ONCE, Reader
 
 BEAT_SECONDS = 5.0  # who hears nothing for much longer is cut off
+BEHIND_SECONDS = 1.0  # who is sent what is older is told when he has caught up
 
 
 class Stream(StreamingResponse):
@@ -44,12 +45,14 @@ class Viewer:
         self._seen = self._round = int(number) if knows else 0
         self._left: list[UUID] = []
         self._is_new = not knows
+        self._was_behind = False
 
     async def next(self) -> bytes:
         """Return the next event: with what is new or, after a while, with nothing."""
         reader = self._reader
         if not self._left:
-            await reader.wait(self._seen, limit=0 if self._is_new else BEAT_SECONDS)
+            hurries = self._is_new or self._was_behind
+            await reader.wait(self._seen, limit=0 if hurries else BEAT_SECONDS)
             self._round = reader.version
             self._left = reader.changed_since(self._seen)
         now, self._left = self._left[:READ_AT_ONCE], self._left[READ_AT_ONCE:]
@@ -64,7 +67,8 @@ class Viewer:
 
     def _event(self, fields: dict[str, bytes], *, is_last: bool) -> bytes:
         reader = self._reader
-        behind = reader.seconds_behind(self._round if is_last else self._seen)
+        behind = reader.seconds_behind(self._seen) if self._seen else 0.0
+        self._was_behind = behind > BEHIND_SECONDS
         if is_last:
             fields |= self._others()
             self._seen = self._round

@@ -30,11 +30,10 @@ Tell = Callable[[str, str | None], None]  # the URL and, if it was made here, th
 
 def tell(url: str, token: str | None) -> None:
     """Say where it listens."""
-    has_page = any(room.open_routes for room in ROOMS.values())
-    page = f" and {url}/" if has_page else ""
-    entry = f"{url}/?token=" if has_page else ""
-    made = f"; the operator's token, until it ends: {entry}{token}" if token else ""
-    say(f"[Web]            serving {url}/docs{page}{made}")
+    page = f"{url}/" if any(room.open_routes for room in ROOMS.values()) else ""
+    secret = f"{page and page + '?token='}{token}"
+    rest = f"; the operator's token, until it ends: {secret}" if token else page and f" and {page}"
+    say(f"[Web]            serving {url}/docs{rest}")
 
 
 def serving(settings: Settings, app: FastAPI | None = None, *, tell: Tell = tell) -> Service:

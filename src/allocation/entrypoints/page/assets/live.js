@@ -10,6 +10,7 @@ export const link = { state: "wait", since: null, behind: 0, trouble: null };
 let ahead = 0; // seconds, of the server's clock
 let last = ""; // what was seen last
 let source = null;
+let before = new Set(); // ids of stories that were there before the server began anew
 let heard = 0;
 let tell = () => {};
 let failed = () => {};
@@ -58,14 +59,23 @@ function hear(message) {
   [heard, again] = [Date.now(), 1000];
   if (message.lastEventId) last = message.lastEventId;
   if (news.now) ahead = news.now - Date.now() / 1000;
-  if (news.full) stories.clear();
-  if (news.full) link.trouble = null;
-  for (const story of news.stories) stories.set(story.id, story);
+  if (news.full) [before, link.trouble] = [new Set(stories.keys()), null];
+  for (const story of news.stories) {
+    stories.set(story.id, story);
+    before.delete(story.id);
+  }
   if (news.stories.length) forget(news.most);
+  else if (!news.full) forgetOthers();
   if (news.owed) Object.assign(owed, news.owed);
   if ("trouble" in news) link.trouble = news.trouble;
   Object.assign(link, { state: "live", since: null, behind: news.behind });
   tell(news.stories, news.full, Boolean(news.owed));
+}
+
+/** Forget what another server has told, and this one has not: it knows another database. */
+function forgetOthers() {
+  for (const id of before) if (!stories.get(id)?.kept) stories.delete(id);
+  before.clear();
 }
 
 function forget(most) {

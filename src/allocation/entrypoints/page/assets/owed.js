@@ -4,6 +4,7 @@ import { $, decide, h, redraw, who } from "./dom.js";
 import { link, now, owed } from "./live.js";
 import { say, span, when } from "./words.js";
 
+const MOST = 10_000; // of a state, that are counted
 const STATES = ["due", "waiting", "leased", "parked"];
 const chosen = { handler: "", state: "" };
 
@@ -30,9 +31,11 @@ function table() {
     const choose = () => { Object.assign(chosen, { handler, state }); show(); };
     return h("td", { class: state }, h("button", { "data-key": `${handler} ${state}`, "aria-label": `${handler}: ${count} ${say(state)}`, click: choose }, count.toLocaleString()));
   };
+  const isMuch = owed.counts.some(({ count }) => count >= MOST);
   return h("div", { class: "scroll", role: "group", "aria-labelledby": "h-owed", tabindex: "0" }, h("table", {},
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, say("handler")), STATES.map((state) => h("th", { scope: "col" }, say(state))))),
-    h("tbody", {}, handlers.map((handler) => h("tr", {}, h("th", { scope: "row", class: "code" }, handler), STATES.map((state) => cell(handler, state)))))));
+    h("tbody", {}, handlers.map((handler) => h("tr", {}, h("th", { scope: "row", class: "code" }, handler), STATES.map((state) => cell(handler, state)))))),
+    isMuch ? h("p", { class: "quiet" }, say("orMore")) : null);
 }
 
 function list() {
