@@ -1,29 +1,18 @@
-"""A browser, and a playground in it."""
+"""A playground, and its page in a browser, which is started last, for each test."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from tests.e2e.page.browser import chromium, page_of
 from tests.e2e.playground.playing import Playing, playing
-from tests.e2e.processes import LIMIT_SECONDS, Application
-
-CHROMIUM = os.environ.get("ALLOCATION_TEST_CHROMIUM", "/usr/bin/chromium")
+from tests.e2e.processes import Application
 
 
 @pytest.fixture(autouse=True)
 def blockbuster() -> None:
-    """Let tests block: Playwright's event loop is in this thread, and none of ours is."""
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    """A browser that is there."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    """Nothing is detected here: Playwright's client has an event loop, which tests may block."""
 
 
 @pytest.fixture
@@ -34,13 +23,14 @@ def play(application: Application) -> Iterator[Playing]:
 
 
 @pytest.fixture
+def browser(play: Playing) -> Iterator[Browser]:
+    """The browser."""
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
 def page(browser: Browser, play: Playing) -> Iterator[Page]:
-    """The page of a playground, with its panel; nothing may go wrong in it."""
-    page = browser.new_page(viewport={"width": 1440, "height": 1000}, locale="en-US")
-    page.set_default_timeout(LIMIT_SECONDS * 1000)
-    troubles: list[str] = []
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("console", lambda message: troubles.append(message.text))
-    page.goto(play.address)
-    yield page
-    assert troubles == []
+    """The page, with its panel."""
+    with page_of(browser, play.url, token=play.token, width=1440, height=1000) as page:
+        yield page

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image, ImageChops
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from tests.e2e.playground.conftest import CHROMIUM
+from tests.e2e.page.browser import chromium, page_of
 from tests.e2e.playground.playing import playing
 from tests.e2e.processes import ROOT, Application, wait_until
 
@@ -31,18 +31,16 @@ MAX_BYTES = 600_000
 def main() -> None:
     """Take all pictures."""
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        with playing(Application(Path(folder))) as play:
-            viewport = {"width": WIDTH, "height": HEIGHT}
-            page = browser.new_page(viewport=viewport, locale="en-US")  # type: ignore[arg-type]
-            page.goto(play.address)
-            play.order("registrations", count=BEFORE)
-            wait_until(lambda: play.state()["mail"]["count"] == 2 * BEFORE)
+    with tempfile.TemporaryDirectory() as folder, playing(Application(Path(folder))) as play:
+        play.order("registrations", count=BEFORE)
+        wait_until(lambda: play.state()["mail"]["count"] == 2 * BEFORE)
+        with (
+            chromium() as browser,
+            page_of(browser, play.url, token=play.token, width=WIDTH, height=HEIGHT) as page,
+        ):
             write(list(frames(page)), FOLDER / "killed.gif")
             page.set_viewport_size({"width": 1440, "height": 960})
             half_way(page, FOLDER / "frozen.png")
-        browser.close()
 
 
 def frames(page: Page) -> Iterator[tuple[Image.Image, float]]:

@@ -22,7 +22,8 @@ class Playing:
     """A playground that runs."""
 
     process: "subprocess.Popen[str]"
-    address: str  # with the token
+    url: str
+    token: str
     folder: Path
     client: httpx.Client
 
@@ -67,7 +68,7 @@ def playing(application: Application) -> Iterator[Playing]:
         assert found, process.communicate()
         operator = {"Authorization": f"Bearer {found[2]}"}
         with httpx.Client(base_url=found[1], headers=operator, timeout=LIMIT_SECONDS) as client:
-            play = Playing(process, found[0], folder_of(process.pid), client)
+            play = Playing(process, found[1], found[2], folder_of(process.pid), client)
             wait_until(lambda: play.rows("SELECT * FROM coupon_batches"))  # the web process answers
             yield play
 

@@ -44,7 +44,7 @@ function email({ at, recipient, subject, message_id, is_repeated }) {
 
 function inbox({ count, latest }) {
   $("#panel-count").textContent = count;
-  return latest.length ? h("ol", { reversed: true }, latest.map(email)) : h("p", { class: "quiet" }, say("empty"));
+  return latest.length ? h("ol", { reversed: true, tabindex: 0, "data-key": "inbox", "aria-labelledby": "panel-inbox-title" }, latest.map(email)) : h("p", { class: "quiet" }, say("empty"));
 }
 
 /** The frame of an experiment, which stays; its course is drawn into it. */
