@@ -24,6 +24,7 @@ from tools.files import ROOT
 
 TABLE = ROOT / "src" / "allocation" / "rooms.py"
 
+PICTURES = (".gif", ".png")
 ENTRY = r'^    "({})": Room\((?:[^\n]*\)|.*?^    \)),\n'
 MARK = re.compile(r"^(.*?)(?:#|<!--) room: ([\w, ]+?)(?: -->)?$")
 PROOF = re.compile(r"^- `([\w/]+\.py)(?:`\n  `)?::(\w+)`\n", re.M)
@@ -34,7 +35,7 @@ END = re.compile(r" *(?:#|<!--) end(?: -->)?$")
 
 def rooms() -> list[str]:
     """Return the names of the rooms that are there."""
-    return [name for name, _ in re.findall(ENTRY.format(r"\w+"), TABLE.read_text(), re.M | re.S)]
+    return re.findall(ENTRY.format(r"\w+"), TABLE.read_text(), re.M | re.S)
 
 
 def folders(room: str) -> list[Path]:
@@ -75,6 +76,8 @@ def take_out(names: list[str]) -> None:
 
 def take_out_of(file: Path, names: set[str]) -> None:
     """Take the marked lines and parts out of a file; delete it if its first line is one."""
+    if file.suffix in PICTURES:
+        return
     old = file.read_text()
     new = "".join(unmarked(old.splitlines(keepends=True), names))
     if file.name == "pyproject.toml":
