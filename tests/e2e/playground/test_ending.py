@@ -1,6 +1,8 @@
-"""Nothing is left of a playground, however it ends: no process, not even a stopped one, no file."""
+"""How a playground begins; and that nothing is left of it, however it ends."""
 
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,25 @@ def test_nothing_is_left_of_a_playground(number: signal.Signals, application: Ap
         assert code == (0 if number in GENTLE else -number)
         wait_until(lambda: not any(map(is_alive, family)))
         wait_until(lambda: not play.folder.exists())
+
+
+def test_the_page_is_opened_in_the_browser(application: Application, tmp_path: Path) -> None:
+    """With the token, so that nobody has to type anything."""
+    opened, browser = tmp_path / "opened", tmp_path / "xdg-open"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}\n')
+    browser.chmod(0o755)
+    only_this = {"PATH": str(tmp_path), "DISPLAY": ":0"}  # with a display, others are looked for
+    environment = application.environment() | only_this
+    process = application.start("playground", "--port", "0", environment=environment)
+    try:
+        wait_until(opened.exists)
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=\S{32}", opened.read_text())
+    finally:
+        process.send_signal(signal.SIGINT)
+        told, _ = process.communicate()
+
+    assert opened.read_text() in told
+    assert process.returncode == 0
 
 
 def test_an_address_that_is_taken_is_said(application: Application) -> None:

@@ -27,6 +27,20 @@ def test_who_gets_no_answer_asks_again_with_the_same_key(
         assert play.rows(registrations) == [(100,)]
 
 
+def test_an_address_that_is_taken_is_passed_over(application: Application) -> None:
+    """Somebody has typed in an address that the panel would have used."""
+    with playing(application) as play:
+        user = {"name": "Мария", "email": "user-1@example.com"}
+        play.client.post("/users", json=user).raise_for_status()
+        play.order("registrations", count=1)
+        wait_until(lambda: play.state()["registering"]["answered"] == 1)
+
+        assert play.rows("SELECT email FROM users ORDER BY email") == [
+            ("user-1@example.com",),
+            ("user-2@example.com",),
+        ]
+
+
 def test_processes_are_frozen_and_thawed_killed_and_started(application: Application) -> None:
     """What the panel says is what the operating system says."""
 

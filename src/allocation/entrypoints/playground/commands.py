@@ -4,11 +4,9 @@ import secrets
 import webbrowser
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 import click
 from anyio import to_thread
-from anyio.abc import TaskGroup
 from fastapi import Depends
 
 from allocation.bootstrap import Application
@@ -60,18 +58,21 @@ def playing(settings: Settings, kept: Kept, *, browser: bool) -> Service:
             grounds.playground(application, kept, settings, token) as ground,
             panel(ground) as app.state.panel,
         ):
-            group = app.state.panel.group
-            group.start_soon(ground.fill_up_coupons, "WELCOME")
-            tell = partial(_tell, token=token, group=group if browser else None)
+            app.state.panel.start(ground.fill_up_coupons, "WELCOME")
+
+            def tell(url: str, _: str | None) -> None:
+                address = f"{url}/?token={token}"
+                say(f"[Playground]     {address}")
+                if browser:
+                    app.state.panel.start(to_thread.run_sync, open_in_browser, address)
+
             await serving(settings, app, tell=tell)(application, stop)
 
     return play
 
 
-def _tell(url: str, _: str | None, *, token: str, group: TaskGroup | None) -> None:
-    """Say where the page is, and open it, in a thread, where that needs no terminal."""
-    url = f"{url}/?token={token}"
-    say(f"[Playground]     {url}")
+def open_in_browser(url: str) -> None:
+    """Open a page in the browser, if there is one that does not need this terminal."""
     with suppress(webbrowser.Error):
-        if group and type(browser := webbrowser.get()) is not webbrowser.GenericBrowser:
-            group.start_soon(partial(to_thread.run_sync, abandon_on_cancel=True), browser.open, url)
+        if type(found := webbrowser.get()) is not webbrowser.GenericBrowser:
+            found.open(url)

@@ -1,6 +1,7 @@
 """What the panel asks and orders. The room web guards it like all that the operator may do."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -25,6 +26,8 @@ LATEST = 150  # e-mails that are shown
 
 ChildName = Annotated[str, Path(pattern=f"^({'|'.join(COMMANDS)})$")]
 ExperimentName = Annotated[str, Path(pattern=f"^({'|'.join(EXPERIMENTS)})$")]
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/playground", include_in_schema=False)
 
@@ -62,6 +65,17 @@ class Panel:
     group: TaskGroup
     courses: dict[str, Course] = field(default_factory=dict)
 
+    def start(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """Do something beside the rest; what goes wrong with it is logged, and hurts nobody."""
+
+        async def run() -> None:
+            try:
+                await function(*arguments)
+            except Exception:
+                logger.exception("%s failed", function)
+
+        self.group.start_soon(run)
+
     def begin(self, name: str) -> None:
         """Begin an experiment.
 
@@ -71,7 +85,7 @@ class Panel:
             if course.state == "running":
                 raise ExperimentUnderWay(other)
         course = self.courses[name] = Course(state="running")
-        self.group.start_soon(carry_out, self.play, EXPERIMENTS[name], course)
+        self.start(carry_out, self.play, EXPERIMENTS[name], course)
 
     def shown(self) -> dict[str, Any]:
         """Return all that there is to see."""
@@ -150,7 +164,7 @@ async def change_process(name: ChildName, signal: Signal, request: Request) -> N
 async def register(registrations: Registrations, request: Request) -> None:
     """Register users at the web process."""
     panel = _panel(request)
-    panel.group.start_soon(panel.play.registering.register_many, registrations.count)
+    panel.start(panel.play.registering.register_many, registrations.count)
 
 
 @router.post("/experiments/{name}", status_code=202)

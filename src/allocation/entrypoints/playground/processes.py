@@ -37,6 +37,7 @@ class Child:
         self._command = COMMANDS.get(name, ())
         self._process: Popen[bytes] | None = None
         self._is_frozen = False
+        self._url: str | None = None
 
     @property
     def state(self) -> State:
@@ -54,7 +55,7 @@ class Child:
         """Start it, in this version of the program, unless it is there."""
         if self.state != "gone":
             return
-        self.version, self._is_frozen = version, False
+        self.version, self._is_frozen, self._url = version, False, None
         command = [sys.executable, "-m", version, *(arguments or self._command)]
         with self.log.open("wb") as log:
             self._process = await to_thread.run_sync(
@@ -95,10 +96,11 @@ class Child:
 
     async def url(self) -> str:
         """Return where it serves, when it does."""
-        while True:
+        while self._url is None:
             if found := re.search(r"serving (http://[\w.:]+)/", self.log.read_text()):
-                return found[1]
+                self._url = found[1]
             await sleep(POLL_SECONDS)
+        return self._url
 
     def _signal(self, number: signal.Signals, *, frozen: bool) -> None:
         if self.pid and self._process:

@@ -44,12 +44,20 @@ class Registering:
         return f"user-{next(self._numbers)}@example.com"
 
     async def register(self, email: str | None = None) -> Registered:
-        """Register a user; return when that was answered."""
-        email = email or self.new_email()
-        user = {"name": next(self._names), "email": email}
-        response = await self.post("/users", user)
-        self.answered += 1
-        return Registered(email, UUID(response.headers["X-Request-ID"]))
+        """Register a user; return when that was answered. An address that is taken is passed over.
+
+        :raises httpx.HTTPStatusError: if an address was named, and is taken
+        """
+        while True:
+            user = {"name": next(self._names), "email": email or self.new_email()}
+            try:
+                response = await self.post("/users", user)
+            except httpx.HTTPStatusError as refusal:
+                if email or refusal.response.status_code != httpx.codes.CONFLICT:
+                    raise
+            else:
+                self.answered += 1
+                return Registered(user["email"], UUID(response.headers["X-Request-ID"]))
 
     async def register_many(self, number: int) -> Sequence[Registered]:
         """Register so many, some at a time."""
