@@ -5,7 +5,6 @@ The database and the inbox are read by the tests themselves, not by the experime
 
 from uuid import UUID
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from allocation.entrypoints.playground.experiments import EXPERIMENTS
@@ -19,12 +18,6 @@ WHERE deliveries.handler = 'send_welcome_email' ORDER BY recorded_at
 """
 LOST = "SELECT process, attempt, error FROM failures WHERE handler = 'send_welcome_email'"
 OWED = "SELECT count(*) FROM deliveries WHERE finished_at IS NULL"
-
-
-@pytest.fixture
-def backend() -> str:
-    """The default: that the playground runs on each event loop, other tests show."""
-    return "asyncio"
 
 
 def begin(page: Page, name: str) -> Locator:

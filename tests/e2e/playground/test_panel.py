@@ -12,12 +12,6 @@ WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "bes
 
 
 @pytest.fixture
-def backend() -> str:
-    """The default: the panel does not know it."""
-    return "asyncio"
-
-
-@pytest.fixture
 def broken(play: Playing) -> Playing:
     """A playground in which something is frozen, gone, held, and found out."""
     play.order("experiments/poison")
