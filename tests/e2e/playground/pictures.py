@@ -20,7 +20,7 @@ from tests.e2e.playground.playing import playing
 from tests.e2e.processes import ROOT, Application, wait_until
 
 FOLDER = ROOT / "docs" / "playground"
-WIDTH, HEIGHT = 1320, 790
+WIDTH, HEIGHT = 1320, 880
 BEFORE = 5  # users, so that there is something to scroll
 FRAME_SECONDS = 0.25
 LAST_FRAME_SECONDS = 4.0
@@ -53,7 +53,6 @@ def frames(page: Page) -> Iterator[tuple[Image.Image, float]]:
     button.click()
     began = time.monotonic()
     while not verdict.count():
-        page.evaluate("document.querySelector('#panel').scrollTo(0, 0)")
         taken = picture(page)
         page.wait_for_timeout(max(0, FRAME_SECONDS - (time.monotonic() - began)) * 1000)
         yield taken, time.monotonic() - began

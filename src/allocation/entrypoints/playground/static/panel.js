@@ -15,12 +15,13 @@ let began = null; // the experiment that this viewer has begun, until its story 
 const order = (path, body = {}) => ask(`/playground/${path}`, body).then(show, (error) => announce(error.message));
 const button = (key, word, press, more = {}) => h("button", { type: "button", "data-key": key, click: press, ...more }, say(word));
 
-/** Draw a part, if what it shows has changed. */
+/** Draw a part, if what it shows has changed; tell whether it has. */
 function part(selector, seen, draw) {
   const now = JSON.stringify(seen);
-  if (drawn.get(selector) === now) return;
+  if (drawn.get(selector) === now) return false;
   drawn.set(selector, now);
   redraw($(selector), ...[draw(seen)].flat());
+  return true;
 }
 
 function process({ name, state, pid, version }) {
@@ -45,6 +46,13 @@ function email({ at, recipient, subject, message_id, is_repeated }) {
 function inbox({ count, latest }) {
   $("#panel-count").textContent = count;
   return latest.length ? h("ol", { reversed: true, tabindex: 0, "data-key": "inbox", "aria-labelledby": "panel-inbox-title" }, latest.map(email)) : h("p", { class: "quiet" }, say("empty"));
+}
+
+/** Keep the step that is under way in sight, where the panel is shorter than what is in it. */
+function follow(name) {
+  const now = $(`#experiment-${name}[open] .now`);
+  const beyond = now ? now.getBoundingClientRect().bottom - $("#panel").getBoundingClientRect().bottom : 0;
+  if (beyond > 0) $("#panel").scrollBy({ top: beyond + 40 });
 }
 
 /** The frame of an experiment, which stays; its course is drawn into it. */
@@ -84,7 +92,7 @@ function experiment(one, isBusy) {
     began = null;
     location.hash = `story=${story}`;
   }
-  part(`#experiment-${name} .course`, { ...one, isBusy }, course);
+  if (part(`#experiment-${name} .course`, { ...one, isBusy }, course)) follow(name);
   const told = verdict ? say(verdict) : "";
   const shown = $(`#experiment-${name} .verdict`);
   if (shown.textContent === told) return;
