@@ -7,7 +7,7 @@ BENCH_INSTALLED := $(VENV)/bench-installed
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground screenshots test pyramid core quick lint unit compliance copies rooms without format language migration bench bench-full clean
+.PHONY: help demo playground test pyramid core quick lint unit compliance copies rooms without screenshots format language migration bench bench-full clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -18,9 +18,6 @@ demo: $(INSTALLED)  ## Register two users in a temporary database, and show what
 # room: playground
 playground: $(INSTALLED)  ## Break it yourself, in a browser; Ctrl-C leaves nothing behind
 	@$(BIN)/allocation playground
-
-screenshots: $(INSTALLED)  ## Take the pictures of the documentation anew
-	@$(BIN)/python -m tests.e2e.playground.pictures
 # end
 
 test: lint  ## Lint, check types and import contracts, run the whole pyramid, check coverage
@@ -64,6 +61,12 @@ rooms: $(INSTALLED)  ## List the rooms: what can be taken out
 without: $(INSTALLED)  ## Take rooms out of the working tree: make without ROOM="brokers smtp"
 	@$(BIN)/python -m tools.rooms without $(ROOM)
 
+# room: page
+screenshots: $(INSTALLED)  ## Take the pictures of the page that README and docs show
+	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/page/test_pictures.py
+	$(BIN)/python -m tests.e2e.playground.pictures  # room: playground
+# end
+
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -89,6 +92,9 @@ secrets:  ## Make the passwords of compose.yaml, once
 	printf 'default_user = allocation\ndefault_pass = %s\n' "$$rabbitmq" > rabbitmq_account; \
 	printf 'amqp://allocation:%s@rabbitmq:5672/\n' "$$rabbitmq" > broker_url; \
 	chmod 644 *  # for the users of the containers; here, the folder keeps others out
+# end
+# room: brokers, operations, postgresql, smtp, web
+	@$(NEW_PASSWORD) > $@/operator_token; chmod 644 $@/operator_token
 # end
 
 clean:  ## Remove everything that was set up or measured

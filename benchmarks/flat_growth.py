@@ -25,7 +25,6 @@ from benchmarks.results import Topic
 FEW = 1_000
 WARM_UP = 50
 LIMIT = Goal(1.2, at_most=True)
-WHY = ""
 
 FILL = (
     """
@@ -166,5 +165,4 @@ TOPIC = Topic(
         " is that of the medians."
     ),
     contests=contests,
-    why=WHY,
 )

@@ -11,8 +11,6 @@ from benchmarks.measuring import Contest, Effort
 from benchmarks.results import Topic
 from benchmarks.servers import new_database
 
-WHY = ""
-
 
 @cache
 def on_postgresql(rows: int, repeats: int) -> Figures:
@@ -31,5 +29,4 @@ TOPIC = Topic(
     title="A long history on PostgreSQL",
     meaning="The same on a server, after VACUUM and ANALYZE.",
     contests=contests,
-    why=WHY,
 )

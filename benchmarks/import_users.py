@@ -25,7 +25,6 @@ from benchmarks.results import Topic
 
 TO_A_TRANSACTION = 100
 ENVIRONMENT = {"ALLOCATION_DISPATCH": "worker", "ALLOCATION_MAIL_URL": "nowhere:"}
-WHY = ""
 
 
 class Importing:
@@ -105,5 +104,4 @@ TOPIC = Topic(
         " rows, a hundred users to a transaction, and checks nothing."
     ),
     contests=contests,
-    why=WHY,
 )

@@ -23,7 +23,6 @@ from benchmarks.servers import new_database, template
 from benchmarks.worker_process import CALLED, no_op, workers
 
 PAUSE_SECONDS = 0.02  # so that the worker sleeps when the next one comes
-WHY = ""
 
 
 def ours(times: int) -> float:
@@ -102,5 +101,4 @@ TOPIC = Topic(
         " NOTIFY that nobody does anything about."
     ),
     contests=contests,
-    why=WHY,
 )

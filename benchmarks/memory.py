@@ -22,7 +22,6 @@ from benchmarks.measuring import Contest, Effort, Way
 from benchmarks.results import Topic
 
 EVENTS = 1_000
-WHY = ""
 
 
 class Gate:
@@ -105,5 +104,4 @@ TOPIC = Topic(
         " time limit and context. The limit is AnyIO's task alone. There is no goal."
     ),
     contests=contests,
-    why=WHY,
 )

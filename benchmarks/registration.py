@@ -27,7 +27,15 @@ COMPARED: list[tuple[str, str, int, Goal | None, Goal | None]] = [
     ("anyio", "asyncio", 1, Goal(0.9), Goal(0.45)),
     ("anyio", "trio", 1, None, Goal(0.4)),  # room: trio
 ]
-WHY = ""
+WHY = (
+    "By hand, a processor works 5.0 ms for a registration (driver anyio), here 8.1 ms. Of the "
+    "difference, SQLAlchemy's mapping of objects takes half (identity map, what has changed, "
+    "flush), and the bus, the outbox, the unit of work and their guards the other half: 8 "
+    "deliveries, each with a task, a time limit, a context for the log and observers. "
+    "Aggregates that know no SQL, and guards against what a handler may do wrong, are what "
+    "this program is about, so they stay. sqlite3 knows no event loop; with one, each of "
+    "about 60 calls goes to another thread and back, by hand, too."
+)
 
 
 @asynccontextmanager

@@ -16,7 +16,11 @@ from benchmarks.registration_sql import Work
 from benchmarks.results import Topic
 from benchmarks.servers import new_database, template
 
-WHY = ""
+WHY = (
+    "By hand, a processor works 3.7 ms for a registration, here 7.7 ms, for the reasons "
+    "above; and each transaction asks first whether its connection still lives, so that "
+    "a server that was started anew costs nobody an error."
+)
 
 
 class OnPostgreSQL:

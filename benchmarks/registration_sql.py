@@ -6,7 +6,7 @@ run concurrently, as there. No rule is checked, nothing is tried again, no e-mai
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -93,6 +93,16 @@ def new_hex() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Registered:
+    """The ids of a user, of the story, and of the event; and the address."""
+
+    user: object
+    story: object
+    event: object
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """Registers a user and does all that follows; `new_id` makes ids as the database takes them."""
 
@@ -101,15 +111,24 @@ class Registration:
 
     async def __call__(self) -> None:
         """Register one."""
+        await self.follow(await self.store())
+
+    async def store(self, name: str = "Иван", email: str | None = None) -> Registered:
+        """Store one, and what is owed for it."""
         user, story, event = self.new_id(), self.new_id(), self.new_id()
-        email = f"{user}@example.com"
+        email = email or f"{user}@example.com"
         async with self.transaction() as execute:
             await execute("note", {"id": story, "story": story})
             await execute("find user", {"id": user})
-            await execute("add user", {"id": user, "name": "Иван", "email": email, "key": email})
-            registered = _event(event, "user_registered", user, story, cause=story, handler=None)
-            await execute("add event", {**registered, "version": 2})
+            await execute("add user", {"id": user, "name": name, "email": email, "key": email})
+            said = _event(event, "user_registered", user, story, cause=story, handler=None)
+            await execute("add event", {**said, "version": 2})
             await execute("add delivery", *_owed(event, OF_REGISTERED))
+        return Registered(user, story, event, email)
+
+    async def follow(self, registered: Registered) -> None:
+        """Do what is owed."""
+        user, story, event, email = astuple(registered)
         async with create_task_group() as group:
             group.start_soon(self._settle, event, "send_welcome_email")
             group.start_soon(self._log, event, user, email)

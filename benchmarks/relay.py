@@ -38,7 +38,13 @@ URL = os.environ.get("ALLOCATION_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5
 HANDLER = "publish_event_to_rabbitmq"
 HANDS = BATCH = 100
 TAKEN = "SELECT max(finished_at) - min(finished_at) FROM deliveries"
-WHY = ""
+WHY = (
+    "An event takes 600 µs of a processor, and aio-pika's bare client 90: each event is "
+    "claimed, put into an envelope of CloudEvents, published by FastStream, told to "
+    "observers, and marked as done, with a time limit. Confirms come one after another, so "
+    "that hands get free one after another, and claims are smaller than a backlog would "
+    "allow."
+)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ PACKAGES = (
     "anyio",
     "asyncpg",
     "click",
+    "fastapi",
     "faststream",
     "oban",
     "pgqueuer",
@@ -28,6 +29,7 @@ PACKAGES = (
     "psycopg",
     "sqlalchemy",
     "trio",
+    "uvicorn",
 )
 
 

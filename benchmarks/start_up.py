@@ -16,7 +16,11 @@ THREE_LINES = """import click
 def main() -> None: "Do nothing."
 main(["--help"])
 """
-WHY = ""
+WHY = (
+    "Ours takes 12 ms more: nearly 5 of them to read the first sentence of each command from its "
+    "source, 2 for the table of rooms, 2 for the modules that show an error, and the rest for the "
+    "options that all commands have. A list written twice would be faster, and could be wrong."
+)
 
 
 def milliseconds(command: Sequence[str | Path]) -> float:

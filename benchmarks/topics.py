@@ -4,6 +4,7 @@ from benchmarks import (
     dispatch,
     flat_growth,
     growth_postgresql,  # room: postgresql
+    http,  # room: web
     import_users,  # room: operations
     latency,  # room: postgresql
     memory,
@@ -30,6 +31,7 @@ TOPICS: list[Topic] = [
     dispatch.TOPIC,
     memory.TOPIC,
     import_users.TOPIC,  # room: operations
+    http.TOPIC,  # room: web
     start_up.TOPIC,
     flat_growth.TOPIC,
     growth_postgresql.TOPIC,  # room: postgresql

@@ -15,7 +15,10 @@ from benchmarks.worker_process import workers
 
 TAKEN = "SELECT max(finished_at) - min(finished_at) FROM deliveries"
 WAKE = "NOTIFY allocation_deliveries"
-WHY = ""
+WHY = (
+    "The server needs a core of its own, and so do two workers: of three processes on two "
+    "cores, one waits."
+)
 
 
 def rate(processes: int, jobs: int) -> float:

@@ -25,7 +25,14 @@ from benchmarks.servers import Prepare, new_database, template
 
 UNIT = "deliveries/s"
 SLOW_PEER_SHARE = 10  # of the jobs, for what would take too long otherwise
-WHY = ""
+WHY = (
+    "Ours takes 150 µs of a processor for a delivery with 20 hands and 120 with 100, where "
+    "pgqueuer takes 43 and 30. A batch is four statements in two transactions, by SQLAlchemy "
+    "(pgqueuer: two, on asyncpg itself, from prepared text); each delivery has a task, a time "
+    "limit of its own, a context for the log, observers, and its entry with attempt, process "
+    "and duration. pgqueuer's jobs share a task group, without time limits. To share one "
+    "scope among a batch would let a slow handler take the time of the others."
+)
 
 
 def ours(hands: int) -> Working:

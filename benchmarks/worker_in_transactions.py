@@ -29,7 +29,10 @@ from benchmarks.worker import UNIT, once, work
 
 HANDS = 20
 AT_A_TIME = 10
-WHY = ""
+WHY = (
+    "A unit of work is SQLAlchemy's session on a connection that is asked first whether it "
+    "lives, and the claim was another transaction before: ours takes 620 µs of a processor."
+)
 
 
 def ours() -> Working:

@@ -23,7 +23,7 @@ from allocation.service_layer.envelopes import (
     MessageContext,
     ReceivedMessage,
 )
-from allocation.service_layer.facts import Observer
+from allocation.service_layer.facts import Observer, observed
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.unit_of_work import NewUnitOfWork
@@ -149,7 +149,9 @@ class FakeApplication:
             FakeUnitOfWork, self.database, self.policy, envelope_factory
         )
         dependencies = Dependencies(
-            outside_ports={"notifications": self.notifications},
+            outside_ports={
+                "notifications": observed(self.observers, "notifications", self.notifications)
+            },
             values={
                 "reading": partial(fake_reading, self.database),
                 "marketing_email": "marketing@example.com",

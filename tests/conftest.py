@@ -51,6 +51,8 @@ def blockbuster() -> Iterator[BlockBuster]:
             function.can_block_in("adapters/migrations/history.py", {"upgrade", "revisions"})
             function.can_block_in("allocation/adapters/kinds.py", {"kind_of"})
             function.can_block_in("allocation/adapters/sqlite.py", {"new_engine"})
+            otel = "allocation/adapters/otel/exporting.py"  # room: otel
+            function.can_block_in(otel, {"__init__", "close"})  # at start and end  # room: otel
             # room: brokers
             brokers = "allocation/adapters/brokers/__init__.py"
             function.can_block_in(brokers, {"_new_broker"})  # imports

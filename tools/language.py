@@ -9,7 +9,7 @@ it, or still has it in a table, could not be understood any more. Descriptions m
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial  # room: operations, web
 from pathlib import Path
@@ -125,18 +125,31 @@ def published() -> Json:
 
 def broken_in_public(old: Json, new: Json) -> Iterator[str]:
     """Yield a sentence for each message, and each channel, that others would not find again."""
-    yield from _broken(_published_shapes(old), _published_shapes(new))
+    known = {name: _payloads(old)[name]["properties"].keys() for name in _payloads(old)}
+    yield from _broken(_published_shapes(old, known), _published_shapes(new, known))
     for name, channel in old["channels"].items():
         if _way(channel) != _way(new["channels"].get(name, {})):
             yield f"channel {name} is not where it was: others look for it at {channel['address']}"
 
 
-def _published_shapes(document: Json) -> Shapes:
-    payloads = {name: m["payload"] for name, m in document["components"]["messages"].items()}
+def _published_shapes(document: Json, known: Mapping[str, Collection[str]]) -> Shapes:
+    """Return them without attributes that are new and optional: nobody has to know those."""
     return {
-        name: (payload["properties"]["schemaversion"]["const"], shape(payload))
-        for name, payload in payloads.items()
+        name: (
+            payload["properties"]["schemaversion"]["const"],
+            shape(payload | {"properties": _those_that_count(payload, known.get(name, ()))}),
+        )
+        for name, payload in _payloads(document).items()
     }
+
+
+def _payloads(document: Json) -> Json:
+    return {name: m["payload"] for name, m in document["components"]["messages"].items()}
+
+
+def _those_that_count(payload: Json, known: Collection[str]) -> Json:
+    counts = {*payload["required"], *known}
+    return {name: of for name, of in payload["properties"].items() if name in counts}
 
 
 def _way(channel: Json) -> list[Any]:

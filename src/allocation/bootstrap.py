@@ -25,7 +25,7 @@ from allocation.rooms import MAIL, MAIL_FORMS, ROOMS
 from allocation.service_layer import handlers, wiring
 from allocation.service_layer.delivery import DeliveryPolicy
 from allocation.service_layer.envelopes import EnvelopeFactory
-from allocation.service_layer.facts import Observer
+from allocation.service_layer.facts import Observer, observed
 from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.ports import Notifications, Outbox, Publisher
 
@@ -57,7 +57,7 @@ async def bootstrap(
     async with AsyncExitStack() as opened:
         publishers = await open_publishers(settings, opened)
         of_rooms = [room.observer for room in ROOMS.values() if room.observer]
-        observing = [opened.enter_context(resolve_name(name)()) for name in of_rooms]
+        observing = [*observers, *(opened.enter_context(resolve_name(o)()) for o in of_rooms)]
         database = await opened.enter_async_context(
             open_database(
                 settings.database_url,
@@ -66,9 +66,11 @@ async def bootstrap(
                 process_name=settings.process_name,
             )
         )
-        event_handlers = publishing_to(handlers.EVENT_HANDLERS, publishers)
+        seen = {name: observed(observing, name, outside) for name, outside in publishers.items()}
+        event_handlers = publishing_to(handlers.EVENT_HANDLERS, seen)
         subscriptions = wiring.subscriptions(event_handlers)
         factory = EnvelopeFactory(subscriptions=subscriptions, new_id=uuid4, now=_now)
+        notifications = notifications and observed(observing, "notifications", notifications)
         registry = _registry(event_handlers, _dependencies(settings, database, notifications))
         await ensure_schema(database)
         policy = _policy(settings)
@@ -80,7 +82,7 @@ async def bootstrap(
             outbox=outbox,
             policy=policy,
             random=random.random,
-            observers=[*observers, *observing],
+            observers=observing,
         )
         names = {*chain(*subscriptions.values()), *handlers.RENAMED_HANDLERS}
         yield Application(bus, outbox, database, publishers, names)

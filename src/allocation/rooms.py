@@ -21,8 +21,9 @@ class Room:
     publishers: str | None = None  # opens, with these settings, its `Publisher`s, by name
     observer: str | None = None  # begins, for as long as the program works, an `Observer`
     beside_worker: tuple[str, ...] = ()  # each makes a service of the settings
+    beside_all: str | None = None  # is open for as long as any services of a process run
     commands: Mapping[str, str] = field(default_factory=dict)  # of the command line
-    options: Mapping[str, str] = field(default_factory=dict)  # URLs for all commands: help
+    options: Mapping[str, str] = field(default_factory=dict)  # for all commands: help
     routes: str | None = None  # an `APIRouter`: what it answers over HTTP, to the operator
     open_routes: str | None = None  # another one, which looks itself who may see what
     story: str | None = None  # lines of its handlers, by name
@@ -82,8 +83,19 @@ ROOMS: dict[str, Room] = {
         # after that of operations: the old name may be that of a file, too
         environment="allocation.adapters.smtp.old_name:by_old_name_too",
     ),
+    "metrics": Room(
+        observer="allocation.entrypoints.metrics.observer:counting",
+        settings="allocation.entrypoints.metrics.settings:MetricsSettings",
+        beside_all="allocation.entrypoints.metrics.serving:answering",
+        options={
+            "--metrics-port": "Answer GET /metrics, /healthz and /readyz here, while working or"
+            " consuming, on 127.0.0.1 (or ALLOCATION_METRICS_HOST). Default: none"
+        },
+    ),
+    "otel": Room(observer="allocation.adapters.otel.tracing:tracing"),
     "trio": Room(event_loops=("trio",)),
     "web": Room(
+        needs=("metrics",),
         settings="allocation.entrypoints.web.settings:WebSettings",
         commands={"serve": "allocation.entrypoints.web.commands:serve"},
     ),
@@ -108,3 +120,4 @@ LOG_FORMATS = {name: made for room in _ALL for name, made in room.log_formats.it
 EVENT_LOOPS = [name for room in _ALL for name in room.event_loops]
 OUTPUT = [room.output for room in _ALL if room.output][-1]  # that of a room, if one has it
 HEARING = [room.hearing for room in _ALL if room.hearing][-1]  # in the same way
+BESIDE_ALL = [room.beside_all for room in _ALL if room.beside_all]

@@ -11,7 +11,10 @@ from benchmarks.files import new_file
 from benchmarks.registration_raw import by_sqlite3
 from benchmarks.statements import asked
 
-TABLE = re.compile(r"\s*(INSERT INTO|UPDATE|DELETE FROM|SELECT .*?FROM)\s+(\w+)", re.DOTALL)
+TABLE = re.compile(
+    r"\s*(?:WITH \w+ AS\s*\(.*?\)\s*)?(INSERT INTO|UPDATE|DELETE FROM|SELECT .*?FROM)\s+(\w+)",
+    re.DOTALL,
+)
 
 
 def kinds(statements: Iterable[str]) -> Counter[str]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ import yaml
 
 from allocation.adapters.brokers import BrokerSettings
 from allocation.adapters.smtp import SmtpServer
-from allocation.config import Settings, load
+from allocation.config import Settings, load, variable
+from allocation.entrypoints.web.application import web_application  # room: web
+from allocation.entrypoints.web.settings import WebSettings  # room: web
+from allocation.rooms import ROOMS
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -36,18 +40,22 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture
 def settings(secrets: dict[str, str], tmp_path: Path) -> Settings:
     """The settings as the worker reads them in its container."""
-    worker = SERVICES["worker"]
-    for name in worker["secrets"]:
-        (tmp_path / name).write_text(secrets[name])
-    variables = worker["environment"].items()
-    return load({}, {name: value.replace(MOUNTED, str(tmp_path)) for name, value in variables})
+    return read_in("worker", secrets, tmp_path)
+
+
+def read_in(service: str, secrets: dict[str, str], folder: Path) -> Settings:
+    """Read the settings as a process does in the container of this service."""
+    for name in SERVICES[service]["secrets"]:
+        (folder / name).write_text(secrets[name])
+    variables = SERVICES[service]["environment"].items()
+    return load({}, {name: value.replace(MOUNTED, str(folder)) for name, value in variables})
 
 
 def test_the_processes_get_settings_that_exist() -> None:
     """A misspelled variable would be ignored without a word."""
     ours = [service["environment"] for service in SERVICES.values() if "build" in service]
-    settings = (*fields(Settings), *fields(BrokerSettings))
-    known = {f"ALLOCATION_{setting.name.upper()}" for setting in settings}
+    of_rooms = [resolve_name(room.settings) for room in ROOMS.values() if room.settings]
+    known = {variable(setting.name) for kind in (Settings, *of_rooms) for setting in fields(kind)}
 
     for variables in ours:
         assert {name.removesuffix("_FILE") for name in variables} <= known
@@ -69,6 +77,30 @@ def test_the_urls_lead_to_services_of_the_file(settings: Settings, secrets: dict
     assert set(SERVICES["worker"]["depends_on"]) <= set(SERVICES)
 
 
+# room: web
+def test_the_server_has_a_token_that_nobody_knows(secrets: dict[str, str], tmp_path: Path) -> None:
+    """It is made on this machine, and is in no file that is copied with the project."""
+    settings = read_in("web", secrets, tmp_path).of(WebSettings)
+
+    assert settings.operator_token == secrets["operator_token"]
+    assert settings.operator_token not in (ROOT / "compose.yaml").read_text()
+
+
+def test_the_server_is_asked_where_it_listens(secrets: dict[str, str], tmp_path: Path) -> None:
+    """By the port that is published, and by Docker, which wants to know how it is."""
+    web = SERVICES["web"]
+    settings = read_in("web", secrets, tmp_path).of(WebSettings)
+    [port] = web["ports"]
+    host, asked, path = re.findall(r"http://([^:]+):(\d+)(/\w+)", str(web["healthcheck"]))[0]
+
+    assert port.split(":") == ["127.0.0.1", "8000", str(settings.http_port)]
+    assert int(asked) == settings.http_port
+    assert host in settings.hosts
+    assert path in web_application(settings).openapi()["paths"]
+    assert web["command"] == ["serve", "--host", "0.0.0.0"]
+
+
+# end
 def test_every_service_gets_the_secrets_it_reads() -> None:
     """A file that is not mounted is found when the container starts, and only then."""
     for service in SERVICES.values():
@@ -86,7 +118,10 @@ def test_no_password_is_in_the_file_and_none_is_the_same_twice(secrets: dict[str
 
     assert not re.search(r"://\w+:\w+@|PASS(WORD)?: ", written)
     passwords = re.findall(r"[0-9a-f]{48}", " ".join(secrets.values()))
-    assert (len(passwords), len(set(passwords))) == (4, 2)
+    made = ["of PostgreSQL", "of RabbitMQ"]
+    made.append("of the operator")  # room: web
+    assert len(set(passwords)) == len(made)
+    assert len(passwords) == len(made) + 2  # two are in a URL, too
 
 
 def test_nothing_is_published_to_other_machines() -> None:
@@ -104,6 +139,7 @@ def test_what_ends_is_started_again() -> None:
 
 def test_a_container_has_time_to_finish_its_work() -> None:
     """Docker kills after ten seconds, if it is not told otherwise: just as our grace ends."""
-    seconds = float(SERVICES["worker"]["stop_grace_period"].removesuffix("s"))
+    ours = [service for service in SERVICES.values() if "build" in service]
+    seconds = [float(service["stop_grace_period"].removesuffix("s")) for service in ours]
 
-    assert seconds > load({}, {}).grace_seconds
+    assert min(seconds) > load({}, {}).grace_seconds

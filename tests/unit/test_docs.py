@@ -13,6 +13,11 @@ ROOT = Path(__file__).parents[2]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
 PROOFS = re.findall(r"^- `(tests/[^:`]+)(?:`\n  `)?::(\w+)`$", GUARANTEES, re.MULTILINE)
 MAX_LINE = 100
+NAMED = [
+    (page, name, page.parent / file)
+    for page in PAGES
+    for name, file in re.findall(r"\[`([\w.]+)`\]\(([^)#]+\.py)\)", page.read_text())
+]
 
 
 def diagram() -> Iterator[str]:
@@ -44,6 +49,29 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", page.read_text())
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_heading_leads_there(page: Path) -> None:
+    """A browser says nothing when a heading is not there: it shows the top of the page."""
+    links = re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text())
+    targets = [(page.parent / file if file else page, heading) for file, heading in links]
+
+    assert [heading for file, heading in targets if heading not in headings(file)] == []
+
+
+def headings(page: Path) -> list[str]:
+    """Return the headings of a page, as GitHub writes them in links."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+@pytest.mark.parametrize(("page", "name", "file"), NAMED, ids=lambda value: Path(value).name)
+def test_what_a_link_names_is_in_the_file(page: Path, name: str, file: Path) -> None:
+    """Readers look for it there."""
+    source = file.read_text()
+
+    assert all(re.search(rf"\b{part}\b", source) for part in name.split("."))
 
 
 @pytest.mark.parametrize(("path", "name"), PROOFS)

@@ -111,3 +111,24 @@ def test_a_promise_is_not_overwritten(tmp_path: Path) -> None:
     assert refusal.splitlines()[0] == "nothing is written:"
     assert "user_registered has another shape" in refusal
     assert broken.read() == golden
+
+
+# room: brokers
+def test_an_attribute_that_nobody_needs_may_be_added() -> None:
+    """CloudEvents wants receivers to ignore those that they do not know. Of the data it is not."""
+    [asyncapi] = [file for file in GOLDEN if file.path.name == "asyncapi.json"]
+    old = asyncapi.read()
+    new, needed = deepcopy(old), deepcopy(old)
+    new["components"]["messages"]["user_registered"]["payload"]["properties"]["colour"] = {}
+    message = needed["components"]["messages"]["user_registered"]["payload"]
+    message["properties"]["colour"] = {}
+    message["required"].append("colour")
+
+    assert list(language.broken_in_public(old, new)) == []
+    [gone] = language.broken_in_public(new, old)
+    [sentence] = language.broken_in_public(old, needed)
+    assert "another shape" in gone
+    assert "another shape" in sentence
+
+
+# end

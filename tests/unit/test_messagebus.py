@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import replace
 from uuid import uuid4
 
@@ -18,18 +19,33 @@ from allocation.domain.model import CouponBatch
 from allocation.domain.values import BatchReference, EmailAddress, Quantity
 from allocation.service_layer.delivery import Delivery, IdempotencyKey
 from allocation.service_layer.emails import welcome
-from allocation.service_layer.envelopes import MessageContext, ReceivedMessage, current_context
+from allocation.service_layer.envelopes import (
+    CommandEnvelope,
+    MessageContext,
+    ReceivedMessage,
+    current_context,
+)
 from allocation.service_layer.exceptions import (
     ChangedWhileReading,
     ConcurrentUpdate,
     HandlerAborted,
     HandlerTimeout,
+    LeaseOver,
     NotAwaited,
     NotCommitted,
     OpenedTwice,
     WorkAfterCommit,
 )
-from allocation.service_layer.facts import AttemptBegun, AttemptEnded, Delivered, Executed, Fact
+from allocation.service_layer.facts import (
+    Begun,
+    Delivered,
+    Ended,
+    Executed,
+    Fact,
+    Failed,
+    OptimisticRetry,
+    OutsideCall,
+)
 from allocation.service_layer.handlers import COMMAND_HANDLERS
 from allocation.service_layer.messagebus import MAX_OPTIMISTIC_TRIES
 from allocation.service_layer.ports import Notifications, Reading
@@ -40,6 +56,7 @@ from tests.builders import (
     TODAY,
     FakeApplication,
     a_batch,
+    a_delivery,
     a_registration,
     a_user_id,
 )
@@ -758,9 +775,19 @@ async def test_an_observer_is_told_everything_and_can_hurt_nobody() -> None:
 
     report = await application.bus.handle(command)
 
-    assert told[:2] == [Executed(command, report.events[:1])] * 2
-    for fact_type in (AttemptBegun, AttemptEnded, Delivered):
-        names = [fact.delivery.handler for fact in told if isinstance(fact, fact_type)]
+    begun, executed, ended = told[:6:2]
+    assert told[:6] == [begun, begun, executed, executed, ended, ended]
+    assert executed == Executed(command, report.events[:1])
+    assert isinstance(begun, Begun)
+    assert isinstance(begun.work, CommandEnvelope)
+    assert begun.work.command == command
+    assert ended == Ended(begun.work, None)
+    for of_attempt in (
+        [fact.work for fact in told if isinstance(fact, Begun)],
+        [fact.work for fact in told if isinstance(fact, Ended)],
+        [fact.delivery for fact in told if isinstance(fact, Delivered)],
+    ):
+        names = [each.handler for each in of_attempt if isinstance(each, Delivery)]
         assert sorted(names[::2]) == sorted(names[1::2]) == HANDLERS_OF_REGISTRATION
     assert report.failures == ()
 
@@ -776,6 +803,143 @@ async def test_an_observer_hears_of_the_end_of_every_attempt() -> None:
     application.observers = [told.append]
     application.wire()
 
+    report = await application.bus.handle(a_registration())
+
+    assert [type(fact) for fact in told] == [Begun, Executed, Ended, Begun, Ended, Failed]
+    (failure,) = report.failures
+    assert told[-2:] == [Ended(failure.delivery, failure.error), Failed(failure)]
+
+
+async def test_an_observer_hears_why_a_command_was_not_executed() -> None:
+    """It leaves no row: who counts refusals has nothing else to count."""
+    told: list[Fact] = []
+    application = FakeApplication(observers=[told.append])
+
+    with pytest.raises(UserNotFound) as refused:
+        await application.bus.handle(ChangeEmail(user_id=a_user_id(), new_email="a@example.com"))
+
+    begun, ended = told
+    assert isinstance(begun, Begun)
+    assert ended == Ended(begun.work, refused.value)
+
+
+async def test_an_observer_hears_that_a_handler_is_late() -> None:
+    """With the error that is stored, not with the cancellation that ended it."""
+    told: list[Fact] = []
+    application = FakeApplication(
+        event_handlers={UserRegistered: [sleeps]},
+        policy=replace(POLICY, handler_timeout=TIMEOUT),
+        observers=[told.append],
+    )
+
     await application.bus.handle(a_registration())
 
-    assert [type(fact) for fact in told] == [Executed, AttemptBegun, AttemptEnded]
+    ended = told[-2]
+    assert isinstance(ended, Ended)
+    assert isinstance(ended.error, HandlerTimeout)
+
+
+async def test_an_observer_is_told_in_the_task_that_runs_the_handler() -> None:
+    """So it can set what the handler, and all it calls, will find."""
+    found: list[str] = []
+    ambient: ContextVar[str] = ContextVar("ambient")
+
+    def sets(fact: Fact) -> None:
+        if isinstance(fact, Begun):
+            ambient.set("set by the observer")
+
+    async def finds(event: Event) -> None:
+        found.append(ambient.get("nothing"))
+
+    application = on_registration(finds)
+    application.observers = [sets]
+    application.wire()
+
+    await application.bus.handle(a_registration())
+
+    assert found == ["set by the observer"]
+
+
+async def test_an_observer_hears_of_lost_races() -> None:
+    """They cost time, and somebody may want to know how much."""
+    told: list[Fact] = []
+    handler, _ = losing(times=2)
+    application = with_command_handler(handler)
+    application.observers = [told.append]
+    application.wire()
+
+    await application.bus.handle(a_batch())
+
+    begun = told[0]
+    assert isinstance(begun, Begun)
+    assert isinstance(begun.work, CommandEnvelope)
+    assert told[1:3] == [OptimisticRetry(begun.work)] * 2
+
+
+async def test_an_observer_hears_of_the_calls_to_the_world_outside() -> None:
+    """Of begin and end, within those of the attempt; and why one has failed."""
+    told: list[Fact] = []
+
+    async def sends(
+        event: UserRegistered, notifications: Notifications, idempotency_key: IdempotencyKey
+    ) -> None:
+        await notifications.send(welcome(event), idempotency_key=idempotency_key)
+
+    application = FakeApplication(event_handlers={UserRegistered: [sends]}, observers=[told.append])
+    down = application.notifications.failures["ivan@example.com"] = OSError("mail server is down")
+
+    await application.bus.handle(a_registration())
+
+    begun, called, returned, ended = told[3:7]
+    assert isinstance(called, Begun)
+    assert isinstance(called.work, OutsideCall)
+    assert (called.work.port, called.work.method) == ("notifications", "send")
+    assert returned == Ended(called.work, down)
+    assert isinstance(begun, Begun)
+    assert ended == Ended(begun.work, down)
+
+
+async def test_an_observer_hears_of_an_attempt_that_was_not_begun() -> None:
+    """Its lease was over before: whoever counts attempts has to know what became of it."""
+    told: list[Fact] = []
+    application = FakeApplication(observers=[told.append])
+    late = replace(a_delivery(), held_since=anyio.current_time() - POLICY.lease)
+
+    await application.bus.deliver([late])
+
+    begun, ended = told
+    assert isinstance(begun, Begun)
+    assert isinstance(ended, Ended)
+    assert begun.work is ended.work is late
+    assert isinstance(ended.error, LeaseOver)
+
+
+@pytest.mark.parametrize("raised", [SystemExit(), asyncio.CancelledError(), RuntimeError()])
+async def test_whatever_an_observer_raises_is_logged(
+    raised: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may neither end the program nor make a cancellation up."""
+
+    def raises(fact: Fact) -> None:
+        raise raised
+
+    application = FakeApplication(observers=[raises])
+
+    report = await application.bus.handle(a_registration())
+
+    assert report.failures == ()
+    assert application.database.deliveries == {}
+    assert "an observer failed" in caplog.text
+
+
+async def test_the_trace_context_of_a_message_is_passed_on() -> None:
+    """Where nobody makes spans, the traces of others are not cut."""
+    application = FakeApplication()
+    theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+    await application.bus.handle(a_batch())
+    report = await application.bus.handle(
+        a_registration(), ReceivedMessage(source="/shop", id="m1", traceparent=theirs)
+    )
+
+    assert [event.context.traceparent for event in report.events] == [theirs, theirs]

@@ -5,7 +5,9 @@ the last one seen", so an event whose transaction commits late is not skipped.
 """
 
 import logging
+from collections import ChainMap
 from collections.abc import AsyncIterator, Collection, Sequence
+from functools import cache
 from typing import Any
 
 import anyio
@@ -24,6 +26,8 @@ from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import DeliverySuperseded
 
+SETTLED_AT_ONCE = 128  # SQLite has a limit for what makes one statement
+
 delivery_key = sa.tuple_(deliveries.c.event_id, deliveries.c.handler)
 NEXT_TOKEN = deliveries.c.token + 1
 _VERSIONS = {name: wire.version_of(name) for name in wire.EVENT_TYPES}
@@ -33,7 +37,6 @@ READABLE = sa.or_(  # other types, and later versions, are for newer processes
 
 # the row of a claim, if no other has been made on it, and it has not been parked since
 _CLAIM = (deliveries.c.event_id, deliveries.c.handler, deliveries.c.token)
-_CLAIM_KEY = sa.tuple_(*_CLAIM)
 _OWNED = sa.update(deliveries).where(
     *(column == sa.bindparam(f"claimed_{column.name}") for column in _CLAIM), PENDING
 )
@@ -56,6 +59,7 @@ class SqlAlchemyOutbox:
         self._insert_deliveries = sa.insert(deliveries).values(token=1, **state)
         self._done: dict[str, Any] = {"finished_at": now, "due_at": None, "last_error": None}
         self._mark_done = _OWNED.values(**self._done, seconds=sa.bindparam("claimed_seconds"))
+        self._mark_all_done = cache(self._marking)
         self._release = _OWNED.values(
             attempts=deliveries.c.attempts - 1, token=NEXT_TOKEN, process=None, due_at=now
         )
@@ -89,8 +93,11 @@ class SqlAlchemyOutbox:
         self._settled.append(delivery)
         await checkpoint()  # others have ended at the same time
         async with self._settling:
-            if batch := list(self._settled):
-                await self._write(*self._all_done(batch))
+            if batch := self._settled[:SETTLED_AT_ONCE]:
+                count = 1 << (len(batch) - 1).bit_length()  # so that few statements are prepared
+                padded = batch + batch[:1] * (count - len(batch))
+                values = ChainMap(*(_claimed(claim, n) for n, claim in enumerate(padded)))
+                await self._write(self._mark_all_done(count), dict(values))
                 del self._settled[: len(batch)]
 
     async def record_failure(self, failure: Failure) -> None:
@@ -171,19 +178,17 @@ class SqlAlchemyOutbox:
             values = {"parked_at": self.database.clock, "last_error": error, "process": None}
             await session.write(park.values(attempts=row.attempts - 1, **values))
 
-    async def _write(self, statement: sa.Update, claimed: dict[str, Any] | None) -> None:
+    async def _write(self, statement: sa.Update, claimed: dict[str, Any]) -> None:
         async with self.database.writing() as session:
             await session.write(statement, claimed)
             await session.commit()
 
-    def _all_done(self, claims: Sequence[Delivery]) -> tuple[sa.Update, dict[str, Any] | None]:
+    def _marking(self, count: int) -> sa.Update:
         """Say it in one statement: frozen in a series of them, a process evades the time limits."""
-        if len(claims) == 1:
-            return self._mark_done, _claimed(claims[0])
-        keys = [(claim.envelope.id, claim.handler, claim.token) for claim in claims]
-        took = [(_CLAIM_KEY.in_([key]), c.seconds()) for key, c in zip(keys, claims, strict=True)]
-        owned = sa.update(deliveries).where(_CLAIM_KEY.in_(keys), PENDING)
-        return owned.values(**self._done, seconds=sa.case(*took)), None
+        claims = _claims(count)
+        owned = (column == claims.c[column.name] for column in _CLAIM)
+        marked = sa.update(deliveries).where(*owned, PENDING)
+        return marked.values(**self._done, seconds=claims.c.seconds)
 
 
 def _pending(replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
@@ -193,11 +198,21 @@ def _pending(replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     return pending.order_by(deliveries.c.due_at)
 
 
-def _claimed(delivery: Delivery) -> dict[str, Any]:
-    """Return the parameters by which `_OWNED` finds a row."""
+def _claimed(delivery: Delivery, nth: int | str = "") -> dict[str, Any]:
+    """Return the parameters by which `_OWNED`, or `_claims`, finds a row."""
     return {
-        "claimed_event_id": delivery.envelope.id,
-        "claimed_handler": delivery.handler,
-        "claimed_token": delivery.token,
-        "claimed_seconds": delivery.seconds(),
+        f"claimed_event_id{nth}": delivery.envelope.id,
+        f"claimed_handler{nth}": delivery.handler,
+        f"claimed_token{nth}": delivery.token,
+        f"claimed_seconds{nth}": delivery.seconds(),
     }
+
+
+def _claims(count: int) -> sa.CTE:
+    """So many claims as a table, whose values are parameters."""
+    columns = (*_CLAIM, deliveries.c.seconds)
+    rows = (
+        [sa.bindparam(f"claimed_{c.name}{n}", type_=c.type).label(c.name) for c in columns]
+        for n in range(count)
+    )
+    return sa.union_all(*(sa.select(*row) for row in rows)).cte("claims")

@@ -3,7 +3,7 @@
 import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.util import find_spec
 from pkgutil import resolve_name
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue
 from allocation.entrypoints.output import say
 from allocation.entrypoints.story import Story
-from allocation.rooms import HEARING
+from allocation.rooms import BESIDE_ALL, HEARING
 
 logger = logging.getLogger(__name__)
 
@@ -100,10 +100,13 @@ def serve(settings: Settings, *services: Service, delivers: bool = True) -> None
             async with (
                 resolve_name(HEARING)(end, signal.SIGTERM, signal.SIGINT, grace=grace),
                 bootstrap(settings, observers=[story], delivers=delivers) as application,
-                task_group() as group,
+                AsyncExitStack() as opened,
             ):
-                for service in services:
-                    group.start_soon(service, application, stop)
+                for place in map(resolve_name, BESIDE_ALL):
+                    await opened.enter_async_context(place(settings, application, stop))
+                async with task_group() as group:
+                    for service in services:
+                        group.start_soon(service, application, stop)
 
     _run_to_end(main, backend=settings.backend)
 

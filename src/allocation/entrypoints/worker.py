@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 
 from anyio import current_time
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
@@ -16,7 +17,7 @@ from allocation.entrypoints.running import Service, StopSignal, task_group
 from allocation.rooms import ROOMS
 from allocation.service_layer.delivery import Delivery
 
-LINGER_SECONDS = 0.005
+LINGER_SECONDS = 0.01
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
 RECONNECT_SECONDS = 1.0
 
@@ -80,10 +81,15 @@ class Worker:
         return 0 if claimed else POLL_SECONDS  # what is due may be locked, or of a busy handler
 
     async def _until_hands_are_free(self) -> None:
-        """Wait a moment for half of the hands: many at once cost little more than one."""
-        end = current_time() + LINGER_SECONDS
+        """Wait a moment for half of the hands, and all that get free with them.
+
+        Many at once cost little more than one.
+        """
+        end, free = current_time() + LINGER_SECONDS, -1
         while self._free() < self._concurrency // 2 and (left := end - current_time()) > 0:
             await self._stop.sleep(left)
+        while free < (free := self._free()):
+            await checkpoint()
 
     def _free(self) -> int:
         return self._concurrency - self._in_hand.total()

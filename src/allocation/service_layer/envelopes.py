@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import inf
 from typing import NewType
@@ -88,6 +88,7 @@ class EnvelopeFactory:
 
     def drain(self, aggregates: Iterable[Aggregate], context: MessageContext) -> Iterator[Envelope]:
         """Take the events of these aggregates, and put each into an envelope."""
+        context = replace(context, traceparent=current_span.get() or context.traceparent)
         for aggregate in aggregates:
             for event in aggregate.drain_events():
                 yield Envelope(
@@ -102,6 +103,8 @@ class EnvelopeFactory:
 
 current_context: ContextVar[MessageContext | None] = ContextVar("current_context", default=None)
 """Why the current task works. Set by the bus, read by the log formatter."""
+current_span: ContextVar[str | None] = ContextVar("current_span", default=None)
+"""Its `traceparent` for what is committed now. Set by an observer, if one makes spans."""
 
 
 @contextmanager

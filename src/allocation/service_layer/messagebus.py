@@ -10,14 +10,18 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 
-from anyio import create_task_group, current_time, get_cancelled_exc_class, move_on_after
+from anyio import (
+    CancelScope,
+    create_task_group,
+    current_time,
+    get_cancelled_exc_class,
+    move_on_after,
+)
 
 from allocation.domain.commands import Command
-from allocation.domain.events import Event
 from allocation.service_layer import exceptions, facts
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure, Report
+from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure, Report, Trigger
 from allocation.service_layer.envelopes import (
     INSIDE,
     CommandEnvelope,
@@ -27,7 +31,7 @@ from allocation.service_layer.envelopes import (
     working_on,
 )
 from allocation.service_layer.ports import Outbox
-from allocation.service_layer.unit_of_work import NewUnitOfWork, UnitOfWork
+from allocation.service_layer.unit_of_work import NewUnitOfWork
 from allocation.service_layer.wiring import BoundHandler, Registry
 
 MAX_OPTIMISTIC_TRIES = 5  # runs of a handler whose data others changed, before it counts as failed
@@ -66,11 +70,10 @@ class MessageBus:
         """
         new_id = self.envelope_factory.new_id()
         envelope = CommandEnvelope(id=new_id, command=command, received=received)
-        with working_on(envelope.as_context):
-            handler = self.registry.commands[type(command)]
-            events = await _run(handler, command, None, partial(self.new_uow, envelope))
+        with working_on(envelope.as_context), facts.told(self.observers, envelope):
+            events = await self._run(self.registry.commands[type(command)], envelope)
             logger.info("%s handled", type(command).__name__)
-            self.tell(facts.Executed(command, events))
+            facts.tell(self.observers, facts.Executed(command, events))
         return events
 
     async def leave(self, events: Iterable[Envelope]) -> None:
@@ -112,10 +115,7 @@ class MessageBus:
         """Attempt one delivery; report what its handler has committed, or how it failed."""
         with working_on(delivery.as_context):
             try:
-                handler = self.registry.events[delivery.handler]
-                events = await self._run_in_time(handler, delivery)
-                if not handler.has_uow:
-                    await _last_word(lambda: self.outbox.settle(delivery))
+                events = await self._attempt_in_time(delivery)
             except exceptions.LeaseOver as late:
                 logger.warning("%s", late)
                 await self._release(delivery)
@@ -128,22 +128,46 @@ class MessageBus:
             except get_cancelled_exc_class():
                 await self._release(delivery)
                 raise
-            self.tell(facts.Delivered(delivery, events))
+            facts.tell(self.observers, facts.Delivered(delivery, events))
         return Report(events)
 
-    async def _run_in_time(self, handler: BoundHandler, delivery: Delivery) -> tuple[Envelope, ...]:
+    async def _attempt_in_time(self, delivery: Delivery) -> tuple[Envelope, ...]:
         """Run the handler within the time limit, which counts from the begin of the lease."""
-        seconds = delivery.held_since + self.policy.handler_timeout - current_time()
-        if seconds <= 0:
-            raise exceptions.LeaseOver(handler.name)
-        event, new_uow = delivery.envelope.event, partial(self.new_uow, delivery)
-        self.tell(facts.AttemptBegun(delivery, seconds))
-        try:
-            with move_on_after(seconds):
-                return await _run(handler, event, delivery, new_uow)
-        finally:
-            self.tell(facts.AttemptEnded(delivery))
-        raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)
+        handler = self.registry.events[delivery.handler]
+        deadline = delivery.held_since + self.policy.handler_timeout
+        seconds = deadline - current_time()
+        with facts.told(self.observers, delivery, seconds):
+            if seconds <= 0:
+                raise exceptions.LeaseOver(handler.name)
+            with CancelScope(deadline=deadline) as limit:
+                events = await self._run(handler, delivery)
+            if limit.cancelled_caught:
+                raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)
+            if not handler.has_uow:
+                await _last_word(lambda: self.outbox.settle(delivery))
+            return events
+
+    async def _run(self, handler: BoundHandler, trigger: Trigger) -> tuple[Envelope, ...]:
+        """Run a handler, in a fresh unit of work if it has one; return the committed events.
+
+        Optimistic retry: it is run anew while others change what it has read.
+        """
+        message = trigger.envelope.event if isinstance(trigger, Delivery) else trigger.command
+        delivery = trigger if isinstance(trigger, Delivery) else None
+        if not handler.has_uow:
+            await handler.run(message, None, delivery)
+            return ()
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                async with (uow := self.new_uow(trigger)):
+                    await handler.run(message, uow, delivery)
+                return uow.events
+            except exceptions.ConcurrentUpdate:
+                if tries == MAX_OPTIMISTIC_TRIES:
+                    raise
+            facts.tell(self.observers, facts.OptimisticRetry(trigger))
 
     async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
         pause = self.policy.pause_after(delivery.attempt, error, random=self.random)
@@ -157,6 +181,7 @@ class MessageBus:
         later = self.envelope_factory.now() + timedelta(seconds=failure.retry_in or 0)
         fate = "parked" if failure.retry_in is None else f"next attempt at {later:%FT%TZ}"
         logger.warning("%s; %s", failure, fate)
+        facts.tell(self.observers, facts.Failed(failure))
         return failure
 
     async def _release(self, delivery: Delivery) -> None:
@@ -168,39 +193,6 @@ class MessageBus:
     def _first_attempts(self, events: Iterable[Envelope]) -> Sequence[Delivery]:
         first_attempts, subscribers = self.policy.first_attempts, self.envelope_factory.subscribers
         return [first for event in events for first in first_attempts(event, subscribers(event))]
-
-    def tell(self, fact: facts.Fact) -> None:
-        """Tell every observer; what one raises is logged."""
-        for observer in self.observers:
-            try:
-                observer(fact)
-            except Exception:
-                logger.exception("an observer failed")
-
-
-async def _run(
-    handler: BoundHandler,
-    message: Command | Event,
-    delivery: Delivery | None,
-    new_uow: Callable[[], UnitOfWork],
-) -> tuple[Envelope, ...]:
-    """Run a handler, in a fresh unit of work if it has one; return the committed events.
-
-    Optimistic retry: it is run anew while others change what it has read.
-    """
-    if not handler.has_uow:
-        await handler.run(message, None, delivery)
-        return ()
-    tries = 0
-    while True:
-        tries += 1
-        try:
-            async with (uow := new_uow()):
-                await handler.run(message, uow, delivery)
-            return uow.events
-        except exceptions.ConcurrentUpdate:
-            if tries == MAX_OPTIMISTIC_TRIES:
-                raise
 
 
 async def _last_word(store: Callable[[], Awaitable[None]]) -> None:

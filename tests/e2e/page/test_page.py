@@ -15,6 +15,7 @@ from tests.e2e.processes import Application, wait_until
 from tests.e2e.web.serving import OPERATOR, TOKEN, Server, serving
 
 EMOJI = "И" + "😀" * 199  # as long as a name may be
+HANGING = ("tests.e2e.hanging", "wait")
 VIEWS = ("stories", "map", "owed")
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
@@ -81,6 +82,31 @@ def test_what_fails_is_tried_parked_and_retried_by_hand(
     server.stop()
     assert server.process.stderr is not None
     assert "retry of send_welcome_email for event" in server.process.stderr.read()
+
+
+def test_a_lease_counts_down_and_another_process_takes_over(
+    application: Application, browser: Browser
+) -> None:
+    """Which has it in hand, at which attempt, with which token; and who had it before."""
+    lease = {"lease_seconds": "4", "handler_timeout_seconds": "3.9"}
+    with (
+        serving(application, module=HANGING) as server,
+        page_of(browser, server.url) as page,
+        application.running("worker", module=HANGING, process_name="worker-1", **lease) as first,
+    ):
+        register(page, "Иван", "ivan@example.com")
+        row(page, "Иван").locator(".row").click()
+        hanging = page.locator(".node.delivery", has=page.get_by_text("wait", exact=True))
+        running = r"running · attempt {0} · lease (\d\.\d s|\d+ ms) · worker-{0} · token {1}"
+        expect(hanging).to_contain_text(re.compile(running.format(1, 2)))
+        first.kill()
+        expect(hanging).to_contain_text("lease over for")
+
+        with application.running("worker", module=HANGING, process_name="worker-2", **lease):
+            expect(hanging).to_contain_text(re.compile(running.format(2, 3)))
+            expect(hanging).to_contain_text(re.compile("attempt 1 failed .*, worker-1: it had not"))
+            expect(hanging.locator(".bar.broken")).to_have_count(1)
+            expect(hanging.locator(".bar.busy")).to_have_count(1)
 
 
 def test_what_is_owed_is_discarded_all_that_is_shown(application: Application, page: Page) -> None:

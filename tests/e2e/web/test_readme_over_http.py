@@ -7,26 +7,31 @@ import subprocess
 
 import pytest
 
-from tests.e2e.processes import ROOT, Application
-from tests.e2e.web.serving import TOKEN, serving
+from tests.e2e.processes import ROOT, Application, owed, wait_until
+from tests.e2e.test_readme import shows
+from tests.e2e.web.serving import serving
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 
+README = "http://127.0.0.1:8000"
 
-def test_a_user_is_registered_with_curl_and_once_more(application: Application) -> None:
-    """The second time with the first result."""
-    register, *others = re.findall(r"```sh\n(curl .*?)```", (ROOT / "README.md").read_text(), re.S)
-    with serving(application) as server:
 
-        def run(command: str) -> str:
-            command = command.replace("http://127.0.0.1:8000", server.url)
-            environment = {**os.environ, "TOKEN": TOKEN}
+def test_a_user_registers_twice_with_curl_and_the_operator_sees_the_trace(
+    application: Application,
+) -> None:
+    """Whoever follows the page sees what it shows; the second time the first result."""
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S))
+    start, *steps = re.findall(r"^\$ (.*)\n(.*)$", blocks.replace("\\\n", ""), re.M)
+    printed = []
+    with serving(application, token="") as server:
+        assert start[0] == "allocation serve"
+        assert shows(server.told.replace(server.url, README), [start[1]])
+        environment = {**os.environ, "TOKEN": server.told.split()[-1]}
+        for command, shown in steps:
+            command = command.replace(README, server.url)
             ended = subprocess.run(command, shell=True, env=environment, capture_output=True)
-            return ended.stdout.decode()
+            printed.append(ended.stdout.decode())
+            assert shows(printed[-1], [shown]), (command, printed[-1])
+            wait_until(lambda: owed(application) == [])
 
-        first, again = run(register), run(register)
-        shown = [run(command) for command in others]
-
-    assert first.startswith("HTTP/1.1 201")
-    assert first.splitlines()[-1] == again.splitlines()[-1]
-    assert all(answer.startswith('[{"kind":"command"') for answer in shown)
+    assert printed[0] == printed[1]

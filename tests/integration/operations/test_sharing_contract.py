@@ -25,7 +25,7 @@ from allocation.service_layer.exceptions import (
     NotCommitted,
     WorkAfterCommit,
 )
-from allocation.service_layer.facts import Executed, Fact
+from allocation.service_layer.facts import Begun, Ended, Executed, Fact
 from tests.builders import a_batch, a_command_envelope, a_registration, a_user, a_user_id
 
 pytestmark = pytest.mark.anyio
@@ -105,12 +105,18 @@ async def test_one_that_is_refused_spoils_all(
     with pytest.raises(UserNotFound):
         await together(application, sharing, *commands, told=told)
 
-    assert told == []
+    ended = [fact for fact in told if isinstance(fact, Ended)]
+    assert len(ended) == bad + 1
+    assert {fact.error for fact in ended} == {None}  # who is refused alone says why
+    assert not [fact for fact in told if isinstance(fact, Executed)]
+    told.clear()
     assert await nothing_is_stored(application)
     with pytest.raises(UserNotFound):
         await application.bus.execute(commands.pop(bad))
     await together(application, sharing, *commands, told=told)
-    assert [fact.command for fact in told if isinstance(fact, Executed)] == commands
+    assert [type(fact) for fact in told] == [Begun, Ended] * 4 + [Executed] * 4
+    executed = [fact for fact in told if isinstance(fact, Executed)]
+    assert [fact.command for fact in executed] == commands
     assert len(await emails(application)) == 4
 
 

@@ -13,6 +13,8 @@ from fastapi import FastAPI
 
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
+from allocation.entrypoints.metrics.serving import Probes
+from allocation.entrypoints.metrics.settings import MetricsSettings
 from allocation.entrypoints.running import StopSignal
 from allocation.entrypoints.web.application import connect, web_application
 from allocation.entrypoints.web.requests import Requests
@@ -51,8 +53,13 @@ async def running_web(settings: Settings) -> AsyncIterator[Web]:
     of_web = settings.of(WebSettings)
     async with bootstrap(settings) as application:
         app, stop = web_application(of_web), StopSignal()
-        connect(app, application, stop, of_web, TOKEN)
         async with create_task_group() as group:
+            connect(
+                app,
+                application,
+                Probes(settings.of(MetricsSettings), application, stop, group),
+                TOKEN,
+            )
             requests = Requests(app, group, application.bus, trees=settings.concurrency)
             transport = httpx.ASGITransport(requests)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

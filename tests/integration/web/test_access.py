@@ -66,6 +66,26 @@ async def test_only_the_hosts_that_are_allowed(settings: Settings) -> None:
     assert answers[-1].json()["type"].endswith(":unknown-host")
 
 
+async def test_pages_of_others_may_ask_only_if_they_are_named(settings: Settings) -> None:
+    """Then they can read every answer, also a problem, and whose story it is."""
+    of_web = WebSettings(allowed_origins="https://shop.example.com https://a.example.com")
+    async with running_web(replace(settings, of_rooms=(of_web,))) as web:
+        answers = [
+            await web.client.post("/users", content=b"{}", headers={"Origin": origin})
+            for origin in ("https://shop.example.com", "https://evil.example.com")
+        ]
+        asked = {"Origin": "https://a.example.com", "Access-Control-Request-Method": "POST"}
+        wanted = {"Access-Control-Request-Headers": "content-type, idempotency-key"}
+        before = await web.client.options("/users", headers=asked | wanted)
+
+    assert [answer.status_code for answer in answers] == [415, 415]
+    allowed = [answer.headers.get("access-control-allow-origin") for answer in answers]
+    assert allowed == ["https://shop.example.com", None]
+    assert "X-Request-ID" in answers[0].headers["access-control-expose-headers"]
+    assert before.status_code == 200
+    assert "access-control-allow-credentials" not in before.headers
+
+
 async def test_secrets_are_in_no_answer_and_no_log(
     web: Web, caplog: pytest.LogCaptureFixture
 ) -> None:

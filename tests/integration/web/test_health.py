@@ -34,17 +34,17 @@ async def test_who_is_about_to_stop_is_not_ready(web: Web) -> None:
     """But answers what still comes."""
     web.stop.set()
 
-    assert await why_not_ready(web) == "the process is stopping"
+    assert await why_not_ready(web) == "draining"
     assert (await web.register()).status_code == 201
 
 
-async def test_who_has_another_schema_is_not_ready(web: Web) -> None:
-    """Somebody has gone back a version, or forward."""
+async def test_whose_schema_is_outdated_is_not_ready(web: Web) -> None:
+    """Somebody has gone back a version; a newer one is what an upgrade begins with."""
     async with web.application.database.writing() as session:
         await session.execute(text("UPDATE alembic_version SET version_num = 'allocation_0001'"))
         await session.commit()
 
-    assert await why_not_ready(web) == "the database cannot be used"
+    assert await why_not_ready(web) == "the database schema is outdated"
 
 
 async def test_where_work_is_overdue_nobody_is_ready(settings: Settings) -> None:
@@ -57,3 +57,14 @@ async def test_where_work_is_overdue_nobody_is_ready(settings: Settings) -> None
             await session.commit()
 
         assert (await why_not_ready(web)).startswith("work is overdue for 100")
+
+
+async def test_metrics_are_for_the_operator(web: Web) -> None:
+    """They tell how much is going on. Whoever scrapes has the token, or a port of its own."""
+    await web.register()
+
+    refused, told = await web.client.get("/metrics"), await web.get("/metrics")
+
+    assert (refused.status_code, told.status_code) == (401, 200)
+    assert told.headers["content-type"].startswith("text/plain")
+    assert 'allocation_commands_total{command="register_user",outcome="done"} 1.0' in told.text

@@ -1,7 +1,7 @@
 """What others may send, and what they are sent: CloudEvents."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -35,6 +35,31 @@ def test_each_command_can_be_received(type_: str, command: Command) -> None:
 
     assert (found, received) == (command, ReceivedMessage(source="/shop", id="m1"))
     assert received.correlation_id == correlation_id
+
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_a_trace_goes_on_through_a_broker() -> None:
+    """In with a command, out with an event: CloudEvents' extension for distributed tracing."""
+    command, envelope = AddCouponBatch(reference="WELCOME", quantity=10), an_envelope()
+    traced = replace(envelope, context=replace(envelope.context, traceparent=TRACEPARENT))
+
+    _, received = from_cloud_event(a_message(command, "add_coupon_batch", traceparent=TRACEPARENT))
+    published = json.loads(to_cloud_event(traced))
+
+    assert (received.traceparent, published["traceparent"]) == (TRACEPARENT, TRACEPARENT)
+    assert "traceparent" not in json.loads(to_cloud_event(envelope))
+
+
+@pytest.mark.parametrize("broken", ["", "seven", f"{TRACEPARENT}-01", "\0", "ж" * 10_000])
+def test_a_broken_trace_context_is_ignored(broken: str) -> None:
+    """It says nothing about the command, and would be stored with every event."""
+    command = AddCouponBatch(reference="WELCOME", quantity=10)
+
+    found, received = from_cloud_event(a_message(command, "add_coupon_batch", traceparent=broken))
+
+    assert (found, received.traceparent) == (command, None)
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,17 @@ def of_web(**variables: str) -> WebSettings:
     )
 
 
-def test_hosts_are_told_apart_by_spaces_in_any_case() -> None:
+def test_hosts_and_origins_are_told_apart_by_spaces() -> None:
     """As URLs of brokers are."""
     assert of_web(ALLOWED_HOSTS="a.example.com  B.example.com").hosts == {
         "a.example.com",
         "b.example.com",
     }
     assert of_web().hosts == set()
+    assert of_web(ALLOWED_ORIGINS="https://a.example  https://b.example").origins == [
+        "https://a.example",
+        "https://b.example",
+    ]
 
 
 def test_a_token_that_could_be_guessed_or_sent_in_no_header_is_refused() -> None:

@@ -1,8 +1,10 @@
 """The messages on a broker: CloudEvents 1.0 (https://cloudevents.io) in structured JSON.
 
-With three extensions: `correlationid`, `causationid` and `schemaversion`.
+With extensions of ours, `correlationid`, `causationid` and `schemaversion`, and `traceparent` of
+CloudEvents' own extension Distributed Tracing: the span in which an event was committed.
 """
 
+import re
 import unicodedata
 from datetime import datetime
 from typing import Annotated, Literal
@@ -30,6 +32,11 @@ Attribute = Annotated[
     ),
 ]
 
+TraceParent = Annotated[
+    str, Meta(description="As the header of W3C Trace Context; what is not of that form is ignored")
+]
+W3C_FORM = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
 
 class CloudEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A message on a broker: CloudEvents 1.0 in structured JSON."""
@@ -43,6 +50,7 @@ class CloudEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
     datacontenttype: Annotated[str, Meta(pattern=r"^application/json($|;)")] | None = None
     correlationid: UUID | None = None
     causationid: UUID | None = None
+    traceparent: TraceParent | None = None
     schemaversion: Annotated[int, Meta(ge=1)] = 1
     data: msgspec.Raw
 
@@ -60,6 +68,7 @@ def to_cloud_event(envelope: Envelope) -> bytes:
         datacontenttype="application/json",
         correlationid=envelope.context.correlation_id,
         causationid=envelope.context.causation_id,
+        traceparent=envelope.context.traceparent,
         schemaversion=wire.version_of(name),
         data=msgspec.Raw(msgspec.json.encode(envelope.event)),
     )
@@ -81,8 +90,16 @@ def from_cloud_event(body: bytes) -> tuple[Command, ReceivedMessage]:
         message.type, message.schemaversion, bytes(message.data), wire.COMMAND_TYPES[message.type]
     )
     return command, ReceivedMessage(
-        source=message.source, id=message.id, correlation_id=message.correlationid
+        source=message.source,
+        id=message.id,
+        traceparent=_if_well_formed(message.traceparent),
+        correlation_id=message.correlationid,
     )
+
+
+def _if_well_formed(traceparent: str | None) -> str | None:
+    """Return it, or None: W3C wants a new trace to begin then; a command is worth more than it."""
+    return traceparent if traceparent and W3C_FORM.fullmatch(traceparent) else None
 
 
 def _require_legible(attribute: str, text: str) -> None:

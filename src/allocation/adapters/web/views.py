@@ -11,8 +11,6 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from allocation.adapters.database import Database
-from allocation.adapters.exceptions import SchemaOutdated
-from allocation.adapters.migrations.history import stored_revision
 from allocation.adapters.orm import commands, coupons, users
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import UserNotFound
@@ -70,17 +68,6 @@ async def accepted(database: Database, source: str, message_id: str | None) -> A
     async with database.reading() as session:
         row = (await session.execute(statement)).one_or_none()
     return row and Accepted(row.fingerprint, row.correlation_id)
-
-
-async def check_schema(database: Database, newest: str) -> None:
-    """Check that the database can be reached, and has the newest schema; change nothing.
-
-    :raises Unavailable: if it cannot, or has another
-    """
-    async with database.reading() as session:
-        stored = await session.run_sync(stored_revision)
-    if stored != newest:
-        raise SchemaOutdated(str(stored))
 
 
 _USERS = sa.select(

@@ -52,9 +52,9 @@ class LazyCommand(click.Command):
 
 
 def options_of_rooms(function: F) -> F:
-    """Add the URLs that rooms let all commands be told."""
+    """Add what rooms let all commands be told; --broker-url, say, is given a URL."""
     for name, text in (option for room in ROOMS.values() for option in room.options.items()):
-        function = click.option(name, metavar="URL", help=text)(function)
+        function = click.option(name, metavar=name.rpartition("-")[2].upper(), help=text)(function)
     return function
 
 

@@ -29,10 +29,20 @@ async def execute_all(
     :raises ConcurrentUpdate: if they do not go together, or others were faster
     :raises CommitOutcomeUnknown: if the connection was lost while committing them
     """
-    told: list[facts.Fact] = []
+    executed: list[facts.Executed] = []
+
+    def tell(fact: facts.Fact) -> None:
+        match fact:
+            case facts.Executed():  # not before the commit
+                executed.append(fact)
+            case facts.Ended(work):  # its error is told when it is executed alone
+                facts.tell(bus.observers, facts.Ended(work, None))
+            case _:
+                facts.tell(bus.observers, fact)
+
     async with sharing.one_transaction(users=users) as new_uow:
-        one_by_one = replace(bus, new_uow=new_uow, observers=[told.append])
+        one_by_one = replace(bus, new_uow=new_uow, observers=[tell])
         events = [await one_by_one.execute(command, received) for command in commands]
-    for fact in told:  # not before the commit
-        bus.tell(fact)
+    for fact in executed:
+        facts.tell(bus.observers, fact)
     return events

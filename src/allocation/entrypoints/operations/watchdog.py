@@ -11,42 +11,41 @@ from threading import Event, Thread
 from time import monotonic
 
 from allocation.service_layer.delivery import Delivery
-from allocation.service_layer.facts import AttemptBegun, AttemptEnded, Fact
+from allocation.service_layer.facts import Begun, Ended, Fact
 
 LOOK_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
-
-Key = tuple[str, int]
 
 
 class Watchdog:
     """An observer that knows what runs in this process, and until when it may."""
 
     def __init__(self) -> None:
-        self._running: dict[Key, tuple[str, float]] = {}
+        self._running: dict[int, tuple[Delivery, float]] = {}  # by identity: a hash takes longer
 
     def __call__(self, fact: Fact) -> None:
         """Take note of what begins and ends."""
-        if isinstance(fact, AttemptBegun):
-            name = f"{fact.delivery.handler} on event {fact.delivery.envelope.id}"
-            self._running[_key(fact.delivery)] = (name, monotonic() + fact.seconds)
-        elif isinstance(fact, AttemptEnded):
-            self._running.pop(_key(fact.delivery), None)
+        match fact:
+            case Begun(Delivery() as delivery, float() as seconds):
+                self._running[id(delivery)] = (delivery, monotonic() + seconds)
+            case Ended(Delivery() as delivery):
+                self._running.pop(id(delivery), None)
 
     def look(self, over: Event, every: float) -> None:
         """Name what goes on, once, until it is over."""
-        named: set[Key] = set()
+        named: set[int] = set()
         while not over.wait(every):
             running = self._running.copy()
             named &= running.keys()
-            for key, (name, end) in running.items():
+            for key, (delivery, end) in running.items():
                 if key not in named and monotonic() > end + every:
                     named.add(key)
                     logger.error(
-                        "%s goes on past its time limit: "
-                        "it swallows its cancellation, or blocks the event loop",
-                        name,
+                        "%s on event %s goes on past its time limit: it swallows its cancellation,"
+                        " blocks the event loop, or waits for the database",
+                        delivery.handler,
+                        delivery.envelope.id,
                     )
 
 
@@ -59,7 +58,3 @@ def watching(every: float = LOOK_SECONDS) -> Iterator[Watchdog]:
         yield watchdog
     finally:
         over.set()
-
-
-def _key(delivery: Delivery) -> Key:
-    return delivery.idempotency_key, delivery.token

@@ -1,8 +1,4 @@
-"""Who may do what: one token, the operator's, for all that shows or changes others' data.
-
-A browser that has sent it once has a cookie instead. The cookie is not the token, and it counts
-only for requests that a page of this server makes.
-"""
+"""Who may do what: one token, the operator's, for all that shows or changes others' data."""
 
 import hmac
 from hmac import compare_digest
@@ -19,19 +15,18 @@ BEARER = HTTPBearer(
     description="`ALLOCATION_OPERATOR_TOKEN`, or what the server printed at its start.",
 )
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
-CHANGES_NOTHING = ("GET", "HEAD")
+CHANGES_NOTHING = ("GET", "HEAD")  # room: page
 
 
 async def operator(request: Request, credentials: Credentials) -> None:
     """Let only the operator pass: a dependency of routes.
 
-    :raises NotAuthenticated: if neither token nor cookie is there, or another; how much of it is
-        right, and whence the request comes, makes no difference
+    :raises NotAuthenticated: if the token is not there, or another; how much of it is right, and
+        whence the request comes, makes no difference
     """
-    if credentials:
-        check_token(request, credentials.credentials)
-    elif not (_is_of_our_page(request) and _has_cookie(request)):
-        raise NotAuthenticated
+    if not credentials and _is_of_our_page(request) and _has_cookie(request):  # room: page
+        return  # room: page
+    check_token(request, credentials.credentials if credentials else "")
 
 
 def check_token(request: Request, sent: str) -> None:
@@ -43,9 +38,16 @@ def check_token(request: Request, sent: str) -> None:
         raise NotAuthenticated
 
 
-def remember(request: Request, response: Response) -> None:
-    """Give the browser the cookie, until it is closed: no script reads it, no other site sends it.
+def _wanted(request: Request) -> str:
+    token: str = request.app.state.operator_token
+    return token
 
+
+# room: page
+def remember(request: Request, response: Response) -> None:
+    """Give the browser a cookie, which counts as the token, but does not tell it.
+
+    It has it until it is closed. No script can read it, and pages of other sites cannot send it.
     Behind a proxy that ends TLS, and says so, it never goes over anything else.
     """
     response.set_cookie(
@@ -84,6 +86,4 @@ def _cookie_value(token: str) -> str:
     return hmac.digest(token.encode(), b"the cookie of a browser", "sha256").hex()
 
 
-def _wanted(request: Request) -> str:
-    token: str = request.app.state.operator_token
-    return token
+# end

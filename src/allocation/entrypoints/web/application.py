@@ -1,6 +1,6 @@
 """Puts the HTTP application together: the endpoints of this room, and those that rooms bring."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pkgutil import resolve_name
 
 from fastapi import Depends, FastAPI, Request
@@ -8,21 +8,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from allocation.adapters.migrations.history import revisions
 from allocation.bootstrap import Application
-from allocation.entrypoints.running import StopSignal
+from allocation.entrypoints.metrics.serving import Probes
 from allocation.entrypoints.web import documentation, health, users
 from allocation.entrypoints.web.access import operator
 from allocation.entrypoints.web.bodies import Bodies
-from allocation.entrypoints.web.exchanges import Exchanges, exchange_of
+from allocation.entrypoints.web.exchanges import STORY, Exchanges, exchange_of
 from allocation.entrypoints.web.executing import recognizable
 from allocation.entrypoints.web.problems import problem
 from allocation.entrypoints.web.settings import WebSettings
 from allocation.rooms import ROOMS
 
-OWN = (users.public, users.guarded, health.public, documentation.public)
+OWN = (users.public, users.guarded, health.public, health.guarded, documentation.public)
 OF_ROOMS = {name: room for name, room in ROOMS.items() if room.routes or room.open_routes}
 
 
@@ -35,6 +35,7 @@ def web_application(settings: WebSettings, rooms: Iterable[str] = OF_ROOMS) -> F
         redoc_url=None,
         redirect_slashes=False,
         middleware=[
+            *_pages_of_others(settings.origins),
             Middleware(Exchanges, hosts=settings.hosts),
             Middleware(Bodies, limit=settings.http_body_bytes, seconds=settings.http_seconds),
         ],
@@ -54,14 +55,22 @@ def web_application(settings: WebSettings, rooms: Iterable[str] = OF_ROOMS) -> F
     return app
 
 
-def connect(
-    app: FastAPI, application: Application, stop: StopSignal, settings: WebSettings, token: str
-) -> None:
+def connect(app: FastAPI, application: Application, probes: Probes, token: str) -> None:
     """Give the endpoints what they work with."""
-    app.state.application, app.state.stop = application, stop
+    app.state.application, app.state.probes = application, probes
     app.state.operator_token = token
-    app.state.overdue_seconds = settings.ready_overdue_seconds
-    app.state.newest_revision = revisions()[-1]
+
+
+def _pages_of_others(origins: Sequence[str]) -> Iterator[Middleware]:
+    """Let pages of these origins ask, and read every answer (CORS); without any, let none."""
+    if origins:
+        yield Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Idempotency-Key", "traceparent", STORY],
+            expose_headers=["Link", "Location", "Retry-After", STORY],
+        )
 
 
 async def _answer(request: Request, error: Exception) -> JSONResponse:

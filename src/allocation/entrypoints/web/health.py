@@ -1,16 +1,17 @@
-"""The endpoints for those who start, stop and balance processes."""
+"""The endpoints for those who start, stop, balance and watch processes."""
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
-from allocation.adapters.web import views
-from allocation.bootstrap import Application
-from allocation.domain.exceptions import Unavailable
+from allocation.entrypoints.metrics.serving import Probes
+from allocation.entrypoints.web.access import operator
 from allocation.entrypoints.web.exceptions import NotReady
 
 public = APIRouter(tags=["health"])
+guarded = APIRouter(tags=["health"], dependencies=[Depends(operator)])
 
 
 class Alive(BaseModel):
@@ -35,22 +36,21 @@ async def healthz() -> Alive:
 async def readyz(request: Request) -> Ready:
     """Tell whether requests may be sent here: else 503, and why.
 
-    The database is there, with the current schema; what is owed is done in time; and the process
+    The database is there, with a schema that will do; what is owed is done in time; and the process
     is not about to stop.
     """
-    state = request.app.state
-    if state.stop.is_set:
-        raise NotReady("the process is stopping")
-    try:
-        await views.check_schema(state.application.database, state.newest_revision)
-        overdue = await _overdue(state.application)
-    except Unavailable as error:
-        raise NotReady("the database cannot be used") from error
-    if overdue > state.overdue_seconds:
-        raise NotReady(f"work is overdue for {overdue:.0f} s: does a worker run?")
+    if problem := await _probes(request).problem():
+        raise NotReady(problem)
     return Ready()
 
 
-async def _overdue(application: Application) -> float:
-    """Return for how many seconds the oldest delivery has been due; less than 0 if none is."""
-    return -(await application.outbox.seconds_until_due(application.handlers) or 0.0)
+@guarded.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """Tell what this process has done, and what is owed, as Prometheus reads it."""
+    probes = _probes(request)
+    return Response(await probes.metrics(), media_type=probes.content_type)
+
+
+def _probes(request: Request) -> Probes:
+    probes: Probes = request.app.state.probes
+    return probes

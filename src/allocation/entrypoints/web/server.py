@@ -10,6 +10,8 @@ from fastapi import FastAPI
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
+from allocation.entrypoints.metrics.serving import Probes
+from allocation.entrypoints.metrics.settings import MetricsSettings
 from allocation.entrypoints.output import say
 from allocation.entrypoints.running import Service, StopSignal, task_group
 from allocation.entrypoints.web.application import connect, web_application
@@ -52,10 +54,15 @@ def serving(settings: Settings, app: FastAPI | None = None, *, tell: Tell = tell
     answer = resolve_name(SERVERS[settings.backend])
 
     async def serve(application: Application, stop: StopSignal) -> None:
-        connect(app, application, stop, of_web, token)
         with closing(listening(of_web)) as listener:
             tell(_url(listener), None if of_web.operator_token else token)
             async with task_group() as group:
+                connect(
+                    app,
+                    application,
+                    Probes(settings.of(MetricsSettings), application, stop, group),
+                    token,
+                )
                 requests = Requests(app, group, application.bus, trees=settings.concurrency)
                 await answer(requests, listener, of_web, settings.grace_seconds, stop)
 

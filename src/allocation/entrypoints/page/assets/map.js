@@ -1,10 +1,11 @@
 // The map: what handles what. What a handler causes is not in the tables; the stories tell it.
 
 import { $, ask, dialog, h } from "./dom.js";
-import { deliveries, stories } from "./live.js";
+import { now, stories } from "./live.js";
 import { language, say } from "./words.js";
 
 const LIT = 1400; // ms
+const LONG_AGO = 10; // seconds; what had happened before somebody looked lights nothing
 
 let wiring = null;
 const causes = new Map(); // handler → events that it has caused, in the stories that are here
@@ -19,10 +20,11 @@ export async function load() {
 }
 
 /** Learn from stories that have changed what causes what, and let pass what is new in them. */
-export function show(changed, isNew) {
+export function show(changed) {
   let learned = false;
   const passed = new Set();
   for (const story of changed) {
+    const isPast = !known.has(story.id) && story.at < now() - LONG_AGO;
     const seen = known.get(story.id) ?? new Map();
     const byId = new Map(story.nodes.map((node) => [node.id, node]));
     for (const node of story.nodes) {
@@ -30,14 +32,14 @@ export function show(changed, isNew) {
       const progress = `${node.state}${node.attempts ?? 0}`;
       seen.set(node.id, progress);
       learned = learn(node, byId.get(node.parent)) || learned;
-      if (before !== progress) for (const edge of steps(node, byId.get(node.parent))) passed.add(edge);
+      if (before !== progress && !isPast) for (const edge of steps(node, byId.get(node.parent))) passed.add(edge);
     }
     known.set(story.id, seen);
   }
   for (const id of known.keys()) if (!stories.has(id)) known.delete(id);
   if ($("#view-map").hidden || !wiring) return;
   if (learned || !nodes.size) draw();
-  if (!isNew) for (const edge of passed) light(edge);
+  for (const edge of passed) light(edge);
 }
 
 function learn(node, parent) {

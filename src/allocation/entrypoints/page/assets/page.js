@@ -9,6 +9,7 @@ import { say, span, translate, when } from "./words.js";
 
 const VIEWS = ["stories", "map", "owed"];
 const TICK = 250; // ms
+const PER_FRAME = 50; // stories
 const MUCH = 3; // seconds that somebody may be behind without being told
 
 translate(document);
@@ -28,11 +29,24 @@ function route() {
   if (name === "story" && id) stories.point(id).catch(() => {});
 }
 
+let waiting = []; // stories that are to be drawn: so many a frame, that the page never stands still
+
 function hear(changed, isNew, owedChanged) {
   tellLink();
-  if (changed.length || isNew) stories.show(changed);
-  map.show(changed, isNew);
+  if (!waiting.length) soon(draw);
+  waiting.push(...changed);
   if (owedChanged || isNew) owed.show();
+  if (isNew) map.load().then(stories.offer, () => {});
+}
+
+const soon = (draws) => (document.hidden ? setTimeout(draws, TICK) : requestAnimationFrame(draws));
+
+function draw() {
+  const now = waiting.slice(0, PER_FRAME);
+  waiting = waiting.slice(PER_FRAME);
+  if (waiting.length) soon(draw);
+  stories.show(now);
+  map.show(now);
 }
 
 function tellLink() {
@@ -50,12 +64,6 @@ function refuse() {
   for (const each of VIEWS) $(`#view-${each}`).hidden = true;
   $("#banner").hidden = true;
   $("#entry").elements.token.focus();
-}
-
-function begin() {
-  route();
-  listen(hear, refuse);
-  map.load().then(stories.offer, () => {});
 }
 
 /** Send a form, and tell in it what is wrong. */
@@ -99,4 +107,5 @@ setInterval(() => {
   owed.tick();
 }, TICK);
 
-ask("/page/session").then(begin, (error) => (error.status === 401 ? refuse() : begin()));
+route();
+listen(hear, refuse);

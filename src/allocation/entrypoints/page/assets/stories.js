@@ -36,6 +36,7 @@ export function offer(handlers) {
 /** Draw the stories that have changed, each in its place. */
 export function show(changed) {
   for (const story of changed) {
+    if (!stories.has(story.id)) continue;
     if (!rows.has(story.id)) rows.set(story.id, row(story.id));
     rows.get(story.id).draw();
   }
@@ -109,13 +110,14 @@ function row(id) {
   const button = h("button", { class: "row", "aria-expanded": "false", "data-key": id, click: () => open(tree.hidden) });
   const tree = h("div", { class: "tree", hidden: true });
   const element = h("li", { class: "story" }, button, tree);
-  let line = null;
+  let [line, drawn] = [null, ""];
   let looked = Date.now();
 
   function draw() {
     const story = stories.get(id);
     button.replaceChildren(...summary(story));
     element.dataset.state = outcome(story);
+    drawn = progress(story);
     if (!tree.hidden) redraw(tree, ...(line = timeline(story)).elements);
   }
   function open(shows) {
@@ -125,9 +127,11 @@ function row(id) {
     else tree.replaceChildren();
   }
   function tick() {
+    const story = stories.get(id);
+    if (!story || (tree.hidden && outcome(story) === "done")) return;
+    if (drawn !== progress(story)) draw(); // a lease can end, and something be due, without any news
     if (tree.hidden) return;
     line?.tick();
-    const story = stories.get(id);
     if (story.kept && settledAt(story) === null && Date.now() - looked > AGAIN) {
       looked = Date.now();
       ask(`/page/stories/${id}`).then(([found]) => { stories.set(id, { ...found, kept: true }); draw(); }, () => {});
@@ -135,6 +139,8 @@ function row(id) {
   }
   return { element, draw, open, tick };
 }
+
+const progress = (story) => deliveries(story).map((each) => stateOf(each)).join();
 
 function summary(story) {
   const [first] = story.nodes;

@@ -80,7 +80,7 @@ export function say(word, ...values) {
 /** Tell a span of seconds, as short as it is useful. */
 export function span(seconds) {
   const s = Math.max(0, seconds);
-  if (s < 1) return say("ms", Math.round(s * 1000));
+  if (s < 0.9995) return say("ms", Math.round(s * 1000));
   if (s < 60) return say("s", decimal.format(s));
   if (s < 3600) return `${say("min", Math.floor(s / 60))} ${say("s", Math.round(s % 60))}`;
   if (s < 86400) return `${say("h", Math.floor(s / 3600))} ${say("min", Math.round((s % 3600) / 60))}`;

@@ -1,0 +1,201 @@
+# room: web
+"""Measures `POST /users` of a server in a process of its own: requests a second, and the slowest.
+
+The peer is an endpoint of FastAPI with the same statements in plain SQL (`http_server.py`).
+"""
+
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from statistics import quantiles
+from uuid import uuid4
+
+import anyio
+import psycopg  # room: postgresql
+from anyio.abc import SocketStream
+from sqlalchemy import make_url  # room: postgresql
+
+from benchmarks.application import WARM_UP
+from benchmarks.files import new_file
+from benchmarks.measuring import Contest, Effort, Goal, Way
+from benchmarks.results import Topic
+from benchmarks.servers import new_database, template  # room: postgresql
+
+CONNECTIONS = 20
+OWED = "SELECT count(*) FROM deliveries WHERE finished_at IS NULL"
+LOOK_SECONDS = 0.005
+LIMIT_SECONDS = 60
+WHY = (
+    "A request takes 2.6 ms of a processor on PostgreSQL, and 1.1 by hand. Around the "
+    "command, headers, the story of the request, the limits of its body and the key of its "
+    "repetition take 0.15 ms; the rest is the command itself, for the reasons given for a "
+    "whole registration."
+)
+
+Place = Callable[[], AbstractContextManager[tuple[str, Callable[[], int]]]]
+"""Makes a database for a while: its URL, and what counts the deliveries that are owed there."""
+
+
+class Rounds:
+    """Rounds of so many requests, by connections that stay open, each with a new database."""
+
+    def __init__(self, server: str, place: Place, dispatch: str, requests: int) -> None:
+        self._server, self._place, self._dispatch = server, place, dispatch
+        self._requests = requests
+        self._slowest: list[float] = []
+
+    def rate(self) -> float:
+        """Measure requests a second; what follows from them counts, unless it is for workers."""
+        with self._place() as (url, owed), serving(self._server, url, self._dispatch) as port:
+            done = owed if self._dispatch == "inline" else lambda: 0
+            seconds, latencies = anyio.run(_load, port, self._requests, done)
+        self._slowest.append(quantiles(latencies, n=100)[-1] * 1000)
+        return self._requests / seconds
+
+    def slowest(self) -> float:
+        """Return the milliseconds that 99 of 100 requests did not exceed, round by round."""
+        return self._slowest.pop(0)
+
+
+async def _load(port: int, requests: int, owed: Callable[[], int]) -> tuple[float, list[float]]:
+    with anyio.fail_after(LIMIT_SECONDS):
+        await _until_it_listens(port)
+        await _send(port, WARM_UP)
+        await _until_none(owed)
+        started = time.perf_counter()
+        latencies = await _send(port, requests)
+        await _until_none(owed)
+        return time.perf_counter() - started, latencies
+
+
+async def _until_it_listens(port: int) -> None:
+    while True:
+        try:
+            await (await anyio.connect_tcp("127.0.0.1", port)).aclose()
+        except OSError:
+            await anyio.sleep(LOOK_SECONDS)
+        else:
+            return
+
+
+async def _until_none(owed: Callable[[], int]) -> None:
+    while owed():  # noqa: ASYNC110 - another process does it
+        await anyio.sleep(LOOK_SECONDS)
+
+
+async def _send(port: int, requests: int) -> list[float]:
+    latencies: list[float] = []
+    left = iter(range(requests))
+
+    async def send() -> None:
+        async with await anyio.connect_tcp("127.0.0.1", port) as connection:
+            for _ in left:
+                started = time.perf_counter()
+                await _register(connection)
+                latencies.append(time.perf_counter() - started)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(CONNECTIONS):
+            group.start_soon(send)
+    return latencies
+
+
+async def _register(connection: SocketStream) -> None:
+    """Register somebody: a client of bytes, since others take as long as a server."""
+    body = f'{{"name": "Иван", "email": "{uuid4()}@example.com"}}'.encode()
+    head = f"POST /users HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n"
+    await connection.send(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+    received = b""
+    while not _is_whole(received):
+        received += await connection.receive()
+    assert received.startswith(b"HTTP/1.1 201"), received
+
+
+def _is_whole(received: bytes) -> bool:
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head.lower())
+    return bool(length) and len(body) >= int(length[1] if length else 0)
+
+
+@contextmanager
+def serving(server: str, url: str, dispatch: str) -> Iterator[int]:
+    """Have a server for a while, and return its port. What it tells is read by nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port = int(one.getsockname()[1])
+    command = (sys.executable, "-m", "benchmarks.http_server", server, url, dispatch, str(port))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield port
+        finally:
+            process.kill()
+
+
+@contextmanager
+def on_sqlite() -> Iterator[tuple[str, Callable[[], int]]]:
+    """Make a file."""
+    with new_file() as file:
+        yield f"sqlite+aiosqlite:///{file}", partial(_owed_in_file, file)
+
+
+def _owed_in_file(file: Path) -> int:
+    with closing(sqlite3.connect(file)) as connection:
+        return int(connection.execute(OWED).fetchone()[0])
+
+
+# room: postgresql
+@contextmanager
+def on_postgresql() -> Iterator[tuple[str, Callable[[], int]]]:
+    """Make a database on a server."""
+    with new_database(template()) as url:
+        with_driver = make_url(url).set(drivername="postgresql+asyncpg")
+        yield with_driver.render_as_string(hide_password=False), partial(_owed_on_server, url)
+
+
+def _owed_on_server(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        return int((connection.execute(OWED).fetchone() or (0,))[0])
+
+
+# end
+PLACES: dict[str, Place] = {
+    "SQLite": on_sqlite,
+    "PostgreSQL": on_postgresql,  # room: postgresql
+}
+
+
+def contests(effort: Effort) -> Iterator[Contest]:
+    """Yield two for each database and way of dispatch, of the same rounds."""
+    requests = effort.pick(200, 2_000)
+    for name, place in PLACES.items():
+        for dispatch in ("worker", "inline"):
+            ours = Rounds("ours", place, dispatch, requests)
+            by_hand = Rounds("by_hand", place, dispatch, requests)
+            way = partial(Way, name="FastAPI by hand")
+            what = f"{name}, dispatch: {dispatch}"
+            goal = Goal(0.85)
+            ways = [way(once=by_hand.rate, goal=goal)]
+            yield Contest(what=what, unit="requests/s", ours=ours.rate, ways=ways)
+            ways = [way(once=by_hand.slowest)]
+            yield Contest(what=f"{what}, p99", unit="ms", ours=ours.slowest, ways=ways)
+
+
+TOPIC = Topic(
+    name="http",
+    title="Registrations over HTTP",
+    meaning=(
+        "Twenty clients send `POST /users`, each one request after the other. The peer is what one"
+        " would write: an endpoint of FastAPI with the same statements in the same transactions in"
+        " plain SQL, which checks little, recognizes nobody, and limits nothing. With `dispatch:"
+        " inline` both do all that follows after the answer, with e-mails dropped, and a round ends"
+        " when it is done. Of p99, less is better."
+    ),
+    contests=contests,
+    why=WHY,
+)

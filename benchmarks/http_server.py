@@ -1,0 +1,83 @@
+# room: web
+"""A server in a process of its own, to be measured from another one.
+
+    python -m benchmarks.http_server OURS URL DISPATCH PORT
+
+OURS is "ours" or "by_hand": that is FastAPI and uvicorn with the same
+parser of HTTP, one endpoint, and the statements of the application in plain SQL on SQLAlchemy. Both
+log nothing.
+"""
+
+import sys
+from typing import Annotated, Any
+from uuid import UUID
+
+import anyio
+import uvicorn
+from fastapi import BackgroundTasks, FastAPI, Response
+from pydantic import BaseModel, Field
+
+from allocation.entrypoints import running
+from allocation.entrypoints.web.server import listening, serving
+from allocation.entrypoints.web.settings import WebSettings
+from benchmarks.application import settings_for
+from benchmarks.registration_by_hand import by_sqlalchemy
+from benchmarks.registration_sql import Registration
+
+MANY = 1000  # so that nothing is left to workers: the other way does not know any
+
+
+class NewUser(BaseModel):
+    """Who registers."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    email: Annotated[str, Field(pattern="^[^@]+@[^@]+$", max_length=254)]
+
+
+class User(NewUser):
+    """Who has registered."""
+
+    user_id: UUID
+
+
+def ours(url: str, dispatch: Any, of_web: WebSettings) -> None:
+    """Serve the application until told to stop."""
+    settings = settings_for(url, dispatch=dispatch, concurrency=MANY, of_rooms=(of_web,))
+    running.serve(settings, serving(settings), delivers=dispatch == "inline")
+
+
+def by_hand(url: str, dispatch: str, of_web: WebSettings) -> None:
+    """Serve what somebody would write."""
+    anyio.run(_by_hand, url, dispatch, of_web)
+
+
+async def _by_hand(url: str, dispatch: str, of_web: WebSettings) -> None:
+    async with by_sqlalchemy(url) as registration:
+        app = application(registration, dispatch)
+        config = uvicorn.Config(app, http="h11", access_log=False, log_level="warning")
+        with listening(of_web) as listener:
+            await uvicorn.Server(config).serve([listener])
+
+
+def application(registration: Registration, dispatch: str) -> FastAPI:
+    """Return the other application; "inline", what is owed is done after the answer."""
+    app = FastAPI()
+
+    @app.post("/users", status_code=201)
+    async def register_user(new: NewUser, response: Response, later: BackgroundTasks) -> User:
+        registered = await registration.store(new.name, new.email)
+        if dispatch == "inline":
+            later.add_task(registration.follow, registered)
+        response.headers["Location"] = f"/users/{registered.user}"
+        return User(user_id=UUID(str(registered.user)), name=new.name, email=new.email)
+
+    return app
+
+
+def main(server: str, url: str, dispatch: str, port: str) -> None:
+    """Be a server."""
+    {"ours": ours, "by_hand": by_hand}[server](url, dispatch, WebSettings(http_port=int(port)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,120 @@
+"""Step 7: the same on the classes of the application.
+
+Before, all was for one command, event and handler. Now, it holds for each, by what it asks for.
+"""
+
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import chdir, closing
+from inspect import getsourcelines
+from operator import methodcaller
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from uuid import uuid4
+
+import anyio
+from sqlalchemy import event
+
+from allocation.bootstrap import Application, bootstrap
+from allocation.config import Settings
+from allocation.domain.commands import AddCouponBatch, RegisterUser
+from allocation.domain.events import UserId
+from allocation.entrypoints.running import StopSignal
+from allocation.entrypoints.worker import Worker
+from allocation.service_layer.envelopes import ReceivedMessage
+from allocation.service_layer.exceptions import MessageAlreadyHandled
+
+MAIL = Path("allocation-mail")
+COUNTS = """SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM registration_log),
+(SELECT count(*) FROM coupons), (SELECT count(*) FROM deliveries WHERE finished_at IS NULL)"""
+
+
+def registration() -> RegisterUser:
+    return RegisterUser(user_id=UserId(uuid4()), name="Ivan", email=f"{uuid4()}@example.com")
+
+
+async def register(application: Application) -> None:
+    await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=100))
+    failures = (await application.bus.handle(registration())).failures
+    print("  failed:", *sorted(failure.delivery.handler for failure in failures))
+
+
+async def be_hit(application: Application) -> None:
+    events = await application.bus.execute(registration())
+    os.kill(os.getpid(), signal.Signals[sys.argv[1]])  # only SIGSTOP is survived
+    report = await application.bus.dispatch(events)
+    print("  too late:", *{type(failure.error).__name__ for failure in report.failures})
+
+
+async def receive_twice(application: Application) -> None:
+    for command in (registration(), registration()):
+        try:
+            await application.bus.handle(command, ReceivedMessage(source="broker", id="1"))
+        except MessageAlreadyHandled as error:
+            print(f"  {error}")
+
+
+async def measure(application: Application) -> None:
+    bus, statements = application.bus, list[str]()
+    trace = methodcaller("set_trace_callback", statements.append)
+    engine = application.database.engine.sync_engine
+    event.listen(engine, "checkout", lambda driver, *_: driver.run_async(trace))
+    started = perf_counter()
+    for each in await bus.execute(registration()):  # one by one: who settle together is chance
+        for first in bus.policy.first_attempts(each, bus.envelope_factory.subscribers(each)):
+            await bus.deliver([first])
+    price = f"{len(statements)} statements, {(perf_counter() - started) * 1000:.1f} ms"
+    ours = (module for name, module in sys.modules.items() if name.startswith("allocation."))
+    lines = round(sum(len(getsourcelines(module)[0]) for module in ours), -2)
+    print(f"Price: some {lines:,} lines, {price} a registration.")
+    print("Stop here if you need most of it: the rest can be taken out, a room at a time.")
+
+
+async def run(step: Callable[[Application], Awaitable[None]], lease: float = 30) -> None:
+    logging.disable()  # what fails is told by the reports
+    async with bootstrap(Settings(lease_seconds=lease, handler_timeout_seconds=lease / 2)) as it:
+        await step(it)
+
+
+def finish() -> None:
+    """Do what is owed, as `allocation worker --until-idle` does, and tell what there is then."""
+    anyio.run(run, lambda each: Worker(each, StopSignal(), concurrency=20).run(until_idle=True))
+    with closing(sqlite3.connect("allocation.db")) as database:
+        counts = (*database.execute(COUNTS).fetchone(), len(list(MAIL.glob("new/*"))))
+    print("  users {}, log {}, coupons {}, owed {}, e-mails {}".format(*counts), flush=True)
+
+
+def hit(name: str, how: str) -> None:
+    """Let a process be killed or stopped after its commit; finish its work, and let it go on."""
+    print(how)
+    with subprocess.Popen([sys.executable, __file__, name]) as child:
+        os.waitpid(child.pid, os.WUNTRACED)
+        finish()
+        child.send_signal(signal.SIGCONT)
+
+
+def main() -> None:
+    print("As in steps 1 and 2: e-mails cannot be sent")
+    MAIL.touch()  # a file, where the folder should be
+    anyio.run(run, register)
+    MAIL.unlink()
+    finish()
+    hit("SIGKILL", "As in step 3: killed after the commit")
+    hit("SIGSTOP", "As in steps 4 and 5: frozen after the commit")
+    print("As in step 6: a message that comes twice")
+    anyio.run(run, receive_twice)
+    finish()
+    anyio.run(run, measure)
+
+
+if sys.argv[1:]:
+    anyio.run(run, be_hit, 0.2)
+else:
+    with TemporaryDirectory() as folder, chdir(folder):
+        main()

@@ -1,0 +1,93 @@
+"""What only the database knows: what is owed, in which state; and what of its connections is used.
+
+It reads each delivery that is pending or parked, by their partial indexes: what is done costs
+nothing, and a backlog of a million costs a second.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.pool import QueuePool
+
+from allocation.adapters.database import Database
+from allocation.adapters.exceptions import SchemaTooNew
+from allocation.adapters.migrations import history
+from allocation.adapters.orm import PARKED, PENDING, deliveries
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """What is owed: how many deliveries, by handler and state, and how late the latest is."""
+
+    owed: Mapping[tuple[str, str], int]
+    oldest_due_seconds: float
+
+
+async def read(database: Database) -> Readings:
+    """Read what is owed.
+
+    :raises Unavailable: if the database is not there
+    """
+    async with database.reading() as session:
+        counts = (await session.execute(_owed(database.clock))).all()
+    return Readings(
+        owed={(row.handler, row.state): row.deliveries for row in counts},
+        oldest_due_seconds=await oldest_due_seconds(database),
+    )
+
+
+async def schema_is_outdated(database: Database) -> bool:
+    """Tell whether the database has an older schema than this program needs.
+
+    A newer one does no harm to a process that runs: an upgrade only adds. If it did, all processes
+    would be taken out of use by an upgrade, before there is one of the new version.
+
+    :raises Unavailable: if the database is not there
+    """
+    async with database.reading() as session:
+        try:
+            return await session.run_sync(history.stored_revision) != history.revisions()[-1]
+        except SchemaTooNew:
+            return False
+
+
+async def oldest_due_seconds(database: Database) -> float:
+    """Return for how long the oldest delivery has been due; what is replayed may wait.
+
+    :raises Unavailable: if the database is not there
+    """
+    async with database.reading() as session:
+        return max(0.0, (await session.execute(_seconds_since_due(database.clock))).scalar() or 0.0)
+
+
+def connections(database: Database) -> tuple[int, int] | None:
+    """Return how many connections are in use and how many there may be; None without a pool."""
+    pool = database.engine.pool
+    return (pool.checkedout(), pool.size()) if isinstance(pool, QueuePool) else None
+
+
+def _owed(now: sa.ColumnElement[float]) -> sa.CompoundSelect[str, str, int]:
+    is_held = sa.and_(deliveries.c.process.is_not(None), deliveries.c.due_at > now)
+    state = sa.case(
+        (is_held, "in_hand"),
+        (deliveries.c.replay, "replay"),
+        (deliveries.c.due_at <= now, "due"),
+        else_="waiting",
+    )
+    return sa.union_all(_counted(state, PENDING), _counted(sa.literal("parked"), PARKED))
+
+
+def _counted(
+    state: sa.ColumnElement[str], which: sa.ColumnElement[bool]
+) -> sa.Select[str, str, int]:
+    found = sa.select(deliveries.c.handler, state.label("state")).where(which).subquery()
+    names = found.c.handler, found.c.state
+    return sa.select(*names, sa.func.count().label("deliveries")).group_by(*names)
+
+
+def _seconds_since_due(now: sa.ColumnElement[float]) -> sa.Select[float]:
+    first = sa.select(now - deliveries.c.due_at).where(
+        PENDING, deliveries.c.replay == sa.false(), deliveries.c.due_at <= now
+    )
+    return first.order_by(deliveries.c.due_at).limit(1)

@@ -1,0 +1,146 @@
+"""The steps in docs/steps: each loses or doubles what it says, and mends what it says."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.steps import HEADS, REPEATS, STEPS, lines, masked, run, shown, table
+from tests.measured import measured
+
+MAX_LINES = 120
+LIBRARIES = {"aiosqlite", "anyio", "sqlalchemy", "allocation"}  # what a user has installed
+
+ENGLISH, RUSSIAN = (page.read_text() for page in HEADS)
+WHAT_HAPPENS = {
+    "1_bus": {
+        "Before": ["entries in the log 0, coupons 0", "the caller gets an error"],
+        "Now": ["entries in the log 1, coupons 1", "a handler has failed, the others go on"],
+    },
+    "2_unit_of_work": {
+        "Before": ["users 0, e-mails ['Welcome']"],
+        "The book": ["users 1, e-mails ['Welcome', 'Your coupon']"],
+        "Now": ["users 1, e-mails ['Welcome']"],
+    },
+    "3_outbox": {
+        "Before": ["SIGKILL", "users 1, e-mails 0, owed 0"],
+        "Or the other way round": ["SIGKILL", "users 0, e-mails 1, owed 0"],
+        "Now": ["SIGKILL", "users 1, e-mails 0, owed 1", "users 1, e-mails 1, owed 0"],
+    },
+    "4_leases": {
+        "Before": ["has done all: e-mails 2", "has gone on: e-mails 2"],
+        "With a lease": ["has done all: e-mails 1", "has gone on: e-mails 2"],
+        "Now": ["has done all: e-mails 1", "too late", "has gone on: e-mails 1"],
+    },
+    "5_exactly_once": {
+        "Before": [
+            "SIGKILL, worker 2 has come: coupons 2",
+            "SIGSTOP, worker 2 has come: coupons 2",
+        ],
+        "Now": [
+            "SIGKILL, worker 2 has come: coupons 1",
+            "too late",
+            "SIGSTOP, worker 2 has come: coupons 1",
+        ],
+    },
+    "6_inbox": {
+        "Before": ["no answer: SIGKILL", "the same again: done", "users 4, e-mails owed 4"],
+        "Now": ["no answer: SIGKILL", "the same again: done before", "users 2, e-mails owed 2"],
+    },
+    "7_application": {
+        "As in steps 1 and 2": [
+            "send_welcome_email",
+            "users 1, log 1, coupons 1, owed 0, e-mails 2",
+        ],
+        "As in step 3": ["users 2, log 2, coupons 2, owed 0, e-mails 4"],
+        "As in steps 4 and 5": ["users 3, log 3, coupons 3, owed 0, e-mails 6", "LeaseOver"],
+        "As in step 6": ["handled already", "users 4, log 4, coupons 4, owed 0, e-mails 8"],
+    },
+}
+
+
+def scenes(printed: str) -> dict[str, str]:
+    """Return what is indented below each line, by what that line begins with."""
+    parts = re.findall(r"^(\S[^:,\n]*).*\n((?:  .*\n)*)", printed, re.M)
+    return dict(parts)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.stem)
+def test_a_step_does_what_its_page_says(step: Path, tmp_path: Path) -> None:
+    """What was lost or doubled before, and what is not now. Else: python -m tests.e2e.steps."""
+    printed = run(step, tmp_path)
+    found = scenes(printed)
+
+    for scene, facts in WHAT_HAPPENS[step.stem].items():
+        for fact in facts:
+            assert fact in found[scene], (scene, found)
+    assert printed.splitlines()[-1].startswith("Stop here if ")
+    for page, head in HEADS.items():
+        assert masked(shown(step, printed)) == masked(measured(step.stem, page))
+        part = "\n".join(measured(step.stem, page))
+        assert lines(part) == pytest.approx(lines(printed), rel=0 if lines(part) < 1000 else 0.2)
+        *_, row = table(head, {step: part})
+        assert row in measured("prices", page)
+
+
+def test_the_pages_say_how_often_the_time_was_taken() -> None:
+    """The shortest of many times is another figure than a single one."""
+    assert f"the shortest of {REPEATS} runs" in ENGLISH.replace("\n", " ")
+
+
+def test_every_step_is_looked_at() -> None:
+    """One that nobody expects anything of could print anything."""
+    assert [step.stem for step in STEPS] == list(WHAT_HAPPENS)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.stem)
+def test_a_step_is_read_in_five_minutes(step: Path) -> None:
+    """It is one file, of a length that nobody is afraid of."""
+    assert len(step.read_text().splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.stem)
+def test_a_step_needs_nothing_but_the_project(step: Path) -> None:
+    """Neither another file of this folder, nor a library that has to be installed for it."""
+    imported = {name.partition(".")[0] for name in _imports(step)}
+
+    assert imported - LIBRARIES <= sys.stdlib_module_names
+
+
+def test_both_pages_show_the_same() -> None:
+    """A translation that lags behind tells half of its readers something wrong."""
+    assert _code(ENGLISH) == _code(RUSSIAN)
+    assert _matches(r"^(#+) ", ENGLISH) == _matches(r"^(#+) ", RUSSIAN)
+    assert _matches(r"^(\||[-*] |\d+\. )", ENGLISH) == _matches(r"^(\||[-*] |\d+\. )", RUSSIAN)
+    assert sorted(_matches(r"`([^`\n]+)`", ENGLISH)) == sorted(_matches(r"`([^`\n]+)`", RUSSIAN))
+    assert _links(ENGLISH) == _links(RUSSIAN)
+    assert _figures(ENGLISH) == _figures(RUSSIAN)
+
+
+def _imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+
+
+def _matches(pattern: str, text: str) -> list[str]:
+    return re.findall(pattern, text, re.M)
+
+
+def _code(text: str) -> list[str]:
+    return re.findall(r"^```.*?^```", text, re.M | re.S)
+
+
+def _links(text: str) -> list[str]:
+    """Return where all links lead, but those to headings, and to the other language."""
+    return sorted(re.findall(r"\]\(([^#)]+)[^)]*\)", re.sub(r"README(\.ru)?\.md", "README", text)))
+
+
+def _figures(text: str) -> list[str]:
+    """Return all figures; 5,000 may be written 5 000."""
+    return sorted(re.findall(r"\d+", re.sub(r"(?<=\d)[,\u00a0](?=\d{3}\b)", "", text)))
