@@ -64,7 +64,7 @@ without: $(INSTALLED)  ## Take rooms out of the working tree: make without ROOM=
 # room: page
 screenshots: $(INSTALLED)  ## Take the pictures of the page that README and docs show
 	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/page/test_pictures.py
-	$(BIN)/python -m tests.e2e.playground.pictures  # room: playground
+	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/playground/test_pictures.py  # room: playground
 # end
 
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
