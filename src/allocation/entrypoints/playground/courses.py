@@ -9,6 +9,7 @@ from allocation.adapters.playground.views import DeliveryRow
 from allocation.entrypoints.playground.mail import Received
 
 PACE_SECONDS = 0.7
+LOOK_SECONDS = 3.0  # where there is something to read
 
 
 @dataclass(slots=True)
@@ -20,10 +21,10 @@ class Course:
     story: str | None = None  # what to look at
     facts: list[dict[str, object]] = field(default_factory=list)
 
-    async def goes_on(self, step: str) -> None:
+    async def goes_on(self, step: str, *, seconds: float = PACE_SECONDS) -> None:
         """Begin a step, at a pace that people can follow."""
         self.passed.append(step)
-        await sleep(PACE_SECONDS)
+        await sleep(seconds)
 
     def found(self, fact: str, *, is_so: bool, **values: object) -> None:
         """Note a fact, with the values that were read."""

@@ -11,7 +11,7 @@ from itertools import count
 
 from allocation.adapters.playground import views
 from allocation.adapters.playground.views import DeliveryRow
-from allocation.entrypoints.playground.courses import Course
+from allocation.entrypoints.playground.courses import LOOK_SECONDS, Course
 from allocation.entrypoints.playground.playground import Playground, sends, until
 from allocation.entrypoints.playground.processes import TOMORROW, Child
 from allocation.entrypoints.playground.registering import Registered
@@ -99,6 +99,7 @@ async def poison(play: Playground, course: Course) -> None:
     is_so = WELCOME in [row.handler for row in parked] and all(sends(row.handler) for row in parked)
     course.found("parked", is_so=is_so, count=len(parked))
     course.found("others_flow", is_so=all(flow), count=len(flow))
+    await course.goes_on("stays", seconds=LOOK_SECONDS)
     await course.goes_on("retry")
     play.mailboxes.unknown.clear()
     for row in parked:
@@ -212,7 +213,7 @@ EXPERIMENTS = {
     ),
     "poison": Experiment(
         run=poison,
-        steps=("poison", "others", "retry"),
+        steps=("poison", "others", "stays", "retry"),
         promise="What can never work is parked, not tried for ever",
         proof="tests/unit/test_messagebus.py::test_a_permanent_error_parks_the_delivery_at_once",
     ),
