@@ -1,6 +1,6 @@
 FROM python:3.13-slim
 
-RUN useradd --create-home allocation
+RUN useradd --create-home --uid 1000 allocation
 WORKDIR /home/allocation
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src

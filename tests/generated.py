@@ -16,7 +16,7 @@ import allocation
 from allocation.domain.exceptions import AllocationError
 from allocation.entrypoints.cli.exit_codes import exit_code
 from benchmarks import page
-from tests import import_graph, settings_table, shape
+from tests import capacity, import_graph, settings_table, shape
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for folder in ("", "docs/**/", "src/**/") for page in ROOT.glob(f"{folder}*.md")]
@@ -81,6 +81,7 @@ def path() -> Iterator[str]:
 
 
 GENERATED: dict[str, Callable[[], Iterator[str]]] = {
+    "capacity": capacity.capacity,
     "errors": errors,
     "figures": shape.figures,
     "layers": import_graph.layers,

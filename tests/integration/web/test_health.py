@@ -38,13 +38,24 @@ async def test_who_is_about_to_stop_is_not_ready(web: Web) -> None:
     assert (await web.register()).status_code == 201
 
 
-async def test_whose_schema_is_outdated_is_not_ready(web: Web) -> None:
-    """Somebody has gone back a version; a newer one is what an upgrade begins with."""
+async def set_revision(web: Web, revision: str) -> None:
     async with web.application.database.writing() as session:
-        await session.execute(text("UPDATE alembic_version SET version_num = 'allocation_0001'"))
+        await session.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
         await session.commit()
 
+
+async def test_whose_schema_is_outdated_is_not_ready(web: Web) -> None:
+    """Somebody has gone back a version, or restored an old copy."""
+    await set_revision(web, "allocation_0001")
+
     assert await why_not_ready(web) == "the database schema is outdated"
+
+
+async def test_who_has_a_newer_schema_is_ready(web: Web) -> None:
+    """An upgrade comes before the programs are replaced, and must not take all of them away."""
+    await set_revision(web, "allocation_9999")
+
+    assert (await web.client.get("/readyz")).json() == {"status": "ready"}
 
 
 async def test_where_work_is_overdue_nobody_is_ready(settings: Settings) -> None:

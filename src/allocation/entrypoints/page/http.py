@@ -155,6 +155,6 @@ def _reader(request: Request) -> Reader:
     """Return the one reader of this process."""
     state = request.app.state
     if not hasattr(state, "reader"):
-        state.reader = Reader(state.application.database, state.stop)
+        state.reader = Reader(state.application.database, state.probes.stop)
     reader: Reader = state.reader
     return reader

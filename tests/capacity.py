@@ -1,0 +1,96 @@
+"""Works out, from what was measured, what many users a day take: a table of docs/operations.md.
+
+Every figure is one of `benchmarks/results.json`, is counted in the tables of handlers, or is an
+assumption that the table names.
+"""
+
+from collections.abc import Iterator
+from math import ceil
+
+from allocation.domain.events import CouponAllocated, UserRegistered
+from allocation.service_layer.handlers import EVENT_HANDLERS, publish_event
+from benchmarks import results
+from benchmarks.page import figure
+
+USERS_A_DAY = (10**6, 10**8)
+SECONDS_A_DAY = 24 * 60 * 60
+PEAK = 5  # times the mean: an assumption
+KEPT_DAYS = 30
+
+EVENTS = (UserRegistered, CouponAllocated)  # what one registration commits, while coupons last
+
+
+def capacity() -> Iterator[str]:
+    """Yield the table: what it is, how it is worked out, and a column for each number of users."""
+    columns = [dict(_figures(users / SECONDS_A_DAY)) for users in USERS_A_DAY]
+    yield "| | worked out as | a million a day | a hundred million a day |"
+    yield "|---|---|---|---|"
+    for row in columns[0]:
+        what, how = row
+        cells = " | ".join(column[row] for column in columns)
+        yield f"| {what} | {how} | {cells} |"
+
+
+def _figures(mean: float) -> Iterator[tuple[tuple[str, str], str]]:
+    owed = sum(
+        handler is not publish_event for event in EVENTS for handler in EVENT_HANDLERS[event]
+    )
+    published = sum(publish_event in EVENT_HANDLERS[event] for event in EVENTS)
+    peak = PEAK * mean
+    whole, bare = _measured("registration_postgresql", "PostgreSQL, 10 at a time", "asyncpg")
+    done, _ = _measured("worker_in_transactions", "1,000 deliveries, 20 hands", "asyncpg")
+    relayed, _ = _measured("relay", "1,000 events, 100 at a time", "aio-pika")
+    commits, _ = _measured("statements", "transactions that write", None)
+    rows = 1 + len(EVENTS) + owed + published
+
+    yield ("registrations a second, mean", "users ÷ 86,400"), figure(mean)
+    yield ("at the peak", f"× {PEAK}, assumed"), figure(peak)
+    yield (
+        ("machines of two cores, server and all", f"peak ÷ {figure(whole)} registrations/s"),
+        _whole(peak / whole),
+    )
+    yield ("deliveries a second at the peak", f"× {owed} handlers"), figure(peak * owed)
+    yield (
+        ("processes that work", f"÷ {figure(done)} deliveries/s, a transaction each"),
+        _whole(peak * owed / done),
+    )
+    yield ("commits a second at the peak", f"× {figure(commits)}"), figure(peak * commits)
+    yield (
+        (
+            "servers of PostgreSQL that write",
+            f"peak ÷ {figure(bare)} registrations/s by asyncpg, with nothing around it",
+        ),
+        _whole(peak / bare),
+    )
+    yield (
+        ("processes that publish", f"peak × {published} ÷ {figure(relayed)} events/s"),
+        _whole(peak * published / relayed),
+    )
+    yield (
+        (
+            f"million rows in {KEPT_DAYS} days",
+            f"a command, {len(EVENTS)} events, {owed + published} deliveries each",
+        ),
+        figure(mean * SECONDS_A_DAY * KEPT_DAYS * rows / 10**6),
+    )
+    yield (
+        (
+            "minutes to catch up with an hour without workers",
+            "at the mean, with twice the processes that work",
+        ),
+        figure(mean * 3600 * owed / (2 * _processes(peak * owed / done) * done - mean * owed) / 60),
+    )
+
+
+def _measured(topic: str, what: str, other: str | None) -> tuple[float, float]:
+    """Return what was measured of ours, and of what it was compared with."""
+    [row] = [r for r in results.read()[topic].rows if (r.what, r.other) == (what, other)]
+    return row.ours, row.theirs or 0.0
+
+
+def _processes(number: float) -> int:
+    return max(1, ceil(number))
+
+
+def _whole(number: float) -> str:
+    return f"{_processes(number):,}"

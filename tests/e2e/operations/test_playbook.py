@@ -1,0 +1,240 @@
+# room: brokers, metrics, postgresql, smtp, web
+"""The play-book of docs/operations.md: each symptom is produced, looked at, and mended as it says.
+
+A part of the page has two blocks of commands. Between them a test does what the page says in words:
+it gets a server back, or puts a file in its place.
+"""
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from allocation.adapters.migrations import history
+from tests.e2e.metrics.test_probes import a_free_port, asked
+from tests.e2e.processes import (
+    LIMIT_SECONDS,
+    ROOT,
+    TIMEOUT_SECONDS,
+    Application,
+    owed,
+    stat_of,
+    wait_until,
+)
+from tests.e2e.smtp.mail_server import MailServer
+from tests.e2e.test_readme import Step, commands_of, shows
+from tests.integration.brokers.fixtures import tansu
+
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+PART = re.compile(r"^### \d+\. (.*?)\n(.*?)(?=^### |\Z)", re.MULTILINE | re.DOTALL)
+SYMPTOMS: dict[str, str] = dict(PART.findall(PAGE.partition("## Play-book")[2]))
+REGISTER = ("register-user", "Иван", "ivan@example.com")
+AN_HOUR_LATE = "-3600"
+LATER = "UPDATE deliveries SET due_at = due_at - 60"  # a minute later, for the database
+
+
+@dataclass
+class Trouble:
+    """What a test has to know of it: the words that a reader replaces, and how it is mended."""
+
+    words: dict[str, str] = field(default_factory=dict)
+    mend: Callable[[], object] = lambda: None
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Application:
+    """The application, with e-mails kept in a folder."""
+    return Application(tmp_path)
+
+
+@contextmanager
+def nobody_works(application: Application, _: MailServer) -> Iterator[Trouble]:
+    application.run(*REGISTER, dispatch="worker")
+    yield Trouble()
+
+
+@contextmanager
+def parked(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    application.mail, mail.refusing = mail, True
+    application.run(*REGISTER, max_attempts="1")
+
+    def mend() -> None:
+        mail.refusing = False
+
+    yield Trouble({"EVENT_ID": event_of(application, "send_welcome_email")}, mend)
+
+
+@contextmanager
+def frozen(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    application.mail, mail.hold = mail, True
+    application.run(*REGISTER, dispatch="worker")
+    with application.running("worker", process_name="worker-1") as worker:
+        assert mail.holding.wait(LIMIT_SECONDS)
+        wait_until(lambda: owed(application) == [("send_welcome_email", 1)])
+        worker.send_signal(signal.SIGSTOP)
+        wait_until(lambda: stat_of(worker.pid)[0] == "T")
+        application.change(LATER)
+
+        def mend() -> None:
+            mail.hold = False
+            mail.release.set()
+
+        yield Trouble({"PID": str(worker.pid)}, mend)
+        assert worker.wait(LIMIT_SECONDS) == -signal.SIGKILL
+
+
+@contextmanager
+def mail_server_down(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    application.settings["mail_url"] = f"smtp://127.0.0.1:{a_free_port()}"
+    application.run(*REGISTER)
+    yield Trouble(mend=lambda: application.settings.update(mail_url=mail.url))
+    assert [to for to, _, _ in mail.received] == ["ivan@example.com"]
+
+
+@contextmanager
+def a_stranger(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    application.mail, module = mail, ("tests.e2e.operations.later",)
+    with application.running(*REGISTER, module=module, dispatch="worker") as newer:
+        assert newer.wait(TIMEOUT_SECONDS) == 0
+    application.run("worker", "--until-idle")
+    application.change(LATER)
+    yield Trouble({"EVENT_ID": event_of(application, "count_user")})
+
+
+@contextmanager
+def an_old_schema(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    application.mail = mail
+    engine = sa.create_engine(f"sqlite:///{application.database}")
+    with engine.begin() as connection:
+        history.upgrade(connection, "allocation_0003")
+    engine.dispose()
+    yield Trouble()
+
+
+@contextmanager
+def locked(application: Application, _: MailServer) -> Iterator[Trouble]:
+    application.run(*REGISTER)
+    application.settings["database_url"] = "sqlite:///allocation.db?timeout=0.1"
+    lock = "import sqlite3; c = sqlite3.connect('allocation.db'); c.execute('BEGIN IMMEDIATE')"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{lock}; print('locked', flush=True); input()"],
+        cwd=application.folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"locked\n"
+        yield Trouble({"PID": str(other.pid)})
+        assert other.wait(LIMIT_SECONDS) == -signal.SIGTERM
+
+
+@contextmanager
+def a_wrong_clock(application: Application, _: MailServer) -> Iterator[Trouble]:
+    module = ("tests.e2e.postgresql.skewed", AN_HOUR_LATE)
+    with application.running(*REGISTER, module=module, dispatch="worker") as late:
+        assert late.wait(TIMEOUT_SECONDS) == 0
+    port = a_free_port()
+    with application.running("worker", metrics_port=str(port)):
+        wait_until(lambda: not owed(application))
+        yield Trouble({"9464": str(port)})
+
+
+@contextmanager
+def broker_lost(application: Application, _: MailServer) -> Iterator[Trouble]:
+    port = a_free_port()
+    application.settings["broker_url"] = f"kafka://127.0.0.1:{port}"
+    application.run(*REGISTER)
+    with ExitStack() as running:
+        yield Trouble(mend=lambda: running.enter_context(tansu(port, advertised=port)))
+
+
+@contextmanager
+def a_secret_is_missing(application: Application, _: MailServer) -> Iterator[Trouble]:
+    secret = application.folder / "database_url"
+    application.settings["database_url_file"] = str(secret)
+    yield Trouble(mend=lambda: secret.write_text("sqlite:///allocation.db"))
+
+
+SCENARIOS = dict(
+    zip(
+        SYMPTOMS,
+        (
+            nobody_works,
+            parked,
+            frozen,
+            mail_server_down,
+            a_stranger,
+            an_old_schema,
+            locked,
+            a_wrong_clock,
+            broker_lost,
+            a_secret_is_missing,
+        ),
+        strict=True,
+    )
+)
+
+
+def event_of(application: Application, handler: str) -> str:
+    """Return the id of the event that this handler owes something to, as a person sees it."""
+    listed = application.run("deliveries", "list").stdout.splitlines()
+    [event_id] = [line.split()[0] for line in listed if line.split()[1] == handler]
+    return event_id
+
+
+@pytest.mark.parametrize("symptom", SYMPTOMS)
+def test_a_symptom_is_what_the_page_shows_and_is_mended_as_it_says(
+    symptom: str, application: Application, mail_server: MailServer
+) -> None:
+    """At night, nobody has the time to find out that a page is wrong."""
+    look, do = (
+        list(commands_of(block))
+        for block in re.findall(r"```console\n(.*?)```", SYMPTOMS[symptom], re.DOTALL)
+    )
+    with SCENARIOS[symptom](application, mail_server) as trouble:
+        for step in look:
+            carry_out(application, step, trouble.words)
+        trouble.mend()
+        for step in do:
+            carry_out(application, step, trouble.words)
+
+    assert owed(application) == []
+
+
+def test_the_other_commands_of_the_page_are_run_too(application: Application) -> None:
+    """Those about backups are in test_backup.py."""
+    rest, _, retention = PAGE.partition("## Play-book")[0].partition("## Retention")
+    shown = rest.replace(rest.partition("## Back up")[2].partition("\n## ")[0], "")
+    assert "```console" not in shown
+
+    for block in re.findall(r"```console\n(.*?)```", retention, re.DOTALL):
+        for step in commands_of(block):
+            carry_out(application, step, {})
+
+
+def carry_out(application: Application, step: Step, words: dict[str, str]) -> None:
+    """Run a command as the page has it, and compare what it prints with what the page shows."""
+    command, shown = step
+    for word, value in words.items():
+        command, shown = command.replace(word, value), [x.replace(word, value) for x in shown]
+    if found := re.fullmatch(r"curl -s http://127\.0\.0\.1:(\d+)(/\w+) \| grep (\S+)", command):
+        _, text = asked(int(found[1]), found[2])
+        printed, code = "\n".join(re.findall(rf"^.*{found[3]}.*$", text, re.MULTILINE)), 0
+    elif command.startswith("allocation "):
+        result = application.run(*shlex.split(command)[1:])
+        printed, code = result.stdout + result.stderr, result.returncode
+    else:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=application.folder, capture_output=True, text=True
+        )
+        printed, code = done.stdout, 0
+    assert shows(printed, shown), f"{command}\n{printed}"
+    assert bool(code) == any(line.startswith("error: ") for line in shown), f"{command}: {code}"

@@ -1,0 +1,97 @@
+# room: brokers, operations, postgresql, smtp, web
+"""The alerts of docs/deploy ask for metrics that exist, and lead to what to do."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from promql_parser import AggregateExpr, Expr, VectorSelector
+
+from allocation.bootstrap import bootstrap
+from allocation.config import Settings
+from allocation.entrypoints.metrics.exposition import metrics_text
+from tests.builders import a_registration
+
+pytestmark = pytest.mark.anyio
+
+ROOT = Path(__file__).parents[3]
+RULES = ROOT / "docs" / "deploy" / "prometheus" / "rules.yaml"
+OF_PROMETHEUS = {"up": {"job", "instance"}}  # it makes them itself, and the labels of all
+ALWAYS = {"job", "instance", "le"}
+
+[GROUP] = yaml.safe_load(RULES.read_text())["groups"]
+ALERTS: dict[str, dict[str, Any]] = {rule["alert"]: rule for rule in GROUP["rules"]}
+
+
+@pytest.fixture
+async def families(database_url: str, tmp_path: Path) -> dict[str, Metric]:
+    """What a process tells, by the names that Prometheus stores."""
+    settings = Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
+    async with bootstrap(settings) as application:
+        await application.bus.handle(a_registration())
+        owing = Settings(database_url=database_url, mail_url=settings.mail_url, dispatch="worker")
+        async with bootstrap(owing) as leaving_it_to_others:
+            await leaving_it_to_others.bus.handle(a_registration(email="maria@example.com"))
+        text = (await metrics_text(application)).decode()
+    return {
+        sample.name: family
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def parts(expression: str) -> list[Expr]:
+    """Return all that an expression is made of."""
+    found: list[Expr] = []
+    promql_parser.walk(promql_parser.parse(expression), found.append, lambda _: None)
+    return found
+
+
+async def test_every_alert_asks_for_what_is_told(families: dict[str, Metric]) -> None:
+    """One that asks for a metric which does not exist is silent for ever."""
+    for name, rule in ALERTS.items():
+        for selector in (part for part in parts(rule["expr"]) if isinstance(part, VectorSelector)):
+            metric = str(selector.name)
+            if metric in OF_PROMETHEUS:
+                continue
+            assert metric in families, name
+            for matcher in selector.matchers.matchers:
+                assert matcher.name in labels(families[metric]), name
+                assert matcher.value in re.findall(r"\w+", families[metric].documentation), name
+
+
+async def test_every_label_that_is_kept_is_there(families: dict[str, Metric]) -> None:
+    """And what the words of an alert name is kept."""
+    for name, rule in ALERTS.items():
+        known = set(ALWAYS)
+        for part in parts(rule["expr"]):
+            if isinstance(part, VectorSelector) and part.name in families:
+                known |= labels(families[str(part.name)])
+        kept = {
+            label
+            for part in parts(rule["expr"])
+            if isinstance(part, AggregateExpr) and part.modifier
+            for label in part.modifier.labels
+        }
+        named = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
+        assert kept <= known, name
+        assert named <= kept | {"instance"}, name
+
+
+def labels(family: Metric) -> set[str]:
+    return {label for sample in family.samples for label in sample.labels}
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_every_alert_leads_to_what_to_do(name: str) -> None:
+    """At night, nobody wants to look for it."""
+    page, _, anchor = ALERTS[name]["annotations"]["runbook"].partition("#")
+    headings = re.findall(r"^##+ (.*)$", (ROOT / page).read_text(), re.MULTILINE)
+
+    assert anchor in {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+    assert ALERTS[name]["labels"]["severity"] in ("page", "ticket")

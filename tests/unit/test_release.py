@@ -1,0 +1,79 @@
+"""What others read about the project says the same everywhere."""
+
+import ast
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = ROOT / "src" / "allocation" / "adapters" / "migrations" / "versions"
+RELEASED = "allocation_0004"  # what 1.0.0 has: what is later must leave it in use
+ONLY_ADD = {"add_column", "bulk_insert", "create_index", "create_table", "execute", "get_bind"}
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yaml"))
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CITATION: dict[str, Any] = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """Whoever cites, installs or reads what is new means one thing."""
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    released = re.findall(r"^## (\d+\.\d+\.\d+) – (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)
+    wheel = re.search(r"allocation-([\d.]+)-py3", (ROOT / "docs" / "releasing.md").read_text())
+
+    assert wheel
+    written = {PROJECT["version"], CITATION["version"], wheel[1], version("allocation")}
+    assert written == {released[0][0]}
+    assert str(CITATION["date-released"]) == released[0][1]
+    assert released == sorted(released, reverse=True)
+
+
+def test_the_licence_is_the_same_everywhere() -> None:
+    """It is what people ask for first."""
+    assert CITATION["license"] == PROJECT["license"] == "MIT"
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.stem)
+def test_a_form_asks_what_it_needs(form: Path) -> None:
+    """A form that is malformed is not shown at all: nobody could report anything."""
+    read: dict[str, Any] = yaml.safe_load(form.read_text())
+
+    assert read.keys() == {"name", "description", "labels", "body"}
+    assert any(field.get("validations", {}).get("required") for field in read["body"])
+    for field in read["body"]:
+        assert field["type"] == "textarea"
+        assert field["attributes"]["label"]
+    ids = [field["id"] for field in read["body"]]
+    assert len(ids) == len(set(ids))
+
+
+def operations(source: str) -> set[str]:
+    """Return which of Alembic's operations a migration uses."""
+    calls = (node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    return {
+        called.attr
+        for called in calls
+        if isinstance(called, ast.Attribute)
+        and isinstance(called.value, ast.Name)
+        and called.value.id in {"op", "batch"}
+    }
+
+
+def test_a_migration_only_adds() -> None:
+    """Processes of the version before work on, while and after it runs: expand, then contract.
+
+    What takes something away, when nobody needs it any more, is named here with its reason.
+    """
+    later = [file for file in VERSIONS.glob("allocation_*.py") if file.stem[:15] > RELEASED]
+
+    assert {file.name: operations(file.read_text()) - ONLY_ADD for file in later} == {
+        file.name: set() for file in later
+    }
+    assert operations("def upgrade(): op.drop_column('users', 'name')") - ONLY_ADD == {
+        "drop_column"
+    }
