@@ -7,13 +7,18 @@ BENCH_INSTALLED := $(VENV)/bench-installed
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test pyramid core quick lint unit compliance copies rooms without format language migration bench bench-full docs clean
+.PHONY: help demo playground test pyramid core quick lint unit compliance copies rooms without screenshots format language migration bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(INSTALLED)  ## Register two users in a temporary database, and show what happened
 	@$(BIN)/allocation demo
+
+# room: playground
+playground: $(INSTALLED)  ## Break it yourself, in a browser; Ctrl-C leaves nothing behind
+	@$(BIN)/allocation playground
+# end
 
 test: lint  ## Lint, check types and import contracts, run the whole pyramid, check coverage
 	$(BIN)/coverage erase
@@ -47,7 +52,7 @@ compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialects
 core: $(INSTALLED)  # the copy without any room, which "copies" has, too
 	@$(BIN)/pytest -q --no-header tests/copies -k all_rooms
 
-copies: $(INSTALLED)  ## Take each room out of a copy, put the use case of the README into one; check them
+copies: $(INSTALLED)  ## Take each room out of a copy, put use cases into others, follow the tutorials; check them
 	$(BIN)/pytest -n 2 tests/copies
 
 rooms: $(INSTALLED)  ## List the rooms: what can be taken out
@@ -55,6 +60,12 @@ rooms: $(INSTALLED)  ## List the rooms: what can be taken out
 
 without: $(INSTALLED)  ## Take rooms out of the working tree: make without ROOM="brokers smtp"
 	@$(BIN)/python -m tools.rooms without $(ROOM)
+
+# room: page
+screenshots: $(INSTALLED)  ## Take the pictures of the page that README and docs show
+	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/page/test_pictures.py
+	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/playground/test_pictures.py  # room: playground
+# end
 
 format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .

@@ -2,13 +2,14 @@
 
     python -m benchmarks.price
 
-It takes some seconds and writes the table into README. Each way has a SQLite file, on the same
-disk, with the same settings. A test counts lines and statements anew, but measures no time.
+It takes a minute and writes the table into README, and those of docs/price.md. Each way has a
+SQLite file, on the same disk. A test counts lines and statements anew, but measures no time.
 """
 
 import inspect
 import platform
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -29,8 +30,9 @@ from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, RegisterUser
 from allocation.domain.events import UserId
 from allocation.service_layer.envelopes import Envelope
+from benchmarks import guarantees, ways
 from tests import shape
-from tests.measured import write
+from tests.measured import PRICE, write
 
 REPEATS = 200
 
@@ -121,7 +123,7 @@ def costs(folder: Path, times: int = REPEATS) -> dict[str, tuple[str, Meter]]:
     command, rest = anyio.run(of_application, folder, times)
     return {
         "the function": (str(len(inspect.getsourcelines(register)[0])), function),
-        "the command, stored with all that is owed": (f"{shape.CORE_LINES:,}", command),
+        "the command, stored with all that is owed": (f"{shape.core_limit():,}", command),
         "then the log, coupon, two e-mails, read model": ("", rest),
     }
 
@@ -134,16 +136,28 @@ def table(costs: dict[str, tuple[str, Meter]]) -> Iterator[str]:
     for what, (lines, cost) in costs.items():
         times = cost.milliseconds / unit.milliseconds
         yield f"| {what} | {lines} | {cost.statements} | {cost.commits} | × {times:.0f} |"
-    yield ""
-    yield from wrap(
-        f"Measured on {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()}, SQLite "
-        f"{sqlite3.sqlite_version}, SQLAlchemy {version('sqlalchemy')}, AnyIO {version('anyio')}; "
+    yield from measured_with(
         f"the function took {unit.milliseconds:.1f} ms, nearly all of it for the disk."
-        f" The shortest of {REPEATS} times.",
-        width=100,
+        f" The shortest of {REPEATS} times."
     )
 
 
+def measured_with(*more: str) -> Iterator[str]:
+    """Yield a paragraph that says when and with what it was measured."""
+    yield ""
+    said = (
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()}, SQLite "
+        f"{sqlite3.sqlite_version}, SQLAlchemy {version('sqlalchemy')}, AnyIO {version('anyio')}"
+    )
+    yield from wrap(f"{'; '.join((said, *more)).removesuffix('.')}.", width=100)
+
+
 if __name__ == "__main__":
-    with TemporaryDirectory(dir=".", prefix=".price-") as folder:  # on a disk, not in memory
+    with TemporaryDirectory(dir=".", prefix=".benchmarks-") as folder:  # a disk, not memory
         write("price", table(costs(Path(folder))))
+        alone = guarantees.table(Path(folder), REPEATS)
+        write("alone", [*alone, *measured_with(f"the median of {REPEATS} times")], PRICE)
+        if missing := [way.what for way in ways.WAYS if not way.is_there]:
+            sys.exit(f"{', '.join(missing)} cannot be tried; run: make .venv/bench-installed")
+        one_use_case = ways.table(Path(folder))
+        write("ways", [*one_use_case, *measured_with(f"the least of {ways.TIMES} times")], PRICE)

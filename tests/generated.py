@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
+from textwrap import wrap
 
 import allocation
 from allocation.domain.exceptions import AllocationError
 from allocation.entrypoints.cli.exit_codes import exit_code
-from benchmarks import page
-from tests import capacity, import_graph, settings_table, shape
+from benchmarks import page, results
+from tests import capacity, import_graph, settings_table, shape, wiring_map
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for folder in ("", "docs/**/", "src/**/") for page in ROOT.glob(f"{folder}*.md")]
@@ -80,15 +81,42 @@ def path() -> Iterator[str]:
     yield f"| | | {total} | |"
 
 
+def concepts() -> Iterator[str]:
+    """Yield what has to be known of the core: its words and its lines."""
+    core, *_ = (ROOT / "docs" / "glossary.md").read_text().partition("<!-- room: ")
+    words = len(re.findall(r"^\| (?!term )[^|]+ \|[^|]+\|[^|]+\| \S", core, re.MULTILINE))
+    yield from wrap(
+        f"The core has {shape.core_lines():,} lines, and the [glossary](glossary.md) explains "
+        f"{words} words for it.",
+        width=100,
+    )
+
+
+def queues() -> Iterator[str]:
+    """Yield how many jobs a second others do, as the last benchmarks have found."""
+    yield "| what | in a second | ours ÷ it |"
+    yield "|---|---|---|"
+    rows = results.read()["worker"].rows
+    for what, ours in {row.what: row.ours for row in rows}.items():
+        yield f"| this application: {what} | {page.figure(ours)} | 1 |"
+        for row in (row for row in rows if row.what == what and row.theirs and row.ratio):
+            ratio = page.figure(row.ratio)
+            yield f"| {row.other}: the same | {page.figure(row.theirs)} | {ratio} |"
+
+
 GENERATED: dict[str, Callable[[], Iterator[str]]] = {
     "capacity": capacity.capacity,
+    "concepts": concepts,
     "errors": errors,
     "figures": shape.figures,
     "layers": import_graph.layers,
     "modules": import_graph.inside_layers,
     "path": path,
     "performance": page.performance,
+    "queues": queues,
     "settings": settings_table.settings,
+    "wiring": wiring_map.picture,
+    "promises": wiring_map.table,
 }
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PRICE = ROOT / "docs" / "price.md"
 TESTING = ROOT / "docs" / "testing.md"
 
 

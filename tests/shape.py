@@ -64,6 +64,11 @@ def core_lines() -> int:
     return _up(lines(core()), 50)
 
 
+def core_limit() -> int:
+    """Return how many lines the core may have, rounded up in the same way."""
+    return _up(CORE_LINES, 50)
+
+
 def figures() -> Iterator[str]:
     """Yield what README says of the core."""
     some = core()

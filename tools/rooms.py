@@ -24,7 +24,7 @@ from tools.files import ROOT
 
 TABLE = ROOT / "src" / "allocation" / "rooms.py"
 
-PICTURES = (".png",)
+PICTURES = (".gif", ".png")
 ENTRY = r'^    "({})": Room\((?:[^\n]*\)|.*?^    \)),\n'
 MARK = re.compile(r"^(.*?)(?:#|<!--) room: ([\w, ]+?)(?: -->)?$")
 PROOF = re.compile(r"^- `([\w/]+\.py)(?:`\n  `)?::(\w+)`\n", re.M)

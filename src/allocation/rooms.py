@@ -99,6 +99,13 @@ ROOMS: dict[str, Room] = {
         settings="allocation.entrypoints.web.settings:WebSettings",
         commands={"serve": "allocation.entrypoints.web.commands:serve"},
     ),
+    "page": Room(
+        needs=("operations", "web"), open_routes="allocation.entrypoints.page.http:router"
+    ),
+    "playground": Room(
+        needs=("operations", "page", "smtp", "web"),
+        commands={"playground": "allocation.entrypoints.playground.commands:playground"},
+    ),
     "console": Room(
         output="allocation.entrypoints.console.output:UnhurriedOutput",
         hearing="allocation.entrypoints.console.signals:hearing",

@@ -24,17 +24,22 @@ class Copy:
     folder: Path
     mypy_cache: Path
 
-    def run(self, *command: str) -> str:
-        """Run a command in it that has to succeed, and return what it printed."""
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of its processes: nothing of this test run, and its own modules first."""
         environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("ALLOCATION_", "COVERAGE_", "PYTEST_"))
+            if not name.startswith(("ALLOCATION_", "COVERAGE_", "PYTEST_", "MAKE"))
         }
+        return environment | {"PYTHONPATH": f"{self.folder / 'src'}:{self.folder}"}
+
+    def run(self, *command: str) -> str:
+        """Run a command in it that has to succeed, and return what it printed."""
         result = subprocess.run(
             command,
             cwd=self.folder,
-            env=environment | {"PYTHONPATH": f"{self.folder / 'src'}:{self.folder}"},
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,

@@ -6,49 +6,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.consoles import Command, commands, shows
 from tests.e2e.killed import story, table
 from tests.e2e.processes import ROOT, Application
 from tests.measured import measured
 
-Step = tuple[str, list[str]]
 
-
-def steps() -> list[Step]:
+def steps() -> list[Command]:
     """Return the commands of all console blocks, in order, each with the lines it shows."""
     blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return commands_of("".join(blocks))
-
-
-def commands_of(block: str) -> list[Step]:
-    """Return the commands of a block, in order, each with the lines it shows."""
-    commands: list[Step] = []
-    for line in block.splitlines():
-        if line.startswith("$ "):
-            commands.append((line[2:], []))
-        else:
-            commands[-1][1].append(line)
-    return commands
-
-
-def shows(printed: str, shown: list[str]) -> bool:
-    """Compare lines in any order, for handlers run concurrently; `…` stands for anything."""
-    if shown[-1:] == ["…"]:
-        shown, printed = shown[:-1], "\n".join(printed.splitlines()[: len(shown) - 1])
-    left = printed.splitlines()
-    for line in shown:
-        pattern = re.compile(".*".join(map(re.escape, line.split("…"))))
-        match = next((candidate for candidate in left if pattern.fullmatch(candidate)), None)
-        if match is None:
-            return False
-        left.remove(match)
-    return not left
+    return list(commands("".join(blocks)))
 
 
 def test_every_command_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
     """It is the first thing people try."""
     application = Application(tmp_path)
-    for command, shown in steps():
-        match shlex.split(command):
+    for step in steps():
+        command = shlex.split(step.line)
+        match command:
             case ["make", "demo"]:
                 result = application.run_script("demo")
             case ["make", "test"]:
@@ -60,7 +35,7 @@ def test_every_command_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
             case _:
                 pytest.fail(f"the README has a command nobody checks: {command}")
         assert result.returncode == 0, (command, result.stderr)
-        assert shows(result.stdout, shown), (command, result.stdout)
+        assert shows(result.stdout, step.shown), (command, result.stdout)
 
 
 def test_the_commands_of_make_exist() -> None:
@@ -68,7 +43,7 @@ def test_the_commands_of_make_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
 
-    assert {command.split()[1] for command, _ in steps() if command.startswith("make ")} <= targets
+    assert {step.line.split()[1] for step in steps() if step.line.startswith("make ")} <= targets
 
 
 def test_the_rows_that_a_kill_leaves_are_those_of_the_readme(tmp_path: Path) -> None:

@@ -12,11 +12,20 @@ from tests.transitions import TRANSITIONS
 ROOT = Path(__file__).parents[2]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
 PROOFS = re.findall(r"^- `(tests/[^:`]+)(?:`\n  `)?::(\w+)`$", GUARANTEES, re.MULTILINE)
+TESTING = ROOT / "docs" / "testing.md"
+EXAMPLES = re.findall(r"\]\(([^)]+)\)\)\.\n\n```python\n(.*?)```", TESTING.read_text(), re.DOTALL)
 MAX_LINE = 100
+
+
+def prose(page: str) -> str:
+    """Leave out blocks of code."""
+    return re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+
+
 NAMED = [
     (page, name, page.parent / file)
     for page in PAGES
-    for name, file in re.findall(r"\[`([\w.]+)`\]\(([^)#]+\.py)\)", page.read_text())
+    for name, file in re.findall(r"\[`([\w.]+)`\]\(([^)#]+\.py)\)", prose(page.read_text()))
 ]
 
 
@@ -74,6 +83,18 @@ def test_what_a_link_names_is_in_the_file(page: Path, name: str, file: Path) -> 
     assert all(re.search(rf"\b{part}\b", source) for part in name.split("."))
 
 
+@pytest.mark.parametrize(("file", "example"), EXAMPLES)
+def test_every_example_of_a_test_is_in_the_file_it_is_taken_from(file: str, example: str) -> None:
+    """It is copied by readers, and must be what is run."""
+    source = _unindented((TESTING.parent / file).read_text())
+
+    assert [part for part in _unindented(example).split("# …") if part.strip() not in source] == []
+
+
+def _unindented(text: str) -> str:
+    return "\n".join(map(str.strip, text.splitlines()))
+
+
 @pytest.mark.parametrize(("path", "name"), PROOFS)
 def test_every_proof_of_a_guarantee_exists(path: str, name: str) -> None:
     """A promise without a test is only a hope."""
@@ -82,8 +103,9 @@ def test_every_proof_of_a_guarantee_exists(path: str, name: str) -> None:
     assert re.search(rf"^(async def|def) {name}\(|^{name} = ", source, re.MULTILINE)
 
 
-def test_no_proof_is_overlooked() -> None:
+def test_no_proof_and_no_example_is_overlooked() -> None:
     """One that is written in another way would not be looked for."""
+    assert len(EXAMPLES) == TESTING.read_text().count("```python") > 5
     assert len(PROOFS) == GUARANTEES.count("`tests/") == GUARANTEES.count("::") > 40
 
 

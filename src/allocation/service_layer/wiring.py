@@ -55,14 +55,14 @@ class BoundHandler:
 
     def __init__(self, handler: Handler, dependencies: Dependencies) -> None:
         self.name = _name(handler)
-        self._handler = handler
+        self.handler = handler
         self._asks_for = set(list(signature(handler).parameters)[1:])
         self._values = self._chosen_from(dependencies.values)
-        self._ports = self._chosen_from(dependencies.outside_ports)
+        self.ports = self._chosen_from(dependencies.outside_ports)
         self._made = self._chosen_from(MADE_FOR_EVERY_ATTEMPT)
         self._check()
         self.has_uow = "uow" in self._asks_for
-        self.can_run_here = None not in self._ports.values()
+        self.can_run_here = None not in self.ports.values()
 
     async def run(
         self, message: Command | Event, uow: UnitOfWork | None, delivery: Delivery | None
@@ -73,10 +73,10 @@ class BoundHandler:
         :raises HandlerAborted: if it tried to end the process, or made a cancellation up
         """
         calls = Calls(NotAwaited)
-        ports = {name: calls.guarded(name, port) for name, port in self._ports.items()}
+        ports = {name: calls.guarded(name, port) for name, port in self.ports.items()}
         made = {name: make(uow, delivery) for name, make in self._made.items()}
         with only_failing(self.name):
-            await self._handler(message, **self._values, **ports, **made)
+            await self.handler(message, **self._values, **ports, **made)
         calls.end()
 
     def _chosen_from(self, offered: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,10 +84,10 @@ class BoundHandler:
 
     def _check(self) -> None:
         name, asks_for = self.name, self._asks_for
-        unknown = asks_for - self._values.keys() - self._ports.keys() - self._made.keys()
+        unknown = asks_for - self._values.keys() - self.ports.keys() - self._made.keys()
         _refuse(f"{name} asks for what nobody provides", unknown)
         try:
-            signature(self._handler).bind(None, **dict.fromkeys(asks_for))
+            signature(self.handler).bind(None, **dict.fromkeys(asks_for))
         except TypeError as error:
             raise WiringError(f"{name} cannot be given a message and names", str(error)) from None
         if "uow" in asks_for:
@@ -95,7 +95,7 @@ class BoundHandler:
                 f"{name} asks for uow and for an effect outside, which cannot be done"
                 " together, exactly once: split it in two. Let the one with uow record an event,"
                 " and let another handler of that event, without uow, have",
-                self._ports,
+                self.ports,
             )
             reading = asks_for & {"reading"}  # it would hold a connection, and wait for another one
             _refuse(f"{name} can look things up in uow, and has to leave out", reading)

@@ -14,9 +14,9 @@ from uuid import UUID
 
 import pytest
 
+from tests.consoles import commands, shows
 from tests.e2e.mail import MailFolder
 from tests.e2e.processes import ROOT, TIMEOUT_SECONDS, Application, owed, wait_until
-from tests.e2e.test_readme import commands_of, shows
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 SECTION = PAGE.partition("## Back up and restore")[2].partition("\n## ")[0]
@@ -58,7 +58,8 @@ def working(application: Application) -> Iterator[None]:
 def carry_out(application: Application, block: str) -> None:
     """Run the commands of a block by a shell, and compare what is shown."""
     environment = application.environment()
-    for command, shown in commands_of(block):
+    for step in commands(block):
+        command = step.line
         if command.startswith("allocation "):
             result = application.run(*shlex.split(command)[1:])
         else:
@@ -71,7 +72,7 @@ def carry_out(application: Application, block: str) -> None:
                 timeout=TIMEOUT_SECONDS,
             )
         assert result.returncode == 0, f"{command}\n{result.stderr}"
-        assert shows(result.stdout, shown), f"{command}\n{result.stdout}"
+        assert shows(result.stdout, step.shown), f"{command}\n{result.stdout}"
 
 
 def path(application: Application) -> str:

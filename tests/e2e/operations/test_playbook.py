@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from allocation.adapters.migrations import history
+from tests.consoles import Command, commands, shows
 from tests.e2e.metrics.test_probes import a_free_port, asked
 from tests.e2e.processes import (
     LIMIT_SECONDS,
@@ -30,7 +31,6 @@ from tests.e2e.processes import (
     wait_until,
 )
 from tests.e2e.smtp.mail_server import MailServer
-from tests.e2e.test_readme import Step, commands_of, shows
 from tests.integration.brokers.fixtures import tansu
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -196,7 +196,7 @@ def test_a_symptom_is_what_the_page_shows_and_is_mended_as_it_says(
 ) -> None:
     """At night, nobody has the time to find out that a page is wrong."""
     look, do = (
-        list(commands_of(block))
+        list(commands(block))
         for block in re.findall(r"```console\n(.*?)```", SYMPTOMS[symptom], re.DOTALL)
     )
     with SCENARIOS[symptom](application, mail_server) as trouble:
@@ -216,15 +216,15 @@ def test_the_other_commands_of_the_page_are_run_too(application: Application) ->
     assert "```console" not in shown
 
     for block in re.findall(r"```console\n(.*?)```", retention, re.DOTALL):
-        for step in commands_of(block):
+        for step in commands(block):
             carry_out(application, step, {})
 
 
-def carry_out(application: Application, step: Step, words: dict[str, str]) -> None:
+def carry_out(application: Application, step: Command, words: dict[str, str]) -> None:
     """Run a command as the page has it, and compare what it prints with what the page shows."""
-    command, shown = step
+    command, shown = step.line, step.shown
     for word, value in words.items():
-        command, shown = command.replace(word, value), [x.replace(word, value) for x in shown]
+        command, shown = command.replace(word, value), tuple(x.replace(word, value) for x in shown)
     if found := re.fullmatch(r"curl -s http://127\.0\.0\.1:(\d+)(/\w+) \| grep (\S+)", command):
         _, text = asked(int(found[1]), found[2])
         printed, code = "\n".join(re.findall(rf"^.*{found[3]}.*$", text, re.MULTILINE)), 0

@@ -31,6 +31,11 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def token(self) -> str:
+        """The token that it has told, alone or in the address of a page."""
+        return self.told.split()[-1].rpartition("=")[2]
+
     def client(self) -> httpx.Client:
         """Return a client, which keeps its connections, and may do all."""
         return httpx.Client(base_url=self.url, headers=OPERATOR, timeout=LIMIT_SECONDS)
@@ -75,11 +80,12 @@ def serving(
     *,
     module: tuple[str, ...] = ALONE,
     token: str = TOKEN,
+    port: int = 0,
     **settings: str,
 ) -> Iterator[Server]:
-    """Run a server beside the test, at any port that is free."""
+    """Run a server beside the test, at any port that is free, or at this one."""
     settings = {"operator_token": token, "http_seconds": "30", **settings}
-    with application.running("serve", "--port", "0", module=module, **settings) as process:
+    with application.running("serve", "--port", f"{port}", module=module, **settings) as process:
         assert process.stdout is not None
         told = process.stdout.readline()
         found = re.search(r"serving http://127\.0\.0\.1:(\d+)/docs", told)

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
+from tests.consoles import shows
 from tests.e2e.processes import ROOT, Application, owed, wait_until
-from tests.e2e.test_readme import shows
 from tests.e2e.web.serving import serving
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
@@ -25,13 +25,13 @@ def test_a_user_registers_twice_with_curl_and_the_operator_sees_the_trace(
     printed = []
     with serving(application, token="") as server:
         assert start[0] == "allocation serve"
-        assert shows(server.told.replace(server.url, README), [start[1]])
-        environment = {**os.environ, "TOKEN": server.told.split()[-1]}
+        assert shows(server.told.replace(server.url, README), (start[1],))
+        environment = {**os.environ, "TOKEN": server.token}
         for command, shown in steps:
             command = command.replace(README, server.url)
             ended = subprocess.run(command, shell=True, env=environment, capture_output=True)
             printed.append(ended.stdout.decode())
-            assert shows(printed[-1], [shown]), (command, printed[-1])
+            assert shows(printed[-1], (shown,)), (command, printed[-1])
             wait_until(lambda: owed(application) == [])
 
     assert printed[0] == printed[1]

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from anyio import create_task_group
+from fastapi import FastAPI
 
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
@@ -27,6 +28,7 @@ OPERATOR = {"Authorization": f"Bearer {TOKEN}"}
 class Web:
     """The HTTP application, and who calls it."""
 
+    app: FastAPI
     client: httpx.AsyncClient
     application: Application
     stop: StopSignal
@@ -61,7 +63,7 @@ async def running_web(settings: Settings) -> AsyncIterator[Web]:
             requests = Requests(app, group, application.bus, trees=settings.concurrency)
             transport = httpx.ASGITransport(requests)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-                yield Web(client, application, stop, requests)
+                yield Web(app, client, application, stop, requests)
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ def a_row(event_id: UUID = REGISTERED, handler: str | None = None, **values: Any
         "committed_by": None,
         "recorded_at": 100,
         "attempts": 1,
+        "token": 1,
         "process": None,
         "due_at": None,
         "due_in": None,

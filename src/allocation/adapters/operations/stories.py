@@ -20,8 +20,25 @@ _ALL_JOINED = events.outerjoin(deliveries).outerjoin(
         failures.c.event_id == deliveries.c.event_id, failures.c.handler == deliveries.c.handler
     ),
 )
-_EVENTS = ("id", "type", "schema_version", "subject", "causation_id", "recorded_at")
-_DELIVERIES = ("handler", "attempts", "process", "due_at", "parked_at", "finished_at", "seconds")
+_EVENTS = (
+    "id",
+    "type",
+    "schema_version",
+    "subject",
+    "correlation_id",
+    "causation_id",
+    "recorded_at",
+)
+_DELIVERIES = (
+    "handler",
+    "attempts",
+    "token",
+    "process",
+    "due_at",
+    "parked_at",
+    "finished_at",
+    "seconds",
+)
 _COLUMNS = (
     *(events.c[name] for name in _EVENTS),
     events.c.handler.label("committed_by"),
@@ -35,14 +52,20 @@ _COLUMNS = (
 )
 
 
-async def commands_of(session: Session, correlation_ids: Collection[UUID]) -> Sequence[sa.Row[Any]]:
+async def commands_of(
+    session: Session, correlation_ids: Collection[UUID], *, limit: int | None = None
+) -> Sequence[sa.Row[Any]]:
     """Return the commands of these stories."""
     statement = sa.select(commands).where(commands.c.correlation_id.in_(correlation_ids))
-    return (await session.execute(statement)).all()
+    return (await session.execute(statement.limit(limit))).all()
 
 
 async def events_of(
-    session: Session, database: Database, correlation_ids: Collection[UUID]
+    session: Session,
+    database: Database,
+    correlation_ids: Collection[UUID],
+    *,
+    limit: int | None = None,
 ) -> Sequence[sa.Row[Any]]:
     """Return the events of these stories in order, a row for each failure of each delivery.
 
@@ -55,6 +78,7 @@ async def events_of(
         .select_from(_ALL_JOINED)
         .where(events.c.correlation_id.in_(correlation_ids))
         .order_by(events.c.recorded_at, events.c.id, deliveries.c.handler, failures.c.token)
+        .limit(limit)
     )
     try:
         return (await session.execute(statement.add_columns(events.c.data))).all()

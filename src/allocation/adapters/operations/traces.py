@@ -59,13 +59,18 @@ async def trace(database: Database, about: Sought) -> Sequence[TraceNode]:
     :raises TraceNotFound: if it is part of none
     """
     async with database.reading() as session:
-        ids = about.range if isinstance(about, SomeId) else await _user_with(session, about)
-        correlation_ids = await _stories(session, *ids) if ids else []
+        correlation_ids = await stories_with(session, about)
         rows = await events_of(session, database, correlation_ids)
         accepted = await commands_of(session, correlation_ids)
     if not (nodes := tree(accepted, rows)):
         raise TraceNotFound(about, _NAMES[type(about)])
     return nodes
+
+
+async def stories_with(session: Session, about: Sought) -> Collection[UUID]:
+    """Return the correlation ids of the newest MAX_STORIES that it is part of."""
+    ids = about.range if isinstance(about, SomeId) else await _user_with(session, about)
+    return await _stories(session, *ids) if ids else []
 
 
 async def _user_with(session: Session, email: EmailAddress) -> tuple[UUID, UUID] | None:

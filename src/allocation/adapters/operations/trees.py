@@ -47,6 +47,7 @@ class TraceNode:
     error: str | None = None
     failures: tuple[FailedAttempt, ...] = ()  # those that are kept, the oldest first
     parked_at: datetime | None = None
+    token: int | None = None  # fencing token
     about: str = ""  # a few words: where a command comes from, what an event is about
     due_in: float | None = field(default=None, compare=False)  # seconds, by the database's clock
 
@@ -133,6 +134,7 @@ def _delivery(key: str, rows: Sequence[Row]) -> TraceNode:
         error=row.last_error,
         failures=tuple(_failure(row) for row in rows if row.attempt is not None),
         parked_at=moment_if_any(row.parked_at),
+        token=row.token,
         due_in=row.due_in,
     )
 

@@ -72,7 +72,7 @@ class Probes:
         except ModuleNotFoundError as error:
             problem = f"needs {error.name}; install allocation[metrics]"
             raise InvalidValue("ALLOCATION_METRICS_PORT", problem) from None
-        self._stop = stop
+        self.stop = stop
         self.content_type = CONTENT_TYPE
         database, glance = application.database, partial(Glance, group, patience=patience)
         self.metrics = partial(metrics_text, application, glance(partial(read, database)))
@@ -93,7 +93,7 @@ class Probes:
 
     async def problem(self) -> str | None:
         """Say why nothing should be given to this process now; None if it is ready."""
-        if self._stop.is_set:
+        if self.stop.is_set:
             return "draining"
         try:
             return await self._hindrance()

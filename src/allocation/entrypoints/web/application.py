@@ -23,7 +23,7 @@ from allocation.entrypoints.web.settings import WebSettings
 from allocation.rooms import ROOMS
 
 OWN = (users.public, users.guarded, health.public, health.guarded, documentation.public)
-OF_ROOMS = {name: room.routes for name, room in ROOMS.items() if room.routes}
+OF_ROOMS = {name: room for name, room in ROOMS.items() if room.routes or room.open_routes}
 
 
 def web_application(settings: WebSettings, rooms: Iterable[str] = OF_ROOMS) -> FastAPI:
@@ -44,11 +44,14 @@ def web_application(settings: WebSettings, rooms: Iterable[str] = OF_ROOMS) -> F
     for router in OWN:
         app.include_router(router)
     for room in rooms:
-        router = resolve_name(str(OF_ROOMS[room]))
-        guards = [Depends(operator), Depends(recognizable)]
-        app.include_router(router, tags=[room], dependencies=guards)
+        if routes := OF_ROOMS[room].routes:
+            guards = [Depends(operator), Depends(recognizable)]
+            app.include_router(resolve_name(routes), tags=[room], dependencies=guards)
+        if open_routes := OF_ROOMS[room].open_routes:
+            app.include_router(resolve_name(open_routes), tags=[room])
     app.mount(documentation.ASSETS, documentation.assets())
     documentation.document_with(app)
+    app.state.panels = []  # URLs of further scripts of the page  # room: page
     return app
 
 

@@ -118,7 +118,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.begun = True
             headers = MutableHeaders(scope=message)
-            for name, value in (SECURITY | {STORY: str(self._exchange.correlation_id)}).items():
-                headers[name] = value
+            headers[STORY] = str(self._exchange.correlation_id)
+            for name, value in SECURITY.items():
+                headers.setdefault(name, value)
             logger.info("%s %r: %d", self._scope["method"], self._scope["path"], message["status"])
         await self._send(message)

@@ -6,6 +6,7 @@ and ends with the grace period of the process like all other work.
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from anyio import Event
 from anyio.abc import TaskGroup
@@ -42,8 +43,10 @@ class Requests:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, answered: Event) -> None:
         exchange = begun(Headers(scope=scope))
+        state: dict[str, Any] = {"exchange": exchange}
+        state["group"] = self._group  # for what outlives a request  # room: page
         try:
-            await self._app({**scope, "state": {"exchange": exchange}}, receive, send)
+            await self._app({**scope, "state": state}, receive, send)
         except Exception:
             logger.exception("an answer was cut off")
         finally:

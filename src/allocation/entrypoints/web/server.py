@@ -2,8 +2,11 @@
 
 import secrets
 import socket
+from collections.abc import Callable
 from contextlib import closing
 from pkgutil import resolve_name
+
+from fastapi import FastAPI
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
@@ -15,6 +18,7 @@ from allocation.entrypoints.web.application import connect, web_application
 from allocation.entrypoints.web.exceptions import CannotListen
 from allocation.entrypoints.web.requests import Requests
 from allocation.entrypoints.web.settings import WebSettings
+from allocation.rooms import ROOMS
 
 BACKLOG = 512
 SERVERS = {
@@ -23,8 +27,21 @@ SERVERS = {
 }
 
 
-def serving(settings: Settings) -> Service:
-    """Return the service. It tells where it listens and, if it has made one, the token.
+Tell = Callable[[str, str | None], None]  # the URL and, if it was made here, the token
+
+
+def tell(url: str, token: str | None) -> None:
+    """Say where it listens."""
+    page = f"{url}/" if any(room.open_routes for room in ROOMS.values()) else ""
+    secret = f"{page and page + '?token='}{token}"
+    rest = f"; the operator's token, until it ends: {secret}" if token else page and f" and {page}"
+    say(f"[Web]            serving {url}/docs{rest}")
+
+
+def serving(settings: Settings, app: FastAPI | None = None, *, tell: Tell = tell) -> Service:
+    """Return the service, of `web_application` or another one like it.
+
+    It tells where it listens and, if it has made one, the token.
 
     When it is told to stop, it is not ready any more, takes no new connections, closes those that
     are idle, and ends when all requests and what they have caused are done.
@@ -32,13 +49,13 @@ def serving(settings: Settings) -> Service:
     :raises CannotListen: if the address is not free, or not of this machine
     """
     of_web = settings.of(WebSettings)
-    app = web_application(of_web)
+    app = app or web_application(of_web)
     token = of_web.operator_token or secrets.token_urlsafe(24)
     answer = resolve_name(SERVERS[settings.backend])
 
     async def serve(application: Application, stop: StopSignal) -> None:
         with closing(listening(of_web)) as listener:
-            say(_where(listener, None if of_web.operator_token else token))
+            tell(_url(listener), None if of_web.operator_token else token)
             async with task_group() as group:
                 connect(
                     app,
@@ -75,8 +92,6 @@ def listening(settings: WebSettings) -> socket.socket:
     return listener
 
 
-def _where(listener: socket.socket, token: str | None) -> str:
+def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    made = f"; the operator's token, until it ends: {token}" if token else ""
-    return f"[Web]            serving {url}/docs{made}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

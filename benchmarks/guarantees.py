@@ -1,0 +1,148 @@
+"""Measures what each guarantee costs if it is taken alone: statements, rows, commits, milliseconds.
+
+Nothing of the application is in it: a SQLite file, the statements that one would write by hand, and
+each list is a transaction. What the application does is all of them together, and its own work.
+"""
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+Transactions = Sequence[Sequence[str]]
+
+SCHEMA = """
+CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT, version INTEGER);
+CREATE TABLE commands (id INTEGER PRIMARY KEY);
+CREATE TABLE events (id INTEGER PRIMARY KEY, data TEXT);
+CREATE TABLE deliveries (event_id INTEGER PRIMARY KEY, token INTEGER, due_at REAL, error TEXT);
+CREATE TABLE failures (event_id INTEGER PRIMARY KEY, error TEXT);
+CREATE TABLE log (id INTEGER PRIMARY KEY, email TEXT);
+CREATE TABLE view (id INTEGER PRIMARY KEY, email TEXT);
+INSERT INTO users VALUES (1, 'old@example.com', 1);
+"""
+CHANGE = "UPDATE users SET email = :n || '@example.com' WHERE id = 1"
+NOTE = "INSERT INTO commands VALUES (:n)"
+READ = "SELECT version FROM users WHERE id = 1"
+GUARDED = f"{CHANGE} AND version = 1"
+EVENT = 'INSERT INTO events VALUES (:n, \'{"email": "new@example.com"}\')'
+OWE = "INSERT INTO deliveries VALUES (:n, 1, 30.0, NULL)"
+DONE = "UPDATE deliveries SET due_at = NULL WHERE event_id = :n AND token = 1"
+CLAIM = "UPDATE deliveries SET token = token + 1, due_at = due_at + 30 WHERE event_id = :n"
+DONE_AGAIN = "UPDATE deliveries SET due_at = NULL WHERE event_id = :n AND token = 2"
+LATER = (
+    "UPDATE deliveries SET due_at = due_at + 1, error = 'down' WHERE event_id = :n AND token = 1"
+)
+FAILURE = "INSERT INTO failures VALUES (:n, 'down')"
+EFFECT = "INSERT INTO log VALUES (:n, 'new@example.com')"
+FORGET = "DELETE FROM view WHERE id = 1"
+COPY = "INSERT INTO view SELECT id, email FROM users"
+
+OWED = [CHANGE, EVENT, OWE]
+NOTHING = "nothing: the row is changed"
+WAYS: Mapping[str, tuple[str | None, Transactions]] = {  # against which other, and what is done
+    NOTHING: (None, [[CHANGE]]),
+    "an order that comes twice is done once": (NOTHING, [[NOTE, CHANGE]]),
+    "nobody overwrites what he has not seen": (NOTHING, [[READ, GUARDED]]),
+    "what happened stays known": (NOTHING, [[CHANGE, EVENT]]),
+    "what follows is owed until it is done": (NOTHING, [OWED, [DONE]]),
+    "… and done by others if its process dies": (
+        "what follows is owed until it is done",
+        [OWED, [CLAIM], [DONE_AGAIN]],
+    ),
+    "… and a failure is kept, and tried again": (
+        "what follows is owed until it is done",
+        [OWED, [LATER, FAILURE], [CLAIM], [DONE_AGAIN]],
+    ),
+    "a row that follows, at least once": (NOTHING, [OWED, [EFFECT], [DONE]]),
+    "… exactly once: it settles itself": (
+        "a row that follows, at least once",
+        [OWED, [EFFECT, DONE]],
+    ),
+    "a read model that follows": (
+        "what follows is owed until it is done",
+        [OWED, [FORGET, COPY, DONE]],
+    ),
+}
+TABLES = re.findall(r"CREATE TABLE (\w+)", SCHEMA)
+COUNT = f"SELECT {' + '.join(f'(SELECT count(*) FROM {table})' for table in TABLES)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a way of doing it takes: rows of one time, and the seconds of each."""
+
+    transactions: Transactions
+    rows: int
+    seconds: Sequence[float]
+
+    @property
+    def statements(self) -> int:
+        """How many there are, but for BEGIN and COMMIT."""
+        return sum(map(len, self.transactions))
+
+
+def costs(folder: Path, times: int) -> dict[str, Cost]:
+    """Do each so often, in a file of its own, in turn: a noisy machine is noisy for all."""
+    with ExitStack() as opened:
+        files = {name: opened.enter_context(_file(folder)) for name in WAYS}
+        seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+        rows = {}
+        for n in range(times + 2):  # the first two times, pages are made, and rows counted
+            for name, (_, transactions) in WAYS.items():
+                before = _rows(files[name])
+                seconds[name].append(_timed(files[name], transactions, n))
+                rows[name] = _rows(files[name]) - before
+    return {name: Cost(done, rows[name], seconds[name][2:]) for name, (_, done) in WAYS.items()}
+
+
+@contextmanager
+def _file(folder: Path) -> Iterator[sqlite3.Connection]:
+    with (
+        TemporaryDirectory(dir=folder) as place,
+        closing(sqlite3.connect(f"{place}/alone.db", isolation_level=None)) as connection,
+    ):
+        connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; {SCHEMA}")
+        yield connection
+
+
+def _rows(connection: sqlite3.Connection) -> int:
+    (counted,) = connection.execute(COUNT).fetchone()
+    return int(counted)
+
+
+def _timed(connection: sqlite3.Connection, transactions: Transactions, n: int) -> float:
+    started = time.perf_counter()
+    for transaction in transactions:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in transaction:
+            done = connection.execute(statement, {"n": n})
+            assert statement in (READ, FORGET) or done.rowcount == 1, statement
+        connection.execute("COMMIT")
+    return time.perf_counter() - started
+
+
+def table(folder: Path, times: int) -> Iterator[str]:
+    """Yield the table: the first row as it is, of all others what they add, a median of times."""
+    found = costs(folder, times)
+    yield "| the guarantee | statements | rows | commits | ms |"
+    yield "|---|---|---|---|---|"
+    for name, (other, _) in WAYS.items():
+        yield _line(name, found[name], found[other] if other else None)
+
+
+def _line(name: str, cost: Cost, than: Cost | None) -> str:
+    sign = "+" if than else ""
+    less = than or Cost((), 0, [0.0] * len(cost.seconds))
+    added = median(ours - theirs for ours, theirs in zip(cost.seconds, less.seconds, strict=True))
+    return (
+        f"| {name} | {cost.statements - less.statements:{sign}}"
+        f" | {cost.rows - less.rows:{sign}}"
+        f" | {len(cost.transactions) - len(less.transactions):{sign}}"
+        f" | {added * 1000:{sign}.2f} |"
+    )

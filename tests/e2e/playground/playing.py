@@ -1,0 +1,104 @@
+"""Runs the real playground, and looks at it from outside: processes, database, panel."""
+
+import re
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.e2e.processes import LIMIT_SECONDS, Application, stat_of, wait_until
+
+KEEPER = b"allocation.entrypoints.playground.keeper"
+
+
+@dataclass
+class Playing:
+    """A playground that runs."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    token: str
+    folder: Path
+    client: httpx.Client
+
+    def state(self) -> Any:
+        """Return what the panel shows."""
+        return self.client.get("/playground/state").raise_for_status().json()
+
+    def order(self, path: str, **body: object) -> None:
+        """Do what a button of the panel does."""
+        self.client.post(f"/playground/{path}", json=body).raise_for_status()
+
+    def pids(self) -> dict[str, int]:
+        """Return the numbers of the processes that can be broken."""
+        return {each["name"]: each["pid"] for each in self.state()["processes"] if each["pid"]}
+
+    def emails(self, recipient: str, subject: str) -> list[str]:
+        """Return the Message-IDs of what has arrived, one for each time that it did."""
+        return [
+            each["message_id"]
+            for each in self.state()["mail"]["latest"]
+            if each["recipient"] == recipient and each["subject"].startswith(subject)
+        ]
+
+    def rows(self, statement: str) -> list[Any]:
+        """Query the database."""
+        with closing(sqlite3.connect(self.folder / "playground.db")) as connection:
+            return connection.execute(statement).fetchall()
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+        """End it by a signal; return how it ends."""
+        self.process.send_signal(number)
+        return self.process.wait(LIMIT_SECONDS)
+
+
+@contextmanager
+def playing(application: Application) -> Iterator[Playing]:
+    """Run the playground beside a test, when all of it is there."""
+    with application.running("playground", "--port", "0", "--no-browser") as process:
+        assert process.stdout is not None
+        told = process.stdout.readline()
+        found = re.search(r"(http://127\.0\.0\.1:\d+)/\?token=(\S+)$", told)
+        assert found, process.communicate()
+        operator = {"Authorization": f"Bearer {found[2]}"}
+        with httpx.Client(base_url=found[1], headers=operator, timeout=LIMIT_SECONDS) as client:
+            play = Playing(process, found[1], found[2], folder_of(process.pid), client)
+            wait_until(lambda: play.rows("SELECT * FROM coupon_batches"))  # the web process answers
+            yield play
+
+
+def folder_of(pid: int) -> Path:
+    """Return the folder of a playground: its keeper has been told."""
+    (keeper,) = [each for each in children_of(pid) if KEEPER in command_of(each)]
+    return Path(command_of(keeper).split(b"\0")[-2].decode())
+
+
+def family_of(pid: int) -> set[int]:
+    """Return the numbers of a process, and of all that it and its have started."""
+    found = [pid]
+    for each in found:  # which grows meanwhile
+        found += children_of(each)
+    return set(found)
+
+
+def children_of(pid: int) -> list[int]:
+    numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return [number for number in numbers if is_alive(number) and int(stat_of(number)[1]) == pid]
+
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process is there; one that has died may wait for somebody to notice."""
+    try:
+        return stat_of(pid)[0] not in "ZX"
+    except FileNotFoundError:
+        return False

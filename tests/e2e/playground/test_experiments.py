@@ -1,0 +1,178 @@
+"""Each guided experiment, begun by its button: what the page shows, and what is really there.
+
+The database and the inbox are read by the tests themselves, not by the experiment.
+"""
+
+from uuid import UUID
+
+from playwright.sync_api import Locator, Page, expect
+
+from allocation.entrypoints.playground.experiments import EXPERIMENTS
+from tests.e2e.playground.playing import Playing
+from tests.e2e.processes import LIMIT_SECONDS
+
+WELCOME = """
+SELECT event_id, attempts, token, process, finished_at, json_extract(data, '$.email')
+FROM deliveries JOIN events ON events.id = event_id
+WHERE deliveries.handler = 'send_welcome_email' ORDER BY recorded_at
+"""
+LOST = "SELECT process, attempt, error FROM failures WHERE handler = 'send_welcome_email'"
+OWED = "SELECT count(*) FROM deliveries WHERE finished_at IS NULL"
+
+
+def begin(page: Page, name: str) -> Locator:
+    """Press the button of an experiment, and return all that is said about it."""
+    experiment = page.locator(f"#experiment-{name}")
+    experiment.locator("summary").click()
+    experiment.get_by_role("button", name="Begin").click()
+    expect(experiment.locator("[aria-current=step]")).to_be_visible()
+    return experiment
+
+
+def is_kept(experiment: Locator, name: str) -> None:
+    """Wait for the verdict: each step was done, each fact is as promised, and all is whole."""
+    verdict = experiment.locator(".verdict")
+    expect(verdict).to_have_text("promise kept", timeout=2 * LIMIT_SECONDS * 1000)
+    expect(experiment.locator(".steps .done")).to_have_count(len(EXPERIMENTS[name].steps) + 1)
+    expect(experiment.locator(".found .so")).not_to_have_count(0)
+    expect(experiment.locator(".found .not")).to_have_count(0)
+    expect(experiment.page.locator("#panel-processes li.running")).to_have_count(3)
+    expect(experiment.page.get_by_role("radio", name="up")).to_be_checked()
+
+
+def name_of(process: str) -> str:
+    return process.partition("@")[0]
+
+
+def message_id(event_id: str, handler: str = "send_welcome_email") -> str:
+    return f"<{UUID(event_id)}.{handler}@allocation>"
+
+
+def test_killed_after_the_commit(page: Page, play: Playing) -> None:
+    """The other worker takes over with the next token, and there is one e-mail."""
+    experiment = begin(page, "killed")
+    expect(page.locator("#panel-processes li.gone")).to_contain_text("worker-")
+
+    is_kept(experiment, "killed")
+
+    ((event, attempts, token, owner, finished_at, email),) = play.rows(WELCOME)
+    ((killed, attempt, error),) = play.rows(LOST)
+    assert finished_at
+    assert (attempts, token) == (attempt + 1, attempt + 2)
+    assert name_of(owner) != name_of(killed)
+    assert "it had not finished when its lease ended" in error
+    assert play.emails(email, "Welcome") == [message_id(event)]
+    assert play.rows(OWED) == [(0,)]
+    story = page.locator("#list")
+    expect(story).to_contain_text("it had not finished when its lease ended")
+    expect(story).to_contain_text(f"token {token}")
+    expect(page.locator("#panel-inbox")).to_contain_text(message_id(event))
+
+
+def test_the_frozen_owner(page: Page, play: Playing) -> None:
+    """It goes on long after another one has done its work; it changes nothing, and works on."""
+    experiment = begin(page, "frozen")
+    expect(page.locator("#panel-processes li.frozen")).to_contain_text("worker-")
+
+    is_kept(experiment, "frozen")
+
+    (event, _, token, owner, finished_at, email), (_, *_, following) = play.rows(WELCOME)
+    lost = [row for row in play.rows(LOST) if row[2].startswith("it had not finished")]
+    logged = play.rows(
+        "SELECT deliveries.process FROM deliveries JOIN events ON events.id = event_id "
+        f"WHERE deliveries.handler = 'log_registration' AND data LIKE '%{following}%'"
+    )
+    assert finished_at
+    assert token > 2
+    assert [name_of(process) for process, *_ in lost] == [name_of(logged[0][0])]
+    assert name_of(owner) != name_of(lost[0][0])
+    assert play.emails(email, "Welcome") == [message_id(event)]
+    expect(page.locator("#list")).to_contain_text("it had not finished when its lease ended")
+
+
+def test_mail_is_down(page: Page, play: Playing) -> None:
+    """E-mails are tried again until the server is up; nobody else waits for it."""
+    experiment = begin(page, "mail")
+    expect(page.get_by_role("radio", name="refuses")).to_be_checked()
+    expect(page.locator("#list")).to_contain_text("retry in")
+
+    is_kept(experiment, "mail")
+
+    rows = play.rows(WELCOME)
+    failures = play.rows(
+        "SELECT count(*) FROM failures WHERE handler = 'send_welcome_email' GROUP BY event_id"
+    )
+    ends = "SELECT {}(finished_at) FROM deliveries WHERE handler {} 'send_%'"
+    assert len(rows) == 5
+    assert all(count >= 3 for (count,) in failures)
+    assert play.rows(ends.format("max", "NOT LIKE")) < play.rows(ends.format("min", "LIKE"))
+    for event, *_, email in rows:
+        assert play.emails(email, "Welcome") == [message_id(event)]
+
+
+def test_poison(page: Page, play: Playing) -> None:
+    """What can never work is parked; others flow on; when its cause has gone, it is retried."""
+    experiment = begin(page, "poison")
+    expect(page.locator("#list")).to_contain_text("2 parked")
+    expect(page.locator("#list")).to_contain_text("no such mailbox")
+
+    is_kept(experiment, "poison")
+
+    rows = play.rows(WELCOME)
+    ((process, attempt, error),) = play.rows(LOST)
+    poisoned, *others = sorted(rows, key=lambda row: row[4], reverse=True)
+    assert len(others) == 3
+    assert "no such mailbox" in error
+    assert attempt == 1  # parked at once
+    assert process
+    for event, *_, email in rows:
+        assert play.emails(email, "Welcome") == [message_id(event)]
+    assert poisoned[0] in play.rows("SELECT group_concat(event_id) FROM failures")[0][0]
+    page.get_by_role("link", name="Owed").click()
+    expect(page.locator("#owed")).to_contain_text("Nothing is owed")
+
+
+def test_never_one_coupon_too_many(page: Page, play: Playing) -> None:
+    """A hundred at once want one of ten coupons."""
+    experiment = begin(page, "coupons")
+
+    is_kept(experiment, "coupons")
+
+    assert play.rows("SELECT count(*) FROM users") == [(100,)]
+    assert play.rows("SELECT count(*), count(DISTINCT user_id) FROM coupons") == [(10, 10)]
+    assert play.rows("SELECT sum(quantity), sum(remaining) FROM coupon_batches") == [(10, 0)]
+    assert len(play.rows("SELECT DISTINCT process FROM deliveries")) == 2  # both have worked
+    emails = [each["subject"] for each in play.state()["mail"]["latest"]]
+    assert emails.count("Your welcome coupon") == 10
+    assert emails.count("Out of welcome coupons") == 1
+    expect(page.locator("#panel-count")).to_have_text("111")
+    expect(page.locator("#panel-registering")).to_contain_text("100 answered")
+
+
+def test_a_handler_added_later(page: Page, play: Playing) -> None:
+    """It is owed what happened before it was there, each event once."""
+    experiment = begin(page, "later")
+    expect(page.locator("#panel-processes")).to_contain_text("tomorrow’s version")
+
+    is_kept(experiment, "later")
+
+    emails = [email for *_, email in play.rows(WELCOME)]
+    new = "SELECT finished_at IS NOT NULL, replay FROM deliveries WHERE handler = '{}'"
+    assert len(emails) == 3
+    assert play.rows(new.format("announce_newsletter")) == [(1, 1)] * 3
+    for email in emails:
+        assert len(play.emails(email, "There is a newsletter now")) == 1
+    expect(page.locator("#panel-processes")).not_to_contain_text("tomorrow’s version")
+
+
+def test_each_experiment_leads_to_its_promise_and_test(page: Page) -> None:
+    """Who does not believe it, reads on."""
+    for name, experiment in EXPERIMENTS.items():
+        page.locator(f"#experiment-{name} summary").click()
+        with page.expect_popup() as opened:
+            page.locator(f"#experiment-{name}").get_by_role("link").click()
+        proof, texts = opened.value, opened.value.locator("pre")
+
+        expect(proof.get_by_role("heading").first).to_have_text(experiment.promise)
+        expect(texts.first).to_contain_text("- `tests/")
+        expect(texts.last).to_contain_text(f"def {experiment.proof.partition('::')[2]}(")

@@ -1,0 +1,1 @@
+"""Tests of the room page, in one process, on each database."""
