@@ -23,16 +23,18 @@ from mkdocs.config import load_config
 from mkdocs.exceptions import MkDocsException
 
 from tools.files import ROOT
+from tools.interfaces import described
+from tools.rooms import PICTURES
 
 SITE = ROOT / "site"
 PAGES = ("*.md", "docs/**/*.md", "src/**/*.md")
 PACKAGES = ("allocation", "sqlalchemy_anyio")
 
-PICTURES = {".png", ".svg"}
+AS_THEY_ARE = {*PICTURES, ".svg"}
 LANGUAGES = {"": "text", ".patch": "diff", ".service": "ini"}
 LINK = re.compile(r'(?:\]\(|(?:src|href)=")(?!\w+:)([^)#"\s]+)')
 MARK = re.compile(r"^<!-- .* -->$", re.MULTILINE)  # a table after it would be none
-NO_PAGE = "---\ntitle: {0}\nhide: [navigation, toc]\nsearch: {{exclude: true}}\n---\n# {0}\n\n"
+NO_PAGE = "---\ntitle: {0}\nhide: [toc]\nsearch: {{exclude: true}}\n---\n# {0}\n\n"
 REFERENCE = "---\ntitle: {0}\n---\n::: {0}\n    options: {{heading_level: 1}}\n\n"
 
 
@@ -58,7 +60,7 @@ def write_pages(pages: Path) -> None:
     for path in found:  # which grows meanwhile
         page = pages / page_of(path)
         page.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix in PICTURES:
+        if path.suffix in AS_THEY_ARE:
             copy2(ROOT / path, page)
             continue
         text = "".join(shown(path))
@@ -71,7 +73,9 @@ def page_of(path: Path) -> Path:
     """Return where the site shows a file or a folder of the repository."""
     if (ROOT / path).is_dir():
         return path / "index.md"
-    return path if path.suffix in {".md", *PICTURES} else path.with_name(f"{path.name}.md")
+    if path.suffix in {".md", *AS_THEY_ARE}:
+        return path
+    return path.with_name(f"{path.name}.md")
 
 
 def shown(path: Path) -> Iterator[str]:
@@ -83,9 +87,11 @@ def shown(path: Path) -> Iterator[str]:
         inside = {file.name for file in (ROOT / path).iterdir()} - {"__pycache__"}
         yield "\n".join(f"- [`{name}`]({path.name}/{name})" for name in sorted(inside))
     else:
-        yield NO_PAGE.format(path)
+        text = (ROOT / path).read_text()
         language = LANGUAGES.get(path.suffix, path.suffix[1:])
-        yield f"````` {{ .{language} linenums=1 }}\n{(ROOT / path).read_text()}\n`````\n"
+        yield NO_PAGE.format(path)
+        yield "\n".join(described(text)) if path.suffix == ".json" else ""
+        yield f"\n````` {{ .{language} linenums=1 }}\n{text}\n`````\n"
 
 
 def to_page(path: Path, link: re.Match[str]) -> str:
