@@ -31,6 +31,11 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def token(self) -> str:
+        """The token that it has told, alone or in the address of a page."""
+        return self.told.split()[-1].rpartition("=")[2]
+
     def client(self) -> httpx.Client:
         """Return a client, which keeps its connections, and may do all."""
         return httpx.Client(base_url=self.url, headers=OPERATOR, timeout=LIMIT_SECONDS)

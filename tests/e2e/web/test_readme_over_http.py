@@ -26,7 +26,7 @@ def test_a_user_registers_twice_with_curl_and_the_operator_sees_the_trace(
     with serving(application, token="") as server:
         assert start[0] == "allocation serve"
         assert shows(server.told.replace(server.url, README), [start[1]])
-        environment = {**os.environ, "TOKEN": server.told.split()[-1]}
+        environment = {**os.environ, "TOKEN": server.token}
         for command, shown in steps:
             command = command.replace(README, server.url)
             ended = subprocess.run(command, shell=True, env=environment, capture_output=True)

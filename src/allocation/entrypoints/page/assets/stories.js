@@ -1,6 +1,6 @@
 // The stories, newest first. A row is made anew only when its story has changed.
 
-import { $, ask, h, redraw } from "./dom.js";
+import { $, announce, ask, h, redraw } from "./dom.js";
 import { deliveries, link, outcome, settledAt, stateOf, stories } from "./live.js";
 import { say, span, when } from "./words.js";
 import { timeline } from "./timeline.js";
@@ -115,8 +115,10 @@ function row(id) {
 
   function draw() {
     const story = stories.get(id);
+    const before = element.dataset.state;
     button.replaceChildren(...summary(story));
     element.dataset.state = outcome(story);
+    if (!tree.hidden && before !== element.dataset.state) announce(`${button.querySelector("bdi").textContent}: ${say(element.dataset.state)}`);
     drawn = progress(story);
     if (!tree.hidden) redraw(tree, ...(line = timeline(story)).elements);
   }
