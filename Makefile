@@ -7,7 +7,7 @@ BENCH_INSTALLED := $(VENV)/bench-installed
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground test pyramid core quick lint unit compliance copies rooms without screenshots format language migration bench bench-full clean
+.PHONY: help demo playground test pyramid core quick lint unit compliance copies rooms without screenshots format language migration bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -84,6 +84,9 @@ bench: $(BENCH_INSTALLED)  ## Measure in minutes, beside peers, and write docs/p
 bench-full: $(BENCH_INSTALLED)  ## The same in longer rounds
 	@$(BIN)/python -m benchmarks --full $(TOPICS)
 
+docs: $(INSTALLED)  ## Build the site of README.md and docs/, in the folder site
+	@$(BIN)/python -m tools.site
+
 # room: brokers, operations, postgresql, smtp
 secrets:  ## Make the passwords of compose.yaml, once
 	@set -e; postgres=$$($(NEW_PASSWORD)); rabbitmq=$$($(NEW_PASSWORD)); mkdir -m 700 $@; cd $@; \
@@ -98,7 +101,7 @@ secrets:  ## Make the passwords of compose.yaml, once
 # end
 
 clean:  ## Remove everything that was set up or measured
-	rm -rf $(VENV) .benchmarks-* .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) site .benchmarks-* .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -d $(VENV) || echo "setting up $(VENV) …"
