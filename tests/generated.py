@@ -3,7 +3,7 @@
     python -m tests.generated
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. A test fails when it differs
-from what the code says.
+from what the code says. In the Russian pages, it is all that the English ones show.
 """
 
 import re
@@ -18,6 +18,7 @@ from allocation.domain.exceptions import AllocationError
 from allocation.entrypoints.cli.exit_codes import exit_code
 from benchmarks import page, results
 from tests import capacity, import_graph, settings_table, shape, wiring_map
+from tests.translations import in_step, original
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for folder in ("", "docs/**/", "src/**/") for page in ROOT.glob(f"{folder}*.md")]
@@ -120,16 +121,21 @@ GENERATED: dict[str, Callable[[], Iterator[str]]] = {
 }
 
 
-def brought_up_to_date(text: str) -> str:
-    """Return a page with its generated parts as they have to be."""
+def brought_up_to_date(page: Path) -> str:
+    """Return a page with its generated parts as they have to be; a translated one, with all parts.
+
+    What those are, the page in English says.
+    """
+    if english := original(page):
+        return in_step(page.read_text(), brought_up_to_date(english))
+    text = page.read_text()
     return PART.sub(lambda m: f"{m[1]}" + "\n".join(GENERATED[m[2]]()) + f"\n{m[3]}", text)
 
 
 def write() -> None:
     """Write what differs into the pages."""
     for each in PAGES:
-        text = each.read_text()
-        if (new := brought_up_to_date(text)) != text:
+        if (new := brought_up_to_date(each)) != each.read_text():
             each.write_text(new)
             print(f"written: {each.relative_to(ROOT)}")  # noqa: T201
 

@@ -1,4 +1,4 @@
-"""Runs the steps in docs/steps, and writes what they print into the pages that tell of them.
+"""Runs the steps in docs/steps, and writes what they print into the page that tells of them.
 
     python -m tests.e2e.steps
 
@@ -20,10 +20,7 @@ from tests.measured import ROOT, write
 
 FOLDER = ROOT / "docs" / "steps"
 STEPS = sorted(FOLDER.glob("[0-9]_*.py"))
-HEADS = {
-    FOLDER / "README.md": "| step | lines | statements | ms |",
-    FOLDER / "README.ru.md": "| шаг | строки | запросы | мс |",
-}
+PAGE = FOLDER / "README.md"
 REPEATS = 15
 TIMEOUT_SECONDS = 120
 
@@ -80,9 +77,9 @@ def shown(step: Path, printed: str) -> Iterator[str]:
     yield "```"
 
 
-def table(head: str, printed: Mapping[Path, str]) -> Iterator[str]:
+def table(printed: Mapping[Path, str]) -> Iterator[str]:
     """Yield what each step costs."""
-    yield head
+    yield "| step | lines | statements | ms |"
     yield "|---|---|---|---|"
     for step, text in printed.items():
         price = " | ".join(PRICE.findall(text)[0])
@@ -100,16 +97,15 @@ def milliseconds(printed: str) -> float:
 
 
 def main() -> None:
-    """Write all parts of all pages."""
+    """Write all parts of the page."""
     printed: dict[Path, str] = {}
     with TemporaryDirectory() as folder:
         for step in STEPS * REPEATS:  # in turn, so that what disturbs one disturbs all
             text = run(step, Path(folder))
             printed[step] = min(printed.get(step, text), text, key=milliseconds)
-    for page, head in HEADS.items():
-        write("prices", table(head, printed), page)
-        for step, text in printed.items():
-            write(step.stem, shown(step, text), page)
+    write("prices", table(printed), PAGE)
+    for step, text in printed.items():
+        write(step.stem, shown(step, text), PAGE)
 
 
 if __name__ == "__main__":

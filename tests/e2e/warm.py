@@ -9,6 +9,7 @@ import ctypes
 import gc
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -103,6 +104,7 @@ def _server() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
 
 def main(orders: socket.socket) -> None:
     """Fork for each order; return where there is none left, and in a child at its end."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which tests may run, ignores it
     import_all()
     while True:
         order, streams, _, _ = socket.recv_fds(orders, MAX_ORDER, 3)

@@ -48,7 +48,7 @@ def test_the_diagram_of_deliveries_is_the_table_of_the_code() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_is_made_from_the_code_is_up_to_date(page: Path) -> None:
     """What the code says of itself is always right."""
-    up_to_date = page.read_text() == brought_up_to_date(page.read_text())
+    up_to_date = page.read_text() == brought_up_to_date(page)
     assert up_to_date, f"{page.name} is not what the code says now; run: make language"
 
 

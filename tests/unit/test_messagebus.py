@@ -524,7 +524,7 @@ async def test_no_attempt_begins_when_its_lease_may_be_over_before_it_ends() -> 
         event_handlers={UserRegistered: [slow]}, policy=replace(POLICY, handler_timeout=0.01)
     )
     events = await application.bus.execute(a_registration())
-    late = [replace(event, recorded_at=event.recorded_at - 1) for event in events]
+    late = [replace(event, held_since=event.held_since - 1) for event in events]
 
     report = await application.bus.dispatch(late)
 
@@ -545,11 +545,11 @@ async def test_the_time_limit_counts_from_the_commit() -> None:
         event_handlers={UserRegistered: [looks]}, policy=replace(POLICY, handler_timeout=1000)
     )
     events = await application.bus.execute(a_registration())
-    late = [replace(event, recorded_at=event.recorded_at - 500) for event in events]
+    late = [replace(event, held_since=event.held_since - 500) for event in events]
 
     await application.bus.dispatch(late)
 
-    assert deadlines == [pytest.approx(late[0].recorded_at + 1000, abs=100)]
+    assert deadlines == [pytest.approx(late[0].held_since + 1000, abs=100)]
 
 
 async def test_what_is_left_to_workers_is_due_at_once() -> None:

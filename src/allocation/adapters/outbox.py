@@ -148,7 +148,7 @@ class SqlAlchemyOutbox:
                 token=NEXT_TOKEN,
                 due_at=self.database.clock + self._policy.lease,
                 process=self.database.process,
-                lost_by=deliveries.c.process,
+                lost_by=deliveries.c.process,  # the one before: SET sees the row as it was
             )
             .returning(deliveries)
         )

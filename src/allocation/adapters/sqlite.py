@@ -1,4 +1,4 @@
-"""What SQLite needs of its connections: durable, private, never "database is locked"."""
+"""What SQLite needs of its connections: durable, private, and patient with other writers."""
 
 import logging
 import os

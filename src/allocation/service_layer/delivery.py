@@ -90,7 +90,7 @@ class DeliveryPolicy:
 
     def first_attempts(self, envelope: Envelope, handlers: Sequence[str]) -> list[Delivery]:
         """Return the claims that the committing process holds on the deliveries of its event."""
-        first = partial(Delivery, envelope=envelope, attempt=1, held_since=envelope.recorded_at)
+        first = partial(Delivery, envelope=envelope, attempt=1, held_since=envelope.held_since)
         return [first(handler=name) for name in handlers if self.inline]
 
     def pause_after(

@@ -37,7 +37,7 @@ class Envelope:
     subject: str
     time: datetime
     context: MessageContext
-    recorded_at: float = field(default=inf, compare=False)  # event loop's clock of its committer
+    held_since: float = field(default=inf, compare=False)  # event loop's clock: see `Delivery`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ class EnvelopeFactory:
                     subject=aggregate.subject,
                     time=self.now(),
                     context=context,
-                    recorded_at=current_time(),
+                    held_since=current_time(),
                 )
 
 

@@ -99,8 +99,8 @@ class Probes:
             return await self._hindrance()
         except TimeoutError:
             return "the database does not answer"
-        except Exception as error:
-            return str(error)
+        except Exception:  # whoever asks need not be told more
+            return "the database cannot be used"
 
 
 async def _hindrance(database: Database, overdue: float) -> str | None:
