@@ -9,8 +9,28 @@ from pathlib import Path
 import pytest
 
 from tests.consoles import Command, shows
-from tests.copies.conftest import TIMEOUT_SECONDS, Copy
+from tests.copies.conftest import ROOT, TIMEOUT_SECONDS, Copy
 from tests.tutorials import Change, tutorials
+
+
+@pytest.mark.parametrize("title", tutorials())
+def test_every_change_of_a_tutorial_fits_the_code(title: str) -> None:
+    """This is seen in a moment: what it looks for is there, once, when its turn comes."""
+    files: dict[str, str] = {}
+
+    for change in (step for step in tutorials()[title] if isinstance(step, Change)):
+        path = ROOT / change.file
+        before = files.get(change.file) or (path.read_text() if path.exists() else "")
+        files[change.file] = change.make(before)
+
+
+@pytest.mark.parametrize("title", tutorials())
+def test_a_tutorial_shows_what_there_is_to_see(title: str) -> None:
+    """Every command is shown with what it prints, and the last word is one."""
+    steps = tutorials()[title]
+
+    assert isinstance(steps[-1], Command)
+    assert all(step.shown for step in steps if isinstance(step, Command))
 
 
 @pytest.mark.timeout(1000)
