@@ -138,7 +138,8 @@ def test_a_handler_that_asks_for_something_unknown_is_a_mistake() -> None:
     async def handler(event: Event, notification: object, tokens: object) -> None: ...
 
     with pytest.raises(
-        WiringError, match="handler asks for what nobody provides: notification, tokens"
+        WiringError,
+        match="nobody provides in bootstrap.py: notification, tokens",
     ):
         BoundHandler(handler, DEPENDENCIES)
 
@@ -148,7 +149,7 @@ def test_an_event_handler_that_asks_for_something_unknown_is_a_mistake_at_start(
 
     async def handler(event: Event, printer: object) -> None: ...
 
-    with pytest.raises(WiringError, match="handler asks for what nobody provides: printer"):
+    with pytest.raises(WiringError, match="nobody provides in bootstrap.py: printer"):
         bound(events={UserRegistered: [greet, handler]})
 
 
@@ -157,7 +158,7 @@ def test_a_command_handler_that_asks_for_something_unknown_is_a_mistake_at_start
 
     async def handler(command: Command, uow: UnitOfWork, printer: object) -> None: ...
 
-    with pytest.raises(WiringError, match="handler asks for what nobody provides: printer"):
+    with pytest.raises(WiringError, match="nobody provides in bootstrap.py: printer"):
         bound(commands={**COMMAND_HANDLERS, RegisterUser: handler})
 
 

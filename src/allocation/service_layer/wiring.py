@@ -85,7 +85,7 @@ class BoundHandler:
     def _check(self) -> None:
         name, asks_for = self.name, self._asks_for
         unknown = asks_for - self._values.keys() - self.ports.keys() - self._made.keys()
-        _refuse(f"{name} asks for what nobody provides", unknown)
+        _refuse(f"{name} asks for what nobody provides in bootstrap.py", unknown)
         try:
             signature(self.handler).bind(None, **dict.fromkeys(asks_for))
         except TypeError as error:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
+from allocation.entrypoints.metrics.exposition import CONTENT_TYPE
 from allocation.entrypoints.metrics.serving import Probes
 from allocation.entrypoints.web.access import operator
 from allocation.entrypoints.web.exceptions import NotReady
@@ -47,8 +48,7 @@ async def readyz(request: Request) -> Ready:
 @guarded.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Tell what this process has done, and what is owed, as Prometheus reads it."""
-    probes = _probes(request)
-    return Response(await probes.metrics(), media_type=probes.content_type)
+    return Response(await _probes(request).metrics(), media_type=CONTENT_TYPE)
 
 
 def _probes(request: Request) -> Probes:
