@@ -13,7 +13,7 @@ from allocation.adapters.database import Database
 from allocation.adapters.operations.exceptions import DeliveryNotFound
 from allocation.adapters.operations.moments import moment_if_any
 from allocation.adapters.orm import FINISHED, PARKED, PENDING, deliveries, events
-from allocation.adapters.outbox import READABLE, delivery_key
+from allocation.adapters.outbox import OURS, delivery_key
 from allocation.service_layer.envelopes import EventId
 
 
@@ -93,12 +93,12 @@ async def strangers(
 ) -> Sequence[Stranger]:
     """Return what was due so many seconds ago, and left alone: these handlers cannot do it."""
     key = (deliveries.c.handler, events.c.type)
-    ours = sa.and_(deliveries.c.handler.in_(handlers), READABLE)
     late = deliveries.c.due_at <= database.clock - overdue
     statement = sa.select(*key, sa.func.count()).join_from(deliveries, events)
     async with database.reading() as session:
         rows = await session.execute(
-            statement.where(PENDING, late, ~ours).group_by(*key).order_by(*key)
+            statement.where(PENDING, late, ~OURS).group_by(*key).order_by(*key),
+            {"handlers": list(handlers)},
         )
     return [Stranger(*tuple(row)) for row in rows]
 
