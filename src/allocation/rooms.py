@@ -67,6 +67,7 @@ ROOMS: dict[str, Room] = {
         routes="allocation.entrypoints.operations.http:router",  # room: web
         log_formats={"json": "allocation.entrypoints.operations.json_logs:JsonFormatter"},
         commands={
+            "coupon-batches": "allocation.entrypoints.operations.coupon_batches:coupon_batches",
             "deliveries": "allocation.entrypoints.operations.deliveries:deliveries",
             "events": "allocation.entrypoints.operations.events:events",
             "history": "allocation.entrypoints.operations.history:history",

@@ -34,6 +34,8 @@ _VERSIONS = {name: wire.version_of(name) for name in wire.EVENT_TYPES}
 READABLE = sa.or_(  # other types, and later versions, are for newer processes
     *(sa.and_(events.c.type == n, events.c.schema_version <= v) for n, v in _VERSIONS.items())
 )
+HANDLERS: sa.BindParameter[str] = sa.bindparam("handlers", expanding=True)
+OURS = sa.and_(deliveries.c.handler.in_(HANDLERS), READABLE)  # what some handlers can do here
 
 # the row of a claim, if no other has been made on it, and it has not been parked since
 _CLAIM = (deliveries.c.event_id, deliveries.c.handler, deliveries.c.token)
@@ -42,6 +44,12 @@ _OWNED = sa.update(deliveries).where(
 )
 
 logger = logging.getLogger(__name__)
+
+
+def pending(replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """What is owed by `HANDLERS` and can be tried here, the longest due first."""
+    owed = sa.select(*columns).join(events).where(PENDING, deliveries.c.replay == replay, OURS)
+    return owed.order_by(deliveries.c.due_at)
 
 
 class SqlAlchemyOutbox:
@@ -63,7 +71,7 @@ class SqlAlchemyOutbox:
         self._release = _OWNED.values(
             attempts=deliveries.c.attempts - 1, token=NEXT_TOKEN, process=None, due_at=now
         )
-        firsts = (_pending(replay, deliveries.c.due_at - now).limit(1) for replay in (False, True))
+        firsts = (pending(replay, deliveries.c.due_at - now).limit(1) for replay in (False, True))
         self._seconds_until_due = sa.union_all(*(sa.select(first.subquery()) for first in firsts))
         self._take_lease, self._take_replayed = (self._leasing(replay) for replay in (False, True))
 
@@ -134,7 +142,7 @@ class SqlAlchemyOutbox:
         """Return the statement that takes the leases of what is due."""
         # in a CTE: as a subquery, the limit may be applied anew for each row of the outer table
         due = (
-            _pending(replay, deliveries.c.event_id, deliveries.c.handler)
+            pending(replay, deliveries.c.event_id, deliveries.c.handler)
             .where(deliveries.c.due_at <= self.database.clock)
             .limit(sa.bindparam("limit", type_=sa.Integer))
             .with_for_update(of=deliveries, skip_locked=True)
@@ -189,13 +197,6 @@ class SqlAlchemyOutbox:
         owned = (column == claims.c[column.name] for column in _CLAIM)
         marked = sa.update(deliveries).where(*owned, PENDING)
         return marked.values(**self._done, seconds=claims.c.seconds)
-
-
-def _pending(replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """What some handlers owe and can be tried here, the longest due first."""
-    ours = deliveries.c.handler.in_(sa.bindparam("handlers", expanding=True)), READABLE
-    pending = sa.select(*columns).join(events).where(PENDING, deliveries.c.replay == replay, *ours)
-    return pending.order_by(deliveries.c.due_at)
 
 
 def _claimed(delivery: Delivery, nth: int | str = "") -> dict[str, Any]:

@@ -5,6 +5,7 @@ A part of the page has two blocks of commands. Between them a test does what the
 it gets a server back, or puts a file in its place.
 """
 
+import os
 import re
 import shlex
 import signal
@@ -34,9 +35,13 @@ from tests.e2e.smtp.mail_server import MailServer
 from tests.integration.brokers.fixtures import tansu
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
-PART = re.compile(r"^### \d+\. (.*?)\n(.*?)(?=^### |\Z)", re.MULTILINE | re.DOTALL)
+PART = re.compile(r"^### (?:\d+\. )?(.*?)\n(.*?)(?=^### |\Z)", re.MULTILINE | re.DOTALL)
 SYMPTOMS: dict[str, str] = dict(PART.findall(PAGE.partition("## Play-book")[2]))
 REGISTER = ("register-user", "Иван", "ivan@example.com")
+REGISTER_ANOTHER = ("register-user", "Мария", "maria@example.com")
+USER_ID = "7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"
+BROKEN_VIEW = """CREATE TRIGGER broken BEFORE INSERT ON user_view
+                 BEGIN SELECT RAISE(ABORT, 'broken'); END"""
 AN_HOUR_LATE = "-3600"
 LATER = "UPDATE deliveries SET due_at = due_at - 60"  # a minute later, for the database
 
@@ -53,6 +58,27 @@ class Trouble:
 def application(tmp_path: Path) -> Application:
     """The application, with e-mails kept in a folder."""
     return Application(tmp_path)
+
+
+@contextmanager
+def several_at_once(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    """One e-mail is parked, one waits, nobody works, and there is a stranger."""
+    application.settings["mail_url"] = f"smtp://127.0.0.1:{a_free_port()}"
+    application.run("add-coupon-batch", "WELCOME", "10")
+    application.run(*REGISTER_ANOTHER, "--user-id", USER_ID, max_attempts="1")
+    application.run("change-email", USER_ID, "maria@example.org")
+    module = ("tests.e2e.operations.later",)
+    with application.running(*REGISTER, module=module, dispatch="worker") as newer:
+        assert newer.wait(TIMEOUT_SECONDS) == 0
+
+    def mend() -> None:
+        application.settings["mail_url"] = mail.url
+        application.run("worker", "--until-idle")
+        application.run("deliveries", "retry", "--all-parked")
+        application.run("worker", "--until-idle")
+        application.run("deliveries", "discard", event_of(application, "count_user"), "count_user")
+
+    yield Trouble(mend=mend)
 
 
 @contextmanager
@@ -163,10 +189,41 @@ def a_secret_is_missing(application: Application, _: MailServer) -> Iterator[Tro
     yield Trouble(mend=lambda: secret.write_text("sqlite:///allocation.db"))
 
 
+@contextmanager
+def no_coupon(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    application.mail = mail
+    application.run("add-coupon-batch", "WELCOME", "1")
+    application.run(*REGISTER)
+    application.run(*REGISTER_ANOTHER)
+    yield Trouble()
+    coupons = [subject for to, subject, _ in mail.received if subject == "Your welcome coupon"]
+    assert len(coupons) == 2
+
+
+@contextmanager
+def mail_only_kept(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    application.run(*REGISTER)
+    yield Trouble(mend=lambda: application.settings.update(mail_url=mail.url))
+    assert [to for to, _, _ in mail.received] == ["ivan@example.com"]
+
+
+@contextmanager
+def an_old_list(application: Application, _: MailServer) -> Iterator[Trouble]:
+    application.run(*REGISTER, "--user-id", USER_ID)
+    application.change(BROKEN_VIEW)
+    application.run("change-email", USER_ID, "ivan@example.org", max_attempts="1")
+    application.change("DROP TRIGGER broken")
+    application.run(*REGISTER_ANOTHER, dispatch="worker")
+    application.change("UPDATE events SET data = '{}' WHERE data LIKE '%maria%'")
+    application.run("worker", "--until-idle")
+    yield Trouble()
+
+
 SCENARIOS = dict(
     zip(
         SYMPTOMS,
         (
+            several_at_once,
             nobody_works,
             parked,
             frozen,
@@ -177,6 +234,9 @@ SCENARIOS = dict(
             a_wrong_clock,
             broker_lost,
             a_secret_is_missing,
+            no_coupon,
+            mail_only_kept,
+            an_old_list,
         ),
         strict=True,
     )
@@ -228,12 +288,18 @@ def carry_out(application: Application, step: Command, words: dict[str, str]) ->
     if found := re.fullmatch(r"curl -s http://127\.0\.0\.1:(\d+)(/\w+) \| grep (\S+)", command):
         _, text = asked(int(found[1]), found[2])
         printed, code = "\n".join(re.findall(rf"^.*{found[3]}.*$", text, re.MULTILINE)), 0
-    elif command.startswith("allocation "):
+    elif command.startswith("allocation ") and "|" not in command:
         result = application.run(*shlex.split(command)[1:])
         printed, code = result.stdout + result.stderr, result.returncode
     else:
+        environment = application.environment()
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         done = subprocess.run(
-            ["bash", "-c", command], cwd=application.folder, capture_output=True, text=True
+            ["bash", "-c", command],
+            cwd=application.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
         )
         printed, code = done.stdout, 0
     assert shows(printed, shown), f"{command}\n{printed}"

@@ -98,6 +98,40 @@ async def test_what_is_owed_is_told_by_handler_and_state(settings: Settings) -> 
     assert 100 <= later["allocation_oldest_due_seconds",] < 1000
 
 
+STRANGE = [
+    (orm.deliveries, {"handler": "send_sms"}),
+    (orm.events, {"type": "user_vanished"}),
+    (orm.events, {"schema_version": 99}),
+]
+
+
+@pytest.mark.parametrize(("table", "values"), STRANGE, ids=str)
+async def test_what_no_program_here_can_do_makes_nobody_late(
+    settings: Settings, table: sa.Table, values: dict[str, str | int]
+) -> None:
+    """No worker that runs helps: it is told as what it is, and takes nobody out of use."""
+    async with pages(settings, StopSignal()) as (application, found):
+        await application.bus.handle(a_registration())
+        an_hour_ago = application.database.clock - 3600
+        await change(application, "log_registration", finished_at=None, due_at=an_hour_ago)
+        before = samples(await metrics_text(application))
+        async with application.database.writing() as session:
+            changed = sa.update(table).values(**values)
+            late = orm.deliveries.c.finished_at.is_(None)
+            await session.execute(changed.where(late) if table is orm.deliveries else changed)
+            await session.commit()
+
+        ready = await found.answer("/readyz")
+        after = samples(await metrics_text(application))
+
+    assert 3600 <= before["allocation_oldest_due_seconds",] < 4000
+    assert before["allocation_oldest_stranger_seconds",] == 0
+    assert ready.body == b"ready\n"
+    assert after["allocation_oldest_due_seconds",] == 0
+    assert 3600 <= after["allocation_oldest_stranger_seconds",] < 4000
+    assert after[DELIVERIES, str(values.get("handler", "log_registration")), "due"] == 1
+
+
 async def test_without_a_database_the_rest_is_told(settings: Settings) -> None:
     """An outage is when somebody looks."""
 

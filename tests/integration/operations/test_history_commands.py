@@ -111,6 +111,20 @@ def test_the_list_of_users_is_made_anew(application: Application) -> None:
     assert application.run("users").stdout == before
 
 
+def test_how_many_coupons_are_left_is_listed(application: Application) -> None:
+    """Whoever starts workers on a backlog wants to know before whether there are enough."""
+    assert application.run("coupon-batches").stdout == ""
+    for reference, quantity in (("WELCOME", "2"), ("SPRING", "5")):
+        application.run("add-coupon-batch", reference, quantity)
+    application.run("register-user", "new", "new@example.com")
+
+    listed = application.run("coupon-batches").stdout.splitlines()
+    as_json = application.run("coupon-batches", "--json").stdout.splitlines()
+
+    assert listed == ["SPRING  4 of 5 left", "WELCOME  2 of 2 left"]
+    assert json.loads(as_json[0]) == {"reference": "SPRING", "quantity": 5, "remaining": 4}
+
+
 def test_what_is_done_is_listed_if_all_is_asked_for(application: Application) -> None:
     """After what is owed: first what is tried, then what is parked."""
     application.run("register-user", "new", "new@example.com", dispatch="worker")

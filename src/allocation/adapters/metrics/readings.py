@@ -4,8 +4,9 @@ It reads each delivery that is pending or parked, by their partial indexes: what
 nothing, and a backlog of a million costs a second.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
@@ -13,7 +14,8 @@ from sqlalchemy.pool import QueuePool
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import SchemaTooNew
 from allocation.adapters.migrations import history
-from allocation.adapters.orm import PARKED, PENDING, deliveries
+from allocation.adapters.orm import PARKED, PENDING, deliveries, events
+from allocation.adapters.outbox import OURS, pending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +24,11 @@ class Readings:
 
     owed: Mapping[tuple[str, str], int]
     oldest_due_seconds: float
+    oldest_stranger_seconds: float
 
 
-async def read(database: Database) -> Readings:
-    """Read what is owed.
+async def read(database: Database, handlers: Collection[str]) -> Readings:
+    """Read what is owed; these handlers are not strangers.
 
     :raises Unavailable: if the database is not there
     """
@@ -33,7 +36,8 @@ async def read(database: Database) -> Readings:
         counts = (await session.execute(_owed(database.clock))).all()
     return Readings(
         owed={(row.handler, row.state): row.deliveries for row in counts},
-        oldest_due_seconds=await oldest_due_seconds(database),
+        oldest_due_seconds=await oldest_due_seconds(database, handlers),
+        oldest_stranger_seconds=await _seconds(database, _stranger_seconds, handlers),
     )
 
 
@@ -52,13 +56,14 @@ async def schema_is_outdated(database: Database) -> bool:
             return False
 
 
-async def oldest_due_seconds(database: Database) -> float:
-    """Return for how long the oldest delivery has been due; what is replayed may wait.
+async def oldest_due_seconds(database: Database, handlers: Collection[str]) -> float:
+    """Return for how long the oldest delivery that these handlers can do has been due.
+
+    What is replayed may wait. What only others know, or can read, is not theirs to be late with.
 
     :raises Unavailable: if the database is not there
     """
-    async with database.reading() as session:
-        return max(0.0, (await session.execute(_seconds_since_due(database.clock))).scalar() or 0.0)
+    return await _seconds(database, _due_seconds, handlers)
 
 
 def connections(database: Database) -> tuple[int, int] | None:
@@ -86,8 +91,29 @@ def _counted(
     return sa.select(*names, sa.func.count().label("deliveries")).group_by(*names)
 
 
-def _seconds_since_due(now: sa.ColumnElement[float]) -> sa.Select[float]:
-    first = sa.select(now - deliveries.c.due_at).where(
-        PENDING, deliveries.c.replay == sa.false(), deliveries.c.due_at <= now
+async def _seconds(
+    database: Database,
+    query: Callable[[sa.ColumnElement[float]], sa.Select[Any]],
+    handlers: Collection[str],
+) -> float:
+    async with database.reading() as session:
+        found = await session.execute(query(database.clock), {"handlers": list(handlers)})
+    return max(0.0, found.scalar() or 0.0)
+
+
+def _due_seconds(now: sa.ColumnElement[float]) -> sa.Select[Any]:
+    since = now - deliveries.c.due_at
+    return pending(False, since).where(deliveries.c.due_at <= now).limit(1)
+
+
+def _stranger_seconds(now: sa.ColumnElement[float]) -> sa.Select[Any]:
+    """Look at the oldest of all: what can be done is done, so a stranger soon stands in front."""
+    first = (
+        sa.select(deliveries.c.due_at, OURS.label("is_ours"))
+        .join_from(deliveries, events)
+        .where(PENDING, deliveries.c.replay == sa.false(), deliveries.c.due_at <= now)
+        .order_by(deliveries.c.due_at)
+        .limit(1)
+        .subquery()
     )
-    return first.order_by(deliveries.c.due_at).limit(1)
+    return sa.select(now - first.c.due_at).where(~first.c.is_ours)

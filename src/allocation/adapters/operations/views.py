@@ -1,4 +1,4 @@
-"""The queries of this room: what is owed, and what nobody here can do."""
+"""The queries of this room: what is owed, what nobody here can do, and what is left."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -13,7 +13,8 @@ from allocation.adapters.database import Database
 from allocation.adapters.operations.exceptions import DeliveryNotFound
 from allocation.adapters.operations.moments import moment_if_any
 from allocation.adapters.orm import FINISHED, PARKED, PENDING, deliveries, events
-from allocation.adapters.outbox import READABLE, delivery_key
+from allocation.adapters.orm import coupon_batches as batches
+from allocation.adapters.outbox import OURS, delivery_key
 from allocation.service_layer.envelopes import EventId
 
 
@@ -45,6 +46,15 @@ class Stranger:
     handler: str
     event_type: str
     count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CouponBatchRow:
+    """A batch, and how many of its coupons are left."""
+
+    reference: str
+    quantity: int
+    remaining: int
 
 
 @asynccontextmanager
@@ -93,14 +103,23 @@ async def strangers(
 ) -> Sequence[Stranger]:
     """Return what was due so many seconds ago, and left alone: these handlers cannot do it."""
     key = (deliveries.c.handler, events.c.type)
-    ours = sa.and_(deliveries.c.handler.in_(handlers), READABLE)
     late = deliveries.c.due_at <= database.clock - overdue
     statement = sa.select(*key, sa.func.count()).join_from(deliveries, events)
     async with database.reading() as session:
         rows = await session.execute(
-            statement.where(PENDING, late, ~ours).group_by(*key).order_by(*key)
+            statement.where(PENDING, late, ~OURS).group_by(*key).order_by(*key),
+            {"handlers": list(handlers)},
         )
     return [Stranger(*tuple(row)) for row in rows]
+
+
+@asynccontextmanager
+async def coupon_batches(database: Database) -> AsyncIterator[AsyncIterator[CouponBatchRow]]:
+    """Open an iterator over all coupon batches, in the order in which they are used up."""
+    reference = sa.type_coerce(batches.c.reference, sa.String).label("reference")
+    statement = sa.select(reference, batches.c.quantity, batches.c.remaining).order_by(reference)
+    async with database.reading() as session:
+        yield (CouponBatchRow(**row._asdict()) async for row in session.stream(statement))
 
 
 _TIMES = ("due_at", "parked_at", "finished_at")

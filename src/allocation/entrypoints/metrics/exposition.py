@@ -1,6 +1,7 @@
 """The metrics as text, as Prometheus reads it."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import TypeVar
 
 from prometheus_client import generate_latest
@@ -31,8 +32,9 @@ async def metrics_text(
     If the database cannot be read, the rest is there. `reading` is another way to ask it: without
     a `Glance`, this waits for as long as the database does, over a connection for each who asks.
     """
+    reading = reading or partial(read, application.database, application.handlers)
     try:
-        readings = await (reading() if reading else read(application.database))
+        readings = await reading()
     except Exception:  # whatever it is, `allocation_database_up` says it
         readings = None
     return generate_latest(_Snapshot(application, readings))
@@ -79,8 +81,10 @@ def _of_this_process(counts: Counts) -> Iterator[Metric]:
 def _owed(readings: Readings) -> Iterator[Metric]:
     text = "Deliveries owed: due, in_hand, waiting for their next attempt, parked, or a replay."
     yield _gauge("deliveries", text, readings.owed, "handler", "state")
-    text = "For how long the oldest delivery has been due; replays do not count. 0: none is."
+    text = "For how long the oldest delivery has been due that can be done here. Without replays."
     yield _gauge("oldest_due_seconds", text, {(): readings.oldest_due_seconds})
+    text = "For how long the oldest of all has been due, if it cannot be done here; else 0."
+    yield _gauge("oldest_stranger_seconds", text, {(): readings.oldest_stranger_seconds})
 
 
 def _counter(name: str, text: str, counts: Mapping[K, int], *labels: str) -> CounterMetricFamily:

@@ -1,7 +1,7 @@
 """Answers GET /metrics, /healthz and /readyz while services run, if it is said on which port."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -74,9 +74,10 @@ class Probes:
             raise InvalidValue("ALLOCATION_METRICS_PORT", problem) from None
         self.stop = stop
         self.content_type = CONTENT_TYPE
-        database, glance = application.database, partial(Glance, group, patience=patience)
-        self.metrics = partial(metrics_text, application, glance(partial(read, database)))
-        self._hindrance = glance(partial(_hindrance, database, settings.ready_overdue_seconds))
+        asked = application.database, application.handlers
+        glance = partial(Glance, group, patience=patience)
+        self.metrics = partial(metrics_text, application, glance(partial(read, *asked)))
+        self._hindrance = glance(partial(_hindrance, *asked, settings.ready_overdue_seconds))
 
     async def answer(self, path: str) -> Response:
         """Return the page."""
@@ -103,11 +104,11 @@ class Probes:
             return "the database cannot be used"
 
 
-async def _hindrance(database: Database, overdue: float) -> str | None:
+async def _hindrance(database: Database, handlers: Collection[str], overdue: float) -> str | None:
     """Say what the database has against it, if it has."""
     if await schema_is_outdated(database):
         return "the database schema is outdated"
-    late = await oldest_due_seconds(database)
+    late = await oldest_due_seconds(database, handlers)
     return f"work is overdue for {late:.0f} s: does a worker run?" if late > overdue else None
 
 
