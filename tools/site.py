@@ -64,34 +64,40 @@ def write_pages(pages: Path) -> None:
             copy2(ROOT / path, page)
             continue
         text = "".join(shown(path))
-        page.write_text(LINK.sub(partial(to_page, path), text))
-        leads_to = {target(path, link[1]) for link in LINK.finditer(text)}
-        found += sorted(to for to in leads_to if to and to not in found)
+        if not is_source(path):
+            leads_to = {target(path, link[1]) for link in LINK.finditer(text)}
+            found += sorted(to for to in leads_to if to and to not in found)
+            text = LINK.sub(partial(to_page, path), text)
+        page.write_text(text)
+
+
+def is_source(path: Path) -> bool:
+    """Tell whether the page shows a file, in which nothing is a link."""
+    return path.suffix != ".md" and (ROOT / path).is_file()
 
 
 def page_of(path: Path) -> Path:
     """Return where the site shows a file or a folder of the repository."""
     if (ROOT / path).is_dir():
         return path / "index.md"
-    if path.suffix in {".md", *AS_THEY_ARE}:
-        return path
-    return path.with_name(f"{path.name}.md")
+    as_it_is = path.suffix in {".md", *AS_THEY_ARE}
+    return path if as_it_is else path.with_name(f"{path.name}.md")
 
 
 def shown(path: Path) -> Iterator[str]:
     """Yield the page of a file or a folder."""
     if path.suffix == ".md":
         yield MARK.sub("", (ROOT / path).read_text())
-    elif (ROOT / path).is_dir():
-        yield NO_PAGE.format(path)
-        inside = {file.name for file in (ROOT / path).iterdir()} - {"__pycache__"}
-        yield "\n".join(f"- [`{name}`]({path.name}/{name})" for name in sorted(inside))
-    else:
+        return
+    yield NO_PAGE.format(path)
+    if is_source(path):
         text = (ROOT / path).read_text()
         language = LANGUAGES.get(path.suffix, path.suffix[1:])
-        yield NO_PAGE.format(path)
         yield "\n".join(described(text)) if path.suffix == ".json" else ""
         yield f"\n````` {{ .{language} linenums=1 }}\n{text}\n`````\n"
+    else:
+        inside = {file.name for file in (ROOT / path).iterdir()} - {"__pycache__"}
+        yield "\n".join(f"- [`{name}`]({path.name}/{name})" for name in sorted(inside))
 
 
 def to_page(path: Path, link: re.Match[str]) -> str:
@@ -142,4 +148,4 @@ if __name__ == "__main__":
         build_site(SITE)
     except MkDocsException as error:
         sys.exit(str(error))
-    print(f"{SITE / 'index.html'}")
+    print("site/index.html; the search needs a server: python -m http.server --directory site")

@@ -7,12 +7,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.e2e.page.browser import chromium, page_of
 from tools.site import build_site
 
 NARROW = 390
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
 PAGES = ("index.html", "docs/guarantees.html", "docs/performance.html", "docs/wiring.html")
 
 
@@ -29,28 +31,30 @@ def served(folder: Path) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=folder)) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
-def test_the_site_needs_no_other_host(tmp_path: Path) -> None:
+def test_the_site_can_be_read_by_everybody_and_needs_no_other_host(tmp_path: Path) -> None:
     """Diagrams are drawn, words are found, and nothing is asked of anybody else."""
     build_site(tmp_path)
     asked: list[str] = []
 
-    with (
-        served(tmp_path) as url,
-        chromium() as browser,
-        page_of(browser, url, token=None, width=NARROW) as page,
-    ):
-        page.on("request", lambda request: asked.append(request.url))
-        for name in PAGES:
-            page.goto(f"{url}/{name}")
-            assert page.evaluate("document.documentElement.scrollWidth") == NARROW, name
-        assert_it_is_drawn(page)
-        search(page, "fencing token")
-        expect(page.locator(".md-search-result__list")).to_contain_text("Glossary")
+    with served(tmp_path) as url, chromium() as browser:
+        for scheme in ("light", "dark"):
+            with page_of(browser, url, token=None, width=NARROW, scheme=scheme) as page:
+                page.on("request", lambda request: asked.append(request.url))
+                for name in PAGES:
+                    page.goto(f"{url}/{name}")
+                    assert page.evaluate("document.documentElement.scrollWidth") == NARROW, name
+                    results = Axe().run(page, options=WCAG)
+                    assert results.violations_count == 0, results.generate_report()
+                assert_it_is_drawn(page)
+                search(page, "fencing token")
+                expect(page.locator(".md-search-result__list")).to_contain_text("Glossary")
 
     assert f"{url}/mermaid.js" in asked
     assert [other for other in asked if not other.startswith(f"{url}/")] == []
