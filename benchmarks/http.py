@@ -173,17 +173,17 @@ PLACES: dict[str, Place] = {
 def contests(effort: Effort) -> Iterator[Contest]:
     """Yield two for each database and way of dispatch, of the same rounds."""
     requests = effort.pick(200, 2_000)
+    contest = partial(Contest, rounds=effort.pick(2, 9))  # servers take long to start
     for name, place in PLACES.items():
         for dispatch in ("worker", "inline"):
             ours = Rounds("ours", place, dispatch, requests)
             by_hand = Rounds("by_hand", place, dispatch, requests)
             way = partial(Way, name="FastAPI by hand")
             what = f"{name}, dispatch: {dispatch}"
-            goal = Goal(0.85)
-            ways = [way(once=by_hand.rate, goal=goal)]
-            yield Contest(what=what, unit="requests/s", ours=ours.rate, ways=ways)
+            ways = [way(once=by_hand.rate, goal=Goal(0.85))]
+            yield contest(what=what, unit="requests/s", ours=ours.rate, ways=ways)
             ways = [way(once=by_hand.slowest)]
-            yield Contest(what=f"{what}, p99", unit="ms", ours=ours.slowest, ways=ways)
+            yield contest(what=f"{what}, p99", unit="ms", ours=ours.slowest, ways=ways)
 
 
 TOPIC = Topic(

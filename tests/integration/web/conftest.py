@@ -19,6 +19,7 @@ from allocation.entrypoints.running import StopSignal
 from allocation.entrypoints.web.application import connect, web_application
 from allocation.entrypoints.web.requests import Requests
 from allocation.entrypoints.web.settings import WebSettings
+from allocation.service_layer.facts import Observers
 
 TOKEN = "t0ken-of-the-operator"
 OPERATOR = {"Authorization": f"Bearer {TOKEN}"}
@@ -48,18 +49,14 @@ class Web:
 
 
 @asynccontextmanager
-async def running_web(settings: Settings) -> AsyncIterator[Web]:
+async def running_web(settings: Settings, observers: Observers = ()) -> AsyncIterator[Web]:
     """Run the HTTP application; at the end, wait for what requests have caused."""
     of_web = settings.of(WebSettings)
-    async with bootstrap(settings) as application:
+    async with bootstrap(settings, observers=observers) as application:
         app, stop = web_application(of_web), StopSignal()
         async with create_task_group() as group:
-            connect(
-                app,
-                application,
-                Probes(settings.of(MetricsSettings), application, stop, group),
-                TOKEN,
-            )
+            probes = Probes(settings.of(MetricsSettings), application, stop, group)
+            connect(app, application, probes, TOKEN)
             requests = Requests(app, group, application.bus, trees=settings.concurrency)
             transport = httpx.ASGITransport(requests)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
