@@ -50,10 +50,10 @@ compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialects
 	@echo "SQLAlchemy's own suite: $$(tail -n 1 .compliance/told)"
 
 core: $(INSTALLED)  # the copy without any room, which "copies" has, too
-	@RECORD= $(BIN)/pytest -q --no-header tests/copies -k all_rooms
+	@$(BIN)/pytest -q --no-header tests/copies -k all_rooms
 
-copies: $(INSTALLED)  ## Take each room out of a copy, put use cases into others, follow the tutorials; check them
-	$(BIN)/pytest -n 2 tests/copies
+copies: $(INSTALLED)  ## Take each room out of a copy, put use cases into others, follow the tutorials; check them (BRIEF=1: less)
+	$(BIN)/pytest -n 2 tests/copies $(if $(BRIEF),-k "not all_rooms and not followed")
 
 rooms: $(INSTALLED)  ## List the rooms: what can be taken out
 	@$(BIN)/python -m tools.rooms
