@@ -2,7 +2,8 @@
 
 Contract suites and the crash matrix run in full: on each event loop with each database. Any other
 test runs by pairs: on each event loop, and on each database, but not on both with both. So of four
-combinations two remain, and which two they are alternates from test to test.
+combinations two remain, and which two they are alternates from test to test. A test in a browser,
+which takes seconds to start, runs on one.
 """
 
 import re
@@ -16,6 +17,7 @@ DATABASES = ("fake", "sqlite", "postgres")
 USUAL_DATABASE = {"unit": "fake", **dict.fromkeys(LAYERS[1:], "sqlite")}
 
 IN_FULL = ("_contract", "crash_matrix")  # so their files are named
+IN_ONE = ("tests/e2e/page/",)
 COMBINATION = re.compile(
     r"(asyncio|trio)-[a-z_]*(sqlite|postgres)[a-z_]*|(sqlite|postgres)-(asyncio|trio)"
 )
@@ -36,8 +38,15 @@ def beyond_pairs(tests: Iterable[str]) -> set[str]:
         for name, group in combined.items()
         if len(group) == COMBINATIONS
         for test in group
-        if _is_paired(test) != bool(crc32(name.encode()) % 2)
+        if test not in _chosen(name, group)
     }
+
+
+def _chosen(name: str, group: Iterable[str]) -> set[str]:
+    number = crc32(name.encode())
+    if any(part in name for part in IN_ONE):
+        return {sorted(group)[number % COMBINATIONS]}
+    return {test for test in group if _is_paired(test) == bool(number % 2)}
 
 
 def _is_paired(test: str) -> bool:
