@@ -5,9 +5,9 @@ the last one seen", so an event whose transaction commits late is not skipped.
 """
 
 import logging
-from collections import ChainMap
 from collections.abc import AsyncIterator, Collection, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import anyio
@@ -104,8 +104,8 @@ class SqlAlchemyOutbox:
             if batch := self._settled[:SETTLED_AT_ONCE]:
                 count = 1 << (len(batch) - 1).bit_length()  # so that few statements are prepared
                 padded = batch + batch[:1] * (count - len(batch))
-                values = ChainMap(*(_claimed(claim, n) for n, claim in enumerate(padded)))
-                await self._write(self._mark_all_done(count), dict(values))
+                values = (_claimed(claim, n).items() for n, claim in enumerate(padded))
+                await self._write(self._mark_all_done(count), dict(chain.from_iterable(values)))
                 del self._settled[: len(batch)]
 
     async def record_failure(self, failure: Failure) -> None:
