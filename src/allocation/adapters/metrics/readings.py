@@ -4,14 +4,14 @@ It reads each delivery that is pending or parked, by their partial indexes: what
 nothing, and a backlog of a million costs a second.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
-from allocation.adapters.database import Database
+from allocation.adapters.database import Database, Session
 from allocation.adapters.exceptions import SchemaTooNew
 from allocation.adapters.migrations import history
 from allocation.adapters.orm import PARKED, PENDING, deliveries, events
@@ -34,11 +34,13 @@ async def read(database: Database, handlers: Collection[str]) -> Readings:
     """
     async with database.reading() as session:
         counts = (await session.execute(_owed(database.clock))).all()
-    return Readings(
-        owed={(row.handler, row.state): row.deliveries for row in counts},
-        oldest_due_seconds=await oldest_due_seconds(database, handlers),
-        oldest_stranger_seconds=await _seconds(database, _stranger_seconds, handlers),
-    )
+        return Readings(
+            owed={(row.handler, row.state): row.deliveries for row in counts},
+            oldest_due_seconds=await _seconds(session, _due_seconds(database.clock), handlers),
+            oldest_stranger_seconds=await _seconds(
+                session, _stranger_seconds(database.clock), handlers
+            ),
+        )
 
 
 async def schema_is_outdated(database: Database) -> bool:
@@ -63,7 +65,8 @@ async def oldest_due_seconds(database: Database, handlers: Collection[str]) -> f
 
     :raises Unavailable: if the database is not there
     """
-    return await _seconds(database, _due_seconds, handlers)
+    async with database.reading() as session:
+        return await _seconds(session, _due_seconds(database.clock), handlers)
 
 
 def connections(database: Database) -> tuple[int, int] | None:
@@ -91,13 +94,8 @@ def _counted(
     return sa.select(*names, sa.func.count().label("deliveries")).group_by(*names)
 
 
-async def _seconds(
-    database: Database,
-    query: Callable[[sa.ColumnElement[float]], sa.Select[Any]],
-    handlers: Collection[str],
-) -> float:
-    async with database.reading() as session:
-        found = await session.execute(query(database.clock), {"handlers": list(handlers)})
+async def _seconds(session: Session, query: sa.Select[Any], handlers: Collection[str]) -> float:
+    found = await session.execute(query, {"handlers": list(handlers)})
     return max(0.0, found.scalar() or 0.0)
 
 

@@ -73,7 +73,7 @@ class Probes:
             problem = f"needs {error.name}; install allocation[metrics]"
             raise InvalidValue("ALLOCATION_METRICS_PORT", problem) from None
         self.stop = stop
-        self.content_type = CONTENT_TYPE
+        self._content_type = CONTENT_TYPE
         asked = application.database, application.handlers
         glance = partial(Glance, group, patience=patience)
         self.metrics = partial(metrics_text, application, glance(partial(read, *asked)))
@@ -83,7 +83,7 @@ class Probes:
         """Return the page."""
         match path:
             case "/metrics":
-                return Response("200 OK", await self.metrics(), self.content_type)
+                return Response("200 OK", await self.metrics(), self._content_type)
             case "/healthz":
                 return Response("200 OK", b"alive\n")
             case "/readyz":
