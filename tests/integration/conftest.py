@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from allocation.config import Settings
 from tests.command_line import Application
 from tests.worlds import FakeWorld, World, sql_world, sqlite_url
 
@@ -19,6 +20,12 @@ DATABASES = [
 def database_url(request: pytest.FixtureRequest) -> str:
     """A new database of each kind; the one on PostgreSQL has its schema already."""
     return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings for such a database; e-mails are kept in a folder."""
+    return Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
 
 
 @pytest.fixture(params=["fake", *DATABASES])

@@ -4,7 +4,6 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 import pytest
@@ -21,11 +20,6 @@ from allocation.domain.exceptions import EmailAlreadyRegistered
 from tests.builders import a_batch, a_registration
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
-    return Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
 
 
 @pytest.fixture

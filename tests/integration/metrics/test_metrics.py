@@ -6,7 +6,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 import pytest
@@ -31,11 +30,6 @@ Samples = dict[tuple[str, ...], float]
 
 LIMIT_SECONDS = 60
 DELIVERIES = "allocation_deliveries"
-
-
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
-    return Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
 
 
 def samples(text: bytes) -> Samples:

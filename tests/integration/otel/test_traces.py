@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from threading import Event
 
 import pytest
@@ -27,11 +26,6 @@ pytestmark = pytest.mark.anyio
 REGISTRATION = "process register_user"
 LOG = "log_registration user_registered"  # room: operations
 COUPON = "allocate_welcome_coupon user_registered"
-
-
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
-    return Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
 
 
 async def test_what_is_committed_in_one_process_and_done_in_another_is_one_trace(

@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,9 +21,8 @@ Json = dict[str, Any]
 
 
 @pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
+def settings(settings: Settings) -> Settings:
     """What requests cause is left to workers, which do not run: nothing happens by itself."""
-    settings = Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
     return replace(settings, dispatch="worker")
 
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -61,12 +60,6 @@ async def running_web(settings: Settings, observers: Observers = ()) -> AsyncIte
             transport = httpx.ASGITransport(requests)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 yield Web(app, client, application, stop, requests)
-
-
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
-    """The settings: e-mails are kept in a folder."""
-    return Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
 
 
 @pytest.fixture
