@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from functools import partial
 from itertools import count
 from uuid import UUID, uuid4
@@ -56,7 +56,8 @@ POLICY = DeliveryPolicy(
 )
 
 
-TODAY = date(2026, 1, 1)
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TODAY = NOW.date()
 
 _NUMBERS = count(1)  # ids in order: what a test draws at random must not depend on them
 
@@ -99,7 +100,7 @@ def an_envelope(event: Event | None = None) -> Envelope:
         id=EventId(uuid4()),
         event=event,
         subject="subject",
-        time=datetime(2026, 1, 1, tzinfo=UTC),
+        time=NOW,
         context=a_context(),
     )
 
@@ -118,7 +119,7 @@ def an_envelope_factory(event_handlers: EventHandlers = HANDLERS) -> EnvelopeFac
     return EnvelopeFactory(
         subscriptions=subscriptions(event_handlers),
         new_id=lambda: UUID(int=next(_NUMBERS)),
-        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        now=lambda: NOW,
     )
 
 
@@ -136,7 +137,7 @@ class FakeApplication:
     database: FakeDatabase = field(default_factory=FakeDatabase)
     notifications: FakeNotifications = field(default_factory=FakeNotifications)
     new_token: Callable[[], str] = lambda: uuid4().hex
-    today: date = TODAY
+    now: datetime = NOW
 
     def __post_init__(self) -> None:
         self.outbox = FakeOutbox(self.database, self.policy)
@@ -156,7 +157,7 @@ class FakeApplication:
                 "reading": partial(fake_reading, self.database),
                 "marketing_email": "marketing@example.com",
                 "new_token": self.new_token,
-                "today": lambda: self.today,
+                "now": lambda: self.now,
             },
         )
         self.bus = MessageBus(

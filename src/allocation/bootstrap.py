@@ -106,7 +106,7 @@ def _dependencies(
             "reading": partial(reading, database),
             "marketing_email": settings.marketing_email,
             "new_token": lambda: secrets.token_hex(8).upper(),
-            "today": lambda: _now().date(),
+            "now": _now,
         },
     )
 

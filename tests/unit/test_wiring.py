@@ -32,7 +32,7 @@ from allocation.service_layer.wiring import (
 )
 from tests.builders import (
     HANDLERS,
-    TODAY,
+    NOW,
     FakeApplication,
     a_batch,
     a_command_envelope,
@@ -50,7 +50,7 @@ DEPENDENCIES = Dependencies(
         "reading": lambda: None,
         "marketing_email": "marketing@example.com",
         "new_token": lambda: "TOKEN",
-        "today": lambda: TODAY,
+        "now": lambda: NOW,
     },
 )
 

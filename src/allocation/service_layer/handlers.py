@@ -11,7 +11,7 @@ handler is refused at start. Let the one with `uow` record an event, and handle 
 """
 
 from collections.abc import Callable
-from datetime import date
+from datetime import datetime
 
 from allocation.domain import commands, events
 from allocation.domain.model import CouponBatch, User
@@ -71,11 +71,11 @@ async def allocate_welcome_coupon(
     event: events.UserRegistered,
     uow: UnitOfWork,
     new_token: Callable[[], str],
-    today: Callable[[], date],
+    now: Callable[[], datetime],
 ) -> None:
     """Give the new user a coupon, if one is left."""
     batch = await uow.coupon_batches.next_available()
-    batch.allocate(event.user_id, token=new_token(), today=today())
+    batch.allocate(event.user_id, token=new_token(), today=now().date())
     await uow.commit()
 
 
