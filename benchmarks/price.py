@@ -123,7 +123,7 @@ def costs(folder: Path, times: int = REPEATS) -> dict[str, tuple[str, Meter]]:
     command, rest = anyio.run(of_application, folder, times)
     return {
         "the function": (str(len(inspect.getsourcelines(register)[0])), function),
-        "the command, stored with all that is owed": (f"{shape.core_limit():,}", command),
+        "the command, stored with all that is owed": (f"{shape.machinery_limit():,}", command),
         "then the log, coupon, two e-mails, read model": ("", rest),
     }
 

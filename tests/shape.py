@@ -14,11 +14,23 @@ from allocation.rooms import ROOMS
 SOURCE = Path(__file__).parents[1] / "src"
 ALLOCATION = SOURCE / "allocation"
 
-CORE_LINES = 4820
-PATH_LINES = 1100  # what is read in an hour
+MACHINERY_LINES = 3640  # what is read in an evening
+PATH_LINES = 890  # the same of the path; with the use cases on it, an hour
 FILE_LINES = 250
 MEDIAN_BODY_LINES = 6
 LONG_BODY_LINES = 15  # nine functions in ten are shorter, or as long
+
+USE_CASES = [
+    "domain",
+    "service_layer/handlers.py",
+    "service_layer/emails.py",
+    "adapters/orm.py",
+    "views.py",
+    "entrypoints/story.py",
+    "entrypoints/cli/main.py",
+    "entrypoints/cli/users.py",
+]
+"""Where the use cases are written. These grow with the business; all else is machinery."""
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -27,6 +39,12 @@ def core() -> list[Path]:
     """Return the files of the core: all but those of rooms, and the migrations."""
     folders = {ALLOCATION / "adapters" / "migrations", *room_folders()}
     return [file for file in files(ALLOCATION) if folders.isdisjoint(file.parents)]
+
+
+def machinery(some: Iterable[Path]) -> list[Path]:
+    """Return those of these files that a use case does not add to."""
+    use_cases = {ALLOCATION / name for name in USE_CASES}
+    return [file for file in some if use_cases.isdisjoint((file, *file.parents))]
 
 
 def room_folders() -> list[Path]:
@@ -64,20 +82,22 @@ def core_lines() -> int:
     return _up(lines(core()), 50)
 
 
-def core_limit() -> int:
-    """Return how many lines the core may have, rounded up in the same way."""
-    return _up(CORE_LINES, 50)
+def machinery_limit() -> int:
+    """Return how many lines the machinery may have, rounded up in the same way."""
+    return _up(MACHINERY_LINES, 50)
 
 
 def figures() -> Iterator[str]:
     """Yield what README says of the core."""
     some = core()
+    use_cases = lines(some) - lines(machinery(some))
     middle, long = functions(some)
     most = max(lines([file]) for file in some)
     yield from wrap(
         f"The core is {core_lines():,} lines in {len(some)} files, none longer than "
-        f"{_up(most, 10)}; half of its functions have at most {middle:.0f} lines, nine in ten at "
-        f"most {long:.0f}.",
+        f"{_up(most, 10)}; {_up(use_cases, 50):,} of these lines are use cases, which grow with "
+        f"the business, and the rest is machinery. Half of its functions have at most "
+        f"{middle:.0f} lines, nine in ten at most {long:.0f}.",
         width=100,
     )
 

@@ -19,11 +19,6 @@ AFFECTED = {
     "tests/integration/test_schema.py",
     "tests/e2e/test_readme.py::test_every_command_of_the_readme_does_what_it_says",
 }
-SIZES = [
-    f"--deselect=tests/unit/test_shape.py::{limit}"
-    for limit in ("test_the_core_is_read_in_an_evening", "test_the_path_is_read_in_an_hour")
-]
-"""The limits are those of the core as it is handed over; with its use cases it is meant to grow."""
 
 
 def checklist() -> str:
@@ -59,5 +54,5 @@ def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) 
     assert "written: stored_events.json" in written
     copy.check()
     tests = AFFECTED | {file for file in BY_HAND if file.startswith("tests/integration/")}
-    copy.test("-n", "2", "-k", "not trio", *SIZES, *sorted(tests))
+    copy.test("-n", "2", "-k", "not trio", *sorted(tests))
     assert "deactivate-user" in copy.python("-m", "allocation", "--help")

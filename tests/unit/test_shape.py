@@ -1,11 +1,11 @@
-"""The core stays a size that is read in an evening, and the path through it one of an hour."""
+"""What every copy keeps is read in an evening, and the path through it in an hour."""
 
 from tests.generated import PATH
 from tests.shape import (
     ALLOCATION,
-    CORE_LINES,
     FILE_LINES,
     LONG_BODY_LINES,
+    MACHINERY_LINES,
     MEDIAN_BODY_LINES,
     PATH_LINES,
     SOURCE,
@@ -13,13 +13,16 @@ from tests.shape import (
     files,
     functions,
     lines,
+    machinery,
     room_folders,
 )
 
 
-def test_the_core_is_read_in_an_evening() -> None:
-    """What every copy keeps, somebody has to understand."""
-    assert lines(core()) <= CORE_LINES, "shorten it, or raise CORE_LINES in tests/shape.py"
+def test_the_machinery_is_read_in_an_evening() -> None:
+    """What every copy keeps, somebody has to understand. Use cases are another matter."""
+    count = lines(machinery(core()))
+
+    assert count <= MACHINERY_LINES, "shorten it, or raise MACHINERY_LINES in tests/shape.py"
 
 
 def test_the_path_is_read_in_an_hour() -> None:
@@ -27,7 +30,7 @@ def test_the_path_is_read_in_an_hour() -> None:
     path = [ALLOCATION / name for name in PATH]
 
     assert set(path) <= set(core())
-    assert lines(path) <= PATH_LINES, "shorten it, or raise PATH_LINES in tests/shape.py"
+    assert lines(machinery(path)) <= PATH_LINES, "shorten it, or raise PATH_LINES in tests/shape.py"
 
 
 def test_no_file_is_long() -> None:
