@@ -339,9 +339,10 @@ class FakeOutbox:
         delivery, error = failure.delivery, _describe(failure.error)
         now, pause = self._database.clock, failure.retry_in
         fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
-        if await self._update(delivery, last_error=error, **fate):
-            key = (delivery.envelope.id, delivery.handler)
-            self._database.keep_failure(key, delivery.attempt, error)
+        if not await self._update(delivery, last_error=error, **fate):
+            raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+        key = (delivery.envelope.id, delivery.handler)
+        self._database.keep_failure(key, delivery.attempt, error)
 
     async def release(self, delivery: Delivery) -> None:
         await self._update(

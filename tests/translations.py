@@ -57,7 +57,7 @@ RUSSIAN = {
     "the lease is over: a worker has claimed": "аренда истекла: доставки взял исполнитель",
     "three have settled; killed after the e-mail": "три закрыты; убит после письма",
     "the lease is over: the next has claimed": "аренда истекла: доставку взял следующий",
-    "the same e-mail in its place, and settled": "то же письмо на том же месте, доставка закрыта",
+    "the e-mail takes its own place; settled": "письмо заняло своё же место, доставка закрыта",
     # the price
     "one registration": "одна регистрация",
     "statements": "запросы",
@@ -108,11 +108,11 @@ RUSSIAN = {
     "a mail server's slow answer takes less": "даже медленный почтовый сервер отвечает быстрее",
     "most trouble is a restart, and soon over": "чаще всего это перезапуск, и он недолог",
     "the cap is reached after the seventh attempt": "потолок достигнут после седьмой попытки",
-    "an hour after an outage all is done": "через час после сбоя всё сделано",
+    "an hour after an outage all is tried": "через час после сбоя испробовано всё",
     "with {} more to tidy up, below Kubernetes' {}": (
         "с ещё {} на уборку — меньше {}, которые даёт Kubernetes"
     ),
-    "spans two to three hours; then a person decides": "это два-три часа; потом решает человек",
+    "spans {}¾ to {}½ hours; then a person decides": "это от {}¾ до {}½ часа; потом решает человек",
     "nothing is published": "ничего не публикуется",
     "as many as are handed on at a time": "столько, сколько передаётся за один раз",
     "for ever: nobody else knows what you need": "вечно: кроме вас, никто не знает, что вам нужно",

@@ -47,9 +47,9 @@ class Settings:
     handler_timeout_seconds: Annotated[Seconds, "a mail server's slow answer takes less"] = 20.0
     retry_base_seconds: Annotated[Seconds, "most trouble is a restart, and soon over"] = 1.0
     retry_factor: Annotated[Factor, "the cap is reached after the seventh attempt"] = 4.0
-    retry_cap_seconds: Annotated[Seconds, "an hour after an outage all is done"] = 3600.0
+    retry_cap_seconds: Annotated[Seconds, "an hour after an outage all is tried"] = 3600.0
     grace_seconds: Annotated[Seconds, "with 5 more to tidy up, below Kubernetes' 30"] = 10.0
-    max_attempts: Annotated[Count, "spans two to three hours; then a person decides"] = 10
+    max_attempts: Annotated[Count, "spans 1¾ to 3½ hours; then a person decides"] = 10
     of_rooms: tuple[Any, ...] = ()
     """The settings of the rooms, each of a class of its own."""
 

@@ -49,7 +49,7 @@ def story(folder: Path) -> Iterator[Moment]:
         _wait_for_step(process)
         process.send_signal(signal.SIGCONT)
         assert process.wait() == 0
-    yield _found(application, "the same e-mail in its place, and settled")
+    yield _found(application, "the e-mail takes its own place; settled")
 
 
 def _stepping(

@@ -5,6 +5,7 @@ import pytest
 
 from allocation.domain.events import UserRegistered
 from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.exceptions import DeliverySuperseded
 from tests.builders import HANDLER_NAMES, a_failure, a_user
 from tests.worlds import World, a_uow
 
@@ -264,9 +265,11 @@ async def test_a_late_owner_changes_nothing(world: World, late_write: str) -> No
         case "settle":
             await outbox.settle(late)
         case "reschedule":
-            await outbox.record_failure(a_failure(late, OSError(), retry_in=0))
+            with pytest.raises(DeliverySuperseded):
+                await outbox.record_failure(a_failure(late, OSError(), retry_in=0))
         case "park":
-            await outbox.record_failure(a_failure(late, OSError()))
+            with pytest.raises(DeliverySuperseded):
+                await outbox.record_failure(a_failure(late, OSError()))
         case "release":
             await outbox.release(late)
 

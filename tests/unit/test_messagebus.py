@@ -638,6 +638,24 @@ async def test_a_delivery_that_was_taken_over_is_left_alone() -> None:
     assert len(application.database.deliveries) == 1
 
 
+async def test_who_fails_after_somebody_has_taken_over_says_no_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What comes of the delivery is the new owner's to say: it is not tried again for this one."""
+
+    async def late(event: UserRegistered) -> None:
+        application.database.clock += POLICY.lease + 1
+        await application.outbox.claim(1, ["late"])
+        raise OSError("too late")
+
+    application = on_registration(late)
+    report = await application.bus.handle(a_registration())
+
+    assert report.failures == ()
+    assert [row.last_error for row in application.database.deliveries.values()] == [None]
+    assert "next attempt" not in caplog.text
+
+
 async def test_cancellation_passes_through_and_gives_the_lease_back() -> None:
     """A worker can then do at once what was interrupted."""
 

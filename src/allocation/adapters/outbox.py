@@ -97,7 +97,10 @@ class SqlAlchemyOutbox:
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
 
     async def settle(self, delivery: Delivery) -> None:
-        """Mark it as done. All that settle while a statement is under way share the next."""
+        """Mark it as done. All that settle while a statement is under way share the next.
+
+        A claim that somebody else has made since is passed over: its owner settles, or has settled.
+        """
         self._settled.append(delivery)
         await checkpoint()  # others have ended at the same time
         async with self._settling:
@@ -114,8 +117,9 @@ class SqlAlchemyOutbox:
         fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
         failed = _OWNED.values(process=None, last_error=error, **fate)
         async with self.database.writing() as session:
-            if await session.write(failed, _claimed(delivery)):
-                await failures.keep(session, now, delivery, error, self.database.process)
+            if await session.write(failed, _claimed(delivery)) != 1:
+                raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+            await failures.keep(session, now, delivery, error, self.database.process)
             await session.commit()
 
     async def release(self, delivery: Delivery) -> None:

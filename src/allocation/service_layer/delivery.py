@@ -110,5 +110,5 @@ class DeliveryPolicy:
 
 
 def is_permanent(error: Exception) -> bool:
-    """Tell whether trying again cannot help: time does not heal it."""
+    """Tell whether trying again cannot help: time heals no rule, and no refused e-mail."""
     return isinstance(error, AllocationError) and not error.heals

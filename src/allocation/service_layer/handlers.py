@@ -143,7 +143,7 @@ EVENT_HANDLERS: dict[type[events.Event], list[Handler]] = {
     events.OutOfCoupons: [publish_event],
     events.CouponsRanOut: [notify_marketing],
 }
-"""What handles what. An event with `publish_event` is public."""
+"""What handles what. An event with `publish_event` is public: it has one for each broker."""
 
 RENAMED_HANDLERS: dict[str, str] = {}
 """Old handler name → new one: for deliveries stored before a handler was renamed."""

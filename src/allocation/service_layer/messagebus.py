@@ -124,7 +124,7 @@ class MessageBus:
                 logger.info("%s", superseded)
                 return Report()
             except Exception as error:
-                return Report((), (await self._record_failure(delivery, error),))
+                return await self._record_failure(delivery, error)
             except get_cancelled_exc_class():
                 await self._release(delivery)
                 raise
@@ -169,11 +169,14 @@ class MessageBus:
                     raise
             facts.tell(self.observers, facts.OptimisticRetry(trigger))
 
-    async def _record_failure(self, delivery: Delivery, error: Exception) -> Failure:
+    async def _record_failure(self, delivery: Delivery, error: Exception) -> Report:
         pause = self.policy.pause_after(delivery.attempt, error, random=self.random)
         failure = Failure(delivery=delivery, error=error, retry_in=pause)
         try:
             await _last_word(lambda: self.outbox.record_failure(failure))
+        except exceptions.DeliverySuperseded as superseded:
+            logger.info("%s; %s", failure, superseded)
+            return Report()
         except Exception as storing_error:
             logger.error("the next failure could not be stored: %s", storing_error)
             # the row is as it was: it falls due when the lease ends
@@ -182,7 +185,7 @@ class MessageBus:
         fate = "parked" if failure.retry_in is None else f"next attempt at {later:%FT%TZ}"
         logger.warning("%s; %s", failure, fate)
         facts.tell(self.observers, facts.Failed(failure))
-        return failure
+        return Report((), (failure,))
 
     async def _release(self, delivery: Delivery) -> None:
         try:

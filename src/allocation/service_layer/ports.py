@@ -97,7 +97,8 @@ class Publisher(Protocol):
 class Outbox(Protocol):
     """The stored deliveries.
 
-    Each write names a claim and changes nothing if somebody else has claimed the delivery since.
+    Each write names a claim, and changes nothing if somebody else has claimed the delivery since:
+    then that is the one to say what becomes of it.
     """
 
     async def settle(self, delivery: Delivery) -> None:
@@ -107,6 +108,8 @@ class Outbox(Protocol):
         """Store the error, and when the delivery is due again; parked, it waits for a person.
 
         Of the failures of one delivery, the last ten are kept.
+
+        :raises DeliverySuperseded: if the delivery has another owner now, or is done
         """
 
     async def release(self, delivery: Delivery) -> None:
