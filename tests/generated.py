@@ -17,7 +17,7 @@ import allocation
 from allocation.domain.exceptions import AllocationError
 from allocation.entrypoints.cli.exit_codes import exit_code
 from benchmarks import page, results
-from tests import capacity, import_graph, settings_table, shape, wiring_map
+from tests import capacity, import_graph, places, settings_table, shape, wiring_map
 from tests.translations import in_step, original
 
 ROOT = Path(__file__).parents[1]
@@ -113,6 +113,7 @@ GENERATED: dict[str, Callable[[], Iterator[str]]] = {
     "layers": import_graph.layers,
     "modules": import_graph.inside_layers,
     "path": path,
+    "places": places.places,
     "performance": page.performance,
     "queues": queues,
     "settings": settings_table.settings,

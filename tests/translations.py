@@ -21,6 +21,24 @@ PHRASE = re.compile(f"{CELL}|{PARAGRAPH}", re.M)
 FIGURE = re.compile(r"\d(?:[\d.,:-]*\d)?")
 
 RUSSIAN = {
+    # the places where a killed registration is done
+    "what handles the event": "кто обрабатывает событие",
+    "the end of the transaction": "конец транзакции",
+    "what it has written": "что она записала",
+    "the tables": "таблицы",
+    "the claim of the process that commits": "заявка процесса, который фиксирует",
+    "the claim of a worker, which looks each second at least": (
+        "заявка исполнителя; он смотрит не реже раза в секунду"
+    ),
+    "that the claim before was lost": "что прежняя заявка потеряна",
+    "an attempt, and its time limit": "попытка и её предел времени",
+    "what the e-mail is known by": "по чему узнают письмо",
+    "settled, unless another has claimed it since": (
+        "закрыта, если с тех пор за неё не взялся другой"
+    ),
+    "failed: made again, or parked": "не удалась: повторить или отложить",
+    "what": "что",
+    "where": "где",
     # the core, and the path through it
     "The core is {} lines in {} files, none longer than {}; {} of these lines are use cases,"
     " which grow with the business, and the rest is machinery. Half of its functions have at most"

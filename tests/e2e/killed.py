@@ -75,7 +75,7 @@ def _found(application: Application, what: str) -> Moment:
 
 
 def table(moments: Sequence[Moment]) -> Iterator[str]:
-    """Yield the table of what changed. Times are in leases since the commit, rounded down."""
+    """Yield the table of what changed. Times: leases since they were written, rounded down."""
     start = (moments[0].rows[0][-1] or 0) - LEASE
     yield "| t | what has happened | `handler` | `attempts` | `token` | `due_at` | e-mails |"
     yield "|---|---|---|---|---|---|---|"

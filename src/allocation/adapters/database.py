@@ -117,11 +117,11 @@ class Database:
         *,
         connections: int = POOL_SIZE,
         clock: sa.ColumnElement[float] | None = None,
-        process_name: str | None = None,
+        process: str = "",
     ) -> None:
         self.engine = engine
         self.kind = kind
-        self.process = "@".join(filter(None, (process_name, f"{gethostname()}:{getpid()}")))
+        self.process = process
         self.listening = partial(kind.listening, engine)
         self.clock = sa.literal_column(kind.clock, sa.Double()) if clock is None else clock
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
@@ -177,13 +177,14 @@ async def open_database(
     """
     kind = kind_of(url, handler_timeout=handler_timeout)
     size = connections + 1  # one listens
+    process = "@".join(filter(None, (process_name, f"{gethostname()}:{getpid()}")))
     try:
-        engine = kind.new_engine(pool_size=size, max_overflow=0, hide_parameters=True)
+        engine = kind.new_engine(process, pool_size=size, max_overflow=0, hide_parameters=True)
     except ValueError as error:
         raise InvalidValue("database URL", f"has an option that is wrong: {error}") from None
     async with kind.in_use():
         try:
-            yield Database(engine, kind, connections=connections, process_name=process_name)
+            yield Database(engine, kind, connections=connections, process=process)
         finally:
             with CancelScope(shield=True):
                 await engine.dispose()

@@ -40,8 +40,10 @@ class DatabaseKind(ABC):
         """
 
     @abstractmethod
-    def new_engine(self, **options: Any) -> AsyncEngine:
+    def new_engine(self, process: str, **options: Any) -> AsyncEngine:
         """Return an engine whose connections are set up, and watched; nothing is connected yet.
+
+        A server is told the name of the process, so that it can say who holds a lock.
 
         :raises InvalidValue: if its driver is not installed
         :raises ValueError: if an option in the URL has a wrong value

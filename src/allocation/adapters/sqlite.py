@@ -55,7 +55,7 @@ class SQLite(DatabaseKind):
         self._path = os.path.abspath(unquote(urlsplit(name).path) if "uri" in url.query else name)
         self._was_there = False
 
-    def new_engine(self, **options: Any) -> AsyncEngine:
+    def new_engine(self, process: str, **options: Any) -> AsyncEngine:
         timeout = {} if "timeout" in self._url.query else {"timeout": BUSY_SECONDS}
         arguments = {"factory": self._open, **timeout}
         engine = create_async_engine(self._url, connect_args=arguments, **options)

@@ -66,7 +66,7 @@ class MessageBus:
         """Run the one handler of a command, and return the events it committed, or raise its error.
 
         They are stored with their deliveries, so nothing is lost if they are not dispatched here;
-        and so is the command itself, which is recognized when it is received again.
+        and so is the command: one that was received with an id is recognized when it comes again.
         """
         new_id = self.envelope_factory.new_id()
         envelope = CommandEnvelope(id=new_id, command=command, received=received)

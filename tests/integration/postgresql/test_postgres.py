@@ -92,6 +92,21 @@ async def test_the_server_knows_when_to_give_a_connection_up(
                     assert (await session.execute(text(f"SHOW {name}"))).scalar_one() == value
 
 
+@pytest.mark.parametrize("driver", ["", "anyio"])
+async def test_the_server_knows_the_name_of_a_process(postgres_url: str, driver: str) -> None:
+    """Whoever looks for the holder of a lock in pg_stat_activity finds the process by it."""
+    url, asked = on(driver, postgres_url), text("SHOW application_name")
+
+    async with open_database(url, process_name="Ann's") as database, database.reading() as session:
+        name = (await session.execute(asked)).scalar_one()
+        assert name == database.process
+        assert name.startswith("Ann's@")
+
+    url = f"{url}{'&' if '?' in url else '?'}application_name=shop"
+    async with open_database(url) as database, database.reading() as session:
+        assert (await session.execute(asked)).scalar_one() == "shop"
+
+
 async def test_limits_follow_the_time_limit_of_a_handler() -> None:
     """Nothing waits longer for a handler than it may take; what is absurd does not break."""
     two, long, short = Limits(2), Limits(10**9), Limits(0.001)

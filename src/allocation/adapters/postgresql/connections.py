@@ -51,8 +51,10 @@ def check(url: URL) -> None:
         raise InvalidValue("database URL", "has a connect_timeout that is no number of seconds")
 
 
-def new_engine(url: URL, limits: Limits, **options: Any) -> AsyncEngine:
+def new_engine(url: URL, limits: Limits, process: str, **options: Any) -> AsyncEngine:
     """Return an engine whose connections are set up, and tried before they are used again.
+
+    The server shows them under the name of the process, unless the URL has an `application_name`.
 
     :raises InvalidValue: if its driver is not installed
     """
@@ -62,7 +64,8 @@ def new_engine(url: URL, limits: Limits, **options: Any) -> AsyncEngine:
     except ImportError as error:  # psycopg without libpq has no name
         needed = f"needs {error.name or 'libpq'}; install allocation[postgres]"
         raise InvalidValue("database URL", needed) from None
-    _listen(engine.sync_engine, limits)
+    name = {} if "application_name" in url.query else {"application_name": process}
+    _listen(engine.sync_engine, limits, {**server_settings(limits), **name})
     return engine
 
 
@@ -82,7 +85,7 @@ def _connect_args(url: URL, limits: Limits) -> dict[str, Any]:
     return {"connect_timeout": int(seconds), **_probes("keepalives_", limits), "keepalives": 1}
 
 
-def _listen(engine: Engine, limits: Limits) -> None:
+def _listen(engine: Engine, limits: Limits, settings: Mapping[str, int | str]) -> None:
     """Have every connection set up, and tried before it is used again."""
 
     def notice(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
@@ -90,7 +93,7 @@ def _listen(engine: Engine, limits: Limits) -> None:
         record.info[IS_NEW] = True
 
     def set_up(connection: DBAPIConnection, _: object) -> None:
-        _set_limits(connection, limits)
+        _apply(connection, settings)
 
     def try_out(connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
         if not record.info.pop(IS_NEW, False):
@@ -105,17 +108,17 @@ def _listen(engine: Engine, limits: Limits) -> None:
     event.listen(engine, "close", _close_without_waiting)
 
 
-def _set_limits(connection: DBAPIConnection, limits: Limits) -> None:
-    """Limit what this connection may do to others. Poolers allow no start-up parameters for it."""
+def _apply(connection: DBAPIConnection, settings: Mapping[str, int | str]) -> None:
+    """Set what the session shall keep to. Poolers allow no start-up parameters for it."""
     connection.autocommit = True  # a rollback would take it back
     cursor = connection.cursor()
-    cursor.execute(_setting(server_settings(limits)))
+    cursor.execute(_setting(settings))
     cursor.close()
     connection.autocommit = False
 
 
 def server_settings(limits: Limits) -> dict[str, int]:
-    """Return the settings of each session: milliseconds, but seconds for the probes."""
+    """Return the limits of each session: milliseconds, but seconds for the probes."""
     times = {
         "statement_timeout": limits.statement,
         "lock_timeout": limits.lock,
@@ -133,8 +136,9 @@ def _probes(prefix: str, limits: Limits) -> dict[str, int]:
     return {**named, "tcp_user_timeout": round(limits.silence * 1000)}
 
 
-def _setting(settings: Mapping[str, int]) -> str:
-    calls = (f"set_config('{name}', '{value}', false)" for name, value in settings.items())
+def _setting(settings: Mapping[str, int | str]) -> str:
+    quoted = ((name, str(value).replace("'", "''")) for name, value in settings.items())
+    calls = (f"set_config('{name}', '{value}', false)" for name, value in quoted)
     return f"SELECT {', '.join(calls)}"
 
 

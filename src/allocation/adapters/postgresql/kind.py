@@ -34,8 +34,8 @@ class PostgreSQL(DatabaseKind):
         self._limits = Limits(handler_timeout)
         self._watchdog = Watchdog(self._limits.answer)
 
-    def new_engine(self, **options: Any) -> AsyncEngine:
-        return connections.new_engine(self._url, self._limits, **options)
+    def new_engine(self, process: str, **options: Any) -> AsyncEngine:
+        return connections.new_engine(self._url, self._limits, process, **options)
 
     def driver_calls(self, *, takes_time: bool = False) -> WatchedCalls:
         return self._watchdog.driver_calls(takes_time=takes_time)
