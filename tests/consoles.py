@@ -14,8 +14,9 @@ class Command:
 
 
 def commands(block: str) -> Iterator[Command]:
-    """Yield the commands of a console."""
-    for each in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+    r"""Yield the commands of a console; one that ends with a \ goes on in the next line."""
+    whole = re.sub(r"\\\n +", "", block)
+    for each in re.split(r"^\$ ", whole, flags=re.MULTILINE)[1:]:
         line, *shown = each.splitlines()
         yield Command(line, tuple(shown))
 

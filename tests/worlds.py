@@ -231,14 +231,14 @@ async def sql_world(url: str, policy: DeliveryPolicy = POLICY) -> AsyncIterator[
     orm.start_mappers()
     async with open_database(url) as real, open_database(url) as other:
         await ensure_schema(real)
-        database = Database(
-            real.engine, real.kind, clock=select(test_clock.c.seconds).scalar_subquery()
-        )
+        clock = select(test_clock.c.seconds).scalar_subquery()
+        database = Database(real.engine, real.kind, process=real.process, clock=clock)
         async with database.writing() as session:
             await session.run_sync(test_clock.metadata.create_all)
             await session.execute(insert(test_clock).values(seconds=1_000_000))
             await session.commit()
-        yield SqlWorld(database, Database(other.engine, other.kind, clock=database.clock), policy)
+        another = Database(other.engine, other.kind, process=other.process, clock=clock)
+        yield SqlWorld(database, another, policy)
 
 
 def sqlite_url(folder: Path) -> str:

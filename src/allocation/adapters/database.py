@@ -115,9 +115,9 @@ class Database:
         engine: AsyncEngine,
         kind: DatabaseKind,
         *,
+        process: str,
         connections: int = POOL_SIZE,
         clock: sa.ColumnElement[float] | None = None,
-        process: str = "",
     ) -> None:
         self.engine = engine
         self.kind = kind
@@ -184,7 +184,7 @@ async def open_database(
         raise InvalidValue("database URL", f"has an option that is wrong: {error}") from None
     async with kind.in_use():
         try:
-            yield Database(engine, kind, connections=connections, process=process)
+            yield Database(engine, kind, process=process, connections=connections)
         finally:
             with CancelScope(shield=True):
                 await engine.dispose()

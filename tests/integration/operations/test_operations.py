@@ -64,6 +64,7 @@ def test_parked_deliveries_can_be_inspected_retried_and_discarded(
         "due_at",
         "parked_at",
         "finished_at",
+        "process",
         "last_error",
     ]
     assert (welcome["event_type"], welcome["attempts"]) == ("user_registered", 1)

@@ -81,7 +81,7 @@ def test_the_tree_is_drawn_with_branches() -> None:
     ("values", "words"),
     [
         ({"seconds": 0.003, "process": "w@host:1"}, "done in 3 ms, by w"),
-        ({"process": None, "error": "discarded by hand"}, "done: discarded by hand"),
+        ({"process": None, "error": "discarded by hand"}, "discarded by hand"),
         (
             {"state": "leased", "attempts": 2, "due_in": 12.0},
             "attempt 2, leased for 12 s, by host:1",

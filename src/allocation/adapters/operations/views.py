@@ -20,7 +20,10 @@ from allocation.service_layer.envelopes import EventId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
-    """A delivery. `parked_at` is None while it is still tried; `due_at` is, when it is done."""
+    """A delivery. `parked_at` is None while it is still tried; `due_at` is, when it is done.
+
+    `process` is who holds it, or has lost it if it is due all the same.
+    """
 
     event_id: UUID
     event_type: str
@@ -29,6 +32,7 @@ class DeliveryRow:
     due_at: datetime | None
     parked_at: datetime | None
     finished_at: datetime | None
+    process: str | None
     last_error: str | None
 
 
@@ -123,7 +127,7 @@ async def coupon_batches(database: Database) -> AsyncIterator[AsyncIterator[Coup
 
 
 _TIMES = ("due_at", "parked_at", "finished_at")
-_NAMES = ("event_id", "handler", "attempts", *_TIMES, "last_error")
+_NAMES = ("event_id", "handler", "attempts", *_TIMES, "process", "last_error")
 _COLUMNS = [deliveries.c[name] for name in _NAMES]
 _DELIVERIES: sa.Select[Any] = sa.select(*_COLUMNS, events.c.type.label("event_type")).join(events)
 

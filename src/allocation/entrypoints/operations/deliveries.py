@@ -105,7 +105,10 @@ def retry_delivery(
 @click.argument("handler", type=HandlerName())
 @click.pass_obj
 def discard_delivery(options: Options, event_id: UUID, handler: str) -> None:
-    """Forget a delivery for good: its handler will never do this work."""
+    """Forget a delivery for good: its handler will never do this work.
+
+    Before that, "trace EVENT_ID" says whom it is about.
+    """
 
     async def work(application: Application) -> None:
         await decisions.discard(application.database, EventId(event_id), handler)
@@ -126,7 +129,8 @@ def _line(row: views.DeliveryRow, known: Collection[str]) -> str:
 def _state(row: views.DeliveryRow) -> str:
     if row.finished_at:
         return f"done {row.finished_at:%FT%TZ}"
-    return "parked" if row.parked_at else f"due {row.due_at:%FT%TZ}"
+    held = f", held by {row.process}" if row.process else ""
+    return "parked" if row.parked_at else f"due {row.due_at:%FT%TZ}{held}"
 
 
 def _field_line(name: str, value: object) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from unicodedata import combining, east_asian_width
 
+from allocation.adapters.operations.decisions import DISCARDED
 from allocation.adapters.operations.traces import DIGITS
 from allocation.adapters.operations.trees import FailedAttempt, TraceNode
 from allocation.entrypoints.output import printable
@@ -84,9 +85,11 @@ def _wrapped(text: str, first: str, rest: str, width: int | None) -> list[str]:
 
 
 def _fate(node: TraceNode) -> str:
-    """Return what has become of a delivery, and what comes next."""
+    """Return what has become of a delivery, and what comes next; who has it in hand, in full."""
     attempt, reason = f"attempt {node.attempts}", _reason(node.error)
     who = f", by {_name_of(node.process)}" if node.process else ""
+    if node.state == "done" and node.error == DISCARDED:
+        return DISCARDED
     if node.state == "done":
         took = "" if node.seconds is None else f" in {span(node.seconds)}"
         again = f", {attempt}" if node.attempts != 1 else ""
@@ -94,14 +97,14 @@ def _fate(node: TraceNode) -> str:
     if node.state == "parked":
         return f"parked {node.parked_at:%F %T}Z, {attempt}{reason}"
     if node.state == "leased":
-        return f"{attempt}, leased for {span(node.due_in or 0)}{who}"
+        return f"{attempt}, leased for {span(node.due_in or 0)}, by {node.process}"
     return f"{_next_attempt(node)}{reason}"
 
 
 def _next_attempt(node: TraceNode) -> str:
     pause, attempts = node.due_in or 0, node.attempts or 0
     if node.process:
-        lost = f"attempt {attempts}, by {_name_of(node.process)}, lost its lease {span(-pause)} ago"
+        lost = f"attempt {attempts}, by {node.process}, lost its lease {span(-pause)} ago"
         return f"{lost}; attempt {attempts + 1} is due"
     when = f"in {span(pause)}" if pause > 0 else f"due for {span(-pause)}"
     return f"attempt {attempts + 1} {when}"

@@ -93,6 +93,7 @@ class Delivery(Stored):
     attempts: int
     due_at: datetime | None
     parked_at: datetime | None
+    process: str | None = None
     last_error: str | None
 
 
