@@ -6,6 +6,7 @@ nothing, and a backlog of a million costs a second.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,9 +19,16 @@ from allocation.adapters.orm import PARKED, PENDING, deliveries, events
 from allocation.adapters.outbox import OURS, pending
 
 
+STATES = ("in_hand", "replay", "due", "waiting", "parked")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readings:
-    """What is owed: how many deliveries, by handler and state, and how late the latest is."""
+    """What is owed: how many deliveries, by handler and state, and how late the latest is.
+
+    Of the handlers that are known, there is a figure for each state, or nobody could tell none from
+    unknown.
+    """
 
     owed: Mapping[tuple[str, str], int]
     oldest_due_seconds: float
@@ -35,7 +43,8 @@ async def read(database: Database, handlers: Collection[str]) -> Readings:
     async with database.reading() as session:
         counts = (await session.execute(_owed(database.clock))).all()
         return Readings(
-            owed={(row.handler, row.state): row.deliveries for row in counts},
+            owed=dict.fromkeys(product(handlers, STATES), 0)
+            | {(row.handler, row.state): row.deliveries for row in counts},
             oldest_due_seconds=await _seconds(session, _due_seconds(database.clock), handlers),
             oldest_stranger_seconds=await _seconds(
                 session, _stranger_seconds(database.clock), handlers
