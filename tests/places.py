@@ -10,30 +10,34 @@ RULES, UNIT = "service_layer/unit_of_work.py", "adapters/unit_of_work.py"
 BUS, OUTBOX, ORM = "service_layer/messagebus.py", "adapters/outbox.py", "adapters/orm.py"
 
 PLACES = {
-    "what handles the event": {"service_layer/handlers.py": ["EVENT_HANDLERS"]},
+    "what handles the event": {
+        "service_layer/handlers.py": ["EVENT_HANDLERS", "send_welcome_email"]
+    },
     "the end of the transaction": {RULES: ["commit", "__aexit__"]},
     "what it has written": {
         UNIT: ["_begin", "_write"],
         "adapters/repository.py": ["take_note"],
-        OUTBOX: ["store"],
+        OUTBOX: ["store", "__init__"],
     },
     "the tables": {ORM: ["deliveries", "failures"]},
-    "the claim of the process that commits": {DELIVERY: ["first_attempts"]},
-    "the claim of a worker, which looks each second at least": {
+    "the claim of the process that commits": {BUS: ["dispatch"], DELIVERY: ["first_attempts"]},
+    "the claim of a worker, which looks at least once a second": {
         "entrypoints/worker.py": ["_begin_what_is_due"],
         OUTBOX: ["claim", "_leasing"],
     },
     "that the claim before was lost": {"adapters/failures.py": ["keep_lost"]},
-    "an attempt, and its time limit": {BUS: ["_attempt", "_attempt_in_time"]},
+    "an attempt, and its time limit": {BUS: ["_attempt", "_attempt_in_time", "_run"]},
     "what the e-mail is known by": {
         DELIVERY: ["idempotency_key"],
         "adapters/emails.py": ["compose", "_keep"],
     },
-    "settled, unless another has claimed it since": {OUTBOX: ["settle", "settle_within"]},
+    "settled, unless another has claimed it since": {
+        OUTBOX: ["settle", "settle_within", "_OWNED", "_claimed", "_marking"]
+    },
     "failed: made again, or parked": {
         BUS: ["_record_failure"],
         DELIVERY: ["pause_after", "is_permanent"],
-        OUTBOX: ["record_failure"],
+        OUTBOX: ["record_failure", "_feasible"],
     },
 }
 

@@ -27,7 +27,7 @@ RUSSIAN = {
     "what it has written": "что она записала",
     "the tables": "таблицы",
     "the claim of the process that commits": "заявка процесса, который фиксирует",
-    "the claim of a worker, which looks each second at least": (
+    "the claim of a worker, which looks at least once a second": (
         "заявка исполнителя; он смотрит не реже раза в секунду"
     ),
     "that the claim before was lost": "что прежняя заявка потеряна",

@@ -212,6 +212,24 @@ async def test_a_handler_that_takes_too_long_fails() -> None:
     assert "hangs took longer than 1 s" in str(report.failures[0].error)
 
 
+async def test_a_command_that_takes_too_long_fails_and_stores_nothing() -> None:
+    """Whoever waits for it gets an answer, and can give it again."""
+
+    async def hangs(command: AddCouponBatch, uow: UnitOfWork) -> None:
+        uow.coupon_batches.add(CouponBatch.add(BatchReference("SPRING"), Quantity(1)))
+        await uow.commit()
+        await anyio.sleep_forever()
+
+    application = FakeApplication(
+        command_handlers={**COMMAND_HANDLERS, AddCouponBatch: hangs},
+        policy=replace(POLICY, handler_timeout=TIMEOUT),
+    )
+    with pytest.raises(HandlerTimeout, match="hangs took longer than 1 s"):
+        await application.bus.handle(a_batch())
+
+    assert application.database.batches == {}
+
+
 async def test_a_refused_command_raises_its_own_error() -> None:
     """Callers catch domain errors, not groups of them."""
     application = FakeApplication()

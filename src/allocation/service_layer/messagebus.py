@@ -67,11 +67,15 @@ class MessageBus:
 
         They are stored with their deliveries, so nothing is lost if they are not dispatched here;
         and so is the command: one that was received with an id is recognized when it comes again.
+
+        :raises HandlerTimeout: if it takes as long as no handler may; then nothing is stored
         """
         new_id = self.envelope_factory.new_id()
         envelope = CommandEnvelope(id=new_id, command=command, received=received)
         with working_on(envelope.as_context), facts.told(self.observers, envelope):
-            events = await self._run(self.registry.commands[type(command)], envelope)
+            handler = self.registry.commands[type(command)]
+            deadline = current_time() + self.policy.handler_timeout
+            events = await self._run_in_time(handler, envelope, deadline)
             logger.info("%s handled", type(command).__name__)
             facts.tell(self.observers, facts.Executed(command, events))
         return events
@@ -139,13 +143,17 @@ class MessageBus:
         with facts.told(self.observers, delivery, seconds):
             if seconds <= 0:
                 raise exceptions.LeaseOver(handler.name)
-            with CancelScope(deadline=deadline) as limit:
-                events = await self._run(handler, delivery)
-            if limit.cancelled_caught:
-                raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)
+            events = await self._run_in_time(handler, delivery, deadline)
             if not handler.has_uow:
                 await _last_word(lambda: self.outbox.settle(delivery))
             return events
+
+    async def _run_in_time(
+        self, handler: BoundHandler, trigger: Trigger, deadline: float
+    ) -> tuple[Envelope, ...]:
+        with CancelScope(deadline=deadline):
+            return await self._run(handler, trigger)
+        raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout)
 
     async def _run(self, handler: BoundHandler, trigger: Trigger) -> tuple[Envelope, ...]:
         """Run a handler, in a fresh unit of work if it has one; return the committed events.

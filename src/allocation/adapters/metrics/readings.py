@@ -18,7 +18,6 @@ from allocation.adapters.migrations import history
 from allocation.adapters.orm import PARKED, PENDING, deliveries, events
 from allocation.adapters.outbox import OURS, pending
 
-
 STATES = ("in_hand", "replay", "due", "waiting", "parked")
 
 
