@@ -1,4 +1,4 @@
-"""Every command of the README is run, and prints what the README says."""
+"""Every command of the README, and of the page about rooms, is run, and prints what it says."""
 
 import re
 import shlex
@@ -14,7 +14,8 @@ from tests.measured import measured
 
 def steps() -> list[Command]:
     """Return the commands of all console blocks, in order, each with the lines it shows."""
-    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    text = "".join((ROOT / page).read_text() for page in ("README.md", "docs/rooms.md"))
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
     return list(commands("".join(blocks)))
 
 

@@ -8,7 +8,7 @@ from urllib.request import urlopen
 
 from tests.e2e.processes import LIMIT_SECONDS, ROOT, TIMEOUT_SECONDS, Application, wait_until
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "rooms.md"
 REGISTER = ("register-user", "Иван", "ivan@example.com")
 
 
@@ -56,8 +56,8 @@ def test_a_worker_tells_how_it_is_until_it_has_ended(application: Application) -
 
 
 def test_a_worker_tells_what_it_has_done(application: Application) -> None:
-    """As README shows."""
-    shown = README.read_text().partition("/metrics | grep -v '^#'\n")[2].partition("\n…")[0]
+    """As the page about rooms shows."""
+    shown = PAGE.read_text().partition("/metrics | grep -v '^#'\n")[2].partition("\n…")[0]
     port = a_free_port()
     application.run(*REGISTER, dispatch="worker")
 

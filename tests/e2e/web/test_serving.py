@@ -15,7 +15,7 @@ USERS = 100  # each is registered twice
 
 
 def test_a_registration_is_answered_repeated_and_followed(on_each: Application) -> None:
-    """As README shows."""
+    """As the page about rooms shows."""
     with serving(on_each) as server, server.client() as client:
         body, key = registration("ivan@example.com"), {"Idempotency-Key": '"k1"'}
         first = client.post("/users", json=body, headers=key)

@@ -1,4 +1,4 @@
-"""The requests of the README do what it says."""
+"""The requests of the page about rooms do what it says."""
 
 import os
 import re
@@ -13,22 +13,22 @@ from tests.e2e.web.serving import serving
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 
-README = "http://127.0.0.1:8000"
+SHOWN = "http://127.0.0.1:8000"
 
 
 def test_a_user_registers_twice_with_curl_and_the_operator_sees_the_trace(
     application: Application,
 ) -> None:
     """Whoever follows the page sees what it shows; the second time the first result."""
-    blocks = "".join(re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S))
+    blocks = "".join(re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "rooms.md").read_text(), re.S))
     start, *steps = re.findall(r"^\$ (.*)\n(.*)$", blocks.replace("\\\n", ""), re.M)
     printed = []
     with serving(application, token="") as server:
         assert start[0] == "allocation serve"
-        assert shows(server.told.replace(server.url, README), (start[1],))
+        assert shows(server.told.replace(server.url, SHOWN), (start[1],))
         environment = {**os.environ, "TOKEN": server.token}
         for command, shown in steps:
-            command = command.replace(README, server.url)
+            command = command.replace(SHOWN, server.url)
             ended = subprocess.run(command, shell=True, env=environment, capture_output=True)
             printed.append(ended.stdout.decode())
             assert shows(printed[-1], (shown,)), (command, printed[-1])
