@@ -48,11 +48,13 @@ def places() -> Iterator[str]:
     yield "|---|---|---|"
     total = 0
     for what, files in PLACES.items():
-        named = [(name, file) for file, names in files.items() for name in names]
-        count = sum(lines_of(name, file) for name, file in named)
+        count = sum(lines_of(name, file) for file, names in files.items() for name in names)
         total += count
-        links = ", ".join(f"[`{name}`](src/allocation/{file})" for name, file in named)
-        yield f"| {what} | {links} | {count} |"
+        where = "; ".join(
+            f"[{file}](src/allocation/{file}) {', '.join(f'`{name}`' for name in names)}"
+            for file, names in files.items()
+        )
+        yield f"| {what} | {where} | {count} |"
     yield f"| | | {total} |"
 
 
