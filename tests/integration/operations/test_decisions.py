@@ -16,6 +16,7 @@ from sqlalchemy import event, update
 from allocation.adapters import orm
 from allocation.adapters.operations import decisions
 from allocation.adapters.operations.exceptions import DeliveryNotFound
+from allocation.adapters.operations.history import history
 from allocation.adapters.operations.views import Stranger, listed_deliveries, strangers
 from allocation.bootstrap import Application
 from allocation.config import Settings
@@ -56,13 +57,15 @@ async def test_a_retry_by_hand_starts_anew(world: SqlWorld) -> None:
 
 
 async def test_a_discarded_delivery_is_gone(world: SqlWorld) -> None:
-    """A person decided that the work is not to be done."""
+    """A person decided that the work is not to be done; that it was not is not hidden."""
     first = await commit_an_event(world)
 
     event_id = first["log_registration"].envelope.id
     await decisions.discard(world.database, event_id, "log_registration")
 
     assert "log_registration" not in await handlers_owed(world)
+    (row,) = await history(world.database, limit=1)
+    assert (row.done, row.discarded, row.waiting) == (1, 1, 3)
 
 
 async def test_what_is_not_owed_cannot_be_retried_or_discarded(world: SqlWorld) -> None:

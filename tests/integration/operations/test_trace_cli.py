@@ -26,6 +26,7 @@ HISTORY_KEYS = [
     "correlation_id",
     "accepted_at",
     "done",
+    "discarded",
     "waiting",
     "parked",
     "seconds",

@@ -178,6 +178,7 @@ def test_the_lines_of_history_have_their_cells_below_each_other() -> None:
         accepted_at=NOON,
         about="李 <li@example.com>",
         done=4,
+        discarded=1,
         waiting=0,
         parked=1,
         seconds=0.5,
@@ -186,9 +187,9 @@ def test_the_lines_of_history_have_their_cells_below_each_other() -> None:
 
     assert list(lines([row, busy])) == [
         f"2026-11-24 12:00:00Z  register_user  李 <li@example.com>   {str(row.id)[:8]}…"
-        "  4 done, 1 parked in 500 ms",
+        "  3 done, 1 discarded, 1 parked in 500 ms",
         f"2026-11-24 12:00:00Z  register_user  Ivan <i@example.com>  {str(busy.id)[:8]}…"
-        "  4 done, 2 waiting, 1 parked",
+        "  3 done, 1 discarded, 2 waiting, 1 parked",
     ]
     assert list(lines([])) == []
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from allocation.adapters.database import Database
+from allocation.adapters.operations.decisions import DISCARDED
 from allocation.adapters.operations.moments import moment
 from allocation.adapters.operations.stories import events_of
 from allocation.adapters.operations.summaries import summary
@@ -21,8 +22,9 @@ from allocation.adapters.orm import PARKED, PENDING, commands, deliveries, event
 class HistoryRow:
     """A command, and how many of the deliveries that it led to are in which state.
 
-    `waiting` counts those in hand, too. `seconds`: from the command to the last delivery that was
-    settled, replays left out; None while one waits, or if there is none.
+    `done` counts what was `discarded`, too, and `waiting` what is in hand. `seconds`: from the
+    command to the last delivery that was settled, replays left out; None while one waits, or if
+    there is none.
     """
 
     id: UUID
@@ -32,6 +34,7 @@ class HistoryRow:
     accepted_at: datetime
     about: str  # a few words about its first event
     done: int
+    discarded: int
     waiting: int
     parked: int
     seconds: float | None
@@ -81,6 +84,7 @@ def _row(command: Row, rows: Sequence[Row]) -> HistoryRow:
         accepted_at=moment(command.accepted_at),
         about=_about(rows[0]) if rows else "",
         done=counts["done"],
+        discarded=[row.last_error for row in owed if row.finished_at].count(DISCARDED),
         waiting=waiting,
         parked=counts["parked"],
         seconds=max(settled) - command.accepted_at if settled and not waiting else None,

@@ -20,6 +20,7 @@ JSON_KEYS = (
     "correlation_id",
     "accepted_at",
     "done",
+    "discarded",
     "waiting",
     "parked",
     "seconds",
@@ -37,7 +38,7 @@ def history(options: Options, failed: bool, limit: int, as_json: bool) -> None:
     """List the latest commands, the newest first, and how much of what they caused is done.
 
     Of each: when it was accepted, what it was and about whom, its id, how many deliveries are done,
-    waiting (or in hand) and parked, and how long it took until all were done or parked.
+    discarded by hand, waiting (or in hand) and parked, and how long it took until none was waiting.
     """
 
     async def work(application: Application) -> None:
@@ -59,7 +60,12 @@ def lines(rows: Sequence[HistoryRow]) -> Iterator[str]:
 
 
 def _cells(row: HistoryRow) -> list[str]:
-    counts = {"done": row.done, "waiting": row.waiting, "parked": row.parked}
+    counts = {
+        "done": row.done - row.discarded,
+        "discarded": row.discarded,
+        "waiting": row.waiting,
+        "parked": row.parked,
+    }
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     took = "" if row.seconds is None else f" in {span(row.seconds)}"
     when = f"{row.accepted_at:%F %T}Z"

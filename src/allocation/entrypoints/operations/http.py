@@ -45,7 +45,7 @@ class Stored(BaseModel):
 
 
 class AcceptedCommand(Stored):
-    """A command, and how many deliveries it led to; `seconds` until all were settled."""
+    """A command, and how many deliveries it led to; `done` counts `discarded`, too."""
 
     id: UUID
     type: str
@@ -53,6 +53,7 @@ class AcceptedCommand(Stored):
     correlation_id: UUID
     accepted_at: datetime
     done: int
+    discarded: int = 0
     waiting: int
     parked: int
     seconds: float | None
