@@ -72,6 +72,7 @@ format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 language: $(INSTALLED)  ## Write what is made from messages and errors: golden files, parts of the docs
+	@$(BIN)/ruff format -q . && $(BIN)/ruff check --fix-only -q .  # lines are counted
 	@$(BIN)/python -m tools.language
 	@$(BIN)/python -m tests.generated
 

@@ -7,6 +7,7 @@ what was there; at the end docs/performance.md and its charts are made from that
 """
 
 import argparse
+import logging
 import time
 
 from benchmarks import charts, results
@@ -17,6 +18,7 @@ from tests import generated
 
 
 def main() -> None:
+    logging.disable(logging.WARNING)  # as little is written as by those who are compared
     topics = {topic.name: topic for topic in TOPICS}
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure.")
     parser.add_argument("--full", action="store_true", help="more and longer rounds")

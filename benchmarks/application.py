@@ -4,7 +4,6 @@ The tables of handlers and of ways to send e-mail are plain dicts; a copy of the
 them, and a benchmark exchanges what is in them for a while.
 """
 
-import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,7 +40,6 @@ class NoMail:
 def settings_for(url: str, **given: Any) -> Settings:
     """Return the default settings for this database, without mail, and as given."""
     MAIL.setdefault("nowhere", f"{__name__}:NoMail.from_url")
-    logging.disable(logging.WARNING)
     return Settings(database_url=url, mail_url="nowhere:", **given)
 
 

@@ -8,6 +8,7 @@ parser of HTTP, one endpoint, and the statements of the application in plain SQL
 log nothing.
 """
 
+import logging
 import sys
 from typing import Annotated, Any
 from uuid import UUID
@@ -76,6 +77,7 @@ def application(registration: Registration, dispatch: str) -> FastAPI:
 
 def main(server: str, url: str, dispatch: str, port: str) -> None:
     """Be a server."""
+    logging.disable(logging.WARNING)
     {"ours": ours, "by_hand": by_hand}[server](url, dispatch, WebSettings(http_port=int(port)))
 
 

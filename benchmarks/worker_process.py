@@ -7,6 +7,7 @@ Its one handler does nothing; with "told" it prints the time at which it was cal
 the system's own clock, which is the same in all processes, among other lines.
 """
 
+import logging
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ async def no_op(event: Event, notifications: Notifications) -> None:
 
 def main(url: str, told: str = "") -> None:
     """Work until told to stop."""
+    logging.disable(logging.WARNING)
     settings = settings_for(url, dispatch="worker")
     with handled_by({UserRegistered: [telling() if told else no_op]}):
         serve(settings, working(settings))

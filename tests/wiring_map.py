@@ -135,10 +135,13 @@ def _recorded(call: tuple[str, str]) -> set[str]:
     if named := [aggregate for aggregate in aggregates if aggregate.__name__ == first]:
         aggregates = named
     methods = [vars(aggregate)[name] for aggregate in aggregates if name in vars(aggregate)]
-    return set().union(*map(_recorded_in, methods))
+    return set().union(*map(recorded_in, methods))
 
 
-def _recorded_in(method: Any) -> set[str]:
+def recorded_in(method: Any) -> set[str]:
+    """Return the names of the events that a method of an aggregate records, or what it calls."""
+    if not callable(getattr(method, "__func__", method)):
+        return set()
     tree = _tree(getattr(method, "__func__", method))
     made = {name for first, name in _calls(tree) if first == "events"}
     return made.union(*(_recorded(call) for call in _calls(tree) if call[0] == "self"))

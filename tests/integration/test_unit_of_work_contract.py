@@ -431,6 +431,19 @@ async def test_allocations_at_once_never_exceed_the_batch(world: World) -> None:
     assert await world.remaining() == {"WELCOME": 0}
 
 
+async def test_a_refresh_sees_what_its_own_unit_of_work_changes(world: World) -> None:
+    """Or a handler that does both would leave the list as it was, for ever."""
+    user = a_user(email="old@example.com")
+    await store(world, user)
+
+    async with (uow := a_uow(world)):
+        await uow.user_view.refresh(user.id)
+        (await uow.users.get(user.id)).change_email(EmailAddress("new@example.com"))
+        await uow.commit()
+
+    assert [row.email for row in await world.view()] == ["new@example.com"]
+
+
 async def test_refreshing_a_user_that_is_not_there_changes_nothing(world: World) -> None:
     """A read model shows what is, and raises about nothing."""
     async with (uow := a_uow(world)):

@@ -112,9 +112,14 @@ def test_no_proof_and_no_example_is_overlooked() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_line_is_longer_than_a_screen(page: Path) -> None:
     """Pages are read in editors and in reviews, too. A row of a table has to be one line."""
-    lines = [line for line in page.read_text().splitlines() if not line.startswith("|")]
+    lines = enumerate(page.read_text().splitlines(), start=1)
+    long = {number: len(line) for number, line in lines if not line.startswith("|")}
 
-    assert [line for line in lines if len(line) > MAX_LINE] == []
+    assert [
+        f"{page.name}:{number} has {length} characters; there may be {MAX_LINE}"
+        for number, length in long.items()
+        if length > MAX_LINE
+    ] == []
 
 
 def test_every_guarantee_has_a_limit_and_a_proof() -> None:

@@ -1,11 +1,11 @@
 """What a use case still lacks is named in a sentence: the file to mend, or the command to run."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from inspect import unwrap
+from inspect import signature, unwrap
 from pkgutil import resolve_name
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 from sqlalchemy import Column, MetaData, String, Table, inspect
@@ -13,21 +13,28 @@ from sqlalchemy import Column, MetaData, String, Table, inspect
 from allocation.adapters.orm import metadata, start_mappers, user_view
 from allocation.domain import commands, events
 from allocation.domain.commands import ChangeEmail, Command
-from allocation.domain.events import EmailChanged, Event
-from allocation.domain.model import CouponBatch
+from allocation.domain.events import EmailChanged, Event, OutOfCoupons
+from allocation.domain.model import CouponBatch, User
 from allocation.domain.values import BatchReference, Quantity
 from allocation.entrypoints.cli import cli
 from allocation.entrypoints.cli.main import COMMANDS, LazyCommand
-from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation.service_layer.wiring import types_in
+from allocation.service_layer.handlers import (
+    COMMAND_HANDLERS,
+    EVENT_HANDLERS,
+    publish_event,
+    refresh_user_view,
+)
+from allocation.service_layer.wiring import Handler, types_in
 from allocation.views import UserRow
 from tests.builders import a_user
+from tests.wiring_map import recorded_in
 from tools.migration import differences
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 SOURCE = "src/allocation"
+NOT_LISTED: set[str] = set()  # events of users of which the list of users shows nothing
 
 
 def events_without_entry(handled: Collection[type[Event]]) -> list[str]:
@@ -37,6 +44,32 @@ def events_without_entry(handled: Collection[type[Event]]) -> list[str]:
         for event in types_in(events, Event)
         if event not in handled
     ]
+
+
+def events_the_list_misses(handlers: Mapping[type[Event], Sequence[Handler]]) -> list[str]:
+    recorded = set().union(*map(recorded_in, vars(User).values()))
+    return [
+        f"{event.__name__} changes a user, and refresh_user_view is not among its handlers in"
+        f" EVENT_HANDLERS of {SOURCE}/service_layer/handlers.py: add it, or write the event into"
+        " NOT_LISTED of tests/unit/test_omissions.py, if the list of users shows nothing of it"
+        for event, listed in handlers.items()
+        if event.__name__ in recorded - NOT_LISTED and refresh_user_view not in listed
+    ]
+
+
+def handlers_of_other_events(handlers: Mapping[type[Event], Sequence[Handler]]) -> list[str]:
+    return [
+        f"{handler.__name__} is a handler of {event.__name__}, and its signature does not say so:"
+        f" add it to the type of its first parameter in {SOURCE}/service_layer/handlers.py"
+        for event, listed in handlers.items()
+        for handler in listed
+        if not issubclass(event, _accepted(handler))
+    ]
+
+
+def _accepted(handler: Handler) -> tuple[type, ...]:
+    first, *_ = signature(handler, eval_str=True).parameters.values()
+    return get_args(first.annotation) or (first.annotation,)
 
 
 def commands_without_handler(handled: Collection[type[Command]]) -> list[str]:
@@ -136,6 +169,24 @@ def test_every_event_is_in_the_table_of_handlers() -> None:
 
     [sentence] = events_without_entry(EVENT_HANDLERS.keys() - {EmailChanged})
     assert sentence.startswith("EmailChanged has no entry in EVENT_HANDLERS of src/allocation/serv")
+
+
+def test_what_changes_a_user_refreshes_the_list() -> None:
+    """Or `users` would show for ever what was true before."""
+    assert events_the_list_misses(EVENT_HANDLERS) == []
+
+    [sentence] = events_the_list_misses({EmailChanged: [], OutOfCoupons: []})
+    assert sentence.startswith(
+        "EmailChanged changes a user, and refresh_user_view is not among its"
+    )
+
+
+def test_every_handler_says_what_it_handles() -> None:
+    """The table and the signature are read side by side, and types are checked by the latter."""
+    assert handlers_of_other_events(EVENT_HANDLERS) == []
+
+    [sentence] = handlers_of_other_events({OutOfCoupons: [refresh_user_view, publish_event]})
+    assert sentence.startswith("refresh_user_view is a handler of OutOfCoupons, and its signature ")
 
 
 def test_every_command_has_a_handler() -> None:

@@ -1,7 +1,7 @@
 """The wiring: mistakes in it show when the program starts, not when a message arrives."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -210,7 +210,7 @@ def test_a_renamed_handler_is_found_under_its_old_name() -> None:
 
 def test_a_handler_of_a_port_that_is_not_configured_here_is_left_to_others() -> None:
     """A process must not take what it cannot do: each attempt would be one less for the others."""
-    nothing = Dependencies(outside_ports={"notifications": None}, values={})
+    nothing = replace(DEPENDENCIES, outside_ports={"notifications": None})
     handlers: EventHandlers = {UserRegistered: [greet, count]}
 
     registry = bind_all(COMMAND_HANDLERS, handlers, {"hello": "greet"}, nothing)

@@ -119,14 +119,15 @@ class SqlAlchemyUserView:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._stale: list[UserId] = []
 
     async def refresh(self, user_id: UserId) -> None:
-        await self.refresh_all([user_id])
+        self._stale.append(user_id)
 
-    async def refresh_all(self, user_ids: Sequence[UserId]) -> None:
-        """Do the same for several users, with as many statements as for one."""
-        for statement in (_LOCK, _FORGET, _COPY):
-            await self._session.execute(statement, {"these": user_ids})
+    async def write(self) -> None:
+        """Do it, when all else is written: for many users with as many statements as for one."""
+        for statement in (_LOCK, _FORGET, _COPY) if self._stale else ():
+            await self._session.execute(statement, {"these": self._stale})
 
 
 _THESE: BindParameter[Sequence[UserId]] = bindparam("these", expanding=True)

@@ -38,7 +38,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         self.users = repository.SqlAlchemyUsers(session)
         self.coupon_batches = repository.SqlAlchemyCouponBatches(session)
         self.registration_log = repository.SqlAlchemyRegistrationLog(session)
-        self.user_view = repository.SqlAlchemyUserView(session)
+        self.user_view = self._user_view = repository.SqlAlchemyUserView(session)
 
     def _transaction(self) -> AbstractAsyncContextManager[Session]:
         return self._database.writing()
@@ -57,6 +57,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
             await self._session.flush()
         except IntegrityError as error:
             raise _as_domain_error(error, refusals) from error
+        await self._user_view.write()
         subscribed = [(event, self._envelope_factory.subscribers(event)) for event in events]
         await self._outbox.store(self._session, subscribed)
         if isinstance(self._trigger, Delivery):

@@ -61,7 +61,10 @@ class UserView(Protocol):
     """The read model: one row a user, with the coupon."""
 
     async def refresh(self, user_id: UserId) -> None:
-        """Write this user's row anew from the aggregates, so the order of events is no matter."""
+        """Write this user's row anew from the aggregates, so the order of events is no matter.
+
+        It is done with the commit, and sees what else this unit of work has changed.
+        """
 
 
 class Stored(Protocol):

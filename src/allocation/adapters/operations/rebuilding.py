@@ -39,7 +39,10 @@ async def _rebuild_page(
         found = await session.execute(ordered.limit(batches.BATCH_ROWS + 1))
         ids: Sequence[UserId] = found.scalars().all()
         page, following = ids[: batches.BATCH_ROWS], next(iter(ids[batches.BATCH_ROWS :]), None)
-        await SqlAlchemyUserView(session).refresh_all(page)
+        view = SqlAlchemyUserView(session)
+        for user_id in page:
+            await view.refresh(user_id)
+        await view.write()
         await _remove_rows_of_nobody(session, first, following)
         await session.commit()
     told(len(page))
