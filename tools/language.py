@@ -19,6 +19,7 @@ import msgspec
 
 from allocation.adapters import wire
 from allocation.adapters.brokers.asyncapi import published_language  # room: brokers
+from allocation.domain.exceptions import AllocationError
 from allocation.publishing import public_events  # room: brokers
 from tests.generated import all_errors
 from tools.api_language import broken_in_api, of_room, own  # room: web
@@ -199,4 +200,7 @@ def write_all(files: Sequence[GoldenFile] = GOLDEN, errors: Path = ERRORS) -> st
 
 
 if __name__ == "__main__":
-    sys.exit(write_all())
+    try:
+        sys.exit(write_all())
+    except AllocationError as error:
+        sys.exit(f"error: {error}")

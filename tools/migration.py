@@ -34,7 +34,8 @@ Look at it by hand. It knows the tables, and nothing of
 - rows: what is new may have to be filled in; what was renamed is dropped, with all that is in it;
 - PostgreSQL: it was made on SQLite, and both have to understand its types and defaults;
 - SQLite: which adds columns, and cannot change those that are there;
-- old processes, which work on for a while: what a new column says, they neither fill nor reset.
+- old processes, which work on for a while: what a new column says, they neither fill nor reset
+  (docs/operations.md, "expand, then contract"); "allocation rebuild-users" when they have ended.
 tests/integration/test_schema.py upgrades both databases from every revision, with rows in them."""
 
 TEMPLATE = '''"""{sentence}."""

@@ -7,7 +7,7 @@ from allocation.domain.events import UserId
 from allocation.entrypoints.story import EMAILS, LINES, Story
 from allocation.service_layer.facts import Delivered, Executed
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from tests.builders import a_delivery, a_user_id
+from tests.builders import a_delivery, a_user_id, an_envelope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +23,11 @@ def test_a_new_command_is_told_in_the_words_of_its_name() -> None:
     told: list[str] = []
     command = DeactivateUser(user_id=a_user_id(), reason="a secret")
 
+    Story(told.append)(Executed(command, (an_envelope(),)))
     Story(told.append)(Executed(command, ()))
 
-    assert told == [f"[Allocation]     deactivate user {command.user_id}"]
+    line = f"[Allocation]     deactivate user {command.user_id}"
+    assert told == [line, f"{line}; nothing new"]
 
 
 def test_what_a_new_handler_did_is_told_in_the_words_of_its_name() -> None:

@@ -88,4 +88,5 @@ class Story:
 def _generic_line(done: Done, message: Any, caused: Sequence[Envelope]) -> str:
     """Return a line with the first field of the message, if any: that is what it is about."""
     name = done if isinstance(done, str) else re.sub("(?<!^)(?=[A-Z])", "_", done.__name__)
-    return f"[Allocation]     {name.replace('_', ' ').lower()} {[*astuple(message), ''][0]}"
+    news = "" if caused or isinstance(done, str) else "; nothing new"
+    return f"[Allocation]     {name.replace('_', ' ').lower()} {[*astuple(message), ''][0]}{news}"

@@ -96,7 +96,7 @@ def example_of(type_: type[M]) -> M:
     """
     names = signature(type_).parameters
     if missing := names.keys() - FIELDS.keys():
-        where = "FIELDS of adapters/brokers/asyncapi.py"
+        where = "FIELDS of src/allocation/adapters/brokers/asyncapi.py"
         raise WiringError(f"fields of {type_.__name__} without an example in {where}", *missing)
     return type_(**{name: FIELDS[name] for name in names})
 

@@ -4,6 +4,7 @@ The page's scripts come out of a package, and none is written in the page: nobod
 asked, and the content security policy forbids all others.
 """
 
+import mimetypes
 from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
@@ -52,6 +53,7 @@ async def script() -> PlainTextResponse:
 
 def assets() -> StaticFiles:
     """Return the files of the page."""
+    mimetypes.init()  # now: it reads files, which the event loop must not wait for
     return StaticFiles(packages=[("fastapi_offline", "static")])
 
 
