@@ -31,8 +31,8 @@ quick: lint  ## Lint, check types and contracts, run the unit tests and the core
 	$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/integration -k "not postgres" \
 	  --ignore-glob='tests/integration/*/*'
 
-pyramid: $(INSTALLED)  # half of the tests wait most of the time
-	$(BIN)/coverage run -m pytest -n 4 --dist worksteal
+pyramid: $(INSTALLED)  # most of the time, tests wait
+	$(BIN)/coverage run -m pytest -n 6 --dist worksteal
 
 lint: $(INSTALLED)  ## Lint, check types and import contracts
 	$(BIN)/ruff check .
