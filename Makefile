@@ -32,7 +32,7 @@ quick: lint  ## Lint, check types and contracts, run the unit tests and the core
 	  --ignore-glob='tests/integration/*/*'
 
 pyramid: $(INSTALLED)  # most of the time, tests wait
-	$(BIN)/coverage run -m pytest -n 6 --dist worksteal
+	$(BIN)/coverage run -m pytest -n 4 --dist worksteal
 
 lint: $(INSTALLED)  ## Lint, check types and import contracts
 	$(BIN)/ruff check .
@@ -62,7 +62,7 @@ without: $(INSTALLED)  ## Take rooms out of the working tree: make without ROOM=
 	@$(BIN)/python -m tools.rooms without $(ROOM)
 
 # room: page
-screenshots: $(INSTALLED)  ## Take the pictures of the page that README and docs show
+screenshots: $(INSTALLED)  ## Take the pictures of the page that README and docs/rooms.md show
 	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/page/test_pictures.py
 	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/playground/test_pictures.py  # room: playground
 # end
@@ -71,7 +71,7 @@ format: $(INSTALLED)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-language: $(INSTALLED)  ## Write what is made from messages and errors: golden files, parts of the docs
+language: $(INSTALLED)  ## Format, and write what is made from messages and errors: golden files, parts of the docs
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check --fix-only -q .  # lines are counted
 	@$(BIN)/python -m tools.language
 	@$(BIN)/python -m tests.generated

@@ -26,7 +26,9 @@ PLACES = {
         OUTBOX: ["claim", "_leasing"],
     },
     "that the claim before was lost": {"adapters/failures.py": ["keep_lost"]},
-    "an attempt, and its time limit": {BUS: ["_attempt", "_attempt_in_time", "_run"]},
+    "an attempt, and its time limit": {
+        BUS: ["_attempt", "_attempt_in_time", "_run_in_time", "_run"]
+    },
     "what the e-mail is known by": {
         DELIVERY: ["idempotency_key"],
         "adapters/emails.py": ["compose", "_keep"],

@@ -41,11 +41,11 @@ RUSSIAN = {
     "where": "где",
     # the core, and the path through it
     "The core is {} lines in {} files, none longer than {}; {} of these lines are use cases,"
-    " which grow with the business, and the rest is machinery. Half of its functions have at most"
+    " which grow with the business, and the rest is machinery. Half of all functions have at most"
     " {} lines, nine in ten at most {}.": (
         "В ядре {} строк; файлов — {}, и ни один не длиннее {} строк; {} из этих строк —"
-        " сценарии, они растут вместе с делом, остальное — механизм. Половина функций не длиннее"
-        " {} строк, девять из десяти — не длиннее {}."
+        " сценарии, они растут вместе с делом, остальное — механизм. Половина всех функций не"
+        " длиннее {} строк, девять из десяти — не длиннее {}."
     ),
     "file": "файл",
     "lines": "строки",

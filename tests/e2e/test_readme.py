@@ -34,7 +34,7 @@ def test_every_command_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
             case ["allocation", *arguments]:
                 result = application.run_script(*arguments)
             case _:
-                pytest.fail(f"the README has a command nobody checks: {command}")
+                pytest.fail(f"there is a command nobody checks: {command}")
         assert result.returncode == 0, (command, result.stderr)
         assert shows(result.stdout, step.shown), (command, result.stdout)
 

@@ -1,4 +1,4 @@
-"""What every copy keeps is read in an evening, and the path through it in an hour."""
+"""The machinery of the core is read in an evening, and the path through it in an hour."""
 
 from tests.generated import PATH
 from tests.shape import (
@@ -19,7 +19,7 @@ from tests.shape import (
 
 
 def test_the_machinery_is_read_in_an_evening() -> None:
-    """What every copy keeps, somebody has to understand. Use cases are another matter."""
+    """Who copies it has to understand it. Use cases are another matter: they may grow."""
     count = lines(machinery(core()))
 
     assert count <= MACHINERY_LINES, "shorten it, or raise MACHINERY_LINES in tests/shape.py"

@@ -27,7 +27,7 @@ def test_a_new_command_is_told_in_the_words_of_its_name() -> None:
     Story(told.append)(Executed(command, ()))
 
     line = f"[Allocation]     deactivate user {command.user_id}"
-    assert told == [line, f"{line}; nothing new"]
+    assert told == [line, f"{line}; no event followed"]
 
 
 def test_what_a_new_handler_did_is_told_in_the_words_of_its_name() -> None:

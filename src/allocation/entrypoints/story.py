@@ -86,7 +86,10 @@ class Story:
 
 
 def _generic_line(done: Done, message: Any, caused: Sequence[Envelope]) -> str:
-    """Return a line with the first field of the message, if any: that is what it is about."""
+    """Return a line with the first field of the message, if any: that is what it is about.
+
+    Of a command without events it says so: whoever repeats one sees that it was done before.
+    """
     name = done if isinstance(done, str) else re.sub("(?<!^)(?=[A-Z])", "_", done.__name__)
-    news = "" if caused or isinstance(done, str) else "; nothing new"
+    news = "" if caused or isinstance(done, str) else "; no event followed"
     return f"[Allocation]     {name.replace('_', ' ').lower()} {[*astuple(message), ''][0]}{news}"

@@ -14,7 +14,7 @@ class DeliverySuperseded(Conflict):
     """The lease on a delivery ended and somebody else owns it now, or has done it."""
 
     def __init__(self, event_id: object, handler: str) -> None:
-        super().__init__(f"the delivery of event {event_id} to {handler} has another owner now")
+        super().__init__(f"the delivery of event {event_id} to {handler} is another's, or done")
 
 
 class MessageAlreadyHandled(Conflict):

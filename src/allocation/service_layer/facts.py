@@ -65,13 +65,20 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Superseded:
+    """A delivery was attempted too late: another has claimed it, who says what becomes of it."""
+
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
 class OptimisticRetry:
     """A handler is run anew: others have changed what it had read."""
 
     trigger: Trigger
 
 
-Fact = Begun | Ended | Executed | Delivered | Failed | OptimisticRetry
+Fact = Begun | Ended | Executed | Delivered | Failed | Superseded | OptimisticRetry
 Observer = Callable[[Fact], None]
 """Takes what it cares for, at once: for display, metrics, traces, alarms."""
 Observers = Sequence[Observer]

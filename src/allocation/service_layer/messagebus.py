@@ -11,13 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from anyio import (
-    CancelScope,
-    create_task_group,
-    current_time,
-    get_cancelled_exc_class,
-    move_on_after,
-)
+import anyio
+from anyio import CancelScope, current_time, get_cancelled_exc_class
 
 from allocation.domain.commands import Command
 from allocation.service_layer import exceptions, facts
@@ -68,14 +63,14 @@ class MessageBus:
         They are stored with their deliveries, so nothing is lost if they are not dispatched here;
         and so is the command: one that was received with an id is recognized when it comes again.
 
-        :raises HandlerTimeout: if it takes as long as no handler may; then nothing is stored
+        :raises HandlerTimeout: if it takes longer than a handler may; then nothing is stored
         """
         new_id = self.envelope_factory.new_id()
         envelope = CommandEnvelope(id=new_id, command=command, received=received)
-        with working_on(envelope.as_context), facts.told(self.observers, envelope):
+        limit = self.policy.handler_timeout
+        with working_on(envelope.as_context), facts.told(self.observers, envelope, limit):
             handler = self.registry.commands[type(command)]
-            deadline = current_time() + self.policy.handler_timeout
-            events = await self._run_in_time(handler, envelope, deadline)
+            events = await self._run_in_time(handler, envelope, current_time() + limit)
             logger.info("%s handled", type(command).__name__)
             facts.tell(self.observers, facts.Executed(command, events))
         return events
@@ -110,7 +105,7 @@ class MessageBus:
         async def deliver(delivery: Delivery) -> None:
             reports.append(await self.deliver([delivery]))
 
-        async with create_task_group() as group:
+        async with anyio.create_task_group() as group:
             for delivery in deliveries:
                 group.start_soon(deliver, delivery)
         return sum(reports, Report())
@@ -125,8 +120,7 @@ class MessageBus:
                 await self._release(delivery)
                 return Report((), (Failure(delivery=delivery, error=late, retry_in=0.0),))
             except exceptions.DeliverySuperseded as superseded:
-                logger.info("%s", superseded)
-                return Report()
+                return self._leave_to_its_owner(delivery, superseded)
             except Exception as error:
                 return await self._record_failure(delivery, error)
             except get_cancelled_exc_class():
@@ -183,8 +177,7 @@ class MessageBus:
         try:
             await _last_word(lambda: self.outbox.record_failure(failure))
         except exceptions.DeliverySuperseded as superseded:
-            logger.info("%s; %s", failure, superseded)
-            return Report()
+            return self._leave_to_its_owner(delivery, f"{failure}; {superseded}")
         except Exception as storing_error:
             logger.error("the next failure could not be stored: %s", storing_error)
             # the row is as it was: it falls due when the lease ends
@@ -194,6 +187,11 @@ class MessageBus:
         logger.warning("%s; %s", failure, fate)
         facts.tell(self.observers, facts.Failed(failure))
         return Report((), (failure,))
+
+    def _leave_to_its_owner(self, delivery: Delivery, reason: object) -> Report:
+        logger.info("%s", reason)
+        facts.tell(self.observers, facts.Superseded(delivery))
+        return Report()
 
     async def _release(self, delivery: Delivery) -> None:
         try:
@@ -211,6 +209,6 @@ async def _last_word(store: Callable[[], Awaitable[None]]) -> None:
     try:
         await store()
     except get_cancelled_exc_class():
-        with move_on_after(LAST_WORD_SECONDS, shield=True):
+        with anyio.move_on_after(LAST_WORD_SECONDS, shield=True):
             await store()
         raise

@@ -320,6 +320,7 @@ def carry_out(application: Application, step: Command, words: dict[str, str]) ->
         printed, code = result.stdout + result.stderr, result.returncode
     else:
         environment = application.environment()
+        environment["DATABASE_URL"] = application.postgres_url or ""
         folders = (str(Path(sys.executable).parent), environment["PATH"], psql_folder())
         environment["PATH"] = os.pathsep.join(folders)
         done = subprocess.run(

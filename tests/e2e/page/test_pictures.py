@@ -1,4 +1,4 @@
-"""The pictures of the README: `make screenshots` has them taken anew."""
+"""The pictures of docs/rooms.md: `make screenshots` has them taken anew."""
 
 import os
 from collections.abc import Iterator

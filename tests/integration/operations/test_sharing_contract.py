@@ -72,6 +72,25 @@ async def nothing_is_stored(application: Application) -> bool:
     return not [row for table in tables for row in await rows(application, *table.c)]
 
 
+async def test_a_unit_that_changes_a_user_may_refresh_the_list(
+    application: Application, sharing: Sharing
+) -> None:
+    """It is done with its commit, as where it has a transaction of its own."""
+    registration = a_registration(email="old@example.com")
+    await application.bus.execute(registration)
+
+    async with (
+        sharing.one_transaction(users=[registration.user_id]) as new_uow,
+        (uow := new_uow(a_command_envelope())),
+    ):
+        user = await uow.users.get(registration.user_id)
+        user.change_email(EmailAddress("new@example.com"))
+        await uow.user_view.refresh(user.id)
+        await uow.commit()
+
+    assert await rows(application, orm.user_view.c.email) == [("new@example.com",)]
+
+
 async def test_each_command_has_its_own_row_and_story(
     application: Application, sharing: Sharing
 ) -> None:

@@ -147,14 +147,20 @@ def test_every_bad_end_of_a_command_has_an_outcome(error: BaseException, outcome
     assert counts.commands == {("add_coupon_batch", outcome): 1}
 
 
-def test_an_attempt_whose_delivery_has_another_owner_is_superseded() -> None:
-    """The work of the other counts."""
-    counts, delivery = Counts(), a_delivery()
+async def test_an_attempt_that_fails_after_a_takeover_is_superseded() -> None:
+    """A frozen worker that wakes up is neither done nor retried, and somebody has to see it."""
 
-    counts(Begun(delivery, 20.0))
-    counts(Ended(delivery, DeliverySuperseded(delivery.envelope.id, delivery.handler)))
+    async def late(event: Event) -> None:
+        application.database.clock += POLICY.lease + 1
+        await application.outbox.claim(1, ["late"])
+        raise OSError("too late")
 
-    assert counts.attempts == {("send_welcome_email", "superseded"): 1}
+    counts = Counts()
+    application = observed(counts, late)
+
+    await application.bus.handle(a_registration())
+
+    assert counts.attempts == {("late", "superseded"): 1}
 
 
 async def test_an_attempt_that_somebody_else_was_faster_with_is_superseded() -> None:

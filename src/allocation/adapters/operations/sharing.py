@@ -107,6 +107,7 @@ class _SharedSession(Session):
     async def _write_out(self) -> None:
         try:
             await super().flush()
+            self._flushed = self._states()  # a flush by a refresh is no work after the commit
             for statement, rows in self._gathered.items():
                 await super().execute(statement, rows or None)
         except IntegrityError as error:

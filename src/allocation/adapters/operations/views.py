@@ -22,7 +22,7 @@ from allocation.service_layer.envelopes import EventId
 class DeliveryRow:
     """A delivery. `parked_at` is None while it is still tried; `due_at` is, when it is done.
 
-    `process` is who holds it, or has lost it if it is due all the same.
+    `process` is who holds it, or has lost it if it is due all the same, or has done it.
     """
 
     event_id: UUID

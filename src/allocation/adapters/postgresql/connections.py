@@ -54,7 +54,8 @@ def check(url: URL) -> None:
 def new_engine(url: URL, limits: Limits, process: str, **options: Any) -> AsyncEngine:
     """Return an engine whose connections are set up, and tried before they are used again.
 
-    The server shows them under the name of the process, unless the URL has an `application_name`.
+    The server shows them under the name of the process, or the first 63 bytes of it, unless the URL
+    has an `application_name`.
 
     :raises InvalidValue: if its driver is not installed
     """

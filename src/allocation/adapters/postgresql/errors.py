@@ -11,7 +11,7 @@ LOST_RACES = {"40001", "40P01"}  # SQLSTATE: serialization_failure, deadlock_det
 RIGHT_MISSING = "42501"
 NEVER_HEAL = {"22", "42", "54"}  # classes: data exception, syntax error, program limit exceeded
 HINTS = {
-    "55P03": " (somebody else holds a lock on it; pg_stat_activity tells who)",
+    "55P03": " (somebody else holds a lock on it: see docs/operations.md, 14)",
     "57014": " (it waited for somebody else, or has too much to do)",
 }
 

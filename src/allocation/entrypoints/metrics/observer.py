@@ -15,11 +15,7 @@ from allocation.adapters.wire import wire_name
 from allocation.entrypoints.metrics.histogram import LONG_SECONDS, SECONDS, Histogram
 from allocation.service_layer.delivery import Delivery, Failure, Trigger, is_permanent
 from allocation.service_layer.envelopes import CommandEnvelope
-from allocation.service_layer.exceptions import (
-    DeliverySuperseded,
-    LeaseOver,
-    MessageAlreadyHandled,
-)
+from allocation.service_layer.exceptions import LeaseOver, MessageAlreadyHandled
 from allocation.service_layer.facts import (
     Begun,
     Delivered,
@@ -28,6 +24,7 @@ from allocation.service_layer.facts import (
     Fact,
     Failed,
     OptimisticRetry,
+    Superseded,
     Work,
 )
 
@@ -59,6 +56,8 @@ class Counts:
                 self._count_settled(delivery)
             case Failed(failure):
                 self.attempts[failure.delivery.handler, _fate(failure)] += 1
+            case Superseded(delivery):
+                self.attempts[delivery.handler, "superseded"] += 1
             case OptimisticRetry(trigger):
                 self.optimistic_retries[_name(trigger)] += 1
 
@@ -72,9 +71,7 @@ class Counts:
             case Delivery(handler=name):
                 if not isinstance(error, LeaseOver):  # else it was not begun
                     self.attempt_seconds[name].observe(seconds)
-                if isinstance(error, DeliverySuperseded):
-                    self.attempts[name, "superseded"] += 1
-                elif error is not None and _is_given_back(error):
+                if error is not None and _is_given_back(error):
                     self.attempts[name, "given_back"] += 1
 
     def _count_settled(self, delivery: Delivery) -> None:

@@ -45,7 +45,10 @@ class Stored(BaseModel):
 
 
 class AcceptedCommand(Stored):
-    """A command, and how many deliveries it led to; `done` counts `discarded`, too."""
+    """A command, and how many deliveries it led to; `seconds` until all were settled.
+
+    `done` counts those that were `discarded`, too.
+    """
 
     id: UUID
     type: str

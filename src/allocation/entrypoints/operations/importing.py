@@ -73,7 +73,7 @@ class Import:
         A user whose name or address has changed since is refused, and left as it is.
 
         :raises InvalidValue: if the file has no columns name and email
-        :raises Unavailable: if the database goes away; what is committed stays
+        :raises Unavailable: if the database goes away, or takes too long; what is committed stays
         """
         while chunk := await to_thread.run_sync(_take, rows, self._chunk_rows):
             await self._import([(line, _read(cells)) for line, cells in chunk])

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from threading import Event, Thread
 from time import monotonic
 
-from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.delivery import Delivery, Trigger
+from allocation.service_layer.envelopes import CommandEnvelope
 from allocation.service_layer.facts import Begun, Ended, Fact
 
 LOOK_SECONDS = 1.0
@@ -22,15 +23,15 @@ class Watchdog:
     """An observer that knows what runs in this process, and until when it may."""
 
     def __init__(self) -> None:
-        self._running: dict[int, tuple[Delivery, float]] = {}  # by identity: a hash takes longer
+        self._running: dict[int, tuple[Trigger, float]] = {}  # by identity: a hash takes longer
 
     def __call__(self, fact: Fact) -> None:
         """Take note of what begins and ends."""
         match fact:
-            case Begun(Delivery() as delivery, float() as seconds):
-                self._running[id(delivery)] = (delivery, monotonic() + seconds)
-            case Ended(Delivery() as delivery):
-                self._running.pop(id(delivery), None)
+            case Begun((CommandEnvelope() | Delivery()) as trigger, float() as seconds):
+                self._running[id(trigger)] = (trigger, monotonic() + seconds)
+            case Ended(work):
+                self._running.pop(id(work), None)
 
     def look(self, over: Event, every: float) -> None:
         """Name what goes on, once, until it is over."""
@@ -38,15 +39,20 @@ class Watchdog:
         while not over.wait(every):
             running = self._running.copy()
             named &= running.keys()
-            for key, (delivery, end) in running.items():
+            for key, (trigger, end) in running.items():
                 if key not in named and monotonic() > end + every:
                     named.add(key)
                     logger.error(
-                        "%s on event %s goes on past its time limit: it swallows its cancellation,"
-                        " blocks the event loop, or waits for the database",
-                        delivery.handler,
-                        delivery.envelope.id,
+                        "%s goes on past its time limit: it swallows its cancellation, blocks the"
+                        " event loop, or waits for the database",
+                        _told(trigger),
                     )
+
+
+def _told(trigger: Trigger) -> str:
+    if isinstance(trigger, Delivery):
+        return f"{trigger.handler} on event {trigger.envelope.id}"
+    return f"{type(trigger.command).__name__} {trigger.id}"
 
 
 @contextmanager
