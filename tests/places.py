@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 
 from tests.shape import ALLOCATION
 
@@ -62,10 +63,14 @@ def places() -> Iterator[str]:
 
 def lines_of(name: str, file: str) -> int:
     """Return how many lines a function has in this file, or what is assigned to a name."""
-    tree = ast.parse((ALLOCATION / file).read_text())
-    statements = (node for node in ast.walk(tree) if isinstance(node, ast.stmt))
-    (found,) = (statement for statement in statements if _name(statement) == name)
+    (found,) = (statement for statement in _statements(file) if _name(statement) == name)
     return (found.end_lineno or 0) - found.lineno + 1
+
+
+@cache
+def _statements(file: str) -> list[ast.stmt]:
+    tree = ast.parse((ALLOCATION / file).read_text())
+    return [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
 
 
 def _name(statement: ast.stmt) -> str | None:

@@ -70,9 +70,13 @@ def test_every_link_to_a_heading_leads_there(page: Path) -> None:
 
 
 def headings(page: Path) -> list[str]:
-    """Return the headings of a page, as GitHub writes them in links."""
-    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+    """Return the headings of a page, as links name them."""
+    return list(map(as_anchor, re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)))
+
+
+def as_anchor(title: str) -> str:
+    """Return a heading as GitHub writes it in links."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 @pytest.mark.parametrize(("page", "name", "file"), NAMED, ids=lambda value: Path(value).name)

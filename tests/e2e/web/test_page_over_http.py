@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.consoles import shows
+from tests.consoles import commands, shows
 from tests.e2e.processes import ROOT, Application, owed, wait_until
 from tests.e2e.web.serving import serving
 
@@ -20,18 +20,18 @@ def test_a_user_registers_twice_with_curl_and_the_operator_sees_the_trace(
     application: Application,
 ) -> None:
     """Whoever follows the page sees what it shows; the second time the first result."""
-    blocks = "".join(re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "rooms.md").read_text(), re.S))
-    start, *steps = re.findall(r"^\$ (.*)\n(.*)$", blocks.replace("\\\n", ""), re.M)
+    page = (ROOT / "docs" / "rooms.md").read_text()
+    start, *steps = commands("".join(re.findall(r"```sh\n(\$ .*?)```", page, re.DOTALL)))
     printed = []
     with serving(application, token="") as server:
-        assert start[0] == "allocation serve"
-        assert shows(server.told.replace(server.url, SHOWN), (start[1],))
+        assert start.line == "allocation serve"
+        assert shows(server.told.replace(server.url, SHOWN), start.shown)
         environment = {**os.environ, "TOKEN": server.token}
-        for command, shown in steps:
-            command = command.replace(SHOWN, server.url)
+        for step in steps:
+            command = step.line.replace(SHOWN, server.url)
             ended = subprocess.run(command, shell=True, env=environment, capture_output=True)
             printed.append(ended.stdout.decode())
-            assert shows(printed[-1], (shown,)), (command, printed[-1])
+            assert shows(printed[-1], step.shown), (command, printed[-1])
             wait_until(lambda: owed(application) == [])
 
     assert printed[0] == printed[1]

@@ -2,6 +2,7 @@
 """The alerts of docs/deploy ask for metrics that exist, and lead to what to do."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.entrypoints.metrics.exposition import metrics_text
 from tests.builders import a_registration
+from tests.unit.test_docs import as_anchor
 
 pytestmark = pytest.mark.anyio
 
@@ -29,13 +31,11 @@ ALERTS: dict[str, dict[str, Any]] = {rule["alert"]: rule for rule in GROUP["rule
 
 
 @pytest.fixture
-async def families(database_url: str, tmp_path: Path) -> dict[str, Metric]:
+async def families(settings: Settings) -> dict[str, Metric]:
     """What a process tells, by the names that Prometheus stores."""
-    settings = Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
     async with bootstrap(settings) as application:
         await application.bus.handle(a_registration())
-        owing = Settings(database_url=database_url, mail_url=settings.mail_url, dispatch="worker")
-        async with bootstrap(owing) as leaving_it_to_others:
+        async with bootstrap(replace(settings, dispatch="worker")) as leaving_it_to_others:
             await leaving_it_to_others.bus.handle(a_registration(email="maria@example.com"))
         text = (await metrics_text(application)).decode()
     return {
@@ -92,7 +92,7 @@ def test_every_alert_leads_to_what_to_do(name: str) -> None:
     """At night, nobody wants to look for it: the part begins with its name."""
     page, _, anchor = ALERTS[name]["annotations"]["runbook"].partition("#")
     found = re.findall(r"^##+ (.*)\n\n(.*(?:\n.+)*)", (ROOT / page).read_text(), re.MULTILINE)
-    beginnings = {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-"): text for t, text in found}
+    beginnings = {as_anchor(title): text for title, text in found}
 
     assert f"`{name}`" in beginnings[anchor]
     assert ALERTS[name]["labels"]["severity"] in ("page", "ticket")

@@ -3,7 +3,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -17,9 +16,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def web(database_url: str, tmp_path: Path) -> AsyncIterator[Web]:
+async def web(settings: Settings) -> AsyncIterator[Web]:
     """The HTTP application; what it causes is left to workers."""
-    settings = Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
     async with running_web(replace(settings, dispatch="worker")) as web:
         yield web
 

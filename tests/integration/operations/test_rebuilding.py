@@ -1,7 +1,6 @@
 """The read model of users is made anew while registrations go on: on each database."""
 
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -32,8 +31,7 @@ VIEW = sa.select(
 
 
 @pytest.fixture
-async def application(database_url: str, tmp_path: Path) -> AsyncIterator[Application]:
-    settings = Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
+async def application(settings: Settings) -> AsyncIterator[Application]:
     async with bootstrap(settings) as application:
         yield application
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -34,8 +33,7 @@ SOURCE = ReceivedMessage(source="test")
 
 
 @pytest.fixture
-async def application(database_url: str, tmp_path: Path) -> AsyncIterator[Application]:
-    settings = Settings(database_url=database_url, mail_url=f"maildir:{tmp_path / 'mail'}")
+async def application(settings: Settings) -> AsyncIterator[Application]:
     async with bootstrap(settings) as application:
         yield application
 

@@ -87,10 +87,10 @@ def _wrapped(text: str, first: str, rest: str, width: int | None) -> list[str]:
 def _fate(node: TraceNode) -> str:
     """Return what has become of a delivery, and what comes next; who has it in hand, in full."""
     attempt, reason = f"attempt {node.attempts}", _reason(node.error)
-    who = f", by {_name_of(node.process)}" if node.process else ""
     if node.state == "done" and node.error == DISCARDED:
         return DISCARDED
     if node.state == "done":
+        who = f", by {_name_of(node.process)}" if node.process else ""
         took = "" if node.seconds is None else f" in {span(node.seconds)}"
         again = f", {attempt}" if node.attempts != 1 else ""
         return f"done{took}{again}{who}{reason}"

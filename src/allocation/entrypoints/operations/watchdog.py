@@ -49,12 +49,6 @@ class Watchdog:
                     )
 
 
-def _told(trigger: Trigger) -> str:
-    if isinstance(trigger, Delivery):
-        return f"{trigger.handler} on event {trigger.envelope.id}"
-    return f"{type(trigger.command).__name__} {trigger.id}"
-
-
 @contextmanager
 def watching(every: float = LOOK_SECONDS) -> Iterator[Watchdog]:
     """Look, in a thread, while the context lasts."""
@@ -64,3 +58,9 @@ def watching(every: float = LOOK_SECONDS) -> Iterator[Watchdog]:
         yield watchdog
     finally:
         over.set()
+
+
+def _told(trigger: Trigger) -> str:
+    if isinstance(trigger, Delivery):
+        return f"{trigger.handler} on event {trigger.envelope.id}"
+    return f"{type(trigger.command).__name__} {trigger.id}"
