@@ -1,6 +1,7 @@
 """What comes after a failed attempt, and the life of a delivery as a table."""
 
 from dataclasses import replace
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -305,3 +306,14 @@ def test_what_an_event_causes_belongs_to_the_same_story() -> None:
         causation_id=envelope.id,
         handler="send_welcome_email",
     )
+
+
+def test_all_attempts_take_as_long_as_the_pages_say() -> None:
+    """README, docs/operations.md and config.py say 1¾ to 3½ hours: to a quarter of an hour."""
+    for draw, hours in ((0.0, 1.75), (1.0, 3.5)):
+        pauses = [
+            POLICY.pause_after(attempt, TEMPORARY, random=partial(float, draw)) or 0
+            for attempt in range(1, POLICY.max_attempts)
+        ]
+
+        assert round(sum(pauses) / 3600 * 4) / 4 == hours
