@@ -4,7 +4,7 @@ RUN useradd --create-home --uid 1000 allocation
 WORKDIR /home/allocation
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
-RUN pip install --no-cache-dir -c constraints.txt '.[rooms]'
+RUN pip install --no-cache-dir -c constraints.txt '.[extensions]'
 
 USER allocation
 ENTRYPOINT ["allocation"]

@@ -1,115 +1,156 @@
-# Everything runs in .venv, which the first target that needs it sets up from pinned versions.
+# Everything runs in .venv. A target installs what it needs there, once, in pinned versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/installed
-BENCH_INSTALLED := $(VENV)/bench-installed
+CORE := $(VENV)/installed-core
+DOCS := $(VENV)/installed-docs  # extension: reference
+PLAYGROUND := $(VENV)/installed-playground
+TEST := $(VENV)/installed-test
+BENCH := $(VENV)/installed-bench  # extension: reference
+PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
+LAYERS := tests/unit tests/integration tests/sqlalchemy_anyio tests/e2e $(wildcard tests/copies/test_fits.py)
+INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
+ALSO := changed  # extension: reference
+UNCHANGED = $(shell $(BIN)/python -m tools.verified --ignore)  # extension: reference
+COPIES := copies  # extension: reference
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
+unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground test pyramid core quick lint unit compliance copies rooms without screenshots format language migration bench bench-full docs clean
+.PHONY: help new new-diff demo playground install test test-full quick pyramid pyramid-in-full changed extensions-go coverage lint unit compliance copies extensions without screenshots format language migration bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: $(INSTALLED)  ## Register two users in a temporary database, and show what happened
+demo: $(CORE)  ## Register two users in a temporary database, and show what happened
 	@$(BIN)/allocation demo
 
-# room: playground
-playground: $(INSTALLED)  ## Break it yourself, in a browser; Ctrl-C leaves nothing behind
-	@$(BIN)/allocation playground
+# extension: playground
+playground: $(PLAYGROUND)  ## Break it yourself, in a browser; Ctrl-C leaves nothing behind
+	@$(BIN)/python -m playground
 # end
 
-test: lint  ## Lint, check types and import contracts, run the whole pyramid, check coverage
+install: $(TEST)  ## Install all that tests and checks need
+
+test: $(TEST)  ## What a change has to pass: lint, types, contracts, tests; what takes long, if it can have changed
+	@$(MAKE) --no-print-directory -j 3 lint pyramid $(ALSO)
+
+test-full: $(TEST)  ## What a release has to pass: each combination, coverage, SQLAlchemy's suite, all copies
 	$(BIN)/coverage erase
-	@$(MAKE) --no-print-directory -j 3 pyramid compliance core
+	@$(MAKE) --no-print-directory lint pyramid-in-full
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
-	$(BIN)/coverage report --fail-under=100 --include='src/allocation/domain/*,src/allocation/service_layer/*'
+	$(BIN)/coverage report --fail-under=100 --include=$(INNER)
+	@$(MAKE) --no-print-directory -j 2 compliance $(COPIES)
+	@$(BIN)/python -m tools.verified --write  # extension: reference
 
 quick: lint  ## Lint, check types and contracts, run the unit tests and the core on SQLite
 	$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/integration -k "not postgres" \
-	  --ignore-glob='tests/integration/*/*'
+	  --ignore-glob='tests/integration/extensions/*' --ignore=tests/integration/test_site.py
 
-pyramid: $(INSTALLED)  # most of the time, tests wait
-	$(BIN)/coverage run -m pytest -n 4 --dist worksteal
+pyramid: $(TEST)  # most of the time, tests wait
+	$(BIN)/pytest $(PARALLEL) $(UNCHANGED) $(LAYERS)
 
-lint: $(INSTALLED)  ## Lint, check types and import contracts
+pyramid-in-full: $(TEST)
+	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS)
+
+# extension: reference
+changed: $(TEST)  # what was checked by `make test-full`, and cannot have changed since, is left out
+	@$(BIN)/python -m tools.verified compliance || $(MAKE) --no-print-directory compliance
+	@$(BIN)/python -m tools.verified copies || $(MAKE) --no-print-directory extensions-go
+# end
+
+coverage: $(TEST)  ## Measure what the tests of the layers within one process reach
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q $(PARALLEL) tests/unit tests/integration tests/sqlalchemy_anyio
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 --include=$(INNER)
+
+lint: $(TEST)  ## Lint, check types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(INSTALLED)  ## Run the unit tests only
+unit: $(TEST)  ## Run the unit tests only
 	$(BIN)/pytest tests/unit
 
-compliance: $(INSTALLED)  ## Run SQLAlchemy's own suite against our dialects
+compliance: $(TEST)  ## Run SQLAlchemy's own suite against our dialects
 	@mkdir -p .compliance
 	@cd .compliance && ../$(BIN)/pytest ../tests/compliance -c ../tests/compliance/setup.cfg > told 2>&1 \
 	  || { cat told; exit 1; }
 	@echo "SQLAlchemy's own suite: $$(tail -n 1 .compliance/told)"
 
-core: $(INSTALLED)  # the copy without any room, which "copies" has, too
-	@$(BIN)/pytest -q --no-header tests/copies -k all_rooms
+# extension: reference
+copies: $(TEST)  ## Take each extension out of a copy, put use cases into others, follow the tutorials; check them
+	$(BIN)/pytest -q --no-header -n 2 tests/copies
 
-copies: $(INSTALLED)  ## Take each room out of a copy, put use cases into others, follow the tutorials; check them (BRIEF=1: less)
-	$(BIN)/pytest -n 2 tests/copies $(if $(BRIEF),-k "not all_rooms and not followed")
-
-rooms: $(INSTALLED)  ## List the rooms: what can be taken out
-	@$(BIN)/python -m tools.rooms
-
-without: $(INSTALLED)  ## Take rooms out of the working tree: make without ROOM="brokers smtp"
-	@$(BIN)/python -m tools.rooms without $(ROOM)
-
-# room: page
-screenshots: $(INSTALLED)  ## Take the pictures of the page that README and docs/rooms.md show
-	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/page/test_pictures.py
-	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/playground/test_pictures.py  # room: playground
+extensions-go: $(TEST)
+	BRIEF=1 $(BIN)/pytest -q --no-header -n 2 tests/copies/test_extensions.py tests/copies/test_new.py
 # end
 
-format: $(INSTALLED)  ## Format the code and fix what can be fixed
+extensions: $(CORE)  ## List the extensions: what can be taken out
+	@$(BIN)/python -m tools.extensions
+
+# extension: reference
+new: $(TEST)  ## Make a new project: make new DIR=../shop EXTENSIONS="postgresql web"
+	@$(BIN)/python -m tools.new
+
+new-diff: $(TEST)  ## Show what has changed here since a project was made: make new-diff DIR=../shop
+	@$(BIN)/python -m tools.new_diff
+# end
+
+without: $(TEST)  ## Take out extensions, or a part of the example: make without EXTENSION="brokers smtp"
+	@$(BIN)/python -m tools.$(if $(EXAMPLE),example $(EXAMPLE),extensions without $(EXTENSION))
+
+# extension: page
+screenshots: $(TEST)  ## Take the pictures of the page that README and docs/extensions.md show
+	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/extensions/page/test_pictures.py
+	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/playground/test_pictures.py  # extension: playground
+# end
+
+format: $(TEST)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-language: $(INSTALLED)  ## Format, and write what is made from messages and errors: golden files, parts of the docs
+language: $(TEST)  ## Format, and write what is made from messages and errors: golden files, parts of the docs
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check --fix-only -q .  # lines are counted
 	@$(BIN)/python -m tools.language
 	@$(BIN)/python -m tests.generated
 
-migration: $(INSTALLED)  ## Make a migration from the tables: make migration NAME="Users have a colour"
+migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Users have a colour"
 	@$(BIN)/python -m tools.migration
 
-bench: $(BENCH_INSTALLED)  ## Measure in minutes, beside peers, and write docs/performance.md
+# extension: reference
+bench: $(BENCH)  ## Measure in minutes, beside peers, and write docs/performance.md
 	@$(BIN)/python -m benchmarks $(TOPICS)
 
-bench-full: $(BENCH_INSTALLED)  ## The same in longer rounds
+bench-full: $(BENCH)  ## The same in longer rounds
 	@$(BIN)/python -m benchmarks --full $(TOPICS)
 
-docs: $(INSTALLED)  ## Build the site of README.md and docs/, in the folder site
+docs: $(DOCS)  ## Build the site of README.md and docs/, in the folder site
 	@$(BIN)/python -m tools.site
+# end
 
-# room: brokers, operations, postgresql, smtp
+# extension: brokers, operations, postgresql, smtp
 secrets:  ## Make the passwords of compose.yaml, once
 	@set -e; postgres=$$($(NEW_PASSWORD)); rabbitmq=$$($(NEW_PASSWORD)); mkdir -m 700 $@; cd $@; \
 	printf '%s\n' "$$postgres" > postgres_password; \
 	printf 'postgresql://allocation:%s@postgres:5432/allocation\n' "$$postgres" > database_url; \
 	printf 'default_user = allocation\ndefault_pass = %s\n' "$$rabbitmq" > rabbitmq_account; \
-	printf 'amqp://allocation:%s@rabbitmq:5672/\n' "$$rabbitmq" > broker_url; \
+	printf 'amqp://allocation:%s@rabbitmq:5672/\n' "$$rabbitmq" > broker_urls; \
 	chmod 644 *  # for the users of the containers; here, the folder keeps others out
 # end
-# room: brokers, operations, postgresql, smtp, web
+# extension: brokers, operations, postgresql, smtp, web
 	@$(NEW_PASSWORD) > $@/operator_token; chmod 644 $@/operator_token
 # end
 
 clean:  ## Remove everything that was set up or measured
 	rm -rf $(VENV) site .benchmarks-* .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-$(INSTALLED): pyproject.toml constraints.txt
-	@test -d $(VENV) || echo "setting up $(VENV) …"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+$(VENV)/installed-%: pyproject.toml constraints.txt
+	@$(PYTHON) -m tools.install $(VENV) $*
 	@touch $@
 
-$(BENCH_INSTALLED): $(INSTALLED)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,bench]'
-	@touch $@
+$(BENCH): $(TEST)  # extension: reference

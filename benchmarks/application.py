@@ -15,11 +15,12 @@ from anyio import create_task_group
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, RegisterUser
 from allocation.domain.events import Event, UserId
-from allocation.rooms import MAIL
-from allocation.service_layer.delivery import IdempotencyKey
+from allocation.extensions import EXTENSIONS
+from allocation.extensions.base import Extension
+from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import EVENT_HANDLERS
-from allocation.service_layer.wiring import Handler
+from allocation.service_layer.subscriptions import Handler
 
 COUPONS = AddCouponBatch(reference="WELCOME", quantity=10**9)
 WARM_UP = 15  # times, in which connections are opened and statements compiled
@@ -28,18 +29,21 @@ WARM_UP = 15  # times, in which connections are opened and statements compiled
 class NoMail:
     """Takes e-mails and drops them, so that no mail system is measured."""
 
-    @classmethod
-    def from_url(cls, url: str, *, sender: str) -> "NoMail":
-        """Take any URL."""
-        return cls()
-
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Drop it."""
 
 
+class Nowhere(Extension):
+    """Adds the mail URL `nowhere:`."""
+
+    def notifications(self, url: str, sender: str) -> NoMail | None:
+        """Take that URL."""
+        return NoMail() if url == "nowhere:" else None
+
+
 def settings_for(url: str, **given: Any) -> Settings:
     """Return the default settings for this database, without mail, and as given."""
-    MAIL.setdefault("nowhere", f"{__name__}:NoMail.from_url")
+    EXTENSIONS.setdefault("nowhere", Nowhere())
     return Settings(database_url=url, mail_url="nowhere:", **given)
 
 

@@ -5,7 +5,7 @@ task for each.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,22 +14,15 @@ import anyio
 
 from allocation.bootstrap import bootstrap
 from allocation.domain.events import Event, UserRegistered
-from allocation.service_layer.delivery import Delivery, Failure
+from allocation.service_layer.deliveries import Delivery, Failure
 from benchmarks.application import handled_by, registration, settings_for
 from benchmarks.files import new_file
-from benchmarks.measuring import Contest, Effort, Goal, Way
-from benchmarks.results import Topic
+from benchmarks.measuring import Contest, Effort, Way
 
 NEVER = {"lease_seconds": 10**6, "handler_timeout_seconds": 10**5}
 NoOp = Callable[[Event | None], Coroutine[Any, Any, None]]
 
 AT_ONCE = 50  # events between two looks at the clock
-WHY = (
-    "A bare task is begun in 7 µs, and a delivery in 27: a task, a scope that ends it in time "
-    "(as much again as the task), the context for the log, three facts for the observers of "
-    "three rooms, and the guards of the handler's arguments. Each of these is promised, and "
-    "none can be shared among handlers without one being able to hurt another."
-)
 
 
 class NoOutbox:
@@ -42,14 +35,14 @@ class NoOutbox:
         """Raise it: a benchmark of failing handlers measures nothing."""
         raise failure.error
 
-    async def release(self, delivery: Delivery) -> None:
+    async def release(self, claims: Collection[Delivery]) -> None:
         """Forget it."""
 
     async def claim(self, limit: int, handlers: object) -> Sequence[Delivery]:
         """Find nothing."""
         return ()
 
-    async def seconds_until_due(self, handlers: object) -> float | None:
+    async def seconds_until_due(self, handlers: object, *, scheduled: bool = True) -> float | None:
         """Find nothing."""
         return None
 
@@ -108,22 +101,8 @@ async def _events_per_second(dispatch: Callable[[], Awaitable[object]], seconds:
 
 def contests(effort: Effort) -> Iterator[Contest]:
     """Yield one for each number of handlers."""
-    for handlers, goal in ((1, 2.5), (3, 0.9), (10, 0.75)):
+    for handlers in (1, 3, 10):
         rounds = Dispatching(handlers, effort)
-        way = Way(name="a bare task group", once=rounds.bare, goal=Goal(goal), is_limit=True)
+        way = Way(name="a bare task group", once=rounds.bare, is_limit=True)
         what = f"{handlers} handlers" if handlers > 1 else "1 handler"
         yield Contest(what=what, unit="events/s", ours=rounds.ours, ways=[way])
-
-
-TOPIC = Topic(
-    name="dispatch",
-    title="Handing out an event",
-    meaning=(
-        "The bus hands an event to handlers that do nothing, with an outbox that does nothing; the"
-        " limit is AnyIO's task group with a task for each. With one handler the bus starts no"
-        " task, so it can be faster than that; with many, what is left is time limits, contexts"
-        " and guards."
-    ),
-    contests=contests,
-    why=WHY,
-)

@@ -1,4 +1,4 @@
-# room: postgresql
+# extension: postgresql
 """Work that is due, for workers to do: each event has one delivery, to a handler that does nothing.
 
 The clock of all workers is the same: from the first call of a handler until the database says that
@@ -27,10 +27,11 @@ MAKE_DUE = """
         FROM generate_series(1, $1)
         RETURNING id
     )
-    INSERT INTO deliveries (event_id, handler, attempts, token, due_at)
+    INSERT INTO deliveries (event_id, handler, attempts, token, available_at)
     SELECT id, $3, 0, 1, 0 FROM made
 """
-LEFT = "SELECT EXISTS (SELECT FROM deliveries WHERE finished_at IS NULL)"
+LEFT = "SELECT EXISTS (SELECT FROM deliveries WHERE completed_at IS NULL)"
+TAKEN = "SELECT max(completed_at) - min(completed_at) FROM deliveries"
 LIMIT_SECONDS = 60
 LOOK_SECONDS = 0.005
 
@@ -87,6 +88,14 @@ async def until_not(connection: Any, question: str, *values: object) -> None:
     """Ask the database again and again, until it says no."""
     while await connection.fetchval(question, *values):  # noqa: ASYNC110 - it sets no event of ours
         await anyio.sleep(LOOK_SECONDS)
+
+
+async def rate_by_the_database(url: str, jobs: int) -> float:
+    """Wait until all is done; return how much in a second, from the first that was to the last."""
+    with anyio.fail_after(LIMIT_SECONDS):
+        async with connected(url) as connection:
+            await until_not(connection, LEFT)
+            return jobs / float(await connection.fetchval(TAKEN))
 
 
 async def jobs_per_second(working: Working, url: str, jobs: int, left: str = LEFT) -> float:

@@ -31,6 +31,13 @@ def new_file() -> Iterator[Path]:
         yield file
 
 
+@contextmanager
+def new_url(driver: str) -> Iterator[str]:
+    """Make such a database for a while, and return its URL for a driver."""
+    with new_file() as file:
+        yield f"sqlite+{driver}:///{file}"
+
+
 @cache
 def _with_schema() -> bytes:
     with folder() as place:

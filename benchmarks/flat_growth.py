@@ -2,14 +2,13 @@
 
 Two databases, one with 1,000 past users, each with the command, the event and a finished delivery,
 the other with many more, take turns at every single step, so that the noise of the machine is the
-same for both. The unit is milliseconds: the median of some hundred steps. A step on PostgreSQL is
-that of `growth_postgresql.py`.
+same for both. The unit is milliseconds: the median of some hundred steps.
 """
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cache, partial
+from functools import partial
 from statistics import median
 
 import anyio
@@ -19,12 +18,11 @@ from allocation.adapters.database import Database
 from allocation.bootstrap import Application, bootstrap
 from benchmarks.application import COUPONS, registration, settings_for
 from benchmarks.files import folder
-from benchmarks.measuring import Contest, Effort, Goal, Way
-from benchmarks.results import Topic
+from benchmarks.measuring import Contest, Effort, Way
+from benchmarks.servers import new_database  # extension: postgresql
 
 FEW = 1_000
 WARM_UP = 50
-LIMIT = Goal(1.2, at_most=True)
 
 FILL = (
     """
@@ -43,7 +41,8 @@ FILL = (
     FROM users
     """,
     """
-    INSERT INTO deliveries (event_id, handler, attempts, token, process, finished_at, seconds)
+    INSERT INTO deliveries (event_id, handler, attempts, token, owner, completed_at,
+        duration_seconds)
     SELECT id, 'send_welcome_email', 1, 1, 'host:1', 1e9, 0.01 FROM events
     """,
 )
@@ -68,10 +67,10 @@ Figures = dict[str, tuple[float, float]]
 
 async def fill(database: Database, rows: int) -> None:
     words = WORDS[database.engine.dialect.name]
-    async with database.writing(takes_time=True) as session:
+    async with database.write_transaction(no_timeout=True) as transaction:
         for statement in FILL:
-            await session.execute(text(statement.format(rows=rows, **words)))
-        await session.commit()
+            await transaction.execute(text(statement.format(rows=rows, **words)))
+        await transaction.commit()
     async with database.engine.connect() as connection:
         autocommit = await connection.execution_options(
             isolation_level="AUTOCOMMIT", sqlite_begin="BEGIN"
@@ -98,13 +97,13 @@ async def register(application: Application) -> object:
 
 
 async def claim(application: Application) -> object:
-    return await application.outbox.claim(1, list(application.bus.registry.events))
+    return await application.bus.outbox.claim(1, list(application.bus.registry.events))
 
 
 STEPS: dict[str, Step] = {"a registration": register, "a claim": claim}
 
 
-async def compare(few_url: str, many_url: str, *, rows: int, repeats: int) -> Figures:
+async def compare(few_url: str, many_url: str, rows: int, repeats: int) -> Figures:
     """Return the medians, in milliseconds."""
     async with AsyncExitStack() as stack:
         few = await stack.enter_async_context(filled(few_url, FEW))
@@ -125,44 +124,25 @@ async def _medians(
     return before * 1000, after * 1000
 
 
-@cache
-def on_sqlite(rows: int, repeats: int) -> Figures:
+def on_sqlite(effort: Effort) -> Iterator[Contest]:
     """Compare two files."""
     with folder() as place:
-        urls = [f"sqlite:///{place}/{name}.db" for name in ("few", "many")]
-        return anyio.run(partial(compare, *urls, rows=rows, repeats=repeats))
+        few, many = (f"sqlite:///{place}/{name}.db" for name in ("few", "many"))
+        yield from _growing("SQLite", few, many, effort)
 
 
-def growing(
-    database: str, measured: Callable[[int, int], Figures], effort: Effort
-) -> Iterator[Contest]:
+# extension: postgresql
+def on_postgresql(effort: Effort) -> Iterator[Contest]:
+    """Compare two databases on a server, after VACUUM and ANALYZE."""
+    with new_database() as few, new_database() as many:
+        yield from _growing("PostgreSQL", few, many, effort)
+
+
+# end
+def _growing(database: str, few_url: str, many_url: str, effort: Effort) -> Iterator[Contest]:
     """Yield one for each step; all come from one comparison, whose steps have taken turns."""
     rows, repeats = effort.pick(100_000, 1_000_000), effort.pick(150, 400)
-    for step in STEPS:
-        few, many = (partial(_figure, measured, rows, repeats, step, which) for which in (0, 1))
-        way = Way(name=f"with {FEW:,}", once=few, goal=LIMIT)
+    for step, (few, many) in anyio.run(compare, few_url, many_url, rows, repeats).items():
+        way = Way(name=f"with {FEW:,}", once=partial(float, few))
         what = f"{database}: {step} with {rows:,} in the past"
-        yield Contest(what=what, unit="ms", ours=many, ways=[way], rounds=1)
-
-
-def _figure(
-    measured: Callable[[int, int], Figures], rows: int, repeats: int, step: str, which: int
-) -> float:
-    return measured(rows, repeats)[step][which]
-
-
-def contests(effort: Effort) -> Iterator[Contest]:
-    """Yield what is measured on SQLite."""
-    yield from growing("SQLite", on_sqlite, effort)
-
-
-TOPIC = Topic(
-    name="growth",
-    title="A long history",
-    meaning=(
-        "What was done stays, so the tables grow; a registration and a claim have to cost the same"
-        " with a long history as with a short one. Two databases take turns at each step; the ratio"
-        " is that of the medians."
-    ),
-    contests=contests,
-)
+        yield Contest(what=what, unit="ms", ours=partial(float, many), ways=[way], rounds=1)

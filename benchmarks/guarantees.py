@@ -44,28 +44,28 @@ FORGET = "DELETE FROM view WHERE id = 1"
 COPY = "INSERT INTO view SELECT id, email FROM users"
 
 OWED = [CHANGE, EVENT, OWE]
-NOTHING = "nothing: the row is changed"
+NOTHING = "none: the row is changed"
 WAYS: Mapping[str, tuple[str | None, Transactions]] = {  # against which other, and what is done
     NOTHING: (None, [[CHANGE]]),
-    "an order that comes twice is done once": (NOTHING, [[NOTE, CHANGE]]),
-    "nobody overwrites what he has not seen": (NOTHING, [[READ, GUARDED]]),
-    "what happened stays known": (NOTHING, [[CHANGE, EVENT]]),
-    "what follows is owed until it is done": (NOTHING, [OWED, [DONE]]),
-    "… and done by others if its process dies": (
-        "what follows is owed until it is done",
+    "idempotent command (inbox row)": (NOTHING, [[NOTE, CHANGE]]),
+    "optimistic locking (version column)": (NOTHING, [[READ, GUARDED]]),
+    "event log": (NOTHING, [[CHANGE, EVENT]]),
+    "transactional outbox: one handler, until it is done": (NOTHING, [OWED, [DONE]]),
+    "… with a lease, so that a worker takes over": (
+        "transactional outbox: one handler, until it is done",
         [OWED, [CLAIM], [DONE_AGAIN]],
     ),
-    "… and a failure is kept, and tried again": (
-        "what follows is owed until it is done",
+    "… with stored failures and retries": (
+        "transactional outbox: one handler, until it is done",
         [OWED, [LATER, FAILURE], [CLAIM], [DONE_AGAIN]],
     ),
-    "a row that follows, at least once": (NOTHING, [OWED, [EFFECT], [DONE]]),
-    "… exactly once: it settles itself": (
-        "a row that follows, at least once",
+    "a handler that writes a row, at least once": (NOTHING, [OWED, [EFFECT], [DONE]]),
+    "… exactly once: it settles in its own transaction": (
+        "a handler that writes a row, at least once",
         [OWED, [EFFECT, DONE]],
     ),
-    "a read model that follows": (
-        "what follows is owed until it is done",
+    "projection of a read model": (
+        "transactional outbox: one handler, until it is done",
         [OWED, [FORGET, COPY, DONE]],
     ),
 }

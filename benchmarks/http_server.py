@@ -1,4 +1,4 @@
-# room: web
+# extension: web
 """A server in a process of its own, to be measured from another one.
 
     python -m benchmarks.http_server OURS URL DISPATCH PORT
@@ -18,9 +18,9 @@ import uvicorn
 from fastapi import BackgroundTasks, FastAPI, Response
 from pydantic import BaseModel, Field
 
-from allocation.entrypoints import running
-from allocation.entrypoints.web.server import listening, serving
-from allocation.entrypoints.web.settings import WebSettings
+from allocation.entrypoints import runtime
+from allocation.extensions.web.server import open_listener, web_service
+from allocation.extensions.web.settings import WebSettings
 from benchmarks.application import settings_for
 from benchmarks.registration_by_hand import by_sqlalchemy
 from benchmarks.registration_sql import Registration
@@ -43,8 +43,8 @@ class User(NewUser):
 
 def ours(url: str, dispatch: Any, of_web: WebSettings) -> None:
     """Serve the application until told to stop."""
-    settings = settings_for(url, dispatch=dispatch, concurrency=MANY, of_rooms=(of_web,))
-    running.serve(settings, serving(settings), delivers=dispatch == "inline")
+    settings = settings_for(url, dispatch=dispatch, max_dispatches=MANY, of_extensions=(of_web,))
+    runtime.run_services(settings, web_service(settings), delivers=dispatch == "inline")
 
 
 def by_hand(url: str, dispatch: str, of_web: WebSettings) -> None:
@@ -56,7 +56,7 @@ async def _by_hand(url: str, dispatch: str, of_web: WebSettings) -> None:
     async with by_sqlalchemy(url) as registration:
         app = application(registration, dispatch)
         config = uvicorn.Config(app, http="h11", access_log=False, log_level="warning")
-        with listening(of_web) as listener:
+        with open_listener(of_web) as listener:
             await uvicorn.Server(config).serve([listener])
 
 

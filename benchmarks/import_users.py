@@ -1,30 +1,32 @@
-# room: operations
-"""Measures `allocation import-users` on SQLite, in users a second; handlers are left to workers.
+# extension: operations
+"""Measures `allocation import-users` on SQLite, as a user runs it: a process, with its start.
 
-The limit is sqlite3 that inserts the rows this leaves: user, command, event and deliveries, 100
-users to a transaction.
+The limit is sqlite3 that inserts the rows this leaves, 100 users to a transaction: a command and an
+event of the chunk, and of each user the row, an event and deliveries.
 """
 
 import csv
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, redirect_stdout
-from io import StringIO
+from contextlib import closing
 from pathlib import Path
-from unittest.mock import patch
 from uuid import uuid4
 
-from allocation.entrypoints.cli import cli
-from benchmarks.application import settings_for
 from benchmarks.files import new_file
-from benchmarks.measuring import Contest, Effort, Goal, Way
+from benchmarks.measuring import Contest, Effort, Way
 from benchmarks.registration_by_hand import PRAGMAS
-from benchmarks.registration_sql import OF_REGISTERED, Values, statements
-from benchmarks.results import Topic
+from benchmarks.registration_sql import (
+    OF_REGISTERED,
+    Values,
+    delivery_rows,
+    event_row,
+    statements,
+)
 
 TO_A_TRANSACTION = 100
-ENVIRONMENT = {"ALLOCATION_DISPATCH": "worker", "ALLOCATION_MAIL_URL": "nowhere:"}
 
 
 class Importing:
@@ -34,16 +36,15 @@ class Importing:
         self._users = users
 
     def ours(self) -> float:
-        """Run the command, as it is run by a user, but in this process."""
+        """Run the command, as it is run by a user."""
         with new_file() as file:
             rows = file.with_suffix(".csv")
             self._write(rows)
-            settings_for("")  # so that there is a way to send no mail
-            command = [f"--database-url=sqlite:///{file}", "import-users", str(rows)]
-            with patch.dict("os.environ", ENVIRONMENT), redirect_stdout(StringIO()):
-                started = time.perf_counter()
-                cli.main(command, standalone_mode=False)
-                seconds = time.perf_counter() - started
+            url = f"--database-url=sqlite:///{file}"
+            command = [sys.executable, "-m", "allocation", url, "import-users", str(rows)]
+            started = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            seconds = time.perf_counter() - started
             self._check(file)
         return self._users / seconds
 
@@ -55,8 +56,10 @@ class Importing:
             texts, started = statements("sqlite"), time.perf_counter()
             for first in range(0, self._users, TO_A_TRANSACTION):
                 connection.execute("BEGIN IMMEDIATE")
+                story = uuid4().hex
+                connection.executemany(texts["note"], [{"id": story, "story": story}])
                 for number in range(first, first + TO_A_TRANSACTION):
-                    for name, values in _rows_of(number):
+                    for name, values in _rows_of(number, story):
                         connection.executemany(texts[name], values)
                 connection.execute("COMMIT")
             return self._users / (time.perf_counter() - started)
@@ -74,34 +77,19 @@ class Importing:
                 assert count == self._users * (1 if table == "users" else len(OF_REGISTERED))
 
 
-def _rows_of(number: int) -> Iterator[tuple[str, Sequence[Values]]]:
-    user, story, event = uuid4().hex, uuid4().hex, uuid4().hex
+def _rows_of(number: int, story: str) -> Iterator[tuple[str, Sequence[Values]]]:
+    user, event = uuid4().hex, uuid4().hex
     email = f"{number}@example.com"
-    data = f'{{"user_id":"{user}","name":"Иван","email":"{email}"}}'
-    yield "note", [{"id": story, "story": story}]
     yield "add user", [{"id": user, "name": "Иван", "email": email, "key": email}]
-    of_event = {"type": "user_registered", "version": 2, "subject": user, "data": data}
-    caused = {"story": story, "cause": story, "handler": None}
-    yield "add event", [{"id": event, **of_event, **caused}]
-    yield "add delivery", [{"event": event, "handler": handler} for handler in OF_REGISTERED]
+    registered = event_row(event, "user_registered", user, story, cause=story, handler=None)
+    yield "add event", [{**registered, "version": 2}]
+    yield "add delivery", delivery_rows(event, OF_REGISTERED)
 
 
 def contests(effort: Effort) -> Iterator[Contest]:
     """Yield the only one."""
     users = effort.pick(1_000, 20_000)
     rounds = Importing(users)
-    way = Way(name="sqlite3", once=rounds.raw, goal=Goal(0.1), is_limit=True)
+    way = Way(name="sqlite3", once=rounds.raw, is_limit=True)
     what = f"{users:,} users"
     yield Contest(what=what, unit="users/s", ours=rounds.ours, ways=[way], rounds=3)
-
-
-TOPIC = Topic(
-    name="import_users",
-    title="Importing users",
-    meaning=(
-        "`import-users` reads a file, checks each row, and stores user, command, event and"
-        " deliveries; the handlers are left to workers. The limit is sqlite3 that inserts the same"
-        " rows, a hundred users to a transaction, and checks nothing."
-    ),
-    contests=contests,
-)

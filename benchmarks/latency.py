@@ -1,28 +1,71 @@
-# room: postgresql
+# extension: postgresql
 """Measures how long a handler in another process waits after a commit, in milliseconds: the median.
 
-The limit is a bare NOTIFY of PostgreSQL to a connection of asyncpg that listens.
+    python -m benchmarks.latency URL
+
+is that other process: a worker whose one handler prints the time at which it was called, in seconds
+of the system's own clock, which is the same in all processes, among other lines. The limit is a
+bare NOTIFY of PostgreSQL to a connection of asyncpg that listens.
 """
 
+import logging
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from statistics import median
 
 import anyio
+from anyio.abc import ByteReceiveStream
 from anyio.streams.text import TextReceiveStream
 
 from allocation.bootstrap import bootstrap
-from allocation.domain.events import UserRegistered
+from allocation.domain.events import Event, UserRegistered
+from allocation.entrypoints.runtime import run_services
+from allocation.entrypoints.worker import worker_service
+from allocation.service_layer.ports import Notifications
 from benchmarks.application import handled_by, registration, settings_for
-from benchmarks.due import LIMIT_SECONDS, connected
-from benchmarks.measuring import Contest, Effort, Goal, Way
-from benchmarks.results import Topic
+from benchmarks.due import LIMIT_SECONDS, connected, until_not
+from benchmarks.measuring import Contest, Effort, Way
 from benchmarks.servers import new_database, template
-from benchmarks.worker_process import CALLED, no_op, workers
 
 PAUSE_SECONDS = 0.02  # so that the worker sleeps when the next one comes
+CALLED = "called at"  # begins a line
+NOBODY_LISTENS = """
+    SELECT count(*) = 0 FROM pg_stat_activity
+    WHERE datname = current_database() AND query LIKE 'LISTEN %'
+"""
+
+
+async def print_time(event: Event, notifications: Notifications) -> None:
+    """Print when it was called."""
+    print(CALLED, time.monotonic(), flush=True)
+
+
+def work(url: str) -> None:
+    """Work until told to stop."""
+    logging.disable(logging.WARNING)
+    settings = settings_for(url, dispatch="worker")
+    with handled_by({UserRegistered: [print_time]}):
+        run_services(settings, worker_service(settings))
+
+
+@asynccontextmanager
+async def worker(url: str) -> AsyncIterator[ByteReceiveStream]:
+    """Start a worker, wait until it listens for work, and return its output; end it at the end."""
+    command = (sys.executable, "-m", "benchmarks.latency", url)
+    process = await anyio.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout
+    try:
+        async with connected(url) as connection:
+            await until_not(connection, NOBODY_LISTENS)
+        yield process.stdout
+    finally:
+        with anyio.CancelScope(shield=True):
+            process.kill()
+            await process.aclose()
 
 
 def ours(times: int) -> float:
@@ -35,12 +78,10 @@ async def _ours(url: str, times: int) -> float:
     waited = []
     async with AsyncExitStack() as stack:
         stack.enter_context(anyio.fail_after(LIMIT_SECONDS))
-        (process,) = await stack.enter_async_context(workers(url, 1, "told"))
-        stack.enter_context(handled_by({UserRegistered: [no_op]}))
+        calls = _calls(TextReceiveStream(await stack.enter_async_context(worker(url))))
+        stack.enter_context(handled_by({UserRegistered: [print_time]}))
         settings = settings_for(url, dispatch="worker")
         application = await stack.enter_async_context(bootstrap(settings))
-        assert process.stdout
-        calls = _calls(TextReceiveStream(process.stdout))
         for _ in range(times):
             await application.bus.execute(registration())
             committed = time.monotonic()
@@ -81,24 +122,15 @@ async def _bare(url: str, times: int) -> float:
 
 
 def contests(effort: Effort) -> Iterator[Contest]:
-    """Yield the only one; it is not the ratio that has a goal."""
+    """Yield the only one."""
     times = effort.pick(40, 200)
     yield Contest(
         what="commit to handler, another process",
         unit="ms",
         ours=partial(ours, times),
         ways=[Way(name="NOTIFY", once=partial(bare, times), is_limit=True)],
-        goal=Goal(20, at_most=True),
     )
 
 
-TOPIC = Topic(
-    name="latency",
-    title="From the commit to the handler in another process",
-    meaning=(
-        "A registration is committed and left to a worker, which sleeps in another process:"
-        " PostgreSQL's NOTIFY wakes it, it looks, claims, and calls the handler. The limit is a"
-        " NOTIFY that nobody does anything about."
-    ),
-    contests=contests,
-)
+if __name__ == "__main__":
+    work(*sys.argv[1:])

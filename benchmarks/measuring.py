@@ -22,31 +22,13 @@ class Unavailable(Exception):
     """What is to be measured is not here; the message says what is missing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What a ratio, or a figure of ours that is compared with nobody's, has to reach."""
-
-    limit: float
-    at_most: bool = False
-
-    def __str__(self) -> str:
-        return f"{'≤' if self.at_most else '≥'} {self.limit:g}"
-
-    def is_met_by(self, figure: float) -> bool:
-        """Tell whether it is reached, as far as it is shown."""
-        figure = as_shown(figure)
-        return figure <= self.limit if self.at_most else figure >= self.limit
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
     """How another does the same work: a peer, or the limit, which leaves out all but the work."""
 
     name: str
     once: Round
-    goal: Goal | None = None  # of ours ÷ this
     is_limit: bool = False
-    missing: str | None = None  # why it cannot be measured here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,27 +38,23 @@ class Contest:
     what: str
     unit: str
     ours: Round
-    ways: Sequence[Way] = ()
-    goal: Goal | None = None  # of our figure itself
+    ways: Sequence[Way]
     rounds: int | None = None  # how many, where it is not the effort that says it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What came of ours and one other; medians, and the lowest and highest of a ratio."""
+    """What came of ours and one other: medians, and the lowest and highest of a ratio."""
 
     what: str
     unit: str
     ours: float
-    other: str | None = None
-    is_limit: bool = False
-    theirs: float | None = None
-    ratio: float | None = None
-    lowest: float | None = None
-    highest: float | None = None
-    goal: str | None = None
-    is_met: bool | None = None
-    missing: str | None = None
+    other: str
+    is_limit: bool
+    theirs: float
+    ratio: float
+    lowest: float
+    highest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +78,20 @@ class Effort:
         return much if self.full else little
 
 
+Topic = Callable[[Effort], Iterable[Contest]]
+"""One question, and how it is answered; docs/performance.md says what it means."""
+
+
 def as_shown(ratio: float) -> float:
     """Round to two digits after the point, or to two digits that count if it is small."""
     return round(ratio, 2) if ratio >= 0.1 else float(f"{ratio:.2g}")
 
 
 def measure(contest: Contest, effort: Effort) -> list[Row]:
-    """Measure a contest: a row for each other way, and one for ours if it has a goal of its own."""
-    ways = [way for way in contest.ways if way.missing is None]
-    rounds = {OURS: contest.ours, **{way.name: way.once for way in ways}}
+    """Measure a contest: a row for each other way."""
+    rounds = {OURS: contest.ours, **{way.name: way.once for way in contest.ways}}
     figures = in_turn(rounds, contest.rounds or effort.rounds)
-    absent = [_absent(contest, way, figures) for way in contest.ways if way.missing]
-    alone = [] if ways and contest.goal is None else [_alone(contest, figures)]
-    return [*alone, *(_compared(contest, way, figures) for way in ways), *absent]
+    return [_compared(contest, way, figures[OURS], figures[way.name]) for way in contest.ways]
 
 
 def in_turn(rounds: dict[str, Round], count: int) -> dict[str, list[float]]:
@@ -127,47 +106,16 @@ def in_turn(rounds: dict[str, Round], count: int) -> dict[str, list[float]]:
     return figures
 
 
-def ratios(ours: Iterable[float], theirs: Iterable[float]) -> list[float]:
-    """Return the ratio of each round, lowest first."""
-    return sorted(our / their for our, their in zip(ours, theirs, strict=True))
-
-
-def _alone(contest: Contest, figures: dict[str, list[float]]) -> Row:
-    ours = median(figures[OURS])
+def _compared(contest: Contest, way: Way, ours: list[float], theirs: list[float]) -> Row:
+    ratios = [our / their for our, their in zip(ours, theirs, strict=True)]
     return Row(
         what=contest.what,
         unit=contest.unit,
-        ours=ours,
-        goal=None if contest.goal is None else str(contest.goal),
-        is_met=None if contest.goal is None else contest.goal.is_met_by(ours),
-    )
-
-
-def _compared(contest: Contest, way: Way, figures: dict[str, list[float]]) -> Row:
-    of_rounds = ratios(figures[OURS], figures[way.name])
-    ratio = median(of_rounds)
-    return Row(
-        what=contest.what,
-        unit=contest.unit,
-        ours=median(figures[OURS]),
+        ours=median(ours),
         other=way.name,
         is_limit=way.is_limit,
-        theirs=median(figures[way.name]),
-        ratio=ratio,
-        lowest=of_rounds[0],
-        highest=of_rounds[-1],
-        goal=None if way.goal is None else str(way.goal),
-        is_met=None if way.goal is None else way.goal.is_met_by(ratio),
-    )
-
-
-def _absent(contest: Contest, way: Way, figures: dict[str, list[float]]) -> Row:
-    return Row(
-        what=contest.what,
-        unit=contest.unit,
-        ours=median(figures[OURS]),
-        other=way.name,
-        is_limit=way.is_limit,
-        goal=None if way.goal is None else str(way.goal),
-        missing=way.missing,
+        theirs=median(theirs),
+        ratio=median(ratios),
+        lowest=min(ratios),
+        highest=max(ratios),
     )

@@ -1,111 +1,108 @@
-"""The generated part of docs/performance.md: all of it comes from `results.json` and the topics."""
+"""The generated parts of docs/performance.md: all come from `results.json`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from textwrap import wrap
 
-from benchmarks import charts, results
+from benchmarks import results
 from benchmarks.measuring import Row, as_shown
-from benchmarks.results import Measured, Topic, Where
-from benchmarks.topics import TOPICS
 
 WIDTH = 100
 
 
-def performance() -> Iterator[str]:
-    """Yield the overview, a section for each topic, and what it was measured with."""
-    measured = results.read()
-    found = [(topic, measured[topic.name]) for topic in TOPICS if topic.name in measured]
-    yield from _overview(found)
-    for topic, of_topic in found:
-        yield from _section(topic, of_topic)
-    yield from _surroundings([of_topic.where for _, of_topic in found])
+def parts() -> dict[str, Callable[[], Iterator[str]]]:
+    """Return the parts by their names: a table for each topic that was measured, and more."""
+    tables = {f"measured_{topic}": partial(table, topic) for topic in results.read()}
+    return {"expectations": expectations, "versions": versions, **tables}
 
 
-def _overview(found: list[tuple[Topic, Measured]]) -> Iterator[str]:
-    yield "| topic | goals reached |"
-    yield "|---|---|"
-    for topic, measured in found:
-        goals = [row.is_met for row in measured.rows if row.is_met is not None]
-        reached = f"{sum(goals)} of {len(goals)}" if goals else "–"
-        yield f"| [{topic.title}](#{_anchor(topic.title)}) | {reached} |"
+def expectations() -> Iterator[str]:
+    """Yield what a user can expect, in a few lines."""
+    hand = [row for of in ("registration", "registration_postgresql") for row in _peers(of)]
+    times = [1 / row.ratio for row in hand if row.other == "by hand on SQLAlchemy"]
+    queues = {name: _ratios(name) for name in ("pgqueuer", "oban", "procrastinate")}
+    yield from _item(
+        f"One process registers {_ours('registration')} users a second on SQLite, and "
+        f"{_ours('registration_postgresql')} on PostgreSQL, with all that follows. The same work "
+        f"written by hand on SQLAlchemy is {min(times):.1f} to {max(times):.1f} times as fast."
+    )
+    yield from _item(
+        f"A worker runs {_ours('worker')} deliveries a second if their handlers do nothing, and "
+        f"{_ours('worker_in_transactions')} if each handler has a transaction."
+    )
+    yield from _item(
+        "That is, beside job queues: "
+        + ", ".join(f"{ratio} times {name}" for name, ratio in queues.items())
+        + "."
+    )
+    yield from _item(
+        f"A handler in another process starts {_ours('latency')} ms after the commit (PostgreSQL)."
+    )
+    yield from _item("A long history makes neither a registration nor a claim slower.")
 
 
-def _section(topic: Topic, measured: Measured) -> Iterator[str]:
-    yield from ("", f"## {topic.title}", "")
-    yield from wrap(topic.meaning, WIDTH)
-    yield ""
-    if measured.skipped:
-        yield from wrap(f"Not measured: {measured.skipped}.", WIDTH)
-        return
-    if charts.shown(measured.rows):
-        yield from (f"![Ratios as parts of their goals](performance/{topic.name}.svg)", "")
-    yield from _table(measured)
-    yield ""
-    yield from _why(topic, measured)
+def _item(text: str) -> list[str]:
+    return wrap(f"- {text}", WIDTH, subsequent_indent="  ")
+
+
+def _peers(topic: str) -> list[Row]:
+    return [row for row in results.read()[topic].rows if not row.is_limit]
+
+
+def _ours(topic: str) -> str:
+    """Return our figures of a topic in its first unit, from the lowest to the highest."""
+    rows = results.read()[topic].rows
+    found = [row.ours for row in rows if row.unit == rows[0].unit]
+    return _range(figure(min(found)), figure(max(found)))
+
+
+def _ratios(peer: str) -> str:
+    found = [row.ratio for row in _peers("worker") if row.other == peer]
+    return _range(f"{min(found):.1f}", f"{max(found):.1f}")
+
+
+def _range(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
+
+
+def table(topic: str) -> Iterator[str]:
+    """Yield what was measured of a topic, when, and how to measure it again."""
+    measured = results.read()[topic]
+    yield "| what | ours | peer | limit | ours ÷ it |"
+    yield "|---|---|---|---|---|"
+    for row in measured.rows:
+        theirs = f"{row.other}: {figure(row.theirs)}"
+        peer, limit = ("", theirs) if row.is_limit else (theirs, "")
+        ours = f"{figure(row.ours)} {row.unit}"
+        yield f"| {row.what} | {ours} | {peer} | {limit} | {_ratio(row)} |"
     rounds = "long" if measured.full else "short"
     where = f"Python {measured.where.python}, {measured.where.cores} cores"
+    yield ""
     yield f"Measured on {measured.date}, in {rounds} rounds, with {where}:"
-    yield f"`python -m benchmarks {'--full ' if measured.full else ''}{topic.name}`"
+    yield f"`python -m benchmarks {'--full ' if measured.full else ''}{topic}`"
 
 
-def _table(measured: Measured) -> Iterator[str]:
-    yield "| what | ours | peer | limit | ratio | goal |"
-    yield "|---|---|---|---|---|---|"
-    for row in measured.rows:
-        theirs = f"{row.other}: {figure(row.theirs)}" if row.other else ""
-        if row.missing:
-            theirs = f"{row.other}: not measured, {row.missing}"
-        peer, limit = ("", theirs) if row.is_limit else (theirs, "")
-        ours = f"{figure(row.ours)} {row.unit}".strip()
-        yield f"| {row.what} | {ours} | {peer} | {limit} | {_ratio(row)} | {_goal(row)} |"
-
-
-def figure(number: float | None) -> str:
+def figure(number: float) -> str:
     """Return a number with three digits that count."""
-    if number is None:
-        return ""
     if number >= 100:
         return f"{float(f'{number:.3g}'):,.0f}"
     return f"{number:.3g}"
 
 
 def _ratio(row: Row) -> str:
-    if row.ratio is None:
-        return ""
-    low, high = row.lowest or 0, row.highest or 0
-    spread = f" ({as_shown(low):g}–{as_shown(high):g})" if low != high else ""
+    low, high = as_shown(row.lowest), as_shown(row.highest)
+    spread = f" ({low:g}–{high:g})" if low != high else ""
     return f"{as_shown(row.ratio):g}{spread}"
 
 
-def _goal(row: Row) -> str:
-    fate = {True: ", reached", False: ", **missed**", None: ""}[row.is_met]
-    return f"{row.goal}{fate}" if row.goal else ""
-
-
-def _why(topic: Topic, measured: Measured) -> Iterator[str]:
-    missed = any(row.is_met is False for row in measured.rows)
-    if missed and topic.why:
-        yield from wrap(f"Why a goal is missed: {topic.why}", WIDTH)
-        yield ""
-
-
-def _surroundings(places: list[Where]) -> Iterator[str]:
-    yield from ("", "## What it was measured with", "")
-    versions: dict[str, list[str]] = {}
-    for where in places:
-        for name, version in _named(where).items():
-            of_name = versions.setdefault(name, [])
-            of_name += [version] if version not in of_name else []
+def versions() -> Iterator[str]:
+    """Yield what it was measured with; of topics from different days, all versions."""
+    found: dict[str, dict[str, None]] = {}
+    for where in (each.where for each in results.read().values()):
+        machine = {"system": where.system, "cores": str(where.cores), "Python": where.python}
+        for name, version in {**machine, **where.versions}.items():
+            found.setdefault(name, {})[version] = None
     yield "| | |"
     yield "|---|---|"
-    for name, of_name in versions.items():
+    for name, of_name in found.items():
         yield f"| {name} | {', '.join(of_name)} |"
-
-
-def _named(where: Where) -> Mapping[str, str]:
-    machine = {"system": where.system, "cores": str(where.cores), "Python": where.python}
-    return {**machine, **where.versions}
-
-
-def _anchor(title: str) -> str:
-    return "".join(c for c in title.lower().replace(" ", "-") if c.isalnum() or c == "-")

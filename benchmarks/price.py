@@ -2,7 +2,7 @@
 
     python -m benchmarks.price
 
-It takes a minute and writes the table into README, and those of docs/price.md. Each way has a
+It takes a minute and writes the tables of docs/price.md. Each way has a
 SQLite file, on the same disk. A test counts lines and statements anew, but measures no time.
 """
 
@@ -19,18 +19,16 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import wrap
-from typing import Any
 from uuid import uuid4
 
 import anyio
-from sqlalchemy import event
 
-from allocation.bootstrap import Application, bootstrap
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.domain.commands import AddCouponBatch, RegisterUser
-from allocation.domain.events import UserId
-from allocation.service_layer.envelopes import Envelope
+from allocation.domain.commands import AddCouponBatch
 from benchmarks import guarantees, ways
+from benchmarks.application import registration
+from benchmarks.statements import listen, one_by_one
 from tests import shape
 from tests.measured import PRICE, write
 
@@ -89,57 +87,39 @@ async def of_application(folder: Path, times: int = REPEATS) -> tuple[Meter, Met
     asked: list[str] = []
     command, rest = Meter(asked), Meter(asked)
     async with bootstrap(Settings(database_url=f"sqlite:///{folder}/allocation.db")) as application:
-        _listen(application, asked)
+        listen(application, asked)
         await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=times + 1))
-        for dispatch in [application.bus.dispatch] * times + [partial(_one_by_one, application)]:
+        for dispatch in [application.bus.dispatch] * times + [partial(one_by_one, application)]:
             with command.once():
-                events = await application.bus.execute(_registration())
+                events = await application.bus.execute(registration())
             with rest.once():
                 await dispatch(events)
     return command, rest
-
-
-def _listen(application: Application, asked: list[str]) -> None:
-    @event.listens_for(application.database.engine.sync_engine, "checkout")
-    def collect(connection: Any, *_: object) -> None:
-        connection.run_async(lambda driver: driver.set_trace_callback(asked.append))
-
-
-def _registration() -> RegisterUser:
-    user_id = UserId(uuid4())
-    return RegisterUser(user_id=user_id, name="Иван", email=f"{user_id}@example.com")
-
-
-async def _one_by_one(application: Application, events: tuple[Envelope, ...]) -> None:
-    bus, (registered,) = application.bus, events
-    handlers = bus.envelope_factory.subscribers(registered)
-    for delivery in bus.policy.first_attempts(registered, handlers):
-        await bus.deliver([delivery])
 
 
 def costs(folder: Path, times: int = REPEATS) -> dict[str, tuple[str, Meter]]:
     """Measure both ways, and return what each takes: the lines to read, and the rest."""
     function = of_function(folder, times)
     command, rest = anyio.run(of_application, folder, times)
+    lines, infrastructure = len(inspect.getsourcelines(register)[0]), f"{shape.machinery_limit():,}"
     return {
-        "the function": (str(len(inspect.getsourcelines(register)[0])), function),
-        "the command, stored with all that is owed": (f"{shape.machinery_limit():,}", command),
-        "then the log, coupon, two e-mails, read model": ("", rest),
+        "a function that inserts the row": (str(lines), function),
+        "the command, stored with its event and deliveries": (infrastructure, command),
+        "its handlers: log, coupon, two e-mails, read model": ("", rest),
     }
 
 
 def table(costs: dict[str, tuple[str, Meter]]) -> Iterator[str]:
     """Yield the table."""
-    (_, unit), *_ = costs.values()
     yield "| one registration | lines | statements | commits | time |"
     yield "|---|---|---|---|---|"
     for what, (lines, cost) in costs.items():
-        times = cost.milliseconds / unit.milliseconds
-        yield f"| {what} | {lines} | {cost.statements} | {cost.commits} | × {times:.0f} |"
-    yield from measured_with(
-        f"the function took {unit.milliseconds:.1f} ms, nearly all of it for the disk."
-        f" The shortest of {REPEATS} times."
-    )
+        yield f"| {what} | {lines} | {cost.statements} | {cost.commits} | {_shown(cost)} |"
+    yield from measured_with(f"the shortest of {REPEATS} times")
+
+
+def _shown(cost: Meter) -> str:
+    return f"{float(f'{cost.milliseconds:.2g}'):g} ms"
 
 
 def measured_with(*more: str) -> Iterator[str]:
@@ -154,10 +134,10 @@ def measured_with(*more: str) -> Iterator[str]:
 
 if __name__ == "__main__":
     with TemporaryDirectory(dir=".", prefix=".benchmarks-") as folder:  # a disk, not memory
-        write("price", table(costs(Path(folder))))
+        write("price", table(costs(Path(folder))), PRICE)
         alone = guarantees.table(Path(folder), REPEATS)
         write("alone", [*alone, *measured_with(f"the median of {REPEATS} times")], PRICE)
         if missing := [way.what for way in ways.WAYS if not way.is_there]:
-            sys.exit(f"{', '.join(missing)} cannot be tried; run: make .venv/bench-installed")
+            sys.exit(f"{', '.join(missing)} cannot be tried; run: make .venv/installed-bench")
         one_use_case = ways.table(Path(folder))
         write("ways", [*one_use_case, *measured_with(f"the least of {ways.TIMES} times")], PRICE)

@@ -1,106 +1,99 @@
 """Measures a whole registration: the command, its four handlers, the coupon and what it causes.
 
-The unit is registrations a second, from a new database on, without e-mails.
+The unit is registrations a second, from a new database on, without e-mails. "By hand" is the same
+statements in the same transactions on SQLAlchemy; the limit is the same on the driver alone.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+)
 from functools import partial
 
 import anyio
 
 from allocation.bootstrap import bootstrap
 from benchmarks.application import rate, registration, settings_for
-from benchmarks.files import new_file
-from benchmarks.measuring import Contest, Effort, Goal, Way
+from benchmarks.files import new_url
+from benchmarks.measuring import Contest, Effort, Way
+from benchmarks.registration_asyncpg import by_asyncpg  # extension: postgresql
 from benchmarks.registration_by_hand import by_sqlalchemy
 from benchmarks.registration_raw import by_sqlite3
 from benchmarks.registration_sql import Work
-from benchmarks.results import Topic
+from benchmarks.servers import new_database, template, with_driver  # extension: postgresql
 
 UNIT = "registrations/s"
 BY_HAND = "by hand on SQLAlchemy"
-# driver, event loop, how many at a time, goals of ours ÷ by hand and ÷ sqlite3; None: not compared
-COMPARED: list[tuple[str, str, int, Goal | None, Goal | None]] = [
-    ("aiosqlite", "asyncio", 1, Goal(0.9), Goal(0.3)),
-    ("aiosqlite", "asyncio", 20, Goal(0.9), None),
-    ("anyio", "asyncio", 1, Goal(0.9), Goal(0.45)),
-    ("anyio", "trio", 1, None, Goal(0.4)),  # room: trio
+COMPARED = [  # driver, event loop, how many at a time, compared with whom
+    ("aiosqlite", "asyncio", 1, (BY_HAND, "sqlite3")),
+    ("aiosqlite", "asyncio", 20, (BY_HAND,)),
+    ("anyio", "asyncio", 1, (BY_HAND, "sqlite3")),
+    ("anyio", "trio", 1, ("sqlite3",)),
 ]
-WHY = (
-    "By hand, a processor works 5.0 ms for a registration (driver anyio), here 8.1 ms. Of the "
-    "difference, SQLAlchemy's mapping of objects takes half (identity map, what has changed, "
-    "flush), and the bus, the outbox, the unit of work and their guards the other half: 8 "
-    "deliveries, each with a task, a time limit, a context for the log and observers. "
-    "Aggregates that know no SQL, and guards against what a handler may do wrong, are what "
-    "this program is about, so they stay. sqlite3 knows no event loop; with one, each of "
-    "about 60 calls goes to another thread and back, by hand, too."
-)
+
+Place = Callable[[], AbstractContextManager[str]]
+"""Makes a database for a while, and returns its URL."""
+Opening = Callable[[str], AbstractAsyncContextManager[Work]]
+"""Opens what registers a user, by the URL of a database."""
 
 
 @asynccontextmanager
-async def ours(url: str, backend: str) -> AsyncIterator[Work]:
+async def ours(url: str, backend: str = "asyncio") -> AsyncIterator[Work]:
     """Open the application, and return what registers a user with it."""
-    async with bootstrap(settings_for(url, backend=backend)) as application:
+    async with bootstrap(settings_for(url, event_loop=backend)) as application:
         yield lambda: application.bus.handle(registration())
 
 
-async def _rate(
-    opening: AbstractAsyncContextManager[Work], *, at_a_time: int, seconds: float
-) -> float:
-    async with opening as work:
-        return await rate(work, at_a_time=at_a_time, seconds=seconds)
+def raw(url: str) -> AbstractAsyncContextManager[Work]:
+    """Open sqlite3."""
+    return by_sqlite3(url.partition(":///")[2])
 
 
-class OnSQLite:
-    """Rounds on one driver of SQLite and one event loop, each with a new file."""
+def once(place: Place, at_a_time: int, seconds: float, backend: str, opening: Opening) -> float:
+    """Measure registrations a second, so many at a time, in a new database."""
 
-    def __init__(self, driver: str, backend: str, at_a_time: int, effort: Effort) -> None:
-        self._scheme, self._backend = f"sqlite+{driver}", backend
-        self._rate = partial(_rate, at_a_time=at_a_time, seconds=effort.seconds)
+    async def main(url: str) -> float:
+        async with opening(url) as work:
+            return await rate(work, at_a_time=at_a_time, seconds=seconds)
 
-    def ours(self) -> float:
-        """Measure the application."""
-        with new_file() as file:
-            return self._run(ours(f"{self._scheme}:///{file}", self._backend))
-
-    def by_hand(self) -> float:
-        """Measure SQLAlchemy with the same driver."""
-        with new_file() as file:
-            return self._run(by_sqlalchemy(f"{self._scheme}:///{file}"))
-
-    def raw(self) -> float:
-        """Measure sqlite3."""
-        with new_file() as file:
-            return self._run(by_sqlite3(str(file)))
-
-    def _run(self, opening: AbstractAsyncContextManager[Work]) -> float:
-        return anyio.run(self._rate, opening, backend=self._backend)
+    with place() as url:
+        return anyio.run(main, url, backend=backend)
 
 
-def contests(effort: Effort) -> Iterator[Contest]:
-    """Yield what is measured on SQLite."""
-    for driver, backend, at_a_time, by_hand, raw in COMPARED:
-        rounds = OnSQLite(driver, backend, at_a_time, effort)
-        ways = []
-        if by_hand:
-            ways.append(Way(name=BY_HAND, once=rounds.by_hand, goal=by_hand))
-        if raw:
-            ways.append(Way(name="sqlite3", once=rounds.raw, goal=raw, is_limit=True))
+def on_sqlite(effort: Effort) -> Iterator[Contest]:
+    """Yield a contest for each driver and event loop."""
+    for driver, backend, at_a_time, others in COMPARED:
+        by = partial(partial, once, partial(new_url, driver), at_a_time, effort.seconds, backend)
+        ways = [
+            Way(name=BY_HAND, once=by(by_sqlalchemy)),
+            Way(name="sqlite3", once=by(raw), is_limit=True),
+        ]
         where = f"{driver} on {backend.capitalize()}" if backend != "asyncio" else driver
-        what = f"SQLite, {where}, {at_a_time} at a time"
-        yield Contest(what=what, unit=UNIT, ours=rounds.ours, ways=ways)
+        yield Contest(
+            what=f"SQLite, {where}, {at_a_time} at a time",
+            unit=UNIT,
+            ours=by(partial(ours, backend=backend)),
+            ways=[way for way in ways if way.name in others],
+        )
 
 
-TOPIC = Topic(
-    name="registration",
-    title="A whole registration",
-    meaning=(
-        "Somebody registers: the command, its event, four handlers, a coupon, and the two handlers"
-        " that follow from it, with the e-mails dropped. *By hand* is the same statements in the"
-        " same transactions on SQLAlchemy, and the limit is the same on the driver alone, so the"
-        " ratio is what is left beside the bus, the outbox, the domain and the guards."
-    ),
-    contests=contests,
-    why=WHY,
-)
+# extension: postgresql
+def on_postgresql(effort: Effort) -> Iterator[Contest]:
+    """Yield a contest for one at a time, and for ten, with ten connections for each way."""
+    for at_a_time in (1, 10):
+        by = partial(partial, once, _new_server_database, at_a_time, effort.seconds, "asyncio")
+        ways = [
+            Way(name=BY_HAND, once=by(lambda url: by_sqlalchemy(with_driver(url)))),
+            Way(name="asyncpg", once=by(by_asyncpg), is_limit=True),
+        ]
+        what = f"PostgreSQL, {at_a_time} at a time"
+        yield Contest(what=what, unit=UNIT, ours=by(ours), ways=ways)
+
+
+def _new_server_database() -> AbstractContextManager[str]:
+    return new_database(template())
+
+
+# end

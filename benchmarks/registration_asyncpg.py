@@ -1,4 +1,4 @@
-# room: postgresql
+# extension: postgresql
 """The registration in plain SQL on asyncpg alone: what no layer above it can beat."""
 
 import re

@@ -21,12 +21,14 @@ OF_REGISTERED = (
     "refresh_user_view",
 )
 OF_ALLOCATED = ("send_coupon_email", "refresh_user_view")
+FOR_LATER = ("send_coupon_reminder", "expire_coupon")
 
 STATEMENTS = {
     "note": """
         INSERT INTO commands (id, type, source, correlation_id, accepted_at)
         VALUES (:id, 'register_user', 'program', :story, {now})""",
     "find user": "SELECT id, name, email, email_key, version FROM users WHERE id = :id",
+    "find mark": "SELECT email_undeliverable FROM users WHERE email_key = :key",
     "add user": """
         INSERT INTO users (id, name, email, email_key, version)
         VALUES (:id, :name, :email, :key, 1)""",
@@ -36,28 +38,38 @@ STATEMENTS = {
         VALUES (:id, '/allocation', :type, :version, :subject, CURRENT_TIMESTAMP, :story,
             :cause, :handler, :data, {now})""",
     "add delivery": """
-        INSERT INTO deliveries (event_id, handler, attempts, token, due_at, process)
+        INSERT INTO deliveries (event_id, handler, attempts, token, available_at, owner)
         VALUES (:event, :handler, 1, 1, {now} + 30.0, 'host')""",
+    "schedule delivery": """
+        INSERT INTO deliveries (event_id, handler, attempts, token, available_at)
+        VALUES (:event, :handler, 0, 1, {now} + 2592000.0)""",
     "done": """
         UPDATE deliveries
-        SET finished_at = {now}, due_at = NULL, seconds = 0.01, last_error = NULL
+        SET completed_at = {now}, available_at = NULL, duration_seconds = 0.01, last_error = NULL
         WHERE event_id = :event AND handler = :handler AND token = 1
-            AND parked_at IS NULL AND finished_at IS NULL""",
+            AND parked_at IS NULL AND completed_at IS NULL""",
     "log": "INSERT INTO registration_log (user_id, email) VALUES (:id, :email)",
     "find batch": """
-        SELECT reference, quantity, remaining, reported_on, version FROM coupon_batches
+        SELECT reference, quantity, remaining, exhaustion_notified_on, version FROM coupon_batches
         WHERE remaining > 0 ORDER BY reference LIMIT 1 {lock}""",
     "take coupon": """
         UPDATE coupon_batches SET remaining = :remaining, version = :version + 1
         WHERE reference = :reference AND version = :version""",
     "add coupon": """
-        INSERT INTO coupons (code, batch_reference, user_id) VALUES (:code, :reference, :id)""",
+        INSERT INTO coupons (code, batch_reference, user_id, state, version)
+        VALUES (:code, :reference, :id, 'allocated', 1)""",
     "lock user": "SELECT id FROM users WHERE id = :id {lock}",
-    "forget view": "DELETE FROM user_view WHERE user_id = :id",
+    "update view": """
+        UPDATE user_view SET coupon_code = made.code, coupon_state = made.state,
+            name = made.name, email = made.email
+        FROM (SELECT users.id, coupons.code, coupons.state, users.name, users.email FROM users
+            LEFT JOIN coupons ON coupons.user_id = users.id WHERE users.id = :id) AS made
+        WHERE user_view.user_id = made.id""",
     "make view": """
-        INSERT INTO user_view (user_id, coupon, name, email)
-        SELECT users.id, coupons.code, users.name, users.email
-        FROM users LEFT JOIN coupons ON coupons.user_id = users.id WHERE users.id = :id""",
+        INSERT INTO user_view (user_id, coupon_code, coupon_state, name, email)
+        SELECT users.id, coupons.code, coupons.state, users.name, users.email
+        FROM users LEFT JOIN coupons ON coupons.user_id = users.id
+        WHERE users.id = :id AND users.id NOT IN (SELECT user_id FROM user_view)""",
 }
 WORDS = {
     "sqlite": {"now": "((julianday('now') - 2440587.5) * 86400.0)", "lock": ""},
@@ -121,21 +133,23 @@ class Registration:
             await execute("note", {"id": story, "story": story})
             await execute("find user", {"id": user})
             await execute("add user", {"id": user, "name": name, "email": email, "key": email})
-            said = _event(event, "user_registered", user, story, cause=story, handler=None)
+            said = event_row(event, "user_registered", user, story, cause=story, handler=None)
             await execute("add event", {**said, "version": 2})
-            await execute("add delivery", *_owed(event, OF_REGISTERED))
+            await execute("add delivery", *delivery_rows(event, OF_REGISTERED))
         return Registered(user, story, event, email)
 
     async def follow(self, registered: Registered) -> None:
         """Do what is owed."""
         user, story, event, email = astuple(registered)
         async with create_task_group() as group:
-            group.start_soon(self._settle, event, "send_welcome_email")
+            group.start_soon(self._send, event, "send_welcome_email", email)
             group.start_soon(self._log, event, user, email)
             group.start_soon(self._coupon, event, user, story)
             group.start_soon(self._refresh, event, user)
 
-    async def _settle(self, event: object, handler: str) -> None:
+    async def _send(self, event: object, handler: str, email: str) -> None:
+        async with self.transaction(reads=True) as execute:
+            await execute("find mark", {"key": email})
         async with self.transaction() as execute:
             await execute("done", {"event": event, "handler": handler})
 
@@ -152,9 +166,12 @@ class Registration:
             await execute("take coupon", batch)
             code = f"{reference}-{uuid4().hex}"
             await execute("add coupon", {"code": code, "reference": reference, "id": user})
-            said = _event(allocated, "coupon_allocated", user, story, cause=event, handler=handler)
+            said = event_row(
+                allocated, "coupon_allocated", user, story, cause=event, handler=handler
+            )
             await execute("add event", {**said, "version": 1})
-            await execute("add delivery", *_owed(allocated, OF_ALLOCATED))
+            await execute("add delivery", *delivery_rows(allocated, OF_ALLOCATED))
+            await execute("schedule delivery", *delivery_rows(allocated, FOR_LATER))
             await execute("done", {"event": event, "handler": handler})
         async with create_task_group() as group:
             group.start_soon(self._send_coupon, allocated, user)
@@ -162,13 +179,13 @@ class Registration:
 
     async def _send_coupon(self, event: object, user: object) -> None:
         async with self.transaction(reads=True) as execute:
-            await execute("find user", {"id": user})
-        await self._settle(event, "send_coupon_email")
+            _, _, email, *_ = await execute("find user", {"id": user}) or ()
+        await self._send(event, "send_coupon_email", email)
 
     async def _refresh(self, event: object, user: object) -> None:
         async with self.transaction() as execute:
             await execute("lock user", {"id": user})
-            await execute("forget view", {"id": user})
+            await execute("update view", {"id": user})
             await execute("make view", {"id": user})
             await execute("done", {"event": event, "handler": "refresh_user_view"})
 
@@ -176,7 +193,7 @@ class Registration:
 Work = Callable[[], Awaitable[object]]
 
 
-def _event(
+def event_row(
     event: object, type_: str, user: object, story: object, *, cause: object, handler: str | None
 ) -> dict[str, Any]:
     data = f'{{"user_id":"{user}","name":"Иван","email":"{user}@example.com"}}'
@@ -184,5 +201,5 @@ def _event(
     return {**named, "story": story, "cause": cause, "handler": handler}
 
 
-def _owed(event: object, handlers: Sequence[str]) -> list[Values]:
+def delivery_rows(event: object, handlers: Sequence[str]) -> list[Values]:
     return [{"event": event, "handler": handler} for handler in handlers]

@@ -1,19 +1,16 @@
-# room: brokers, postgresql
+# extension: brokers, postgresql
 """Measures the relay to RabbitMQ: events a second, from the outbox in PostgreSQL to the broker.
 
 Each is published by a delivery of its own, and confirmed. The limit is aio-pika that publishes the
 same messages in batches of 100, and waits for the confirms of a batch; it asks no database.
 """
 
-import fcntl
 import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from pathlib import Path
-from tempfile import gettempdir
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -22,29 +19,20 @@ import anyio
 from aio_pika.abc import AbstractExchange
 from anyio import create_task_group
 
-from allocation.adapters.brokers import EVENTS, BrokerSettings
-from allocation.bootstrap import bootstrap
 from allocation.domain.events import UserRegistered
-from allocation.entrypoints.running import StopSignal
-from allocation.entrypoints.worker import Worker
+from allocation.extensions.brokers.base import EVENTS
+from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.service_layer.handlers import publish_event
 from benchmarks.application import handled_by, settings_for
-from benchmarks.due import EVENT, LEFT, LIMIT_SECONDS, connected, due, until_not
-from benchmarks.measuring import Contest, Effort, Goal, Unavailable, Way
-from benchmarks.results import Topic
+from benchmarks.due import EVENT, due, rate_by_the_database
+from benchmarks.measuring import Contest, Effort, Unavailable, Way
 from benchmarks.servers import new_database, template
+from benchmarks.worker import work
+from tests.integration.extensions.brokers.outside import rabbitmq_alone
 
 URL = os.environ.get("ALLOCATION_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
 HANDLER = "publish_event_to_rabbitmq"
 HANDS = BATCH = 100
-TAKEN = "SELECT max(finished_at) - min(finished_at) FROM deliveries"
-WHY = (
-    "An event takes 600 µs of a processor, and aio-pika's bare client 90: each event is "
-    "claimed, put into an envelope of CloudEvents, published by FastStream, told to "
-    "observers, and marked as done, with a time limit. Confirms come one after another, so "
-    "that hands get free one after another, and claims are smaller than a backlog would "
-    "allow."
-)
 
 
 @contextmanager
@@ -58,8 +46,7 @@ def rabbitmq() -> Iterator[None]:
         socket.create_connection((parts.hostname or "", parts.port or 5672), timeout=5).close()
     except OSError:
         raise Unavailable("no RabbitMQ listens; ALLOCATION_TEST_AMQP_URL names one") from None
-    with (Path(gettempdir()) / "allocation-tests-rabbitmq.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with rabbitmq_alone():
         yield
 
 
@@ -71,19 +58,10 @@ def ours(events: int) -> float:
 
 
 async def _ours(url: str, events: int) -> float:
-    settings = settings_for(url, dispatch="worker", of_rooms=(BrokerSettings(broker_url=URL),))
-    stop = StopSignal()
-    with anyio.fail_after(LIMIT_SECONDS):
-        async with (
-            connected(url) as connection,
-            bootstrap(settings) as application,
-            create_task_group() as group,
-        ):
-            group.start_soon(Worker(application, stop, concurrency=HANDS).run)
-            await until_not(connection, LEFT)
-            stop.set()
-            seconds = float(await connection.fetchval(TAKEN))
-    return events / seconds
+    of_brokers = BrokerSettings(broker_urls=URL)
+    settings = settings_for(url, dispatch="worker", of_extensions=(of_brokers,))
+    async with work(settings, HANDS):
+        return await rate_by_the_database(url, events)
 
 
 def raw(events: int) -> float:
@@ -128,18 +106,5 @@ def contests(effort: Effort) -> Iterator[Contest]:
         what=f"{events:,} events, {HANDS} at a time",
         unit="events/s",
         ours=partial(ours, events),
-        ways=[Way(name="aio-pika", once=partial(raw, events), goal=Goal(0.65), is_limit=True)],
+        ways=[Way(name="aio-pika", once=partial(raw, events), is_limit=True)],
     )
-
-
-TOPIC = Topic(
-    name="relay",
-    title="The relay to RabbitMQ",
-    meaning=(
-        "A worker takes events out of the outbox, publishes each, waits for the broker's confirm,"
-        " and marks it as done. The limit is a plain client that publishes as many, a hundred at a"
-        " time with their confirms, and knows no outbox. Nobody listens."
-    ),
-    contests=contests,
-    why=WHY,
-)

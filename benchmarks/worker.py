@@ -1,64 +1,79 @@
-# room: postgresql
-"""Measures the worker on PostgreSQL: deliveries a second, of handlers with an effect outside.
+# extension: postgresql
+"""Measures a worker on PostgreSQL: deliveries a second, of handlers that do nothing.
 
-The handlers do nothing. One process, as many hands as it says.
+Those with an effect outside are compared with other job queues. Those with a unit of work are
+compared with asyncpg: BEGIN, the one UPDATE that marks a delivery as done, COMMIT, for each, ten at
+a time.
 """
 
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
+from uuid import UUID
 
 import anyio
+import asyncpg
 from anyio import create_task_group
 
 from allocation.bootstrap import bootstrap
+from allocation.config import Settings
 from allocation.domain.events import Event, UserRegistered
-from allocation.entrypoints.running import StopSignal
+from allocation.entrypoints.runtime import Shutdown
 from allocation.entrypoints.worker import Worker
 from allocation.service_layer.ports import Notifications
+from allocation.service_layer.subscriptions import Handler
+from allocation.service_layer.unit_of_work import UnitOfWork
 from benchmarks import worker_peers as peers
 from benchmarks.application import handled_by, settings_for
-from benchmarks.due import LEFT, Tally, Working, due, jobs_per_second
-from benchmarks.measuring import Contest, Effort, Goal, Way
-from benchmarks.results import Topic
+from benchmarks.due import LEFT, Tally, Working, connected, due, jobs_per_second
+from benchmarks.measuring import Contest, Effort, Way
+from benchmarks.registration_asyncpg import numbered
+from benchmarks.registration_sql import statements
 from benchmarks.servers import Prepare, new_database, template
 
 UNIT = "deliveries/s"
 SLOW_PEER_SHARE = 10  # of the jobs, for what would take too long otherwise
-WHY = (
-    "Ours takes 150 µs of a processor for a delivery with 20 hands and 120 with 100, where "
-    "pgqueuer takes 43 and 30. A batch is four statements in two transactions, by SQLAlchemy "
-    "(pgqueuer: two, on asyncpg itself, from prepared text); each delivery has a task, a time "
-    "limit of its own, a context for the log, observers, and its entry with attempt, process "
-    "and duration. pgqueuer's jobs share a task group, without time limits. To share one "
-    "scope among a batch would let a slow handler take the time of the others."
-)
+RAW_AT_A_TIME = 10
 
 
-def ours(hands: int) -> Working:
+def outside(tally: Tally) -> Handler:
+    """Return a handler with an effect outside, which does nothing."""
+
+    async def no_op(event: Event, notifications: Notifications) -> None:
+        tally.count()
+
+    return no_op
+
+
+def transactional(tally: Tally) -> Handler:
+    """Return a handler with a unit of work, which does nothing."""
+
+    async def no_op(event: Event, uow: UnitOfWork) -> None:
+        tally.count()
+
+    return no_op
+
+
+def ours(slots: int, handler: Callable[[Tally], Handler] = outside) -> Working:
     """Have our worker do what is due."""
 
     @asynccontextmanager
     async def working(url: str, tally: Tally) -> AsyncIterator[None]:
-        async def no_op(event: Event, notifications: Notifications) -> None:
-            tally.count()
-
-        with handled_by({UserRegistered: [no_op]}):
-            async with work(url, hands):
+        with handled_by({UserRegistered: [handler(tally)]}):
+            async with work(settings_for(url, dispatch="worker"), slots):
                 yield
 
     return working
 
 
 @asynccontextmanager
-async def work(url: str, hands: int) -> AsyncIterator[None]:
+async def work(settings: Settings, slots: int) -> AsyncIterator[None]:
     """Run the worker with the handlers that are in the table now."""
-    stop = StopSignal()
-    async with (
-        bootstrap(settings_for(url, dispatch="worker")) as application,
-        create_task_group() as group,
-    ):
-        group.start_soon(Worker(application, stop, concurrency=hands).run)
+    stop = Shutdown()
+    async with bootstrap(settings) as application, create_task_group() as group:
+        group.start_soon(Worker(application, stop, concurrency=slots).run)
         yield
         stop.set()
 
@@ -69,57 +84,62 @@ def once(working: Working, prepare: Prepare, jobs: int, left: str = LEFT) -> flo
         return anyio.run(jobs_per_second, working, url, jobs, left)
 
 
-def contests(effort: Effort) -> Iterator[Contest]:
-    """Yield one for each number of hands."""
+def beside_others(effort: Effort) -> Iterator[Contest]:
+    """Yield a contest for each number of slots."""
     jobs = effort.pick(1_500, 4_000)
-    for hands in (20, 100):
+    for slots in (20, 100):
         yield Contest(
-            what=f"{jobs:,} deliveries, {hands} hands",
+            what=f"{jobs:,} deliveries, {slots} slots",
             unit=UNIT,
-            ours=partial(once, ours(hands), due(jobs), jobs),
-            ways=tuple(_peers(hands, jobs)),
+            ours=partial(once, ours(slots), due(jobs), jobs),
+            ways=tuple(_peers(slots, jobs)),
         )
 
 
-def _peers(hands: int, jobs: int) -> Iterator[Way]:
+def _peers(slots: int, jobs: int) -> Iterator[Way]:
     few = jobs // SLOW_PEER_SHARE
-    queued, left = peers.pgqueuer_jobs(jobs), peers.PGQUEUER_LEFT
-    yield Way(
-        name="pgqueuer",  # it takes at most half as many at a time as it may have under way
-        once=partial(once, peers.pgqueuer(hands // 2, hands), queued, jobs, left),
-        goal=Goal(1.0),
-        missing=peers.missing("pgqueuer", "the extra bench"),
-    )
-    yield Way(
-        name="pgqueuer without a limit",
-        once=partial(once, peers.pgqueuer(hands), queued, jobs, left),
-        missing=peers.missing("pgqueuer", "the extra bench"),
-    )
-    yield Way(
-        name="oban",
-        once=partial(once, peers.oban(hands), peers.oban_jobs(jobs), jobs, peers.OBAN_LEFT),
-        goal=Goal(2.0),
-        missing=peers.missing("oban", "Python 3.12"),
-    )
-    left = peers.PROCRASTINATE_LEFT
-    yield Way(
-        name="procrastinate",
-        once=partial(once, peers.procrastinate(hands), peers.procrastinate_jobs(few), few, left),
-        goal=Goal(10.0),
-        missing=peers.missing("procrastinate", "the extra bench"),
+    for name, peer, count in (
+        ("pgqueuer", peers.pgqueuer(slots // 2, slots), jobs),  # it takes half as many at a time
+        ("pgqueuer without a limit", peers.pgqueuer(slots), jobs),
+        ("oban", peers.oban(slots), jobs),
+        ("procrastinate", peers.procrastinate(slots), few),
+    ):
+        if peer.is_installed:
+            prepare = peer.prepare(count)
+            yield Way(name=name, once=partial(once, peer.working, prepare, count, peer.left))
+
+
+def in_transactions(effort: Effort) -> Iterator[Contest]:
+    """Yield a contest with handlers that have a unit of work."""
+    jobs, slots = effort.pick(1_000, 4_000), 20
+    yield Contest(
+        what=f"{jobs:,} deliveries, {slots} slots",
+        unit=UNIT,
+        ours=partial(once, ours(slots, transactional), due(jobs), jobs),
+        ways=[Way(name="asyncpg", once=partial(raw, jobs), is_limit=True)],
     )
 
 
-TOPIC = Topic(
-    name="worker",
-    title="The worker, beside others",
-    meaning=(
-        "A backlog of jobs that do nothing, in one process, with ten connections for each of them,"
-        " counted from the first call until the database says that none is left. All keep what was"
-        " done, except pgqueuer, which moves it to a log; ours and theirs run on asyncio's own"
-        " event loop. pgqueuer is shown twice: with as many jobs under way as there are hands, and"
-        " without a limit. procrastinate has a tenth of the jobs, or it would take too long."
-    ),
-    contests=contests,
-    why=WHY,
-)
+def raw(jobs: int) -> float:
+    """Measure asyncpg in a new database."""
+    with new_database(template(due(jobs))) as url:
+        return anyio.run(_raw, url, jobs)
+
+
+async def _raw(url: str, jobs: int) -> float:
+    done, _ = numbered(statements("postgresql")["done"])
+    async with connected(url) as connection:
+        left = [row[0] for row in await connection.fetch("SELECT event_id FROM deliveries")]
+    async with asyncpg.create_pool(url, min_size=RAW_AT_A_TIME, max_size=RAW_AT_A_TIME) as pool:
+        started = time.perf_counter()
+        async with create_task_group() as group:
+            for _ in range(RAW_AT_A_TIME):
+                group.start_soon(_mark_all, pool, done, left)
+        return jobs / (time.perf_counter() - started)
+
+
+async def _mark_all(pool: Any, done: str, left: list[UUID]) -> None:
+    while left:
+        event = left.pop()
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(done, event, "no_op")

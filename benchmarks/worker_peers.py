@@ -1,13 +1,14 @@
-# room: postgresql
+# extension: postgresql
 """Other workers on PostgreSQL, as their documentation has them, on asyncio's own event loop.
 
 Each has a schema of its own in a new database, the same jobs, a pool of ten connections where it
-takes one, and as many hands as ours.
+takes one, and as many slots as ours.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -20,9 +21,19 @@ from benchmarks.servers import Prepare
 POOL = 10
 
 
-def missing(package: str, needs: str) -> str | None:
-    """Return why a peer cannot be measured; None if it can."""
-    return None if find_spec(package) else f"it is not installed; it needs {needs}"
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What fills a database with so many jobs, what does them, and what asks if some are left."""
+
+    package: str
+    prepare: Callable[[int], Prepare]
+    working: Working
+    left: str
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it can be measured here: Oban needs Python 3.12."""
+        return find_spec(self.package) is not None
 
 
 @cache
@@ -42,7 +53,7 @@ def pgqueuer_jobs(jobs: int) -> Prepare:
     return prepare
 
 
-def pgqueuer(batch_size: int, max_concurrent_tasks: int | None = None) -> Working:
+def pgqueuer(batch_size: int, max_concurrent_tasks: int | None = None) -> Peer:
     """Take so many jobs at a time; without a limit, also while others are under way."""
     options = {"batch_size": batch_size, "max_concurrent_tasks": max_concurrent_tasks}
 
@@ -62,10 +73,8 @@ def pgqueuer(batch_size: int, max_concurrent_tasks: int | None = None) -> Workin
             worker.shutdown.set()
             await running
 
-    return working
-
-
-PGQUEUER_LEFT = "SELECT EXISTS (SELECT FROM pgqueuer)"
+    left = "SELECT EXISTS (SELECT FROM pgqueuer)"
+    return Peer("pgqueuer", pgqueuer_jobs, working, left)
 
 
 @cache
@@ -87,21 +96,19 @@ def oban_jobs(jobs: int) -> Prepare:
     return prepare
 
 
-def oban(hands: int) -> Working:
-    """Run one queue with so many hands."""
+def oban(slots: int) -> Peer:
+    """Run one queue with so many slots."""
 
     @asynccontextmanager
     async def working(url: str, tally: Tally) -> AsyncIterator[None]:
         from oban import Oban
 
         oban_worker(tally)
-        async with oban_pool(url) as pool, Oban(pool=pool, queues={"default": hands}):
+        async with oban_pool(url) as pool, Oban(pool=pool, queues={"default": slots}):
             yield
 
-    return working
-
-
-OBAN_LEFT = "SELECT EXISTS (SELECT FROM oban_jobs WHERE state <> 'completed')"
+    left = "SELECT EXISTS (SELECT FROM oban_jobs WHERE state <> 'completed')"
+    return Peer("oban", oban_jobs, working, left)
 
 
 def oban_worker(tally: Tally) -> Any:
@@ -141,23 +148,21 @@ def procrastinate_jobs(jobs: int) -> Prepare:
     return prepare
 
 
-def procrastinate(hands: int) -> Working:
-    """Run a worker with so many hands."""
+def procrastinate(slots: int) -> Peer:
+    """Run a worker with so many slots."""
 
     @asynccontextmanager
     async def working(url: str, tally: Tally) -> AsyncIterator[None]:
         app, _ = procrastinate_app(url, tally)
         async with app.open_async():
-            options: dict[str, Any] = {"concurrency": hands, "install_signal_handlers": False}
+            options: dict[str, Any] = {"concurrency": slots, "install_signal_handlers": False}
             running = asyncio.create_task(app.run_worker_async(**options))
             yield
             running.cancel()
             await asyncio.wait([running])
 
-    return working
-
-
-PROCRASTINATE_LEFT = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE status <> 'succeeded')"
+    left = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE status <> 'succeeded')"
+    return Peer("procrastinate", procrastinate_jobs, working, left)
 
 
 def procrastinate_app(url: str, tally: Tally) -> tuple[Any, Any]:

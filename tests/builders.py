@@ -8,50 +8,49 @@ from functools import partial
 from itertools import count
 from uuid import UUID, uuid4
 
-from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
+from anyio import Semaphore
+
+from allocation.config import Settings
+from allocation.domain.commands import AddCouponBatch, Command, RedeemCoupon, RegisterUser
 from allocation.domain.events import Event, UserId, UserRegistered
-from allocation.domain.model import User
-from allocation.domain.values import EmailAddress, PersonName
-from allocation.publishing import publishing_to
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure
+from allocation.domain.users import EmailAddress, PersonName, User
+from allocation.publishers import publishing_to
+from allocation.service_layer.deliveries import CommandEnvelope, Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.envelopes import (
-    INSIDE,
-    CommandEnvelope,
+    INTERNAL,
     Envelope,
-    EnvelopeFactory,
     EventId,
+    EventRecorder,
     MessageContext,
-    ReceivedMessage,
+    MessageOrigin,
 )
-from allocation.service_layer.facts import Observer, observed
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.unit_of_work import NewUnitOfWork
-from allocation.service_layer.wiring import (
-    Dependencies,
-    EventHandlers,
-    Handler,
-    bind_all,
-    subscriptions,
-)
+from allocation.service_layer.registry import Dependencies, bind_all
+from allocation.service_layer.subscriptions import EventHandlers, Handler, subscriptions
+from allocation.service_layer.unit_of_work import UnitOfWorkFactory
+from allocation.service_layer.user_mail import UserMail
 from tests.fakes import (
     FakeDatabase,
     FakeNotifications,
     FakeOutbox,
-    FakeUnitOfWork,
-    fake_reading,
+    FakeUnitOfWorkScope,
+    fake_find_contact,
+    fake_find_coupon_holder,
+    fake_is_undeliverable,
 )
 
 HANDLERS = publishing_to(EVENT_HANDLERS, {})  # without a broker
-HANDLER_NAMES = sorted({name for names in subscriptions(HANDLERS).values() for name in names})
+HANDLER_NAMES = sorted(set().union(*subscriptions(HANDLERS, Settings()).values()))
 
 POLICY = DeliveryPolicy(
-    inline=True,
-    lease=30.0,
-    handler_timeout=20.0,
-    retry_base=1.0,
+    dispatch="inline",
+    lease_seconds=30.0,
+    handler_timeout_seconds=20.0,
+    retry_initial_seconds=1.0,
     retry_factor=4.0,
-    retry_cap=3600.0,
+    retry_max_seconds=3600.0,
     max_attempts=10,
 )
 
@@ -80,6 +79,10 @@ def a_batch(*, quantity: int = 10, reference: str = "WELCOME") -> AddCouponBatch
     return AddCouponBatch(reference=reference, quantity=quantity)
 
 
+def a_redemption(code: str, redemption_id: UUID | None = None) -> RedeemCoupon:
+    return RedeemCoupon(redemption_id=redemption_id or uuid4(), code=code)
+
+
 def a_message(type_: str = "register_user", *, message_id: str = "m1", **data: object) -> bytes:
     defaults = {"user_id": str(a_user_id()), "name": "Иван", "email": "ivan@example.com"}
     attributes = {"specversion": "1.0", "id": message_id, "source": "/shop", "type": type_}
@@ -90,8 +93,8 @@ def a_context() -> MessageContext:
     return MessageContext(correlation_id=uuid4(), causation_id=uuid4())
 
 
-def a_command_envelope(received: ReceivedMessage = INSIDE) -> CommandEnvelope:
-    return CommandEnvelope(id=uuid4(), command=a_batch(), received=received)
+def a_command_envelope(received: MessageOrigin = INTERNAL) -> CommandEnvelope:
+    return CommandEnvelope(id=uuid4(), message=a_registration(), origin=received)
 
 
 def an_envelope(event: Event | None = None) -> Envelope:
@@ -115,9 +118,9 @@ def a_failure(
     return Failure(delivery=delivery, error=error or OSError(), retry_in=retry_in)
 
 
-def an_envelope_factory(event_handlers: EventHandlers = HANDLERS) -> EnvelopeFactory:
-    return EnvelopeFactory(
-        subscriptions=subscriptions(event_handlers),
+def an_event_recorder(event_handlers: EventHandlers = HANDLERS) -> EventRecorder:
+    return EventRecorder(
+        subscriptions=subscriptions(event_handlers, Settings()),
         new_id=lambda: UUID(int=next(_NUMBERS)),
         now=lambda: NOW,
     )
@@ -138,6 +141,7 @@ class FakeApplication:
     notifications: FakeNotifications = field(default_factory=FakeNotifications)
     new_token: Callable[[], str] = lambda: uuid4().hex
     now: datetime = NOW
+    slots: int = 50
 
     def __post_init__(self) -> None:
         self.outbox = FakeOutbox(self.database, self.policy)
@@ -145,16 +149,23 @@ class FakeApplication:
 
     def wire(self) -> None:
         """Make the bus; again, after a test has exchanged something."""
-        envelope_factory = an_envelope_factory(self.event_handlers)
-        self.new_uow: NewUnitOfWork = partial(
-            FakeUnitOfWork, self.database, self.policy, envelope_factory
+        event_recorder = an_event_recorder(self.event_handlers)
+        self.new_uow: UnitOfWorkFactory = partial(
+            FakeUnitOfWorkScope, self.database, self.policy, event_recorder
         )
+        instrumentation = Instrumentation(self.observers)
+        port = partial(InstrumentedPort, instrumentation, "notifications")
+        is_undeliverable = partial(fake_is_undeliverable, self.database)
         dependencies = Dependencies(
-            outside_ports={
-                "notifications": observed(self.observers, "notifications", self.notifications)
+            effect_ports={
+                "notifications": port(self.notifications),
+                "user_mail": port(UserMail(self.notifications, is_undeliverable)),
             },
-            values={
-                "reading": partial(fake_reading, self.database),
+            queries={
+                "find_contact": partial(fake_find_contact, self.database),
+                "find_coupon_holder": partial(fake_find_coupon_holder, self.database),
+            },
+            constants={
                 "marketing_email": "marketing@example.com",
                 "new_token": self.new_token,
                 "now": lambda: self.now,
@@ -164,10 +175,11 @@ class FakeApplication:
             registry=bind_all(
                 self.command_handlers, self.event_handlers, self.renamed, dependencies
             ),
-            envelope_factory=envelope_factory,
+            event_recorder=event_recorder,
             new_uow=self.new_uow,
             outbox=self.outbox,
             policy=self.policy,
             random=lambda: 1.0,
-            observers=self.observers,
+            slots=Semaphore(self.slots, fast_acquire=True),
+            instrumentation=instrumentation,
         )

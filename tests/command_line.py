@@ -31,12 +31,14 @@ class Application:
     def database(self) -> Path:
         return self.folder / "allocation.db"
 
-    def run(self, *arguments: str, **settings: str) -> Result:
-        """Run one command; what it raises beside its exit code is a bug."""
-        given = {"backend": self.backend, **settings}
+    def run(self, *arguments: str, line: str | None = None, **settings: str) -> Result:
+        """Run one command, with a line to read; what it raises beside its exit code is a bug."""
+        given = {"event_loop": self.backend, **settings}
         environment = {f"ALLOCATION_{name.upper()}": value for name, value in given.items()}
         runner = CliRunner(env=environment)
-        result = runner.invoke(cli, arguments, prog_name="allocation", catch_exceptions=False)
+        result = runner.invoke(
+            cli, arguments, input=line, prog_name="allocation", catch_exceptions=False
+        )
         return Result(result.exit_code, result.stdout, result.stderr)
 
     def refuses(self, *arguments: str, complaint: str) -> None:

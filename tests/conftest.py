@@ -1,5 +1,7 @@
 """Fixtures for every layer."""
 
+import fcntl  # extension: reference
+import gc
 import os
 import shutil
 import tempfile
@@ -9,21 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis  # noqa: F401  # asks who refers to what, before that is frozen
 import psycopg
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockBuster
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
-from allocation.rooms import EVENT_LOOPS
+from allocation.config import EVENT_LOOPS
 from tests import worlds
-from tests.layers import record
-from tests.matrix import beyond_pairs, table
+from tests.matrix import left_out, rank, table
 
 pytest_plugins: list[str] = [
-    "tests.e2e.smtp.fixtures",  # room: smtp
-    "tests.integration.brokers.fixtures",  # room: brokers
-    "tests.integration.postgresql.fixtures",  # room: postgresql
+    "tests.e2e.extensions.smtp.fixtures",  # extension: smtp
+    "tests.integration.extensions.brokers.fixtures",  # extension: brokers
+    "tests.integration.extensions.postgresql.fixtures",  # extension: postgresql
 ]
 
 
@@ -39,39 +41,55 @@ def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def detector() -> BlockBuster:
+    """What notices calls that block the event loop, and which of them may."""
+    detector = BlockBuster()
+    for harmless in ("os.path.abspath", "os.getcwd"):
+        del detector.functions[harmless]  # SQLAlchemy makes a path absolute, at start
+    for function in detector.functions.values():
+        # SQLAlchemy looks up where a dialect is, once
+        function.can_block_in("sqlalchemy/util/langhelpers.py", {"load"})
+        # Alembic reads its scripts: once, at start, before any message is handled
+        function.can_block_in("adapters/migrations/revisions.py", {"upgrade", "revisions"})
+        function.can_block_in("allocation/adapters/database.py", {"backend_for"})
+        function.can_block_in("allocation/adapters/sqlite.py", {"new_engine"})
+        # extension: otel
+        otel = "allocation/extensions/otel/spans.py"
+        function.can_block_in(otel, {"_tracing"})  # at the end
+        # end
+        # extension: brokers
+        brokers = "allocation/extensions/brokers/publishing.py"
+        function.can_block_in(brokers, {"_new_broker"})  # imports
+        # end
+        # extension: smtp
+        smtp = "tests/integration/extensions/smtp/"
+        function.can_block_in(f"{smtp}hostile.py", {"misbehaving"})  # starts threads
+        function.can_block_in(f"{smtp}sending.py", {"keeping"})
+        # end
+        web = "allocation/extensions/web/application.py"  # extension: web
+        function.can_block_in(web, {"web_application"})  # imports, at start  # extension: web
+        # extension: postgresql
+        function.can_block_in("extensions/postgresql/connections.py", {"new_engine"})
+        function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
+        # end
+    return detector
+
+
 @pytest.fixture(autouse=True)
-def blockbuster() -> Iterator[BlockBuster]:
+def blockbuster(detector: BlockBuster) -> Iterator[BlockBuster]:
     """Fail every test in which a call blocks the event loop (asyncio only)."""
-    with blockbuster_ctx() as detector:
-        for harmless in ("os.path.abspath", "os.getcwd"):
-            detector.functions[harmless].deactivate()  # SQLAlchemy makes a path absolute, at start
-        for function in detector.functions.values():
-            function.can_block_in("allocation/adapters/sqlite.py", {"_identity"})  # of an open file
-            # Alembic reads its scripts: once, at start, before any message is handled
-            function.can_block_in("adapters/migrations/history.py", {"upgrade", "revisions"})
-            function.can_block_in("allocation/adapters/kinds.py", {"kind_of"})
-            function.can_block_in("allocation/adapters/sqlite.py", {"new_engine"})
-            otel = "allocation/adapters/otel/exporting.py"  # room: otel
-            function.can_block_in(otel, {"__init__", "close"})  # at start and end  # room: otel
-            # room: brokers
-            brokers = "allocation/adapters/brokers/__init__.py"
-            function.can_block_in(brokers, {"_new_broker"})  # imports
-            # end
-            hostile = "tests/integration/smtp/hostile.py"  # room: smtp
-            function.can_block_in(hostile, {"misbehaving"})  # starts threads  # room: smtp
-            web = "allocation/entrypoints/web/application.py"  # room: web
-            function.can_block_in(web, {"web_application"})  # imports, at start  # room: web
-            # room: postgresql
-            function.can_block_in("adapters/postgresql/connections.py", {"new_engine"})
-            function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
-            # end
-        yield detector
+    detector.activate()
+    yield detector
+    detector.deactivate()
 
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
-    """A new, empty database file."""
-    return worlds.sqlite_url(tmp_path)
+    """A new database file with the current schema."""
+    url = worlds.sqlite_url(tmp_path)
+    worlds.copy_template(url)
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +104,21 @@ def shared_folder(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
+# extension: reference
+@pytest.fixture(scope="session")
+def site(shared_folder: Path) -> Path:
+    """The site of the documentation, built by the first process of this run that needs it."""
+    from tools.site import build_site
+
+    folder = shared_folder / "site"
+    with (shared_folder / "site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            build_site(folder)
+    return folder
+
+
+# end
 @pytest.fixture(scope="session")
 def postgres_server(shared_folder: Path) -> str:
     """The URL of a PostgreSQL server: one you name, or one out of a wheel, for all processes."""
@@ -136,12 +169,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run by pairs what need not run in full."""
-    if config.option.in_full:
-        return
-    beyond = beyond_pairs(item.nodeid for item in items)
-    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in beyond])
-    items[:] = [item for item in items if item.nodeid not in beyond]
+    """Leave out what need not run in full; begin with what takes long, so that none is last."""
+    left = set() if config.option.in_full else left_out([item.nodeid for item in items])
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left])
+    items[:] = [item for item in items if item.nodeid not in left]
+    items.sort(key=lambda item: rank(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """Let what all tests share be looked at by no garbage collection in any of them."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -158,12 +196,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for report in terminalreporter.stats.get(outcome, ())
         if report.when == "call" or outcome == "failed"
     ]
-    record(
-        report
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        if isinstance(report, pytest.TestReport)
-    )
     terminalreporter.section("event loop × database")
     for line in table(reports):
         terminalreporter.line(line)

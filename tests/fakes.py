@@ -1,52 +1,55 @@
 """In-memory stand-ins for the adapters. They pass the same contract suites as the real ones."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
-from itertools import chain, repeat
-from typing import TypeVar
+from functools import partial
+from itertools import repeat
+from typing import Any, TypeVar, cast
 
 import anyio
 from anyio import current_time
 from anyio.lowlevel import checkpoint
 
-from allocation.domain.events import UserId
-from allocation.domain.exceptions import (
+from allocation.domain.aggregate import Aggregate
+from allocation.domain.coupons import (
+    BatchReference,
+    Coupon,
     CouponAlreadyAllocated,
-    EmailAlreadyRegistered,
-    UserNotFound,
+    CouponBatch,
+    CouponBatchNotFound,
+    CouponCode,
 )
-from allocation.domain.model import Aggregate, Coupon, CouponBatch, User
-from allocation.domain.values import BatchReference
-from allocation.service_layer.delivery import (
+from allocation.domain.events import UserId
+from allocation.domain.users import EmailAddress, EmailAlreadyRegistered, User, UserNotFound
+from allocation.service_layer.deliveries import (
+    CommandEnvelope,
     Delivery,
     DeliveryPolicy,
     Failure,
     IdempotencyKey,
-    Trigger,
+    WorkItem,
+    is_away,
 )
 from allocation.service_layer.emails import Email
-from allocation.service_layer.envelopes import (
-    CommandEnvelope,
-    Envelope,
-    EnvelopeFactory,
-    EventId,
-)
+from allocation.service_layer.envelopes import Envelope, EventId, EventRecorder
 from allocation.service_layer.exceptions import (
-    ChangedWhileReading,
     ConcurrentUpdate,
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
-from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.views import UserRow
+from allocation.service_layer.ports import Contact
+from allocation.service_layer.read_models import UserRow
+from allocation.service_layer.repository import CouponBatches, Users
+from allocation.service_layer.unit_of_work import UnitOfWork, UnitOfWorkScope
 
 A = TypeVar("A", bound=Aggregate)
+T = TypeVar("T")
 Key = tuple[EventId, str]
 KeptFailure = tuple[int, str]  # attempt and error
-LEASE_LOST = "it had not finished when its lease ended"
+LEASE_EXPIRED = "it had not finished when its lease ended"
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class StoredDelivery:
 
     attempts: int
     token: int
-    due_at: float
+    available_at: float
+    unavailable_attempts: int = 0
     last_error: str | None = None
     parked_at: float | None = None
     held: bool = False  # by a process that works on it, or did when it died
@@ -67,18 +71,39 @@ class FakeDatabase:
     """The tables, and a clock that stands still until a test moves it."""
 
     clock: float = 1_000_000.0
-    users: dict[UserId, User] = field(default_factory=dict)
-    batches: dict[BatchReference, CouponBatch] = field(default_factory=dict)
-    coupons: dict[UserId, str] = field(default_factory=dict)
+    tables: defaultdict[type, dict[Any, Any]] = field(default_factory=lambda: defaultdict(dict))
     registration_log: list[tuple[UserId, str]] = field(default_factory=list)
     user_view: dict[UserId, UserRow] = field(default_factory=dict)
     commands: list[CommandEnvelope] = field(default_factory=list)
     events: dict[EventId, tuple[float, Envelope]] = field(default_factory=dict)
     deliveries: dict[Key, StoredDelivery] = field(default_factory=dict)  # what is owed
     finished: dict[Key, int] = field(default_factory=dict)  # the attempt that was the last
+    settled_by: dict[Key, int] = field(default_factory=dict)  # the token of the claim that did
     failures: dict[Key, list[KeptFailure]] = field(default_factory=dict)
+    paused: set[str] = field(default_factory=set)
     coupon_lock: anyio.Lock = field(default_factory=anyio.Lock)
     schedule: Iterator[int] = field(default_factory=lambda: repeat(1))
+
+    @property
+    def users(self) -> dict[UserId, User]:
+        """The users."""
+        return self.tables[User]
+
+    @property
+    def coupon_batches(self) -> dict[BatchReference, CouponBatch]:
+        """The coupon batches."""
+        return self.tables[CouponBatch]
+
+    @property
+    def coupons(self) -> dict[UserId, Coupon]:
+        """The coupons, by user."""
+        return {coupon.user_id: coupon for coupon in self.tables[Coupon].values()}
+
+    @property
+    def owed(self) -> dict[Key, StoredDelivery]:
+        """The deliveries that are not done, except those that are scheduled for later."""
+        rows = self.deliveries.items()
+        return {k: r for k, r in rows if r.attempts or r.available_at <= self.clock or r.parked_at}
 
     async def step(self) -> None:
         """Let other tasks run, for as many turns as the schedule says."""
@@ -95,108 +120,152 @@ class FakeDatabase:
         key = (delivery.envelope.id, delivery.handler)
         del self.deliveries[key]
         self.finished[key] = delivery.attempt
+        self.settled_by[key] = delivery.token
 
     def keep_failure(self, key: Key, attempt: int, error: str) -> None:
         """Keep the failure of an attempt, and of one delivery the last ten."""
         self.failures[key] = [*self.failures.get(key, []), (attempt, error)][-10:]
 
 
-class FakeStoredUsers:
-    """Works on copies, as a transaction does."""
+class FakeTransaction:
+    """Works on copies, and holds what was added or loaded."""
 
     def __init__(self, database: FakeDatabase) -> None:
         self._database = database
-        self.seen: list[User] = []
+        self.seen: list[object] = []
+        self.is_over = False
+        self._rows: dict[int, object] = {}  # by identity: what is stored by the commit
 
-    async def find(self, user_id: UserId) -> User | None:
+    def add(self, entity: object) -> None:
+        self.check_open()
+        self.seen.append(entity)
+        self._rows[id(entity)] = entity
+
+    async def get(self, entity: type[T], key: object) -> T | None:
         await self._database.step()
-        user = deepcopy(self._database.users.get(user_id))
-        if user is not None:
-            self.seen.append(user)
-        return user
+        return self.load(entity, key)
 
-    async def get(self, user_id: UserId) -> User:
-        user = await self.find(user_id)
-        if user is None:
-            raise UserNotFound(user_id)
-        return user
+    def load(self, entity: type[T], key: object) -> T | None:
+        self.check_open()
+        for row in self.rows(entity):
+            if isinstance(row, Aggregate) and row.key == key:
+                return row
+        if key not in self._database.tables[entity]:
+            return None
+        row = deepcopy(self._database.tables[entity][key])
+        self.add(row)
+        return cast("T", row)
 
+    def rows(self, entity: type[T]) -> list[T]:
+        """Return what was added or loaded of this type."""
+        return [row for row in self._rows.values() if isinstance(row, entity)]
 
-class FakeUsers(FakeStoredUsers):
-    """The same, and users can be added."""
+    def aggregates(self) -> list[Aggregate]:
+        """Return all aggregates that were added or loaded."""
+        return [row for row in self._rows.values() if isinstance(row, Aggregate)]
 
-    def add(self, user: User) -> None:
-        self.seen.append(user)
-
-
-@dataclass(frozen=True)
-class FakeStored:
-    """What is stored, to look at."""
-
-    users: FakeStoredUsers
-
-
-@asynccontextmanager
-async def fake_reading(database: FakeDatabase) -> AsyncIterator[FakeStored]:
-    """Look things up."""
-    users = FakeStoredUsers(database)
-    yield FakeStored(users)
-    if any(user.recorded_events for user in users.seen):
-        raise ChangedWhileReading
+    def check_open(self) -> None:
+        """Raise an error if the transaction has ended."""
+        if self.is_over:
+            raise RuntimeError("the transaction is over")
 
 
-class FakeCouponBatches:
-    """Works on copies, as a transaction does, and locks the batch it allocates from."""
+async def fake_find_contact(database: FakeDatabase, user_id: UserId) -> Contact:
+    """Look a user up."""
+    await database.step()
+    if user := database.users.get(user_id):
+        return Contact(email=str(user.email))
+    raise UserNotFound(user_id)
 
-    def __init__(self, database: FakeDatabase) -> None:
-        self._database = database
+
+async def fake_is_undeliverable(database: FakeDatabase, email: str) -> bool:
+    """Look up whether an address is known not to exist."""
+    await database.step()
+    users = database.users.values()
+    return any(user.email_undeliverable for user in users if user.email == EmailAddress(email))
+
+
+async def fake_find_coupon_holder(database: FakeDatabase, code: str) -> Contact | None:
+    """Look up who can redeem a coupon."""
+    await database.step()
+    coupon = database.tables[Coupon].get(CouponCode(code))
+    if coupon and coupon.state == "allocated":
+        return await fake_find_contact(database, coupon.user_id)
+    return None
+
+
+class FakeUsers(Users):
+    """Finds by address what is stored."""
+
+    def __init__(self, database: FakeDatabase, transaction: FakeTransaction) -> None:
+        super().__init__(transaction, User, UserNotFound)
+        self._database, self._transaction = database, transaction
+
+    async def find_by_email(self, emails: Collection[EmailAddress]) -> dict[EmailAddress, User]:
+        await self._database.step()
+        ids = [user.id for user in self._database.users.values() if user.email in emails]
+        users = [self._transaction.load(User, user_id) for user_id in ids]
+        return {user.email: user for user in users if user}
+
+
+class FakeCouponBatches(CouponBatches):
+    """Locks the batch it allocates from."""
+
+    def __init__(self, database: FakeDatabase, transaction: FakeTransaction) -> None:
+        super().__init__(transaction, CouponBatch, CouponBatchNotFound)
+        self._database, self._transaction = database, transaction
         self._locked = False
-        self.seen: list[CouponBatch] = []
-
-    def add(self, batch: CouponBatch) -> None:
-        self.seen.append(batch)
-
-    async def find(self, reference: BatchReference) -> CouponBatch | None:
-        await self._database.step()
-        return self._load(reference) if reference in self._database.batches else None
 
     async def next_available(self) -> CouponBatch:
-        await self._database.coupon_lock.acquire()
-        self._locked = True
-        batches = self._database.batches
-        available = [reference for reference, row in batches.items() if row.remaining]
+        await self._lock()
+        rows = {
+            **self._database.coupon_batches,
+            **{b.key: b for b in self._transaction.rows(CouponBatch)},
+        }
+        available = [reference for reference, row in rows.items() if row.remaining]
+        told = [
+            (row.exhaustion_notified_on or date.max, reference) for reference, row in rows.items()
+        ]
         if available:
-            return self._load(min(available, key=str))
-        if batches:
-            told = [(row.reported_on or date.max, key) for key, row in batches.items()]
-            return self._load(max(told, key=lambda batch: batch[0])[1])
-        self.seen.append(CouponBatch.exhausted())
-        return self.seen[-1]
+            reference = min(available, key=str)
+        elif told:
+            _, reference = max(told, key=lambda batch: batch[0])
+        else:
+            self._transaction.seen.append(none := CouponBatch.empty())
+            return none
+        batch = self._transaction.load(CouponBatch, reference)
+        assert batch is not None
+        return batch
+
+    async def find(self, reference: BatchReference) -> CouponBatch | None:
+        await self._lock()
+        return await super().find(reference)
+
+    async def _lock(self) -> None:
+        if not self._locked:
+            await self._database.coupon_lock.acquire()
+            self._locked = True
 
     def unlock(self) -> None:
         if self._locked:
             self._locked = False
             self._database.coupon_lock.release()
 
-    def _load(self, reference: BatchReference) -> CouponBatch:
-        batch = deepcopy(self._database.batches[reference])
-        self.seen.append(batch)
-        return batch
-
 
 class FakeRegistrationLog:
     """Keeps lines until the commit."""
 
-    def __init__(self, database: FakeDatabase) -> None:
-        self._database = database
+    def __init__(self, database: FakeDatabase, transaction: FakeTransaction) -> None:
+        self._database, self._transaction = database, transaction
         self.lines: list[tuple[UserId, str]] = []
 
     async def append(self, user_id: UserId, email: str) -> None:
         await self._database.step()
+        self._transaction.check_open()
         self.lines.append((user_id, email))
 
 
-class FakeUserView:
+class FakeUserProjection:
     """Notes whom to refresh; the commit then copies what is stored."""
 
     def __init__(self, database: FakeDatabase) -> None:
@@ -208,114 +277,120 @@ class FakeUserView:
         self.refreshed.add(user_id)
 
 
-class FakeUnitOfWork(UnitOfWork):
-    """A unit of work on the fake database; a commit is one step, so it is atomic."""
-
-    users: FakeUsers
-    coupon_batches: FakeCouponBatches
-    registration_log: FakeRegistrationLog
-    user_view: FakeUserView
+class FakeUnitOfWorkScope(UnitOfWorkScope):
+    """The transaction of one attempt, on the fake database; its commit is one step, so atomic."""
 
     def __init__(
         self,
         database: FakeDatabase,
         policy: DeliveryPolicy,
-        envelope_factory: EnvelopeFactory,
-        trigger: Trigger,
+        event_recorder: EventRecorder,
+        work: WorkItem,
     ) -> None:
-        super().__init__(envelope_factory, trigger)
+        super().__init__(event_recorder, work)
         self._database = database
         self._policy = policy
-        self._unlock: Callable[[], None] = lambda: None
+        self._transaction = FakeTransaction(database)
+        self._coupon_batches = FakeCouponBatches(database, self._transaction)
+        self._registration_log = FakeRegistrationLog(database, self._transaction)
+        self._user_view = FakeUserProjection(database)
+        self._events: Sequence[Envelope] = ()
 
-    async def _begin(self) -> None:
+    async def _begin(self) -> FakeTransaction:
         await self._database.step()
-        self.users = FakeUsers(self._database)
-        self.coupon_batches = FakeCouponBatches(self._database)
-        self._unlock = self.coupon_batches.unlock
-        self.registration_log = FakeRegistrationLog(self._database)
-        self.user_view = FakeUserView(self._database)
         self._check_command()
+        return self._transaction
 
-    def _seen(self) -> Iterable[Aggregate]:
-        return chain(self.users.seen, self.coupon_batches.seen)
+    def _unit_of_work(self) -> UnitOfWork:
+        return UnitOfWork(
+            self._transaction,
+            users=FakeUsers(self._database, self._transaction),
+            coupon_batches=self._coupon_batches,
+            registration_log=self._registration_log,
+            user_view=self._user_view,
+        )
 
-    async def _write(self, events: Sequence[Envelope]) -> None:
+    async def _write(self, events: Sequence[Envelope]) -> list[Delivery]:
         await self._database.step()
-        self._users, self._batches = self.users.seen, self.coupon_batches.seen
-        self._lines, self._refreshed = self.registration_log.lines, self.user_view.refreshed
-        self._new_events = events
+        self._events = events
         self._check()
+        claim = partial(Delivery, attempt=1, leased_at=current_time())
+        return [
+            claim(envelope=event, handler=handler)
+            for event in events
+            for handler, delay in self._event_recorder.subscribers(event).items()
+            if self._policy.inline and not delay and handler not in self._database.paused
+        ]
 
     async def _commit(self) -> None:
         database = self._database
         self._check()
         self._settle()
-        for user in self._users:
-            database.users[user.id] = _stored(user)
-        for batch in self._real_batches():
-            database.batches[batch.reference] = _stored(batch)
-            database.batches[batch.reference].new_coupons = ()
-        database.coupons.update((coupon.user_id, coupon.code) for coupon in self._new_coupons())
-        database.registration_log.extend(self._lines)
-        for user_id in self._refreshed & database.users.keys():
-            coupon = database.coupons.get(user_id)
-            database.user_view[user_id] = _row(user_id, database.users[user_id], coupon)
-        for envelope in self._new_events:
+        for aggregate in self._transaction.aggregates():
+            database.tables[type(aggregate)][aggregate.key] = _stored(aggregate)
+        database.registration_log.extend(self._registration_log.lines)
+        for user_id in self._user_view.refreshed & database.users.keys():
+            database.user_view[user_id] = _row(database, database.users[user_id])
+        lease = self._policy.lease_seconds
+        for envelope in self._events:
             database.events[envelope.id] = (database.clock, envelope)
-            for handler in self._envelope_factory.subscribers(envelope):
-                database.deliveries[envelope.id, handler] = (
-                    StoredDelivery(
-                        1, token=1, due_at=database.clock + self._policy.lease, held=True
-                    )
-                    if self._policy.inline
-                    else StoredDelivery(0, token=1, due_at=database.clock)
+            for handler, delay in self._event_recorder.subscribers(envelope).items():
+                first = self._policy.inline and not delay and handler not in database.paused
+                database.deliveries[envelope.id, handler] = StoredDelivery(
+                    attempts=int(first),
+                    token=1,
+                    available_at=database.clock + (lease if first else delay),
+                    held=first,
                 )
 
     async def _close(self) -> None:
-        self._unlock()
+        self._transaction.is_over = True
+        self._coupon_batches.unlock()
 
     def _settle(self) -> None:
-        if isinstance(self._trigger, CommandEnvelope):
-            self._database.commands.append(self._trigger)
-        else:
-            self._database.finish(self._trigger)
+        command = self._work.records
+        if command and (command.origin.id is not None or self._has_written()):
+            self._database.commands.append(command)
+        if delivery := self._work.settles:
+            self._database.finish(delivery)
+
+    def _has_written(self) -> bool:
+        changed = self._events or self._registration_log.lines or self._user_view.refreshed
+        written = changed or self._work.settles
+        tables = self._database.tables
+        return bool(written) or any(
+            _values(each) != _values(tables[type(each)].get(each.key))
+            for each in self._transaction.aggregates()
+        )
 
     def _check_command(self) -> None:
-        if not isinstance(self._trigger, CommandEnvelope) or self._trigger.received.id is None:
+        command = self._work.records
+        if command is None or command.origin.id is None:
             return
-        received = self._trigger.received
-        if any(command.received == received for command in self._database.commands):
-            raise MessageAlreadyHandled(received.source, received.id)
-
-    def _real_batches(self) -> list[CouponBatch]:
-        return [batch for batch in self._batches if batch.quantity]
-
-    def _new_coupons(self) -> list[Coupon]:
-        return [coupon for batch in self._real_batches() for coupon in batch.new_coupons]
+        if any(known.origin == command.origin for known in self._database.commands):
+            raise MessageAlreadyHandled(command.origin.source, command.origin.id)
 
     def _check(self) -> None:
         self._check_command()
-        for user in self._users:
+        for user in self._transaction.rows(User):
             self._check_user(user)
-        for batch in self._real_batches():
-            _check_version(batch, self._database.batches.get(batch.reference))
-        for coupon in self._new_coupons():
+        for aggregate in self._transaction.aggregates():
+            _check_version(aggregate, self._database.tables[type(aggregate)].get(aggregate.key))
+        for coupon in self._transaction.rows(Coupon):
             self._check_coupon(coupon)
-        if isinstance(self._trigger, Delivery) and not self._database.owned(self._trigger):
-            raise DeliverySuperseded(self._trigger.envelope.id, self._trigger.handler)
+        delivery = self._work.settles
+        if delivery and not self._database.owned(delivery):
+            raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
 
     def _check_user(self, user: User) -> None:
-        users = self._database.users
-        _check_version(user, users.get(user.id))
-        if any(other.email == user.email for id_, other in users.items() if id_ != user.id):
+        others = (other for id_, other in self._database.users.items() if id_ != user.id)
+        if any(other.email == user.email for other in others):
             raise EmailAlreadyRegistered(user.email)
 
     def _check_coupon(self, coupon: Coupon) -> None:
-        if coupon.user_id in self._database.coupons:
+        other = self._database.coupons.get(coupon.user_id)
+        if other and other.code != coupon.code:
             raise CouponAlreadyAllocated(coupon.user_id)
-        if coupon.code in self._database.coupons.values():
-            raise ConcurrentUpdate
 
 
 def _check_version(aggregate: Aggregate, stored: Aggregate | None) -> None:
@@ -332,35 +407,41 @@ class FakeOutbox:
 
     async def settle(self, delivery: Delivery) -> None:
         await self._database.step()
+        key = (delivery.envelope.id, delivery.handler)
         if self._database.owned(delivery):
             self._database.finish(delivery)
+        elif self._database.settled_by.get(key) != delivery.token:
+            raise DeliverySuperseded(*key)
 
     async def record_failure(self, failure: Failure) -> None:
         delivery, error = failure.delivery, _describe(failure.error)
         now, pause = self._database.clock, failure.retry_in
-        fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
+        fate = {"parked_at": now} if pause is None else {"available_at": now + pause}
+        if is_away(failure.error):
+            fate["attempts"] = delivery.attempt - 1
+            fate["unavailable_attempts"] = delivery.unavailable_attempts + 1
         if not await self._update(delivery, last_error=error, **fate):
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
         key = (delivery.envelope.id, delivery.handler)
         self._database.keep_failure(key, delivery.attempt, error)
 
-    async def release(self, delivery: Delivery) -> None:
-        await self._update(
-            delivery,
-            attempts=delivery.attempt - 1,
-            token=delivery.token + 1,
-            due_at=self._database.clock,
-        )
+    async def release(self, claims: Collection[Delivery]) -> None:
+        now = self._database.clock
+        for each in claims:
+            attempts, token = each.attempt - 1, each.token + 1
+            await self._update(each, attempts=attempts, token=token, available_at=now)
 
     async def claim(self, limit: int, handlers: Collection[str]) -> list[Delivery]:
-        held_since = current_time()
+        leased_at = current_time()
         await self._database.step()
         claims: list[Delivery] = []
-        due = [item for item in self._pending(handlers) if item[1].due_at <= self._database.clock]
+        due = [
+            item for item in self._pending(handlers) if item[1].available_at <= self._database.clock
+        ]
         live = [item for item in due if not item[1].replay]
-        for key, row in sorted(live or due, key=lambda item: item[1].due_at):
+        for key, row in sorted(live or due, key=lambda item: item[1].available_at):
             if row.held and len(claims) < limit:
-                self._database.keep_failure(key, row.attempts, LEASE_LOST)
+                self._database.keep_failure(key, row.attempts, LEASE_EXPIRED)
             if row.attempts >= self._policy.max_attempts:
                 self._database.deliveries[key] = replace(
                     row,
@@ -373,7 +454,7 @@ class FakeOutbox:
                     row,
                     attempts=row.attempts + 1,
                     token=row.token + 1,
-                    due_at=self._database.clock + self._policy.lease,
+                    available_at=self._database.clock + self._policy.lease_seconds,
                     held=True,
                 )
                 self._database.deliveries[key] = leased
@@ -384,19 +465,28 @@ class FakeOutbox:
                         handler=key[1],
                         attempt=leased.attempts,
                         token=leased.token,
-                        held_since=held_since,
+                        unavailable_attempts=leased.unavailable_attempts,
+                        leased_at=leased_at,
                     )
                 )
         return claims
 
-    async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
+    async def seconds_until_due(
+        self, handlers: Collection[str], *, scheduled: bool = True
+    ) -> float | None:
         await self._database.step()
-        due = [row.due_at - self._database.clock for _, row in self._pending(handlers)]
-        return min(due, default=None)
+        now = self._database.clock
+        pauses = [
+            row.available_at - now
+            for _, row in self._pending(handlers)
+            if scheduled or row.available_at <= now or row.attempts or row.unavailable_attempts
+        ]
+        return min(pauses, default=None)
 
     def _pending(self, handlers: Collection[str]) -> list[tuple[Key, StoredDelivery]]:
+        wanted = set(handlers) - self._database.paused
         rows = self._database.deliveries.items()
-        return [(key, row) for key, row in rows if row.parked_at is None and key[1] in handlers]
+        return [(key, row) for key, row in rows if row.parked_at is None and key[1] in wanted]
 
     async def _update(self, delivery: Delivery, **changes: float | str) -> bool:
         await self._database.step()
@@ -412,14 +502,25 @@ def _stored(aggregate: A) -> A:
     """Return a copy, as it is loaded the next time."""
     row = deepcopy(aggregate)
     row.version += 1
+    if isinstance(row, CouponBatch):
+        row.new_coupons = ()
     return row
 
 
-def _row(user_id: UserId, user: User, coupon: str | None) -> UserRow:
-    """Make the row of the read model: what is called as in the user is copied."""
-    copied = {f.name: getattr(user, f.name) for f in fields(UserRow) if hasattr(user, f.name)}
-    plain = {name: getattr(value, "value", value) for name, value in copied.items()}
-    return UserRow(user_id=user_id, coupon=coupon, **plain)
+def _values(aggregate: Aggregate | None) -> dict[str, object]:
+    values = vars(aggregate) if aggregate else {}
+    return {name: value for name, value in values.items() if not name.startswith("_sa_")}
+
+
+def _row(database: FakeDatabase, user: User) -> UserRow:
+    """Make the row of the read model, by the rule of `read_models.py`."""
+    joined: dict[str, object] = {"coupon": database.coupons.get(user.id)}
+    shown: dict[str, Any] = {"user_id": user.id}
+    for name in (each.name for each in fields(UserRow) if each.name != "user_id"):
+        prefix, _, rest = name.partition("_")
+        value = getattr(joined[prefix], rest, None) if prefix in joined else getattr(user, name)
+        shown[name] = getattr(value, "value", value)
+    return UserRow(**shown)
 
 
 def _describe(error: Exception) -> str:

@@ -6,19 +6,29 @@ A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. A test fail
 from what the code says. In the Russian pages, it is all that the English ones show.
 """
 
+import ast
 import re
 from collections.abc import Callable, Iterator
+from functools import partial  # extension: reference
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
-from textwrap import wrap
+from textwrap import wrap  # extension: reference
 
 import allocation
 from allocation.domain.exceptions import AllocationError
 from allocation.entrypoints.cli.exit_codes import exit_code
-from benchmarks import page, results
-from tests import capacity, import_graph, places, settings_table, shape, wiring_map
-from tests.translations import in_step, original
+from benchmarks import page, results  # extension: reference
+from tests import (
+    capacity,  # extension: reference
+    import_graph,
+    places,
+    settings_table,
+    shape,  # extension: reference
+    wiring_map,
+)
+from tests.measured import PRICE, measured  # extension: reference
+from tests.translations import in_step, original  # extension: reference
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for folder in ("", "docs/**/", "src/**/") for page in ROOT.glob(f"{folder}*.md")]
@@ -26,16 +36,36 @@ PAGES = [page for folder in ("", "docs/**/", "src/**/") for page in ROOT.glob(f"
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
+FOR_CALLERS = tuple(
+    f"allocation.extensions.{name}." for name in ("web", "page", "operations", "metrics")
+)
+"""Extensions whose errors answer a caller, and never end an attempt of a delivery."""
+NO_FAILURES = {
+    "DeliverySuperseded",
+    "MessageAlreadyHandled",
+    "SchemaOutdated",
+    "SchemaTooNew",
+    "WiringError",
+}
+"""Errors that end an attempt without a failure, or the program before the first one."""
+
+
 def errors() -> Iterator[str]:
     """Yield a table of all errors: the promise of each kind, for people and for machines."""
-    yield "| error | slug | time heals it: | exit code | what it says |"
+    yield "| error | slug | delivery or message | exit code | meaning |"
     yield "|---|---|---|---|---|"
     for error in all_errors():
-        heals = "yes: retried" if error.heals else "no: parked, or a dead letter"
         what = str(error.__doc__).partition("\n")[0]
         depth = "– " * (len(error.__mro__) - len(AllocationError.__mro__) - 1)
         code = exit_code(error.__new__(error))
-        yield f"| {depth}`{error.__name__}` | `{error.slug}` | {heals} | {code} | {what} |"
+        yield f"| {depth}`{error.__name__}` | `{error.slug}` | {_fate(error)} | {code} | {what} |"
+
+
+def _fate(error: type[AllocationError]) -> str:
+    """Return what becomes of a delivery or message that fails with this error."""
+    if error.__module__.startswith(FOR_CALLERS) or error.__name__ in NO_FAILURES:
+        return "–"
+    return "retried" if error.retryable else "parked, or a dead letter"
 
 
 def all_errors() -> list[type[AllocationError]]:
@@ -58,15 +88,17 @@ def _module(error: type[AllocationError]) -> tuple[bool, str]:
     return error.__module__ != AllocationError.__module__, error.__module__
 
 
+# extension: reference
 PATH = {  # in reading order
-    "domain/events.py": "the facts that others react to",
-    "service_layer/handlers.py": "a function for each, and the tables of what handles what",
+    "domain/events.py": "the events",
+    "service_layer/handlers.py": "a handler for each message, and the tables of what handles what",
     "service_layer/unit_of_work.py": "one transaction: state, events and deliveries, or none",
     "adapters/unit_of_work.py": "the same in a database",
-    "service_layer/delivery.py": "what a handler still owes to an event, and what comes next",
-    "service_layer/messagebus.py": "runs a command's handler, and fans events out to theirs",
-    "adapters/outbox.py": "the deliveries in a database: claimed, settled, tried again, parked",
-    "entrypoints/worker.py": "does what others left undone",
+    "service_layer/deliveries.py": "the delivery of an event to a handler, and when it is retried",
+    "service_layer/messagebus.py": "runs a command's handler, and dispatches events to theirs",
+    "service_layer/attempts.py": "one attempt: in time, in a fresh transaction; how it failed",
+    "adapters/outbox.py": "deliveries in a database: claimed, settled, retried, parked",
+    "entrypoints/worker.py": "claims due deliveries and runs their handlers",
 }
 
 
@@ -78,13 +110,75 @@ def path() -> Iterator[str]:
     for number, (name, what) in enumerate(PATH.items(), start=1):
         lines = len((ROOT / "src" / "allocation" / name).read_text().splitlines())
         total += lines
-        yield f"| {number} | [{name}](src/allocation/{name}) | {lines} | {what} |"
+        yield f"| {number} | [{name}](../src/allocation/{name}) | {lines} | {what} |"
     yield f"| | | {total} | |"
+
+
+HANDLERS = ROOT / "src" / "allocation" / "service_layer" / "handlers.py"
+SHOWN = ["register_user", "send_welcome_email", "EVENT_HANDLERS"]
+LEFT_OUT = r"(?ms)(?:^    (?:#|events\.(?!UserRegistered:|CouponAllocated:)).*?$\n)+"
+
+
+def handlers() -> Iterator[str]:
+    """Yield what README shows of handlers.py, as it stands there; of the table, two events."""
+    shown = "\n".join(_excerpt(HANDLERS, SHOWN))
+    yield from re.sub(LEFT_OUT, "    # …\n", shown).splitlines()
+
+
+STEPS = {  # what each step is about
+    "1_bus": ["EventBus"],
+    "2_unit_of_work": ["UnitOfWork", "run"],
+    "3_outbox": ["save_with_outbox", "relay"],
+    "4_leases": ["CLAIM", "WRITE", "work"],
+    "5_exactly_once": ["SETTLE", "do_and_settle"],
+    "6_inbox": ["recognize_and_do"],
+}
+
+
+def step(name: str) -> Iterator[str]:
+    """Yield what a step of docs/steps is about, as it stands there."""
+    yield from _excerpt(ROOT / "docs" / "steps" / f"{name}.py", STEPS[name])
+
+
+def _excerpt(file: Path, names: list[str]) -> Iterator[str]:
+    source = file.read_text()
+    lines, tree = source.splitlines(), ast.parse(source)
+    yield "```python"
+    for number, name in enumerate(names):
+        (node,) = (node for node in tree.body if _name_of(node) == name)
+        first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
+        yield from ["", ""] if number else []
+        yield from lines[first - 1 : node.end_lineno]
+    yield "```"
+
+
+def _name_of(node: ast.stmt) -> str | None:
+    match node:
+        case ast.ClassDef(name=name) | ast.AsyncFunctionDef(name=name):
+            return name
+        case ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+    return None
+
+
+def cost() -> Iterator[str]:
+    """Yield what one registration takes, as it was measured for docs/price.md and by benchmarks."""
+    times = [row.split("|")[-2].strip() for row in measured("price", PRICE)[2:5]]
+    tried = results.read()
+    rows = [*tried["registration"].rows, *tried["registration_postgresql"].rows]
+    faster = [1 / row.ratio for row in rows if row.other == "by hand on SQLAlchemy"]
+    yield from wrap(
+        f"A plain function that inserts the row takes {times[0]}. A command with its event and "
+        f"deliveries takes {times[1]}. A caller need not wait for the handlers (log, "
+        f"coupon, two e-mails, read model), which take another {times[2]}. The same work, written "
+        f"by hand on SQLAlchemy, is {min(faster):.1f} to {max(faster):.1f} times as fast.",
+        width=100,
+    )
 
 
 def concepts() -> Iterator[str]:
     """Yield what has to be known of the core: its words and its lines."""
-    core, *_ = (ROOT / "docs" / "glossary.md").read_text().partition("<!-- room: ")
+    core, *_ = (ROOT / "docs" / "glossary.md").read_text().partition("<!-- extension: ")
     words = len(re.findall(r"^\| (?!term )[^|]+ \|[^|]+\|[^|]+\| \S", core, re.MULTILINE))
     yield from wrap(
         f"The core has {shape.core_lines():,} lines, and the [glossary](glossary.md) explains "
@@ -100,25 +194,32 @@ def queues() -> Iterator[str]:
     rows = results.read()["worker"].rows
     for what, ours in {row.what: row.ours for row in rows}.items():
         yield f"| this application: {what} | {page.figure(ours)} | 1 |"
-        for row in (row for row in rows if row.what == what and row.theirs and row.ratio):
+        for row in (row for row in rows if row.what == what):
             ratio = page.figure(row.ratio)
             yield f"| {row.other}: the same | {page.figure(row.theirs)} | {ratio} |"
 
 
+# end
+
+
 GENERATED: dict[str, Callable[[], Iterator[str]]] = {
-    "capacity": capacity.capacity,
-    "concepts": concepts,
+    "book_handler": partial(_excerpt, HANDLERS, ["add_coupon_batch"]),  # extension: reference
+    "capacity": capacity.capacity,  # extension: reference
+    "concepts": concepts,  # extension: reference
+    "cost": cost,  # extension: reference
     "errors": errors,
-    "figures": shape.figures,
+    "figures": shape.figures,  # extension: reference
+    "handlers": handlers,  # extension: reference
     "layers": import_graph.layers,
     "modules": import_graph.inside_layers,
-    "path": path,
+    "path": path,  # extension: reference
     "places": places.places,
-    "performance": page.performance,
-    "queues": queues,
+    "queues": queues,  # extension: reference
     "settings": settings_table.settings,
+    **{f"step_{name[0]}": partial(step, name) for name in STEPS},  # extension: reference
     "wiring": wiring_map.picture,
     "promises": wiring_map.table,
+    **page.parts(),  # extension: reference
 }
 
 
@@ -127,8 +228,10 @@ def brought_up_to_date(page: Path) -> str:
 
     What those are, the page in English says.
     """
+    # extension: reference
     if english := original(page):
         return in_step(page.read_text(), brought_up_to_date(english))
+    # end
     text = page.read_text()
     return PART.sub(lambda m: f"{m[1]}" + "\n".join(GENERATED[m[2]]()) + f"\n{m[3]}", text)
 

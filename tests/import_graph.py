@@ -1,74 +1,53 @@
-"""Reads who imports whom from the source, for the pictures in docs/architecture.md.
+"""Draws who imports whom, for docs/architecture.md.
 
-All imports count: those inside functions, and those for the type checker, too.
+That nothing stands in a circle, and that no import leads up, is checked by import-linter, from the
+same graph.
 """
 
-import ast
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
-from allocation.rooms import ROOMS as TABLE
-from tests.shape import ALLOCATION, files, room_folders
+import grimp
+
+from tests.shape import ALLOCATION, extension_folders
 
 Graph = Mapping[str, set[str]]
 
-LAYERS = (  # from the top; what stands side by side may know the other
-    ("entrypoints",),
-    ("bootstrap",),
-    ("publishing",),
-    ("views", "config"),
-    ("adapters",),
-    ("service_layer",),
-    ("domain", "rooms"),
-)
-LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 PACKAGES = ("entrypoints", "adapters", "service_layer", "domain")
-ROOMS = {".".join(folder.relative_to(ALLOCATION).parts) for folder in room_folders()}
+EXTENSIONS = {".".join(folder.relative_to(ALLOCATION).parts) for folder in extension_folders()}
+TABLES = {"extensions", "extensions.base", *EXTENSIONS}
+"""What leads to extensions, and from them to what they bring, when that is asked for."""
 LEFT_OUT = ("__main__", "adapters.migrations")
 
 
+@cache
 def modules() -> dict[str, set[str]]:
     """Return each module of the application, without its prefix, and those it imports."""
-    trees = {_name(file): ast.parse(file.read_text()) for file in files(ALLOCATION)}
-    known = {name: tree for name, tree in trees.items() if not name.startswith(LEFT_OUT)}
-    return {name: set(_imported(tree, known)) - {name, ""} for name, tree in known.items() if name}
+    graph = grimp.build_graph("allocation", cache_dir=None)
+    known = {name for name in map(_name, graph.modules) if not name.startswith(LEFT_OUT)} - {""}
+    return {
+        name: {
+            _name(each) for each in graph.find_modules_directly_imported_by(f"allocation.{name}")
+        }
+        & known
+        if name not in TABLES
+        else set()
+        for name in sorted(known)
+    }
 
 
-def _name(file: Path) -> str:
-    parts = file.relative_to(ALLOCATION).with_suffix("").parts
-    return ".".join(parts).removesuffix("__init__").removesuffix(".")
-
-
-def _imported(tree: ast.Module, known: Iterable[str]) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            yield from _module(name, known)
-
-
-def _module(name: str, known: Iterable[str]) -> Iterator[str]:
-    package, _, inner = name.partition(".")
-    if package != "allocation":
-        return
-    while inner and inner not in known:
-        inner = inner.rpartition(".")[0]
-    yield inner
+def _name(module: str) -> str:
+    return module.removeprefix("allocation").removeprefix(".")
 
 
 def box(module: str) -> str:
-    """Return what stands for a module in the picture of the layers: its room, else its layer."""
-    inside = [room for room in ROOMS if f"{module}.".startswith(f"{room}.")]
+    """Return what stands for a module in the picture of the layers: its extension or layer."""
+    inside = [extension for extension in EXTENSIONS if f"{module}.".startswith(f"{extension}.")]
     return inside[0] if inside else module.partition(".")[0]
 
 
 def boxes() -> dict[str, set[str]]:
-    """Return the layers and the rooms, and what each imports of the others."""
+    """Return the layers and the extensions, and what each imports of the others."""
     graph: dict[str, set[str]] = {}
     for module, imported in modules().items():
         graph.setdefault(box(module), set()).update(box(other) for other in imported)
@@ -92,35 +71,6 @@ def _below(package: str, module: str) -> str:
     return module.removeprefix(package).removeprefix(".").partition(".")[0]
 
 
-def circle(graph: Graph) -> list[str]:
-    """Return a circle in the graph, if there is one; its first and last name are the same."""
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        return [str(name) for name in error.args[1]]
-    return []
-
-
-def upward() -> list[str]:
-    """Return each import of a higher layer by a lower one, of a room by the core or another."""
-    return [
-        f"{module} → {other}"
-        for module, imported in modules().items()
-        for other in imported
-        if _level(other) < _level(module) or (box(other) in ROOMS and not _at_home(module, other))
-    ]
-
-
-def _level(module: str) -> int:
-    return LEVELS[module.partition(".")[0]]
-
-
-def _at_home(module: str, other: str) -> bool:
-    """Tell whether a room is imported by itself, in whichever layer, or by one that needs it."""
-    room, imported = (box(each).rpartition(".")[2] for each in (module, other))
-    return room == imported or (room in TABLE and imported in TABLE[room].needs)
-
-
 def reduced(graph: Graph) -> dict[str, list[str]]:
     """Return the graph, top first, without the arrows that follow from others: to be readable."""
     return {
@@ -138,9 +88,9 @@ def _height(graph: Graph, name: str) -> int:
 
 
 def layers() -> Iterator[str]:
-    """Yield the picture of the layers, with the rooms beside them."""
+    """Yield the picture of the layers, with the extensions beside them."""
     graph = reduced(boxes())
-    yield from _picture(graph, [name for name in graph if name in ROOMS])
+    yield from _picture(graph, [name for name in graph if name in EXTENSIONS])
 
 
 def inside_layers() -> Iterator[str]:
@@ -151,12 +101,12 @@ def inside_layers() -> Iterator[str]:
     yield ""
 
 
-def _picture(graph: Mapping[str, list[str]], rooms: Sequence[str] = ()) -> Iterator[str]:
+def _picture(graph: Mapping[str, list[str]], extensions: Sequence[str] = ()) -> Iterator[str]:
     yield "```mermaid"
     yield "flowchart TB"
-    if rooms:
-        yield '    subgraph optional ["rooms, to take out"]'
-        yield from (f'        {_id(name)}["{name.replace(".", "/")}"]' for name in rooms)
+    if extensions:
+        yield '    subgraph optional ["extensions, to take out"]'
+        yield from (f'        {_id(name)}["{name.replace(".", "/")}"]' for name in extensions)
         yield "    end"
     for name, others in graph.items():
         if others:

@@ -1,14 +1,20 @@
 """Event loop × database: the rule that says what runs where, and the table of what ran where.
 
-Contract suites and the crash matrix run in full: on each event loop with each database. Any other
-test runs by pairs: on each event loop, and on each database, but not on both with both. So of four
-combinations two remain, and which two they are alternates from test to test. A test in a browser,
-which takes seconds to start, runs on one.
+A combination runs where it can matter, and `pytest --in-full` runs all there are:
+
+- each event loop with each database: contract suites, and what is about event loops or drivers;
+- crash matrices on asyncio with each database, since a kill gives no event loop a chance to do
+  anything; points that stand for others on Trio, too; what repeats the same code is left out;
+- any other end-to-end test on one event loop with one database;
+- elsewhere each event loop once and each database once; without a database, one event loop.
+
+Which ones they are alternates from test to test, by its name, so that all are there in any file of
+some size.
 """
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from zlib import crc32
 
 LAYERS = ("unit", "integration", "sqlalchemy_anyio", "e2e")
@@ -16,42 +22,100 @@ BACKENDS = ("asyncio", "trio")
 DATABASES = ("fake", "sqlite", "postgres")
 USUAL_DATABASE = {"unit": "fake", **dict.fromkeys(LAYERS[1:], "sqlite")}
 
-IN_FULL = ("_contract", "crash_matrix")  # so their files are named
-IN_ONE = ("tests/e2e/page/",)
-COMBINATION = re.compile(
-    r"(asyncio|trio)-[a-z_]*(sqlite|postgres)[a-z_]*|(sqlite|postgres)-(asyncio|trio)"
+IN_FULL = (
+    "_contract",
+    "test_signals",
+    "tests/e2e/extensions/smtp/test_worker",
+    "tests/integration/test_application",
+    "tests/integration/test_database",
+    "tests/integration/extensions/postgresql/",
+    "tests/integration/extensions/smtp/test_sessions",
+    "tests/sqlalchemy_anyio/",
+    "tests/unit/",
 )
-COMBINATIONS = 4
-PAIRED = ({"asyncio", "sqlite"}, {"trio", "postgres"})  # or the other two
+CRASHES = "crash_matrix"
+ON_BOTH_LOOPS = {
+    "after the commit",
+    "in the commit of log_registration",
+    "inside send_welcome_email, after the effect",
+    "before the completion of send_welcome_email",
+    "after claiming",
+    "while rescheduling",
+    "while replaying, in the commit",  # extension: operations
+    "while forgetting",  # extension: operations
+}
+REPEATED: list[str] = [  # the first handler of its kind is killed there, too
+    "before allocate_welcome_coupon",
+    "inside allocate_welcome_coupon, before it has written",
+    "inside allocate_welcome_coupon, when it has written",
+    "before send_coupon_email",
+    "inside send_coupon_email, before the effect",
+    "after the completion of send_coupon_email",
+]
+# extension: brokers
+REPEATED += [  # with RabbitMQ, too, which does not let the next one wait for the dead
+    "kafka-before the command of a message",
+    "kafka-in the commit of its command",
+    "kafka-after the acknowledgement",
+    "kafka-before dead-lettering",
+]
+# end
+LOOP = re.compile(r"(?<![\w.])(asyncio|trio)(?![\w.])")
+DATABASE = re.compile(r"(?<![\w.])(sqlite|postgres)(?:_\w+)?(?![\w.])")
+PAIRED = (
+    {("asyncio", "sqlite"), ("trio", "postgres")},
+    {("asyncio", "postgres"), ("trio", "sqlite")},
+)
 
 Cell = tuple[str, str, str, str]
+Where = tuple[str | None, str | None]
 
 
-def beyond_pairs(tests: Iterable[str]) -> set[str]:
-    """Return those of the tests that do not run, by the rule above."""
-    combined = defaultdict(list)
+def left_out(tests: Collection[str]) -> set[str]:
+    """Return those of the tests that do not run, by the rule above; one alone runs."""
+    if len(tests) == 1:
+        return set()
+    groups: defaultdict[str, dict[str, Where]] = defaultdict(dict)
     for test in tests:
-        if COMBINATION.search(test) and not any(name in test for name in IN_FULL):
-            combined[COMBINATION.sub("", test)].append(test)
-    return {
-        test
-        for name, group in combined.items()
-        if len(group) == COMBINATIONS
-        for test in group
-        if test not in _chosen(name, group)
-    }
+        name, where = _parted(test)
+        if where != (None, None) and not any(part in test for part in IN_FULL):
+            groups[name][test] = where
+    left = {test for name, group in groups.items() for test in group.keys() - _chosen(name, group)}
+    return left | {test for test in tests if any(test.endswith(f"{p}]") for p in REPEATED)}
 
 
-def _chosen(name: str, group: Iterable[str]) -> set[str]:
-    number = crc32(name.encode())
-    if any(part in name for part in IN_ONE):
-        return {sorted(group)[number % COMBINATIONS]}
-    return {test for test in group if _is_paired(test) == bool(number % 2)}
+def rank(test: str) -> int:
+    """Return when a test is to begin: what may take long is none of the last."""
+    layer = test.split("/")[1]
+    return -LAYERS.index(layer) if layer in LAYERS else 0
 
 
-def _is_paired(test: str) -> bool:
-    combination = COMBINATION.search(test)
-    return combination is not None and {*filter(None, combination.groups())} in PAIRED
+def _parted(test: str) -> tuple[str, Where]:
+    """Return the name of a test without event loop and database, and these."""
+    name, bracket, parameters = test.partition("[")
+    loop, database = LOOP.search(parameters), DATABASE.search(parameters)
+    parameters = DATABASE.sub("*", LOOP.sub("*", parameters, count=1), count=1)
+    return name + bracket + parameters, (loop and loop[1], database and database[1])
+
+
+def _chosen(name: str, group: Mapping[str, Where]) -> set[str]:
+    tests, number = sorted(group), crc32(name.encode())
+    loops, databases = (set(each) for each in zip(*group.values(), strict=True))
+    if CRASHES in name and len(tests) > 1:
+        return {test for test, where in group.items() if _is_killed(name, where)}
+    if "tests/e2e/" in name or len(databases) == 1:
+        return {tests[number % len(tests)]}
+    if len(loops) == 1:
+        return set(tests)
+    return {test for test, where in group.items() if where in PAIRED[number % 2]} or set(tests)
+
+
+def _is_killed(name: str, where: Where) -> bool:
+    return where[0] == "asyncio" or (where[1] == "sqlite" and _is_at(name, ON_BOTH_LOOPS))
+
+
+def _is_at(name: str, points: Iterable[str]) -> bool:
+    return any(f"-{point}{end}" in name for point in points for end in "-]")
 
 
 def table(outcomes: Iterable[tuple[str, str]]) -> Iterator[str]:

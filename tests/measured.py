@@ -12,8 +12,8 @@ from tests.translations import in_step, translation
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+LIFE = ROOT / "docs" / "life-of-a-delivery.md"
 PRICE = ROOT / "docs" / "price.md"
-TESTING = ROOT / "docs" / "testing.md"
 
 
 def measured(name: str, page: Path = README) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where each step of the README's killed registration is in the code, and how little there is."""
+"""Where each step in the life of a delivery is in the code, and how little there is."""
 
 import ast
 from collections.abc import Iterator
@@ -6,41 +6,46 @@ from functools import cache
 
 from tests.shape import ALLOCATION
 
-DELIVERY = "service_layer/delivery.py"
+DELIVERY = "service_layer/deliveries.py"
 RULES, UNIT = "service_layer/unit_of_work.py", "adapters/unit_of_work.py"
 BUS, OUTBOX, ORM = "service_layer/messagebus.py", "adapters/outbox.py", "adapters/orm.py"
+
+ATTEMPTS = "service_layer/attempts.py"
 
 PLACES = {
     "what handles the event": {
         "service_layer/handlers.py": ["EVENT_HANDLERS", "send_welcome_email"]
     },
-    "the end of the transaction": {RULES: ["commit", "__aexit__"]},
-    "what it has written": {
+    "the end of the transaction": {RULES: ["__aexit__", "_write_and_commit"]},
+    "what the transaction writes": {
         UNIT: ["_begin", "_write"],
-        "adapters/repository.py": ["take_note"],
+        "adapters/repository.py": ["record_command"],
         OUTBOX: ["store", "__init__"],
     },
     "the tables": {ORM: ["deliveries", "failures"]},
-    "the claim of the process that commits": {BUS: ["dispatch"], DELIVERY: ["first_attempts"]},
-    "the claim of a worker, which looks at least once a second": {
-        "entrypoints/worker.py": ["_begin_what_is_due"],
-        OUTBOX: ["claim", "_leasing"],
+    "the first claim, by the committing process": {
+        BUS: ["dispatch", "run_deliveries", "_start", "_run_one"],
     },
-    "that the claim before was lost": {"adapters/failures.py": ["keep_lost"]},
+    "the claim of a worker, which polls at least once a second": {
+        "entrypoints/worker.py": ["_claim_and_start"],
+        OUTBOX: ["claim", "_take_leases", "_claim_statement"],
+    },
+    "the record of an expired lease": {"adapters/attempt_log.py": ["record_expired_lease"]},
     "an attempt, and its time limit": {
-        BUS: ["_attempt", "_attempt_in_time", "_run_in_time", "_run"]
+        ATTEMPTS: ["_attempt", "_attempt_with_deadline", "_run_in_time", "_commit"]
     },
-    "what the e-mail is known by": {
+    "the idempotency key of the e-mail": {
         DELIVERY: ["idempotency_key"],
-        "adapters/emails.py": ["compose", "_keep"],
+        "adapters/emails.py": ["compose", "_deliver_to_maildir"],
     },
-    "settled, unless another has claimed it since": {
-        OUTBOX: ["settle", "settle_within", "_OWNED", "_claimed", "_marking"]
+    "done, unless another process has claimed it since": {
+        OUTBOX: ["settle_in"],
+        "adapters/settlement.py": ["settle", "_settle", "WITH_VALID_TOKEN", "claim_params", "done"],
     },
-    "failed: made again, or parked": {
-        BUS: ["_record_failure"],
-        DELIVERY: ["pause_after", "is_permanent"],
-        OUTBOX: ["record_failure", "_feasible"],
+    "failed: retried or parked": {
+        ATTEMPTS: ["_record_failure"],
+        DELIVERY: ["retry_delay", "is_permanent", "is_away"],
+        OUTBOX: ["record_failure", "_park"],
     },
 }
 
@@ -54,7 +59,7 @@ def places() -> Iterator[str]:
         count = sum(lines_of(name, file) for file, names in files.items() for name in names)
         total += count
         where = "; ".join(
-            f"[{file}](src/allocation/{file}) {', '.join(f'`{name}`' for name in names)}"
+            f"[{file}](../src/allocation/{file}) {', '.join(f'`{name}`' for name in names)}"
             for file, names in files.items()
         )
         yield f"| {what} | {where} | {count} |"

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Literal
 
+from sqlalchemy import make_url
+
 BUFFER_BYTES = 65536
 
 Target = tuple[str, int] | str  # host and port, or the path of a socket
@@ -121,3 +123,17 @@ def proxy_to(target: Target, *, port: int) -> Iterator[Proxy]:
         yield proxy
     finally:
         proxy.cut()
+
+
+@contextmanager
+def postgres_behind_a_proxy(url: str, *, port: int) -> Iterator[tuple[str, Proxy]]:
+    """Open a proxy to this database, for the time of the context, and return its URL, too."""
+    parsed = make_url(url)
+    socket_folder = parsed.query.get("host")
+    server_port = parsed.port or 5432
+    target: Target = (parsed.host or "127.0.0.1", server_port)
+    if isinstance(socket_folder, str) and socket_folder.startswith("/"):
+        target = f"{socket_folder}/.s.PGSQL.{server_port}"
+    proxied = parsed.set(host="127.0.0.1", port=port).difference_update_query(["host"])
+    with proxy_to(target, port=port) as proxy:
+        yield proxied.render_as_string(hide_password=False), proxy

@@ -1,5 +1,5 @@
-# room: web
-"""What tests of the room web look at."""
+# extension: web
+"""Who asks in tests of the extension web, and what they look at."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,8 +8,11 @@ from sqlalchemy import Row, Table, select
 
 from allocation.adapters.database import Database
 
+TOKEN = "t0ken-of-the-operator"
+OPERATOR = {"Authorization": f"Bearer {TOKEN}"}
+
 
 async def stored(database: Database, table: Table) -> Sequence[Row[Any]]:
     """Return the rows of a table."""
-    async with database.reading() as session:
-        return (await session.execute(select(table))).all()
+    async with database.read_transaction() as transaction:
+        return (await transaction.execute(select(table))).all()

@@ -7,18 +7,29 @@ A test compares that with what is recorded when the program runs.
 import ast
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from itertools import chain
+from pkgutil import iter_modules
 from textwrap import dedent
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
-from allocation.domain import events, model
+from allocation import domain
+from allocation.domain import events
+from allocation.domain.aggregate import Aggregate
 from allocation.domain.events import Event
-from allocation.domain.model import Aggregate
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation.service_layer.wiring import Handler, types_in
+from allocation.service_layer.registry import message_types
+from allocation.service_layer.subscriptions import Handler, Later, Subscriber, handler_of
 
-OUTSIDE = {"notifications": "e-mail", "publisher": "other services"}
+OUTSIDE = {
+    "notifications": "e-mail",
+    "user_mail": "e-mail",
+    "publisher": "other services",
+}
 ONCE = "exactly once in effect"
 KEYS = {  # what comes again with each attempt
     "idempotency_key": "at least once, with the same `idempotency_key`",
@@ -56,10 +67,18 @@ class Node:
         return keys[0] if keys else "at least once, and nothing tells a repetition"
 
     @property
+    def answers(self) -> list[type]:
+        """The commands that it may return."""
+        returned = get_type_hints(self.handler)["return"]
+        return [each for each in get_args(returned) or [returned] if each is not NoneType]
+
+    @property
     def causes(self) -> list[type[Event]]:
         """The events that the aggregates record which it asks."""
         return [
-            event for event in types_in(events, Event) if event.__name__ in caused(self.handler)
+            event
+            for event in message_types(events, Event)
+            if event.__name__ in caused(self.handler)
         ]
 
 
@@ -70,13 +89,15 @@ def picture() -> Iterator[str]:
     yield "flowchart LR"
     yield from (f"    {command.__name__}[/{command.__name__}/]" for command in COMMAND_HANDLERS)
     yield from (f"    {event.__name__}([{event.__name__}])" for event in EVENT_HANDLERS)
-    yield from (f"    {_id(place)}{{{{{place}}}}}" for place in OUTSIDE.values())
+    yield from (f"    {_id(place)}{{{{{place}}}}}" for place in dict.fromkeys(OUTSIDE.values()))
     for command, handler in COMMAND_HANDLERS.items():
         yield f"    {command.__name__} --> {Node(handler).name}"
     for node in found.values():
-        yield from (f"    {node.name} --> {event.__name__}" for event in node.causes)
+        yield from (
+            f"    {node.name} --> {each.__name__}" for each in (*node.causes, *node.answers)
+        )
     for event, listed in EVENT_HANDLERS.items():
-        yield from (f"    {event.__name__} --> {Node(handler).name}" for handler in listed)
+        yield from (f"    {event.__name__} {_arrow(each)} {_name(each)}" for each in listed)
     for node in found.values():
         yield from (f"    {node.name} -.-> {_id(place)}" for place in node.effects)
     yield from (f"    class {node.name} once" for node in found.values() if node.promise == ONCE)
@@ -89,7 +110,8 @@ def table() -> Iterator[str]:
     yield "| handler | of | asks for | and so is | causes |"
     yield "|---|---|---|---|---|"
     for node in nodes().values():
-        causes = [*(f"`{event.__name__}`" for event in node.causes), *node.effects]
+        messages = (*node.causes, *node.answers)
+        causes = [*(f"`{each.__name__}`" for each in messages), *node.effects]
         yield (
             f"| `{node.name}` | {', '.join(f'`{name}`' for name in _handled_by(node))}"
             f" | {', '.join(f'`{name}`' for name in node.asks_for)} | {node.promise}"
@@ -99,8 +121,20 @@ def table() -> Iterator[str]:
 
 def _handled_by(node: Node) -> list[str]:
     of_commands = [c.__name__ for c, handler in COMMAND_HANDLERS.items() if handler is node.handler]
-    of_events = [e.__name__ for e, listed in EVENT_HANDLERS.items() if node.handler in listed]
+    of_events = [e.__name__ for e, listed in EVENT_HANDLERS.items() if _listed(node, listed)]
     return of_commands + of_events
+
+
+def _listed(node: Node, listed: Iterable[Subscriber]) -> bool:
+    return node.handler in map(handler_of, listed)
+
+
+def _name(subscriber: Subscriber) -> str:
+    return handler_of(subscriber).__name__
+
+
+def _arrow(subscriber: Subscriber) -> str:
+    return "-- later -->" if isinstance(subscriber, Later) else "-->"
 
 
 def _id(place: str) -> str:
@@ -109,7 +143,8 @@ def _id(place: str) -> str:
 
 def nodes() -> dict[str, Node]:
     """Return the handlers of commands and of events, by name, in the order of the tables."""
-    listed = [*COMMAND_HANDLERS.values(), *(h for of in EVENT_HANDLERS.values() for h in of)]
+    of_events = map(handler_of, chain.from_iterable(EVENT_HANDLERS.values()))
+    listed = [*COMMAND_HANDLERS.values(), *of_events]
     return {node.name: node for node in map(Node, listed)}
 
 
@@ -129,13 +164,20 @@ def _calls(tree: ast.AST) -> Iterator[tuple[str, str]]:
 def _recorded(call: tuple[str, str]) -> set[str]:
     """Return the events that are recorded by what is called, and by what that calls."""
     first, name = call
-    aggregates = types_in(model, Aggregate)  # type: ignore[type-abstract]  # its children are meant
     if first == "uow":  # repositories record nothing
         return set()
-    if named := [aggregate for aggregate in aggregates if aggregate.__name__ == first]:
-        aggregates = named
-    methods = [vars(aggregate)[name] for aggregate in aggregates if name in vars(aggregate)]
+    found = aggregates()
+    named = [aggregate for aggregate in found if aggregate.__name__ == first]
+    methods = [vars(each)[name] for each in named or found if name in vars(each)]
     return set().union(*map(recorded_in, methods))
+
+
+@cache
+def aggregates() -> list[type[Aggregate]]:
+    """Return the aggregates of all modules of the domain."""
+    names = (module.name for module in iter_modules(domain.__path__, f"{domain.__name__}."))
+    found = (message_types(import_module(name), Aggregate) for name in names)  # type: ignore[type-abstract]
+    return [*dict.fromkeys(chain.from_iterable(found))]
 
 
 def recorded_in(method: Any) -> set[str]:

@@ -5,142 +5,135 @@ is stored can be looked at, independently of the code under test. Its clock can 
 """
 
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import cycle
 from pathlib import Path
-from typing import Any, Protocol
+from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Double, MetaData, Row, Table, insert, select, update
+import anyio
+from anyio import to_thread
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Double,
+    MetaData,
+    Row,
+    Table,
+    delete,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.sql import Executable
 
+from allocation import views
 from allocation.adapters import orm
 from allocation.adapters.database import Database, open_database
-from allocation.adapters.outbox import SqlAlchemyOutbox
-from allocation.adapters.schema import ensure_schema
-from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Trigger
-from allocation.service_layer.envelopes import INSIDE, EventId, ReceivedMessage
+from allocation.adapters.delivery_states import PAUSE
+from allocation.adapters.outbox import new_outbox
+from allocation.adapters.schema_upgrade import ensure_schema
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
+from allocation.service_layer.deliveries import Delivery, DeliveryPolicy, WorkItem
+from allocation.service_layer.envelopes import INTERNAL, EventId, EventRecorder, MessageOrigin
 from allocation.service_layer.ports import Outbox
-from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.views import UserRow
-from tests.builders import POLICY, a_command_envelope, an_envelope_factory
+from allocation.service_layer.read_models import UserRow
+from allocation.service_layer.unit_of_work import UnitOfWorkScope
+from tests.builders import POLICY, a_command_envelope, an_event_recorder
 from tests.fakes import (
     FakeDatabase,
     FakeOutbox,
-    FakeUnitOfWork,
+    FakeUnitOfWorkScope,
     KeptFailure,
     Key,
     StoredDelivery,
+    fake_is_undeliverable,
 )
 
 Deliveries = dict[Key, StoredDelivery]
 
 
-class World(Protocol):
-    """What a contract suite needs of a place to store things."""
-
-    policy: DeliveryPolicy
-
-    def new_uow(self, trigger: Trigger) -> UnitOfWork:
-        """Return a unit of work of some process."""
-
-    def outbox(self) -> Outbox:
-        """Return the outbox of one more process."""
-
-    async def move_clock(self, seconds: float) -> None:
-        """Move the clock that the deliveries are measured with."""
-
-    async def mark_as_replayed(self, event_id: EventId) -> None:
-        """Let the deliveries of an event be those of a replay."""
-
-    async def emails(self) -> list[str]:
-        """Return the addresses of all users, sorted."""
-
-    async def coupon_owners(self) -> list[UUID]:
-        """Return the user of each coupon there is."""
-
-    async def remaining(self) -> dict[str, int]:
-        """Return how many coupons each batch has left."""
-
-    async def logged(self) -> list[str]:
-        """Return the addresses in the registration log, sorted."""
-
-    async def view(self) -> list[UserRow]:
-        """Return the rows of the read model, by address."""
-
-    async def event_ids(self) -> set[EventId]:
-        """Return the ids of the stored events."""
-
-    async def deliveries(self) -> Deliveries:
-        """Return what is owed; times are relative to the clock."""
-
-    async def finished(self) -> dict[Key, int]:
-        """Return what is done, and at which attempt."""
-
-    async def failures(self) -> dict[Key, list[KeptFailure]]:
-        """Return the attempts that failed, of each delivery the oldest first."""
-
-    async def commands(self) -> set[UUID]:
-        """Return the ids of the commands that were accepted."""
-
-
-def a_uow(
-    world: World, delivery: Delivery | None = None, *, received: ReceivedMessage = INSIDE
-) -> UnitOfWork:
-    return world.new_uow(delivery or a_command_envelope(received))
-
-
 class FakeWorld:
-    """Everything in memory."""
+    """Everything in memory; what its methods say here is what those of `SqlWorld` do."""
 
     def __init__(self, policy: DeliveryPolicy = POLICY) -> None:
         self.policy = policy
+        self.event_recorder = an_event_recorder()
         self.database = FakeDatabase()
 
-    def new_uow(self, trigger: Trigger) -> UnitOfWork:
-        return FakeUnitOfWork(self.database, self.policy, an_envelope_factory(), trigger)
+    def new_uow(self, work: WorkItem) -> UnitOfWorkScope:
+        """Return a unit of work of some process."""
+        return FakeUnitOfWorkScope(self.database, self.policy, self.event_recorder, work)
 
     def outbox(self) -> Outbox:
+        """Return the outbox of one more process."""
         return FakeOutbox(self.database, self.policy)
 
     async def move_clock(self, seconds: float) -> None:
+        """Move the clock that the deliveries are measured with."""
         self.database.clock += seconds
 
     async def mark_as_replayed(self, event_id: EventId) -> None:
+        """Let the deliveries of an event be those of a replay."""
         for key, row in self.database.deliveries.items():
             if key[0] == event_id:
                 self.database.deliveries[key] = replace(row, replay=True)
 
+    async def pause(self, handler: str) -> None:
+        """Pause a handler."""
+        self.database.paused.add(handler)
+
+    async def resume(self, handler: str) -> None:
+        """Let it go on."""
+        self.database.paused.remove(handler)
+
     async def emails(self) -> list[str]:
+        """Return the addresses of all users, sorted."""
         return sorted(str(user.email) for user in self.database.users.values())
 
     async def coupon_owners(self) -> list[UUID]:
+        """Return the user of each coupon there is."""
         return list(self.database.coupons)
 
-    async def remaining(self) -> dict[str, int]:
-        return {str(key): batch.remaining for key, batch in self.database.batches.items()}
+    async def coupons_left(self) -> dict[str, int]:
+        """Return how many coupons each batch has left."""
+        return {str(key): batch.remaining for key, batch in self.database.coupon_batches.items()}
 
     async def logged(self) -> list[str]:
+        """Return the addresses in the registration log, sorted."""
         return sorted(email for _, email in self.database.registration_log)
 
     async def view(self) -> list[UserRow]:
+        """Return the rows of the read model, by address."""
         return sorted(self.database.user_view.values(), key=lambda row: row.email)
 
+    async def is_undeliverable(self, email: str) -> bool:
+        """Ask the query that handlers ask."""
+        return await fake_is_undeliverable(self.database, email)
+
     async def event_ids(self) -> set[EventId]:
+        """Return the ids of the stored events."""
         return set(self.database.events)
 
     async def deliveries(self) -> Deliveries:
+        """Return what is owed; times are relative to the clock."""
         now = self.database.clock
         return {key: _relative(row, now) for key, row in self.database.deliveries.items()}
 
     async def finished(self) -> dict[Key, int]:
+        """Return what is done, and at which attempt."""
         return self.database.finished
 
     async def failures(self) -> dict[Key, list[KeptFailure]]:
+        """Return the attempts that failed, of each delivery the oldest first."""
         return self.database.failures
 
     async def commands(self) -> set[UUID]:
+        """Return the ids of the commands that were accepted."""
         return {command.id for command in self.database.commands}
 
 
@@ -158,28 +151,35 @@ class SqlWorld:
     database: Database
     other_database: Database
     policy: DeliveryPolicy = POLICY
+    event_recorder: EventRecorder = field(default_factory=an_event_recorder)
 
     def __post_init__(self) -> None:
         self._in_turn = cycle([self.database, self.other_database])
 
-    def new_uow(self, trigger: Trigger) -> UnitOfWork:
+    def new_uow(self, work: WorkItem) -> UnitOfWorkScope:
         database = next(self._in_turn)
-        outbox = SqlAlchemyOutbox(database, self.policy)
-        return SqlAlchemyUnitOfWork(outbox, an_envelope_factory(), trigger)
+        outbox = new_outbox(database, self.policy)
+        return SqlAlchemyUnitOfWorkScope(outbox, self.event_recorder, work)
 
     def outbox(self) -> Outbox:
-        return SqlAlchemyOutbox(next(self._in_turn), self.policy)
+        return new_outbox(next(self._in_turn), self.policy)
 
     async def move_clock(self, seconds: float) -> None:
-        async with self.database.writing() as session:
-            await session.execute(update(test_clock).values(seconds=test_clock.c.seconds + seconds))
-            await session.commit()
+        await self._execute(update(test_clock).values(seconds=test_clock.c.seconds + seconds))
 
     async def mark_as_replayed(self, event_id: EventId) -> None:
         of_event = orm.deliveries.c.event_id == event_id
-        async with self.database.writing() as session:
-            await session.execute(update(orm.deliveries).where(of_event).values(replay=True))
-            await session.commit()
+        await self._execute(update(orm.deliveries).where(of_event).values(replay=True))
+
+    async def pause(self, handler: str) -> None:
+        values = {"handler": handler, "paused_at": self.database.clock, "paused_by": "a test"}
+        await self._execute(insert(orm.handler_pauses).values(values))
+
+    async def resume(self, handler: str) -> None:
+        of_this, owed = orm.handler_pauses.c.handler == handler, orm.deliveries.c
+        await self._execute(delete(orm.handler_pauses).where(of_this))
+        held = update(orm.deliveries).where(owed.handler == handler, owed.available_at > PAUSE)
+        await self._execute(held.values(available_at=owed.available_at - PAUSE))
 
     async def emails(self) -> list[str]:
         return sorted(str(email) for (email,) in await self._rows(orm.users.c.email))
@@ -187,7 +187,7 @@ class SqlWorld:
     async def coupon_owners(self) -> list[UUID]:
         return [user_id for (user_id,) in await self._rows(orm.coupons.c.user_id)]
 
-    async def remaining(self) -> dict[str, int]:
+    async def coupons_left(self) -> dict[str, int]:
         batches = orm.coupon_batches.c
         rows = await self._rows(batches.reference, batches.remaining)
         return {str(row.reference): row.remaining for row in rows}
@@ -199,17 +199,20 @@ class SqlWorld:
         rows = [UserRow(**row._asdict()) for row in await self._rows(*orm.user_view.c)]
         return sorted(rows, key=lambda row: row.email)
 
+    async def is_undeliverable(self, email: str) -> bool:
+        return await views.is_undeliverable(next(self._in_turn), email)
+
     async def event_ids(self) -> set[EventId]:
         return {event_id for (event_id,) in await self._rows(orm.events.c.id)}
 
     async def deliveries(self) -> Deliveries:
         rows = await self._rows(*orm.deliveries.c, self.database.clock.label("now"))
-        owed = [row for row in rows if row.finished_at is None]
+        owed = [row for row in rows if row.completed_at is None]
         return {(row.event_id, row.handler): _relative(_stored(row), row.now) for row in owed}
 
     async def finished(self) -> dict[Key, int]:
         rows = await self._rows(*orm.deliveries.c)
-        return {(row.event_id, row.handler): row.attempts for row in rows if row.finished_at}
+        return {(row.event_id, row.handler): row.attempts for row in rows if row.completed_at}
 
     async def failures(self) -> dict[Key, list[KeptFailure]]:
         found: dict[Key, list[KeptFailure]] = {}
@@ -220,29 +223,69 @@ class SqlWorld:
     async def commands(self) -> set[UUID]:
         return {command_id for (command_id,) in await self._rows(orm.commands.c.id)}
 
+    async def _execute(self, statement: Executable) -> None:
+        async with self.database.write_transaction() as transaction:
+            await transaction.execute(statement)
+            await transaction.commit()
+
     async def _rows(self, *columns: ColumnElement[Any]) -> Sequence[Row[Any]]:
-        async with self.database.reading() as session:
-            return (await session.execute(select(*columns))).all()
+        async with self.database.read_transaction() as transaction:
+            return (await transaction.execute(select(*columns))).all()
+
+
+World = FakeWorld | SqlWorld
+"""What a contract suite needs of a place to store things; mypy compares the two."""
+
+
+def a_uow(
+    world: World, delivery: Delivery | None = None, *, received: MessageOrigin = INTERNAL
+) -> UnitOfWorkScope:
+    return world.new_uow(delivery or a_command_envelope(received))
 
 
 @asynccontextmanager
 async def sql_world(url: str, policy: DeliveryPolicy = POLICY) -> AsyncIterator[SqlWorld]:
     """Open a world on the database at `url`, with its clock standing still."""
     orm.start_mappers()
-    async with open_database(url) as real, open_database(url) as other:
-        await ensure_schema(real)
-        clock = select(test_clock.c.seconds).scalar_subquery()
-        database = Database(real.engine, real.kind, process=real.process, clock=clock)
-        async with database.writing() as session:
-            await session.run_sync(test_clock.metadata.create_all)
-            await session.execute(insert(test_clock).values(seconds=1_000_000))
-            await session.commit()
-        another = Database(other.engine, other.kind, process=other.process, clock=clock)
+    await to_thread.run_sync(copy_template, url)
+    async with open_database(url) as database, open_database(url) as another:
+        await ensure_schema(database)
+        database.clock = another.clock = select(test_clock.c.seconds).scalar_subquery()
+        async with database.write_transaction() as transaction:
+            await transaction.run_sync(test_clock.metadata.create_all)
+            await transaction.execute(insert(test_clock).values(seconds=1_000_000))
+            await transaction.commit()
         yield SqlWorld(database, another, policy)
 
 
 def sqlite_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'test.db'}"
+
+
+def migrate(url: str) -> None:
+    """Give the database at `url` its schema; also where a browser's client has an event loop."""
+
+    async def upgrade() -> None:
+        async with open_database(url) as database:
+            await ensure_schema(database)
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(anyio.run, upgrade).result()
+
+
+def copy_template(url: str) -> None:
+    """Give a database on SQLite that is not there its schema."""
+    file = Path(url.partition("sqlite:///")[2])
+    if file.name and not file.exists():
+        file.write_bytes(template())
+
+
+@cache
+def template() -> bytes:
+    """Return a database file with the current schema, made once in each process."""
+    with TemporaryDirectory(prefix="allocation-template-") as folder:
+        migrate(sqlite_url(Path(folder)))
+        return (Path(folder) / "test.db").read_bytes()
 
 
 def on(driver: str, url: str) -> str:
@@ -254,14 +297,15 @@ def _stored(row: Row[Any]) -> StoredDelivery:
     return StoredDelivery(
         attempts=row.attempts,
         token=row.token,
-        due_at=row.due_at,
+        available_at=row.available_at,
+        unavailable_attempts=row.unavailable_attempts,
         last_error=row.last_error,
         parked_at=row.parked_at,
-        held=row.process is not None,
+        held=row.owner is not None,
         replay=row.replay,
     )
 
 
 def _relative(row: StoredDelivery, now: float) -> StoredDelivery:
     parked_at = None if row.parked_at is None else row.parked_at - now
-    return replace(row, due_at=row.due_at - now, parked_at=parked_at)
+    return replace(row, available_at=row.available_at - now, parked_at=parked_at)

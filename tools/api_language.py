@@ -1,30 +1,30 @@
-# room: web
+# extension: web
 """The language of the API: its OpenAPI document, kept in golden files like that of the messages.
 
-What a room brings has a file of its own, which goes with the room.
+What an extension brings has a file of its own, which goes with the extension.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from allocation.entrypoints.web.application import web_application
-from allocation.entrypoints.web.settings import WebSettings
+from allocation.extensions.web.application import web_application
+from allocation.extensions.web.settings import WebSettings
 
 Json = dict[str, Any]
 
 
 def own() -> Json:
-    """Return the document of what the room web answers by itself."""
-    return web_application(WebSettings(), rooms=()).openapi()
+    """Return the document of what the extension web answers by itself."""
+    return web_application(WebSettings(), extensions=()).openapi()
 
 
-def of_room(room: str) -> Json:
-    """Return that part of the document which a room brings."""
-    document, without = web_application(WebSettings(), rooms=(room,)).openapi(), own()
+def of_extension(extension: str) -> Json:
+    """Return that part of the document which an extension brings."""
+    document, without = web_application(WebSettings(), extensions=(extension,)).openapi(), own()
     schemas = _added(document["components"]["schemas"], without["components"]["schemas"])
     return {
         "openapi": document["openapi"],
-        "info": {"title": f"allocation: {room}", "version": document["info"]["version"]},
+        "info": {"title": f"allocation: {extension}", "version": document["info"]["version"]},
         "paths": _added(document["paths"], without["paths"]),
         "components": document["components"] | {"schemas": schemas},
     }

@@ -11,18 +11,18 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial  # room: operations, web
+from functools import partial  # extension: operations, web
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from allocation.adapters import wire
-from allocation.adapters.brokers.asyncapi import published_language  # room: brokers
+from allocation.adapters import serialization
 from allocation.domain.exceptions import AllocationError
-from allocation.publishing import public_events  # room: brokers
+from allocation.extensions.brokers.asyncapi import published_language  # extension: brokers
+from allocation.publishers import public_events  # extension: brokers
 from tests.generated import all_errors
-from tools.api_language import broken_in_api, of_room, own  # room: web
+from tools.api_language import broken_in_api, of_extension, own  # extension: web
 from tools.files import ROOT, write
 
 STALE = "run: make language"
@@ -32,13 +32,15 @@ Json = dict[str, Any]
 Shapes = Mapping[str, tuple[int, Json]]
 """The name of each message → its version, and the shape that it has in this version."""
 
-WIRE = "src/allocation/adapters/wire.py"
+WIRE = "src/allocation/adapters/serialization.py"
 
 
 def stored() -> Json:
     """Return the shape of each event, as it is stored: rows outlive programs."""
-    types = wire.EVENT_TYPES.items()
-    return {f"{name} {wire.version_of(name)}": _shape_of_type(type_) for name, type_ in types}
+    types = serialization.EVENT_TYPES.items()
+    return {
+        f"{name} {serialization.version_of(name)}": _shape_of_type(type_) for name, type_ in types
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,8 @@ def _broken(old: Shapes, new: Shapes) -> Iterator[str]:
         if not now:
             yield (
                 f"{name} is gone, and others rely on it: bring it back, or its publish_event; if"
-                f" its class has another name now, write the old one into RENAMED of {WIRE}"
+                " its class has another name now, write the old one into WIRE_NAME_ALIASES of"
+                f" {WIRE}"
             )
         elif now < version:
             yield f"{name} has version {now}, after {version}: bring back its UPCASTERS in {WIRE}"
@@ -117,7 +120,7 @@ def _shape_of_type(type_: type) -> Json:
     return {key: value for key, value in named.items() if key != "title"}
 
 
-# room: brokers
+# extension: brokers
 def published() -> Json:
     """Return the AsyncAPI document."""
     document: Json = json.loads(published_language(public_events()))
@@ -163,11 +166,15 @@ def _way(channel: Json) -> list[Any]:
 STORED = GoldenFile(ROOT / "tests" / "unit" / "stored_events.json", stored, broken_in_store)
 GOLDEN = [
     STORED,
-    GoldenFile(ROOT / "docs/brokers/asyncapi.json", published, broken_in_public),  # room: brokers
-    GoldenFile(ROOT / "docs/web/openapi.json", own, broken_in_api),  # room: web
-    # room: operations, web
+    # extension: brokers
+    GoldenFile(ROOT / "docs/brokers/asyncapi.json", published, broken_in_public),
+    # end
+    GoldenFile(ROOT / "docs/web/openapi.json", own, broken_in_api),  # extension: web
+    # extension: operations, web
     GoldenFile(
-        ROOT / "docs/web/operations/openapi.json", partial(of_room, "operations"), broken_in_api
+        ROOT / "docs/web/operations/openapi.json",
+        partial(of_extension, "operations"),
+        broken_in_api,
     ),
     # end
 ]
@@ -191,12 +198,17 @@ def write_all(files: Sequence[GoldenFile] = GOLDEN, errors: Path = ERRORS) -> st
     sentences = [sentence for file in files for sentence in file.broken()]
     if sentences := [*sentences, *errors_gone(errors.read_text(encoding="utf-8"))]:
         return "\n".join(["nothing is written:", *dict.fromkeys(sentences)])
+    write_files(files)
+    return None
+
+
+def write_files(files: Sequence[GoldenFile] = GOLDEN) -> None:
+    """Write what is not up to date, whatever others rely on."""
     for file in files:
         text = json.dumps(file.make(), indent=2, ensure_ascii=False) + "\n"
         if text != file.path.read_text(encoding="utf-8"):
             write(file.path, text)
             print(f"written: {file.path.name}")
-    return None
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ from alembic.operations.ops import AddColumnOp, ModifyTableOps, UpgradeOps
 from sqlalchemy import Connection, DefaultClause, MetaData, TypeDecorator, create_engine
 from sqlalchemy.sql.elements import False_, True_
 
-from allocation.adapters.migrations import history
+from allocation.adapters.migrations import revisions
 from allocation.adapters.orm import metadata
 from tools.files import ROOT, write
 
-VERSIONS = history.FOLDER / "versions"
+VERSIONS = revisions.FOLDER / "versions"
 
 USAGE = 'say what changes: make migration NAME="Users can be deactivated"'
 NOTHING = "nothing to migrate: the migrations make what is in src/allocation/adapters/orm.py"
@@ -64,13 +64,24 @@ def make(name: str, tables: MetaData = metadata, folder: Path = VERSIONS) -> Pat
     It is called after the newest one, whose number it continues, and after its name.
     """
     with _migrated() as context:
-        upgrade = produce_migrations(context, tables).upgrade_ops
+        upgrade = produce_migrations(context, _with_postgresql(tables)).upgrade_ops
         if upgrade is None or upgrade.is_empty():
             return None
         text = _text(name, upgrade, context)
     file = folder / f"{_next_revision()}_{_slug(name)}.py"
     write(file, _formatted(text))
     return file
+
+
+def _with_postgresql(tables: MetaData) -> MetaData:
+    """Give indexes the option of PostgreSQL that `orm.py` keeps in `info`.
+
+    An option would import that dialect, in every process that has a SQLite file.
+    """
+    for index in (index for table in tables.tables.values() for index in table.indexes):
+        if "postgresql_where" in index.info:
+            index.dialect_options["postgresql"]["where"] = index.info["postgresql_where"]
+    return tables
 
 
 def impossible(tables: MetaData = metadata) -> list[str]:
@@ -97,7 +108,7 @@ def _migrated() -> Iterator[MigrationContext]:
 
 
 def _context(connection: Connection) -> MigrationContext:
-    history.upgrade(connection)
+    revisions.upgrade(connection)
     return MigrationContext.configure(connection, opts={"compare_server_default": True})
 
 
@@ -107,7 +118,7 @@ def _text(name: str, upgrade: UpgradeOps, context: MigrationContext) -> str:
     return TEMPLATE.format(
         sentence=name.rstrip("."),
         revision=_next_revision(),
-        before=history.revisions()[-1],
+        before=revisions.revisions()[-1],
         code="\n".join(lines).strip(),
     )
 
@@ -134,7 +145,7 @@ def _operations(upgrade: UpgradeOps | None) -> Iterator[object]:
 
 
 def _next_revision() -> str:
-    prefix, _, number = history.revisions()[-1].rpartition("_")
+    prefix, _, number = revisions.revisions()[-1].rpartition("_")
     return f"{prefix}_{int(number) + 1:04}"
 
 

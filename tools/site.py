@@ -22,9 +22,9 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import MkDocsException
 
+from tools.extensions import PICTURES
 from tools.files import ROOT
 from tools.interfaces import described
-from tools.rooms import PICTURES
 
 SITE = ROOT / "site"
 PAGES = ("*.md", "docs/**/*.md", "src/**/*.md")

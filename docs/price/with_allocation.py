@@ -12,8 +12,9 @@ from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail, RegisterUser
 from allocation.domain.events import UserId
-from allocation.rooms import MAIL
-from allocation.service_layer.delivery import IdempotencyKey
+from allocation.extensions import EXTENSIONS
+from allocation.extensions.base import Extension
+from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 USER_ID = UserId(UUID(USER))
@@ -22,18 +23,19 @@ USER_ID = UserId(UUID(USER))
 class Notices:
     """Takes e-mails: only the notice of a change counts."""
 
-    @classmethod
-    def from_url(cls, url: str, *, sender: str) -> "Notices":
-        return cls()
-
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         if "changed" in email.subject:
             send_notice(email.recipient)
 
 
+class ToNotices(Extension):
+    def notifications(self, url: str, sender: str) -> Notices | None:
+        return Notices() if url == "notices:" else None
+
+
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Change]:
-    MAIL["notices"] = f"{__name__}:Notices.from_url"
+    EXTENSIONS["notices"] = ToNotices()
     url = f"sqlite:///{folder}/allocation.db"
     leases = {"lease_seconds": 1.0, "handler_timeout_seconds": 0.8}
     async with (
@@ -55,7 +57,9 @@ async def opened(folder: Path) -> AsyncIterator[Change]:
 async def work(application: Application) -> None:
     """Do what is due, as a worker does."""
     while True:
-        await application.bus.deliver(await application.outbox.claim(10, application.handlers))
+        await application.bus.run_deliveries(
+            await application.bus.outbox.claim(10, application.handlers)
+        )
         await sleep(0.05)
 
 

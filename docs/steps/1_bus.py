@@ -1,6 +1,6 @@
 """Step 1: an event bus in thirty lines.
 
-Before, what comes after a failure never happens. Now, a failure harms nobody else.
+Before, a failure stops all that comes after it. Now, a failure stops no other handler.
 """
 
 import smtplib
@@ -21,7 +21,7 @@ COUNTS = "SELECT count(*), (SELECT count(*) FROM log), (SELECT count(*) FROM cou
 
 
 class EventBus:
-    """Tells those who have subscribed what has happened."""
+    """Calls the subscribed handlers of each event."""
 
     def __init__(self) -> None:
         self._handlers: dict[type, list[Callable[[Any], Awaitable[None]]]] = defaultdict(list)
@@ -31,7 +31,7 @@ class EventBus:
         self._handlers[event_type].append(handler)
 
     async def publish(self, event: object) -> None:
-        """Call the handlers of this event, all at once; return when each has come to its end."""
+        """Call the handlers of this event, concurrently; return when each has come to its end."""
         async with anyio.create_task_group() as group:
             for handler in self._handlers[type(event)]:
                 group.start_soon(self._invoke, handler, event)
@@ -110,9 +110,9 @@ async def main() -> None:
         group.start_soon(mail_server.serve, refuse)
         port = mail_server.extra(SocketAttribute.local_port)
         await show("Before: in a row; the mail server refuses", Shop.register_in_a_row, port)
-        price = await show("Now: by the bus, all at once", Shop.register_user, port)
+        price = await show("Now: by the bus, concurrently", Shop.register_user, port)
         group.cancel_scope.cancel()
-    print("Still lost: the e-mail. Nobody tries again, for nobody knows that it is owed.")
+    print("Still lost: the e-mail. Nobody retries it, because nothing remembers it.")
     print(f"Price: {len(getsourcelines(EventBus)[0])} lines, {price} a registration.")
     print("Stop here if what follows may be lost: a statistic, a cache, a hint on a screen.")
 

@@ -1,6 +1,6 @@
 """Step 2: the unit of work of the book, and why handlers must not share one.
 
-Before, whoever publishes too soon tells of what never happens. Now, events leave after the commit.
+Before, an event that is published too soon may never happen. Now, events leave after the commit.
 """
 
 from collections.abc import Awaitable, Callable
@@ -106,9 +106,9 @@ async def show(way: str, register: Handler, *, shared: bool = False) -> str:
 
 
 async def main() -> None:
-    await show("Before: told in the middle of work that fails", register_user_too_soon)
-    await show("The book: told after the commit, a unit for all", register_user, shared=True)
-    price = await show("Now: told after the commit, a unit for each", register_user)
+    await show("Before: published in the middle of work that fails", register_user_too_soon)
+    await show("The book: published after the commit, a unit for all", register_user, shared=True)
+    price = await show("Now: published after the commit, a unit for each", register_user)
     print("Still lost: what has not begun when the process dies after the commit.")
     lines = len(getsourcelines(UnitOfWork)[0] + getsourcelines(run)[0])
     print(f"Price: {lines} lines, {price} a registration.")

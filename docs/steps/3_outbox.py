@@ -1,7 +1,7 @@
 """Step 3: the outbox.
 
-Before, what has to follow is known to one process only, and dies with it. Now, the debt is a row,
-saved in the transaction of the user; who comes next finds it.
+Before, the unfinished work is known to one process only, and dies with it. Now, it is a row, saved
+in the transaction of the user; another process finds it.
 """
 
 import os
@@ -50,7 +50,7 @@ async def save_with_outbox(database: Connection, mail: Maildir, crash: Crash) ->
 
 
 async def relay(database: Connection, mail: Maildir, crash: Crash) -> None:
-    """Publish what nobody has published yet, and say so after that: not before."""
+    """Publish what is not published yet, and write so after that, not before."""
     for row, email in await database.execute_fetchall(UNPUBLISHED):
         await send_welcome_email(mail, email)
         crash()
@@ -73,8 +73,8 @@ async def work(folder: str, ways: Sequence[Way], crash: Crash) -> str:
         for way in ways:
             await way(database, mail, crash)
         price = f"{len(statements)} statements, {(perf_counter() - started) * 1000:.1f} ms"
-        async for users, owed in await database.execute(FOUND):
-            print(f"  users {users}, e-mails {len(mail)}, owed {owed}")
+        async for users, pending in await database.execute(FOUND):
+            print(f"  users {users}, e-mails {len(mail)}, pending {pending}")
     return price
 
 

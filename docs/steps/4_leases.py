@@ -20,16 +20,17 @@ import aiosqlite
 import anyio
 
 TABLES = """CREATE TABLE users (email);
-CREATE TABLE deliveries (email, owed DEFAULT TRUE, token DEFAULT 0, due_at DEFAULT 0);"""
+CREATE TABLE deliveries (email, pending DEFAULT TRUE, token DEFAULT 0, available_at DEFAULT 0);"""
 REGISTER = """BEGIN; INSERT INTO users VALUES ('ivan@example.com');
 INSERT INTO deliveries (email) VALUES ('ivan@example.com'); COMMIT;"""
 NOW = "julianday('now') * 86400"  # the database's clock, in seconds
-OWED = "SELECT rowid, email, token FROM deliveries WHERE owed"
-CLAIM = f"""UPDATE deliveries SET token = token + 1, due_at = {NOW} + 0.2
-WHERE owed AND due_at <= {NOW} RETURNING rowid, email, token"""
-WRITE = f"UPDATE deliveries SET owed = :owed, due_at = {NOW} + :pause WHERE rowid = :row"
+PENDING = "SELECT rowid, email, token FROM deliveries WHERE pending"
+CLAIM = f"""UPDATE deliveries SET token = token + 1, available_at = {NOW} + 0.2
+WHERE pending AND available_at <= {NOW} RETURNING rowid, email, token"""
+WRITE = f"""UPDATE deliveries SET pending = :pending, available_at = {NOW} + :pause
+WHERE rowid = :row"""
 WAYS = {
-    "Before: read, send, write": (OWED, WRITE),
+    "Before: read, send, write": (PENDING, WRITE),
     "With a lease, if a late failure is written": (CLAIM, WRITE),
     "Now: with a lease and a token": (CLAIM, f"{WRITE} AND token = :token"),
 }
@@ -39,14 +40,14 @@ signals = sys.argv[4:]
 
 
 async def work(database: aiosqlite.Connection, port: int, claim: str, write: str) -> None:
-    """Work until nothing is owed. After a failure, pause: twice as long each time."""
-    while await database.execute_fetchall(OWED):
+    """Work until nothing is pending. After a failure, pause: twice as long each time."""
+    while await database.execute_fetchall(PENDING):
         for row, email, token in (claimed := await database.execute_fetchall(claim)):
-            fate = {"owed": False, "pause": 0.0, "row": row, "token": token}
+            fate = {"pending": False, "pause": 0.0, "row": row, "token": token}
             try:
                 await anyio.to_thread.run_sync(send, email, port)
             except smtplib.SMTPException:
-                fate |= {"owed": True, "pause": 0.05 * 2**token}
+                fate |= {"pending": True, "pause": 0.05 * 2**token}
             freeze_once()
             if not (await database.execute(write, fate)).rowcount:
                 print(f"  worker 1 is too late: claim {token} is not the last one")
@@ -85,7 +86,7 @@ async def run(folder: str, port: int, way: str, before: str = "") -> str:
 
 
 def show(way: str, port: int) -> str:
-    """Let worker 1 freeze in the middle, worker 2 do all that is owed, and worker 1 go on."""
+    """Let worker 1 freeze in the middle, worker 2 do all that is pending, and worker 1 go on."""
     print(way)
     received.clear()
     with TemporaryDirectory() as folder:

@@ -20,14 +20,14 @@ import anyio
 from aiosqlite import Connection
 
 TABLES = """CREATE TABLE users (email); CREATE TABLE coupons (email);
-CREATE TABLE deliveries (email, owed DEFAULT TRUE, token DEFAULT 0, due_at DEFAULT 0);"""
+CREATE TABLE deliveries (email, pending DEFAULT TRUE, token DEFAULT 0, available_at DEFAULT 0);"""
 REGISTER = """BEGIN; INSERT INTO users VALUES ('ivan@example.com');
 INSERT INTO deliveries (email) VALUES ('ivan@example.com'); COMMIT;"""
 NOW = "julianday('now') * 86400"  # the database's clock, in seconds
-OWED = "SELECT rowid FROM deliveries WHERE owed"
-CLAIM = f"""UPDATE deliveries SET token = token + 1, due_at = {NOW} + 0.2
-WHERE owed AND due_at <= {NOW} RETURNING rowid, email, token"""
-SETTLE = "UPDATE deliveries SET owed = FALSE WHERE rowid = ? AND token = ? AND owed"
+PENDING = "SELECT rowid FROM deliveries WHERE pending"
+CLAIM = f"""UPDATE deliveries SET token = token + 1, available_at = {NOW} + 0.2
+WHERE pending AND available_at <= {NOW} RETURNING rowid, email, token"""
+SETTLE = "UPDATE deliveries SET pending = FALSE WHERE rowid = ? AND token = ? AND pending"
 signals = sys.argv[3:]
 Way = Callable[[Connection, int, str, int], Awaitable[None]]
 
@@ -56,13 +56,13 @@ async def allocate_coupon(database: Connection, email: str) -> None:
 
 
 async def work(folder: str, way: Way, before: str = "") -> str:
-    """Work until nothing is owed."""
+    """Work until nothing is pending."""
     statements: list[str] = []
     async with aiosqlite.connect(f"{folder}/shop.db") as database:
         await database.set_trace_callback(statements.append)
         started = perf_counter()
         await database.executescript(before)
-        while await database.execute_fetchall(OWED):
+        while await database.execute_fetchall(PENDING):
             claimed = await database.execute_fetchall(CLAIM)
             await database.commit()
             for row, email, token in claimed:

@@ -45,7 +45,7 @@ async def recognize_and_do(database: Connection, message_id: str, email: str) ->
 
 
 async def register_user(database: Connection, email: str) -> None:
-    """Store a user, and what is owed. It knows nothing of messages, and commits nothing."""
+    """Store a user, and what is pending. It knows nothing of messages, and commits nothing."""
     await database.execute("INSERT INTO users VALUES (?)", [email])
     await database.execute("INSERT INTO deliveries VALUES (?)", [email])
 
@@ -55,11 +55,11 @@ async def answer(folder: str, way: Way, message_id: str, email: str) -> str:
     async with aiosqlite.connect(f"{folder}/shop.db") as database:
         await database.set_trace_callback(statements.append)
         started = perf_counter()
-        told = await way(database, message_id, email)
+        result = await way(database, message_id, email)
         price = f"{len(statements)} statements, {(perf_counter() - started) * 1000:.1f} ms"
     for name in signals:
         os.kill(os.getpid(), signal.Signals[name])  # the answer gets lost
-    print(told)
+    print(result)
     return price
 
 
@@ -73,12 +73,12 @@ def ask(folder: str, way: Way, email: str, *signals: str) -> str:
 def show(way: Way) -> str:
     with TemporaryDirectory() as folder, closing(sqlite3.connect(f"{folder}/shop.db")) as database:
         database.executescript(TABLES)
-        print("  a command of Ivan's:", ask(folder, way, "ivan@example.com", "SIGKILL"))
-        print("  the same again:", ask(folder, way, "ivan@example.com"))
-        print("  Maria's, with the id of that:", ask(folder, way, "maria@example.com"))
-        print("  Maria's, with its own id:", end=" ")
+        print("  Ivan's command:", ask(folder, way, "ivan@example.com", "SIGKILL"))
+        print("  the same command again:", ask(folder, way, "ivan@example.com"))
+        print("  Maria's command, with the same id:", ask(folder, way, "maria@example.com"))
+        print("  Maria's command, with its own id:", end=" ")
         price = anyio.run(answer, folder, way, "message 2", "maria@example.com")
-        print("  users {}, e-mails owed {}".format(*database.execute(COUNTS).fetchone()))
+        print("  users {}, e-mails pending {}".format(*database.execute(COUNTS).fetchone()))
     return price
 
 

@@ -1,44 +1,54 @@
-"""The composition root: opens, wires and closes all. It and `publishing.py` know the handlers."""
+"""The composition root: opens, wires and closes all. It and `publishers.py` know the handlers."""
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
-from pkgutil import resolve_name
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-from allocation.adapters import wire
+from anyio import Semaphore
+
+from allocation import views
 from allocation.adapters.database import Database, open_database
+from allocation.adapters.emails import MaildirNotifications
 from allocation.adapters.orm import start_mappers
-from allocation.adapters.outbox import SqlAlchemyOutbox
-from allocation.adapters.repository import reading
-from allocation.adapters.schema import ensure_schema
-from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from allocation.adapters.outbox import new_outbox
+from allocation.adapters.schema_upgrade import ensure_schema
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
 from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue
-from allocation.publishing import open_publishers, publishing_to
-from allocation.rooms import MAIL, MAIL_FORMS, ROOMS
-from allocation.service_layer import handlers, wiring
-from allocation.service_layer.delivery import DeliveryPolicy
-from allocation.service_layer.envelopes import EnvelopeFactory
-from allocation.service_layer.facts import Observer, observed
+from allocation.extensions import EXTENSIONS, MAIL_URL_EXAMPLES
+from allocation.publishers import publishing_to
+from allocation.service_layer import handlers, registry
+from allocation.service_layer.envelopes import EventRecorder
+from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.ports import Notifications, Outbox, Publisher
+from allocation.service_layer.ports import Notifications, Publisher
+from allocation.service_layer.subscriptions import by_name_of, subscriptions
+from allocation.service_layer.user_mail import UserMail
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What an entrypoint works with; `handlers` names all of events, also those it cannot run."""
+    """What an entrypoint works with.
+
+    `handlers` has all names of handlers of events, old ones, too, also of those it cannot run; and
+    what each is called now.
+    `projections` names those among them that only write a read model.
+    """
 
     bus: MessageBus
-    outbox: Outbox
     database: Database
     publishers: Mapping[str, Publisher]
-    handlers: Collection[str]
+    handlers: Mapping[str, str]
+    projections: Collection[str] = ()
+    hindrances: dict[object, str] = field(default_factory=dict)
+    """What keeps the process from being ready besides the database: services write it here."""
 
 
 @asynccontextmanager
@@ -55,88 +65,86 @@ async def bootstrap(
     start_mappers()
     notifications = _notifications(settings, delivers=delivers)
     async with AsyncExitStack() as opened:
-        publishers = await open_publishers(settings, opened)
-        of_rooms = [room.observer for room in ROOMS.values() if room.observer]
-        observing = [*observers, *(opened.enter_context(resolve_name(o)()) for o in of_rooms)]
+        publishers = await _open_publishers(settings, opened)
+        instrumentation = Instrumentation([*observers, *_open_observers(settings, opened)])
+        port: Callable[[str, Any], Any] = partial(InstrumentedPort, instrumentation)
         database = await opened.enter_async_context(
             open_database(
                 settings.database_url,
                 connections=settings.pool_size,
                 handler_timeout=settings.handler_timeout_seconds,
-                process_name=settings.process_name,
+                instance_name=settings.instance_name,
             )
         )
-        seen = {name: observed(observing, name, outside) for name, outside in publishers.items()}
-        event_handlers = publishing_to(handlers.EVENT_HANDLERS, seen)
-        subscriptions = wiring.subscriptions(event_handlers)
-        factory = EnvelopeFactory(subscriptions=subscriptions, new_id=uuid4, now=_now)
-        notifications = notifications and observed(observing, "notifications", notifications)
-        registry = _registry(event_handlers, _dependencies(settings, database, notifications))
-        await ensure_schema(database)
-        policy = _policy(settings)
-        outbox = SqlAlchemyOutbox(database, policy)
-        bus = MessageBus(
-            registry=registry,
-            envelope_factory=factory,
-            new_uow=partial(SqlAlchemyUnitOfWork, outbox, factory),
-            outbox=outbox,
-            policy=policy,
-            random=random.random,
-            observers=observing,
+        ports = {name: port(name, publisher) for name, publisher in publishers.items()}
+        event_handlers = publishing_to(handlers.EVENT_HANDLERS, ports)
+        user_mail = notifications and UserMail(
+            notifications, partial(views.is_undeliverable, database)
         )
-        names = {*chain(*subscriptions.values()), *handlers.RENAMED_HANDLERS}
-        yield Application(bus, outbox, database, publishers, names)
+        dependencies = registry.Dependencies(
+            effect_ports={
+                "notifications": notifications and port("notifications", notifications),
+                "user_mail": user_mail and port("notifications", user_mail),
+            },
+            queries={
+                "find_contact": partial(views.find_contact, database),
+                "find_coupon_holder": partial(views.find_coupon_holder, database),
+            },
+            constants={
+                "marketing_email": settings.marketing_email,
+                "new_token": lambda: secrets.token_hex(8).upper(),
+                "now": _now,
+            },
+        )
+        commands, renamed = handlers.COMMAND_HANDLERS, handlers.RENAMED_HANDLERS
+        bound = registry.bind_all(commands, event_handlers, renamed, dependencies)
+        await ensure_schema(database)
+        subscribed = subscriptions(event_handlers, settings)
+        recorder = EventRecorder(subscriptions=subscribed, new_id=uuid4, now=_now)
+        outbox = new_outbox(database, settings)
+        bus = MessageBus(
+            registry=bound,
+            new_uow=partial(SqlAlchemyUnitOfWorkScope, outbox, recorder),
+            outbox=outbox,
+            policy=settings,
+            slots=Semaphore(settings.max_handlers, fast_acquire=True),
+            event_recorder=recorder,
+            random=random.random,
+            instrumentation=instrumentation,
+        )
+        names = {name: name for name in by_name_of(event_handlers)} | dict(renamed)
+        projections = [projection.__name__ for projection in handlers.PROJECTIONS]
+        yield Application(bus, database, publishers, names, projections)
 
 
-def _registry(
-    event_handlers: wiring.EventHandlers, dependencies: wiring.Dependencies
-) -> wiring.Registry:
-    wiring.check_complete(event_handlers)
-    commands, renamed = handlers.COMMAND_HANDLERS, handlers.RENAMED_HANDLERS
-    wire.check([*commands, *event_handlers])
-    return wiring.bind_all(commands, event_handlers, renamed, dependencies)
+async def _open_publishers(settings: Settings, opened: AsyncExitStack) -> dict[str, Publisher]:
+    publishers: dict[str, Publisher] = {}
+    for extension in EXTENSIONS.values():
+        publishers |= await opened.enter_async_context(extension.publishers(settings))
+    return publishers
 
 
-def _dependencies(
-    settings: Settings, database: Database, notifications: Notifications | None
-) -> wiring.Dependencies:
-    return wiring.Dependencies(
-        outside_ports={"notifications": notifications},
-        values={
-            "reading": partial(reading, database),
-            "marketing_email": settings.marketing_email,
-            "new_token": lambda: secrets.token_hex(8).upper(),
-            "now": _now,
-        },
-    )
+def _open_observers(settings: Settings, opened: AsyncExitStack) -> Iterator[Observer]:
+    for extension in EXTENSIONS.values():
+        if observer := extension.observer(settings):
+            yield opened.enter_context(observer)
 
 
 def _notifications(settings: Settings, *, delivers: bool) -> Notifications | None:
-    folder = settings.mail_folder
-    if url := f"maildir:{folder}" if folder else settings.mail_url:
-        scheme = url.partition(":")[0].lower()
-        if scheme not in MAIL:
-            raise InvalidValue("mail URL", f"is not of the form {MAIL_FORMS}")
-        notifications: Notifications = resolve_name(MAIL[scheme])(url, sender=settings.sender_email)
-        return notifications
+    folder, url, sender = settings.mail_folder, settings.mail_url, settings.mail_from
+    if folder:
+        return MaildirNotifications(Path(folder), sender=sender)
+    if url:
+        found = (extension.notifications(url, sender) for extension in EXTENSIONS.values())
+        if notifications := next(filter(None, found), None):
+            return notifications
+        raise InvalidValue("mail URL", f"is not of the form {MAIL_URL_EXAMPLES}")
     if delivers:
         raise InvalidValue(
             "ALLOCATION_MAIL_URL",
-            f"is not set: name {MAIL_FORMS}; only beside a SQLite file there is a folder by itself",
+            f"is not set, and has no default but beside a SQLite file: {MAIL_URL_EXAMPLES}",
         )
     return None
-
-
-def _policy(settings: Settings) -> DeliveryPolicy:
-    return DeliveryPolicy(
-        inline=settings.dispatch == "inline",
-        lease=settings.lease_seconds,
-        handler_timeout=settings.handler_timeout_seconds,
-        retry_base=settings.retry_base_seconds,
-        retry_factor=settings.retry_factor,
-        retry_cap=settings.retry_cap_seconds,
-        max_attempts=settings.max_attempts,
-    )
 
 
 def _now() -> datetime:

@@ -9,25 +9,79 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from allocation.adapters.database import Database
-from allocation.adapters.orm import user_view
+from allocation.adapters.orm import commands, coupons, user_view
+from allocation.adapters.orm import users as users_table
+from allocation.domain.coupons import CouponCode
+from allocation.domain.events import UserId
+from allocation.domain.users import EmailAddress, UserNotFound
+from allocation.service_layer.ports import Contact
+from allocation.service_layer.read_models import UserRow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserRow:
-    """A user and the coupon, if there is one."""
+@dataclass(frozen=True, slots=True)
+class AcceptedCommand:
+    """A command that was executed before: what it said, and the trace that it began."""
 
-    user_id: UUID
-    name: str
-    email: str
-    coupon: str | None
+    fingerprint: str | None
+    correlation_id: UUID
+
+
+async def find_contact(database: Database, user_id: UserId) -> Contact:
+    """Return how to reach a user. See `ports.FindContact`."""
+    async with database.read_transaction() as transaction:
+        row = (await transaction.execute(_CONTACT, {"user_id": user_id})).one_or_none()
+    if row is None:
+        raise UserNotFound(user_id)
+    return Contact(email=str(row.email))
+
+
+_CONTACT = select(users_table.c.email).where(users_table.c.id == bindparam("user_id"))
+
+
+async def find_coupon_holder(database: Database, code: str) -> Contact | None:
+    """Return how to reach who can redeem a coupon. See `ports.FindCouponHolder`."""
+    async with database.read_transaction() as transaction:
+        found = await transaction.execute(_HOLDER, {"code": CouponCode(code)})
+        row = found.one_or_none()
+    return row and Contact(email=str(row.email))
+
+
+_HOLDER = (
+    select(users_table.c.email)
+    .join(coupons)
+    .where(coupons.c.code == bindparam("code"), coupons.c.state == "allocated")
+)
+
+
+async def is_undeliverable(database: Database, email: str) -> bool:
+    """Tell whether nothing can be sent to an address. See `ports.IsUndeliverable`."""
+    async with database.read_transaction() as transaction:
+        found = await transaction.execute(_UNDELIVERABLE, {"key": EmailAddress(email).key})
+        return bool(found.scalar_one_or_none())
+
+
+_UNDELIVERABLE = select(users_table.c.email_undeliverable).where(
+    users_table.c.email_key == bindparam("key")
+)
 
 
 @asynccontextmanager
 async def users(database: Database) -> AsyncIterator[AsyncIterator[UserRow]]:
     """Open an iterator over all users, by e-mail address, in constant memory."""
     statement = select(user_view).order_by(user_view.c.email, user_view.c.user_id)
-    async with database.reading() as session:
-        yield (UserRow(**row._asdict()) async for row in session.stream(statement))
+    async with database.read_transaction() as transaction:
+        yield (UserRow(**row._asdict()) async for row in transaction.stream(statement))
+
+
+async def accepted_command(
+    database: Database, source: str, message_id: str | None
+) -> AcceptedCommand | None:
+    """Return the command that was accepted under this id, if there is one."""
+    this = commands.c.source == source, commands.c.message_id == message_id
+    statement = select(commands.c.fingerprint, commands.c.correlation_id).where(*this)
+    async with database.read_transaction() as transaction:
+        row = (await transaction.execute(statement)).one_or_none()
+    return row and AcceptedCommand(row.fingerprint, row.correlation_id)

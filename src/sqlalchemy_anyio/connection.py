@@ -1,8 +1,8 @@
 """A connection of a synchronous driver, made asynchronous. Used by the dialects.
 
-- It has one thread, which does one thing after the other, whoever asks.
-- A statement and its rows are one hop to that thread and back. On SQLite, a BEGIN takes no hop of
-  its own: the cursor leaves it with the connection, and it goes along with the next statement.
+- It has one thread, which makes one call after the other, from any task.
+- A statement and its rows are one call in that thread. On SQLite, a BEGIN takes no call of its own:
+  the cursor defers it, and the connection sends it with the next statement.
 - What was handed to the thread is waited for, whatever is cancelled; unless the connection is
   terminated meanwhile, which waits for nothing. Only connecting can be cancelled: it leaves nothing
   behind, since the thread closes what it has opened in vain.
@@ -16,7 +16,7 @@ from sqlalchemy import AdaptedConnection
 from sqlalchemy.util.concurrency import await_
 
 from sqlalchemy_anyio.cursors import StreamingCursor, ThreadedCursor
-from sqlalchemy_anyio.hops import Hop, start_thread
+from sqlalchemy_anyio.thread_calls import ThreadCall, start_thread
 
 TERMINATED = "the connection was terminated"
 
@@ -32,29 +32,38 @@ class Driver(Protocol):
         """Tell whether the statement is a BEGIN and nothing else."""
 
     def has_transaction(self, driver_connection: Any) -> bool:
-        """Tell, without asking the database. Only between hops: it reads the driver's state."""
+        """Tell, without asking the database. Only between calls: it reads the driver's state."""
 
     def interrupt(self, driver_connection: Any) -> None:
         """Make a call that is under way in the thread fail. From another thread."""
 
 
 class ThreadedConnection(AdaptedConnection):
-    """A connection of a synchronous driver, whose every method is one hop to its thread.
+    """A connection of a synchronous driver, whose every method is one call in its thread.
 
-    A hop that takes longer than `seconds` terminates the connection.
+    A call that takes longer than `seconds` terminates the connection. If calls are abandonable,
+    cancelling one does that, too; otherwise the call is waited for.
     """
 
     _connection: Any = None
 
-    def __init__(self, driver: Driver, connect: Callable[[], Any], seconds: float | None) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        connect: Callable[[], Any],
+        *,
+        seconds: float | None,
+        abandonable: bool,
+    ) -> None:
         self._driver = driver
         self._seconds = seconds
-        self._postponed: str | None = None
+        self._abandonable = abandonable
+        self._deferred: str | None = None
         self._is_closed = False
-        self._hops: set[Hop] = set()
+        self._under_way: set[ThreadCall] = set()
         self._calls = start_thread()
         try:
-            await_(self._in_thread(partial(self._open, connect), may_be_given_up=True))
+            await_(self._in_thread(partial(self._open, connect), abandonable=True))
         except BaseException:
             self.terminate()
             raise
@@ -64,20 +73,25 @@ class ThreadedConnection(AdaptedConnection):
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._connection, name)
-        return partial(self.hop, attribute) if callable(attribute) else attribute
+        return partial(self.run_in_thread, attribute) if callable(attribute) else attribute
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):  # ours; all others are the driver's, such as `autocommit`
             super().__setattr__(name, value)
         else:
-            self.hop(setattr, self._connection, name, value)
+            self.run_in_thread(setattr, self._connection, name, value)
 
-    def hop(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def run_in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return what `function` returns in the thread.
 
         :raises OperationalError: the driver's, if the connection is terminated before that
         """
-        return await_(self._in_thread(partial(self._unless_closed, function, *args, **kwargs)))
+        return await_(
+            self._in_thread(
+                partial(self._unless_closed, function, *args, **kwargs),
+                abandonable=self._abandonable,
+            )
+        )
 
     def cursor(self, *args: Any) -> ThreadedCursor:
         """Return a cursor; with arguments, which are for the driver, one that streams."""
@@ -89,18 +103,18 @@ class ThreadedConnection(AdaptedConnection):
         cursor.execute(*args)
         return cursor
 
-    def postpone_if_begin(self, statement: str) -> bool:
+    def defer_begin(self, statement: str) -> bool:
         """Keep a bare BEGIN for the next statement, and tell whether it was one."""
-        if self._postponed or not self._driver.is_begin(statement):
+        if self._deferred or not self._driver.is_begin(statement):
             return False
-        await_(self._postpone(statement))
+        await_(self._defer(statement))
         return True
 
     def begin(self, cursor: Any) -> None:
-        """Begin what was postponed, in the thread; if that fails, the next one tries again."""
-        if self._postponed:
-            cursor.execute(self._postponed)
-            self._postponed = None
+        """Send a deferred BEGIN, in the thread; if that fails, the next one tries again."""
+        if self._deferred:
+            cursor.execute(self._deferred)
+            self._deferred = None
 
     def commit(self) -> None:
         """Commit the transaction, if there is one."""
@@ -113,7 +127,7 @@ class ThreadedConnection(AdaptedConnection):
     def close(self) -> None:
         """Close the connection, after what is under way."""
         if not self._is_closed:
-            self.hop(self._close)
+            self.run_in_thread(self._close)
             self._is_closed = True
             self._calls.put(None)
 
@@ -126,12 +140,12 @@ class ThreadedConnection(AdaptedConnection):
         if self._is_closed:
             return
         self._is_closed = True
-        hops = tuple(self._hops)
-        for hop in hops:
-            hop.abandon()
+        under_way = tuple(self._under_way)
+        for call in under_way:
+            call.abandon()
         self._calls.put(self._close)
         self._calls.put(None)
-        if hops and self._connection:
+        if under_way and self._connection:
             self._driver.interrupt(self._connection)
 
     def _open(self, connect: Callable[[], Any]) -> None:
@@ -141,30 +155,30 @@ class ThreadedConnection(AdaptedConnection):
         if self._connection:
             self._connection.close()
 
-    async def _postpone(self, begin: str) -> None:
+    async def _defer(self, begin: str) -> None:
         # nothing is awaited, but SQLAlchemy refuses drivers that never do
-        self._postponed = begin
+        self._deferred = begin
 
     def _end(self, function: Callable[[], None]) -> None:
-        self._postponed = None
+        self._deferred = None
         if self._is_closed or self._driver.has_transaction(self._connection):
-            self.hop(function)
+            self.run_in_thread(function)
 
-    async def _in_thread(self, call: Callable[[], Any], *, may_be_given_up: bool = False) -> Any:
+    async def _in_thread(self, function: Callable[[], Any], *, abandonable: bool) -> Any:
         if self._is_closed:
             raise self._terminated()
-        hop = Hop(call)
-        self._hops.add(hop)
-        self._calls.put(hop.run)
+        call = ThreadCall(function)
+        self._under_way.add(call)
+        self._calls.put(call.run)
         try:
-            await hop.wait(self._seconds, shield=not may_be_given_up)
+            await call.wait(self._seconds, shield=not abandonable)
         finally:
-            if not hop.has_outcome:
+            if not call.has_outcome:
                 self.terminate()
-            self._hops.discard(hop)
-        if not hop.has_outcome:
+            self._under_way.discard(call)
+        if not call.has_outcome:
             raise self._terminated()
-        return hop.result()
+        return call.result()
 
     def _unless_closed(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call it, in the thread, which may come to it after a termination."""

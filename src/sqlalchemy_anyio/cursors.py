@@ -12,14 +12,14 @@ class Connection(Protocol):
     def driver_connection(self) -> Any:
         """The driver's own connection."""
 
-    def hop(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def run_in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Return what `function` returns in the thread."""
 
-    def postpone_if_begin(self, statement: str) -> bool:
+    def defer_begin(self, statement: str) -> bool:
         """Keep a bare BEGIN for the next statement, and tell whether it was one."""
 
     def begin(self, cursor: Any) -> None:
-        """Begin what was postponed, in the thread."""
+        """Send a deferred BEGIN, in the thread."""
 
 
 class ThreadedCursor:
@@ -36,12 +36,12 @@ class ThreadedCursor:
 
     def execute(self, statement: str, *args: Any) -> None:
         """Execute a statement, and fetch its rows."""
-        if not self._connection.postpone_if_begin(statement):
-            self._connection.hop(self._execute, "execute", statement, *args)
+        if not self._connection.defer_begin(statement):
+            self._connection.run_in_thread(self._execute, "execute", statement, *args)
 
     def executemany(self, *args: Any) -> None:
         """Execute a statement with each set of parameters."""
-        self._connection.hop(self._execute, "executemany", *args)
+        self._connection.run_in_thread(self._execute, "executemany", *args)
 
     def fetchone(self) -> Any:
         """Return the next row, or None."""
@@ -80,23 +80,23 @@ class ThreadedCursor:
 
 
 class StreamingCursor(ThreadedCursor):
-    """A cursor that fetches rows as they are asked for, each time with a hop."""
+    """A cursor that fetches rows as they are asked for, each time with a call."""
 
     def __init__(self, connection: Connection, args: Sequence[Any]) -> None:
         super().__init__(connection)
         self._cursor = connection.driver_connection.cursor(*args)
 
     def fetchone(self) -> Any:
-        return self._connection.hop(self._cursor.fetchone)
+        return self._connection.run_in_thread(self._cursor.fetchone)
 
     def fetchmany(self, size: int | None = None) -> Any:
-        return self._connection.hop(self._cursor.fetchmany, size or self.arraysize)
+        return self._connection.run_in_thread(self._cursor.fetchmany, size or self.arraysize)
 
     def fetchall(self) -> Any:
-        return self._connection.hop(self._cursor.fetchall)
+        return self._connection.run_in_thread(self._cursor.fetchall)
 
     def close(self) -> None:
-        self._connection.hop(self._cursor.close)
+        self._connection.run_in_thread(self._cursor.close)
 
     def _execute(self, method: str, *args: Any) -> None:
         self._connection.begin(self._cursor)

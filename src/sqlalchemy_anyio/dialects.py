@@ -13,8 +13,8 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.base import SQLiteExecutionContext
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
+from sqlalchemy_anyio.asyncio_shim import install_shim
 from sqlalchemy_anyio.connection import TERMINATED, ThreadedConnection
-from sqlalchemy_anyio.event_loops import serve_both_event_loops
 from sqlalchemy_anyio.pool import AnyIOQueuePool, AnyIOStaticPool
 
 BEGINS = {"BEGIN", "BEGIN DEFERRED", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"}
@@ -31,25 +31,39 @@ class _Threaded:
     @classmethod
     def engine_created(cls, engine: Engine) -> None:
         """Prepare SQLAlchemy itself, too: only who names such a dialect needs it."""
-        serve_both_event_loops()
+        install_shim()
 
     @classmethod
     def get_pool_class(cls, url: URL) -> type[Pool]:
         return AnyIOQueuePool
 
-    def connect(self, *args: Any, command_timeout: float | None = None, **kwargs: Any) -> Any:
-        """Connect in a thread. A call of the driver may take `command_timeout` seconds."""
-        connect: Callable[..., Any] = super().connect  # type: ignore[misc]
+    def connect(
+        self,
+        *args: Any,
+        command_timeout: float | None = None,
+        abandonable: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Connect in a thread. A call of the driver may take `command_timeout` seconds.
+
+        If calls are abandonable, cancelling one terminates the connection, and waits for nothing.
+        """
+        connect: Callable[..., Any] = partial(super().connect, *args, **kwargs)  # type: ignore[misc]
         seconds = None if command_timeout is None else float(command_timeout)  # a URL has text
-        return ThreadedConnection(self, partial(connect, *args, **kwargs), seconds)  # type: ignore[arg-type]
+        return ThreadedConnection(
+            self,  # type: ignore[arg-type]
+            connect,
+            seconds=seconds,
+            abandonable=abandonable,
+        )
 
     def get_driver_connection(self, connection: Any) -> Any:
         return connection.driver_connection
 
     def do_ping(self, dbapi_connection: Any) -> bool:
-        """Ask the driver's connection, in one hop."""
+        """Ask the driver's connection, in one call."""
         do_ping = super().do_ping  # type: ignore[misc]
-        return bool(dbapi_connection.hop(do_ping, dbapi_connection.driver_connection))
+        return bool(dbapi_connection.run_in_thread(do_ping, dbapi_connection.driver_connection))
 
     def do_terminate(self, dbapi_connection: Any) -> None:
         dbapi_connection.terminate()
@@ -111,4 +125,4 @@ class PGDialectAnyIO(_Threaded, PGDialect_psycopg):
 
     def _type_info_fetch(self, connection: Any, name: str) -> Any:
         fetch = super()._type_info_fetch
-        return connection.connection.dbapi_connection.hop(fetch, connection, name)
+        return connection.connection.dbapi_connection.run_in_thread(fetch, connection, name)

@@ -46,7 +46,7 @@ class AnyIOQueue(QueueCommon[ConnectionPoolEntry]):
         self._count.release()
 
     def get(self, block: bool = True, timeout: float | None = None) -> ConnectionPoolEntry:
-        """Take a connection; if told to, wait for one so many seconds.
+        """Take a connection; if asked to, wait for one so many seconds.
 
         :raises Empty: if there is none
         """

@@ -16,8 +16,6 @@ from sqlalchemy.testing import provision
 from sqlalchemy.testing.plugin import pytestplugin
 from sqlalchemy.testing.plugin.pytestplugin import *  # noqa: F403 - hooks of pytest
 
-from tests.measured import TESTING, write
-
 SCHEMAS = ("test_schema", "test_schema_2")  # the suite expects them
 
 
@@ -33,15 +31,6 @@ def pytest_configure(config: pytest.Config) -> None:  # type: ignore[no-redef]
     postgres_url = resources.enter_context(new_postgres_database())
     config.option.dburi = ["sqlite+anyio:///compliance.db", postgres_url]
     pytestplugin.pytest_configure(config)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Write how many tests there were into docs/testing.md, if this run was asked to."""
-    passed = terminalreporter.stats.get("passed", ())
-    seconds = sum(report.duration for report in passed)
-    if os.environ.get("RECORD"):
-        line = f"{len(passed):,} tests of SQLAlchemy's pass, in {seconds:.0f} seconds."
-        write("compliance", [line], TESTING)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Takes rooms out of a copy, and checks the rest."""
+"""Takes extensions out of a copy, and checks the rest."""
 
 import ast
 import os
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from tests.copies.conftest import ROOT, Copy
+from tests.copies.conftest import CORE_ON_ONE_EVENT_LOOP, ROOT, Copy
 
 BRIEF = bool(os.environ.get("BRIEF"))
 
 
-def take_out(copy: Copy, *rooms: str) -> None:
-    copy.python("-m", "tools.rooms", "without", *rooms)
+def take_out(copy: Copy, *extensions: str) -> None:
+    copy.python("-m", "tools.extensions", "without", *extensions)
 
 
 def files(copy: Copy) -> Iterator[Path]:
@@ -36,11 +36,11 @@ def imported(file: Path) -> Iterator[str]:
             yield str(node.module).partition(".")[0]
 
 
-def assert_nothing_is_left_of(copy: Copy, rooms: list[str]) -> None:
+def assert_nothing_is_left_of(copy: Copy, extensions: list[str]) -> None:
     """Neither its modules nor its libraries: those of this process are there for all copies."""
     gone = {name.lower() for name in requirements(ROOT) - requirements(copy.folder)}
     libraries = packages_distributions()
-    modules = re.compile(rf"allocation\.(adapters|entrypoints)\.({'|'.join(rooms)})\b")
+    modules = re.compile(rf"allocation\.extensions\.({'|'.join(extensions)})\b")
     named = {str(file): modules.findall(file.read_text()) for file in files(copy)}
     needed = {
         str(file): name
@@ -51,13 +51,17 @@ def assert_nothing_is_left_of(copy: Copy, rooms: list[str]) -> None:
     assert {file: names for file, names in named.items() if names} | needed == {}
 
 
-def assert_the_rest_works(copy: Copy, rooms: list[str], which: tuple[str, ...]) -> None:
-    """Check the copy, and run its tests; briefly, its modules are imported, and the demo is run."""
-    assert_nothing_is_left_of(copy, rooms)
-    copy.check(types=not BRIEF)
+def assert_the_rest_works(copy: Copy, extensions: list[str], *, brief: bool = BRIEF) -> None:
+    """Check the copy, and run its tests; briefly, its modules are imported, and the demo is run.
+
+    No extension knows of event loops, so that the tests of what is left run on one of them.
+    """
+    assert_nothing_is_left_of(copy, extensions)
+    copy.check(types=not brief)
     assert "registered Иван" in copy.python("-m", "allocation", "demo")
     copy.test(
         "--collect-only", "tests/unit", "tests/integration", "tests/sqlalchemy_anyio", "tests/e2e"
     )
-    if not BRIEF:
-        copy.test("tests/unit", "tests/integration", *which)
+    if not brief:
+        layers = ("tests/unit",) if BRIEF else ("tests/unit", "tests/integration")
+        copy.test(*layers, *CORE_ON_ONE_EVENT_LOOP)

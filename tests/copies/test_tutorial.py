@@ -9,42 +9,21 @@ from pathlib import Path
 import pytest
 
 from tests.consoles import Command, shows
-from tests.copies.conftest import ROOT, TIMEOUT_SECONDS, Copy
-from tests.tutorials import Change, tutorials
-
-DOES_NOT_FIT = """\
-docs/tutorial.md does not fit the code any more: mend it. A copy of this project that goes its own
-way deletes it, with this test."""
-
-
-@pytest.mark.parametrize("title", tutorials())
-def test_every_change_of_a_tutorial_fits_the_code(title: str) -> None:
-    """This is seen in a moment: what it looks for is there, once, when its turn comes."""
-    files: dict[str, str] = {}
-
-    for change in (step for step in tutorials()[title] if isinstance(step, Change)):
-        path = ROOT / change.file
-        before = files.get(change.file) or (path.read_text() if path.exists() else "")
-        try:
-            files[change.file] = change.make(before)
-        except AssertionError as error:
-            pytest.fail(f"{error}\n{DOES_NOT_FIT}")
-
-
-@pytest.mark.parametrize("title", tutorials())
-def test_a_tutorial_shows_what_there_is_to_see(title: str) -> None:
-    """Every command is shown with what it prints, and the last word is one."""
-    steps = tutorials()[title]
-
-    assert isinstance(steps[-1], Command)
-    assert all(step.shown for step in steps if isinstance(step, Command))
+from tests.copies.conftest import TIMEOUT_SECONDS, Copy
+from tests.tutorials import Change, Step, tutorials
 
 
 @pytest.mark.timeout(1000)
 @pytest.mark.parametrize("title", tutorials())
 def test_a_tutorial_can_be_followed(title: str, copy: Copy) -> None:
     """In a copy of the project: files are written and changed, and commands print what is shown."""
-    for step in tutorials()[title]:
+    follow(copy, tutorials()[title])
+    copy.check()
+
+
+def follow(copy: Copy, steps: list[Step]) -> None:
+    """Do what the steps say, and see what they show."""
+    for step in steps:
         match step:
             case Change(file, make):
                 path = copy.folder / file
@@ -53,7 +32,6 @@ def test_a_tutorial_can_be_followed(title: str, copy: Copy) -> None:
                 result = typed(copy, line)
                 assert shows(result.stdout, shown), f"$ {line}\n{result.stdout}"
                 assert (result.returncode != 0) == says_that_it_fails(shown), f"$ {line}"
-    copy.check()
 
 
 def says_that_it_fails(shown: tuple[str, ...]) -> bool:
@@ -62,9 +40,12 @@ def says_that_it_fails(shown: tuple[str, ...]) -> bool:
 
 def typed(copy: Copy, line: str) -> "subprocess.CompletedProcess[str]":
     """Type a command into a shell in a copy whose environment is that of this process."""
-    installed = f"-s -o {sys.prefix}/installed VENV={sys.prefix} MYPY_CACHE_DIR={copy.mypy_cache}"
+    stamps = " ".join(f"-o {sys.prefix}/installed-{part}" for part in ("core", "test"))
+    installed = f"-s {stamps} VENV={sys.prefix} MYPY_CACHE_DIR={copy.mypy_cache}"
+    line = line.replace("make ", f"make {installed} ", 1)
+    name = next((copy.folder / "src").glob("*/bootstrap.py")).parent.name  # its own command
     return subprocess.run(
-        ["bash", "-c", line.replace("make ", f"make {installed} ", 1)],
+        ["bash", "-c", f'{name}() {{ python -m {name} "$@"; }}; {line}'],
         cwd=copy.folder,
         env=copy.environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,

@@ -1,15 +1,18 @@
 """Fixtures of real processes, and the table of the crash matrix at the end of the run."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.mail import Mail, MailFolder
 from tests.e2e.processes import Application
+from tests.worlds import template
 
 CELL = "crash matrix cell"
 MAIL = "mail_folder"
-MAIL = "mail_server"  # room: smtp
+MAIL = "mail_server"  # extension: smtp
 
 
 @pytest.fixture
@@ -34,18 +37,18 @@ def application(tmp_path: Path, backend: str) -> Application:
 @pytest.fixture(
     params=[
         "sqlite",
-        "postgres",  # room: postgresql
+        "postgres",  # extension: postgresql
     ]
 )
 def on_each(request: pytest.FixtureRequest, tmp_path: Path, backend: str) -> Application:
     """The same on each kind of database, which is empty, but has its schema."""
     application = Application(tmp_path, backend=backend)
-    # room: postgresql
+    # extension: postgresql
     if request.param == "postgres":
         application.postgres_url = request.getfixturevalue("postgres_url")
         return application
     # end
-    assert application.run("db", "upgrade").returncode == 0
+    application.database.write_bytes(template())
     return application
 
 
@@ -58,3 +61,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("crash matrix: killed there, then a worker ran")
         for cell in sorted(cells):
             terminalreporter.line(cell)
+
+
+@pytest.fixture
+def full_pipe() -> Iterator[int]:
+    """The end to write to of a pipe that is full, and that nobody reads."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writing, b"x")
+    os.set_blocking(writing, True)
+    yield writing
+    os.close(writing)
+    os.close(reading)

@@ -14,23 +14,22 @@ from functools import wraps
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-from allocation.adapters.database import Session
 from allocation.adapters.emails import MaildirNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
-from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from allocation.adapters.transaction import Transaction
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
 from allocation.entrypoints.cli import cli
-from allocation.service_layer.delivery import Delivery, Failure
-from allocation.service_layer.envelopes import CommandEnvelope
+from allocation.service_layer.deliveries import CommandEnvelope, Delivery, Failure
 from allocation.service_layer.messagebus import MessageBus
 
 NOTIFICATIONS: Any = MaildirNotifications
-NOTIFICATIONS = "allocation.adapters.smtp:SmtpNotifications"  # room: smtp
-REPLAYING_MODULE = "allocation.adapters.operations.replaying"  # room: operations
-FORGETTING_MODULE = "allocation.adapters.operations.forgetting"  # room: operations
-SHARED_SESSION = "allocation.adapters.operations.sharing:_SharedSession"  # room: operations
-IMPORT = "allocation.entrypoints.operations.importing:Import"  # room: operations
-BROKER = "allocation.adapters.brokers:Broker"  # room: brokers
-CONSUMER = "allocation.entrypoints.brokers.consumer"  # room: brokers
+NOTIFICATIONS = "allocation.extensions.smtp.notifications:SmtpNotifications"  # extension: smtp
+REPLAYING_MODULE = "allocation.extensions.operations.replay"  # extension: operations
+FORGETTING_MODULE = "allocation.extensions.operations.retention"  # extension: operations
+BATCHES = "allocation.extensions.operations.keyset"  # extension: operations
+IMPORT = "allocation.extensions.operations.import_users:Import"  # extension: operations
+BROKER = "allocation.extensions.brokers.base:Broker"  # extension: brokers
+CONSUMER = "allocation.extensions.brokers.message_executor"  # extension: brokers
 
 ending = signal.SIGKILL  # freezing.py says otherwise
 
@@ -39,13 +38,14 @@ ending = signal.SIGKILL  # freezing.py says otherwise
 class CrashPoint:
     """Before or after one call of a function; `when` looks at its arguments.
 
-    The owner of the function is named by a string where it is in a room.
+    The owner of the function is named by a string where it is in an extension.
     """
 
     owner: Any
     name: str
     moment: Literal["before", "after"]
     when: Callable[..., bool] = lambda *args, **kwargs: True
+    also: "CrashPoint | None" = None  # the same where it is done in another way
 
     def __post_init__(self) -> None:
         getattr(self._owner, self.name)  # whoever renames a function is told before any test runs
@@ -56,6 +56,8 @@ class CrashPoint:
 
     def arm(self) -> None:
         """Put the crash point in."""
+        if self.also:
+            self.also.arm()
         owner = self._owner
         original = getattr(owner, self.name)
 
@@ -73,11 +75,15 @@ class CrashPoint:
 
 
 def _of_command(uow: Any, *args: object) -> bool:
-    return isinstance(uow._trigger, CommandEnvelope)
+    return isinstance(uow._work, CommandEnvelope)
+
+
+def _of_answer(uow: Any, *args: object) -> bool:
+    return _of_command(uow) and uow._work.settles is not None
 
 
 def _commit_of(handler: str) -> Callable[..., bool]:
-    return lambda uow, *args: getattr(uow._trigger, "handler", None) == handler
+    return lambda uow, *args: getattr(uow._work, "handler", None) == handler
 
 
 def _delivery_to(handler: str) -> Callable[..., bool]:
@@ -99,12 +105,18 @@ def _for_good(self: object, failure: Failure) -> bool:
     return failure.retry_in is None
 
 
+# extension: postgresql
+def _claims(statements: object, sql: str, *args: object) -> bool:
+    return sql.startswith("WITH due")
+
+
+# end
 def _setting(column: str) -> Callable[..., bool]:
     """Match what sets a column of a delivery that is not done."""
 
-    def matches(session: object, statement: object, *args: object) -> bool:
+    def matches(transaction: object, statement: object, *args: object) -> bool:
         sets = str(statement).partition("WHERE")[0]
-        return f" {column}=" in sets and "finished_at" not in sets
+        return f" {column}=" in sets and "completed_at" not in sets
 
     return matches
 
@@ -113,13 +125,13 @@ def _transactional(handler: str) -> dict[str, CrashPoint]:
     return {
         f"before {handler}": CrashPoint(MessageBus, "_attempt", "before", _delivery_to(handler)),
         f"inside {handler}, before it has written": CrashPoint(
-            SqlAlchemyUnitOfWork, "_write", "before", _commit_of(handler)
+            SqlAlchemyUnitOfWorkScope, "_write", "before", _commit_of(handler)
         ),
         f"inside {handler}, when it has written": CrashPoint(
-            SqlAlchemyUnitOfWork, "_write", "after", _commit_of(handler)
+            SqlAlchemyUnitOfWorkScope, "_write", "after", _commit_of(handler)
         ),
         f"in the commit of {handler}": CrashPoint(
-            SqlAlchemyUnitOfWork, "_commit", "before", _commit_of(handler)
+            SqlAlchemyUnitOfWorkScope, "_commit", "before", _commit_of(handler)
         ),
         f"after {handler}": CrashPoint(MessageBus, "_attempt", "after", _delivery_to(handler)),
     }
@@ -150,49 +162,73 @@ HANDLING: dict[str, CrashPoint] = {
     **_outside("send_coupon_email"),
 }
 COMMITTING: dict[str, CrashPoint] = {
-    "before the commit": CrashPoint(SqlAlchemyUnitOfWork, "_commit", "before", _of_command),
+    "before the commit": CrashPoint(SqlAlchemyUnitOfWorkScope, "_commit", "before", _of_command),
     "in the commit": CrashPoint(SqlAlchemyOutbox, "store", "after"),
-    "after the commit": CrashPoint(SqlAlchemyUnitOfWork, "_commit", "after", _of_command),
-    "before the fan-out": CrashPoint(MessageBus, "deliver", "before"),
+    "after the commit": CrashPoint(SqlAlchemyUnitOfWorkScope, "_commit", "after", _of_command),
+    "before the fan-out": CrashPoint(MessageBus, "run_deliveries", "before"),
 }
+ANSWERING: dict[str, CrashPoint] = {  # the effect has happened, and what it answered is stored
+    "before the command with the answer": CrashPoint(MessageBus, "_store_answer", "before"),
+    "in the commit of the answer": CrashPoint(
+        SqlAlchemyUnitOfWorkScope, "_commit", "before", _of_answer
+    ),
+    "after the commit of the answer": CrashPoint(
+        SqlAlchemyUnitOfWorkScope, "_commit", "after", _of_answer
+    ),
+}
+CLAIMED_AT_ONCE: CrashPoint | None = None
+# extension: postgresql
+SINGLE_STATEMENTS = "allocation.extensions.postgresql.single_statements:SingleStatements"
+CLAIMED_AT_ONCE = CrashPoint(SINGLE_STATEMENTS, "fetch", "after", _claims)  # the answer is lost
+# end
 CLAIMING: dict[str, CrashPoint] = {
     "before claiming": CrashPoint(SqlAlchemyOutbox, "claim", "before"),
-    "while claiming": CrashPoint(Session, "commit", "before"),
+    "while claiming": CrashPoint(Transaction, "commit", "before", also=CLAIMED_AT_ONCE),
     "after claiming": CrashPoint(SqlAlchemyOutbox, "claim", "after"),
 }
 RESCHEDULING: dict[str, CrashPoint] = {
     "before rescheduling": CrashPoint(SqlAlchemyOutbox, "record_failure", "before", _to_try_again),
-    "while rescheduling": CrashPoint(Session, "write", "after", _setting("last_error")),
+    "while rescheduling": CrashPoint(Transaction, "execute_dml", "after", _setting("last_error")),
     "after rescheduling": CrashPoint(SqlAlchemyOutbox, "record_failure", "after", _to_try_again),
 }
 PARKING: dict[str, CrashPoint] = {
     "before parking": CrashPoint(SqlAlchemyOutbox, "record_failure", "before", _for_good),
-    "while parking": CrashPoint(Session, "write", "after", _setting("parked_at")),
+    "while parking": CrashPoint(Transaction, "execute_dml", "after", _setting("parked_at")),
     "after parking": CrashPoint(SqlAlchemyOutbox, "record_failure", "after", _for_good),
 }
-# room: operations
+
+
+# extension: operations
+def _that_writes(begin: Callable[[], object], *args: object) -> bool:
+    return begin.__name__ == "write_transaction"
+
+
 REPLAYING: dict[str, CrashPoint] = {
-    "before replaying": CrashPoint(REPLAYING_MODULE, "_begin", "before"),
-    "when a replay has begun": CrashPoint(REPLAYING_MODULE, "_begin", "after"),
-    "while replaying, before it moves on": CrashPoint(REPLAYING_MODULE, "_move", "before"),
-    "while replaying, in the commit": CrashPoint(REPLAYING_MODULE, "_move", "after"),
-    "after replaying": CrashPoint(REPLAYING_MODULE, "_owe_page", "after"),
+    "before replaying": CrashPoint(REPLAYING_MODULE, "_enqueue", "before"),
+    "while replaying, in the commit": CrashPoint(REPLAYING_MODULE, "_enqueue", "after"),
+    "after replaying": CrashPoint(BATCHES, "_run_batch", "after", _that_writes),
 }
 FORGETTING: dict[str, CrashPoint] = {
     "before forgetting": CrashPoint(FORGETTING_MODULE, "_delete_done", "before"),
     "while forgetting": CrashPoint(FORGETTING_MODULE, "_delete_done", "after"),
-    "after forgetting events": CrashPoint(FORGETTING_MODULE, "_forget_events", "after"),
-    "after forgetting commands": CrashPoint(FORGETTING_MODULE, "_forget_commands", "after"),
+    "after forgetting events": CrashPoint(BATCHES, "_run_batch", "after"),
+    "while forgetting commands": CrashPoint(FORGETTING_MODULE, "_delete_commands", "after"),
 }
 IMPORTING: dict[str, CrashPoint] = {
     "before a chunk": CrashPoint(IMPORT, "_execute", "before"),
-    "in a chunk, before it is written": CrashPoint(SHARED_SESSION, "write_out", "before"),
-    "in a chunk, when it is written": CrashPoint(SHARED_SESSION, "write_out", "after"),
-    "after the commit of a chunk": CrashPoint(IMPORT, "_execute", "after"),
-    "after a chunk": CrashPoint(IMPORT, "_import", "after"),
+    "in a chunk, before it is written": CrashPoint(
+        SqlAlchemyUnitOfWorkScope, "_write", "before", _of_command
+    ),
+    "in a chunk, when it is written": CrashPoint(
+        SqlAlchemyUnitOfWorkScope, "_write", "after", _of_command
+    ),
+    "after the commit of a chunk": CrashPoint(
+        SqlAlchemyUnitOfWorkScope, "_commit", "after", _of_command
+    ),
+    "after a chunk": CrashPoint(IMPORT, "_execute", "after"),
 }
 # end
-# room: brokers
+# extension: brokers
 CONSUMING: dict[str, CrashPoint] = {
     "before the command of a message": CrashPoint(MessageBus, "execute", "before"),
     "in the commit of its command": CrashPoint(SqlAlchemyOutbox, "store", "after"),
@@ -207,14 +243,15 @@ DEAD_LETTERING: dict[str, CrashPoint] = {
 CRASH_POINTS = {
     **COMMITTING,
     **HANDLING,
+    **ANSWERING,
     **CLAIMING,
     **RESCHEDULING,
     **PARKING,
-    **REPLAYING,  # room: operations
-    **FORGETTING,  # room: operations
-    **IMPORTING,  # room: operations
-    **CONSUMING,  # room: brokers
-    **DEAD_LETTERING,  # room: brokers
+    **REPLAYING,  # extension: operations
+    **FORGETTING,  # extension: operations
+    **IMPORTING,  # extension: operations
+    **CONSUMING,  # extension: brokers
+    **DEAD_LETTERING,  # extension: brokers
 }
 
 if __name__ == "__main__":

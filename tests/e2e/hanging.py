@@ -6,6 +6,7 @@ Its event loop has no signal handlers, as on Windows.
 """
 
 import asyncio
+import logging
 import signal
 import sys
 import time
@@ -39,6 +40,13 @@ async def block(event: UserRegistered, notifications: Notifications) -> None:
     time.sleep(3600)  # noqa: ASYNC251 - that is the point
 
 
+async def hold_the_log(event: UserRegistered, notifications: Notifications) -> None:
+    """Block the event loop, and whoever wants to log."""
+    click.echo("hanging")
+    logging.getLogger().handlers[0].acquire()
+    time.sleep(3600)  # noqa: ASYNC251 - that is the point
+
+
 async def block_in_a_thread(event: UserRegistered, notifications: Notifications) -> None:
     """Wait for a thread that cannot be told to stop."""
     click.echo("hanging")
@@ -46,13 +54,13 @@ async def block_in_a_thread(event: UserRegistered, notifications: Notifications)
 
 
 async def swallow(event: UserRegistered, notifications: Notifications) -> None:
-    """Go on when cancelled."""
+    """Go on when cancelled; shielded after that, or it would be cancelled in each turn."""
     click.echo("hanging")
-    while True:
-        try:
+    try:
+        await anyio.sleep_forever()
+    except anyio.get_cancelled_exc_class():
+        with anyio.CancelScope(shield=True):
             await anyio.sleep_forever()
-        except anyio.get_cancelled_exc_class():
-            click.echo("no!")
 
 
 async def exit_in_a_child(event: UserRegistered, notifications: Notifications) -> None:

@@ -1,8 +1,9 @@
-"""Kills real processes after the commit, and shows the rows that are left: a part of the README.
+"""Kills real processes after the commit, and shows the rows that are left.
 
     python -m tests.e2e.killed
 
-It takes some ten seconds, and writes the table into README; a test does the same, and compares.
+It takes some ten seconds, and writes its part of docs/life-of-a-delivery.md; a test does the same,
+and compares.
 """
 
 import signal
@@ -16,11 +17,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.e2e.processes import Application, stat_of, wait_until
-from tests.measured import write
+from tests.measured import LIFE, write
 
 LEASE = 4.0
 WORK = ("worker", "--until-idle")
-ROWS = "SELECT handler, attempts, token, due_at FROM deliveries ORDER BY handler"
+ROWS = "SELECT handler, attempts, token, available_at FROM deliveries ORDER BY handler"
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,16 @@ def story(folder: Path) -> Iterator[Moment]:
     with _stepping(application, "register-user", "Иван", "ivan@example.com") as process:
         yield _after_step(application, process, "`register-user` is killed after its commit")
     with _stepping(application, *WORK) as process:
-        yield _after_step(application, process, "the lease is over: a worker has claimed")
+        yield _after_step(application, process, "the lease has expired: a worker has claimed")
         process.send_signal(signal.SIGCONT)
-        yield _after_step(application, process, "three have settled; killed after the e-mail")
+        yield _after_step(application, process, "three are done; killed after the e-mail")
     with _stepping(application, *WORK) as process:
-        yield _after_step(application, process, "the lease is over: the next has claimed")
+        yield _after_step(application, process, "the lease has expired: the next has claimed")
         process.send_signal(signal.SIGCONT)
         _wait_for_step(process)
         process.send_signal(signal.SIGCONT)
         assert process.wait() == 0
-    yield _found(application, "the e-mail takes its own place; settled")
+    yield _found(application, "the same e-mail again, in its own place; done")
 
 
 def _stepping(
@@ -77,19 +78,19 @@ def _found(application: Application, what: str) -> Moment:
 def table(moments: Sequence[Moment]) -> Iterator[str]:
     """Yield the table of what changed. Times: leases since they were written, rounded down."""
     start = (moments[0].rows[0][-1] or 0) - LEASE
-    yield "| t | what has happened | `handler` | `attempts` | `token` | `due_at` | e-mails |"
+    yield "| t | what has happened | `handler` | `attempts` | `token` | `available_at` | e-mails |"
     yield "|---|---|---|---|---|---|---|"
     shown: set[tuple[str, int, int, float | None]] = set()
     for moment in moments:
         what = f"| {floor((moment.time - start) / LEASE)} | {moment.what} |"
         for row in (row for row in moment.rows if row not in shown):
             shown.add(row)
-            handler, attempts, token, due_at = row
-            due = "done" if due_at is None else floor((due_at - start) / LEASE)
+            handler, attempts, token, available_at = row
+            due = "done" if available_at is None else floor((available_at - start) / LEASE)
             yield f"{what} `{handler}` | {attempts} | {token} | {due} | {moment.emails} |"
             what = "| | |"
 
 
 if __name__ == "__main__":
     with TemporaryDirectory(prefix="allocation-killed-") as folder:
-        write("killed", table(list(story(Path(folder)))))
+        write("killed", table(list(story(Path(folder)))), LIFE)

@@ -1,4 +1,4 @@
-"""Where e-mails arrive: a folder, or, with the room "smtp", a server (`smtp/mail_server.py`)."""
+"""Where e-mails arrive: a folder, or, with the extension "smtp", a server (`mail_server.py`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class MailFolder:
     @refusing.setter
     def refusing(self, refuses: bool) -> None:
         if refuses:
-            self.folder.write_text("no room")
+            self.folder.write_text("no extension")
         else:
             self.folder.unlink()
 

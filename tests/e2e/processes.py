@@ -1,16 +1,20 @@
 """Runs the application as its users do: as a process, on a database file, with a mail server."""
 
 import os
+import pty
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
 import psycopg
 
@@ -18,9 +22,10 @@ from tests.e2e.mail import Mail
 from tests.e2e.warm import WarmProcess
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_SECONDS = 120
-LIMIT_SECONDS = 60
-POLL_SECONDS = 0.01
+TIMEOUT_SECONDS = 240
+LIMIT_SECONDS = 180
+POLL_SECONDS = (0.01, 0.1)  # at first, and after a while
+TERMINAL = {"TERM": "xterm", "COLUMNS": "200", "LINES": "24"}  # if one is written to
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Application:
         """Return the environment of a process: neither our settings nor the coverage are in it."""
         ours = ("ALLOCATION_", "COVERAGE_")
         outside = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
-        own = {"backend": self.backend, **self.settings, **settings}
+        own = {"event_loop": self.backend, **self.settings, **settings}
         if self.mail:
             own.setdefault("mail_url", self.mail.url)
         if self.postgres_url:
@@ -54,17 +59,6 @@ class Application:
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
         return self._finish(self.start(*arguments, environment=self.environment(**settings)))
-
-    def run_script(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run one command to its end by the script that was installed."""
-        return subprocess.run(
-            [Path(sys.executable).with_name("allocation"), *arguments],
-            cwd=self.folder,
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-        )
 
     def start(
         self,
@@ -106,6 +100,22 @@ class Application:
         )
         return process.stdout
 
+    def shell(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a line by a shell, with the programs of the database's server in its path."""
+        programs = [str(Path(sys.executable).parent)]
+        if self.postgres_url:
+            bindir = "SELECT setting FROM pg_config WHERE name = 'BINDIR'"
+            programs += [folder for (folder,) in self.rows(bindir)]
+        path = os.pathsep.join([*programs, os.environ["PATH"]])
+        return subprocess.run(
+            ["bash", "-c", line],
+            cwd=self.folder,
+            env=self.environment() | {"PATH": path, "DATABASE_URL": self.postgres_url or ""},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+
     def rows(self, statement: str) -> list[Any]:
         """Query the database from outside."""
         with self.connected() as connection:
@@ -119,10 +129,11 @@ class Application:
             connection.commit()
 
     def end_leases(self) -> None:
-        """Let so much time pass, for the database, that everything that is owed is due."""
-        with self.connected() as connection:
-            connection.execute("UPDATE deliveries SET due_at = 0")
-            connection.commit()
+        """Let so much time pass, for the database, that everything that is owed is due.
+
+        What is scheduled for later is not.
+        """
+        self.change(f"UPDATE deliveries SET available_at = 0 WHERE {outstanding()}")
 
     def connected(self) -> AbstractContextManager[Any]:
         """Connect to the database from outside."""
@@ -143,18 +154,108 @@ class Application:
 def wait_until(condition: Callable[[], object], *, limit: float = LIMIT_SECONDS) -> None:
     """Wait for a condition of another process, with a limit."""
     deadline = time.monotonic() + limit
+    pause, longest = POLL_SECONDS
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(POLL_SECONDS)  # or the test would take the processor from those it waits for
+        time.sleep(pause)  # or the test would take the processor from those it waits for
+        pause = min(1.2 * pause, longest)
+
+
+def wait_for_line(stream: IO[str] | None, text: str) -> str:
+    """Return the next line with this text in what a process writes."""
+    assert stream is not None
+    for line in stream:
+        if text in line:
+            return line
+    raise AssertionError(f"it has ended without {text!r}")
+
+
+def stop(process: "subprocess.Popen[str]", by: int = signal.SIGTERM) -> int:
+    """Send a signal to a process, and return how it ends."""
+    process.send_signal(by)
+    return process.wait(LIMIT_SECONDS)
+
+
+def asked(port: int, path: str) -> tuple[int, str]:
+    """Ask on a port of this machine: return the status and the body, 0 if nobody answers."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=LIMIT_SECONDS) as response:
+            return response.status, response.read().decode()
+    except HTTPError as refused:
+        with refused:
+            return refused.code, refused.read().decode()
+    except (URLError, ConnectionError):
+        return 0, ""
+
+
+def a_free_port() -> int:
+    """Return a port that nobody has."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        return int(server.getsockname()[1])
+
+
+def outstanding() -> str:
+    """Return the condition, in SQL, of what is owed; what is scheduled for later is not yet."""
+    later = f"attempts = 0 AND unavailable_attempts = 0 AND available_at > {time.time()}"
+    return f"completed_at IS NULL AND NOT ({later})"
 
 
 def owed(application: Application) -> list[tuple[str, int]]:
     """Return the handler and the attempts of each delivery, by handler."""
     return application.rows(
-        "SELECT handler, attempts FROM deliveries WHERE finished_at IS NULL ORDER BY handler"
+        f"SELECT handler, attempts FROM deliveries WHERE {outstanding()} ORDER BY handler"
     )
 
 
 def stat_of(pid: int) -> list[str]:
     """Return the fields of /proc/PID/stat after the name, the state first; see proc(5)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+
+
+@contextmanager
+def writing_to(
+    application: Application,
+    *arguments: str,
+    stdout: int,
+    stderr: int,
+    module: Iterable[str] = ("allocation",),
+    **settings: str,
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run one command beside the test, with its output going there."""
+    process: Any = WarmProcess(
+        [sys.executable, "-m", *module, *arguments],
+        cwd=application.folder,
+        env=application.environment(**settings) | TERMINAL,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def on_terminal(
+    application: Application, *arguments: str, errors: bool = False
+) -> "Iterator[tuple[subprocess.Popen[bytes], Iterator[bytes]]]":
+    """Run one command beside the test, whose output, or errors, a terminal shows.
+
+    What is shown is yielded, too; it ends when the command does.
+    """
+    parent, child = pty.openpty()
+    out, err = (subprocess.PIPE, child) if errors else (child, subprocess.PIPE)
+    try:
+        with writing_to(application, *arguments, stdout=out, stderr=err) as process:
+            os.close(child)
+            yield process, _pieces(parent)
+    finally:
+        os.close(parent)
+
+
+def _pieces(terminal: int) -> Iterator[bytes]:
+    with suppress(OSError):  # nobody has the terminal open any more
+        while True:
+            yield os.read(terminal, 65536)

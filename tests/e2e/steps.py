@@ -49,7 +49,7 @@ def run(step: Path, folder: Path) -> str:
         printed, complaints = process.communicate(timeout=TIMEOUT_SECONDS)
     finally:
         left = _end_session(process)
-    assert (process.returncode, complaints) == (0, "")
+    assert (process.returncode, complaints) == (0, ""), complaints
     assert not left
     assert list(folder.iterdir()) == []
     return printed

@@ -1,4 +1,4 @@
-"""Runs the application, and stops it with SIGSTOP after each step that the README shows.
+"""Runs the application, and stops it with SIGSTOP after each step that README shows.
 
     python -m tests.e2e.stopping ARGUMENTS…
 
@@ -18,11 +18,11 @@ import anyio
 
 from allocation.adapters.emails import MaildirNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
-from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
 from allocation.entrypoints.cli import cli
-from allocation.service_layer.envelopes import CommandEnvelope
+from allocation.service_layer.deliveries import CommandEnvelope
 
-LEFT = "SELECT count(*) FROM deliveries WHERE finished_at IS NULL"
+RUNNING = "SELECT count(*) FROM deliveries WHERE completed_at IS NULL AND owner IS NOT NULL"
 
 Step = Callable[[Any, Any], Awaitable[bool]]
 
@@ -43,7 +43,7 @@ def stop_after(owner: Any, name: str, is_step: Step) -> None:
 
 async def of_command(uow: Any, _: None) -> bool:
     """Take the commit of a command for a step, not those of handlers of events."""
-    return isinstance(uow._trigger, CommandEnvelope)
+    return isinstance(uow._work, CommandEnvelope)
 
 
 async def of_something(_: object, claimed: list[object]) -> bool:
@@ -54,13 +54,13 @@ async def of_something(_: object, claimed: list[object]) -> bool:
 async def when_alone(*_: object) -> bool:
     """Take an e-mail for a step, as soon as the other handlers have done their work."""
     with closing(sqlite3.connect("allocation.db")) as connection:
-        while connection.execute(LEFT).fetchone() > (1,):  # noqa: ASYNC110 - no Event of ours
+        while connection.execute(RUNNING).fetchone() > (1,):  # noqa: ASYNC110 - no Event of ours
             await anyio.sleep(0.01)
     return True
 
 
 if __name__ == "__main__":
-    stop_after(SqlAlchemyUnitOfWork, "_commit", of_command)
+    stop_after(SqlAlchemyUnitOfWorkScope, "_commit", of_command)
     stop_after(SqlAlchemyOutbox, "claim", of_something)
     stop_after(MaildirNotifications, "send", when_alone)
     cli(sys.argv[1:])

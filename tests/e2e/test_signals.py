@@ -4,35 +4,38 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from tests.e2e.processes import LIMIT_SECONDS, TIMEOUT_SECONDS, Application, wait_until
+from tests.e2e.processes import LIMIT_SECONDS, TIMEOUT_SECONDS, Application, wait_until, writing_to
 
 REGISTER = ("register-user", "Иван", "ivan@example.com")
 
 
 @contextmanager
 def hanging_worker(
-    application: Application, handler: str, *, grace: str = "0.1"
-) -> Iterator["subprocess.Popen[str]"]:
+    application: Application, handler: str, *, grace: str = "0.1", stderr: int = subprocess.PIPE
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a worker until this handler hangs in it."""
     module = ("tests.e2e.hanging", handler)
     with application.running(*REGISTER, module=module, dispatch="worker") as registering:
         assert registering.wait(TIMEOUT_SECONDS) == 0
-    with application.running("worker", module=module, grace_seconds=grace) as worker:
+    settings = {"shutdown_grace_seconds": grace}
+    with writing_to(
+        application, "worker", module=module, stdout=subprocess.PIPE, stderr=stderr, **settings
+    ) as worker:
         until_hanging(worker)
         yield worker
 
 
-def until_hanging(process: "subprocess.Popen[str]") -> None:
+def until_hanging(process: "subprocess.Popen[Any]") -> None:
     assert process.stdout is not None
-    while "hanging" not in process.stdout.readline():
+    while "hanging" not in str(process.stdout.readline()):
         assert process.poll() is None
 
 
-# room: console
 @pytest.mark.parametrize(
     ("handler", "where"),
     [("block", "hanging.py"), ("block_in_a_thread", "thread"), ("swallow", "MainThread")],
@@ -45,11 +48,44 @@ def test_the_grace_period_ends_what_cannot_be_cancelled(
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(LIMIT_SECONDS) == 70
         assert worker.stderr is not None
-        log = worker.stderr.read()
+        log = worker.stderr.read().decode()
 
     assert "did not end in its grace period" in log
     assert where in log.splitlines()[-1]
     assert application.rows(f"SELECT attempts FROM deliveries WHERE handler = '{handler}'")
+
+
+@pytest.mark.parametrize("handler", ["block", "hold_the_log"])
+def test_a_full_pipe_does_not_keep_a_process_that_hangs(
+    application: Application,
+    handler: str,
+    full_pipe: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody reads where it hung, and it ends; what holds the log, too, is found in a file."""
+    monkeypatch.setenv("TMPDIR", str(application.folder))
+    with hanging_worker(application, handler, stderr=full_pipe) as worker:
+        worker.send_signal(signal.SIGTERM)
+        code = worker.wait(LIMIT_SECONDS)
+
+    stacks = [file.read_text() for file in application.folder.glob("allocation-stacks-*")]
+    if handler == "block":
+        assert (code, stacks) == (70, [])
+    else:
+        assert code == 1
+        assert "in hold_the_log" in stacks[0]
+
+
+def test_a_process_that_ends_tidily_leaves_no_file(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is for the stacks of a process that hangs."""
+    monkeypatch.setenv("TMPDIR", str(application.folder))
+    with hanging_worker(application, "wait") as worker:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(LIMIT_SECONDS) == 0
+
+    assert not list(application.folder.glob("allocation-stacks-*"))
 
 
 @pytest.mark.parametrize("handler", ["block", "swallow"])
@@ -77,7 +113,6 @@ def test_a_worker_ends_tidily_where_event_loops_have_no_signal_handlers(
         assert worker.wait(LIMIT_SECONDS) == 0
 
 
-# end
 def test_a_handler_that_exits_in_a_child_task_has_failed(application: Application) -> None:
     """Asyncio lets any task end the process, but not as if all were well; the attempt counts."""
     with hanging_worker(application, "exit_in_a_child") as worker:
@@ -88,7 +123,7 @@ def test_a_handler_that_exits_in_a_child_task_has_failed(application: Applicatio
     ((handler, error),) = application.rows(
         "SELECT handler, last_error FROM deliveries WHERE last_error > ''"
     )
-    assert (handler, error.partition(":")[0]) == ("exit_in_a_child", "HandlerAborted")
+    assert (handler, error.partition(":")[0]) == ("exit_in_a_child", "HandlerInterrupted")
 
 
 def test_an_interrupted_registration_says_how_to_ask_again(application: Application) -> None:

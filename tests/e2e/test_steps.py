@@ -25,9 +25,9 @@ WHAT_HAPPENS = {
         "Now": ["users 1, e-mails ['Welcome']"],
     },
     "3_outbox": {
-        "Before": ["SIGKILL", "users 1, e-mails 0, owed 0"],
-        "Or the other way round": ["SIGKILL", "users 0, e-mails 1, owed 0"],
-        "Now": ["SIGKILL", "users 1, e-mails 0, owed 1", "users 1, e-mails 1, owed 0"],
+        "Before": ["SIGKILL", "users 1, e-mails 0, pending 0"],
+        "Or the other way round": ["SIGKILL", "users 0, e-mails 1, pending 0"],
+        "Now": ["SIGKILL", "users 1, e-mails 0, pending 1", "users 1, e-mails 1, pending 0"],
     },
     "4_leases": {
         "Before": ["has done all: e-mails 2", "has gone on: e-mails 2"],
@@ -46,17 +46,25 @@ WHAT_HAPPENS = {
         ],
     },
     "6_inbox": {
-        "Before": ["no answer: SIGKILL", "the same again: done", "users 4, e-mails owed 4"],
-        "Now": ["no answer: SIGKILL", "the same again: done before", "users 2, e-mails owed 2"],
+        "Before": [
+            "no answer: SIGKILL",
+            "the same command again: done",
+            "users 4, e-mails pending 4",
+        ],
+        "Now": [
+            "no answer: SIGKILL",
+            "the same command again: done before",
+            "users 2, e-mails pending 2",
+        ],
     },
     "7_application": {
         "As in steps 1 and 2": [
             "send_welcome_email",
-            "users 1, log 1, coupons 1, owed 0, e-mails 2",
+            "users 1, log 1, coupons 1, pending 0, e-mails 2",
         ],
-        "As in step 3": ["users 2, log 2, coupons 2, owed 0, e-mails 4"],
-        "As in steps 4 and 5": ["users 3, log 3, coupons 3, owed 0, e-mails 6", "LeaseOver"],
-        "As in step 6": ["handled already", "users 4, log 4, coupons 4, owed 0, e-mails 8"],
+        "As in step 3": ["users 2, log 2, coupons 2, pending 0, e-mails 4"],
+        "As in steps 4 and 5": ["users 3, log 3, coupons 3, pending 0, e-mails 6", "LeaseExpired"],
+        "As in step 6": ["handled already", "users 4, log 4, coupons 4, pending 0, e-mails 8"],
     },
 }
 

@@ -14,8 +14,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from allocation.adapters.migrations.history import revisions
+from allocation.adapters.migrations.revisions import revisions
 from tests.e2e.processes import ROOT, TIMEOUT_SECONDS, Application
+from tools.install import pip
 
 PACKAGES = ("allocation", "sqlalchemy_anyio")
 USUAL = {"demo", "worker", "register-user", "db"}
@@ -36,8 +37,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", "--without-pip", str(folder))
     python = folder / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
-    run(*pip, "--disable-pip-version-check", "--no-index", "--no-deps", str(wheel))
+    install = (str(python), str(pip()), "install", "--quiet", "--disable-pip-version-check")
+    run(*install, "--no-index", "--no-deps", str(wheel))
     [site_packages] = folder.glob("lib/python*/site-packages")
     [ours] = Distribution.discover(name="allocation", path=[str(site_packages)])
     for place in {place for each in needed_by(ours, set()) for place in places(each)}:

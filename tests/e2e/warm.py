@@ -5,6 +5,7 @@ any other: it has its own arguments, environment, folder and streams, is our chi
 death. (Linux only, as is what it is built on: whoever adopts a process whose parent has ended.)
 """
 
+import atexit
 import ctypes
 import gc
 import json
@@ -23,6 +24,7 @@ from runpy import run_module
 from typing import Any
 
 import allocation
+from allocation.adapters.orm import start_mappers
 
 ON_FIRST_USE = (
     "aiosqlite",
@@ -35,6 +37,7 @@ ON_FIRST_USE = (
     "sqlalchemy.dialects.sqlite.aiosqlite",
     "sqlalchemy_anyio.dialects",
 )
+exit_codes: list[int] = []
 PR_SET_CHILD_SUBREAPER = 36  # see prctl(2)
 MAX_ORDER = 1_000_000
 
@@ -105,6 +108,7 @@ def _server() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
 def main(orders: socket.socket) -> None:
     """Fork for each order; return where there is none left, and in a child at its end."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which tests may run, ignores it
+    atexit.register(leave)
     import_all()
     while True:
         order, streams, _, _ = socket.recv_fds(orders, MAX_ORDER, 3)
@@ -125,13 +129,14 @@ def main(orders: socket.socket) -> None:
 
 
 def import_all() -> None:
-    """Import what any command may import, for the children to share."""
+    """Import what any command may import, and map the classes, for the children to share."""
     for module in walk_packages(allocation.__path__, "allocation."):
         if "migrations" not in module.name and not module.name.endswith("__main__"):
             import_module(module.name)
     for name in ON_FIRST_USE:
-        with suppress(ImportError):  # of a room that was taken out
+        with suppress(ImportError):  # of an extension that was taken out
             import_module(name)
+    start_mappers()
     gc.freeze()  # or the first collection in each child would copy all of it
 
 
@@ -144,7 +149,25 @@ def become(order: dict[str, Any], streams: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     _, _, module, *sys.argv[1:] = order["command"]
-    run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            exit_codes.append(end.code)
+        raise
+
+
+def leave() -> None:
+    """End a child that has come to its end, when all else that waits for this moment was called.
+
+    It frees nothing: to free what all share, page by page, would take most of the time of a child.
+    """
+    gc.collect()  # what is not shared; it may have something to complain about
+    for code in exit_codes:
+        with suppress(Exception):  # of an output that is full: Python says so
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """A random walk through the life of deliveries, with several workers, checked at every step.
 
-Hypothesis draws the steps: claim, succeed, fail, give back, finish late, crash, move the clock. The
-fake and SQLite are walked through the same model, which knows only who did what effect when; and
-every step a row takes has to be in the table `TRANSITIONS`. The room "operations" adds what a
-person decides.
+Hypothesis draws the steps: claim, succeed, fail, give back, finish late, crash, move the clock,
+pause a handler, resume it. The fake and SQLite are walked through the same model, which knows only
+who did what effect when; and every step a row takes has to be in the table `TRANSITIONS`. The
+extension "operations" adds what a person decides.
 """
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, nullcontext
-from dataclasses import replace
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -26,20 +26,33 @@ from hypothesis.stateful import (
     rule,
 )
 
+from allocation.domain.events import UserRegistered
 from allocation.domain.exceptions import InvalidValue
-from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import DeliverySuperseded
 from tests.builders import HANDLER_NAMES, POLICY, a_failure, a_user, a_user_id
 from tests.transitions import TRANSITIONS, State, Step
-from tests.worlds import FakeWorld, World, a_uow, sql_world, sqlite_url
+from tests.worlds import Deliveries, FakeWorld, World, a_uow, sql_world, sqlite_url
 
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 3
 TRANSACTIONAL = "log_registration"
+FOR_LATER, DELAY = "send_reminder", 20.0
+NAMES = [*HANDLER_NAMES, FOR_LATER]
 WORKERS = st.integers(0, 2)
 Key = tuple[EventId, str]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the world has stored, and when a worker would have to look again."""
+
+    rows: Deliveries
+    done: set[Key]
+    logged: int
+    until_due: float | None
 
 
 class DeliveryModel(RuleBasedStateMachine):
@@ -47,27 +60,53 @@ class DeliveryModel(RuleBasedStateMachine):
 
     policy = replace(POLICY, max_attempts=MAX_ATTEMPTS)
     portal: BlockingPortal
+    _stored: Stored | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self._exits = AsyncExitStack()
+        self._exits = ExitStack()
         self._folder = TemporaryDirectory()
         self._portal_context = start_blocking_portal()
         self.portal = self._portal_context.__enter__()
-        self.world = self.call(self.open_world)
+        self.world = self.open_world()
         self.in_hand: list[tuple[int, Delivery]] = []
         self.effects: Counter[Key] = Counter()
         self.owed: set[Key] = set()
         self.states: dict[Key, State] = {}
+        self.now = 0.0
+        self.scheduled: dict[Key, float] = {}
+        self.paused: set[str] = set()
+        recorder, registered = self.world.event_recorder, UserRegistered
+        names = {**recorder.subscriptions[registered], FOR_LATER: DELAY}
+        self.world.event_recorder = replace(recorder, subscriptions={registered: names})
 
-    async def open_world(self) -> World:
+    def open_world(self) -> World:
         raise NotImplementedError
 
+    def open_database(self, url: str) -> World:
+        opening = sql_world(url, self.policy)
+        return self._exits.enter_context(self.portal.wrap_async_context_manager(opening))
+
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        self._stored = None
         return self.portal.call(function, *args)
 
+    def stored(self) -> Stored:
+        """Return what is stored after this step: it is read once, for all that look at it."""
+        self._stored = self._stored or self.portal.call(self._look)
+        return self._stored
+
+    async def _look(self) -> Stored:
+        world = self.world
+        return Stored(
+            await world.deliveries(),
+            {*await world.finished()},
+            len(await world.logged()),
+            await world.outbox().seconds_until_due(NAMES),
+        )
+
     def teardown(self) -> None:
-        self.call(self._exits.aclose)
+        self._exits.close()
         self._portal_context.__exit__(None, None, None)
         self._folder.cleanup()
 
@@ -80,24 +119,32 @@ class DeliveryModel(RuleBasedStateMachine):
         self.call(self._commit_event)
 
     async def _commit_event(self) -> None:
-        async with (uow := a_uow(self.world)):
+        async with (scope := a_uow(self.world)) as uow:
             uow.users.add(a_user(email=f"user{len(self.states)}@example.com"))
-            await uow.commit()
-        envelope = uow.events[0]
-        for event_id, handler in await self.world.deliveries():
-            if event_id == envelope.id:
-                self.owed.add((event_id, handler))
-                claim = Delivery(envelope=envelope, handler=handler, attempt=1)
-                self.in_hand.append((0, claim))
-                self.states[event_id, handler] = State.LEASED
+        claims = {claim.handler: claim for claim in scope.committed.claims}
+        [event] = scope.committed.events
+        for name, delay in self.world.event_recorder.subscribers(event).items():
+            key = (event.id, name)
+            self.owed.add(key)
+            self.states[key] = State.NONE
+            if delay:
+                self.scheduled[key] = self.now + delay
+                self._step(key, Step.COMMIT_FOR_LATER)
+            else:
+                is_held = name in self.paused
+                assert is_held == (name not in claims)
+                self.in_hand += [] if is_held else [(0, claims[name])]
+                self._step(key, Step.COMMIT_FOR_WORKERS if is_held else Step.COMMIT)
 
     @rule(worker=WORKERS, limit=st.integers(1, 5))
     def claim(self, worker: int, limit: int) -> None:
-        for delivery in self.call(self.world.outbox().claim, limit, HANDLER_NAMES):
+        for delivery in self.call(self.world.outbox().claim, limit, NAMES):
             assert delivery.attempt <= MAX_ATTEMPTS
+            assert delivery.handler not in self.paused
+            assert self.scheduled.get(_key(delivery), 0.0) <= self.now
             self.in_hand.append((worker, delivery))
             self._step(_key(delivery), Step.CLAIM)
-        for key, row in self.call(self.world.deliveries).items():
+        for key, row in self.stored().rows.items():
             if row.parked_at is not None and self.states[key] is not State.PARKED:
                 assert row.attempts == MAX_ATTEMPTS
                 self._step(key, Step.EXHAUST)
@@ -107,21 +154,19 @@ class DeliveryModel(RuleBasedStateMachine):
     def succeed(self, data: st.DataObject) -> None:
         delivery = self._take(data)
         is_current = self._is_current(delivery)
-        happened = self.call(self._succeed, delivery)
-        assert happened or not is_current
-        self.effects[_key(delivery)] += happened
+        assert self.call(self._succeed, delivery) is is_current
+        self.effects[_key(delivery)] += is_current or delivery.handler != TRANSACTIONAL
         if is_current:
             self._step(_key(delivery), Step.SUCCEED)
 
     async def _succeed(self, delivery: Delivery) -> bool:
-        """Do the work, and tell whether it took effect."""
-        if delivery.handler != TRANSACTIONAL:
-            await self.world.outbox().settle(delivery)
-            return True
+        """Do the work, and tell whether it counts."""
         try:
-            async with (uow := a_uow(self.world, delivery)):
+            if delivery.handler != TRANSACTIONAL:
+                await self.world.outbox().settle(delivery)
+                return True
+            async with a_uow(self.world, delivery) as uow:
                 await uow.registration_log.append(a_user_id(), "ivan@example.com")
-                await uow.commit()
         except DeliverySuperseded:
             return False
         return True
@@ -132,7 +177,7 @@ class DeliveryModel(RuleBasedStateMachine):
         error = InvalidValue("name", "is empty") if permanent else OSError("down")
         delivery = self._take(data)
         outbox = self.world.outbox()
-        pause = self.policy.pause_after(delivery.attempt, error, random=lambda: 1.0)
+        pause = self.policy.retry_delay(delivery.attempt, error, random=lambda: 1.0)
         is_current = self._is_current(delivery)
         with nullcontext() if is_current else pytest.raises(DeliverySuperseded):
             self.call(outbox.record_failure, a_failure(delivery, error, retry_in=pause))
@@ -144,7 +189,7 @@ class DeliveryModel(RuleBasedStateMachine):
     def give_back(self, data: st.DataObject) -> None:
         delivery = self._take(data)
         is_current = self._is_current(delivery)
-        self.call(self.world.outbox().release, delivery)
+        self.call(self.world.outbox().release, [delivery])
         if is_current:
             self._step(_key(delivery), Step.RELEASE)
 
@@ -155,11 +200,28 @@ class DeliveryModel(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.5, 5.0, 31.0]))
     def time_passes(self, seconds: float) -> None:
         self.call(self.world.move_clock, seconds)
+        self.now += seconds
+
+    @rule(handler=st.sampled_from([TRANSACTIONAL, FOR_LATER, "send_welcome_email"]))
+    def pause_or_resume(self, handler: str) -> None:
+        is_paused = handler in self.paused
+        self.paused ^= {handler}
+        self.call(self.resume if is_paused else self.pause, handler)
+        for key, state in self.states.items():
+            if key[1] == handler and is_paused and state is State.PAUSED:
+                self._step(key, Step.RESUME_BEFORE if key in self.scheduled else Step.RESUME)
+            elif key[1] == handler and not is_paused:
+                self._hold(key)
+
+    async def pause(self, handler: str) -> None:
+        await self.world.pause(handler)
+
+    async def resume(self, handler: str) -> None:
+        await self.world.resume(handler)
 
     @invariant()
     def every_row_is_where_the_table_says(self) -> None:
-        rows = self.call(self.world.deliveries)
-        done = self.call(self.world.finished).keys()
+        rows, done = self.stored().rows, self.stored().done
         assert done == {key for key, state in self.states.items() if state is State.DONE}
         assert rows.keys() == self.states.keys() - done
         for key, row in rows.items():
@@ -168,8 +230,7 @@ class DeliveryModel(RuleBasedStateMachine):
 
     @invariant()
     def no_delivery_is_lost(self) -> None:
-        rows = self.call(self.world.deliveries)
-        for key in self.owed - rows.keys():
+        for key in self.owed - self.stored().rows.keys():
             assert self.effects[key] >= 1
 
     @invariant()
@@ -177,19 +238,19 @@ class DeliveryModel(RuleBasedStateMachine):
         for (_, handler), count in self.effects.items():
             assert handler != TRANSACTIONAL or count <= 1
         logged = sum(n for (_, handler), n in self.effects.items() if handler == TRANSACTIONAL)
-        assert len(self.call(self.world.logged)) == logged
+        assert self.stored().logged == logged
 
     @invariant()
     def attempts_never_exceed_the_maximum(self) -> None:
-        for row in self.call(self.world.deliveries).values():
+        for row in self.stored().rows.values():
             assert row.attempts <= MAX_ATTEMPTS
 
     @invariant()
     def what_is_parked_blocks_nobody(self) -> None:
-        rows = self.call(self.world.deliveries).values()
-        pending = [row.due_at for row in rows if row.parked_at is None]
-        until_due = self.call(self.world.outbox().seconds_until_due, HANDLER_NAMES)
-        assert (until_due is None) == (not pending)
+        rows = self.stored().rows.items()
+        parked = {key for key, row in rows if row.parked_at is not None}
+        pending = [key for key, _ in rows if key not in parked and key[1] not in self.paused]
+        assert (self.stored().until_due is None) == (not pending)
 
     def _take(self, data: st.DataObject) -> Delivery:
         index = data.draw(st.integers(0, len(self.in_hand) - 1))
@@ -197,9 +258,17 @@ class DeliveryModel(RuleBasedStateMachine):
 
     def _step(self, key: Key, step: Step) -> None:
         self.states[key] = TRANSITIONS[self.states[key], step]
+        if step in (Step.CLAIM, Step.RETRY):
+            self.scheduled.pop(key, None)
+        if key[1] in self.paused:
+            self._hold(key)
+
+    def _hold(self, key: Key) -> None:
+        if self.states[key] in (State.WAITING, State.SCHEDULED):
+            self._step(key, Step.PAUSE)
 
     def _is_current(self, delivery: Delivery) -> bool:
-        row = self.call(self.world.deliveries).get(_key(delivery))
+        row = self.stored().rows.get(_key(delivery))
         return row is not None and row.token == delivery.token and row.parked_at is None
 
 
@@ -210,16 +279,15 @@ def _key(delivery: Delivery) -> Key:
 class FakeModel(DeliveryModel):
     """The model on the fakes."""
 
-    async def open_world(self) -> World:
+    def open_world(self) -> World:
         return FakeWorld(self.policy)
 
 
 class SqliteModel(DeliveryModel):
     """The model on SQLite."""
 
-    async def open_world(self) -> World:
-        url = sqlite_url(Path(self._folder.name))
-        return await self._exits.enter_async_context(sql_world(url, self.policy))
+    def open_world(self) -> World:
+        return self.open_database(sqlite_url(Path(self._folder.name)))
 
 
 TestFakeModel = FakeModel.TestCase

@@ -10,12 +10,12 @@ import anyio
 import pytest
 
 from allocation.adapters.emails import MaildirNotifications
-from allocation.service_layer.delivery import IdempotencyKey
+from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 EVENT_ID = "6f1d2c3b-0000-4000-8000-000000000001"
 KEY = IdempotencyKey(f"{EVENT_ID}:send_welcome_email")
-OTHER_KEY = IdempotencyKey(f"{EVENT_ID}:send_coupon_email")
+OTHER_KEY = IdempotencyKey(f"{EVENT_ID}:send_change_notice")
 EMAIL = Email(recipient="иван@пример.рф", subject="Welcome, Иван", text="Hello Иван,\n\nhunter2\n")
 
 
@@ -81,7 +81,7 @@ def test_an_email_that_was_read_does_not_come_back(folder: Path, backend: str) -
 
 
 def test_only_the_owner_can_look_into_the_folder(folder: Path, backend: str) -> None:
-    """Addresses are personal, and a coupon's code is money."""
+    """Addresses are personal, and what is in a letter is private."""
     send(folder, KEY, backend=backend)
 
     modes = {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())}

@@ -1,131 +1,195 @@
 """What only a real outbox can show: rows nobody can read, and many of them."""
 
 import re
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import anyio
 import pytest
-from sqlalchemy import event, inspect, text, update
+from anyio.lowlevel import checkpoint
+from sqlalchemy import inspect, text, update
 
-from allocation.adapters import orm
+from allocation.adapters import orm, serialization
 from allocation.adapters.database import open_database
-from allocation.adapters.exceptions import StatementRefused
-from allocation.adapters.outbox import SqlAlchemyOutbox
-from allocation.adapters.schema import ensure_schema
-from allocation.service_layer.delivery import Delivery
-from tests.builders import HANDLER_NAMES, POLICY, a_delivery, a_failure, a_user, an_envelope
-from tests.worlds import SqlWorld, a_uow, sql_world, sqlite_url
+from allocation.adapters.exceptions import InvalidPayload, StatementRefused
+from allocation.adapters.outbox import new_outbox
+from allocation.adapters.schema_upgrade import ensure_schema
+from allocation.adapters.settlement import SETTLE_BATCH_SIZE
+from allocation.domain.events import EmailChanged, UserRegistered
+from allocation.service_layer.deliveries import Delivery
+from allocation.service_layer.exceptions import DeliverySuperseded
+from tests.asked import asked_of
+from tests.builders import (
+    HANDLER_NAMES,
+    HANDLERS,
+    POLICY,
+    a_delivery,
+    a_failure,
+    a_user,
+    an_envelope,
+)
+from tests.worlds import SqlWorld, a_uow, sql_world
 
 pytestmark = pytest.mark.anyio
 
 
-async def commit_an_event(world: SqlWorld) -> None:
-    async with (uow := a_uow(world)):
+@pytest.fixture
+async def world(sqlite_url: str) -> AsyncIterator[SqlWorld]:
+    """One on SQLite, where what is stored can be damaged."""
+    async with sql_world(sqlite_url) as world:
+        yield world
+
+
+async def commit_an_event(world: SqlWorld) -> tuple[Delivery, ...]:
+    """Commit one, and return the first claims on its deliveries."""
+    async with (scope := a_uow(world)) as uow:
         uow.users.add(a_user(email=f"{uuid4()}@example.com"))
-        await uow.commit()
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"data": "{]"}, "InvalidPayload: invalid payload of user_registered: JSON is malformed"),
-        ({"data": '{"user_id": 7}'}, "InvalidPayload: invalid payload of user_registered"),
-        ({"data": '{"x":' * 100_000}, "InvalidPayload: invalid payload of user_registered"),
-        ({"time": "yesterday"}, "InvalidPayload: invalid payload of an event: Invalid isoformat"),
-        ({"causation_id": "7"}, "InvalidPayload: invalid payload of an event: badly formed"),
-        ({"data": b"\xff"}, "InvalidPayload: invalid payload of an event: the database refuses"),
-    ],
-)
-async def test_an_event_nobody_can_read_is_parked_and_in_nobodys_way(
-    tmp_path: Path, change: dict[str, str | bytes], reason: str
-) -> None:
-    """It is neither dropped nor tried for ever, and the error says what is wrong."""
-    async with sql_world(sqlite_url(tmp_path)) as world:
-        await commit_an_event(world)
-        async with world.database.writing() as session:
-            for column, damaged in change.items():
-                statement = f"UPDATE events SET {column} = CAST(:damaged AS TEXT)"
-                await session.execute(text(statement), {"damaged": damaged})
-            await session.commit()
-        await commit_an_event(world)
-        await world.move_clock(world.policy.lease + 1)
-
-        claims = await world.outbox().claim(10, HANDLER_NAMES)
-
-        assert len(claims) == 4
-        parked = [row for row in (await world.deliveries()).values() if row.parked_at is not None]
-        assert len(parked) == 4
-        for row in parked:
-            assert str(row.last_error).startswith(reason)
+    return scope.committed.claims
 
 
 @pytest.mark.parametrize("change", [{"type": "user_vanished"}, {"schema_version": 99}])
 async def test_what_only_a_newer_process_can_read_is_left_to_it(
-    tmp_path: Path, change: dict[str, str | int]
+    world: SqlWorld, change: dict[str, str | int]
 ) -> None:
     """While old and new run side by side, the old ones give nothing up that the new ones can do."""
-    async with sql_world(sqlite_url(tmp_path)) as world:
-        await commit_an_event(world)
-        async with world.database.writing() as session:
-            await session.execute(update(orm.events).values(**change))
-            await session.commit()
-        before = await world.deliveries()
-        await world.move_clock(world.policy.lease + 1)
-        outbox = world.outbox()
+    await commit_an_event(world)
+    async with world.database.write_transaction() as transaction:
+        await transaction.execute(update(orm.events).values(**change))
+        await transaction.commit()
+    before = await world.deliveries()
+    await world.move_clock(world.policy.lease_seconds + 1)
+    outbox = world.outbox()
 
-        assert await outbox.claim(10, HANDLER_NAMES) == []
+    assert await outbox.claim(10, HANDLER_NAMES) == []
 
-        assert await outbox.seconds_until_due(HANDLER_NAMES) is None
-        assert {key: row.attempts for key, row in (await world.deliveries()).items()} == {
-            key: row.attempts for key, row in before.items()
-        }
+    assert await outbox.seconds_until_due(HANDLER_NAMES) is None
+    assert {key: row.attempts for key, row in (await world.deliveries()).items()} == {
+        key: row.attempts for key, row in before.items()
+    }
 
 
-async def test_an_error_that_cannot_be_stored_keeps_its_cause(tmp_path: Path) -> None:
+async def test_an_error_that_cannot_be_stored_keeps_its_cause(world: SqlWorld) -> None:
     """Whoever looks at a parked delivery must see why, whatever a library puts into its text."""
-    async with sql_world(sqlite_url(tmp_path)) as world:
-        await commit_an_event(world)
-        await world.move_clock(world.policy.lease + 1)
-        delivery, *_ = await world.outbox().claim(10, HANDLER_NAMES)
+    await commit_an_event(world)
+    await world.move_clock(world.policy.lease_seconds + 1)
+    delivery, *_ = await world.outbox().claim(10, HANDLER_NAMES)
 
-        failure = a_failure(delivery, ValueError("half a \ud83d and a \0"))
-        await world.outbox().record_failure(failure)
+    failure = a_failure(delivery, ValueError("half a \ud83d and a \0"))
+    await world.outbox().record_failure(failure)
 
-        row = (await world.deliveries())[delivery.envelope.id, delivery.handler]
-        assert row.last_error == "ValueError: half a \\ud83d and a \\0"
+    row = (await world.deliveries())[delivery.envelope.id, delivery.handler]
+    assert row.last_error == "ValueError: half a \\ud83d and a \\0"
 
 
-async def test_completions_are_not_forgotten_when_the_database_is_away(tmp_path: Path) -> None:
-    """The work is done: the next completion settles it, so it is not done again."""
-    async with sql_world(sqlite_url(tmp_path)) as world:
-        async with (uow := a_uow(world)):
-            uow.users.add(a_user())
-            await uow.commit()
-        first, second, *_ = world.policy.first_attempts(
-            uow.events[0], ["send_welcome_email", "refresh_user_view"]
-        )
-        outbox = world.outbox()
-        async with world.database.writing() as session:
-            await session.execute(text("ALTER TABLE deliveries RENAME TO away"))
-            await session.commit()
+async def test_after_an_outage_a_settle_settles_its_own_delivery(world: SqlWorld) -> None:
+    """However many have failed before it: an e-mail that counts as sent must not go out again."""
+    claims = [claim for _ in range(50) for claim in await commit_an_event(world)]
+    *before, last = claims
+    outbox, failed = world.outbox(), list[Delivery]()
+
+    async def settle(claim: Delivery) -> None:
         with pytest.raises(StatementRefused):
-            await outbox.settle(first)
-        async with world.database.writing() as session:
-            await session.execute(text("ALTER TABLE away RENAME TO deliveries"))
-            await session.commit()
+            await outbox.settle(claim)
+        failed.append(claim)
 
-        await outbox.settle(second)
+    async with world.database.write_transaction() as transaction:
+        await transaction.execute(text("ALTER TABLE deliveries RENAME TO away"))
+        await transaction.commit()
+    async with anyio.create_task_group() as group:
+        for claim in before:
+            group.start_soon(settle, claim)
+    async with world.database.write_transaction() as transaction:
+        await transaction.execute(text("ALTER TABLE away RENAME TO deliveries"))
+        await transaction.commit()
 
-        owed = {handler for _, handler in await world.deliveries()}
-        assert owed == {"log_registration", "allocate_welcome_coupon"}
+    await outbox.settle(last)
+
+    assert len(failed) == len(before) > SETTLE_BATCH_SIZE
+    assert set(await world.finished()) == {(last.envelope.id, last.handler)}
+
+
+async def test_settling_that_is_cancelled_anywhere_loses_and_doubles_nothing(
+    world: SqlWorld,
+) -> None:
+    """Settled or not settled, and the second try of the same claim is no other owner's."""
+    outbox = new_outbox(world.database, world.policy)
+    for steps in range(60):
+        claims = await commit_an_event(world)
+        async with anyio.create_task_group() as group:
+            for claim in claims:
+                group.start_soon(outbox.settle, claim)
+            for _ in range(steps):
+                await checkpoint()
+            group.cancel_scope.cancel()
+
+        for claim in claims:
+            await outbox.settle(claim)
+
+    assert len(await world.finished()) == 60 * len(HANDLERS[UserRegistered])
+
+
+OF_THIS = "InvalidPayload: invalid payload of user_registered"
+OF_SOME = "InvalidPayload: invalid payload of an event"
+BROKEN = {
+    "no JSON": ({"data": "{]"}, f"{OF_THIS}: JSON is malformed"),
+    "other types": ({"data": '{"user_id": 7}'}, OF_THIS),
+    "too many levels": ({"data": '{"x":' * 100_000}, OF_THIS),
+    "no UTF-8": ({"data": b"\xff"}, f"{OF_THIS}: 'utf-8' codec"),
+    "a megabyte and more": ({"data": '{"email": "' + "x" * 1_000_000 + '"}'}, OF_SOME),
+    "no time": ({"time": "yesterday"}, f"{OF_SOME}: Invalid isoformat"),
+    "a time in the year 20000": ({"time": "20000-01-01 00:00:00.000000"}, OF_SOME),
+    "no id": ({"causation_id": "7"}, f"{OF_SOME}: badly formed"),
+    "an upcaster with a bug": ({"schema_version": 1, "data": '{"email": null}'}, OF_THIS),
+}
+
+
+@pytest.mark.parametrize(("broken", "reason"), BROKEN.values(), ids=BROKEN)
+async def test_an_event_that_cannot_be_read_is_parked_alone(
+    world: SqlWorld, broken: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is neither dropped nor tried for ever, in nobody's way, and the error says what is wrong.
+
+    It would be the longest due in every later claim, and stop every worker for ever.
+    """
+
+    def with_a_bug(old: dict[str, Any]) -> dict[str, Any]:
+        return {**old, "name": old["email"].strip().title(1)}
+
+    monkeypatch.setitem(serialization.UPCASTERS, ("user_registered", 1), with_a_bug)
+    (first, *_), good = await commit_an_event(world), await commit_an_event(world)
+    await world.move_clock(world.policy.lease_seconds + 1)
+    async with world.database.write_transaction() as transaction:
+        for column, damaged in broken.items():
+            statement = f"UPDATE events SET {column} = CAST(:damaged AS TEXT) WHERE id = :id"
+            values = {"damaged": damaged, "id": first.envelope.id.hex}
+            await transaction.execute(text(statement), values)
+        await transaction.commit()
+
+    claims = await world.outbox().claim(100, HANDLER_NAMES)
+
+    assert {claim.envelope.id for claim in claims} == {good[0].envelope.id}
+    rows = await world.deliveries()
+    bad = [row for (event_id, _), row in rows.items() if event_id == first.envelope.id]
+    assert [(row.parked_at is None, row.attempts) for row in bad] == [(False, 1)] * len(good)
+    assert {str(row.last_error)[: len(reason)] for row in bad} == {reason}
+
+
+async def test_an_event_over_a_megabyte_is_refused_by_the_commit(world: SqlWorld) -> None:
+    """Each worker, consumer and page would have to read it, again and again."""
+    with pytest.raises(InvalidPayload, match="there may be 1000000"):
+        async with a_uow(world) as uow:
+            user = a_user()
+            user.record(EmailChanged(user_id=user.id, old_email="x" * 1_000_000, new_email=""))
+            uow.users.add(user)
+
+    assert await world.emails() == []
 
 
 EXPLAIN = {
     "sqlite": "EXPLAIN QUERY PLAN",
-    "postgresql": "EXPLAIN",  # room: postgresql
+    "postgresql": "EXPLAIN",  # extension: postgresql
 }
 
 
@@ -136,40 +200,41 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
     """It is in no index that a claim looks into. Otherwise each claim would read it all."""
     orm.start_mappers()
     parked, done, _ = names = ("send_welcome_email", "log_registration", "refresh_user_view")
-    many = [(an_envelope(), names) for _ in range(3000)]
-    fates = {parked: "parked_at", done: "finished_at"}
+    many = [(an_envelope(), dict.fromkeys(names, 0.0)) for _ in range(3000)]
+    fates = {parked: "parked_at", done: "completed_at"}
     async with open_database(database_url) as database:
         await ensure_schema(database)
-        async with database.writing() as session:
-            await SqlAlchemyOutbox(database, POLICY).store(session, many)
+        async with database.write_transaction() as transaction:
+            await new_outbox(database, POLICY).store(transaction, many)
             for name, column in fates.items():
                 this = orm.deliveries.c.handler == name
-                await session.write(update(orm.deliveries).where(this).values({column: 1}))
-            await session.execute(text("ANALYZE"))  # or a planner would not know how many
-            await session.commit()
+                await transaction.execute_dml(
+                    update(orm.deliveries).where(this).values({column: 1})
+                )
+            await transaction.execute(text("ANALYZE"))  # or a planner would not know how many
+            await transaction.commit()
 
-        asked: list[tuple[str, Any]] = []
         engine = database.engine.sync_engine
-        event.listen(
-            engine, "before_cursor_execute", lambda *args: asked.append((args[2], args[3]))
-        )
-        await SqlAlchemyOutbox(database, POLICY).claim(10, HANDLER_NAMES)
-        claims = [claim for claim in asked if claim[0].startswith("WITH due")]
-        sql, values = claims[replay]  # replays are looked for when nothing else is due
+        with asked_of(database) as asked:
+            await new_outbox(database, POLICY).claim(10, HANDLER_NAMES)
+        claims = [each for each in asked if each.sql.startswith("WITH due")]
+        claim = claims[replay]  # replays are looked for when nothing else is due
         async with database.engine.connect() as connection:
-            plan = await connection.exec_driver_sql(f"{EXPLAIN[engine.dialect.name]} {sql}", values)
+            explain = f"{EXPLAIN[engine.dialect.name]} {claim.sql}"
+            plan = await connection.exec_driver_sql(explain, claim.values)
             steps = "\n".join(map(str, plan))
-        async with database.reading() as session:
-            indexes = await session.run_sync(lambda c: inspect(c).get_indexes("deliveries"))
+        async with database.read_transaction() as transaction:
+            indexes = await transaction.run_sync(lambda c: inspect(c).get_indexes("deliveries"))
 
-        (index,) = (index for index in indexes if index["name"] == "ix_deliveries_due_at")
-        assert index["column_names"] == ["replay", "due_at"]
+        (index,) = (index for index in indexes if index["name"] == "ix_deliveries_available_at")
+        assert index["column_names"] == ["replay", "available_at"]
         pending_only = str(index["dialect_options"][f"{engine.dialect.name}_where"])
         assert "parked_at IS NULL" in pending_only
-        assert "finished_at IS NULL" in pending_only
+        assert "completed_at IS NULL" in pending_only
         assert re.search(
-            r"SEARCH deliveries USING INDEX ix_deliveries_due_at \(replay=\? AND due_at<\?\)"
-            r"|Index Scan using ix_deliveries_due_at",
+            r"SEARCH deliveries USING INDEX ix_deliveries_available_at"
+            r" \(replay=\? AND available_at<\?\)"
+            r"|Index Scan using ix_deliveries_available_at",
             steps,
         )
         assert "TEMP B-TREE" not in steps
@@ -180,24 +245,15 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
 async def test_what_settles_together_is_one_statement_and_no_series(database_url: str) -> None:
     """A process that is frozen within a series holds its locks beyond the server's time limits."""
     async with sql_world(database_url) as world:
-        async with (uow := a_uow(world)):
-            uow.users.add(a_user())
-            await uow.commit()
-        claims = world.policy.first_attempts(uow.events[0], HANDLER_NAMES)
-        outbox, asked = world.outbox(), list[tuple[str, bool]]()
-        for database in (world.database, world.other_database):
-            event.listen(
-                database.engine.sync_engine,
-                "before_cursor_execute",
-                lambda *args: asked.append((args[2], args[5])),
-            )
+        claims = await commit_an_event(world)
+        outbox = world.outbox()
 
-        async with anyio.create_task_group() as group:
-            for claim in claims:
-                group.start_soon(outbox.settle, claim)
+        with asked_of(world.database, world.other_database) as asked:
+            async with anyio.create_task_group() as group:
+                for claim in claims:
+                    group.start_soon(outbox.settle, claim)
 
-        updates = [is_series for statement, is_series in asked if "UPDATE deliveries" in statement]
-        assert updates == [False]
+        assert [each.is_series for each in asked if "UPDATE deliveries" in each.sql] == [False]
         assert await world.deliveries() == {}
 
 
@@ -205,7 +261,7 @@ async def test_of_many_failures_the_last_ten_are_kept(database_url: str) -> None
     """Whoever looks for a cause needs no thousand of them."""
     async with sql_world(database_url, replace(POLICY, max_attempts=100)) as world:
         await commit_an_event(world)
-        await world.move_clock(world.policy.lease + 1)
+        await world.move_clock(world.policy.lease_seconds + 1)
         outbox = world.outbox()
         for n in range(15):
             (delivery,) = await outbox.claim(1, ["log_registration"])
@@ -215,10 +271,9 @@ async def test_of_many_failures_the_last_ten_are_kept(database_url: str) -> None
         assert kept == [(n + 2, f"OSError: down {n}") for n in range(5, 15)]
 
 
-async def test_a_stranger_completes_nothing(tmp_path: Path) -> None:
-    """A claim on a row that does not exist is no error: somebody else has settled it."""
-    async with sql_world(sqlite_url(tmp_path)) as world:
-        stranger: Delivery = a_delivery()
-        await world.outbox().settle(stranger)
-        assert await world.deliveries() == {}
-        assert an_envelope().id not in await world.event_ids()
+async def test_a_stranger_completes_nothing(world: SqlWorld) -> None:
+    """A claim on a row that does not exist has nothing to settle, and says so."""
+    with pytest.raises(DeliverySuperseded):
+        await world.outbox().settle(a_delivery())
+    assert await world.deliveries() == {}
+    assert an_envelope().id not in await world.event_ids()

@@ -48,14 +48,6 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built anew."""
-    folder = tmp_path_factory.mktemp("site")
-    building.build_site(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def pages(site: Path) -> dict[Path, Page]:
     """All its pages. The one for what is not there does not know where it stands."""
     files = (file for file in site.rglob("*.html") if file.name != "404.html")

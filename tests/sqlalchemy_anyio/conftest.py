@@ -1,14 +1,13 @@
 """An empty database of each kind, and a server that can freeze."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from tests.sqlalchemy_anyio.relay import Relay
+from tests.proxy import Proxy, postgres_behind_a_proxy
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -31,17 +30,10 @@ async def engine(url: URL) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
-def relay(empty_postgres_url: str) -> Iterator[Relay]:
-    """What can freeze."""
-    with closing(Relay(empty_postgres_url)) as relay:
-        yield relay
-
-
-@pytest.fixture
-def relayed_url(relay: Relay, empty_postgres_url: str) -> URL:
-    """A database of PostgreSQL behind what can freeze."""
-    url = make_url(empty_postgres_url).set(drivername="postgresql+anyio")
-    return with_driver(url.set(host="127.0.0.1", port=relay.port, query={}))
+def proxied(empty_postgres_url: str, free_tcp_port: int) -> Iterator[tuple[URL, Proxy]]:
+    """A database of PostgreSQL, and the way to it, which can freeze."""
+    with postgres_behind_a_proxy(empty_postgres_url, port=free_tcp_port) as (url, proxy):
+        yield with_driver(make_url(url).set(drivername="postgresql+anyio")), proxy
 
 
 def with_driver(url: URL) -> URL:

@@ -1,6 +1,6 @@
 """What SQLAlchemy itself does with asyncio works on Trio, too, and on asyncio as before.
 
-If an update of SQLAlchemy lets one of these fail on Trio, look at what `event_loops.py` replaces.
+If an update of SQLAlchemy lets one of these fail on Trio, look at what `asyncio_shim.py` replaces.
 """
 
 import asyncio

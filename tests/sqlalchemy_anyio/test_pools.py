@@ -102,7 +102,7 @@ async def test_a_cancelled_wait_for_a_connection_leaves_the_line(engine: AsyncEn
 
 @pytest.mark.anyio
 async def test_a_pool_that_pings_leaves_no_transaction_behind(url: URL) -> None:
-    """A ping takes one hop, by the driver's own connection, which the dialect does not watch."""
+    """A ping takes one call, by the driver's own connection, which the dialect does not watch."""
     engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
     for _ in range(2):
         assert await select_one(engine) == 1

@@ -62,13 +62,13 @@ async def test_a_connection_does_one_thing_at_a_time(engine: AsyncEngine) -> Non
         time.sleep(0.01)
         active.pop()
 
-    def hop(connection: Connection) -> None:
+    def call(connection: Connection) -> None:
         dbapi_connection: Any = connection.connection.dbapi_connection
-        dbapi_connection.hop(work)
+        dbapi_connection.run_in_thread(work)
 
     async with engine.connect() as connection, anyio.create_task_group() as group:
         for _ in range(5):
-            group.start_soon(connection.run_sync, hop)
+            group.start_soon(connection.run_sync, call)
 
     assert most == 1
 

@@ -14,7 +14,7 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import OperationalError, SAWarning
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from tests.sqlalchemy_anyio.relay import Relay
+from tests.proxy import Proxy
 from tests.sqlalchemy_anyio.threads import running_threads, threads_have_ended
 
 pytestmark = pytest.mark.anyio
@@ -42,19 +42,20 @@ async def dbapi(connection: AsyncConnection) -> Any:
     return (await connection.get_raw_connection()).dbapi_connection
 
 
-async def hop(connection: AsyncConnection, function: Any, *args: Any) -> None:
+async def in_thread(connection: AsyncConnection, function: Any, *args: Any) -> None:
     dbapi_connection = await dbapi(connection)
-    await connection.run_sync(lambda _: dbapi_connection.hop(function, *args))
+    await connection.run_sync(lambda _: dbapi_connection.run_in_thread(function, *args))
 
 
 async def test_who_waits_for_a_frozen_server_is_released_by_an_invalidation(
-    relay: Relay, relayed_url: URL
+    proxied: tuple[URL, Proxy],
 ) -> None:
     """At once, whatever the server does; and the thread ends, while it is still frozen."""
-    engine = create_async_engine(relayed_url, **ONE_CONNECTION)
+    url, proxy = proxied
+    engine = create_async_engine(url, **ONE_CONNECTION)
     async with engine.connect() as connection:
         await connection.execute(text("SELECT 1"))
-        relay.freeze()
+        proxy.freeze()
         await invalidated_in_flight(connection, "SELECT 2")
         await threads_have_ended()
 
@@ -75,51 +76,58 @@ async def test_who_waits_for_an_endless_statement_is_released_by_an_invalidation
         assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
 
 
-async def test_a_call_may_take_so_many_seconds(relay: Relay, relayed_url: URL) -> None:
+async def test_a_call_may_take_so_many_seconds(
+    proxied: tuple[URL, Proxy],
+) -> None:
     """Nobody else could release who waits inside of the pool, for a ping or for a connection."""
+    url, proxy = proxied
     limits = {"command_timeout": 0.2, "connect_timeout": 2}
-    engine = create_async_engine(
-        relayed_url, pool_pre_ping=True, connect_args=limits, **ONE_CONNECTION
-    )
+    engine = create_async_engine(url, pool_pre_ping=True, connect_args=limits, **ONE_CONNECTION)
     async with engine.connect() as connection:
         await connection.execute(text("SELECT 1"))
-        relay.freeze()
+        proxy.freeze()
         await fails(connection, "SELECT 2")
     await threads_have_ended()
 
     with pytest.raises(OperationalError, match="the connection was terminated"):
         await engine.connect()
-    relay.close()
+    proxy.cut()
     await threads_have_ended()
     await engine.dispose()
 
 
-async def test_a_ping_of_a_frozen_server_ends(relay: Relay, relayed_url: URL) -> None:
+async def test_a_ping_of_a_frozen_server_ends(
+    proxied: tuple[URL, Proxy],
+) -> None:
     """It is the first thing that an idle connection is asked for."""
+    url, proxy = proxied
     engine = create_async_engine(
-        relayed_url.update_query_dict({"command_timeout": "0.2"}), pool_pre_ping=True
+        url.update_query_dict({"command_timeout": "0.2"}), pool_pre_ping=True
     )
     async with engine.connect() as connection:
         await connection.execute(text("SELECT 1"))
-    relay.freeze()
+    proxy.freeze()
 
     with pytest.raises(OperationalError, match="the connection was terminated"):
         await engine.connect()
-    relay.close()
+    proxy.cut()
     await threads_have_ended()
     await engine.dispose()
 
 
-async def test_connecting_can_be_cancelled(relay: Relay, relayed_url: URL) -> None:
+async def test_connecting_can_be_cancelled(
+    proxied: tuple[URL, Proxy],
+) -> None:
     """A process that ends must not wait for a server that does not answer."""
-    engine = create_async_engine(relayed_url)
-    relay.freeze()
+    url, proxy = proxied
+    engine = create_async_engine(url)
+    proxy.freeze()
 
     with anyio.fail_after(60), anyio.move_on_after(0.1) as limit:
         await engine.connect()
 
     assert limit.cancelled_caught
-    relay.close()
+    proxy.cut()
     await threads_have_ended()
     await engine.dispose()
 
@@ -133,7 +141,7 @@ async def test_what_nobody_waits_for_any_more_is_not_begun(engine: AsyncEngine) 
 
         async def refused(function: Any, *args: Any) -> None:
             with pytest.raises(engine.dialect.loaded_dbapi.OperationalError, match="terminated"):
-                await hop(connection, function, *args)
+                await in_thread(connection, function, *args)
 
         async with anyio.create_task_group() as group:
             group.start_soon(refused, is_released.wait)
@@ -160,7 +168,8 @@ async def main():
     async with engine.connect() as connection:
         raw = await connection.get_raw_connection()
         try:
-            await connection.run_sync(lambda _: raw.dbapi_connection.hop(time.sleep, 3600))
+            hang = raw.dbapi_connection.run_in_thread
+            await connection.run_sync(lambda _: hang(time.sleep, 3600))
         except engine.dialect.loaded_dbapi.OperationalError as error:
             print(error)
         await connection.invalidate()
@@ -172,7 +181,7 @@ anyio.run(main, backend=sys.argv[1])
 def test_a_call_that_never_ends_does_not_keep_the_process(backend: str) -> None:
     """Python waits at its end for the threads of an executor, but not for a daemon."""
     program = subprocess.run(
-        [sys.executable, "-c", PROGRAM, backend], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", PROGRAM, backend], capture_output=True, text=True, timeout=240
     )
 
     assert (program.returncode, program.stderr) == (0, "")

@@ -1,46 +1,53 @@
 """What commands there are: the list is made without importing them, so it has to be checked."""
 
-from pathlib import Path
-from pkgutil import resolve_name
-
 import click
 import pytest
 
 from allocation.entrypoints.cli import cli
 from allocation.entrypoints.cli.main import COMMANDS, LazyCommand
-from allocation.rooms import ROOMS
+from allocation.extensions import EXTENSIONS
 
 
 @pytest.mark.parametrize("name", cli.commands)
 def test_the_list_says_of_a_command_what_its_own_help_says(name: str) -> None:
-    """The list is read from the sources; what is called is what they have made."""
+    """The list is written where commands are named, so that it imports none of them."""
     listed = cli.commands[name]
     assert isinstance(listed, LazyCommand)
 
-    command = resolve_name(listed.place)
+    command = listed.load()
 
     assert command.name == name
     assert command.get_short_help_str(limit=1000) == listed.get_short_help_str(limit=1000) > ""
 
 
 def test_no_command_hides_another() -> None:
-    """Rooms know nothing of each other, and could choose the same name."""
-    names = [*COMMANDS, *(name for room in ROOMS.values() for name in room.commands)]
+    """Extensions know nothing of each other, and could choose the same name."""
+    brought = [COMMANDS, *(extension.commands for extension in EXTENSIONS.values())]
+    names = [name for groups in brought for group in groups.values() for name in group]
 
-    assert len(names) == len(set(names))
+    assert len(names) == len(set(names)) == len(cli.commands)
 
 
-def test_names_of_commands_are_completed_and_listed_without_importing_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_help_shows_every_command_in_a_group_and_on_a_line_of_its_own() -> None:
+    """A summary that is cut, or a command of an unknown group, helps nobody."""
+    with click.Context(cli, info_name="allocation", terminal_width=80) as ctx:
+        lines = cli.get_help(ctx).splitlines()
+
+    for group, commands in COMMANDS.items():
+        assert not commands or f"{group}:" in lines
+    for name, command in cli.commands.items():
+        assert command.help
+        [line] = [line for line in lines if line.startswith(f"  {name} ")]
+        assert line.split(maxsplit=1)[1] == command.help
+
+
+def test_names_of_commands_are_completed_and_listed_without_importing_them() -> None:
     """A shell asks at every press of the tab key."""
-    (tmp_path / "heavy").mkdir()
-    (tmp_path / "heavy" / "__init__.py").touch()
-    (tmp_path / "heavy" / "commands.py").write_text(
-        'raise RuntimeError("imported")\ndef command():\n    """Do what cannot be done."""\n'
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    command = LazyCommand("heavy.commands:command")
+
+    def heavy(name: str) -> click.Command:
+        raise AssertionError("imported")
+
+    command = LazyCommand("Use", "impossible", "Do what cannot be done.", heavy)
     group = click.Group("group", commands={"impossible": command})
 
     with click.Context(group) as ctx:

@@ -1,4 +1,4 @@
-# room: brokers, operations, postgresql, smtp
+# extension: brokers, operations, postgresql, smtp
 """compose.yaml cannot be run everywhere; what can be checked without Docker is."""
 
 import re
@@ -7,18 +7,16 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 import yaml
 
-from allocation.adapters.brokers import BrokerSettings
-from allocation.adapters.smtp import SmtpServer
-from allocation.config import Settings, load, variable
-from allocation.entrypoints.web.application import web_application  # room: web
-from allocation.entrypoints.web.settings import WebSettings  # room: web
-from allocation.rooms import ROOMS
+from allocation.config import Settings, env_var, load, settings_of_extensions
+from allocation.extensions.brokers.settings import BrokerSettings
+from allocation.extensions.smtp.server import SmtpServer
+from allocation.extensions.web.application import web_application  # extension: web
+from allocation.extensions.web.settings import WebSettings  # extension: web
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -54,8 +52,10 @@ def read_in(service: str, secrets: dict[str, str], folder: Path) -> Settings:
 def test_the_processes_get_settings_that_exist() -> None:
     """A misspelled variable would be ignored without a word."""
     ours = [service["environment"] for service in SERVICES.values() if "build" in service]
-    of_rooms = [resolve_name(room.settings) for room in ROOMS.values() if room.settings]
-    known = {variable(setting.name) for kind in (Settings, *of_rooms) for setting in fields(kind)}
+    of_extensions = settings_of_extensions()
+    known = {
+        env_var(setting.name) for kind in (Settings, *of_extensions) for setting in fields(kind)
+    }
 
     for variables in ours:
         assert {name.removesuffix("_FILE") for name in variables} <= known
@@ -70,14 +70,14 @@ def test_the_urls_lead_to_services_of_the_file(settings: Settings, secrets: dict
         f"postgresql://{postgres['POSTGRES_USER']}:{secrets['postgres_password']}"
         f"@postgres:5432/{postgres['POSTGRES_DB']}"
     )
-    assert settings.of(BrokerSettings).broker_url == (
+    assert settings.of(BrokerSettings).broker_urls == (
         f"amqp://{account['default_user']}:{account['default_pass']}@rabbitmq:5672/"
     )
     assert SmtpServer.from_url(str(settings.mail_url)).host in SERVICES
     assert set(SERVICES["worker"]["depends_on"]) <= set(SERVICES)
 
 
-# room: web
+# extension: web
 def test_the_server_has_a_token_that_nobody_knows(secrets: dict[str, str], tmp_path: Path) -> None:
     """It is made on this machine, and is in no file that is copied with the project."""
     settings = read_in("web", secrets, tmp_path).of(WebSettings)
@@ -119,7 +119,7 @@ def test_no_password_is_in_the_file_and_none_is_the_same_twice(secrets: dict[str
     assert not re.search(r"://\w+:\w+@|PASS(WORD)?: ", written)
     passwords = re.findall(r"[0-9a-f]{48}", " ".join(secrets.values()))
     made = ["of PostgreSQL", "of RabbitMQ"]
-    made.append("of the operator")  # room: web
+    made.append("of the operator")  # extension: web
     assert len(set(passwords)) == len(made)
     assert len(passwords) == len(made) + 2  # two are in a URL, too
 
@@ -142,4 +142,4 @@ def test_a_container_has_time_to_finish_its_work() -> None:
     ours = [service for service in SERVICES.values() if "build" in service]
     seconds = [float(service["stop_grace_period"].removesuffix("s")) for service in ours]
 
-    assert min(seconds) > load({}, {}).grace_seconds
+    assert min(seconds) > load({}, {}).shutdown_grace_seconds

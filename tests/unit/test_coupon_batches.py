@@ -6,10 +6,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from allocation.domain.events import CouponAllocated, CouponsRanOut, OutOfCoupons
-from allocation.domain.exceptions import CouponAlreadyAllocated, CouponBatchAlreadyAdded
-from allocation.domain.model import CouponBatch
-from allocation.domain.values import BatchReference, Quantity
+from allocation.domain.coupons import (
+    BatchReference,
+    CouponAlreadyAllocated,
+    CouponBatch,
+    CouponBatchAlreadyAdded,
+    CouponBatchIsFull,
+    Quantity,
+)
+from allocation.domain.events import CouponAllocated, CouponBatchExhausted, CouponDenied
 from tests.builders import TODAY, a_user_id
 
 
@@ -21,41 +26,22 @@ def test_a_new_batch_is_full() -> None:
     """Marketing can rely on the number they ordered."""
     batch = a_coupon_batch(quantity=3, reference="SPRING")
 
-    assert batch.subject == "SPRING"
+    assert str(batch.key) == "SPRING"
     assert (batch.quantity, batch.remaining) == (3, 3)
     assert batch.new_coupons == ()
 
 
-def test_a_coupon_belongs_to_the_user_and_names_its_batch() -> None:
+def test_a_coupon_is_taken_out_of_the_batch_for_one_user_and_recorded() -> None:
     """At the till, the code alone has to tell which campaign it is from."""
-    batch, user_id = a_coupon_batch(reference="SPRING"), a_user_id()
+    batch, user_id = a_coupon_batch(quantity=3, reference="SPRING"), a_user_id()
 
     coupon = batch.allocate(user_id, token="x7", today=TODAY)
 
     assert coupon is not None
-    assert coupon.code == "SPRING-x7"
+    assert (coupon.code.value, coupon.user_id) == ("SPRING-x7", user_id)
     assert coupon.batch_reference == BatchReference("SPRING")
-    assert coupon.user_id == user_id
-
-
-def test_an_allocation_takes_one_coupon_out_of_the_batch() -> None:
-    """The count is what keeps the next one from being given twice."""
-    batch = a_coupon_batch(quantity=3)
-
-    coupon = batch.allocate(a_user_id(), token="x7", today=TODAY)
-
-    assert batch.remaining == 2
-    assert batch.quantity == 3
-    assert batch.new_coupons == (coupon,)
-
-
-def test_an_allocation_is_recorded() -> None:
-    """The e-mail with the coupon follows from this event."""
-    batch, user_id = a_coupon_batch(reference="SPRING"), a_user_id()
-
-    batch.allocate(user_id, token="x7", today=TODAY)
-
-    assert batch.drain_events() == (
+    assert (batch.remaining, batch.quantity, batch.new_coupons) == (2, 3, (coupon,))
+    assert batch.pull_events() == (
         CouponAllocated(user_id=user_id, batch_reference="SPRING", code="SPRING-x7"),
     )
 
@@ -69,83 +55,58 @@ def test_no_user_is_given_two_coupons() -> None:
         batch.allocate(user_id, token="x8", today=TODAY)
 
     assert batch.remaining == 2
-    assert [coupon.code for coupon in batch.new_coupons] == ["WELCOME-x7"]
-
-
-def test_the_last_coupon_is_given_too() -> None:
-    """A batch that kept one back would be one short of what was promised."""
-    batch = a_coupon_batch(quantity=1)
-
-    assert batch.allocate(a_user_id(), token="x7", today=TODAY) is not None
-    assert batch.remaining == 0
+    assert [coupon.code.value for coupon in batch.new_coupons] == ["WELCOME-x7"]
 
 
 def test_an_empty_batch_gives_nothing_and_says_so() -> None:
     """Marketing learns who went without, and the count never drops below zero."""
     batch, late = a_coupon_batch(quantity=1), a_user_id()
     batch.allocate(a_user_id(), token="x7", today=TODAY)
-    batch.drain_events()
+    batch.pull_events()
 
     coupon = batch.allocate(late, token="x8", today=TODAY)
 
     assert coupon is None
     assert batch.remaining == 0
     assert len(batch.new_coupons) == 1
-    assert batch.drain_events() == (
-        OutOfCoupons(user_id=late),
-        CouponsRanOut(batch_reference=str(batch.reference)),
+    assert batch.pull_events() == (
+        CouponDenied(user_id=late),
+        CouponBatchExhausted(batch_reference=str(batch.reference)),
     )
 
 
 def test_the_exhausted_batch_refuses_everybody() -> None:
     """Having no batch at all is not an error: the user is registered, only without a coupon."""
-    batch, user_id = CouponBatch.exhausted(), a_user_id()
+    batch, user_id = CouponBatch.empty(), a_user_id()
 
     coupon = batch.allocate(user_id, token="x7", today=TODAY)
 
     assert coupon is None
     assert batch.new_coupons == ()
-    assert batch.drain_events() == (OutOfCoupons(user_id=user_id),)
+    assert batch.pull_events() == (CouponDenied(user_id=user_id),)
 
 
 @given(quantity=st.integers(1, 20), requests=st.integers(0, 40))
 @example(quantity=1, requests=2)
 @example(quantity=20, requests=20)
 @settings(max_examples=40, deadline=None)
-def test_never_more_coupons_than_the_quantity_are_given(quantity: int, requests: int) -> None:
-    """Each coupon costs money: the budget holds however many people come."""
-    batch = a_coupon_batch(quantity=quantity)
+def test_never_more_coupons_than_the_quantity_are_given_and_nobody_is_forgotten(
+    quantity: int, requests: int
+) -> None:
+    """First come, first served; and each user gets a coupon, or is known to have got none."""
+    batch, users = a_coupon_batch(quantity=quantity), [a_user_id() for _ in range(requests)]
 
-    answers = [
-        batch.allocate(a_user_id(), token=str(number), today=TODAY) for number in range(requests)
-    ]
+    coupons = [batch.allocate(user_id, token=str(user_id), today=TODAY) for user_id in users]
 
-    given_out = [answer for answer in answers if answer is not None]
-    assert given_out == answers[: min(quantity, requests)]  # first come, first served
+    given_out = [coupon for coupon in coupons if coupon is not None]
+    assert [coupon.user_id for coupon in given_out] == users[:quantity]
     assert len({coupon.code for coupon in given_out}) == len(given_out)
     assert batch.new_coupons == tuple(given_out)
     assert batch.remaining == quantity - len(given_out)
-
-
-@given(quantity=st.integers(1, 20), requests=st.integers(0, 40))
-@example(quantity=1, requests=2)
-@settings(max_examples=40, deadline=None)
-def test_every_request_is_answered_by_one_event(quantity: int, requests: int) -> None:
-    """Each user gets a coupon, or is known to have got none: nobody is forgotten."""
-    batch = a_coupon_batch(quantity=quantity)
-    users = [a_user_id() for _ in range(requests)]
-
-    for user_id in users:
-        batch.allocate(user_id, token=str(user_id), today=TODAY)
-
-    events = batch.drain_events()
-    allocated = [event.user_id for event in events if isinstance(event, CouponAllocated)]
-    without = [event.user_id for event in events if isinstance(event, OutOfCoupons)]
-    told = [event for event in events if isinstance(event, CouponsRanOut)]
-    assert len(events) == requests + len(told)
-    assert len(told) == (requests > quantity)
-    assert allocated == users[:quantity]
-    assert without == users[quantity:]
+    events = batch.pull_events()
+    assert [e.user_id for e in events if isinstance(e, CouponAllocated)] == users[:quantity]
+    assert [e.user_id for e in events if isinstance(e, CouponDenied)] == users[quantity:]
+    assert len(events) == requests + (requests > quantity)  # that it is exhausted
 
 
 def test_that_the_coupons_have_run_out_is_told_once_a_day() -> None:
@@ -155,14 +116,14 @@ def test_that_the_coupons_have_run_out_is_told_once_a_day() -> None:
 
     told = []
     for day in days:
-        batch.drain_events()
+        batch.pull_events()
         batch.allocate(a_user_id(), token="x", today=day)
-        told.append(any(isinstance(event, CouponsRanOut) for event in batch.recorded_events))
+        told.append(any(isinstance(event, CouponBatchExhausted) for event in batch.recorded_events))
 
     assert told == [True, False, True]
 
 
-def test_an_allocation_needs_no_coupon_given_before() -> None:
+def test_allocating_needs_no_coupon_given_before() -> None:
     """The millionth user must not wait for a million rows: the count alone decides."""
     batch = a_coupon_batch(quantity=1_000_000)
     batch.remaining = 1  # as it is loaded: the coupons given before stay in the database
@@ -178,9 +139,9 @@ def test_a_repeated_addition_changes_nothing() -> None:
     """Whoever got no answer may ask again, even after coupons were given: no new ones appear."""
     batch = a_coupon_batch(quantity=3)
     batch.allocate(a_user_id(), token="x7", today=TODAY)
-    batch.drain_events()
+    batch.pull_events()
 
-    batch.confirm_addition(Quantity(3))
+    batch.ensure_same_quantity(Quantity(3))
 
     assert (batch.quantity, batch.remaining) == (3, 2)
     assert batch.recorded_events == ()
@@ -197,6 +158,27 @@ def test_an_addition_of_another_quantity_under_the_same_reference_is_refused(
     with pytest.raises(
         CouponBatchAlreadyAdded, match=r"^coupon batch SPRING was already added with quantity 3$"
     ):
-        batch.confirm_addition(Quantity(quantity))
+        batch.ensure_same_quantity(Quantity(quantity))
 
     assert (batch.quantity, batch.remaining) == (3, 2)
+
+
+def test_what_is_given_back_can_be_allocated_again() -> None:
+    """A coupon that nobody wanted is worth something to somebody else."""
+    batch = a_coupon_batch(quantity=1)
+    batch.allocate(a_user_id(), token="x7", today=TODAY)
+
+    batch.give_back()
+
+    assert batch.remaining == 1
+    assert batch.allocate(a_user_id(), token="x8", today=TODAY) is not None
+
+
+def test_a_full_batch_takes_nothing_back() -> None:
+    """There would be one coupon more than marketing has ordered."""
+    batch = a_coupon_batch(quantity=1, reference="SPRING")
+
+    with pytest.raises(CouponBatchIsFull, match="^nothing is missing from coupon batch SPRING$"):
+        batch.give_back()
+
+    assert batch.remaining == 1

@@ -4,17 +4,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.generated import PAGES, brought_up_to_date
 from tests.transitions import TRANSITIONS
 
 ROOT = Path(__file__).parents[2]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
 PROOFS = re.findall(r"^- `(tests/[^:`]+)(?:`\n  `)?::(\w+)`$", GUARANTEES, re.MULTILINE)
+LIFE = (ROOT / "docs" / "life-of-a-delivery.md").read_text()
+# extension: reference
 TESTING = ROOT / "docs" / "testing.md"
 EXAMPLES = re.findall(r"\]\(([^)]+)\)\)\.\n\n```python\n(.*?)```", TESTING.read_text(), re.DOTALL)
 MAX_LINE = 100
+# end
 
 
 def prose(page: str) -> str:
@@ -42,31 +43,32 @@ def _node(name: str) -> str:
 
 def test_the_diagram_of_deliveries_is_the_table_of_the_code() -> None:
     """A wrong picture is worse than none."""
-    assert "```mermaid\n" + "\n".join(diagram()) + "\n```" in GUARANTEES
+    assert "```mermaid\n" + "\n".join(diagram()) + "\n```" in LIFE
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_is_made_from_the_code_is_up_to_date(page: Path) -> None:
-    """What the code says of itself is always right."""
-    up_to_date = page.read_text() == brought_up_to_date(page)
-    assert up_to_date, f"{page.name} is not what the code says now; run: make language"
+def test_what_is_made_from_the_code_is_up_to_date() -> None:
+    """What the code says of itself is always right. If not, run: make language."""
+    assert [page.name for page in PAGES if page.read_text() != brought_up_to_date(page)] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+def test_every_link_to_a_file_leads_somewhere() -> None:
     """Readers follow the links into the code."""
-    links = re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", page.read_text())
+    assert [
+        f"{page.name}: {link}"
+        for page in PAGES
+        for link in re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", page.read_text())
+        if not (page.parent / link).exists()
+    ] == []
 
-    assert [link for link in links if not (page.parent / link).exists()] == []
 
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_to_a_heading_leads_there(page: Path) -> None:
+def test_every_link_to_a_heading_leads_there() -> None:
     """A browser says nothing when a heading is not there: it shows the top of the page."""
-    links = re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text())
-    targets = [(page.parent / file if file else page, heading) for file, heading in links]
-
-    assert [heading for file, heading in targets if heading not in headings(file)] == []
+    assert [
+        f"{page.name}: {file}#{heading}"
+        for page in PAGES
+        for file, heading in re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text())
+        if heading not in headings(page.parent / file if file else page)
+    ] == []
 
 
 def headings(page: Path) -> list[str]:
@@ -79,51 +81,70 @@ def as_anchor(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
-@pytest.mark.parametrize(("page", "name", "file"), NAMED, ids=lambda value: Path(value).name)
-def test_what_a_link_names_is_in_the_file(page: Path, name: str, file: Path) -> None:
+def test_what_a_link_names_is_in_the_file() -> None:
     """Readers look for it there."""
-    source = file.read_text()
+    assert [
+        f"{page.name}: {name} in {file.name}"
+        for page, name, file in NAMED
+        for part in name.split(".")
+        if not re.search(rf"\b{part}\b", file.read_text())
+    ] == []
 
-    assert all(re.search(rf"\b{part}\b", source) for part in name.split("."))
 
-
-@pytest.mark.parametrize(("file", "example"), EXAMPLES)
-def test_every_example_of_a_test_is_in_the_file_it_is_taken_from(file: str, example: str) -> None:
+# extension: reference
+def test_every_example_of_a_test_is_in_the_file_it_is_taken_from() -> None:
     """It is copied by readers, and must be what is run."""
-    source = _unindented((TESTING.parent / file).read_text())
-
-    assert [part for part in _unindented(example).split("# …") if part.strip() not in source] == []
+    assert [
+        f"{file}: {part}"
+        for file, example in EXAMPLES
+        for part in _unindented(example).split("# …")
+        if part.strip() not in _unindented((TESTING.parent / file).read_text())
+    ] == []
 
 
 def _unindented(text: str) -> str:
     return "\n".join(map(str.strip, text.splitlines()))
 
 
-@pytest.mark.parametrize(("path", "name"), PROOFS)
-def test_every_proof_of_a_guarantee_exists(path: str, name: str) -> None:
+# end
+
+
+def test_every_proof_of_a_guarantee_exists() -> None:
     """A promise without a test is only a hope."""
-    source = (ROOT / path).read_text()
+    assert [
+        f"{path}::{name}"
+        for path, name in PROOFS
+        if not (ROOT / path).exists()
+        or not re.search(
+            rf"^(async def|def) {name}\(|^{name} = ", (ROOT / path).read_text(), re.MULTILINE
+        )
+    ] == []
 
-    assert re.search(rf"^(async def|def) {name}\(|^{name} = ", source, re.MULTILINE)
 
-
+# extension: reference
 def test_no_proof_and_no_example_is_overlooked() -> None:
     """One that is written in another way would not be looked for."""
     assert len(EXAMPLES) == TESTING.read_text().count("```python") > 5
     assert len(PROOFS) == GUARANTEES.count("`tests/") == GUARANTEES.count("::") > 40
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_no_line_is_longer_than_a_screen(page: Path) -> None:
+def test_no_line_is_longer_than_a_screen() -> None:
     """Pages are read in editors and in reviews, too. A row of a table has to be one line."""
-    lines = enumerate(page.read_text().splitlines(), start=1)
-    long = {number: len(line) for number, line in lines if not line.startswith("|")}
-
     assert [
-        f"{page.name}:{number} has {length} characters; there may be {MAX_LINE}"
-        for number, length in long.items()
-        if length > MAX_LINE
+        f"{page.name}:{number} has {len(line)} characters; there may be {MAX_LINE}"
+        for page in PAGES
+        for number, line in enumerate(page.read_text().splitlines(), start=1)
+        if len(line) > MAX_LINE and not line.startswith("|")
     ] == []
+
+
+def test_readme_is_short() -> None:
+    """It is read in four minutes, or not at all. The manual is in docs."""
+    for page in ("README.md", "README.ru.md"):
+        assert len((ROOT / page).read_text().splitlines()) <= 200, page
+
+
+# end
 
 
 def test_every_guarantee_has_a_limit_and_a_proof() -> None:

@@ -39,7 +39,7 @@ def test_a_changed_shape_needs_a_new_version() -> None:
 
     assert sentence == (
         "user_registered has another shape, and still version 2: give it a new version, by an"
-        ' upcaster ("user_registered", 2) in UPCASTERS of src/allocation/adapters/wire.py'
+        ' upcaster ("user_registered", 2) in UPCASTERS of src/allocation/adapters/serialization.py'
     )
 
 
@@ -113,7 +113,7 @@ def test_a_promise_is_not_overwritten(tmp_path: Path) -> None:
     assert broken.read() == golden
 
 
-# room: brokers
+# extension: brokers
 def test_an_attribute_that_nobody_needs_may_be_added() -> None:
     """CloudEvents wants receivers to ignore those that they do not know. Of the data it is not."""
     [asyncapi] = [file for file in GOLDEN if file.path.name == "asyncapi.json"]

@@ -7,8 +7,8 @@ import pytest
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
-from allocation.entrypoints.logs import TextFormatter
-from allocation.service_layer.envelopes import MessageContext, working_on
+from allocation.entrypoints.logging_setup import TextFormatter
+from allocation.service_layer.envelopes import MessageContext, bind_context
 from tests.builders import a_context
 from tests.output import Log
 
@@ -31,7 +31,7 @@ def test_every_line_of_the_work_on_a_message_has_its_ids(log: Log) -> None:
     """They lead from any line to the whole story, across processes."""
     context = a_context()
 
-    with working_on(context):
+    with bind_context(context):
         log.logger.info("one")
         log.logger.warning("two")
 
@@ -41,7 +41,7 @@ def test_every_line_of_the_work_on_a_message_has_its_ids(log: Log) -> None:
 def test_a_line_outside_of_any_work_has_no_ids(log: Log) -> None:
     """Wrong ids would send the reader to the wrong story."""
     log.logger.info("before")
-    with working_on(a_context()):
+    with bind_context(a_context()):
         pass
     log.logger.info("after")
 
@@ -52,7 +52,7 @@ def test_a_line_outside_of_any_work_has_no_ids(log: Log) -> None:
 
 def test_the_ids_are_gone_after_work_that_failed(log: Log) -> None:
     """The next message must not be logged under the ids of the one that failed."""
-    with pytest.raises(ZeroDivisionError), working_on(a_context()):
+    with pytest.raises(ZeroDivisionError), bind_context(a_context()):
         raise ZeroDivisionError
     log.logger.info("after")
 
@@ -64,8 +64,8 @@ def test_inner_work_has_its_own_ids_and_gives_the_outer_ones_back(log: Log) -> N
     """Handling a command goes on after the events it caused were handled."""
     outer, inner = a_context(), a_context()
 
-    with working_on(outer):
-        with working_on(inner):
+    with bind_context(outer):
+        with bind_context(inner):
             log.logger.info("inner")
         log.logger.info("outer")
 
@@ -81,7 +81,7 @@ async def test_tasks_that_run_at_once_keep_their_ids_apart(log: Log) -> None:
     all_started = anyio.Event()
 
     async def work(context: MessageContext, *, task_status: TaskStatus[None]) -> None:
-        with working_on(context):
+        with bind_context(context):
             task_status.started()
             await all_started.wait()
             log.logger.info("working on <%s>", context.causation_id)
@@ -102,7 +102,7 @@ async def test_the_ids_follow_the_work_into_a_thread(log: Log) -> None:
     """E-mails are sent in threads, and those are the lines one looks for."""
     context = a_context()
 
-    with working_on(context):
+    with bind_context(context):
         await to_thread.run_sync(log.logger.info, "in a thread")
 
     [line] = log.lines()
@@ -113,12 +113,12 @@ def test_a_line_for_people_ends_with_the_ids(log: Log) -> None:
     """What happened comes first: the ids are long."""
     context = a_context()
 
-    with working_on(context):
-        log.logger.warning("no coupon for %s", "Иван")
+    with bind_context(context):
+        log.logger.warning("no address of %s", "Иван")
 
     [line] = log.lines()
     assert line.endswith(
-        f" WARNING allocation.test: no coupon for Иван"
+        f" WARNING allocation.test: no address of Иван"
         f" correlation_id={context.correlation_id} causation_id={context.causation_id}"
     )
 

@@ -1,32 +1,44 @@
 """What a use case still lacks is named in a sentence: the file to mend, or the command to run."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, make_dataclass
 from inspect import signature, unwrap
-from pkgutil import resolve_name
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from fastapi.routing import APIRoute  # extension: web
 from sqlalchemy import Column, MetaData, String, Table, inspect
 
 from allocation.adapters.orm import metadata, start_mappers, user_view
 from allocation.domain import commands, events
-from allocation.domain.commands import ChangeEmail, Command
-from allocation.domain.events import EmailChanged, Event, OutOfCoupons
-from allocation.domain.model import CouponBatch, User
-from allocation.domain.values import BatchReference, Quantity
+from allocation.domain.aggregate import Aggregate
+from allocation.domain.commands import ChangeEmail, Command, ImportUsers
+from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode, Quantity
+from allocation.domain.events import (
+    CouponAllocated,
+    CouponBatchExhausted,
+    CouponDenied,
+    EmailChanged,
+    Event,
+    UsersImported,
+)
+from allocation.domain.user_imports import UserImport
 from allocation.entrypoints.cli import cli
-from allocation.entrypoints.cli.main import COMMANDS, LazyCommand
+from allocation.entrypoints.cli.main import COMMANDS, LazyCommand, load_command
+from allocation.extensions import EXTENSIONS  # extension: web
+from allocation.extensions.web.application import GUARDED, PUBLIC  # extension: web
+from allocation.service_layer.entrances import ENTRANCES, Entrance, commands_from
 from allocation.service_layer.handlers import (
     COMMAND_HANDLERS,
     EVENT_HANDLERS,
     publish_event,
     refresh_user_view,
 )
-from allocation.service_layer.wiring import Handler, types_in
-from allocation.views import UserRow
-from tests.builders import a_user
+from allocation.service_layer.read_models import UserRow
+from allocation.service_layer.registry import message_types
+from allocation.service_layer.subscriptions import Handler, Subscriber, handler_of
+from tests.builders import a_user, a_user_id
 from tests.wiring_map import recorded_in
 from tools.migration import differences
 
@@ -34,35 +46,50 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 SOURCE = "src/allocation"
-NOT_LISTED: set[str] = set()  # events of users of which the list of users shows nothing
+NOT_LISTED: list[type[Event]] = [CouponDenied]  # it names a user; the list shows nothing of it
+SECRET = "code"  # of a coupon: it is money
 
 
 def events_without_entry(handled: Collection[type[Event]]) -> list[str]:
     return [
         f"{event.__name__} has no entry in EVENT_HANDLERS of {SOURCE}/service_layer/handlers.py:"
         " add one, with an empty list if nobody handles it"
-        for event in types_in(events, Event)
+        for event in message_types(events, Event)
         if event not in handled
     ]
 
 
-def events_the_list_misses(handlers: Mapping[type[Event], Sequence[Handler]]) -> list[str]:
-    recorded = set().union(*map(recorded_in, vars(User).values()))
+def ours() -> list[type[Aggregate]]:
+    """Return the aggregates of the application, without those of tests."""
     return [
-        f"{event.__name__} changes a user, and refresh_user_view is not among its handlers in"
-        f" EVENT_HANDLERS of {SOURCE}/service_layer/handlers.py: add it, or write the event into"
-        " NOT_LISTED of tests/unit/test_omissions.py, if the list of users shows nothing of it"
-        for event, listed in handlers.items()
-        if event.__name__ in recorded - NOT_LISTED and refresh_user_view not in listed
+        type_ for type_ in Aggregate.__subclasses__() if type_.__module__.startswith("allocation.")
     ]
 
 
-def handlers_of_other_events(handlers: Mapping[type[Event], Sequence[Handler]]) -> list[str]:
+def events_the_list_misses(handlers: Mapping[type[Event], Sequence[Subscriber]]) -> list[str]:
+    methods = [value for type_ in ours() for value in vars(type_).values()]
+    recorded = {name for method in methods for name in recorded_in(method)}
+    return [
+        f"{event.__name__} has a user_id, and refresh_user_view is not among its handlers in"
+        f" EVENT_HANDLERS of {SOURCE}/service_layer/handlers.py: add it, or write the event into"
+        " NOT_LISTED of tests/unit/test_omissions.py, if the list of users shows nothing of it"
+        for event, listed in handlers.items()
+        if event.__name__ in recorded and event not in NOT_LISTED
+        if "user_id" in _field_names(event)
+        if refresh_user_view not in listed
+    ]
+
+
+def _field_names(event: type[Any]) -> set[str]:
+    return {field.name for field in fields(event)}
+
+
+def handlers_of_other_events(handlers: Mapping[type[Event], Sequence[Subscriber]]) -> list[str]:
     return [
         f"{handler.__name__} is a handler of {event.__name__}, and its signature does not say so:"
         f" add it to the type of its first parameter in {SOURCE}/service_layer/handlers.py"
         for event, listed in handlers.items()
-        for handler in listed
+        for handler in map(handler_of, listed)
         if not issubclass(event, _accepted(handler))
     ]
 
@@ -76,8 +103,17 @@ def commands_without_handler(handled: Collection[type[Command]]) -> list[str]:
     return [
         f"{command.__name__} has no handler: write one, and its line in COMMAND_HANDLERS of"
         f" {SOURCE}/service_layer/handlers.py"
-        for command in types_in(commands, Command)
+        for command in message_types(commands, Command)
         if command not in handled
+    ]
+
+
+def commands_without_decision(decided: Collection[type[Command]]) -> list[str]:
+    return [
+        f"{command.__name__} has no line in ENTRANCES of {SOURCE}/service_layer/entrances.py:"
+        " decide where it may come from"
+        for command in message_types(commands, Command)
+        if command not in decided
     ]
 
 
@@ -87,8 +123,18 @@ def commands_nobody_can_give(command_line: Iterable[click.Command]) -> list[str]
         f"{command.__name__} cannot be given on the command line: write a function in"
         f" {SOURCE}/entrypoints/cli/users.py, and its line in COMMANDS of"
         f" {SOURCE}/entrypoints/cli/main.py"
-        for command in types_in(commands, Command)
-        if command not in given
+        for command in commands_from(Entrance.COMMAND_LINE)
+        if command not in {ImportUsers, *given}  # an extension reads its rows from a file
+    ]
+
+
+def commands_that_may_not(entrance: Entrance, reached: Iterable[type]) -> list[str]:
+    allowed = commands_from(entrance)
+    return [
+        f"{command.__name__} comes from the {entrance.value}, and ENTRANCES of"
+        f" {SOURCE}/service_layer/entrances.py does not allow it"
+        for command in sorted(set(reached), key=str)
+        if command in message_types(commands, Command) and command not in allowed
     ]
 
 
@@ -105,6 +151,39 @@ def attributes_without_column(aggregates: Iterable[object]) -> list[str]:
 def _columns_of(aggregate: type) -> Collection[str]:
     start_mappers()
     return inspect(aggregate).attrs.keys()
+
+
+def columns_never_filled(aggregates: Iterable[object]) -> list[str]:
+    return [
+        f"{type(aggregate).__name__} never fills its column {name}: set it in __init__, or remove"
+        f" it from {SOURCE}/adapters/orm.py"
+        for aggregate in aggregates
+        for name in _columns_of(type(aggregate))
+        if name not in {"email_key", *vars(aggregate)}  # that one is set with the commit
+    ]
+
+
+def secrets_told(messages: Iterable[Any]) -> list[str]:
+    return [
+        f"{message.__name__} begins with a coupon's code, and its first field is printed: let"
+        " another field be the first"
+        for message in messages
+        if [field.name for field in fields(message)][:1] == [SECRET]
+    ] + [
+        f"{message.__name__}.{SECRET} is in its repr: write field(repr=False)"
+        for message in messages
+        for field in fields(message)
+        if field.name == SECRET and field.repr
+    ]
+
+
+def labels_with_a_secret(aggregates: Iterable[type[Aggregate]]) -> list[str]:
+    return [
+        f"{aggregate.__name__}.key is a coupon's code, and labels its events: give it a subject"
+        for aggregate in aggregates
+        if signature(vars(aggregate)["key"].fget, eval_str=True).return_annotation is CouponCode
+        if "subject" not in vars(aggregate)
+    ]
 
 
 def fields_without_column(row: "type[DataclassInstance]", table: Table) -> list[str]:
@@ -127,11 +206,16 @@ def tables_without_migration(tables: MetaData) -> list[str]:
 def reached_by(command: click.Command) -> Iterator[type]:
     """Yield the classes that a command of the command line names, itself or in its functions."""
     if isinstance(command, LazyCommand):
-        command = resolve_name(command.place)
+        command = command.load()
     if isinstance(command, click.Group):
         for child in command.commands.values():
             yield from reached_by(child)
-    yield from _reached_from(command.callback, set())
+    yield from reached_from(command.callback)
+
+
+def reached_from(function: object) -> Iterator[type]:
+    """Yield the classes that a function names, itself or in the functions it calls."""
+    yield from _reached_from(function, set())
 
 
 def _reached_from(value: object, seen: set[object]) -> Iterator[type]:
@@ -155,6 +239,15 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
+def stored() -> list[Aggregate]:
+    """Return one of each aggregate that is stored."""
+    return [
+        a_user(),
+        CouponBatch.add(BatchReference("WELCOME"), Quantity(1)),
+        Coupon(a_user_id(), CouponCode("WELCOME-1"), BatchReference("WELCOME")),
+    ]
+
+
 def with_a_column_more() -> MetaData:
     tables = MetaData(naming_convention=metadata.naming_convention)
     for table in metadata.tables.values():
@@ -175,18 +268,23 @@ def test_what_changes_a_user_refreshes_the_list() -> None:
     """Or `users` would show for ever what was true before."""
     assert events_the_list_misses(EVENT_HANDLERS) == []
 
-    [sentence] = events_the_list_misses({EmailChanged: [], OutOfCoupons: []})
-    assert sentence.startswith(
-        "EmailChanged changes a user, and refresh_user_view is not among its"
-    )
+    [sentence] = events_the_list_misses({EmailChanged: [], UsersImported: []})
+    assert sentence.startswith("EmailChanged has a user_id, and refresh_user_view is not among its")
 
 
 def test_every_handler_says_what_it_handles() -> None:
     """The table and the signature are read side by side, and types are checked by the latter."""
     assert handlers_of_other_events(EVENT_HANDLERS) == []
 
-    [sentence] = handlers_of_other_events({OutOfCoupons: [refresh_user_view, publish_event]})
-    assert sentence.startswith("refresh_user_view is a handler of OutOfCoupons, and its signature ")
+    [sentence] = handlers_of_other_events({UsersImported: [refresh_user_view, publish_event]})
+    assert sentence.startswith("refresh_user_view is a handler of UsersImported, and its signature")
+
+
+def test_what_changes_a_coupon_refreshes_the_list() -> None:
+    """It shows the coupon of each user, and not who went without."""
+    others: dict[type[Event], list[Handler]] = {CouponDenied: [], CouponBatchExhausted: []}
+
+    assert len(events_the_list_misses({CouponAllocated: [], **others})) == 1
 
 
 def test_every_command_has_a_handler() -> None:
@@ -201,19 +299,89 @@ def test_every_command_can_be_given_on_the_command_line() -> None:
     """Or only those with a message broker could use it."""
     assert commands_nobody_can_give(cli.commands.values()) == []
 
-    others = [LazyCommand(place) for name, place in COMMANDS.items() if name != "change-email"]
+    others = [
+        load_command(name)
+        for group in COMMANDS.values()
+        for name in group
+        if name != "change-email"
+    ]
     [sentence] = commands_nobody_can_give(others)
     assert sentence.startswith("ChangeEmail cannot be given on the command line: write a function ")
 
 
+def test_where_a_command_may_come_from_is_decided() -> None:
+    """Or others could send it over a broker on the day it is written."""
+    assert commands_without_decision(ENTRANCES) == []
+
+    [sentence] = commands_without_decision(ENTRANCES.keys() - {ChangeEmail})
+    assert sentence.startswith("ChangeEmail has no line in ENTRANCES of src/allocation/service_lay")
+
+
+def test_the_command_line_offers_only_what_it_may() -> None:
+    """The table of entrances is what a reader relies on."""
+    given = [reached for command in cli.commands.values() for reached in reached_by(command)]
+    assert commands_that_may_not(Entrance.COMMAND_LINE, given) == []
+
+    [sentence] = commands_that_may_not(Entrance.HTTP, [ImportUsers, ChangeEmail])
+    assert sentence.startswith("ImportUsers comes from the HTTP, and ENTRANCES of src/allocation/s")
+
+
+# extension: web
+def test_http_offers_only_what_it_may() -> None:
+    """As above."""
+    reached = {type_ for each in endpoints() for type_ in reached_from(each)}
+
+    assert ChangeEmail in reached
+    assert commands_that_may_not(Entrance.HTTP, reached) == []
+
+
+def endpoints() -> Iterator[object]:
+    brought = (each.operator_routes() for each in EXTENSIONS.values())
+    for router in (*PUBLIC, *GUARDED, *filter(None, brought)):
+        yield from (route.endpoint for route in router.routes if isinstance(route, APIRoute))
+
+
+# end
 def test_every_attribute_of_an_aggregate_has_a_column() -> None:
     """Or it would be forgotten with the commit."""
-    batch = CouponBatch.add(BatchReference("WELCOME"), Quantity(1))
-    assert attributes_without_column([a_user(), batch]) == []
+    assert attributes_without_column(stored()) == []
 
-    vars(batch)["colour"] = "red"
-    [sentence] = attributes_without_column([a_user(), batch])
-    assert sentence.startswith("CouponBatch.colour has no column: add one to its table in src/allo")
+    vars(user := a_user())["colour"] = "red"
+    [sentence] = attributes_without_column([user])
+    assert sentence.startswith("User.colour has no column: add one to its table in src/")
+
+
+def test_every_column_of_an_aggregate_is_filled() -> None:
+    """Or it would hold its default for ever."""
+    assert columns_never_filled(stored()) == []
+
+    user = a_user()
+    del vars(user)["name"]
+    [sentence] = columns_never_filled([user])
+    assert sentence.startswith("User never fills its column name: set it in __init__, or remove it")
+
+
+def test_every_aggregate_is_looked_at() -> None:
+    """An import is not stored: only its users are."""
+    assert set(ours()) >= {UserImport, *map(type, stored())}
+
+
+def test_no_line_and_no_label_tells_the_code_of_a_coupon() -> None:
+    """Lines go to journals, and labels to other services."""
+    everything = (*message_types(commands, Command), *message_types(events, Event))
+    assert secrets_told(everything) == []
+    assert labels_with_a_secret(ours()) == []
+
+    class Voucher(Aggregate):
+        @property
+        def key(self) -> CouponCode:
+            return CouponCode("WELCOME-1")
+
+    assert labels_with_a_secret([Voucher])[0].startswith("Voucher.key is a coupon's code")
+    telling = make_dataclass("SellCoupon", ["code", "user_id"])
+    [first, second] = secrets_told([telling])
+    assert first.startswith("SellCoupon begins with a coupon's code")
+    assert second.startswith("SellCoupon.code is in its repr")
 
 
 def test_every_field_of_a_row_of_the_view_has_a_column() -> None:

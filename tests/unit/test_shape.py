@@ -10,11 +10,11 @@ from tests.shape import (
     PATH_LINES,
     SOURCE,
     core,
+    extension_folders,
     files,
     functions,
     lines,
     machinery,
-    room_folders,
 )
 
 
@@ -49,7 +49,7 @@ def test_functions_are_short() -> None:
         assert long <= LONG_BODY_LINES
 
 
-def test_every_room_has_a_folder() -> None:
+def test_every_extension_has_a_folder() -> None:
     """Or what is in it would count as core."""
     packages = {file.parent.relative_to(ALLOCATION) for file in core()}
 
@@ -61,4 +61,4 @@ def test_every_room_has_a_folder() -> None:
         "entrypoints/cli",
         "service_layer",
     }
-    assert all((folder / "__init__.py").is_file() for folder in room_folders())
+    assert all((folder / "__init__.py").is_file() for folder in extension_folders())

@@ -5,22 +5,21 @@ from typing import Any
 
 import pytest
 
-from allocation.adapters import wire
+from allocation.adapters import serialization
 from allocation.adapters.exceptions import InvalidPayload, UnknownEventType
 from allocation.domain.events import UserRegistered
-from allocation.service_layer.handlers import COMMAND_HANDLERS
 from tests.builders import a_user_id, an_envelope
 
 
 def a_row(**changes: object) -> dict[str, Any]:
-    return {**wire.to_row(an_envelope()), **changes}
+    return {**serialization.to_row(an_envelope()), **changes}
 
 
 def test_an_event_survives_being_stored() -> None:
     """What comes back is what went in."""
     envelope = an_envelope()
 
-    assert wire.from_row(wire.to_row(envelope)) == envelope
+    assert serialization.from_row(serialization.to_row(envelope)) == envelope
 
 
 def test_a_row_of_version_1_is_read_as_the_event_of_today() -> None:
@@ -28,10 +27,10 @@ def test_a_row_of_version_1_is_read_as_the_event_of_today() -> None:
     user_id = a_user_id()
     data = json.dumps({"user_id": str(user_id), "email": "ivan@example.com"})
 
-    envelope = wire.from_row(a_row(schema_version=1, data=data))
+    envelope = serialization.from_row(a_row(schema_version=1, data=data))
 
     assert envelope.event == UserRegistered(user_id=user_id, name="ivan", email="ivan@example.com")
-    assert wire.to_row(envelope)["schema_version"] == 2
+    assert serialization.to_row(envelope)["schema_version"] == 2
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,7 @@ def test_a_row_of_version_1_is_read_as_the_event_of_today() -> None:
 def test_a_row_that_fits_no_version_is_refused(changes: dict[str, Any], problem: str) -> None:
     """By name and reason, so that somebody can decide about it."""
     with pytest.raises(InvalidPayload, match="^invalid payload of user_registered: ") as refusal:
-        wire.from_row(a_row(**changes))
+        serialization.from_row(a_row(**changes))
 
     assert problem in str(refusal.value)
 
@@ -56,9 +55,4 @@ def test_a_row_that_fits_no_version_is_refused(changes: dict[str, Any], problem:
 def test_an_event_nobody_knows_is_refused() -> None:
     """It may be one of a newer program."""
     with pytest.raises(UnknownEventType, match="'user_vanished'"):
-        wire.from_row(a_row(type="user_vanished"))
-
-
-def test_every_command_has_a_wire_name() -> None:
-    """Or it could only be given on the command line."""
-    assert set(wire.COMMAND_TYPES.values()) == COMMAND_HANDLERS.keys()
+        serialization.from_row(a_row(type="user_vanished"))

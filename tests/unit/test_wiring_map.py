@@ -2,38 +2,58 @@
 
 import pytest
 
-from allocation.adapters.wire import wire_name
+from allocation.adapters.serialization import wire_name
 from allocation.domain.commands import ChangeEmail
-from tests.builders import FakeApplication, a_batch, a_registration
+from allocation.domain.events import Event
+from tests.builders import FakeApplication, a_batch, a_redemption, a_registration
 from tests.wiring_map import ONCE, nodes
 
-DRAWN = {(name, event) for name, node in nodes().items() for event in node.causes}
+
+@pytest.fixture
+def drawn() -> set[tuple[str, type[Event]]]:
+    """The handlers, and the events that they cause, as the map has them."""
+    return {(name, event) for name, node in nodes().items() for event in node.causes}
 
 
 @pytest.mark.anyio
-async def test_what_happens_is_in_the_map() -> None:
+async def test_what_happens_is_in_the_map(drawn: set[tuple[str, type[Event]]]) -> None:
     """Which event a handler causes is read from the source, so that the source is tried, too."""
     application, ivan = FakeApplication(), a_registration(email="ivan@example.com")
-    orders = [
-        a_batch(quantity=1),
-        ivan,
-        a_registration(email="maria@example.com"),
-        ChangeEmail(user_id=ivan.user_id, new_email="ivan@example.org"),
-    ]
+    await application.bus.handle(ivan)
+    await application.bus.handle(ChangeEmail(user_id=ivan.user_id, new_email="ivan@example.org"))
 
-    for order in orders:
+    happened = what_happened(application)
+
+    names = {event.__name__ for _, event in happened}
+    assert {"UserRegistered", "EmailChanged"} <= names
+    assert happened <= drawn
+
+
+@pytest.mark.anyio
+async def test_what_happens_to_coupons_is_in_the_map(drawn: set[tuple[str, type[Event]]]) -> None:
+    """One is allocated and redeemed, and the next user gets none."""
+    application = FakeApplication()
+    for order in (a_batch(quantity=1), a_registration(), a_registration(email="m@example.com")):
         await application.bus.handle(order)
+    [coupon] = application.database.coupons.values()
+    await application.bus.handle(a_redemption(coupon.code.value))
 
-    accepted = {envelope.id: envelope.command for envelope in application.database.commands}
-    happened = {
+    happened = what_happened(application)
+
+    assert len(happened) == 5
+    assert happened <= drawn
+
+
+def what_happened(application: FakeApplication) -> set[tuple[str, type[Event]]]:
+    """Return which handler, or which command, has caused which event."""
+    accepted = {envelope.id: envelope.message for envelope in application.database.commands}
+    return {
         (
             envelope.context.handler or wire_name(type(accepted[envelope.context.causation_id])),
             type(envelope.event),
         )
         for _, envelope in application.database.events.values()
     }
-    assert len(happened) == 5
-    assert happened <= DRAWN
 
 
 def test_the_promise_of_each_handler_is_that_of_the_bus() -> None:
@@ -41,7 +61,7 @@ def test_the_promise_of_each_handler_is_that_of_the_bus() -> None:
     registry = FakeApplication().bus.registry
     bound = [*registry.commands.values(), *registry.events.values()]
 
-    once = {handler.name for handler in bound if handler.has_uow}
+    once = {handler.name for handler in bound if handler.is_transactional}
 
     assert once == {name for name, node in nodes().items() if node.promise == ONCE}
 

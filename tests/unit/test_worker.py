@@ -11,27 +11,27 @@ import pytest
 
 from allocation.bootstrap import Application
 from allocation.domain.events import Event, UserRegistered
-from allocation.entrypoints.running import StopSignal
+from allocation.entrypoints.runtime import Shutdown
 from allocation.entrypoints.worker import Worker
-from allocation.service_layer.delivery import Delivery
+from allocation.service_layer.deliveries import Delivery
 from tests.builders import POLICY, FakeApplication, a_registration
 from tests.fakes import FakeOutbox
 
 pytestmark = pytest.mark.anyio
 
-FOR_WORKERS = replace(POLICY, inline=False)
+FOR_WORKERS = replace(POLICY, dispatch="worker")
 
 
 class NeverWoken:
     """A database that notifies nobody."""
 
-    def listening(self, wake: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+    def listen(self, wake: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
 
-def a_worker(application: FakeApplication, *, concurrency: int) -> tuple[Worker, StopSignal]:
-    parts = SimpleNamespace(bus=application.bus, outbox=application.outbox, database=NeverWoken())
-    stop = StopSignal()
+def a_worker(application: FakeApplication, *, concurrency: int) -> tuple[Worker, Shutdown]:
+    parts = SimpleNamespace(bus=application.bus, database=NeverWoken())
+    stop = Shutdown()
     return Worker(cast("Application", parts), stop, concurrency=concurrency), stop
 
 

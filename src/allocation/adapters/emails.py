@@ -12,8 +12,7 @@ from tempfile import NamedTemporaryFile
 
 from anyio import to_thread
 
-from allocation.domain.exceptions import InvalidValue
-from allocation.service_layer.delivery import IdempotencyKey
+from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 
@@ -24,7 +23,7 @@ def compose(email: Email, *, sender: str, idempotency_key: IdempotencyKey) -> Em
     message["To"] = email.recipient
     message["Date"] = localtime()
     message["Subject"] = email.subject
-    message["Message-ID"] = f"<{_name_of(idempotency_key)}@allocation>"
+    message["Message-ID"] = f"<{_safe_key(idempotency_key)}@allocation>"
     message.set_content(email.text)
     return message
 
@@ -36,13 +35,6 @@ class MaildirNotifications:
         self._folder = folder
         self._sender = sender
 
-    @classmethod
-    def from_url(cls, url: str, *, sender: str) -> "MaildirNotifications":
-        """Read `maildir:FOLDER`, or raise InvalidValue."""
-        if folder := url.partition(":")[2]:
-            return cls(Path(folder), sender=sender)
-        raise InvalidValue("mail URL", "is not of the form maildir:FOLDER")
-
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Return when the e-mail is on the disk.
 
@@ -50,9 +42,9 @@ class MaildirNotifications:
         """
         message = compose(email, sender=self._sender, idempotency_key=idempotency_key)
         text = message.as_bytes(policy=policy.default.clone(utf8=True))
-        await to_thread.run_sync(self._keep, _name_of(idempotency_key), text)
+        await to_thread.run_sync(self._deliver_to_maildir, _safe_key(idempotency_key), text)
 
-    def _keep(self, name: str, text: bytes) -> None:
+    def _deliver_to_maildir(self, name: str, text: bytes) -> None:
         for folder in (self._folder, *(self._folder / part for part in ("tmp", "new", "cur"))):
             folder.mkdir(mode=0o700, exist_ok=True)
         if any((self._folder / "cur").glob(f"{name}:*")):  # somebody has read it already
@@ -62,15 +54,15 @@ class MaildirNotifications:
             file.flush()
             os.fsync(file.fileno())
         os.replace(file.name, self._folder / "new" / name)  # a repetition takes its own place
-        _sync_folder(self._folder / "new")
+        _fsync_dir(self._folder / "new")
 
 
-def _name_of(key: IdempotencyKey) -> str:
+def _safe_key(key: IdempotencyKey) -> str:
     """Return the key without the one character in it that ids and file names cannot have."""
     return key.replace(":", ".")
 
 
-def _sync_folder(folder: Path) -> None:
+def _fsync_dir(folder: Path) -> None:
     """See to it that the name is on the disk, too; where that cannot be asked for, it has to do."""
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_DIRECTORY)

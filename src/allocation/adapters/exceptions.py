@@ -1,9 +1,9 @@
 """The errors of the core's adapters: the database, and what is stored in it."""
 
-from allocation.domain.exceptions import Malformed, Mistake, Unavailable
+from allocation.domain.exceptions import InvalidInput, ProgrammingError, Unavailable
 
 
-class InvalidMessage(Malformed):
+class InvalidMessage(InvalidInput):
     """A stored or received message cannot be handled, however often it is tried."""
 
 
@@ -42,6 +42,15 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
         )
 
 
+class UnsuitableDatabase(Unavailable):
+    """The database was created in a way that does not let it hold what has to be stored."""
+
+    retryable = False
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(f"the database {problem}; {advice}")
+
+
 class SchemaOutdated(Unavailable):
     """The database has an older schema than this program needs."""
 
@@ -54,6 +63,8 @@ class SchemaOutdated(Unavailable):
 class SchemaTooNew(Unavailable):
     """The database has a schema this program does not know."""
 
+    resource_is_away = False
+
     def __init__(self, found: str) -> None:
         super().__init__(
             f"the database schema (revision {found}) is not known to this version of allocation; "
@@ -61,10 +72,10 @@ class SchemaTooNew(Unavailable):
         )
 
 
-class StatementRefused(Mistake):
+class StatementRefused(ProgrammingError):
     """The database can never accept a statement, or the data in it."""
 
-    heals = False
+    retryable = False
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the database refuses a statement: {reason}")

@@ -4,52 +4,17 @@ Migrations are the only source of the schema; a test proves that they and these 
 Times that are compared are seconds since 1970, by the database's clock.
 """
 
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from dataclasses import fields
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import configure_mappers, registry
 
-from allocation.domain.model import Coupon, CouponBatch, User
-from allocation.domain.values import BatchReference, EmailAddress, PersonName
-
-V = TypeVar("V", PersonName, EmailAddress, BatchReference)
-
-
-class ValueObject(sa.TypeDecorator[V], Generic[V]):
-    """A column that holds the `value` of a value object."""
-
-    impl = sa.String
-    cache_ok = True
-
-    def __init__(self, type_: Callable[[str], V]) -> None:
-        super().__init__()
-        self.type_: Callable[[str], V] = type_
-
-    def process_bind_param(self, value: V | None, dialect: sa.Dialect) -> str | None:
-        return None if value is None else value.value
-
-    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> V | None:
-        # Checked anew: a stricter rule in the model needs a migration of the rows it refuses.
-        return None if value is None else self.type_(value)
-
-
-class Moment(sa.TypeDecorator[datetime]):
-    """A time in UTC, whatever time zone the server has, and whether the database knows zones."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        if value is None or value.tzinfo:
-            return value and value.astimezone(UTC)
-        return value.replace(tzinfo=UTC)
-
+from allocation.adapters.column_types import UtcDateTime, ValueObject
+from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode
+from allocation.domain.users import EmailAddress, PersonName, User
+from allocation.service_layer.read_models import UserRow
 
 metadata = sa.MetaData(
     naming_convention={
@@ -68,6 +33,7 @@ users = sa.Table(
     sa.Column("name", ValueObject(PersonName), nullable=False),
     sa.Column("email", ValueObject(EmailAddress), nullable=False),
     sa.Column("email_key", sa.String, nullable=False, unique=True),
+    sa.Column("email_undeliverable", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("version", sa.Integer, nullable=False),
 )
 
@@ -77,7 +43,7 @@ coupon_batches = sa.Table(
     sa.Column("reference", ValueObject(BatchReference), primary_key=True),
     sa.Column("quantity", sa.BigInteger, nullable=False),
     sa.Column("remaining", sa.BigInteger, nullable=False),
-    sa.Column("reported_on", sa.Date),
+    sa.Column("exhaustion_notified_on", sa.Date),
     sa.Column("version", sa.Integer, nullable=False),
     sa.CheckConstraint("remaining BETWEEN 0 AND quantity", name="remaining"),
 )
@@ -86,9 +52,12 @@ _A_BATCH = sa.ForeignKey(coupon_batches.c.reference)
 coupons = sa.Table(
     "coupons",
     metadata,
-    sa.Column("code", sa.String, primary_key=True),
+    sa.Column("code", ValueObject(CouponCode), primary_key=True),
     sa.Column("batch_reference", ValueObject(BatchReference), _A_BATCH, nullable=False),
     sa.Column("user_id", sa.Uuid, sa.ForeignKey(users.c.id), nullable=False, unique=True),
+    sa.Column("state", sa.String, nullable=False, server_default="allocated"),
+    sa.Column("redemption_id", sa.Uuid),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
 )
 
 registration_log = sa.Table(
@@ -97,16 +66,46 @@ registration_log = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("user_id", sa.Uuid, nullable=False),
     sa.Column("email", sa.String, nullable=False),
-    sa.Column("logged_at", Moment, nullable=False, server_default=sa.func.now()),
+    sa.Column("logged_at", UtcDateTime, nullable=False, server_default=sa.func.now()),
 )
+
+
+_JOINED: dict[str, sa.Table] = {"coupon": coupons}
+"""What a user may have, by what the names of its fields begin with."""
+
+
+def _source(name: str) -> sa.Column[Any]:
+    prefix, _, rest = name.partition("_")
+    if prefix in _JOINED:
+        return _JOINED[prefix].c[rest]
+    return users.c["id" if name == "user_id" else name]
+
+
+def _plain(source: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    return sa.type_coerce(source, sa.String()) if isinstance(source.type, ValueObject) else source
+
+
+def _column(name: str, source: sa.Column[Any]) -> sa.Column[Any]:
+    """Return the column of a copy: it has the default, too, for rows that are there already."""
+    if source.table is not users:  # not every user has one, so there is no default
+        return sa.Column(name, _plain(source).type)
+    default = getattr(source.server_default, "arg", None)
+    return sa.Column(name, _plain(source).type, nullable=False, server_default=default)
+
+
+_SHOWN = {field.name: _source(field.name) for field in fields(UserRow)}
+_LABELLED = [_plain(source).label(name) for name, source in _SHOWN.items()]
+user_rows = sa.select(*_LABELLED).select_from(users)
+for _table in _JOINED.values():
+    user_rows = user_rows.outerjoin(_table)
+"""The rows of the list of users, made from the aggregates."""
 
 user_view = sa.Table(
     "user_view",
     metadata,
     sa.Column("user_id", sa.Uuid, primary_key=True),
-    sa.Column("name", sa.String, nullable=False),
-    sa.Column("email", sa.String, nullable=False),
-    sa.Column("coupon", sa.String),
+    *(_column(name, source) for name, source in _SHOWN.items() if name != "user_id"),
+    sa.Index(None, "email", "user_id"),
 )
 
 commands = sa.Table(
@@ -118,6 +117,7 @@ commands = sa.Table(
     sa.Column("message_id", sa.String),
     sa.Column("fingerprint", sa.String),
     sa.Column("correlation_id", sa.Uuid, nullable=False, index=True),
+    sa.Column("causation_id", sa.Uuid),  # the event, whose handler is the source, if one is
     sa.Column("accepted_at", sa.Double, nullable=False, index=True),
 )
 _HAS_ID = commands.c.message_id.is_not(None)
@@ -127,7 +127,7 @@ sa.Index(
     commands.c.message_id,
     unique=True,
     sqlite_where=_HAS_ID,
-    postgresql_where=_HAS_ID,
+    info={"postgresql_where": _HAS_ID},
 )
 
 events = sa.Table(
@@ -138,10 +138,11 @@ events = sa.Table(
     sa.Column("type", sa.String, nullable=False),
     sa.Column("schema_version", sa.Integer, nullable=False, server_default="1"),
     sa.Column("subject", sa.String, nullable=False, index=True),
-    sa.Column("time", Moment, nullable=False),
+    sa.Column("time", UtcDateTime, nullable=False),
     sa.Column("correlation_id", sa.Uuid, nullable=False, index=True),
     sa.Column("causation_id", sa.Uuid, nullable=False),
     sa.Column("handler", sa.String),
+    sa.Column("depth", sa.Integer, nullable=False, server_default="1"),
     sa.Column("traceparent", sa.String),
     sa.Column("data", sa.Text, nullable=False),
     sa.Column("recorded_at", sa.Double, nullable=False, index=True),
@@ -153,26 +154,37 @@ deliveries = sa.Table(
     sa.Column("event_id", sa.Uuid, sa.ForeignKey(events.c.id), primary_key=True),
     sa.Column("handler", sa.String, primary_key=True),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("unavailable_attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("token", sa.Integer, nullable=False),
-    sa.Column("due_at", sa.Double),  # when it is done, never
+    sa.Column("available_at", sa.Double),  # when it is done, never
     sa.Column("replay", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Column("process", sa.String),  # which has it in hand, or has done it
-    sa.Column("lost_by", sa.String),  # which had it in hand before, until its lease ended
+    sa.Column("owner", sa.String),  # the process that runs it, or has done it
+    sa.Column("previous_owner", sa.String),  # the process that lost it: its lease ended
     sa.Column("last_error", sa.Text),
     sa.Column("parked_at", sa.Double),
-    sa.Column("finished_at", sa.Double),
-    sa.Column("seconds", sa.Double),
+    sa.Column("completed_at", sa.Double),
+    sa.Column("discarded_at", sa.Double),  # completed by a person, not by its handler
+    sa.Column("duration_seconds", sa.Double),
 )
-PARKED, FINISHED = deliveries.c.parked_at.is_not(None), deliveries.c.finished_at.is_not(None)
+PARKED, FINISHED = deliveries.c.parked_at.is_not(None), deliveries.c.completed_at.is_not(None)
 PENDING = sa.and_(~PARKED, ~FINISHED)
 sa.Index(
-    "ix_deliveries_due_at",
+    "ix_deliveries_available_at",
     deliveries.c.replay,
-    deliveries.c.due_at,
+    deliveries.c.available_at,
     sqlite_where=PENDING,
-    postgresql_where=PENDING,
+    info={"postgresql_where": PENDING},
 )
-sa.Index(None, deliveries.c.parked_at, sqlite_where=PARKED, postgresql_where=PARKED)
+sa.Index(None, deliveries.c.parked_at, sqlite_where=PARKED, info={"postgresql_where": PARKED})
+
+
+handler_pauses = sa.Table(
+    "handler_pauses",
+    metadata,
+    sa.Column("handler", sa.String, primary_key=True),
+    sa.Column("paused_at", sa.Double, nullable=False),
+    sa.Column("paused_by", sa.String, nullable=False),
+)
 
 failures = sa.Table(
     "failures",
@@ -182,23 +194,11 @@ failures = sa.Table(
     sa.Column("token", sa.Integer, primary_key=True),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("failed_at", sa.Double, nullable=False),
-    sa.Column("process", sa.String),
+    sa.Column("owner", sa.String),
     sa.Column("error", sa.Text, nullable=False),
     sa.ForeignKeyConstraint(
-        ["event_id", "handler"],
-        [deliveries.c.event_id, deliveries.c.handler],
-        ondelete="CASCADE",
+        ["event_id", "handler"], [deliveries.c.event_id, deliveries.c.handler], ondelete="CASCADE"
     ),
-)
-
-replays = sa.Table(
-    "replays",
-    metadata,
-    sa.Column("handler", sa.String, primary_key=True),
-    sa.Column("scope", sa.String, nullable=False),
-    sa.Column("until", sa.Double, nullable=False),
-    sa.Column("after", sa.Double, nullable=False),
-    sa.Column("after_id", sa.Uuid, nullable=False),
 )
 
 _mapping = registry(metadata=metadata)
@@ -209,7 +209,7 @@ def start_mappers() -> None:
     if list(_mapping.mappers):
         return
     _mapping.map_imperatively(User, users, version_id_col=users.c.version)
-    _mapping.map_imperatively(Coupon, coupons, primary_key=[coupons.c.user_id])
+    _mapping.map_imperatively(Coupon, coupons, version_id_col=coupons.c.version)
     _mapping.map_imperatively(CouponBatch, coupon_batches, version_id_col=coupon_batches.c.version)
     event.listen(User, "before_insert", _set_email_key)
     event.listen(User, "before_update", _set_email_key)

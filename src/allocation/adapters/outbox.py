@@ -1,55 +1,54 @@
-"""The outbox: events and deliveries in the database. See `service_layer/delivery.py` for the rules.
+"""The outbox: events and deliveries in the database. For the rules see `deliveries.py`.
 
 Every write of a claim filters on its fencing token. A claim goes by status, never by "later than
 the last one seen", so an event whose transaction commits late is not skipped.
 """
 
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
-from functools import cache
-from itertools import chain
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
+from math import inf
 from typing import Any
 
-import anyio
 import sqlalchemy as sa
 from anyio import current_time
-from anyio.lowlevel import checkpoint
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from allocation.adapters import failures, wire
-from allocation.adapters.database import Database, Session
-from allocation.adapters.exceptions import InvalidMessage
-from allocation.adapters.failures import describe
+from allocation.adapters import attempt_log, serialization
+from allocation.adapters.attempt_log import describe
+from allocation.adapters.database import Database
+from allocation.adapters.delivery_states import PAUSED, PAUSED_HANDLERS, is_scheduled, pause_of
 from allocation.adapters.orm import PENDING, deliveries, events
-from allocation.adapters.stored_events import read_envelopes
-from allocation.service_layer.delivery import Delivery, DeliveryPolicy, Failure
+from allocation.adapters.settlement import WITH_VALID_TOKEN, Settlement, claim_params, done
+from allocation.adapters.stored_events import Claimed, with_events
+from allocation.adapters.transaction import Transaction
+from allocation.service_layer.deliveries import Delivery, DeliveryPolicy, Failure, is_away
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import DeliverySuperseded
 
-SETTLED_AT_ONCE = 128  # SQLite has a limit for what makes one statement
+PAUSES_SECONDS = 1.0  # in which a process that commits may still attempt a paused handler
+LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
 
-delivery_key = sa.tuple_(deliveries.c.event_id, deliveries.c.handler)
 NEXT_TOKEN = deliveries.c.token + 1
-_VERSIONS = {name: wire.version_of(name) for name in wire.EVENT_TYPES}
-READABLE = sa.or_(  # other types, and later versions, are for newer processes
+_VERSIONS = {name: serialization.version_of(name) for name in serialization.EVENT_TYPES}
+KNOWN_VERSIONS = sa.or_(  # other types, and later versions, are for newer processes
     *(sa.and_(events.c.type == n, events.c.schema_version <= v) for n, v in _VERSIONS.items())
 )
 HANDLERS: sa.BindParameter[str] = sa.bindparam("handlers", expanding=True)
-OURS = sa.and_(deliveries.c.handler.in_(HANDLERS), READABLE)  # what some handlers can do here
-
-# the row of a claim, if no other has been made on it, and it has not been parked since
-_CLAIM = (deliveries.c.event_id, deliveries.c.handler, deliveries.c.token)
-_OWNED = sa.update(deliveries).where(
-    *(column == sa.bindparam(f"claimed_{column.name}") for column in _CLAIM), PENDING
-)
+CLAIMABLE_HERE = sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, KNOWN_VERSIONS)
 
 logger = logging.getLogger(__name__)
 
 
 def pending(replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """What is owed by `HANDLERS` and can be tried here, the longest due first."""
-    owed = sa.select(*columns).join(events).where(PENDING, deliveries.c.replay == replay, OURS)
-    return owed.order_by(deliveries.c.due_at)
+    """What is pending for `HANDLERS` and can be tried here, the longest due first."""
+    wanted = PENDING, deliveries.c.replay == replay, CLAIMABLE_HERE
+    return sa.select(*columns).join(events).where(*wanted).order_by(deliveries.c.available_at)
+
+
+def new_outbox(database: Database, policy: DeliveryPolicy) -> "SqlAlchemyOutbox":
+    """Return the outbox of a database: the one that fits all, or one of its own."""
+    return (database.backend.outbox or SqlAlchemyOutbox)(database, policy)
 
 
 class SqlAlchemyOutbox:
@@ -58,97 +57,125 @@ class SqlAlchemyOutbox:
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
         self.database = database
         self._policy = policy
-        self._settled: list[Delivery] = []
-        self._settling = anyio.Lock()
-        now, process = database.clock, database.process
-        leased = {"attempts": 1, "due_at": now + policy.lease, "process": process}
-        state = leased if policy.inline else {"attempts": 0, "due_at": now}
+        self._settlement = Settlement(database, policy)
+        now, owner, lease = database.clock, database.process, policy.lease_seconds
+        self._claimed = {"attempts": 1, "owner": owner, "seconds": lease}
+        due = now + sa.bindparam("seconds", type_=sa.Double)
+        later = due + pause_of(sa.bindparam("subscriber"))
+        self._insert_deliveries = sa.insert(deliveries).values(token=1, available_at=later)
+        self._known_pauses, self._known_until = frozenset[str](), -inf
         self._insert_events = sa.insert(events).values(recorded_at=now)
-        self._insert_deliveries = sa.insert(deliveries).values(token=1, **state)
-        self._done: dict[str, Any] = {"finished_at": now, "due_at": None, "last_error": None}
-        self._mark_done = _OWNED.values(**self._done, seconds=sa.bindparam("claimed_seconds"))
-        self._mark_all_done = cache(self._marking)
-        self._release = _OWNED.values(
-            attempts=deliveries.c.attempts - 1, token=NEXT_TOKEN, process=None, due_at=now
+        self._settle_one = WITH_VALID_TOKEN.values(**done(database, policy))
+        self._release = WITH_VALID_TOKEN.values(
+            attempts=deliveries.c.attempts - 1, token=NEXT_TOKEN, owner=None, available_at=now
         )
-        firsts = (pending(replay, deliveries.c.due_at - now).limit(1) for replay in (False, True))
-        self._seconds_until_due = sa.union_all(*(sa.select(first.subquery()) for first in firsts))
-        self._take_lease, self._take_replayed = (self._leasing(replay) for replay in (False, True))
+        pauses = [pending(r, deliveries.c.available_at - now).limit(1) for r in (False, True)]
+        without = [each.where(~is_scheduled(now)) for each in pauses]
+        self._seconds_until_due = {True: _union(pauses), False: _union(without)}
+        self._claims = [self._claim_statement(replay) for replay in (False, True)]
 
     async def store(
-        self, session: Session, subscribed: Sequence[tuple[Envelope, Sequence[str]]]
-    ) -> None:
-        """Insert events, and a delivery to each of their handlers, in the caller's transaction."""
-        if subscribed:
-            rows = [wire.to_row(envelope) for envelope, _ in subscribed]
-            await session.execute_by_commit(self._insert_events, rows)
-        owed = [{"event_id": e.id, "handler": name} for e, names in subscribed for name in names]
-        if owed:
-            await session.execute_by_commit(self._insert_deliveries, owed)
-            if not self._policy.inline:
-                await session.execute_if_needed(self.database.kind.wake_workers)
+        self, transaction: Transaction, subscribed: Sequence[tuple[Envelope, Mapping[str, float]]]
+    ) -> Sequence[Delivery]:
+        """Insert events, and a delivery to each of their handlers, in the caller's transaction.
 
-    async def settle_within(self, session: Session, delivery: Delivery) -> None:
-        """Mark the delivery in hand as done, in the caller's transaction.
-
-        :raises DeliverySuperseded: if it is not the caller's any more: the caller must roll back
+        Return the claims on them. What is due later or paused is left to workers, if not all is.
         """
-        if await session.write(self._mark_done, _claimed(delivery)) != 1:
+        if not subscribed:
+            return []
+        first = partial(Delivery, attempt=1, leased_at=current_time())
+        rows = [serialization.to_row(envelope) for envelope, _ in subscribed]
+        await transaction.execute(self._insert_events, rows)
+        paused = await self._paused(transaction) if self._policy.inline else ()
+        rows, claims = [], []
+        for envelope, handlers in subscribed:
+            for handler, delay in handlers.items():
+                key = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
+                if self._policy.inline and not delay and handler not in paused:
+                    claims += [first(envelope=envelope, handler=handler)]
+                    rows += [key | self._claimed]
+                else:
+                    rows += [key | {"attempts": 0, "owner": None, "seconds": delay}]
+        if rows:
+            await transaction.execute(self._insert_deliveries, rows)
+            if not claims:
+                transaction.notify_workers()
+        return claims
+
+    async def _paused(self, transaction: Transaction) -> Collection[str]:
+        """Return the paused handlers, as they were at most PAUSES_SECONDS ago."""
+        if current_time() >= self._known_until:
+            found = (await transaction.execute(PAUSED_HANDLERS)).scalars()
+            self._known_pauses = frozenset(found)
+            self._known_until = current_time() + PAUSES_SECONDS
+        return self._known_pauses
+
+    async def settle_in(self, transaction: Transaction, delivery: Delivery) -> None:
+        """Mark a delivery as done, in the caller's transaction.
+
+        :raises DeliverySuperseded: if it is no longer the caller's: the caller must roll back
+        """
+        if await transaction.execute_dml(self._settle_one, claim_params([delivery])) != 1:
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
 
     async def settle(self, delivery: Delivery) -> None:
-        """Mark it as done. All that settle while a statement is under way share the next.
-
-        A claim that somebody else has made since is passed over: its owner settles, or has settled.
-        """
-        self._settled.append(delivery)
-        await checkpoint()  # others have ended at the same time
-        async with self._settling:
-            if batch := self._settled[:SETTLED_AT_ONCE]:
-                count = 1 << (len(batch) - 1).bit_length()  # so that few statements are prepared
-                padded = batch + batch[:1] * (count - len(batch))
-                values = (_claimed(claim, n).items() for n, claim in enumerate(padded))
-                await self._write(self._mark_all_done(count), dict(chain.from_iterable(values)))
-                del self._settled[: len(batch)]
+        await self._settlement.settle(delivery)
 
     async def record_failure(self, failure: Failure) -> None:
         delivery, error = failure.delivery, describe(failure.error)
-        now, pause = self.database.clock, failure.retry_in
-        fate = {"parked_at": now} if pause is None else {"due_at": now + pause}
-        failed = _OWNED.values(process=None, last_error=error, **fate)
-        async with self.database.writing() as session:
-            if await session.write(failed, _claimed(delivery)) != 1:
+        now, pause, columns = self.database.clock, failure.retry_in, deliveries.c
+        fate = {"parked_at": now} if pause is None else {"available_at": now + pause}
+        if is_away(failure.error):
+            fate["attempts"] = columns.attempts - 1
+            fate["unavailable_attempts"] = columns.unavailable_attempts + 1
+        failed = WITH_VALID_TOKEN.values(owner=None, last_error=error, **fate)
+        async with self.database.write_transaction() as transaction:
+            if await transaction.execute_dml(failed, claims := claim_params([delivery])) != 1:
                 raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
-            await failures.keep(session, now, delivery, error, self.database.process)
-            await session.commit()
+            [claim], owner = claims["claims"], self.database.process
+            await attempt_log.record(
+                transaction, now, claim, attempt=delivery.attempt, owner=owner, error=error
+            )
+            await transaction.commit()
 
-    async def release(self, delivery: Delivery) -> None:
-        await self._write(self._release, _claimed(delivery))
+    async def release(self, claims: Collection[Delivery]) -> None:
+        await self._change(self._release, claim_params(claims))
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
-        held_since, asked = current_time(), {"limit": limit, "handlers": list(handlers)}
-        async with self.database.writing() as session:
-            rows = (await session.execute(self._take_lease, asked)).all()
-            rows = rows or (await session.execute(self._take_replayed, asked)).all()
-            for row in (row for row in rows if row.lost_by):
-                await failures.keep_lost(session, self.database.clock, row)
-            claims = [c async for c in self._feasible(session, rows, held_since)] if rows else []
-            await session.commit()
-        return claims
+        leased_at, runnable = current_time(), list[Delivery]()
+        for row, found in await self._take_leases(limit, handlers):
+            if row["attempts"] > self._policy.max_attempts:
+                await self._park(row, LAST_ATTEMPT_UNFINISHED)
+            elif isinstance(found, Exception):
+                await self._park(row, describe(found))
+            else:
+                delivery = Delivery(
+                    envelope=found,
+                    handler=row["handler"],
+                    attempt=row["attempts"],
+                    token=row["token"],
+                    unavailable_attempts=row["unavailable_attempts"],
+                    leased_at=leased_at,
+                )
+                runnable.append(delivery)
+        return runnable
 
-    async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
-        async with self.database.reading() as session:
-            asked = {"handlers": list(handlers)}
-            seconds = (await session.execute(self._seconds_until_due, asked)).scalars().all()
+    async def seconds_until_due(
+        self, handlers: Collection[str], *, scheduled: bool = True
+    ) -> float | None:
+        statement, asked = self._seconds_until_due[scheduled], {"handlers": list(handlers)}
+        async with self.database.read_transaction() as transaction:
+            seconds = (await transaction.execute(statement, asked)).scalars().all()
         return min(seconds, default=None)
 
-    def _leasing(self, replay: bool) -> ReturningUpdate[Any]:
+    def _claim_statement(self, replay: bool) -> ReturningUpdate[Any]:
         """Return the statement that takes the leases of what is due."""
-        # in a CTE: as a subquery, the limit may be applied anew for each row of the outer table
+        # in a CTE: as a subquery, the limit may be applied again for each row of the outer table;
+        # the limit is a literal, or PostgreSQL would not keep a plan for so few rows
         due = (
             pending(replay, deliveries.c.event_id, deliveries.c.handler)
-            .where(deliveries.c.due_at <= self.database.clock)
-            .limit(sa.bindparam("limit", type_=sa.Integer))
+            .where(deliveries.c.available_at <= self.database.clock)
+            .limit(sa.bindparam("limit", type_=sa.Integer, literal_execute=True))
             .with_for_update(of=deliveries, skip_locked=True)
             .cte("due")
         )
@@ -158,66 +185,40 @@ class SqlAlchemyOutbox:
             .values(
                 attempts=deliveries.c.attempts + 1,
                 token=NEXT_TOKEN,
-                due_at=self.database.clock + self._policy.lease,
-                process=self.database.process,
-                lost_by=deliveries.c.process,  # the one before: SET sees the row as it was
+                available_at=self.database.clock + self._policy.lease_seconds,
+                owner=self.database.process,
+                previous_owner=deliveries.c.owner,  # SET sees the row as it was
             )
             .returning(deliveries)
         )
 
-    async def _feasible(
-        self, session: Session, claimed: Sequence[sa.Row[Any]], held_since: float
-    ) -> AsyncIterator[Delivery]:
-        """Yield the claims that can be tried; park the others, whose attempt does not count."""
-        envelopes = await read_envelopes(session, {row.event_id for row in claimed})
-        for row in claimed:
-            envelope = envelopes[row.event_id]
-            if row.attempts > self._policy.max_attempts:
-                error = "the last attempt did not finish"
-            elif isinstance(envelope, InvalidMessage):
-                error = describe(envelope)
-                logger.warning("%s parked on event %s: %s", row.handler, row.event_id, envelope)
-            else:
-                yield Delivery(
-                    envelope=envelope,
-                    handler=row.handler,
-                    attempt=row.attempts,
-                    token=row.token,
-                    held_since=held_since,
-                )
-                continue
-            park = sa.update(deliveries).where(delivery_key == (row.event_id, row.handler))
-            values = {"parked_at": self.database.clock, "last_error": error, "process": None}
-            await session.write(park.values(attempts=row.attempts - 1, **values))
+    async def _take_leases(self, limit: int, handlers: Collection[str]) -> Sequence[Claimed]:
+        """Claim what is due, and record the leases that were lost."""
+        asked = {"limit": limit, "handlers": list(handlers)}
+        async with self.database.write_transaction() as transaction:
+            live, replayed = self._claims
+            rows = (await transaction.execute(live, asked)).mappings().all()
+            rows = rows or (await transaction.execute(replayed, asked)).mappings().all()
+            for row in (row for row in rows if row["previous_owner"]):
+                await attempt_log.record_expired_lease(transaction, self.database.clock, row)
+            await transaction.commit()
+        return await with_events(self.database, rows)
 
-    async def _write(self, statement: sa.Update, claimed: dict[str, Any]) -> None:
-        async with self.database.writing() as session:
-            await session.write(statement, claimed)
-            await session.commit()
+    async def _park(self, row: Mapping[str, Any], error: str) -> None:
+        logger.warning("%s parked on event %s: %s", row["handler"], row["event_id"], error)
+        parked = WITH_VALID_TOKEN.values(
+            parked_at=self.database.clock,
+            last_error=error,
+            owner=None,
+            attempts=deliveries.c.attempts - 1,
+        )
+        await self._change(parked, {"claims": [(row["event_id"], row["handler"], row["token"])]})
 
-    def _marking(self, count: int) -> sa.Update:
-        """Say it in one statement: frozen in a series of them, a process evades the time limits."""
-        claims = _claims(count)
-        owned = (column == claims.c[column.name] for column in _CLAIM)
-        marked = sa.update(deliveries).where(*owned, PENDING)
-        return marked.values(**self._done, seconds=claims.c.seconds)
+    async def _change(self, change: sa.Update, claims: dict[str, Any]) -> None:
+        async with self.database.write_transaction() as transaction:
+            await transaction.execute_dml(change, claims)
+            await transaction.commit()
 
 
-def _claimed(delivery: Delivery, nth: int | str = "") -> dict[str, Any]:
-    """Return the parameters by which `_OWNED`, or `_claims`, finds a row."""
-    return {
-        f"claimed_event_id{nth}": delivery.envelope.id,
-        f"claimed_handler{nth}": delivery.handler,
-        f"claimed_token{nth}": delivery.token,
-        f"claimed_seconds{nth}": delivery.seconds(),
-    }
-
-
-def _claims(count: int) -> sa.CTE:
-    """So many claims as a table, whose values are parameters."""
-    columns = (*_CLAIM, deliveries.c.seconds)
-    rows = (
-        [sa.bindparam(f"claimed_{c.name}{n}", type_=c.type).label(c.name) for c in columns]
-        for n in range(count)
-    )
-    return sa.union_all(*(sa.select(*row) for row in rows)).cte("claims")
+def _union(firsts: Iterable[sa.Select[Any]]) -> sa.CompoundSelect[Any]:
+    return sa.union_all(*(sa.select(first.subquery()) for first in firsts))

@@ -1,8 +1,6 @@
-"""The repositories and the other tables of one unit of work, on a database session."""
+"""The queries of repositories, and the other tables of one unit of work, on a transaction."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 
 from sqlalchemy import (
@@ -10,75 +8,70 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     bindparam,
-    delete,
     exists,
     insert,
     select,
+    update,
 )
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import orm
-from allocation.adapters.database import Database, Session
-from allocation.adapters.wire import wire_name
+from allocation.adapters.serialization import wire_name
+from allocation.adapters.transaction import Transaction
+from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNotFound
 from allocation.domain.events import UserId
-from allocation.domain.exceptions import UserNotFound
-from allocation.domain.model import CouponBatch, User
-from allocation.domain.values import BatchReference
-from allocation.service_layer.envelopes import CommandEnvelope
-from allocation.service_layer.exceptions import ChangedWhileReading, MessageAlreadyHandled
+from allocation.domain.users import EmailAddress, User, UserNotFound
+from allocation.service_layer.deliveries import CommandEnvelope
+from allocation.service_layer.exceptions import MessageAlreadyHandled
+from allocation.service_layer.repository import CouponBatches, Users
 
 
-class SqlAlchemyStoredUsers:
-    """The users, to look at; `seen` lists those loaded."""
+class SqlAlchemyUsers(Users):
+    """The users."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.seen: list[User] = []
+    def __init__(self, transaction: Transaction) -> None:
+        super().__init__(transaction, User, UserNotFound)
+        self._transaction = transaction
 
-    async def find(self, user_id: UserId) -> User | None:
-        user = await self._session.get(User, user_id)
-        self.seen += [user] if user else []
-        return user
-
-    async def get(self, user_id: UserId) -> User:
-        if user := await self.find(user_id):
-            return user
-        raise UserNotFound(user_id)
+    async def find_by_email(self, emails: Collection[EmailAddress]) -> Mapping[EmailAddress, User]:
+        keys = {"keys": [email.key for email in emails]}
+        found = await self._transaction.load_all(_users_by_email(), keys)
+        return {user.email: user for user in found}
 
 
-class SqlAlchemyUsers(SqlAlchemyStoredUsers):
-    """The users; `seen` lists those added, too."""
-
-    def add(self, user: User) -> None:
-        self._session.add(user)
-        self.seen.append(user)
+@cache
+def _users_by_email() -> Select[User]:
+    keys: BindParameter[str] = bindparam("keys", expanding=True)
+    return select(User).where(orm.users.c.email_key.in_(keys))
 
 
-class SqlAlchemyCouponBatches:
-    """The coupon batches; `seen` lists those added or loaded."""
+class SqlAlchemyCouponBatches(CouponBatches):
+    """The coupon batches."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.seen: list[CouponBatch] = []
-
-    def add(self, batch: CouponBatch) -> None:
-        self._session.add(batch)
-        self.seen.append(batch)
+    def __init__(self, transaction: Transaction) -> None:
+        super().__init__(transaction, CouponBatch, CouponBatchNotFound)
+        self._transaction = transaction
 
     async def find(self, reference: BatchReference) -> CouponBatch | None:
-        batch = await self._session.get(CouponBatch, reference)
-        self.seen += [batch] if batch else []
-        return batch
+        await self._write_changes()
+        return await self._transaction.load(_one_batch(), {"reference": reference})
 
     async def next_available(self) -> CouponBatch:
-        if self.seen:  # what this unit of work has allocated counts, too
-            await self._session.flush()
-        load = self._session.load
+        await self._write_changes()
+        load = self._transaction.load
         batch = await load(_first_available())
-        while batch is None and (await self._session.execute(_IS_ANY_AVAILABLE)).scalar_one():
+        while batch is None and (await self._transaction.execute(_IS_ANY_AVAILABLE)).scalar_one():
             batch = await load(_first_available())  # somebody took the last one while we waited
-        self.seen.append(batch or await load(_first_unreported()) or CouponBatch.exhausted())
-        return self.seen[-1]
+        return batch or await load(_first_unreported()) or self._none()
+
+    async def _write_changes(self) -> None:
+        """Let the queries, which load what is stored, see what this unit of work has changed."""
+        if self._transaction.seen:
+            await self._transaction.flush()
+
+    def _none(self) -> CouponBatch:
+        self._transaction.seen.append(none := CouponBatch.empty())
+        return none
 
 
 _IS_ANY_AVAILABLE = select(exists().where(orm.coupon_batches.c.remaining > 0))
@@ -92,33 +85,39 @@ def _first_available() -> Select[CouponBatch]:
 
 @cache
 def _first_unreported() -> Select[CouponBatch]:
-    told = orm.coupon_batches.c.reported_on
-    return _locked(select(CouponBatch).order_by(told.is_not(None), told.desc()))
+    notified = orm.coupon_batches.c.exhaustion_notified_on
+    return _locked(select(CouponBatch).order_by(notified.is_not(None), notified.desc()))
+
+
+@cache
+def _one_batch() -> Select[CouponBatch]:
+    reference: BindParameter[BatchReference] = bindparam("reference")
+    return _locked(select(CouponBatch).where(orm.coupon_batches.c.reference == reference))
 
 
 def _locked(batches: Select[CouponBatch]) -> Select[CouponBatch]:
-    """The first row as it is under the lock, whatever the session has seen of it before."""
+    """The first row as it is under the lock, whatever the transaction has seen of it before."""
     return batches.limit(1).with_for_update().execution_options(populate_existing=True)
 
 
 class SqlAlchemyRegistrationLog:
     """The registration log, a table."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
     async def append(self, user_id: UserId, email: str) -> None:
-        await self._session.execute(_LOG, {"user_id": user_id, "email": email})
+        await self._transaction.execute(_LOG, {"user_id": user_id, "email": email})
 
 
 _LOG = insert(orm.registration_log)
 
 
-class SqlAlchemyUserView:
-    """The read model, a table that `views.py` reads: what is called as in `users` is copied."""
+class SqlAlchemyUserProjection:
+    """The read model, a table that `views.py` reads. See `service_layer/read_models.py`."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
         self._stale: list[UserId] = []
 
     async def refresh(self, user_id: UserId) -> None:
@@ -126,61 +125,55 @@ class SqlAlchemyUserView:
 
     async def write(self) -> None:
         """Do it, when all else is written: for many users with as many statements as for one."""
-        for statement in (_LOCK, _FORGET, _COPY) if self._stale else ():
-            await self._session.execute(statement, {"these": self._stale})
+        for statement in (LOCK_USERS, UPDATE_ROWS, INSERT_ROWS) if self._stale else ():
+            await self._transaction.execute(statement, {"user_ids": self._stale})
 
 
-_THESE: BindParameter[Sequence[UserId]] = bindparam("these", expanding=True)
-_COPIED = [column for column in orm.users.c if column.name in orm.user_view.c]
-_USERS = select(orm.users.c.id, orm.coupons.c.code, *_COPIED).where(orm.users.c.id.in_(_THESE))
+_IDS: BindParameter[Sequence[UserId]] = bindparam("user_ids", expanding=True)
+_MADE = orm.user_rows.where(orm.users.c.id.in_(_IDS))
+_ROW = _MADE.subquery("made")
 
 # the locks make refreshes of one user wait for each other, so the last one sees it all; their order
 # keeps two refreshes of several users from waiting for each other for ever
-_LOCK = _USERS.with_only_columns(orm.users.c.id).order_by(orm.users.c.id).with_for_update()
-_FORGET = delete(orm.user_view).where(orm.user_view.c.user_id.in_(_THESE))
-_COPY = insert(orm.user_view).from_select(
-    ["user_id", "coupon", *(column.name for column in _COPIED)],
-    _USERS.outerjoin_from(orm.users, orm.coupons),
+LOCK_USERS = (
+    select(orm.users.c.id).where(orm.users.c.id.in_(_IDS)).order_by(orm.users.c.id)
+).with_for_update()
+# rows are not deleted and inserted: what a newer version has added to them is not ours to reset
+UPDATE_ROWS = (
+    update(orm.user_view)
+    .where(orm.user_view.c.user_id == _ROW.c.user_id)
+    .values({column.name: column for column in _ROW.c if column.name != "user_id"})
+)
+INSERT_ROWS = insert(orm.user_view).from_select(
+    [column.name for column in _ROW.c],
+    _MADE.where(orm.users.c.id.not_in(select(orm.user_view.c.user_id))),
 )
 
 
-_noted = cache(lambda now: insert(orm.commands).values(accepted_at=now))  # once for all
+_record = cache(lambda now: insert(orm.commands).values(accepted_at=now))  # once for all
 
 
-async def take_note(session: Session, now: ColumnElement[float], envelope: CommandEnvelope) -> None:
-    """Write a command down, in the caller's transaction, before anything else.
+async def record_command(
+    transaction: Transaction, now: ColumnElement[float], envelope: CommandEnvelope
+) -> None:
+    """Write a command down, in the caller's transaction.
 
-    So of two copies at once the second waits for the first, and is recognized before its command
-    could be refused.
+    If it came with an id, before anything else: of two copies at once the second then waits for the
+    first, and is recognized before its command could be refused.
 
     :raises MessageAlreadyHandled: if it is known: the caller must roll back
     """
-    source, message_id = envelope.received.source, envelope.received.id
+    source, message_id = envelope.origin.source, envelope.origin.id
     row = {
         "id": envelope.id,
-        "type": wire_name(type(envelope.command)),
+        "type": wire_name(type(envelope.message)),
         "source": source,
         "message_id": message_id,
-        "fingerprint": envelope.received.fingerprint,
-        "correlation_id": envelope.as_context.correlation_id,
+        "fingerprint": envelope.origin.fingerprint,
+        "correlation_id": envelope.context.correlation_id,
+        "causation_id": envelope.settles and envelope.settles.envelope.id,
     }
     try:
-        await session.execute_by_commit(_noted(now), [row])
+        await transaction.execute(_record(now), [row])
     except IntegrityError as error:  # its own id is new, so it is that of the message
         raise MessageAlreadyHandled(source, message_id) from error
-
-
-@dataclass(frozen=True, slots=True)
-class SqlAlchemyStored:
-    """What is stored, in a reading transaction."""
-
-    users: SqlAlchemyStoredUsers
-
-
-@asynccontextmanager
-async def reading(database: Database) -> AsyncIterator[SqlAlchemyStored]:
-    """Look things up. See `ports.Reading`."""
-    async with database.reading() as session:
-        yield SqlAlchemyStored(SqlAlchemyStoredUsers(session))
-        if session.has_unwritten_work():
-            raise ChangedWhileReading

@@ -1,1 +1,1 @@
-"""The domain: what a user, a coupon and their events are. Imports the standard library only."""
+"""The domain: the aggregates, their values and their events. Imports the standard library only."""

@@ -1,11 +1,12 @@
 """The commands: orders to this service, in the imperative. Anybody may import this module.
 
-A command has exactly one handler and may be refused. Whoever sends it makes the ids, so that a
+A command has exactly one handler and may be refused. The caller makes the ids, so that a
 command returns nothing and can be repeated safely. Fields are plain values, as they arrive; the
 value objects of the model check them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from uuid import UUID
 
 from allocation.domain.events import UserId
 
@@ -26,6 +27,27 @@ class RegisterUser(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedRow:
+    """One row of a list of users: the line it stands on, a new id, and what it says."""
+
+    line: int
+    user_id: UserId
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportUsers(Command):
+    """Register the users of these rows, and refuse only those rows that have to be.
+
+    A row is recognized by its address, so repeating an import changes nothing.
+    """
+
+    import_id: UUID
+    rows: tuple[ImportedRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeEmail(Command):
     """Give a user another e-mail address."""
 
@@ -34,8 +56,24 @@ class ChangeEmail(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordBounce(Command):
+    """Record that an address does not exist; if it is no longer the user's, change nothing."""
+
+    user_id: UserId
+    email: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AddCouponBatch(Command):
     """Make `quantity` more welcome coupons available, under a reference of their own."""
 
     reference: str
     quantity: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedeemCoupon(Command):
+    """Use a coupon up. Repeating the same redemption changes nothing."""
+
+    redemption_id: UUID
+    code: str = field(repr=False)

@@ -4,7 +4,7 @@ An event has any number of handlers and cannot be refused. Fields are plain valu
 are stored and published: their shape is a language others read.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
 from uuid import UUID
 
@@ -27,6 +27,23 @@ class UserRegistered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedRow:
+    """A row of an import that registered nobody, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsersImported(Event):
+    """So many users of a list were registered; each has an event of its own, too."""
+
+    import_id: UUID
+    registered: int
+    refused: tuple[RefusedRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EmailChanged(Event):
     """A user has another e-mail address now."""
 
@@ -36,23 +53,48 @@ class EmailChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmailBounced(Event):
+    """The address that a user has does not exist: nothing is sent to it."""
+
+    user_id: UserId
+    email: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CouponAllocated(Event):
     """A coupon out of a batch belongs to a user now."""
 
     user_id: UserId
     batch_reference: str
-    code: str
+    code: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutOfCoupons(Event):
+class CouponRedeemed(Event):
+    """A user has used a coupon up."""
+
+    redemption_id: UUID
+    user_id: UserId
+    batch_reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CouponExpired(Event):
+    """A coupon was not redeemed in time: its place in the batch is free again."""
+
+    user_id: UserId
+    batch_reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CouponDenied(Event):
     """A user should have been given a coupon, but none was left."""
 
     user_id: UserId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CouponsRanOut(Event):
+class CouponBatchExhausted(Event):
     """Users go without coupons since this batch is used up: once a batch, then once a day."""
 
     batch_reference: str

@@ -1,7 +1,8 @@
-"""The kinds of errors, and those that break a rule of the business. Any layer may import this.
+"""The kinds of errors. Any layer may import this.
 
-A kind says what becomes of the work; whoever raises errors of his own has an `exceptions.py`, and
-docs/errors.md lists all of them. An error takes facts and composes its own sentence.
+A kind says what becomes of the work. The errors of an aggregate stand with it, those of a layer in
+its `exceptions.py`; docs/errors.md lists all of them. An error takes facts and composes its own
+sentence.
 """
 
 import re
@@ -11,78 +12,50 @@ from typing import ClassVar
 class AllocationError(Exception):
     """Base of all errors this application raises on purpose.
 
-    `slug`: its stable name for machines. `heals`: trying the same again later may succeed; what
-    does not heal is never retried.
+    `slug`: its stable name for machines. `retryable`: trying the same again later may succeed; a
+    permanent error is never retried.
     """
 
     slug: ClassVar[str] = "allocation-error"
-    heals: ClassVar[bool] = True
+    retryable: ClassVar[bool] = True
+    resource_is_away: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         cls.slug = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
 
-class Malformed(AllocationError):
+class InvalidInput(AllocationError):
     """The input can never be accepted as it is."""
 
-    heals = False
+    retryable = False
 
 
-class Refused(AllocationError):
+class RuleViolation(AllocationError):
     """The input is well-formed, but a business rule refuses it."""
 
-    heals = False
+    retryable = False
 
 
 class Conflict(AllocationError):
-    """Somebody else was faster. The transaction was rolled back; trying anew is safe."""
+    """Another transaction was faster. This one was rolled back; a retry is safe."""
 
 
 class Unavailable(AllocationError):
-    """A resource this service needs is not available."""
+    """A resource this service needs is not available: it refuses, or the connection is lost.
+
+    Handlers are tried again until it is back, with pauses up to the longest. A port of your own
+    raises this; an error of another kind counts as an attempt, and is parked in the end.
+    """
+
+    resource_is_away = True
 
 
-class Mistake(AllocationError):
-    """The program is wrong. It heals only in so far as a mended program may run tomorrow."""
+class ProgrammingError(AllocationError):
+    """The program is wrong. A retry helps only if a fixed version runs by then."""
 
 
-class InvalidValue(Malformed):
+class InvalidValue(InvalidInput):
     """A value object or a setting was given a value outside its rules."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"{what} {reason}")
-
-
-class EmailAlreadyRegistered(Refused):
-    """Another user holds this e-mail address (compared case-insensitively)."""
-
-    def __init__(self, email: object) -> None:
-        super().__init__(f"e-mail address {email} is already registered")
-
-
-class UserAlreadyRegistered(Refused):
-    """The user id was registered before, with other data."""
-
-    def __init__(self, user_id: object) -> None:
-        super().__init__(f"user {user_id} is already registered with another name or e-mail")
-
-
-class UserNotFound(Refused):
-    """No user has this id."""
-
-    def __init__(self, user_id: object) -> None:
-        super().__init__(f"there is no user {user_id}")
-
-
-class CouponBatchAlreadyAdded(Refused):
-    """The reference was used before, for a batch of another quantity."""
-
-    def __init__(self, reference: object, quantity: int) -> None:
-        super().__init__(f"coupon batch {reference} was already added with quantity {quantity}")
-
-
-class CouponAlreadyAllocated(Refused):
-    """The user has a coupon: nobody gets a second one."""
-
-    def __init__(self, user_id: object) -> None:
-        super().__init__(f"user {user_id} has a coupon already")

@@ -1,10 +1,8 @@
-"""The worker: takes over the deliveries that nobody holds, until it is told to stop."""
+"""The worker: takes over the deliveries that nobody holds, until it is asked to stop."""
 
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
-from pkgutil import resolve_name
 
 from anyio import current_time
 from anyio.abc import TaskGroup
@@ -13,105 +11,116 @@ from anyio.lowlevel import checkpoint
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import Unavailable
-from allocation.entrypoints.running import Service, StopSignal, task_group
-from allocation.rooms import ROOMS
-from allocation.service_layer.delivery import Delivery
+from allocation.entrypoints.runtime import Service, Shutdown, Wakeup, task_group
+from allocation.extensions import EXTENSIONS
+from allocation.service_layer.deliveries import Delivery
 
-LINGER_SECONDS = 0.01
+BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
 RECONNECT_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
 
-def working(settings: Settings, *, until_idle: bool = False) -> Service:
-    """Return the service; with `until_idle`, it ends when only parked deliveries are left."""
+def worker_service(settings: Settings, *, until_idle: bool = False) -> Service:
+    """Return the service; with `until_idle`, see `Worker.run`."""
 
-    async def work(application: Application, stop: StopSignal) -> None:
-        worker = Worker(application, stop, concurrency=settings.concurrency)
+    async def work(application: Application, shutdown: Shutdown) -> None:
+        worker = Worker(application, shutdown, concurrency=settings.worker_concurrency)
         async with task_group() as group:
-            for place in chain.from_iterable(room.beside_worker for room in ROOMS.values()):
-                group.start_soon(resolve_name(place)(settings), application, stop)
+            for extension in EXTENSIONS.values():
+                for service in extension.worker_services(settings):
+                    group.start_soon(service, application, shutdown)
             await worker.run(until_idle=until_idle)
 
     return work
 
 
 class Worker:
-    """Has up to `concurrency` deliveries in hand, so that a slow one holds up no other."""
+    """Runs up to `concurrency` deliveries at a time, so that a slow one holds up no other."""
 
-    def __init__(self, application: Application, stop: StopSignal, *, concurrency: int) -> None:
-        self._outbox, self._bus = application.outbox, application.bus
+    def __init__(self, application: Application, shutdown: Shutdown, *, concurrency: int) -> None:
+        self._outbox, self._bus = application.bus.outbox, application.bus
         self._database = application.database
         self._handlers = list(application.bus.registry.events)
-        self._stop = stop
+        self._shutdown = shutdown
+        self._wakeup = Wakeup()
         self._concurrency = concurrency
-        self._in_hand: Counter[str] = Counter()
-        self._more_is_due = False  # it was when something was claimed last
+        self._running: Counter[str] = Counter()
+        self._backlog_likely = False
 
     async def run(self, *, until_idle: bool = False) -> None:
-        """Work until told to stop or, `until_idle`, until only parked deliveries are left."""
+        """Work until asked to stop or, `until_idle`, until nothing is left to do now.
+
+        Left are deliveries that are parked, paused, or scheduled and not attempted yet.
+        """
         async with task_group() as group:
-            while not self._stop.is_set:
+            group.start_soon(self._wake_at_shutdown)
+            while not self._shutdown.is_set():
                 try:
-                    async with self._database.listening(self._stop.wake):
-                        await self._begin_until_over(group, until_idle=until_idle)
+                    async with self._database.listen(self._wakeup.wake):
+                        await self._run_loop(group, until_idle=until_idle)
                 except Exception as error:  # nothing in the database may end the worker
                     unexpected = not isinstance(error, Unavailable)
                     logger.error("%s; the worker tries again", error, exc_info=unexpected)
-                    await self._stop.sleep(RECONNECT_SECONDS)
+                    await self._wakeup.sleep(RECONNECT_SECONDS)
 
-    async def _begin_until_over(self, group: TaskGroup, *, until_idle: bool) -> None:
-        while not self._stop.is_set:
-            pause = await self._begin_what_is_due(group)
-            if pause is None and until_idle and not self._in_hand.total():
-                self._stop.set()  # which ends the next sleep, too
-            await self._stop.sleep(POLL_SECONDS if pause is None else pause)
+    async def _wake_at_shutdown(self) -> None:
+        await self._shutdown.wait()
+        self._wakeup.wake()
 
-    async def _begin_what_is_due(self, group: TaskGroup) -> float | None:
-        """Begin what free hands may take; return the seconds to sleep, None if nothing is owed."""
-        await self._until_hands_are_free()
-        if not self._more_is_due:
-            pause = await self._outbox.seconds_until_due(self._handlers)
+    async def _run_loop(self, group: TaskGroup, *, until_idle: bool) -> None:
+        while not self._shutdown.is_set():
+            pause = await self._claim_and_start(group, scheduled=not until_idle)
+            if pause is None and until_idle and not self._running.total():
+                self._shutdown.set()
+                return
+            await self._wakeup.sleep(POLL_SECONDS if pause is None else pause)
+
+    async def _claim_and_start(self, group: TaskGroup, *, scheduled: bool) -> float | None:
+        """Start what free slots may take; return the seconds to sleep, None if nothing is due."""
+        await self._await_capacity()
+        if not self._backlog_likely:
+            pause = await self._outbox.seconds_until_due(self._handlers, scheduled=scheduled)
             if pause is None or pause > 0:
                 return pause and min(pause, POLL_SECONDS)
         for delivery in (claimed := await self._claim()):
-            self._in_hand[delivery.handler] += 1
+            self._running[delivery.handler] += 1
             group.start_soon(self._deliver, delivery)
         return 0 if claimed else POLL_SECONDS  # what is due may be locked, or of a busy handler
 
-    async def _until_hands_are_free(self) -> None:
-        """Wait a moment for half of the hands, and all that get free with them.
+    async def _await_capacity(self) -> None:
+        """Wait a moment for half of the slots, and all that become free with them.
 
         Many at once cost little more than one.
         """
-        end, free = current_time() + LINGER_SECONDS, -1
+        end, free = current_time() + BATCH_WINDOW, -1
         while self._free() < self._concurrency // 2 and (left := end - current_time()) > 0:
-            await self._stop.sleep(left)
+            await self._wakeup.sleep(left)
         while free < (free := self._free()):
             await checkpoint()
 
     def _free(self) -> int:
-        return self._concurrency - self._in_hand.total()
+        return self._concurrency - self._running.total()
 
     async def _claim(self) -> Sequence[Delivery]:
-        """Claim for all handlers while there is room; then only for those with nothing in hand.
+        """Claim for all handlers while there is room; then only for those of which none runs.
 
-        So one handler, whose mail server says nothing, cannot have all hands: one is kept free for
+        So one handler, whose mail server is silent, cannot have all slots: one is kept free for
         each of the others, or half of them where there are fewer.
         """
         free = self._free()
-        idle = [name for name in self._handlers if not self._in_hand[name]]
-        room, handlers = free - min(len(idle), self._concurrency // 2), self._handlers
-        if room <= 0:
-            room, handlers = min(1, free, len(idle)), idle
-        claimed = await self._outbox.claim(room, handlers) if room else ()
-        self._more_is_due = len(claimed) == room
+        idle = [name for name in self._handlers if not self._running[name]]
+        limit, handlers = free - min(len(idle), self._concurrency // 2), self._handlers
+        if limit <= 0:
+            limit, handlers = min(1, free, len(idle)), idle
+        claimed = await self._outbox.claim(limit, handlers) if limit else ()
+        self._backlog_likely = len(claimed) == limit
         return claimed
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
-            await self._bus.deliver([delivery])
+            await self._bus.run_deliveries([delivery])
         finally:
-            self._in_hand[delivery.handler] -= 1
-            self._stop.wake()
+            self._running[delivery.handler] -= 1
+            self._wakeup.wake()

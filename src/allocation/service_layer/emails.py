@@ -1,4 +1,8 @@
-"""The e-mails this service sends: what they say, not how they travel. Pure functions."""
+"""The e-mails this service sends: what they say, not how they travel. Pure functions.
+
+Anybody may register anybody, and nobody has confirmed an address. So no e-mail repeats what
+somebody chose: no name, and no address but the recipient's.
+"""
 
 from dataclasses import dataclass
 
@@ -16,23 +20,29 @@ class Email:
 
 def welcome(event: events.UserRegistered) -> Email:
     """Greet a new user."""
-    text = f"Hello {event.name},\n\nyou are registered with {event.email}. Welcome!\n"
-    return Email(recipient=event.email, subject=f"Welcome, {event.name}", text=text)
+    text = f"Hello,\n\nyou are registered with {event.email}. Welcome!\n"
+    return Email(recipient=event.email, subject="Welcome", text=text)
 
 
-def coupon(event: events.CouponAllocated, *, name: str, recipient: str) -> Email:
+def coupon(event: events.CouponAllocated, *, recipient: str) -> Email:
     """Send users their coupon."""
-    text = f"Hello {name},\n\nyour welcome coupon is {event.code}.\n"
+    text = f"Hello,\n\nyour welcome coupon is {event.code}.\n"
     return Email(recipient=recipient, subject="Your welcome coupon", text=text)
 
 
+def coupon_reminder(event: events.CouponAllocated, *, recipient: str) -> Email:
+    """Remind users of a coupon that they have not redeemed."""
+    text = f"Hello,\n\nyour welcome coupon {event.code} expires soon.\n"
+    return Email(recipient=recipient, subject="Your welcome coupon expires soon", text=text)
+
+
 def change_notice(event: events.EmailChanged) -> Email:
-    """Tell the old address about the new one, in case somebody else made the change."""
-    text = f"Your account now uses {event.new_email}.\n\nIf that was not you, contact us.\n"
+    """Warn the old address, in case somebody else made the change."""
+    text = "Your account now uses another address.\n\nIf that was not you, contact us.\n"
     return Email(recipient=event.old_email, subject="Your e-mail address was changed", text=text)
 
 
-def coupons_ran_out(event: events.CouponsRanOut, *, recipient: str) -> Email:
+def coupon_batch_exhausted(event: events.CouponBatchExhausted, *, recipient: str) -> Email:
     """Tell marketing that users go without a coupon."""
     text = f"Batch {event.batch_reference} is used up, and there is no other. Please add one.\n"
     return Email(recipient=recipient, subject="Out of welcome coupons", text=text)

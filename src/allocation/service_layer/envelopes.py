@@ -1,30 +1,26 @@
 """Messages on their way: what is known about each, besides what it says. Pure: no I/O."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from math import inf
 from typing import NewType
 from uuid import UUID
 
-from anyio import current_time
-
-from allocation.domain.commands import Command
+from allocation.domain.aggregate import Aggregate
 from allocation.domain.events import Event
-from allocation.domain.model import Aggregate
 
 EventId = NewType("EventId", UUID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageContext:
-    """Why something happens: the message that caused it, and the first one of the whole story."""
+    """Why something happens: the message that caused it, and the first one of the whole trace."""
 
     correlation_id: UUID
     causation_id: UUID
     handler: str | None = None  # which one of the event that caused it; None: that of a command
+    depth: int = 1  # of the events that are recorded: one more than that of the event behind them
     traceparent: str | None = None  # W3C Trace Context, for those who trace
 
 
@@ -37,11 +33,10 @@ class Envelope:
     subject: str
     time: datetime
     context: MessageContext
-    held_since: float = field(default=inf, compare=False)  # event loop's clock: see `Delivery`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedMessage:
+class MessageOrigin:
     """Where a command comes from, and by which id it is recognized when it arrives again.
 
     Source and id are those of CloudEvents 1.0. What has no id is not recognized. The fingerprint
@@ -52,66 +47,57 @@ class ReceivedMessage:
     id: str | None = None
     fingerprint: str | None = field(default=None, compare=False)
     traceparent: str | None = field(default=None, compare=False)
-    correlation_id: UUID | None = field(default=None, compare=False)  # None: a new story begins
+    correlation_id: UUID | None = field(default=None, compare=False)  # None: a new trace begins
 
 
-INSIDE = ReceivedMessage(source="program")  # a command that nobody says more about
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandEnvelope:
-    """A command and what is known about it."""
-
-    id: UUID
-    command: Command
-    received: ReceivedMessage
-
-    @property
-    def as_context(self) -> MessageContext:
-        """The context of whatever is done because of this command."""
-        first_id = self.received.correlation_id or self.id
-        parent = self.received.traceparent
-        return MessageContext(correlation_id=first_id, causation_id=self.id, traceparent=parent)
+INTERNAL = MessageOrigin(source="program")  # a command that nobody says more about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnvelopeFactory:
-    """Makes envelopes of what aggregates have recorded, and knows who owes work to them."""
+class EventRecorder:
+    """Makes envelopes of what aggregates have recorded, and knows who subscribes to them.
 
-    subscriptions: Mapping[type[Event], Sequence[str]]
+    `subscriptions` has the handlers of each event, with the seconds after which each is due.
+    """
+
+    subscriptions: Mapping[type[Event], Mapping[str, float]]
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
 
-    def subscribers(self, envelope: Envelope) -> Sequence[str]:
-        """Return the names of the handlers that owe work to this event."""
-        return self.subscriptions.get(type(envelope.event), ())
+    def subscribers(self, envelope: Envelope) -> Mapping[str, float]:
+        """Return the names of the handlers of this event, with their delays in seconds."""
+        return self.subscriptions.get(type(envelope.event), {})
 
-    def drain(self, aggregates: Iterable[Aggregate], context: MessageContext) -> Iterator[Envelope]:
+    def collect(
+        self, aggregates: Iterable[Aggregate], context: MessageContext
+    ) -> Iterator[Envelope]:
         """Take the events of these aggregates, and put each into an envelope."""
-        context = replace(context, traceparent=current_span.get() or context.traceparent)
+        context = replace(context, traceparent=current_traceparent.get() or context.traceparent)
         for aggregate in aggregates:
-            for event in aggregate.drain_events():
+            for event in aggregate.pull_events():
                 yield Envelope(
                     id=EventId(self.new_id()),
                     event=event,
                     subject=aggregate.subject,
                     time=self.now(),
                     context=context,
-                    held_since=current_time(),
                 )
 
 
 current_context: ContextVar[MessageContext | None] = ContextVar("current_context", default=None)
 """Why the current task works. Set by the bus, read by the log formatter."""
-current_span: ContextVar[str | None] = ContextVar("current_span", default=None)
+current_traceparent: ContextVar[str | None] = ContextVar("current_traceparent", default=None)
 """Its `traceparent` for what is committed now. Set by an observer, if one makes spans."""
 
 
-@contextmanager
-def working_on(context: MessageContext) -> Iterator[None]:
+class bind_context:  # noqa: N801 - reads as a statement, and a generator would cost more
     """Mark everything logged inside as caused by `context`."""
-    token = current_context.set(context)
-    try:
-        yield
-    finally:
-        current_context.reset(token)
+
+    def __init__(self, context: MessageContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token: Token[MessageContext | None] = current_context.set(self._context)
+
+    def __exit__(self, *error: object) -> None:
+        current_context.reset(self._token)

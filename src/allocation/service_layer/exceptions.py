@@ -1,6 +1,8 @@
 """The errors of the service layer: how an attempt can end, and what a handler can do wrong."""
 
-from allocation.domain.exceptions import Conflict, Mistake, Unavailable
+from collections.abc import Iterable
+
+from allocation.domain.exceptions import Conflict, ProgrammingError, RuleViolation, Unavailable
 
 
 class ConcurrentUpdate(Conflict):
@@ -27,60 +29,67 @@ class MessageAlreadyHandled(Conflict):
 class HandlerTimeout(Unavailable):
     """A handler was stopped because it took longer than its time limit."""
 
+    resource_is_away = False
+
     def __init__(self, handler: str, seconds: float) -> None:
         super().__init__(f"{handler} took longer than {seconds:g} s")
 
 
-class LeaseOver(Unavailable):
+class LeaseExpired(Unavailable):
     """It was too late to begin an attempt: somebody else may own the delivery soon."""
+
+    resource_is_away = False
 
     def __init__(self, handler: str) -> None:
         super().__init__(f"{handler} could not begin in time; the delivery was given back")
 
 
-class WiringError(Mistake):
+class AddressUndeliverable(RuleViolation):
+    """The mail server says that there is no such e-mail address, so nothing can ever be sent to it.
+
+    Raised by `Notifications.send`.
+    """
+
+    def __init__(self, address: str) -> None:
+        super().__init__("the mail server says that there is no such e-mail address")
+        self.address = address
+
+
+class WiringError(ProgrammingError):
     """The program is put together wrongly; raised at start, before any message is handled."""
 
     def __init__(self, problem: str, *names: str) -> None:
         super().__init__(f"{problem}: {', '.join(sorted(names))}")
 
 
-class NotCommitted(Mistake):
-    """A handler that was given a unit of work has not committed it: its work is rolled back."""
+class CausationTooDeep(ProgrammingError):
+    """Handlers seem to cause each other for ever: the last of them may record no more events."""
 
-    def __init__(self) -> None:
-        super().__init__("the handler returned without `await uow.commit()`: nothing was stored")
+    retryable = False
 
-
-class WorkAfterCommit(Mistake):
-    """A handler has gone on working after its commit: all of its work is rolled back."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} after `await uow.commit()`: nothing was stored; commit last")
+    def __init__(self, depth: int, handlers: Iterable[str | None]) -> None:
+        chain = " → ".join(handler for handler in handlers if handler)
+        super().__init__(
+            f"the event would be number {depth} of a chain; its last handlers: {chain}"
+        )
 
 
-class NotAwaited(Mistake):
+class NotAwaited(ProgrammingError):
     """A handler has not awaited what it had begun, so nobody knows whether it was done."""
 
     def __init__(self, call: str) -> None:
         super().__init__(f"{call}() has not come to its end; say `await {call}(…)`")
 
 
-class OpenedTwice(Mistake):
-    """A handler has opened its unit of work, which is open already."""
+class UnexpectedAnswer(ProgrammingError):
+    """A handler has returned what its annotation does not say; it counts as a failure."""
 
-    def __init__(self) -> None:
-        super().__init__("the unit of work is open: leave out `async with uow`, only commit it")
-
-
-class ChangedWhileReading(Mistake):
-    """An aggregate was changed in a reading transaction, where nothing can be stored."""
-
-    def __init__(self) -> None:
-        super().__init__("an aggregate was changed while reading: ask for `uow` to store a change")
+    def __init__(self, handler: str, answer: object) -> None:
+        kind = type(answer).__name__
+        super().__init__(f"{handler} returned {kind}, which its annotation does not say")
 
 
-class HandlerAborted(Mistake):
+class HandlerInterrupted(ProgrammingError):
     """A handler has raised what is meant to end a task or the process; it counts as a failure."""
 
     def __init__(self, handler: str, error: BaseException) -> None:

@@ -2,9 +2,10 @@
 
 A handler asks for what it needs by parameter name, and what it asks for says what it is promised:
 
-- `uow`, to change the database: it takes effect exactly once, when `uow.commit()` is its last word.
-- a port with an effect outside (`notifications`): at least once, and each time with the same
-  `idempotency_key`. It may look things up in `reading`, which has nothing to commit.
+- `uow`, to change the database: exactly once in effect. The bus commits when it has returned.
+- a port with an external effect (`notifications`): at least once, and each time with the same
+  `idempotency_key`. If it has to look something up, it asks for a query (`find_contact`). What the
+  outside answers is stored once: by the command that the handler returns.
 
 Nobody can have both: a failure between the two would double the one or lose the other, so such a
 handler is refused at start. Let the one with `uow` record an event, and handle that.
@@ -14,14 +15,21 @@ from collections.abc import Callable
 from datetime import datetime
 
 from allocation.domain import commands, events
-from allocation.domain.model import CouponBatch, User
-from allocation.domain.values import BatchReference, EmailAddress, PersonName, Quantity
+from allocation.domain.coupons import BatchReference, CouponBatch, CouponCode, Quantity
+from allocation.domain.user_imports import UserImport
+from allocation.domain.users import EmailAddress, PersonName, User
 from allocation.service_layer import emails
-from allocation.service_layer.delivery import IdempotencyKey
+from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.envelopes import Envelope
-from allocation.service_layer.ports import Notifications, Publisher, Reading
+from allocation.service_layer.ports import (
+    FindContact,
+    FindCouponHolder,
+    Notifications,
+    Publisher,
+)
+from allocation.service_layer.subscriptions import Handler, Later, Subscriber
 from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.service_layer.wiring import Handler
+from allocation.service_layer.user_mail import UserMail
 
 
 async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None:
@@ -31,8 +39,14 @@ async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None
     if user is None:
         uow.users.add(User.register(command.user_id, name, email))
     else:
-        user.confirm_registration(name, email)
-    await uow.commit()
+        user.ensure_same_registration(name, email)
+
+
+async def import_users(command: commands.ImportUsers, uow: UnitOfWork) -> None:
+    """Register the users of a list with one commit."""
+    user_import = UserImport(command.import_id, command.rows)
+    user_import.register(await uow.users.find_by_email(user_import.emails))
+    uow.user_imports.add(user_import)
 
 
 async def change_email(command: commands.ChangeEmail, uow: UnitOfWork) -> None:
@@ -40,7 +54,12 @@ async def change_email(command: commands.ChangeEmail, uow: UnitOfWork) -> None:
     new_email = EmailAddress(command.new_email)
     user = await uow.users.get(command.user_id)
     user.change_email(new_email)
-    await uow.commit()
+
+
+async def record_bounce(command: commands.RecordBounce, uow: UnitOfWork) -> None:
+    """Mark the address of a user as undeliverable."""
+    user = await uow.users.get(command.user_id)
+    user.record_bounce(EmailAddress(command.email))
 
 
 async def add_coupon_batch(command: commands.AddCouponBatch, uow: UnitOfWork) -> None:
@@ -50,21 +69,25 @@ async def add_coupon_batch(command: commands.AddCouponBatch, uow: UnitOfWork) ->
     if batch is None:
         uow.coupon_batches.add(CouponBatch.add(reference, quantity))
     else:
-        batch.confirm_addition(quantity)
-    await uow.commit()
+        batch.ensure_same_quantity(quantity)
+
+
+async def redeem_coupon(command: commands.RedeemCoupon, uow: UnitOfWork) -> None:
+    """Redeem a coupon, once: the same redemption again changes nothing."""
+    coupon = await uow.coupons.get(CouponCode(command.code))
+    coupon.redeem(command.redemption_id)
 
 
 async def send_welcome_email(
-    event: events.UserRegistered, notifications: Notifications, idempotency_key: IdempotencyKey
-) -> None:
+    event: events.UserRegistered, user_mail: UserMail, idempotency_key: IdempotencyKey
+) -> commands.RecordBounce | None:
     """Greet the new user."""
-    await notifications.send(emails.welcome(event), idempotency_key=idempotency_key)
+    return await user_mail.send(emails.welcome(event), event.user_id, idempotency_key)
 
 
 async def log_registration(event: events.UserRegistered, uow: UnitOfWork) -> None:
     """Write the registration log."""
     await uow.registration_log.append(event.user_id, event.email)
-    await uow.commit()
 
 
 async def allocate_welcome_coupon(
@@ -76,60 +99,92 @@ async def allocate_welcome_coupon(
     """Give the new user a coupon, if one is left."""
     batch = await uow.coupon_batches.next_available()
     batch.allocate(event.user_id, token=new_token(), today=now().date())
-    await uow.commit()
 
 
 async def refresh_user_view(
-    event: events.UserRegistered | events.EmailChanged | events.CouponAllocated, uow: UnitOfWork
+    event: events.UserRegistered
+    | events.EmailChanged
+    | events.EmailBounced
+    | events.CouponAllocated
+    | events.CouponRedeemed
+    | events.CouponExpired,
+    uow: UnitOfWork,
 ) -> None:
     """Keep the read model up to date."""
     await uow.user_view.refresh(event.user_id)
-    await uow.commit()
 
 
 async def send_coupon_email(
     event: events.CouponAllocated,
-    reading: Reading,
-    notifications: Notifications,
+    find_contact: FindContact,
+    user_mail: UserMail,
     idempotency_key: IdempotencyKey,
-) -> None:
+) -> commands.RecordBounce | None:
     """Send the coupon to the address the user has now."""
-    async with reading() as stored:
-        user = await stored.users.get(event.user_id)
-    email = emails.coupon(event, name=str(user.name), recipient=str(user.email))
-    await notifications.send(email, idempotency_key=idempotency_key)
+    contact = await find_contact(event.user_id)
+    email = emails.coupon(event, recipient=contact.email)
+    return await user_mail.send(email, event.user_id, idempotency_key)
+
+
+async def send_coupon_reminder(
+    event: events.CouponAllocated,
+    find_coupon_holder: FindCouponHolder,
+    user_mail: UserMail,
+    idempotency_key: IdempotencyKey,
+) -> commands.RecordBounce | None:
+    """Remind the user of the coupon, if it can still be redeemed."""
+    holder = await find_coupon_holder(event.code)
+    if holder is None:
+        return None
+    email = emails.coupon_reminder(event, recipient=holder.email)
+    return await user_mail.send(email, event.user_id, idempotency_key)
+
+
+async def expire_coupon(event: events.CouponAllocated, uow: UnitOfWork) -> None:
+    """Let the coupon expire, unless it was redeemed."""
+    coupon = await uow.coupons.get(CouponCode(event.code))
+    coupon.expire()
+
+
+async def give_coupon_back(event: events.CouponExpired, uow: UnitOfWork) -> None:
+    """Give the place of an expired coupon back to its batch."""
+    batch = await uow.coupon_batches.get(BatchReference(event.batch_reference))
+    batch.give_back()
 
 
 async def send_change_notice(
-    event: events.EmailChanged, notifications: Notifications, idempotency_key: IdempotencyKey
-) -> None:
+    event: events.EmailChanged, user_mail: UserMail, idempotency_key: IdempotencyKey
+) -> commands.RecordBounce | None:
     """Warn the old address."""
-    await notifications.send(emails.change_notice(event), idempotency_key=idempotency_key)
+    return await user_mail.send(emails.change_notice(event), event.user_id, idempotency_key)
 
 
 async def notify_marketing(
-    event: events.CouponsRanOut,
+    event: events.CouponBatchExhausted,
     notifications: Notifications,
     marketing_email: str,
     idempotency_key: IdempotencyKey,
 ) -> None:
     """Ask marketing for more coupons."""
-    email = emails.coupons_ran_out(event, recipient=marketing_email)
+    email = emails.coupon_batch_exhausted(event, recipient=marketing_email)
     await notifications.send(email, idempotency_key=idempotency_key)
 
 
 async def publish_event(event: events.Event, envelope: Envelope, publisher: Publisher) -> None:
-    """Tell the outside world. `publishing.py` makes a handler of this for each `publisher`."""
+    """Tell the outside world. `publishers.py` makes a handler of this for each `publisher`."""
     await publisher.publish(envelope)
 
 
 COMMAND_HANDLERS: dict[type[commands.Command], Handler] = {
     commands.RegisterUser: register_user,
+    commands.ImportUsers: import_users,
     commands.ChangeEmail: change_email,
+    commands.RecordBounce: record_bounce,
     commands.AddCouponBatch: add_coupon_batch,
+    commands.RedeemCoupon: redeem_coupon,
 }
 
-EVENT_HANDLERS: dict[type[events.Event], list[Handler]] = {
+EVENT_HANDLERS: dict[type[events.Event], list[Subscriber]] = {
     events.UserRegistered: [
         send_welcome_email,
         log_registration,
@@ -137,13 +192,25 @@ EVENT_HANDLERS: dict[type[events.Event], list[Handler]] = {
         refresh_user_view,
         publish_event,
     ],
+    events.UsersImported: [],
     events.EmailChanged: [send_change_notice, refresh_user_view, publish_event],
+    events.EmailBounced: [refresh_user_view, publish_event],
     # a coupon's code is money: not public
-    events.CouponAllocated: [send_coupon_email, refresh_user_view],
-    events.OutOfCoupons: [publish_event],
-    events.CouponsRanOut: [notify_marketing],
+    events.CouponAllocated: [
+        send_coupon_email,
+        refresh_user_view,
+        Later(send_coupon_reminder, after="coupon_reminder_seconds"),
+        Later(expire_coupon, after="coupon_expiry_seconds"),
+    ],
+    events.CouponRedeemed: [refresh_user_view, publish_event],
+    events.CouponExpired: [give_coupon_back, refresh_user_view],
+    events.CouponDenied: [publish_event],
+    events.CouponBatchExhausted: [notify_marketing],
 }
 """What handles what. An event with `publish_event` is public: it has one for each broker."""
+
+PROJECTIONS: list[Handler] = [refresh_user_view]
+"""Handlers that only write a read model from what is stored now: doing it again does no harm."""
 
 RENAMED_HANDLERS: dict[str, str] = {}
 """Old handler name → new one: for deliveries stored before a handler was renamed."""

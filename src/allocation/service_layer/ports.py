@@ -4,50 +4,14 @@ Unless said otherwise, every asynchronous method raises Unavailable when its res
 reached, and lets cancellation pass.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from allocation.domain.events import UserId
-from allocation.domain.model import CouponBatch, User
-from allocation.domain.values import BatchReference
-from allocation.service_layer.delivery import Delivery, Failure, IdempotencyKey
+from allocation.service_layer.deliveries import Delivery, Failure, IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.envelopes import Envelope
-
-
-class StoredUsers(Protocol):
-    """The users, to look at."""
-
-    async def find(self, user_id: UserId) -> User | None:
-        """Return the user with this id, or None."""
-
-    async def get(self, user_id: UserId) -> User:
-        """Return the user with this id, or raise UserNotFound."""
-
-
-class Users(StoredUsers, Protocol):
-    """The users of one unit of work: what is changed in them is stored with the commit."""
-
-    def add(self, user: User) -> None:
-        """Store a new user with the commit."""
-
-
-class CouponBatches(Protocol):
-    """The coupon batches of one unit of work."""
-
-    def add(self, batch: CouponBatch) -> None:
-        """Store a new batch with the commit."""
-
-    async def find(self, reference: BatchReference) -> CouponBatch | None:
-        """Return the batch with this reference, or None."""
-
-    async def next_available(self) -> CouponBatch:
-        """Return the first batch, by reference, that has coupons left; else an exhausted one.
-
-        Nobody else can allocate from it until this unit of work ends. Of the exhausted ones it is
-        one that nobody was told of; else the one that was reported last.
-        """
 
 
 class RegistrationLog(Protocol):
@@ -57,27 +21,36 @@ class RegistrationLog(Protocol):
         """Write one line; the database adds the time."""
 
 
-class UserView(Protocol):
+class UserProjection(Protocol):
     """The read model: one row a user, with the coupon."""
 
     async def refresh(self, user_id: UserId) -> None:
-        """Write this user's row anew from the aggregates, so the order of events is no matter.
+        """Rewrite this user's row from the aggregates, so the order of events is no matter.
 
         It is done with the commit, and sees what else this unit of work has changed.
         """
 
 
-class Stored(Protocol):
-    """What is stored, seen in one reading transaction."""
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """How to reach a user now."""
 
-    users: StoredUsers
+    email: str
 
 
-Reading = Callable[[], AbstractAsyncContextManager[Stored]]
-"""Opens a reading transaction, which waits for no writer.
+FindContact = Callable[[UserId], Awaitable[Contact]]
+"""A query: reads what is committed, and waits for no writer.
 
-:raises ChangedWhileReading: at its end, if an aggregate was changed: that would be lost
+:raises UserNotFound: if there is no such user
 """
+
+
+FindCouponHolder = Callable[[str], Awaitable[Contact | None]]
+"""A query: the user who can still redeem the coupon with this code, or None."""
+
+
+IsUndeliverable = Callable[[str], Awaitable[bool]]
+"""A query: tell whether a user has this e-mail address, and it is known not to exist."""
 
 
 class Notifications(Protocol):
@@ -86,7 +59,9 @@ class Notifications(Protocol):
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
         """Hand the e-mail to a mail server. A repetition carries the same key.
 
-        :raises Exception: whatever went wrong; the delivery is tried again
+        :raises Unavailable: only if the server is away: that is tried again until it is back
+        :raises AddressUndeliverable: if there is no such address
+        :raises Exception: whatever else went wrong; the delivery is tried again, and parked then
         """
 
 
@@ -105,7 +80,10 @@ class Outbox(Protocol):
     """
 
     async def settle(self, delivery: Delivery) -> None:
-        """Mark a delivery as done whose handler has no transaction of its own."""
+        """Mark a delivery as done whose handler has no transaction of its own.
+
+        :raises DeliverySuperseded: if the delivery has another owner now, or was parked
+        """
 
     async def record_failure(self, failure: Failure) -> None:
         """Store the error, and when the delivery is due again; parked, it waits for a person.
@@ -115,8 +93,8 @@ class Outbox(Protocol):
         :raises DeliverySuperseded: if the delivery has another owner now, or is done
         """
 
-    async def release(self, delivery: Delivery) -> None:
-        """Make a delivery in hand due at once, as if this attempt had not been made."""
+    async def release(self, claims: Collection[Delivery]) -> None:
+        """Make claimed deliveries due now, as if these attempts had not been made."""
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
         """Take a lease on up to `limit` due deliveries to these handlers, longest due first.
@@ -125,5 +103,10 @@ class Outbox(Protocol):
         is left to it. What was due but can never be handled is parked on the way.
         """
 
-    async def seconds_until_due(self, handlers: Collection[str]) -> float | None:
-        """Return the seconds until the next delivery that `claim` would take; None if none is."""
+    async def seconds_until_due(
+        self, handlers: Collection[str], *, scheduled: bool = True
+    ) -> float | None:
+        """Return the seconds until the next delivery that `claim` would take; None if none is.
+
+        Unless `scheduled`, those whose first attempt is for later are left out.
+        """

@@ -2,129 +2,124 @@
 
 Source: *Architecture Patterns with Python*, chapter 6. Different from the book:
 
+- The message bus opens the unit of work, and commits it when the handler has returned. Returned
+  means done, raised means not done: there is no `commit()` to forget, or to work on after.
 - Events leave only after the commit, so work that was rolled back never speaks.
-- The message bus opens the unit of work and ends it. A handler says `await uow.commit()` as its
-  last word; what that has written becomes final when the handler has returned. So a handler that
-  fails after its commit, commits twice, or forgets to, has stored nothing: its work is still owed.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
 
 from anyio import CancelScope
 
-from allocation.domain.exceptions import Mistake
-from allocation.domain.model import Aggregate
-from allocation.service_layer import ports
-from allocation.service_layer.delivery import Trigger
-from allocation.service_layer.envelopes import Envelope, EnvelopeFactory
-from allocation.service_layer.exceptions import NotCommitted, OpenedTwice, WorkAfterCommit
-from allocation.service_layer.guard import Calls
+from allocation.domain.aggregate import Aggregate
+from allocation.domain.coupons import Coupon, CouponNotFound
+from allocation.service_layer import ports, repository
+from allocation.service_layer.deliveries import Committed, Delivery, WorkItem
+from allocation.service_layer.envelopes import Envelope, EventRecorder
+from allocation.service_layer.exceptions import CausationTooDeep
+
+MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for a cycle
 
 
-class UnitOfWork(ABC):
-    """One transaction, for one attempt to handle one message: `async with uow`, by the bus.
+class UnitOfWork:
+    """What a handler may change. A new aggregate needs one line here, and its table."""
 
-    It is committed when the block is left without an error, and rolled back otherwise, also when
-    cancelled. Begin, commit and close are not interrupted: whether something was stored is always
-    known afterwards, by `committed`. The same transaction settles the delivery in hand, or takes
-    note of the command, so the effect of either happens exactly once.
+    def __init__(
+        self,
+        store: repository.AggregateStore,
+        *,
+        users: repository.Users,
+        coupon_batches: repository.CouponBatches,
+        registration_log: ports.RegistrationLog,
+        user_view: ports.UserProjection,
+    ) -> None:
+        self.users = users
+        self.user_imports = repository.UserImports(store)
+        self.coupon_batches = coupon_batches
+        self.coupons = repository.Repository(store, Coupon, CouponNotFound)
+        self.registration_log = registration_log
+        self.user_view = user_view
 
-    :raises MessageAlreadyHandled: at its begin, if that command was received and noted before
-    :raises Mistake: at its end, if nobody has said `commit()`, or work went on after it
+
+class UnitOfWorkScope(ABC):
+    """One transaction, for one attempt to handle one message: `async with`, by the bus.
+
+    It yields the unit of work, is committed when the block ends without an error, and is rolled
+    back otherwise, also when cancelled. The same transaction settles the delivery, or records the
+    command, so the effect of either happens exactly once; a command that changed nothing, and that
+    no id could recognize, leaves nothing. Nothing interrupts a commit, so `committed` is reliable.
+
+    :raises MessageAlreadyHandled: at its begin, if that command was received and stored before
+    :raises RuleViolation: at its end, if a rule is violated that only the database can check
+    :raises ConcurrentUpdate: if what was read has changed meanwhile; a fresh attempt may succeed
+    :raises DeliverySuperseded: if the delivery has another owner now
+    :raises CausationTooDeep: if it has recorded an event, and `MAX_DEPTH` of them led to it
     """
 
-    users: ports.Users
-    coupon_batches: ports.CouponBatches
-    registration_log: ports.RegistrationLog
-    user_view: ports.UserView
+    def __init__(self, event_recorder: EventRecorder, work: WorkItem) -> None:
+        self._event_recorder, self._work = event_recorder, work
+        self.committed = Committed()  # empty until the commit
 
-    def __init__(self, envelope_factory: EnvelopeFactory, trigger: Trigger) -> None:
-        self._envelope_factory, self._trigger = envelope_factory, trigger
-        self._calls = Calls(lambda name: self._refuse(WorkAfterCommit(f"{name}() was called")))
-        self._is_open = False
-        self._written: tuple[Envelope, ...] | None = None
-        self._mistake: Mistake | None = None
-        self.committed = False
-        self.events: tuple[Envelope, ...] = ()  # those that were committed; none before
-
-    async def __aenter__(self) -> Self:
-        if self._is_open:
-            raise self._refuse(OpenedTwice())
-        self._is_open = True
+    async def __aenter__(self) -> UnitOfWork:
         try:
-            await self._begin()
+            self._store = await self._begin()
+            return self._unit_of_work()
         except BaseException:
-            with CancelScope(shield=True):
-                await self._close()
+            await self._end()
             raise
-        for name in UnitOfWork.__annotations__:  # the repositories that are declared above
-            setattr(self, name, self._calls.guarded(f"uow.{name}", getattr(self, name)))
-        return self
 
     async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
-        self._calls.are_over = True
+        try:
+            if error is None:
+                await self._write_and_commit()
+        finally:
+            await self._end()
+
+    async def _write_and_commit(self) -> None:
+        context = self._work.context
+        events = tuple(self._event_recorder.collect(self._aggregates(), context))
+        if events and context.depth > MAX_DEPTH:
+            before = [d.envelope.context.handler for d in (self._work.settles,) if d]
+            raise CausationTooDeep(context.depth, [*before, self._work.name])
+        claims = await self._write(events)
+        with CancelScope(shield=True):  # nor is there a checkpoint between this and the caller
+            await self._commit()
+        self.committed = Committed(events, tuple(claims))
+
+    def _aggregates(self) -> list[Aggregate]:
+        """Return the aggregates that this transaction has seen, also through another one."""
+        found = []
+        for aggregate in self._store.seen:  # it grows on the way
+            if isinstance(aggregate, Aggregate):
+                found.append(aggregate)
+                for part in aggregate.new_parts:
+                    self._store.add(part)
+        return found
+
+    async def _end(self) -> None:
         with CancelScope(shield=True):
-            try:
-                if error is None:
-                    written = self._whole()
-                    await self._commit()
-                    self.committed, self.events = True, written
-            finally:
-                await self._close()
-
-    async def commit(self) -> None:
-        """Say that the work is whole, and write it: the last thing a handler does.
-
-        :raises Refused: if an address is another user's, or a user has a coupon already
-        :raises ConcurrentUpdate: if what was read has changed meanwhile; a fresh unit may succeed
-        :raises DeliverySuperseded: if the delivery in hand has another owner now
-        :raises Mistake: if it was said before, or something that was begun has not come to its end
-        """
-        if self._calls.are_over:
-            raise self._refuse(WorkAfterCommit("a second commit"))
-        self._calls.end()
-        events = tuple(self._envelope_factory.drain(self._seen(), self._trigger.as_context))
-        await self._write(events)
-        self._written = events
-
-    def _refuse(self, mistake: Mistake) -> Mistake:
-        """Return the error to raise; the unit is lost, also if it is swallowed."""
-        self._mistake = mistake
-        return mistake
-
-    def _whole(self) -> tuple[Envelope, ...]:
-        if self._mistake:
-            raise self._mistake
-        if self._written is None:
-            raise NotCommitted
-        if self._has_unwritten_work():
-            raise WorkAfterCommit("an aggregate was changed")
-        return self._written
-
-    def _has_unwritten_work(self) -> bool:
-        return any(aggregate.recorded_events for aggregate in self._seen())
+            await self._close()
 
     @abstractmethod
-    def _seen(self) -> Iterable[Aggregate]:
-        """Return the aggregates this unit of work has added or loaded."""
+    async def _begin(self) -> repository.AggregateStore:
+        """Open a transaction, and record the command in it."""
 
     @abstractmethod
-    async def _begin(self) -> None:
-        """Open a transaction and the repositories on it, and take note of a command."""
+    def _unit_of_work(self) -> UnitOfWork:
+        """Return what the handler is given."""
 
     @abstractmethod
-    async def _write(self, events: Sequence[Envelope]) -> None:
-        """Write state, events and deliveries, and settle the delivery in hand."""
+    async def _write(self, events: Sequence[Envelope]) -> Sequence[Delivery]:
+        """Write state, events and deliveries, and settle the delivery; return the new claims."""
 
     @abstractmethod
     async def _commit(self) -> None:
-        """Commit what was written."""
+        """Commit what was written; raise the error of the database that a handler has swallowed."""
 
     @abstractmethod
     async def _close(self) -> None:
         """Roll back what was not committed, and give all resources back."""
 
 
-NewUnitOfWork = Callable[[Trigger], UnitOfWork]  # makes one for an attempt to handle a message
+UnitOfWorkFactory = Callable[[WorkItem], UnitOfWorkScope]  # for each attempt, a fresh one

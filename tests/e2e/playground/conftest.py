@@ -1,13 +1,11 @@
-"""A playground, and its page in a browser, which is started last, for each test."""
+"""A playground, and its page in a browser, which is that of the module."""
 
 from collections.abc import Iterator
-from zlib import crc32
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from allocation.rooms import EVENT_LOOPS
-from tests.e2e.page.browser import chromium, page_of
+from tests.e2e.extensions.page.browser import chromium, page_of
 from tests.e2e.playground.playing import Playing, playing
 from tests.e2e.processes import Application
 
@@ -18,9 +16,9 @@ def blockbuster() -> None:
 
 
 @pytest.fixture
-def backend(request: pytest.FixtureRequest) -> str:
-    """One of the event loops, as the test's name says: a playground is five processes to start."""
-    return EVENT_LOOPS[crc32(request.node.name.encode()) % len(EVENT_LOOPS)]
+def backend() -> str:
+    """HTTP is served on asyncio only."""
+    return "asyncio"
 
 
 @pytest.fixture
@@ -30,8 +28,8 @@ def play(application: Application) -> Iterator[Playing]:
         yield play
 
 
-@pytest.fixture
-def browser(play: Playing) -> Iterator[Browser]:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     """The browser."""
     with chromium() as browser:
         yield browser

@@ -14,7 +14,7 @@ import httpx
 
 from tests.e2e.processes import LIMIT_SECONDS, Application, stat_of, wait_until
 
-KEEPER = b"allocation.entrypoints.playground.keeper"
+KEEPER = b"playground.reaper"
 
 
 @dataclass
@@ -61,10 +61,10 @@ class Playing:
 @contextmanager
 def playing(application: Application) -> Iterator[Playing]:
     """Run the playground beside a test, when all of it is there."""
-    with application.running("playground", "--port", "0", "--no-browser") as process:
+    with application.running("--port", "0", "--no-browser", module=["playground"]) as process:
         assert process.stdout is not None
         told = process.stdout.readline()
-        found = re.search(r"(http://127\.0\.0\.1:\d+)/\?token=(\S+)$", told)
+        found = re.search(r"(http://127\.0\.0\.1:\d+)/#code=\S+; the token: (\S+)$", told)
         assert found, process.communicate()
         operator = {"Authorization": f"Bearer {found[2]}"}
         with httpx.Client(base_url=found[1], headers=operator, timeout=LIMIT_SECONDS) as client:
@@ -89,7 +89,14 @@ def family_of(pid: int) -> set[int]:
 
 def children_of(pid: int) -> list[int]:
     numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-    return [number for number in numbers if is_alive(number) and int(stat_of(number)[1]) == pid]
+    return [number for number in numbers if is_alive(number) and parent_of(number) == pid]
+
+
+def parent_of(pid: int) -> int | None:
+    try:
+        return int(stat_of(pid)[1])
+    except ProcessLookupError:  # it has ended since it was seen alive
+        return None
 
 
 def command_of(pid: int) -> bytes:

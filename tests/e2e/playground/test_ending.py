@@ -4,10 +4,11 @@ import re
 import signal
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.playground.playing import family_of, is_alive, playing
-from tests.e2e.processes import Application, stat_of, wait_until
+from tests.e2e.processes import LIMIT_SECONDS, Application, stat_of, wait_until
 
 GENTLE = (signal.SIGINT, signal.SIGTERM)
 VIOLENT = (signal.SIGHUP, signal.SIGKILL)
@@ -32,21 +33,28 @@ def test_nothing_is_left_of_a_playground(number: signal.Signals, application: Ap
 
 
 def test_the_page_is_opened_in_the_browser(application: Application, tmp_path: Path) -> None:
-    """With the token, so that nobody has to type anything."""
+    """Nobody has to type anything; and what other users see in `ps` lets nobody else in."""
     opened, browser = tmp_path / "opened", tmp_path / "xdg-open"
     browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}\n')
     browser.chmod(0o755)
     only_this = {"PATH": str(tmp_path), "DISPLAY": ":0"}  # with a display, others are looked for
     environment = application.environment() | only_this
-    process = application.start("playground", "--port", "0", environment=environment)
+    process = application.start("--port", "0", module=["playground"], environment=environment)
     try:
         wait_until(opened.exists)
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=\S{32}", opened.read_text())
+        found = re.fullmatch(r"(http://127\.0\.0\.1:\d+)/#code=(\S{32})", opened.read_text())
+        assert found
+        answers = [
+            httpx.post(f"{found[1]}/page/session", json={"token": found[2]}, timeout=LIMIT_SECONDS)
+            for _ in range(2)
+        ]
+        assert [answer.status_code for answer in answers] == [204, 401]
     finally:
         process.send_signal(signal.SIGINT)
         told, _ = process.communicate()
 
-    assert opened.read_text() in told
+    assert found[1] in told
+    assert found[2] not in told
     assert process.returncode == 0
 
 
@@ -55,9 +63,10 @@ def test_an_address_that_is_taken_is_said(application: Application) -> None:
     with playing(application) as play:
         port = play.client.base_url.port
 
-        result = application.run("playground", "--port", str(port), "--no-browser")
+        other = application.start("--port", str(port), "--no-browser", module=["playground"])
 
-        assert result.returncode == 3
-        assert f"cannot listen on 127.0.0.1:{port}" in result.stderr
+        _, told = other.communicate()
+        assert other.returncode == 3
+        assert f"cannot listen on 127.0.0.1:{port}" in told
         assert play.process.poll() is None
         assert play.end() == 0

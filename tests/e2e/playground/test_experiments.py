@@ -7,17 +7,16 @@ from uuid import UUID
 
 from playwright.sync_api import Locator, Page, expect
 
-from allocation.entrypoints.playground.experiments import EXPERIMENTS
+from playground.experiments import EXPERIMENTS
 from tests.e2e.playground.playing import Playing
-from tests.e2e.processes import LIMIT_SECONDS
+from tests.e2e.processes import LIMIT_SECONDS, outstanding
 
 WELCOME = """
-SELECT event_id, attempts, token, process, finished_at, json_extract(data, '$.email')
+SELECT event_id, attempts, token, owner, completed_at, json_extract(data, '$.email')
 FROM deliveries JOIN events ON events.id = event_id
 WHERE deliveries.handler = 'send_welcome_email' ORDER BY recorded_at
 """
-LOST = "SELECT process, attempt, error FROM failures WHERE handler = 'send_welcome_email'"
-OWED = "SELECT count(*) FROM deliveries WHERE finished_at IS NULL"
+LOST = "SELECT owner, attempt, error FROM failures WHERE handler = 'send_welcome_email'"
 
 
 def begin(page: Page, name: str) -> Locator:
@@ -55,17 +54,17 @@ def test_killed_after_the_commit(page: Page, play: Playing) -> None:
 
     is_kept(experiment, "killed")
 
-    ((event, attempts, token, owner, finished_at, email),) = play.rows(WELCOME)
+    ((event, attempts, token, owner, completed_at, email),) = play.rows(WELCOME)
     ((killed, attempt, error),) = play.rows(LOST)
-    assert finished_at
+    assert completed_at
     assert (attempts, token) == (attempt + 1, attempt + 2)
     assert name_of(owner) != name_of(killed)
     assert "it had not finished when its lease ended" in error
     assert play.emails(email, "Welcome") == [message_id(event)]
-    assert play.rows(OWED) == [(0,)]
-    story = page.locator("#list")
-    expect(story).to_contain_text("it had not finished when its lease ended")
-    expect(story).to_contain_text(f"token {token}")
+    assert play.rows(f"SELECT count(*) FROM deliveries WHERE {outstanding()}") == [(0,)]
+    trace = page.locator("#list")
+    expect(trace).to_contain_text("it had not finished when its lease ended")
+    expect(trace).to_contain_text(f"token {token}")
     expect(page.locator("#panel-inbox")).to_contain_text(message_id(event))
 
 
@@ -76,13 +75,13 @@ def test_the_frozen_owner(page: Page, play: Playing) -> None:
 
     is_kept(experiment, "frozen")
 
-    (event, _, token, owner, finished_at, email), (_, *_, following) = play.rows(WELCOME)
+    (event, _, token, owner, completed_at, email), (_, *_, following) = play.rows(WELCOME)
     lost = [row for row in play.rows(LOST) if row[2].startswith("it had not finished")]
     logged = play.rows(
-        "SELECT deliveries.process FROM deliveries JOIN events ON events.id = event_id "
+        "SELECT deliveries.owner FROM deliveries JOIN events ON events.id = event_id "
         f"WHERE deliveries.handler = 'log_registration' AND data LIKE '%{following}%'"
     )
-    assert finished_at
+    assert completed_at
     assert token > 2
     assert [name_of(process) for process, *_ in lost] == [name_of(logged[0][0])]
     assert name_of(owner) != name_of(lost[0][0])
@@ -102,7 +101,7 @@ def test_mail_is_down(page: Page, play: Playing) -> None:
     failures = play.rows(
         "SELECT count(*) FROM failures WHERE handler = 'send_welcome_email' GROUP BY event_id"
     )
-    ends = "SELECT {}(finished_at) FROM deliveries WHERE handler {} 'send_%'"
+    ends = "SELECT {}(completed_at) FROM deliveries WHERE handler {} 'send_%'"
     assert len(rows) == 5
     assert all(count >= 3 for (count,) in failures)
     assert play.rows(ends.format("max", "NOT LIKE")) < play.rows(ends.format("min", "LIKE"))
@@ -128,8 +127,9 @@ def test_poison(page: Page, play: Playing) -> None:
     for event, *_, email in rows:
         assert play.emails(email, "Welcome") == [message_id(event)]
     assert poisoned[0] in play.rows("SELECT group_concat(event_id) FROM failures")[0][0]
-    page.get_by_role("link", name="Owed").click()
-    expect(page.locator("#owed")).to_contain_text("Nothing is owed")
+    page.get_by_role("link", name="Outstanding").click()
+    expect(page.locator("#outstanding")).to_contain_text("scheduled for later")
+    expect(page.locator("#outstanding")).not_to_contain_text("send_welcome_email")
 
 
 def test_never_one_coupon_too_many(page: Page, play: Playing) -> None:
@@ -141,7 +141,7 @@ def test_never_one_coupon_too_many(page: Page, play: Playing) -> None:
     assert play.rows("SELECT count(*) FROM users") == [(100,)]
     assert play.rows("SELECT count(*), count(DISTINCT user_id) FROM coupons") == [(10, 10)]
     assert play.rows("SELECT sum(quantity), sum(remaining) FROM coupon_batches") == [(10, 0)]
-    assert len(play.rows("SELECT DISTINCT process FROM deliveries")) == 2  # both have worked
+    assert play.rows("SELECT count(DISTINCT owner) FROM deliveries") == [(2,)]  # both have worked
     emails = [each["subject"] for each in play.state()["mail"]["latest"]]
     assert emails.count("Your welcome coupon") == 10
     assert emails.count("Out of welcome coupons") == 1
@@ -157,7 +157,7 @@ def test_a_handler_added_later(page: Page, play: Playing) -> None:
     is_kept(experiment, "later")
 
     emails = [email for *_, email in play.rows(WELCOME)]
-    new = "SELECT finished_at IS NOT NULL, replay FROM deliveries WHERE handler = '{}'"
+    new = "SELECT completed_at IS NOT NULL, replay FROM deliveries WHERE handler = '{}'"
     assert len(emails) == 3
     assert play.rows(new.format("announce_newsletter")) == [(1, 1)] * 3
     for email in emails:

@@ -4,7 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.page.browser import page_of
+from tests.e2e.extensions.page.browser import page_of
 from tests.e2e.playground.playing import Playing
 from tests.e2e.processes import wait_until
 
@@ -13,7 +13,7 @@ WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "bes
 
 @pytest.fixture
 def broken(play: Playing) -> Playing:
-    """A playground in which something is frozen, gone, held, and found out."""
+    """A playground in which something is frozen, gone, stalled, and found out."""
     play.order("experiments/poison")
     wait_until(lambda: "kept" in [each["state"] for each in play.state()["experiments"]])
     play.order("processes/worker-1", action="freeze")

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageChops
 from playwright.sync_api import Browser, Page
 
-from tests.e2e.page.browser import page_of
+from tests.e2e.extensions.page.browser import page_of
 from tests.e2e.playground.playing import Playing
 from tests.e2e.processes import ROOT, wait_until
 

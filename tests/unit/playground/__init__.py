@@ -1,1 +1,1 @@
-"""Of the room `playground`."""
+"""Of the extension `playground`."""

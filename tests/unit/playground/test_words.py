@@ -5,14 +5,16 @@ from importlib.resources import files
 
 import pytest
 
-from allocation.entrypoints.playground.experiments import EXPERIMENTS
+from playground.experiments import EXPERIMENTS
 
-ROOM = files("allocation.entrypoints.playground")
-SCRIPTS = {name: ROOM.joinpath("static", name).read_text() for name in ("panel.js", "words.js")}
+EXTENSION = files("playground")
+SCRIPTS = {
+    name: EXTENSION.joinpath("static", name).read_text() for name in ("panel.js", "words.js")
+}
 FACTS = {
     fact
-    for source in ("courses.py", "experiments.py")
-    for fact in re.findall(r'\.found\(\s*"(\w+)"', ROOM.joinpath(source).read_text())
+    for source in ("experiment_run.py", "experiments.py")
+    for fact in re.findall(r'\.check\(\s*"(\w+)"', EXTENSION.joinpath(source).read_text())
 }
 LANGUAGES = ("ENGLISH", "RUSSIAN")
 

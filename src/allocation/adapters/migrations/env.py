@@ -1,4 +1,4 @@
-"""Run by Alembic: migrates in the transaction of the connection that `history.py` hands in."""
+"""Run by Alembic: migrates in the transaction of the connection that `revisions.py` passes on."""
 
 from alembic import context
 

@@ -1,78 +1,114 @@
 """The group of all commands: what there is, and the options that all of them have."""
 
-import ast
-from collections.abc import Callable
-from pkgutil import get_data, resolve_name
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
 
 import click
 
-from allocation.entrypoints.cli.exit_codes import ExitCodes
-from allocation.entrypoints.output import output
-from allocation.rooms import EVENT_LOOPS, LOG_FORMATS, MAIL_FORMS, ROOMS
-
-F = TypeVar("F", bound=Callable[..., object])
+from allocation.domain.exceptions import InvalidValue
+from allocation.entrypoints.cli.exit_codes import ErrorHandlingGroup
+from allocation.extensions import EXTENSIONS, LOG_FORMATS, MAIL_URL_EXAMPLES
 
 COMMANDS = {
-    "add-coupon-batch": "allocation.entrypoints.cli.users:add_coupon_batch",
-    "change-email": "allocation.entrypoints.cli.users:change_email",
-    "db": "allocation.entrypoints.cli.installation:db",
-    "demo": "allocation.entrypoints.cli.users:demo",
-    "register-user": "allocation.entrypoints.cli.users:register_user",
-    "users": "allocation.entrypoints.cli.users:users",
-    "worker": "allocation.entrypoints.cli.installation:worker",
+    "Use": {
+        "register-user": "Register a user; a welcome e-mail and a coupon follow.",
+        "change-email": "Change a user's e-mail address, and notify the old one.",
+        "redeem-coupon": "Redeem the coupon with CODE.",
+        "add-coupon-batch": "Make QUANTITY more welcome coupons available.",
+        "users": "List all users with their coupons.",
+        "demo": "Register two users in a temporary database.",
+    },
+    "Run": {"worker": "Run pending deliveries."},
+    "Inspect": {},
+    "Maintain": {"db": "Upgrade the database schema."},
 }
-OF_ROOMS = {name: place for room in ROOMS.values() for name, place in room.commands.items()}
+"""The groups of commands in the order of the help, each with its commands in that order."""
 
 
 class LazyCommand(click.Command):
-    """Stands for the command at "module:function", which is imported when somebody calls it.
+    """Stands for a command of a group, which is imported when somebody calls it.
 
-    Click's documentation, "Lazily Loading Subcommands", imports all of them to list them. Here the
-    list, which shells ask for at every press of the tab key, is read from their source.
+    Shells ask for the list at every press of the tab key.
     """
 
-    def __init__(self, place: str) -> None:
-        super().__init__(name=None)
-        self.place = place
-
-    def get_short_help_str(self, limit: int = 45) -> str:
-        """Return the first sentence of the function's docstring."""
-        module, _, name = self.place.partition(":")
-        package, _, file = module.rpartition(".")
-        for node in ast.parse(get_data(package, f"{file}.py") or b"").body:
-            if isinstance(node, ast.FunctionDef) and node.name == name:
-                self.help = ast.get_docstring(node)
-        return super().get_short_help_str(limit)
+    def __init__(
+        self, group: str, name: str, summary: str, load: Callable[[str], click.Command]
+    ) -> None:
+        super().__init__(name, help=summary)
+        self.group, self.load = group, partial(load, name)
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Begin a call: from here on it is the command itself that works."""
-        command: click.Command = resolve_name(self.place)
-        return command.make_context(*arguments, **extra)
+        return self.load().make_context(*arguments, **extra)
 
 
-def options_of_rooms(function: F) -> F:
-    """Add what rooms let all commands be told; --broker-url, say, is given a URL."""
-    for name, text in (option for room in ROOMS.values() for option in room.options.items()):
-        function = click.option(name, metavar=name.rpartition("-")[2].upper(), help=text)(function)
-    return function
+def load_command(name: str) -> click.Command:
+    """Import a command of the core."""
+    from allocation.entrypoints.cli import db, users, worker
+
+    others = {"db": db.db, "worker": worker.worker}
+    return others.get(name) or users.commands.commands[name]
+
+
+def lazy_commands() -> Iterator[LazyCommand]:
+    """Yield what stands for the commands of the core and of all extensions."""
+    yield from _stand_ins(COMMANDS, load_command)
+    for extra, extension in EXTENSIONS.items():
+        yield from _stand_ins(extension.commands, partial(_load_from, extra))
+
+
+def _stand_ins(
+    groups: Mapping[str, Mapping[str, str]], load: Callable[[str], click.Command]
+) -> Iterator[LazyCommand]:
+    for group, commands in groups.items():
+        yield from (LazyCommand(group, *each, load) for each in commands.items())
+
+
+def _load_from(extra: str, name: str) -> click.Command:
+    try:
+        return EXTENSIONS[extra].command(name)
+    except ModuleNotFoundError as error:
+        problem = f"needs {error.name}; pip install -e '.[{extra}]'"
+        raise InvalidValue(f"allocation {name}", problem) from None
+
+
+def extension_options() -> list[click.Parameter]:
+    """Return the options of extensions; the value of --broker-urls, say, is shown as a URL."""
+    return [
+        click.Option([name], metavar=name.rpartition("-")[2].upper(), help=text)
+        for extension in EXTENSIONS.values()
+        for name, text in extension.options.items()
+    ]
+
+
+class GroupedCommands(ErrorHandlingGroup):
+    """Lists its commands in groups, each with the whole of its summary."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group that has commands."""
+        found = [each for each in self.commands.values() if isinstance(each, LazyCommand)]
+        width = max(len(each.name or "") for each in found)
+        for group in COMMANDS:
+            rows = [(f"{c.name:{width}}", c.help or "") for c in found if c.group == group]
+            if rows:
+                with formatter.section(group):
+                    formatter.write_dl(rows)
 
 
 @click.group(
-    cls=ExitCodes,
-    commands={name: LazyCommand(place) for name, place in (COMMANDS | OF_ROOMS).items()},
+    cls=GroupedCommands,
+    commands=[*lazy_commands()],
+    params=extension_options(),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--database-url", metavar="URL", help="Default: sqlite:///allocation.db")
-@click.option("--backend", type=click.Choice(EVENT_LOOPS), help="Default: asyncio")
+@click.option("--event-loop", type=click.Choice(["asyncio", "trio"]), help="Default: asyncio")
 @click.option(
     "--mail-url",
-    "--smtp-url",
-    "mail_url",
     metavar="URL",
-    help=f"Where e-mails go: {MAIL_FORMS}. Default: allocation-mail, beside the SQLite file",
+    help=f"Where e-mails go: {MAIL_URL_EXAMPLES}. Default: allocation-mail, beside the SQLite file",
 )
-@options_of_rooms
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -84,10 +120,13 @@ def options_of_rooms(function: F) -> F:
 def cli(ctx: click.Context, /, **options: str | None) -> None:
     """Register users, and give each of them a welcome e-mail and a coupon.
 
-    Each option is also an environment variable: --database-url is ALLOCATION_DATABASE_URL.
+    Options come before the command. Each one is also an environment variable: --database-url is
+    ALLOCATION_DATABASE_URL.
 
     Exit codes: 0 done, 1 refused, 2 malformed input, 3 a resource is not available,
     70 a bug in this program, 130 interrupted.
     """
-    ctx.with_resource(output().opened())
+    from allocation.entrypoints.nonblocking_output import lifespan
+
+    ctx.with_resource(lifespan())
     ctx.obj = options

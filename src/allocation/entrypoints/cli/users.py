@@ -1,8 +1,9 @@
 """The commands about users and their coupons: what the application is for."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from tempfile import TemporaryDirectory
 from uuid import UUID, uuid4
@@ -12,106 +13,141 @@ import click
 from allocation import views
 from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
 from allocation.bootstrap import Application
-from allocation.domain.commands import AddCouponBatch, ChangeEmail, Command, RegisterUser
+from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
+from allocation.domain.coupons import BatchReference, CouponCode, Quantity
 from allocation.domain.events import UserId
-from allocation.domain.values import BatchReference, EmailAddress, PersonName, Quantity
-from allocation.entrypoints.cli.application import Options, Owed, json_line, print_all, set_up
-from allocation.entrypoints.output import printable, say
-from allocation.entrypoints.running import with_application
-from allocation.service_layer.envelopes import ReceivedMessage
+from allocation.domain.users import EmailAddress, PersonName
+from allocation.entrypoints.cli.common import (
+    Options,
+    handle,
+    json_line,
+    load_settings,
+    print_all,
+)
+from allocation.entrypoints.output import escape_controls
+from allocation.entrypoints.runtime import run_with_application
+from allocation.service_layer.read_models import UserRow
 
-CLI = ReceivedMessage(source="cli")
-SOME_USERS = (("Иван", "ivan@example.com"), ("Мария", "maria@example.com"))
+commands = click.Group()
+DEMO_USERS = (("Иван", "ivan@example.com"), ("Мария", "maria@example.com"))
 
 
-@click.command()
+@commands.command()
 @click.argument("name")
 @click.argument("email")
-@click.option("--user-id", type=click.UUID, help="Makes the command repeatable. Default: a new id")
+@click.option(
+    "--user-id",
+    type=click.UUID,
+    help="Id of the new user; repeating the command with it changes nothing. Default: a new id",
+)
 @click.pass_obj
 def register_user(options: Options, name: str, email: str, user_id: UUID | None) -> None:
-    """Register a user: welcome e-mail, log entry and coupon follow at once."""
+    """Register a user; a welcome e-mail and a coupon follow."""
     command = RegisterUser(
         user_id=UserId(user_id or uuid4()),
         name=PersonName(name).value,
         email=EmailAddress(email).value,
     )
-    with _repeatable(f"--user-id {command.user_id}"):
-        _handle(options, command)
+    with _with_repeat_hint(f"--user-id {command.user_id}"):
+        handle(options, command)
 
 
-@click.command()
+@commands.command()
 @click.argument("user_id", type=click.UUID)
 @click.argument("new_email")
 @click.pass_obj
 def change_email(options: Options, user_id: UUID, new_email: str) -> None:
-    """Give a user another e-mail address; the old one gets a notice."""
+    """Change a user's e-mail address, and notify the old one."""
     email = EmailAddress(new_email).value
-    _handle(options, ChangeEmail(user_id=UserId(user_id), new_email=email))
+    handle(options, ChangeEmail(user_id=UserId(user_id), new_email=email))
 
 
-@click.command()
+@commands.command()
 @click.argument("reference")
 @click.argument("quantity", type=int)
 @click.pass_obj
 def add_coupon_batch(options: Options, reference: str, quantity: int) -> None:
     """Make QUANTITY more welcome coupons available."""
     batch, number = BatchReference(reference).value, Quantity(quantity).value
-    _handle(options, AddCouponBatch(reference=batch, quantity=number))
+    handle(options, AddCouponBatch(reference=batch, quantity=number))
 
 
-@click.command()
+@commands.command()
+@click.argument("code", required=False)
+@click.option(
+    "--redemption-id",
+    type=click.UUID,
+    help="Id of the redemption; repeating the command with it changes nothing. Default: a new id",
+)
+@click.pass_obj
+def redeem_coupon(options: Options, code: str | None, redemption_id: UUID | None) -> None:
+    """Redeem the coupon with CODE.
+
+    Without CODE, it is read from standard input, so that it is in no list of processes.
+    """
+    given = CouponCode(code or _line_of_standard_input()).value
+    command = RedeemCoupon(redemption_id=redemption_id or uuid4(), code=given)
+    with _with_repeat_hint(f"--redemption-id {command.redemption_id}"):
+        handle(options, command)
+
+
+@commands.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
 def users(options: Options, as_json: bool) -> None:
     """List all users with their coupons."""
-    with_application(set_up(options), partial(_list_users, as_json=as_json))
+    run_with_application(load_settings(options), partial(_list_users, as_json=as_json))
 
 
-@click.command()
+@commands.command()
 @click.pass_obj
 def demo(options: Options) -> None:
-    """Register two users in a temporary database, and show what happened."""
+    """Register two users in a temporary database.
+
+    Show what happens, and remove the database.
+    """
     with TemporaryDirectory(prefix="allocation-demo-") as folder:
         url = f"sqlite:///{folder}/demo.db"
-        settings = replace(set_up(options), database_url=url, mail_url=None)
-        with_application(settings, _register_some, delivers=True)
+        settings = replace(load_settings(options), database_url=url, mail_url=None)
+        run_with_application(settings, _run_demo, delivers=True)
 
 
-async def _register_some(application: Application) -> None:
+async def _run_demo(application: Application) -> None:
     await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=10))
-    for name, email in SOME_USERS:
+    for name, email in DEMO_USERS:
         command = RegisterUser(user_id=UserId(uuid4()), name=name, email=email)
         await application.bus.handle(command)
-    say("")
+    click.echo("")
     await _list_users(application)
 
 
 async def _list_users(application: Application, *, as_json: bool = False) -> None:
     if not as_json:
-        click.echo(f"{'USER_ID':36}  {'COUPON':24}  USER")
+        click.echo(_columns(_TITLES) + "USER")
     async with views.users(application.database) as rows:
         await print_all(json_line(row) if as_json else _user_line(row) async for row in rows)
 
 
-def _user_line(row: views.UserRow) -> str:
-    return printable(f"{row.user_id}  {row.coupon or '-':24}  {row.name} <{row.email}>")
+def _user_line(row: UserRow) -> str:
+    note = " (no such address)" if row.email_undeliverable else ""
+    return escape_controls(f"{_columns(asdict(row))}{row.name} <{row.email}>{note}")
 
 
-def _handle(options: Options, command: Command) -> None:
-    settings = set_up(options)
-    report = with_application(
-        settings,
-        lambda application: application.bus.handle(command, CLI),
-        delivers=settings.dispatch == "inline",
-    )
-    owed = Owed()
-    owed.add(report.failures)
-    owed.show()
+_TITLES = {"user_id": "USER_ID", "coupon_code": "COUPON", "coupon_state": "STATE"}
+_WIDTHS = {"user_id": 36, "coupon_code": 24, "coupon_state": 9}
+
+
+def _columns(values: Mapping[str, object]) -> str:
+    return "".join(f"{values[name] or '-'!s:{width}}  " for name, width in _WIDTHS.items())
+
+
+def _line_of_standard_input() -> str:
+    """Return one line, which is empty if there is none."""
+    return click.open_file("-", errors="replace").readline().strip() if sys.stdin else ""
 
 
 @contextmanager
-def _repeatable(option: str) -> Iterator[None]:
+def _with_repeat_hint(option: str) -> Iterator[None]:
     """Let an error after which nobody knows what was stored say how to ask again."""
     try:
         yield

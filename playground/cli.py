@@ -1,0 +1,80 @@
+"""The command of the playground."""
+
+import secrets
+import webbrowser
+from contextlib import suppress
+from dataclasses import replace
+
+import click
+from anyio import to_thread
+from fastapi import Depends, FastAPI
+
+from allocation.bootstrap import Application
+from allocation.config import Settings
+from allocation.entrypoints import runtime
+from allocation.entrypoints.cli.common import Options, load_settings
+from allocation.entrypoints.runtime import Service, Shutdown
+from allocation.extensions.web.application import web_application
+from allocation.extensions.web.authentication import operator
+from allocation.extensions.web.server import web_service
+from allocation.extensions.web.settings import WebSettings
+from playground import playground as grounds
+from playground.reaper import Sandbox, reaper
+from playground.routes import panel, router
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), help="0: any that is free. Default: 8000")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.pass_obj
+def playground(options: Options, port: int | None, no_browser: bool) -> None:
+    """Break it yourself: a page with real processes, a real mail server, and real faults.
+
+    There is nothing to set up. Ctrl-C ends everything, and leaves nothing behind.
+    """
+    with reaper() as sandbox:
+        own = {
+            "database_url": f"sqlite:///{sandbox.folder / grounds.DATABASE}",
+            "mail_url": f"maildir:{sandbox.folder / 'mail'}",  # nothing is delivered here
+            "http_port": port,
+            "operator_token": secrets.token_urlsafe(24),
+            "instance_name": "page",
+        }
+        settings = load_settings({**options, **grounds.SETTINGS, **own}, log_level="warning")
+        settings = replace(settings, of_extensions=(settings.of(WebSettings),))  # no broker
+        runtime.run_services(
+            settings, playing(settings, sandbox, browser=not no_browser), delivers=False
+        )
+
+
+def playing(settings: Settings, sandbox: Sandbox, *, browser: bool) -> Service:
+    """Return the service: the page, with a panel, and all that can be broken from there."""
+    token = str(settings.of(WebSettings).operator_token)
+    app = web_application(settings.of(WebSettings))
+    app.include_router(router, dependencies=[Depends(operator)])
+    new_code = app.state.sessions.new_code
+    app.state.panels = ["/playground/panel.js"]
+
+    async def play(application: Application, stop: Shutdown) -> None:
+        async with (
+            grounds.playground(application, sandbox, settings, token) as ground,
+            panel(ground) as app.state.panel,
+        ):
+            app.state.panel.start(ground.fill_up_coupons, "WELCOME")
+
+            def announce(_app: FastAPI, url: str, _: str | None) -> None:
+                click.echo(f"[Playground]     {url}/#code={new_code()}; the token: {token}")
+                if browser:  # whose arguments all users of the machine can read
+                    address = f"{url}/#code={new_code()}"
+                    app.state.panel.start(to_thread.run_sync, open_in_browser, address)
+
+            await web_service(settings, app, announce=announce)(application, stop)
+
+    return play
+
+
+def open_in_browser(url: str) -> None:
+    """Open a page in the browser, if there is one that does not need this terminal."""
+    with suppress(webbrowser.Error):
+        if type(found := webbrowser.get()) is not webbrowser.GenericBrowser:
+            found.open(url)

@@ -1,0 +1,90 @@
+"""The mail server: aiosmtpd, in a thread of its own, on a socket in the playground's folder."""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from functools import partial
+from pathlib import Path
+
+from aiosmtpd.controller import UnixSocketController
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from anyio import connect_unix, to_thread
+
+from allocation.entrypoints.runtime import task_group
+from playground.fault_proxy import FaultProxy
+
+KEPT = 5000  # e-mails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """An e-mail that has arrived."""
+
+    number: int
+    at: datetime
+    recipient: str
+    subject: str
+    message_id: str
+    is_repeated: bool  # one with this Message-ID has arrived before
+
+
+@dataclass(slots=True)
+class Mailboxes:
+    """What the mail server does: takes all e-mails but those to mailboxes it does not know."""
+
+    received: deque[Received] = field(default_factory=partial(deque, maxlen=KEPT))
+    unknown: set[str] = field(default_factory=set)
+    count: int = 0
+
+    async def handle_RCPT(  # noqa: N802 the name is aiosmtpd's
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take a recipient, or refuse it for good."""
+        if address in self.unknown:
+            return "550 no such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        """Take an e-mail."""
+        message = message_from_bytes(envelope.original_content or b"", policy=policy.default)
+        message_id = str(message["Message-ID"]).strip()
+        self.count += 1
+        email = Received(
+            number=self.count,
+            at=datetime.now(UTC),
+            recipient=envelope.rcpt_tos[0],
+            subject=str(message["Subject"]),
+            message_id=message_id,
+            is_repeated=any(each.message_id == message_id for each in self.received),
+        )
+        self.received.append(email)
+        return "250 OK"
+
+    def to(self, recipient: str, subject: str) -> list[Received]:
+        """Return the e-mails to somebody whose subject begins like this."""
+        return [
+            email
+            for email in [*self.received]
+            if email.recipient == recipient and email.subject.startswith(subject)
+        ]
+
+
+@asynccontextmanager
+async def mail_server(folder: Path) -> AsyncIterator[tuple[Mailboxes, FaultProxy]]:
+    """Run the mail server, and the proxy in front of it."""
+    mailboxes, address = Mailboxes(), folder / "mail.socket"
+    controller = UnixSocketController(mailboxes, address)
+    await to_thread.run_sync(controller.start)
+    try:
+        async with task_group() as group:
+            proxy = FaultProxy(partial(connect_unix, address))
+            group.start_soon(proxy.run)
+            await proxy.settled()
+            yield mailboxes, proxy
+            group.cancel_scope.cancel()
+    finally:
+        controller.stop()

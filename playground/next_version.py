@@ -1,0 +1,29 @@
+"""Tomorrow's version of the program: it has one more handler. Run it like today's.
+
+python -m playground.next_version worker
+"""
+
+import sys
+
+from allocation.domain.events import UserRegistered
+from allocation.entrypoints.cli import cli
+from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.emails import Email
+from allocation.service_layer.handlers import EVENT_HANDLERS
+from allocation.service_layer.ports import Notifications
+
+SUBJECT = "There is a newsletter now"
+
+
+async def announce_newsletter(
+    event: UserRegistered, notifications: Notifications, idempotency_key: IdempotencyKey
+) -> None:
+    """Tell everybody who has registered, whenever that was."""
+    text = "Hello,\n\nthere is a newsletter now.\n"
+    email = Email(recipient=event.email, subject=SUBJECT, text=text)
+    await notifications.send(email, idempotency_key=idempotency_key)
+
+
+if __name__ == "__main__":
+    EVENT_HANDLERS[UserRegistered].append(announce_newsletter)
+    cli(sys.argv[1:])

@@ -1,0 +1,114 @@
+"""The processes of the playground: the commands of the command line, as anybody starts them."""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Mapping
+from subprocess import DEVNULL, STDOUT, Popen
+from typing import Literal
+
+from anyio import sleep, to_thread
+
+from allocation.config import env_var
+from playground.reaper import Sandbox
+
+State = Literal["running", "frozen", "gone"]
+
+CURRENT = "allocation"
+NEXT = "playground.next_version"
+COMMANDS = {
+    "web": ("serve", "--port", "0"),
+    "worker-1": ("worker",),
+    "worker-2": ("worker",),
+}
+POLL_SECONDS = 0.05
+
+
+class Child:
+    """One process, which can be killed, frozen, and started again under its name."""
+
+    def __init__(self, name: str, sandbox: Sandbox, settings: Mapping[str, str]) -> None:
+        self.name = name
+        self.version = CURRENT
+        self.log = sandbox.folder / f"{name}.log"
+        self._group = sandbox.group
+        self._environment = environment({**settings, "instance_name": name})
+        self._command = COMMANDS.get(name, ())
+        self._process: Popen[bytes] | None = None
+        self._is_frozen = False
+        self._url: str | None = None
+
+    @property
+    def state(self) -> State:
+        """What it does."""
+        if self._process is None or self._process.poll() is not None:
+            return "gone"
+        return "frozen" if self._is_frozen else "running"
+
+    @property
+    def pid(self) -> int | None:
+        """Its number, if it is there."""
+        return self._process.pid if self._process and self.state != "gone" else None
+
+    async def start(self, *arguments: str, version: str = CURRENT) -> None:
+        """Start it, in this version of the program, unless it is there."""
+        if self.state != "gone":
+            return
+        self.version, self._is_frozen, self._url = version, False, None
+        command = [sys.executable, "-m", version, *(arguments or self._command)]
+        with self.log.open("wb") as log:
+            self._process = await to_thread.run_sync(
+                lambda: Popen(
+                    command,
+                    stdin=DEVNULL,
+                    stdout=log,
+                    stderr=STDOUT,
+                    env=self._environment,
+                    process_group=self._group,
+                )
+            )
+
+    async def kill(self) -> None:
+        """End it with SIGKILL, whatever it does."""
+        if self.pid and self._process:
+            self._process.kill()
+            await to_thread.run_sync(self._process.wait)
+
+    def end(self) -> None:
+        """The same, at the end of the playground."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def freeze(self) -> None:
+        """Stop it with SIGSTOP; it cannot notice."""
+        self._signal(signal.SIGSTOP, frozen=True)
+
+    def thaw(self) -> None:
+        """Let it go on with SIGCONT."""
+        self._signal(signal.SIGCONT, frozen=False)
+
+    async def ended(self) -> int:
+        """Wait for its end, and return its exit code."""
+        assert self._process
+        return await to_thread.run_sync(self._process.wait, abandon_on_cancel=True)
+
+    async def url(self) -> str:
+        """Return where it serves, when it does."""
+        while self._url is None:
+            if found := re.search(r"listening on (http://[\w.:]+);", self.log.read_text()):
+                self._url = found[1]
+            await sleep(POLL_SECONDS)
+        return self._url
+
+    def _signal(self, number: signal.Signals, *, frozen: bool) -> None:
+        if self.pid and self._process:
+            self._process.send_signal(number)
+            self._is_frozen = frozen
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return this environment with these settings of ours, and no others."""
+    others = {name: v for name, v in os.environ.items() if not name.startswith(env_var(""))}
+    return others | {env_var(name): value for name, value in settings.items()}

@@ -1,0 +1,193 @@
+"""What the panel asks and orders. The extension web guards it like all that the operator may do."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path as File
+from typing import Annotated, Any, Literal
+
+from anyio.abc import TaskGroup
+from fastapi import APIRouter, HTTPException, Path, Request
+from fastapi.responses import FileResponse, HTMLResponse
+from pydantic import BaseModel, Field
+
+from allocation.domain.exceptions import RuleViolation
+from allocation.entrypoints.runtime import task_group
+from playground import fault_proxy, guarantee_page
+from playground.experiment_run import ExperimentRun
+from playground.experiments import EXPERIMENTS, carry_out
+from playground.playground import Playground
+from playground.processes import COMMANDS
+
+STATIC = File(__file__).with_name("static")
+FILES = {file.name for file in STATIC.iterdir()}
+LATEST = 150  # e-mails that are shown
+
+ChildName = Annotated[str, Path(pattern=f"^({'|'.join(COMMANDS)})$")]
+ExperimentName = Annotated[str, Path(pattern=f"^({'|'.join(EXPERIMENTS)})$")]
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/playground", include_in_schema=False)
+
+
+class ExperimentUnderWay(RuleViolation):
+    """Another experiment is under way; it ends by itself."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the experiment {name!r} has not come to its end")
+
+
+class Mail(BaseModel):
+    """What the proxy in front of the mail server shall do."""
+
+    state: fault_proxy.State
+
+
+class Signal(BaseModel):
+    """What shall be done to a process."""
+
+    action: Literal["kill", "freeze", "thaw", "start"]
+
+
+class Registrations(BaseModel):
+    """How many users shall register."""
+
+    count: Annotated[int, Field(ge=1, le=100)]
+
+
+@dataclass(slots=True)
+class Panel:
+    """What the endpoints work with."""
+
+    play: Playground
+    group: TaskGroup
+    runs: dict[str, ExperimentRun] = field(default_factory=dict)
+
+    def start(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """Do something beside the rest; what goes wrong with it is logged, and hurts nobody."""
+
+        async def run() -> None:
+            try:
+                await function(*arguments)
+            except Exception:
+                logger.exception("%s failed", function)
+
+        self.group.start_soon(run)
+
+    def begin(self, name: str) -> None:
+        """Begin an experiment.
+
+        :raises ExperimentUnderWay: if one has not come to its end
+        """
+        for other, run in self.runs.items():
+            if run.state == "running":
+                raise ExperimentUnderWay(other)
+        run = self.runs[name] = ExperimentRun(state="running")
+        self.start(carry_out, self.play, EXPERIMENTS[name], run)
+
+    def shown(self) -> dict[str, Any]:
+        """Return all that there is to see."""
+        play = self.play
+        mailboxes, registering = play.mailboxes, play.registrations
+        return {
+            "processes": [
+                {
+                    "name": child.name,
+                    "state": child.state,
+                    "pid": child.pid,
+                    "version": child.version,
+                }
+                for child in play.children.values()
+            ],
+            "mail": {
+                "state": play.proxy.state,
+                "stalled": play.proxy.stalled,
+                "count": mailboxes.count,
+                "latest": [asdict(email) for email in islice(reversed(mailboxes.received), LATEST)],
+            },
+            "registering": {
+                "answered": registering.answered,
+                "waiting": registering.waiting,
+                "repeated": registering.repeated,
+            },
+            "experiments": [
+                {
+                    "name": name,
+                    "steps": experiment.steps,
+                    "promise": experiment.promise,
+                    "proof": experiment.proof,
+                    **asdict(self.runs.get(name, ExperimentRun())),
+                }
+                for name, experiment in EXPERIMENTS.items()
+            ],
+        }
+
+
+@asynccontextmanager
+async def panel(play: Playground) -> AsyncIterator[Panel]:
+    """Have a panel, whose orders are carried out until it is left."""
+    async with task_group() as group:
+        yield Panel(play, group)
+        group.cancel_scope.cancel()
+
+
+@router.get("/state")
+async def state(request: Request) -> dict[str, Any]:
+    """Show how everything is."""
+    return _panel(request).shown()
+
+
+@router.post("/mail", status_code=204)
+async def change_mail(mail: Mail, request: Request) -> None:
+    """Let the mail server be there, refuse, hang or be slow."""
+    await _panel(request).play.proxy.set_mode(mail.state)
+
+
+@router.post("/processes/{name}", status_code=204)
+async def change_process(name: ChildName, signal: Signal, request: Request) -> None:
+    """Kill, freeze, thaw or start a process."""
+    child = _panel(request).play.children[name]
+    match signal.action:
+        case "kill":
+            await child.kill()
+        case "freeze":
+            child.freeze()
+        case "thaw":
+            child.thaw()
+        case "start":
+            await child.start()
+
+
+@router.post("/registrations", status_code=202)
+async def register(registrations: Registrations, request: Request) -> None:
+    """Register users at the web process."""
+    panel = _panel(request)
+    panel.start(panel.play.registrations.register_many, registrations.count)
+
+
+@router.post("/experiments/{name}", status_code=202)
+async def begin(name: ExperimentName, request: Request) -> None:
+    """Begin a guided experiment."""
+    _panel(request).begin(name)
+
+
+@router.get("/experiments/{name}")
+async def proof(name: ExperimentName) -> HTMLResponse:
+    """Show the promise of an experiment as it is documented, and the test that proves it."""
+    return HTMLResponse(await guarantee_page.page(EXPERIMENTS[name]))
+
+
+@router.get("/{name}")
+async def static(name: str) -> FileResponse:
+    """Send a file of the panel."""
+    if name not in FILES:
+        raise HTTPException(404)
+    return FileResponse(STATIC / name)
+
+
+def _panel(request: Request) -> Panel:
+    panel: Panel = request.app.state.panel
+    return panel

@@ -1,0 +1,123 @@
+"""One transaction of the database, and what can be done in it."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm.exc import StaleDataError
+from sqlalchemy.sql import Executable
+
+from allocation.adapters.backends import DatabaseBackend, NewScope, shield
+from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
+
+T = TypeVar("T")
+
+STREAM_ROWS = 500
+
+
+class Transaction:
+    """One transaction: a session of SQLAlchemy, whose calls of the driver are shielded.
+
+    What raises an error has failed the transaction, also if somebody catches that error: the
+    commit raises it. Nothing can be done with a transaction that has ended.
+    """
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        connection: AsyncConnection,
+        backend: DatabaseBackend,
+        scope: NewScope,
+        failures: list[Exception],
+    ) -> None:
+        self.seen: list[object] = []  # was added or loaded; the session forgets what is unchanged
+        self._session, self._connection = session, connection
+        self._backend, self._scope, self._failures = backend, scope, failures
+        self._has_news = False
+        self.has_written = False
+
+    def add(self, entity: object) -> None:
+        """Store a new entity with the commit."""
+        self._session.add(self._saw(entity))
+
+    def notify_workers(self) -> None:
+        """Let workers know, when this is committed, that deliveries are due."""
+        self._has_news = True
+
+    async def get(self, entity: type[T], key: object) -> T | None:
+        """Return the entity with this primary key, or None."""
+        return self._saw(await shield(self._scope, self._session.get, entity, key))
+
+    async def load(self, statement: sa.Select[T], values: Any = None) -> T | None:
+        """Return the one entity that a query finds, or None."""
+        result = await shield(self._scope, self._session.execute, statement, values)
+        return self._saw(result.scalar_one_or_none())
+
+    async def load_all(self, statement: sa.Select[T], values: Any) -> Sequence[T]:
+        """Return all entities that a query finds."""
+        result = await shield(self._scope, self._session.execute, statement, values)
+        entities: Sequence[T] = result.scalars().all()
+        self.seen += entities
+        return entities
+
+    async def execute(self, statement: Executable, rows: Any = None) -> sa.Result[Any]:
+        """Execute a statement on tables, once or for each of the rows; fetch what it returns.
+
+        :raises ConcurrentUpdate: if a race was lost
+        :raises sqlalchemy.exc.IntegrityError: if a constraint is violated
+        :raises StatementRefused: if the statement or its data can never be accepted
+        :raises ConnectionLost: if the connection broke, or was silent for too long
+        :raises DatabaseUnavailable: if the database refuses for any other reason
+        """
+        self.has_written |= statement.is_dml
+        return await shield(self._scope, self._connection.execute, statement, rows)
+
+    async def execute_dml(self, statement: sa.Update | sa.Delete, rows: Any = None) -> int:
+        """Execute an update or delete, and return how many rows it hit."""
+        return cast("sa.CursorResult[Any]", await self.execute(statement, rows)).rowcount
+
+    async def stream(self, statement: Executable) -> AsyncIterator[sa.Row[Any]]:
+        """Execute a query, and yield its rows as they are fetched, in constant memory."""
+        await self.execute(self._backend.allow_idle)
+        result = await shield(self._scope, self._connection.stream, statement)
+        while rows := await shield(self._scope, result.fetchmany, STREAM_ROWS):
+            for row in rows:
+                yield row
+
+    async def run_sync(self, function: Callable[[sa.Connection], T]) -> T:
+        """Run a function that wants a synchronous connection, such as a migration."""
+        return await shield(self._scope, self._connection.run_sync, function)
+
+    async def flush(self) -> None:
+        """Write what was added and changed; see `execute` for what is raised."""
+        dirty = map(self._session.is_modified, self._session.dirty)
+        self.has_written |= bool(self._session.new) or any(dirty)
+        try:
+            await shield(self._scope, self._session.flush)
+        except StaleDataError as error:
+            self._failures.append(ours := self._backend.translate(error))
+            raise ours from error
+
+    async def commit(self) -> None:
+        """Commit the transaction.
+
+        :raises CommitOutcomeUnknown: if the connection was lost before the answer came
+        """
+        self.raise_failure()
+        try:
+            await shield(self._scope, self._session.commit)
+        except ConnectionLost as error:
+            raise CommitOutcomeUnknown from error
+        self._session.sync_session.close()  # or it would begin another one; waits for nothing
+        if self._has_news:
+            self._backend.notify_workers()
+
+    def raise_failure(self) -> None:
+        """Raise the first error of this transaction, if there was one."""
+        for failure in self._failures:
+            raise failure
+
+    def _saw(self, entity: T) -> T:
+        self.seen += [] if entity is None else [entity]
+        return entity

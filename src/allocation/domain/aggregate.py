@@ -1,0 +1,40 @@
+"""What all aggregates have in common: each enforces its own rules, and records what happened.
+
+Nothing here reads a clock, draws a random number or does I/O: that comes in as arguments.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+from allocation.domain.events import Event
+
+
+class Aggregate(ABC):
+    """A cluster of objects that is loaded, changed and stored as one (the book, chapter 7)."""
+
+    version: int
+    recorded_events: tuple[Event, ...] = ()  # a class default: an object loaded from a row has it
+
+    @property
+    @abstractmethod
+    def key(self) -> object:
+        """What tells it from the others of its type."""
+
+    @property
+    def subject(self) -> str:
+        """What its events are about, to other services: its key, unless that is a secret."""
+        return str(self.key)
+
+    @property
+    def new_parts(self) -> Iterable[object]:
+        """What was made through it and is stored with it: entities, also other aggregates."""
+        return ()
+
+    def record(self, event: Event) -> None:
+        """Remember that `event` happened, in order."""
+        self.recorded_events += (event,)
+
+    def pull_events(self) -> tuple[Event, ...]:
+        """Hand over the recorded events, once."""
+        drained, self.recorded_events = self.recorded_events, ()
+        return drained

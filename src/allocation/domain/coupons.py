@@ -1,0 +1,226 @@
+"""Coupon batches and coupons: the aggregates, with their values and their errors."""
+
+import re
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+from uuid import UUID
+
+from allocation.domain import events
+from allocation.domain.aggregate import Aggregate
+from allocation.domain.events import UserId
+from allocation.domain.exceptions import InvalidValue, RuleViolation
+
+MAX_QUANTITY = 1_000_000_000
+MAX_SHOWN = 60  # characters of what is refused
+
+CouponState = Literal["allocated", "redeemed", "expired"]
+
+_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReference:
+    """The name of a coupon batch: what every code out of it begins with."""
+
+    value: str
+
+    def __post_init__(self) -> None:
+        if not _REFERENCE.fullmatch(self.value):
+            rule = "1 to 40 of A-Z, a-z, 0-9, - and _, with no - or _ first"
+            raise InvalidValue("reference", f"{self.value[:MAX_SHOWN]!r} is not {rule}")
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """How many coupons a batch holds."""
+
+    value: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.value <= MAX_QUANTITY:
+            raise InvalidValue("quantity", f"{self.value} is not between 1 and {MAX_QUANTITY}")
+
+
+@dataclass(frozen=True, slots=True)
+class CouponCode:
+    """What a coupon is redeemed with. It is money: no log, label or error repeats it."""
+
+    value: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not _CODE.fullmatch(self.value):
+            rule = "1 to 80 of A-Z, a-z, 0-9, - and _, with no - or _ first"
+            raise InvalidValue("coupon code", f"is not {rule}")
+
+
+class Coupon(Aggregate):
+    """The coupon of a user, who has never two: either redeemed or expired, and only once."""
+
+    def __init__(self, user_id: UserId, code: CouponCode, batch_reference: BatchReference) -> None:
+        self.user_id = user_id
+        self.code = code
+        self.batch_reference = batch_reference
+        self.state: CouponState = "allocated"
+        self.redemption_id: UUID | None = None
+        self.version = 0
+
+    @property
+    def key(self) -> CouponCode:
+        return self.code
+
+    @property
+    def subject(self) -> str:
+        """The user: the code is a secret, and other services read events."""
+        return str(self.user_id)
+
+    def redeem(self, redemption_id: UUID) -> None:
+        """Be used up, and record CouponRedeemed; the same redemption again changes nothing.
+
+        :raises CouponAlreadyRedeemed: if another redemption has used it up
+        :raises CouponIsExpired: if it was not redeemed in time
+        """
+        if self.redemption_id == redemption_id:
+            return
+        if self.state != "allocated":
+            raise CouponAlreadyRedeemed if self.state == "redeemed" else CouponIsExpired
+        self.state, self.redemption_id = "redeemed", redemption_id
+        user_id, batch = self.user_id, str(self.batch_reference)
+        self.record(
+            events.CouponRedeemed(
+                redemption_id=redemption_id, user_id=user_id, batch_reference=batch
+            )
+        )
+
+    def expire(self) -> None:
+        """Record CouponExpired, if it was neither redeemed nor has expired before."""
+        if self.state == "allocated":
+            self.state = "expired"
+            user_id, batch = self.user_id, str(self.batch_reference)
+            self.record(events.CouponExpired(user_id=user_id, batch_reference=batch))
+
+
+class CouponBatch(Aggregate):
+    """A limited quantity of coupons: never one too many is allocated."""
+
+    new_coupons: tuple[Coupon, ...] = ()  # since it was loaded: allocating must not get slower
+
+    def __init__(self, reference: BatchReference, quantity: int) -> None:
+        self.reference = reference
+        self.quantity = quantity
+        self.remaining = quantity
+        self.exhaustion_notified_on: date | None = (
+            None  # the day on which it was notified to be empty
+        )
+        self.version = 0
+
+    @classmethod
+    def add(cls, reference: BatchReference, quantity: Quantity) -> "CouponBatch":
+        """Make a new, full batch."""
+        return cls(reference, quantity.value)
+
+    @classmethod
+    def empty(cls) -> "CouponBatch":
+        """Make the batch to allocate from when there never was one: it refuses everybody."""
+        return cls(BatchReference("NONE"), 0)
+
+    @property
+    def key(self) -> BatchReference:
+        return self.reference
+
+    @property
+    def new_parts(self) -> tuple[Coupon, ...]:
+        return self.new_coupons
+
+    def ensure_same_quantity(self, quantity: Quantity) -> None:
+        """Accept a repeated addition, which changes nothing, but not one of another quantity."""
+        if quantity.value != self.quantity:
+            raise CouponBatchAlreadyAdded(self.reference, self.quantity)
+
+    def allocate(self, user_id: UserId, *, token: str, today: date) -> Coupon | None:
+        """Give the user a coupon, and record CouponAllocated; if none is left, CouponDenied.
+
+        `token` makes its code hard to guess. A second one is refused: here, or with the commit.
+        """
+        if any(coupon.user_id == user_id for coupon in self.new_coupons):
+            raise CouponAlreadyAllocated(user_id)
+        if self.remaining == 0:
+            self._refuse(user_id, today)
+            return None
+        self.remaining -= 1
+        coupon = Coupon(user_id, CouponCode(f"{self.reference}-{token}"), self.reference)
+        self.new_coupons += (coupon,)
+        batch, code = str(self.reference), coupon.code.value
+        self.record(events.CouponAllocated(user_id=user_id, batch_reference=batch, code=code))
+        return coupon
+
+    def give_back(self) -> None:
+        """Take back the place of an expired coupon, so that another user can have it.
+
+        :raises CouponBatchIsFull: if no place is missing: there would be one too many
+        """
+        if self.remaining == self.quantity:
+            raise CouponBatchIsFull(self.reference)
+        self.remaining += 1
+
+    def _refuse(self, user_id: UserId, today: date) -> None:
+        """Record CouponDenied and, once a day of a batch that there is, CouponBatchExhausted."""
+        self.record(events.CouponDenied(user_id=user_id))
+        if self.quantity and (
+            self.exhaustion_notified_on is None or self.exhaustion_notified_on < today
+        ):
+            self.exhaustion_notified_on = today
+            self.record(events.CouponBatchExhausted(batch_reference=str(self.reference)))
+
+
+class CouponBatchNotFound(RuleViolation):
+    """No coupon batch has this reference."""
+
+    def __init__(self, reference: object) -> None:
+        super().__init__(f"there is no coupon batch {reference}")
+
+
+class CouponBatchAlreadyAdded(RuleViolation):
+    """The reference was used before, for a batch of another quantity."""
+
+    def __init__(self, reference: object, quantity: int) -> None:
+        super().__init__(f"coupon batch {reference} was already added with quantity {quantity}")
+
+
+class CouponBatchIsFull(RuleViolation):
+    """Something was given back to a batch from which nothing is missing."""
+
+    def __init__(self, reference: object) -> None:
+        super().__init__(f"nothing is missing from coupon batch {reference}")
+
+
+class CouponAlreadyAllocated(RuleViolation):
+    """The user has a coupon: nobody gets a second one."""
+
+    def __init__(self, user_id: object) -> None:
+        super().__init__(f"user {user_id} has a coupon already")
+
+
+class CouponNotFound(RuleViolation):
+    """No coupon has this code."""
+
+    def __init__(self, code: CouponCode) -> None:  # not repeated: it may be mistyped only
+        super().__init__("there is no coupon with this code")
+
+
+class CouponAlreadyRedeemed(RuleViolation):
+    """The coupon was used before, by another redemption."""
+
+    def __init__(self) -> None:
+        super().__init__("the coupon was redeemed before")
+
+
+class CouponIsExpired(RuleViolation):
+    """The coupon was not redeemed in time."""
+
+    def __init__(self) -> None:
+        super().__init__("the coupon has expired")

@@ -1,1 +1,0 @@
-"""The room "brokers": takes commands from message brokers, and describes what is exchanged."""

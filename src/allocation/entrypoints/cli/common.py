@@ -1,0 +1,86 @@
+"""What every command does: opens an application as its options say, and prints what came of it."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from math import ceil
+from typing import Any
+
+import click
+import msgspec
+
+from allocation.config import Settings, load
+from allocation.domain.commands import Command
+from allocation.entrypoints.logging_setup import set_up_logging
+from allocation.entrypoints.nonblocking_output import MAX_WAITING, drain
+from allocation.entrypoints.output import escape_controls
+from allocation.entrypoints.runtime import run_with_application
+from allocation.extensions import EXTENSIONS
+from allocation.service_layer.deliveries import Failure
+from allocation.service_layer.envelopes import MessageOrigin
+
+Options = Mapping[str, Any]
+CLI = MessageOrigin(source="cli")
+RETRIED, PARKED = "will be retried", "parked"
+
+
+def load_settings(options: Options, *, log_level: str = "error") -> Settings:
+    """Return the settings, with logging as they want it; `log_level` is its default.
+
+    :raises InvalidValue: if a setting is not acceptable
+    """
+    settings = load(options)
+    set_up_logging(settings.log_level or log_level, settings.log_format)
+    return settings
+
+
+async def print_all(lines: AsyncIterator[str | bytes]) -> None:
+    """Print lines as fast as they are read: what somebody asked for has to be whole.
+
+    :raises OSError: if they cannot be written; BrokenPipeError if nobody wants more of them
+    """
+    async for line in lines:
+        click.echo(line)
+        await drain(MAX_WAITING // 2)
+    await drain()
+
+
+def json_line(row: object) -> bytes:
+    """Return a row of a view as JSON, which is UTF-8 everywhere."""
+    return escape_controls(msgspec.json.encode(row).decode()).encode()
+
+
+def pending(failures: Iterable[Failure]) -> Counter[tuple[str, str]]:
+    """Count what is left to do after these failures, by its fate and its handler."""
+    return Counter(
+        (PARKED, failure.delivery.handler)
+        if failure.retry_in is None
+        else (RETRIED, f"{failure.delivery.handler} in {ceil(failure.retry_in)} s")
+        for failure in failures
+    )
+
+
+def show_pending(found: Mapping[tuple[str, str], int]) -> None:
+    """Print what will be retried and what is parked, on stderr; nothing is lost."""
+    can_look = any("deliveries" in e.commands.get("Inspect", ()) for e in EXTENSIONS.values())
+    look = 'see "allocation deliveries list"' if can_look else "not retried"
+    for fate, advice in ((RETRIED, 'run "allocation worker"'), (PARKED, look)):
+        handlers = {name: count for (each, name), count in found.items() if each == fate}
+        if handlers:
+            count = pluralize(sum(handlers.values()))
+            click.echo(f"{count} {fate}: {', '.join(handlers)}; {advice}", err=True)
+
+
+def pluralize(count: int, one: str = "delivery", many: str = "deliveries") -> str:
+    """Return "1 delivery", or as many deliveries as there are, or of something else."""
+    return f"{count} {one if count == 1 else many}"
+
+
+def handle(options: Options, command: Command) -> None:
+    """Execute a command, run what follows if this process is to, and report what is pending."""
+    settings = load_settings(options)
+    report = run_with_application(
+        settings,
+        lambda application: application.bus.handle(command, CLI),
+        delivers=settings.dispatch == "inline",
+    )
+    show_pending(pending(report.failures))

@@ -1,0 +1,28 @@
+"""The commands of the database."""
+
+import click
+
+from allocation.adapters.database import open_database
+from allocation.adapters.migrations.revisions import revisions
+from allocation.adapters.schema_upgrade import upgrade_schema
+from allocation.entrypoints.cli.common import Options, load_settings
+from allocation.entrypoints.runtime import run
+
+
+@click.group()
+def db() -> None:
+    """Upgrade the database schema."""
+
+
+@db.command()
+@click.pass_obj
+def upgrade(options: Options) -> None:
+    """Bring the database schema up to date."""
+    settings = load_settings(options)
+
+    async def work() -> None:
+        async with open_database(settings.database_url) as database:
+            await upgrade_schema(database)
+
+    run(work, event_loop=settings.event_loop)
+    click.echo(f"the database schema is up to date (revision {revisions()[-1]})")

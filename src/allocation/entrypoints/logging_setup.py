@@ -1,0 +1,35 @@
+"""Sets up logging: to stderr, as text or in an extension's format, with the ids of the message."""
+
+import logging
+import sys
+
+from allocation.extensions import EXTENSIONS
+from allocation.service_layer.envelopes import current_context
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people; the ids come last."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s%(ids)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        record.ids = "".join(f" {name}={value}" for name, value in ids().items())
+        return super().format(record)
+
+
+def set_up_logging(level: str, log_format: str) -> None:
+    """Log to stderr from `level` on; libraries are heard only about problems."""
+    handler = logging.StreamHandler(sys.stderr)
+    extension = next((e for e in EXTENSIONS.values() if log_format in e.log_formats), None)
+    handler.setFormatter(extension.log_formatter() if extension else TextFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("allocation").setLevel(level.upper())
+
+
+def ids() -> dict[str, str]:
+    """Return the ids of the message that is worked on, to be a part of the line."""
+    context = current_context.get()
+    names = ("correlation_id", "causation_id") if context else ()
+    return {name: str(getattr(context, name)) for name in names}

@@ -1,0 +1,156 @@
+"""Printing for people, which holds up neither the work nor its end.
+
+While a command runs, standard output and standard error are `NonBlockingWriter`s, for the console
+reporter, the log, and a `print` in a handler. Otherwise a terminal stopped by Ctrl-S, or a full
+pipe that nobody reads, would stop the event loop, and the leases of its deliveries would expire.
+A `logging.handlers.QueueListener` would protect the log only, and has no limit for its end.
+"""
+
+import errno
+import io
+import logging
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from queue import SimpleQueue
+from threading import RLock, Thread
+from time import sleep
+from typing import Any
+
+import anyio
+import click
+
+MAX_WAITING = 1000  # writes, each a line as a rule
+PATIENCE_SECONDS = 1.0
+PAUSE_SECONDS = 0.01
+
+
+class NonBlockingWriter(io.RawIOBase):
+    """Takes bytes at once; a thread writes them in order.
+
+    What comes when too much waits is dropped and counted, until half of that is written.
+    """
+
+    def __init__(self, raw: Any) -> None:
+        self.waiting: deque[bytes] = deque()  # the first is being written
+        self.error: OSError | None = None  # the first one, until it was raised or printed
+        self._raw = raw
+        self._dropped = 0
+        self._lock = RLock()  # a finalizer may write in the middle of a write
+        self._more: SimpleQueue[bool] = SimpleQueue()
+        self._thread = Thread(target=self._write_all, name="output", daemon=True)
+        self._thread.start()
+
+    def write(self, data: Any) -> int:
+        """Take these bytes, or drop them; never wait."""
+        with self._lock:
+            if len(self.waiting) >= (MAX_WAITING // 2 if self._dropped else MAX_WAITING):
+                self._dropped += data.count(b"\n")
+            else:
+                self._put(bytes(data), more=True)
+        return len(data)
+
+    def finish(self) -> None:
+        """Wait until all is written, or until nobody has read for PATIENCE_SECONDS."""
+        with self._lock:
+            self._put(b"", more=False)
+        before = 0
+        while self._thread.is_alive() and before != (before := len(self.waiting)):
+            self._thread.join(PATIENCE_SECONDS)
+        if self.error and not isinstance(self.error, BrokenPipeError):
+            click.echo(f"the output could not be written: {self.error}", err=True)
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal that is written to."""
+        return bool(self._raw.isatty())
+
+    def fileno(self) -> int:
+        """Return the descriptor that is written to."""
+        return int(self._raw.fileno())
+
+    def _put(self, data: bytes, *, more: bool) -> None:
+        if self._dropped:
+            data = f"{_notice(self, self._dropped)}\n".encode() + data
+            self._dropped = 0
+        self.waiting.append(data)
+        self._more.put(more)
+
+    def _write_all(self) -> None:
+        failed, more = False, True
+        while more:
+            more = self._more.get()
+            try:
+                self._write(self.waiting[0])
+            except OSError as error:
+                self.error, failed = self.error if failed else error, True
+            self.waiting.popleft()
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            if (count := self._raw.write(data)) is None:
+                sleep(PAUSE_SECONDS)  # somebody has made the terminal non-blocking
+            data = data[count or 0 :]
+
+
+@contextmanager
+def lifespan() -> Iterator[None]:
+    """Put writers in the place of standard output and standard error; finish them at the end."""
+    out, err = _non_blocking(sys.stdout), _non_blocking(sys.stderr)
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            yield
+        finally:
+            finish()
+
+
+async def drain(waiting: int = 0) -> None:
+    """Wait until not more than so many writes wait: what somebody asked for has to be whole.
+
+    :raises OSError: if standard output could not be written
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed")
+    for writer in _writers():
+        while len(writer.waiting) > waiting:  # noqa: ASYNC110 - it is a thread that writes
+            await anyio.sleep(PAUSE_SECONDS)
+        if writer.error and writer is sys.stdout.buffer:
+            error, writer.error = writer.error, None
+            raise error
+
+
+def finish() -> None:
+    """Write what waits, if somebody reads it; nothing is printed afterwards."""
+    for writer in _writers():
+        writer.finish()
+
+
+def _non_blocking(stream: Any) -> Any:
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:  # the parent process has closed it
+        return stream
+    return io.TextIOWrapper(
+        NonBlockingWriter(getattr(buffer, "raw", buffer)),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        write_through=True,
+    )
+
+
+def _writers() -> list[NonBlockingWriter]:
+    buffers = (getattr(stream, "buffer", None) for stream in (sys.stdout, sys.stderr))
+    return [buffer for buffer in buffers if isinstance(buffer, NonBlockingWriter)]
+
+
+def _notice(writer: NonBlockingWriter, count: int) -> str:
+    """Return what is written in the place of so many lines: in the format of the log, if it is."""
+    text = f"{count} lines were not shown"
+    for handler in logging.getLogger().handlers:
+        if getattr(getattr(handler, "stream", None), "buffer", None) is writer:
+            record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None)
+            return handler.format(record)
+    return f"… {text}"

@@ -1,0 +1,147 @@
+"""Runs asynchronous work from a synchronous command: to its end, or until it is asked to stop."""
+
+import logging
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+import anyio
+import click
+from anyio import CancelScope, move_on_after
+from anyio.abc import TaskGroup
+
+from allocation.bootstrap import Application, bootstrap
+from allocation.config import Settings
+from allocation.domain.exceptions import InvalidValue
+from allocation.entrypoints.console_reporter import ConsoleReporter
+from allocation.entrypoints.signals import stop_signals
+from allocation.extensions import EXTENSIONS
+from allocation.service_layer.error_containment import first_error
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+Shutdown = anyio.Event
+"""Set when services have to stop: they begin nothing more, and finish what runs."""
+
+
+class Wakeup:
+    """A sleep that others can end. A call that comes while nobody sleeps ends the next sleep."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def wake(self) -> None:
+        """End the present or the next sleep."""
+        self._event.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after so many seconds, or when woken. Only one task may sleep."""
+        with move_on_after(seconds):
+            await self._event.wait()
+        self._event = anyio.Event()
+
+
+Service = Callable[[Application, Shutdown], Coroutine[Any, Any, None]]
+
+
+def run_with_application(
+    settings: Settings,
+    work: Callable[[Application], Awaitable[T]],
+    *,
+    report: bool = True,
+    delivers: bool = False,
+) -> T:
+    """Run `work` with an application, and report on the console what it does, unless asked not to.
+
+    :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
+    """
+    observers = [ConsoleReporter(click.echo, settings.mail_folder)] if report else []
+
+    async def main() -> T:
+        async with bootstrap(settings, observers=observers, delivers=delivers) as application:
+            return await work(application)
+
+    return run(main, event_loop=settings.event_loop)
+
+
+def run_services(settings: Settings, *services: Service, delivers: bool = True) -> None:
+    """Run the services until they end, or until SIGTERM or SIGINT. The console reports on them.
+
+    On the first signal nothing more is begun, and what runs has the grace period to finish; the
+    rest is given back. What still hangs then is ended; leases expire by themselves.
+
+    :raises Unavailable: if the database cannot be used at start; later the services wait for it
+    """
+
+    async def main() -> None:
+        if delivers and settings.mail_folder:
+            logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
+        shutdown, reporter = Shutdown(), ConsoleReporter(click.echo, settings.mail_folder)
+        grace = settings.shutdown_grace_seconds
+
+        def stop() -> None:
+            logger.info("stopping; what runs has %g s to finish", grace)
+            shutdown.set()
+            body.deadline = anyio.current_time() + grace
+
+        with CancelScope() as body:
+            async with (
+                stop_signals(stop, signal.SIGTERM, signal.SIGINT, grace=grace),
+                bootstrap(settings, observers=[reporter], delivers=delivers) as application,
+                AsyncExitStack() as lifespans,
+            ):
+                for extension in EXTENSIONS.values():
+                    lifespan = extension.lifespan(settings, application, shutdown)
+                    await lifespans.enter_async_context(lifespan)
+                async with task_group() as group:
+                    for service in services:
+                        group.start_soon(service, application, shutdown)
+
+    run(main, event_loop=settings.event_loop)
+
+
+def run(work: Callable[[], Awaitable[T]], *, event_loop: str) -> T:
+    """Run `work` on an event loop and return its result.
+
+    Ctrl-C, even a second one, waits for shielded calls; the event loop's own way breaks in.
+
+    :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
+    """
+    if find_spec(event_loop) is None:
+        problem = f"is {event_loop}, which is not installed; pip install -e '.[{event_loop}]'"
+        raise InvalidValue("event loop", problem)
+
+    async def main() -> T:
+        scope = CancelScope()
+        try:
+            with scope:
+                async with stop_signals(scope.cancel, signal.SIGINT):
+                    return await work()
+        except Exception:
+            if not scope.cancel_called:  # otherwise it failed because of that
+                raise
+        raise KeyboardInterrupt
+
+    try:
+        return anyio.run(main, backend=event_loop)
+    except SystemExit as error:  # it ends asyncio at once
+        raise RuntimeError("a task has called sys.exit, and so ended the event loop") from error
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[TaskGroup]:
+    """Open a task group that raises the first error as it is, not in an ExceptionGroup.
+
+    Its cause stays with it, and the others are notes on it.
+    """
+    try:
+        async with anyio.create_task_group() as group:
+            yield group
+    except ExceptionGroup as errors:
+        first = first_error(errors)
+        raise first from (first.__cause__ or first.__context__)

@@ -1,0 +1,99 @@
+"""What an extension can bring to the program: a class with a method for each thing it may add.
+
+A method imports what it needs when it is called, so a process pays only for what it uses. Each is
+called in one place; what an extension does not define is as it is here: it brings no such thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    import logging
+
+    import click
+
+    # extension: web
+    from fastapi import APIRouter
+
+    # end
+    from allocation.adapters.backends import DatabaseBackend
+    from allocation.bootstrap import Application
+    from allocation.config import EnvLookup, Settings
+    from allocation.entrypoints.runtime import Service, Shutdown
+    from allocation.service_layer.instrumentation import Observer
+    from allocation.service_layer.ports import Notifications, Publisher
+
+
+class Extension:
+    """A capability that a copy may do without."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Other extensions: only these it may import."""
+    commands: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    """The summaries of its commands by name, in groups: Use, Run, Inspect, Maintain."""
+    options: ClassVar[Mapping[str, str]] = {}
+    """Options of all commands, each the name of a setting, with their help."""
+    database_url_example: ClassVar[str | None] = None
+    mail_url_examples: ClassVar[Sequence[str]] = ()
+    log_formats: ClassVar[Sequence[str]] = ()
+
+    def settings(self) -> type | None:
+        """Return the dataclass of its settings, which are read from the environment, too."""
+        return None
+
+    def env_lookup(self, lookup: EnvLookup) -> EnvLookup:
+        """Return another way to look up variables, which may use the one given."""
+        return lookup
+
+    def command(self, name: str) -> click.Command:
+        """Return one of its commands."""
+        raise NotImplementedError
+
+    def log_formatter(self) -> logging.Formatter:
+        """Return the formatter of its log formats."""
+        raise NotImplementedError
+
+    def database_backend(self, scheme: str) -> type[DatabaseBackend] | None:
+        """Return the backend for database URLs with this scheme."""
+        return None
+
+    def notifications(self, url: str, sender: str) -> Notifications | None:
+        """Return what sends e-mails by this URL, if it is of one of its forms.
+
+        :raises InvalidValue: if it is, but wrong
+        """
+        return None
+
+    def publishers(
+        self, settings: Settings
+    ) -> AbstractAsyncContextManager[Mapping[str, Publisher]]:
+        """Open its publishers, by name."""
+        return nullcontext({})
+
+    def observer(self, settings: Settings) -> AbstractContextManager[Observer] | None:
+        """Return an observer for as long as the program works."""
+        return None
+
+    def worker_services(self, settings: Settings) -> Sequence[Service]:
+        """Return services that run beside a worker."""
+        return ()
+
+    def lifespan(
+        self, settings: Settings, application: Application, stop: Shutdown
+    ) -> AbstractAsyncContextManager[None]:
+        """Be open for as long as any services of a process run."""
+        return nullcontext()
+
+    # extension: web
+    def operator_routes(self) -> APIRouter | None:
+        """Return what it answers over HTTP to the operator."""
+        return None
+
+    def public_routes(self) -> APIRouter | None:
+        """Return what it answers over HTTP to anybody; it decides itself who may see what."""
+        return None
+
+    # end

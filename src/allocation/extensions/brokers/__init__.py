@@ -1,0 +1,53 @@
+"""The extension "brokers": events go out, commands come in. RabbitMQ and Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from allocation.extensions.base import Extension
+
+if TYPE_CHECKING:
+    import click
+
+    from allocation.config import Settings
+    from allocation.service_layer.ports import Publisher
+
+
+class BrokersExtension(Extension):
+    """What it brings to the program."""
+
+    commands = {
+        "Run": {
+            "consume": "Execute commands that come from message brokers.",
+            "run": "Do what worker and consume do, in one process.",
+        },
+        "Inspect": {"asyncapi": "Print the AsyncAPI document of all public messages."},
+    }
+    options = {
+        "--broker-urls": "amqp://user:password@host or kafka://host:port,host:port; several, "
+        "separated by spaces, are allowed. Public events go to each of them."
+    }
+
+    def command(self, name: str) -> click.Command:
+        from allocation.extensions.brokers import cli
+
+        return {"asyncapi": cli.asyncapi, "consume": cli.consume, "run": cli.run}[name]
+
+    def settings(self) -> type:
+        from allocation.extensions.brokers.settings import BrokerSettings
+
+        return BrokerSettings
+
+    def publishers(
+        self, settings: Settings
+    ) -> AbstractAsyncContextManager[Mapping[str, Publisher]]:
+        from allocation.extensions.brokers.settings import BrokerSettings
+
+        broker_settings = settings.of(BrokerSettings)
+        if not broker_settings.urls:
+            return nullcontext({})
+        from allocation.extensions.brokers.publishing import publishing
+
+        return publishing(broker_settings, backend=settings.event_loop)

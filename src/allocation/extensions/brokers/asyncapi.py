@@ -1,0 +1,168 @@
+"""The AsyncAPI 3.0 document: every message that is published or consumed, with schema and example.
+
+Made from the same classes and tables that read and write the messages, so it cannot lag behind.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from inspect import signature
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from allocation.adapters import serialization
+from allocation.domain.commands import Command
+from allocation.domain.events import Event, UserId
+from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, DELIVERY_LIMIT, EVENTS
+from allocation.extensions.brokers.cloud_events import (
+    ACCEPTED,
+    CONTENT_TYPE,
+    CloudEvent,
+    to_cloud_event,
+)
+from allocation.service_layer.envelopes import Envelope, EventId, MessageContext
+from allocation.service_layer.exceptions import WiringError
+
+M = TypeVar("M", bound=Event | Command)
+
+Json = dict[str, Any]
+
+USER_ID = UserId(UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"))
+MESSAGE_ID = UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69")
+
+EXAMPLE_VALUES: dict[str, Any] = {
+    "batch_reference": "WELCOME",
+    "code": "WELCOME-0123456789ABCDEF",
+    "email": "ivan@example.com",
+    "name": "Иван",
+    "new_email": "ivan@example.org",
+    "old_email": "ivan@example.com",
+    "quantity": 100,
+    "redemption_id": MESSAGE_ID,
+    "reference": "WELCOME",
+    "user_id": USER_ID,
+}
+"""What the fields of messages hold in the examples: a field means the same in each of them."""
+
+ALL = (
+    "CloudEvents 1.0 in structured JSON, over RabbitMQ and Kafka. Each message has a version of its"
+    " own, `schemaversion`: it grows when a field changes."
+)
+OF_EVENTS = "What has happened, for all who want to know."
+OF_COMMANDS = (
+    f"On RabbitMQ a quorum queue whose x-delivery-limit is {DELIVERY_LIMIT}; what exceeds it is"
+    f" dead-lettered at least once to {DEAD_LETTER_QUEUE} by the default exchange. A queue that is"
+    " there already is used as it is."
+)
+OF_DEAD_COMMANDS = (
+    "Commands that cannot be read or were refused for good: the same body and headers, and two"
+    " headers more, allocation-error, a stable name, and allocation-reason. What RabbitMQ has moved"
+    " there by itself has x-death."
+)
+PUBLISHING = (
+    "At least once; `id` stays the same. On RabbitMQ the routing key is the type, on Kafka the key"
+    " is the subject."
+)
+CONSUMING = "At most one effect for each `source` and `id`."
+
+
+def published_language(public_events: Sequence[type[Event]]) -> str:
+    """Return the document, as JSON: what others may rely on. `public_events` are published."""
+    events = {n: t for n, t in serialization.EVENT_TYPES.items() if t in public_events}
+    topic_exchange = {"name": EVENTS, "type": "topic", "durable": True}
+    exchange = {"is": "routingKey", "exchange": topic_exchange}
+    dead_letter_queue = _queue(DEAD_LETTER_QUEUE)
+    document = {
+        "asyncapi": "3.0.0",
+        "info": {"title": "allocation", "version": "1.0.0", "description": ALL},
+        "defaultContentType": CONTENT_TYPE,
+        "channels": {
+            "events": _channel(EVENTS, events, exchange, OF_EVENTS),
+            "commands": _channel(COMMANDS, ACCEPTED, _queue(COMMANDS), OF_COMMANDS),
+            "deadCommands": _channel(DEAD_LETTER_QUEUE, (), dead_letter_queue, OF_DEAD_COMMANDS),
+        },
+        "operations": {
+            "publishEvents": _operation("send", "events", events, PUBLISHING),
+            "consumeCommands": _operation("receive", "commands", ACCEPTED, CONSUMING),
+        },
+        "components": {"messages": {n: _message(n, t) for n, t in (events | ACCEPTED).items()}},
+    }
+    return msgspec.json.format(msgspec.json.encode(document)).decode()
+
+
+def example_of(type_: type[M]) -> M:
+    """Return a message of this type.
+
+    :raises WiringError: if nobody has said what one of its fields may hold
+    """
+    names = signature(type_).parameters
+    if missing := names.keys() - EXAMPLE_VALUES.keys():
+        where = "EXAMPLE_VALUES of src/allocation/extensions/brokers/asyncapi.py"
+        raise WiringError(f"fields of {type_.__name__} without an example in {where}", *missing)
+    return type_(**{name: EXAMPLE_VALUES[name] for name in names})
+
+
+def _message(name: str, type_: type[Event] | type[Command]) -> Json:
+    return {
+        "name": name,
+        "summary": str(type_.__doc__),
+        "contentType": CONTENT_TYPE,
+        "payload": _payload(name, type_),
+        "examples": [{"name": "example", "payload": _example(name, example_of(type_))}],
+    }
+
+
+def _payload(name: str, type_: type) -> Json:
+    schema, version = _schema(CloudEvent), serialization.version_of(name)
+    schema["properties"] |= {
+        "type": {"const": name},
+        "schemaversion": {"const": version},
+        "data": _schema(type_),
+    }
+    schema["required"] += ["schemaversion"] if version > 1 else []
+    return schema
+
+
+def _schema(type_: type) -> Json:
+    _, components = msgspec.json.schema_components([type_])
+    return {key: value for key, value in components[type_.__name__].items() if key != "title"}
+
+
+def _example(name: str, message: Event | Command) -> Json:
+    if isinstance(message, Command):
+        required = {"specversion": "1.0", "id": MESSAGE_ID, "source": "/shop", "type": name}
+        return required | {"data": msgspec.to_builtins(message)}
+    envelope = Envelope(
+        id=EventId(MESSAGE_ID),
+        event=message,
+        subject=str(USER_ID),
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        context=MessageContext(correlation_id=MESSAGE_ID, causation_id=MESSAGE_ID),
+    )
+    example: Json = msgspec.json.decode(to_cloud_event(envelope))
+    return example
+
+
+def _channel(address: str, names: Collection[str], amqp: Json, description: str) -> Json:
+    return {
+        "address": address,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
+        "bindings": {"amqp": amqp, "kafka": {"topic": address}},
+        "description": description,
+    }
+
+
+def _queue(name: str) -> Json:
+    queue = {"name": name, "durable": True, "exclusive": False, "autoDelete": False}
+    return {"is": "queue", "queue": queue}
+
+
+def _operation(action: str, channel: str, names: Collection[str], description: str) -> Json:
+    reference = f"#/channels/{channel}"
+    return {
+        "action": action,
+        "channel": {"$ref": reference},
+        "messages": [{"$ref": f"{reference}/messages/{name}"} for name in names],
+        "description": description,
+    }

@@ -1,0 +1,161 @@
+"""The consumer: executes the commands that arrive from the brokers, until shutdown.
+
+A message is acknowledged after the commit of its command. If that acknowledgement is lost, the
+message comes again, and is recognized by its id and source. The events of the command are
+dispatched after that and keep no message waiting: their deliveries are stored in any case.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+
+from anyio import Event, move_on_after
+from anyio.abc import TaskGroup
+
+from allocation import views
+from allocation.bootstrap import Application
+from allocation.config import Settings
+from allocation.domain.exceptions import AllocationError, InvalidValue, ProgrammingError
+from allocation.entrypoints.runtime import Service, Shutdown, task_group
+from allocation.extensions.bounded_dispatch import BoundedDispatch
+from allocation.extensions.brokers.base import Broker, InboundMessage, describe
+from allocation.extensions.brokers.exceptions import BrokerUnavailable
+from allocation.extensions.brokers.message_executor import MessageExecutor
+from allocation.extensions.brokers.settings import BrokerSettings
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+def consumer_service(settings: Settings) -> Service:
+    """Return the service.
+
+    :raises InvalidValue: if there is no broker
+    """
+    of_brokers = settings.of(BrokerSettings)
+    if not of_brokers.urls:
+        raise InvalidValue("ALLOCATION_BROKER_URLS", "is not set: there is nothing to consume")
+
+    async def consume(application: Application, stop: Shutdown) -> None:
+        find_accepted = partial(views.accepted_command, application.database)
+        consumer = Consumer(
+            MessageExecutor(application.bus, find_accepted),
+            BoundedDispatch(application.bus, settings.max_dispatches),
+            stop,
+            application.hindrances,
+            prefetch=of_brokers.prefetch,
+            max_attempts=settings.max_attempts,
+        )
+        publishers = application.publishers.values()
+        await consumer.run([broker for broker in publishers if isinstance(broker, Broker)])
+
+    return consume
+
+
+@dataclass(eq=False)
+class Consumer:
+    """Has up to `prefetch` messages of each RabbitMQ in flight; of each Kafka, one.
+
+    A message is in flight until it is acknowledged. What the commands commit is dispatched beside
+    that, up to a limit.
+
+    While nothing is consumed from a broker, `hindrances` says so: the process is not ready.
+    """
+
+    executor: MessageExecutor
+    dispatch: BoundedDispatch
+    stop: Shutdown
+    hindrances: dict[object, str]
+    prefetch: int
+    max_attempts: int
+    first_pause: float = FIRST_PAUSE_SECONDS
+    _dispatches: TaskGroup = field(init=False)
+
+    async def run(self, brokers: Sequence[Broker]) -> None:
+        """Consume from all brokers until shutdown, and then until all in flight is done."""
+        async with task_group() as self._dispatches:
+            for broker in brokers:
+                self._dispatches.start_soon(self._consume, broker)
+
+    async def _consume(self, broker: Broker) -> None:
+        """Consume from one broker; when it goes away, wait for it, longer each time."""
+        failures = 0
+        while not self.stop.is_set():
+            self.hindrances[broker] = f"nothing is consumed from {broker.kind}"
+            try:
+                async with AsyncExitStack() as session:
+                    async with cancel_on_shutdown(self.stop):
+                        opening = broker.consume(self.prefetch)
+                        messages = await session.enter_async_context(opening)
+                        logger.info("consuming from %s", broker.kind)
+                    if self.stop.is_set():
+                        return
+                    del self.hindrances[broker]
+                    failures = 0
+                    await self._take(broker, messages)
+            except Exception as error:  # nothing at one broker may end the others
+                known = isinstance(error, BrokerUnavailable)
+                trouble = error if known else BrokerUnavailable(broker.kind, describe(error))
+                if not self.stop.is_set():
+                    logger.warning("%s; trying again", trouble)
+            await self._pause(failures, self.stop)
+            failures += 1
+
+    async def _take(self, broker: Broker, messages: AsyncIterator[InboundMessage]) -> None:
+        """Take messages until shutdown or until they end; then wait for those in flight."""
+        over = Event()
+        async with task_group() as in_flight:
+            try:
+                async with cancel_on_shutdown(self.stop):
+                    async for message in messages:
+                        in_flight.start_soon(self._handle, broker, message, over)
+            finally:
+                over.set()
+
+    async def _handle(self, broker: Broker, message: InboundMessage, over: Event) -> None:
+        """Execute the command and acknowledge its message, however long that takes.
+
+        If it has to wait, and its session is `over`, leave it as it is: it comes again. Only a
+        mistake in the program is not tried for ever: it would hold up what comes after it.
+        """
+        mistakes: list[Exception] = []
+        for failures in count():
+            fatal = mistakes[-1] if len(mistakes) >= self.max_attempts else None
+            try:
+                committed = await self.executor.execute(broker, message, fatal)
+                if committed.claims:
+                    self._dispatches.start_soon(self.dispatch.dispatch, committed)
+                return
+            except Exception as error:
+                if isinstance(error, AllocationError) and not isinstance(error, ProgrammingError):
+                    logger.warning("a message has to wait: %s", error)
+                else:
+                    logger.exception("a message has to wait")
+                    mistakes.append(error)
+            await self._pause(failures, over)
+            if over.is_set():
+                return
+
+    async def _pause(self, failures: int, end: Event) -> None:
+        seconds = min(LONGEST_PAUSE_SECONDS, self.first_pause * 2.0 ** min(failures, 10))
+        with move_on_after(seconds):
+            await end.wait()
+
+
+@asynccontextmanager
+async def cancel_on_shutdown(stop: Shutdown) -> AsyncIterator[None]:
+    """Cancel the body at shutdown."""
+
+    async def cancel_at_end() -> None:
+        await stop.wait()
+        group.cancel_scope.cancel()
+
+    async with task_group() as group:
+        group.start_soon(cancel_at_end)
+        yield
+        group.cancel_scope.cancel()

@@ -1,0 +1,128 @@
+"""Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import anyio
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors  # type: ignore[import-untyped]
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
+
+from allocation.extensions.brokers import base
+from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, InboundMessage
+from allocation.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
+from allocation.extensions.brokers.exceptions import MissingTopic
+from allocation.service_layer.envelopes import Envelope
+
+GROUP = "allocation"
+MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
+
+
+class Connection(AIOKafkaProducer):  # type: ignore[misc]
+    """A connection to publish with; the library restores what it loses."""
+
+    loss: BaseException | None = None
+    close = AIOKafkaProducer.stop
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Send an event."""
+        await self.send_and_wait(
+            base.EVENTS,
+            to_cloud_event(envelope),
+            key=envelope.subject.encode(),
+            headers=[("content-type", CONTENT_TYPE.encode())],
+        )
+
+    async def dead_letter(self, dead: InboundMessage) -> None:
+        """Send a dead command."""
+        headers = [
+            (name, value.encode() if isinstance(value, str) else value)
+            for name, value in dead.headers.items()
+        ]
+        await self.send_and_wait(DEAD_LETTER_QUEUE, dead.body, headers=headers, **dead.properties)
+
+
+class Kafka(base.Broker):
+    """Publishes with `acks=all`; the key is the aggregate's id, so its events share a partition."""
+
+    kind = "Kafka"
+    refusals = (
+        errors.MessageSizeTooLargeError,
+        errors.RecordListTooLargeError,
+        errors.InvalidMessageError,
+    )
+    rejections = (errors.KafkaTimeoutError,)
+
+    def __init__(self, servers: Sequence[str]) -> None:
+        super().__init__()
+        self._servers = servers
+
+    @asynccontextmanager
+    async def consume(self, prefetch: int) -> AsyncIterator[AsyncIterator[InboundMessage]]:
+        await self._ensure_dead_letter_topic()
+        consumer = AIOKafkaConsumer(
+            COMMANDS,
+            bootstrap_servers=self._servers,
+            group_id=GROUP,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
+        )
+        try:
+            await consumer.start()
+            yield _one_by_one(consumer)
+        finally:
+            await base.close_best_effort(consumer.stop)
+
+    async def _ensure_dead_letter_topic(self) -> None:
+        """Create the topic if it is not there, with as many copies as the commands have.
+
+        Where topics do not come by themselves, the first dead command would hold up all behind it.
+
+        :raises MissingTopic: if it can neither be found nor created
+        """
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers)
+        try:
+            await admin.start()
+            topics = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
+            if DEAD_LETTER_QUEUE in topics:
+                return
+            copies = max((len(each["replicas"]) for each in topics.get(COMMANDS, ())), default=1)
+            created = await admin.create_topics([NewTopic(DEAD_LETTER_QUEUE, 1, copies)])
+        finally:
+            await base.close_best_effort(admin.close)
+        ((_, code, *reason),) = created.topic_errors
+        if code not in (0, errors.TopicAlreadyExistsError.errno):
+            raise MissingTopic(
+                self.kind,
+                f"the topic {DEAD_LETTER_QUEUE} does not exist and cannot be created"
+                f" ({errors.for_code(code)(*reason)}): create it, or nothing is consumed",
+            )
+
+    def new_connection(self) -> Connection:
+        return Connection(
+            bootstrap_servers=self._servers,
+            acks="all",
+            request_timeout_ms=base.CONFIRM_TIMEOUT * 1000,
+            max_request_size=MAX_MESSAGE_BYTES,
+        )
+
+
+async def _one_by_one(consumer: AIOKafkaConsumer) -> AsyncIterator[InboundMessage]:
+    """Fetch a message when the one before is acknowledged: an offset acknowledges all before it."""
+    async for record in consumer:
+        done = anyio.Event()
+        yield InboundMessage(
+            body=record.value or b"",
+            headers=dict(record.headers),
+            properties={"key": record.key},
+            ack=partial(_acknowledge, consumer, done),
+        )
+        await done.wait()
+
+
+async def _acknowledge(consumer: AIOKafkaConsumer, done: anyio.Event) -> None:
+    try:
+        await consumer.commit()
+    finally:
+        done.set()

@@ -1,0 +1,187 @@
+"""RabbitMQ: a topic exchange for events, a queue for commands, and one for dead ones.
+
+What AMQP's library cannot decode ends its connection before we see it, and comes again. Only the
+broker can end that: the queue of commands is a quorum queue, which counts how often a message came
+back, and moves it to the dead ones at the limit. All that was underway with it is counted, too. So
+after such an end messages are taken one by one, until as many as usual have gone well.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aio_pika
+import anyio
+from aio_pika import DeliveryMode, ExchangeType, Message
+from aio_pika.abc import AbstractExchange, AbstractIncomingMessage, AbstractQueueIterator
+from aio_pika.connection import make_url
+from aiormq import exceptions as amqp
+from pamqp.common import Arguments
+
+from allocation.adapters import serialization
+from allocation.extensions.brokers import base
+from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, InboundMessage, describe
+from allocation.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
+from allocation.extensions.brokers.exceptions import BrokerUnavailable, UndecodableMessage
+from allocation.service_layer.envelopes import Envelope
+
+QUORUM_QUEUE: Arguments = {
+    "x-queue-type": "quorum",
+    "x-delivery-limit": base.DELIVERY_LIMIT,
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-routing-key": DEAD_LETTER_QUEUE,
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",  # which that strategy insists on
+}
+
+OTHER_QUEUE = (
+    f"the queue {COMMANDS} is not of the kind that this program makes, with a delivery limit: a"
+    " message that cannot be decoded would come for ever"
+)
+UNDECODABLE = (
+    f"a message in {COMMANDS} cannot be decoded (%s), which ends the connection; RabbitMQ moves it"
+    f" to {DEAD_LETTER_QUEUE} after {base.DELIVERY_LIMIT} deliveries; without that limit it comes"
+    " again until somebody takes it out of the queue"
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Connection(aio_pika.Connection):
+    """A connection that stays lost when it is lost, and knows why."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(make_url(url))
+        self.loss: BaseException | None = None
+        self.is_lost = anyio.Event()
+        self.close_callbacks.add(self._on_loss)
+        self._events: AbstractExchange | None = None
+        self._declaring = anyio.Lock()
+
+    async def start(self) -> None:
+        """Open it."""
+        try:
+            await self.connect(base.CONNECT_TIMEOUT)
+        except amqp.InvalidFrameError as error:  # the library drops the server's reason
+            raise ConnectionError(
+                "it refuses the virtual host in the URL: there is none of this name, or the user"
+                " may not enter it"
+            ) from error
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Send an event; it is fine if nobody listens."""
+        async with self._declaring:
+            if self._events is None:
+                name, kind = base.EVENTS, ExchangeType.TOPIC
+                channel = await self.channel()
+                self._events = await channel.declare_exchange(name, kind, durable=True)
+        message = Message(
+            to_cloud_event(envelope),
+            content_type=CONTENT_TYPE,
+            message_id=str(envelope.id),
+            delivery_mode=DeliveryMode.PERSISTENT,
+        )
+        wire_name = serialization.wire_name(type(envelope.event))
+        await self._events.publish(message, wire_name, mandatory=False)
+
+    async def dead_letter(self, dead: InboundMessage) -> None:
+        """Send a dead command; it is mandatory, or it could be lost with its queue."""
+        await self.declare(DEAD_LETTER_QUEUE, {})
+        message = Message(
+            dead.body,
+            headers=dict(dead.headers),
+            delivery_mode=DeliveryMode.PERSISTENT,
+            **dead.properties,
+        )
+        async with self.channel(on_return_raises=True) as channel:
+            await channel.default_exchange.publish(message, DEAD_LETTER_QUEUE)
+
+    async def declare(self, queue: str, arguments: Arguments) -> bool:
+        """Make a queue, and tell whether it is as wanted; if not, there is another one.
+
+        An existing queue is used as it is: it may be so on purpose.
+        """
+        async with self.channel() as channel:
+            try:
+                await channel.declare_queue(queue, durable=True, arguments=arguments)
+            except amqp.ChannelPreconditionFailed:
+                return False
+        return True
+
+    async def receive(self, prefetch: int) -> AbstractQueueIterator:
+        """Return the commands, which RabbitMQ sends from now on."""
+        channel = await self.channel()
+        await channel.set_qos(prefetch)
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(self._on_consumer_cancelled)
+        messages = (await channel.get_queue(COMMANDS)).iterator()
+        await messages.consume()
+        return messages
+
+    def _on_loss(self, _: object, error: BaseException | None) -> None:
+        self.loss = error or ConnectionError("the connection was lost")
+        self.is_lost.set()
+
+    def _on_consumer_cancelled(self, _frame: object) -> None:
+        """End the connection: the library would wait for messages that never come."""
+        loss = ConnectionError("the consumer was cancelled; its queue may be deleted")
+        # beside, since this runs in the task that closing waits for
+        self._ending = self.loop.create_task(self.close(loss))
+
+
+class RabbitMQ(base.Broker):
+    """Publishes persistent messages, each confirmed by the broker."""
+
+    kind = "RabbitMQ"
+    refusals = (amqp.ChannelPreconditionFailed, amqp.ConnectionFrameError)
+    rejections = (amqp.DeliveryError,)
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+        self._serial_mode = False
+
+    @asynccontextmanager
+    async def consume(self, prefetch: int) -> AsyncIterator[AsyncIterator[InboundMessage]]:
+        connection = self.new_connection()
+        try:
+            await connection.start()
+            await connection.declare(DEAD_LETTER_QUEUE, {})
+            if not await connection.declare(COMMANDS, QUORUM_QUEUE):
+                logger.warning(OTHER_QUEUE)
+            received = await connection.receive(1 if self._serial_mode else prefetch)
+            yield self._until_lost(received, connection, prefetch)
+        finally:
+            await base.close_best_effort(connection.close)
+
+    async def _until_lost(
+        self, received: AbstractQueueIterator, connection: Connection, prefetch: int
+    ) -> AsyncIterator[InboundMessage]:
+        taken = 0
+        async for message in received:
+            yield _to_inbound(message)
+            taken += 1
+            if self._serial_mode and taken >= prefetch:
+                self._serial_mode = False
+                return
+        with anyio.move_on_after(base.CLOSE_TIMEOUT):  # the messages end first, the reason follows
+            await connection.is_lost.wait()
+        loss = connection.loss or ConnectionError("the connection was lost")
+        if isinstance(loss, amqp.InvalidFrameError):
+            self._serial_mode = True
+            raise UndecodableMessage(self.kind, UNDECODABLE % describe(loss)) from loss
+        raise BrokerUnavailable(self.kind, describe(loss)) from loss
+
+    def new_connection(self) -> Connection:
+        return Connection(self._url)
+
+
+def _to_inbound(message: AbstractIncomingMessage) -> InboundMessage:
+    kept = ("content_type", "content_encoding", "correlation_id", "message_id")
+    return InboundMessage(
+        body=message.body,
+        # these two would have it routed to others once more
+        headers={name: v for name, v in message.headers.items() if name not in {"CC", "BCC"}},
+        properties={name: getattr(message, name) for name in kept},
+        ack=message.ack,
+    )

@@ -1,0 +1,21 @@
+"""The settings of the extension. Read with the others: see `config.py`."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerSettings:
+    """Which brokers there are, and how much to take from them."""
+
+    broker_urls: Annotated[str | None, "nothing is published"] = field(default=None, repr=False)
+    prefetch: Annotated[
+        int, Meta(ge=1, le=1000, description="how many"), "as many as are handed on at a time"
+    ] = 20
+
+    @property
+    def urls(self) -> list[str]:
+        """The URLs of the brokers, in order; none if there is no broker."""
+        return (self.broker_urls or "").split()

@@ -1,0 +1,56 @@
+"""The extension "metrics": what is done and what is outstanding, for Prometheus; and health checks.
+
+Importing this package does not import prometheus-client: that waits until metrics are wanted.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from allocation.domain.exceptions import InvalidValue
+from allocation.extensions.base import Extension
+
+if TYPE_CHECKING:
+    from allocation.bootstrap import Application
+    from allocation.config import Settings
+    from allocation.entrypoints.runtime import Shutdown
+    from allocation.service_layer.instrumentation import Observer
+
+
+class MetricsExtension(Extension):
+    """What it brings to the program."""
+
+    options = {
+        "--metrics-port": "Answer GET /metrics, /healthz and /readyz here, while working or"
+        " consuming, on 127.0.0.1 (or ALLOCATION_METRICS_HOST). Default: none"
+    }
+
+    def settings(self) -> type:
+        from allocation.extensions.metrics.settings import MetricsSettings
+
+        return MetricsSettings
+
+    def observer(self, settings: Settings) -> AbstractContextManager[Observer] | None:
+        from allocation.extensions.metrics.settings import MetricsSettings
+
+        wanted = settings.of(MetricsSettings)
+        if not (wanted.metrics_port or wanted.collect_metrics):
+            return None
+        try:
+            from allocation.extensions.metrics.observer import MetricsObserver
+        except ModuleNotFoundError as error:
+            problem = f"needs {error.name}; pip install -e '.[metrics]'"
+            raise InvalidValue("ALLOCATION_METRICS_PORT", problem) from None
+        return nullcontext(MetricsObserver())
+
+    def lifespan(
+        self, settings: Settings, application: Application, stop: Shutdown
+    ) -> AbstractAsyncContextManager[None]:
+        from allocation.extensions.metrics.settings import MetricsSettings
+
+        if settings.of(MetricsSettings).metrics_port is None:
+            return super().lifespan(settings, application, stop)
+        from allocation.extensions.metrics.metrics_server import serving_metrics
+
+        return serving_metrics(settings, application, stop)

@@ -1,0 +1,187 @@
+"""The queries behind a trace: everything that has one correlation id, found by any id in it.
+
+Events, deliveries and failures come with one statement, for PostgreSQL shows each statement what
+is committed by then: what a delivery has caused would be missing beside the delivery that is done.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from allocation.adapters.database import Database
+from allocation.adapters.delivery_states import DUE_AT, delivery_state
+from allocation.adapters.orm import commands, deliveries, events, failures, users
+from allocation.adapters.transaction import Transaction
+from allocation.domain.exceptions import InvalidValue
+from allocation.domain.users import EmailAddress
+from allocation.extensions.operations.causation_tree import Row, TraceNode, part_of, tree
+from allocation.extensions.operations.exceptions import TraceNotFound
+from allocation.extensions.operations.times import in_utc
+
+MAX_TRACES = 100
+MAX_ROWS = 5000  # of one kind, in all traces that are shown together
+MIN_PREFIX = 8  # digits of an id: what is shown of it, and the fewest that it is found by
+
+
+class TraceQuery(NamedTuple):
+    """What somebody has given, and what it means: a user's address, or the first and last id."""
+
+    text: str
+    meaning: EmailAddress | tuple[UUID, UUID]
+
+
+def trace_query(text: str) -> TraceQuery:
+    """Return what is meant by what somebody has given.
+
+    :raises InvalidValue: if it is neither an address nor an id
+    """
+    if "@" in text:
+        return TraceQuery(text, EmailAddress(text))
+    digits = text.removesuffix("…").replace("-", "").lower()
+    if not re.fullmatch(f"[0-9a-f]{{{MIN_PREFIX},32}}", digits):
+        rule = f"neither an e-mail address nor an id, nor {MIN_PREFIX} or more of its first digits"
+        raise InvalidValue("ID", f"{text!r} is {rule}")
+    return TraceQuery(text, (UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
+
+
+class Trace(NamedTuple):
+    """All that has one correlation id, as a tree: see `causation_tree.tree`."""
+
+    id: UUID
+    nodes: Sequence[TraceNode]
+    is_whole: bool  # also the others that were read with it
+
+
+async def trace(database: Database, about: TraceQuery) -> tuple[Sequence[TraceNode], bool]:
+    """Return the newest MAX_TRACES that something is part of, as one tree, and if that is all.
+
+    An e-mail address stands for the user who holds it now. Of a trace that many users are part of,
+    such as an import, only what concerns this user is shown.
+
+    :raises TraceNotFound: if it is part of none
+    """
+    async with database.read_transaction() as transaction:
+        ids = await _range(transaction, about)
+        found = await read_traces(transaction, database, await _newest(transaction, ids))
+    found.sort(key=lambda trace: [root.completed_at for root in trace.nodes[:1]])
+    nodes = [node for trace in found for node in trace.nodes]
+    if not (ids and nodes):
+        raise TraceNotFound(about.text)
+    first, last = map(str, ids)
+    of_user = {node.id for node in nodes if first <= node.subject <= last}
+    return part_of(nodes, of_user) if of_user else nodes, found[0].is_whole
+
+
+async def read_traces(
+    transaction: Transaction, database: Database, correlation_ids: Collection[UUID]
+) -> list[Trace]:
+    """Return these traces, in that order.
+
+    There are as many statements for a long trace as for a short one, and what they return is
+    bounded by MAX_ROWS, for all traces together.
+    """
+    rows = await events_of(transaction, database, correlation_ids, limit=MAX_ROWS)
+    accepted = await commands_of(transaction, correlation_ids, limit=MAX_ROWS)
+    is_whole = max(len(rows), len(accepted)) < MAX_ROWS
+    accepted_by, rows_by = _by_trace(accepted), _by_trace(rows)
+    return [Trace(i, tree(accepted_by[i], rows_by[i]), is_whole) for i in correlation_ids]
+
+
+def _by_trace(rows: Iterable[Row]) -> Mapping[UUID, list[Row]]:
+    grouped = defaultdict(list)
+    for row in rows:
+        grouped[row.correlation_id].append(row)
+    return grouped
+
+
+async def correlations_with(transaction: Transaction, about: TraceQuery) -> Collection[UUID]:
+    """Return the correlation ids of the newest MAX_TRACES that it is part of."""
+    return await _newest(transaction, await _range(transaction, about))
+
+
+async def _range(transaction: Transaction, about: TraceQuery) -> tuple[UUID, UUID] | None:
+    if isinstance(about.meaning, tuple):
+        return about.meaning
+    statement = sa.select(users.c.id).where(users.c.email_key == about.meaning.key)
+    user_id = (await transaction.execute(statement)).scalar_one_or_none()
+    return user_id and (user_id, user_id)
+
+
+async def _newest(transaction: Transaction, ids: tuple[UUID, UUID] | None) -> Sequence[UUID]:
+    """Return the correlation ids of the newest traces, each part by an index of its own."""
+    if ids is None:
+        return []
+    parts = [
+        (table.c.correlation_id, time.label("time"), column.between(*ids))
+        for table, time in ((commands, commands.c.accepted_at), (events, events.c.recorded_at))
+        for column in (table.c.id, table.c.correlation_id)
+    ]
+    of_subject = events.c.subject.between(str(ids[0]), str(ids[1]))
+    parts += [(events.c.correlation_id, events.c.recorded_at.label("time"), of_subject)]
+    found = sa.union_all(*(sa.select(*part).where(which) for *part, which in parts)).subquery()
+    newest = sa.func.max(found.c.time).desc()
+    statement = sa.select(found.c.correlation_id).group_by(found.c.correlation_id)
+    return (await transaction.execute(statement.order_by(newest).limit(MAX_TRACES))).scalars().all()
+
+
+async def commands_of(
+    transaction: Transaction,
+    correlation_ids: Collection[UUID],
+    *which: sa.ColumnElement[bool],
+    limit: int | None = None,
+) -> Sequence[sa.Row[Any]]:
+    """Return the commands of these traces, all or some."""
+    statement = accepted_commands().where(commands.c.correlation_id.in_(correlation_ids), *which)
+    return (await transaction.execute(statement.limit(limit))).all()
+
+
+def accepted_commands() -> sa.Select[Any]:
+    """Select commands as `causation_tree.tree` wants them."""
+    names = "id", "type", "source", "correlation_id", "causation_id"
+    return sa.select(*(commands.c[name] for name in names), in_utc(commands.c.accepted_at))
+
+
+async def events_of(
+    transaction: Transaction,
+    database: Database,
+    correlation_ids: Collection[UUID],
+    *,
+    limit: int | None = None,
+) -> Sequence[sa.Row[Any]]:
+    """Return the events of these traces in order, a row for each failure of each delivery.
+
+    What no delivery or failure belongs to has None there.
+    """
+    due_in = (DUE_AT - database.clock).label("due_in")
+    state = delivery_state(database.clock).label("state")
+    found = _ALL.add_columns(due_in, state).where(events.c.correlation_id.in_(correlation_ids))
+    return (await transaction.execute(found.limit(limit))).all()
+
+
+def _columns(table: sa.Table, *names: str) -> list[sa.Column[Any]]:
+    return [table.c[name] for name in names]
+
+
+_OF_DELIVERY = [failures.c[name] == deliveries.c[name] for name in ("event_id", "handler")]
+_ALL = (
+    sa.select(
+        *_columns(events, "id", "type", "schema_version", "subject", "data"),
+        *_columns(events, "correlation_id", "causation_id"),
+        in_utc(events.c.recorded_at),
+        events.c.handler.label("committed_by"),
+        *_columns(deliveries, "handler", "attempts", "owner", "token", "replay"),
+        *map(in_utc, _columns(deliveries, "available_at", "completed_at", "parked_at")),
+        deliveries.c.duration_seconds.label("seconds"),
+        deliveries.c.last_error.label("error"),
+        failures.c.attempt,
+        in_utc(failures.c.failed_at),
+        failures.c.owner.label("failed_in"),
+        failures.c.error.label("failure"),
+    )
+    .select_from(events.outerjoin(deliveries).outerjoin(failures, sa.and_(*_OF_DELIVERY)))
+    .order_by(events.c.recorded_at, events.c.id, deliveries.c.handler, failures.c.token)
+)

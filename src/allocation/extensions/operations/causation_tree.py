@@ -1,0 +1,178 @@
+"""Makes a tree of what is stored of traces: commands, events, deliveries. Pure: no I/O."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+import msgspec
+import sqlalchemy as sa
+
+from allocation.adapters import serialization
+
+Kind = Literal["command", "event", "delivery"]
+State = Literal[
+    "scheduled", "due", "running", "lease_expired", "paused", "parked", "done", "discarded"
+]
+Row = sa.Row[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedAttempt:
+    """An attempt of a delivery that failed, or that lost its lease."""
+
+    attempt: int
+    failed_at: datetime
+    owner: str | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A command, an event or a delivery, in the tree of what caused what.
+
+    Commands and events are done when they are committed. Of a delivery whose lease has expired,
+    `owner` is the process that has lost it. `seconds` is how long the last attempt took.
+    """
+
+    # the schema of the API says that an answer has them all
+    __pydantic_config__: ClassVar = {"json_schema_serialization_defaults_required": True}
+
+    kind: Kind
+    id: str  # that of a delivery is EVENT_ID:HANDLER
+    parent: str | None
+    name: str
+    state: State
+    attempts: int | None = None
+    seconds: float | None = None
+    owner: str | None = None
+    available_at: datetime | None = None
+    completed_at: datetime | None = None
+    error: str | None = None
+    failures: tuple[FailedAttempt, ...]  # those that are kept, the oldest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceNode(Node):
+    """The same, with what is only for people, or for the page."""
+
+    state: State = "done"
+    failures: tuple[FailedAttempt, ...] = ()
+    parked_at: datetime | None = None
+    token: int | None = None  # fencing token
+    replay: bool = False
+    subject: str = ""  # the id of what an event is about
+    about: str = ""  # a few words: where a command comes from, what an event is about
+    due_in: float | None = field(default=None, compare=False)  # seconds, by the database's clock
+
+    @property
+    def is_for_later(self) -> bool:
+        """Whether it was subscribed for later, and was not attempted yet."""
+        return self.state == "scheduled" and not (self.attempts or self.failures)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more happens to it by itself, or only later, as it was subscribed."""
+        return self.is_for_later or self.state in ("done", "discarded", "parked", "paused")
+
+
+def tree(commands: Iterable[Row], rows: Sequence[Row]) -> list[TraceNode]:
+    """Return the nodes of some traces, depth first and the oldest first.
+
+    An event hangs under the delivery that caused it. If it is not known which, as of events from
+    before that was noted, it hangs under the event; and if that is not known, under nothing.
+    """
+    attempts: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.handler is not None:
+            attempts[f"{row.id}:{row.handler}"].append(row)
+    events = {str(row.id): row for row in rows}
+    accepted = [_command(row, attempts) for row in commands]
+    known = {*events, *attempts, *(node.id for node in accepted)}
+    deliveries = [_delivery(key, of_one) for key, of_one in attempts.items()]
+    return _in_order([*accepted, *deliveries, *(_event(row, known) for row in events.values())])
+
+
+def _in_order(nodes: Iterable[TraceNode]) -> list[TraceNode]:
+    """Return nodes depth first: deliveries by handler, the others by time."""
+    children: defaultdict[str | None, list[TraceNode]] = defaultdict(list)
+    for node in sorted(nodes, key=_place, reverse=True):
+        children[node.parent].append(node)
+    ordered, left = [], children[None]
+    while left:  # not by recursion: nobody limits how long a chain of causes is
+        ordered.append(left.pop())
+        left += children[ordered[-1].id]
+    return ordered
+
+
+def _place(node: TraceNode) -> tuple[bool, float, str, str]:
+    is_delivery = node.kind == "delivery"
+    committed_at = node.completed_at.timestamp() if node.completed_at and not is_delivery else 0.0
+    return not is_delivery, committed_at, node.name, node.id
+
+
+def part_of(nodes: Sequence[TraceNode], roots: Collection[str]) -> list[TraceNode]:
+    """Return some nodes of a tree, with what has caused them and what they have caused."""
+    effects, causes = set(roots), set[str | None](roots)
+    for node in nodes:  # depth first: each comes after its parent
+        effects |= {node.id} if node.parent in effects else set()
+    for node in reversed(nodes):
+        causes |= {node.parent} if node.id in causes else set()
+    return [node for node in nodes if node.id in effects | causes]
+
+
+def _command(row: Row, known: Collection[str]) -> TraceNode:
+    what = {"name": row.type, "about": row.source, "completed_at": row.accepted_at}
+    cause = f"{row.causation_id}:{row.source}"
+    return TraceNode(
+        kind="command", id=str(row.id), parent=cause if cause in known else None, **what
+    )
+
+
+def _event(row: Row, known: Collection[str]) -> TraceNode:
+    causes = (f"{row.causation_id}:{row.committed_by}", str(row.causation_id))
+    parent = next((cause for cause in causes if cause in known), None)
+    about = summary(row.type, row.schema_version, row.data)
+    what = {"name": row.type, "subject": row.subject, "completed_at": row.recorded_at}
+    return TraceNode(kind="event", id=str(row.id), parent=parent, about=about, **what)
+
+
+_OF_DELIVERY = (
+    *("state", "attempts", "seconds", "owner", "token", "replay", "due_in", "error"),
+    *("available_at", "parked_at", "completed_at"),
+)
+
+
+def _delivery(key: str, rows: Sequence[Row]) -> TraceNode:
+    row = rows[0]
+    failures = tuple(_failure(each) for each in rows if each.attempt is not None)
+    what = {name: getattr(row, name) for name in _OF_DELIVERY} | {"failures": failures}
+    return TraceNode(kind="delivery", id=key, parent=str(row.id), name=row.handler, **what)
+
+
+def _failure(row: Row) -> FailedAttempt:
+    what = {"attempt": row.attempt, "failed_at": row.failed_at}
+    return FailedAttempt(owner=row.failed_in, error=row.failure, **what)
+
+
+def summary(name: str, version: int, data: str) -> str:
+    """Return whom and what an event is about, as far as its fields say: name, address, batch.
+
+    It is empty if this process cannot read the event. A coupon's code is money, and never in it.
+    """
+    try:
+        event = serialization.read(name, version, data, serialization.EVENT_TYPES[name])
+    except Exception:  # also one in an upcaster, or in the class of the event
+        return ""
+    return " ".join(_words(msgspec.to_builtins(event)))
+
+
+def _words(fields: Mapping[str, str]) -> Iterator[str]:
+    addresses = " → ".join(value for name, value in fields.items() if name.endswith("email"))
+    if "name" in fields:
+        yield fields["name"]
+    if addresses:
+        yield f"<{addresses}>" if "name" in fields else addresses
+    if "batch_reference" in fields:
+        yield fields["batch_reference"] + ("-…" if "code" in fields else "")

@@ -1,0 +1,250 @@
+"""Erases a person: the name and all addresses of a user, wherever this program stores them.
+
+Rows stay, with their ids and times, so nothing that refers to them breaks. The address becomes one
+that nothing is sent to, so what happens later to this user has no effect outside either.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from email.parser import BytesHeaderParser
+from email.policy import default
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+
+from allocation.adapters import serialization
+from allocation.adapters.database import Database
+from allocation.adapters.delivery_states import pause_of
+from allocation.adapters.exceptions import InvalidPayload
+from allocation.adapters.orm import (
+    FINISHED,
+    PENDING,
+    commands,
+    deliveries,
+    events,
+    failures,
+    registration_log,
+    user_view,
+    users,
+)
+from allocation.adapters.outbox import NEXT_TOKEN
+from allocation.adapters.transaction import Transaction
+from allocation.domain.events import UserId
+from allocation.domain.exceptions import InvalidValue
+from allocation.domain.users import EmailAddress, PersonName, UserNotFound
+from allocation.extensions.operations.delivery_admin import discarded_now
+from allocation.service_layer.registry import BoundHandler
+
+ERASED = "erased"
+NOT_DONE = "the user was erased"
+NAMES = frozenset({"name"})
+ADDRESSES = frozenset({"email", "old_email", "new_email"})
+"""The fields, in events of any version, with the name or an address of the user they are about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """What is stored about a user: addresses that nobody else has now, and events.
+
+    And how many deliveries of them are outstanding.
+    """
+
+    addresses: Collection[str]  # as they compare
+    event_ids: Collection[str]
+    outstanding: int
+
+
+class StoredEvent(NamedTuple):
+    """What an event says; nothing, if nobody can read its data."""
+
+    id: UUID
+    correlation_id: UUID
+    data: Mapping[str, Any]
+
+
+def handlers_with_effects(
+    handlers: Iterable[str], available: Mapping[str, BoundHandler]
+) -> Collection[str]:
+    """Return the handlers that have an effect through a port, also one that is not `available`.
+
+    Not those that publish: other services wait for what they do.
+    """
+    return [name for name in handlers if name not in available or available[name].ports]
+
+
+async def find_person(database: Database, user_id: UserId) -> Person:
+    """Return what there is to erase; this reads all events.
+
+    :raises UserNotFound: if there is no such user
+    """
+    count = sa.select(sa.func.count()).select_from(deliveries)
+    async with database.read_transaction() as transaction:
+        address = await _address(transaction, sa.select(_EMAIL), user_id)
+        about = await _events_about(transaction, user_id)
+        outstanding = await transaction.execute(count.where(_of(about), ~FINISHED))
+        had = {_key(each) for each in (address, *_addresses_in(about))}
+        taken = sa.select(users.c.email_key).where(users.c.email_key.in_(had))
+        others = await transaction.execute(taken.where(users.c.id != user_id))
+        had.difference_update(others.scalars())
+        return Person(had, {str(each.id) for each in about}, outstanding.scalar_one())
+
+
+async def erase(database: Database, user_id: UserId, effects: Collection[str]) -> int:
+    """Erase a user, in one transaction; return how many deliveries were discarded.
+
+    Outstanding deliveries to these handlers, which would have an effect outside, are discarded. The
+    others are done as always. What runs is taken from its process, which knows the name still, and
+    begins again. Repeating it does no harm.
+
+    :raises UserNotFound: if there is no such user
+    """
+    async with database.write_transaction(no_timeout=True) as transaction:
+        # locked in the order in which handlers lock: first the user, then deliveries
+        address = await _address(transaction, sa.select(_EMAIL).with_for_update(), user_id)
+        about = await _events_about(transaction, user_id)
+        outstanding = _of(about), ~FINISHED, deliveries.c.handler.in_(effects)
+        ended = discarded_now(database).values(last_error=NOT_DONE)
+        discarded = await transaction.execute_dml(ended.where(*outstanding))
+        running = _of(about), PENDING, deliveries.c.owner.is_not(None)
+        await transaction.execute_dml(_taken_back(database).where(*running))
+        await _erase_user(transaction, user_id)
+        await _erase_events(transaction, about, email=str(_erased_email(user_id)))
+        await _erase_commands(transaction, about, {address, *_addresses_in(about)})
+        transaction.notify_workers()
+        await transaction.commit()
+    return discarded
+
+
+def remove_emails(folder: Path, person: Person) -> int:
+    """Remove the e-mails to a user that are kept in a folder; return how many there were."""
+    kept = [file for part in ("tmp", "new", "cur") for file in (folder / part).glob("*")]
+    ids, addresses = person.event_ids, person.addresses
+    found = [file for file in kept if file.name[:36] in ids or _recipient(file) in addresses]
+    for file in found:
+        file.unlink(missing_ok=True)
+    return len(found)
+
+
+_EMAIL = sa.type_coerce(users.c.email, sa.String)
+
+
+async def _address(transaction: Transaction, email: sa.Select[str], user_id: UserId) -> str:
+    row = (await transaction.execute(email.where(users.c.id == user_id))).one_or_none()
+    if row is None:
+        raise UserNotFound(user_id)
+    return str(row[0])
+
+
+async def _events_about(transaction: Transaction, user_id: UserId) -> Sequence[StoredEvent]:
+    """Return the events of the user, and those of others about the user, such as of a batch."""
+    row, this = events.c, str(user_id)
+    columns = row.id, row.subject, row.type, row.data, row.correlation_id
+    found = sa.select(*columns).where(sa.or_(row.subject == this, row.data.contains(this)))
+    read = [(each, _fields(each)) for each in await transaction.execute(found)]
+    return [
+        StoredEvent(each.id, each.correlation_id, data)
+        for each, data in read
+        if this in (each.subject, data.get("user_id"))
+    ]
+
+
+def _ids(about: Iterable[StoredEvent]) -> Collection[UUID]:
+    return [each.id for each in about]
+
+
+def _of(about: Iterable[StoredEvent]) -> sa.ColumnElement[bool]:
+    return deliveries.c.event_id.in_(_ids(about))
+
+
+def _taken_back(database: Database) -> sa.Update:
+    fresh = {"attempts": deliveries.c.attempts - 1, "token": NEXT_TOKEN, "owner": None}
+    due = database.clock + pause_of(deliveries.c.handler)
+    return sa.update(deliveries).values(available_at=due, **fresh)
+
+
+def _erased_email(user_id: UserId) -> EmailAddress:
+    """Return an address that nobody can have (RFC 2606), one for each user: they are unique."""
+    return EmailAddress(f"{user_id}@{ERASED}.invalid")
+
+
+async def _erase_user(transaction: Transaction, user_id: UserId) -> None:
+    """Erase what is stored under the id of the user; nothing is sent to the new address."""
+    name, email = PersonName(ERASED), _erased_email(user_id)
+    texts = {"email": str(email)}
+    shown = {"name": str(name), "email_undeliverable": True, **texts}
+    own = {"name": name, "email": email, "email_key": email.key, "email_undeliverable": True}
+    user = sa.update(users).where(users.c.id == user_id)
+    view = sa.update(user_view).where(user_view.c.user_id == user_id)
+    log = sa.update(registration_log).where(registration_log.c.user_id == user_id)
+    await transaction.execute_dml(user.values(version=users.c.version + 1, **own))
+    await transaction.execute_dml(view.values(**shown))
+    await transaction.execute_dml(log.values(**texts))
+
+
+async def _erase_events(
+    transaction: Transaction, about: Sequence[StoredEvent], *, email: str
+) -> None:
+    """Erase what the events say, and the errors of their handlers: they may quote it."""
+    failed = sa.update(failures).where(failures.c.event_id.in_(_ids(about)))
+    last = sa.update(deliveries).where(_of(about), deliveries.c.last_error != NOT_DONE)
+    await transaction.execute_dml(failed.values(error=ERASED))
+    await transaction.execute_dml(last.values(last_error=ERASED))
+    texts = dict.fromkeys(NAMES, ERASED) | dict.fromkeys(ADDRESSES, email)
+    for each in about:
+        data = {name: texts.get(name, value) for name, value in each.data.items()}
+        this = sa.update(events).where(events.c.id == each.id)
+        await transaction.execute_dml(this.values(data=msgspec.json.encode(data).decode()))
+
+
+def _fields(row: sa.Row[Any]) -> dict[str, Any]:
+    """Return the data of an event; nothing, if nobody can read them, and so nothing is kept."""
+    try:
+        return serialization.decode(row.type, row.data, dict)
+    except InvalidPayload:
+        return {}
+
+
+def _addresses_in(about: Iterable[StoredEvent]) -> Iterator[str]:
+    for each in about:
+        yield from (str(text) for name, text in each.data.items() if name in ADDRESSES)
+
+
+async def _erase_commands(
+    transaction: Transaction, about: Iterable[StoredEvent], addresses: Collection[str]
+) -> None:
+    """Erase the sums over what commands have said, and ids of messages with an address in them."""
+    traces = commands.c.correlation_id.in_({each.correlation_id for each in about})
+    await transaction.execute_dml(sa.update(commands).where(traces).values(fingerprint=None))
+    quoted = re.compile("|".join(map(_quoted, addresses)), re.IGNORECASE)
+    for column in (commands.c.source, commands.c.message_id):
+        may_be = sa.or_(*(column.icontains(address, autoescape=True) for address in addresses))
+        wanted: sa.Select[Any] = sa.select(commands.c.id, column.label("text")).where(may_be)
+        found = (await transaction.execute(wanted)).all()
+        for command_id in [row.id for row in found if quoted.search(row.text)]:
+            this = sa.update(commands).where(commands.c.id == command_id)
+            await transaction.execute_dml(this.values({column: f"{ERASED}-{command_id}"}))
+
+
+def _quoted(address: str) -> str:
+    """Return the pattern of an address that is not a part of a longer one."""
+    return rf"(?<![\w.+-]){re.escape(address)}(?![\w-]|\.\w)"
+
+
+def _key(address: str) -> str:
+    """Return the form in which addresses compare, also of what is none."""
+    try:
+        return EmailAddress(address).key
+    except InvalidValue:
+        return address
+
+
+def _recipient(file: Path) -> str | None:
+    try:
+        with file.open("rb") as opened:
+            return _key(str(BytesHeaderParser(policy=default.clone(utf8=True)).parse(opened)["To"]))
+    except FileNotFoundError:  # read or removed by somebody just now
+        return None

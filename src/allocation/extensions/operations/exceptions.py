@@ -1,0 +1,41 @@
+"""The errors of this extension."""
+
+from allocation.domain.exceptions import RuleViolation
+
+
+class DeliveryNotFound(RuleViolation):
+    """No delivery of this event to this handler is outstanding."""
+
+    def __init__(self, event_id: object, handler: str) -> None:
+        super().__init__(f"there is no delivery of event {event_id} to {handler}")
+
+
+class TraceNotFound(RuleViolation):
+    """Nothing is stored about what a trace was asked for."""
+
+    def __init__(self, about: str) -> None:
+        nobody, nothing = (
+            "no user has the e-mail address",
+            "no trace, command, event or user has id",
+        )
+        super().__init__(f"{nobody if '@' in about else nothing} {about}")
+
+
+class HasExternalEffects(RuleViolation):
+    """A handler would have its external effects for past events, which has to be wanted."""
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(
+            f"{handler} sends e-mail or publishes, and would do so for each of these past events;"
+            " pass --allow-side-effects to allow it"
+        )
+
+
+class NotAProjection(RuleViolation):
+    """Only a handler that keeps a read model can do again what it has done."""
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(
+            f"{handler} keeps no read model, so doing its work again would double it; without"
+            " --again, it gets only the events that it has no delivery of"
+        )

@@ -1,0 +1,129 @@
+"""The latest commands, and what has become of all that they caused."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from allocation.adapters.database import Database
+from allocation.adapters.orm import PARKED, PENDING, commands, deliveries, events
+from allocation.extensions.operations.causation_queries import (
+    accepted_commands,
+    commands_of,
+    events_of,
+)
+from allocation.extensions.operations.causation_tree import Row, TraceNode, tree
+
+MAX_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedCommand:
+    """A command from outside, a few words about its first event, and how much is in which state.
+
+    `scheduled` counts deliveries that are for later, and were not attempted yet. `pending` counts
+    those that wait for a retry, or are paused, due, running, or have lost their lease. `seconds`:
+    from the command to the last delivery that was settled, replays left out; None while one is
+    pending, or if there is none.
+    """
+
+    id: UUID
+    type: str
+    source: str
+    correlation_id: UUID
+    accepted_at: datetime
+    about: str = ""
+    done: int
+    discarded: int = 0
+    pending: int
+    scheduled: int = 0
+    parked: int
+    seconds: float | None
+
+
+async def latest_commands(
+    database: Database, *, limit: int, failed_only: bool = False
+) -> Sequence[AcceptedCommand]:
+    """Return the latest commands from outside, the newest first, in three statements.
+
+    What a handler has returned belongs, with all that it caused, to the command that led to it.
+    Those that failed have a delivery that is parked, or has failed or lost its lease and waits.
+    """
+    # by the index of times, all commands would be read to find those that failed
+    order = -commands.c.accepted_at if failed_only else commands.c.accepted_at.desc()
+    statement = accepted_commands().where(commands.c.causation_id.is_(None)).order_by(order)
+    if failed_only:
+        statement = statement.where(commands.c.id.in_(_causes_of_trouble(database)))
+    async with database.read_transaction() as transaction:
+        accepted = (await transaction.execute(statement.limit(limit))).all()
+        ids = {command.correlation_id for command in accepted}
+        returned = await commands_of(transaction, ids, commands.c.causation_id.is_not(None))
+        return summed_up(accepted, await events_of(transaction, database, ids), returned)
+
+
+def summed_up(
+    accepted: Sequence[Row], rows: Sequence[Row], returned: Sequence[Row] = ()
+) -> list[AcceptedCommand]:
+    """Return a row for each command; what hangs below it in the tree belongs to it."""
+    below: defaultdict[str, list[TraceNode]] = defaultdict(list)
+    roots: dict[str | None, str] = {}
+    for node in tree([*accepted, *returned], rows):  # depth first: each comes after its parent
+        roots[node.id] = roots.get(node.parent, node.id)
+        below[roots[node.id]].append(node)
+    return [_row(command, below[str(command.id)]) for command in accepted]
+
+
+def _row(command: Row, nodes: Sequence[TraceNode]) -> AcceptedCommand:
+    each = [node for node in nodes if node.kind == "delivery"]
+    counts = Counter("later" if node.is_for_later else node.state for node in each)
+    done, discarded, parked, later = (
+        counts.pop(state, 0) for state in ("done", "discarded", "parked", "later")
+    )
+    settled = [node.completed_at or node.parked_at for node in each if not node.replay]
+    ended_at = max(filter(None, settled), default=None)
+    took = (ended_at - command.accepted_at).total_seconds() if ended_at and not counts else None
+    columns = command._asdict()
+    columns.pop("causation_id")
+    return AcceptedCommand(
+        **columns,
+        about=_about([node for node in nodes if node.parent == str(command.id)]),
+        done=done,
+        discarded=discarded,
+        parked=parked,
+        pending=counts.total(),
+        scheduled=later,
+        seconds=took,
+    )
+
+
+def _about(events: Sequence[TraceNode]) -> str:
+    """Say what the first event of a command is about, and how many there are like it."""
+    for first in (event for event in events if event.about):
+        more = sum(event.name == first.name for event in events) - 1
+        return f"{first.about} and {more} more" if more else first.about
+    return events[0].subject if events else ""
+
+
+def _causes_of_trouble(database: Database) -> sa.Select[Any]:
+    """Return the ids of what led to what failed and is not finished, back to the first causes."""
+    lost = sa.and_(deliveries.c.owner.is_not(None), deliveries.c.available_at <= database.clock)
+    has_failed = (
+        deliveries.c.last_error.is_not(None) | deliveries.c.previous_owner.is_not(None) | lost
+    )
+    causes_of = sa.select(events.c.causation_id).join(deliveries)
+    # apart, for each has an index of its own; in a subquery, for SQLite nests no unions
+    trouble = sa.union(causes_of.where(PARKED), causes_of.where(PENDING, has_failed)).subquery()
+    causes = sa.select(trouble.c.causation_id).cte("causes", recursive=True)
+    cause = sa.func.coalesce(events.c.causation_id, commands.c.causation_id)  # of either, if it has
+    earlier = (
+        sa.select(cause)
+        .select_from(causes)
+        .outerjoin(events, events.c.id == causes.c.causation_id)
+        .outerjoin(commands, commands.c.id == causes.c.causation_id)
+        .where(cause.is_not(None))
+    )
+    return sa.select(causes.union(earlier).c.causation_id)

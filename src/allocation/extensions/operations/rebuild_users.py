@@ -1,0 +1,38 @@
+"""Rebuilds the read model of users, while registrations go on."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from allocation.adapters.database import Database
+from allocation.adapters.orm import user_view, users
+from allocation.adapters.repository import SqlAlchemyUserProjection
+from allocation.adapters.transaction import Transaction
+from allocation.domain.events import UserId
+from allocation.extensions.operations.keyset import Advance, for_each_batch
+
+ALL_USERS, _ROWS = sa.select(users.c.id), sa.select(user_view.c.user_id)
+
+
+async def rebuild(database: Database, advance: Advance) -> int:
+    """Refresh the row of each user, and return how many there are; rows of nobody go.
+
+    Users who register meanwhile, and changes, have their own refresh, which waits for this one or
+    the other way round.
+    """
+    await for_each_batch(database.write_transaction, _ROWS, _delete_orphans)
+    return await for_each_batch(database.write_transaction, ALL_USERS, _refresh, advance)
+
+
+async def _delete_orphans(transaction: Transaction, ids: Sequence[UserId]) -> int:
+    somebody = sa.exists().where(users.c.id == user_view.c.user_id)
+    orphans = sa.delete(user_view).where(user_view.c.user_id.in_(ids), ~somebody)
+    return await transaction.execute_dml(orphans)
+
+
+async def _refresh(transaction: Transaction, ids: Sequence[UserId]) -> int:
+    view = SqlAlchemyUserProjection(transaction)
+    for user_id in ids:
+        await view.refresh(user_id)
+    await view.write()
+    return len(ids)

@@ -1,0 +1,127 @@
+"""Creates deliveries of past events for a handler, such as one that was added later.
+
+No position is stored: an event that has a delivery to the handler gets no second one. So a replay
+can be killed, repeated, or run twice at once. Its deliveries wait for all that is not replayed.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+
+from allocation.adapters.database import Database
+from allocation.adapters.delivery_states import pause_of
+from allocation.adapters.orm import deliveries, events
+from allocation.adapters.outbox import NEXT_TOKEN
+from allocation.adapters.serialization import wire_name
+from allocation.adapters.transaction import Transaction
+from allocation.domain.exceptions import InvalidValue
+from allocation.extensions.operations.keyset import for_each_batch
+from allocation.service_layer.envelopes import EventId
+from allocation.service_layer.messagebus import MessageBus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Which past events are to be delivered to a handler; times are seconds since 1970."""
+
+    handler: str
+    aliases: Collection[str]  # its name, and those that it had: what it did then, it has done
+    event_types: Mapping[str, float]  # wire names, each with the delay of the subscription
+    since: float = 0.0
+    until: float  # when it began
+    again: bool = False  # what it has done before that, too, unless a person has discarded it
+
+
+def replay_of(bus: MessageBus, handler: str, types: Collection[str], **period: Any) -> Replay:
+    """Return the replay that was asked for.
+
+    :raises InvalidValue: if no such handler of events can run here, or it has no such events
+    """
+    bound = bus.registry.events
+    aliases = [name for name, each in bound.items() if each.name == handler]
+    if handler not in aliases:
+        names = ", ".join(sorted({each.name for each in bound.values()}))
+        problem = f"{handler!r} is no handler of events that can run here: none of {names}"
+        raise InvalidValue("handler", problem)
+    subscribed = bus.event_recorder.subscriptions.items()
+    its_types = {wire_name(each): names[handler] for each, names in subscribed if handler in names}
+    if not its_types:
+        raise InvalidValue("handler", f"{handler!r} is unsubscribed, and only runs what is stored")
+    for unknown in set(types) - set(its_types):
+        problem = f"{unknown!r} is none of those of {handler}: {', '.join(its_types)}"
+        raise InvalidValue("event type", problem)
+    event_types = {name: its_types[name] for name in types or its_types}
+    return Replay(handler=handler, aliases=aliases, event_types=event_types, **period)
+
+
+async def count(database: Database, replay: Replay) -> int:
+    """Return how many deliveries it would make due now."""
+
+    async def count_batch(transaction: Transaction, ids: Sequence[EventId]) -> int:
+        number = sa.select(sa.func.count()).select_from(_wanted(replay, ids).subquery())
+        return int((await transaction.execute(number)).scalar_one())
+
+    return await for_each_batch(database.read_transaction, _events(replay), count_batch, pause=0)
+
+
+async def run(database: Database, replay: Replay, advance: Callable[[int], object]) -> int:
+    """Make the deliveries due, a batch after the other, and return how many that were.
+
+    Those of a handler that is subscribed for later are due as long after their events.
+    Deliveries that another process makes due at the same time are counted there. `advance` is
+    called with the number of each batch.
+    """
+    # another replay waits here, and retention passes by what is locked
+    locked = _events(replay).with_for_update(key_share=True)
+    enqueue = partial(_enqueue, database.clock, replay, advance)
+    return await for_each_batch(database.write_transaction, locked, enqueue)
+
+
+async def _enqueue(
+    now: sa.ColumnElement[float],
+    replay: Replay,
+    advance: Callable[[int], object],
+    transaction: Transaction,
+    ids: Sequence[EventId],
+) -> int:
+    wanted, number = _wanted(replay, ids), 0
+    paused = pause_of(sa.literal(replay.handler))
+    if replay.again:
+        its = deliveries.c.event_id.in_(wanted), deliveries.c.handler.in_(replay.aliases)
+        fresh = {"attempts": 0, "token": NEXT_TOKEN, "available_at": now + paused, "replay": True}
+        again = sa.update(deliveries).where(*its).values(**_NOTHING_DONE, **fresh)
+        number = await transaction.execute_dml(again)
+    columns = ("event_id", "handler", "attempts", "token", "available_at", "replay")
+    later = events.c.recorded_at + sa.case(dict(replay.event_types), value=events.c.type)
+    due = sa.case((later > now, later), else_=now) + paused
+    state = sa.literal(replay.handler), sa.literal(0), sa.literal(1), due, sa.true()
+    new = sa.insert(deliveries).from_select(columns, wanted.add_columns(*state))
+    number += len((await transaction.execute(new.returning(deliveries.c.event_id))).all())
+    if number:
+        transaction.notify_workers()
+    advance(number)
+    return number
+
+
+_NOTHING_DONE = dict.fromkeys(
+    ("completed_at", "duration_seconds", "owner", "previous_owner", "last_error")
+)
+
+
+def _events(replay: Replay) -> sa.Select[Any]:
+    """Select events of all types, so that a batch has the same size however rare one is."""
+    time = events.c.recorded_at
+    return sa.select(time, events.c.id).where(time.between(replay.since, replay.until))
+
+
+def _wanted(replay: Replay, ids: Sequence[EventId]) -> sa.Select[Any]:
+    """Select those without a delivery to the handler, but one that is to be done again."""
+    row = deliveries.c
+    is_done = sa.and_(row.completed_at <= replay.until, row.discarded_at.is_(None))
+    is_kept = ~sa.func.coalesce(is_done, sa.false()) if replay.again else sa.true()
+    kept = sa.exists().where(row.event_id == events.c.id, row.handler.in_(replay.aliases), is_kept)
+    these = events.c.id.in_(ids), events.c.type.in_(replay.event_types)
+    return sa.select(events.c.id).where(*these, ~kept)

@@ -1,0 +1,103 @@
+# extension: web
+"""The endpoints of this extension. The extension web finds and guards them."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request
+
+from allocation.adapters.database import Database
+from allocation.adapters.repository import record_command
+from allocation.domain.commands import Command
+from allocation.extensions.operations import causation_queries, delivery_admin
+from allocation.extensions.operations.causation_tree import Node
+from allocation.extensions.operations.delivery_admin import Delivery
+from allocation.extensions.operations.history import MAX_ROWS, AcceptedCommand, latest_commands
+from allocation.service_layer.deliveries import CommandEnvelope
+from allocation.service_layer.envelopes import EventId
+from allocation.service_layer.exceptions import MessageAlreadyHandled
+
+PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"description": "It is not there.", "content": PROBLEM}
+}
+ABOUT = (
+    "The id of a trace, command, event or user, or its first eight digits; or the e-mail address"
+    " that a user has now."
+)
+ABOUT_FORMS = [{"pattern": "^-*([0-9A-Fa-f]-*){8,32}…?$"}, {"format": "idn-email"}]
+
+router = APIRouter()
+
+
+def _database(request: Request) -> Database:
+    database: Database = request.app.state.application.database
+    return database
+
+
+Stored = Annotated[Database, Depends(_database)]
+Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")]
+About = Annotated[
+    str, Path(description=ABOUT, json_schema_extra={"anyOf": ABOUT_FORMS}, examples=["7d3c1a52"])
+]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", description="Recognizes a repetition.")]
+HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name of a handler.")]
+
+
+@router.get("/history")
+async def history(stored: Stored, limit: Limit = 20, failed: bool = False) -> list[AcceptedCommand]:
+    """List the latest commands, the newest first; with `failed`, those with trouble."""
+    return [*await latest_commands(stored, limit=limit, failed_only=failed)]
+
+
+@router.get("/traces/{about:path}", responses=NOT_FOUND)  # an address may have a slash in it
+async def trace(about: About, stored: Stored) -> list[Node]:
+    """Show what something has caused, and what became of it: the newest 100 traces it is in."""
+    nodes, _ = await causation_queries.trace(stored, causation_queries.trace_query(about))
+    return [*nodes]
+
+
+@router.get("/deliveries")
+async def list_deliveries(
+    stored: Stored,
+    state: Literal["outstanding", "parked", "scheduled"] = "outstanding",
+    limit: Limit = 100,
+) -> list[Delivery]:
+    """List what is outstanding, first what is pending; or only what is parked, or for later.
+
+    What was not attempted yet, and is for later, is no part of what is outstanding.
+    """
+    listed = delivery_admin.listed_deliveries(stored, state, limit=limit)
+    async with listed as rows:
+        return [row async for row in rows][:limit]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryDelivery(Command):
+    """Make a delivery due now. It goes past the bus: no aggregate decides about deliveries."""
+
+    event_id: EventId
+    handler: str
+
+
+@router.post("/deliveries/{event_id}/{handler}/retry", status_code=204, responses=NOT_FOUND)
+async def retry(
+    event_id: UUID, handler: HandlerName, stored: Stored, request: Request, _key: Key = None
+) -> None:
+    """Reset a delivery's attempts, and make it due now."""
+    command = RetryDelivery(event_id=EventId(event_id), handler=handler)
+    envelope = CommandEnvelope(id=uuid4(), message=command, origin=request.state.received)
+    with suppress(MessageAlreadyHandled):
+        async with stored.write_transaction() as transaction:
+            await record_command(transaction, stored.clock, envelope)
+            due_now = delivery_admin.due_now(stored)
+            await delivery_admin.change(transaction, due_now, command.event_id, handler)
+            await transaction.commit()
+
+
+@router.delete("/deliveries/{event_id}/{handler}", status_code=204, responses=NOT_FOUND)
+async def discard(event_id: UUID, handler: HandlerName, stored: Stored) -> None:
+    """End a delivery although its handler has not done it."""
+    await delivery_admin.discard(stored, EventId(event_id), handler)

@@ -1,0 +1,89 @@
+"""What runs beside a worker: old history is pruned, and what no process can do is warned of."""
+
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from anyio import CancelScope, sleep
+
+from allocation.adapters.database import Database
+from allocation.adapters.delivery_states import PAUSED
+from allocation.adapters.orm import PENDING, deliveries, events
+from allocation.adapters.outbox import CLAIMABLE_HERE
+from allocation.bootstrap import Application
+from allocation.config import Settings
+from allocation.entrypoints.runtime import Service, Shutdown, task_group
+from allocation.extensions.operations.retention import prune
+from allocation.extensions.operations.settings import OperationsSettings
+
+PRUNE_SECONDS = 600.0
+WARN_SECONDS = 60.0
+DAY_SECONDS = 86400.0
+PRUNE_PAUSE = 9.0  # times as long as pruning takes: there is no hurry
+
+logger = logging.getLogger(__name__)
+
+
+def worker_services(settings: Settings) -> Sequence[Service]:
+    """Return the services; without a retention time, nothing is pruned."""
+    days, known = settings.of(OperationsSettings).retention_days, list[sa.Row[Any]]()
+
+    async def prune_old(application: Application) -> None:
+        older_than = (days or 0) * DAY_SECONDS
+        count = await prune(application.database, older_than=older_than, pause=PRUNE_PAUSE)
+        logger.info("%d events older than %g days pruned", count, days)
+
+    async def warn(application: Application) -> None:
+        handlers, overdue = application.bus.registry.events, settings.lease_seconds
+        with CancelScope(shield=True):  # also a worker that soon ends says it once
+            found = await unclaimable_deliveries(application.database, handlers, overdue=overdue)
+        for row in found if found != known else ():
+            logger.warning(
+                "overdue: %s for %s (%d): this process cannot run them: unknown handler or event,"
+                " or no broker or mail server is configured; start a process that can",
+                *row,
+            )
+        known[:] = found
+
+    warning = _repeating(warn, WARN_SECONDS, "it is not known what is overdue")
+    if days is None:
+        return [warning]
+    return [warning, _repeating(prune_old, PRUNE_SECONDS, "old history could not be pruned")]
+
+
+async def unclaimable_deliveries(
+    database: Database, handlers: Collection[str], *, overdue: float
+) -> Sequence[sa.Row[Any]]:
+    """Return event type and handler of each unclaimable delivery that is overdue, and how many.
+
+    It was due so many seconds ago, and these handlers cannot do it.
+    """
+    key = (events.c.type, deliveries.c.handler)
+    late = ~PAUSED, deliveries.c.available_at <= database.clock - overdue
+    statement = sa.select(*key, sa.func.count().label("number")).join_from(deliveries, events)
+    statement = statement.where(PENDING, *late, ~CLAIMABLE_HERE).group_by(*key).order_by(*key)
+    async with database.read_transaction() as transaction:
+        return (await transaction.execute(statement, {"handlers": list(handlers)})).all()
+
+
+def _repeating(
+    work: Callable[[Application], Awaitable[None]], seconds: float, problem: str
+) -> Service:
+    """Return the service that does the work again and again, until it is asked to stop."""
+
+    async def repeat(application: Application) -> None:
+        while True:
+            try:
+                await work(application)
+            except Exception as error:  # nothing in the database may end the worker
+                logger.warning("%s: %s", problem, error)
+            await sleep(seconds)
+
+    async def serve(application: Application, stop: Shutdown) -> None:
+        async with task_group() as group:
+            group.start_soon(repeat, application)
+            await stop.wait()
+            group.cancel_scope.cancel()
+
+    return serve

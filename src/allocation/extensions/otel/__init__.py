@@ -1,0 +1,28 @@
+"""The extension "otel": traces, by OpenTelemetry's API. One trace may span processes and days.
+
+Where they go is set up from outside, as by `opentelemetry-instrument allocation worker`. Without
+that, nothing of OpenTelemetry is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from allocation.extensions.base import Extension
+
+if TYPE_CHECKING:
+    from allocation.config import Settings
+    from allocation.service_layer.instrumentation import Observer
+
+
+class OtelExtension(Extension):
+    """What it brings to the program."""
+
+    def observer(self, settings: Settings) -> AbstractContextManager[Observer] | None:
+        if "opentelemetry.sdk.trace" not in sys.modules:
+            return None
+        from allocation.extensions.otel.spans import tracing
+
+        return tracing()

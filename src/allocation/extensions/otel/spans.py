@@ -1,0 +1,134 @@
+"""A span for each command, attempt of a delivery, and call to the world outside: the observer.
+
+They are made by the tracer provider that has been set up, which is shut down at the end.
+
+The span of an attempt is a child of the span in which its event was committed, in whichever process
+and however long ago that was; that of a call is a child of its attempt's. Names and attributes
+follow the semantic conventions for messaging, as far as those fit:
+https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from threading import Thread
+from typing import Any
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import (
+    ProxyTracerProvider,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    get_tracer_provider,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from allocation.adapters.serialization import wire_name
+from allocation.domain.exceptions import AllocationError
+from allocation.service_layer.deliveries import CommandEnvelope, Delivery, WorkItem
+from allocation.service_layer.envelopes import current_traceparent
+from allocation.service_layer.exceptions import DeliverySuperseded, MessageAlreadyHandled
+from allocation.service_layer.instrumentation import Observer, Operation
+
+SYSTEM = "allocation"  # also the instrumentation scope
+FAREWELL_SECONDS = 2  # in which the last spans may go out; a collector may be away for longer
+NO_FAULT = (DeliverySuperseded, MessageAlreadyHandled)  # somebody else has done it
+
+W3C = TraceContextTextMapPropagator()
+
+logger = logging.getLogger(__name__)
+
+
+def tracing() -> AbstractContextManager[Observer] | None:
+    """Return what makes spans while it lasts; None if nobody has set OpenTelemetry up.
+
+    At its end, the last spans go out, if that is soon done.
+    """
+    provider = get_tracer_provider()
+    return None if isinstance(provider, ProxyTracerProvider) else _tracing(provider)
+
+
+class Spans(Observer):
+    """An observer that begins and ends spans, and makes each the current one of its task."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def command(self, envelope: CommandEnvelope, seconds: float) -> Operation:
+        kind = SpanKind.CONSUMER if envelope.origin.id else SpanKind.INTERNAL
+        message_id = envelope.origin.id or str(envelope.id)
+        more = {"messaging.message.id": message_id, "allocation.source": envelope.origin.source}
+        return self._process(envelope, kind, wire_name(type(envelope.message)), "process", more)
+
+    def attempt(self, delivery: Delivery, seconds: float) -> Operation:
+        name, message_id = wire_name(type(delivery.envelope.event)), str(delivery.envelope.id)
+        more = {"messaging.message.id": message_id, "allocation.attempt": delivery.attempt}
+        return self._process(delivery, SpanKind.CONSUMER, name, delivery.handler, more)
+
+    def port_call(self, port: str, method: str) -> Operation:
+        kind = SpanKind.PRODUCER if method == "publish" else SpanKind.CLIENT
+        return self._span(f"{port}.{method}", get_current(), kind, {})
+
+    def _process(
+        self, work: WorkItem, kind: SpanKind, name: str, operation: str, more: dict[str, Any]
+    ) -> Operation:
+        attributes = {
+            "messaging.system": SYSTEM,
+            "messaging.operation.type": "process",
+            "messaging.operation.name": operation,
+            "messaging.destination.name": name,
+            "messaging.message.conversation_id": str(work.context.correlation_id),
+            **more,
+        }
+        # its parent is what it was caused by; else what the task is in, such as a web request
+        parent = W3C.extract({"traceparent": work.context.traceparent or ""}, get_current())
+        return self._span(f"{operation} {name}", parent, kind, attributes)
+
+    @contextmanager
+    def _span(
+        self, name: str, parent: Context, kind: SpanKind, attributes: dict[str, Any]
+    ) -> Iterator[None]:
+        """Make a span that is the current one of its task, until it ends."""
+        options: dict[str, Any] = {"record_exception": False, "set_status_on_exception": False}
+        begun = self._tracer.start_as_current_span(name, parent, kind, attributes, **options)
+        with begun as span:
+            headers: dict[str, str] = {}
+            W3C.inject(headers)
+            token = current_traceparent.set(headers.get("traceparent"))
+            try:
+                yield
+            except BaseException as error:
+                _record(span, error)
+                raise
+            finally:
+                current_traceparent.reset(token)
+
+
+@contextmanager
+def _tracing(provider: Any) -> Iterator[Observer]:
+    try:
+        yield Spans(provider.get_tracer(SYSTEM))
+    finally:
+        farewell = Thread(target=_shut_down, args=[provider], daemon=True)
+        farewell.start()
+        farewell.join(FAREWELL_SECONDS)
+        if farewell.is_alive():
+            logger.warning("the last spans could not be exported in %g s", FAREWELL_SECONDS)
+
+
+def _shut_down(provider: Any) -> None:
+    try:
+        provider.shutdown()  # the API knows none; after this, the SDK's own waits for nothing
+    except Exception as error:
+        logger.warning("the exporter of traces could not be closed: %s", error)
+
+
+def _record(span: Span, error: BaseException) -> None:
+    slug = error.slug if isinstance(error, AllocationError) else type(error).__qualname__
+    span.set_attribute("error.type", slug)
+    span.record_exception(error)
+    if isinstance(error, Exception) and not isinstance(error, NO_FAULT):
+        span.set_status(Status(StatusCode.ERROR, str(error)))

@@ -1,0 +1,115 @@
+// Makes elements. Text is text: nothing that anybody typed ever becomes markup.
+
+import { now, outstanding, stateOf } from "./live.js";
+import { say, span, when } from "./words.js";
+
+export const $ = (selector, root = document) => root.querySelector(selector);
+
+/** Return an element: functions among the attributes listen, what is null is left out. */
+export function h(name, attributes = {}, ...children) {
+  const space = SVG.has(name) ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml";
+  const element = document.createElementNS(space, name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(key, value);
+    else if (value !== null && value !== undefined && value !== false) element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
+  return element;
+}
+const SVG = new Set(["svg", "path"]);
+
+/** Return the name of a process; one that has none is named by its host and number. */
+export const who = (process) => process.replace(/(?<=.)@[^@]*$/, "");
+
+/** Change what is in an element; who had the focus there, by its data-key, has it afterwards. */
+export function redraw(element, ...children) {
+  const focused = element.contains(document.activeElement) && document.activeElement.dataset.key;
+  element.replaceChildren(...children);
+  if (focused) element.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+}
+
+/** Announce it to those who do not see the page. */
+export function announce(text) {
+  $("#said").textContent = text;
+}
+
+/** Ask the server; return what it answers, or throw what it says is wrong. */
+export async function ask(path, body = null, { method = body ? "POST" : "GET", headers = {} } = {}) {
+  const content = body && { body: JSON.stringify(body), headers: { "Content-Type": "application/json", ...headers } };
+  const answer = await fetch(path, { cache: "no-store", method, ...content });
+  const text = await answer.text();
+  const answered = text && JSON.parse(text);
+  if (!answer.ok) throw Object.assign(new Error(answered.detail ?? answered.title), { status: answer.status });
+  return answered;
+}
+
+/** Say whom something is about: a name that looks like an address stays beside the address. */
+export function whom(about) {
+  const [, name, address] = about.match(/^(.*) <([^<>]*)>$/s) ?? [null, about, ""];
+  return [h("bdi", {}, name), address && " ", address && h("bdi", { class: "address" }, address)];
+}
+
+/** Say how long a delivery has been in its state, or will be; what changes with time is told anew by `tick`. */
+export function timing(row) {
+  const live = (tell) => Object.assign(h("b", { "data-span": true }, tell()), { say: tell });
+  const left = () => row.available_at - now();
+  const tell = {
+    due: () => live(() => say("dueFor", span(-left()))),
+    scheduled: () => live(() => say(row.attempts || row.failures || row.error ? "retryIn" : "dueIn", span(left()))),
+    running: () => live(() => say("lease", span(left()))),
+    lease_expired: () => live(() => say("leaseOver", span(-left()))),
+    paused: () => h("b", {}, pausedBy(row.handler ?? row.name) ?? say("paused")),
+    parked: () => h("b", {}, say("parkedAt", when(row.parked_at))),
+  };
+  return tell[stateOf(row)]?.();
+}
+
+/** Let time pass in what `timing` has said. */
+export function tick() {
+  for (const each of document.querySelectorAll("[data-span]")) each.textContent = each.say();
+}
+
+/** Return the buttons by which a person decides about a delivery. */
+export function choices(event, handler) {
+  return ["retry", "discard"].map((action) => h("button", { class: action === "discard" ? "grave" : null, "data-key": `${action} ${event} ${handler}`, click: () => decide(action, [[event, handler]]) }, say(action)));
+}
+
+/** Show a dialog, and return which of its buttons was pressed; the first has the focus. */
+export function dialog(title, content, buttons) {
+  const element = $("#dialog");
+  const choices = Object.entries(buttons).map(([value, label], index, all) => h("button", { value, class: all.length > 1 ? value : "main", autofocus: index === 0 }, label));
+  element.replaceChildren(h("form", { method: "dialog" }, h("h2", { id: "dialog-title" }, title), ...content, h("p", { class: "choices" }, ...choices)));
+  element.returnValue = "";
+  element.showModal();
+  return new Promise((resolve) => element.addEventListener("close", () => resolve(element.returnValue), { once: true }));
+}
+
+/** Have a person confirm what he decides about some deliveries, and do it. */
+export function decide(action, deliveries) {
+  const [sure, means] = action === "retry" ? ["sureRetry", "retryMeans"] : ["sureDiscard", "discardMeans"];
+  const names = [...new Set(deliveries.map(([, handler]) => handler))].join(", ");
+  return confirm(action, say(sure, say("deliveries", deliveries.length)), names, say(means), "/page/decisions", { action, deliveries });
+}
+
+/** Return who has paused a handler, and when; undefined if nobody has. */
+export function pausedBy(handler) {
+  const found = outstanding.pauses.find((each) => each.handler === handler);
+  return found && say("pausedBy", when(found.paused_at), found.paused_by);
+}
+
+/** The same for pausing a handler, or resuming it if it is paused. */
+export function pauseOrResume(handler) {
+  const [action, sure, means] = pausedBy(handler) ? ["resume", "sureResume", "resumingMeans"] : ["pause", "surePause", "pausingMeans"];
+  return confirm(action, say(sure), handler, say(means), "/page/pauses", { action, handler });
+}
+
+async function confirm(action, sure, names, means, path, body) {
+  const chosen = await dialog(sure, [h("p", { class: "code" }, names), h("p", {}, means)], { "": say("cancel"), [action]: say(action) });
+  if (chosen !== action) return;
+  try {
+    const { done } = await ask(path, body);
+    announce(say("decided", say(action), say("deliveries", done)));
+  } catch (error) {
+    await dialog(say("wrong", error.message), [], { "": say("close") });
+  }
+}

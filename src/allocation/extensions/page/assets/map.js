@@ -1,0 +1,195 @@
+// The map: what handles what. What a handler causes is not in the tables, but in the traces.
+
+import { $, ask, dialog, h, pauseOrResume, pausedBy } from "./dom.js";
+import { now, traces } from "./live.js";
+import { language, say } from "./words.js";
+
+const LIT = 1400; // ms
+const LONG_AGO = 10; // seconds; what had happened before somebody looked lights nothing
+
+let tables = null;
+const causes = new Map(); // handler → events that it has caused, in the traces that are here
+const known = new Map(); // trace → what of it has been seen: id of a node → its state
+const nodes = new Map(); // key → its button
+const edges = new Map(); // "key key" → its line
+
+/** Ask for the handler map, once; return the names of the handlers. */
+export async function load() {
+  tables ??= await ask("/page/handler-map");
+  return [...new Set(Object.values(tables.events).flat())];
+}
+
+/** Learn from traces that have changed what causes what, and let pass what is new in them. */
+export function show(changed) {
+  let learned = false;
+  const passed = new Set();
+  for (const trace of changed) {
+    const isPast = !known.has(trace.id) && trace.at < now() - LONG_AGO;
+    const seen = known.get(trace.id) ?? new Map();
+    const byId = new Map(trace.nodes.map((node) => [node.id, node]));
+    for (const node of trace.nodes) {
+      const before = seen.get(node.id);
+      const progress = `${node.state}${node.attempts ?? 0}`;
+      seen.set(node.id, progress);
+      learned = learn(node, byId.get(node.parent)) || learned;
+      if (before !== progress && !isPast) for (const edge of steps(node, byId.get(node.parent))) passed.add(edge);
+    }
+    known.set(trace.id, seen);
+  }
+  for (const id of known.keys()) if (!traces.has(id)) known.delete(id);
+  if ($("#view-map").hidden || !tables) return;
+  if (learned || !nodes.size) draw();
+  for (const edge of passed) light(edge);
+}
+
+function learn(node, parent) {
+  if (node.kind !== "event" || !parent) return false;
+  const handler = parent.kind === "command" ? tables?.commands[parent.name]?.[0] ?? parent.name : parent.name;
+  if (!causes.has(handler)) causes.set(handler, new Set());
+  const before = causes.get(handler).size;
+  return causes.get(handler).add(node.name).size > before;
+}
+
+function* steps(node, parent) {
+  if (node.kind === "command") yield `c:${node.name} h:${tables?.commands[node.name]?.[0]}`;
+  if (node.kind === "event" && parent) yield `h:${parent.kind === "command" ? tables?.commands[parent.name]?.[0] : parent.name} e:${node.name}`;
+  if (node.kind === "delivery" && parent) {
+    yield `e:${parent.name} h:${node.name}`;
+    if (node.state === "done") for (const port of tables?.handlers[node.name]?.outside ?? []) yield `h:${node.name} o:${port}`;
+  }
+}
+
+/** Mark the handlers that are paused. */
+export function mark() {
+  for (const [key, element] of nodes) element.classList.toggle("paused", key[0] === "h" && Boolean(pausedBy(key.slice(2))));
+}
+
+/** Draw nodes in columns: each stands to the right of all that leads to it. */
+export function draw() {
+  if (!tables) return;
+  const ways = allWays();
+  const places = ranks(ways);
+  const paths = ways.map(([from, to]) => [from, ...between(from, to, places), to]);
+  const columns = [];
+  for (const [key, column] of places) (columns[column] ??= []).push(key);
+  nodes.clear();
+  const lines = h("svg", { "aria-hidden": "true" });
+  const boxes = ordered(columns, paths).map((keys) => {
+    const kind = KINDS[keys.find((key) => key[0] !== "v")?.[0]];
+    return h("div", { class: "column" }, h("h2", {}, kind ? say(kind) : ""), h("ul", {}, keys.map((key) => h("li", { class: key[0] === "v" ? "via" : null }, box(key)))));
+  });
+  $("#handler-map").replaceChildren(lines, ...boxes);
+  connect(lines, paths);
+  mark();
+}
+
+function allWays() {
+  const ways = [];
+  for (const [name, handlers] of Object.entries(tables.commands)) for (const handler of handlers) ways.push([`c:${name}`, `h:${handler}`]);
+  for (const [name, handlers] of Object.entries(tables.events)) for (const handler of handlers) ways.push([`e:${name}`, `h:${handler}`]);
+  for (const [handler, events] of causes) for (const event of events) ways.push([`h:${handler}`, `e:${event}`]);
+  for (const [handler, { outside }] of Object.entries(tables.handlers)) for (const port of outside) ways.push([`h:${handler}`, `o:${port}`]);
+  return ways;
+}
+
+function ranks(ways) {
+  const found = new Map();
+  for (const name of Object.keys(tables.commands)) found.set(`c:${name}`, 0);
+  for (const name of Object.keys(tables.events)) found.set(`e:${name}`, 2);
+  for (let round = 0; round < 12; round += 1)
+    for (const [from, to] of ways) if (!to.startsWith("o:")) found.set(to, Math.min(12, Math.max(found.get(to) ?? 0, (found.get(from) ?? 0) + 1)));
+  const last = Math.max(...found.values()) + 1;
+  for (const [, to] of ways) if (to.startsWith("o:")) found.set(to, last);
+  return found;
+}
+
+/** Return the places that a long way goes through, in the columns between: ways to one goal meet. */
+function between(from, to, places) {
+  const [first, last] = [places.get(from) + 1, places.get(to)];
+  const via = Array.from({ length: Math.max(0, last - first) }, (_, index) => `v:${first + index} ${to}`);
+  via.forEach((key, index) => places.set(key, first + index));
+  return via;
+}
+
+/** Order each column by where the ways into it come from. */
+function ordered(columns, paths) {
+  const heights = new Map();
+  for (const keys of columns) {
+    const height = (key) => {
+      const sources = paths.flatMap((path) => path.slice(1).map((to, index) => (to === key ? heights.get(path[index]) : null))).filter((each) => each !== null && each !== undefined);
+      return sources.length ? sources.reduce((a, b) => a + b) / sources.length : 1;
+    };
+    const found = new Map(keys.map((key) => [key, height(key)]));
+    keys.sort((a, b) => found.get(a) - found.get(b));
+    keys.forEach((key, index) => heights.set(key, (index + 0.5) / keys.length));
+  }
+  return columns;
+}
+
+const KINDS = { c: "command", e: "event", h: "handler", o: "outside" };
+
+function box(key) {
+  if (key[0] === "v") return nodes.set(key, h("i")).get(key);
+  const kind = KINDS[key[0]];
+  const name = key.slice(2);
+  const element = h("button", { class: `box ${kind}`, "data-key": key, click: () => explain(key) }, h("span", { class: "unseen" }, `${say(kind)}: `), name);
+  nodes.set(key, element);
+  return element;
+}
+
+function connect(lines, paths) {
+  edges.clear();
+  const origin = $("#handler-map").getBoundingClientRect();
+  const [left, top] = [origin.left - $("#handler-map").scrollLeft, origin.top - $("#handler-map").scrollTop];
+  lines.setAttribute("width", $("#handler-map").scrollWidth);
+  lines.setAttribute("height", $("#handler-map").scrollHeight);
+  for (const path of paths) {
+    const boxes = path.map((key) => nodes.get(key)?.getBoundingClientRect());
+    if (boxes.includes(undefined)) continue;
+    const [from, to] = [path[0], path.at(-1)];
+    const through = boxes.slice(1, -1).map((b) => `M${b.left - left} ${b.top - top}H${b.right - left}`);
+    const line = h("path", { d: through.join("") + boxes.slice(1).map((b, index) => curve(boxes[index], b, left, top)).join(""), class: from[0] === "h" && to[0] === "e" ? "caused" : null });
+    edges.set(`${from} ${to}`, line);
+    lines.append(line);
+  }
+}
+
+function curve(a, b, left, top) {
+  const [x1, y1, x2, y2] = [a.right - left, (a.top + a.bottom) / 2 - top, b.left - left, (b.top + b.bottom) / 2 - top];
+  const bend = (x2 - x1) / 2;
+  return `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`;
+}
+
+function light(edge) {
+  const parts = [edges.get(edge), ...edge.split(" ").map((key) => nodes.get(key))].filter(Boolean);
+  for (const part of parts) {
+    part.classList.add("lit");
+    clearTimeout(part.fading);
+    part.fading = setTimeout(() => part.classList.remove("lit"), LIT);
+  }
+}
+
+async function explain(key) {
+  const [kind, name] = [KINDS[key[0]], key.slice(2)];
+  const handled = { command: tables.commands[name], event: tables.events[name] }[kind];
+  const handlers = kind === "handler" ? [name] : handled ?? Object.keys(tables.handlers).filter((each) => tables.handlers[each].outside.includes(name));
+  const content = handlers.length ? handlers.flatMap((each) => described(each, kind !== "handler")) : [h("p", {}, say("nobody"))];
+  const isOfEvents = kind === "handler" && Object.values(tables.events).some((names) => names.includes(name));
+  const pause = isOfEvents ? { pause: say(pausedBy(name) ? "resume" : "pause") } : {};
+  if (await dialog(name, content, { "": say("close"), ...pause })) pauseOrResume(name);
+}
+
+function described(name, isOneOfSome) {
+  const handler = tables.handlers[name];
+  const promise = handler ? (handler.uow ? "exactlyOnce" : "atLeastOnce") : "changesNothing";
+  return [
+    isOneOfSome ? h("h3", { class: "code" }, name) : null,
+    handler?.about ? h("p", { lang: "en" }, handler.about) : null,
+    h("p", {}, say(promise)),
+    pausedBy(name) ? h("p", {}, h("b", {}, pausedBy(name))) : null,
+    handler ? h("p", { class: "quiet code" }, `allocation/${handler.place}`) : null,
+    handler?.source ? h("pre", { tabindex: "0", class: "code", lang: "en" }, handler.source) : null,
+  ].filter(Boolean);
+}
+
+new ResizeObserver(() => tables && !$("#view-map").hidden && draw()).observe($("#handler-map"));

@@ -1,0 +1,142 @@
+// A trace as a timeline: what caused what, from the commit until it was settled.
+//
+// Time is compressed: a wait of a minute is not a thousand times as wide as the work around it.
+
+import { choices, h, timing, who, whom } from "./dom.js";
+import { now, stateOf } from "./live.js";
+import { say, span, when } from "./words.js";
+
+const GRAIN = 0.004; // seconds; what is shorter is about as wide
+const WAIT = 0.8; // seconds; a wait that is written
+const LOST = "it had not finished when its lease ended"; // what the server stores of such an attempt
+
+/** Return the elements of a trace's timeline, and how to let time pass in it. */
+export function timeline(trace) {
+  const nodes = inOrder(trace.nodes);
+  const spans = nodes.map((node) => ({ node, bars: barsOf(node, nodes) }));
+  const axis = h("div", { class: "axis", "aria-hidden": "true" });
+  const all = h("span");
+  const tracks = spans.map(({ bars }) => h("div", { class: "track", "aria-hidden": "true" }, bars.map(({ element }) => element)));
+  const items = spans.map(({ node }, index) => item(node, tracks[index]));
+  const source = trace.nodes.find((node) => node.kind === "command")?.about;
+  const elements = [
+    h("p", { class: "quiet facts" },
+      h("a", { href: `#trace=${trace.id}`, "data-key": `link-${trace.id}`, title: trace.id }, `${say("link")} ${trace.id.slice(0, 8)}…`),
+      source ? h("bdi", {}, say("from", source)) : null, all),
+    axis,
+    h("ol", { class: "nodes" }, items),
+    trace.more ? h("p", { class: "quiet" }, say("more")) : null,
+  ].filter(Boolean);
+
+  function tick() {
+    all.textContent = say("inAll", span(place(spans.flatMap(({ bars }) => bars), axis)));
+  }
+  tick();
+  return { elements, tick };
+}
+
+function inOrder(nodes) {
+  const depths = new Map();
+  return nodes.map((node) => {
+    const depth = depths.has(node.parent) ? depths.get(node.parent) + 1 : 0;
+    depths.set(node.id, depth);
+    return { ...node, depth };
+  });
+}
+
+/** The bars of a node, each from and to some time; null is now. */
+function barsOf(node, nodes) {
+  if (node.kind !== "delivery") {
+    const below = descendants(node, nodes).filter((each) => each.kind === "delivery");
+    const ends = below.map((each) => each.completed_at ?? each.parked_at ?? null);
+    const to = ends.includes(null) ? null : Math.max(node.completed_at, ...ends);
+    return [bar(node.kind, node.completed_at, to)];
+  }
+  const bars = [];
+  const committed = nodes.find((each) => each.id === node.parent)?.completed_at ?? node.completed_at ?? now();
+  let free = committed; // since when no process has run it
+  for (const failure of node.failures ?? []) {
+    const held = failure.error === LOST; // the whole lease; of others, only the end is stored
+    if (!held) bars.push(bar("pause", free, failure.failed_at));
+    bars.push(bar("broken", held ? free : failure.failed_at, failure.failed_at, failure.attempt));
+    free = failure.failed_at;
+  }
+  const state = stateOf(node);
+  if (state === "done" || state === "discarded") {
+    const from = Math.max(free, node.completed_at - (node.seconds ?? 0));
+    bars.push(bar("pause", free, from), bar(state === "done" ? "good" : "halt", from, node.completed_at, state === "done" && node.failures ? node.attempts : null));
+  } else if (state === "parked") bars.push(bar("halt", node.parked_at, node.parked_at));
+  else if (state === "running") bars.push(bar("busy", free, null, node.failures ? node.attempts : null));
+  else bars.push(bar("pause", free, null));
+  return bars.filter(({ kind, from, to }) => kind !== "pause" || to !== from);
+}
+
+function descendants(node, nodes) {
+  const inside = new Set([node.id]);
+  return nodes.filter((each) => inside.has(each.parent) && inside.add(each.id));
+}
+
+const bar = (kind, from, to, number = null) => ({ kind, from, to, element: h("i", { class: `bar ${kind}` }, number === null ? "" : h("b", {}, `${number}`)) });
+
+/** Put bars where they belong on an axis of compressed time, and write the long waits on it.
+ * Return how long all of it has taken. */
+function place(bars, axis) {
+  const time = now();
+  const points = [...new Set(bars.flatMap(({ from, to }) => [from, to ?? time]))].sort((a, b) => a - b);
+  const places = new Map([[points[0], 0]]);
+  let sum = 0;
+  const gaps = points.slice(1).map((point, index) => {
+    const seconds = point - points[index];
+    const gap = { seconds, from: sum, to: (sum += Math.log1p(seconds / GRAIN)) };
+    places.set(point, sum);
+    return gap;
+  });
+  const percent = (value) => `${sum ? (100 * value) / sum : 0}%`;
+  for (const { from, to, element } of bars) {
+    element.style.setProperty("--from", percent(places.get(from)));
+    element.style.setProperty("--length", percent(places.get(to ?? time) - places.get(from)));
+  }
+  const waits = gaps.filter(({ seconds, from, to }) => seconds > WAIT && (to - from) / sum > 0.08).map(({ seconds, from, to }) => {
+    const label = h("span", { class: "wait" }, span(seconds));
+    label.style.setProperty("--from", percent(from));
+    label.style.setProperty("--length", percent(to - from));
+    return label;
+  });
+  axis.replaceChildren(...waits);
+  return points.at(-1) - points[0];
+}
+
+function item(node, track) {
+  const failures = node.kind === "delivery" ? (node.failures ?? []).map((failure, index, all) => reason(failure, all[index - 1])) : [];
+  const shown = node.failures?.at(-1)?.error === node.error;
+  const label = h("span", { class: "label" }, h("i", { class: `kind ${node.kind}`, "aria-hidden": "true" }), h("span", { class: "code" }, node.name),
+    node.about && node.kind === "event" ? h("span", { class: "quiet about" }, ...whom(node.about)) : null);
+  const element = h("li", { class: `node ${node.kind} ${stateOf(node)}` }, label, track, h("span", { class: "outcome" }, ...status(node)),
+    failures.length || (node.error && !shown) ? h("div", { class: "reasons" }, failures, node.error && !shown ? h("p", { class: "reason" }, node.error) : null) : null);
+  element.style.setProperty("--depth", node.depth);
+  return element;
+}
+
+function reason(failure, before) {
+  const what = failure.error === before?.error ? say("same") : failure.error;
+  return h("p", { class: "reason" }, h("span", {}, `${say("attemptFailed", failure.attempt, when(failure.failed_at))}${failure.owner ? `, ${who(failure.owner)}` : ""}: `), what);
+}
+
+/** What is said of a node, and what may be done about it. */
+function status(node) {
+  if (node.kind !== "delivery") return [h("span", { class: "quiet" }, say("committed", when(node.completed_at)))];
+  const state = stateOf(node);
+  const isNext = state === "due" || state === "scheduled";
+  const attempts = say("attempt", (node.attempts ?? 0) + isNext);
+  const facts = [node.owner && who(node.owner), say("fence", node.token ?? 0)];
+  const parts = {
+    done: () => [say("doneIn", span(node.seconds ?? 0)), node.attempts > 1 && attempts, ...facts],
+    running: () => [say("running"), attempts, timing(node), ...facts],
+    discarded: () => [say("discardedAt", when(node.completed_at)), attempts],
+    lease_expired: () => [timing(node), attempts, ...facts],
+  }[state]?.() ?? [timing(node), attempts];
+  const [first, ...rest] = parts.filter(Boolean);
+  const words = [typeof first === "string" ? h("b", {}, first) : first, ...rest.flatMap((part) => [" · ", part])];
+  const split = node.id.lastIndexOf(":");
+  return state === "parked" ? [...words, ...choices(node.id.slice(0, split), node.id.slice(split + 1))] : words;
+}

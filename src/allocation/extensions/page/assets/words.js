@@ -1,0 +1,125 @@
+// The words, in the languages that the page speaks; what is not here is a name, and the same in all.
+
+const ENGLISH = {
+  skip: "To the content", views: "Views", traces: "Traces", map: "Map", outstanding: "Outstanding",
+  entry: "Operator sign-in", token: "Token", enter: "Enter", notYou: "Wrong token.", leave: "Log out",
+  entryHint: "The operator’s token is ALLOCATION_OPERATOR_TOKEN, or in what the server printed at its start.",
+  name: "Name", email: "E-mail", register: "Register a user", registered: "registered",
+  search: "Search", searchHint: "e-mail, id, name, process", handler: "Handler", state: "State", any: "any", anyState: "any",
+  intro: "Each row is a trace: one command, and everything that it has caused, in all processes; open it to see when, where and how often each handler ran.",
+  legend: "What the signs mean", older: "Only the newest 1,000 are shown. To find an older one, search for its e-mail address or id, and press Enter.",
+  runningMeans: "a process runs it, under a lease", dueMeans: "dashed: due, scheduled, paused, or its lease has expired", parkedMeans: "parked: waits for a person",
+  doneMeans: "done", mendedMeans: "done, after failed attempts", discardedMeans: "discarded by a person: never done",
+  commandMeans: "a command, until all that it caused has ended", eventMeans: "an event", deliveryMeans: "a delivery: one handler’s share in an event",
+  workMeans: "an attempt that did it, as long as it took", brokenMeans: "an attempt that failed, when it did; or a lease that expired", pauseMeans: "nobody works on it",
+  outstandingHint: "Deliveries that are not done: pending ones, which workers take by themselves, and parked ones, which wait for you.",
+  none: "Nothing has happened yet. Register a user, and watch.", noneFound: "No matches.", pressEnter: "No matches. To search older ones, too, press Enter.",
+  live: "live", wait: "connecting", cut: "cut off", out: "logged out",
+  cutOff: "Cut off from the server since {0}. What is shown is as old; trying again …",
+  behind: "This view is {0} behind: too many updates.", error: "The database cannot be read: {0}",
+  running: "running", scheduled: "scheduled", due: "due", lease_expired: "lease expired", parked: "parked", paused: "paused",
+  done: "done", discarded: "discarded", failed: "had failures",
+  doneIn: "done in {0}", attempt: "attempt {0}", lease: "lease {0}", fence: "token {0}", retryIn: "retry in {0}", dueIn: "due in {0}", discardedAt: "discarded {0}",
+  leaseOver: "lease expired {0} ago, others may take over", dueFor: "due for {0}", parkedAt: "parked {0}",
+  attemptFailed: "attempt {0} failed {1}", same: "the same again", committed: "committed {0}",
+  inAll: "{0} in all", link: "Trace", from: "from {0}", more: "This trace is longer; allocation trace shows all of it.",
+  retry: "Retry", discard: "Discard", retryAll: "Retry all shown", discardAll: "Discard all shown", cancel: "Cancel",
+  close: "Close", sureRetry: "Retry {0}?", sureDiscard: "Discard {0}?",
+  retryMeans: "Its attempts are reset, and it is due now. A worker then runs it.",
+  discardMeans: "It will never be done, and counts as settled. This cannot be undone.",
+  pause: "Pause", resume: "Resume", pausedBy: "paused {0} by {1}", surePause: "Pause this handler?", sureResume: "Resume this handler?",
+  pausingMeans: "No process begins with its deliveries until it is resumed; what runs ends as always. Nothing is lost, and nothing is late.",
+  resumingMeans: "Each of its deliveries is due when it would have been: perhaps many at once.",
+  decided: "{0}: {1}", nothingOutstanding: "Nothing is outstanding.",
+  forLater: "{0} scheduled for later.", showLater: "Show", hideLater: "Hide",
+  shown: "{0} shown", trace: "Trace", orMore: "more than 10,000 are not counted",
+  mapHint: "What handles what, read from the running program. Edges light up when a message passes.",
+  command: "command", event: "event", outside: "external system",
+  exactlyOnce: "Changes the database: takes effect exactly once.",
+  atLeastOnce: "Has an external effect: at least once, each time with the same idempotency key.",
+  changesNothing: "Handled by another process.", wrong: "That did not work: {0}", nobody: "nobody handles it",
+  ms: "{0} ms", s: "{0} s", min: "{0} min", h: "{0} h", d: "{0} d",
+  deliveries: { one: "{0} delivery", other: "{0} deliveries" },
+};
+
+const RUSSIAN = {
+  skip: "К содержанию", views: "Виды", traces: "Трассировки", map: "Карта", outstanding: "Невыполненные",
+  entry: "Вход оператора", token: "Токен", enter: "Войти", notYou: "Неверный токен.", leave: "Выйти",
+  entryHint: "Токен оператора — в ALLOCATION_OPERATOR_TOKEN или в том, что сервер напечатал при запуске.",
+  name: "Имя", email: "Эл. почта", register: "Зарегистрировать", registered: "готово",
+  search: "Поиск", searchHint: "почта, id, имя, процесс", handler: "Обработчик", state: "Состояние", any: "любой", anyState: "любое",
+  intro: "Каждая строка — трассировка: одна команда и всё, что из неё следует, во всех процессах; откройте её — и увидите, когда, где и сколько раз работал каждый обработчик.",
+  legend: "Что значат знаки", older: "Показаны только 1000 новейших. Чтобы найти более старую, введите адрес почты или id и нажмите Enter.",
+  runningMeans: "выполняется процессом, пока действует аренда", dueMeans: "пунктир: к выполнению, запланирована, на паузе или аренда истекла", parkedMeans: "остановлена: ждёт человека",
+  doneMeans: "выполнена", mendedMeans: "выполнена после неудачных попыток", discardedMeans: "отброшена человеком: не выполнена",
+  commandMeans: "команда, пока не закончится всё, что из неё следует", eventMeans: "событие", deliveryMeans: "доставка: доля одного обработчика в событии",
+  workMeans: "удачная попытка, её длительность", brokenMeans: "попытка не удалась или аренда истекла", pauseMeans: "никто не работает",
+  outstandingHint: "Доставки, которые не выполнены: ожидающие воркеры возьмут сами, остановленные ждут вас.",
+  none: "Пока ничего не произошло. Зарегистрируйте кого-нибудь и смотрите.", noneFound: "Ничего не найдено.", pressEnter: "Ничего не найдено. Чтобы искать и среди старых, нажмите Enter.",
+  live: "на связи", wait: "соединение", cut: "нет связи", out: "вход не выполнен",
+  cutOff: "Нет связи с сервером с {0}. То, что показано, устарело; пробуем снова…",
+  behind: "Отставание {0}: происходит больше, чем доходит сюда.", error: "База данных не читается: {0}",
+  running: "выполняется", scheduled: "запланирована", due: "к выполнению", lease_expired: "аренда истекла", parked: "остановлена", paused: "на паузе",
+  done: "выполнена", discarded: "отброшена", failed: "были сбои",
+  doneIn: "выполнена за {0}", attempt: "попытка {0}", lease: "аренда {0}", fence: "fencing-токен {0}", retryIn: "повтор через {0}", dueIn: "начнётся через {0}", discardedAt: "отброшена {0}",
+  leaseOver: "аренда истекла {0} назад, возьмёт другой процесс", dueFor: "ждёт {0}", parkedAt: "остановлена {0}",
+  attemptFailed: "попытка {0} не удалась {1}", same: "та же ошибка", committed: "коммит {0}",
+  inAll: "всего {0}", link: "Трассировка", from: "откуда: {0}", more: "Трассировка длиннее; целиком её покажет allocation trace.",
+  retry: "Повторить", discard: "Отбросить", retryAll: "Повторить все показанные", discardAll: "Отбросить все показанные", cancel: "Отмена",
+  close: "Закрыть", sureRetry: "Повторить: {0}?", sureDiscard: "Отбросить: {0}?",
+  retryMeans: "Срок наступает сразу, все попытки впереди. Выполнит воркер.",
+  discardMeans: "Это никогда не будет выполнено, а доставка считается завершённой. Отменить нельзя.",
+  pause: "Пауза", resume: "Возобновить", pausedBy: "на паузе с {0}: {1}", surePause: "Поставить обработчик на паузу?", sureResume: "Возобновить обработчик?",
+  pausingMeans: "Ни один процесс не начнёт его доставки, пока его не возобновят; то, что выполняется, закончится как обычно. Ничего не теряется и не опаздывает.",
+  resumingMeans: "Срок каждой доставки — тот же, что был бы без паузы: возможно, сразу многих.",
+  decided: "{0}: {1}", nothingOutstanding: "Невыполненных нет.",
+  forLater: "Запланировано на потом: {0}.", showLater: "Показать", hideLater: "Скрыть",
+  shown: "показано: {0}", trace: "Трассировка", orMore: "сверх 10 000 не считается",
+  mapHint: "Кто что обрабатывает — из работающей программы. Рёбра загораются, когда проходит сообщение.",
+  command: "команда", event: "событие", outside: "внешняя система",
+  exactlyOnce: "Меняет базу данных: действует ровно один раз.",
+  atLeastOnce: "Внешнее действие: хотя бы один раз, с одним и тем же ключом идемпотентности.",
+  changesNothing: "Обрабатывает другой процесс, не этот.", wrong: "Не получилось: {0}", nobody: "никто не обрабатывает",
+  ms: "{0} мс", s: "{0} с", min: "{0} мин", h: "{0} ч", d: "{0} д",
+  deliveries: { one: "{0} доставка", few: "{0} доставки", many: "{0} доставок", other: "{0} доставки" },
+};
+
+const LANGUAGES = { en: ENGLISH, ru: RUSSIAN };
+const wanted = navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => tag in LANGUAGES);
+export const language = wanted ?? "en";
+const plural = new Intl.PluralRules(language);
+const decimal = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(language, { day: "numeric", month: "short" });
+
+/** Return words, with values in the places of {0} and {1}; of what is counted by the first value. */
+export function say(word, ...values) {
+  const found = LANGUAGES[language][word];
+  const text = typeof found === "object" ? found[plural.select(values[0])] : found;
+  return text.replace(/\{(\d)\}/g, (_, number) => values[number]);
+}
+
+/** Tell a span of seconds, as short as it is useful. */
+export function span(seconds) {
+  const s = Math.max(0, seconds);
+  if (s < 0.9995) return say("ms", Math.round(s * 1000));
+  if (s < 60) return say("s", decimal.format(s));
+  if (s < 3600) return `${say("min", Math.floor(s / 60))} ${say("s", Math.round(s % 60))}`;
+  if (s < 86400) return `${say("h", Math.floor(s / 3600))} ${say("min", Math.round((s % 3600) / 60))}`;
+  return say("d", Math.round(s / 86400));
+}
+
+/** Tell when something was, of seconds since 1970: the time, and the day if it is another. */
+export function when(seconds) {
+  const moment = new Date(seconds * 1000);
+  const isToday = moment.toDateString() === new Date().toDateString();
+  return isToday ? clock.format(moment) : `${day.format(moment)} ${clock.format(moment)}`;
+}
+
+/** Put the words into the page as it was sent. */
+export function translate(root) {
+  document.documentElement.lang = language;
+  for (const each of root.querySelectorAll("[data-word]")) each.textContent = say(each.dataset.word);
+  for (const each of root.querySelectorAll("[data-label]")) each.setAttribute("aria-label", say(each.dataset.label));
+  for (const each of root.querySelectorAll("[data-hint]")) each.placeholder = say(each.dataset.hint);
+}

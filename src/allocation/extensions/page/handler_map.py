@@ -1,0 +1,38 @@
+"""What the map shows: which handlers there are at run time, what for, and where they stand."""
+
+from contextlib import suppress
+from inspect import cleandoc, getsource
+from typing import Any
+
+from anyio import to_thread
+
+from allocation.adapters.serialization import wire_name
+from allocation.service_layer.messagebus import MessageBus
+from allocation.service_layer.registry import BoundHandler
+
+
+async def handler_map(bus: MessageBus) -> dict[str, Any]:
+    """Return commands and events by wire name, each with its handlers; and all these handlers."""
+    registry = bus.registry
+    subscriptions = bus.event_recorder.subscriptions
+    known = (*registry.commands.values(), *registry.events.values())
+    return {
+        "commands": {wire_name(type_): [h.name] for type_, h in registry.commands.items()},
+        "events": {wire_name(type_): list(names) for type_, names in subscriptions.items()},
+        "handlers": await to_thread.run_sync(lambda: {h.name: _described(h) for h in known}),
+    }
+
+
+def _described(handler: BoundHandler) -> dict[str, Any]:
+    function: Any = handler.handler
+    file = function.__module__.partition(".")[2].replace(".", "/")
+    source = ""
+    with suppress(OSError, TypeError):
+        source = getsource(function)
+    return {
+        "about": cleandoc(function.__doc__ or ""),
+        "place": f"{file}.py:{function.__code__.co_firstlineno}",
+        "source": source,
+        "uow": handler.is_transactional,
+        "outside": sorted(handler.ports),
+    }

@@ -1,0 +1,23 @@
+"""The extension "postgresql": the same database at scale, on a server that many processes share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from allocation.extensions.base import Extension
+
+if TYPE_CHECKING:
+    from allocation.adapters.backends import DatabaseBackend
+
+
+class PostgreSQLExtension(Extension):
+    """What it brings to the program."""
+
+    database_url_example = "postgresql://HOST/DATABASE"
+
+    def database_backend(self, scheme: str) -> type[DatabaseBackend] | None:
+        if scheme != "postgresql":
+            return None
+        from allocation.extensions.postgresql.backend import PostgreSQL
+
+        return PostgreSQL

@@ -1,0 +1,130 @@
+"""PostgreSQL, as the database adapter asks for it: see `adapters/backends.py`."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from math import inf
+from typing import Any
+from weakref import WeakSet
+
+from anyio import CancelScope, current_time
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from allocation.adapters.backends import DatabaseBackend, error_text
+from allocation.adapters.exceptions import (
+    ConnectionLost,
+    DatabaseUnavailable,
+    StatementRefused,
+    UnsuitableDatabase,
+)
+from allocation.domain.exceptions import Unavailable
+from allocation.extensions.postgresql import connections
+from allocation.extensions.postgresql.notifications import Notifier, background_task, listen
+from allocation.extensions.postgresql.outbox import AsyncpgOutbox
+from allocation.extensions.postgresql.single_statements import CONNECTIONS, SingleStatements
+from allocation.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
+from allocation.service_layer.exceptions import ConcurrentUpdate
+
+# SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
+SERIALIZATION_FAILURES = {"40001", "40P01"}  # the latter is a deadlock
+INTEGRITY = "23"
+PRIVILEGE = "42501"
+PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit exceeded
+HINTS = {
+    "55P03": " (somebody else holds a lock on it: see docs/operations.md, 14)",
+    "57014": " (it waited for somebody else, or has too much to do)",
+}
+TIMED_OUT = "it did not answer in time; is this the right host and port?"
+
+
+class PermissionDenied(Unavailable):
+    """The user of the database may not do what the program has to."""
+
+    retryable = False
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database refuses: {reason}; GRANT its user the right to do that")
+
+
+class PostgreSQL(DatabaseBackend):
+    """A server, which may be silent for ever, or refuse, or restart at any time."""
+
+    asyncio_driver = "asyncpg"
+    # not clock_timestamp(), which may change within a statement, so that no index can be used
+    clock = "extract(epoch FROM statement_timestamp())::double precision"
+    no_statement_timeout = text(  # but locks come soon or never
+        "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '30s', true)"
+    )
+    allow_idle = text("SET LOCAL idle_in_transaction_session_timeout = '1h'")
+
+    def __init__(self, url: URL, *, handler_timeout: float) -> None:
+        self._url = url
+        self._timeouts = Timeouts(handler_timeout)
+        self._longest_call = inf
+        self._calls: WeakSet[CancelScope] = WeakSet()  # those under way, and maybe some more
+        self._notifier = Notifier(self)
+
+    def new_engine(self, process: str, *, pool_size: int = 0, **options: Any) -> AsyncEngine:
+        options["pool_size"] = pool_size + CONNECTIONS
+        engine = connections.new_engine(self._url, self._timeouts, process, **options)
+        self._statements = SingleStatements(self, engine)
+        if engine.dialect.driver == "asyncpg":
+            self.outbox = partial(AsyncpgOutbox, self._statements)
+        return engine
+
+    @asynccontextmanager
+    async def lifespan(self, engine: AsyncEngine) -> AsyncIterator[None]:
+        try:
+            async with background_task(partial(self._notify_until_cancelled, engine)):
+                yield
+        finally:
+            await self._notifier.send(engine)
+            await self._statements.aclose()
+
+    async def _notify_until_cancelled(self, engine: AsyncEngine) -> None:
+        try:
+            await self._notifier.run(engine)
+        finally:  # there are other things to do than to wait for a server that is silent
+            self._longest_call = FINAL_SECONDS
+            for scope in self._calls:
+                scope.deadline = min(scope.deadline, current_time() + FINAL_SECONDS)
+
+    def prepare_upgrade(self, connection: Connection) -> None:
+        encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+        if encoding != "UTF8":
+            problem = f"stores text as {encoding}, so not every name"
+            raise UnsuitableDatabase(problem, "create it with ENCODING 'UTF8' TEMPLATE template0")
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('allocation'))"))
+
+    def notify_workers(self) -> None:
+        self._notifier.notify()
+
+    def listen(
+        self, engine: AsyncEngine, wake: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        return background_task(partial(listen, self, engine, wake, self._timeouts.response))
+
+    def call_scope(self, *, no_timeout: bool = False) -> CancelScope:
+        # when it is over, SQLAlchemy drops the connection, and the driver hangs up without a word
+        seconds = min(inf if no_timeout else self._timeouts.response, self._longest_call)
+        scope = CancelScope(shield=True, deadline=current_time() + seconds)
+        self._calls.add(scope)
+        return scope
+
+    def translate(self, error: Exception) -> Exception:
+        cause = getattr(error, "orig", None) or error
+        state, reason = str(getattr(cause, "sqlstate", None) or ""), error_text(error)
+        if state in SERIALIZATION_FAILURES:
+            return ConcurrentUpdate()
+        if isinstance(error, TimeoutError):
+            return DatabaseUnavailable(TIMED_OUT)
+        if isinstance(error, ConnectionError):
+            return ConnectionLost(reason)
+        if not state or state[:2] == INTEGRITY or getattr(error, "connection_invalidated", False):
+            return super().translate(error)
+        if state == PRIVILEGE:
+            return PermissionDenied(reason)
+        if state[:2] in PERMANENT:
+            return StatementRefused(reason)
+        return DatabaseUnavailable(reason + HINTS.get(state, ""))

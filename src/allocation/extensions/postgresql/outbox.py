@@ -1,0 +1,81 @@
+"""The outbox on asyncpg: it claims and settles by the statements in `outbox.sql`."""
+
+import logging
+import re
+from collections.abc import Collection, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+
+from allocation.adapters import attempt_log, outbox, serialization, stored_events
+from allocation.adapters.database import Database
+from allocation.adapters.exceptions import InvalidPayload
+from allocation.adapters.settlement import Key, Settlement
+from allocation.extensions.postgresql.single_statements import Records, SingleStatements
+from allocation.service_layer.deliveries import Delivery, DeliveryPolicy
+
+_, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
+STATEMENTS = dict(zip(_PARTS[::2], _PARTS[1::2], strict=True))
+NO_TIME = InvalidPayload("an event", "its time is not within the years 1 to 9999")
+
+logger = logging.getLogger(__name__)
+
+
+class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
+    """The outbox of PostgreSQL, where most of what workers ask for is asked for in this way."""
+
+    def __init__(
+        self, statements: SingleStatements, database: Database, policy: DeliveryPolicy
+    ) -> None:
+        super().__init__(database, policy)
+        self._settlement = Settlement(database, policy, self._settle_all)
+        self._statements, self._compiled = statements, cache(self._compile)
+        versions = {name: serialization.version_of(name) for name in serialization.EVENT_TYPES}
+        self._constants = {
+            "process": database.process,
+            "lease": policy.lease_seconds,
+            "lease_expired": attempt_log.LEASE_EXPIRED,
+            "max_attempts": policy.max_attempts,
+            "max_failures": attempt_log.MAX_FAILURES,
+            "max_length": serialization.MAX_EVENT_LENGTH,
+            "no_time": attempt_log.describe(NO_TIME),
+            "too_long": attempt_log.describe(stored_events.TOO_LONG),
+            "types": list(versions),
+            "unfinished": outbox.LAST_ATTEMPT_UNFINISHED,
+            "versions": list(versions.values()),
+        }
+
+    async def _take_leases(
+        self, limit: int, handlers: Collection[str]
+    ) -> list[stored_events.Claimed]:
+        names = list(handlers)
+        rows = await self._execute("claim", limit=limit, handlers=names, replay=False)
+        rows = rows or await self._execute("claim", limit=limit, handlers=names, replay=True)
+        for row in (row for row in rows if row["problem"]):
+            logger.warning("%(subscriber)s parked on event %(event_id)s: %(problem)s", dict(row))
+        return [
+            ({**row, "handler": row["subscriber"]}, stored_events.envelope_of(dict(row)))
+            for row in rows
+            if not row["problem"]
+        ]
+
+    async def _settle_all(self, claims: Sequence[Delivery]) -> set[Key]:
+        keys = [(each.envelope.id, each.handler, each.token) for each in claims]
+        ids, handlers, tokens = map(list, zip(*sorted(keys), strict=True))
+        rows = await self._execute("settle", event_ids=ids, handlers=handlers, tokens=tokens)
+        return {(row["event_id"], row["handler"]) for row in rows}
+
+    async def _execute(self, name: str, *, limit: int = 0, **values: Any) -> Records:
+        sql, names = self._compiled(name, limit)
+        values |= self._constants
+        return await self._statements.fetch(sql, [values[each] for each in names])
+
+    def _compile(self, name: str, limit: int) -> tuple[str, Sequence[str]]:
+        """Return a statement as asyncpg wants it, and the names of its parameters in order."""
+        dialect = self.database.engine.dialect
+        now = str(self.database.clock.compile(dialect=dialect))
+        sql = STATEMENTS[name].replace(":now", now).replace(":limit", str(limit))
+        compiled: Any = text(sql).compile(dialect=dialect)
+        return compiled.string, compiled.positiontup

@@ -1,0 +1,81 @@
+-- The two statements of the outbox that a busy worker executes all the time: to claim deliveries, and
+-- to mark them as done. Each is a transaction of its own, so it is one round trip to the server, where
+-- the portable form (adapters/outbox.py, adapters/settlement.py) takes four and five.
+--
+-- `:now` and `:limit` are put in as text, all others are parameters. `:now` is the clock that all
+-- statements go by. The limit is text because PostgreSQL keeps no plan for a limit it does not know:
+-- it expects a tenth of the table, so a plan for the few rows at hand always looks cheaper.
+
+-- name: claim
+WITH due AS MATERIALIZED (  -- as a subquery, the limit might be applied again for each row
+    SELECT
+        delivery.event_id,
+        delivery.handler,
+        delivery.attempts,
+        -- What can never be handled is parked by this statement: it would be the longest due in each
+        -- later claim. Python knows no year 10000; reading one would fail for the whole batch.
+        CASE
+            WHEN delivery.attempts >= :max_attempts THEN :unfinished
+            WHEN length(event.data) > :max_length THEN :too_long
+            WHEN event.time < '0001-01-01 UTC' OR event.time >= '10000-01-01 UTC' THEN :no_time
+        END AS problem
+    FROM deliveries AS delivery JOIN events AS event ON event.id = delivery.event_id
+    WHERE delivery.parked_at IS NULL AND delivery.completed_at IS NULL  -- as the index says
+        AND delivery.replay = :replay
+        AND delivery.available_at <= :now
+        AND delivery.handler = ANY (CAST(:handlers AS text[]))
+        AND delivery.handler NOT IN (SELECT handler FROM handler_pauses)
+        -- other types, and later versions, are for newer processes
+        AND event.schema_version <= (CAST(:versions AS int[]))[
+            array_position(CAST(:types AS text[]), CAST(event.type AS text))
+        ]
+    ORDER BY delivery.available_at
+    LIMIT :limit
+    FOR UPDATE OF delivery SKIP LOCKED  -- workers that claim at the same time share the work
+),
+claimed AS (
+    UPDATE deliveries AS delivery
+    SET token = delivery.token + 1,  -- from here on, an earlier owner can write nothing
+        attempts = delivery.attempts + CASE WHEN due.problem IS NULL THEN 1 ELSE 0 END,
+        available_at = :now + :lease,
+        owner = CASE WHEN due.problem IS NULL THEN :process END,
+        previous_owner = delivery.owner,
+        parked_at = CASE WHEN due.problem IS NOT NULL THEN :now END,
+        last_error = coalesce(due.problem, delivery.last_error)
+    FROM due
+    WHERE delivery.event_id = due.event_id AND delivery.handler = due.handler
+    RETURNING
+        delivery.event_id, delivery.handler, delivery.attempts, delivery.unavailable_attempts,
+        delivery.token, delivery.previous_owner, due.attempts AS attempts_before, due.problem
+),
+lost AS (  -- a previous owner has neither finished nor failed: its lease has ended
+    INSERT INTO failures (event_id, handler, token, attempt, failed_at, owner, error)
+    SELECT event_id, handler, token - 1, attempts_before, :now, previous_owner, :lease_expired
+    FROM claimed WHERE previous_owner IS NOT NULL
+),
+forgotten AS (  -- the last ten are kept; this does not see the one that is inserted beside it
+    DELETE FROM failures USING claimed
+    WHERE claimed.previous_owner IS NOT NULL
+        AND failures.event_id = claimed.event_id AND failures.handler = claimed.handler
+        AND :max_failures - 1 <= (
+            SELECT count(*) FROM failures AS newer
+            WHERE newer.event_id = claimed.event_id AND newer.handler = claimed.handler
+                AND newer.token > failures.token
+        )
+)
+SELECT claimed.*, event.*, claimed.handler AS subscriber  -- both have a handler: event's causes it
+FROM claimed LEFT JOIN events AS event ON event.id = claimed.event_id AND claimed.problem IS NULL
+
+-- name: settle
+UPDATE deliveries AS delivery  -- what is done already with this token was done by this claim
+SET completed_at = coalesce(delivery.completed_at, :now),
+    duration_seconds = coalesce(  -- the lease has begun so long ago
+        delivery.duration_seconds, :now - delivery.available_at + :lease
+    ),
+    available_at = NULL,
+    last_error = NULL
+FROM unnest(CAST(:event_ids AS uuid[]), CAST(:handlers AS text[]), CAST(:tokens AS int[]))
+    AS claim (event_id, handler, token)
+WHERE delivery.event_id = claim.event_id AND delivery.handler = claim.handler
+    AND delivery.token = claim.token AND delivery.parked_at IS NULL
+RETURNING delivery.event_id, delivery.handler

@@ -1,0 +1,84 @@
+"""Connections of asyncpg for statements that are transactions of their own: no BEGIN, no COMMIT.
+
+A session's time limits count for them, too, and so does the limit for a call of the driver.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from anyio import CancelScope, Semaphore, current_time
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from allocation.adapters.backends import DatabaseBackend, error_text, shield
+from allocation.adapters.exceptions import ConnectionLost
+
+CONNECTIONS = 2  # one claims while another settles
+KEPT_SECONDS = 1.0  # without use; then the pool has to try it, as each that was idle
+
+Records = Sequence[Mapping[str, Any]]
+
+
+class SingleStatements:
+    """Executes single statements, two at a time, on connections that it keeps while it is busy."""
+
+    def __init__(self, backend: DatabaseBackend, engine: AsyncEngine) -> None:
+        self._backend, self._engine = backend, engine
+        self._slots = Semaphore(CONNECTIONS, fast_acquire=True)
+        self._kept: list[tuple[float, AsyncConnection, Any]] = []  # each with the driver's own
+
+    async def fetch(self, sql: str, values: Sequence[object]) -> Records:
+        """Execute a statement, and return its rows; a connection on which it fails is dropped.
+
+        It may be executed twice, if a connection that was kept was lost.
+
+        :raises ConnectionLost: if the connection broke, or was silent for too long
+        """
+        async with self._slots:
+            while True:
+                connection, driver, is_kept = await self._take()
+                try:
+                    scope = self._backend.call_scope
+                    rows: Records = await shield(scope, driver.fetch, sql, *values)
+                except BaseException as error:
+                    is_lost = driver.is_closed()
+                    await _drop(connection)
+                    if is_kept and is_lost and isinstance(error, Exception):
+                        continue
+                    self._raise(error, is_lost=is_lost)
+                self._kept.append((current_time(), connection, driver))
+                return rows
+
+    def _raise(self, error: BaseException, *, is_lost: bool) -> NoReturn:
+        if not isinstance(error, Exception):
+            raise error
+        ours = ConnectionLost(error_text(error)) if is_lost else self._backend.translate(error)
+        if ours is error:
+            raise error
+        raise ours from error
+
+    async def aclose(self) -> None:
+        """Hang up on those that are kept."""
+        while self._kept:
+            await _drop(self._kept.pop()[1])
+
+    async def _take(self) -> tuple[AsyncConnection, Any, bool]:
+        """Return a connection, the driver's, and whether it was kept."""
+        while self._kept:
+            used_at, connection, driver = self._kept.pop()
+            if driver.is_closed():
+                await _drop(connection)
+            elif current_time() - used_at < KEPT_SECONDS:
+                return connection, driver, True
+            else:
+                await connection.close()  # it goes back to the pool
+        connection = self._engine.connect()
+        await self._backend.connect(self._backend.call_scope, connection.start)
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        raw: Any = await connection.get_raw_connection()
+        return connection, raw.driver_connection, False
+
+
+async def _drop(connection: AsyncConnection) -> None:
+    with CancelScope(shield=True):
+        await connection.invalidate()
+        await connection.close()

@@ -1,0 +1,56 @@
+"""Where and how to reach a mail server, out of one URL."""
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from allocation.domain.exceptions import InvalidValue
+
+# a request for TLS that is misspelt must not end as a password in clear text
+URL = re.compile(
+    r"(?i:(?P<tls>smtps)|smtp)://(?:(?P<user>[^:/?#]+)(?::(?P<password>[^/?#]*))?@)?"
+    r"(?:\[(?P<ipv6>[\w.:]+)\]|(?P<host>[\w.-]+))(?::(?P<port>[1-9]\d{,4}))?"
+    r"(?(tls)|(?P<starttls>\?starttls=1)?)"
+)
+MAX_PORT = 65535
+PROBLEM = (
+    "is not of the form smtp://user:password@host:port?starttls=1, smtps://user:password@host:port "
+    "or maildir:FOLDER, with a user and password in ASCII, and # / ? in them as %23 %2F %3F"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmtpServer:
+    """Where and how to reach a mail server. The password never shows in `repr`."""
+
+    host: str
+    port: int
+    user: str | None = None
+    password: str = field(default="", repr=False)
+    tls: bool = False
+    starttls: bool = False
+
+    @classmethod
+    def from_url(cls, url: str) -> "SmtpServer":
+        """Read `smtp://user:password@host:port`, with `smtps://` or `?starttls=1` for TLS.
+
+        :raises InvalidValue: if the URL is not of that form; its text is not repeated
+        """
+        refusal, found = InvalidValue("mail URL", PROBLEM), URL.fullmatch(url)
+        if not (found and url.isprintable()):
+            raise refusal
+        user, password = (unquote(found[name] or "") for name in ("user", "password"))
+        port = int(found["port"] or (465 if found["tls"] else 25))
+        if port > MAX_PORT or not (user + password).isascii():
+            raise refusal
+        return cls(
+            host=found["host"] or found["ipv6"],
+            port=port,
+            user=user or None,
+            password=password,
+            tls=bool(found["tls"]),
+            starttls=bool(found["starttls"]),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"

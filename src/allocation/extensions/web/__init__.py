@@ -1,0 +1,30 @@
+"""The extension web: the application over HTTP. Words in, a command, words out; it holds no rules.
+
+Read `routes.py` first, then `idempotency.py`, and `background_dispatch.py` for what comes after.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from allocation.extensions.base import Extension
+
+if TYPE_CHECKING:
+    import click
+
+
+class WebExtension(Extension):
+    """What it brings to the program."""
+
+    needs = ("metrics",)
+    commands = {"Run": {"serve": "Serve the HTTP API, with its documentation at /docs."}}
+
+    def command(self, name: str) -> click.Command:
+        from allocation.extensions.web.cli import serve
+
+        return serve
+
+    def settings(self) -> type:
+        from allocation.extensions.web.settings import WebSettings
+
+        return WebSettings

@@ -1,0 +1,105 @@
+"""Puts the HTTP application together: its own endpoints, and those that extensions bring."""
+
+import re
+import secrets
+from collections.abc import Iterable
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
+
+from allocation.adapters.exceptions import DatabaseUnavailable
+from allocation.domain.exceptions import AllocationError
+from allocation.extensions import EXTENSIONS
+from allocation.extensions.web import documentation, health, routes
+from allocation.extensions.web.authentication import operator
+from allocation.extensions.web.exceptions import (
+    InvalidRequest,
+    NotAuthenticated,
+    NotJson,
+    UnknownHost,
+)
+from allocation.extensions.web.idempotency import receive
+from allocation.extensions.web.problems import BUG, answer_error, errors
+from allocation.extensions.web.request_context import REQUEST_ID
+from allocation.extensions.web.sessions import Sessions  # extension: page
+from allocation.extensions.web.settings import WebSettings
+
+PUBLIC = (routes.public, health.public, documentation.public)
+GUARDED = (routes.guarded, health.guarded)
+ANSWERED = (HTTPException, RequestValidationError, AllocationError, OSError, Exception)
+ASKED_BY_ADDRESS = ("/healthz", "/readyz")  # as probes do, such as those of Kubernetes
+
+
+def web_application(settings: WebSettings, extensions: Iterable[str] = EXTENSIONS) -> FastAPI:
+    """Return the application: its own endpoints, and those of extensions, under a guard.
+
+    What they work with is in its state: `application` and `probes`, as soon as they are open.
+    """
+    app = FastAPI(
+        title="allocation",
+        version="1.0.0",
+        description=documentation.DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=settings.http_max_body_bytes,
+        dependencies=[Depends(known_host), Depends(documentation.trace_headers)],
+        middleware=_cors(settings.origins),
+        exception_handlers=dict.fromkeys(ANSWERED, answer_error) | {405: _name_methods},
+        responses=errors(NotJson, InvalidRequest, DatabaseUnavailable) | BUG,
+    )
+    app.state.hosts = settings.hosts
+    app.state.operator_token = settings.operator_token or secrets.token_urlsafe(24)
+    app.state.sessions = Sessions(app.state.operator_token)  # extension: page
+    app.state.panels = []  # URLs of further scripts of the page  # extension: page
+    guards = [Depends(operator), Depends(receive)]
+    refused = errors(NotAuthenticated)
+    for router in PUBLIC:
+        app.include_router(router, dependencies=[Depends(receive)])
+    for router in GUARDED:
+        app.include_router(router, dependencies=guards, responses=refused)
+    for extension in extensions:
+        if guarded := EXTENSIONS[extension].operator_routes():
+            app.include_router(guarded, tags=[extension], dependencies=guards, responses=refused)
+        if public := EXTENSIONS[extension].public_routes():
+            app.include_router(public, tags=[extension])
+    documentation.mount_assets(app)
+    return app
+
+
+async def known_host(request: Request) -> None:
+    """Let only requests pass that are for this server, by the names in the settings, if any.
+
+    :raises UnknownHost: if one is for another
+    """
+    hosts, host = request.app.state.hosts, request.headers.get("host", "").lower()
+    is_ours = not hosts or re.sub(r":\d+$", "", host) in hosts
+    if not is_ours and request.url.path not in ASKED_BY_ADDRESS:
+        raise UnknownHost
+
+
+def _cors(origins: list[str]) -> list[Middleware]:
+    """Let pages of these origins ask, and read the answers; without any, let none."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["Authorization", "Idempotency-Key", "traceparent", REQUEST_ID],
+        expose_headers=["Link", "Location", "Retry-After", REQUEST_ID],
+    )
+    return [cors] if origins else []
+
+
+async def _name_methods(request: Request, error: Exception) -> Response:
+    """Name all methods of a resource: the framework names those of its first route."""
+    answer = await answer_error(request, error)
+    asked = ({**request.scope, "method": method} for method in ("GET", "POST", "PUT", "DELETE"))
+    routes = request.app.routes
+    found = [s["method"] for s in asked if any(r.matches(s)[0] is Match.FULL for r in routes)]
+    if found:
+        answer.headers["Allow"] = ", ".join(found).replace("GET", "GET, HEAD")
+    return answer

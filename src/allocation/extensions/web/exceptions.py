@@ -1,0 +1,46 @@
+"""The errors of this extension: what can be wrong with a request before it is a command."""
+
+from collections.abc import Iterable
+
+from allocation.domain.exceptions import InvalidInput, RuleViolation, Unavailable
+
+
+class NotAuthenticated(RuleViolation):
+    """The request needs the operator's token: `Authorization: Bearer …`."""
+
+
+class IdempotencyKeyReused(InvalidInput):
+    """The idempotency key was used before, for a request that said something else."""
+
+
+class UnknownHost(InvalidInput):
+    """The request is for a host that this server is not."""
+
+
+class InvalidRequest(InvalidInput):
+    """The request does not fit what the API documents."""
+
+    def __init__(self, mistakes: Iterable[dict[str, str]]) -> None:
+        self.mistakes = list(mistakes)
+        super().__init__(
+            "; ".join(f"{each['pointer']}: {each['detail']}" for each in self.mistakes)
+        )
+
+
+class NotJson(InvalidInput):
+    """The body of the request is not JSON."""
+
+
+class UnsupportedMediaType(InvalidInput):
+    """The body of the request has a media type other than JSON."""
+
+
+class NotReady(Unavailable):
+    """The server should get no requests for now."""
+
+
+class CannotListen(Unavailable):
+    """The server cannot listen where it should."""
+
+    def __init__(self, host: str, port: int, error: OSError) -> None:
+        super().__init__(f"cannot listen on {host}:{port}: {error.strerror or error}")

@@ -1,0 +1,144 @@
+"""The answer to a request that failed: a problem (RFC 9457), and a status for its kind."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from allocation.domain.exceptions import (
+    AllocationError,
+    Conflict,
+    InvalidInput,
+    RuleViolation,
+    Unavailable,
+)
+from allocation.extensions.web import exceptions
+from allocation.extensions.web.request_context import request_context
+
+MEDIA_TYPE = "application/problem+json"
+CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+TYPE = "urn:problem-type:allocation:"
+MAX_MISTAKES, MAX_POINTER = 20, 100  # of what a caller sent, no more comes back than went out
+
+STATUS: Mapping[type[Exception], int] = {
+    exceptions.NotJson: 400,
+    exceptions.UnknownHost: 400,
+    exceptions.NotAuthenticated: 401,
+    exceptions.UnsupportedMediaType: 415,
+    InvalidInput: 422,
+    RuleViolation: 409,
+    Conflict: 503,
+    Unavailable: 503,
+    OSError: 503,
+}
+"""The status of each kind of error. Nothing else maps them; what is not here is a bug: 500."""
+
+HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}  # seconds
+GENERIC_DETAIL = {
+    500: "The log has the reason, under the id in `instance`.",
+    503: "Repeat the request later; with an Idempotency-Key, or a user_id, that is safe.",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class Mistake(BaseModel):
+    """What does not fit the API: where it is, and why it does not."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457); `type` is a stable name, `instance` the id of the trace."""
+
+    type: str
+    title: str
+    status: int
+    instance: str
+    detail: str = ""
+    errors: list[Mistake] = []
+
+
+BUG: dict[int | str, dict[str, Any]] = {
+    500: {"description": "A bug: the log has more.", "content": CONTENT, "model": Problem}
+}
+
+
+def status_of(kind: type[Exception]) -> int:
+    """Return the status for a kind of errors; a refusal whose name says so is 404."""
+    if issubclass(kind, RuleViolation) and kind.slug.endswith("-not-found"):
+        return 404
+    return next((STATUS[each] for each in kind.__mro__ if each in STATUS), 500)
+
+
+def errors(*kinds: type[AllocationError]) -> dict[int | str, dict[str, Any]]:
+    """Return `responses` of FastAPI: what an endpoint may answer, by the status of each kind."""
+    by_status: dict[int | str, list[str]] = {}
+    for kind in kinds:
+        by_status.setdefault(status_of(kind), []).append(f"`{kind.slug}`: {title_of(kind)}")
+    return {
+        n: {"description": "\n\n".join(each), "content": CONTENT} for n, each in by_status.items()
+    }
+
+
+def title_of(kind: type[Exception]) -> str:
+    """Return what a kind of errors is about, in a sentence."""
+    return str(kind.__doc__).partition("\n")[0]
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Answer with a problem. It shows no internals: they are in the log."""
+    error = _as_ours(error)
+    problem = _problem(error, request_context(request).correlation_id.urn)
+    if problem.status == 503:
+        logger.warning("a request has to be repeated: %s", error)
+    elif problem.status == 500 and isinstance(error, AllocationError):  # others are raised again
+        logger.error("a request failed", exc_info=error)
+    headers = {**(getattr(error, "headers", None) or {}), **HEADERS.get(problem.status, {})}
+    content = problem.model_dump_json(exclude_unset=True)
+    return Response(content, problem.status, headers, MEDIA_TYPE)
+
+
+def _as_ours(error: Exception) -> Exception:
+    """Return what the framework raises as an error of this extension, if there is one."""
+    if isinstance(error, HTTPException) and error.status_code == 400:
+        return exceptions.NotJson()
+    if not isinstance(error, RequestValidationError):
+        return error
+    if isinstance(error.body, bytes):  # it was not read, for its media type is another
+        return exceptions.UnsupportedMediaType()
+    if any(each["type"] == "json_invalid" for each in error.errors()):
+        return exceptions.NotJson()
+    return exceptions.InvalidRequest(islice(_mistakes(error), MAX_MISTAKES))
+
+
+def _mistakes(error: RequestValidationError) -> Iterator[dict[str, str]]:
+    """Yield where something is wrong, and what; never the value, which may be a secret."""
+    for each in error.errors():
+        where, *path = map(str, each["loc"])
+        pointer = f"#/{'/'.join(path)}" if where == "body" else f"{where} {'/'.join(path)}"
+        yield {"pointer": pointer[:MAX_POINTER], "detail": each["msg"]}
+
+
+def _problem(error: Exception, instance: str) -> Problem:
+    if isinstance(error, HTTPException):
+        status, title = error.status_code, error.detail
+        return Problem(type="about:blank", title=title, status=status, instance=instance)
+    status = status_of(type(error))
+    content: dict[str, Any] = {"status": status, "instance": instance}
+    if status >= 500 and not isinstance(error, exceptions.NotReady):
+        content["detail"] = GENERIC_DETAIL[status]
+    elif str(error):
+        content["detail"] = str(error)
+    if isinstance(error, exceptions.InvalidRequest):
+        content["errors"] = error.mistakes
+    if status == 500 or not isinstance(error, AllocationError):
+        return Problem(type="about:blank", title=HTTPStatus(status).phrase, **content)
+    return Problem(type=f"{TYPE}{error.slug}", title=title_of(type(error)), **content)

@@ -1,0 +1,126 @@
+"""The HTTP server, a service beside others: listens, and answers until it is asked to stop.
+
+It is uvicorn, by its settings only: what it has none for is the work of a reverse proxy.
+docs/decisions/0014 says why it is this server, and docs/deploy/nginx what the proxy does.
+"""
+
+import socket
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+
+import click
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from allocation.bootstrap import Application
+from allocation.config import Settings
+from allocation.domain.exceptions import InvalidValue
+from allocation.entrypoints.runtime import Service, Shutdown, task_group
+from allocation.extensions.bounded_dispatch import BoundedDispatch
+from allocation.extensions.metrics.probes import probing
+from allocation.extensions.web.application import web_application
+from allocation.extensions.web.background_dispatch import DispatchAfterResponse
+from allocation.extensions.web.exceptions import CannotListen
+from allocation.extensions.web.settings import WebSettings
+
+HEAD_BYTES = 16384  # of a request that has not arrived whole
+
+Announce = Callable[[FastAPI, str, str | None], None]  # the URL and, if it was made here, the token
+
+
+def announce(app: FastAPI, url: str, token: str | None) -> None:
+    """Print where it listens and, if the token was made here, the token."""
+    secret = f"; operator's token, valid until this process exits: {token}" if token else ""
+    click.echo(f"[Web]            listening on {url}; API documentation at /docs{secret}")
+    # extension: page
+    code = f"#code={app.state.sessions.new_code()} lets one browser in" if token else ""
+    click.echo(f"[Page]           {url}/{code}")
+    # end
+
+
+def web_service(
+    settings: Settings, app: FastAPI | None = None, *, announce: Announce = announce
+) -> Service:
+    """Return the service, of `web_application` or another one like it.
+
+    It announces where it listens and, if it has made one, the token.
+
+    When it is asked to stop, it is no longer ready, takes no new connections, closes those that
+    are idle, and ends when all requests and what they have caused are done.
+
+    :raises InvalidValue: if the event loop is another than asyncio
+    :raises CannotListen: if the address is not free, or not of this machine
+    """
+    if settings.event_loop != "asyncio":
+        raise InvalidValue(
+            "ALLOCATION_EVENT_LOOP", f"is {settings.event_loop}, but HTTP is served on asyncio only"
+        )
+    web_settings = settings.of(WebSettings)
+    app = app or web_application(web_settings)
+
+    async def service(application: Application, stop: Shutdown) -> None:
+        with closing(open_listener(web_settings)) as listener:
+            made_here = None if web_settings.operator_token else app.state.operator_token
+            announce(app, _url(listener), made_here)
+            app.state.application = application
+            dispatch = BoundedDispatch(application.bus, settings.max_dispatches)
+            async with (
+                probing(settings, application, stop) as app.state.probes,
+                task_group() as group,
+            ):
+                answering = DispatchAfterResponse(app, group, dispatch)
+                await _serve(answering, listener, web_settings, stop)
+
+    return service
+
+
+def open_listener(settings: WebSettings) -> socket.socket:
+    """Return a socket that listens.
+
+    :raises CannotListen: if that is not possible
+    """
+    host, port = settings.http_host, settings.http_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise CannotListen(host, port, error) from error
+    # accepted connections inherit it; else a body waits 40 ms for the confirmation of its head
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+async def _serve(
+    app: ASGIApp, listener: socket.socket, settings: WebSettings, stop: Shutdown
+) -> None:
+    config = uvicorn.Config(
+        app,
+        http="h11",  # the other parser has no limit of a head
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",  # anybody could fill the log with warnings of malformed requests
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=int(settings.http_timeout_seconds) or 1,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+    )
+    server = uvicorn.Server(config)
+    # signals are left to the runtime, which listens for them already
+    server.capture_signals = nullcontext  # type: ignore[assignment, method-assign]
+
+    async def exit_on_stop() -> None:
+        await stop.wait()
+        server.should_exit = True
+
+    async with task_group() as group:
+        group.start_soon(exit_on_stop)
+        await server.serve([listener])
+        group.cancel_scope.cancel()
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

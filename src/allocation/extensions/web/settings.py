@@ -1,0 +1,55 @@
+"""The settings of the extension. Read with the others: see `config.py`."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
+
+HOST = r"([\w.-]+|\[[0-9a-fA-F:.]+\])"  # without a scheme or port, which would never match
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+Token = Annotated[str, Meta(min_length=16, max_length=200, pattern="^[!-~]*$")]
+Port = Annotated[int, Meta(ge=0, le=65535, description="number")]
+Bytes = Annotated[int, Meta(ge=1024, le=2**30, description="bytes")]
+Seconds = Annotated[float, Meta(gt=0, le=10**6, description="seconds")]
+HostNames = Annotated[str, Meta(pattern=rf"^ *({HOST}( +{HOST})*)? *$")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """Where to listen, who may do what, and how much a request may take.
+
+    The names begin with HTTP because Kubernetes sets ALLOCATION_PORT, for a service of that name.
+    """
+
+    operator_token: Annotated[Token | None, "a new one at each start"] = field(
+        default=None, repr=False
+    )
+    allowed_hosts: Annotated[
+        HostNames | None, "any; on a loopback address, only the names of that"
+    ] = None
+    allowed_origins: Annotated[str | None, "none: pages of others may not read answers"] = None
+    http_host: Annotated[str, "this machine only"] = "127.0.0.1"
+    http_port: Annotated[Port, "is usual, and needs no rights"] = 8000
+    http_max_body_bytes: Annotated[Bytes, "a hundred times what any command needs"] = 65536
+    http_timeout_seconds: Annotated[Seconds, "longer than a slow phone pauses"] = 10.0
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names by which it may be asked for; none means any.
+
+        A page of somebody else whose name leads to a loopback address (DNS rebinding) has a name of
+        its own, so it gets nothing.
+        """
+        if self.allowed_hosts is None and self._listens_on_loopback:
+            return LOOPBACK_NAMES
+        return frozenset((self.allowed_hosts or "").lower().split())
+
+    @property
+    def origins(self) -> list[str]:
+        """Whose pages may ask from a browser, and read the answers."""
+        return (self.allowed_origins or "").split()
+
+    @property
+    def _listens_on_loopback(self) -> bool:
+        return self.http_host in ("localhost", "::1") or self.http_host.startswith("127.")

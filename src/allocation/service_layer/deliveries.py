@@ -1,0 +1,190 @@
+"""What happens to an event after it was stored: its deliveries and their life. Pure: no I/O.
+
+A delivery is one handler's share in one event: pending until the handler has done the work, and
+kept as history then. What comes next is decided here, and stored by `adapters/outbox.py`.
+
+Every claim has a fencing token: the row's token grows whenever its owner changes, and every write
+of a claim must find it unchanged, so a late owner cannot overwrite the work of a new one (Martin
+Kleppmann, *Designing Data-Intensive Applications*, chapter 8). It is not the attempt number, which
+can start again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import ClassVar, Literal, NewType
+from uuid import UUID
+
+from allocation.domain.commands import Command
+from allocation.domain.events import Event
+from allocation.domain.exceptions import AllocationError
+from allocation.service_layer.envelopes import INTERNAL, Envelope, MessageContext, MessageOrigin
+
+IdempotencyKey = NewType("IdempotencyKey", str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One claim on one delivery, with its attempt from 1 and its fencing token.
+
+    As a work item, the transaction of its handler settles it.
+    """
+
+    envelope: Envelope
+    handler: str
+    attempt: int
+    token: int = 1
+    unavailable_attempts: int = 0  # those that failed because a resource was away: not counted
+    leased_at: float = field(default=inf, compare=False)  # event loop's clock: begin of the lease
+    records: ClassVar[None] = None
+
+    @property
+    def message(self) -> Event:
+        """The event."""
+        return self.envelope.event
+
+    @property
+    def name(self) -> str:
+        """What is worked on, for people: the handler."""
+        return self.handler
+
+    @property
+    def context(self) -> MessageContext:
+        """The context of whatever is done because of this delivery."""
+        cause = self.envelope.context
+        return replace(
+            cause, causation_id=self.envelope.id, handler=self.handler, depth=cause.depth + 1
+        )
+
+    @property
+    def settles(self) -> "Delivery":
+        """What is settled in the transaction of the handler."""
+        return self
+
+    @property
+    def idempotency_key(self) -> IdempotencyKey:
+        """The same for every attempt, so that external systems can recognize a repetition."""
+        return IdempotencyKey(f"{self.envelope.id}:{self.handler}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandEnvelope:
+    """A command and what is known about it. As a work item, its commit records it.
+
+    If the handler of a delivery has returned it, the same commit settles that delivery.
+    """
+
+    id: UUID
+    message: Command
+    origin: MessageOrigin = INTERNAL
+    settles: Delivery | None = None
+
+    @property
+    def name(self) -> str:
+        """What is worked on, for people."""
+        return type(self.message).__name__
+
+    @property
+    def context(self) -> MessageContext:
+        """The context of whatever is done because of this command."""
+        if self.settles:
+            return replace(self.settles.context, causation_id=self.id, handler=None)
+        first_id = self.origin.correlation_id or self.id
+        parent = self.origin.traceparent
+        return MessageContext(correlation_id=first_id, causation_id=self.id, traceparent=parent)
+
+    @property
+    def records(self) -> "CommandEnvelope":
+        """What is recorded in the transaction of the handler."""
+        return self
+
+
+WorkItem = CommandEnvelope | Delivery
+"""What a handler works on. Both have a message, a name and a context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit has stored: events, and the claims on their deliveries that the process has.
+
+    If a handler has returned a command, its `answer`, they are what that has stored.
+    """
+
+    events: tuple[Envelope, ...] = ()
+    claims: tuple[Delivery, ...] = ()
+    answer: Command | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A delivery whose attempt failed, and in how many seconds it is tried again; None: parked."""
+
+    delivery: Delivery
+    error: Exception
+    retry_in: float | None
+
+    def __str__(self) -> str:
+        delivery, envelope = self.delivery, self.delivery.envelope
+        event = f"{type(envelope.event).__name__} {envelope.id}, attempt {delivery.attempt}"
+        return f"{delivery.handler} failed on {event}: {type(self.error).__name__}: {self.error}"
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchResult:
+    """What came out of deliveries: the events that were committed, and the failures."""
+
+    events: tuple[Envelope, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPolicy:
+    """How long an attempt may take, and when the next one follows: a part of the settings."""
+
+    dispatch: Literal["inline", "worker"]  # who makes the first attempts, and holds their lease
+    lease_seconds: float
+    handler_timeout_seconds: float
+    retry_initial_seconds: float
+    retry_factor: float
+    retry_max_seconds: float
+    max_attempts: int
+
+    @property
+    def inline(self) -> bool:
+        """Whether the process that commits an event also makes the first attempts."""
+        return self.dispatch == "inline"
+
+    def retry_delay(
+        self,
+        attempt: int,
+        error: Exception,
+        *,
+        random: Callable[[], float],
+        unavailable_attempts: int = 0,
+    ) -> float | None:
+        """Return the pause before the next attempt, or None if the delivery has to be parked.
+
+        It grows exponentially up to a longest; jitter draws it from its upper half, so that
+        deliveries that failed together do not come back together ("equal jitter", AWS Architecture
+        Blog, *Exponential Backoff And Jitter*). `random` draws from 0 to 1. An attempt that failed
+        because a resource is away makes the pause longer, but counts for nothing else.
+        """
+        if is_permanent(error):
+            return None
+        if attempt >= self.max_attempts and not is_away(error):
+            return None
+        earlier = attempt - 1 + unavailable_attempts
+        exponent = min(earlier, 64)  # the longest is reached long before a float overflows
+        pause = self.retry_initial_seconds * self.retry_factor**exponent
+        longest = min(self.retry_max_seconds, pause)
+        return longest * (1 + random()) / 2
+
+
+def is_permanent(error: Exception) -> bool:
+    """Tell whether trying again cannot help: time retryable no rule, and no refused e-mail."""
+    return isinstance(error, AllocationError) and not error.retryable
+
+
+def is_away(error: Exception) -> bool:
+    """Tell whether a resource is away, such as a server that refuses connections."""
+    return isinstance(error, AllocationError) and error.resource_is_away

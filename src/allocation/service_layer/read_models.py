@@ -1,0 +1,22 @@
+"""The read models: what lists and answers show, declared here once.
+
+A field is a copy of what has its name: an attribute of the user, or, after `coupon_`, of the user's
+coupon. The table, the statements that fill it and the fake follow from that.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from allocation.domain.coupons import CouponState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRow:
+    """A user and the coupon, if there is one."""
+
+    user_id: UUID
+    name: str
+    email: str
+    email_undeliverable: bool
+    coupon_code: str | None
+    coupon_state: CouponState | None

@@ -1,0 +1,93 @@
+"""Repositories: the aggregates of one unit of work, by type. Any layer inside may import this.
+
+Source: *Architecture Patterns with Python*, chapter 2. Different from the book: one generic class
+serves every aggregate, in the database and in tests, so an aggregate is declared once.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from typing import Generic, Protocol, TypeVar
+
+from allocation.domain.aggregate import Aggregate
+from allocation.domain.coupons import BatchReference, CouponBatch
+from allocation.domain.events import UserId
+from allocation.domain.exceptions import RuleViolation
+from allocation.domain.user_imports import UserImport
+from allocation.domain.users import EmailAddress, User
+
+A = TypeVar("A", bound=Aggregate)
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+class AggregateStore(Protocol):
+    """Where the aggregates of one transaction come from and go to.
+
+    It holds each one that was added or loaded, in `seen`, until the transaction ends. So an event
+    that one of them has recorded is stored, even if nothing else refers to the aggregate.
+    """
+
+    seen: list[object]
+
+    def add(self, entity: object) -> None:
+        """Store a new object with the commit."""
+
+    async def get(self, entity: type[T], key: object) -> T | None:
+        """Return the object with this key, or None."""
+
+
+class Repository(Generic[A, K]):
+    """The aggregates of one type: what is changed in them is stored with the commit."""
+
+    def __init__(
+        self, store: AggregateStore, aggregate: type[A], missing: Callable[[K], RuleViolation]
+    ) -> None:
+        self._store, self._aggregate, self._missing = store, aggregate, missing
+
+    def add(self, aggregate: A) -> None:
+        """Store a new aggregate with the commit."""
+        self._store.add(aggregate)
+
+    async def find(self, key: K) -> A | None:
+        """Return the aggregate with this key, or None."""
+        return await self._store.get(self._aggregate, key)
+
+    async def get(self, key: K) -> A:
+        """Return the aggregate with this key, or raise the error that says there is none."""
+        if aggregate := await self.find(key):
+            return aggregate
+        raise self._missing(key)
+
+
+class Users(Repository[User, UserId], ABC):
+    """The users, with a query of their own."""
+
+    @abstractmethod
+    async def find_by_email(self, emails: Collection[EmailAddress]) -> Mapping[EmailAddress, User]:
+        """Return the users who hold some of these addresses, however they are spelled."""
+
+
+class UserImports:
+    """The imports of users: of an import, only the users and the event are stored."""
+
+    def __init__(self, store: AggregateStore) -> None:
+        self._store = store
+
+    def add(self, user_import: UserImport) -> None:
+        """Store the new users of an import with the commit."""
+        self._store.seen.append(user_import)
+
+
+class CouponBatches(Repository[CouponBatch, BatchReference], ABC):
+    """The coupon batches, with a query of their own.
+
+    Nobody else can change one that is loaded until this unit of work ends: many want the same.
+    """
+
+    @abstractmethod
+    async def next_available(self) -> CouponBatch:
+        """Return the first batch, by reference, that has coupons left; else an exhausted one.
+
+        Of the exhausted ones, it is one that has not been reported; else the one that was reported
+        last.
+        """

@@ -1,0 +1,36 @@
+"""E-mail to users. Nobody is written to at an address that is known not to exist."""
+
+from allocation.domain.commands import RecordBounce
+from allocation.domain.events import UserId
+from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.emails import Email
+from allocation.service_layer.exceptions import AddressUndeliverable
+from allocation.service_layer.ports import IsUndeliverable, Notifications
+
+
+class UserMail:
+    """The port for e-mail to users: `Notifications`, and what a mail server answers.
+
+    A handler has to *return* what `send` returns: `await user_mail.send(…)` alone would lose the
+    answer. So it is annotated with `RecordBounce | None`: a test sees to that, and mypy to the
+    `return`.
+    """
+
+    def __init__(self, notifications: Notifications, is_undeliverable: IsUndeliverable) -> None:
+        self._notifications, self._is_undeliverable = notifications, is_undeliverable
+
+    async def send(
+        self, email: Email, user_id: UserId, idempotency_key: IdempotencyKey
+    ) -> RecordBounce | None:
+        """Send an e-mail; if there is no such address, return what the handler has to return.
+
+        If that is known already, nothing is sent. For what else is raised, see `Notifications`.
+        """
+        bounce = RecordBounce(user_id=user_id, email=email.recipient)
+        if await self._is_undeliverable(email.recipient):
+            return bounce
+        try:
+            await self._notifications.send(email, idempotency_key=idempotency_key)
+        except AddressUndeliverable:
+            return bounce
+        return None

@@ -1,0 +1,63 @@
+"""Lets SQLAlchemy's asyncio extension run on Trio, too. Used by the dialects.
+
+Whatever the driver, SQLAlchemy itself calls asyncio in two places, and has no hook for either:
+
+- `async with` closes a session or connection in a task of its own, so that cancellation cannot
+  leave that half done: `asyncio.create_task` and `asyncio.shield`;
+- the first connection of a pool is made under a lock: `asyncio.Lock`.
+
+So the modules that do this get something else by the name of `asyncio`. On asyncio, all that can be
+had from it is asyncio's own. On Trio, those three names are not.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import anyio
+from anyio import CancelScope
+from anyio.lowlevel import current_token
+from sqlalchemy.ext.asyncio import base, engine, session
+from sqlalchemy.util import concurrency
+
+T = TypeVar("T")
+
+
+def install_shim() -> None:
+    """Do the above. Doing it again changes nothing."""
+    for module in (base, engine, session, concurrency):
+        if "asyncio" in vars(module):  # which of them it is depends on the version
+            vars(module)["asyncio"] = SHIM
+
+
+class AsyncioShim:
+    """Asyncio on asyncio, and on Trio what does the same there."""
+
+    def __init__(self, asyncio: Any, on_trio: dict[str, Callable[..., Any]]) -> None:
+        self._asyncio = asyncio
+        self._on_trio = on_trio
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._on_trio and not _is_asyncio():
+            return self._on_trio[name]
+        return getattr(self._asyncio, name)
+
+
+def _is_asyncio() -> bool:
+    return hasattr(current_token().native_token, "call_soon_threadsafe")
+
+
+def _no_task(coroutine: T) -> T:
+    """Leave it to `shield`, where SQLAlchemy awaits it next."""
+    return coroutine
+
+
+async def _shield(awaitable: Awaitable[T]) -> T:
+    with CancelScope(shield=True):
+        result = await awaitable
+    return result  # noqa: RET504 - inside, mypy fears that the scope swallows an error
+
+
+SHIM = AsyncioShim(
+    vars(concurrency)["asyncio"],
+    {"create_task": _no_task, "shield": _shield, "Lock": anyio.Lock},
+)

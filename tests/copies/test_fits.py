@@ -1,0 +1,91 @@
+# extension: brokers, console, metrics, operations, otel, page, playground, postgresql, smtp, web
+"""Tutorials and the worked use case fit the code: seen in a moment, so `make test` looks, too.
+
+A copy of this project that goes its own way deletes docs/tutorial.md and docs/use_case, with this.
+"""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from tests.consoles import Command
+from tests.copies.conftest import ROOT
+from tests.copies.test_use_case import BY_HAND, PATCH, checklist
+from tests.shape import ALLOCATION
+from tests.tutorials import TUTORIAL, Change, tutorials
+from tools.new import README
+
+LIMIT = 12  # files
+USERS = re.compile("User|user_id|user_view")
+GENERATED = re.compile(
+    r"docs/(brokers/asyncapi\.json|errors\.md)|.*/(stored_events\.json|versions/.*)"
+)
+
+
+def test_every_change_of_a_tutorial_fits_the_code() -> None:
+    """What it looks for is there, once, when its turn comes. If not, mend the page."""
+    misfits = []
+
+    for steps in (*tutorials().values(), *tutorials(README).values()):
+        files: dict[str, str] = {}
+        for change in (step for step in steps if isinstance(step, Change)):
+            path = ROOT / change.file
+            before = files.get(change.file) or (path.read_text() if path.exists() else "")
+            try:
+                files[change.file] = change.make(before)
+            except AssertionError as error:
+                misfits.append(str(error))
+
+    assert misfits == []
+
+
+def test_a_tutorial_shows_what_there_is_to_see() -> None:
+    """Every command is shown with what it prints, and the last word is one."""
+    for steps in tutorials().values():
+        assert isinstance(steps[-1], Command)
+        assert [step for step in steps if isinstance(step, Command) and not step.shown] == []
+
+
+def test_a_tutorial_quotes_the_patch() -> None:
+    """A block of `py` is shown only; what it shows is what the reader has applied."""
+    quoted = re.findall(r"^```py\n(.*?)^```$", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL)
+    added = "".join(re.findall(r"^\+(.*\n)", PATCH.read_text(), re.MULTILINE))
+
+    assert len(quoted) > 3
+    assert [block for block in quoted if block.rstrip() not in added] == []
+
+
+def test_the_patch_of_the_use_case_fits_the_code() -> None:
+    """If not, CONTRIBUTING.md says how to mend it: "The worked use case"."""
+    command = ("git", "apply", "--check", str(PATCH))
+
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stderr == ""
+
+
+def test_a_use_case_costs_few_files() -> None:
+    """All that is written by hand, tests and documentation, too; the rest is generated."""
+    assert [file for file in BY_HAND if GENERATED.fullmatch(file)] == []
+    assert len([*BY_HAND, "CHANGELOG.md"]) <= LIMIT
+
+
+def test_a_new_project_is_told_each_file_that_knows_users() -> None:
+    """Or its owner deletes them, and something of them stays. What is about coupons goes before."""
+    files = [file for file in ALLOCATION.rglob("*.py") if "migrations" not in file.parts]
+    rows = re.findall(r"^\| (`[^|]+) \| [^|]+\|", README.read_text(), re.MULTILINE)
+    listed = ("domain/coupons.py", *(name for row in rows for name in re.findall("`(.+?)`", row)))
+
+    assert [
+        name
+        for name in (file.relative_to(ALLOCATION).as_posix() for file in files)
+        if USERS.search((ALLOCATION / name).read_text()) and not name.startswith(listed)
+    ] == []
+
+
+def test_the_checklist_names_every_file() -> None:
+    """Who follows it forgets nothing."""
+    linked = {os.path.normpath(f"docs/{to}") for to in re.findall(r"\]\(([^)#]+)\)", checklist())}
+
+    named = linked | {file for file in BY_HAND if f"[{Path(file).name}](use_case/" in checklist()}
+
+    assert [file for file in BY_HAND if file not in named] == []

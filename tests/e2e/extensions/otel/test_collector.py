@@ -1,0 +1,163 @@
+"""Processes that export to a collector, and to one that is not there."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.builders import a_message
+from tests.e2e.mail import Mail
+from tests.e2e.processes import TIMEOUT_SECONDS, Application, owed, wait_until
+from tests.integration.extensions.brokers.outside import Outside  # extension: brokers
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+INSTRUMENT = str(Path(sys.executable).parent / "opentelemetry-instrument")
+REGISTER = ("register-user", "Иван", "ivan@example.com")
+
+
+class Collector(ThreadingHTTPServer):
+    """A collector that keeps what it gets."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Receiving)
+        self.requests: list[ExportTraceServiceRequest] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def spans(self) -> list[Span]:
+        """Return all spans that came."""
+        resources = chain.from_iterable(request.resource_spans for request in self.requests)
+        scopes = chain.from_iterable(resource.scope_spans for resource in resources)
+        return [span for scope in scopes for span in scope.spans]
+
+
+class Receiving(BaseHTTPRequestHandler):
+    """One request to the collector."""
+
+    server: Collector
+
+    def do_POST(self) -> None:
+        assert self.path == "/v1/traces"
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append(ExportTraceServiceRequest.FromString(body))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    with Collector() as collector:
+        thread = Thread(target=collector.serve_forever, daemon=True)
+        thread.start()
+        yield collector
+        collector.shutdown()
+        thread.join()
+
+
+def start(
+    application: Application, *arguments: str, endpoint: str, **settings: str
+) -> subprocess.Popen[str]:
+    """Start one command with traces, as docs/extensions.md says."""
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+    }
+    return subprocess.Popen(
+        [INSTRUMENT, sys.executable, "-m", "allocation", *arguments],
+        cwd=application.folder,
+        env=application.environment(**settings) | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(application: Application, *arguments: str, endpoint: str) -> str:
+    """Run one command that has to succeed, with an exporter; return what it printed."""
+    process = start(application, *arguments, endpoint=endpoint, dispatch="worker")
+    out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 0, err
+    return out
+
+
+def test_two_processes_export_one_trace(application: Application, mail: Mail) -> None:
+    """The first ends before the second begins. It goes down to the call of the mail server."""
+    application.mail = mail
+    with collecting() as collector:
+        run(application, *REGISTER, endpoint=collector.url)
+        run(application, "worker", "--until-idle", endpoint=collector.url)
+
+        spans = {span.name: span for span in collector.spans()}
+
+    command = spans["process register_user"]
+    email = spans["send_welcome_email user_registered"]
+    sending = spans["notifications.send"]
+    assert len(spans) == 6
+    assert {span.trace_id for span in spans.values()} == {command.trace_id}
+    assert email.parent_span_id == command.span_id
+    assert (sending.parent_span_id, sending.kind) == (email.span_id, Span.SPAN_KIND_CLIENT)
+
+
+# extension: brokers
+@pytest.mark.parametrize("backend", ["asyncio"])
+def test_from_a_message_of_a_broker_to_one_for_others_it_is_one_trace(
+    application: Application, rabbitmq: Outside
+) -> None:
+    """The sender's trace goes on here, and with those who are told."""
+    message = json.loads(a_message()) | {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    rabbitmq.send(json.dumps(message).encode())
+    with collecting() as collector:
+        process = start(application, "run", endpoint=collector.url, broker_urls=rabbitmq.url)
+        (published,) = rabbitmq.events(bool)
+        wait_until(lambda: not owed(application))
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=TIMEOUT_SECONDS)
+        assert process.returncode == 0, err
+
+        spans = {span.name: span for span in collector.spans()}
+
+    command = spans["process register_user"]
+    attempt = spans["publish_event_to_rabbitmq user_registered"]
+    assert {span.trace_id.hex() for span in spans.values()} == {TRACE}
+    assert command.parent_span_id.hex() == SPAN
+    assert attempt.parent_span_id == command.span_id
+    (publishing,) = (span for span in collector.spans() if span.parent_span_id == attempt.span_id)
+    assert (publishing.name, publishing.kind) == ("rabbitmq.publish", Span.SPAN_KIND_PRODUCER)
+    carried = json.loads(published.body)["traceparent"]
+    assert carried == f"00-{TRACE}-{command.span_id.hex()}-01"
+
+
+# end
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_collector_that_is_away_holds_nobody_up(application: Application, listens: bool) -> None:
+    """Whether it says nothing, or is not there."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        port = silent.getsockname()[1]
+        if not listens:
+            silent.close()
+
+        out = run(application, *REGISTER, endpoint=f"http://127.0.0.1:{port}")
+
+    assert "registered Иван" in out
+    assert application.rows("SELECT count(*) FROM users") == [(1,)]

@@ -1,0 +1,1 @@
+"""Tests of the extension page with a real browser."""

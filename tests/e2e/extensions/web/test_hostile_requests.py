@@ -1,0 +1,180 @@
+"""What nobody means well, however many send it: refused in plain words, it disturbs no other."""
+
+import base64
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from tests.e2e.extensions.web.serving import Server, everything, post, serving
+from tests.e2e.processes import Application, wait_until
+
+ASKED = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+CLOSE = b"Connection: close\r\n\r\n"
+FLAT_BYTES = 5_000_000  # one flood sends five times as much that is not read
+WEBSOCKET = (
+    b"Connection: upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+SEED = 2026
+CONNECTIONS = 3000
+AT_A_TIME = 50
+HOST = b"Host: localhost\r\n"
+SETTINGS_FRAME = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+ODD_BYTES = [b"", b"\x00", b"\xff", b"\r", b"\r\n", "ä".encode(), b"x" * 5000, b"\r\n\r\n"]
+
+
+@pytest.fixture
+def server(application: Application) -> Iterator[Server]:
+    """A server that is the same process afterwards, answers, and ends as it should."""
+    with serving(application) as server:
+        yield server
+        assert server.answer_to(ASKED + CLOSE).startswith(b"HTTP/1.1 200")
+        assert server.process.poll() is None
+        with server.client() as client:
+            wait_until(lambda: client.get("/readyz").status_code == 200)
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (post("/users", b"{}", b"Idempotency-Key: \x07", b"Connection: close"), b"422"),
+        (b"GET /../etc HTTP/1.1\r\nHost: localhost\r\n" + CLOSE, b"404"),
+        (b"GET /healthz HTTP/1.1\r\n" + CLOSE, b"400"),
+        (ASKED.replace(b"/healthz", b"/users") + WEBSOCKET, b"40"),
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n" + CLOSE, b"200"),
+    ],
+)
+def test_what_is_wrong_is_refused(server: Server, request_bytes: bytes, status: bytes) -> None:
+    """By its kind; what is no HTTP at all is refused by the server itself."""
+    assert server.answer_to(request_bytes).startswith(b"HTTP/1.1 " + status)
+
+
+def test_whoever_tries_all_of_it_for_long_costs_no_memory(server: Server) -> None:
+    """What was refused is forgotten, also if its connection stays."""
+    for _ in range(2):  # what is needed once is there then
+        flood(server)
+    before = server.memory()
+
+    for _ in range(4):
+        flood(server)
+
+    assert server.memory() - before < FLAT_BYTES
+
+
+def flood(server: Server) -> None:
+    """Do what is wrong, many times, over many connections at once."""
+    piece = b"10000\r\n" + b" " * 65536 + b"\r\n"
+    head = b"POST /users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with ExitStack() as opened:
+        silent = [opened.enter_context(server.connect()) for _ in range(100)]
+        for number in range(20):
+            silent[number].sendall(ASKED)
+            server.answer_to(head + b"Transfer-Encoding: chunked\r\n\r\n", *[piece] * 40)
+            server.answer_to(ASKED + b"".join(b"X-%d: x\r\n" % n for n in range(20_000)) + CLOSE)
+            server.answer_to(ASKED + b"X: " + b"x" * 1_000_000 + CLOSE)
+            server.answer_to(post("/users", b"[" * 60_000, b"Connection: close"))
+            server.answer_to(b"nonsense" * 10_000 + b"\r\n\r\n")
+            server.answer_to((ASKED + b"\r\n") * 50 + ASKED + CLOSE)
+
+
+def test_requests_in_one_piece_are_answered_in_order(server: Server) -> None:
+    """Pipelining is allowed, and nobody needs it."""
+    answer = server.answer_to(ASKED + b"\r\n" + post("/users", b"{") + ASKED + CLOSE)
+
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400", b"200"]
+
+
+class Stranger:
+    """Makes up what to send."""
+
+    def __init__(self) -> None:
+        self.dice = random.Random(SEED)
+
+    def connection(self) -> bytes:
+        """Return the bytes of one connection."""
+        kinds = (self._upgrade, self._preface, self._head, self._body, self._noise)
+        return self._mutated(self.dice.choice(kinds)())
+
+    def _odd(self) -> bytes:
+        return self.dice.choice([*ODD_BYTES, self.dice.randbytes(self.dice.randint(1, 40))])
+
+    def _upgrade(self) -> bytes:
+        settings = self.dice.choice([b"A", b"\xff", base64.urlsafe_b64encode(self._odd())])
+        headers = [
+            b"Connection: Upgrade, HTTP2-Settings" + self.dice.choice([b"", b", \xe4"]),
+            self.dice.choice([b"Upgrade: websocket", b"Upgrade: h2c", b"Upgrade: " + self._odd()]),
+            b"HTTP2-Settings: " + settings,
+            b"Sec-WebSocket-Version: 13",
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            b"Sec-WebSocket-Protocol: " + self._odd(),
+        ]
+        self.dice.shuffle(headers)
+        return b"GET / HTTP/1.1\r\n" + HOST + b"\r\n".join(headers) + b"\r\n\r\n"
+
+    def _preface(self) -> bytes:
+        frames = [SETTINGS_FRAME, b"\x00\x00\x05\x02\x00\x00\x00\x00\x01" + bytes(5), self._odd()]
+        return PREFACE + b"".join(self.dice.choices(frames, k=self.dice.randint(0, 1500)))
+
+    def _head(self) -> bytes:
+        method = self.dice.choice([b"GET", b"HEAD", b"CONNECT", b"OPTIONS", b"M\xe4H", b""])
+        target = self.dice.choice([b"/", b"*", b"/%ff%00", b"http://[", b"//", b"?", b"/\xe4"])
+        line = b"%s %s HTTP/1.%d\r\n" % (method, target, self.dice.randint(0, 9))
+        return line + HOST + b"X: " + self._odd() + b"\r\n\r\n"
+
+    def _body(self) -> bytes:
+        chunked, odd = b"Transfer-Encoding: chunked", self._odd()
+        bad_chunk = b"HEAD /healthz HTTP/1.1\r\n" + HOST + chunked + b"\r\n\r\nzz\r\n"
+        bodies = (post("/users", odd), post("/users", odd, chunked), bad_chunk)
+        return self.dice.choice([*bodies, post("/users", odd, length=self.dice.randint(0, 9999))])
+
+    def _noise(self) -> bytes:
+        return self.dice.randbytes(self.dice.randint(0, 300))
+
+    def _mutated(self, sent: bytes) -> bytes:
+        if sent and self.dice.random() < 0.3:
+            at = self.dice.randrange(len(sent))
+            return sent[:at] + self._odd() + sent[at + self.dice.randint(0, 3) :]
+        return sent[: self.dice.randrange(len(sent) + 1)] if self.dice.random() < 0.1 else sent
+
+
+@pytest.mark.timeout(300)
+def test_odd_connections_disturb_nobody(server: Server) -> None:
+    """Upgrades, prefaces of HTTP/2, broken heads and bodies, noise, and callers who hang up."""
+    stranger = Stranger()
+    for _ in range(CONNECTIONS // AT_A_TIME):
+        with ExitStack() as opened:
+            for _ in range(AT_A_TIME):
+                connection = opened.enter_context(server.connect())
+                with suppress(ConnectionError):
+                    connection.sendall(stranger.connection())
+        assert server.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        ASKED + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"nonsense\r\n\r\n",
+    ],
+    ids=["websocket", "nonsense"],
+)
+def test_strangers_do_not_fill_the_log(application: Application, sent: bytes) -> None:
+    """A line for each answer, and no traceback: a disk is soon full."""
+    with serving(application) as server:
+        for _ in range(20):
+            with server.connect() as connection:
+                connection.sendall(sent)
+                connection.shutdown(socket.SHUT_WR)
+                everything(connection)
+        assert server.stop() == 0
+        _, log = server.process.communicate()
+
+    assert "Traceback" not in log
+    assert "pip install" not in log
+    assert len(log) < 10_000

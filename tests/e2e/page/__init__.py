@@ -1,1 +1,0 @@
-"""Tests of the room page with a real browser."""

@@ -1,0 +1,288 @@
+"""The world outside, through plain clients of other libraries: aio-pika and confluent-kafka."""
+
+import asyncio
+import fcntl
+import struct
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+from unittest import mock
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aio_pika
+from aio_pika.abc import AbstractRobustChannel
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from pamqp import commands as spec
+from pamqp import encode
+
+T = TypeVar("T")
+
+EVENTS, COMMANDS, DEAD = "allocation.events", "allocation.commands", "allocation.commands.dead"
+QUORUM_QUEUE: dict[str, str | int] = {  # as the published language describes it
+    "x-queue-type": "quorum",
+    "x-delivery-limit": 20,
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-routing-key": DEAD,
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+}
+MICROSECONDS = 1_700_000_000_000_000  # where AMQP has seconds: this is in the year 55840
+LIMIT_SECONDS = 180
+RABBITMQ_LOCK = Path("/tmp/allocation-tests-rabbitmq.lock")  # of all runs: each may have its TMPDIR
+PARTITIONS = 3  # of each topic
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+
+
+@contextmanager
+def rabbitmq_alone() -> Iterator[None]:
+    """Wait until nobody else on this machine uses RabbitMQ: the names of queues are the same."""
+    with RABBITMQ_LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A message as a plain client sees it; `key` is the routing key or the key."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    key: str
+    content_type: str
+
+
+@dataclass
+class Outside(ABC):
+    """What others do with a broker. All of it blocks."""
+
+    url: str
+    _events: list[Seen] = field(default_factory=list)
+    kind: ClassVar[str]
+
+    def events(self, enough: Callable[[Sequence[Seen]], bool]) -> list[Seen]:
+        """Return the events published since this began, as soon as there are enough."""
+        self._collect(EVENTS, self._events, enough)
+        return self._events
+
+    def dead(self, count: int) -> list[Seen]:
+        """Return so many dead commands."""
+        seen: list[Seen] = []
+        self._collect(DEAD, seen, lambda seen: len(seen) >= count)
+        return seen
+
+    @abstractmethod
+    def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
+        """Send commands."""
+
+    @abstractmethod
+    def _collect(
+        self, source: str, into: list[Seen], enough: Callable[[Sequence[Seen]], bool]
+    ) -> None:
+        """Add what comes to a list, until it is enough."""
+
+
+@dataclass
+class RabbitOutside(Outside):
+    """RabbitMQ."""
+
+    kind = "rabbitmq"
+    _queue: str = field(default_factory=lambda: f"test.{uuid4().hex}")
+
+    def begin(self) -> None:
+        """Remove what others left, and bind a queue to the events."""
+        for name in (COMMANDS, DEAD):
+            self.delete_queue(name)
+
+        async def bind(channel: AbstractRobustChannel) -> None:
+            exchange = await channel.declare_exchange(
+                EVENTS, aio_pika.ExchangeType.TOPIC, durable=True
+            )
+            queue = await channel.declare_queue(self._queue, arguments={"x-expires": 600_000})
+            await queue.bind(exchange, "#")
+
+        self._run(bind)
+        self.declare_as_described()
+
+    def declare_as_described(self) -> None:
+        """Make the queues, or find out that they are of another kind."""
+        self.declare_queue(COMMANDS, **QUORUM_QUEUE)
+        self.declare_queue(DEAD)
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        for name in (self._queue, COMMANDS, DEAD):
+            self.delete_queue(name)
+
+    def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
+        texts = {  # the library cannot send bytes in a header
+            name: value if isinstance(value, str) else value.decode("latin-1")
+            for name, value in (headers or {}).items()
+        }
+
+        async def send(channel: AbstractRobustChannel) -> None:
+            for body in bodies:
+                message = aio_pika.Message(body, headers=dict(texts))
+                await channel.default_exchange.publish(message, routing_key=COMMANDS)
+
+        self._run(send)
+
+    def declare_queue(self, name: str, **arguments: str | int) -> None:
+        """Make a queue, or find out that it is of another kind."""
+        own: dict[str, Any] = dict(arguments)
+        self._run(lambda channel: channel.declare_queue(name, durable=True, arguments=own))
+
+    def replace_queue(self, name: str, **arguments: str | int) -> None:
+        """Do what others may have done: make a queue in their own way."""
+        self.delete_queue(name)
+        self.declare_queue(name, **arguments)
+
+    def delete_queue(self, name: str) -> None:
+        """Do what an operator may do by mistake, or before the first start."""
+        self._run(lambda channel: channel.queue_delete(name))
+
+    def send_undecodable(self) -> None:
+        """Send a message with a timestamp that AMQP libraries for Python cannot decode."""
+
+        async def send(channel: AbstractRobustChannel) -> None:
+            timestamp = struct.pack(">Q", MICROSECONDS)
+            plain = (await channel.get_underlay_channel()).basic_publish
+            with mock.patch.dict(encode.METHODS, timestamp=lambda _: timestamp):
+                properties = spec.Basic.Properties(timestamp=datetime.now(UTC))
+                await plain(b"undecodable", routing_key=COMMANDS, properties=properties)
+
+        self._run(send)
+
+    def count(self, name: str) -> int:
+        """Return how many messages are ready in a queue."""
+        return int(self._declared(name).message_count or 0)
+
+    def consumers(self, name: str) -> int:
+        """Return how many consumers a queue has."""
+        return int(self._declared(name).consumer_count or 0)
+
+    def _declared(self, name: str) -> spec.Queue.DeclareOk:
+        async def declared(channel: AbstractRobustChannel) -> spec.Queue.DeclareOk:
+            return (await channel.get_queue(name)).declaration_result
+
+        return self._run(declared)
+
+    def _collect(
+        self, source: str, into: list[Seen], enough: Callable[[Sequence[Seen]], bool]
+    ) -> None:
+        async def collect(channel: AbstractRobustChannel) -> None:
+            queue = await channel.get_queue(self._queue if source == EVENTS else source)
+            deadline = time.monotonic() + LIMIT_SECONDS
+            while not enough(into):
+                assert time.monotonic() < deadline, f"only {len(into)} messages in {source}"
+                message = await queue.get(fail=False, no_ack=True)
+                if message is None:
+                    await asyncio.sleep(0.02)
+                    continue
+                headers = {key: str(value) for key, value in message.headers.items()}
+                key = str(message.routing_key)
+                into.append(Seen(message.body, headers, key, str(message.content_type)))
+
+        self._run(collect)
+
+    def _run(self, work: Callable[[Any], Awaitable[T]]) -> T:
+        async def connected() -> T:
+            async with await aio_pika.connect(self.url) as connection:
+                return await work(await connection.channel())
+
+        return asyncio.run(connected())
+
+
+@dataclass
+class KafkaOutside(Outside):
+    """Kafka."""
+
+    kind = "kafka"
+    _next: dict[tuple[str, int], int] = field(default_factory=dict)
+    names: Sequence[str] = (EVENTS, COMMANDS, DEAD)  # of the topics that there are
+
+    @property
+    def servers(self) -> str:
+        """What clients of Kafka call bootstrap servers."""
+        return self.url.removeprefix("kafka://")
+
+    def begin(self) -> None:
+        """Create the topics, and begin where they end."""
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        known = self.topics()
+        missing = [
+            NewTopic(name, num_partitions=PARTITIONS) for name in self.names if name not in known
+        ]
+        for created in (admin.create_topics(missing) if missing else {}).values():
+            created.result()
+        consumer = self._consumer()
+        for name in {EVENTS, DEAD} & known:
+            for n in range(PARTITIONS):
+                _, end = consumer.get_watermark_offsets(TopicPartition(name, n))
+                self._next[name, n] = end
+        consumer.close()
+
+    def topics(self) -> set[str]:
+        """Return the names of the topics."""
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        return set(admin.list_topics(timeout=LIMIT_SECONDS).topics)
+
+    def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
+        for codec in CODECS:  # each may be what a producer likes
+            self._send_some(bodies[CODECS.index(codec) :: len(CODECS)], codec, headers)
+
+    def _send_some(
+        self, bodies: Sequence[bytes], codec: str, headers: Mapping[str, str | bytes] | None
+    ) -> None:
+        settings = {"message.max.bytes": 20_000_000, "linger.ms": 0, "compression.type": codec}
+        producer = Producer({"bootstrap.servers": self.servers, **settings})
+        for body in bodies:
+            producer.produce(COMMANDS, body, headers=dict(headers or {}), partition=0)
+        assert producer.flush(LIMIT_SECONDS) == 0
+
+    def _consumer(self) -> Consumer:
+        return Consumer(
+            {
+                "bootstrap.servers": self.servers,
+                "group.id": "test",  # never joined: the partitions are assigned
+                "enable.auto.commit": False,
+                "fetch.message.max.bytes": 20_000_000,
+            }
+        )
+
+    def _collect(
+        self, source: str, into: list[Seen], enough: Callable[[Sequence[Seen]], bool]
+    ) -> None:
+        topic = source
+        consumer = self._consumer()
+        partitions = range(PARTITIONS)
+        starts = [TopicPartition(topic, n, self._next.get((topic, n), 0)) for n in partitions]
+        consumer.assign(starts)
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while not enough(into):
+            assert time.monotonic() < deadline, f"only {len(into)} messages in {topic}"
+            message = consumer.poll(0.1)
+            if message is None or message.error():
+                continue
+            partition, offset = message.partition(), message.offset()
+            self._next[topic, int(partition or 0)] = int(offset or 0) + 1
+            headers = {
+                name: value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+                for name, value in dict(message.headers() or []).items()
+            }
+            key = (message.key() or b"").decode()
+            into.append(Seen(message.value() or b"", headers, key, headers.get("content-type", "")))
+        consumer.close()
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Return host and port of the first server in a URL."""
+    parts = urlsplit(url.split(",")[0])
+    return str(parts.hostname), parts.port or 5672

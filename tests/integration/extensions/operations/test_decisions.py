@@ -1,0 +1,143 @@
+"""What a person decides about deliveries, and is told of: on each database."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+from sqlalchemy import event
+
+from allocation.adapters import orm
+from allocation.extensions.operations import delivery_admin
+from allocation.extensions.operations.delivery_admin import listed_deliveries
+from allocation.extensions.operations.history import latest_commands
+from tests.builders import HANDLER_NAMES, a_failure
+from tests.integration.extensions.operations.conftest import change, commit_events
+from tests.integration.test_delivery_model import Key, SqliteModel
+from tests.integration.test_outbox_contract import (
+    commit_an_event,
+    handlers_owed,
+)
+from tests.transitions import Step
+from tests.worlds import SqlWorld, sql_world, sqlite_url
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_retry_by_hand_starts_anew(world: SqlWorld) -> None:
+    """The cause is mended: all attempts are available again."""
+    first = await commit_an_event(world)
+    outbox = world.outbox()
+    await outbox.record_failure(a_failure(first["send_welcome_email"], OSError()))
+    await outbox.record_failure(a_failure(first["log_registration"], OSError()))
+
+    event_id = first["send_welcome_email"].envelope.id
+    await delivery_admin.retry(world.database, event_id, "send_welcome_email")
+    (claim,) = await outbox.claim(10, HANDLER_NAMES)
+    assert (claim.handler, claim.attempt) == ("send_welcome_email", 1)
+
+    assert await delivery_admin.retry_all_parked(world.database) == 1
+    assert [claim.handler for claim in await outbox.claim(10, HANDLER_NAMES)] == [
+        "log_registration"
+    ]
+
+
+async def test_a_discarded_delivery_is_gone(world: SqlWorld) -> None:
+    """A person decided that the work is not to be done; that it was not is not hidden."""
+    first = await commit_an_event(world)
+
+    event_id = first["log_registration"].envelope.id
+    await delivery_admin.discard(world.database, event_id, "log_registration")
+
+    assert "log_registration" not in await handlers_owed(world)
+    (row,) = await latest_commands(world.database, limit=1)
+    assert (row.done, row.discarded, row.pending) == (0, 1, 3)
+
+
+async def test_what_is_for_later_is_listed_only_if_it_is_asked_for(world: SqlWorld) -> None:
+    """What has failed, and waits, is another matter; so is what is paused, but would be due."""
+    [first] = await commit_events(world, 1)
+    await world.outbox().record_failure(a_failure(first["send_welcome_email"], retry_in=500))
+    fresh = sa.update(orm.deliveries).values(attempts=0, owner=None)
+    handler, later = orm.deliveries.c.handler, world.database.clock + 1000
+    await change(
+        world.database,
+        fresh.where(handler == "log_registration").values(available_at=world.database.clock),
+        fresh.where(handler == "refresh_user_view").values(available_at=later),
+        fresh.where(handler == "allocate_welcome_coupon").values(available_at=later),
+    )
+    for paused in ("log_registration", "refresh_user_view"):
+        await delivery_admin.pause(world.database, [paused], by="Maria")
+
+    async def handlers(which: delivery_admin.Which) -> set[str]:
+        async with listed_deliveries(world.database, which) as listed:
+            return {row.handler async for row in listed}
+
+    for_later = {"refresh_user_view", "allocate_welcome_coupon"}
+    assert await handlers("scheduled") == for_later
+    assert await handlers("outstanding") == set(first) - for_later
+    assert await handlers("all") == set(first)
+    assert await handlers("parked") == set()
+
+
+async def test_what_is_owed_is_listed_without_looking_at_what_is_done(tmp_path: Path) -> None:
+    """However long the history is: each part is in an index that holds nothing else."""
+    asked: list[tuple[str, Any]] = []
+
+    async with sql_world(sqlite_url(tmp_path)) as world:
+        engine = world.database.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+        async with listed_deliveries(world.database) as rows:
+            assert [row async for row in rows] == []
+        selects = [select for select in asked if "FROM deliveries" in select[0]]
+        async with world.database.engine.connect() as connection:
+            plans = [
+                (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given)).all()
+                for sql, given in selects
+            ]
+
+    indexes = [[step.detail.partition("INDEX ")[2] for step in plan] for plan in plans]
+    used = [[index.split()[0] for index in each if index] for each in indexes]
+    others = ["sqlite_autoindex_events_1", "sqlite_autoindex_handler_pauses_1"]
+    assert used == [
+        ["ix_deliveries_available_at", *others],
+        ["ix_deliveries_parked_at", *others],
+    ]
+
+
+class DecisionsModel(SqliteModel):
+    """The walk through the life of deliveries, with a person who decides about some.
+
+    Handlers are paused as persons do it, too.
+    """
+
+    async def pause(self, handler: str) -> None:
+        assert isinstance(self.world, SqlWorld)
+        await delivery_admin.pause(self.world.database, [handler], by="Maria")
+
+    async def resume(self, handler: str) -> None:
+        assert isinstance(self.world, SqlWorld)
+        await delivery_admin.resume(self.world.database, [handler])
+
+    @precondition(lambda self: self.call(self.world.deliveries))
+    @rule(data=st.data(), discard=st.booleans())
+    def decide_by_hand(self, data: st.DataObject, discard: bool) -> None:
+        key: Key = data.draw(st.sampled_from(sorted(self.call(self.world.deliveries))))
+        assert isinstance(self.world, SqlWorld)
+        decide = delivery_admin.discard if discard else delivery_admin.retry
+        self.call(decide, self.world.database, *key)
+        self._step(key, Step.DISCARD if discard else Step.RETRY)
+        if discard:
+            self.owed.discard(key)
+
+
+TestDecisionsModel = DecisionsModel.TestCase
+TestDecisionsModel.settings = settings(
+    max_examples=10,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

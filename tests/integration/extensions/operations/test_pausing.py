@@ -1,0 +1,259 @@
+"""Handlers are paused and resumed by a person: on each database."""
+
+import re
+from typing import Any
+
+import anyio
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from allocation.adapters import orm
+from allocation.adapters.outbox import new_outbox
+from allocation.adapters.serialization import to_row
+from allocation.domain.exceptions import InvalidValue
+from allocation.extensions.operations import delivery_admin
+from allocation.extensions.operations.delivery_admin import listed_deliveries
+from allocation.extensions.operations.worker_services import unclaimable_deliveries
+from tests.builders import HANDLER_NAMES, POLICY, a_failure, an_envelope
+from tests.command_line import Application
+from tests.integration.extensions.operations.conftest import commit_events
+from tests.integration.test_outbox_contract import commit_an_event, let_leases_end
+from tests.worlds import SqlWorld, sql_world
+
+NAME = "send_welcome_email"
+
+
+async def pause(world: SqlWorld) -> int | None:
+    return await delivery_admin.pause(world.database, [NAME], by="Maria")
+
+
+async def resume(world: SqlWorld) -> int | None:
+    return await delivery_admin.resume(world.database, [NAME])
+
+
+async def states(world: SqlWorld) -> dict[str, str]:
+    async with listed_deliveries(world.database) as listed:
+        return {row.handler: row.state async for row in listed}
+
+
+@pytest.mark.anyio
+async def test_what_was_paused_is_due_when_it_would_have_been(world: SqlWorld) -> None:
+    """Due, or only later: a pause moves no time, nor does it show another than the true one."""
+    [first] = await commit_events(world, 1)
+    await world.outbox().record_failure(a_failure(first[NAME], OSError(), retry_in=500))
+    before = await world.deliveries()
+
+    assert await pause(world) == 1
+    async with listed_deliveries(world.database) as listed:
+        [shown] = [row async for row in listed if row.handler == NAME]
+    assert shown.state == "paused"
+    assert shown.available_at
+    assert shown.available_at.timestamp() == pytest.approx(1_000_500, abs=5)
+    await let_leases_end(world)
+    assert NAME not in {each.handler for each in await world.outbox().claim(10, HANDLER_NAMES)}
+    await world.move_clock(1000)
+    assert await world.outbox().claim(10, [NAME]) == []
+    assert await resume(world) == 1
+
+    [claim] = await world.outbox().claim(10, [NAME])
+    key = claim.envelope.id, NAME
+    assert (claim.attempt, before[key].attempts) == (2, 1)
+
+
+@pytest.mark.anyio
+async def test_who_has_paused_what_and_when_is_known(world: SqlWorld) -> None:
+    """Until it is resumed; a second person changes nothing."""
+    assert await resume(world) is None
+    assert await pause(world) == 0
+    await world.move_clock(10)
+    assert await delivery_admin.pause(world.database, [NAME], by="Ivan") is None
+
+    [paused] = await delivery_admin.paused_handlers(world.database)
+    assert (paused.handler, paused.paused_by) == (NAME, "Maria")
+    assert paused.paused_at.timestamp() == 1_000_000
+
+    assert await resume(world) == 0
+    assert await delivery_admin.paused_handlers(world.database) == []
+
+
+def test_all_names_of_a_handler_are_paused() -> None:
+    """Rows of older releases have its old names; one that is unknown is refused with the others."""
+    handlers = {"write": "write", "greet": "greet", "welcome": "greet", "hello": "greet"}
+
+    assert {*delivery_admin.all_names(handlers, "greet")} == {"greet", "welcome", "hello"}
+    assert {*delivery_admin.all_names(handlers, "hello")} == {"greet", "welcome", "hello"}
+    with pytest.raises(InvalidValue, match="none of greet, hello, welcome, write"):
+        delivery_admin.all_names(handlers, "grete")
+
+
+@pytest.mark.anyio
+async def test_what_is_retried_while_its_handler_is_paused_waits_too(world: SqlWorld) -> None:
+    """It begins anew, when the handler does; and stands in no claim's way until then."""
+    [first] = await commit_events(world, 1)
+    await world.outbox().record_failure(a_failure(first[NAME], OSError()))
+    await pause(world)
+
+    assert await delivery_admin.retry_all_parked(world.database) == 1
+    assert (await states(world))[NAME] == "paused"
+    assert await world.outbox().claim(10, [NAME]) == []
+    assert await resume(world) == 1
+    [claim] = await world.outbox().claim(10, [NAME])
+    assert claim.attempt == 1
+
+
+@pytest.mark.anyio
+async def test_all_that_is_retried_leaves_what_is_paused_or_for_later_alone(
+    world: SqlWorld,
+) -> None:
+    """Only what is named by its id is retried although it is not parked."""
+    [first] = await commit_events(world, 1)
+    await world.outbox().release([first[NAME]])
+    await pause(world)
+    before = await world.deliveries()
+
+    assert await delivery_admin.retry_all_parked(world.database) == 0
+    assert await world.deliveries() == before
+
+
+@pytest.mark.anyio
+async def test_nobody_is_warned_of_what_is_paused(world: SqlWorld) -> None:
+    """Somebody wants it so, and it is no handler that is missing."""
+    await commit_an_event(world)
+    await let_leases_end(world)
+    await pause(world)
+
+    assert await unclaimable_deliveries(world.database, HANDLER_NAMES, overdue=0) == []
+
+
+# extension: postgresql
+@pytest.mark.anyio
+async def test_who_resumes_finds_what_is_being_committed(postgres_url: str) -> None:
+    """A commit that has seen the pause is waited for, or its delivery would wait for ever."""
+    async with sql_world(postgres_url) as world:
+        await pause(world)
+        async with (
+            anyio.create_task_group() as group,
+            world.other_database.write_transaction() as committing,
+        ):
+            outbox = new_outbox(world.other_database, POLICY)
+            await outbox.store(committing, [(an_envelope(), {NAME: 0.0})])
+            group.start_soon(resume, world)
+            await somebody_waits(world)
+            await committing.commit()
+
+        assert len(await world.outbox().claim(10, [NAME])) == 1
+
+
+@pytest.mark.anyio
+async def test_who_commits_while_a_handler_is_resumed_waits(postgres_url: str) -> None:
+    """It would store a pause that is over."""
+    async with sql_world(postgres_url) as world:
+        await pause(world)
+        async with (
+            anyio.create_task_group() as group,
+            world.other_database.write_transaction() as resuming,
+        ):
+            await resuming.execute(sa.delete(orm.handler_pauses))
+            group.start_soon(commit_an_event, world)
+            await somebody_waits(world)
+            await resuming.commit()
+
+        row = next(row for key, row in (await world.deliveries()).items() if key[1] == NAME)
+        assert row.available_at < 3600
+
+
+@pytest.mark.anyio
+async def test_of_two_who_pause_at_once_one_is_told_that_it_is_paused(postgres_url: str) -> None:
+    """It is what both want."""
+    told: list[int | None] = []
+    async with sql_world(postgres_url) as world:
+
+        async def be_second() -> None:
+            told.append(await pause(world))
+
+        async with (
+            anyio.create_task_group() as group,
+            world.other_database.write_transaction() as first,
+        ):
+            values = {"handler": NAME, "paused_at": 0.0, "paused_by": "Ivan"}
+            await first.execute(sa.insert(orm.handler_pauses), values)
+            group.start_soon(be_second)
+            await somebody_waits(world)
+            await first.commit()
+
+        [paused] = await delivery_admin.paused_handlers(world.database)
+    assert (told, paused.paused_by) == ([None], "Ivan")
+
+
+async def somebody_waits(world: SqlWorld) -> None:
+    """Wait until a transaction waits for another one."""
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with anyio.fail_after(60):
+        while True:
+            async with world.database.read_transaction() as transaction:
+                if (await transaction.execute(waiting)).scalar_one():
+                    return
+            await anyio.sleep(0.01)
+
+
+# end
+@pytest.mark.anyio
+async def test_claims_do_not_read_what_is_paused(world: SqlWorld) -> None:
+    """100,000 rows at the head of the index would be read by each claim of each worker."""
+    database, engine = world.database, world.database.engine.sync_engine
+    columns = [column for column in orm.events.c if column.name != "id"]
+    new_id = {"sqlite": "lower(hex(randomblob(16)))", "postgresql": "gen_random_uuid()"}
+    due = {"handler": NAME, "attempts": 0, "token": 1, "available_at": 0.0, "replay": False}
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99999)"
+    names = ", ".join(column.name for column in columns)
+    async with database.write_transaction(no_timeout=True) as transaction:
+        first = sa.insert(orm.events).values(recorded_at=0.0)
+        await transaction.execute(first, [to_row(an_envelope())])
+        some_id = new_id[engine.dialect.name]
+        many = f"{numbers} SELECT {some_id}, {names} FROM events CROSS JOIN n"
+        await transaction.execute(sa.text(f"INSERT INTO events (id, {names}) {many}"))
+        values = [sa.literal(value).label(name) for name, value in due.items()]
+        all_due = sa.select(orm.events.c.id, *values)
+        insert = sa.insert(orm.deliveries).from_select(["event_id", *due], all_due)
+        await transaction.execute(insert)
+        await transaction.commit()
+    assert await pause(world) == 100_000
+    async with database.write_transaction() as transaction:
+        await transaction.execute(sa.text("ANALYZE"))
+        await transaction.commit()
+    asked: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda *args: asked.append((args[2], args[3])))
+
+    assert await new_outbox(database, POLICY).claim(10, HANDLER_NAMES) == []
+
+    for sql, values in [each for each in asked if each[0].startswith("WITH due")]:
+        async with database.engine.connect() as connection:
+            explain = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN ANALYZE"}
+            plan = f"{explain[engine.dialect.name]} {sql}"
+            steps = "\n".join(map(str, await connection.exec_driver_sql(plan, values)))
+            await connection.rollback()
+        assert re.search(r"available_at<\?|Index Cond: .*available_at <=", steps), steps
+        read = re.findall(r"Removed by \w+: (\d+)|actual \S+ rows=(\d+)", steps)
+        assert all(int(removed or found) < 10 for removed, found in read), steps
+
+
+def test_a_handler_is_paused_from_the_command_line(application: Application) -> None:
+    """Who it was is the user of the operating system, or who it is said to be."""
+    assert "paused: 0 deliveries held" in application.run("deliveries", "pause", NAME).stdout
+    again = application.run("deliveries", "pause", NAME, "--by", "Maria")
+    assert (again.stdout, again.returncode) == (f"{NAME} was paused already\n", 0)
+    name, _, who = application.run("deliveries", "pauses").stdout.split()
+    assert (name, "@" in who) == (NAME, True)
+
+    application.run("register-user", "Иван", "ivan@example.com")
+    assert "paused" in application.run("deliveries", "list").stdout
+    assert f"{NAME}       paused, attempt 1" in application.run("trace", "ivan@example.com").stdout
+    assert application.run("worker", "--until-idle").returncode == 0
+
+    assert "1 delivery released" in application.run("deliveries", "resume", NAME).stdout
+    assert "was not paused" in application.run("deliveries", "resume", NAME).stdout
+    assert application.run("worker", "--until-idle").returncode == 0
+    assert NAME not in application.run("deliveries", "list").stdout
+    unknown = application.run("deliveries", "pause", "send_mail")
+    assert (unknown.returncode, "none of allocate_welcome_" in unknown.stderr) == (2, True)

@@ -1,0 +1,1 @@
+"""Tests of the extension page, in one process, on each database."""

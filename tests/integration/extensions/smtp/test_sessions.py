@@ -1,0 +1,219 @@
+"""Mail servers that are away, or never come to an end: no e-mail waits for them, and no thread."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from email.message import EmailMessage
+from smtplib import SMTPServerDisconnected
+from socket import AF_INET, SOCK_STREAM
+
+import pytest
+from anyio import create_task_group, fail_after, move_on_after, to_thread
+from anyio.lowlevel import checkpoint
+
+from allocation.domain.exceptions import Unavailable
+from allocation.extensions import circuit_breaker
+from allocation.extensions.smtp.exceptions import MailServerUnavailable
+from allocation.extensions.smtp.notifications import MAX_CONNECTIONS
+from allocation.extensions.smtp.server import SmtpServer
+from allocation.extensions.smtp.session import SmtpSession
+from allocation.service_layer.deliveries import is_permanent
+from tests.integration.extensions.smtp.hostile import (
+    Behaviour,
+    dripping_tls,
+    endless,
+    hanging_up,
+    misbehaving,
+    scripted,
+    silent,
+    threads_in,
+    unreachable,
+)
+from tests.integration.extensions.smtp.sending import (
+    LIMIT_SECONDS,
+    SENDER,
+    Mailbox,
+    Send,
+    keeping,
+    sending_to,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with fail_after(LIMIT_SECONDS):
+        while not condition():
+            await checkpoint()
+
+
+async def together(send: Send, times: int) -> list[Exception]:
+    """Send so many e-mails at once, and return the errors."""
+    errors: list[Exception] = []
+
+    async def try_to() -> None:
+        try:
+            await send()
+        except Exception as error:
+            errors.append(error)
+
+    async with create_task_group() as group:
+        for _ in range(times):
+            group.start_soon(try_to)
+    return errors
+
+
+STAGES = ["banner", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "."]
+OFFERS = "250-localhost\r\n250-STARTTLS\r\n250 AUTH PLAIN"
+STUCK = {stage: scripted(stuck_at=stage, EHLO=OFFERS) for stage in STAGES}
+STUCK |= {"silence": silent, "lines": endless, "TLS": dripping_tls, "no answer in TLS": silent}
+URLS = {
+    "STARTTLS": "smtp://127.0.0.1:{}?starttls=1",
+    "AUTH": "smtp://ivan:hunter2@127.0.0.1:{}",
+    "TLS": "smtps://127.0.0.1:{}",
+    "no answer in TLS": "smtps://127.0.0.1:{}",
+}
+
+
+@pytest.mark.parametrize("stage", STUCK)
+async def test_no_server_holds_an_email_longer_than_the_limit(stage: str) -> None:
+    """Limiting each read is not enough: a byte a second is a read each. Nothing is left behind."""
+    with misbehaving(STUCK[stage]) as server:
+        send = sending_to(URLS.get(stage, "smtp://127.0.0.1:{}").format(server.port), timeout=1)
+
+        with fail_after(LIMIT_SECONDS):
+            with pytest.raises(TimeoutError, match="took longer than 1 s") as caught:
+                await send()
+
+        assert not isinstance(caught.value, Unavailable)  # it counts as an attempt
+        await until(lambda: server.open == threads_in("extensions/smtp/session.py") == 0)
+
+
+@pytest.mark.parametrize("stage", STUCK)
+async def test_an_email_can_be_cancelled_at_every_stage(stage: str) -> None:
+    """A slow mail server must hold up neither a time limit nor the end of the program."""
+    with misbehaving(STUCK[stage]) as server:
+        send = sending_to(URLS.get(stage, "smtp://127.0.0.1:{}").format(server.port))
+
+        with fail_after(LIMIT_SECONDS), move_on_after(0.1) as scope:
+            await send()
+
+        assert scope.cancelled_caught
+        await until(lambda: server.open == threads_in("extensions/smtp/session.py") == 0)
+
+
+async def test_emails_are_sent_concurrently() -> None:
+    """A slow mail server must hold up neither the event loop nor the other e-mails."""
+    with misbehaving(silent) as server:
+        send = sending_to(server.url)
+        async with create_task_group() as group:
+            for _ in range(MAX_CONNECTIONS):
+                group.start_soon(send)
+            await until(lambda: server.open == MAX_CONNECTIONS)
+            group.cancel_scope.cancel()
+
+
+async def test_a_connection_that_is_never_made_is_given_up() -> None:
+    """A firewall drops what it does not like, and says nothing."""
+    with unreachable() as port, pytest.raises(MailServerUnavailable, match="not answer"):
+        await sending_to(f"smtp://127.0.0.1:{port}", timeout=1)()
+
+
+async def test_a_silent_address_leaves_time_for_the_next(
+    free_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many names have an address of IPv6 that leads nowhere."""
+    mailbox = Mailbox()
+    with unreachable() as nowhere, keeping(mailbox, free_tcp_port):
+        two = [
+            (AF_INET, SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in (nowhere, free_tcp_port)
+        ]
+        monkeypatch.setattr("socket.getaddrinfo", lambda *_: two)
+
+        await sending_to(f"smtp://127.0.0.1:{free_tcp_port}", timeout=4)()
+
+    assert len(mailbox.emails) == 1
+
+
+async def test_a_session_that_connects_after_it_was_cut_ends_at_once() -> None:
+    """Looking up a name cannot be interrupted; its thread must not then wait for the server."""
+    with misbehaving(silent) as server:
+        session = SmtpSession(SmtpServer.from_url(server.url), LIMIT_SECONDS)
+        session.cut()
+        with fail_after(LIMIT_SECONDS / 2), pytest.raises(SMTPServerDisconnected):
+            await to_thread.run_sync(session.deliver, EmailMessage(), SENDER, SENDER)
+
+
+AWAY = [
+    scripted(banner="421 too busy"),
+    scripted(banner="554 not for you"),
+    scripted(banner="hello?"),
+    scripted(MAIL="421 closing"),
+    scripted(RCPT="421 closing"),
+    scripted(end="421 closing"),
+    scripted(DATA=""),
+    hanging_up,
+]
+
+
+@pytest.mark.parametrize("behaviour", AWAY)
+async def test_a_server_that_is_away_is_left_alone_for_a_while(behaviour: Behaviour) -> None:
+    """Nobody waits for what is known to fail, and the error says why."""
+    with misbehaving(behaviour) as server:
+        send = sending_to(server.url)
+        with pytest.raises(MailServerUnavailable) as first:
+            await send()
+        with pytest.raises(MailServerUnavailable, match="left alone for a while") as second:
+            await send()
+
+        assert server.connections == 1
+    assert first.value.reason in str(second.value)
+    assert not is_permanent(second.value)
+
+
+async def test_after_a_while_one_email_tries_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that stays silent must not take all slots again and again."""
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0)
+    with misbehaving(scripted(stuck_at="MAIL")) as server:
+        send = sending_to(server.url, timeout=3)
+        errors = await together(send, 5)
+        assert server.connections == 5
+
+        with fail_after(LIMIT_SECONDS):
+            while server.connections == 5:
+                errors += await together(send, 5)
+
+        assert server.connections == 6
+    assert sum("left alone" not in str(error) for error in errors) == 6
+
+
+async def test_a_server_that_is_back_gets_all_emails(
+    free_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage must not last longer for us than for the others; nor does it lose an e-mail."""
+    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0)
+    send, mailbox = sending_to(f"smtp://127.0.0.1:{free_tcp_port}"), Mailbox()
+    with pytest.raises(MailServerUnavailable, match=r"127.0.0.1.*Connection refused"):
+        await send()
+
+    with keeping(mailbox, free_tcp_port):
+        with fail_after(LIMIT_SECONDS):
+            while not mailbox.emails:
+                with suppress(MailServerUnavailable):
+                    await send()
+        assert await together(send, 5) == []
+
+    assert len(mailbox.emails) == 6
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [scripted(QUIT=""), scripted(QUIT="554 what?"), scripted(stuck_at="QUIT")],
+    ids=["hangs up", "refuses", "drips"],
+)
+async def test_what_follows_the_acceptance_is_no_failure(behaviour: Behaviour) -> None:
+    """The e-mail is sent: ten attempts would be ten copies."""
+    with misbehaving(behaviour) as server:
+        with fail_after(LIMIT_SECONDS):
+            await sending_to(server.url)()
+
+        assert server.taken == 1

@@ -1,0 +1,1 @@
+"""Tests of the extension web, in one process, on each database."""

@@ -1,1 +1,0 @@
-"""Tests of the room page, in one process, on each database."""

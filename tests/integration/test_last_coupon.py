@@ -1,0 +1,101 @@
+"""Two processes want the last coupon; docs/last-coupon.md shows what each asks its database."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import anyio
+import pytest
+from sqlalchemy import event
+
+from allocation.adapters.repository import SqlAlchemyCouponBatches
+from allocation.bootstrap import Application, bootstrap
+from allocation.config import Settings
+from allocation.domain.coupons import CouponBatch
+from tests.builders import a_batch, a_registration
+
+pytestmark = pytest.mark.anyio
+
+PAGE = (Path(__file__).parents[2] / "docs" / "last-coupon.md").read_text()
+HANDLER = "allocate_welcome_coupon"
+SHORTENED = (
+    (r"\s+", " "),
+    (r"\b(?:coupon_batches|coupons|deliveries|events)\.(?=\w)", ""),
+    (r"\$\d+(?:::[A-Z]+)?", "?"),
+    (r"SELECT EXISTS .*", "SELECT EXISTS (…)"),
+    (r"SELECT .*? FROM", "SELECT … FROM"),
+    (r" LIMIT.*?(?= FOR UPDATE|$)", " LIMIT 1"),
+    (r"(ORDER BY exhaustion_notified_on).*?(?= LIMIT)", r"\1 …"),
+    (r"INSERT INTO (\w+) .*", r"INSERT INTO \1 …"),
+    (r"SET .*? WHERE \((.*?)\) IN .*", r"SET … WHERE (\1) IN …"),
+)
+
+
+@pytest.fixture(params=["asyncio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def processes(database_url: str, tmp_path: Path) -> AsyncIterator[list[Application]]:
+    """Two of them; one coupon is left, and each has claimed the delivery of another user."""
+    settings = Settings(
+        database_url=database_url, mail_url=f"maildir:{tmp_path}", dispatch="worker"
+    )
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(bootstrap(settings)) for _ in range(2)]
+
+
+async def test_the_page_follows_two_processes(
+    processes: list[Application], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one asks when the first has the row, and before it commits."""
+    first, second = processes
+    await first.bus.handle(a_batch(quantity=1))
+    for name in ("first", "second"):
+        await first.bus.handle(a_registration(email=f"{name}@example.com"))
+    [one] = await first.bus.outbox.claim(1, [HANDLER])
+    [two] = await second.bus.outbox.claim(1, [HANDLER])
+    has_it, asks = anyio.Event(), anyio.Event()
+    load, asked = SqlAlchemyCouponBatches.next_available, list[str]()
+
+    async def next_available(self: SqlAlchemyCouponBatches) -> CouponBatch:
+        batch = await load(self)
+        if not has_it.is_set():
+            has_it.set()
+            await asks.wait()
+        return batch
+
+    def note(number: int, statement: str) -> None:
+        if not statement.startswith("NOTIFY") and f"{number}: COMMIT" not in asked:
+            asked.append(f"{number}: {shortened(statement)}")
+        if number == 2 and ("coupon_batches" in statement or statement.startswith("BEGIN")):
+            asks.set()
+
+    monkeypatch.setattr(SqlAlchemyCouponBatches, "next_available", next_available)
+    for number, process in enumerate(processes, start=1):
+        engine = process.database.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *a, n=number: note(n, a[2]))
+        event.listen(engine, "commit", lambda *a, n=number: note(n, "COMMIT"))
+    async with anyio.create_task_group() as group:
+        group.start_soon(first.bus.run_deliveries, [one])
+        await has_it.wait()
+        group.start_soon(second.bus.run_deliveries, [two])
+
+    database = "PostgreSQL" if database_url.startswith("postgresql") else "SQLite"
+    assert asked == shown(database)
+
+
+def shown(database: str) -> list[str]:
+    """Return the column of the page: which process asks what."""
+    table = [line.split(" | ") for line in PAGE.splitlines() if line[:1] == "|"]
+    column = [cell.strip(" |") for cell in table[0]].index(database)
+    rows = [(row[0].strip("| "), row[column].strip(" |")) for row in table[2:]]
+    return [f"{number}: {asked.split('`')[1]}" for number, asked in rows if asked.startswith("`")]
+
+
+def shortened(statement: str) -> str:
+    for pattern, text in SHORTENED:
+        statement = re.sub(pattern, text, statement)
+    return statement.strip()

@@ -1,1 +1,0 @@
-"""Tests of the room web, in one process, on each database."""

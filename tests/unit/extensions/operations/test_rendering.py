@@ -1,0 +1,257 @@
+"""From nodes to lines: what a person reads."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from rich.console import Console
+
+from allocation.extensions.operations.causation_tree import FailedAttempt, TraceNode
+from allocation.extensions.operations.cli import history_table
+from allocation.extensions.operations.history import AcceptedCommand
+from allocation.extensions.operations.times import format_duration
+from allocation.extensions.operations.trace_display import display, plain_lines, render_tree
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+COMMAND = TraceNode(
+    kind="command",
+    id="5f2c0000-0000-4000-8000-000000000000",
+    parent=None,
+    name="register_user",
+    completed_at=NOON,
+    about="cli",
+)
+EVENT = TraceNode(
+    kind="event",
+    id="3c1f0000-0000-4000-8000-000000000000",
+    parent=COMMAND.id,
+    name="user_registered",
+    completed_at=NOON,
+    about="Иван <ivan@example.com>",
+)
+ROOT = replace(EVENT, parent=None)
+
+
+def a_delivery(name: str = "send_welcome_email", **values: Any) -> TraceNode:
+    defaults: dict[str, Any] = {"parent": EVENT.id, "attempts": 1, "owner": "host:1"}
+    node = {"kind": "delivery", "id": f"{EVENT.id}:{name}", "name": name}
+    return TraceNode(**{**defaults, **node, **values})
+
+
+def a_failure(attempt: int = 1, error: str = "OSError: no", **values: Any) -> FailedAttempt:
+    defaults: dict[str, Any] = {"failed_at": NOON, "owner": "worker-1@host:1"}
+    return FailedAttempt(attempt=attempt, error=error, **{**defaults, **values})
+
+
+def lines(nodes: Sequence[TraceNode]) -> list[str]:
+    return list(plain_lines(render_tree(nodes)))
+
+
+def fate(node: TraceNode) -> list[str]:
+    """Return what is drawn of one delivery, without its name."""
+    first, *others = lines([replace(node, parent=None)])
+    return [first.removeprefix(f"{node.name}  "), *(line.strip() for line in others)]
+
+
+def test_the_tree_is_drawn_with_branches() -> None:
+    """Everything stands under what caused it."""
+    caused = replace(
+        EVENT, id="9a1b0000", parent=f"{EVENT.id}:a", name="allocated", about="WELCOME-…"
+    )
+    nodes = [
+        COMMAND,
+        EVENT,
+        a_delivery("a", seconds=0.005),
+        caused,
+        a_delivery("send", id="x", parent=caused.id, seconds=1.25),
+        a_delivery("send_welcome_email", seconds=0.012, failures=(a_failure(),), attempts=2),
+    ]
+
+    assert lines(nodes) == [
+        "register_user  cli, 2026-11-24 12:00:00Z  5f2c0000…",
+        "└── user_registered  Иван <ivan@example.com>  3c1f0000…",
+        "    ├── a                   done in 5 ms, by host:1",
+        "    │   └── allocated  WELCOME-…  9a1b0000…",
+        "    │       └── send  done in 1.2 s, by host:1",
+        "    └── send_welcome_email  done in 12 ms, attempt 2, by host:1",
+        "        · attempt 1 failed 2026-11-24 12:00:00Z, by worker-1: OSError: no",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"seconds": 0.003, "owner": "w@host:1"}, "done in 3 ms, by w"),
+        ({"state": "discarded", "owner": None, "error": "no"}, "discarded by hand: no"),
+        (
+            {"state": "running", "attempts": 2, "due_in": 12.0},
+            "running, attempt 2, lease ends in 12 s, by host:1",
+        ),
+        (
+            {"state": "scheduled", "owner": None, "due_in": 3.0, "error": "hung up\nat last"},
+            "scheduled in 3.0 s, attempt 2: hung up",
+        ),
+        (
+            {"state": "due", "owner": None, "attempts": 0, "due_in": -90.0},
+            "due for 2 min, attempt 1",
+        ),
+        (
+            {"state": "lease_expired", "due_in": -5.0},
+            "lease expired 5.0 s ago, attempt 1, by host:1; attempt 2 is due",
+        ),
+        (
+            {"state": "parked", "owner": None, "parked_at": NOON, "error": "no such user"},
+            "parked 2026-11-24 12:00:00Z, attempt 1: no such user",
+        ),
+    ],
+)
+def test_a_delivery_says_what_became_of_it_and_what_comes_next(
+    values: dict[str, Any], words: str
+) -> None:
+    """State, duration, attempt and process; when it is due, or why it was parked."""
+    assert fate(a_delivery(**values)) == [words]
+
+
+def test_an_error_is_told_once() -> None:
+    """What a delivery waits for is what its last attempt failed with."""
+    failures = (a_failure(1, "first"), a_failure(2, "second", owner=None))
+    node = a_delivery(
+        state="scheduled", attempts=2, owner=None, due_in=3.0, error="second", failures=failures
+    )
+
+    assert fate(node) == [
+        "scheduled in 3.0 s, attempt 3: second",
+        "· attempt 1 failed 2026-11-24 12:00:00Z, by worker-1: first",
+        "· attempt 2 failed 2026-11-24 12:00:00Z",
+    ]
+
+
+def on_terminal(nodes: Sequence[TraceNode], *, width: int) -> list[str]:
+    console = Console(width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(render_tree(nodes))
+    return captured.get().splitlines()
+
+
+def test_what_is_too_long_is_wrapped_beside_the_branches() -> None:
+    """Nothing is lost on a narrow terminal, and the tree stays one."""
+    long = a_delivery(error="word " * 20, owner=None)
+
+    shown = on_terminal([ROOT, long, a_delivery("z")], width=60)
+
+    assert max(map(len, shown)) <= 60
+    assert sum(line.count("word") for line in shown) == 20
+    assert all(line[0] in "u├│└" for line in shown)
+
+
+def test_what_is_stored_cannot_command_a_terminal() -> None:
+    """Errors, names and sources come from anywhere."""
+    hostile = "\x1b[2J\u202e\r"
+    nodes = [
+        replace(COMMAND, name=hostile, about=hostile),
+        replace(EVENT, about=hostile),
+        a_delivery(hostile, owner=hostile, error=hostile, failures=(a_failure(1, f"x{hostile}"),)),
+    ]
+
+    shown = "".join(lines(nodes))
+
+    assert not set(shown) & set("\x1b\u202e\r")
+    assert shown.count("\\u001b[2J") == 7
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0004, "0 ms"),
+        (0.25, "250 ms"),
+        (2.5, "2.5 s"),
+        (25.4, "25 s"),
+        (240, "4 min"),
+        (7200, "2 h"),
+        (864000, "10 d"),
+    ],
+)
+def test_a_span_is_told_in_the_unit_that_says_most(seconds: float, words: str) -> None:
+    """Nobody counts the seconds of a day."""
+    assert format_duration(seconds) == words
+
+
+def test_the_lines_of_history_have_their_cells_below_each_other() -> None:
+    """Also where a character takes two columns."""
+    row = AcceptedCommand(
+        id=uuid4(),
+        type="register_user",
+        source="cli",
+        correlation_id=uuid4(),
+        accepted_at=NOON,
+        about="李 <li@example.com>",
+        done=3,
+        discarded=1,
+        pending=0,
+        parked=1,
+        seconds=0.5,
+    )
+    busy = replace(row, id=uuid4(), about="[Ivan] <i@example.com>", pending=2, seconds=None)
+
+    assert list(plain_lines(history_table([row, busy]))) == [
+        "ACCEPTED              COMMAND        ABOUT                   ID         DELIVERIES",
+        f"2026-11-24 12:00:00Z  register_user  李 <li@example.com>     {str(row.id)[:8]}…"
+        "  3 done, 1 discarded, 1 parked in 500 ms",
+        f"2026-11-24 12:00:00Z  register_user  [Ivan] <i@example.com>  {str(busy.id)[:8]}…"
+        "  3 done, 1 discarded, 2 pending, 1 parked",
+    ]
+
+
+BEFORE: Sequence[TraceNode] = [ROOT, a_delivery("a"), a_delivery("b", state="running", due_in=9.0)]
+LATER: Sequence[TraceNode] = [*BEFORE[:2], a_delivery("b", state="running", due_in=8.0)]
+AFTER: Sequence[TraceNode] = [*BEFORE[:2], a_delivery("b")]
+
+
+def test_json_has_a_line_for_each_node_that_is_new_or_has_changed() -> None:
+    """That time passes is no change."""
+    with display(as_json=True) as changes:
+        first = [json.loads(line) for line in changes(BEFORE)]
+        assert [node["name"] for node in first] == ["user_registered", "a", "b"]
+        assert list(changes(LATER)) == []
+
+        (changed,) = map(json.loads, changes(AFTER))
+    assert (changed["id"], changed["state"]) == (f"{EVENT.id}:b", "done")
+
+
+def test_text_in_a_pipe_is_the_tree_again_when_it_has_changed() -> None:
+    """A log of it can be read."""
+    with display() as changes:
+        assert list(changes(BEFORE)) == lines(BEFORE)
+        assert list(changes(LATER)) == []
+        assert list(changes(AFTER)) == ["", *lines(AFTER)]
+
+
+class Terminal(StringIO):
+    """What somebody looks at: two lines are to be seen at a time."""
+
+    def isatty(self) -> bool:
+        """Return True."""
+        return True
+
+
+def test_on_a_terminal_the_tree_is_redrawn_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that is too low sees a part, and all of it at last."""
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    for name, value in {"TERM": "xterm", "COLUMNS": "80", "LINES": "2"}.items():
+        monkeypatch.setenv(name, value)
+
+    with display() as changes:
+        assert list(changes(BEFORE)) == []
+        first = terminal.getvalue()
+        assert list(changes(AFTER)) == []
+    last = re.sub(r"\x1b\[\d*m", "", terminal.getvalue().removeprefix(first))
+
+    assert "└── b" not in first
+    assert "\x1b[1A" in last
+    assert all(line in last for line in on_terminal(AFTER, width=80))

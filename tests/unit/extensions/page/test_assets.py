@@ -1,0 +1,75 @@
+"""The files of the page: nothing in them makes markup of text, or asks anybody else."""
+
+import re
+from importlib.resources import files
+
+import pytest
+
+FILES = {
+    file.name: file.read_text("utf-8")
+    for file in files("allocation.extensions.page").joinpath("assets").iterdir()
+}
+SCRIPTS = {name: text for name, text in FILES.items() if name.endswith(".js")}
+MARKUP = r"(inner|outer|insertAdjacent)HTML|document\.write|\beval\b|Function\(|srcdoc|DOMParser"
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_text_becomes_markup(name: str) -> None:
+    """What somebody has called himself is shown, and nothing else."""
+    assert not re.search(MARKUP, SCRIPTS[name])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nobody_else_is_asked(name: str) -> None:
+    """No script, font or picture of another server: the page works where there is no other."""
+    addresses = re.findall(r"\w+://[\w.]+", FILES[name])
+
+    assert {*addresses} <= {"http://www.w3.org"}  # names of XML
+
+
+def test_nothing_is_written_in_the_page_itself() -> None:
+    """Neither scripts nor styles: the policy forbids them."""
+    page = FILES["page.html"]
+
+    assert not re.search(r"<style|\sstyle=|\son\w+=", page)
+    assert re.findall(r"<script[^>]*>", page) == [
+        '<script type="module" src="/page/assets/page.js">'
+    ]
+
+
+def test_all_files_of_the_page_are_there_and_used() -> None:
+    """What neither the page names nor a module imports is not needed."""
+    named = {*re.findall(r'"/page/assets/([\w.]+)"', FILES["page.html"])}
+    imported = {n for text in SCRIPTS.values() for n in re.findall(r'from "\./([\w.]+)"', text)}
+
+    assert named | imported | {"page.html"} == FILES.keys()
+
+
+def words(language: str) -> dict[str, str]:
+    """Return the words of a language, by their names; each with the values it needs."""
+    text = SCRIPTS["words.js"].partition(f"const {language} = {{")[2].partition("\n};")[0]
+    found = re.findall(r'(\w+): ("[^"]*"|\{[^}]*\}\s*)', re.sub(r"\{(\d)\}", r"<\1>", text))
+    return {name: "".join(sorted({*re.findall(r"<\d>", value)})) for name, value in found}
+
+
+def test_every_language_has_all_words() -> None:
+    """With the same values in them."""
+    english, russian = words("ENGLISH"), words("RUSSIAN")
+    of_plurals = {"one", "few", "many", "other"}
+
+    assert len(english) > 80
+    assert {k: v for k, v in english.items() if k not in of_plurals} == {
+        k: v for k, v in russian.items() if k not in of_plurals
+    }
+
+
+def test_every_word_that_is_said_is_there_and_every_other_is_gone() -> None:
+    """A word that nobody has written would be an error in the middle of the page."""
+    others = {name: text for name, text in FILES.items() if name != "words.js"}
+    said = {w for text in others.values() for w in re.findall(r'\bsay\("(\w+)"', text)}
+    said |= {*re.findall(r'data-(?:word|label|hint)="(\w+)"', FILES["page.html"])}
+    quoted = {w for text in FILES.values() for w in re.findall(r'"(\w+)"', text)}
+
+    assert said - words("ENGLISH").keys() == set()
+    built = {"deliveries"}
+    assert words("ENGLISH").keys() - said - quoted - built == set()

@@ -1,0 +1,79 @@
+"""The story: what a person is told of what happens, also of what it has no line for."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from string import Formatter
+from uuid import uuid4
+
+from allocation.domain.commands import Command
+from allocation.domain.events import UserId
+from allocation.entrypoints.console_reporter import MESSAGES, ConsoleReporter
+from allocation.service_layer.deliveries import CommandEnvelope, Committed
+from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation.service_layer.instrumentation import Outcome
+from allocation.service_layer.subscriptions import handler_of
+from tests.builders import a_delivery, a_user_id, an_envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeactivateUser(Command):
+    """A command that is new."""
+
+    user_id: UserId
+    reason: str
+
+
+def test_a_new_command_is_told_in_the_words_of_its_name() -> None:
+    """Whoever adds a use case need not think of the story; a secret may be in any other field."""
+    told: list[str] = []
+    command = DeactivateUser(user_id=a_user_id(), reason="a secret")
+
+    envelope = CommandEnvelope(id=uuid4(), message=command)
+    reporter = ConsoleReporter(told.append)
+
+    reporter.finished(Outcome(envelope, "succeeded", Committed((an_envelope(),))))
+    reporter.finished(Outcome(envelope, "succeeded"))
+
+    line = f"[Allocation]     deactivate user {command.user_id}"
+    assert told == [line, f"{line}; no event followed"]
+
+
+def test_what_a_new_handler_did_is_told_in_the_words_of_its_name() -> None:
+    """The same for handlers of events."""
+    told: list[str] = []
+    delivery = a_delivery(handler="send_farewell_email")
+
+    ConsoleReporter(told.append).finished(Outcome(delivery, "succeeded"))
+
+    [line] = told
+    assert line.startswith("[Allocation]     send farewell email ")
+    assert str(delivery.envelope.event).split("'")[1] in line
+
+
+def test_of_a_read_model_nobody_is_told() -> None:
+    """The story is about what happened, not about how it is kept."""
+    told: list[str] = []
+
+    delivery = a_delivery(handler="refresh_user_view")
+    ConsoleReporter(told.append).finished(Outcome(delivery, "succeeded"))
+
+    assert told == []
+
+
+def fields(texts: Iterable[str]) -> Iterator[str]:
+    """Yield what is filled into these texts."""
+    for text in texts:
+        yield from (name for _, name, *_ in Formatter().parse(text) if name)
+
+
+def test_there_are_lines_only_for_what_exists() -> None:
+    """A line under an old name would never be told again, and nobody would notice."""
+    subscribers = chain.from_iterable(EVENT_HANDLERS.values())
+    names = {handler_of(each).__name__ for each in subscribers}
+
+    events = {event.__name__ for event in EVENT_HANDLERS}
+    filled = {name.partition(".")[0] for texts in MESSAGES.values() for name in fields(texts)}
+
+    assert filled <= {"0", "sent", "kept"} | events
+    assert MESSAGES.keys() <= COMMAND_HANDLERS.keys() | names

@@ -1,0 +1,86 @@
+"""What becomes of lines that are written faster than they are read."""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from allocation.entrypoints import nonblocking_output as output
+from allocation.entrypoints.logging_setup import set_up_logging
+from allocation.entrypoints.nonblocking_output import MAX_WAITING, lifespan
+from allocation.extensions import LOG_FORMATS
+from tests.unit.readers import Reader, write_too_much
+
+
+@pytest.fixture
+def reader() -> Iterator[Reader]:
+    """A reader, who is asleep; the thread that writes to him ends with the test."""
+    reader = Reader()
+    yield reader
+    reader.awake.set()
+
+
+def test_lines_are_in_order_and_whole(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A story is told from its beginning."""
+    monkeypatch.setattr(sys, "stdout", reader.stream)
+    reader.awake.set()
+
+    with lifespan():
+        for n in range(MAX_WAITING // 2):
+            click.echo(f"Иван {n}")
+
+    assert reader.lines() == [f"Иван {n}" for n in range(MAX_WAITING // 2)]
+
+
+def test_what_is_not_shown_is_counted_in_its_place(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wakes up sees what is missing, and where."""
+    monkeypatch.setattr(sys, "stdout", reader.stream)
+
+    with lifespan():
+        write_too_much(reader)
+        reader.awake.set()
+
+    *shown, last = reader.lines()
+    assert shown == [str(n) for n in range(MAX_WAITING)]
+    assert last == "… 123 lines were not shown"
+
+
+@pytest.mark.parametrize("log_format", LOG_FORMATS)
+def test_the_count_is_a_line_of_the_log_where_the_log_is(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch, log_format: str
+) -> None:
+    """One line that is no JSON would stop whoever reads a log in JSON."""
+    monkeypatch.setattr(sys, "stderr", reader.stream)
+
+    with lifespan():
+        set_up_logging("info", log_format)
+        write_too_much(reader, err=True)
+        reader.awake.set()
+    logging.basicConfig(handlers=[], force=True)
+    logging.getLogger("allocation").setLevel(logging.NOTSET)
+
+    line = reader.lines()[-1]
+    if log_format == "json":
+        entry = json.loads(line)
+        assert (entry["level"], entry["message"]) == ("warning", "123 lines were not shown")
+    else:
+        assert " WARNING " in line
+        assert line.endswith(": 123 lines were not shown")
+
+
+def test_the_end_does_not_wait_for_a_reader_who_sleeps(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody reads is lost; what was done is not."""
+    monkeypatch.setattr(output, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(sys, "stdout", reader.stream)
+
+    with lifespan():
+        click.echo("is anybody there?")
+
+    assert reader.seen == b""

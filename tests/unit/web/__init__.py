@@ -1,1 +1,0 @@
-"""Tests of the room web that need no database."""

@@ -1,0 +1,312 @@
+"""Deletes the example, or a part of it: `make without EXAMPLE=coupons`.
+
+What belongs to a part is known by its words, so the code needs no marks. A file with such a word in
+its name goes; so does a name that has one, or that is defined in such a file; and then, what cannot
+do without it:
+
+- of a list, a dictionary, an import, a union or a signature, the entry;
+- of a function, the statement, and those that use what it would have assigned;
+- a test, if any of its statements would go;
+- a function, class or block of which nothing is left, and what uses it.
+
+Sentences are left to the reader: the lines are printed that still have such a word.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, groupby
+from pathlib import Path
+
+from tools.extensions import PICTURES, refuse_changes, tracked, unmarked, without_dead_ends
+from tools.files import ROOT
+
+PARTS = {"coupons": re.compile(r"coupon|redemption|marketing", re.IGNORECASE)}
+KEPT = re.compile(  # what was decided, and what is stored, once: a new migration drops the tables
+    r"README\.md|tools/.*|docs/decisions/.*|src/\w+/adapters/migrations/versions/.*"
+)
+COMMENT = re.compile(rb" *#(?! (?:extension|example): | end$)")
+
+Span = tuple[int, int]  # of bytes in a file
+Located = ast.expr | ast.arg | ast.alias | ast.keyword
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Branch = ast.If | ast.For | ast.With | ast.AsyncFor | ast.AsyncWith
+
+
+class Cuts:
+    """What goes of one file; `gone` are its names of which nothing is left."""
+
+    def __init__(self, text: str, words: re.Pattern[str], gone: set[str]) -> None:
+        self._text, self._words, self.gone = text.encode(), words, gone
+        self._starts = [0, *accumulate(map(len, self._text.splitlines(keepends=True)))]
+        self._spans: list[Span] = []
+        self.is_empty = not self._block_stays(ast.parse(text).body)
+
+    def rest(self) -> str:
+        """Return what is left of the file."""
+        left, at = b"", 0
+        for start, end in sorted(self._spans):
+            left += self._text[at : max(start, at)]
+            at = max(at, end)
+        return (left + self._text[at:]).decode()
+
+    def _block_stays(self, statements: Sequence[ast.stmt]) -> bool:
+        """Cut what goes of a block; tell whether anything is left, or nothing has gone."""
+        before, left, cuts = True, False, len(self._spans)
+        for each in statements:
+            stays = before if is_text(each) else self._stays(each)  # it is about what is above
+            if not stays:
+                self._cut_lines(each)
+            before, left = stays, left or (stays and not is_text(each))
+        return left or len(self._spans) == cuts
+
+    def _stays(self, node: ast.stmt) -> bool:
+        """Cut what goes of a statement; tell whether the rest can stay."""
+        if not (stays := self._rest_stays(node)):
+            self.gone |= {*defined(node)}
+        return stays
+
+    def _rest_stays(self, node: ast.stmt) -> bool:
+        match node:
+            case ast.ClassDef(name=name, body=body):
+                return not self._is_gone(name) and self._block_stays(body)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                return self._function_stays(node)
+            case ast.ImportFrom(module=str(module)) if self._words.search(module):
+                return False
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                return self._without(names, [not self._is_gone(each.name) for each in names])
+            case ast.AnnAssign(target=ast.Name(id=name), value=(ast.List() | ast.Dict()) as table):
+                return not self._is_gone(name) and self._is_table(table)
+            case ast.If() | ast.For() | ast.With() | ast.AsyncFor() | ast.AsyncWith():
+                return self._branch_stays(node)
+        return self._shrinks(node)
+
+    def _branch_stays(self, node: Branch) -> bool:
+        heads = [each for each in ast.iter_child_nodes(node) if not isinstance(each, ast.stmt)]
+        stays = all(map(self._shrinks, heads)) and self._block_stays(node.body)
+        self._block_stays(getattr(node, "orelse", []))
+        return stays
+
+    def _function_stays(self, node: Function) -> bool:
+        if self._is_gone(node.name):
+            return False
+        outside, self.gone = self.gone, {*self.gone}
+        stays = all(map(self._shrinks, node.decorator_list))
+        cuts = len(self._spans)
+        self._cut_parameters(node.args)
+        stays &= (node.returns is None or self._shrinks(node.returns)) and self._block_stays(
+            node.body
+        )
+        self.gone = outside
+        return stays and not (node.name.startswith("test_") and len(self._spans) > cuts)
+
+    def _cut_parameters(self, of: ast.arguments) -> None:
+        positional = [*of.posonlyargs, *of.args]
+        arguments = [*positional, *of.kwonlyargs]
+        for each in (*arguments, *filter(None, [of.vararg, of.kwarg])):
+            if each.annotation and not self._shrinks(each.annotation):
+                self.gone.add(each.arg)
+        defaults = [*[None] * (len(positional) - len(of.defaults)), *of.defaults, *of.kw_defaults]
+        places = [self._place(*each) for each in zip(arguments, defaults, strict=True)]
+        self._cut(places, [not self._is_gone(each.arg) for each in arguments])
+
+    def _is_gone(self, name: str) -> bool:
+        return name in self.gone or bool(self._words.search(name))
+
+    def _shrinks(self, node: ast.AST) -> bool:
+        """Cut the entries that go; tell whether the rest can stay without them."""
+        match node:
+            case ast.Name() | ast.Attribute() | ast.Constant():
+                return self._name_stays(node)
+            case ast.List(elts=entries) | ast.Set(elts=entries):
+                return self._without(entries, [*map(self._row_stays, entries)])
+            case ast.Tuple(elts=entries):
+                return self._without(entries, [*map(self._shrinks, entries)], comma=1)
+            case ast.Dict():
+                return self._dictionary_shrinks(node)
+            case ast.BinOp(op=ast.BitOr()):
+                return self._without(types := [*members(node)], [*map(self._shrinks, types)])
+            case ast.Call():
+                return self._call_shrinks(node)
+            case ast.Subscript(value=value, slice=ast.Tuple(elts=entries)):
+                return self._shrinks(value) and all(map(self._shrinks, entries))
+        return all(map(self._shrinks, ast.iter_child_nodes(node)))
+
+    def _name_stays(self, node: ast.Name | ast.Attribute | ast.Constant) -> bool:
+        match node:
+            case ast.Name(id=name):
+                return not self._is_gone(name)
+            case ast.Attribute(attr=name, value=value):
+                return not self._is_gone(name) and self._shrinks(value)
+            case ast.Constant(value=str(text)):  # in a sentence, a name has an underscore
+                names = re.findall(r"\S*_\S*", text) if " " in text else [text]
+                return not any(map(self._words.search, names))
+        return True
+
+    def _row_stays(self, entry: ast.expr) -> bool:
+        """Tell whether an entry of a table stays: if it is a tuple, as it is or not at all."""
+        cuts = len(self._spans)
+        stays = self._shrinks(entry)
+        return stays and not (isinstance(entry, ast.Tuple) and len(self._spans) > cuts)
+
+    def _dictionary_shrinks(self, node: ast.Dict) -> bool:
+        pairs = [(key or value, value) for key, value in zip(node.keys, node.values, strict=True)]
+        stay = [self._shrinks(key) and self._row_stays(value) for key, value in pairs]
+        return self._cut([self._place(*pair) for pair in pairs], stay)
+
+    def _call_shrinks(self, node: ast.Call) -> bool:
+        named = [not self._words.search(each.arg or "") for each in node.keywords]
+        values = [each.value for each, stays in zip(node.keywords, named, strict=True) if stays]
+        stays = all(map(self._shrinks, [node.func, *node.args, *values]))
+        self._without([*node.args, *node.keywords], [*[True] * len(node.args), *named])
+        return stays
+
+    def _without(self, entries: Sequence[Located], stay: Sequence[bool], *, comma: int = 0) -> bool:
+        return self._cut([self._place(each) for each in entries], stay, comma=comma)
+
+    def _cut(self, places: Sequence[Span], stay: Sequence[bool], *, comma: int = 0) -> bool:
+        """Cut the entries that do not stay, unless that is all; tell whether any are left."""
+        for first, last in runs(stay):
+            start, end = places[first][0], places[last][1]
+            if last + 1 < len(places):
+                self._spans.append((start, places[last + 1][0]))
+            elif start in self._starts:  # it begins a line, so it ends one
+                self._spans.append((start, min(each for each in self._starts if each > end)))
+            elif first > 0:
+                self._spans.append((places[first - 1][1] + comma, end))
+        return not stay or any(stay)
+
+    def _place(self, first: Located, last: Located | None = None) -> Span:
+        """Return where an entry is; if it begins its line, with the comments above it."""
+        last, line = last or first, self._starts[first.lineno - 1]
+        start, end = line + first.col_offset, self._starts[(last.end_lineno or 1) - 1]
+        is_first = not self._text[line:start].strip()
+        return (self._above(first.lineno) if is_first else start, end + (last.end_col_offset or 0))
+
+    def _cut_lines(self, node: ast.stmt) -> None:
+        """Cut a statement, with its decorators and the comments above it."""
+        lines = [node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))]
+        self._spans.append((self._above(min(lines)), self._starts[node.end_lineno or 0]))
+
+    def _above(self, line: int) -> int:
+        """Return the start of a line, or of the comments directly above it."""
+        while line > 1 and COMMENT.match(self._text, self._starts[line - 2]):
+            line -= 1
+        return self._starts[line - 1]
+
+    def _is_table(self, table: ast.List | ast.Dict) -> bool:
+        """Cut the entries of a table that go: with a type of its own, it may be empty then."""
+        if not self._shrinks(table):
+            start, end = self._place(table)
+            self._spans.append((start + 1, end - 1))
+        return True
+
+
+def members(union: ast.expr) -> Iterator[ast.expr]:
+    """Yield the members of a union."""
+    if isinstance(union, ast.BinOp) and isinstance(union.op, ast.BitOr):
+        yield from members(union.left)
+        yield from members(union.right)
+    else:
+        yield union
+
+
+def runs(stay: Sequence[bool]) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of the entries that go, for each row of them."""
+    for stays, group in groupby(range(len(stay)), stay.__getitem__):
+        if not stays:
+            yield (numbers := [*group])[0], numbers[-1]
+
+
+def defined(node: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement defines."""
+    match node:
+        case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            yield name
+        case ast.Import(names=names) | ast.ImportFrom(names=names):
+            yield from (each.asname or each.name for each in names)
+        case ast.Assign(targets=targets):
+            named = [each for target in targets for each in getattr(target, "elts", [target])]
+            yield from (each.id for each in named if isinstance(each, ast.Name))
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            yield name
+
+
+def is_text(node: ast.stmt) -> bool:
+    """Tell whether this is a docstring, of what it stands in or of what is above it."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def cuts_in(files: Sequence[Path], words: re.Pattern[str]) -> dict[Path, Cuts]:
+    """Return what goes of each file; a name that one has lost goes from those that import it."""
+    texts, gone = {file: file.read_text() for file in files}, dict[str, set[str]]()
+    while True:
+        cuts = {}
+        for file, text in texts.items():
+            known = gone.get(module(file), set()) | imported(text, gone)
+            cuts[file] = Cuts(text, words, known)
+        if gone == (gone := {module(file): each.gone for file, each in cuts.items()}):
+            return cuts
+
+
+def module(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removeprefix("src.")
+
+
+def imported(text: str, gone: dict[str, set[str]]) -> set[str]:
+    """Return the names that a file imports from modules that have them no longer."""
+    found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
+    lost = [(each, gone.get(node.module or "", ())) for node in found for each in node.names]
+    return {each.asname or each.name for each, names in lost if each.name in names}
+
+
+def take_out(part: str) -> list[str]:
+    """Take a part of the example out of the working tree; return the lines that still name it."""
+    words = PARTS[part]
+    paths = [ROOT / each for each in tracked() if not KEPT.fullmatch(each.as_posix())]
+    for path in paths:
+        if words.search(path.name):
+            path.unlink()
+    texts = [path for path in paths if path.exists() and path.suffix not in PICTURES]
+    for path in (each for each in texts if each.suffix in (".md", ".yaml", ".toml")):
+        path.write_text("".join(unmarked(path.read_text().splitlines(True), {part})))
+    for path, cut in cuts_in([each for each in texts if each.suffix == ".py"], words).items():
+        path.write_text(cut.rest())
+        if cut.is_empty:
+            path.unlink()
+    finish()
+    return [*lines_with(words, texts)]
+
+
+def finish() -> None:
+    """Put what is left in order, and write what is made of it."""
+    for page in ROOT.glob("**/*.md"):
+        page.write_text(without_dead_ends(page, page.read_text()))
+    for command in ("ruff check --fix-only --quiet .", "ruff format --quiet .", "tests.generated"):
+        subprocess.run([sys.executable, "-m", *command.split()], cwd=ROOT, check=True)
+    forget = "from tools.language import write_files; write_files()"
+    subprocess.run([sys.executable, "-c", forget], cwd=ROOT, check=True)
+
+
+def lines_with(words: re.Pattern[str], paths: Sequence[Path]) -> Iterator[str]:
+    """Yield the lines that have such a word, as compilers do."""
+    for path in filter(Path.exists, paths):
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            if words.search(line):
+                yield f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+
+
+def main(part: str = "") -> str:
+    """Do what is asked, and return what there is to say; a `SystemExit` is a refusal."""
+    if part not in PARTS:
+        raise SystemExit(f"there is no {part!r} in the example; there are: {', '.join(PARTS)}")
+    refuse_changes()
+    left = "\n".join(take_out(part))
+    return f"{left}\ntaken out: {part}. Above is what is left of it; see `git diff --stat`."
+
+
+if __name__ == "__main__":
+    print(main(*sys.argv[1:]))

@@ -1,0 +1,45 @@
+"""Installs the program, or what one part of the work on it needs, when that is first asked for.
+
+    python3 -m tools.install .venv core     # what the demo needs: the program itself
+    python3 -m tools.install .venv test     # an extra of pyproject.toml
+
+Any Python does that has `venv` and pip's wheel, as Debian's `python3-venv` brings it. The
+environment has no pip of its own, which would be half of it; nothing is compiled before it is used.
+"""
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+CORE = "core"
+BUNDLED = Path(sysconfig.get_path("stdlib")) / "ensurepip" / "_bundled"
+OPTIONS = ("--quiet", "--disable-pip-version-check", "--no-warn-script-location", "--no-compile")
+NO_PIP = "there is no pip here that could install it; on Debian: apt-get install python3-venv"
+
+
+def install(environment: Path, part: str) -> None:
+    """Install a part, in the versions that the tests were run with."""
+    python = environment / "bin" / "python"
+    if not python.exists():
+        command = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
+        subprocess.run(command, check=True)
+    what = "." if part == CORE else f".[{part}]"
+    command = [str(python), str(pip()), "install", *OPTIONS, "-c", "constraints.txt", "-e", what]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def pip() -> Path:
+    """Return pip as it comes with Python: a wheel, which runs as it is."""
+    folder = Path(sysconfig.get_config_var("WHEEL_PKG_DIR") or BUNDLED)
+    for wheel in folder.glob("pip-*.whl"):
+        return wheel / "pip"
+    raise SystemExit(NO_PIP)
+
+
+if __name__ == "__main__":
+    print(f"setting up {sys.argv[1]} for {sys.argv[2]}, once …", file=sys.stderr)
+    try:
+        install(Path(sys.argv[1]), sys.argv[2])
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(error.returncode) from None
