@@ -65,11 +65,15 @@ class Mailboxes:
         return "250 OK"
 
     def to(self, recipient: str, subject: str) -> list[Received]:
-        """Return the e-mails to somebody whose subject begins like this."""
+        """Return the e-mails to somebody whose subject begins like this, each Message-ID once.
+
+        They are sent at least once: a busy machine repeats one whose lease has ended.
+        """
         return [
             email
             for email in [*self.received]
             if email.recipient == recipient and email.subject.startswith(subject)
+            if not email.is_repeated
         ]
 
 
