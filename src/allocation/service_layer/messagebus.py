@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 from anyio import CancelScope, Semaphore, current_time, get_cancelled_exc_class
-from anyio.abc import TaskGroup
 
 from allocation.domain.commands import Command
 from allocation.service_layer import exceptions
@@ -32,9 +31,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Tree:
-    """The deliveries that run for one caller, with those they cause, and what came out of them."""
+    """What came out of the deliveries that ran for one caller, and of those they have caused."""
 
-    group: TaskGroup
     events: list[Envelope] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
@@ -76,39 +74,46 @@ class MessageBus(Attempts):
 
     async def run_deliveries(self, claims: Collection[Delivery]) -> DispatchResult:
         """Run the handlers of claimed deliveries, under the promises of `dispatch`."""
-        if not claims:
-            return DispatchResult()
-        async with anyio.create_task_group() as group:
-            tree = _Tree(group)
-            await self._start(claims, tree)
+        tree = _Tree()
+        await self._run_all(claims, tree)
         return DispatchResult(tuple(tree.events), tuple(tree.failures))
 
-    async def _start(self, claims: Collection[Delivery], tree: _Tree) -> None:
-        """Start a task for each, as slots get free; a slot is held for the handler, not its tree.
-
-        What has not begun when half of its time has passed is handed over to workers.
-        """
+    async def _run_all(self, claims: Collection[Delivery], tree: _Tree) -> None:
+        """Run each in a task, as slots get free; one alone needs no task of its own."""
         known = self.registry.events
         waiting = deque(claim for claim in claims if claim.handler in known)
         if elsewhere := [claim for claim in claims if claim.handler not in known]:
             await self.hand_over_to_workers(elsewhere)  # a port is not configured here
-        limit = self.policy.handler_timeout_seconds
-        half_time = min(claim.leased_at for claim in claims) + limit / 2
+        if len(waiting) == 1:
+            if only := await self._next(waiting, tree):
+                await self._run_one(only, tree)
+        elif waiting:
+            async with anyio.create_task_group() as group:
+                while following := await self._next(waiting, tree):
+                    group.start_soon(self._run_one, following, tree)
+
+    async def _next(self, waiting: deque[Delivery], tree: _Tree) -> Delivery | None:
+        """Wait for a slot, which is held for the handler, not for what it causes.
+
+        What has not begun when half of its time has passed is handed over to workers.
+        """
+        if not waiting:
+            return None
+        if self.slots.value:
+            self.slots.acquire_nowait()
+            return waiting.popleft()
+        half_time = waiting[0].leased_at + self.policy.handler_timeout_seconds / 2
         try:
             with CancelScope(deadline=half_time):
-                while waiting:
-                    if self.slots.value:
-                        self.slots.acquire_nowait()
-                    else:
-                        await self.slots.acquire()
-                    tree.group.start_soon(self._run_one, waiting.popleft(), tree)
+                await self.slots.acquire()
+                return waiting.popleft()
         except get_cancelled_exc_class():
             await self.hand_over_to_workers(waiting)
             raise
-        if waiting:
-            logger.warning("%s handlers could not begin in time: left to workers", len(waiting))
-            tree.failures += map(_too_late, waiting)
-            await self.hand_over_to_workers(waiting)
+        logger.warning("%s handlers could not begin in time: left to workers", len(waiting))
+        tree.failures += map(_too_late, waiting)
+        await self.hand_over_to_workers(waiting)
+        return None
 
     async def _run_one(self, delivery: Delivery, tree: _Tree) -> None:
         with bind_context(delivery.context):
@@ -121,8 +126,7 @@ class MessageBus(Attempts):
                 tree.failures.append(result)
             case Committed(events, claims):
                 tree.events += events
-                if claims:
-                    await self._start(claims, tree)
+                await self._run_all(claims, tree)
 
 
 def _too_late(delivery: Delivery) -> Failure:
