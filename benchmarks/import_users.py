@@ -26,6 +26,7 @@ from benchmarks.registration_sql import (
     statements,
 )
 
+USERS = 20_000
 TO_A_TRANSACTION = 100
 
 
@@ -88,8 +89,7 @@ def _rows_of(number: int, story: str) -> Iterator[tuple[str, Sequence[Values]]]:
 
 def contests(effort: Effort) -> Iterator[Contest]:
     """Yield the only one."""
-    users = effort.pick(1_000, 20_000)
-    rounds = Importing(users)
+    rounds = Importing(USERS)
     way = Way(name="sqlite3", once=rounds.raw, is_limit=True)
-    what = f"{users:,} users"
+    what = f"{USERS:,} users"
     yield Contest(what=what, unit="users/s", ours=rounds.ours, ways=[way], rounds=3)

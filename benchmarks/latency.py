@@ -31,7 +31,7 @@ from benchmarks.due import LIMIT_SECONDS, connected, until_not
 from benchmarks.measuring import Contest, Effort, Way
 from benchmarks.servers import new_database, template
 
-PAUSE_SECONDS = 0.02  # so that the worker sleeps when the next one comes
+PAUSE_SECONDS = 0.1  # the worker sleeps when the next one comes, and a process may notify again
 CALLED = "called at"  # begins a line
 NOBODY_LISTENS = """
     SELECT count(*) = 0 FROM pg_stat_activity

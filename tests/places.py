@@ -24,7 +24,7 @@ PLACES = {
     },
     "the tables": {ORM: ["deliveries", "failures"]},
     "the first claim, by the committing process": {
-        BUS: ["dispatch", "run_deliveries", "_start", "_run_one"],
+        BUS: ["dispatch", "run_deliveries", "_run_all", "_next", "_run_one"],
     },
     "the claim of a worker, which polls at least once a second": {
         "entrypoints/worker.py": ["_claim_and_start"],

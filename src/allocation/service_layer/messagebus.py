@@ -39,7 +39,7 @@ class _Tree:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageBus(Attempts):
-    """Handles commands and events; each slot is for one handler that runs."""
+    """Handles commands and events; a slot is for one handler that runs, not for what it causes."""
 
     slots: Semaphore
 
@@ -93,10 +93,7 @@ class MessageBus(Attempts):
                     group.start_soon(self._run_one, following, tree)
 
     async def _next(self, waiting: deque[Delivery], tree: _Tree) -> Delivery | None:
-        """Wait for a slot, which is held for the handler, not for what it causes.
-
-        What has not begun when half of its time has passed is handed over to workers.
-        """
+        """Wait for a slot; when half of the time has passed, hand what waits over to workers."""
         if not waiting:
             return None
         if self.slots.value:
