@@ -221,7 +221,7 @@ EXPERIMENTS = {
     "poison": Experiment(
         run=poison,
         steps=("poison", "others", "stays", "retry"),
-        promise="What can never work is parked, not tried for ever",
+        promise="Work that can never succeed is parked, not retried for ever",
         proof="tests/unit/test_messagebus.py::test_a_permanent_error_parks_the_delivery_at_once",
     ),
     "coupons": Experiment(

@@ -226,7 +226,7 @@ class DeliveryModel(RuleBasedStateMachine):
         assert rows.keys() == self.states.keys() - done
         for key, row in rows.items():
             assert (row.parked_at is not None) == (self.states[key] is State.PARKED)
-            assert row.held == (self.states[key] is State.LEASED)
+            assert row.held == (self.states[key] is State.RUNNING)
 
     @invariant()
     def no_delivery_is_lost(self) -> None:
@@ -264,7 +264,7 @@ class DeliveryModel(RuleBasedStateMachine):
             self._hold(key)
 
     def _hold(self, key: Key) -> None:
-        if self.states[key] in (State.WAITING, State.SCHEDULED):
+        if self.states[key] in (State.PENDING, State.SCHEDULED):
             self._step(key, Step.PAUSE)
 
     def _is_current(self, delivery: Delivery) -> bool:

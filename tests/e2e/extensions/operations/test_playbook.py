@@ -239,6 +239,43 @@ def to_be_paused(application: Application, mail: MailServer) -> Iterator[Trouble
     yield Trouble()
 
 
+@contextmanager
+def still_paused(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    application.mail = mail
+    application.run(*REGISTER, dispatch="worker")
+    application.run("deliveries", "pause", "send_welcome_email", "--by", "Maria")
+    application.run("worker", "--until-idle")
+    yield Trouble()
+
+
+@contextmanager
+def sent_twice(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    application.mail = mail
+    application.run(*REGISTER, dispatch="worker")
+    point = "inside send_welcome_email, after the effect"
+    application.crash(point, "worker", "--until-idle", instance_name="worker-1")
+    application.change(LATER)
+    application.run("worker", "--until-idle")
+    yield Trouble()
+    assert [to for to, _, _ in mail.received] == ["ivan@example.com"] * 2
+
+
+@contextmanager
+def many_parked(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    application.mail, mail.refusing, mail.refusal = mail, True, "554 not accepted here"
+    application.run(*REGISTER, "--user-id", USER_ID)
+    application.run("change-email", USER_ID, "ivan@example.org")
+    application.run(*REGISTER_ANOTHER)
+
+    def mend() -> None:
+        mail.refusing = False
+
+    yield Trouble(mend=mend)
+    assert [handler for handler, _ in owed(application)] == ["send_change_notice"]
+    application.run("deliveries", "retry", "--all-parked")
+    application.run("worker", "--until-idle")
+
+
 SCENARIOS = dict(
     zip(
         SYMPTOMS,
@@ -259,6 +296,9 @@ SCENARIOS = dict(
             an_old_list,
             a_lock_on_a_server,
             to_be_paused,
+            still_paused,
+            sent_twice,
+            many_parked,
         ),
         strict=True,
     )

@@ -18,6 +18,7 @@ from allocation.config import Settings
 from allocation.entrypoints.runtime import Shutdown
 from allocation.extensions.metrics.probes import Probes
 from allocation.extensions.metrics.settings import MetricsSettings
+from allocation.extensions.operations.delivery_admin import pause
 from tests.builders import a_registration
 from tests.unit.test_docs import as_anchor
 
@@ -40,6 +41,7 @@ async def families(settings: Settings) -> dict[str, Metric]:
         await application.bus.handle(a_registration())
         async with bootstrap(replace(settings, dispatch="worker")) as leaving_it_to_others:
             await leaving_it_to_others.bus.handle(a_registration(email="maria@example.com"))
+        await pause(application.database, ["send_change_notice"], by="Maria")
         found = Probes(application, Shutdown(), 300.0)
         await found.look(with_stats=True)
         text = found.metrics().decode()
