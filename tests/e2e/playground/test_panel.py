@@ -44,7 +44,7 @@ def test_a_keyboard_is_enough(page: Page, play: Playing) -> None:
     page.get_by_role("button", name="Freeze: worker-2").focus()
     page.keyboard.press("Enter")
     wait_until(lambda: play.state()["processes"][2]["state"] == "frozen")
-    page.get_by_role("button", name="Go on: worker-2").focus()
+    page.get_by_role("button", name="Resume: worker-2").focus()
     page.keyboard.press("Enter")
     wait_until(lambda: play.state()["processes"][2]["state"] == "running")
     page.get_by_role("radio", name="up").focus()

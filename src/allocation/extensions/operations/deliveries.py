@@ -39,17 +39,20 @@ HEADING = f"{'EVENT_ID':36}  {'HANDLER':24}  {'EVENT':22}  {'ABOUT':{_WIDTH}}  S
 
 @click.group()
 def deliveries() -> None:
-    """List, retry, discard and replay deliveries."""
+    """List, retry, pause, discard and replay deliveries."""
 
 
 @deliveries.command("list")
-@click.option("--parked", "which", flag_value="parked", help="Only those that need a decision.")
+@click.option("--parked", "which", flag_value="parked", help="Only parked deliveries.")
 @click.option("--scheduled", "which", flag_value="scheduled", help="Only those for later.")
-@click.option("--all", "which", flag_value="all", help="All, also those that are done.")
+@click.option("--all", "which", flag_value="all", help="All, even finished ones.")
 @as_json
 @click.pass_obj
 def list_deliveries(options: Options, /, which: Which | None, as_json: bool) -> None:
-    """List what is outstanding: what is pending, not for later; then what is parked."""
+    """List outstanding deliveries: pending ones first, then parked ones.
+
+    Those for later are left out until they are due.
+    """
 
     async def work(application: Application) -> None:
         listed = delivery_admin.listed_deliveries(application.database, which or "outstanding")
@@ -116,9 +119,10 @@ async def show_delivery(application: Application, event_id: UUID, handler: str) 
 def retry_delivery(
     options: Options, event_id: UUID | None, handler: str | None, all_parked: bool
 ) -> None:
-    """Reset a delivery's attempts, and make it due now. A worker then runs it.
+    """Retry one delivery now, or all parked ones.
 
-    What is paused is due when its handler is resumed.
+    Its attempts are reset, and it is due now. A worker then runs it; if its handler is paused, only
+    when that is resumed.
     """
     if all_parked == (event_id is not None) or (event_id is None) != (handler is None):
         raise click.UsageError("give either EVENT_ID and HANDLER, or --all-parked")
@@ -138,7 +142,7 @@ def retry_delivery(
 @handler()
 @with_application
 async def discard_delivery(application: Application, event_id: UUID, handler: str) -> None:
-    """End a delivery for good: its handler will never do this work."""
+    """End a delivery for good: its handler never runs it."""
     await delivery_admin.discard(application.database, EventId(event_id), handler)
     click.echo("1 delivery discarded")
 
@@ -148,9 +152,10 @@ async def discard_delivery(application: Application, event_id: UUID, handler: st
 @click.option("--by", metavar="NAME", help="Who wants it. Default: the user, and this host.")
 @with_application
 async def pause_handler(application: Application, handler: str, by: str | None) -> None:
-    """Let no process begin with deliveries of HANDLER, until it is resumed.
+    """Hold all deliveries of HANDLER, until it is resumed.
 
-    What runs ends as always. What is committed meanwhile waits, too, and is not late.
+    Running attempts go on to their end. Deliveries that are committed meanwhile are held, too. Held
+    deliveries are not late.
     """
     names = delivery_admin.all_names(application.handlers, handler)
     count = await delivery_admin.pause(application.database, names, by=by or _operator())
@@ -162,7 +167,7 @@ async def pause_handler(application: Application, handler: str, by: str | None) 
 @handler()
 @with_application
 async def resume_handler(application: Application, handler: str) -> None:
-    """Let the deliveries of HANDLER be done again, each when it is due."""
+    """Release the deliveries of HANDLER, each when it is due."""
     names = delivery_admin.all_names(application.handlers, handler)
     count = await delivery_admin.resume(application.database, names)
     result = "was not paused" if count is None else f"resumed: {pluralize(count)} released"
@@ -212,7 +217,7 @@ def replay(
     allow_side_effects: bool,
     **answers: bool,
 ) -> None:
-    """Create deliveries of past events for HANDLER, if it has none of them.
+    """Create the missing deliveries of past events for HANDLER.
 
     Workers run them when nothing else is due. An interrupted replay can be repeated: no event gets
     a second delivery. Outstanding and discarded deliveries stay as they are. Deploy HANDLER

@@ -65,9 +65,9 @@ async def list_deliveries(
     state: Literal["outstanding", "parked", "scheduled"] = "outstanding",
     limit: Limit = 100,
 ) -> list[Delivery]:
-    """List what is outstanding, first what is pending; or only what is parked, or for later.
+    """List outstanding deliveries, pending ones first; or only parked ones, or those for later.
 
-    What was not attempted yet, and is for later, is no part of what is outstanding.
+    A delivery for later is outstanding from its time on.
     """
     listed = delivery_admin.listed_deliveries(stored, state, limit=limit)
     async with listed as rows:

@@ -145,7 +145,7 @@ def _status(node: TraceNode) -> str:
         case "running":
             return f"running, {attempt}, lease ends in {span}, by {node.owner}"
         case "discarded":
-            return f"discarded by hand{reason}"
+            return f"discarded by a person{reason}"
         case "paused":
             return f"paused, attempt {attempts + 1}{reason}"
         case "lease_expired":

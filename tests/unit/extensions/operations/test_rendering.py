@@ -88,7 +88,7 @@ def test_the_tree_is_drawn_with_branches() -> None:
     ("values", "words"),
     [
         ({"seconds": 0.003, "owner": "w@host:1"}, "done in 3 ms, by w"),
-        ({"state": "discarded", "owner": None, "error": "no"}, "discarded by hand: no"),
+        ({"state": "discarded", "owner": None, "error": "no"}, "discarded by a person: no"),
         (
             {"state": "running", "attempts": 2, "due_in": 12.0},
             "running, attempt 2, lease ends in 12 s, by host:1",
