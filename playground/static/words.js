@@ -21,7 +21,7 @@ const ENGLISH = {
   "mail.what": "The mail server refuses connections for a while. Each e-mail is retried, after growing pauses, and nothing else waits for it.",
   "mail.look": "all work but the e-mails is done immediately",
   "poison.title": "Poison",
-  "poison.what": "One mailbox does not exist, and no retry helps. Its e-mails are parked, and all others are sent. When the mailbox exists, the parked ones are retried.",
+  "poison.what": "One mailbox does not exist, so its e-mails are parked, and all others are sent. When the mailbox exists, the parked ones are retried.",
   "poison.look": "which deliveries are parked, and why",
   "coupons.title": "Never one coupon too many",
   "coupons.what": "A hundred users register at once, and ten coupons are left. Two workers allocate them at the same time.",
