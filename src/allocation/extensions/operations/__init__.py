@@ -32,7 +32,7 @@ class OperationsExtension(Extension):
         "Inspect": {
             "history": "List the latest commands, and how far each has come.",
             "trace": "Show everything that a command has caused.",
-            "deliveries": "List, retry, discard and replay deliveries.",
+            "deliveries": "List, retry, pause, discard and replay deliveries.",
             "coupon-batches": "List the coupon batches, and how many coupons are left.",
         },
         "Maintain": {

@@ -49,7 +49,7 @@ def deliveries() -> None:
 @as_json
 @click.pass_obj
 def list_deliveries(options: Options, /, which: Which | None, as_json: bool) -> None:
-    """List outstanding deliveries: pending ones first, then parked ones.
+    """List outstanding deliveries: pending ones, then parked ones.
 
     Those for later are left out until they are due.
     """
