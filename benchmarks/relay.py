@@ -59,8 +59,9 @@ def ours(events: int) -> float:
 
 async def _ours(url: str, events: int) -> float:
     of_brokers = BrokerSettings(broker_urls=URL)
-    settings = settings_for(url, dispatch="worker", of_extensions=(of_brokers,))
-    async with work(settings, HANDS):
+    of_worker = {"dispatch": "worker", "worker_concurrency": HANDS}
+    settings = settings_for(url, of_extensions=(of_brokers,), **of_worker)
+    async with work(settings):
         return await rate_by_the_database(url, events)
 
 

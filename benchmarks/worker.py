@@ -62,18 +62,19 @@ def ours(slots: int, handler: Callable[[Tally], Handler] = outside) -> Working:
     @asynccontextmanager
     async def working(url: str, tally: Tally) -> AsyncIterator[None]:
         with handled_by({UserRegistered: [handler(tally)]}):
-            async with work(settings_for(url, dispatch="worker"), slots):
+            settings = settings_for(url, dispatch="worker", worker_concurrency=slots)
+            async with work(settings):
                 yield
 
     return working
 
 
 @asynccontextmanager
-async def work(settings: Settings, slots: int) -> AsyncIterator[None]:
+async def work(settings: Settings) -> AsyncIterator[None]:
     """Run the worker with the handlers that are in the table now."""
     stop = Shutdown()
     async with bootstrap(settings) as application, create_task_group() as group:
-        group.start_soon(Worker(application, stop, concurrency=slots).run)
+        group.start_soon(Worker(application, stop, concurrency=settings.worker_concurrency).run)
         yield
         stop.set()
 

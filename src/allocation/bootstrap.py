@@ -102,12 +102,13 @@ async def bootstrap(
         subscribed = subscriptions(event_handlers, settings)
         recorder = EventRecorder(subscriptions=subscribed, new_id=uuid4, now=_now)
         outbox = new_outbox(database, settings)
+        at_once = max(settings.max_handlers, settings.worker_concurrency)
         bus = MessageBus(
             registry=bound,
             new_uow=partial(SqlAlchemyUnitOfWorkScope, outbox, recorder),
             outbox=outbox,
             policy=settings,
-            slots=Semaphore(settings.max_handlers, fast_acquire=True),
+            slots=Semaphore(at_once, fast_acquire=True),
             event_recorder=recorder,
             random=random.random,
             instrumentation=instrumentation,

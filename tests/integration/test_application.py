@@ -46,6 +46,12 @@ async def test_many_registrations_at_once_all_succeed(application: Application) 
     assert await count(application, orm.deliveries) >= 20 * 3
 
 
+async def test_a_worker_has_a_slot_for_each_of_its_deliveries(settings: Settings) -> None:
+    """Otherwise it would hold leases of deliveries that cannot begin."""
+    async with bootstrap(replace(settings, worker_concurrency=70)) as application:
+        assert application.bus.slots.value == 70
+
+
 async def register_twenty(application: Application) -> list[UserRow]:
     """Register twenty users at once, without a failure, and return all that are listed then."""
     reports = []

@@ -108,7 +108,8 @@ class MessageBus(Attempts):
             await self.hand_over_to_workers(waiting)
             raise
         logger.warning("%s handlers could not begin in time: left to workers", len(waiting))
-        tree.failures += map(_too_late, waiting)
+        late = [(each, exceptions.LeaseExpired(each.handler)) for each in waiting]
+        tree.failures += [Failure(delivery=d, error=error, retry_in=0.0) for d, error in late]
         await self.hand_over_to_workers(waiting)
         return None
 
@@ -124,8 +125,3 @@ class MessageBus(Attempts):
             case Committed(events, claims):
                 tree.events += events
                 await self._run_all(claims, tree)
-
-
-def _too_late(delivery: Delivery) -> Failure:
-    error = exceptions.LeaseExpired(delivery.handler)
-    return Failure(delivery=delivery, error=error, retry_in=0.0)
