@@ -17,7 +17,7 @@ NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
 
 .DEFAULT_GOAL := help
-.PHONY: help new new-diff demo playground install test test-full quick pyramid pyramid-in-full changed extensions-go coverage lint unit compliance copies extensions without screenshots format language migration bench bench-full docs clean
+.PHONY: help new new-diff demo playground install test test-full quick core-tests pyramid pyramid-in-full changed extensions-go coverage lint unit compliance copies extensions without screenshots format language migration bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -44,7 +44,10 @@ test-full: $(TEST)  ## What a release has to pass: each combination, coverage, S
 	@$(MAKE) --no-print-directory -j 2 compliance $(COPIES)
 	@$(BIN)/python -m tools.verified --write  # extension: reference
 
-quick: lint  ## Lint, check types and contracts, run the unit tests and the core on SQLite
+quick: $(TEST)  ## Lint, check types and contracts, run the unit tests and the core on SQLite
+	@$(MAKE) --no-print-directory -j 2 lint core-tests
+
+core-tests: $(TEST)
 	$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/integration -k "not postgres" \
 	  --ignore-glob='tests/integration/extensions/*' --ignore=tests/integration/test_site.py
 
