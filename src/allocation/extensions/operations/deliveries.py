@@ -49,10 +49,7 @@ def deliveries() -> None:
 @as_json
 @click.pass_obj
 def list_deliveries(options: Options, /, which: Which | None, as_json: bool) -> None:
-    """List outstanding deliveries: pending ones, then parked ones.
-
-    Those for later are left out until they are due.
-    """
+    """List outstanding deliveries; those for later once they are due."""
 
     async def work(application: Application) -> None:
         listed = delivery_admin.listed_deliveries(application.database, which or "outstanding")
@@ -121,8 +118,7 @@ def retry_delivery(
 ) -> None:
     """Retry one delivery now, or all parked ones.
 
-    Its attempts are reset, and it is due now. A worker then runs it; if its handler is paused, only
-    when that is resumed.
+    Its attempts are reset. If its handler is paused, it is due when that is resumed.
     """
     if all_parked == (event_id is not None) or (event_id is None) != (handler is None):
         raise click.UsageError("give either EVENT_ID and HANDLER, or --all-parked")
@@ -154,8 +150,7 @@ async def discard_delivery(application: Application, event_id: UUID, handler: st
 async def pause_handler(application: Application, handler: str, by: str | None) -> None:
     """Hold all deliveries of HANDLER, until it is resumed.
 
-    Running attempts go on to their end. Deliveries that are committed meanwhile are held, too. Held
-    deliveries are not late.
+    Running attempts go on to their end. New deliveries are held, too. Held ones are not late.
     """
     names = delivery_admin.all_names(application.handlers, handler)
     count = await delivery_admin.pause(application.database, names, by=by or _operator())
