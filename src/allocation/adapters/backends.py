@@ -10,12 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import Any, ClassVar, ParamSpec, TypeVar
+from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 from anyio import CancelScope, current_time
 from anyio.lowlevel import checkpoint_if_cancelled
 from sqlalchemy import URL, Connection, exc, text
-from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
@@ -24,13 +23,10 @@ from allocation.adapters.exceptions import ConnectionLost, DatabaseUnavailable, 
 from allocation.domain.exceptions import InvalidValue, Unavailable
 from allocation.service_layer.exceptions import ConcurrentUpdate
 
-FAILURES = "failures"  # the option of a connection: the list of what has failed on it
-
 wrong_url = partial(InvalidValue, "database URL")
 
-P = ParamSpec("P")
 T = TypeVar("T")
-NewScope = Callable[[], CancelScope]
+Ts = TypeVarTuple("Ts")
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +63,7 @@ class DatabaseBackend(ABC):
     def prepare_upgrade(self, connection: Connection) -> None:  # noqa: B027 - most need not
         """Wait for others that change the schema.
 
-        :raises UnsuitableDatabase: if the database cannot hold what will be stored in it
+        :raises Unavailable: if the database cannot hold what will be stored in it
         """
 
     def notify_workers(self) -> None:  # noqa: B027 - not all can
@@ -88,20 +84,40 @@ class DatabaseBackend(ABC):
         """Return the scope for one call of the driver: shielded, perhaps with a deadline."""
         return CancelScope(shield=True)
 
-    async def connect(self, scope: NewScope, connecting: Callable[[], Awaitable[T]]) -> T:
+    async def connect(self, connecting: Callable[[], Awaitable[T]]) -> T:
         """Connect, or take a connection that was idle.
 
         :raises Unavailable: if that does not work, whatever drivers raise for it
         """
         try:
-            return await shield(scope, connecting)
+            return await self.call(connecting)
+        except Unavailable:
+            raise
         except Exception as error:
-            ours = self.translate(error)
-            if not isinstance(ours, Unavailable):
-                ours = DatabaseUnavailable(error_text(error.__cause__ or error))
-            if ours is error:
-                raise
-            raise ours from error
+            raise DatabaseUnavailable(error_text(error.__cause__ or error)) from error
+
+    async def call(
+        self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts, no_timeout: bool = False
+    ) -> T:
+        """Call the driver, and wait for its answer, whatever is cancelled meanwhile.
+
+        :raises ConnectionLost: if no answer comes in time, where there is a limit
+        :raises Exception: what `translate` makes of an error
+        """
+        await checkpoint_if_cancelled()
+        started, cause = current_time(), None
+        with self.call_scope(no_timeout=no_timeout) as call:
+            try:
+                return await function(*args)
+            except Exception as error:
+                if not call.cancel_called:
+                    if (ours := self.translate(error)) is error:
+                        raise
+                    raise ours from error
+                cause = error
+        logger.warning("the database did not answer; hanging up")
+        await checkpoint_if_cancelled()
+        raise ConnectionLost(f"no answer within {call.deadline - started:.3g} s") from cause
 
     def translate(self, error: Exception) -> Exception:
         """Return the error of ours that one of the driver, or of SQLAlchemy, means.
@@ -122,40 +138,6 @@ class DatabaseBackend(ABC):
             case exc.StatementError() | UnicodeError() | OverflowError():  # it cannot be sent
                 return StatementRefused(error_text(error))
         return error
-
-    def on_error(self, context: ExceptionContext) -> BaseException | None:
-        """Translate an error for SQLAlchemy, and note it with the transaction that it has failed.
-
-        Connecting, a flush, and calls of a driver itself are not seen here.
-        """
-        error = context.sqlalchemy_exception or context.original_exception
-        if not isinstance(error, Exception):
-            return None  # a cancellation
-        ours = self.translate(error)
-        if context.connection is not None:
-            context.connection.get_execution_options().get(FAILURES, []).append(ours)
-        return None if ours is error else ours
-
-
-async def shield(
-    scope: NewScope, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-) -> T:
-    """Call the driver, and wait for its answer, whatever is cancelled meanwhile.
-
-    :raises ConnectionLost: if the scope has a deadline, and no answer comes in time
-    """
-    await checkpoint_if_cancelled()
-    started, cause = current_time(), None
-    with scope() as call:
-        try:
-            return await function(*args, **kwargs)
-        except Exception as error:
-            if not call.cancel_called:
-                raise
-            cause = error
-    logger.warning("the database did not answer; hanging up")
-    await checkpoint_if_cancelled()
-    raise ConnectionLost(f"no answer within {call.deadline - started:.3g} s") from cause
 
 
 def error_text(error: BaseException) -> str:

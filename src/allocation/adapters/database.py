@@ -19,11 +19,10 @@ import anyio
 import sqlalchemy as sa
 from anyio import CancelScope, Semaphore
 from anyio.lowlevel import current_token
-from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from allocation.adapters.backends import FAILURES, DatabaseBackend, shield, wrong_url
+from allocation.adapters.backends import DatabaseBackend, wrong_url
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.adapters.sqlite import SQLite
 from allocation.adapters.transaction import Transaction
@@ -73,22 +72,19 @@ class Database:
     async def _begin(
         self, engine: AsyncEngine, slots: Semaphore, *, no_timeout: bool = False
     ) -> AsyncIterator[Transaction]:
-        scope = partial(self.backend.call_scope, no_timeout=no_timeout)
-        failures: list[Exception] = []
         session = AsyncSession(
             engine, expire_on_commit=False, autoflush=False, close_resets_only=False
         )
-        connecting = partial(session.connection, execution_options={FAILURES: failures})
         async with slots:
             try:
-                connection = await self.backend.connect(scope, connecting)
-                yield Transaction(session, connection, self.backend, scope, failures)
+                connection = await self.backend.connect(session.connection)
+                yield Transaction(session, connection, self.backend, no_timeout=no_timeout)
             finally:
                 with CancelScope(shield=True):
                     try:
-                        await shield(scope, session.close)
+                        await self.backend.call(session.close)
                     except DatabaseUnavailable:  # it is lost: the server rolls back by itself
-                        await shield(scope, session.invalidate)
+                        await self.backend.call(session.invalidate)
 
 
 @asynccontextmanager
@@ -112,7 +108,6 @@ async def open_database(
         engine = backend.new_engine(process, pool_size=size, max_overflow=0, hide_parameters=True)
     except ValueError as error:
         raise wrong_url(f"has an option that is wrong: {error}") from None
-    event.listen(engine.sync_engine, "handle_error", backend.on_error)
     try:
         async with backend.lifespan(engine):
             yield Database(engine, backend, process=process, connections=connections)

@@ -42,15 +42,6 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
         )
 
 
-class UnsuitableDatabase(Unavailable):
-    """The database was created in a way that does not let it hold what has to be stored."""
-
-    retryable = False
-
-    def __init__(self, problem: str, advice: str) -> None:
-        super().__init__(f"the database {problem}; {advice}")
-
-
 class SchemaOutdated(Unavailable):
     """The database has an older schema than this program needs."""
 

@@ -23,7 +23,7 @@ async def ensure_schema(database: Database) -> None:
 async def upgrade_schema(database: Database) -> None:
     """Bring the schema to the newest revision, in one transaction; others wait meanwhile.
 
-    :raises UnsuitableDatabase: if the database cannot store all that people are called
+    :raises Unavailable: if the database cannot store all that people are called
     :raises SchemaTooNew: if it was made by a newer version of this program
     :raises DatabaseUnavailable: if the database belongs to something else
     """

@@ -1,17 +1,17 @@
 """One transaction of the database, and what can be done in it."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
 
-from allocation.adapters.backends import DatabaseBackend, NewScope, shield
+from allocation.adapters.backends import DatabaseBackend
 from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 STREAM_ROWS = 500
 
@@ -28,12 +28,13 @@ class Transaction:
         session: AsyncSession,
         connection: AsyncConnection,
         backend: DatabaseBackend,
-        scope: NewScope,
-        failures: list[Exception],
+        *,
+        no_timeout: bool,
     ) -> None:
         self.seen: list[object] = []  # was added or loaded; the session forgets what is unchanged
         self._session, self._connection = session, connection
-        self._backend, self._scope, self._failures = backend, scope, failures
+        self._backend, self._no_timeout = backend, no_timeout
+        self._failures: list[Exception] = []
         self._has_news = False
         self.has_written = False
 
@@ -47,16 +48,16 @@ class Transaction:
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the entity with this primary key, or None."""
-        return self._saw(await shield(self._scope, self._session.get, entity, key))
+        return self._saw(await self._call(self._session.get, entity, key))
 
     async def load(self, statement: sa.Select[T], values: Any = None) -> T | None:
         """Return the one entity that a query finds, or None."""
-        result = await shield(self._scope, self._session.execute, statement, values)
+        result = await self._call(self._session.execute, statement, values)
         return self._saw(result.scalar_one_or_none())
 
     async def load_all(self, statement: sa.Select[T], values: Any) -> Sequence[T]:
         """Return all entities that a query finds."""
-        result = await shield(self._scope, self._session.execute, statement, values)
+        result = await self._call(self._session.execute, statement, values)
         entities: Sequence[T] = result.scalars().all()
         self.seen += entities
         return entities
@@ -71,7 +72,7 @@ class Transaction:
         :raises DatabaseUnavailable: if the database refuses for any other reason
         """
         self.has_written |= statement.is_dml
-        return await shield(self._scope, self._connection.execute, statement, rows)
+        return await self._call(self._connection.execute, statement, rows)
 
     async def execute_dml(self, statement: sa.Update | sa.Delete, rows: Any = None) -> int:
         """Execute an update or delete, and return how many rows it hit."""
@@ -80,24 +81,20 @@ class Transaction:
     async def stream(self, statement: Executable) -> AsyncIterator[sa.Row[Any]]:
         """Execute a query, and yield its rows as they are fetched, in constant memory."""
         await self.execute(self._backend.allow_idle)
-        result = await shield(self._scope, self._connection.stream, statement)
-        while rows := await shield(self._scope, result.fetchmany, STREAM_ROWS):
+        result = await self._call(self._connection.stream, statement)
+        while rows := await self._call(result.fetchmany, STREAM_ROWS):
             for row in rows:
                 yield row
 
     async def run_sync(self, function: Callable[[sa.Connection], T]) -> T:
         """Run a function that wants a synchronous connection, such as a migration."""
-        return await shield(self._scope, self._connection.run_sync, function)
+        return await self._call(self._connection.run_sync, function)
 
     async def flush(self) -> None:
         """Write what was added and changed; see `execute` for what is raised."""
         dirty = map(self._session.is_modified, self._session.dirty)
         self.has_written |= bool(self._session.new) or any(dirty)
-        try:
-            await shield(self._scope, self._session.flush)
-        except StaleDataError as error:
-            self._failures.append(ours := self._backend.translate(error))
-            raise ours from error
+        await self._call(self._session.flush)
 
     async def commit(self) -> None:
         """Commit the transaction.
@@ -106,12 +103,19 @@ class Transaction:
         """
         self.raise_failure()
         try:
-            await shield(self._scope, self._session.commit)
+            await self._call(self._session.commit)
         except ConnectionLost as error:
             raise CommitOutcomeUnknown from error
         self._session.sync_session.close()  # or it would begin another one; waits for nothing
         if self._has_news:
             self._backend.notify_workers()
+
+    async def _call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        try:
+            return await self._backend.call(function, *args, no_timeout=self._no_timeout)
+        except Exception as error:
+            self._failures.append(error)
+            raise
 
     def raise_failure(self) -> None:
         """Raise the first error of this transaction, if there was one."""

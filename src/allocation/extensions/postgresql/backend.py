@@ -16,7 +16,6 @@ from allocation.adapters.exceptions import (
     ConnectionLost,
     DatabaseUnavailable,
     StatementRefused,
-    UnsuitableDatabase,
 )
 from allocation.domain.exceptions import Unavailable
 from allocation.extensions.postgresql import connections
@@ -36,6 +35,15 @@ HINTS = {
     "57014": " (it waited for somebody else, or has too much to do)",
 }
 TIMED_OUT = "it did not answer in time; is this the right host and port?"
+
+
+class UnsuitableDatabase(Unavailable):
+    """The database was created in a way that does not let it hold what has to be stored."""
+
+    retryable = False
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(f"the database {problem}; {advice}")
 
 
 class PermissionDenied(Unavailable):

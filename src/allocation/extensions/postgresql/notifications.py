@@ -14,7 +14,7 @@ from anyio import CancelScope, move_on_after
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from allocation.adapters.backends import DatabaseBackend, error_text, shield
+from allocation.adapters.backends import DatabaseBackend, error_text
 from allocation.extensions.postgresql.connections import SESSION_PREFIX
 
 CHANNEL = "allocation_deliveries"
@@ -81,7 +81,7 @@ class Notifier:
         self._due = anyio.Event()
         with CancelScope(shield=True):
             try:
-                await self._backend.connect(self._backend.call_scope, partial(_notify, engine))
+                await self._backend.connect(partial(_notify, engine))
             except Exception as error:
                 logger.warning("workers were not notified: %s", error)
 
@@ -107,7 +107,7 @@ async def listen(
                     with move_on_after(check_every):
                         await until_lost()
                     # a server that has vanished is quiet, too: this finds out
-                    for pid, _ in await shield(backend.call_scope, connection.execute, stalled):
+                    for pid, _ in await backend.call(connection.execute, stalled):
                         logger.warning("session %d was frozen within a statement: ended", pid)
         except Exception as error:
             logger.warning("%s; listening again", error_text(error))
@@ -118,10 +118,10 @@ async def listen(
 async def _listening(
     backend: DatabaseBackend, engine: AsyncEngine, wake: Wake
 ) -> AsyncIterator[tuple[AsyncConnection, UntilLost]]:
-    connection, scope = engine.connect(), backend.call_scope
-    await backend.connect(scope, connection.start)
+    connection = engine.connect()
+    await backend.connect(connection.start)
     try:
-        yield connection, await backend.connect(scope, partial(_subscribe, connection, wake))
+        yield connection, await backend.connect(partial(_subscribe, connection, wake))
     finally:
         with CancelScope(shield=True):
             await connection.invalidate()

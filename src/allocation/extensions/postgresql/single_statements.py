@@ -4,12 +4,12 @@ A session's time limits count for them, too, and so does the limit for a call of
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from anyio import CancelScope, Semaphore, current_time
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from allocation.adapters.backends import DatabaseBackend, error_text, shield
+from allocation.adapters.backends import DatabaseBackend, error_text
 from allocation.adapters.exceptions import ConnectionLost
 
 CONNECTIONS = 2  # one claims while another settles
@@ -37,24 +37,17 @@ class SingleStatements:
             while True:
                 connection, driver, is_kept = await self._take()
                 try:
-                    scope = self._backend.call_scope
-                    rows: Records = await shield(scope, driver.fetch, sql, *values)
+                    rows: Records = await self._backend.call(driver.fetch, sql, *values)
                 except BaseException as error:
                     is_lost = driver.is_closed()
                     await _drop(connection)
                     if is_kept and is_lost and isinstance(error, Exception):
                         continue
-                    self._raise(error, is_lost=is_lost)
+                    if is_lost and isinstance(error, Exception):
+                        raise ConnectionLost(error_text(error.__cause__ or error)) from error
+                    raise
                 self._kept.append((current_time(), connection, driver))
                 return rows
-
-    def _raise(self, error: BaseException, *, is_lost: bool) -> NoReturn:
-        if not isinstance(error, Exception):
-            raise error
-        ours = ConnectionLost(error_text(error)) if is_lost else self._backend.translate(error)
-        if ours is error:
-            raise error
-        raise ours from error
 
     async def aclose(self) -> None:
         """Hang up on those that are kept."""
@@ -72,7 +65,7 @@ class SingleStatements:
             else:
                 await connection.close()  # it goes back to the pool
         connection = self._engine.connect()
-        await self._backend.connect(self._backend.call_scope, connection.start)
+        await self._backend.connect(connection.start)
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         raw: Any = await connection.get_raw_connection()
         return connection, raw.driver_connection, False

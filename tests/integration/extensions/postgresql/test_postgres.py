@@ -17,7 +17,6 @@ from allocation.adapters.exceptions import (
     CommitOutcomeUnknown,
     ConnectionLost,
     DatabaseUnavailable,
-    UnsuitableDatabase,
 )
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import new_outbox
@@ -25,6 +24,7 @@ from allocation.adapters.schema_upgrade import upgrade_schema
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue
+from allocation.extensions.postgresql.backend import UnsuitableDatabase
 from allocation.extensions.postgresql.connections import server_settings
 from allocation.extensions.postgresql.timeouts import Timeouts
 from allocation.service_layer.exceptions import ConcurrentUpdate
