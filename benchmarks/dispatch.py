@@ -80,7 +80,9 @@ class Dispatching:
         async with bootstrap(settings_for(url, **NEVER)) as application:
             events = await application.bus.execute(registration())
             bus = replace(application.bus, outbox=NoOutbox())
-            return await _events_per_second(partial(bus.dispatch, events), self._seconds)
+            return await _events_per_second(
+                partial(bus.run_deliveries, events.claims), self._seconds
+            )
 
     async def _in_a_group(self) -> None:
         async with anyio.create_task_group() as group:

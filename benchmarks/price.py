@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -89,11 +88,14 @@ async def of_application(folder: Path, times: int = REPEATS) -> tuple[Meter, Met
     async with bootstrap(Settings(database_url=f"sqlite:///{folder}/allocation.db")) as application:
         listen(application, asked)
         await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=times + 1))
-        for dispatch in [application.bus.dispatch] * times + [partial(one_by_one, application)]:
+        for is_last in [False] * times + [True]:
             with command.once():
-                events = await application.bus.execute(registration())
+                committed = await application.bus.execute(registration())
             with rest.once():
-                await dispatch(events)
+                if is_last:
+                    await one_by_one(application, committed)
+                else:
+                    await application.bus.run_deliveries(committed.claims)
     return command, rest
 
 

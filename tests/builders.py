@@ -27,18 +27,23 @@ from allocation.service_layer.envelopes import (
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.registry import Dependencies, bind_all
-from allocation.service_layer.subscriptions import EventHandlers, Handler, subscriptions
+from allocation.service_layer.registry import (
+    Dependencies,
+    EventHandlers,
+    Handler,
+    bind_all,
+    subscriptions,
+)
 from allocation.service_layer.unit_of_work import UnitOfWorkFactory
 from allocation.service_layer.user_mail import UserMail
 from tests.fakes import (
     FakeDatabase,
     FakeNotifications,
     FakeOutbox,
-    FakeUnitOfWorkScope,
     fake_find_contact,
     fake_find_coupon_holder,
     fake_is_undeliverable,
+    open_fake_unit_of_work,
 )
 
 HANDLERS = publishing_to(EVENT_HANDLERS, {})  # without a broker
@@ -151,7 +156,7 @@ class FakeApplication:
         """Make the bus; again, after a test has exchanged something."""
         event_recorder = an_event_recorder(self.event_handlers)
         self.new_uow: UnitOfWorkFactory = partial(
-            FakeUnitOfWorkScope, self.database, self.policy, event_recorder
+            open_fake_unit_of_work, self.database, self.policy
         )
         instrumentation = Instrumentation(self.observers)
         port = partial(InstrumentedPort, instrumentation, "notifications")

@@ -1,7 +1,8 @@
 """In-memory stand-ins for the adapters. They pass the same contract suites as the real ones."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
@@ -19,7 +20,6 @@ from allocation.domain.coupons import (
     Coupon,
     CouponAlreadyAllocated,
     CouponBatch,
-    CouponBatchNotFound,
     CouponCode,
 )
 from allocation.domain.events import UserId
@@ -34,7 +34,7 @@ from allocation.service_layer.deliveries import (
     is_away,
 )
 from allocation.service_layer.emails import Email
-from allocation.service_layer.envelopes import Envelope, EventId, EventRecorder
+from allocation.service_layer.envelopes import Envelope, EventId
 from allocation.service_layer.exceptions import (
     ConcurrentUpdate,
     DeliverySuperseded,
@@ -43,7 +43,7 @@ from allocation.service_layer.exceptions import (
 from allocation.service_layer.ports import Contact
 from allocation.service_layer.read_models import UserRow
 from allocation.service_layer.repository import CouponBatches, Users
-from allocation.service_layer.unit_of_work import UnitOfWork, UnitOfWorkScope
+from allocation.service_layer.unit_of_work import Subscribed, UnitOfWork
 
 A = TypeVar("A", bound=Aggregate)
 T = TypeVar("T")
@@ -131,7 +131,7 @@ class FakeTransaction:
     """Works on copies, and holds what was added or loaded."""
 
     def __init__(self, database: FakeDatabase) -> None:
-        self._database = database
+        self.database = database
         self.seen: list[object] = []
         self.is_over = False
         self._rows: dict[int, object] = {}  # by identity: what is stored by the commit
@@ -142,7 +142,7 @@ class FakeTransaction:
         self._rows[id(entity)] = entity
 
     async def get(self, entity: type[T], key: object) -> T | None:
-        await self._database.step()
+        await self.database.step()
         return self.load(entity, key)
 
     def load(self, entity: type[T], key: object) -> T | None:
@@ -150,9 +150,9 @@ class FakeTransaction:
         for row in self.rows(entity):
             if isinstance(row, Aggregate) and row.key == key:
                 return row
-        if key not in self._database.tables[entity]:
+        if key not in self.database.tables[entity]:
             return None
-        row = deepcopy(self._database.tables[entity][key])
+        row = deepcopy(self.database.tables[entity][key])
         self.add(row)
         return cast("T", row)
 
@@ -197,30 +197,26 @@ async def fake_find_coupon_holder(database: FakeDatabase, code: str) -> Contact 
 class FakeUsers(Users):
     """Finds by address what is stored."""
 
-    def __init__(self, database: FakeDatabase, transaction: FakeTransaction) -> None:
-        super().__init__(transaction, User, UserNotFound)
-        self._database, self._transaction = database, transaction
+    _store: FakeTransaction
 
     async def find_by_email(self, emails: Collection[EmailAddress]) -> dict[EmailAddress, User]:
-        await self._database.step()
-        ids = [user.id for user in self._database.users.values() if user.email in emails]
-        users = [self._transaction.load(User, user_id) for user_id in ids]
+        await self._store.database.step()
+        ids = [user.id for user in self._store.database.users.values() if user.email in emails]
+        users = [self._store.load(User, user_id) for user_id in ids]
         return {user.email: user for user in users if user}
 
 
 class FakeCouponBatches(CouponBatches):
     """Locks the batch it allocates from."""
 
-    def __init__(self, database: FakeDatabase, transaction: FakeTransaction) -> None:
-        super().__init__(transaction, CouponBatch, CouponBatchNotFound)
-        self._database, self._transaction = database, transaction
-        self._locked = False
+    _store: FakeTransaction
+    _locked = False
 
     async def next_available(self) -> CouponBatch:
         await self._lock()
         rows = {
-            **self._database.coupon_batches,
-            **{b.key: b for b in self._transaction.rows(CouponBatch)},
+            **self._store.database.coupon_batches,
+            **{b.key: b for b in self._store.rows(CouponBatch)},
         }
         available = [reference for reference, row in rows.items() if row.remaining]
         told = [
@@ -231,9 +227,9 @@ class FakeCouponBatches(CouponBatches):
         elif told:
             _, reference = max(told, key=lambda batch: batch[0])
         else:
-            self._transaction.seen.append(none := CouponBatch.empty())
+            self._store.seen.append(none := CouponBatch.empty())
             return none
-        batch = self._transaction.load(CouponBatch, reference)
+        batch = self._store.load(CouponBatch, reference)
         assert batch is not None
         return batch
 
@@ -243,13 +239,13 @@ class FakeCouponBatches(CouponBatches):
 
     async def _lock(self) -> None:
         if not self._locked:
-            await self._database.coupon_lock.acquire()
+            await self._store.database.coupon_lock.acquire()
             self._locked = True
 
     def unlock(self) -> None:
         if self._locked:
             self._locked = False
-            self._database.coupon_lock.release()
+            self._store.database.coupon_lock.release()
 
 
 class FakeRegistrationLog:
@@ -277,65 +273,53 @@ class FakeUserProjection:
         self.refreshed.add(user_id)
 
 
-class FakeUnitOfWorkScope(UnitOfWorkScope):
+class FakeUnitOfWorkScope:
     """The transaction of one attempt, on the fake database; its commit is one step, so atomic."""
 
-    def __init__(
-        self,
-        database: FakeDatabase,
-        policy: DeliveryPolicy,
-        event_recorder: EventRecorder,
-        work: WorkItem,
-    ) -> None:
-        super().__init__(event_recorder, work)
-        self._database = database
-        self._policy = policy
-        self._transaction = FakeTransaction(database)
-        self._coupon_batches = FakeCouponBatches(database, self._transaction)
-        self._registration_log = FakeRegistrationLog(database, self._transaction)
+    def __init__(self, database: FakeDatabase, policy: DeliveryPolicy, work: WorkItem) -> None:
+        self._database, self._policy, self._work = database, policy, work
+        self.store = FakeTransaction(database)
+        self._coupon_batches = FakeCouponBatches(self.store)
+        self._registration_log = FakeRegistrationLog(database, self.store)
         self._user_view = FakeUserProjection(database)
-        self._events: Sequence[Envelope] = ()
-
-    async def _begin(self) -> FakeTransaction:
-        await self._database.step()
-        self._check_command()
-        return self._transaction
-
-    def _unit_of_work(self) -> UnitOfWork:
-        return UnitOfWork(
-            self._transaction,
-            users=FakeUsers(self._database, self._transaction),
+        self._subscribed: Subscribed = ()
+        self.uow = UnitOfWork(
+            self.store,
+            users=FakeUsers(self.store),
             coupon_batches=self._coupon_batches,
             registration_log=self._registration_log,
             user_view=self._user_view,
         )
 
-    async def _write(self, events: Sequence[Envelope]) -> list[Delivery]:
+    async def write(self, subscribed: Subscribed) -> list[Delivery]:
         await self._database.step()
-        self._events = events
+        self._subscribed = subscribed
         self._check()
         claim = partial(Delivery, attempt=1, leased_at=current_time())
         return [
             claim(envelope=event, handler=handler)
-            for event in events
-            for handler, delay in self._event_recorder.subscribers(event).items()
-            if self._policy.inline and not delay and handler not in self._database.paused
+            for event, handlers in subscribed
+            for handler, delay in handlers.items()
+            if self._policy.dispatch == "inline"
+            and not delay
+            and handler not in self._database.paused
         ]
 
-    async def _commit(self) -> None:
+    async def commit(self) -> None:
         database = self._database
         self._check()
         self._settle()
-        for aggregate in self._transaction.aggregates():
+        for aggregate in self.store.aggregates():
             database.tables[type(aggregate)][aggregate.key] = _stored(aggregate)
         database.registration_log.extend(self._registration_log.lines)
         for user_id in self._user_view.refreshed & database.users.keys():
             database.user_view[user_id] = _row(database, database.users[user_id])
         lease = self._policy.lease_seconds
-        for envelope in self._events:
+        for envelope, handlers in self._subscribed:
             database.events[envelope.id] = (database.clock, envelope)
-            for handler, delay in self._event_recorder.subscribers(envelope).items():
-                first = self._policy.inline and not delay and handler not in database.paused
+            for handler, delay in handlers.items():
+                inline = self._policy.dispatch == "inline"
+                first = inline and not delay and handler not in database.paused
                 database.deliveries[envelope.id, handler] = StoredDelivery(
                     attempts=int(first),
                     token=1,
@@ -343,8 +327,12 @@ class FakeUnitOfWorkScope(UnitOfWorkScope):
                     held=first,
                 )
 
-    async def _close(self) -> None:
-        self._transaction.is_over = True
+    async def begin(self) -> None:
+        await self._database.step()
+        self._check_command()
+
+    def close(self) -> None:
+        self.store.is_over = True
         self._coupon_batches.unlock()
 
     def _settle(self) -> None:
@@ -355,12 +343,12 @@ class FakeUnitOfWorkScope(UnitOfWorkScope):
             self._database.finish(delivery)
 
     def _has_written(self) -> bool:
-        changed = self._events or self._registration_log.lines or self._user_view.refreshed
+        changed = self._subscribed or self._registration_log.lines or self._user_view.refreshed
         written = changed or self._work.settles
         tables = self._database.tables
         return bool(written) or any(
             _values(each) != _values(tables[type(each)].get(each.key))
-            for each in self._transaction.aggregates()
+            for each in self.store.aggregates()
         )
 
     def _check_command(self) -> None:
@@ -372,11 +360,11 @@ class FakeUnitOfWorkScope(UnitOfWorkScope):
 
     def _check(self) -> None:
         self._check_command()
-        for user in self._transaction.rows(User):
+        for user in self.store.rows(User):
             self._check_user(user)
-        for aggregate in self._transaction.aggregates():
+        for aggregate in self.store.aggregates():
             _check_version(aggregate, self._database.tables[type(aggregate)].get(aggregate.key))
-        for coupon in self._transaction.rows(Coupon):
+        for coupon in self.store.rows(Coupon):
             self._check_coupon(coupon)
         delivery = self._work.settles
         if delivery and not self._database.owned(delivery):
@@ -396,6 +384,19 @@ class FakeUnitOfWorkScope(UnitOfWorkScope):
 def _check_version(aggregate: Aggregate, stored: Aggregate | None) -> None:
     if aggregate.version != (stored.version if stored else 0):
         raise ConcurrentUpdate
+
+
+@asynccontextmanager
+async def open_fake_unit_of_work(
+    database: FakeDatabase, policy: DeliveryPolicy, work: WorkItem
+) -> AsyncIterator[FakeUnitOfWorkScope]:
+    """Open a transaction on the fake database."""
+    scope = FakeUnitOfWorkScope(database, policy, work)
+    try:
+        await scope.begin()
+        yield scope
+    finally:
+        scope.close()
 
 
 class FakeOutbox:

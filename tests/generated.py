@@ -95,8 +95,7 @@ PATH = {  # in reading order
     "service_layer/unit_of_work.py": "one transaction: state, events and deliveries, or none",
     "adapters/unit_of_work.py": "the same in a database",
     "service_layer/deliveries.py": "the delivery of an event to a handler, and when it is retried",
-    "service_layer/messagebus.py": "runs a command's handler, and dispatches events to theirs",
-    "service_layer/attempts.py": "one attempt: in time, in a fresh transaction; how it failed",
+    "service_layer/messagebus.py": "runs handlers: in time, in a fresh transaction; how they fail",
     "adapters/outbox.py": "deliveries in a database: claimed, settled, retried, parked",
     "entrypoints/worker.py": "claims due deliveries and runs their handlers",
 }

@@ -10,21 +10,19 @@ DELIVERY = "service_layer/deliveries.py"
 RULES, UNIT = "service_layer/unit_of_work.py", "adapters/unit_of_work.py"
 BUS, OUTBOX, ORM = "service_layer/messagebus.py", "adapters/outbox.py", "adapters/orm.py"
 
-ATTEMPTS = "service_layer/attempts.py"
-
 PLACES = {
     "what handles the event": {
         "service_layer/handlers.py": ["EVENT_HANDLERS", "send_welcome_email"]
     },
-    "the end of the transaction": {RULES: ["__aexit__", "_write_and_commit"]},
+    "the end of the transaction": {RULES: ["commit_unit_of_work", "_aggregates"]},
     "what the transaction writes": {
-        UNIT: ["_begin", "_write"],
+        UNIT: ["open_unit_of_work", "write"],
         "adapters/repository.py": ["record_command"],
         OUTBOX: ["store", "__init__"],
     },
     "the tables": {ORM: ["deliveries", "failures"]},
     "the first claim, by the committing process": {
-        BUS: ["dispatch", "run_deliveries", "_run_all", "_next", "_run_one"],
+        BUS: ["run_deliveries", "_run_all", "_next", "_run_one"],
     },
     "the claim of a worker, which polls at least once a second": {
         "entrypoints/worker.py": ["_claim_and_start"],
@@ -32,7 +30,7 @@ PLACES = {
     },
     "the record of an expired lease": {"adapters/attempt_log.py": ["record_expired_lease"]},
     "an attempt, and its time limit": {
-        ATTEMPTS: ["_attempt", "_attempt_with_deadline", "_run_in_time", "_commit"]
+        BUS: ["_attempt", "_attempt_with_deadline", "_run_in_time", "_commit"]
     },
     "the idempotency key of the e-mail": {
         DELIVERY: ["idempotency_key"],
@@ -40,10 +38,16 @@ PLACES = {
     },
     "done, unless another process has claimed it since": {
         OUTBOX: ["settle_in"],
-        "adapters/settlement.py": ["settle", "_settle", "WITH_VALID_TOKEN", "claim_params", "done"],
+        "adapters/settlement.py": [
+            "settle",
+            "_settle_with_others",
+            "WITH_VALID_TOKEN",
+            "claim_params",
+            "done",
+        ],
     },
     "failed: retried or parked": {
-        ATTEMPTS: ["_record_failure"],
+        BUS: ["_record_failure"],
         DELIVERY: ["retry_delay", "is_permanent", "is_away"],
         OUTBOX: ["record_failure", "_park"],
     },

@@ -6,7 +6,7 @@ is stored can be looked at, independently of the code under test. Its clock can 
 
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import cycle
@@ -37,24 +37,50 @@ from allocation.adapters.database import Database, open_database
 from allocation.adapters.delivery_states import PAUSE
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_upgrade import ensure_schema
-from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
-from allocation.service_layer.deliveries import Delivery, DeliveryPolicy, WorkItem
+from allocation.adapters.unit_of_work import open_unit_of_work
+from allocation.service_layer.deliveries import Committed, Delivery, DeliveryPolicy, WorkItem
 from allocation.service_layer.envelopes import INTERNAL, EventId, EventRecorder, MessageOrigin
 from allocation.service_layer.ports import Outbox
 from allocation.service_layer.read_models import UserRow
-from allocation.service_layer.unit_of_work import UnitOfWorkScope
+from allocation.service_layer.unit_of_work import UnitOfWork, UnitOfWorkScope, commit_unit_of_work
 from tests.builders import POLICY, a_command_envelope, an_event_recorder
 from tests.fakes import (
     FakeDatabase,
     FakeOutbox,
-    FakeUnitOfWorkScope,
     KeptFailure,
     Key,
     StoredDelivery,
     fake_is_undeliverable,
+    open_fake_unit_of_work,
 )
 
 Deliveries = dict[Key, StoredDelivery]
+
+
+class Unit:
+    """A unit of work of some process, which is committed as the bus commits it."""
+
+    def __init__(
+        self,
+        opened: AbstractAsyncContextManager[UnitOfWorkScope],
+        recorder: EventRecorder,
+        work: WorkItem,
+    ) -> None:
+        self._opened, self._recorder, self._work = opened, recorder, work
+        self._resources = AsyncExitStack()
+        self.committed = Committed()  # empty until the commit
+
+    async def __aenter__(self) -> UnitOfWork:
+        self._scope = await self._resources.enter_async_context(self._opened)
+        self._resources.push_async_exit(self._commit)
+        return self._scope.uow
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._resources.__aexit__(*error)
+
+    async def _commit(self, kind: object, error: object, traceback: object) -> None:
+        if error is None:
+            self.committed = await commit_unit_of_work(self._scope, self._recorder, self._work)
 
 
 class FakeWorld:
@@ -65,9 +91,10 @@ class FakeWorld:
         self.event_recorder = an_event_recorder()
         self.database = FakeDatabase()
 
-    def new_uow(self, work: WorkItem) -> UnitOfWorkScope:
+    def new_uow(self, work: WorkItem) -> "Unit":
         """Return a unit of work of some process."""
-        return FakeUnitOfWorkScope(self.database, self.policy, self.event_recorder, work)
+        opened = open_fake_unit_of_work(self.database, self.policy, work)
+        return Unit(opened, self.event_recorder, work)
 
     def outbox(self) -> Outbox:
         """Return the outbox of one more process."""
@@ -156,10 +183,9 @@ class SqlWorld:
     def __post_init__(self) -> None:
         self._in_turn = cycle([self.database, self.other_database])
 
-    def new_uow(self, work: WorkItem) -> UnitOfWorkScope:
-        database = next(self._in_turn)
-        outbox = new_outbox(database, self.policy)
-        return SqlAlchemyUnitOfWorkScope(outbox, self.event_recorder, work)
+    def new_uow(self, work: WorkItem) -> "Unit":
+        opened = open_unit_of_work(new_outbox(next(self._in_turn), self.policy), work)
+        return Unit(opened, self.event_recorder, work)
 
     def outbox(self) -> Outbox:
         return new_outbox(next(self._in_turn), self.policy)
@@ -239,7 +265,7 @@ World = FakeWorld | SqlWorld
 
 def a_uow(
     world: World, delivery: Delivery | None = None, *, received: MessageOrigin = INTERNAL
-) -> UnitOfWorkScope:
+) -> Unit:
     return world.new_uow(delivery or a_command_envelope(received))
 
 

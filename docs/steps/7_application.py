@@ -49,7 +49,7 @@ async def register(application: Application) -> None:
 async def be_hit(application: Application) -> None:
     events = await application.bus.execute(registration())
     os.kill(os.getpid(), signal.Signals[sys.argv[1]])  # only SIGSTOP is survived
-    report = await application.bus.dispatch(events)
+    report = await application.bus.run_deliveries(events.claims)
     print("  too late:", *{type(failure.error).__name__ for failure in report.failures})
 
 

@@ -2,7 +2,7 @@
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from allocation.adapters.emails import MaildirNotifications
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_upgrade import ensure_schema
-from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
+from allocation.adapters.unit_of_work import open_unit_of_work
 from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue
 from allocation.extensions import EXTENSIONS, MAIL_URL_EXAMPLES
@@ -29,7 +29,7 @@ from allocation.service_layer.envelopes import EventRecorder
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.ports import Notifications, Publisher
-from allocation.service_layer.subscriptions import by_name_of, subscriptions
+from allocation.service_layer.registry import by_name_of, subscriptions
 from allocation.service_layer.user_mail import UserMail
 
 
@@ -65,8 +65,12 @@ async def bootstrap(
     start_mappers()
     notifications = _notifications(settings, delivers=delivers)
     async with AsyncExitStack() as opened:
-        publishers = await _open_publishers(settings, opened)
-        instrumentation = Instrumentation([*observers, *_open_observers(settings, opened)])
+        publishers, watching = dict[str, Publisher](), [*observers]
+        for extension in EXTENSIONS.values():
+            publishers |= await opened.enter_async_context(extension.publishers(settings))
+            if observer := extension.observer(settings):
+                watching.append(opened.enter_context(observer))
+        instrumentation = Instrumentation(watching)
         port: Callable[[str, Any], Any] = partial(InstrumentedPort, instrumentation)
         database = await opened.enter_async_context(
             open_database(
@@ -105,7 +109,7 @@ async def bootstrap(
         at_once = max(settings.max_handlers, settings.worker_concurrency)
         bus = MessageBus(
             registry=bound,
-            new_uow=partial(SqlAlchemyUnitOfWorkScope, outbox, recorder),
+            new_uow=partial(open_unit_of_work, outbox),
             outbox=outbox,
             policy=settings,
             slots=Semaphore(at_once, fast_acquire=True),
@@ -116,19 +120,6 @@ async def bootstrap(
         names = {name: name for name in by_name_of(event_handlers)} | dict(renamed)
         projections = [projection.__name__ for projection in handlers.PROJECTIONS]
         yield Application(bus, database, publishers, names, projections)
-
-
-async def _open_publishers(settings: Settings, opened: AsyncExitStack) -> dict[str, Publisher]:
-    publishers: dict[str, Publisher] = {}
-    for extension in EXTENSIONS.values():
-        publishers |= await opened.enter_async_context(extension.publishers(settings))
-    return publishers
-
-
-def _open_observers(settings: Settings, opened: AsyncExitStack) -> Iterator[Observer]:
-    for extension in EXTENSIONS.values():
-        if observer := extension.observer(settings):
-            yield opened.enter_context(observer)
 
 
 def _notifications(settings: Settings, *, delivers: bool) -> Notifications | None:

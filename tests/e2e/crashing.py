@@ -125,13 +125,13 @@ def _transactional(handler: str) -> dict[str, CrashPoint]:
     return {
         f"before {handler}": CrashPoint(MessageBus, "_attempt", "before", _delivery_to(handler)),
         f"inside {handler}, before it has written": CrashPoint(
-            SqlAlchemyUnitOfWorkScope, "_write", "before", _commit_of(handler)
+            SqlAlchemyUnitOfWorkScope, "write", "before", _commit_of(handler)
         ),
         f"inside {handler}, when it has written": CrashPoint(
-            SqlAlchemyUnitOfWorkScope, "_write", "after", _commit_of(handler)
+            SqlAlchemyUnitOfWorkScope, "write", "after", _commit_of(handler)
         ),
         f"in the commit of {handler}": CrashPoint(
-            SqlAlchemyUnitOfWorkScope, "_commit", "before", _commit_of(handler)
+            SqlAlchemyUnitOfWorkScope, "commit", "before", _commit_of(handler)
         ),
         f"after {handler}": CrashPoint(MessageBus, "_attempt", "after", _delivery_to(handler)),
     }
@@ -162,18 +162,18 @@ HANDLING: dict[str, CrashPoint] = {
     **_outside("send_coupon_email"),
 }
 COMMITTING: dict[str, CrashPoint] = {
-    "before the commit": CrashPoint(SqlAlchemyUnitOfWorkScope, "_commit", "before", _of_command),
+    "before the commit": CrashPoint(SqlAlchemyUnitOfWorkScope, "commit", "before", _of_command),
     "in the commit": CrashPoint(SqlAlchemyOutbox, "store", "after"),
-    "after the commit": CrashPoint(SqlAlchemyUnitOfWorkScope, "_commit", "after", _of_command),
+    "after the commit": CrashPoint(SqlAlchemyUnitOfWorkScope, "commit", "after", _of_command),
     "before the fan-out": CrashPoint(MessageBus, "run_deliveries", "before"),
 }
 ANSWERING: dict[str, CrashPoint] = {  # the effect has happened, and what it answered is stored
     "before the command with the answer": CrashPoint(MessageBus, "_store_answer", "before"),
     "in the commit of the answer": CrashPoint(
-        SqlAlchemyUnitOfWorkScope, "_commit", "before", _of_answer
+        SqlAlchemyUnitOfWorkScope, "commit", "before", _of_answer
     ),
     "after the commit of the answer": CrashPoint(
-        SqlAlchemyUnitOfWorkScope, "_commit", "after", _of_answer
+        SqlAlchemyUnitOfWorkScope, "commit", "after", _of_answer
     ),
 }
 CLAIMED_AT_ONCE: CrashPoint | None = None
@@ -217,13 +217,13 @@ FORGETTING: dict[str, CrashPoint] = {
 IMPORTING: dict[str, CrashPoint] = {
     "before a chunk": CrashPoint(IMPORT, "_execute", "before"),
     "in a chunk, before it is written": CrashPoint(
-        SqlAlchemyUnitOfWorkScope, "_write", "before", _of_command
+        SqlAlchemyUnitOfWorkScope, "write", "before", _of_command
     ),
     "in a chunk, when it is written": CrashPoint(
-        SqlAlchemyUnitOfWorkScope, "_write", "after", _of_command
+        SqlAlchemyUnitOfWorkScope, "write", "after", _of_command
     ),
     "after the commit of a chunk": CrashPoint(
-        SqlAlchemyUnitOfWorkScope, "_commit", "after", _of_command
+        SqlAlchemyUnitOfWorkScope, "commit", "after", _of_command
     ),
     "after a chunk": CrashPoint(IMPORT, "_execute", "after"),
 }

@@ -60,7 +60,7 @@ async def when_alone(*_: object) -> bool:
 
 
 if __name__ == "__main__":
-    stop_after(SqlAlchemyUnitOfWorkScope, "_commit", of_command)
+    stop_after(SqlAlchemyUnitOfWorkScope, "commit", of_command)
     stop_after(SqlAlchemyOutbox, "claim", of_something)
     stop_after(MaildirNotifications, "send", when_alone)
     cli(sys.argv[1:])

@@ -123,7 +123,7 @@ class DeliveryModel(RuleBasedStateMachine):
             uow.users.add(a_user(email=f"user{len(self.states)}@example.com"))
         claims = {claim.handler: claim for claim in scope.committed.claims}
         [event] = scope.committed.events
-        for name, delay in self.world.event_recorder.subscribers(event).items():
+        for name, delay in self.world.event_recorder.subscriptions[type(event.event)].items():
             key = (event.id, name)
             self.owed.add(key)
             self.states[key] = State.NONE
@@ -177,7 +177,7 @@ class DeliveryModel(RuleBasedStateMachine):
         error = InvalidValue("name", "is empty") if permanent else OSError("down")
         delivery = self._take(data)
         outbox = self.world.outbox()
-        pause = self.policy.retry_delay(delivery.attempt, error, random=lambda: 1.0)
+        pause = self.policy.retry_delay(delivery, error, random=lambda: 1.0)
         is_current = self._is_current(delivery)
         with nullcontext() if is_current else pytest.raises(DeliverySuperseded):
             self.call(outbox.record_failure, a_failure(delivery, error, retry_in=pause))

@@ -9,7 +9,7 @@ from allocation.domain.exceptions import Unavailable
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.exceptions import DeliverySuperseded
 from allocation.service_layer.handlers import log_registration, send_welcome_email
-from allocation.service_layer.subscriptions import Later
+from allocation.service_layer.registry import Later
 from tests.builders import HANDLER_NAMES, a_failure, a_user, an_event_recorder
 from tests.worlds import World, a_uow
 

@@ -42,9 +42,8 @@ from allocation.service_layer.exceptions import (
     MessageAlreadyHandled,
 )
 from allocation.service_layer.read_models import UserRow
-from allocation.service_layer.unit_of_work import UnitOfWorkScope
 from tests.builders import HANDLER_NAMES, TODAY, a_command_envelope, a_user, a_user_id
-from tests.worlds import World, a_uow
+from tests.worlds import Unit, World, a_uow
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +64,7 @@ async def store(world: World, *aggregates: User | CouponBatch) -> None:
                 uow.coupon_batches.add(aggregate)
 
 
-def claims_of(handler: str, scope: UnitOfWorkScope) -> list[Delivery]:
+def claims_of(handler: str, scope: Unit) -> list[Delivery]:
     return [claim for claim in scope.committed.claims if claim.handler == handler]
 
 

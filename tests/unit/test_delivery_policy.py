@@ -20,7 +20,7 @@ from allocation.domain.users import UserNotFound
 from allocation.service_layer.deliveries import Delivery, DeliveryPolicy, is_permanent
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import HandlerTimeout, LeaseExpired
-from tests.builders import POLICY, an_envelope
+from tests.builders import POLICY, a_delivery, an_envelope
 from tests.generated import all_errors
 from tests.transitions import TRANSITIONS, State, Step
 
@@ -44,7 +44,7 @@ def policies(draw: st.DrawFn) -> DeliveryPolicy:
 
 
 def longest_pause(policy: DeliveryPolicy, attempt: int) -> float:
-    pause = policy.retry_delay(attempt, TEMPORARY, random=lambda: 1.0)
+    pause = policy.retry_delay(a_delivery(attempt=attempt), TEMPORARY, random=lambda: 1.0)
     assert pause is not None
     return pause
 
@@ -62,7 +62,8 @@ def test_the_pause_grows_up_to_the_cap_until_no_attempt_is_left() -> None:
         POLICY, retry_initial_seconds=1, retry_factor=4, retry_max_seconds=3600, max_attempts=10
     )
 
-    pauses = [policy.retry_delay(n, TEMPORARY, random=lambda: 1.0) for n in range(1, 11)]
+    attempts = [a_delivery(attempt=n) for n in range(1, 11)]
+    pauses = [policy.retry_delay(each, TEMPORARY, random=lambda: 1.0) for each in attempts]
 
     assert pauses == [1, 4, 16, 64, 256, 1024, 3600, 3600, 3600, None]
 
@@ -71,9 +72,8 @@ def test_jitter_draws_the_pause_from_its_upper_half() -> None:
     """Deliveries that failed together would otherwise come back together, and fail again."""
     policy = replace(POLICY, retry_initial_seconds=1, retry_factor=4, retry_max_seconds=3600)
 
-    pauses = [
-        policy.retry_delay(3, TEMPORARY, random=partial(float, draw)) for draw in (0.0, 0.5, 1.0)
-    ]
+    delay = partial(policy.retry_delay, a_delivery(attempt=3), TEMPORARY)
+    pauses = [delay(random=partial(float, draw)) for draw in (0.0, 0.5, 1.0)]
 
     assert pauses == [8, 12, 16]
 
@@ -89,7 +89,7 @@ def test_every_pause_lies_in_the_upper_half_below_the_cap(
     """No setting makes us hammer on a server, or wait longer than the operator said."""
     attempt = min(attempt, policy.max_attempts - 1)
 
-    pause = policy.retry_delay(attempt, TEMPORARY, random=lambda: draw)
+    pause = policy.retry_delay(a_delivery(attempt=attempt), TEMPORARY, random=lambda: draw)
 
     assert pause is not None
     longest = longest_pause(policy, attempt)
@@ -103,15 +103,15 @@ def test_every_pause_lies_in_the_upper_half_below_the_cap(
 @few
 def test_after_the_last_attempt_the_delivery_is_parked(policy: DeliveryPolicy, beyond: int) -> None:
     """Also if the operator lowers the limit below what was already tried."""
-    last = policy.max_attempts + beyond
+    last = a_delivery(attempt=policy.max_attempts + beyond)
 
     assert policy.retry_delay(last, TEMPORARY, random=lambda: 1.0) is None
 
 
 def test_a_permanent_error_parks_the_delivery_at_once() -> None:
     """To try it again would only delay the moment somebody looks at it."""
-    assert POLICY.retry_delay(1, PERMANENT, random=lambda: 1.0) is None
-    assert POLICY.retry_delay(1, TEMPORARY, random=lambda: 1.0) is not None
+    assert POLICY.retry_delay(a_delivery(), PERMANENT, random=lambda: 1.0) is None
+    assert POLICY.retry_delay(a_delivery(), TEMPORARY, random=lambda: 1.0) is not None
 
 
 KINDS: dict[type[AllocationError], bool] = {
@@ -163,16 +163,22 @@ def test_the_table_of_transitions_has_no_trap_and_nothing_that_cannot_happen() -
 def test_a_resource_that_is_away_is_never_parked_by_counting() -> None:
     """A mail server that is away over a weekend must not leave thousands for a person."""
     away = Unavailable("connection refused")
-    delay = partial(POLICY.retry_delay, random=lambda: 1.0)
+    first, last = a_delivery(), a_delivery(attempt=POLICY.max_attempts)
 
-    assert [delay(1, away, unavailable_attempts=n) for n in range(4)] == [1.0, 4.0, 16.0, 64.0]
-    assert delay(POLICY.max_attempts, away, unavailable_attempts=10_000) == POLICY.retry_max_seconds
+    def delay(delivery: Delivery, times: int) -> float | None:
+        waiting = replace(delivery, unavailable_attempts=times)
+        return POLICY.retry_delay(waiting, away, random=lambda: 1.0)
+
+    assert [delay(first, times) for times in range(4)] == [1.0, 4.0, 16.0, 64.0]
+    assert delay(last, 10_000) == POLICY.retry_max_seconds
 
 
 @pytest.mark.parametrize("error", [HandlerTimeout("h", 1.0), LeaseExpired("h"), TimeoutError()])
 def test_what_may_be_the_fault_of_the_handler_counts(error: Exception) -> None:
     """A handler that is always too slow would otherwise be tried for ever."""
-    assert POLICY.retry_delay(POLICY.max_attempts, error, random=lambda: 1.0) is None
+    last = a_delivery(attempt=POLICY.max_attempts)
+
+    assert POLICY.retry_delay(last, error, random=lambda: 1.0) is None
 
 
 def test_an_idempotency_key_is_the_same_in_each_attempt_and_no_other_delivery() -> None:
@@ -201,8 +207,8 @@ def test_all_attempts_take_as_long_as_the_pages_say() -> None:
     """README, docs/operations.md and config.py say 1¾ to 3½ hours: to a quarter of an hour."""
     for draw, hours in ((0.0, 1.75), (1.0, 3.5)):
         pauses = [
-            POLICY.retry_delay(attempt, TEMPORARY, random=partial(float, draw)) or 0
-            for attempt in range(1, POLICY.max_attempts)
+            POLICY.retry_delay(a_delivery(attempt=n), TEMPORARY, random=partial(float, draw)) or 0
+            for n in range(1, POLICY.max_attempts)
         ]
 
         assert round(sum(pauses) / 3600 * 4) / 4 == hours

@@ -24,7 +24,7 @@ from allocation.domain.users import UserAlreadyRegistered
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import AddressUndeliverable
 from allocation.service_layer.handlers import expire_coupon, send_coupon_reminder
-from allocation.service_layer.subscriptions import Handler
+from allocation.service_layer.registry import Handler
 from tests.builders import (
     HANDLER_NAMES,
     HANDLERS,
@@ -52,7 +52,7 @@ async def test_a_registration_does_everything_the_story_tells(
 
     report = await application.bus.handle(registration)
 
-    assert report.failures == ()
+    assert report.failures == []
     assert application.notifications.subjects_to("ivan@example.com") == ["Welcome"]
     assert application.database.registration_log == [(registration.user_id, "ivan@example.com")]
     row = application.database.user_view[registration.user_id]
@@ -82,7 +82,7 @@ async def test_repeating_a_registration_changes_nothing(application: FakeApplica
 
     report = await application.bus.handle(registration)
 
-    assert report.events == ()
+    assert report.events == []
     assert application.notifications.sent == sent
 
 
@@ -112,7 +112,7 @@ async def test_without_coupons_marketing_is_told(application: FakeApplication) -
 
     report = await application.bus.handle(a_registration(email="second@example.com"))
 
-    assert report.failures == ()
+    assert report.failures == []
     assert len(application.database.coupons) == 1
     assert application.notifications.subjects_to("marketing@example.com") == [
         "Out of welcome coupons"
@@ -204,7 +204,7 @@ async def test_a_coupon_is_redeemed_once(application: FakeApplication) -> None:
     with pytest.raises(CouponAlreadyRedeemed):
         await application.bus.handle(a_redemption("WELCOME-1"))
 
-    assert again.events == ()
+    assert again.events == []
     assert application.database.user_view[registration.user_id].coupon_state == "redeemed"
 
 
@@ -221,7 +221,7 @@ async def test_an_expired_coupon_makes_room_for_somebody_else() -> None:
 
     report = await application.bus.handle(registration)
 
-    assert report.failures == ()
+    assert report.failures == []
     assert application.database.user_view[registration.user_id].coupon_state == "expired"
     assert [batch.remaining for batch in application.database.coupon_batches.values()] == [1]
     with pytest.raises(CouponIsExpired):
@@ -254,7 +254,7 @@ async def test_nobody_is_reminded_of_a_coupon_that_is_redeemed() -> None:
     claims = await application.outbox.claim(10, ["send_coupon_reminder"])
     report = await application.bus.run_deliveries(claims)
 
-    assert (len(claims), report.failures, application.notifications.sent) == (1, (), [])
+    assert (len(claims), report.failures, application.notifications.sent) == (1, [], [])
 
 
 async def test_an_address_that_does_not_exist_is_recorded_and_not_written_to_again(
@@ -265,7 +265,7 @@ async def test_an_address_that_does_not_exist_is_recorded_and_not_written_to_aga
     application.notifications.failures["ivan@example.com"] = bounces
     registration = a_registration(email="ivan@example.com")
     report = await application.bus.handle(registration)
-    assert report.failures == ()
+    assert report.failures == []
     assert {UserRegistered, EmailBounced} <= {type(each.event) for each in report.events}
     assert application.database.user_view[registration.user_id].email_undeliverable
     [command] = [each for each in application.database.commands if each.settles]
@@ -278,7 +278,7 @@ async def test_an_address_that_does_not_exist_is_recorded_and_not_written_to_aga
     application.database.deliveries[key] = StoredDelivery(attempts=0, token=1, available_at=0.0)
     again = await application.bus.run_deliveries(await application.outbox.claim(1, HANDLER_NAMES))
 
-    assert (again.events, again.failures) == ((), ())
+    assert (again.events, again.failures) == ([], [])
     assert application.notifications.sent == []
     assert application.database.owed == {}
 
@@ -293,7 +293,7 @@ async def test_another_address_is_written_to(application: FakeApplication) -> No
     change = ChangeEmail(user_id=registration.user_id, new_email="new@example.com")
     report = await application.bus.handle(change)
 
-    assert report.failures == ()
+    assert report.failures == []
     assert [type(each.event) for each in report.events] == [EmailChanged]
     assert not application.database.user_view[registration.user_id].email_undeliverable
     assert not await fake_is_undeliverable(application.database, "old@example.com")

@@ -7,6 +7,7 @@ import pytest
 
 from allocation.service_layer.deliveries import Delivery, IdempotencyKey
 from allocation.service_layer.emails import Email
+from allocation.service_layer.error_containment import contain_errors
 from allocation.service_layer.exceptions import NotAwaited
 from allocation.service_layer.instrumentation import (
     Instrumentation,
@@ -14,7 +15,6 @@ from allocation.service_layer.instrumentation import (
     Observer,
     Operation,
     Outcome,
-    track_calls,
 )
 from allocation.service_layer.ports import Notifications
 from tests.builders import a_delivery
@@ -40,15 +40,19 @@ def test_ctrl_c_is_not_kept_by_an_observer() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         instrumentation.finished(Outcome(a_delivery(), "succeeded"))
-    with pytest.raises(KeyboardInterrupt):
-        instrumentation.attempt(a_delivery(), 1.0)
+    watched = instrumentation.operation(lambda each: each.attempt(a_delivery(), 1.0))
+    with pytest.raises(KeyboardInterrupt), watched:
+        pass
 
 
 def test_an_observer_may_care_for_nothing() -> None:
     """Each of its methods may be left as it is."""
     instrumentation = Instrumentation([Observer()])
 
-    with instrumentation.attempt(a_delivery(), 1.0), instrumentation.port_call("mail", "send"):
+    with (
+        instrumentation.operation(lambda each: each.attempt(a_delivery(), 1.0)),
+        instrumentation.operation(lambda each: each.port_call("mail", "send")),
+    ):
         pass
     instrumentation.finished(Outcome(a_delivery(), "succeeded"))
 
@@ -81,7 +85,7 @@ async def test_a_port_is_called_by_no_task_that_its_handler_has_left_behind() ->
             await call(port)
 
     async with anyio.create_task_group() as group:
-        with track_calls():
+        with contain_errors("a handler"):
             group.start_soon(late)
             await anyio.wait_all_tasks_blocked()
         over.set()

@@ -18,7 +18,6 @@ from allocation.domain.commands import ChangeEmail, Command, RegisterUser
 from allocation.domain.events import EmailBounced, EmailChanged, Event, UserRegistered
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import EmailAddress, UserNotFound
-from allocation.service_layer.attempts import MAX_CONFLICT_RETRIES
 from allocation.service_layer.deliveries import (
     CommandEnvelope,
     Delivery,
@@ -38,8 +37,9 @@ from allocation.service_layer.exceptions import (
 )
 from allocation.service_layer.handlers import COMMAND_HANDLERS, change_email
 from allocation.service_layer.instrumentation import Observer, Outcome
+from allocation.service_layer.messagebus import MAX_CONFLICT_RETRIES
 from allocation.service_layer.ports import Notifications
-from allocation.service_layer.subscriptions import Handler, Later, Subscriber, Unsubscribed
+from allocation.service_layer.registry import Handler, Later, Subscriber, Unsubscribed
 from allocation.service_layer.unit_of_work import MAX_DEPTH, UnitOfWork
 from tests.builders import (
     HANDLERS,
@@ -142,7 +142,7 @@ async def test_all_handlers_of_an_event_run_concurrently() -> None:
 
     report = await on_registration(*map(attending, "abc")).bus.handle(a_registration())
 
-    assert report.failures == ()
+    assert report.failures == []
 
 
 async def test_events_that_follow_join_the_same_fan_out() -> None:
@@ -159,7 +159,7 @@ async def test_events_that_follow_join_the_same_fan_out() -> None:
 
     report = await application.bus.handle(a_registration())
 
-    assert report.failures == ()
+    assert report.failures == []
     names = [type(envelope.event).__name__ for envelope in report.events]
     assert names == ["UserRegistered", "EmailChanged"]
     assert application.database.deliveries == {}
@@ -182,7 +182,7 @@ async def test_no_more_handlers_run_at_once_than_there_are_slots() -> None:
 
     report = await application.bus.run_deliveries(claims)
 
-    assert report.failures == ()
+    assert report.failures == []
     assert application.database.deliveries == {}
     assert most == 3
 
@@ -352,11 +352,11 @@ async def test_execute_only_stores_and_dispatch_does_the_rest() -> None:
     events = await application.bus.execute(a_registration(email="ivan@example.com"))
     sent_before = list(application.notifications.sent)
     owed_before = len(application.database.deliveries)
-    report = await application.bus.dispatch(events)
+    report = await application.bus.run_deliveries(events.claims)
 
     assert (sent_before, owed_before) == ([], len(HANDLERS[UserRegistered]))
     assert application.notifications.subjects_to("ivan@example.com") == ["Welcome"]
-    assert report.failures == ()
+    assert report.failures == []
     assert application.database.deliveries == {}
 
 
@@ -509,7 +509,7 @@ async def test_a_parameter_of_a_port_may_have_any_name() -> None:
     application.wire()
     report = await application.bus.handle(a_registration())
 
-    assert report.failures == ()
+    assert report.failures == []
     assert templates.sent == ["welcome greeting"]
 
 
@@ -702,7 +702,7 @@ async def test_a_delivery_that_was_taken_over_is_left_alone() -> None:
     report = await application.bus.handle(a_registration())
 
     assert [delivery.attempt for delivery in taken_over] == [2]
-    assert report.failures == ()
+    assert report.failures == []
     assert application.database.registration_log == []
     assert len(application.database.deliveries) == 1
 
@@ -720,7 +720,7 @@ async def test_who_fails_after_somebody_has_taken_over_says_no_word(
     application = on_registration(late)
     report = await application.bus.handle(a_registration())
 
-    assert report.failures == ()
+    assert report.failures == []
     assert [row.last_error for row in application.database.deliveries.values()] == [None]
     assert "next attempt" not in caplog.text
 
@@ -1044,7 +1044,7 @@ async def test_whatever_an_observer_raises_is_logged(
 
     report = await application.bus.handle(a_registration())
 
-    assert report.failures == ()
+    assert report.failures == []
     assert application.database.deliveries == {}
     assert "an observer failed" in caplog.text
     begun = [name for what, name in recorder.seen if what == "begin"]
@@ -1080,7 +1080,7 @@ async def test_what_has_no_handler_in_this_process_is_left_to_another() -> None:
 
     report = await elsewhere.run_deliveries([claim])
 
-    assert report.failures == ()
+    assert report.failures == []
     (again,) = await application.outbox.claim(10, ["works"])
     assert again.attempt == 1
 
@@ -1110,10 +1110,10 @@ async def test_the_answer_of_the_outside_is_stored_with_the_delivery() -> None:
     application = on_registration(asks_outside(an_answer(ivan), called))
 
     registered = await application.bus.execute(ivan)
-    result = await application.bus.dispatch(registered)
+    result = await application.bus.run_deliveries(registered.claims)
 
     [claim], [_, answer] = registered.claims, application.database.commands
-    assert result.failures == ()
+    assert result.failures == []
     assert emails(application) == [ANSWER]
     assert (answer.settles, answer.origin.source) == (claim, "ask")
     assert answer.context.correlation_id == claim.context.correlation_id
@@ -1127,7 +1127,7 @@ async def test_no_answer_is_an_answer() -> None:
 
     result = await application.bus.handle(a_registration())
 
-    assert result.failures == ()
+    assert result.failures == []
     assert application.database.deliveries == {}
 
 
@@ -1177,7 +1177,7 @@ async def test_a_conflict_repeats_the_command_and_not_the_effect() -> None:
 
     result = await application.bus.handle(ivan)
 
-    assert result.failures == ()
+    assert result.failures == []
     assert emails(application) == [ANSWER]
     assert len(called) == 1
 
@@ -1192,7 +1192,7 @@ async def test_an_answer_is_stored_once_however_often_the_outside_is_asked() -> 
     second = await application.outbox.claim(10, ["ask"])
 
     late = await application.bus.run_deliveries(first)
-    assert (late.events, late.failures) == ((), ())
+    assert (late.events, late.failures) == ([], [])
     assert emails(application) == [ivan.email]
     await application.bus.run_deliveries(second)
 
@@ -1215,7 +1215,7 @@ async def test_an_answer_is_stored_though_the_caller_gives_up() -> None:
     committed = await application.bus.execute(ivan)
 
     with scope:
-        await application.bus.dispatch(committed)
+        await application.bus.run_deliveries(committed.claims)
 
     assert scope.cancelled_caught
     assert emails(application) == [ANSWER]
@@ -1229,7 +1229,7 @@ async def test_what_is_for_later_is_left_to_workers() -> None:
     result = await application.bus.handle(a_registration())
 
     [row] = application.database.deliveries.values()
-    assert result.failures == ()
+    assert result.failures == []
     assert (row.attempts, row.held) == (0, False)
     assert row.available_at == application.database.clock + POLICY.retry_max_seconds
 

@@ -36,8 +36,7 @@ from allocation.service_layer.handlers import (
     refresh_user_view,
 )
 from allocation.service_layer.read_models import UserRow
-from allocation.service_layer.registry import message_types
-from allocation.service_layer.subscriptions import Handler, Subscriber, handler_of
+from allocation.service_layer.registry import Handler, Subscriber, handler_of, message_types
 from tests.builders import a_user, a_user_id
 from tests.wiring_map import recorded_in
 from tools.migration import differences

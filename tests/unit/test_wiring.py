@@ -24,15 +24,13 @@ from allocation.service_layer.ports import FindContact
 from allocation.service_layer.registry import (
     BoundHandler,
     Dependencies,
-    Registry,
-    bind_all,
-)
-from allocation.service_layer.subscriptions import (
     EventHandlers,
     Handler,
     Later,
+    Registry,
     Subscriber,
     Unsubscribed,
+    bind_all,
     handler_of,
     subscriptions,
 )
@@ -40,6 +38,7 @@ from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import (
     HANDLERS,
     NOW,
+    POLICY,
     FakeApplication,
     a_batch,
     a_command_envelope,
@@ -48,7 +47,7 @@ from tests.builders import (
     a_registration,
     an_envelope,
 )
-from tests.fakes import FakePublisher
+from tests.fakes import FakeDatabase, FakePublisher, FakeUnitOfWorkScope
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +90,7 @@ def bound(
 
 
 def a_uow() -> UnitOfWork:
-    return FakeApplication().new_uow(a_command_envelope())._unit_of_work()
+    return FakeUnitOfWorkScope(FakeDatabase(), POLICY, a_command_envelope()).uow
 
 
 async def test_a_handler_is_given_what_it_asks_for_by_name() -> None:

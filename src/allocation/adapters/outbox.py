@@ -5,7 +5,7 @@ the last one seen", so an event whose transaction commits late is not skipped.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import Any
@@ -19,11 +19,17 @@ from allocation.adapters.attempt_log import describe
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED, PAUSED_HANDLERS, is_scheduled, pause_of
 from allocation.adapters.orm import PENDING, deliveries, events
-from allocation.adapters.settlement import WITH_VALID_TOKEN, Settlement, claim_params, done
-from allocation.adapters.stored_events import Claimed, with_events
+from allocation.adapters.settlement import (
+    WITH_VALID_TOKEN,
+    Settlement,
+    claim_of,
+    claim_params,
+    done,
+)
+from allocation.adapters.stored_events import Claimed, load_envelopes
 from allocation.adapters.transaction import Transaction
 from allocation.service_layer.deliveries import Delivery, DeliveryPolicy, Failure, is_away
-from allocation.service_layer.envelopes import Envelope
+from allocation.service_layer.envelopes import Envelope, Subscribers
 from allocation.service_layer.exceptions import DeliverySuperseded
 
 PAUSES_SECONDS = 1.0  # in which a process that commits may still attempt a paused handler
@@ -35,6 +41,7 @@ KNOWN_VERSIONS = sa.or_(  # other types, and later versions, are for newer proce
     *(sa.and_(events.c.type == n, events.c.schema_version <= v) for n, v in _VERSIONS.items())
 )
 HANDLERS: sa.BindParameter[str] = sa.bindparam("handlers", expanding=True)
+SCHEDULED: sa.BindParameter[bool] = sa.bindparam("scheduled", type_=sa.Boolean)
 CLAIMABLE_HERE = sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, KNOWN_VERSIONS)
 
 logger = logging.getLogger(__name__)
@@ -69,13 +76,13 @@ class SqlAlchemyOutbox:
         self._release = WITH_VALID_TOKEN.values(
             attempts=deliveries.c.attempts - 1, token=NEXT_TOKEN, owner=None, available_at=now
         )
-        pauses = [pending(r, deliveries.c.available_at - now).limit(1) for r in (False, True)]
-        without = [each.where(~is_scheduled(now)) for each in pauses]
-        self._seconds_until_due = {True: _union(pauses), False: _union(without)}
+        pause, wanted = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
+        first = [pending(r, pause).where(wanted).limit(1).subquery() for r in (False, True)]
+        self._seconds_until_due = sa.union_all(*map(sa.select, first))
         self._claims = [self._claim_statement(replay) for replay in (False, True)]
 
     async def store(
-        self, transaction: Transaction, subscribed: Sequence[tuple[Envelope, Mapping[str, float]]]
+        self, transaction: Transaction, subscribed: Sequence[tuple[Envelope, Subscribers]]
     ) -> Sequence[Delivery]:
         """Insert events, and a delivery to each of their handlers, in the caller's transaction.
 
@@ -86,12 +93,13 @@ class SqlAlchemyOutbox:
         first = partial(Delivery, attempt=1, leased_at=current_time())
         rows = [serialization.to_row(envelope) for envelope, _ in subscribed]
         await transaction.execute(self._insert_events, rows)
-        paused = await self._paused(transaction) if self._policy.inline else ()
+        inline = self._policy.dispatch == "inline"
+        paused = await self._paused(transaction) if inline else ()
         rows, claims = [], []
         for envelope, handlers in subscribed:
             for handler, delay in handlers.items():
                 key = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
-                if self._policy.inline and not delay and handler not in paused:
+                if inline and not delay and handler not in paused:
                     claims += [first(envelope=envelope, handler=handler)]
                     rows += [key | self._claimed]
                 else:
@@ -130,12 +138,10 @@ class SqlAlchemyOutbox:
             fate["unavailable_attempts"] = columns.unavailable_attempts + 1
         failed = WITH_VALID_TOKEN.values(owner=None, last_error=error, **fate)
         async with self.database.write_transaction() as transaction:
-            if await transaction.execute_dml(failed, claims := claim_params([delivery])) != 1:
+            if await transaction.execute_dml(failed, claim_params([delivery])) != 1:
                 raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
-            [claim], owner = claims["claims"], self.database.process
-            await attempt_log.record(
-                transaction, now, claim, attempt=delivery.attempt, owner=owner, error=error
-            )
+            what = {"attempt": delivery.attempt, "owner": self.database.process, "error": error}
+            await attempt_log.record(transaction, now, claim_of(delivery), **what)
             await transaction.commit()
 
     async def release(self, claims: Collection[Delivery]) -> None:
@@ -163,10 +169,10 @@ class SqlAlchemyOutbox:
     async def seconds_until_due(
         self, handlers: Collection[str], *, scheduled: bool = True
     ) -> float | None:
-        statement, asked = self._seconds_until_due[scheduled], {"handlers": list(handlers)}
+        asked = {"handlers": list(handlers), "scheduled": scheduled}
         async with self.database.read_transaction() as transaction:
-            seconds = (await transaction.execute(statement, asked)).scalars().all()
-        return min(seconds, default=None)
+            found = await transaction.execute(self._seconds_until_due, asked)
+        return min(found.scalars(), default=None)
 
     def _claim_statement(self, replay: bool) -> ReturningUpdate[Any]:
         """Return the statement that takes the leases of what is due."""
@@ -202,7 +208,8 @@ class SqlAlchemyOutbox:
             for row in (row for row in rows if row["previous_owner"]):
                 await attempt_log.record_expired_lease(transaction, self.database.clock, row)
             await transaction.commit()
-        return await with_events(self.database, rows)
+        found = await load_envelopes(self.database, {row["event_id"] for row in rows})
+        return [(row, found[row["event_id"]]) for row in rows]
 
     async def _park(self, row: Mapping[str, Any], error: str) -> None:
         logger.warning("%s parked on event %s: %s", row["handler"], row["event_id"], error)
@@ -218,7 +225,3 @@ class SqlAlchemyOutbox:
         async with self.database.write_transaction() as transaction:
             await transaction.execute_dml(change, claims)
             await transaction.commit()
-
-
-def _union(firsts: Iterable[sa.Select[Any]]) -> sa.CompoundSelect[Any]:
-    return sa.union_all(*(sa.select(first.subquery()) for first in firsts))

@@ -3,24 +3,15 @@
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 
-from sqlalchemy import (
-    BindParameter,
-    ColumnElement,
-    Select,
-    bindparam,
-    exists,
-    insert,
-    select,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import orm
 from allocation.adapters.serialization import wire_name
 from allocation.adapters.transaction import Transaction
-from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNotFound
+from allocation.domain.coupons import BatchReference, CouponBatch
 from allocation.domain.events import UserId
-from allocation.domain.users import EmailAddress, User, UserNotFound
+from allocation.domain.users import EmailAddress, User
 from allocation.service_layer.deliveries import CommandEnvelope
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.repository import CouponBatches, Users
@@ -29,73 +20,69 @@ from allocation.service_layer.repository import CouponBatches, Users
 class SqlAlchemyUsers(Users):
     """The users."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        super().__init__(transaction, User, UserNotFound)
-        self._transaction = transaction
+    _store: Transaction
 
     async def find_by_email(self, emails: Collection[EmailAddress]) -> Mapping[EmailAddress, User]:
         keys = {"keys": [email.key for email in emails]}
-        found = await self._transaction.load_all(_users_by_email(), keys)
+        found = await self._store.load_all(_users_by_email(), keys)
         return {user.email: user for user in found}
 
 
 @cache
-def _users_by_email() -> Select[User]:
-    keys: BindParameter[str] = bindparam("keys", expanding=True)
-    return select(User).where(orm.users.c.email_key.in_(keys))
+def _users_by_email() -> sa.Select[User]:
+    keys: sa.BindParameter[str] = sa.bindparam("keys", expanding=True)
+    return sa.select(User).where(orm.users.c.email_key.in_(keys))
 
 
 class SqlAlchemyCouponBatches(CouponBatches):
     """The coupon batches."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        super().__init__(transaction, CouponBatch, CouponBatchNotFound)
-        self._transaction = transaction
+    _store: Transaction
 
     async def find(self, reference: BatchReference) -> CouponBatch | None:
         await self._write_changes()
-        return await self._transaction.load(_one_batch(), {"reference": reference})
+        return await self._store.load(_one_batch(), {"reference": reference})
 
     async def next_available(self) -> CouponBatch:
         await self._write_changes()
-        load = self._transaction.load
+        load = self._store.load
         batch = await load(_first_available())
-        while batch is None and (await self._transaction.execute(_IS_ANY_AVAILABLE)).scalar_one():
+        while batch is None and (await self._store.execute(_IS_ANY_AVAILABLE)).scalar_one():
             batch = await load(_first_available())  # somebody took the last one while we waited
         return batch or await load(_first_unreported()) or self._none()
 
     async def _write_changes(self) -> None:
         """Let the queries, which load what is stored, see what this unit of work has changed."""
-        if self._transaction.seen:
-            await self._transaction.flush()
+        if self._store.seen:
+            await self._store.flush()
 
     def _none(self) -> CouponBatch:
-        self._transaction.seen.append(none := CouponBatch.empty())
+        self._store.seen.append(none := CouponBatch.empty())
         return none
 
 
-_IS_ANY_AVAILABLE = select(exists().where(orm.coupon_batches.c.remaining > 0))
+_IS_ANY_AVAILABLE = sa.select(sa.exists().where(orm.coupon_batches.c.remaining > 0))
 
 
 @cache
-def _first_available() -> Select[CouponBatch]:
-    available = select(CouponBatch).where(orm.coupon_batches.c.remaining > 0)
+def _first_available() -> sa.Select[CouponBatch]:
+    available = sa.select(CouponBatch).where(orm.coupon_batches.c.remaining > 0)
     return _locked(available.order_by(orm.coupon_batches.c.reference))
 
 
 @cache
-def _first_unreported() -> Select[CouponBatch]:
+def _first_unreported() -> sa.Select[CouponBatch]:
     notified = orm.coupon_batches.c.exhaustion_notified_on
-    return _locked(select(CouponBatch).order_by(notified.is_not(None), notified.desc()))
+    return _locked(sa.select(CouponBatch).order_by(notified.is_not(None), notified.desc()))
 
 
 @cache
-def _one_batch() -> Select[CouponBatch]:
-    reference: BindParameter[BatchReference] = bindparam("reference")
-    return _locked(select(CouponBatch).where(orm.coupon_batches.c.reference == reference))
+def _one_batch() -> sa.Select[CouponBatch]:
+    reference: sa.BindParameter[BatchReference] = sa.bindparam("reference")
+    return _locked(sa.select(CouponBatch).where(orm.coupon_batches.c.reference == reference))
 
 
-def _locked(batches: Select[CouponBatch]) -> Select[CouponBatch]:
+def _locked(batches: sa.Select[CouponBatch]) -> sa.Select[CouponBatch]:
     """The first row as it is under the lock, whatever the transaction has seen of it before."""
     return batches.limit(1).with_for_update().execution_options(populate_existing=True)
 
@@ -110,7 +97,7 @@ class SqlAlchemyRegistrationLog:
         await self._transaction.execute(_LOG, {"user_id": user_id, "email": email})
 
 
-_LOG = insert(orm.registration_log)
+_LOG = sa.insert(orm.registration_log)
 
 
 class SqlAlchemyUserProjection:
@@ -129,32 +116,32 @@ class SqlAlchemyUserProjection:
             await self._transaction.execute(statement, {"user_ids": self._stale})
 
 
-_IDS: BindParameter[Sequence[UserId]] = bindparam("user_ids", expanding=True)
+_IDS: sa.BindParameter[Sequence[UserId]] = sa.bindparam("user_ids", expanding=True)
 _MADE = orm.user_rows.where(orm.users.c.id.in_(_IDS))
 _ROW = _MADE.subquery("made")
 
 # the locks make refreshes of one user wait for each other, so the last one sees it all; their order
 # keeps two refreshes of several users from waiting for each other for ever
 LOCK_USERS = (
-    select(orm.users.c.id).where(orm.users.c.id.in_(_IDS)).order_by(orm.users.c.id)
+    sa.select(orm.users.c.id).where(orm.users.c.id.in_(_IDS)).order_by(orm.users.c.id)
 ).with_for_update()
 # rows are not deleted and inserted: what a newer version has added to them is not ours to reset
 UPDATE_ROWS = (
-    update(orm.user_view)
+    sa.update(orm.user_view)
     .where(orm.user_view.c.user_id == _ROW.c.user_id)
     .values({column.name: column for column in _ROW.c if column.name != "user_id"})
 )
-INSERT_ROWS = insert(orm.user_view).from_select(
+INSERT_ROWS = sa.insert(orm.user_view).from_select(
     [column.name for column in _ROW.c],
-    _MADE.where(orm.users.c.id.not_in(select(orm.user_view.c.user_id))),
+    _MADE.where(orm.users.c.id.not_in(sa.select(orm.user_view.c.user_id))),
 )
 
 
-_record = cache(lambda now: insert(orm.commands).values(accepted_at=now))  # once for all
+_record = cache(lambda now: sa.insert(orm.commands).values(accepted_at=now))  # once for all
 
 
 async def record_command(
-    transaction: Transaction, now: ColumnElement[float], envelope: CommandEnvelope
+    transaction: Transaction, now: sa.ColumnElement[float], envelope: CommandEnvelope
 ) -> None:
     """Write a command down, in the caller's transaction.
 

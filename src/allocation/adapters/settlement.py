@@ -1,7 +1,6 @@
 """Settling deliveries whose handlers have no transaction of their own: many with one statement."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -17,7 +16,8 @@ from allocation.service_layer.exceptions import DeliverySuperseded
 SETTLE_BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
 
 Key = tuple[EventId, str]
-Settle = Callable[[Sequence[Delivery]], Awaitable[set[Key]]]
+Claim = tuple[EventId, str, int]  # with its token
+Settle = Callable[[Sequence[Claim]], Awaitable[set[Key]]]
 
 # the rows of these claims, unless another one has been made on them
 _CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
@@ -25,9 +25,14 @@ _CLAIMED = sa.tuple_(deliveries.c.event_id, deliveries.c.handler, deliveries.c.t
 WITH_VALID_TOKEN = sa.update(deliveries).where(_CLAIMED, PENDING)
 
 
+def claim_of(delivery: Delivery) -> Claim:
+    """Return what tells this claim from all others on the same delivery."""
+    return delivery.envelope.id, delivery.handler, delivery.token
+
+
 def claim_params(claims: Iterable[Delivery]) -> dict[str, Any]:
     """Return the parameters by which `WITH_VALID_TOKEN` finds rows, in the same order always."""
-    return {"claims": sorted((each.envelope.id, each.handler, each.token) for each in claims)}
+    return {"claims": sorted(map(claim_of, claims))}
 
 
 def done(database: Database, policy: DeliveryPolicy) -> dict[str, Any]:
@@ -49,7 +54,7 @@ class Settlement:
         self, database: Database, policy: DeliveryPolicy, settle_all: Settle | None = None
     ) -> None:
         self._database, self._settle_all = database, settle_all or self._settle_in_transaction
-        self._waiting: dict[_Waiter, None] = {}
+        self._is_settled: dict[Claim, bool | None] = {}  # None: not known yet
         self._writing = anyio.Lock()
         # done already with this token: by this claim, whose first answer was cancelled
         settled = sa.update(deliveries).where(_CLAIMED, ~PARKED).values(**done(database, policy))
@@ -60,33 +65,26 @@ class Settlement:
 
         :raises DeliverySuperseded: if it has another owner now, or was parked
         """
-        self._waiting[waiter := _Waiter(delivery)] = None
+        claim = claim_of(delivery)
+        self._is_settled[claim] = None
         try:
             await checkpoint()  # others have ended at the same time
             async with self._writing:
-                if waiter.is_settled is None:
-                    batch = [waiter, *(each for each in self._waiting if each is not waiter)]
-                    await self._settle(batch[:SETTLE_BATCH_SIZE])
+                if self._is_settled[claim] is None:
+                    await self._settle_with_others(claim)
+            if not self._is_settled[claim]:
+                raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
         finally:
-            del self._waiting[waiter]
-        if not waiter.is_settled:
-            raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+            del self._is_settled[claim]
 
-    async def _settle(self, batch: Sequence["_Waiter"]) -> None:
-        settled = await self._settle_all([each.delivery for each in batch])
-        for each in batch:
-            each.is_settled = (each.delivery.envelope.id, each.delivery.handler) in settled
+    async def _settle_with_others(self, first: Claim) -> None:
+        batch = sorted([*dict.fromkeys([first, *self._is_settled])][:SETTLE_BATCH_SIZE])
+        settled = await self._settle_all(batch)
+        for event_id, handler, token in self._is_settled.keys() & batch:  # some were cancelled
+            self._is_settled[event_id, handler, token] = (event_id, handler) in settled
 
-    async def _settle_in_transaction(self, claims: Sequence[Delivery]) -> set[Key]:
+    async def _settle_in_transaction(self, claims: Sequence[Claim]) -> set[Key]:
         async with self._database.write_transaction() as transaction:
-            rows = (await transaction.execute(self._statement, claim_params(claims))).all()
+            rows = (await transaction.execute(self._statement, {"claims": claims})).all()
             await transaction.commit()
         return {(row.event_id, row.handler) for row in rows}
-
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    """A delivery that waits to be settled, and whether its row was there for it."""
-
-    delivery: Delivery
-    is_settled: bool | None = None

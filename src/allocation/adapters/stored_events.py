@@ -1,6 +1,6 @@
 """The stored events, read after the claim: one that cannot be read concerns its own deliveries."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,17 +15,8 @@ from allocation.service_layer.envelopes import Envelope, EventId
 Found = dict[EventId, Envelope | InvalidMessage]
 Claimed = tuple[Mapping[Any, Any], Envelope | InvalidMessage]  # the row of a delivery, its event
 
-TOO_LONG = InvalidPayload("an event", f"is longer than {serialization.MAX_EVENT_LENGTH}")
-
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
-_IS_SHORT = sa.func.length(events.c.data) <= serialization.MAX_EVENT_LENGTH
-_SHORT = sa.select(events).where(events.c.id.in_(_IDS), _IS_SHORT)
-
-
-async def with_events(database: Database, rows: Sequence[Mapping[Any, Any]]) -> list[Claimed]:
-    """Return these deliveries, each with its event, or with what is wrong with it."""
-    found = await load_envelopes(database, {row["event_id"] for row in rows}) if rows else {}
-    return [(row, found[row["event_id"]]) for row in rows]
+_EVENTS = sa.select(events).where(events.c.id.in_(_IDS))
 
 
 async def load_envelopes(database: Database, ids: Collection[EventId]) -> Found:
@@ -33,9 +24,11 @@ async def load_envelopes(database: Database, ids: Collection[EventId]) -> Found:
 
     :raises Unavailable: if the database cannot be asked
     """
+    if not ids:
+        return {}
     try:
         async with database.read_transaction() as transaction:
-            rows = (await transaction.execute(_SHORT, {"ids": list(ids)})).all()
+            rows = (await transaction.execute(_EVENTS, {"ids": list(ids)})).all()
     except Unavailable:
         raise
     except Exception as error:  # a driver or a type cannot make a value of what is stored
@@ -45,8 +38,7 @@ async def load_envelopes(database: Database, ids: Collection[EventId]) -> Found:
         for each in ids:
             found |= await load_envelopes(database, [each])
         return found
-    readable = {row.id: envelope_of(row._asdict()) for row in rows}
-    return {**dict.fromkeys(ids, TOO_LONG), **readable}
+    return {row.id: envelope_of(row._asdict()) for row in rows}
 
 
 def envelope_of(row: dict[str, Any]) -> Envelope | InvalidMessage:

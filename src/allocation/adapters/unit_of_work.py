@@ -2,8 +2,8 @@
 
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from math import inf
 
 from anyio import current_time
@@ -17,69 +17,67 @@ from allocation.domain.exceptions import RuleViolation
 from allocation.domain.user_imports import UserImport
 from allocation.domain.users import EmailAlreadyRegistered, User
 from allocation.service_layer.deliveries import Delivery, WorkItem
-from allocation.service_layer.envelopes import Envelope, EventRecorder
 from allocation.service_layer.exceptions import ConcurrentUpdate
-from allocation.service_layer.unit_of_work import UnitOfWork, UnitOfWorkScope
+from allocation.service_layer.unit_of_work import Subscribed, UnitOfWork
 
 LONG_SECONDS = 1.0  # for which all other writers of SQLite may have to wait
 
 logger = logging.getLogger(__name__)
 
 
-class SqlAlchemyUnitOfWorkScope(UnitOfWorkScope):
+@asynccontextmanager
+async def open_unit_of_work(
+    outbox: SqlAlchemyOutbox, work: WorkItem
+) -> AsyncIterator["SqlAlchemyUnitOfWorkScope"]:
+    """Open the transaction of one attempt, and close it, whatever happens.
+
+    :raises MessageAlreadyHandled: if the command was received and stored before
+    """
+    begun, database = inf, outbox.database
+    try:
+        async with database.write_transaction() as transaction:
+            begun = current_time()
+            if (command := work.records) and command.origin.id is not None:
+                await repository.record_command(transaction, database.clock, command)
+            yield SqlAlchemyUnitOfWorkScope(transaction, outbox, work)
+    finally:
+        if database.backend.single_writer and (seconds := current_time() - begun) > LONG_SECONDS:
+            text = "%s held the only write lock of the database for %.1f s"
+            logger.warning(text, work.name, seconds)
+
+
+class SqlAlchemyUnitOfWorkScope:
     """The transaction of one attempt, in a database."""
 
-    def __init__(self, outbox: SqlAlchemyOutbox, recorder: EventRecorder, work: WorkItem) -> None:
-        super().__init__(recorder, work)
-        self._database, self._outbox = outbox.database, outbox
-        self._resources = AsyncExitStack()
-        self._begun = inf
-
-    async def _begin(self) -> Transaction:
-        opened = self._database.write_transaction()
-        self._transaction = transaction = await self._resources.enter_async_context(opened)
-        self._begun = current_time()
-        if (command := self._work.records) and command.origin.id is not None:
-            await repository.record_command(transaction, self._database.clock, command)
-        return transaction
-
-    def _unit_of_work(self) -> UnitOfWork:
-        self._user_view = repository.SqlAlchemyUserProjection(self._transaction)
-        return UnitOfWork(
-            self._transaction,
-            users=repository.SqlAlchemyUsers(self._transaction),
-            coupon_batches=repository.SqlAlchemyCouponBatches(self._transaction),
-            registration_log=repository.SqlAlchemyRegistrationLog(self._transaction),
+    def __init__(self, transaction: Transaction, outbox: SqlAlchemyOutbox, work: WorkItem) -> None:
+        self.store, self._outbox, self._work = transaction, outbox, work
+        self._user_view = repository.SqlAlchemyUserProjection(transaction)
+        self.uow = UnitOfWork(
+            transaction,
+            users=repository.SqlAlchemyUsers(transaction),
+            coupon_batches=repository.SqlAlchemyCouponBatches(transaction),
+            registration_log=repository.SqlAlchemyRegistrationLog(transaction),
             user_view=self._user_view,
         )
 
-    async def _write(self, events: Sequence[Envelope]) -> Sequence[Delivery]:
-        self._transaction.raise_failure()  # one that a handler has swallowed
-        refusals = list(_refusals(self._transaction.seen))  # unreadable after a failed flush
+    async def write(self, subscribed: Subscribed) -> Sequence[Delivery]:
+        self.store.raise_failure()  # one that a handler has swallowed
+        refusals = list(_refusals(self.store.seen))  # unreadable after a failed flush
         try:
-            await self._transaction.flush()
+            await self.store.flush()
         except IntegrityError as error:
             raise _as_domain_error(error, refusals) from error
         await self._user_view.write()
-        subscribed = [(event, self._event_recorder.subscribers(event)) for event in events]
-        claims = await self._outbox.store(self._transaction, subscribed)
+        claims = await self._outbox.store(self.store, subscribed)
         if delivery := self._work.settles:
-            await self._outbox.settle_in(self._transaction, delivery)
+            await self._outbox.settle_in(self.store, delivery)
         command = self._work.records
-        if command and command.origin.id is None and self._transaction.has_written:
-            await repository.record_command(self._transaction, self._database.clock, command)
+        if command and command.origin.id is None and self.store.has_written:
+            await repository.record_command(self.store, self._outbox.database.clock, command)
         return claims
 
-    async def _commit(self) -> None:
-        await self._transaction.commit()
-
-    async def _close(self) -> None:
-        await self._resources.aclose()
-        seconds = current_time() - self._begun
-        if self._database.backend.single_writer and seconds > LONG_SECONDS:
-            logger.warning(
-                "%s held the only write lock of the database for %.1f s", self._work.name, seconds
-            )
+    async def commit(self) -> None:
+        await self.store.commit()
 
 
 def _refusals(seen: Collection[object]) -> Iterator[tuple[str, str, RuleViolation]]:

@@ -31,6 +31,6 @@ class BoundedDispatch:
             return
         self._dispatching += 1
         try:
-            await self._bus.dispatch(committed)
+            await self._bus.run_deliveries(committed.claims)
         finally:
             self._dispatching -= 1

@@ -129,12 +129,12 @@ class Failure:
         return f"{delivery.handler} failed on {event}: {type(self.error).__name__}: {self.error}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DispatchResult:
-    """What came out of deliveries: the events that were committed, and the failures."""
+    """What came out of deliveries, and of those they caused: committed events, and failures."""
 
-    events: tuple[Envelope, ...] = ()
-    failures: tuple[Failure, ...] = ()
+    events: list[Envelope] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,18 +149,8 @@ class DeliveryPolicy:
     retry_max_seconds: float
     max_attempts: int
 
-    @property
-    def inline(self) -> bool:
-        """Whether the process that commits an event also makes the first attempts."""
-        return self.dispatch == "inline"
-
     def retry_delay(
-        self,
-        attempt: int,
-        error: Exception,
-        *,
-        random: Callable[[], float],
-        unavailable_attempts: int = 0,
+        self, delivery: Delivery, error: Exception, *, random: Callable[[], float]
     ) -> float | None:
         """Return the pause before the next attempt, or None if the delivery has to be parked.
 
@@ -171,9 +161,9 @@ class DeliveryPolicy:
         """
         if is_permanent(error):
             return None
-        if attempt >= self.max_attempts and not is_away(error):
+        if delivery.attempt >= self.max_attempts and not is_away(error):
             return None
-        earlier = attempt - 1 + unavailable_attempts
+        earlier = delivery.attempt - 1 + delivery.unavailable_attempts
         exponent = min(earlier, 64)  # the longest is reached long before a float overflows
         pause = self.retry_initial_seconds * self.retry_factor**exponent
         longest = min(self.retry_max_seconds, pause)

@@ -12,6 +12,9 @@ from allocation.domain.events import Event
 
 EventId = NewType("EventId", UUID)
 
+Subscribers = Mapping[str, float]
+"""The names of the handlers of an event, each with the seconds after which it is due."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageContext:
@@ -55,33 +58,27 @@ INTERNAL = MessageOrigin(source="program")  # a command that nobody says more ab
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecorder:
-    """Makes envelopes of what aggregates have recorded, and knows who subscribes to them.
+    """Makes envelopes of what aggregates have recorded, and knows who subscribes to them."""
 
-    `subscriptions` has the handlers of each event, with the seconds after which each is due.
-    """
-
-    subscriptions: Mapping[type[Event], Mapping[str, float]]
+    subscriptions: Mapping[type[Event], Subscribers]
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
 
-    def subscribers(self, envelope: Envelope) -> Mapping[str, float]:
-        """Return the names of the handlers of this event, with their delays in seconds."""
-        return self.subscriptions.get(type(envelope.event), {})
-
     def collect(
         self, aggregates: Iterable[Aggregate], context: MessageContext
-    ) -> Iterator[Envelope]:
-        """Take the events of these aggregates, and put each into an envelope."""
+    ) -> Iterator[tuple[Envelope, Subscribers]]:
+        """Take the events of these aggregates; yield each in an envelope, with its subscribers."""
         context = replace(context, traceparent=current_traceparent.get() or context.traceparent)
         for aggregate in aggregates:
             for event in aggregate.pull_events():
-                yield Envelope(
+                envelope = Envelope(
                     id=EventId(self.new_id()),
                     event=event,
                     subject=aggregate.subject,
                     time=self.now(),
                     context=context,
                 )
+                yield envelope, self.subscriptions.get(type(event), {})
 
 
 current_context: ContextVar[MessageContext | None] = ContextVar("current_context", default=None)

@@ -27,7 +27,7 @@ from allocation.service_layer.ports import (
     Notifications,
     Publisher,
 )
-from allocation.service_layer.subscriptions import Handler, Later, Subscriber
+from allocation.service_layer.registry import Handler, Later, Subscriber
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.user_mail import UserMail
 

@@ -8,40 +8,51 @@ The bus holds no state of any message, so one bus serves any number of tasks at 
 
 import logging
 from collections import deque
-from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TypeVar
 
 import anyio
 from anyio import CancelScope, Semaphore, current_time, get_cancelled_exc_class
 
 from allocation.domain.commands import Command
 from allocation.service_layer import exceptions
-from allocation.service_layer.attempts import Attempts
 from allocation.service_layer.deliveries import (
     CommandEnvelope,
     Committed,
     Delivery,
+    DeliveryPolicy,
     DispatchResult,
     Failure,
+    WorkItem,
 )
-from allocation.service_layer.envelopes import INTERNAL, Envelope, MessageOrigin, bind_context
+from allocation.service_layer.envelopes import INTERNAL, EventRecorder, MessageOrigin, bind_context
+from allocation.service_layer.error_containment import persist_despite_cancellation
+from allocation.service_layer.instrumentation import Instrumentation, Outcome
+from allocation.service_layer.ports import Outbox
+from allocation.service_layer.registry import BoundHandler, Registry
+from allocation.service_layer.unit_of_work import UnitOfWorkFactory, commit_unit_of_work
+
+MAX_CONFLICT_RETRIES = 5  # runs of a handler whose data others changed, before it counts as failed
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Tree:
-    """What came out of the deliveries that ran for one caller, and of those they have caused."""
-
-    events: list[Envelope] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MessageBus(Attempts):
+class MessageBus:
     """Handles commands and events; a slot is for one handler that runs, not for what it causes."""
 
+    registry: Registry
+    new_uow: UnitOfWorkFactory
+    outbox: Outbox
+    policy: DeliveryPolicy
     slots: Semaphore
+    event_recorder: EventRecorder
+    random: Callable[[], float]
+    instrumentation: Instrumentation
 
     async def handle(self, command: Command, origin: MessageOrigin = INTERNAL) -> DispatchResult:
         """Execute a command, then dispatch what it caused; return when all of it is settled.
@@ -49,8 +60,9 @@ class MessageBus(Attempts):
         :raises AllocationError: as `execute`; a failing event handler raises nothing
         """
         committed = await self.execute(command, origin)
-        caused = await self.dispatch(committed)
-        return replace(caused, events=committed.events + caused.events)
+        result = await self.run_deliveries(committed.claims)
+        result.events[:0] = committed.events
+        return result
 
     async def execute(self, command: Command, origin: MessageOrigin = INTERNAL) -> Committed:
         """Run the one handler of a command, and return what it committed, or raise its error.
@@ -63,36 +75,42 @@ class MessageBus(Attempts):
         envelope = CommandEnvelope(id=self.event_recorder.new_id(), message=command, origin=origin)
         return await self._execute(envelope, current_time() + self.policy.handler_timeout_seconds)
 
-    async def dispatch(self, committed: Committed) -> DispatchResult:
-        """Run all handlers of what was just committed, as far as this process has claims on them.
+    async def run_deliveries(self, claims: Collection[Delivery]) -> DispatchResult:
+        """Run the handlers of deliveries on which this process has claims.
 
         They run concurrently, in no particular order; what they commit is dispatched in the same
         way; this returns when the whole tree is settled. A failing handler neither stops nor fails
         another: its failure is stored and in the result. Cancellation loses nothing either.
         """
-        return await self.run_deliveries(committed.claims)
+        result = DispatchResult()
+        await self._run_all(claims, result)
+        return result
 
-    async def run_deliveries(self, claims: Collection[Delivery]) -> DispatchResult:
-        """Run the handlers of claimed deliveries, under the promises of `dispatch`."""
-        tree = _Tree()
-        await self._run_all(claims, tree)
-        return DispatchResult(tuple(tree.events), tuple(tree.failures))
+    async def hand_over_to_workers(self, claims: Collection[Delivery]) -> None:
+        """Make claimed deliveries due for workers now, as if they had not been claimed."""
+        for delivery in claims:
+            self.instrumentation.finished(Outcome(delivery, "handed over"))
+        try:
+            if claims:
+                await persist_despite_cancellation(lambda: self.outbox.release(claims))
+        except Exception as error:
+            logger.warning("leases could not be given back, they end by themselves: %s", error)
 
-    async def _run_all(self, claims: Collection[Delivery], tree: _Tree) -> None:
+    async def _run_all(self, claims: Collection[Delivery], result: DispatchResult) -> None:
         """Run each in a task, as slots get free; one alone needs no task of its own."""
         known = self.registry.events
         waiting = deque(claim for claim in claims if claim.handler in known)
         if elsewhere := [claim for claim in claims if claim.handler not in known]:
             await self.hand_over_to_workers(elsewhere)  # a port is not configured here
         if len(waiting) == 1:
-            if only := await self._next(waiting, tree):
-                await self._run_one(only, tree)
+            if only := await self._next(waiting, result):
+                await self._run_one(only, result)
         elif waiting:
             async with anyio.create_task_group() as group:
-                while following := await self._next(waiting, tree):
-                    group.start_soon(self._run_one, following, tree)
+                while following := await self._next(waiting, result):
+                    group.start_soon(self._run_one, following, result)
 
-    async def _next(self, waiting: deque[Delivery], tree: _Tree) -> Delivery | None:
+    async def _next(self, waiting: deque[Delivery], result: DispatchResult) -> Delivery | None:
         """Wait for a slot; when half of the time has passed, hand what waits over to workers."""
         if not waiting:
             return None
@@ -108,20 +126,120 @@ class MessageBus(Attempts):
             await self.hand_over_to_workers(waiting)
             raise
         logger.warning("%s handlers could not begin in time: left to workers", len(waiting))
-        late = [(each, exceptions.LeaseExpired(each.handler)) for each in waiting]
-        tree.failures += [Failure(delivery=d, error=error, retry_in=0.0) for d, error in late]
+        errors = [(each, exceptions.LeaseExpired(each.handler)) for each in waiting]
+        result.failures += [Failure(delivery=d, error=e, retry_in=0.0) for d, e in errors]
         await self.hand_over_to_workers(waiting)
         return None
 
-    async def _run_one(self, delivery: Delivery, tree: _Tree) -> None:
+    async def _run_one(self, delivery: Delivery, result: DispatchResult) -> None:
         with bind_context(delivery.context):
             try:
-                result = await self._attempt(delivery)
+                committed = await self._attempt(delivery, result.failures)
             finally:
                 self.slots.release()
-        match result:
-            case Failure():
-                tree.failures.append(result)
-            case Committed(events, claims):
-                tree.events += events
-                await self._run_all(claims, tree)
+        result.events += committed.events
+        await self._run_all(committed.claims, result)
+
+    async def _attempt(self, delivery: Delivery, failures: list[Failure]) -> Committed:
+        """Attempt one delivery; return what its handler has committed, if it has not failed."""
+        try:
+            committed = await self._attempt_with_deadline(delivery)
+            self.instrumentation.finished(Outcome(delivery, "succeeded", committed))
+            return committed
+        except exceptions.LeaseExpired as late:
+            logger.warning("%s", late)
+            failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))
+            await self.hand_over_to_workers([delivery])
+        except exceptions.DeliverySuperseded as superseded:
+            self._lease_lost(delivery, superseded)
+        except Exception as error:
+            await self._record_failure(delivery, error, failures)
+        except get_cancelled_exc_class():
+            await self.hand_over_to_workers([delivery])
+            raise
+        return Committed()
+
+    async def _attempt_with_deadline(self, delivery: Delivery) -> Committed:
+        """Run the handler within the time limit, which counts from the begin of the lease."""
+        handler = self.registry.events[delivery.handler]
+        deadline = delivery.leased_at + self.policy.handler_timeout_seconds
+        seconds = deadline - current_time()
+        with self.instrumentation.operation(lambda each: each.attempt(delivery, seconds)):
+            if seconds <= 0:
+                raise exceptions.LeaseExpired(handler.name)
+            if handler.is_transactional:
+                return await self._run_in_time(handler, deadline, self._commit(handler, delivery))
+            answer = await self._run_in_time(handler, deadline, handler.run(delivery, None))
+            if answer is not None:
+                return await self._store_answer(answer, delivery, deadline)
+            await persist_despite_cancellation(lambda: self.outbox.settle(delivery))
+            return Committed()
+
+    async def _store_answer(self, answer: Command, asked: Delivery, deadline: float) -> Committed:
+        """Execute the command that a handler has returned; its commit settles the delivery.
+
+        If others change what it has read, only the command is repeated, not the external effect.
+        """
+        id_, origin = self.event_recorder.new_id(), MessageOrigin(source=asked.handler)
+        envelope = CommandEnvelope(id=id_, message=answer, origin=origin, settles=asked)
+        try:
+            stored = await persist_despite_cancellation(lambda: self._execute(envelope, deadline))
+        except Exception as error:  # what the outside has answered is known nowhere else
+            error.add_note(f"{asked.handler} had returned {answer!r}")
+            raise
+        return replace(stored, answer=answer)
+
+    async def _execute(self, envelope: CommandEnvelope, deadline: float) -> Committed:
+        """Run the one handler of a command within its time limit."""
+        handler, limit = self.registry.commands[type(envelope.message)], deadline - current_time()
+        with bind_context(envelope.context):
+            with self.instrumentation.operation(lambda each: each.command(envelope, limit)):
+                work = self._commit(handler, envelope)
+                committed = await self._run_in_time(handler, deadline, work)
+            logger.info("%s handled", envelope.name)
+            self.instrumentation.finished(Outcome(envelope, "succeeded", committed))
+        return committed
+
+    async def _run_in_time(self, handler: BoundHandler, deadline: float, work: Awaitable[T]) -> T:
+        with CancelScope(deadline=deadline):
+            return await work
+        raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout_seconds)
+
+    async def _commit(self, handler: BoundHandler, work: WorkItem, tries: int = 1) -> Committed:
+        """Run a handler in a fresh unit of work.
+
+        Optimistic retry: it is run again while others change what it has read.
+        """
+        try:
+            async with self.new_uow(work) as scope:
+                await handler.run(work, scope.uow)
+                return await commit_unit_of_work(scope, self.event_recorder, work)
+        except exceptions.ConcurrentUpdate:
+            if tries == MAX_CONFLICT_RETRIES:
+                raise
+        self.instrumentation.finished(Outcome(work, "conflict"))
+        return await self._commit(handler, work, tries + 1)
+
+    async def _record_failure(
+        self, delivery: Delivery, error: Exception, failures: list[Failure]
+    ) -> None:
+        pause = self.policy.retry_delay(delivery, error, random=self.random)
+        failure = Failure(delivery=delivery, error=error, retry_in=pause)
+        try:
+            await persist_despite_cancellation(lambda: self.outbox.record_failure(failure))
+        except exceptions.DeliverySuperseded as superseded:
+            self._lease_lost(delivery, f"{failure}; {superseded}")
+            return
+        except Exception as storing_error:
+            logger.error("the next failure could not be stored: %s", storing_error)
+            # the row is as it was: it falls due when the lease ends
+            failure = replace(failure, retry_in=(pause := self.policy.lease_seconds))
+        later = self.event_recorder.now() + timedelta(seconds=pause or 0)
+        fate = "parked" if pause is None else f"next attempt at {later:%FT%TZ}"
+        logger.warning("%s; %s", failure, fate)
+        self.instrumentation.finished(Outcome(delivery, "parked" if pause is None else "retried"))
+        failures.append(failure)
+
+    def _lease_lost(self, delivery: Delivery, reason: object) -> None:
+        logger.info("%s", reason)
+        self.instrumentation.finished(Outcome(delivery, "lease lost"))

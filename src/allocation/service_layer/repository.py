@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Generic, Protocol, TypeVar
 
 from allocation.domain.aggregate import Aggregate
-from allocation.domain.coupons import BatchReference, CouponBatch
+from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNotFound
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import RuleViolation
 from allocation.domain.user_imports import UserImport
-from allocation.domain.users import EmailAddress, User
+from allocation.domain.users import EmailAddress, User, UserNotFound
 
 A = TypeVar("A", bound=Aggregate)
 K = TypeVar("K")
@@ -62,6 +62,9 @@ class Repository(Generic[A, K]):
 class Users(Repository[User, UserId], ABC):
     """The users, with a query of their own."""
 
+    def __init__(self, store: AggregateStore) -> None:
+        super().__init__(store, User, UserNotFound)
+
     @abstractmethod
     async def find_by_email(self, emails: Collection[EmailAddress]) -> Mapping[EmailAddress, User]:
         """Return the users who hold some of these addresses, however they are spelled."""
@@ -83,6 +86,9 @@ class CouponBatches(Repository[CouponBatch, BatchReference], ABC):
 
     Nobody else can change one that is loaded until this unit of work ends: many want the same.
     """
+
+    def __init__(self, store: AggregateStore) -> None:
+        super().__init__(store, CouponBatch, CouponBatchNotFound)
 
     @abstractmethod
     async def next_available(self) -> CouponBatch:

@@ -53,10 +53,10 @@ class Import:
         except NobodyImported as error:
             return error.refused
         if self.dispatches:
-            self.pending.update(pending((await bus.dispatch(committed)).failures))
+            self.pending.update(pending((await bus.run_deliveries(committed.claims)).failures))
         else:
-            subscribers = bus.event_recorder.subscribers
-            self.counts["due"] += sum(len(subscribers(event)) for event in committed.events)
+            subscribed, events = bus.event_recorder.subscriptions, committed.events
+            self.counts["due"] += sum(len(subscribed.get(type(each.event), ())) for each in events)
         for event in (envelope.event for envelope in committed.events):
             if isinstance(event, UsersImported):
                 self.counts["imported"] += event.registered

@@ -12,9 +12,9 @@ from sqlalchemy import text
 from allocation.adapters import attempt_log, outbox, serialization, stored_events
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import InvalidPayload
-from allocation.adapters.settlement import Key, Settlement
+from allocation.adapters.settlement import Claim, Key, Settlement
 from allocation.extensions.postgresql.single_statements import Records, SingleStatements
-from allocation.service_layer.deliveries import Delivery, DeliveryPolicy
+from allocation.service_layer.deliveries import DeliveryPolicy
 
 _, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
 STATEMENTS = dict(zip(_PARTS[::2], _PARTS[1::2], strict=True))
@@ -39,9 +39,7 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
             "lease_expired": attempt_log.LEASE_EXPIRED,
             "max_attempts": policy.max_attempts,
             "max_failures": attempt_log.MAX_FAILURES,
-            "max_length": serialization.MAX_EVENT_LENGTH,
             "no_time": attempt_log.describe(NO_TIME),
-            "too_long": attempt_log.describe(stored_events.TOO_LONG),
             "types": list(versions),
             "unfinished": outbox.LAST_ATTEMPT_UNFINISHED,
             "versions": list(versions.values()),
@@ -61,9 +59,8 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
             if not row["problem"]
         ]
 
-    async def _settle_all(self, claims: Sequence[Delivery]) -> set[Key]:
-        keys = [(each.envelope.id, each.handler, each.token) for each in claims]
-        ids, handlers, tokens = map(list, zip(*sorted(keys), strict=True))
+    async def _settle_all(self, claims: Sequence[Claim]) -> set[Key]:
+        ids, handlers, tokens = map(list, zip(*claims, strict=True))
         rows = await self._execute("settle", event_ids=ids, handlers=handlers, tokens=tokens)
         return {(row["event_id"], row["handler"]) for row in rows}
 

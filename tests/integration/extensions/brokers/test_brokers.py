@@ -76,7 +76,7 @@ async def test_a_public_event_arrives_as_a_cloud_event(tmp_path: Path, outside: 
     async with bootstrap(settings(tmp_path, outside.url)) as application:
         await application.bus.handle(a_batch())
         report = await application.bus.handle(a_registration(name="Иван"))
-    assert report.failures == ()
+    assert report.failures == []
 
     seen = await to_thread.run_sync(outside.events, lambda seen: len(seen) >= 1)
 

@@ -195,7 +195,7 @@ async def test_ids_and_times_stay(application: Application) -> None:
     assert [await rows(application.database, each) for each in (kept, accepted)] == before
     await begin_again(application, "refresh_user_view")
     report = await application.bus.run_deliveries(await claimed(application, "refresh_user_view"))
-    assert report.failures == ()
+    assert report.failures == []
 
 
 @pytest.mark.anyio
@@ -219,7 +219,7 @@ async def test_nothing_is_sent_to_her_any_more(
 
     await begin_again(application, *emails)  # or it was committed a moment too late
     sent = await claimed(application, *emails)
-    assert (await application.bus.run_deliveries(sent)).failures == ()
+    assert (await application.bus.run_deliveries(sent)).failures == []
     assert await files_with(settings, "erased") == 0
 
 
@@ -230,13 +230,13 @@ async def test_what_runs_begins_again_without_the_name(application: Application)
     before = await claimed(application, "log_registration")
     await erase_anna(application)
 
-    assert (await application.bus.run_deliveries(before)).failures == ()
+    assert (await application.bus.run_deliveries(before)).failures == []
     assert await columns_with(application, SECRETS) == {"commands": {"source"}}
     again = await claimed(application, "log_registration")
     assert [(each.attempt, each.message.email) for each in again] == [  # type: ignore[attr-defined]
         (1, f"{ANNA.user_id}@erased.invalid")
     ]
-    assert (await application.bus.run_deliveries(again)).failures == ()
+    assert (await application.bus.run_deliveries(again)).failures == []
 
 
 @pytest.mark.anyio

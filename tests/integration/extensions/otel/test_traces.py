@@ -125,7 +125,7 @@ async def test_a_broken_exporter_hurts_nothing(
         async with bootstrap(settings) as application:
             report = await application.bus.handle(a_registration())
 
-    assert report.failures == ()
+    assert report.failures == []
     assert len(report.events) == 2
 
 
@@ -146,7 +146,7 @@ async def test_an_exporter_that_hangs_holds_nobody_up(
             ]
     exporter.may_end.set()
 
-    assert [report.failures for report in reports] == [(), (), ()]
+    assert [report.failures for report in reports] == [[], [], []]
     assert "the last spans could not be exported" in caplog.text
 
 

@@ -19,7 +19,7 @@ from allocation.service_layer.exceptions import (
     MessageAlreadyHandled,
 )
 from allocation.service_layer.handlers import COMMAND_HANDLERS
-from allocation.service_layer.subscriptions import Handler
+from allocation.service_layer.registry import Handler
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import (
     POLICY,

@@ -12,7 +12,7 @@ import pytest
 from allocation.domain.events import Event, UserRegistered
 from allocation.extensions.operations.stuck_handlers import watching
 from allocation.service_layer.exceptions import HandlerTimeout
-from allocation.service_layer.subscriptions import Handler
+from allocation.service_layer.registry import Handler
 from tests.builders import POLICY, FakeApplication, a_registration
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,7 @@ from allocation.domain.users import UserNotFound
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.envelopes import MessageOrigin, current_traceparent
 from allocation.service_layer.exceptions import MessageAlreadyHandled
-from allocation.service_layer.subscriptions import EventHandlers, Handler
+from allocation.service_layer.registry import EventHandlers, Handler
 from tests.builders import (
     HANDLERS,
     FakeApplication,
