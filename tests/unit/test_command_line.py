@@ -2,6 +2,7 @@
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from allocation.entrypoints.cli import cli
 from allocation.entrypoints.cli.main import COMMANDS, LazyCommand
@@ -39,6 +40,15 @@ def test_the_help_shows_every_command_in_a_group_and_on_a_line_of_its_own() -> N
         assert command.help
         [line] = [line for line in lines if line.startswith(f"  {name} ")]
         assert line.split(maxsplit=1)[1] == command.help
+
+
+@pytest.mark.parametrize("name", cli.commands)
+def test_no_summary_of_a_command_below_another_is_cut(name: str) -> None:
+    """Some commands have commands of their own, such as `db`: these are listed, too."""
+    shown = CliRunner().invoke(cli, [name, "--help"], terminal_width=80)
+
+    assert shown.exit_code == 0
+    assert [line for line in shown.output.splitlines()[1:] if line.endswith("...")] == []
 
 
 def test_names_of_commands_are_completed_and_listed_without_importing_them() -> None:
