@@ -24,7 +24,7 @@ WHAT = {
     "dispatch": "who runs event handlers: the committing process (`inline`) or workers (`worker`)",
     "pool_size": "database connections of a process",
     "worker_concurrency": "deliveries that a worker runs at the same time",
-    "max_handlers": "handlers that a process runs at the same time, if it is no worker with more",
+    "max_handlers": "handlers that a process runs at the same time; a worker may run more",
     "max_dispatches": "commands whose events `serve` and `consume` work on at the same time",
     "lease_seconds": "how long a claimed delivery is reserved for its process",
     "handler_timeout_seconds": "time limit of a handler",

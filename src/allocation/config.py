@@ -37,27 +37,27 @@ class Settings(DeliveryPolicy):
     """Everything that can be set. URLs may hold passwords, so they never show in `repr`."""
 
     database_url: Annotated[str, "no server"] = field(default="sqlite:///allocation.db", repr=False)
-    mail_url: Annotated[str | None, "kept beside a SQLite file"] = field(default=None, repr=False)
-    mail_from: Annotated[str, "nobody's real address"] = "allocation@example.invalid"
-    marketing_email: Annotated[str, "nobody's real address"] = "marketing@example.invalid"
+    mail_url: Annotated[str | None, "a folder, if on SQLite"] = field(default=None, repr=False)
+    mail_from: Annotated[str, "not a real address"] = "allocation@example.invalid"
+    marketing_email: Annotated[str, "not a real address"] = "marketing@example.invalid"
     event_loop: Annotated[EventLoop, "comes with Python; brokers need it"] = "asyncio"
-    instance_name: Annotated[str | None, "its host and number tell it from others"] = None
+    instance_name: Annotated[str | None, "host and process number"] = None
     log_level: Annotated[LogLevel | None, "error; info for what runs until it is stopped"] = None
-    log_format: Annotated[str, "people read it first"] = "text"
+    log_format: Annotated[str, "for people"] = "text"
     dispatch: Annotated[Literal["inline", "worker"], "needs no second process"] = "inline"
     pool_size: Annotated[Count, "some processes fit into PostgreSQL's usual 100 connections"] = 10
     worker_concurrency: Annotated[Count, "twice the connections: half wait for mail"] = 20
-    max_handlers: Annotated[Count, "at once in a process; the others wait, or go to workers"] = 50
+    max_handlers: Annotated[Count, "more of them wait, or go to workers"] = 50
     max_dispatches: Annotated[Count, "as many as a worker's deliveries"] = 20
     lease_seconds: Annotated[Seconds, "longer than a handler may take, with time to commit"] = 30.0
-    handler_timeout_seconds: Annotated[Seconds, "a mail server's slow answer takes less"] = 20.0
-    retry_initial_seconds: Annotated[Seconds, "most trouble is a restart, and soon over"] = 1.0
+    handler_timeout_seconds: Annotated[Seconds, "longer than a slow mail server takes"] = 20.0
+    retry_initial_seconds: Annotated[Seconds, "most outages are restarts, and short"] = 1.0
     retry_factor: Annotated[Factor, "the cap is reached after the seventh attempt"] = 4.0
-    retry_max_seconds: Annotated[Seconds, "an hour after an outage all is tried"] = 3600.0
+    retry_max_seconds: Annotated[Seconds, "within an hour after an outage, all is retried"] = 3600.0
     shutdown_grace_seconds: Annotated[Seconds, "with 5 to tidy up, below Kubernetes' 30"] = 10.0
     max_attempts: Annotated[Count, "spans 1¾ to 3½ hours; then a person decides"] = 10
     coupon_reminder_seconds: Annotated[Seconds, "25 days: five are left to redeem"] = 25 * DAY
-    coupon_expiry_seconds: Annotated[Seconds, "30 days: what is forgotten is for others"] = 30 * DAY
+    coupon_expiry_seconds: Annotated[Seconds, "30 days: then others may have it"] = 30 * DAY
     of_extensions: tuple[Any, ...] = ()
     """The settings of the extensions, each of a class of its own."""
 

@@ -15,5 +15,5 @@ class MetricsSettings:
 
     metrics_port: Annotated[Port | None, "metrics are off"] = None
     metrics_host: Annotated[str, "other machines have to be let in explicitly"] = "127.0.0.1"
-    collect_metrics: Annotated[bool, "with a port they are; `serve` collects them, too"] = False
-    readiness_max_lag_seconds: Annotated[Seconds, "ten leases: nobody works"] = 300.0
+    collect_metrics: Annotated[bool, "a port, or `serve`, collects them anyway"] = False
+    readiness_max_lag_seconds: Annotated[Seconds, "ten leases: no worker runs"] = 300.0

@@ -12,4 +12,4 @@ Days = Annotated[float, Meta(gt=0, le=10**6, description="days")]
 class OperationsSettings:
     """How long what is done is remembered."""
 
-    retention_days: Annotated[Days | None, "for ever: nobody else knows what you need"] = None
+    retention_days: Annotated[Days | None, "for ever: only you know what you need"] = None

@@ -30,9 +30,9 @@ class WebSettings:
     ] = None
     allowed_origins: Annotated[str | None, "none: pages of others may not read answers"] = None
     http_host: Annotated[str, "this machine only"] = "127.0.0.1"
-    http_port: Annotated[Port, "is usual, and needs no rights"] = 8000
+    http_port: Annotated[Port, "usual, and needs no privileges"] = 8000
     http_max_body_bytes: Annotated[Bytes, "a hundred times what any command needs"] = 65536
-    http_timeout_seconds: Annotated[Seconds, "longer than a slow phone pauses"] = 10.0
+    http_timeout_seconds: Annotated[Seconds, "longer than a slow client pauses"] = 10.0
 
     @property
     def hosts(self) -> frozenset[str]:
