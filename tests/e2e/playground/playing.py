@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,23 +90,24 @@ def family_of(pid: int) -> set[int]:
 
 def children_of(pid: int) -> list[int]:
     numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-    return [number for number in numbers if is_alive(number) and parent_of(number) == pid]
-
-
-def parent_of(pid: int) -> int | None:
-    try:
-        return int(stat_of(pid)[1])
-    except ProcessLookupError:  # it has ended since it was seen alive
-        return None
-
-
-def command_of(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return [number for number in numbers if (stat := living(number)) and int(stat[1]) == pid]
 
 
 def is_alive(pid: int) -> bool:
     """Tell whether a process is there; one that has died may wait for somebody to notice."""
-    try:
-        return stat_of(pid)[0] not in "ZX"
-    except FileNotFoundError:
-        return False
+    return living(pid) is not None
+
+
+def living(pid: int) -> list[str] | None:
+    """Return what `stat_of` does of a process that lives: it may end at any moment."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        stat = stat_of(pid)
+        return None if stat[0] in "ZX" else stat
+    return None
+
+
+def command_of(pid: int) -> bytes:
+    """Return the arguments of a process, if it lives."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
