@@ -1,16 +1,17 @@
 """Answers GET /metrics, /healthz and /readyz on a port of its own: the standard library's server.
 
 Its threads answer also while the event loop is blocked, and say so. It is for a scraper and for
-probes: of more connections than a few, the oldest is hung up on.
+probes: a connection is closed when some newer ones have come.
 """
 
 import logging
 import socket
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any
 
 from anyio import to_thread
@@ -63,8 +64,8 @@ class MetricsServer(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int, probes: Probes) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.probes, self._lock = probes, Lock()
-        self._open: list[socket.socket] = []  # the oldest first
+        self.probes = probes
+        self._newest: deque[socket.socket] = deque()  # some may have been closed
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
@@ -80,20 +81,12 @@ class MetricsServer(ThreadingHTTPServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread; for a newcomer, hang up on the oldest if need be."""
-        with self._lock:
-            oldest = self._open.pop(0) if len(self._open) >= MAX_CONNECTIONS else None
-            self._open.append(request)
-        if oldest:
+        """Answer in a thread; one that others have followed has had its time."""
+        if len(self._newest) == MAX_CONNECTIONS:
             with suppress(OSError):
-                oldest.shutdown(socket.SHUT_RDWR)
+                self._newest.popleft().shutdown(socket.SHUT_RDWR)
+        self._newest.append(request)
         super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Close a connection."""
-        with self._lock, suppress(ValueError):
-            self._open.remove(request)
-        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that have gone."""

@@ -5,7 +5,7 @@ somebody can read it.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 from allocation.adapters.serialization import wire_name
 from allocation.domain.exceptions import Unavailable
 from allocation.service_layer.deliveries import CommandEnvelope, Delivery, is_permanent
-from allocation.service_layer.exceptions import LeaseExpired, MessageAlreadyHandled
+from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.instrumentation import Observer, Outcome
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -64,15 +64,11 @@ class MetricsObserver(Observer):
 
     @contextmanager
     def attempt(self, delivery: Delivery, seconds: float) -> Iterator[None]:
-        begun, was_begun = monotonic(), True
-        try:
+        came_in_time = seconds > 0  # else it is not begun
+        with (
+            self._attempt_seconds.labels(delivery.handler).time() if came_in_time else nullcontext()
+        ):
             yield
-        except LeaseExpired:
-            was_begun = False
-            raise
-        finally:
-            if was_begun:
-                self._attempt_seconds.labels(delivery.handler).observe(monotonic() - begun)
 
     def finished(self, outcome: Outcome) -> None:
         """Count what became of it. A command is done with its commit, not when its handler ends."""
