@@ -29,7 +29,7 @@ FORGETTING_MODULE = "allocation.extensions.operations.retention"  # extension: o
 BATCHES = "allocation.extensions.operations.keyset"  # extension: operations
 IMPORT = "allocation.extensions.operations.import_users:Import"  # extension: operations
 BROKER = "allocation.extensions.brokers.base:Broker"  # extension: brokers
-CONSUMER = "allocation.extensions.brokers.message_executor"  # extension: brokers
+CONSUMER = "allocation.extensions.brokers.consumer"  # extension: brokers
 
 ending = signal.SIGKILL  # freezing.py says otherwise
 

@@ -6,7 +6,7 @@ dispatched after that and keep no message waiting: their deliveries are stored i
 """
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,10 +21,20 @@ from allocation.config import Settings
 from allocation.domain.exceptions import AllocationError, InvalidValue, ProgrammingError
 from allocation.entrypoints.runtime import Service, Shutdown, task_group
 from allocation.extensions.bounded_dispatch import BoundedDispatch
-from allocation.extensions.brokers.base import Broker, InboundMessage, describe
-from allocation.extensions.brokers.exceptions import BrokerUnavailable
-from allocation.extensions.brokers.message_executor import MessageExecutor
+from allocation.extensions.brokers.base import (
+    DEAD_LETTER_QUEUE,
+    Broker,
+    InboundMessage,
+    describe,
+    reject_spurious_cancellation,
+)
+from allocation.extensions.brokers.cloud_events import from_cloud_event
+from allocation.extensions.brokers.exceptions import BrokerUnavailable, MessageIdReused
 from allocation.extensions.brokers.settings import BrokerSettings
+from allocation.service_layer.deliveries import Committed, is_permanent
+from allocation.service_layer.exceptions import MessageAlreadyHandled
+from allocation.service_layer.messagebus import MessageBus
+from allocation.views import AcceptedCommand
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -42,9 +52,9 @@ def consumer_service(settings: Settings) -> Service:
         raise InvalidValue("ALLOCATION_BROKER_URLS", "is not set: there is nothing to consume")
 
     async def consume(application: Application, stop: Shutdown) -> None:
-        find_accepted = partial(views.accepted_command, application.database)
         consumer = Consumer(
-            MessageExecutor(application.bus, find_accepted),
+            application.bus,
+            partial(views.accepted_command, application.database),
             BoundedDispatch(application.bus, settings.max_dispatches),
             stop,
             application.hindrances,
@@ -67,7 +77,8 @@ class Consumer:
     While nothing is consumed from a broker, `hindrances` says so: the process is not ready.
     """
 
-    executor: MessageExecutor
+    bus: MessageBus
+    find_accepted: Callable[[str, str | None], Awaitable[AcceptedCommand | None]]
     dispatch: BoundedDispatch
     stop: Shutdown
     hindrances: dict[object, str]
@@ -127,7 +138,7 @@ class Consumer:
         for failures in count():
             fatal = mistakes[-1] if len(mistakes) >= self.max_attempts else None
             try:
-                committed = await self.executor.execute(broker, message, fatal)
+                committed = await self._execute(broker, message, fatal)
                 if committed.claims:
                     self._dispatches.start_soon(self.dispatch.dispatch, committed)
                 return
@@ -141,10 +152,53 @@ class Consumer:
             if over.is_set():
                 return
 
+    async def _execute(
+        self, broker: Broker, message: InboundMessage, fatal: Exception | None
+    ) -> Committed:
+        """Execute the command and acknowledge its message; return what it has committed.
+
+        What is refused for good is dead-lettered and acknowledged; so is all that is `fatal`.
+
+        :raises Exception: if it may work later; then the message is as it was
+        """
+        committed = Committed()
+        try:
+            if fatal:
+                raise fatal
+            committed = await self._execute_once(message.body)
+        except Exception as error:
+            if error is not fatal and not is_permanent(error):
+                raise
+            await broker.dead_letter(message, error)
+            logger.warning("a message is in %s: %s", DEAD_LETTER_QUEUE, error)
+        await _acknowledge(message)
+        return committed
+
+    async def _execute_once(self, body: bytes) -> Committed:
+        command, origin = from_cloud_event(body)
+        try:
+            return await self.bus.execute(command, origin)
+        except MessageAlreadyHandled as repeated:
+            first = await self.find_accepted(origin.source, origin.id)
+            if first is None:  # pruned a moment ago: when it comes again, it is a new one
+                raise
+            if first.fingerprint not in (None, origin.fingerprint):  # None: erased
+                raise MessageIdReused(origin.source, origin.id) from None
+            logger.info("%s", repeated)
+            return Committed()
+
     async def _pause(self, failures: int, end: Event) -> None:
         seconds = min(LONGEST_PAUSE_SECONDS, self.first_pause * 2.0 ** min(failures, 10))
         with move_on_after(seconds):
             await end.wait()
+
+
+async def _acknowledge(message: InboundMessage) -> None:
+    try:
+        await reject_spurious_cancellation(message.ack)
+    except Exception as error:
+        reason = describe(error)
+        logger.warning("a message could not be acknowledged, it will come again: %s", reason)
 
 
 @asynccontextmanager

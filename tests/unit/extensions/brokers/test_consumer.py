@@ -23,7 +23,6 @@ from allocation.extensions.brokers.base import Broker, InboundMessage
 from allocation.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES
 from allocation.extensions.brokers.consumer import Consumer
 from allocation.extensions.brokers.exceptions import BrokerUnavailable
-from allocation.extensions.brokers.message_executor import MessageExecutor
 from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.exceptions import ConcurrentUpdate
@@ -121,7 +120,8 @@ async def consuming(
     application = application or FakeApplication()
     stop = Shutdown()
     consumer = Consumer(
-        MessageExecutor(application.bus, partial(accepted_in, application.database)),
+        application.bus,
+        partial(accepted_in, application.database),
         BoundedDispatch(application.bus, max_dispatches),
         stop,
         {} if hindrances is None else hindrances,
