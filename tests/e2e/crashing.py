@@ -24,7 +24,7 @@ from allocation.service_layer.messagebus import MessageBus
 
 NOTIFICATIONS: Any = MaildirNotifications
 NOTIFICATIONS = "allocation.extensions.smtp.notifications:SmtpNotifications"  # extension: smtp
-REPLAYING_MODULE = "allocation.extensions.operations.replay"  # extension: operations
+REPLAY = "allocation.extensions.operations.replay:Replay"  # extension: operations
 FORGETTING_MODULE = "allocation.extensions.operations.retention"  # extension: operations
 BATCHES = "allocation.extensions.operations.keyset"  # extension: operations
 IMPORT = "allocation.extensions.operations.import_users:Import"  # extension: operations
@@ -204,8 +204,8 @@ def _that_writes(begin: Callable[[], object], *args: object) -> bool:
 
 
 REPLAYING: dict[str, CrashPoint] = {
-    "before replaying": CrashPoint(REPLAYING_MODULE, "_enqueue", "before"),
-    "while replaying, in the commit": CrashPoint(REPLAYING_MODULE, "_enqueue", "after"),
+    "before replaying": CrashPoint(REPLAY, "_enqueue", "before"),
+    "while replaying, in the commit": CrashPoint(REPLAY, "_enqueue", "after"),
     "after replaying": CrashPoint(BATCHES, "_run_batch", "after", _that_writes),
 }
 FORGETTING: dict[str, CrashPoint] = {

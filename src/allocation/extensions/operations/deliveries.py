@@ -20,7 +20,6 @@ from allocation.entrypoints.nonblocking_output import drain
 from allocation.entrypoints.output import escape_controls
 from allocation.entrypoints.runtime import run_with_application
 from allocation.extensions.operations import delivery_admin
-from allocation.extensions.operations import replay as replaying
 from allocation.extensions.operations.cli_parts import (
     as_json,
     is_wanted,
@@ -230,7 +229,7 @@ def replay(
             raise NotAProjection(handler)
         if not (allow_side_effects or bus.registry.events[handler].is_transactional):
             raise HasExternalEffects(handler)
-        return wanted, await replaying.count(database, wanted)
+        return wanted, await wanted.count(database)
 
     wanted, number = run_with_application(settings, look)
     click.echo(f"{pluralize(number)} of past events to {handler}")
@@ -238,8 +237,7 @@ def replay(
         return
     try:
         with progress("replaying", number) as advance:
-            run = partial(replaying.run, replay=wanted, advance=advance)
-            due = run_with_application(settings, lambda a: run(a.database))
+            due = run_with_application(settings, lambda a: wanted.run(a.database, advance))
     except KeyboardInterrupt as error:
         error.add_note("repeat it: no event gets a second delivery")
         raise

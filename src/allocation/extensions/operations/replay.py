@@ -4,9 +4,8 @@ No position is stored: an event that has a delivery to the handler gets no secon
 can be killed, repeated, or run twice at once. Its deliveries wait for all that is not replayed.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +17,7 @@ from allocation.adapters.outbox import NEXT_TOKEN
 from allocation.adapters.serialization import wire_name
 from allocation.adapters.transaction import Transaction
 from allocation.domain.exceptions import InvalidValue
-from allocation.extensions.operations.keyset import for_each_batch
+from allocation.extensions.operations.keyset import Advance, for_each_batch
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.messagebus import MessageBus
 
@@ -33,6 +32,72 @@ class Replay:
     since: float = 0.0
     until: float  # when it began
     again: bool = False  # what it has done before that, too, unless a person has discarded it
+
+    async def count(self, database: Database) -> int:
+        """Return how many deliveries it would make due now."""
+
+        async def count_batch(transaction: Transaction, ids: Sequence[EventId]) -> int:
+            number = sa.select(sa.func.count()).select_from(self._wanted(ids).subquery())
+            return int((await transaction.execute(number)).scalar_one())
+
+        return await for_each_batch(database.read_transaction, self._events, count_batch, pause=0)
+
+    async def run(self, database: Database, advance: Advance) -> int:
+        """Make the deliveries due, a batch after the other, and return how many that were.
+
+        Those of a handler that is subscribed for later are due as long after their events.
+        Deliveries that another process makes due at the same time are counted there. `advance` is
+        called with the number of each batch.
+        """
+
+        async def enqueue(transaction: Transaction, ids: Sequence[EventId]) -> int:
+            number = await self._enqueue(transaction, database.clock, ids)
+            if number:
+                transaction.notify_workers()
+            advance(number)
+            return number
+
+        # another replay waits here, and retention passes by what is locked
+        locked = self._events.with_for_update(key_share=True)
+        return await for_each_batch(database.write_transaction, locked, enqueue)
+
+    @property
+    def _events(self) -> sa.Select[Any]:
+        """Select events of all types, so that a batch has the same size however rare one is."""
+        time = events.c.recorded_at
+        return sa.select(time, events.c.id).where(time.between(self.since, self.until))
+
+    def _wanted(self, ids: Sequence[EventId]) -> sa.Select[Any]:
+        """Select those without a delivery to the handler, but one that is to be done again."""
+        row = deliveries.c
+        is_done = sa.and_(row.completed_at <= self.until, row.discarded_at.is_(None))
+        is_kept = ~sa.func.coalesce(is_done, sa.false()) if self.again else sa.true()
+        kept = sa.exists().where(
+            row.event_id == events.c.id, row.handler.in_(self.aliases), is_kept
+        )
+        these = events.c.id.in_(ids), events.c.type.in_(self.event_types)
+        return sa.select(events.c.id).where(*these, ~kept)
+
+    async def _enqueue(
+        self, transaction: Transaction, now: sa.ColumnElement[float], ids: Sequence[EventId]
+    ) -> int:
+        wanted, paused, number = self._wanted(ids), pause_of(sa.literal(self.handler)), 0
+        if self.again:
+            its = deliveries.c.event_id.in_(wanted), deliveries.c.handler.in_(self.aliases)
+            fresh = {"attempts": 0, "token": NEXT_TOKEN, "available_at": now + paused}
+            again = sa.update(deliveries).where(*its).values(**_NOTHING_DONE, **fresh, replay=True)
+            number = await transaction.execute_dml(again)
+        columns = ("event_id", "handler", "attempts", "token", "available_at", "replay")
+        later = events.c.recorded_at + sa.case(dict(self.event_types), value=events.c.type)
+        due = sa.case((later > now, later), else_=now) + paused
+        state = sa.literal(self.handler), sa.literal(0), sa.literal(1), due, sa.true()
+        new = sa.insert(deliveries).from_select(columns, wanted.add_columns(*state))
+        return number + len((await transaction.execute(new.returning(deliveries.c.event_id))).all())
+
+
+_NOTHING_DONE = dict.fromkeys(
+    ("completed_at", "duration_seconds", "owner", "previous_owner", "last_error")
+)
 
 
 def replay_of(bus: MessageBus, handler: str, types: Collection[str], **period: Any) -> Replay:
@@ -55,73 +120,3 @@ def replay_of(bus: MessageBus, handler: str, types: Collection[str], **period: A
         raise InvalidValue("event type", problem)
     event_types = {name: its_types[name] for name in types or its_types}
     return Replay(handler=handler, aliases=aliases, event_types=event_types, **period)
-
-
-async def count(database: Database, replay: Replay) -> int:
-    """Return how many deliveries it would make due now."""
-
-    async def count_batch(transaction: Transaction, ids: Sequence[EventId]) -> int:
-        number = sa.select(sa.func.count()).select_from(_wanted(replay, ids).subquery())
-        return int((await transaction.execute(number)).scalar_one())
-
-    return await for_each_batch(database.read_transaction, _events(replay), count_batch, pause=0)
-
-
-async def run(database: Database, replay: Replay, advance: Callable[[int], object]) -> int:
-    """Make the deliveries due, a batch after the other, and return how many that were.
-
-    Those of a handler that is subscribed for later are due as long after their events.
-    Deliveries that another process makes due at the same time are counted there. `advance` is
-    called with the number of each batch.
-    """
-    # another replay waits here, and retention passes by what is locked
-    locked = _events(replay).with_for_update(key_share=True)
-    enqueue = partial(_enqueue, database.clock, replay, advance)
-    return await for_each_batch(database.write_transaction, locked, enqueue)
-
-
-async def _enqueue(
-    now: sa.ColumnElement[float],
-    replay: Replay,
-    advance: Callable[[int], object],
-    transaction: Transaction,
-    ids: Sequence[EventId],
-) -> int:
-    wanted, number = _wanted(replay, ids), 0
-    paused = pause_of(sa.literal(replay.handler))
-    if replay.again:
-        its = deliveries.c.event_id.in_(wanted), deliveries.c.handler.in_(replay.aliases)
-        fresh = {"attempts": 0, "token": NEXT_TOKEN, "available_at": now + paused, "replay": True}
-        again = sa.update(deliveries).where(*its).values(**_NOTHING_DONE, **fresh)
-        number = await transaction.execute_dml(again)
-    columns = ("event_id", "handler", "attempts", "token", "available_at", "replay")
-    later = events.c.recorded_at + sa.case(dict(replay.event_types), value=events.c.type)
-    due = sa.case((later > now, later), else_=now) + paused
-    state = sa.literal(replay.handler), sa.literal(0), sa.literal(1), due, sa.true()
-    new = sa.insert(deliveries).from_select(columns, wanted.add_columns(*state))
-    number += len((await transaction.execute(new.returning(deliveries.c.event_id))).all())
-    if number:
-        transaction.notify_workers()
-    advance(number)
-    return number
-
-
-_NOTHING_DONE = dict.fromkeys(
-    ("completed_at", "duration_seconds", "owner", "previous_owner", "last_error")
-)
-
-
-def _events(replay: Replay) -> sa.Select[Any]:
-    """Select events of all types, so that a batch has the same size however rare one is."""
-    time = events.c.recorded_at
-    return sa.select(time, events.c.id).where(time.between(replay.since, replay.until))
-
-
-def _wanted(replay: Replay, ids: Sequence[EventId]) -> sa.Select[Any]:
-    """Select those without a delivery to the handler, but one that is to be done again."""
-    row = deliveries.c
-    is_done = sa.and_(row.completed_at <= replay.until, row.discarded_at.is_(None))
-    is_kept = ~sa.func.coalesce(is_done, sa.false()) if replay.again else sa.true()
-    kept = sa.exists().where(row.event_id == events.c.id, row.handler.in_(replay.aliases), is_kept)
-    these = events.c.id.in_(ids), events.c.type.in_(replay.event_types)
-    return sa.select(events.c.id).where(*these, ~kept)

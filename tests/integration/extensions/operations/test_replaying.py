@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from allocation.adapters import orm
 from allocation.adapters.database import Database
 from allocation.extensions.operations import delivery_admin
-from allocation.extensions.operations import replay as replay_module
 from allocation.extensions.operations.replay import Replay
 from allocation.extensions.operations.retention import prune
 from tests.builders import HANDLER_NAMES, a_failure
@@ -31,7 +30,7 @@ class PowerCutError(Exception):
 
 
 async def run(world: SqlWorld, replay: Replay) -> int:
-    return await replay_module.run(world.database, replay, lambda count: None)
+    return await replay.run(world.database, lambda count: None)
 
 
 async def cut_off(world: SqlWorld, replay: Replay) -> None:
@@ -44,7 +43,7 @@ async def cut_off(world: SqlWorld, replay: Replay) -> None:
             raise PowerCutError
 
     with pytest.raises(PowerCutError):
-        await replay_module.run(world.database, replay, fail)
+        await replay.run(world.database, fail)
 
 
 async def owed_to(world: SqlWorld, handler: str) -> Deliveries:
@@ -65,7 +64,7 @@ async def test_what_a_handler_was_never_owed_is_owed(world: SqlWorld) -> None:
     """It is new, and is to know what has happened before it."""
     await settle(world, await commit_events(world, 3))
 
-    assert await replay_module.count(world.database, TO_A_NEW_ONE) == 3
+    assert await TO_A_NEW_ONE.count(world.database) == 3
     assert await run(world, TO_A_NEW_ONE) == 3
 
     rows = await owed_to(world, NEW)
@@ -109,7 +108,7 @@ async def test_again_is_what_was_done_and_nothing_else(world: SqlWorld) -> None:
     await change(world.database, sa.update(orm.events).where(is_other).values(type="user_vanished"))
     before = await owed_to(world, name)
 
-    assert await replay_module.count(world.database, AGAIN) == 1
+    assert await AGAIN.count(world.database) == 1
     assert await run(world, AGAIN) == 1
 
     rows = await owed_to(world, name)
@@ -143,7 +142,7 @@ async def test_only_the_events_that_are_asked_for_are_owed(world: SqlWorld) -> N
     young_ones = replace(until_now, since=NOW + 1)
 
     assert await run(world, replace(until_now, event_types={"email_changed": 0.0})) == 0
-    assert await replay_module.count(world.database, young_ones) == 1
+    assert await young_ones.count(world.database) == 1
     assert await run(world, young_ones) == 1
     assert old[HANDLERS[1]].envelope.id not in {key[0] for key in await owed_to(world, NEW)}
     assert await run(world, until_now) == 1
@@ -181,7 +180,7 @@ async def test_a_replay_that_was_cut_off_and_repeated_doubles_nothing(world: Sql
     await cut_off(world, TO_A_NEW_ONE)
     assert len(await work(world)) == 2
 
-    assert await replay_module.count(world.database, TO_A_NEW_ONE) == 3
+    assert await TO_A_NEW_ONE.count(world.database) == 3
     assert await run(world, TO_A_NEW_ONE) == 3
 
     assert await work(world) == [(NEW, 2)] * 3
@@ -194,14 +193,14 @@ async def test_a_batch_that_is_not_committed_leaves_nothing(
 ) -> None:
     """It is one transaction."""
     await settle(world, await commit_events(world, 5))
-    enqueue = replay_module._enqueue
+    enqueue = Replay._enqueue
 
     async def enqueue_and_fail(*arguments: Any) -> None:
         await enqueue(*arguments)
         raise PowerCutError
 
     with monkeypatch.context() as patched, pytest.raises(PowerCutError):
-        patched.setattr(replay_module, "_enqueue", enqueue_and_fail)
+        patched.setattr(Replay, "_enqueue", enqueue_and_fail)
         await run(world, TO_A_NEW_ONE)
 
     assert await world.deliveries() == {}
@@ -224,7 +223,7 @@ async def test_what_is_recorded_after_its_begin_is_no_part_of_it(world: SqlWorld
             batches.append(count)
             group.start_soon(commit_late_one, len(batches))
 
-        assert await replay_module.run(world.database, TO_A_NEW_ONE, advance) == 3
+        assert await TO_A_NEW_ONE.run(world.database, advance) == 3
 
     assert sum(batches) == len(await owed_to(world, NEW)) == 3
 
@@ -237,7 +236,7 @@ async def test_two_of_the_same_share_the_work(world: SqlWorld, replay: Replay) -
     counts = []
 
     async def one(database: Database) -> None:
-        counts.append(await replay_module.run(database, replay, lambda count: None))
+        counts.append(await replay.run(database, lambda count: None))
 
     async with anyio.create_task_group() as group:
         group.start_soon(one, world.database)
