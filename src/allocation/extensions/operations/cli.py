@@ -218,7 +218,7 @@ def import_users(options: Options, file: Path, dispatch: str | None) -> None:
     inline = settings.dispatch == "inline"
     work, length = Import(dispatches=inline), file.stat().st_size
     with (
-        progress("importing", length, rows=lambda: work.counts["rows"]) as advance,
+        progress("importing", length) as advance,
         read_rows(file, advance=advance) as rows,
     ):
         run_with_application(settings, partial(work.run, rows=rows), report=False, delivers=inline)

@@ -7,12 +7,11 @@ from functools import wraps
 from typing import Concatenate, ParamSpec
 
 import click
-from rich.console import Console
-from rich.progress import Progress, TextColumn
 
 from allocation.bootstrap import Application
 from allocation.entrypoints.cli.common import Options, load_settings
 from allocation.entrypoints.runtime import run_with_application
+from allocation.extensions.operations.keyset import Advance
 
 P = ParamSpec("P")
 
@@ -39,22 +38,8 @@ def is_wanted(count: int, *, yes: bool) -> bool:
 
 
 @contextmanager
-def progress(
-    label: str, length: int, *, rows: Callable[[], int] = int
-) -> Iterator[Callable[[int], object]]:
-    """Show, on a terminal, how much of the length is done; yield what is called with each step.
-
-    The time left is shown, too, and if `rows` counts what is done, how many a second.
-    """
-    columns = *Progress.get_default_columns(), TextColumn("{task.fields[pace]}")
-    is_shown = bool(sys.stderr and sys.stderr.isatty())
-    with Progress(*columns, console=Console(stderr=True), disable=not is_shown) as bar:
-        task = bar.add_task(label, total=length, pace="")
-
-        def advance(count: int) -> None:
-            done, seconds = rows(), bar.tasks[0].elapsed
-            pace = f"{done / seconds:,.0f} rows/s" if done and seconds else ""
-            bar.update(task, advance=count, pace=pace)
-
-        yield advance
-        advance(0)
+def progress(label: str, length: int) -> Iterator[Advance]:
+    """Show, on a terminal, how much is done and the time left; yield what is called each step."""
+    hidden = not (sys.stderr and sys.stderr.isatty())
+    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
+        yield bar.update

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from select import select
@@ -14,6 +14,7 @@ from anyio import from_thread
 from allocation.domain.commands import ImportedRow
 from allocation.domain.events import RefusedRow, UserId
 from allocation.domain.exceptions import InvalidValue
+from allocation.extensions.operations.keyset import Advance
 
 COLUMNS = {"name", "email"}
 MAX_LENGTH = 10_000  # of a row, in characters
@@ -24,7 +25,7 @@ Row = ImportedRow | RefusedRow
 
 
 @contextmanager
-def read_rows(path: Path, *, advance: Callable[[int], object]) -> Iterator[Iterator[Row]]:
+def read_rows(path: Path, *, advance: Advance) -> Iterator[Iterator[Row]]:
     """Open a CSV file whose rows are read as they are taken; `advance` is called with the bytes.
 
     UTF-8, with or without a byte order mark. A row that cannot be read is refused; reading goes on
@@ -40,7 +41,7 @@ def read_rows(path: Path, *, advance: Callable[[int], object]) -> Iterator[Itera
 class _Cancellable(io.FileIO):
     """A file whose reader can be cancelled while it waits, as for a pipe to which nobody writes."""
 
-    advance: Callable[[int], object]
+    advance: Advance
 
     def readinto(self, buffer: Any) -> int:
         """Wait for bytes, or for the end; be cancelled meanwhile."""
