@@ -64,22 +64,15 @@ export function mark() {
   for (const [key, element] of nodes) element.classList.toggle("paused", key[0] === "h" && Boolean(pausedBy(key.slice(2))));
 }
 
-/** Draw nodes in columns: each stands to the right of all that leads to it. */
+/** Draw nodes in columns, as a message goes through them; what a handler of events causes leads back. */
 export function draw() {
   if (!tables) return;
   const ways = allWays();
-  const places = ranks(ways);
-  const paths = ways.map(([from, to]) => [from, ...between(from, to, places), to]);
-  const columns = [];
-  for (const [key, column] of places) (columns[column] ??= []).push(key);
   nodes.clear();
   const lines = h("svg", { "aria-hidden": "true" });
-  const boxes = ordered(columns, paths).map((keys) => {
-    const kind = KINDS[keys.find((key) => key[0] !== "v")?.[0]];
-    return h("div", { class: "column" }, h("h2", {}, kind ? say(kind) : ""), h("ul", {}, keys.map((key) => h("li", { class: key[0] === "v" ? "via" : null }, box(key)))));
-  });
+  const boxes = columns(ways).map((keys, index) => h("div", { class: "column" }, h("h2", {}, say(ORDER[index])), h("ul", {}, keys.map((key) => h("li", {}, box(key))))));
   $("#handler-map").replaceChildren(lines, ...boxes);
-  connect(lines, paths);
+  connect(lines, ways);
   mark();
 }
 
@@ -92,44 +85,27 @@ function allWays() {
   return ways;
 }
 
-function ranks(ways) {
-  const found = new Map();
-  for (const name of Object.keys(tables.commands)) found.set(`c:${name}`, 0);
-  for (const name of Object.keys(tables.events)) found.set(`e:${name}`, 2);
-  for (let round = 0; round < 12; round += 1)
-    for (const [from, to] of ways) if (!to.startsWith("o:")) found.set(to, Math.min(12, Math.max(found.get(to) ?? 0, (found.get(from) ?? 0) + 1)));
-  const last = Math.max(...found.values()) + 1;
-  for (const [, to] of ways) if (to.startsWith("o:")) found.set(to, last);
+/** Return what stands in each column, ordered by where the ways into it come from. */
+function columns(ways) {
+  const ofCommands = new Set(Object.values(tables.commands).flat());
+  const place = (key) => (ofCommands.has(key.slice(2)) && key[0] === "h" ? 1 : { c: 0, e: 2, h: 3, o: 4 }[key[0]]);
+  const found = ORDER.map(() => []);
+  for (const key of new Set([...ways.flat(), ...Object.keys(tables.events).map((name) => `e:${name}`)])) found[place(key)].push(key);
+  const heights = new Map();
+  for (const keys of found) {
+    const sources = (key) => ways.filter(([from, to]) => to === key && heights.has(from)).map(([from]) => heights.get(from));
+    const mean = (all) => (all.length ? all.reduce((a, b) => a + b) / all.length : 1);
+    const height = new Map(keys.map((key) => [key, mean(sources(key))]));
+    keys.sort((a, b) => height.get(a) - height.get(b));
+    keys.forEach((key, index) => heights.set(key, (index + 0.5) / keys.length));
+  }
   return found;
 }
 
-/** Return the places that a long way goes through, in the columns between: ways to one goal meet. */
-function between(from, to, places) {
-  const [first, last] = [places.get(from) + 1, places.get(to)];
-  const via = Array.from({ length: Math.max(0, last - first) }, (_, index) => `v:${first + index} ${to}`);
-  via.forEach((key, index) => places.set(key, first + index));
-  return via;
-}
-
-/** Order each column by where the ways into it come from. */
-function ordered(columns, paths) {
-  const heights = new Map();
-  for (const keys of columns) {
-    const height = (key) => {
-      const sources = paths.flatMap((path) => path.slice(1).map((to, index) => (to === key ? heights.get(path[index]) : null))).filter((each) => each !== null && each !== undefined);
-      return sources.length ? sources.reduce((a, b) => a + b) / sources.length : 1;
-    };
-    const found = new Map(keys.map((key) => [key, height(key)]));
-    keys.sort((a, b) => found.get(a) - found.get(b));
-    keys.forEach((key, index) => heights.set(key, (index + 0.5) / keys.length));
-  }
-  return columns;
-}
-
 const KINDS = { c: "command", e: "event", h: "handler", o: "outside" };
+const ORDER = ["command", "handler", "event", "handler", "outside"];
 
 function box(key) {
-  if (key[0] === "v") return nodes.set(key, h("i")).get(key);
   const kind = KINDS[key[0]];
   const name = key.slice(2);
   const element = h("button", { class: `box ${kind}`, "data-key": key, click: () => explain(key) }, h("span", { class: "unseen" }, `${say(kind)}: `), name);
@@ -137,18 +113,15 @@ function box(key) {
   return element;
 }
 
-function connect(lines, paths) {
+function connect(lines, ways) {
   edges.clear();
   const origin = $("#handler-map").getBoundingClientRect();
   const [left, top] = [origin.left - $("#handler-map").scrollLeft, origin.top - $("#handler-map").scrollTop];
   lines.setAttribute("width", $("#handler-map").scrollWidth);
   lines.setAttribute("height", $("#handler-map").scrollHeight);
-  for (const path of paths) {
-    const boxes = path.map((key) => nodes.get(key)?.getBoundingClientRect());
-    if (boxes.includes(undefined)) continue;
-    const [from, to] = [path[0], path.at(-1)];
-    const through = boxes.slice(1, -1).map((b) => `M${b.left - left} ${b.top - top}H${b.right - left}`);
-    const line = h("path", { d: through.join("") + boxes.slice(1).map((b, index) => curve(boxes[index], b, left, top)).join(""), class: from[0] === "h" && to[0] === "e" ? "caused" : null });
+  for (const [from, to] of ways) {
+    const [a, b] = [from, to].map((key) => nodes.get(key).getBoundingClientRect()).sort((one, other) => one.left - other.left);
+    const line = h("path", { d: curve(a, b, left, top), class: from[0] === "h" && to[0] === "e" ? "caused" : null });
     edges.set(`${from} ${to}`, line);
     lines.append(line);
   }
