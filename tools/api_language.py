@@ -35,6 +35,9 @@ def broken_in_api(old: Json, new: Json) -> Iterator[str]:
 
     What is new has to be optional in what is sent; answers may have more in them.
     """
+    sent = str(
+        [[each.get("requestBody") for each in path.values()] for path in new["paths"].values()]
+    )
     for path, operations in old["paths"].items():
         for method, operation in operations.items():
             now = new["paths"].get(path, {}).get(method)
@@ -43,7 +46,7 @@ def broken_in_api(old: Json, new: Json) -> Iterator[str]:
         now = new["components"]["schemas"].get(name)
         if now is None or _properties(schema).items() - _properties(now).items():
             yield f"{name} has another shape, and others rely on it: bring back what it had"
-        elif schema.get("required") != now.get("required"):
+        elif _differs(schema, now, is_sent=f"/{name}'" in sent):
             yield f"{name} requires other properties than before: others send and read the old ones"
 
 
@@ -70,6 +73,12 @@ def _parameters(operation: Json) -> set[str]:
 def _required(operation: Json) -> set[str]:
     required = {each["name"] for each in operation["parameters"] if each["required"]}
     return required | ({"body"} if operation.get("requestBody", {}).get("required") else set())
+
+
+def _differs(old: Json, new: Json, *, is_sent: bool) -> bool:
+    """Tell whether a schema requires something else than before, or, in an answer, less."""
+    before, now = ({*schema.get("required", [])} for schema in (old, new))
+    return before != now if is_sent else not before <= now
 
 
 def _properties(schema: Json) -> Mapping[str, str]:

@@ -5,22 +5,22 @@ is committed by then: what a delivery has caused would be missing beside the del
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from allocation.adapters.database import Database
-from allocation.adapters.delivery_states import DUE_AT, delivery_state
+from allocation.adapters.delivery_states import delivery_state
 from allocation.adapters.orm import commands, deliveries, events, failures, users
 from allocation.adapters.transaction import Transaction
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import EmailAddress
-from allocation.extensions.operations.causation_tree import Row, TraceNode, part_of, tree
+from allocation.extensions.operations.causation_tree import Node, part_of, tree
 from allocation.extensions.operations.exceptions import TraceNotFound
-from allocation.extensions.operations.times import in_utc
+from allocation.extensions.operations.times import Epoch, in_utc
 
 MAX_TRACES = 100
 MAX_ROWS = 5000  # of one kind, in all traces that are shown together
@@ -48,16 +48,16 @@ def trace_query(text: str) -> TraceQuery:
     return TraceQuery(text, (UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
 
 
-class Trace(NamedTuple):
-    """All that has one correlation id, as a tree: see `causation_tree.tree`."""
+class Traces(NamedTuple):
+    """All that has some correlation ids, as one tree: see `causation_tree.tree`."""
 
-    id: UUID
-    nodes: Sequence[TraceNode]
-    is_whole: bool  # also the others that were read with it
+    nodes: Sequence[Node]
+    is_whole: bool
+    read_at: datetime | None  # by the database's clock; None if there is no event
 
 
-async def trace(database: Database, about: TraceQuery) -> tuple[Sequence[TraceNode], bool]:
-    """Return the newest MAX_TRACES that something is part of, as one tree, and if that is all.
+async def find_traces(database: Database, about: TraceQuery) -> Traces:
+    """Return the newest MAX_TRACES that something is part of.
 
     An e-mail address stands for the user who holds it now. Of a trace that many users are part of,
     such as an import, only what concerns this user is shown.
@@ -67,19 +67,17 @@ async def trace(database: Database, about: TraceQuery) -> tuple[Sequence[TraceNo
     async with database.read_transaction() as transaction:
         ids = await _range(transaction, about)
         found = await read_traces(transaction, database, await _newest(transaction, ids))
-    found.sort(key=lambda trace: [root.completed_at for root in trace.nodes[:1]])
-    nodes = [node for trace in found for node in trace.nodes]
-    if not (ids and nodes):
+    if not (ids and found.nodes):
         raise TraceNotFound(about.text)
     first, last = map(str, ids)
-    of_user = {node.id for node in nodes if first <= node.subject <= last}
-    return part_of(nodes, of_user) if of_user else nodes, found[0].is_whole
+    of_user = {node.id for node in found.nodes if first <= node.subject <= last}
+    return found._replace(nodes=part_of(found.nodes, of_user)) if of_user else found
 
 
 async def read_traces(
     transaction: Transaction, database: Database, correlation_ids: Collection[UUID]
-) -> list[Trace]:
-    """Return these traces, in that order.
+) -> Traces:
+    """Return these traces.
 
     There are as many statements for a long trace as for a short one, and what they return is
     bounded by MAX_ROWS, for all traces together.
@@ -87,20 +85,7 @@ async def read_traces(
     rows = await events_of(transaction, database, correlation_ids, limit=MAX_ROWS)
     accepted = await commands_of(transaction, correlation_ids, limit=MAX_ROWS)
     is_whole = max(len(rows), len(accepted)) < MAX_ROWS
-    accepted_by, rows_by = _by_trace(accepted), _by_trace(rows)
-    return [Trace(i, tree(accepted_by[i], rows_by[i]), is_whole) for i in correlation_ids]
-
-
-def _by_trace(rows: Iterable[Row]) -> Mapping[UUID, list[Row]]:
-    grouped = defaultdict(list)
-    for row in rows:
-        grouped[row.correlation_id].append(row)
-    return grouped
-
-
-async def correlations_with(transaction: Transaction, about: TraceQuery) -> Collection[UUID]:
-    """Return the correlation ids of the newest MAX_TRACES that it is part of."""
-    return await _newest(transaction, await _range(transaction, about))
+    return Traces(tree(accepted, rows), is_whole, rows[0].read_at if rows else None)
 
 
 async def _range(transaction: Transaction, about: TraceQuery) -> tuple[UUID, UUID] | None:
@@ -156,9 +141,9 @@ async def events_of(
 
     What no delivery or failure belongs to has None there.
     """
-    due_in = (DUE_AT - database.clock).label("due_in")
+    read_at = sa.type_coerce(database.clock, Epoch).label("read_at")
     state = delivery_state(database.clock).label("state")
-    found = _ALL.add_columns(due_in, state).where(events.c.correlation_id.in_(correlation_ids))
+    found = _ALL.add_columns(read_at, state).where(events.c.correlation_id.in_(correlation_ids))
     return (await transaction.execute(found.limit(limit))).all()
 
 

@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Literal
+from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
@@ -33,7 +34,8 @@ class Node:
     """A command, an event or a delivery, in the tree of what caused what.
 
     Commands and events are done when they are committed. Of a delivery whose lease has expired,
-    `owner` is the process that has lost it. `seconds` is how long the last attempt took.
+    `owner` is the process that has lost it. `seconds` is how long the last attempt took. `about` is
+    a few words: where a command comes from, what an event is about, whose id is `subject`.
     """
 
     # the schema of the API says that an answer has them all
@@ -42,29 +44,21 @@ class Node:
     kind: Kind
     id: str  # that of a delivery is EVENT_ID:HANDLER
     parent: str | None
+    correlation_id: UUID  # of the trace
     name: str
+    about: str = ""
+    subject: str = ""
     state: State
     attempts: int | None = None
+    token: int | None = None  # fencing token
+    replay: bool = False
     seconds: float | None = None
     owner: str | None = None
     available_at: datetime | None = None
     completed_at: datetime | None = None
+    parked_at: datetime | None = None
     error: str | None = None
     failures: tuple[FailedAttempt, ...]  # those that are kept, the oldest first
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceNode(Node):
-    """The same, with what is only for people, or for the page."""
-
-    state: State = "done"
-    failures: tuple[FailedAttempt, ...] = ()
-    parked_at: datetime | None = None
-    token: int | None = None  # fencing token
-    replay: bool = False
-    subject: str = ""  # the id of what an event is about
-    about: str = ""  # a few words: where a command comes from, what an event is about
-    due_in: float | None = field(default=None, compare=False)  # seconds, by the database's clock
 
     @property
     def is_for_later(self) -> bool:
@@ -77,7 +71,7 @@ class TraceNode(Node):
         return self.is_for_later or self.state in ("done", "discarded", "parked", "paused")
 
 
-def tree(commands: Iterable[Row], rows: Sequence[Row]) -> list[TraceNode]:
+def tree(commands: Iterable[Row], rows: Sequence[Row]) -> list[Node]:
     """Return the nodes of some traces, depth first and the oldest first.
 
     An event hangs under the delivery that caused it. If it is not known which, as of events from
@@ -94,9 +88,9 @@ def tree(commands: Iterable[Row], rows: Sequence[Row]) -> list[TraceNode]:
     return _in_order([*accepted, *deliveries, *(_event(row, known) for row in events.values())])
 
 
-def _in_order(nodes: Iterable[TraceNode]) -> list[TraceNode]:
+def _in_order(nodes: Iterable[Node]) -> list[Node]:
     """Return nodes depth first: deliveries by handler, the others by time."""
-    children: defaultdict[str | None, list[TraceNode]] = defaultdict(list)
+    children: defaultdict[str | None, list[Node]] = defaultdict(list)
     for node in sorted(nodes, key=_place, reverse=True):
         children[node.parent].append(node)
     ordered, left = [], children[None]
@@ -106,13 +100,13 @@ def _in_order(nodes: Iterable[TraceNode]) -> list[TraceNode]:
     return ordered
 
 
-def _place(node: TraceNode) -> tuple[bool, float, str, str]:
+def _place(node: Node) -> tuple[bool, float, str, str]:
     is_delivery = node.kind == "delivery"
     committed_at = node.completed_at.timestamp() if node.completed_at and not is_delivery else 0.0
     return not is_delivery, committed_at, node.name, node.id
 
 
-def part_of(nodes: Sequence[TraceNode], roots: Collection[str]) -> list[TraceNode]:
+def part_of(nodes: Sequence[Node], roots: Collection[str]) -> list[Node]:
     """Return some nodes of a tree, with what has caused them and what they have caused."""
     effects, causes = set(roots), set[str | None](roots)
     for node in nodes:  # depth first: each comes after its parent
@@ -122,33 +116,49 @@ def part_of(nodes: Sequence[TraceNode], roots: Collection[str]) -> list[TraceNod
     return [node for node in nodes if node.id in effects | causes]
 
 
-def _command(row: Row, known: Collection[str]) -> TraceNode:
-    what = {"name": row.type, "about": row.source, "completed_at": row.accepted_at}
+def _command(row: Row, known: Collection[str]) -> Node:
     cause = f"{row.causation_id}:{row.source}"
-    return TraceNode(
-        kind="command", id=str(row.id), parent=cause if cause in known else None, **what
+    return Node(
+        kind="command",
+        id=str(row.id),
+        parent=cause if cause in known else None,
+        correlation_id=row.correlation_id,
+        name=row.type,
+        about=row.source,
+        state="done",
+        completed_at=row.accepted_at,
+        failures=(),
     )
 
 
-def _event(row: Row, known: Collection[str]) -> TraceNode:
+def _event(row: Row, known: Collection[str]) -> Node:
     causes = (f"{row.causation_id}:{row.committed_by}", str(row.causation_id))
     parent = next((cause for cause in causes if cause in known), None)
-    about = summary(row.type, row.schema_version, row.data)
-    what = {"name": row.type, "subject": row.subject, "completed_at": row.recorded_at}
-    return TraceNode(kind="event", id=str(row.id), parent=parent, about=about, **what)
+    return Node(
+        kind="event",
+        id=str(row.id),
+        parent=parent,
+        correlation_id=row.correlation_id,
+        name=row.type,
+        about=summary(row.type, row.schema_version, row.data),
+        subject=row.subject,
+        state="done",
+        completed_at=row.recorded_at,
+        failures=(),
+    )
 
 
 _OF_DELIVERY = (
-    *("state", "attempts", "seconds", "owner", "token", "replay", "due_in", "error"),
+    *("correlation_id", "state", "attempts", "seconds", "owner", "token", "replay", "error"),
     *("available_at", "parked_at", "completed_at"),
 )
 
 
-def _delivery(key: str, rows: Sequence[Row]) -> TraceNode:
+def _delivery(key: str, rows: Sequence[Row]) -> Node:
     row = rows[0]
     failures = tuple(_failure(each) for each in rows if each.attempt is not None)
     what = {name: getattr(row, name) for name in _OF_DELIVERY} | {"failures": failures}
-    return TraceNode(kind="delivery", id=key, parent=str(row.id), name=row.handler, **what)
+    return Node(kind="delivery", id=key, parent=str(row.id), name=row.handler, **what)
 
 
 def _failure(row: Row) -> FailedAttempt:

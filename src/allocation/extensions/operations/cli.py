@@ -36,7 +36,12 @@ from allocation.extensions.operations.erase_user import (
     handlers_with_effects,
     remove_emails,
 )
-from allocation.extensions.operations.history import MAX_ROWS, AcceptedCommand, latest_commands
+from allocation.extensions.operations.history import (
+    COUNTED,
+    MAX_ROWS,
+    AcceptedCommand,
+    latest_commands,
+)
 from allocation.extensions.operations.import_users import Import
 from allocation.extensions.operations.keyset import count_rows
 from allocation.extensions.operations.rebuild_users import ALL_USERS, rebuild
@@ -106,9 +111,8 @@ def history_table(rows: Sequence[AcceptedCommand]) -> Table:
 
 
 def _cells(row: AcceptedCommand) -> Sequence[str]:
-    names = "done", "discarded", "pending", "parked", "scheduled"
-    counts = {state: getattr(row, state) for state in names}
-    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    counts = ((getattr(row, state), state) for state in COUNTED)
+    states = ", ".join(f"{count} {state}" for count, state in counts if count)
     took = "" if row.seconds is None else f" in {format_duration(row.seconds)}"
     return f"{row.accepted_at:%F %T}Z", row.type, row.about, short_id(row.id), states + took
 

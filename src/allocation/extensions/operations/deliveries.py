@@ -26,7 +26,7 @@ from allocation.extensions.operations.cli_parts import (
     progress,
     with_application,
 )
-from allocation.extensions.operations.delivery_admin import Delivery, Which
+from allocation.extensions.operations.delivery_admin import Delivery, Which, listed_deliveries
 from allocation.extensions.operations.exceptions import HasExternalEffects, NotAProjection
 from allocation.extensions.operations.replay import Replay, replay_of
 from allocation.extensions.operations.times import duration, format_duration
@@ -46,17 +46,14 @@ def deliveries() -> None:
 @click.option("--scheduled", "which", flag_value="scheduled", help="Only those for later.")
 @click.option("--all", "which", flag_value="all", help="All, even finished ones.")
 @as_json
-@click.pass_obj
-def list_deliveries(options: Options, /, which: Which | None, as_json: bool) -> None:
+@with_application
+async def list_deliveries(application: Application, which: Which | None, as_json: bool) -> None:
     """List outstanding deliveries; those for later once they are due."""
-
-    async def work(application: Application) -> None:
-        listed = delivery_admin.listed_deliveries(application.database, which or "outstanding")
-        async with listed as rows:
-            lines = _lines(rows, application.handlers)
-            await common.print_all((json_line(row) async for row in rows) if as_json else lines)
-
-    run_with_application(load_settings(options), work)
+    database = application.database
+    async with database.read_transaction() as transaction:
+        rows = listed_deliveries(transaction, database.clock, which or "outstanding")
+        lines = _lines(rows, application.handlers)
+        await common.print_all((json_line(row) async for row in rows) if as_json else lines)
 
 
 async def _lines(rows: AsyncIterator[Delivery], known: Collection[str]) -> AsyncIterator[str]:
@@ -173,7 +170,9 @@ async def resume_handler(application: Application, handler: str) -> None:
 @with_application
 async def list_pauses(application: Application, as_json: bool) -> None:
     """List the handlers that are paused, since when, and by whom."""
-    for row in await delivery_admin.paused_handlers(application.database):
+    async with application.database.read_transaction() as transaction:
+        rows = await delivery_admin.paused_handlers(transaction)
+    for row in rows:
         line = f"{row.handler:24}  {row.paused_at:%FT%TZ}  {row.paused_by}"
         click.echo(json_line(row) if as_json else escape_controls(line))
     await drain()

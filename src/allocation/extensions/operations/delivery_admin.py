@@ -8,7 +8,7 @@ waits for it, and finds it.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -35,7 +35,8 @@ from allocation.extensions.operations.times import in_utc
 from allocation.service_layer.envelopes import EventId
 
 delivery_key = sa.tuple_(deliveries.c.event_id, deliveries.c.handler)
-Which = Literal["outstanding", "parked", "scheduled", "all"]
+Which = Literal["outstanding", "pending", "scheduled", "parked", "done", "all"]
+PARTS = {"outstanding": ("pending", "parked"), "all": ("pending", "scheduled", "parked", "done")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class Delivery:
     """
 
     event_id: UUID
+    correlation_id: UUID
     event_type: str
     handler: str
     state: State
@@ -67,29 +69,30 @@ class Pause:
     paused_by: str
 
 
-@asynccontextmanager
 async def listed_deliveries(
-    database: Database, which: Which = "outstanding", *, limit: int | None = None
-) -> AsyncIterator[AsyncIterator[Delivery]]:
-    """Open an iterator over what is outstanding, in constant memory; not over what is for later.
+    transaction: Transaction,
+    clock: sa.ColumnElement[float],
+    which: Which = "outstanding",
+    *,
+    limit: int | None = None,
+) -> AsyncIterator[Delivery]:
+    """Yield deliveries, in constant memory, a part after the other, at most `limit` of each.
 
-    First what is pending, in the order in which workers claim it; then what is parked, the longest
-    first. Or only what is parked, or for later; or all, and then what is done, in no order. Each is
-    in an index of its own, or is all the rest: however long the history is, what is outstanding is
-    found at once. `limit` is that of each of the three.
+    What is pending comes in the order in which workers claim it, and so does what is scheduled for
+    later; what is parked, the longest first; what is done, in no order. Each part is in an index of
+    its own, or is all the rest: however long the history is, what is outstanding is found at once.
     """
-    every, later = _deliveries(database), is_for_later(database.clock)
-    pending, parked = in_order(every)
-    asked_for = {"parked": [parked], "scheduled": [pending.where(later)]} | {
-        "outstanding": [pending.where(~later), parked],
-        "all": [pending, parked, every.where(FINISHED)],
+    row, later = deliveries.c, is_for_later(clock)
+    pending = _deliveries(clock).where(PENDING).order_by(row.replay, row.available_at)
+    statements = {
+        "pending": pending.where(~later),
+        "scheduled": pending.where(later),
+        "parked": _deliveries(clock).where(PARKED).order_by(row.parked_at),
+        "done": _deliveries(clock).where(FINISHED),
     }
-    async with database.read_transaction() as transaction:
-        yield (
-            Delivery(**with_summary(row))
-            for statement in asked_for[which]
-            async for row in transaction.stream(statement.limit(limit))
-        )
+    for part in PARTS.get(which, (which,)):
+        async for found in transaction.stream(statements[part].limit(limit)):
+            yield _delivery(found)
 
 
 async def delivery(database: Database, event_id: EventId, handler: str) -> tuple[Delivery, str]:
@@ -97,10 +100,10 @@ async def delivery(database: Database, event_id: EventId, handler: str) -> tuple
 
     :raises DeliveryNotFound: if it is not outstanding
     """
-    this = _deliveries(database).where(delivery_key == (event_id, handler), ~FINISHED)
+    this = _deliveries(database.clock).where(delivery_key == (event_id, handler), ~FINISHED)
     async with database.read_transaction() as transaction:
         for row in await transaction.execute(this):
-            return Delivery(**with_summary(row)), row.data
+            return _delivery(row), row.data
     raise DeliveryNotFound(event_id, handler)
 
 
@@ -110,27 +113,21 @@ def is_for_later(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     return sa.and_(clock < DUE_AT, row.attempts == 0, row.unavailable_attempts == 0)
 
 
-def in_order(every: sa.Select[Any]) -> tuple[sa.Select[Any], sa.Select[Any]]:
-    """Return what is pending, in the order of claims; and what is parked, the longest first."""
-    pending = every.where(PENDING).order_by(deliveries.c.replay, deliveries.c.available_at)
-    return pending, every.where(PARKED).order_by(deliveries.c.parked_at)
-
-
-def with_summary(row: sa.Row[Any]) -> dict[str, Any]:
-    """Return the values of a row, with a few words about its event in the place of the data."""
-    values = row._asdict()
-    version, data = values.pop("schema_version"), values.pop("data")
-    return values | {"about": summary(row.event_type, version, data)}
-
-
-def _deliveries(database: Database) -> sa.Select[Any]:
+def _deliveries(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
     row = deliveries.c
     return sa.select(
         *(row.event_id, row.handler, row.attempts, row.owner, row.last_error),
         *map(in_utc, (row.available_at, row.parked_at, row.completed_at)),
-        delivery_state(database.clock).label("state"),
-        *(events.c.type.label("event_type"), events.c.schema_version, events.c.data),
+        delivery_state(clock).label("state"),
+        *(events.c.type.label("event_type"), events.c.correlation_id),
+        *(events.c.schema_version, events.c.data),
     ).join_from(deliveries, events)
+
+
+def _delivery(row: sa.Row[Any]) -> Delivery:
+    values = row._asdict()
+    words = summary(row.event_type, values.pop("schema_version"), values.pop("data"))
+    return Delivery(about=words, **values)
 
 
 async def retry(database: Database, event_id: EventId, handler: str) -> None:
@@ -241,10 +238,9 @@ async def resume(database: Database, names: Collection[str]) -> int | None:
     return count if ended else None
 
 
-async def paused_handlers(database: Database) -> Sequence[Pause]:
+async def paused_handlers(transaction: Transaction) -> Sequence[Pause]:
     """Return what is paused, the longest first."""
     row = handler_pauses.c
     statement = sa.select(row.handler, in_utc(row.paused_at), row.paused_by)
-    async with database.read_transaction() as transaction:
-        rows = await transaction.execute(statement.order_by(row.paused_at, row.handler))
-        return [Pause(**each._asdict()) for each in rows]
+    rows = await transaction.execute(statement.order_by(row.paused_at, row.handler))
+    return [Pause(**each._asdict()) for each in rows]

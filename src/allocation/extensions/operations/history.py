@@ -16,9 +16,10 @@ from allocation.extensions.operations.causation_queries import (
     commands_of,
     events_of,
 )
-from allocation.extensions.operations.causation_tree import Row, TraceNode, tree
+from allocation.extensions.operations.causation_tree import Node, Row, tree
 
 MAX_ROWS = 1000
+COUNTED = ("done", "discarded", "pending", "parked", "scheduled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def summed_up(
     accepted: Sequence[Row], rows: Sequence[Row], returned: Sequence[Row] = ()
 ) -> list[AcceptedCommand]:
     """Return a row for each command; what hangs below it in the tree belongs to it."""
-    below: defaultdict[str, list[TraceNode]] = defaultdict(list)
+    below: defaultdict[str, list[Node]] = defaultdict(list)
     roots: dict[str | None, str] = {}
     for node in tree([*accepted, *returned], rows):  # depth first: each comes after its parent
         roots[node.id] = roots.get(node.parent, node.id)
@@ -77,30 +78,27 @@ def summed_up(
     return [_row(command, below[str(command.id)]) for command in accepted]
 
 
-def _row(command: Row, nodes: Sequence[TraceNode]) -> AcceptedCommand:
+def _row(command: Row, nodes: Sequence[Node]) -> AcceptedCommand:
     each = [node for node in nodes if node.kind == "delivery"]
-    counts = Counter("later" if node.is_for_later else node.state for node in each)
-    done, discarded, parked, later = (
-        counts.pop(state, 0) for state in ("done", "discarded", "parked", "later")
-    )
+    counts = Counter(map(_counted_as, each))
     settled = [node.completed_at or node.parked_at for node in each if not node.replay]
-    ended_at = max(filter(None, settled), default=None)
-    took = (ended_at - command.accepted_at).total_seconds() if ended_at and not counts else None
-    columns = command._asdict()
+    ended_at = None if counts["pending"] else max(filter(None, settled), default=None)
+    columns = command._asdict() | {state: counts[state] for state in COUNTED}
     columns.pop("causation_id")
     return AcceptedCommand(
         **columns,
         about=_about([node for node in nodes if node.parent == str(command.id)]),
-        done=done,
-        discarded=discarded,
-        parked=parked,
-        pending=counts.total(),
-        scheduled=later,
-        seconds=took,
+        seconds=(ended_at - command.accepted_at).total_seconds() if ended_at else None,
     )
 
 
-def _about(events: Sequence[TraceNode]) -> str:
+def _counted_as(node: Node) -> str:
+    if node.is_for_later:
+        return "scheduled"
+    return node.state if node.state in ("done", "discarded", "parked") else "pending"
+
+
+def _about(events: Sequence[Node]) -> str:
     """Say what the first event of a command is about, and how many there are like it."""
     for first in (event for event in events if event.about):
         more = sum(event.name == first.name for event in events) - 1

@@ -1,6 +1,7 @@
 # extension: web
 """The endpoints of this extension. The extension web finds and guards them."""
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,10 +11,11 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 
 from allocation.adapters.database import Database
 from allocation.adapters.repository import record_command
+from allocation.bootstrap import Application
 from allocation.domain.commands import Command
 from allocation.extensions.operations import causation_queries, delivery_admin
 from allocation.extensions.operations.causation_tree import Node
-from allocation.extensions.operations.delivery_admin import Delivery
+from allocation.extensions.operations.delivery_admin import Delivery, listed_deliveries
 from allocation.extensions.operations.history import MAX_ROWS, AcceptedCommand, latest_commands
 from allocation.service_layer.deliveries import CommandEnvelope
 from allocation.service_layer.envelopes import EventId
@@ -32,11 +34,19 @@ ABOUT_FORMS = [{"pattern": "^-*([0-9A-Fa-f]-*){8,32}…?$"}, {"format": "idn-ema
 router = APIRouter()
 
 
-def _database(request: Request) -> Database:
-    database: Database = request.app.state.application.database
-    return database
+logger = logging.getLogger(__name__)
 
 
+def _application(request: Request) -> Application:
+    application: Application = request.app.state.application
+    return application
+
+
+def _database(application: Annotated[Application, Depends(_application)]) -> Database:
+    return application.database
+
+
+Running = Annotated[Application, Depends(_application)]
 Stored = Annotated[Database, Depends(_database)]
 Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")]
 About = Annotated[
@@ -55,8 +65,8 @@ async def history(stored: Stored, limit: Limit = 20, failed: bool = False) -> li
 @router.get("/traces/{about:path}", responses=NOT_FOUND)  # an address may have a slash in it
 async def trace(about: About, stored: Stored) -> list[Node]:
     """Show what something has caused, and what became of it: the newest 100 traces it is in."""
-    nodes, _ = await causation_queries.trace(stored, causation_queries.trace_query(about))
-    return [*nodes]
+    found = await causation_queries.find_traces(stored, causation_queries.trace_query(about))
+    return [*found.nodes]
 
 
 @router.get("/deliveries")
@@ -69,8 +79,8 @@ async def list_deliveries(
 
     A delivery for later is outstanding from its time on.
     """
-    listed = delivery_admin.listed_deliveries(stored, state, limit=limit)
-    async with listed as rows:
+    async with stored.read_transaction() as transaction:
+        rows = listed_deliveries(transaction, stored.clock, state, limit=limit)
         return [row async for row in rows][:limit]
 
 
@@ -95,9 +105,45 @@ async def retry(
             due_now = delivery_admin.due_now(stored)
             await delivery_admin.change(transaction, due_now, command.event_id, handler)
             await transaction.commit()
+        _log(request, f"retry of {handler} for event {event_id}")
 
 
 @router.delete("/deliveries/{event_id}/{handler}", status_code=204, responses=NOT_FOUND)
-async def discard(event_id: UUID, handler: HandlerName, stored: Stored) -> None:
+async def discard(event_id: UUID, handler: HandlerName, stored: Stored, request: Request) -> None:
     """End a delivery although its handler has not done it."""
     await delivery_admin.discard(stored, EventId(event_id), handler)
+    _log(request, f"discard of {handler} for event {event_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """How many deliveries that holds or releases; none, if it was so already."""
+
+    deliveries: int
+
+
+@router.put("/handlers/{handler}/pause")
+async def pause(handler: HandlerName, running: Running, request: Request) -> Affected:
+    """Let no process begin with deliveries of a handler, until it is resumed."""
+    names = delivery_admin.all_names(running.handlers, handler)
+    who = f"operator@{_client(request)}"
+    count = await delivery_admin.pause(running.database, names, by=who)
+    _log(request, f"pause of {handler}")
+    return Affected(count or 0)
+
+
+@router.delete("/handlers/{handler}/pause")
+async def resume(handler: HandlerName, running: Running, request: Request) -> Affected:
+    """Let the deliveries of a handler be done again, each when it is due."""
+    names = delivery_admin.all_names(running.handlers, handler)
+    count = await delivery_admin.resume(running.database, names)
+    _log(request, f"resume of {handler}")
+    return Affected(count or 0)
+
+
+def _log(request: Request, decision: str) -> None:
+    logger.info("%s, by hand, from %s", decision, _client(request))
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else "nowhere"

@@ -25,18 +25,21 @@ duration = partial(click.option, metavar="DURATION", callback=_seconds)
 """An option whose value is a length of time such as 30d, in seconds."""
 
 
-class _Epoch(sa.TypeDecorator[datetime]):
+class Epoch(sa.TypeDecorator[datetime]):
+    """Seconds since 1970, read as a time in UTC."""
+
     impl = sa.Double
     cache_ok = True
 
     def process_result_value(self, value: float | None, dialect: sa.Dialect) -> datetime | None:
+        """Return the time."""
         return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
 def in_utc(column: sa.Column[float]) -> sa.Label[Any]:
     """Return a column, of seconds since 1970, that is read as a time in UTC."""
     seconds = DUE_AT if column is deliveries.c.available_at else column
-    return sa.type_coerce(seconds, _Epoch).label(column.name)
+    return sa.type_coerce(seconds, Epoch).label(column.name)
 
 
 def format_duration(seconds: float) -> str:

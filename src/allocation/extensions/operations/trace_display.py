@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 
 import anyio
 import click
-import msgspec
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
@@ -17,14 +17,14 @@ from allocation.entrypoints.cli.common import json_line
 from allocation.entrypoints.nonblocking_output import MAX_WAITING, drain
 from allocation.entrypoints.output import escape_controls
 from allocation.extensions.operations import causation_queries
-from allocation.extensions.operations.causation_queries import MIN_PREFIX, TraceQuery
-from allocation.extensions.operations.causation_tree import FailedAttempt, Node, TraceNode
+from allocation.extensions.operations.causation_queries import MIN_PREFIX, TraceQuery, Traces
+from allocation.extensions.operations.causation_tree import FailedAttempt, Node
 from allocation.extensions.operations.times import format_duration
 
 POLL_SECONDS = 0.5  # no process notifies that it has settled
 
-Changes = Callable[[Sequence[TraceNode]], Iterable[str | bytes]]
-"""Draws a trace, or returns the lines in which it has changed since the last call."""
+Changes = Callable[[Traces], Iterable[str | bytes]]
+"""Draws traces, or returns the lines in which they have changed since the last call."""
 
 
 async def show(
@@ -35,10 +35,10 @@ async def show(
     :raises TraceNotFound: if there is none
     """
     while True:
-        nodes, is_whole = await causation_queries.trace(database, query)
-        await print_each(changes(nodes))
-        if not follow or all(node.is_settled for node in nodes):
-            return is_whole
+        found = await causation_queries.find_traces(database, query)
+        await print_each(changes(found))
+        if not follow or all(node.is_settled for node in found.nodes):
+            return found.is_whole
         await anyio.sleep(POLL_SECONDS)
 
 
@@ -56,22 +56,22 @@ def display(*, as_json: bool = False) -> Iterator[Changes]:
     Else as text, all of it again when it has changed; or as JSON, an object for each node that is
     new or has changed.
     """
-    shown: dict[str, TraceNode] = {}
+    shown: dict[str, Node] = {}
 
-    def changes(nodes: Sequence[TraceNode]) -> Iterable[str | bytes]:
-        new, is_first = [node for node in nodes if shown.get(node.id) != node], not shown
+    def changes(found: Traces) -> Iterable[str | bytes]:
+        new, is_first = [node for node in found.nodes if shown.get(node.id) != node], not shown
         shown.update((node.id, node) for node in new)
         if as_json:
-            return map(_as_json, new)
-        return [*([] if is_first else [""]), *plain_lines(render_tree(nodes))] if new else []
+            return map(json_line, new)
+        return [*([] if is_first else [""]), *plain_lines(render_tree(found))] if new else []
 
     if as_json or not (sys.stdout and sys.stdout.isatty()):
         yield changes
         return
     with Live(console=Console(), auto_refresh=False, vertical_overflow="crop") as place:
 
-        def redraw(nodes: Sequence[TraceNode]) -> Iterable[str]:
-            place.update(render_tree(nodes), refresh=True)
+        def redraw(found: Traces) -> Iterable[str]:
+            place.update(render_tree(found), refresh=True)
             return ()
 
         try:
@@ -80,21 +80,15 @@ def display(*, as_json: bool = False) -> Iterator[Changes]:
             place.vertical_overflow = "visible"
 
 
-def _as_json(node: TraceNode) -> bytes:
-    values = msgspec.to_builtins(msgspec.convert(node, Node, from_attributes=True))
-    if node.kind != "delivery":
-        del values["failures"]
-    return json_line(values)
-
-
-def render_tree(nodes: Sequence[TraceNode]) -> Tree:
+def render_tree(found: Traces) -> Tree:
     """Return a tree of nodes that come depth first. Under a delivery stand its failed attempts."""
     root = Tree("", hide_root=True, guide_style="dim")
     branches: dict[str | None, Tree] = {None: root}
-    pads = _pads(nodes)
-    for node in nodes:
+    pads = _pads(found.nodes)
+    for node in found.nodes:
         parent = branches.get(node.parent, root)
-        branches[node.id] = parent.add(_label(node, pads[node.parent, node.kind]))
+        label = _label(node, pads[node.parent, node.kind], found.read_at)
+        branches[node.id] = parent.add(label)
     return root
 
 
@@ -111,7 +105,7 @@ def short_id(some_id: object) -> str:
     return f"{str(some_id)[:MIN_PREFIX]}…"
 
 
-def _pads(nodes: Sequence[TraceNode]) -> Mapping[tuple[str | None, str], int]:
+def _pads(nodes: Sequence[Node]) -> Mapping[tuple[str | None, str], int]:
     """Return how wide the names of siblings are, so that what is beside them is aligned."""
     pads: dict[tuple[str | None, str], int] = {}
     for node in nodes:
@@ -120,10 +114,12 @@ def _pads(nodes: Sequence[TraceNode]) -> Mapping[tuple[str | None, str], int]:
     return pads
 
 
-def _label(node: TraceNode, pad: int) -> Text:
+def _label(node: Node, pad: int, read_at: datetime | None) -> Text:
     if node.kind == "delivery":
         failures = (f"· {_failed(failure, node)}" for failure in node.failures)
-        texts = [f"{node.name:{pad}}  {_status(node)}", *failures]
+        due_in = node.available_at and read_at and node.available_at - read_at
+        seconds = abs(due_in.total_seconds()) if due_in else 0
+        texts = [f"{node.name:{pad}}  {_status(node, format_duration(seconds))}", *failures]
     else:
         when = f", {node.completed_at:%F %T}Z" if node.kind == "command" else ""
         texts = [f"{node.name}  {node.about}{when}".rstrip() + f"  {short_id(node.id)}"]
@@ -131,10 +127,13 @@ def _label(node: TraceNode, pad: int) -> Text:
     return Text("\n".join(map(escape_controls, texts)), style="red" if is_bad else "")
 
 
-def _status(node: TraceNode) -> str:
-    """Return the state of a delivery and what comes next; the process that runs it, in full."""
+def _status(node: Node, span: str) -> str:
+    """Return the state of a delivery and what comes next; the process that runs it, in full.
+
+    `span` is how long there is until it is due, or since then.
+    """
     attempts, reason = node.attempts or 0, _reason(node.error)
-    attempt, span = f"attempt {attempts}", format_duration(abs(node.due_in or 0))
+    attempt = f"attempt {attempts}"
     match node.state:
         case "done":
             took = "" if node.seconds is None else f" in {format_duration(node.seconds)}"
@@ -155,7 +154,7 @@ def _status(node: TraceNode) -> str:
     return f"{when}, attempt {attempts + 1}{reason}"
 
 
-def _failed(failure: FailedAttempt, node: TraceNode) -> str:
+def _failed(failure: FailedAttempt, node: Node) -> str:
     """Return when and where an attempt failed, and why, if its delivery does not say so already."""
     why = "" if failure.error == node.error else _reason(failure.error)
     return f"attempt {failure.attempt} failed {failure.failed_at:%F %T}Z{_by(failure.owner)}{why}"

@@ -8,8 +8,10 @@ and a viewer that comes back gets what it has missed.
 import logging
 import re
 import secrets
+from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from math import inf
 from typing import Any
 from uuid import UUID
@@ -22,8 +24,8 @@ from allocation.adapters.database import Database
 from allocation.adapters.transaction import Transaction
 from allocation.domain.exceptions import Unavailable
 from allocation.entrypoints.runtime import Shutdown, Wakeup
+from allocation.extensions.operations.causation_queries import Traces
 from allocation.extensions.page import backlog, trace_queries
-from allocation.extensions.page.trace_json import to_json
 from allocation.extensions.page.trace_queries import Fingerprint, is_settled
 
 MAX_TRACES = 1000  # that are stored, and shown: the newest
@@ -33,6 +35,7 @@ BUSY_SECONDS, IDLE_SECONDS, RETRY_SECONDS = 0.25, 0.6, 2.0  # pauses between two
 WAIT_SECONDS = 5.0  # how long a viewer waits for something new
 WATCHED_SECONDS = 10.0  # after the last request
 POLLS_UNTIL_ALL = 10  # even traces that are settled can change: by a replay, or by a person
+MAX_BYTES = 65536  # of a trace that is stored
 POLLS_UNTIL_BACKLOG = 3  # what is outstanding can belong to traces that are not shown
 
 logger = logging.getLogger(__name__)
@@ -79,11 +82,6 @@ class LiveFeed:
         if found:
             await self._wait(seen)
         return self._piece(seen, full=not found)
-
-    def refresh(self) -> None:
-        """Poll immediately: something has just been changed."""
-        self._polls = 0
-        self._pause.wake()
 
     def _piece(self, seen: int, *, full: bool) -> bytes:
         unsent = [(key, each) for key, each in self.fragments.items() if each.version > seen]
@@ -153,9 +151,10 @@ class LiveFeed:
             await self._find_newest(transaction)
             changed = await self._find_changed(transaction)
             ids = [*changed][:PIECE]
-            for trace in await trace_queries.traces(self._database, transaction, ids):
-                self._fingerprints[trace.id] = changed[trace.id]
-                self._set(trace.id, msgspec.Raw(to_json(trace, self._times[trace.id])))
+            found = await trace_queries.traces(transaction, self._database, ids) if ids else {}
+            for id_, trace in found.items():
+                self._fingerprints[id_] = changed[id_]
+                self._set(id_, _content(id_, self._times[id_], trace))
             if ids or self._polls % POLLS_UNTIL_BACKLOG == 0:
                 self._set("outstanding", await backlog.backlog(transaction, self._database))
         self._polls = (self._polls + 1) % POLLS_UNTIL_ALL
@@ -187,3 +186,11 @@ class LiveFeed:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = Event()
+
+
+def _content(id_: UUID, at: float, trace: Traces) -> dict[str, Any]:
+    """Return what is sent of a trace; of a very long one the beginning, and that there is more."""
+    nodes = [msgspec.Raw(msgspec.json.encode(node)) for node in trace.nodes]
+    count = bisect([*accumulate(map(len, nodes))], MAX_BYTES)
+    more = count < len(nodes) or not trace.is_whole
+    return {"id": id_, "at": at, "more": more, "nodes": nodes[:count]}

@@ -4,7 +4,8 @@ A trace is all that has one correlation id. Nothing is stored when one changes; 
 a delivery changes a count, a time or its fencing token, so sums show it, in one small statement.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -15,12 +16,8 @@ from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import is_scheduled
 from allocation.adapters.orm import commands, deliveries, events
 from allocation.adapters.transaction import Transaction
-from allocation.extensions.operations.causation_queries import (
-    Trace,
-    TraceQuery,
-    correlations_with,
-    read_traces,
-)
+from allocation.extensions.operations.causation_queries import Traces, read_traces
+from allocation.extensions.operations.causation_tree import Node
 
 Fingerprint = sa.Row[Any]
 """What changes whenever a trace does."""
@@ -55,19 +52,16 @@ async def fingerprints(
 
 
 async def traces(
-    database: Database, transaction: Transaction, ids: Collection[UUID]
-) -> Sequence[Trace]:
-    """Return these traces, in that order; one by one if they are long."""
-    found = await read_traces(transaction, database, ids) if ids else []
-    if len(found) > 1 and not found[0].is_whole:
-        return [trace for id_ in ids for trace in await traces(database, transaction, [id_])]
-    return found
-
-
-async def search(database: Database, about: TraceQuery) -> Sequence[Trace]:
-    """Return the newest traces that something is part of, the newest first."""
-    async with database.read_transaction() as transaction:
-        return await traces(database, transaction, await correlations_with(transaction, about))
+    transaction: Transaction, database: Database, ids: Collection[UUID]
+) -> Mapping[UUID, Traces]:
+    """Return each of these traces; they are read one by one if they are long."""
+    found = await read_traces(transaction, database, ids)
+    if len(ids) > 1 and not found.is_whole:
+        return {id_: await read_traces(transaction, database, [id_]) for id_ in ids}
+    nodes: defaultdict[UUID, list[Node]] = defaultdict(list)
+    for node in found.nodes:
+        nodes[node.correlation_id].append(node)
+    return {id_: found._replace(nodes=nodes[id_]) for id_ in ids}
 
 
 @cache

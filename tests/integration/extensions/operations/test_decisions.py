@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from allocation.adapters import orm
 from allocation.extensions.operations import delivery_admin
-from allocation.extensions.operations.delivery_admin import listed_deliveries
+from allocation.extensions.operations.delivery_admin import Which, listed_deliveries
 from allocation.extensions.operations.history import latest_commands
 from tests.builders import HANDLER_NAMES, a_failure
 from tests.integration.extensions.operations.conftest import change, commit_events
@@ -72,8 +72,9 @@ async def test_what_is_for_later_is_listed_only_if_it_is_asked_for(world: SqlWor
     for paused in ("log_registration", "refresh_user_view"):
         await delivery_admin.pause(world.database, [paused], by="Maria")
 
-    async def handlers(which: delivery_admin.Which) -> set[str]:
-        async with listed_deliveries(world.database, which) as listed:
+    async def handlers(which: Which) -> set[str]:
+        async with world.database.read_transaction() as transaction:
+            listed = listed_deliveries(transaction, world.database.clock, which)
             return {row.handler async for row in listed}
 
     for_later = {"refresh_user_view", "allocate_welcome_coupon"}
@@ -90,8 +91,9 @@ async def test_what_is_owed_is_listed_without_looking_at_what_is_done(tmp_path: 
     async with sql_world(sqlite_url(tmp_path)) as world:
         engine = world.database.engine.sync_engine
         event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
-        async with listed_deliveries(world.database) as rows:
-            assert [row async for row in rows] == []
+        async with world.database.read_transaction() as transaction:
+            listed = listed_deliveries(transaction, world.database.clock)
+            assert [row async for row in listed] == []
         selects = [select for select in asked if "FROM deliveries" in select[0]]
         async with world.database.engine.connect() as connection:
             plans = [

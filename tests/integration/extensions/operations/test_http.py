@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from allocation.adapters import orm
@@ -68,6 +69,43 @@ async def test_deliveries_are_listed_retried_and_discarded(web: Web) -> None:
     rows = await stored(web.application.database, orm.deliveries)
     assert [row.discarded_at for row in rows] == [row.completed_at for row in rows]
     assert len([row for row in rows if row.completed_at]) == 1
+
+
+async def test_what_is_decided_is_logged(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+    """With where the decision came from; what is done by now is not decided again."""
+    await web.register()
+    owed = (await web.get("/deliveries")).json()[0]
+    path = f"/deliveries/{owed['event_id']}/{owed['handler']}"
+    with caplog.at_level("INFO"):
+        await web.client.post(f"{path}/retry", headers=OPERATOR)
+        for _ in range(2):
+            await web.client.delete(path, headers=OPERATOR)
+
+    what = f"{owed['handler']} for event {owed['event_id']}, by hand, from 127.0.0.1"
+    told = [record.message for record in caplog.records if "by hand" in record.message]
+    assert told == [f"retry of {what}", f"discard of {what}"]
+
+
+async def test_a_handler_is_paused_and_resumed(web: Web, caplog: pytest.LogCaptureFixture) -> None:
+    """With who it was; an unknown one is refused."""
+
+    async def decided(method: str, handler: str = "send_welcome_email") -> httpx.Response:
+        path = f"/handlers/{handler}/pause"
+        return await web.client.request(method, path, headers=OPERATOR)
+
+    await web.register()
+    with caplog.at_level("INFO"):
+        assert (await decided("PUT")).json() == {"deliveries": 1}
+    [paused] = await stored(web.application.database, orm.handler_pauses)
+    assert (paused.handler, paused.paused_by) == ("send_welcome_email", "operator@127.0.0.1")
+    assert "pause of send_welcome_email, by hand, from 127.0.0.1" in caplog.messages
+    states = {row["handler"]: row["state"] for row in (await web.get("/deliveries")).json()}
+    assert states["send_welcome_email"] == "paused"
+    assert (await decided("PUT")).json() == {"deliveries": 0}
+
+    assert (await decided("DELETE")).json() == {"deliveries": 1}
+    assert (await decided("PUT", "nobody")).status_code == 422
+    assert await stored(web.application.database, orm.handler_pauses) == []
 
 
 async def test_a_retry_under_a_key_happens_once(web: Web) -> None:

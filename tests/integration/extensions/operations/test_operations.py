@@ -66,6 +66,7 @@ def test_parked_deliveries_can_be_inspected_retried_and_discarded(
     welcome = rows["send_welcome_email"]
     assert list(welcome) == [
         "event_id",
+        "correlation_id",
         "event_type",
         "handler",
         "state",

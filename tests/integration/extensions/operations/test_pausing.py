@@ -1,6 +1,7 @@
 """Handlers are paused and resumed by a person: on each database."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -13,7 +14,7 @@ from allocation.adapters.outbox import new_outbox
 from allocation.adapters.serialization import to_row
 from allocation.domain.exceptions import InvalidValue
 from allocation.extensions.operations import delivery_admin
-from allocation.extensions.operations.delivery_admin import listed_deliveries
+from allocation.extensions.operations.delivery_admin import Delivery, Pause, listed_deliveries
 from allocation.extensions.operations.worker_services import unclaimable_deliveries
 from tests.builders import HANDLER_NAMES, POLICY, a_failure, an_envelope
 from tests.command_line import Application
@@ -32,9 +33,19 @@ async def resume(world: SqlWorld) -> int | None:
     return await delivery_admin.resume(world.database, [NAME])
 
 
+async def outstanding(world: SqlWorld) -> dict[str, Delivery]:
+    async with world.database.read_transaction() as transaction:
+        listed = listed_deliveries(transaction, world.database.clock)
+        return {row.handler: row async for row in listed}
+
+
 async def states(world: SqlWorld) -> dict[str, str]:
-    async with listed_deliveries(world.database) as listed:
-        return {row.handler: row.state async for row in listed}
+    return {handler: row.state for handler, row in (await outstanding(world)).items()}
+
+
+async def pauses(world: SqlWorld) -> Sequence[Pause]:
+    async with world.database.read_transaction() as transaction:
+        return await delivery_admin.paused_handlers(transaction)
 
 
 @pytest.mark.anyio
@@ -45,8 +56,7 @@ async def test_what_was_paused_is_due_when_it_would_have_been(world: SqlWorld) -
     before = await world.deliveries()
 
     assert await pause(world) == 1
-    async with listed_deliveries(world.database) as listed:
-        [shown] = [row async for row in listed if row.handler == NAME]
+    shown = (await outstanding(world))[NAME]
     assert shown.state == "paused"
     assert shown.available_at
     assert shown.available_at.timestamp() == pytest.approx(1_000_500, abs=5)
@@ -69,12 +79,12 @@ async def test_who_has_paused_what_and_when_is_known(world: SqlWorld) -> None:
     await world.move_clock(10)
     assert await delivery_admin.pause(world.database, [NAME], by="Ivan") is None
 
-    [paused] = await delivery_admin.paused_handlers(world.database)
+    [paused] = await pauses(world)
     assert (paused.handler, paused.paused_by) == (NAME, "Maria")
     assert paused.paused_at.timestamp() == 1_000_000
 
     assert await resume(world) == 0
-    assert await delivery_admin.paused_handlers(world.database) == []
+    assert await pauses(world) == []
 
 
 def test_all_names_of_a_handler_are_paused() -> None:
@@ -182,7 +192,7 @@ async def test_of_two_who_pause_at_once_one_is_told_that_it_is_paused(postgres_u
             await somebody_waits(world)
             await first.commit()
 
-        [paused] = await delivery_admin.paused_handlers(world.database)
+        [paused] = await pauses(world)
     assert (told, paused.paused_by) == ([None], "Ivan")
 
 

@@ -15,8 +15,8 @@ from allocation.adapters.attempt_log import LEASE_EXPIRED
 from allocation.adapters.database import Database
 from allocation.domain.exceptions import InvalidValue
 from allocation.extensions.operations import causation_queries, delivery_admin, history
-from allocation.extensions.operations.causation_queries import trace_query
-from allocation.extensions.operations.causation_tree import TraceNode
+from allocation.extensions.operations.causation_queries import Traces, trace_query
+from allocation.extensions.operations.causation_tree import Node
 from allocation.extensions.operations.trace_display import show
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.envelopes import EventId, MessageOrigin
@@ -49,16 +49,25 @@ async def cause_an_event(world: SqlWorld, delivery: Delivery, email: str) -> Eve
     return scope.committed.events[0].id
 
 
-async def nodes_of(world: SqlWorld, about: str) -> Sequence[TraceNode]:
-    return (await causation_queries.trace(world.database, trace_query(about)))[0]
+async def nodes_of(world: SqlWorld, about: str) -> Sequence[Node]:
+    return (await causation_queries.find_traces(world.database, trace_query(about))).nodes
 
 
-async def node_of(world: SqlWorld, delivery: Delivery) -> TraceNode:
+async def due_in(world: SqlWorld, delivery: Delivery) -> float:
+    about = trace_query(str(delivery.envelope.id))
+    found = await causation_queries.find_traces(world.database, about)
+    node = next(node for node in found.nodes if node.id == delivery.idempotency_key)
+    assert node.available_at
+    assert found.read_at
+    return (node.available_at - found.read_at).total_seconds()
+
+
+async def node_of(world: SqlWorld, delivery: Delivery) -> Node:
     nodes = await nodes_of(world, str(delivery.envelope.id))
     return next(node for node in nodes if node.id == delivery.idempotency_key)
 
 
-def kinds(nodes: Sequence[TraceNode]) -> list[tuple[str, str]]:
+def kinds(nodes: Sequence[Node]) -> list[tuple[str, str]]:
     return [(node.kind, node.name) for node in nodes]
 
 
@@ -93,17 +102,20 @@ async def test_the_whole_life_of_a_delivery_can_be_read(world: SqlWorld) -> None
     """Its process dies, the next attempt fails, the third one succeeds: who, when and why."""
     delivery = (await commit_an_event(world))["log_registration"]
     first = await node_of(world, delivery)
-    assert (first.state, first.attempts, first.due_in) == ("running", 1, world.policy.lease_seconds)
+    assert (first.state, first.attempts) == ("running", 1)
+    assert await due_in(world, delivery) == world.policy.lease_seconds
 
     await let_leases_end(world)
     lost = await node_of(world, delivery)
-    assert (lost.state, lost.owner, lost.due_in) == ("lease_expired", first.owner, -1)
+    assert (lost.state, lost.owner) == ("lease_expired", first.owner)
+    assert await due_in(world, delivery) == -1
 
     outbox = world.outbox()
     (claim,) = await outbox.claim(1, ["log_registration"])
     await outbox.record_failure(a_failure(claim, OSError("disk full"), retry_in=5))
     failed = await node_of(world, delivery)
-    assert (failed.state, failed.owner, failed.due_in) == ("scheduled", None, 5)
+    assert (failed.state, failed.owner) == ("scheduled", None)
+    assert await due_in(world, delivery) == 5
     assert failed.error == "OSError: disk full"
 
     await world.move_clock(6)
@@ -172,7 +184,7 @@ async def test_a_long_story_takes_no_more_statements_than_a_short_one(world: Sql
     counts = []
     for number in range(11):
         with counting(world.database) as statements:
-            nodes = (await causation_queries.trace(world.database, story))[0]
+            nodes = (await causation_queries.find_traces(world.database, story)).nodes
         counts.append((len(nodes), len(statements)))
         await cause_an_event(world, delivery, f"user{number}@example.com")
         delivery = await _claimed(world)
@@ -201,10 +213,10 @@ async def test_of_many_stories_the_newest_are_shown(
     )
 
     about = trace_query("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
-    nodes, is_whole = await causation_queries.trace(world.database, about)
+    found = await causation_queries.find_traces(world.database, about)
 
-    assert is_whole
-    assert [node.id for node in nodes if node.kind == "command"] == ids[1:]
+    assert found.is_whole
+    assert [node.id for node in found.nodes if node.kind == "command"] == ids[1:]
 
 
 async def test_a_trace_is_followed_until_all_is_settled(world: SqlWorld) -> None:
@@ -214,8 +226,8 @@ async def test_a_trace_is_followed_until_all_is_settled(world: SqlWorld) -> None
     seen = anyio.Event()
     states: list[Counter[str]] = []
 
-    def watching(nodes: Sequence[TraceNode]) -> Sequence[str]:
-        states.append(Counter(node.state for node in nodes if node.kind == "delivery"))
+    def watching(found: Traces) -> Sequence[str]:
+        states.append(Counter(node.state for node in found.nodes if node.kind == "delivery"))
         seen.set()
         return ()
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from allocation.bootstrap import Application
 from allocation.domain.commands import RegisterUser
 from allocation.domain.events import UserId
-from allocation.extensions.operations import delivery_admin
+from allocation.extensions.operations import causation_queries, delivery_admin
 from allocation.extensions.page import live_feed
 from allocation.service_layer.envelopes import EventId
 from tests.integration.extensions.page.conftest import (
@@ -20,6 +20,7 @@ from tests.integration.extensions.page.conftest import (
     feed_of,
 )
 from tests.integration.extensions.web.conftest import Web
+from tests.web import OPERATOR
 
 pytestmark = pytest.mark.anyio
 
@@ -81,8 +82,46 @@ async def test_what_is_outstanding_is_sent_with_whom_it_is_about(web: Web) -> No
     assert {row["state"] for row in viewer.outstanding["counts"]} == {"due"}
     assert sum(row["count"] for row in viewer.outstanding["counts"]) == 4
     assert {row["handler"] for row in viewer.outstanding["first"]} == {*states(only(viewer))}
-    assert {row["trace"] for row in viewer.outstanding["first"]} == {*viewer.traces}
+    assert {row["correlation_id"] for row in viewer.outstanding["first"]} == {*viewer.traces}
     assert {row["about"] for row in viewer.outstanding["first"]} == {"Иван <ivan@example.com>"}
+
+
+async def test_who_has_paused_what_is_sent(web: Web) -> None:
+    """Also if no delivery of it is outstanding."""
+    viewer = Viewer(web)
+    await web.client.put("/handlers/send_welcome_email/pause", headers=OPERATOR)
+
+    await viewer.until(lambda _: viewer.outstanding.get("pauses"))
+
+    [paused] = viewer.outstanding["pauses"]
+    assert (paused["handler"], paused["paused_by"]) == ("send_welcome_email", "operator@127.0.0.1")
+
+
+async def test_a_very_long_trace_is_cut_and_says_so(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its beginning is sent: what is kept for all viewers has a size."""
+    monkeypatch.setattr(live_feed, "MAX_BYTES", 1000)
+    viewer = Viewer(web)
+    await web.register()
+    await viewer.until(lambda _: viewer.traces)
+
+    assert only(viewer)["more"]
+    assert [node["kind"] for node in only(viewer)["nodes"]] == ["command", "event"]
+
+
+async def test_of_traces_that_are_long_together_each_is_sent(
+    web: Web, elsewhere: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read one by one; one that is too long itself says so."""
+    monkeypatch.setattr(causation_queries, "MAX_ROWS", 5)
+    viewer = Viewer(web)
+    for number in range(2):
+        await register(elsewhere, number)
+    await viewer.until(lambda _: len(viewer.traces) == 2)
+
+    assert [len(trace["nodes"]) for trace in viewer.traces.values()] == [6, 6]
+    assert not any(trace["more"] for trace in viewer.traces.values())
 
 
 async def test_a_slow_viewer_is_sent_what_is_newest_once(
@@ -93,6 +132,7 @@ async def test_a_slow_viewer_is_sent_what_is_newest_once(
     It is told for how long it was behind, and, as soon as it has caught up, that it has.
     """
     monkeypatch.setattr(live_feed, "BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(live_feed, "IDLE_SECONDS", 0.0)
     slow, quick = Viewer(web), Viewer(web)
     await web.register()
     await slow.until(lambda _: slow.traces)
@@ -101,7 +141,6 @@ async def test_a_slow_viewer_is_sent_what_is_newest_once(
     for _ in range(20):
         seen = only(quick)
         await delivery_admin.retry(elsewhere.database, *key)
-        feed_of(web).refresh()
         await quick.until(lambda _, seen=seen: only(quick) != seen)
 
     news = await slow.next()
@@ -110,7 +149,7 @@ async def test_a_slow_viewer_is_sent_what_is_newest_once(
     assert news["behind"] > 0
     assert len(news["traces"]) == 1
     assert only(slow) == only(quick)
-    assert (await slow.next())["behind"] == 0
+    await slow.until(lambda news: news["behind"] == 0)
 
 
 async def test_who_comes_back_is_sent_only_what_it_missed(web: Web, elsewhere: Application) -> None:

@@ -1,18 +1,14 @@
-"""The page's other endpoints: who is let in, what may be asked, and what a person decides."""
+"""The page's other endpoints: who is let in, and what may be asked."""
 
 from pathlib import Path
-from uuid import uuid4
 
-import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from allocation.adapters import orm
-from allocation.extensions.page.routes import MAX_DECISIONS, router
+from allocation.extensions.page.routes import router
 from allocation.service_layer import handlers
-from tests.integration.extensions.page.conftest import Viewer
 from tests.integration.extensions.web.conftest import Web
-from tests.web import OPERATOR, TOKEN, stored
+from tests.web import OPERATOR, TOKEN
 
 pytestmark = pytest.mark.anyio
 
@@ -33,11 +29,11 @@ async def test_all_data_need_the_token_or_the_cookie(web: Web) -> None:
     ways = {(method, route.path) for route in routes for method in route.methods or ()}
     assert ways >= OPEN
     for method, path in ways - OPEN:
-        answer = await web.client.request(method, path.replace("{about:path}", str(uuid4())))
+        answer = await web.client.request(method, path)
         assert answer.status_code == 401, path
     await enter(web)
 
-    assert (await web.client.get("/page/session")).status_code == 204
+    assert (await web.client.get("/page/handler-map")).status_code == 200
 
 
 async def test_the_token_becomes_a_cookie(web: Web) -> None:
@@ -59,9 +55,9 @@ async def test_a_code_lets_one_browser_in_and_is_no_token(web: Web) -> None:
     code = web.app.state.sessions.new_code()
     bearer = {"Authorization": f"Bearer {code}"}
 
-    assert (await web.client.get("/page/session", headers=bearer)).status_code == 401
+    assert (await web.client.get("/page/handler-map", headers=bearer)).status_code == 401
     assert (await web.client.post("/page/session", json={"token": code})).status_code == 204
-    assert (await web.client.get("/page/session")).status_code == 204
+    assert (await web.client.get("/page/handler-map")).status_code == 200
     assert (await web.client.post("/page/session", json={"token": code})).status_code == 401
     assert (await web.client.get("/", params={"token": TOKEN})).cookies == {}
 
@@ -107,8 +103,7 @@ async def test_a_cookie_changes_something_only_from_this_page(
     """The page of another port of this host is on the same site, and would send the cookie."""
     await enter(web)
 
-    nothing = {"action": "retry", "deliveries": []}
-    answer = await web.client.post("/page/decisions", json=nothing, headers=headers)
+    answer = await web.client.delete("/handlers/send_welcome_email/pause", headers=headers)
 
     assert answer.status_code == status
 
@@ -150,19 +145,6 @@ async def test_files_are_sent_once(web: Web) -> None:
         assert (await web.client.get(f"/page/assets/{name}")).status_code == 404
 
 
-async def test_a_trace_is_found_by_an_address_or_any_id(web: Web) -> None:
-    """As a link that was sent to a colleague leads there, however old it is."""
-    registered = await web.register()
-    trace = registered.headers["x-request-id"]
-
-    for about in (trace, trace[:8], registered.json()["user_id"], "IVAN@example.com"):
-        [found] = (await web.get(f"/page/traces/{about}")).json()
-        assert found["id"] == trace
-        assert [node["kind"] for node in found["nodes"]] == ["command", "event", *["delivery"] * 4]
-    assert (await web.get(f"/page/traces/{uuid4()}")).json() == []
-    assert (await web.get("/page/traces/everything")).status_code == 422
-
-
 async def test_the_map_is_the_wiring_of_the_running_program(web: Web) -> None:
     """With the words and the place of each handler in the source."""
     wiring = (await web.get("/page/handler-map")).json()
@@ -177,71 +159,3 @@ async def test_the_map_is_the_wiring_of_the_running_program(web: Web) -> None:
     assert "def send_welcome_email" in HANDLERS[int(line) - 1]
     assert welcome["source"].splitlines()[0] == HANDLERS[int(line) - 1]
     assert wiring["handlers"].keys() >= {"register_user", *web.application.bus.registry.events}
-
-
-async def outstanding(web: Web) -> list[list[str]]:
-    rows = (await web.get("/deliveries")).json()
-    return [[row["event_id"], row["handler"]] for row in rows]
-
-
-async def decide(web: Web, action: str, deliveries: list[list[str]]) -> httpx.Response:
-    content = {"action": action, "deliveries": deliveries}
-    return await web.client.post("/page/decisions", json=content, headers=OPERATOR)
-
-
-async def test_what_is_decided_is_done_and_logged(
-    web: Web, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Of one delivery or several; what is done by now is left out."""
-    await web.register()
-    keys = await outstanding(web)
-    with caplog.at_level("INFO"):
-        answers = [
-            await decide(web, "retry", keys),
-            await decide(web, "discard", keys[:3]),
-            await decide(web, "discard", keys),
-        ]
-
-    assert [answer.json() for answer in answers] == [{"done": 4}, {"done": 3}, {"done": 1}]
-    rows = await stored(web.application.database, orm.deliveries)
-    assert all(row.discarded_at for row in rows)
-    told = [record.message for record in caplog.records if "by hand" in record.message]
-    assert f"retry of {keys[0][1]} for event {keys[0][0]}, by hand, from 127.0.0.1" in told
-    assert len(told) == 8
-
-
-async def test_a_handler_is_paused_and_resumed(web: Web) -> None:
-    """With who it was; an unknown one is refused."""
-    name = "send_welcome_email"
-
-    async def decided(action: str, handler: str) -> httpx.Response:
-        content = {"action": action, "handler": handler}
-        return await web.client.post("/page/pauses", json=content, headers=OPERATOR)
-
-    await web.register()
-    assert (await decided("pause", name)).json() == {"done": 1}
-    viewer = Viewer(web)
-    await viewer.until(lambda _: viewer.outstanding.get("pauses"))
-    [paused] = viewer.outstanding["pauses"]
-    assert (paused["handler"], paused["paused_by"]) == (name, "operator@127.0.0.1")
-    states = {row["handler"]: row["state"] for row in (await web.get("/deliveries")).json()}
-    assert states[name] == "paused"
-    assert (await decided("pause", name)).json() == {"done": 0}
-
-    assert (await decided("resume", name)).json() == {"done": 1}
-    assert (await decided("pause", "nobody")).status_code == 422
-    assert await stored(web.application.database, orm.handler_pauses) == []
-
-
-async def test_what_cannot_be_decided_is_refused(web: Web) -> None:
-    """Before anything is done."""
-    await web.register()
-    [key, *_] = await outstanding(web)
-    wrong = [
-        ("forget", [key]),
-        ("retry", [["no id", key[1]]]),
-        ("retry", [[key[0], "rm -rf /"]]),
-        ("retry", [key] * (MAX_DECISIONS + 1)),
-    ]
-
-    assert [(await decide(web, *each)).status_code for each in wrong] == [422] * 4

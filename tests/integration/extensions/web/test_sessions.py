@@ -30,7 +30,7 @@ def cookie_of(answer: httpx.Response) -> str:
 
 
 async def has_session(web: Web) -> bool:
-    return (await web.client.get("/page/session")).status_code == 204
+    return (await web.client.get("/page/handler-map")).status_code == 200
 
 
 async def test_each_log_in_has_a_cookie_of_its_own(web: Web) -> None:

@@ -4,44 +4,53 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from rich.console import Console
 
-from allocation.extensions.operations.causation_tree import FailedAttempt, TraceNode
+from allocation.extensions.operations.causation_queries import Traces
+from allocation.extensions.operations.causation_tree import FailedAttempt, Node
 from allocation.extensions.operations.cli import history_table
 from allocation.extensions.operations.history import AcceptedCommand
 from allocation.extensions.operations.times import format_duration
 from allocation.extensions.operations.trace_display import display, plain_lines, render_tree
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-COMMAND = TraceNode(
+COMMAND = Node(
     kind="command",
     id="5f2c0000-0000-4000-8000-000000000000",
     parent=None,
+    correlation_id=UUID(int=9),
     name="register_user",
+    state="done",
+    failures=(),
     completed_at=NOON,
     about="cli",
 )
-EVENT = TraceNode(
+EVENT = Node(
     kind="event",
     id="3c1f0000-0000-4000-8000-000000000000",
     parent=COMMAND.id,
+    correlation_id=UUID(int=9),
     name="user_registered",
+    state="done",
+    failures=(),
     completed_at=NOON,
     about="Иван <ivan@example.com>",
 )
 ROOT = replace(EVENT, parent=None)
 
 
-def a_delivery(name: str = "send_welcome_email", **values: Any) -> TraceNode:
+def a_delivery(name: str = "send_welcome_email", **values: Any) -> Node:
     defaults: dict[str, Any] = {"parent": EVENT.id, "attempts": 1, "owner": "host:1"}
-    node = {"kind": "delivery", "id": f"{EVENT.id}:{name}", "name": name}
-    return TraceNode(**{**defaults, **node, **values})
+    defaults |= {"state": "done", "failures": ()}
+    node: dict[str, Any] = {"kind": "delivery", "id": f"{EVENT.id}:{name}", "name": name}
+    node |= {"correlation_id": EVENT.correlation_id}
+    return Node(**{**defaults, **node, **values})
 
 
 def a_failure(attempt: int = 1, error: str = "OSError: no", **values: Any) -> FailedAttempt:
@@ -49,11 +58,19 @@ def a_failure(attempt: int = 1, error: str = "OSError: no", **values: Any) -> Fa
     return FailedAttempt(attempt=attempt, error=error, **{**defaults, **values})
 
 
-def lines(nodes: Sequence[TraceNode]) -> list[str]:
-    return list(plain_lines(render_tree(nodes)))
+def at_noon(nodes: Sequence[Node]) -> Traces:
+    return Traces(nodes, is_whole=True, read_at=NOON)
 
 
-def fate(node: TraceNode) -> list[str]:
+def due(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def lines(nodes: Sequence[Node]) -> list[str]:
+    return list(plain_lines(render_tree(at_noon(nodes))))
+
+
+def fate(node: Node) -> list[str]:
     """Return what is drawn of one delivery, without its name."""
     first, *others = lines([replace(node, parent=None)])
     return [first.removeprefix(f"{node.name}  "), *(line.strip() for line in others)]
@@ -90,19 +107,24 @@ def test_the_tree_is_drawn_with_branches() -> None:
         ({"seconds": 0.003, "owner": "w@host:1"}, "done in 3 ms, by w"),
         ({"state": "discarded", "owner": None, "error": "no"}, "discarded by a person: no"),
         (
-            {"state": "running", "attempts": 2, "due_in": 12.0},
+            {"state": "running", "attempts": 2, "available_at": due(12.0)},
             "running, attempt 2, lease ends in 12 s, by host:1",
         ),
         (
-            {"state": "scheduled", "owner": None, "due_in": 3.0, "error": "hung up\nat last"},
+            {
+                "state": "scheduled",
+                "owner": None,
+                "available_at": due(3.0),
+                "error": "hung up\nat last",
+            },
             "scheduled in 3.0 s, attempt 2: hung up",
         ),
         (
-            {"state": "due", "owner": None, "attempts": 0, "due_in": -90.0},
+            {"state": "due", "owner": None, "attempts": 0, "available_at": due(-90.0)},
             "due for 2 min, attempt 1",
         ),
         (
-            {"state": "lease_expired", "due_in": -5.0},
+            {"state": "lease_expired", "available_at": due(-5.0)},
             "lease expired 5.0 s ago, attempt 1, by host:1; attempt 2 is due",
         ),
         (
@@ -122,7 +144,12 @@ def test_an_error_is_told_once() -> None:
     """What a delivery waits for is what its last attempt failed with."""
     failures = (a_failure(1, "first"), a_failure(2, "second", owner=None))
     node = a_delivery(
-        state="scheduled", attempts=2, owner=None, due_in=3.0, error="second", failures=failures
+        state="scheduled",
+        attempts=2,
+        owner=None,
+        available_at=due(3),
+        error="second",
+        failures=failures,
     )
 
     assert fate(node) == [
@@ -132,10 +159,10 @@ def test_an_error_is_told_once() -> None:
     ]
 
 
-def on_terminal(nodes: Sequence[TraceNode], *, width: int) -> list[str]:
+def on_terminal(nodes: Sequence[Node], *, width: int) -> list[str]:
     console = Console(width=width, color_system=None)
     with console.capture() as captured:
-        console.print(render_tree(nodes))
+        console.print(render_tree(at_noon(nodes)))
     return captured.get().splitlines()
 
 
@@ -208,9 +235,10 @@ def test_the_lines_of_history_have_their_cells_below_each_other() -> None:
     ]
 
 
-BEFORE: Sequence[TraceNode] = [ROOT, a_delivery("a"), a_delivery("b", state="running", due_in=9.0)]
-LATER: Sequence[TraceNode] = [*BEFORE[:2], a_delivery("b", state="running", due_in=8.0)]
-AFTER: Sequence[TraceNode] = [*BEFORE[:2], a_delivery("b")]
+RUNNING = a_delivery("b", state="running", available_at=due(9))
+BEFORE = at_noon([ROOT, a_delivery("a"), RUNNING])
+LATER = BEFORE._replace(read_at=due(1))
+AFTER = at_noon([*BEFORE.nodes[:2], a_delivery("b")])
 
 
 def test_json_has_a_line_for_each_node_that_is_new_or_has_changed() -> None:
@@ -227,9 +255,9 @@ def test_json_has_a_line_for_each_node_that_is_new_or_has_changed() -> None:
 def test_text_in_a_pipe_is_the_tree_again_when_it_has_changed() -> None:
     """A log of it can be read."""
     with display() as changes:
-        assert list(changes(BEFORE)) == lines(BEFORE)
+        assert list(changes(BEFORE)) == lines(BEFORE.nodes)
         assert list(changes(LATER)) == []
-        assert list(changes(AFTER)) == ["", *lines(AFTER)]
+        assert list(changes(AFTER)) == ["", *lines(AFTER.nodes)]
 
 
 class Terminal(StringIO):
@@ -254,4 +282,4 @@ def test_on_a_terminal_the_tree_is_redrawn_in_its_place(monkeypatch: pytest.Monk
 
     assert "└── b" not in first
     assert "\x1b[1A" in last
-    assert all(line in last for line in on_terminal(AFTER, width=80))
+    assert all(line in last for line in on_terminal(AFTER.nodes, width=80))

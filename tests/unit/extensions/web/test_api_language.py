@@ -100,7 +100,5 @@ def test_what_is_new_breaks_nobody() -> None:
     old = changed("operation")
     del old["components"]["schemas"]["User"]["properties"]["name"]
     old["components"]["schemas"]["User"]["required"].remove("name")
-    new = deepcopy(own())
-    new["components"]["schemas"]["User"]["required"].remove("name")
 
-    assert list(broken_in_api(old, new)) == []
+    assert list(broken_in_api(old, own())) == []

@@ -1,6 +1,6 @@
 // Makes elements. Text is text: nothing that anybody typed ever becomes markup.
 
-import { now, outstanding, stateOf } from "./live.js";
+import { now, outstanding, parse, stateOf } from "./live.js";
 import { say, span, when } from "./words.js";
 
 export const $ = (selector, root = document) => root.querySelector(selector);
@@ -38,7 +38,7 @@ export async function ask(path, body = null, { method = body ? "POST" : "GET", h
   const content = body && { body: JSON.stringify(body), headers: { "Content-Type": "application/json", ...headers } };
   const answer = await fetch(path, { cache: "no-store", method, ...content });
   const text = await answer.text();
-  const answered = text && JSON.parse(text);
+  const answered = text && parse(text);
   if (!answer.ok) throw Object.assign(new Error(answered.detail ?? answered.title), { status: answer.status });
   return answered;
 }
@@ -55,7 +55,7 @@ export function timing(row) {
   const left = () => row.available_at - now();
   const tell = {
     due: () => live(() => say("dueFor", span(-left()))),
-    scheduled: () => live(() => say(row.attempts || row.failures || row.error ? "retryIn" : "dueIn", span(left()))),
+    scheduled: () => live(() => say(row.attempts || row.error || row.last_error ? "retryIn" : "dueIn", span(left()))),
     running: () => live(() => say("lease", span(left()))),
     lease_expired: () => live(() => say("leaseOver", span(-left()))),
     paused: () => h("b", {}, pausedBy(row.handler ?? row.name) ?? say("paused")),
@@ -88,7 +88,22 @@ export function dialog(title, content, buttons) {
 export function decide(action, deliveries) {
   const [sure, means] = action === "retry" ? ["sureRetry", "retryMeans"] : ["sureDiscard", "discardMeans"];
   const names = [...new Set(deliveries.map(([, handler]) => handler))].join(", ");
-  return confirm(action, say(sure, say("deliveries", deliveries.length)), names, say(means), "/page/decisions", { action, deliveries });
+  return confirm(action, say(sure, say("deliveries", deliveries.length)), names, say(means), async () => {
+    let done = 0;
+    for (const [event, handler] of deliveries) done += await decided(action, `/deliveries/${event}/${handler}`);
+    return done;
+  });
+}
+
+/** Retry or discard a delivery; return how many that were: none, if it is done by now. */
+async function decided(action, path) {
+  try {
+    await (action === "retry" ? ask(`${path}/retry`, null, { method: "POST" }) : ask(path, null, { method: "DELETE" }));
+    return 1;
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return 0;
+  }
 }
 
 /** Return who has paused a handler, and when; undefined if nobody has. */
@@ -100,15 +115,15 @@ export function pausedBy(handler) {
 /** The same for pausing a handler, or resuming it if it is paused. */
 export function pauseOrResume(handler) {
   const [action, sure, means] = pausedBy(handler) ? ["resume", "sureResume", "resumingMeans"] : ["pause", "surePause", "pausingMeans"];
-  return confirm(action, say(sure), handler, say(means), "/page/pauses", { action, handler });
+  const method = action === "pause" ? "PUT" : "DELETE";
+  return confirm(action, say(sure), handler, say(means), async () => (await ask(`/handlers/${handler}/pause`, null, { method })).deliveries);
 }
 
-async function confirm(action, sure, names, means, path, body) {
+async function confirm(action, sure, names, means, act) {
   const chosen = await dialog(sure, [h("p", { class: "code" }, names), h("p", {}, means)], { "": say("cancel"), [action]: say(action) });
   if (chosen !== action) return;
   try {
-    const { done } = await ask(path, body);
-    announce(say("decided", say(action), say("deliveries", done)));
+    announce(say("decided", say(action), say("deliveries", await act())));
   } catch (error) {
     await dialog(say("wrong", error.message), [], { "": say("close") });
   }

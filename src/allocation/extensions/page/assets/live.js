@@ -13,6 +13,9 @@ let cursor = ""; // what was seen last
 let isLoading = true; // what is sent at the beginning, in pieces, is not late
 let before = new Set(); // ids of traces that were there before the server began anew
 
+/** Return what the server sends: times as seconds, and nothing where nothing has failed. */
+export const parse = (text) => JSON.parse(text, (key, value) => (key.endsWith("_at") && value ? Date.parse(value) / 1000 : key === "failures" && !value.length ? undefined : value));
+
 /** The time in seconds since 1970, by the clock of the database. */
 export const now = () => Date.now() / 1000 + ahead;
 
@@ -25,7 +28,7 @@ export async function listen(onNews, onRefusal) {
       const answer = await fetch(`/page/changes?after=${cursor}`, { cache: "no-store", signal: AbortSignal.timeout(SILENCE) });
       if (answer.status === 401) break;
       if (!answer.ok) throw new Error(answer.statusText);
-      const news = await answer.json();
+      const news = parse(await answer.text());
       take(news);
       again = 1000;
       onNews(news.traces, news.full, Boolean(news.outstanding));

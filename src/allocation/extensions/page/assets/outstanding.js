@@ -1,7 +1,7 @@
 // What is outstanding: how much, by handler; and the first of it, to be retried or discarded.
 
 import { $, choices, decide, h, pauseOrResume, pausedBy, redraw, timing, who, whom } from "./dom.js";
-import { link, outstanding, stateOf } from "./live.js";
+import { link, now, outstanding, stateOf } from "./live.js";
 import { say } from "./words.js";
 
 const MOST = 10_000; // of a state, that are counted
@@ -9,7 +9,8 @@ const STATES = ["due", "running", "scheduled", "lease_expired", "paused", "parke
 const chosen = { handler: "", state: "", later: false };
 
 /** What is for later only if it is asked for: each user leaves some of it for weeks. */
-const wanted = (rows) => rows.filter(({ later }) => chosen.later || !later);
+const wanted = (rows) => rows.filter((row) => chosen.later || !(row.later ?? isForLater(row)));
+const isForLater = (row) => !row.parked_at && row.available_at > now() && !row.attempts && !row.last_error;
 
 /** Draw it anew. */
 export function show() {
@@ -77,7 +78,7 @@ function item(row) {
   return h("li", { class: state },
     h("p", {}, h("i", { class: `mark ${state}`, "aria-hidden": "true" }), h("span", { class: "code" }, row.handler), " ",
       h("span", { class: "whom" }, ...whom(row.about || row.event_type))),
-    h("p", { class: "outcome" }, timing(row), facts && ` · ${facts}`, " · ", h("a", { href: `#trace=${row.trace}`, "data-key": `trace ${row.event_id} ${row.handler}` }, say("trace"))),
+    h("p", { class: "outcome" }, timing(row), facts && ` · ${facts}`, " · ", h("a", { href: `#trace=${row.correlation_id}`, "data-key": `trace ${row.event_id} ${row.handler}` }, say("trace"))),
     h("p", { class: "choices" }, choices(row.event_id, row.handler)),
-    row.error ? h("p", { class: "reason" }, row.error) : null);
+    row.last_error ? h("p", { class: "reason" }, row.last_error) : null);
 }

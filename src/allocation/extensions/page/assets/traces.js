@@ -6,6 +6,7 @@ import { say, span, when } from "./words.js";
 import { timeline } from "./timeline.js";
 
 const OLD = /@|^[0-9a-f-]{8,36}…?$/i; // what also finds traces that are not here
+const LONG = 300; // nodes
 const AGAIN = 2000; // ms between two looks at an old trace, of which the server reports nothing
 const SIGNS = {
   "mark running": "runningMeans", "mark due": "dueMeans", "mark parked": "parkedMeans", "mark done": "doneMeans", "mark mended": "mendedMeans", "mark discarded": "discardedMeans",
@@ -92,13 +93,17 @@ function reveal() {
 
 async function find(text) {
   try {
-    const found = await ask(`/page/traces/${encodeURIComponent(text)}`);
-    for (const trace of found) if (!traces.has(trace.id)) traces.set(trace.id, { ...trace, kept: true });
-    show(found);
+    const found = await ask(`/traces/${encodeURIComponent(text)}`);
+    const grouped = [...Map.groupBy(found, (node) => node.correlation_id)].map(([id, nodes]) => kept(id, nodes, text));
+    for (const trace of grouped) if (!traces.has(trace.id)) traces.set(trace.id, trace);
+    show(grouped);
   } catch (error) {
     if (error.status !== 422 && error.status !== 404) throw error;
   }
 }
+
+/** Return a trace that was found by a text, which finds it again; of a very long one the beginning. */
+const kept = (id, nodes, text) => ({ id, at: nodes[0].completed_at, more: nodes.length > LONG, nodes: nodes.slice(0, LONG), kept: text });
 
 /** Let time pass: what has become due, and of old traces. */
 export function tick() {
@@ -160,7 +165,8 @@ function row(id) {
     line?.tick();
     if (trace.kept && settledAt(trace) === null && Date.now() - looked > AGAIN) {
       looked = Date.now();
-      ask(`/page/traces/${id}`).then(([found]) => { traces.set(id, { ...found, kept: true }); draw(); }, () => {});
+      const mine = (found) => found.filter((node) => node.correlation_id === id);
+      ask(`/traces/${encodeURIComponent(trace.kept)}`).then((found) => { traces.set(id, kept(id, mine(found), trace.kept)); draw(); }, () => {});
     }
   }
   return { element, draw, open, tick };
