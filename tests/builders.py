@@ -13,7 +13,8 @@ from anyio import Semaphore
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, Command, RedeemCoupon, RegisterUser
 from allocation.domain.events import Event, UserId, UserRegistered
-from allocation.domain.users import EmailAddress, PersonName, User
+from allocation.domain.users import User
+from allocation.domain.values import EmailAddress, PersonName
 from allocation.publishers import publishing_to
 from allocation.service_layer.deliveries import CommandEnvelope, Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.envelopes import (
@@ -36,6 +37,7 @@ from allocation.service_layer.registry import (
 )
 from allocation.service_layer.unit_of_work import UnitOfWorkFactory
 from allocation.service_layer.user_mail import UserMail
+from tests import things
 from tests.fakes import (
     FakeDatabase,
     FakeNotifications,
@@ -46,8 +48,10 @@ from tests.fakes import (
     open_fake_unit_of_work,
 )
 
-HANDLERS = publishing_to(EVENT_HANDLERS, {})  # without a broker
+COMMANDS = {**COMMAND_HANDLERS, **things.COMMAND_HANDLERS}
+HANDLERS = {**publishing_to(EVENT_HANDLERS, {}), **things.EVENT_HANDLERS}  # without a broker
 HANDLER_NAMES = sorted(set().union(*subscriptions(HANDLERS, Settings()).values()))
+HANDLERS_OF_REGISTRATION = sorted(subscriptions(HANDLERS, Settings())[UserRegistered])
 
 POLICY = DeliveryPolicy(
     dispatch="inline",
@@ -88,6 +92,10 @@ def a_redemption(code: str, redemption_id: UUID | None = None) -> RedeemCoupon:
     return RedeemCoupon(redemption_id=redemption_id or uuid4(), code=code)
 
 
+def a_user_registered() -> UserRegistered:
+    return UserRegistered(user_id=a_user_id(), name="Иван", email="ivan@example.com")
+
+
 def a_message(type_: str = "register_user", *, message_id: str = "m1", **data: object) -> bytes:
     defaults = {"user_id": str(a_user_id()), "name": "Иван", "email": "ivan@example.com"}
     attributes = {"specversion": "1.0", "id": message_id, "source": "/shop", "type": type_}
@@ -98,22 +106,23 @@ def a_context() -> MessageContext:
     return MessageContext(correlation_id=uuid4(), causation_id=uuid4())
 
 
-def a_command_envelope(received: MessageOrigin = INTERNAL) -> CommandEnvelope:
-    return CommandEnvelope(id=uuid4(), message=a_registration(), origin=received)
+def a_command_envelope(
+    received: MessageOrigin = INTERNAL, command: Command | None = None
+) -> CommandEnvelope:
+    return CommandEnvelope(id=uuid4(), message=command or things.a_command(), origin=received)
 
 
 def an_envelope(event: Event | None = None) -> Envelope:
-    event = event or UserRegistered(user_id=a_user_id(), name="Иван", email="ivan@example.com")
     return Envelope(
         id=EventId(uuid4()),
-        event=event,
+        event=event or things.an_event(),
         subject="subject",
         time=NOW,
         context=a_context(),
     )
 
 
-def a_delivery(*, handler: str = "send_welcome_email", attempt: int = 1) -> Delivery:
+def a_delivery(*, handler: str = "announce", attempt: int = 1) -> Delivery:
     return Delivery(envelope=an_envelope(), handler=handler, attempt=attempt)
 
 
@@ -136,9 +145,7 @@ class FakeApplication:
     """The whole application on fakes: handlers, bus, and everything a test may look at."""
 
     event_handlers: EventHandlers = field(default_factory=lambda: HANDLERS)
-    command_handlers: Mapping[type[Command], Handler] = field(
-        default_factory=lambda: COMMAND_HANDLERS
-    )
+    command_handlers: Mapping[type[Command], Handler] = field(default_factory=lambda: COMMANDS)
     policy: DeliveryPolicy = POLICY
     observers: Sequence[Observer] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)

@@ -23,7 +23,8 @@ from allocation.domain.coupons import (
     CouponCode,
 )
 from allocation.domain.events import UserId
-from allocation.domain.users import EmailAddress, EmailAlreadyRegistered, User, UserNotFound
+from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
+from allocation.domain.values import EmailAddress
 from allocation.service_layer.deliveries import (
     CommandEnvelope,
     Delivery,
@@ -343,10 +344,14 @@ class FakeUnitOfWorkScope:
             self._database.finish(delivery)
 
     def _has_written(self) -> bool:
-        changed = self._subscribed or self._registration_log.lines or self._user_view.refreshed
-        written = changed or self._work.settles
+        written: list[object] = [
+            self._subscribed,
+            self._registration_log.lines,
+            self._user_view.refreshed,
+            self._work.settles,
+        ]
         tables = self._database.tables
-        return bool(written) or any(
+        return any(written) or any(
             _values(each) != _values(tables[type(each)].get(each.key))
             for each in self.store.aggregates()
         )

@@ -27,10 +27,12 @@ USE_CASES = [
     "service_layer/entrances.py",
     "service_layer/read_models.py",
     "service_layer/user_mail.py",
+    "adapters/constraints.py",
     "adapters/column_types.py",  # names each value object
     "adapters/orm.py",
     "views.py",
     "entrypoints/console_reporter.py",
+    "entrypoints/cli/demo.py",
     "entrypoints/cli/main.py",
     "entrypoints/cli/users.py",
 ]

@@ -21,7 +21,6 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Double,
-    MetaData,
     Row,
     Table,
     delete,
@@ -43,7 +42,8 @@ from allocation.service_layer.envelopes import INTERNAL, EventId, EventRecorder,
 from allocation.service_layer.ports import Outbox
 from allocation.service_layer.read_models import UserRow
 from allocation.service_layer.unit_of_work import UnitOfWork, UnitOfWorkScope, commit_unit_of_work
-from tests.builders import POLICY, a_command_envelope, an_event_recorder
+from tests import things
+from tests.builders import POLICY, a_command_envelope, a_registration, a_user, an_event_recorder
 from tests.fakes import (
     FakeDatabase,
     FakeOutbox,
@@ -118,6 +118,14 @@ class FakeWorld:
         """Let it go on."""
         self.database.paused.remove(handler)
 
+    async def things(self) -> list[str]:
+        """Return the names of all things, sorted."""
+        return sorted(thing.name for thing in self.database.tables[things.Thing].values())
+
+    async def lines(self) -> list[str]:
+        """Return what handlers have written, sorted."""
+        return sorted(line.text for line in self.database.tables[things.Line].values())
+
     async def emails(self) -> list[str]:
         """Return the addresses of all users, sorted."""
         return sorted(str(user.email) for user in self.database.users.values())
@@ -164,7 +172,7 @@ class FakeWorld:
         return {command.id for command in self.database.commands}
 
 
-test_clock = Table("test_clock", MetaData(), Column("seconds", Double, nullable=False))
+test_clock = Table("test_clock", things.tables, Column("seconds", Double, nullable=False))
 
 
 @dataclass
@@ -206,6 +214,12 @@ class SqlWorld:
         await self._execute(delete(orm.handler_pauses).where(of_this))
         held = update(orm.deliveries).where(owed.handler == handler, owed.available_at > PAUSE)
         await self._execute(held.values(available_at=owed.available_at - PAUSE))
+
+    async def things(self) -> list[str]:
+        return sorted(name for (name,) in await self._rows(things.things_table.c.name))
+
+    async def lines(self) -> list[str]:
+        return sorted(text for (text,) in await self._rows(things.lines_table.c.text))
 
     async def emails(self) -> list[str]:
         return sorted(str(email) for (email,) in await self._rows(orm.users.c.email))
@@ -269,19 +283,34 @@ def a_uow(
     return world.new_uow(delivery or a_command_envelope(received))
 
 
+async def commit_a_registration(
+    world: World, email: str = "ivan@example.com"
+) -> dict[str, Delivery]:
+    """Register a user, and return the first claims on the deliveries of the event, by handler."""
+    async with (scope := world.new_uow(a_command_envelope(command=a_registration()))) as uow:
+        uow.users.add(a_user(email=email))
+    return {claim.handler: claim for claim in scope.committed.claims}
+
+
 @asynccontextmanager
 async def sql_world(url: str, policy: DeliveryPolicy = POLICY) -> AsyncIterator[SqlWorld]:
     """Open a world on the database at `url`, with its clock standing still."""
     orm.start_mappers()
+    things.start_mappers()
     await to_thread.run_sync(copy_template, url)
-    async with open_database(url) as database, open_database(url) as another:
-        await ensure_schema(database)
-        database.clock = another.clock = select(test_clock.c.seconds).scalar_subquery()
-        async with database.write_transaction() as transaction:
-            await transaction.run_sync(test_clock.metadata.create_all)
-            await transaction.execute(insert(test_clock).values(seconds=1_000_000))
-            await transaction.commit()
-        yield SqlWorld(database, another, policy)
+    with things.storable():
+        async with open_database(url) as database, open_database(url) as another:
+            yield await _a_sql_world(database, another, policy)
+
+
+async def _a_sql_world(database: Database, another: Database, policy: DeliveryPolicy) -> SqlWorld:
+    await ensure_schema(database)
+    database.clock = another.clock = select(test_clock.c.seconds).scalar_subquery()
+    async with database.write_transaction() as transaction:
+        await transaction.run_sync(things.tables.create_all)
+        await transaction.execute(insert(test_clock).values(seconds=1_000_000))
+        await transaction.commit()
+    return SqlWorld(database, another, policy)
 
 
 def sqlite_url(folder: Path) -> str:

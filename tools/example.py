@@ -1,13 +1,14 @@
-"""Deletes the example, or a part of it: `make without EXAMPLE=coupons`.
+"""Deletes the example, or a part of it: `make without EXAMPLE=coupons`, then `EXAMPLE=users`.
 
 What belongs to a part is known by its words, so the code needs no marks. A file with such a word in
 its name goes; so does a name that has one, or that is defined in such a file; and then, what cannot
 do without it:
 
-- of a list, a dictionary, an import, a union or a signature, the entry;
+- of a list, a dictionary, an import, a union or a signature, the entry; a table that is typed, or
+  is an argument with a name, may be empty then;
 - of a function, the statement, and those that use what it would have assigned;
 - a test, if any of its statements would go;
-- a function, class or block of which nothing is left, and what uses it.
+- a function, class or block of which nothing is left, and what uses it; a file without a test left.
 
 Sentences are left to the reader: the lines are printed that still have such a word.
 """
@@ -20,13 +21,26 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, groupby
 from pathlib import Path
 
+from allocation.domain import events
+from allocation.domain.events import Event
+from allocation.service_layer.registry import message_types
 from tools.extensions import PICTURES, refuse_changes, tracked, unmarked, without_dead_ends
 from tools.files import ROOT
 
-PARTS = {"coupons": re.compile(r"coupon|redemption|marketing", re.IGNORECASE)}
+COUPONS = "coupon|redemption|marketing"
+USERS = (  # not those of an operating system, a database or a URL
+    r"(?<!get)(?<!current_)(?<!tcp_)(?<!postgres_)(?<!default_)user(?!name|:password|_version)"
+    "|registration|bounce|contact|welcome|imported_?row|refused_?row|nobody_?imported"
+    "|change[-_]?email|email_?changed|(?:new|old)_?email|change_notice|is_?undeliverable"
+)
+PARTS = {  # who takes out the users takes out their coupons, too
+    "coupons": re.compile(COUPONS, re.IGNORECASE),
+    "users": re.compile(f"{USERS}|{COUPONS}", re.IGNORECASE),
+}
 KEPT = re.compile(  # what was decided, and what is stored, once: a new migration drops the tables
     r"README\.md|tools/.*|docs/decisions/.*|src/\w+/adapters/migrations/versions/.*"
 )
+TEST = re.compile(r"^ *(?:async )?def test_|^Test\w+ = ", re.MULTILINE)
 COMMENT = re.compile(rb" *#(?! (?:extension|example): | end$)")
 
 Span = tuple[int, int]  # of bytes in a file
@@ -42,7 +56,9 @@ class Cuts:
         self._text, self._words, self.gone = text.encode(), words, gone
         self._starts = [0, *accumulate(map(len, self._text.splitlines(keepends=True)))]
         self._spans: list[Span] = []
+        tests = TEST.search(text)
         self.is_empty = not self._block_stays(ast.parse(text).body)
+        self.is_empty |= bool(tests) and not TEST.search(self.rest())
 
     def rest(self) -> str:
         """Return what is left of the file."""
@@ -78,7 +94,10 @@ class Cuts:
                 return False
             case ast.Import(names=names) | ast.ImportFrom(names=names):
                 return self._without(names, [not self._is_gone(each.name) for each in names])
-            case ast.AnnAssign(target=ast.Name(id=name), value=(ast.List() | ast.Dict()) as table):
+            case ast.Assign(targets=[ast.Tuple() as names], value=value):
+                cuts = len(self._spans)
+                return self._shrinks(names) & self._shrinks(value) and len(self._spans) == cuts
+            case ast.AnnAssign(target=ast.Name(id=name), value=table) if table and is_table(table):
                 return not self._is_gone(name) and self._is_table(table)
             case ast.If() | ast.For() | ast.With() | ast.AsyncFor() | ast.AsyncWith():
                 return self._branch_stays(node)
@@ -111,7 +130,11 @@ class Cuts:
                 self.gone.add(each.arg)
         defaults = [*[None] * (len(positional) - len(of.defaults)), *of.defaults, *of.kw_defaults]
         places = [self._place(*each) for each in zip(arguments, defaults, strict=True)]
-        self._cut(places, [not self._is_gone(each.arg) for each in arguments])
+        stay = [not self._is_gone(each.arg) for each in arguments]
+        if of.kwonlyargs and not of.vararg and not any(stay[len(positional) :]):
+            first, _ = places[len(positional)]
+            self._spans.append((self._text.rindex(b"*", 0, first), first))
+        self._cut(places, stay)
 
     def _is_gone(self, name: str) -> bool:
         return name in self.gone or bool(self._words.search(name))
@@ -154,15 +177,19 @@ class Cuts:
 
     def _dictionary_shrinks(self, node: ast.Dict) -> bool:
         pairs = [(key or value, value) for key, value in zip(node.keys, node.values, strict=True)]
-        stay = [self._shrinks(key) and self._row_stays(value) for key, value in pairs]
+        stay = [self._row_stays(key) and self._row_stays(value) for key, value in pairs]
         return self._cut([self._place(*pair) for pair in pairs], stay)
 
     def _call_shrinks(self, node: ast.Call) -> bool:
         named = [not self._words.search(each.arg or "") for each in node.keywords]
         values = [each.value for each, stays in zip(node.keywords, named, strict=True) if stays]
-        stays = all(map(self._shrinks, [node.func, *node.args, *values]))
+        stays = all(map(self._shrinks, [node.func, *node.args]))
+        stays &= all(map(self._argument_stays, values))
         self._without([*node.args, *node.keywords], [*[True] * len(node.args), *named])
         return stays
+
+    def _argument_stays(self, value: ast.expr) -> bool:
+        return self._is_table(value) if is_table(value) else self._shrinks(value)
 
     def _without(self, entries: Sequence[Located], stay: Sequence[bool], *, comma: int = 0) -> bool:
         return self._cut([self._place(each) for each in entries], stay, comma=comma)
@@ -197,7 +224,7 @@ class Cuts:
             line -= 1
         return self._starts[line - 1]
 
-    def _is_table(self, table: ast.List | ast.Dict) -> bool:
+    def _is_table(self, table: ast.expr) -> bool:
         """Cut the entries of a table that go: with a type of its own, it may be empty then."""
         if not self._shrinks(table):
             start, end = self._place(table)
@@ -235,6 +262,11 @@ def defined(node: ast.stmt) -> Iterator[str]:
             yield name
 
 
+def is_table(node: ast.expr) -> bool:
+    """Tell whether this is a list or a dictionary, written out."""
+    return isinstance(node, ast.List | ast.Dict)
+
+
 def is_text(node: ast.stmt) -> bool:
     """Tell whether this is a docstring, of what it stands in or of what is above it."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
@@ -265,14 +297,14 @@ def imported(text: str, gone: dict[str, set[str]]) -> set[str]:
 
 def take_out(part: str) -> list[str]:
     """Take a part of the example out of the working tree; return the lines that still name it."""
-    words = PARTS[part]
+    words, marks = PARTS[part], {part, "coupons"}
     paths = [ROOT / each for each in tracked() if not KEPT.fullmatch(each.as_posix())]
     for path in paths:
         if words.search(path.name):
             path.unlink()
     texts = [path for path in paths if path.exists() and path.suffix not in PICTURES]
     for path in (each for each in texts if each.suffix in (".md", ".yaml", ".toml")):
-        path.write_text("".join(unmarked(path.read_text().splitlines(True), {part})))
+        path.write_text("".join(unmarked(path.read_text().splitlines(True), marks)))
     for path, cut in cuts_in([each for each in texts if each.suffix == ".py"], words).items():
         path.write_text(cut.rest())
         if cut.is_empty:
@@ -303,6 +335,10 @@ def main(part: str = "") -> str:
     """Do what is asked, and return what there is to say; a `SystemExit` is a refusal."""
     if part not in PARTS:
         raise SystemExit(f"there is no {part!r} in the example; there are: {', '.join(PARTS)}")
+    if all(PARTS[part].search(event.__name__) for event in message_types(events, Event)):
+        raise SystemExit(
+            "nothing would be left: add an aggregate of your own, with an event, first"
+        )
     refuse_changes()
     left = "\n".join(take_out(part))
     return f"{left}\ntaken out: {part}. Above is what is left of it; see `git diff --stat`."

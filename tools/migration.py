@@ -23,6 +23,7 @@ from sqlalchemy.sql.elements import False_, True_
 
 from allocation.adapters.migrations import revisions
 from allocation.adapters.orm import metadata
+from allocation.extensions import EXTENSIONS
 from tools.files import ROOT, write
 
 VERSIONS = revisions.FOLDER / "versions"
@@ -35,8 +36,10 @@ Look at it by hand. It knows the tables, and nothing of
 - PostgreSQL: it was made on SQLite, and both have to understand its types and defaults;
 - SQLite: which adds columns, and cannot change those that are there;
 - old processes, which work on for a while: what a new column says, they neither fill nor reset
-  (docs/operations.md, "expand, then contract"); "allocation rebuild-users" when they have ended.
+  (docs/changes.md, "Split a table"){rebuild}.
 tests/integration/test_schema.py upgrades both databases from every revision, with rows in them."""
+
+REBUILD = '; "allocation rebuild-users" when they have ended'
 
 TEMPLATE = '''"""{sentence}."""
 
@@ -153,6 +156,11 @@ def _slug(name: str) -> str:
     return "_".join(re.findall(r"[a-z0-9]+", name.lower()))
 
 
+def _check() -> str:
+    groups = [group for extension in EXTENSIONS.values() for group in extension.commands.values()]
+    return CHECK.format(rebuild=REBUILD if any("rebuild-users" in each for each in groups) else "")
+
+
 def main(name: str) -> str | None:
     """Make a migration, and say what to look at; return why there is none."""
     if not _slug(name):
@@ -161,7 +169,7 @@ def main(name: str) -> str | None:
         return "\n".join(["nothing is written:", *problems])
     if (file := make(name)) is None:
         return NOTHING
-    print(f"written: {file.relative_to(ROOT)}\n\n{CHECK}")
+    print(f"written: {file.relative_to(ROOT)}\n\n{_check()}")
     return None
 
 

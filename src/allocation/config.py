@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from allocation.domain.exceptions import InvalidValue
-from allocation.domain.users import EmailAddress
+from allocation.domain.values import EmailAddress
 from allocation.extensions import EXTENSIONS, LOG_FORMATS
 from allocation.service_layer.deliveries import DeliveryPolicy
 

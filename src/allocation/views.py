@@ -16,7 +16,8 @@ from allocation.adapters.orm import commands, coupons, user_view
 from allocation.adapters.orm import users as users_table
 from allocation.domain.coupons import CouponCode
 from allocation.domain.events import UserId
-from allocation.domain.users import EmailAddress, UserNotFound
+from allocation.domain.users import UserNotFound
+from allocation.domain.values import EmailAddress
 from allocation.service_layer.ports import Contact
 from allocation.service_layer.read_models import UserRow
 

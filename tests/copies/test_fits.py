@@ -12,12 +12,10 @@ from pathlib import Path
 from tests.consoles import Command
 from tests.copies.conftest import ROOT
 from tests.copies.test_use_case import BY_HAND, PATCH, checklist
-from tests.shape import ALLOCATION
 from tests.tutorials import TUTORIAL, Change, tutorials
 from tools.new import README
 
 LIMIT = 12  # files
-USERS = re.compile("User|user_id|user_view")
 GENERATED = re.compile(
     r"docs/(brokers/asyncapi\.json|errors\.md)|.*/(stored_events\.json|versions/.*)"
 )
@@ -67,19 +65,6 @@ def test_a_use_case_costs_few_files() -> None:
     """All that is written by hand, tests and documentation, too; the rest is generated."""
     assert [file for file in BY_HAND if GENERATED.fullmatch(file)] == []
     assert len([*BY_HAND, "CHANGELOG.md"]) <= LIMIT
-
-
-def test_a_new_project_is_told_each_file_that_knows_users() -> None:
-    """Or its owner deletes them, and something of them stays. What is about coupons goes before."""
-    files = [file for file in ALLOCATION.rglob("*.py") if "migrations" not in file.parts]
-    rows = re.findall(r"^\| (`[^|]+) \| [^|]+\|", README.read_text(), re.MULTILINE)
-    listed = ("domain/coupons.py", *(name for row in rows for name in re.findall("`(.+?)`", row)))
-
-    assert [
-        name
-        for name in (file.relative_to(ALLOCATION).as_posix() for file in files)
-        if USERS.search((ALLOCATION / name).read_text()) and not name.startswith(listed)
-    ] == []
 
 
 def test_the_checklist_names_every_file() -> None:

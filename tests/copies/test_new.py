@@ -140,8 +140,9 @@ def test_what_has_changed_since_is_shown_as_a_patch(copy: Copy, tmp_path: Path) 
 def test_the_readme_of_a_new_project_can_be_followed(
     extensions: str, tmp_path: Path, mypy_cache: Path
 ) -> None:
-    """After each part, all tests are green: with an aggregate of one's own, and no coupon."""
+    """After each part, all tests are green: with an aggregate of one's own, and no example."""
     project = a_project(tmp_path / "shop", mypy_cache, extensions=extensions)
+    before = named_tests(project)
 
     for steps in tutorials(project.folder / "README.md").values():
         follow(project, steps)
@@ -149,9 +150,22 @@ def test_the_readme_of_a_new_project_can_be_followed(
         project.test("tests/unit", "tests/integration", *CORE_ON_ONE_EVENT_LOOP)
         project.commit()
 
+    gone = before.keys() - named_tests(project).keys()
+    assert [name for name in gone if name.startswith(MACHINERY)] == []
+    assert definitions_with("coupon|user(?!_)", project) == {}
+    assert "place order" in project.python("-m", "shop", "demo")
+
+
+MACHINERY = tuple(
+    f"test_{name}.py"
+    for name in (
+        *("messagebus", "worker", "wire", "language", "matrix", "delivery_policy"),
+        *("outbox", "outbox_contract", "delivery_model", "maildir", "sqlite_file"),
+    )
+)
+"""The files of tests of which not one goes with the example."""
 
 OF_COUPONS = re.compile(rf"(?i:{PARTS['coupons'].pattern})|BatchReference|Quantity")
-WITH_COUPONS = re.compile(r"^(?:async )?(?:def|class) .*coupon", re.IGNORECASE | re.MULTILINE)
 
 
 def test_coupons_can_be_deleted_with_what_is_about_them_and_nothing_else(
@@ -165,12 +179,18 @@ def test_coupons_can_be_deleted_with_what_is_about_them_and_nothing_else(
 
     gone = before.keys() - named_tests(project).keys()
     assert [name for name in gone if not OF_COUPONS.search(before[name])] == []
-    files = [*project.folder.glob("src/**/*.py"), *project.folder.glob("tests/**/*.py")]
-    code = [file for file in files if "migrations" not in file.parts]
-    left = {str(file): WITH_COUPONS.findall(file.read_text()) for file in code}
-    assert {file: names for file, names in left.items() if names} == {}
+    assert definitions_with("coupon", project) == {}
     project.check(types=not BRIEF)
     assert "registered Иван" in project.python("-m", "shop", "demo")
+
+
+def definitions_with(word: str, project: Copy) -> dict[str, list[str]]:
+    """Return the lines that define something of this name, by file."""
+    defined = re.compile(rf"^(?:async )?(?:def|class) .*(?:{word})", re.IGNORECASE | re.MULTILINE)
+    files = [*project.folder.glob("src/**/*.py"), *project.folder.glob("tests/**/*.py")]
+    code = [file for file in files if "migrations" not in file.parts]
+    found = {str(file): defined.findall(file.read_text()) for file in code}
+    return {file: names for file, names in found.items() if names}
 
 
 def named_tests(project: Copy) -> dict[str, str]:
@@ -184,8 +204,12 @@ def named_tests(project: Copy) -> dict[str, str]:
 
 def test_what_is_no_part_of_the_example_is_said() -> None:
     """And nothing is touched."""
-    with pytest.raises(SystemExit, match="there is no 'orders' in the example; there are: coupons"):
+    with pytest.raises(
+        SystemExit, match="there is no 'orders' in the example; there are: coupons, users"
+    ):
         example("orders")
+    with pytest.raises(SystemExit, match="add an aggregate of your own, with an event, first"):
+        example("users")
 
 
 NAMES_ON_SERVERS = """

@@ -27,6 +27,7 @@ from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import User
 from allocation.service_layer.deliveries import Committed
 from tests.builders import TODAY, a_registration, a_user_id
+from tests.things import write
 from tests.worlds import a_uow, on, sql_world, sqlite_url
 
 pytestmark = pytest.mark.anyio
@@ -321,9 +322,9 @@ async def test_a_handler_that_holds_the_only_write_lock_for_long_is_named(
     """All other writers wait for it, and nobody would know for whom."""
     monkeypatch.setattr("allocation.adapters.unit_of_work.LONG_SECONDS", 0.0)
     async with sql_world(sqlite_url(tmp_path)) as world, a_uow(world) as uow:
-        await uow.registration_log.append(a_user_id(), "ivan@example.com")
+        write(uow, "lamp")
 
-    assert "RegisterUser held the only write lock of the database for" in caplog.text
+    assert "MakeThing held the only write lock of the database for" in caplog.text
 
 
 async def test_a_command_is_stored_or_raised_wherever_it_is_cancelled(tmp_path: Path) -> None:

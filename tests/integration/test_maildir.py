@@ -14,9 +14,9 @@ from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 EVENT_ID = "6f1d2c3b-0000-4000-8000-000000000001"
-KEY = IdempotencyKey(f"{EVENT_ID}:send_welcome_email")
-OTHER_KEY = IdempotencyKey(f"{EVENT_ID}:send_change_notice")
-EMAIL = Email(recipient="иван@пример.рф", subject="Welcome, Иван", text="Hello Иван,\n\nhunter2\n")
+KEY = IdempotencyKey(f"{EVENT_ID}:send_letter")
+OTHER_KEY = IdempotencyKey(f"{EVENT_ID}:send_another")
+EMAIL = Email(recipient="иван@пример.рф", subject="A letter, Иван", text="Hello Иван,\n\nhunter2\n")
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def test_a_kept_email_can_be_read_by_a_mail_program(folder: Path, backend: str) 
     [kept] = kept_in(folder)
     assert kept["From"] == "shop@example.com"
     assert kept["To"] == "иван@пример.рф"
-    assert kept["Subject"] == "Welcome, Иван"
+    assert kept["Subject"] == "A letter, Иван"
     assert kept["Date"].datetime
-    assert str(kept["Message-ID"]).strip() == f"<{EVENT_ID}.send_welcome_email@allocation>"
+    assert str(kept["Message-ID"]).strip() == f"<{EVENT_ID}.send_letter@allocation>"
     assert kept.get_content() == "Hello Иван,\n\nhunter2\n"
 
 

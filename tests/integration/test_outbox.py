@@ -4,7 +4,6 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 import anyio
 import pytest
@@ -17,19 +16,11 @@ from allocation.adapters.exceptions import InvalidPayload, StatementRefused
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_upgrade import ensure_schema
 from allocation.adapters.settlement import SETTLE_BATCH_SIZE
-from allocation.domain.events import EmailChanged, UserRegistered
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.exceptions import DeliverySuperseded
 from tests.asked import asked_of
-from tests.builders import (
-    HANDLER_NAMES,
-    HANDLERS,
-    POLICY,
-    a_delivery,
-    a_failure,
-    a_user,
-    an_envelope,
-)
+from tests.builders import HANDLER_NAMES, POLICY, a_delivery, a_failure, an_envelope
+from tests.things import HANDLERS_OF_THING_MADE, ThingRenamed, a_thing, things_of
 from tests.worlds import SqlWorld, a_uow, sql_world
 
 pytestmark = pytest.mark.anyio
@@ -45,11 +36,11 @@ async def world(sqlite_url: str) -> AsyncIterator[SqlWorld]:
 async def commit_an_event(world: SqlWorld) -> tuple[Delivery, ...]:
     """Commit one, and return the first claims on its deliveries."""
     async with (scope := a_uow(world)) as uow:
-        uow.users.add(a_user(email=f"{uuid4()}@example.com"))
+        things_of(uow).add(a_thing())
     return scope.committed.claims
 
 
-@pytest.mark.parametrize("change", [{"type": "user_vanished"}, {"schema_version": 99}])
+@pytest.mark.parametrize("change", [{"type": "thing_vanished"}, {"schema_version": 99}])
 async def test_what_only_a_newer_process_can_read_is_left_to_it(
     world: SqlWorld, change: dict[str, str | int]
 ) -> None:
@@ -127,20 +118,20 @@ async def test_settling_that_is_cancelled_anywhere_loses_and_doubles_nothing(
         for claim in claims:
             await outbox.settle(claim)
 
-    assert len(await world.finished()) == 60 * len(HANDLERS[UserRegistered])
+    assert len(await world.finished()) == 60 * len(HANDLERS_OF_THING_MADE)
 
 
-OF_THIS = "InvalidPayload: invalid payload of user_registered"
+OF_THIS = "InvalidPayload: invalid payload of thing_made"
 OF_SOME = "InvalidPayload: invalid payload of an event"
 BROKEN = {
     "no JSON": ({"data": "{]"}, f"{OF_THIS}: JSON is malformed"),
-    "other types": ({"data": '{"user_id": 7}'}, OF_THIS),
+    "other types": ({"data": '{"thing_id": 7}'}, OF_THIS),
     "too many levels": ({"data": '{"x":' * 100_000}, OF_THIS),
     "no UTF-8": ({"data": b"\xff"}, f"{OF_THIS}: 'utf-8' codec"),
     "no time": ({"time": "yesterday"}, f"{OF_SOME}: Invalid isoformat"),
     "a time in the year 20000": ({"time": "20000-01-01 00:00:00.000000"}, OF_SOME),
     "no id": ({"causation_id": "7"}, f"{OF_SOME}: badly formed"),
-    "an upcaster with a bug": ({"schema_version": 1, "data": '{"email": null}'}, OF_THIS),
+    "an upcaster with a bug": ({"schema_version": 1, "data": '{"title": null}'}, OF_THIS),
 }
 
 
@@ -154,9 +145,9 @@ async def test_an_event_that_cannot_be_read_is_parked_alone(
     """
 
     def with_a_bug(old: dict[str, Any]) -> dict[str, Any]:
-        return {**old, "name": old["email"].strip().title(1)}
+        return {**old, "name": old["title"].strip().title(1)}
 
-    monkeypatch.setitem(serialization.UPCASTERS, ("user_registered", 1), with_a_bug)
+    monkeypatch.setitem(serialization.UPCASTERS, ("thing_made", 1), with_a_bug)
     (first, *_), good = await commit_an_event(world), await commit_an_event(world)
     await world.move_clock(world.policy.lease_seconds + 1)
     async with world.database.write_transaction() as transaction:
@@ -179,11 +170,11 @@ async def test_an_event_over_a_megabyte_is_refused_by_the_commit(world: SqlWorld
     """Each worker, consumer and page would have to read it, again and again."""
     with pytest.raises(InvalidPayload, match="there may be 1000000"):
         async with a_uow(world) as uow:
-            user = a_user()
-            user.record(EmailChanged(user_id=user.id, old_email="x" * 1_000_000, new_email=""))
-            uow.users.add(user)
+            thing = a_thing()
+            thing.record(ThingRenamed(thing_id=thing.id, name="x" * 1_000_000))
+            things_of(uow).add(thing)
 
-    assert await world.emails() == []
+    assert await world.things() == []
 
 
 EXPLAIN = {
@@ -192,13 +183,14 @@ EXPLAIN = {
 }
 
 
+@pytest.mark.usefixtures("storable_things")
 @pytest.mark.parametrize("replay", [False, True])
 async def test_what_is_parked_or_done_does_not_slow_claiming(
     database_url: str, replay: bool
 ) -> None:
     """It is in no index that a claim looks into. Otherwise each claim would read it all."""
     orm.start_mappers()
-    parked, done, _ = names = ("send_welcome_email", "log_registration", "refresh_user_view")
+    parked, done, _ = names = HANDLERS_OF_THING_MADE
     many = [(an_envelope(), dict.fromkeys(names, 0.0)) for _ in range(3000)]
     fates = {parked: "parked_at", done: "completed_at"}
     async with open_database(database_url) as database:
@@ -263,7 +255,7 @@ async def test_of_many_failures_the_last_ten_are_kept(database_url: str) -> None
         await world.move_clock(world.policy.lease_seconds + 1)
         outbox = world.outbox()
         for n in range(15):
-            (delivery,) = await outbox.claim(1, ["log_registration"])
+            (delivery,) = await outbox.claim(1, ["write_down"])
             await outbox.record_failure(a_failure(delivery, OSError(f"down {n}"), retry_in=0))
 
         (kept,) = (await world.failures()).values()

@@ -4,29 +4,22 @@ import anyio
 import pytest
 
 from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.domain.events import UserRegistered
 from allocation.domain.exceptions import Unavailable
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.exceptions import DeliverySuperseded
-from allocation.service_layer.handlers import log_registration, send_welcome_email
 from allocation.service_layer.registry import Later
-from tests.builders import HANDLER_NAMES, a_failure, a_user, an_event_recorder
+from tests.builders import HANDLER_NAMES, a_failure, an_event_recorder
+from tests.things import HANDLERS_OF_THING_MADE as HANDLERS
+from tests.things import ThingMade, a_thing, announce, things_of, write_down
 from tests.worlds import World, a_uow
 
 pytestmark = pytest.mark.anyio
 
-HANDLERS = [
-    "allocate_welcome_coupon",
-    "log_registration",
-    "refresh_user_view",
-    "send_welcome_email",
-]
 
-
-async def commit_an_event(world: World, email: str = "ivan@example.com") -> dict[str, Delivery]:
+async def commit_an_event(world: World) -> dict[str, Delivery]:
     """Commit one event, and return the first claims on its deliveries, by handler."""
     async with (scope := a_uow(world)) as uow:
-        uow.users.add(a_user(email=email))
+        things_of(uow).add(a_thing())
     return {claim.handler: claim for claim in scope.committed.claims}
 
 
@@ -59,7 +52,7 @@ async def test_what_its_owner_left_behind_is_claimed_when_the_lease_ends(world: 
     assert sorted(claim.handler for claim in claims) == HANDLERS
     for claim in claims:
         assert claim.envelope == first[claim.handler].envelope
-        assert isinstance(claim.envelope.event, UserRegistered)
+        assert isinstance(claim.envelope.event, ThingMade)
         assert claim.attempt == 2
         assert claim.idempotency_key == first[claim.handler].idempotency_key
 
@@ -78,8 +71,8 @@ async def test_a_claim_is_a_new_lease(world: World) -> None:
 
 async def test_workers_that_claim_at_once_share_the_work(world: World) -> None:
     """Each delivery goes to exactly one of them."""
-    for n in range(5):
-        await commit_an_event(world, email=f"user{n}@example.com")
+    for _ in range(5):
+        await commit_an_event(world)
     await let_leases_end(world)
     claims: list[Delivery] = []
 
@@ -98,22 +91,22 @@ async def test_workers_that_claim_at_once_share_the_work(world: World) -> None:
 
 async def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(world: World) -> None:
     """Nothing waits for ever behind newer work."""
-    old = await commit_an_event(world, email="old@example.com")
+    old = await commit_an_event(world)
     await world.move_clock(1)
-    await commit_an_event(world, email="new@example.com")
+    await commit_an_event(world)
     await let_leases_end(world)
 
     claims = await world.outbox().claim(len(HANDLERS), HANDLER_NAMES)
 
-    assert {claim.envelope.id for claim in claims} == {old["log_registration"].envelope.id}
+    assert {claim.envelope.id for claim in claims} == {old["write_down"].envelope.id}
 
 
 async def test_what_is_replayed_is_claimed_only_if_nothing_else_is_due(world: World) -> None:
-    """However long it is due, and however much there is of it: who registers now waits for none."""
-    past = await commit_an_event(world, email="past@example.com")
-    await world.mark_as_replayed(past["log_registration"].envelope.id)
+    """However long it is due, and however much there is of it: what happens now waits for none."""
+    past = await commit_an_event(world)
+    await world.mark_as_replayed(past["write_down"].envelope.id)
     await world.move_clock(1)
-    live = await commit_an_event(world, email="live@example.com")
+    live = await commit_an_event(world)
     outbox = world.outbox()
 
     await world.move_clock(world.policy.lease_seconds - 1)
@@ -131,14 +124,14 @@ async def test_what_is_replayed_is_claimed_only_if_nothing_else_is_due(world: Wo
 
 async def test_what_is_replayed_is_claimed_while_nothing_else_is_due(world: World) -> None:
     """What is only owed later does not hold it up."""
-    past = await commit_an_event(world, email="past@example.com")
-    await world.mark_as_replayed(past["log_registration"].envelope.id)
+    past = await commit_an_event(world)
+    await world.mark_as_replayed(past["write_down"].envelope.id)
     await let_leases_end(world)
-    await commit_an_event(world, email="leased@example.com")
+    await commit_an_event(world)
 
     claims = await world.outbox().claim(10, HANDLER_NAMES)
 
-    assert {claim.envelope.id for claim in claims} == {past["log_registration"].envelope.id}
+    assert {claim.envelope.id for claim in claims} == {past["write_down"].envelope.id}
 
 
 async def test_a_claim_takes_only_what_its_process_can_do(world: World) -> None:
@@ -147,12 +140,12 @@ async def test_a_claim_takes_only_what_its_process_can_do(world: World) -> None:
     await world.move_clock(world.policy.lease_seconds + 1)
     outbox = world.outbox()
 
-    claims = await outbox.claim(10, ["log_registration"])
+    claims = await outbox.claim(10, ["write_down"])
 
-    assert [claim.handler for claim in claims] == ["log_registration"]
-    assert await outbox.claim(10, ["log_registration"]) == []
+    assert [claim.handler for claim in claims] == ["write_down"]
+    assert await outbox.claim(10, ["write_down"]) == []
     assert await outbox.seconds_until_due(["send_fax"]) is None
-    others = {name for _, name in await world.deliveries()} - {"log_registration"}
+    others = {name for _, name in await world.deliveries()} - {"write_down"}
     untouched = [row for (_, n), row in (await world.deliveries()).items() if n in others]
     assert {row.attempts for row in untouched} == {1}
 
@@ -160,11 +153,11 @@ async def test_a_claim_takes_only_what_its_process_can_do(world: World) -> None:
 async def test_what_is_settled_is_history(world: World) -> None:
     """It is not owed any more, but it can be seen that it was, and at which attempt it was done."""
     first = await commit_an_event(world)
-    done = first["send_welcome_email"]
+    done = first["announce"]
 
     await world.outbox().settle(done)
 
-    assert await handlers_owed(world) == HANDLERS[:-1]
+    assert await handlers_owed(world) == HANDLERS[1:]
     assert await world.finished() == {(done.envelope.id, done.handler): 1}
     await let_leases_end(world)
     assert done.handler not in [c.handler for c in await world.outbox().claim(10, HANDLER_NAMES)]
@@ -188,15 +181,15 @@ async def test_a_rescheduled_delivery_is_due_after_its_pause(world: World) -> No
     outbox = world.outbox()
 
     error = OSError("mailbox full")
-    await outbox.record_failure(a_failure(first["send_welcome_email"], error, retry_in=100))
+    await outbox.record_failure(a_failure(first["announce"], error, retry_in=100))
 
-    row = (await world.deliveries())[first["send_welcome_email"].envelope.id, "send_welcome_email"]
+    row = (await world.deliveries())[first["announce"].envelope.id, "announce"]
     assert row.last_error == "OSError: mailbox full"
     assert row.available_at == pytest.approx(100, abs=5)
     await world.move_clock(95)
-    assert "send_welcome_email" not in [c.handler for c in await outbox.claim(10, HANDLER_NAMES)]
+    assert "announce" not in [c.handler for c in await outbox.claim(10, HANDLER_NAMES)]
     await world.move_clock(10)
-    assert [c.handler for c in await outbox.claim(10, HANDLER_NAMES)] == ["send_welcome_email"]
+    assert [c.handler for c in await outbox.claim(10, HANDLER_NAMES)] == ["announce"]
 
 
 async def test_a_parked_delivery_is_in_nobodys_way(world: World) -> None:
@@ -205,13 +198,13 @@ async def test_a_parked_delivery_is_in_nobodys_way(world: World) -> None:
     outbox = world.outbox()
 
     error = ValueError("no such mailbox")
-    await outbox.record_failure(a_failure(first["send_welcome_email"], error))
+    await outbox.record_failure(a_failure(first["announce"], error))
 
-    row = (await world.deliveries())[first["send_welcome_email"].envelope.id, "send_welcome_email"]
+    row = (await world.deliveries())[first["announce"].envelope.id, "announce"]
     assert row.parked_at == pytest.approx(0, abs=5)
     assert row.last_error == "ValueError: no such mailbox"
     await let_leases_end(world)
-    assert "send_welcome_email" not in [c.handler for c in await outbox.claim(10, HANDLER_NAMES)]
+    assert "announce" not in [c.handler for c in await outbox.claim(10, HANDLER_NAMES)]
 
 
 async def test_a_released_delivery_is_available_at_once(world: World) -> None:
@@ -219,16 +212,16 @@ async def test_a_released_delivery_is_available_at_once(world: World) -> None:
     first = await commit_an_event(world)
     outbox = world.outbox()
 
-    await outbox.release([first["log_registration"]])
+    await outbox.release([first["write_down"]])
 
     (claim,) = await outbox.claim(10, HANDLER_NAMES)
-    assert (claim.handler, claim.attempt) == ("log_registration", 1)
+    assert (claim.handler, claim.attempt) == ("write_down", 1)
 
 
 async def test_failures_are_kept_and_stay_when_it_is_done(world: World) -> None:
     """Each with its attempt, the oldest first."""
     first = await commit_an_event(world)
-    delivery, outbox = first["send_welcome_email"], world.outbox()
+    delivery, outbox = first["announce"], world.outbox()
     await outbox.record_failure(a_failure(delivery, OSError("down"), retry_in=0))
     (again,) = await outbox.claim(10, [delivery.handler])
     await outbox.record_failure(a_failure(again, OSError("still down"), retry_in=0))
@@ -246,21 +239,21 @@ async def test_that_a_lease_was_lost_is_kept_as_a_failure(world: World) -> None:
     first = await commit_an_event(world)
     await let_leases_end(world)
 
-    (claim,) = await world.outbox().claim(10, ["log_registration"])
+    (claim,) = await world.outbox().claim(10, ["write_down"])
 
-    key = (claim.envelope.id, "log_registration")
+    key = (claim.envelope.id, "write_down")
     assert await world.failures() == {key: [(1, "it had not finished when its lease ended")]}
     await world.outbox().record_failure(a_failure(claim, OSError("down"), retry_in=0))
-    await world.outbox().claim(10, ["log_registration"])
+    await world.outbox().claim(10, ["write_down"])
     assert [attempt for attempt, _ in (await world.failures())[key]] == [1, 2]
-    assert first["log_registration"].envelope.id == claim.envelope.id
+    assert first["write_down"].envelope.id == claim.envelope.id
 
 
 @pytest.mark.parametrize("late_write", ["settle", "reschedule", "park", "release"])
 async def test_a_late_owner_changes_nothing(world: World, late_write: str) -> None:
     """The fencing token: whoever has lost the lease cannot touch the new owner's delivery."""
     first = await commit_an_event(world)
-    late = first["send_welcome_email"]
+    late = first["announce"]
     outbox = world.outbox()
     await let_leases_end(world)
     await outbox.claim(10, HANDLER_NAMES)
@@ -320,15 +313,15 @@ async def test_a_claim_that_is_settled_twice_is_done(world: World) -> None:
     claims = await commit_an_event(world)
     outbox = world.outbox()
 
-    await outbox.settle(claims["send_welcome_email"])
-    await outbox.settle(claims["send_welcome_email"])
+    await outbox.settle(claims["announce"])
+    await outbox.settle(claims["announce"])
 
-    assert "send_welcome_email" not in await handlers_owed(world)
+    assert "announce" not in await handlers_owed(world)
 
 
 async def test_each_of_many_that_settle_at_once_gets_its_own_answer(world: World) -> None:
     """Nothing counts as done that was not done: neither another's, nor what was parked."""
-    events = [await commit_an_event(world, f"u{n}@a.de") for n in range(40)]
+    events = [await commit_an_event(world) for _ in range(40)]
     owed = [claim for event in events for claim in event.values()]
     lost = set(range(0, len(owed), 7))
     outbox = world.outbox()
@@ -352,18 +345,18 @@ async def test_each_of_many_that_settle_at_once_gets_its_own_answer(world: World
 
 async def test_what_fails_because_a_resource_is_away_does_not_count(world: World) -> None:
     """It is tried until the resource is back; the pause knows how often."""
-    claim = (await commit_an_event(world))["send_welcome_email"]
+    claim = (await commit_an_event(world))["announce"]
     outbox, times = world.outbox(), world.policy.max_attempts + 3
 
     for number in range(times):
         assert (claim.attempt, claim.unavailable_attempts) == (1, number)
         await outbox.record_failure(a_failure(claim, Unavailable("refused"), retry_in=0))
-        (claim,) = await outbox.claim(10, ["send_welcome_email"])
+        (claim,) = await outbox.claim(10, ["announce"])
 
     row = (await world.deliveries())[claim.envelope.id, claim.handler]
     assert (row.attempts, row.unavailable_attempts, row.parked_at) == (1, times, None)
     await outbox.record_failure(a_failure(claim, OSError("its own fault"), retry_in=0))
-    (claim,) = await outbox.claim(10, ["send_welcome_email"])
+    (claim,) = await outbox.claim(10, ["announce"])
     assert (claim.attempt, claim.unavailable_attempts) == (2, times)
 
 
@@ -379,11 +372,11 @@ async def test_many_claims_are_given_back_with_one_call(world: World) -> None:
 
 async def test_what_is_for_later_is_due_then_and_not_before(world: World) -> None:
     """Its time counts from the commit, by the database's clock; nobody holds it until then."""
-    later = Later(log_registration, after="retry_max_seconds")
-    world.event_recorder = an_event_recorder({UserRegistered: [send_welcome_email, later]})
-    outbox, name = world.outbox(), "log_registration"
+    later = Later(write_down, after="retry_max_seconds")
+    world.event_recorder = an_event_recorder({ThingMade: [announce, later]})
+    outbox, name = world.outbox(), "write_down"
 
-    assert (await commit_an_event(world)).keys() == {"send_welcome_email"}
+    assert (await commit_an_event(world)).keys() == {"announce"}
     assert await outbox.claim(10, [name]) == []
     assert await outbox.seconds_until_due([name]) == pytest.approx(3600, abs=5)
     assert await outbox.seconds_until_due([name], scheduled=False) is None
@@ -398,7 +391,7 @@ async def test_what_is_for_later_is_due_then_and_not_before(world: World) -> Non
 async def test_a_retry_is_not_taken_for_what_is_for_later(world: World) -> None:
     """It was attempted: whoever waits until all is done waits for it."""
     claims = await commit_an_event(world)
-    outbox, name = world.outbox(), "send_welcome_email"
+    outbox, name = world.outbox(), "announce"
     await outbox.record_failure(a_failure(claims[name], DatabaseUnavailable("x"), retry_in=9))
 
     assert await outbox.seconds_until_due([name], scheduled=False) == pytest.approx(9, abs=5)
@@ -406,12 +399,12 @@ async def test_a_retry_is_not_taken_for_what_is_for_later(world: World) -> None:
 
 async def test_a_paused_handler_is_neither_attempted_first_nor_claimed(world: World) -> None:
     """Whatever it was: in its first attempt, waiting for the next, or committed meanwhile."""
-    name = "send_welcome_email"
+    name = "announce"
     running = (await commit_an_event(world))[name]
     await world.pause(name)
     outbox = world.outbox()
 
-    assert (await commit_an_event(world, "maria@example.com")).keys() == {*HANDLERS} - {name}
+    assert (await commit_an_event(world)).keys() == {*HANDLERS} - {name}
     await outbox.record_failure(a_failure(running, retry_in=1))
     await let_leases_end(world)
     assert {claim.handler for claim in await outbox.claim(10, HANDLER_NAMES)} == {*HANDLERS} - {
@@ -428,8 +421,8 @@ async def test_a_paused_handler_is_neither_attempted_first_nor_claimed(world: Wo
 async def test_what_runs_when_its_handler_is_paused_is_settled(world: World) -> None:
     """It had begun: the effect is there, and so it is done."""
     claims = await commit_an_event(world)
-    await world.pause("send_welcome_email")
+    await world.pause("announce")
 
-    await world.outbox().settle(claims["send_welcome_email"])
+    await world.outbox().settle(claims["announce"])
 
-    assert "send_welcome_email" not in await handlers_owed(world)
+    assert "announce" not in await handlers_owed(world)

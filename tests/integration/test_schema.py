@@ -18,10 +18,10 @@ from allocation.adapters.outbox import new_outbox
 from allocation.adapters.repository import SqlAlchemyUserProjection, record_command
 from allocation.adapters.transaction import Transaction
 from allocation.domain.coupons import Coupon, CouponCode
-from allocation.domain.events import UserId, UserRegistered
+from allocation.domain.events import UserId
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.exceptions import MessageAlreadyHandled
-from tests.builders import POLICY, a_command_envelope, a_user, a_user_id, an_envelope
+from tests.builders import POLICY, a_command_envelope, a_user, an_envelope
 
 pytestmark = pytest.mark.anyio
 
@@ -88,9 +88,10 @@ async def test_every_revision_can_be_upgraded_with_its_rows(empty_url: str, revi
             ]
 
 
+@pytest.mark.usefixtures("storable_things")
 async def test_an_upgrade_keeps_what_is_pending_and_what_was_received(empty_url: str) -> None:
     """No delivery is repeated or lost, and no message takes effect a second time."""
-    envelope = an_envelope(UserRegistered(user_id=a_user_id(), name="Иван", email="a@b.c"))
+    envelope = an_envelope()
     received = a_command_envelope(MessageOrigin(source="/shop", id="m1"))
     pending = {"event_id": envelope.id, "attempts": 1, "token": 2, "available_at": 0}
     async with open_database(empty_url) as database:

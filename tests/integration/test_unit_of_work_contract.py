@@ -29,11 +29,10 @@ from allocation.domain.events import (
     CouponDenied,
     CouponExpired,
     CouponRedeemed,
-    EmailBounced,
     UserId,
-    UserRegistered,
 )
-from allocation.domain.users import EmailAddress, EmailAlreadyRegistered, User, UserNotFound
+from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
+from allocation.domain.values import EmailAddress
 from allocation.service_layer.deliveries import CommandEnvelope, Committed, Delivery
 from allocation.service_layer.envelopes import INTERNAL, MessageOrigin
 from allocation.service_layer.exceptions import (
@@ -43,25 +42,25 @@ from allocation.service_layer.exceptions import (
 )
 from allocation.service_layer.read_models import UserRow
 from tests.builders import HANDLER_NAMES, TODAY, a_command_envelope, a_user, a_user_id
+from tests.things import (
+    HANDLERS_OF_THING_MADE,
+    Thing,
+    ThingBroken,
+    ThingMade,
+    a_thing,
+    a_thing_id,
+    things_of,
+    write,
+)
 from tests.worlds import Unit, World, a_uow
 
 pytestmark = pytest.mark.anyio
 
-USER_REGISTERED_HANDLERS = {
-    "send_welcome_email",
-    "log_registration",
-    "allocate_welcome_coupon",
-    "refresh_user_view",
-}
 
-
-async def store(world: World, *aggregates: User | CouponBatch) -> None:
+async def store(world: World, *aggregates: Aggregate) -> None:
     async with a_uow(world) as uow:
         for aggregate in aggregates:
-            if isinstance(aggregate, User):
-                uow.users.add(aggregate)
-            elif isinstance(aggregate, CouponBatch):
-                uow.coupon_batches.add(aggregate)
+            uow._store.add(aggregate)
 
 
 def claims_of(handler: str, scope: Unit) -> list[Delivery]:
@@ -77,12 +76,12 @@ async def test_a_commit_stores_state_events_and_one_delivery_for_each_handler(
 ) -> None:
     """All three in one transaction is what makes delivery durable."""
     async with (scope := a_uow(world)) as uow:
-        uow.users.add(a_user(email="ivan@example.com"))
+        things_of(uow).add(a_thing("ivan"))
 
-    assert await world.emails() == ["ivan@example.com"]
+    assert await world.things() == ["ivan"]
     assert await world.event_ids() == {event.id for event in scope.committed.events}
     owed = await world.deliveries()
-    assert {handler for _, handler in owed} == USER_REGISTERED_HANDLERS
+    assert {handler for _, handler in owed} == {*HANDLERS_OF_THING_MADE}
     assert {row.attempts for row in owed.values()} == {1}
 
 
@@ -98,24 +97,21 @@ async def test_nothing_is_stored_after_the_end_of_a_unit_of_work(world: World) -
         pass
 
     with suppress(Exception):
-        uow.users.add(a_user())
+        things_of(uow).add(a_thing())
     with pytest.raises(Exception, match=r"(?i)closed|over"):
-        await uow.users.find(a_user_id())
-    with pytest.raises(Exception, match=r"(?i)closed|over"):
-        await uow.registration_log.append(a_user_id(), "ivan@example.com")
+        await things_of(uow).find(a_thing_id())
 
-    await store(world, a_user(email="other@example.com"))
-    assert await world.emails() == ["other@example.com"]
-    assert await world.logged() == []
+    await store(world, a_thing("other"))
+    assert await world.things() == ["other"]
 
 
 async def test_an_event_is_stored_also_if_nothing_else_has_changed(world: World) -> None:
     """And though nobody holds the aggregate any more that has recorded it."""
-    user = a_user()
-    await store(world, user)
+    thing = a_thing()
+    await store(world, thing)
 
     async with (scope := a_uow(world)) as uow:
-        (await uow.users.get(user.id)).record(EmailBounced(user_id=user.id, email="a@b.org"))
+        (await things_of(uow).get(thing.id)).record(ThingBroken(thing_id=thing.id))
         gc.collect()
 
     assert len(scope.committed.events) == 1
@@ -133,10 +129,10 @@ async def test_the_event_of_a_batch_that_never_was_is_stored(world: World) -> No
 
 async def test_the_event_of_an_aggregate_behind_another_one_is_stored(world: World) -> None:
     """It was made through the other one, and is stored with it. What is none is passed over."""
-    user = a_user()
+    thing = a_thing()
 
     class Pair(Aggregate):
-        """It makes a user, as others make lines of an order."""
+        """It makes a thing, as others make lines of an order."""
 
         @property
         def key(self) -> str:
@@ -144,23 +140,23 @@ async def test_the_event_of_an_aggregate_behind_another_one_is_stored(world: Wor
 
         @property
         def new_parts(self) -> tuple[Any, ...]:
-            return (user,)
+            return (thing,)
 
     async with (scope := a_uow(world)) as uow:
-        uow.users._store.seen += [object(), Pair()]
+        uow._store.seen += [object(), Pair()]
 
-    assert [type(event.event) for event in scope.committed.events] == [UserRegistered]
-    assert await world.emails() == ["ivan@example.com"]
+    assert [type(event.event) for event in scope.committed.events] == [ThingMade]
+    assert await world.things() == ["lamp"]
 
 
 async def test_an_error_rolls_back(world: World) -> None:
     """Half a change is worse than none."""
     with pytest.raises(ZeroDivisionError):
         async with a_uow(world) as uow:
-            uow.users.add(a_user())
+            things_of(uow).add(a_thing())
             raise ZeroDivisionError
 
-    assert await world.emails() == []
+    assert await world.things() == []
     assert await world.deliveries() == {}
 
 
@@ -168,34 +164,34 @@ async def test_cancellation_rolls_back_and_leaves_the_database_usable(world: Wor
     """A cancelled request must not hold a lock, a connection or half a change."""
     with anyio.CancelScope() as scope:
         async with a_uow(world) as uow:
-            uow.users.add(a_user())
+            things_of(uow).add(a_thing())
             scope.cancel()
             await checkpoint()
 
     assert scope.cancelled_caught
-    assert await world.emails() == []
-    await store(world, a_user())
-    assert len(await world.emails()) == 1
+    assert await world.things() == []
+    await store(world, a_thing())
+    assert len(await world.things()) == 1
 
 
 async def test_events_and_claims_are_available_only_after_the_commit(world: World) -> None:
     """Work that may still be rolled back must not speak."""
     async with (scope := a_uow(world)) as uow:
-        uow.users.add(a_user())
+        things_of(uow).add(a_thing())
         before_the_commit = scope.committed
 
     assert before_the_commit == Committed()
-    assert [type(event.event) for event in scope.committed.events] == [UserRegistered]
-    assert {claim.handler for claim in scope.committed.claims} == USER_REGISTERED_HANDLERS
+    assert [type(event.event) for event in scope.committed.events] == [ThingMade]
+    assert {claim.handler for claim in scope.committed.claims} == {*HANDLERS_OF_THING_MADE}
 
 
 async def test_work_that_failed_to_commit_has_no_events(world: World) -> None:
     """An event of work that was rolled back would be a lie."""
-    await store(world, a_user(email="ivan@example.com"))
+    await store(world, thing := a_thing())
 
-    with pytest.raises(EmailAlreadyRegistered):
+    with pytest.raises(ConcurrentUpdate):
         async with (scope := a_uow(world)) as uow:
-            uow.users.add(a_user(email="ivan@example.com"))
+            things_of(uow).add(a_thing(thing_id=thing.id))
 
     assert scope.committed == Committed()
     assert len(await world.event_ids()) == 1
@@ -266,43 +262,56 @@ async def test_a_changed_address_is_unique_too(world: World) -> None:
     assert await world.emails() == ["ivan@example.com", "maria@example.com"]
 
 
-async def test_registering_one_id_twice_at_once_is_a_conflict(world: World) -> None:
-    """The loser tries again and finds the winner's user."""
-    user = a_user(email="ivan@example.com")
-    again = User.register(user.id, user.name, EmailAddress("other@example.com"))
-    await store(world, user)
+async def test_one_id_twice_at_once_is_a_conflict(world: World) -> None:
+    """The loser tries again and finds what the winner has made."""
+    await store(world, thing := a_thing())
 
     with pytest.raises(ConcurrentUpdate):
-        await store(world, again)
+        await store(world, a_thing("other", thing_id=thing.id))
+
+
+async def test_the_registration_log_is_a_part_of_the_unit_of_work(world: World) -> None:
+    """Like all else, it is written with the commit, and not without it or after it."""
+    async with world.new_uow(logging := a_command_envelope()) as uow:
+        await uow.registration_log.append(a_user_id(), "ivan@example.com")
+    with pytest.raises(ZeroDivisionError):
+        async with a_uow(world) as uow:
+            await uow.registration_log.append(a_user_id(), "lost@example.com")
+            raise ZeroDivisionError
+    with pytest.raises(Exception, match=r"(?i)closed|over"):
+        await uow.registration_log.append(a_user_id(), "late@example.com")
+
+    assert await world.logged() == ["ivan@example.com"]
+    assert await world.commands() == {logging.id}
 
 
 async def test_a_delivery_is_settled_with_the_commit_of_its_handler(world: World) -> None:
     """One transaction for effect and settlement is what makes the effect happen exactly once."""
     async with (scope := a_uow(world)) as uow:
-        uow.users.add(a_user())
-    (delivery,) = claims_of("log_registration", scope)
+        things_of(uow).add(a_thing())
+    (delivery,) = claims_of("write_down", scope)
 
     async with a_uow(world, delivery) as handling:
-        await handling.registration_log.append(a_user_id(), "ivan@example.com")
+        write(handling, "ivan")
 
-    assert await world.logged() == ["ivan@example.com"]
-    assert "log_registration" not in {handler for _, handler in await world.deliveries()}
+    assert await world.lines() == ["ivan"]
+    assert "write_down" not in {handler for _, handler in await world.deliveries()}
 
 
 async def test_a_superseded_delivery_has_no_effect(world: World) -> None:
     """Two owners of one delivery must not both do the work."""
     async with (scope := a_uow(world)) as uow:
-        uow.users.add(a_user())
-    (late,) = claims_of("log_registration", scope)
+        things_of(uow).add(a_thing())
+    (late,) = claims_of("write_down", scope)
     await world.move_clock(world.policy.lease_seconds + 1)
     await world.outbox().claim(10, HANDLER_NAMES)
 
     with pytest.raises(DeliverySuperseded):
         async with a_uow(world, late) as handling:
-            await handling.registration_log.append(a_user_id(), "ivan@example.com")
+            write(handling, "ivan")
 
-    assert await world.logged() == []
-    assert "log_registration" in {handler for _, handler in await world.deliveries()}
+    assert await world.lines() == []
+    assert "write_down" in {handler for _, handler in await world.deliveries()}
 
 
 async def test_coupons_come_from_the_first_batch_that_has_some(world: World) -> None:
@@ -538,7 +547,7 @@ async def test_a_received_message_is_noted_with_the_commit_of_its_command(world:
     """So its command takes effect once, however often it comes."""
     message = MessageOrigin(source="/shop", id="m1")
     async with a_uow(world, received=message) as uow:
-        uow.users.add(a_user(email="first@example.com"))
+        things_of(uow).add(a_thing("first"))
 
     with pytest.raises(MessageAlreadyHandled, match="'m1' from '/shop'"):
         async with a_uow(world, received=message):
@@ -546,17 +555,17 @@ async def test_a_received_message_is_noted_with_the_commit_of_its_command(world:
 
     for other in (MessageOrigin(source="/shop", id="m2"), MessageOrigin(source="/x", id="m1")):
         async with a_uow(world, received=other) as uow:
-            uow.users.add(a_user(email=f"{other.id}{other.source[1:]}@example.com"))
-    assert len(await world.emails()) == 3
+            things_of(uow).add(a_thing(f"{other.id}{other.source[1:]}"))
+    assert len(await world.things()) == 3
 
 
 async def test_a_command_that_was_accepted_leaves_a_row_and_a_refused_one_none(
     world: World,
 ) -> None:
     """Also one that nobody could recognize: it is a part of what happened."""
-    for email in ("first@example.com", "second@example.com"):
+    for name in ("first", "second"):
         async with world.new_uow(accepted := a_command_envelope()) as uow:
-            uow.users.add(a_user(email=email))
+            things_of(uow).add(a_thing(name))
         assert accepted.id in await world.commands()
     with pytest.raises(ZeroDivisionError):
         async with world.new_uow(a_command_envelope()):
@@ -569,18 +578,18 @@ async def test_a_command_that_changed_nothing_leaves_a_row_only_if_it_came_with_
     world: World,
 ) -> None:
     """A script that repeats itself every night fills no history; a message has to be recognized."""
-    user = a_user()
+    thing = a_thing()
     async with a_uow(world) as uow:
-        uow.users.add(user)
+        things_of(uow).add(thing)
     (first,) = await world.commands()
 
     for received in (INTERNAL, MessageOrigin(source="/shop", id="m1")):
         async with a_uow(world, received=received) as uow:
-            await uow.users.get(user.id)
+            await things_of(uow).get(thing.id)
         assert len(await world.commands()) == 1 + (received is not INTERNAL)
 
     async with world.new_uow(logging := a_command_envelope()) as uow:
-        await uow.registration_log.append(user.id, "ivan@example.com")
+        write(uow, "ivan")
     assert {first, logging.id} < await world.commands()
 
 
@@ -589,13 +598,13 @@ async def test_a_message_whose_command_failed_is_not_noted(world: World) -> None
     message = MessageOrigin(source="/shop", id="m1")
     with pytest.raises(ZeroDivisionError):
         async with a_uow(world, received=message) as uow:
-            uow.users.add(a_user())
+            things_of(uow).add(a_thing())
             raise ZeroDivisionError
 
     async with a_uow(world, received=message) as uow:
-        uow.users.add(a_user())
+        things_of(uow).add(a_thing())
 
-    assert await world.emails() == ["ivan@example.com"]
+    assert await world.things() == ["lamp"]
 
 
 async def test_of_two_copies_at_once_one_takes_effect(world: World) -> None:
@@ -603,27 +612,27 @@ async def test_of_two_copies_at_once_one_takes_effect(world: World) -> None:
     message = MessageOrigin(source="/shop", id="m1")
     outcomes: list[str] = []
 
-    async def register() -> None:
+    async def make() -> None:
         try:
             async with a_uow(world, received=message) as uow:
-                uow.users.add(a_user())
+                things_of(uow).add(a_thing())
             outcomes.append("stored")
         except MessageAlreadyHandled:
             outcomes.append("recognized")
 
     async with anyio.create_task_group() as group:
         for _ in range(4):
-            group.start_soon(register)
+            group.start_soon(make)
 
     assert sorted(outcomes) == ["recognized"] * 3 + ["stored"]
-    assert len(await world.emails()) == 1
+    assert len(await world.things()) == 1
 
 
-async def an_answer_about(world: World, user: User) -> CommandEnvelope:
-    """Register somebody, and return a command that settles the delivery of the welcome e-mail."""
+async def an_answer_about(world: World, thing: Thing) -> CommandEnvelope:
+    """Make a thing, and return a command that settles the delivery of its announcement."""
     async with (scope := a_uow(world)) as uow:
-        uow.users.add(user)
-    [claim] = claims_of("send_welcome_email", scope)
+        things_of(uow).add(thing)
+    [claim] = claims_of("announce", scope)
     return replace(a_command_envelope(), settles=claim)
 
 
@@ -636,27 +645,27 @@ async def assert_recorded(world: World, answer: CommandEnvelope) -> None:
 
 async def test_an_answer_is_recorded_and_settles_its_delivery(world: World) -> None:
     """In one transaction; whoever has lost the lease stores neither."""
-    answer = await an_answer_about(world, a_user())
+    answer = await an_answer_about(world, a_thing())
 
     async with world.new_uow(answer) as uow:
-        await uow.registration_log.append(a_user_id(), "answer@example.com")
+        write(uow, "answer")
     with pytest.raises(DeliverySuperseded):
         async with world.new_uow(replace(answer, id=uuid4())) as uow:
-            await uow.registration_log.append(a_user_id(), "again@example.com")
+            write(uow, "again")
 
-    assert await world.logged() == ["answer@example.com"]
+    assert await world.lines() == ["answer"]
     await assert_recorded(world, answer)
 
 
 async def test_an_answer_that_changes_nothing_is_recorded_and_settles_its_delivery(
     world: World,
 ) -> None:
-    """Such as that an address does not exist which the user has no longer: it was the answer."""
-    user = a_user(email="new@example.com")
-    answer = await an_answer_about(world, user)
+    """It was the answer."""
+    thing = a_thing("new")
+    answer = await an_answer_about(world, thing)
 
     async with (scope := world.new_uow(answer)) as uow:
-        (await uow.users.get(user.id)).record_bounce(EmailAddress("old@example.com"))
+        (await things_of(uow).get(thing.id)).rename("new")
 
     assert scope.committed == Committed()
     await assert_recorded(world, answer)

@@ -1,33 +1,23 @@
 """The story: what a person is told of what happens, also of what it has no line for."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from string import Formatter
 from uuid import uuid4
 
-from allocation.domain.commands import Command
-from allocation.domain.events import UserId
 from allocation.entrypoints.console_reporter import MESSAGES, ConsoleReporter
 from allocation.service_layer.deliveries import CommandEnvelope, Committed
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation.service_layer.instrumentation import Outcome
 from allocation.service_layer.registry import handler_of
-from tests.builders import a_delivery, a_user_id, an_envelope
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeactivateUser(Command):
-    """A command that is new."""
-
-    user_id: UserId
-    reason: str
+from tests.builders import a_delivery, an_envelope
+from tests.things import RenameThing, a_thing_id
 
 
 def test_a_new_command_is_told_in_the_words_of_its_name() -> None:
     """Whoever adds a use case need not think of the story; a secret may be in any other field."""
     told: list[str] = []
-    command = DeactivateUser(user_id=a_user_id(), reason="a secret")
+    command = RenameThing(thing_id=a_thing_id(), name="a secret")
 
     envelope = CommandEnvelope(id=uuid4(), message=command)
     reporter = ConsoleReporter(told.append)
@@ -35,19 +25,19 @@ def test_a_new_command_is_told_in_the_words_of_its_name() -> None:
     reporter.finished(Outcome(envelope, "succeeded", Committed((an_envelope(),))))
     reporter.finished(Outcome(envelope, "succeeded"))
 
-    line = f"[Allocation]     deactivate user {command.user_id}"
+    line = f"[Allocation]     rename thing {command.thing_id}"
     assert told == [line, f"{line}; no event followed"]
 
 
 def test_what_a_new_handler_did_is_told_in_the_words_of_its_name() -> None:
     """The same for handlers of events."""
     told: list[str] = []
-    delivery = a_delivery(handler="send_farewell_email")
+    delivery = a_delivery(handler="send_letter")
 
     ConsoleReporter(told.append).finished(Outcome(delivery, "succeeded"))
 
     [line] = told
-    assert line.startswith("[Allocation]     send farewell email ")
+    assert line.startswith("[Allocation]     send letter ")
     assert str(delivery.envelope.event).split("'")[1] in line
 
 

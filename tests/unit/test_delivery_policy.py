@@ -16,16 +16,16 @@ from allocation.domain.exceptions import (
     RuleViolation,
     Unavailable,
 )
-from allocation.domain.users import UserNotFound
 from allocation.service_layer.deliveries import Delivery, DeliveryPolicy, is_permanent
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import HandlerTimeout, LeaseExpired
 from tests.builders import POLICY, a_delivery, an_envelope
 from tests.generated import all_errors
+from tests.things import ThingNotFound
 from tests.transitions import TRANSITIONS, State, Step
 
 TEMPORARY = OSError("the mail server is down")
-PERMANENT = UserNotFound("u1")
+PERMANENT = ThingNotFound("t1")
 
 few = settings(max_examples=40, deadline=None)
 
@@ -183,7 +183,7 @@ def test_what_may_be_the_fault_of_the_handler_counts(error: Exception) -> None:
 
 def test_an_idempotency_key_is_the_same_in_each_attempt_and_no_other_delivery() -> None:
     """It is how a mail server recognizes the e-mail that it has already sent, and no other."""
-    handlers = ["send_welcome_email", "log_registration"]
+    handlers = ["send_letter", "write_down"]
     both = [an_envelope(), an_envelope()]
     claims = [Delivery(envelope=e, handler=name, attempt=1) for e in both for name in handlers]
 
@@ -198,9 +198,9 @@ def test_the_idempotency_key_is_spelled_the_same_in_every_release() -> None:
     event_id = EventId(UUID("12345678-1234-5678-1234-567812345678"))
     envelope = replace(an_envelope(), id=event_id)
 
-    delivery = Delivery(envelope=envelope, handler="send_welcome_email", attempt=1)
+    delivery = Delivery(envelope=envelope, handler="send_letter", attempt=1)
 
-    assert delivery.idempotency_key == "12345678-1234-5678-1234-567812345678:send_welcome_email"
+    assert delivery.idempotency_key == "12345678-1234-5678-1234-567812345678:send_letter"
 
 
 def test_all_attempts_take_as_long_as_the_pages_say() -> None:

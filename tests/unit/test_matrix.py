@@ -7,8 +7,8 @@ from tests.matrix import ON_BOTH_LOOPS, REPEATED, left_out
 
 COMBINATIONS = ["asyncio-sqlite", "asyncio-postgres", "trio-sqlite", "trio-postgres"]
 PAIRS = [{"asyncio-sqlite", "trio-postgres"}, {"asyncio-postgres", "trio-sqlite"}]
-ELSEWHERE = "tests/integration/test_users.py::test_"
-IN_A_PROCESS = "tests/e2e/test_users.py::test_"
+ELSEWHERE = "tests/integration/test_things.py::test_"
+IN_A_PROCESS = "tests/e2e/test_things.py::test_"
 KILLED = "tests/e2e/test_crash_matrix.py::test_a"
 
 

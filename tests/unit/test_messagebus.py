@@ -14,17 +14,15 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from allocation.domain.commands import ChangeEmail, Command, RegisterUser
-from allocation.domain.events import EmailBounced, EmailChanged, Event, UserRegistered
+from allocation.domain.commands import Command
+from allocation.domain.events import Event
 from allocation.domain.exceptions import InvalidValue
-from allocation.domain.users import EmailAddress, UserNotFound
 from allocation.service_layer.deliveries import (
     CommandEnvelope,
     Delivery,
     Failure,
     IdempotencyKey,
 )
-from allocation.service_layer.emails import welcome
 from allocation.service_layer.envelopes import MessageContext, MessageOrigin, current_context
 from allocation.service_layer.exceptions import (
     CausationTooDeep,
@@ -35,42 +33,45 @@ from allocation.service_layer.exceptions import (
     NotAwaited,
     UnexpectedAnswer,
 )
-from allocation.service_layer.handlers import COMMAND_HANDLERS, change_email
 from allocation.service_layer.instrumentation import Observer, Outcome
 from allocation.service_layer.messagebus import MAX_CONFLICT_RETRIES
 from allocation.service_layer.ports import Notifications
 from allocation.service_layer.registry import Handler, Later, Subscriber, Unsubscribed
 from allocation.service_layer.unit_of_work import MAX_DEPTH, UnitOfWork
-from tests.builders import (
-    HANDLERS,
-    POLICY,
-    FakeApplication,
-    a_delivery,
-    a_registration,
-    a_user,
-    a_user_id,
-)
+from tests import things
+from tests.builders import COMMANDS, POLICY, FakeApplication, a_delivery
 from tests.fakes import FakeOutbox
+from tests.things import (
+    HANDLERS_OF_THING_MADE,
+    RECIPIENT,
+    MakeThing,
+    RenameThing,
+    Thing,
+    ThingBroken,
+    ThingMade,
+    ThingNotFound,
+    ThingRenamed,
+    a_command,
+    a_thing,
+    a_thing_id,
+    announcement,
+    rename_thing,
+    things_of,
+    write,
+)
 
 pytestmark = pytest.mark.anyio
 
-ANSWER = "answer@example.com"
+ANSWER = "the answer"
 LIMIT_SECONDS = 180  # for what comes at once, or never
 # a busy machine must come to the handler before a second is over
 IMPATIENT = replace(POLICY, handler_timeout_seconds=1.0)
 PATIENT = replace(POLICY, handler_timeout_seconds=1000)
 
-HANDLERS_OF_REGISTRATION = [
-    "allocate_welcome_coupon",
-    "log_registration",
-    "refresh_user_view",
-    "send_welcome_email",
-]
 
-
-async def registrations(application: FakeApplication, count: int) -> list[Delivery]:
-    """Register users, and return the claims on the deliveries of their events."""
-    commands = [a_registration(email=f"user{n}@example.com") for n in range(count)]
+async def make_some(application: FakeApplication, count: int) -> list[Delivery]:
+    """Make things, and return the claims on the deliveries of their events."""
+    commands = [a_command() for _ in range(count)]
     committed = [await application.bus.execute(command) for command in commands]
     return [claim for each in committed for claim in each.claims]
 
@@ -90,15 +91,18 @@ class Meeting:
             await self._complete.wait()
 
 
-def on_registration(*handlers: Subscriber, **others: Any) -> FakeApplication:
-    return FakeApplication(event_handlers={UserRegistered: handlers}, **others)
+def on_made(*handlers: Subscriber, **others: Any) -> FakeApplication:
+    return FakeApplication(event_handlers={ThingMade: handlers}, **others)
 
 
 def on_change(*handlers: Handler, beside: Sequence[Handler] = ()) -> FakeApplication:
     """Return an application in which one event follows another one."""
-    return FakeApplication(
-        event_handlers={UserRegistered: [change, *beside], EmailChanged: handlers}
-    )
+    return FakeApplication(event_handlers={ThingMade: [change, *beside], ThingRenamed: handlers})
+
+
+def lines(application: FakeApplication) -> list[str]:
+    """Return what handlers have written."""
+    return [line.text for line in application.database.tables[things.Line].values()]
 
 
 def still_owed(application: FakeApplication) -> list[str]:
@@ -119,13 +123,12 @@ async def fails(event: Event) -> None:
     raise OSError("mail server is down")
 
 
-async def change(event: UserRegistered, uow: UnitOfWork) -> None:
-    user = await uow.users.get(event.user_id)
-    user.change_email(EmailAddress(f"new-{event.email}"))
+async def change(event: ThingMade, uow: UnitOfWork) -> None:
+    (await things_of(uow).get(event.thing_id)).rename(f"new {event.name}")
 
 
-async def log_and_sleep(event: UserRegistered, uow: UnitOfWork) -> None:
-    await uow.registration_log.append(event.user_id, event.email)
+async def write_and_sleep(event: ThingMade, uow: UnitOfWork) -> None:
+    write(uow, event.name)
     await anyio.sleep_forever()
 
 
@@ -140,7 +143,7 @@ async def test_all_handlers_of_an_event_run_concurrently() -> None:
         attend.__name__ = name
         return attend
 
-    report = await on_registration(*map(attending, "abc")).bus.handle(a_registration())
+    report = await on_made(*map(attending, "abc")).bus.handle(a_command())
 
     assert report.failures == []
 
@@ -152,16 +155,16 @@ async def test_events_that_follow_join_the_same_fan_out() -> None:
     async def slow(event: Event) -> None:
         await meeting.attend()
 
-    async def follow(event: EmailChanged) -> None:
+    async def follow(event: ThingRenamed) -> None:
         await meeting.attend()
 
     application = on_change(follow, beside=[slow])
 
-    report = await application.bus.handle(a_registration())
+    report = await application.bus.handle(a_command())
 
     assert report.failures == []
     names = [type(envelope.event).__name__ for envelope in report.events]
-    assert names == ["UserRegistered", "EmailChanged"]
+    assert names == ["ThingMade", "ThingRenamed"]
     assert application.database.deliveries == {}
 
 
@@ -177,8 +180,8 @@ async def test_no_more_handlers_run_at_once_than_there_are_slots() -> None:
             await checkpoint()
         running -= 1
 
-    application = on_registration(count, slots=3)
-    claims = await registrations(application, 20)
+    application = on_made(count, slots=3)
+    claims = await make_some(application, 20)
 
     report = await application.bus.run_deliveries(claims)
 
@@ -190,13 +193,13 @@ async def test_no_more_handlers_run_at_once_than_there_are_slots() -> None:
 async def test_a_slot_is_free_when_its_handler_has_ended_not_its_tree() -> None:
     """Otherwise, parents that wait for their children would hold all slots, for ever."""
 
-    async def follow(event: EmailChanged) -> None:
+    async def follow(event: ThingRenamed) -> None:
         await checkpoint()
 
     application = on_change(follow)
     application.slots = 1
     application.wire()
-    claims = await registrations(application, 3)
+    claims = await make_some(application, 3)
 
     with anyio.fail_after(LIMIT_SECONDS):
         report = await application.bus.run_deliveries(claims)
@@ -218,12 +221,12 @@ async def test_what_cannot_begin_in_half_of_its_time_is_handed_over_at_once() ->
         while not released:
             await checkpoint()
 
-    application = on_registration(busy, policy=PATIENT, slots=1)
+    application = on_made(busy, policy=PATIENT, slots=1)
     application.outbox = Counting(application.database, application.policy)
     application.wire()
     claims = [
         replace(claim, leased_at=claim.leased_at - 499.9)
-        for claim in await registrations(application, 5)
+        for claim in await make_some(application, 5)
     ]
 
     with anyio.fail_after(LIMIT_SECONDS):
@@ -243,8 +246,8 @@ async def test_what_waits_for_a_slot_is_given_back_when_cancelled() -> None:
         begun.set()
         await anyio.sleep_forever()
 
-    application = on_registration(hangs, slots=1)
-    claims = await registrations(application, 3)
+    application = on_made(hangs, slots=1)
+    claims = await make_some(application, 3)
 
     async with anyio.create_task_group() as group:
         group.start_soon(application.bus.run_deliveries, claims)
@@ -265,10 +268,10 @@ class AnswersAtOnce(FakeOutbox):
 
 async def test_what_waits_for_a_slot_ends_with_its_cancellation_however_it_is_given_back() -> None:
     """A cancellation that was swallowed there would hang the worker."""
-    application = on_registration(sleeps, slots=1)
+    application = on_made(sleeps, slots=1)
     outbox = application.outbox = AnswersAtOnce(application.database, application.policy)
     application.wire()
-    claims = await registrations(application, 3)
+    claims = await make_some(application, 3)
 
     async with anyio.create_task_group() as group:
         group.start_soon(application.bus.run_deliveries, claims)
@@ -286,8 +289,8 @@ async def test_a_failing_handler_leaves_the_work_of_its_siblings_done() -> None:
         await checkpoint()
         done.append("works too")
 
-    application = on_registration(fails, works, works_too)
-    report = await application.bus.handle(a_registration())
+    application = on_made(fails, works, works_too)
+    report = await application.bus.handle(a_command())
 
     assert done == ["works too"]
     (failure,) = report.failures
@@ -304,8 +307,8 @@ async def test_a_permanent_error_parks_the_delivery_at_once() -> None:
     async def refuses(event: Event) -> None:
         raise InvalidValue("name", "is empty")
 
-    application = on_registration(refuses)
-    report = await application.bus.handle(a_registration())
+    application = on_made(refuses)
+    report = await application.bus.handle(a_command())
 
     assert [failure.retry_in for failure in report.failures] == [None]
     (row,) = application.database.deliveries.values()
@@ -314,48 +317,48 @@ async def test_a_permanent_error_parks_the_delivery_at_once() -> None:
 
 async def test_a_handler_that_takes_too_long_fails() -> None:
     """It must be over before another process takes its delivery over, and its retry begins anew."""
-    application = on_registration(log_and_sleep, policy=IMPATIENT)
-    report = await application.bus.handle(a_registration())
+    application = on_made(write_and_sleep, policy=IMPATIENT)
+    report = await application.bus.handle(a_command())
 
     assert [type(failure.error) for failure in report.failures] == [HandlerTimeout]
-    assert "log_and_sleep took longer than 1 s" in str(report.failures[0].error)
-    assert application.database.registration_log == []
-    assert still_owed(application) == ["log_and_sleep"]
+    assert "write_and_sleep took longer than 1 s" in str(report.failures[0].error)
+    assert lines(application) == []
+    assert still_owed(application) == ["write_and_sleep"]
 
 
 async def test_a_command_that_takes_too_long_fails_and_stores_nothing() -> None:
     """Whoever waits for it gets an answer, and can give it again."""
 
-    async def hangs(command: RegisterUser, uow: UnitOfWork) -> None:
-        uow.users.add(a_user())
+    async def hangs(command: MakeThing, uow: UnitOfWork) -> None:
+        things_of(uow).add(a_thing())
         await anyio.sleep_forever()
 
     application = with_command_handler(hangs, policy=IMPATIENT)
     with pytest.raises(HandlerTimeout, match="hangs took longer than 1 s"):
-        await application.bus.handle(a_registration())
+        await application.bus.handle(a_command())
 
-    assert application.database.users == {}
+    assert application.database.tables[Thing] == {}
 
 
 async def test_a_refused_command_raises_its_own_error() -> None:
     """Callers catch domain errors, not groups of them."""
     application = FakeApplication()
 
-    with pytest.raises(UserNotFound):
-        await application.bus.handle(ChangeEmail(user_id=a_user_id(), new_email="a@example.com"))
+    with pytest.raises(ThingNotFound):
+        await application.bus.handle(RenameThing(thing_id=a_thing_id(), name="torch"))
 
 
 async def test_execute_only_stores_and_dispatch_does_the_rest() -> None:
     """A server can answer after the first and do the second in the background."""
     application = FakeApplication()
 
-    events = await application.bus.execute(a_registration(email="ivan@example.com"))
+    events = await application.bus.execute(a_command())
     sent_before = list(application.notifications.sent)
     owed_before = len(application.database.deliveries)
     report = await application.bus.run_deliveries(events.claims)
 
-    assert (sent_before, owed_before) == ([], len(HANDLERS[UserRegistered]))
-    assert application.notifications.subjects_to("ivan@example.com") == ["Welcome"]
+    assert (sent_before, owed_before) == ([], len(HANDLERS_OF_THING_MADE))
+    assert application.notifications.subjects_to(RECIPIENT) == ["A thing"]
     assert report.failures == []
     assert application.database.deliveries == {}
 
@@ -370,7 +373,7 @@ async def test_every_attempt_gets_a_unit_of_work_of_its_own() -> None:
     async def second(event: Event, uow: UnitOfWork) -> None:
         units.append(uow)
 
-    await on_registration(first, second).bus.handle(a_registration())
+    await on_made(first, second).bus.handle(a_command())
 
     assert len({id(unit) for unit in units}) == 2
 
@@ -379,16 +382,16 @@ def losing(times: int) -> tuple[Handler, list[UnitOfWork]]:
     """Return a command handler that loses to others so many times, and its units of work."""
     units: list[UnitOfWork] = []
 
-    async def register_user(command: RegisterUser, uow: UnitOfWork) -> None:
+    async def make_thing(command: MakeThing, uow: UnitOfWork) -> None:
         units.append(uow)
         if len(units) <= times:
             raise ConcurrentUpdate
 
-    return register_user, units
+    return make_thing, units
 
 
 def with_command_handler(handler: Handler, **others: Any) -> FakeApplication:
-    handlers: dict[type[Command], Handler] = {**COMMAND_HANDLERS, RegisterUser: handler}
+    handlers: dict[type[Command], Handler] = {**COMMANDS, MakeThing: handler}
     return FakeApplication(command_handlers=handlers, **others)
 
 
@@ -396,7 +399,7 @@ async def test_a_lost_optimistic_race_is_run_again_in_a_fresh_unit_of_work() -> 
     """The caller should not see a conflict that trying again resolves."""
     handler, units = losing(times=2)
 
-    await with_command_handler(handler).bus.handle(a_registration())
+    await with_command_handler(handler).bus.handle(a_command())
 
     assert len({id(unit) for unit in units}) == 3
 
@@ -406,7 +409,7 @@ async def test_races_are_not_run_for_ever() -> None:
     handler, units = losing(times=MAX_CONFLICT_RETRIES)
 
     with pytest.raises(ConcurrentUpdate):
-        await with_command_handler(handler).bus.handle(a_registration())
+        await with_command_handler(handler).bus.handle(a_command())
 
     assert len(units) == MAX_CONFLICT_RETRIES
 
@@ -414,43 +417,43 @@ async def test_races_are_not_run_for_ever() -> None:
 async def test_a_handler_that_fails_on_its_last_line_has_done_nothing() -> None:
     """Raised means not done: whoever adds a line, which fails, must not lose work by it."""
 
-    async def fails_at_the_end(event: UserRegistered, uow: UnitOfWork) -> None:
-        await uow.registration_log.append(event.user_id, event.email)
+    async def fails_at_the_end(event: ThingMade, uow: UnitOfWork) -> None:
+        write(uow, event.name)
         raise OSError("the fax is out of paper")
 
-    application = on_registration(fails_at_the_end)
-    report = await application.bus.handle(a_registration())
+    application = on_made(fails_at_the_end)
+    report = await application.bus.handle(a_command())
 
     assert [str(failure.error) for failure in report.failures] == ["the fax is out of paper"]
-    assert application.database.registration_log == []
+    assert lines(application) == []
     assert still_owed(application) == ["fails_at_the_end"]
 
 
 async def test_a_handler_that_has_returned_has_done_its_work() -> None:
     """Returned means done: there is nothing more to say."""
 
-    async def logs(event: UserRegistered, uow: UnitOfWork) -> None:
-        await uow.registration_log.append(event.user_id, event.email)
+    async def logs(event: ThingMade, uow: UnitOfWork) -> None:
+        write(uow, event.name)
 
-    application = on_registration(logs)
-    registration = a_registration()
-    await application.bus.handle(registration)
+    application = on_made(logs)
+    command = a_command()
+    await application.bus.handle(command)
 
-    assert application.database.registration_log == [(registration.user_id, registration.email)]
+    assert lines(application) == [command.name]
     assert still_owed(application) == []
 
 
-async def forgets_to_await_an_email(event: UserRegistered, notifications: Notifications) -> None:
-    notifications.send(welcome(event), idempotency_key=IdempotencyKey("1"))  # type: ignore[unused-coroutine]
+async def forgets_to_await_an_email(event: ThingMade, notifications: Notifications) -> None:
+    notifications.send(announcement(event), idempotency_key=IdempotencyKey("1"))  # type: ignore[unused-coroutine]
 
 
-async def opens_its_unit_of_work(event: UserRegistered, uow: UnitOfWork) -> None:
+async def opens_its_unit_of_work(event: ThingMade, uow: UnitOfWork) -> None:
     async with uow:  # type: ignore[attr-defined]
-        await uow.registration_log.append(event.user_id, event.email)
+        write(uow, event.name)
 
 
-async def commits_its_unit_of_work(event: UserRegistered, uow: UnitOfWork) -> None:
-    await uow.registration_log.append(event.user_id, event.email)
+async def commits_its_unit_of_work(event: ThingMade, uow: UnitOfWork) -> None:
+    write(uow, event.name)
     await uow.commit()  # type: ignore[attr-defined]
 
 
@@ -466,19 +469,19 @@ async def test_an_event_handler_that_is_written_wrongly_has_done_nothing_and_is_
     wrong: Handler, error: type[Exception]
 ) -> None:
     """Nothing may count as done that was not done: somebody who copies will write this."""
-    application = on_registration(wrong)
+    application = on_made(wrong)
 
-    report = await application.bus.handle(a_registration())
+    report = await application.bus.handle(a_command())
 
     assert [type(failure.error) for failure in report.failures] == [error]
-    assert application.database.registration_log == []
+    assert lines(application) == []
     assert still_owed(application) == [wrong.__name__]
 
 
 async def test_a_mistake_that_stays_is_parked_in_the_end() -> None:
     """Somebody has to see it; until then a mended program may still do the work."""
-    application = on_registration(forgets_to_await_an_email)
-    (first,) = (await application.bus.execute(a_registration())).claims
+    application = on_made(forgets_to_await_an_email)
+    (first,) = (await application.bus.execute(a_command())).claims
     last = replace(first, attempt=POLICY.max_attempts)
 
     report = await application.bus.run_deliveries([last])
@@ -501,16 +504,16 @@ async def test_a_parameter_of_a_port_may_have_any_name() -> None:
     """Those of what stands between handler and port are not in its way."""
     templates = Templates()
 
-    async def sends(event: UserRegistered, notifications: Templates) -> None:
-        await notifications.send(name="welcome", function="greeting")
+    async def sends(event: ThingMade, notifications: Templates) -> None:
+        await notifications.send(name="letter", function="greeting")
 
-    application = on_registration(sends)
+    application = on_made(sends)
     application.notifications = templates  # type: ignore[assignment]
     application.wire()
-    report = await application.bus.handle(a_registration())
+    report = await application.bus.handle(a_command())
 
     assert report.failures == []
-    assert templates.sent == ["welcome greeting"]
+    assert templates.sent == ["letter greeting"]
 
 
 async def raises_system_exit(event: Event) -> None:
@@ -534,7 +537,7 @@ async def raises_system_exit_in_a_group(event: Event) -> None:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_waiting_for_what_was_cancelled_is_a_failure() -> None:
     """It looks as if the handler itself had been cancelled."""
-    report = await on_registration(waits_for_something_cancelled).bus.handle(a_registration())
+    report = await on_made(waits_for_something_cancelled).bus.handle(a_command())
 
     assert [type(failure.error) for failure in report.failures] == [HandlerInterrupted]
 
@@ -544,9 +547,9 @@ async def test_waiting_for_what_was_cancelled_is_a_failure() -> None:
 )
 async def test_a_cancellation_that_nobody_asked_for_is_a_failure(wrong: Handler) -> None:
     """Libraries raise it when a connection is lost; the worker must not end silently by it."""
-    application = on_registration(wrong)
+    application = on_made(wrong)
 
-    report = await application.bus.handle(a_registration())
+    report = await application.bus.handle(a_command())
 
     assert [type(failure.error) for failure in report.failures] == [HandlerInterrupted]
     assert still_owed(application) == [wrong.__name__]
@@ -566,7 +569,7 @@ async def test_an_error_in_a_child_task_is_known_by_its_kind() -> None:
             group.start_soon(anyio.sleep_forever)
             ready.set()
 
-    report = await on_registration(delegates).bus.handle(a_registration())
+    report = await on_made(delegates).bus.handle(a_command())
 
     assert [type(failure.error) for failure in report.failures] == [InvalidValue]
     assert [failure.retry_in for failure in report.failures] == [None]
@@ -581,7 +584,7 @@ async def test_the_first_error_of_a_group_keeps_its_cause_and_notes_the_others()
         inner = ExceptionGroup("inside", [reason, ValueError("second")])
         raise ExceptionGroup("outside", [inner, KeyError("third")])
 
-    report = await on_registration(fails).bus.handle(a_registration())
+    report = await on_made(fails).bus.handle(a_command())
 
     (failure,) = report.failures
     assert str(failure.error.__cause__) == "connection refused"
@@ -600,11 +603,11 @@ async def test_a_cancellation_by_asyncio_itself_passes() -> None:
         limit.reschedule(asyncio.get_running_loop().time())
         await anyio.sleep_forever()
 
-    application = on_registration(slow)
+    application = on_made(slow)
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(LIMIT_SECONDS) as limit:
-            await application.bus.handle(a_registration())
+            await application.bus.handle(a_command())
 
     (again,) = await application.outbox.claim(10, ["slow"])
     assert again.attempt == 1
@@ -617,8 +620,8 @@ async def test_no_attempt_begins_when_its_lease_may_be_over_before_it_ends() -> 
     async def slow(event: Event) -> None:
         runs.append(event)
 
-    application = on_registration(slow)
-    (claim,) = (await application.bus.execute(a_registration())).claims
+    application = on_made(slow)
+    (claim,) = (await application.bus.execute(a_command())).claims
     late = replace(claim, leased_at=claim.leased_at - POLICY.handler_timeout_seconds)
 
     report = await application.bus.run_deliveries([late])
@@ -636,8 +639,8 @@ async def test_the_time_limit_counts_from_the_commit() -> None:
     async def looks(event: Event) -> None:
         deadlines.append(anyio.current_effective_deadline())
 
-    application = on_registration(looks, policy=PATIENT)
-    (claim,) = (await application.bus.execute(a_registration())).claims
+    application = on_made(looks, policy=PATIENT)
+    (claim,) = (await application.bus.execute(a_command())).claims
     late = replace(claim, leased_at=claim.leased_at - 500)
 
     await application.bus.run_deliveries([late])
@@ -647,8 +650,8 @@ async def test_the_time_limit_counts_from_the_commit() -> None:
 
 async def test_what_is_left_to_workers_is_available_at_once() -> None:
     """They need not wait until the lease of a process that is too busy ends."""
-    application = on_registration(sleeps)
-    committed = await application.bus.execute(a_registration())
+    application = on_made(sleeps)
+    committed = await application.bus.execute(a_command())
 
     for claims in ((), committed.claims):
         await application.bus.hand_over_to_workers(claims)
@@ -667,9 +670,9 @@ async def test_a_failure_is_stored_also_when_it_is_the_answer_to_a_cancellation(
         finally:
             raise OSError("connection reset")
 
-    application = on_registration(clumsy)
+    application = on_made(clumsy)
     with anyio.CancelScope() as scope:
-        await application.bus.handle(a_registration())
+        await application.bus.handle(a_command())
 
     (row,) = application.database.deliveries.values()
     assert row.last_error == "OSError: connection reset"
@@ -682,9 +685,9 @@ async def test_work_that_is_done_is_settled_also_when_cancelled_just_then() -> N
     async def sends(event: Event) -> None:
         scope.cancel()
 
-    application = on_registration(sends)
+    application = on_made(sends)
     with anyio.CancelScope() as scope:
-        await application.bus.handle(a_registration())
+        await application.bus.handle(a_command())
 
     assert application.database.deliveries == {}
 
@@ -693,17 +696,17 @@ async def test_a_delivery_that_was_taken_over_is_left_alone() -> None:
     """The late owner's work is rolled back, and is nobody's failure."""
     taken_over: list[Delivery] = []
 
-    async def late(event: UserRegistered, uow: UnitOfWork) -> None:
-        await uow.registration_log.append(event.user_id, event.email)
+    async def late(event: ThingMade, uow: UnitOfWork) -> None:
+        write(uow, event.name)
         application.database.clock += POLICY.lease_seconds + 1
         taken_over.extend(await application.outbox.claim(1, ["late"]))
 
-    application = on_registration(late)
-    report = await application.bus.handle(a_registration())
+    application = on_made(late)
+    report = await application.bus.handle(a_command())
 
     assert [delivery.attempt for delivery in taken_over] == [2]
     assert report.failures == []
-    assert application.database.registration_log == []
+    assert lines(application) == []
     assert len(application.database.deliveries) == 1
 
 
@@ -712,13 +715,13 @@ async def test_who_fails_after_somebody_has_taken_over_says_no_word(
 ) -> None:
     """What comes of the delivery is the new owner's to say: it is not tried again for this one."""
 
-    async def late(event: UserRegistered) -> None:
+    async def late(event: ThingMade) -> None:
         application.database.clock += POLICY.lease_seconds + 1
         await application.outbox.claim(1, ["late"])
         raise OSError("too late")
 
-    application = on_registration(late)
-    report = await application.bus.handle(a_registration())
+    application = on_made(late)
+    report = await application.bus.handle(a_command())
 
     assert report.failures == []
     assert [row.last_error for row in application.database.deliveries.values()] == [None]
@@ -732,11 +735,11 @@ async def stopped_in_a_handler(kind: type[FakeOutbox] = FakeOutbox) -> FakeAppli
         scope.cancel()
         await anyio.sleep_forever()
 
-    application = on_registration(interrupted)
+    application = on_made(interrupted)
     application.outbox = kind(application.database, POLICY)
     application.wire()
     with anyio.fail_after(LIMIT_SECONDS), anyio.CancelScope() as scope:
-        await application.bus.handle(a_registration())
+        await application.bus.handle(a_command())
 
     assert scope.cancelled_caught
     return application
@@ -757,9 +760,9 @@ async def test_a_renamed_handler_still_gets_its_deliveries() -> None:
     async def greet(event: Event, idempotency_key: IdempotencyKey) -> None:
         keys.append(idempotency_key)
 
-    before = on_registration(greet)
-    (claim,) = (await before.bus.execute(a_registration())).claims
-    application = on_registration(greet, renamed={"send_hello": "greet"})
+    before = on_made(greet)
+    (claim,) = (await before.bus.execute(a_command())).claims
+    application = on_made(greet, renamed={"send_hello": "greet"})
     application.database = before.database
     application.wire()
 
@@ -782,10 +785,10 @@ async def test_a_failure_that_cannot_be_stored_is_still_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The row is as it was, so the delivery falls due when its lease ends."""
-    application = on_registration(fails)
+    application = on_made(fails)
     application.outbox = LosesItsDatabase(application.database, POLICY)
     application.wire()
-    report = await application.bus.handle(a_registration())
+    report = await application.bus.handle(a_command())
 
     assert [failure.retry_in for failure in report.failures] == [POLICY.lease_seconds]
     assert "could not be stored: the database is gone" in caplog.text
@@ -815,11 +818,11 @@ async def test_a_stopped_handler_does_not_wait_for_ever_for_its_last_word() -> N
 
 async def test_a_failure_is_logged_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """Event, handler, attempt, error and next time: what an operator needs, greppable."""
-    report = await on_registration(fails).bus.handle(a_registration())
+    report = await on_made(fails).bus.handle(a_command())
 
     event_id = report.events[0].id
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        f"fails failed on UserRegistered {event_id}, attempt 1: OSError: mail server is down; "
+        f"fails failed on ThingMade {event_id}, attempt 1: OSError: mail server is down; "
         "next attempt at 2026-01-01T00:00:01Z"
     ]
 
@@ -828,22 +831,22 @@ async def test_ids_lead_from_every_event_back_to_the_command() -> None:
     """One correlation id for the whole story; the causation id names the direct cause."""
     seen = {}
 
-    async def follow(event: EmailChanged) -> None:
+    async def follow(event: ThingRenamed) -> None:
         seen["follow"] = current_context.get()
 
     application = on_change(follow)
     correlation_id = uuid4()
 
     received = MessageOrigin(source="/shop", correlation_id=correlation_id)
-    report = await application.bus.handle(a_registration(), received)
+    report = await application.bus.handle(a_command(), received)
 
-    registered, changed = report.events
-    assert registered.context.correlation_id == correlation_id
-    assert changed.context.correlation_id == correlation_id
-    assert changed.context.causation_id == registered.id
-    assert changed.context.handler == "change"
+    made, renamed = report.events
+    assert made.context.correlation_id == correlation_id
+    assert renamed.context.correlation_id == correlation_id
+    assert renamed.context.causation_id == made.id
+    assert renamed.context.handler == "change"
     assert seen["follow"] == MessageContext(
-        correlation_id=correlation_id, causation_id=changed.id, handler="follow", depth=3
+        correlation_id=correlation_id, causation_id=renamed.id, handler="follow", depth=3
     )
     assert current_context.get() is None
 
@@ -851,18 +854,18 @@ async def test_ids_lead_from_every_event_back_to_the_command() -> None:
 async def test_handlers_that_cause_each_other_for_ever_are_stopped() -> None:
     """Each event would begin a fresh lease, so nothing else would end them."""
 
-    async def ping(event: UserRegistered | EmailChanged, uow: UnitOfWork) -> None:
-        user = await uow.users.get(event.user_id)
-        user.record(EmailBounced(user_id=user.id, email="b@b.org"))
+    async def ping(event: ThingMade | ThingRenamed, uow: UnitOfWork) -> None:
+        thing = await things_of(uow).get(event.thing_id)
+        thing.record(ThingBroken(thing_id=thing.id))
 
-    async def pong(event: EmailBounced, uow: UnitOfWork) -> None:
-        user = await uow.users.get(event.user_id)
-        user.record(EmailChanged(user_id=user.id, old_email="a@b.org", new_email="b@b.org"))
+    async def pong(event: ThingBroken, uow: UnitOfWork) -> None:
+        thing = await things_of(uow).get(event.thing_id)
+        thing.record(ThingRenamed(thing_id=thing.id, name="lamp"))
 
     application = FakeApplication(
-        event_handlers={UserRegistered: [ping], EmailChanged: [ping], EmailBounced: [pong]}
+        event_handlers={ThingMade: [ping], ThingRenamed: [ping], ThingBroken: [pong]}
     )
-    result = await application.bus.handle(a_registration())
+    result = await application.bus.handle(a_command())
 
     assert len(result.events) == MAX_DEPTH
     [failure] = result.failures
@@ -915,14 +918,14 @@ async def test_an_observer_sees_begin_end_and_outcome(
     Whoever counts what runs would otherwise count what has failed for ever.
     """
     recorder = Recorder()
-    application = on_registration(handler, policy=IMPATIENT, observers=[recorder])
+    application = on_made(handler, policy=IMPATIENT, observers=[recorder])
 
-    await application.bus.handle(a_registration())
+    await application.bus.handle(a_command())
 
     assert recorder.seen[:3] == [
-        ("begin", "RegisterUser"),
+        ("begin", "MakeThing"),
         ("end", None),
-        ("succeeded", "RegisterUser"),
+        ("succeeded", "MakeThing"),
     ]
     begin, (end, raised), finished = recorder.seen[3:]
     assert (begin, end) == (("begin", handler.__name__), "end")
@@ -935,10 +938,10 @@ async def test_an_observer_sees_why_a_command_was_not_executed() -> None:
     recorder = Recorder()
     application = FakeApplication(observers=[recorder])
 
-    with pytest.raises(UserNotFound) as refused:
-        await application.bus.handle(ChangeEmail(user_id=a_user_id(), new_email="a@example.com"))
+    with pytest.raises(ThingNotFound) as refused:
+        await application.bus.handle(RenameThing(thing_id=a_thing_id(), name="torch"))
 
-    assert recorder.seen == [("begin", "ChangeEmail"), ("end", refused.value)]
+    assert recorder.seen == [("begin", "RenameThing"), ("end", refused.value)]
 
 
 async def test_an_observer_works_in_the_task_that_runs_the_handler() -> None:
@@ -955,7 +958,7 @@ async def test_an_observer_works_in_the_task_that_runs_the_handler() -> None:
     async def finds(event: Event) -> None:
         found.append(ambient.get("nothing"))
 
-    await on_registration(finds, observers=[Sets()]).bus.handle(a_registration())
+    await on_made(finds, observers=[Sets()]).bus.handle(a_command())
 
     assert found == ["set by the observer"]
 
@@ -965,9 +968,9 @@ async def test_an_observer_sees_lost_races() -> None:
     recorder = Recorder()
     handler, _ = losing(times=2)
 
-    await with_command_handler(handler, observers=[recorder]).bus.handle(a_registration())
+    await with_command_handler(handler, observers=[recorder]).bus.handle(a_command())
 
-    assert recorder.seen[1:3] == [("conflict", "RegisterUser")] * 2
+    assert recorder.seen[1:3] == [("conflict", "MakeThing")] * 2
 
 
 async def test_an_observer_sees_the_calls_to_external_systems() -> None:
@@ -975,14 +978,14 @@ async def test_an_observer_sees_the_calls_to_external_systems() -> None:
     recorder = Recorder()
 
     async def sends(
-        event: UserRegistered, notifications: Notifications, idempotency_key: IdempotencyKey
+        event: ThingMade, notifications: Notifications, idempotency_key: IdempotencyKey
     ) -> None:
-        await notifications.send(welcome(event), idempotency_key=idempotency_key)
+        await notifications.send(announcement(event), idempotency_key=idempotency_key)
 
-    application = on_registration(sends, observers=[recorder])
-    down = application.notifications.failures["ivan@example.com"] = OSError("mail server is down")
+    application = on_made(sends, observers=[recorder])
+    down = application.notifications.failures[RECIPIENT] = OSError("mail server is down")
 
-    await application.bus.handle(a_registration())
+    await application.bus.handle(a_command())
 
     assert recorder.seen[3:7] == [
         ("begin", "sends"),
@@ -1042,22 +1045,22 @@ async def test_whatever_an_observer_raises_is_logged(
     recorder = Recorder()
     application = FakeApplication(observers=[Fails(moment, raised), recorder])
 
-    report = await application.bus.handle(a_registration())
+    report = await application.bus.handle(a_command())
 
     assert report.failures == []
     assert application.database.deliveries == {}
     assert "an observer failed" in caplog.text
     begun = [name for what, name in recorder.seen if what == "begin"]
     assert len([what for what, _ in recorder.seen if what == "end"]) == len(begun)
-    assert {*HANDLERS_OF_REGISTRATION} < {*begun}
+    assert {*HANDLERS_OF_THING_MADE} < {*begun}
 
 
 async def test_an_observer_cannot_swallow_an_error() -> None:
     """Then a handler that has failed would count as done."""
     application = FakeApplication(observers=[Fails("never", RuntimeError())])
 
-    with pytest.raises(UserNotFound):
-        await application.bus.handle(ChangeEmail(user_id=a_user_id(), new_email="a@example.com"))
+    with pytest.raises(ThingNotFound):
+        await application.bus.handle(RenameThing(thing_id=a_thing_id(), name="torch"))
 
 
 async def test_the_trace_context_of_a_message_is_passed_on() -> None:
@@ -1066,7 +1069,7 @@ async def test_the_trace_context_of_a_message_is_passed_on() -> None:
     theirs = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
     report = await application.bus.handle(
-        a_registration(), MessageOrigin(source="/shop", id="m1", traceparent=theirs)
+        a_command(), MessageOrigin(source="/shop", id="m1", traceparent=theirs)
     )
 
     assert [event.context.traceparent for event in report.events] == [theirs, theirs]
@@ -1074,8 +1077,8 @@ async def test_the_trace_context_of_a_message_is_passed_on() -> None:
 
 async def test_what_has_no_handler_in_this_process_is_left_to_another() -> None:
     """A port may not be configured here: that is no failed attempt, and no KeyError."""
-    application = on_registration(works)
-    (claim,) = await registrations(application, 1)
+    application = on_made(works)
+    (claim,) = await make_some(application, 1)
     elsewhere = replace(application.bus, registry=replace(application.bus.registry, events={}))
 
     report = await elsewhere.run_deliveries([claim])
@@ -1088,33 +1091,33 @@ async def test_what_has_no_handler_in_this_process_is_left_to_another() -> None:
 def asks_outside(answer: Command | None, called: list[IdempotencyKey]) -> Handler:
     """Return a handler with an external effect, which returns what the outside has answered."""
 
-    async def ask(event: UserRegistered, idempotency_key: IdempotencyKey) -> ChangeEmail | None:
+    async def ask(event: ThingMade, idempotency_key: IdempotencyKey) -> RenameThing | None:
         called.append(idempotency_key)
         return answer  # type: ignore[return-value]
 
     return ask
 
 
-def an_answer(registration: RegisterUser) -> ChangeEmail:
-    return ChangeEmail(user_id=registration.user_id, new_email=ANSWER)
+def an_answer(command: MakeThing) -> RenameThing:
+    return RenameThing(thing_id=command.thing_id, name=ANSWER)
 
 
-def emails(application: FakeApplication) -> list[str]:
-    return [str(user.email) for user in application.database.users.values()]
+def names(application: FakeApplication) -> list[str]:
+    return [thing.name for thing in application.database.tables[Thing].values()]
 
 
 async def test_the_answer_of_the_outside_is_stored_with_the_delivery() -> None:
     """The returned command is executed, recorded, and a part of the trace; its events follow."""
     called: list[IdempotencyKey] = []
-    ivan = a_registration()
-    application = on_registration(asks_outside(an_answer(ivan), called))
+    lamp = a_command()
+    application = on_made(asks_outside(an_answer(lamp), called))
 
-    registered = await application.bus.execute(ivan)
-    result = await application.bus.run_deliveries(registered.claims)
+    first = await application.bus.execute(lamp)
+    result = await application.bus.run_deliveries(first.claims)
 
-    [claim], [_, answer] = registered.claims, application.database.commands
+    [claim], [_, answer] = first.claims, application.database.commands
     assert result.failures == []
-    assert emails(application) == [ANSWER]
+    assert names(application) == [ANSWER]
     assert (answer.settles, answer.origin.source) == (claim, "ask")
     assert answer.context.correlation_id == claim.context.correlation_id
     assert (answer.context.causation_id, answer.context.depth) == (answer.id, 2)
@@ -1123,9 +1126,9 @@ async def test_the_answer_of_the_outside_is_stored_with_the_delivery() -> None:
 
 async def test_no_answer_is_an_answer() -> None:
     """The delivery is done."""
-    application = on_registration(asks_outside(None, []))
+    application = on_made(asks_outside(None, []))
 
-    result = await application.bus.handle(a_registration())
+    result = await application.bus.handle(a_command())
 
     assert result.failures == []
     assert application.database.deliveries == {}
@@ -1133,27 +1136,27 @@ async def test_no_answer_is_an_answer() -> None:
 
 async def test_an_answer_that_a_rule_refuses_is_parked_with_what_it_says() -> None:
     """The effect has happened: a person needs to know what the outside has said."""
-    user_id = a_user_id()
+    thing_id = a_thing_id()
 
-    async def ask(event: UserRegistered, notifications: Notifications) -> ChangeEmail:
-        return ChangeEmail(user_id=user_id, new_email="a@b.de")
+    async def ask(event: ThingMade, notifications: Notifications) -> RenameThing:
+        return RenameThing(thing_id=thing_id, name="torch")
 
-    application = on_registration(ask)
+    application = on_made(ask)
 
-    [failure] = (await application.bus.handle(a_registration())).failures
+    [failure] = (await application.bus.handle(a_command())).failures
 
-    assert isinstance(failure.error, UserNotFound)
+    assert isinstance(failure.error, ThingNotFound)
     assert failure.retry_in is None
     assert failure.error.__notes__ == [
-        f"ask had returned ChangeEmail(user_id={user_id!r}, new_email='a@b.de')"
+        f"ask had returned RenameThing(thing_id={thing_id!r}, name='torch')"
     ]
 
 
 async def test_what_the_annotation_does_not_say_is_no_answer() -> None:
     """Nobody has checked at start that it can be stored."""
-    application = on_registration(asks_outside(a_registration(), []))
+    application = on_made(asks_outside(a_command(), []))
 
-    [failure] = (await application.bus.handle(a_registration())).failures
+    [failure] = (await application.bus.handle(a_command())).failures
 
     assert isinstance(failure.error, UnexpectedAnswer)
     assert still_owed(application) == ["ask"]
@@ -1164,36 +1167,36 @@ async def test_a_conflict_repeats_the_command_and_not_the_effect() -> None:
     called: list[IdempotencyKey] = []
     tries = count(1)
 
-    async def store(command: ChangeEmail, uow: UnitOfWork) -> None:
+    async def store(command: RenameThing, uow: UnitOfWork) -> None:
         if next(tries) < MAX_CONFLICT_RETRIES:
             raise ConcurrentUpdate
-        await change_email(command, uow)
+        await rename_thing(command, uow)
 
-    ivan = a_registration()
+    lamp = a_command()
     application = FakeApplication(
-        event_handlers={UserRegistered: [asks_outside(an_answer(ivan), called)]},
-        command_handlers={**COMMAND_HANDLERS, ChangeEmail: store},
+        event_handlers={ThingMade: [asks_outside(an_answer(lamp), called)]},
+        command_handlers={**COMMANDS, RenameThing: store},
     )
 
-    result = await application.bus.handle(ivan)
+    result = await application.bus.handle(lamp)
 
     assert result.failures == []
-    assert emails(application) == [ANSWER]
+    assert names(application) == [ANSWER]
     assert len(called) == 1
 
 
 async def test_an_answer_is_stored_once_however_often_the_outside_is_asked() -> None:
     """The next attempt has the same key; and who has lost the lease stores nothing."""
     called: list[IdempotencyKey] = []
-    ivan = a_registration()
-    application = on_registration(asks_outside(an_answer(ivan), called))
-    first = (await application.bus.execute(ivan)).claims
+    lamp = a_command()
+    application = on_made(asks_outside(an_answer(lamp), called))
+    first = (await application.bus.execute(lamp)).claims
     application.database.clock += POLICY.lease_seconds + 1
     second = await application.outbox.claim(10, ["ask"])
 
     late = await application.bus.run_deliveries(first)
     assert (late.events, late.failures) == ([], [])
-    assert emails(application) == [ivan.email]
+    assert names(application) == [lamp.name]
     await application.bus.run_deliveries(second)
 
     assert len(called) == 2
@@ -1205,28 +1208,28 @@ async def test_an_answer_is_stored_though_the_caller_gives_up() -> None:
     """Whoever stops a process in the moment between does not lose what the outside has said."""
     scope = anyio.CancelScope()
 
-    ivan = a_registration()
+    lamp = a_command()
 
-    async def ask(event: UserRegistered) -> ChangeEmail:
+    async def ask(event: ThingMade) -> RenameThing:
         scope.cancel()
-        return an_answer(ivan)
+        return an_answer(lamp)
 
-    application = on_registration(ask)
-    committed = await application.bus.execute(ivan)
+    application = on_made(ask)
+    committed = await application.bus.execute(lamp)
 
     with scope:
         await application.bus.run_deliveries(committed.claims)
 
     assert scope.cancelled_caught
-    assert emails(application) == [ANSWER]
+    assert names(application) == [ANSWER]
     assert application.database.deliveries == {}
 
 
 async def test_what_is_for_later_is_left_to_workers() -> None:
     """The process that commits does not wait for it, and holds no lease."""
-    application = on_registration(Later(sleeps, after="retry_max_seconds"))
+    application = on_made(Later(sleeps, after="retry_max_seconds"))
 
-    result = await application.bus.handle(a_registration())
+    result = await application.bus.handle(a_command())
 
     [row] = application.database.deliveries.values()
     assert result.failures == []
@@ -1236,12 +1239,12 @@ async def test_what_is_for_later_is_left_to_workers() -> None:
 
 async def test_an_unsubscribed_handler_does_what_is_stored_and_gets_nothing_new() -> None:
     """A release that removed it at once would leave deliveries that no process can run."""
-    application = on_registration(works)
-    await application.bus.execute(a_registration())
-    application.event_handlers = {UserRegistered: [Unsubscribed(works)]}
+    application = on_made(works)
+    await application.bus.execute(a_command())
+    application.event_handlers = {ThingMade: [Unsubscribed(works)]}
     application.wire()
 
-    committed = await application.bus.execute(a_registration(email="maria@example.com"))
+    committed = await application.bus.execute(a_command())
     application.database.clock += POLICY.lease_seconds + 1
     stored = await application.outbox.claim(10, ["works"])
     await application.bus.run_deliveries(stored)

@@ -17,7 +17,7 @@ def tables_with(*columns: Column[object]) -> MetaData:
     for table in metadata.tables.values():
         table.to_metadata(tables)
     for column in columns:
-        tables.tables["users"].append_column(column)
+        tables.tables["events"].append_column(column)
     return tables
 
 
@@ -29,14 +29,14 @@ def test_a_migration_is_called_after_the_newest_and_made_of_the_tables(tmp_path:
         Column("seen_at", UtcDateTime),
     )
 
-    file = migration.make("Users can shine.", tables, tmp_path)
+    file = migration.make("Events can shine.", tables, tmp_path)
 
     newest = revisions()[-1]
     following = f"allocation_{int(newest.removeprefix('allocation_')) + 1:04}"
-    assert file == tmp_path / f"{following}_users_can_shine.py"
+    assert file == tmp_path / f"{following}_events_can_shine.py"
     assert (
         file.read_text()
-        == f'''"""Users can shine."""
+        == f'''"""Events can shine."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -47,12 +47,12 @@ down_revision = "{newest}"
 
 def upgrade() -> None:
     op.add_column(
-        "users", sa.Column("bright", sa.Boolean(), server_default=sa.true(), nullable=False)
+        "events", sa.Column("bright", sa.Boolean(), server_default=sa.true(), nullable=False)
     )
     op.add_column(
-        "users", sa.Column("dim", sa.Boolean(), server_default=sa.false(), nullable=False)
+        "events", sa.Column("dim", sa.Boolean(), server_default=sa.false(), nullable=False)
     )
-    op.add_column("users", sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("events", sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True))
 '''
     )
 
@@ -71,7 +71,7 @@ def test_a_column_that_the_rows_could_not_have_is_refused() -> None:
 
     [sentence] = migration.impossible(tables)
 
-    assert sentence.startswith("users.colour must not be NULL, and has no server_default")
+    assert sentence.startswith("events.colour must not be NULL, and has no server_default")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import pytest
 
 from allocation.domain.events import EmailBounced, EmailChanged, UserRegistered
-from allocation.domain.users import EmailAddress, PersonName, User, UserAlreadyRegistered
+from allocation.domain.users import User, UserAlreadyRegistered
+from allocation.domain.values import EmailAddress, PersonName
 from tests.builders import a_user, a_user_id
 
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 
-from allocation.domain import users
+from allocation.domain import values
 from allocation.domain.coupons import MAX_QUANTITY, BatchReference, Quantity
 from allocation.domain.exceptions import InvalidValue
-from allocation.domain.users import (
+from allocation.domain.values import (
     MAX_EMAIL_LENGTH,
     MAX_LABEL_LENGTH,
     MAX_LOCAL_PART_LENGTH,
@@ -176,7 +176,7 @@ def test_what_is_far_too_long_is_refused_before_it_is_normalized(
     what: str, make: Make, within: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Normalizing takes the square of the number of marks: 64 kB would stop the event loop."""
-    monkeypatch.setattr(users, "normalize", lambda form, text: pytest.fail("normalized"))
+    monkeypatch.setattr(values, "normalize", lambda form, text: pytest.fail("normalized"))
 
     with pytest.raises(InvalidValue, match="has 32701 characters"):
         make("a" + "\u0315" * 16350 + "\u0300" * 16350)

@@ -10,8 +10,8 @@ import pytest
 
 from allocation.adapters import serialization
 from allocation.config import Settings
-from allocation.domain.commands import ChangeEmail, Command, RecordBounce, RegisterUser
-from allocation.domain.events import EmailChanged, Event, UserRegistered
+from allocation.domain.commands import Command, RecordBounce
+from allocation.domain.events import Event
 from allocation.publishers import publishing_to
 from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.exceptions import WiringError
@@ -20,7 +20,6 @@ from allocation.service_layer.handlers import (
     EVENT_HANDLERS,
     RENAMED_HANDLERS,
 )
-from allocation.service_layer.ports import FindContact
 from allocation.service_layer.registry import (
     BoundHandler,
     Dependencies,
@@ -36,6 +35,7 @@ from allocation.service_layer.registry import (
 )
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import (
+    COMMANDS,
     HANDLERS,
     NOW,
     POLICY,
@@ -48,12 +48,13 @@ from tests.builders import (
     an_envelope,
 )
 from tests.fakes import FakeDatabase, FakePublisher, FakeUnitOfWorkScope
+from tests.things import MakeThing, RenameThing, ThingMade, ThingRenamed
 
 pytestmark = pytest.mark.anyio
 
 DEPENDENCIES = Dependencies(
     effect_ports={"notifications": object(), "user_mail": object()},
-    queries=dict.fromkeys(["find_contact", "find_coupon_holder"], lambda key: None),
+    queries=dict.fromkeys(["find_thing", "find_contact", "find_coupon_holder"], lambda key: None),
     constants={
         "marketing_email": "marketing@example.com",
         "new_token": lambda: "TOKEN",
@@ -82,7 +83,7 @@ def another_count() -> Handler:
 
 def bound(
     *,
-    commands: Mapping[type[Command], Handler] = COMMAND_HANDLERS,
+    commands: Mapping[type[Command], Handler] = COMMANDS,
     events: EventHandlers = HANDLERS,
     renamed: Mapping[str, str] = {},
 ) -> Registry:
@@ -134,13 +135,11 @@ async def asks_for_uow_and_an_effect(
 ) -> None: ...
 
 
-async def asks_for_uow_and_a_query(
-    event: Event, uow: UnitOfWork, find_contact: FindContact
-) -> None: ...
+async def asks_for_uow_and_a_query(event: Event, uow: UnitOfWork, find_thing: object) -> None: ...
 
 
 async def looks_up_for_an_effect(
-    event: Event, find_contact: FindContact, notifications: object
+    event: Event, find_thing: object, notifications: object
 ) -> None: ...
 
 
@@ -150,7 +149,7 @@ async def returns_a_number(event: Event) -> int: ...  # type: ignore[empty-body]
 async def returns_any_command(event: Event) -> Command | None: ...
 
 
-async def returns_what_it_could_do(event: Event, uow: UnitOfWork) -> ChangeEmail | None: ...
+async def returns_what_it_could_do(event: Event, uow: UnitOfWork) -> RenameThing | None: ...
 
 
 async def is_annotated_wrongly(event: Event) -> "Nonsense": ...  # type: ignore[name-defined] # noqa: F821
@@ -172,18 +171,18 @@ NO_COMMAND = "return what is no command with a handler: <class"
     [
         ([greet, asks_for_what_is_unknown], "provides in bootstrap.py: notification, tokens"),
         # a delivery is one event for one handler: the event could not be stored at all
-        ([greet, count, greet], "^for UserRegistered, .* or one twice: greet$"),
+        ([greet, count, greet], "^for ThingMade, .* or one twice: greet$"),
         (
             [Later(count, after="lease_seconds"), Later(count, after="retry_max_seconds")],
             "or one twice: count$",
         ),
         # each such handler would hold one connection while it waits for another
-        ([asks_for_uow_and_a_query], "can look things up in uow.*: find_contact$"),
+        ([asks_for_uow_and_a_query], "can look things up in uow.*: find_thing$"),
         # what is returned would be lost, after the effect
         ([returns_a_number], NO_COMMAND),
         ([returns_any_command], NO_COMMAND),
         # it can do the work itself, in the transaction that it has
-        ([returns_what_it_could_do], "has uow, and may do itself what it returns: .*Change"),
+        ([returns_what_it_could_do], "has uow, and may do itself what it returns: .*Rename"),
         ([is_annotated_wrongly], "wrong annotations .*Nonsense.*: is_annotated_wrongly"),
     ],
 )
@@ -192,7 +191,7 @@ def test_an_event_handler_that_cannot_work_is_a_mistake_at_start(
 ) -> None:
     """A misspelt parameter must not wait for its first message."""
     with pytest.raises(WiringError, match=complaint):
-        bound(events={UserRegistered: handlers})
+        bound(events={ThingMade: handlers})
 
 
 def test_whoever_writes_to_users_may_return_that_the_address_does_not_exist() -> None:
@@ -218,22 +217,23 @@ def test_a_command_handler_that_cannot_work_is_a_mistake_at_start(
 ) -> None:
     """As above."""
     with pytest.raises(WiringError, match=complaint):
-        bound(commands={**COMMAND_HANDLERS, RegisterUser: handler})
+        bound(commands={**COMMANDS, MakeThing: handler})
 
 
 def test_a_command_without_a_handler_is_a_mistake() -> None:
     """Nobody else would notice before the first user tries."""
-    others = {c: handler for c, handler in COMMAND_HANDLERS.items() if c is not RegisterUser}
+    missing, *_ = COMMAND_HANDLERS
+    others = {c: handler for c, handler in COMMAND_HANDLERS.items() if c is not missing}
 
-    with pytest.raises(WiringError, match="^commands without a handler: RegisterUser$"):
+    with pytest.raises(WiringError, match=f"^commands without a handler: {missing.__name__}$"):
         bound(commands=others)
 
 
 def test_two_event_handlers_of_one_name_are_a_mistake() -> None:
     """Deliveries are stored under the name: one of the two would do the work of both."""
-    handlers: EventHandlers = {UserRegistered: [count], EmailChanged: [another_count()]}
+    handlers: EventHandlers = {ThingMade: [count], ThingRenamed: [another_count()]}
 
-    with pytest.raises(WiringError, match="^for EmailChanged, two handlers with .*: count$"):
+    with pytest.raises(WiringError, match="^for ThingRenamed, two handlers with .*: count$"):
         bound(events=handlers)
 
 
@@ -249,12 +249,12 @@ def test_a_handler_is_renamed_from_one_that_is_gone_to_one_that_is_there(
 ) -> None:
     """Its deliveries would be parked one by one, or done by another, and nobody would notice."""
     with pytest.raises(WiringError, match=f"^RENAMED_HANDLERS needs .* {complaint}"):
-        bound(events={UserRegistered: [greet, count]}, renamed=renamed)
+        bound(events={ThingMade: [greet, count]}, renamed=renamed)
 
 
 def test_a_renamed_handler_is_found_under_its_old_name() -> None:
     """Deliveries that were stored before the change still have to be made."""
-    registry = bound(events={UserRegistered: [greet, count]}, renamed={"hello": "greet"})
+    registry = bound(events={ThingMade: [greet, count]}, renamed={"hello": "greet"})
 
     assert registry.events["hello"] is registry.events["greet"]
     assert registry.events["hello"] is not registry.events["count"]
@@ -263,16 +263,16 @@ def test_a_renamed_handler_is_found_under_its_old_name() -> None:
 def test_a_handler_of_a_port_that_is_not_configured_here_is_left_to_others() -> None:
     """A process must not take what it cannot do: each attempt would be one less for the others."""
     nothing = replace(DEPENDENCIES, effect_ports={"notifications": None})
-    handlers: EventHandlers = {UserRegistered: [greet, count]}
+    handlers: EventHandlers = {ThingMade: [greet, count]}
 
-    registry = bind_all(COMMAND_HANDLERS, handlers, {"hello": "greet"}, nothing)
+    registry = bind_all(COMMANDS, handlers, {"hello": "greet"}, nothing)
 
     assert registry.events.keys() == {"count"}
 
 
 def test_uow_and_an_effect_outside_do_not_go_together() -> None:
     """A failure between the two would lose the one or double the other."""
-    handlers: EventHandlers = {UserRegistered: [asks_for_uow_and_an_effect]}
+    handlers: EventHandlers = {ThingMade: [asks_for_uow_and_an_effect]}
 
     with pytest.raises(WiringError, match="(?s)split it in two.*: notifications$"):
         bound(events=handlers)
@@ -291,7 +291,7 @@ class NoFunction:
 @pytest.mark.parametrize("handler", [not_async, NoFunction(), partial(greet)])
 def test_what_is_no_async_function_is_no_handler(handler: Any) -> None:
     """At start and in words, not at the first event, after its effect."""
-    handlers: EventHandlers = {UserRegistered: [handler]}
+    handlers: EventHandlers = {ThingMade: [handler]}
 
     with pytest.raises(WiringError, match="not made with `async def`: .*(not_async|object|greet)"):
         subscriptions(handlers, Settings())
@@ -381,13 +381,13 @@ def test_the_messages_of_this_program_can_be_stored() -> None:
 
 def test_one_function_for_several_events_is_one_handler() -> None:
     """It is no second handler of the same name, and each event is a delivery to it."""
-    handlers: EventHandlers = {UserRegistered: [greet, count], EmailChanged: [count]}
+    handlers: EventHandlers = {ThingMade: [greet, count], ThingRenamed: [count]}
 
     registry = bound(events=handlers)
 
     names: dict[type[Event], dict[str, float]] = {
-        UserRegistered: {"greet": 0, "count": 0},
-        EmailChanged: {"count": 0},
+        ThingMade: {"greet": 0, "count": 0},
+        ThingRenamed: {"count": 0},
     }
     assert registry.events.keys() == {"greet", "count"}
     assert subscriptions(handlers, Settings()) == names
@@ -395,21 +395,21 @@ def test_one_function_for_several_events_is_one_handler() -> None:
 
 def test_an_event_may_have_no_handler() -> None:
     """A fact is worth recording before anybody acts on it."""
-    assert subscriptions({UserRegistered: []}, Settings()) == {UserRegistered: {}}
-    assert bound(events={UserRegistered: []}).events == {}
+    assert subscriptions({ThingMade: []}, Settings()) == {ThingMade: {}}
+    assert bound(events={ThingMade: []}).events == {}
 
 
 def test_a_wiring_error_names_its_culprits_in_order() -> None:
     """They come from sets: without an order, one mistake would have many messages."""
-    error = WiringError("commands without a handler", "RegisterUser", "ChangeEmail")
+    error = WiringError("commands without a handler", "Second", "First")
 
-    assert str(error) == "commands without a handler: ChangeEmail, RegisterUser"
+    assert str(error) == "commands without a handler: First, Second"
 
 
 def test_the_handlers_of_this_program_can_be_bound() -> None:
     """The tables name every handler there is, and bootstrap has all they ask for."""
     handlers = publishing_to(EVENT_HANDLERS, PUBLISHERS)
-    registry = bound(events=handlers, renamed=RENAMED_HANDLERS)
+    registry = bound(commands=COMMAND_HANDLERS, events=handlers, renamed=RENAMED_HANDLERS)
 
     names = {name for names in subscriptions(handlers, Settings()).values() for name in names}
     assert registry.commands.keys() == COMMAND_HANDLERS.keys()
@@ -449,30 +449,30 @@ async def test_a_coupon_is_not_published() -> None:
     )
 
 
-async def charge(event: UserRegistered, notifications: object) -> ChangeEmail | None:
+async def charge(event: ThingMade, notifications: object) -> RenameThing | None:
     return None
 
 
 def test_a_handler_may_return_a_command_that_has_a_handler() -> None:
     """That is how what the outside answers is stored."""
-    registry = bound(events={UserRegistered: [charge]})
+    registry = bound(events={ThingMade: [charge]})
 
-    assert registry.events["charge"].answers == {ChangeEmail}
+    assert registry.events["charge"].answers == {RenameThing}
 
 
 def test_a_delay_is_the_value_of_a_setting() -> None:
     """The table names it, so that whoever reads the table finds it in the environment, too."""
-    handlers: EventHandlers = {UserRegistered: [greet, Later(count, after="lease_seconds")]}
+    handlers: EventHandlers = {ThingMade: [greet, Later(count, after="lease_seconds")]}
 
-    assert subscriptions(handlers, Settings()) == {UserRegistered: {"greet": 0, "count": 30}}
+    assert subscriptions(handlers, Settings()) == {ThingMade: {"greet": 0, "count": 30}}
     assert bound(events=handlers).events.keys() == {"greet", "count"}
     with pytest.raises(WiringError, match="a setting that there is not: patience"):
-        subscriptions({UserRegistered: [Later(count, after="patience")]}, Settings())
+        subscriptions({ThingMade: [Later(count, after="patience")]}, Settings())
 
 
 def test_an_unsubscribed_handler_is_bound_and_subscribes_to_nothing() -> None:
     """Its deliveries are stored, perhaps for weeks, and another release removes it."""
-    handlers: EventHandlers = {UserRegistered: [greet, Unsubscribed(count)]}
+    handlers: EventHandlers = {ThingMade: [greet, Unsubscribed(count)]}
 
-    assert subscriptions(handlers, Settings()) == {UserRegistered: {"greet": 0}}
+    assert subscriptions(handlers, Settings()) == {ThingMade: {"greet": 0}}
     assert bound(events=handlers).events.keys() == {"greet", "count"}

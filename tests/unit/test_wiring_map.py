@@ -5,6 +5,8 @@ import pytest
 from allocation.adapters.serialization import wire_name
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import Event
+from allocation.publishers import publishing_to
+from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from tests.builders import FakeApplication, a_batch, a_redemption, a_registration
 from tests.wiring_map import ONCE, nodes
 
@@ -58,7 +60,9 @@ def what_happened(application: FakeApplication) -> set[tuple[str, type[Event]]]:
 
 def test_the_promise_of_each_handler_is_that_of_the_bus() -> None:
     """It is read in the signature: there, and in the map."""
-    registry = FakeApplication().bus.registry
+    handlers = publishing_to(EVENT_HANDLERS, {})
+    application = FakeApplication(command_handlers=COMMAND_HANDLERS, event_handlers=handlers)
+    registry = application.bus.registry
     bound = [*registry.commands.values(), *registry.events.values()]
 
     once = {handler.name for handler in bound if handler.is_transactional}

@@ -10,12 +10,13 @@ import anyio
 import pytest
 
 from allocation.bootstrap import Application
-from allocation.domain.events import Event, UserRegistered
+from allocation.domain.events import Event
 from allocation.entrypoints.runtime import Shutdown
 from allocation.entrypoints.worker import Worker
 from allocation.service_layer.deliveries import Delivery
-from tests.builders import POLICY, FakeApplication, a_registration
+from tests.builders import POLICY, FakeApplication
 from tests.fakes import FakeOutbox
+from tests.things import ThingMade, a_command
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +42,7 @@ async def hangs(event: Event) -> None:
 
 @pytest.mark.parametrize("concurrency", [2, 3, 20])
 async def test_a_handler_that_hangs_leaves_hands_to_the_others(concurrency: int) -> None:
-    """A mail server that says nothing must not stop the registration log."""
+    """A mail server that says nothing must not stop the others."""
     done: list[Event] = []
     everything_done = anyio.Event()
 
@@ -50,11 +51,9 @@ async def test_a_handler_that_hangs_leaves_hands_to_the_others(concurrency: int)
         if len(done) == 30:
             everything_done.set()
 
-    application = FakeApplication(
-        event_handlers={UserRegistered: [hangs, works]}, policy=FOR_WORKERS
-    )
-    for n in range(30):
-        await application.bus.execute(a_registration(email=f"user{n}@example.com"))
+    application = FakeApplication(event_handlers={ThingMade: [hangs, works]}, policy=FOR_WORKERS)
+    for _ in range(30):
+        await application.bus.execute(a_command())
     worker, _ = a_worker(application, concurrency=concurrency)
 
     async with anyio.create_task_group() as group:
@@ -69,11 +68,9 @@ async def test_a_handler_that_is_alone_may_have_nearly_all_hands(
     concurrency: int, expected: int
 ) -> None:
     """Hands kept free for others must not make the worker slow when there is no other work."""
-    application = FakeApplication(
-        event_handlers={UserRegistered: [hangs, unused]}, policy=FOR_WORKERS
-    )
-    for n in range(30):
-        await application.bus.execute(a_registration(email=f"user{n}@example.com"))
+    application = FakeApplication(event_handlers={ThingMade: [hangs, unused]}, policy=FOR_WORKERS)
+    for _ in range(30):
+        await application.bus.execute(a_command())
     keys = [key for key in application.database.deliveries if key[1] == "unused"]
     for key in keys:
         del application.database.deliveries[key]
@@ -110,10 +107,10 @@ class LockedByOthers(FakeOutbox):
 
 async def test_a_due_row_that_somebody_has_locked_does_not_make_the_worker_spin() -> None:
     """Whoever looks at a row in psql must not cost a processor."""
-    application = FakeApplication(event_handlers={UserRegistered: [hangs]}, policy=FOR_WORKERS)
+    application = FakeApplication(event_handlers={ThingMade: [hangs]}, policy=FOR_WORKERS)
     application.outbox = LockedByOthers(application.database, FOR_WORKERS)
     application.wire()
-    await application.bus.execute(a_registration())
+    await application.bus.execute(a_command())
     worker, _ = a_worker(application, concurrency=20)
 
     async with anyio.create_task_group() as group:

@@ -13,7 +13,8 @@ from sqlalchemy.orm import configure_mappers, registry
 
 from allocation.adapters.column_types import UtcDateTime, ValueObject
 from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode
-from allocation.domain.users import EmailAddress, PersonName, User
+from allocation.domain.users import User
+from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer.read_models import UserRow
 
 metadata = sa.MetaData(
@@ -70,33 +71,33 @@ registration_log = sa.Table(
 )
 
 
-_JOINED: dict[str, sa.Table] = {"coupon": coupons}
+_JOINED_TO_USERS: dict[str, sa.Table] = {"coupon": coupons}
 """What a user may have, by what the names of its fields begin with."""
 
 
-def _source(name: str) -> sa.Column[Any]:
+def _source_of_user_row(name: str) -> sa.Column[Any]:
     prefix, _, rest = name.partition("_")
-    if prefix in _JOINED:
-        return _JOINED[prefix].c[rest]
+    if prefix in _JOINED_TO_USERS:
+        return _JOINED_TO_USERS[prefix].c[rest]
     return users.c["id" if name == "user_id" else name]
 
 
-def _plain(source: sa.Column[Any]) -> sa.ColumnElement[Any]:
+def _plain_in_user_row(source: sa.Column[Any]) -> sa.ColumnElement[Any]:
     return sa.type_coerce(source, sa.String()) if isinstance(source.type, ValueObject) else source
 
 
-def _column(name: str, source: sa.Column[Any]) -> sa.Column[Any]:
+def _column_of_user_view(name: str, source: sa.Column[Any]) -> sa.Column[Any]:
     """Return the column of a copy: it has the default, too, for rows that are there already."""
     if source.table is not users:  # not every user has one, so there is no default
-        return sa.Column(name, _plain(source).type)
+        return sa.Column(name, _plain_in_user_row(source).type)
     default = getattr(source.server_default, "arg", None)
-    return sa.Column(name, _plain(source).type, nullable=False, server_default=default)
+    return sa.Column(name, _plain_in_user_row(source).type, nullable=False, server_default=default)
 
 
-_SHOWN = {field.name: _source(field.name) for field in fields(UserRow)}
-_LABELLED = [_plain(source).label(name) for name, source in _SHOWN.items()]
+_SHOWN = {field.name: _source_of_user_row(field.name) for field in fields(UserRow)}
+_LABELLED = [_plain_in_user_row(source).label(name) for name, source in _SHOWN.items()]
 user_rows = sa.select(*_LABELLED).select_from(users)
-for _table in _JOINED.values():
+for _table in _JOINED_TO_USERS.values():
     user_rows = user_rows.outerjoin(_table)
 """The rows of the list of users, made from the aggregates."""
 
@@ -104,7 +105,7 @@ user_view = sa.Table(
     "user_view",
     metadata,
     sa.Column("user_id", sa.Uuid, primary_key=True),
-    *(_column(name, source) for name, source in _SHOWN.items() if name != "user_id"),
+    *(_column_of_user_view(name, source) for name, source in _SHOWN.items() if name != "user_id"),
     sa.Index(None, "email", "user_id"),
 )
 

@@ -36,20 +36,23 @@ PAUSES_SECONDS = 1.0  # in which a process that commits may still attempt a paus
 LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
 
 NEXT_TOKEN = deliveries.c.token + 1
-_VERSIONS = {name: serialization.version_of(name) for name in serialization.EVENT_TYPES}
-KNOWN_VERSIONS = sa.or_(  # other types, and later versions, are for newer processes
-    *(sa.and_(events.c.type == n, events.c.schema_version <= v) for n, v in _VERSIONS.items())
-)
 HANDLERS: sa.BindParameter[str] = sa.bindparam("handlers", expanding=True)
 SCHEDULED: sa.BindParameter[bool] = sa.bindparam("scheduled", type_=sa.Boolean)
-CLAIMABLE_HERE = sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, KNOWN_VERSIONS)
 
 logger = logging.getLogger(__name__)
 
 
+def claimable_here() -> sa.ColumnElement[bool]:
+    """What this process can do: other types, and later versions, are for newer processes."""
+    versions = {name: serialization.version_of(name) for name in serialization.EVENT_TYPES}
+    columns = events.c
+    known = [sa.and_(columns.type == n, columns.schema_version <= v) for n, v in versions.items()]
+    return sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, sa.or_(*known))
+
+
 def pending(replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     """What is pending for `HANDLERS` and can be tried here, the longest due first."""
-    wanted = PENDING, deliveries.c.replay == replay, CLAIMABLE_HERE
+    wanted = PENDING, deliveries.c.replay == replay, claimable_here()
     return sa.select(*columns).join(events).where(*wanted).order_by(deliveries.c.available_at)
 
 

@@ -11,7 +11,8 @@ from allocation.adapters.serialization import wire_name
 from allocation.adapters.transaction import Transaction
 from allocation.domain.coupons import BatchReference, CouponBatch
 from allocation.domain.events import UserId
-from allocation.domain.users import EmailAddress, User
+from allocation.domain.users import User
+from allocation.domain.values import EmailAddress
 from allocation.service_layer.deliveries import CommandEnvelope
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.repository import CouponBatches, Users

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from math import inf
 
@@ -10,12 +10,10 @@ from anyio import current_time
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import repository
+from allocation.adapters.constraints import REFUSALS, Refusal
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.transaction import Transaction
-from allocation.domain.coupons import Coupon, CouponAlreadyAllocated
 from allocation.domain.exceptions import RuleViolation
-from allocation.domain.user_imports import UserImport
-from allocation.domain.users import EmailAlreadyRegistered, User
 from allocation.service_layer.deliveries import Delivery, WorkItem
 from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.unit_of_work import Subscribed, UnitOfWork
@@ -62,7 +60,8 @@ class SqlAlchemyUnitOfWorkScope:
 
     async def write(self, subscribed: Subscribed) -> Sequence[Delivery]:
         self.store.raise_failure()  # one that a handler has swallowed
-        refusals = list(_refusals(self.store.seen))  # unreadable after a failed flush
+        seen = self.store.seen  # unreadable after a failed flush
+        refusals = [each for refusals in REFUSALS for each in refusals(seen)]
         try:
             await self.store.flush()
         except IntegrityError as error:
@@ -80,22 +79,8 @@ class SqlAlchemyUnitOfWorkScope:
         await self.store.commit()
 
 
-def _refusals(seen: Collection[object]) -> Iterator[tuple[str, str, RuleViolation]]:
-    """Yield what a violated constraint would mean, with its name and the value it is about.
-
-    Of an import, nobody knows which row it was: run again, it finds the address known.
-    """
-    is_import = any(isinstance(entity, UserImport) for entity in seen)
-    for entity in seen:
-        if isinstance(entity, User) and not is_import:
-            yield "email_key", repr(entity.email.key), EmailAlreadyRegistered(entity.email)
-        if isinstance(entity, Coupon):
-            refusal = CouponAlreadyAllocated(entity.user_id)
-            yield r"uq_coupons_user_id|coupons\.user_id", entity.user_id.hex, refusal
-
-
 def _as_domain_error(
-    error: IntegrityError, refusals: Iterable[tuple[str, str, RuleViolation]]
+    error: IntegrityError, refusals: Iterable[Refusal]
 ) -> RuleViolation | ConcurrentUpdate:
     """Tell the rules that only the database can check from conflicts that a fresh unit resolves."""
     values = str(error.params) + str(error.params).replace("-", "")  # a UUID may have dashes

@@ -7,7 +7,8 @@ from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import ImportedRow
 from allocation.domain.events import RefusedRow, UserId, UsersImported
 from allocation.domain.exceptions import InvalidInput, RuleViolation
-from allocation.domain.users import EmailAddress, PersonName, User
+from allocation.domain.users import User
+from allocation.domain.values import EmailAddress, PersonName
 
 
 class NobodyImported(RuleViolation):

@@ -17,7 +17,8 @@ from datetime import datetime
 from allocation.domain import commands, events
 from allocation.domain.coupons import BatchReference, CouponBatch, CouponCode, Quantity
 from allocation.domain.user_imports import UserImport
-from allocation.domain.users import EmailAddress, PersonName, User
+from allocation.domain.users import User
+from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer import emails
 from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.envelopes import Envelope

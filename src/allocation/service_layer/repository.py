@@ -13,7 +13,8 @@ from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNo
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import RuleViolation
 from allocation.domain.user_imports import UserImport
-from allocation.domain.users import EmailAddress, User, UserNotFound
+from allocation.domain.users import User, UserNotFound
+from allocation.domain.values import EmailAddress
 
 A = TypeVar("A", bound=Aggregate)
 K = TypeVar("K")

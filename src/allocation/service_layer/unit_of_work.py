@@ -37,6 +37,7 @@ class UnitOfWork:
         registration_log: ports.RegistrationLog,
         user_view: ports.UserProjection,
     ) -> None:
+        self._store = store
         self.users = users
         self.user_imports = repository.UserImports(store)
         self.coupon_batches = coupon_batches

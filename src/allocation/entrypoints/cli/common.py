@@ -1,13 +1,15 @@
 """What every command does: opens an application as its options say, and prints what came of it."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from math import ceil
 from typing import Any
 
 import click
 import msgspec
 
+from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
 from allocation.config import Settings, load
 from allocation.domain.commands import Command
 from allocation.entrypoints.logging_setup import set_up_logging
@@ -84,3 +86,13 @@ def handle(options: Options, command: Command) -> None:
         delivers=settings.dispatch == "inline",
     )
     show_pending(pending(report.failures))
+
+
+@contextmanager
+def with_repeat_hint(option: str) -> Iterator[None]:
+    """Let an error after which nobody knows what was stored say how to ask again."""
+    try:
+        yield
+    except (CommitOutcomeUnknown, ConnectionLost, KeyboardInterrupt) as error:
+        error.add_note(f"repeat it with {option}")
+        raise

@@ -17,7 +17,7 @@ COMMANDS = {
         "redeem-coupon": "Redeem the coupon with CODE.",
         "add-coupon-batch": "Make QUANTITY more welcome coupons available.",
         "users": "List all users with their coupons.",
-        "demo": "Register two users in a temporary database.",
+        "demo": "Execute some commands in a temporary database.",
     },
     "Run": {"worker": "Run pending deliveries."},
     "Inspect": {},
@@ -45,10 +45,17 @@ class LazyCommand(click.Command):
 
 def load_command(name: str) -> click.Command:
     """Import a command of the core."""
-    from allocation.entrypoints.cli import db, users, worker
+    from allocation.entrypoints.cli import db, demo, users, worker
 
-    others = {"db": db.db, "worker": worker.worker}
-    return others.get(name) or users.commands.commands[name]
+    groups: list[click.Group] = [users.commands]
+    commands: dict[str, click.Command] = {
+        "db": db.db,
+        "demo": demo.demo,
+        "worker": worker.worker,
+    }
+    for group in groups:
+        commands |= group.commands
+    return commands[name]
 
 
 def lazy_commands() -> Iterator[LazyCommand]:

@@ -1,35 +1,32 @@
 """The commands about users and their coupons: what the application is for."""
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
-from tempfile import TemporaryDirectory
 from uuid import UUID, uuid4
 
 import click
 
 from allocation import views
-from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
 from allocation.bootstrap import Application
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
 from allocation.domain.coupons import BatchReference, CouponCode, Quantity
 from allocation.domain.events import UserId
-from allocation.domain.users import EmailAddress, PersonName
+from allocation.domain.values import EmailAddress, PersonName
 from allocation.entrypoints.cli.common import (
     Options,
     handle,
     json_line,
     load_settings,
     print_all,
+    with_repeat_hint,
 )
 from allocation.entrypoints.output import escape_controls
 from allocation.entrypoints.runtime import run_with_application
 from allocation.service_layer.read_models import UserRow
 
 commands = click.Group()
-DEMO_USERS = (("Иван", "ivan@example.com"), ("Мария", "maria@example.com"))
 
 
 @commands.command()
@@ -48,7 +45,7 @@ def register_user(options: Options, name: str, email: str, user_id: UUID | None)
         name=PersonName(name).value,
         email=EmailAddress(email).value,
     )
-    with _with_repeat_hint(f"--user-id {command.user_id}"):
+    with with_repeat_hint(f"--user-id {command.user_id}"):
         handle(options, command)
 
 
@@ -87,7 +84,7 @@ def redeem_coupon(options: Options, code: str | None, redemption_id: UUID | None
     """
     given = CouponCode(code or _line_of_standard_input()).value
     command = RedeemCoupon(redemption_id=redemption_id or uuid4(), code=given)
-    with _with_repeat_hint(f"--redemption-id {command.redemption_id}"):
+    with with_repeat_hint(f"--redemption-id {command.redemption_id}"):
         handle(options, command)
 
 
@@ -96,32 +93,11 @@ def redeem_coupon(options: Options, code: str | None, redemption_id: UUID | None
 @click.pass_obj
 def users(options: Options, as_json: bool) -> None:
     """List all users with their coupons."""
-    run_with_application(load_settings(options), partial(_list_users, as_json=as_json))
+    run_with_application(load_settings(options), partial(list_users, as_json=as_json))
 
 
-@commands.command()
-@click.pass_obj
-def demo(options: Options) -> None:
-    """Register two users in a temporary database.
-
-    Show what happens, and remove the database.
-    """
-    with TemporaryDirectory(prefix="allocation-demo-") as folder:
-        url = f"sqlite:///{folder}/demo.db"
-        settings = replace(load_settings(options), database_url=url, mail_url=None)
-        run_with_application(settings, _run_demo, delivers=True)
-
-
-async def _run_demo(application: Application) -> None:
-    await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=10))
-    for name, email in DEMO_USERS:
-        command = RegisterUser(user_id=UserId(uuid4()), name=name, email=email)
-        await application.bus.handle(command)
-    click.echo("")
-    await _list_users(application)
-
-
-async def _list_users(application: Application, *, as_json: bool = False) -> None:
+async def list_users(application: Application, *, as_json: bool = False) -> None:
+    """Print all users, with a heading unless it is for programs."""
     if not as_json:
         click.echo(_columns(_TITLES) + "USER")
     async with views.users(application.database) as rows:
@@ -144,13 +120,3 @@ def _columns(values: Mapping[str, object]) -> str:
 def _line_of_standard_input() -> str:
     """Return one line, which is empty if there is none."""
     return click.open_file("-", errors="replace").readline().strip() if sys.stdin else ""
-
-
-@contextmanager
-def _with_repeat_hint(option: str) -> Iterator[None]:
-    """Let an error after which nobody knows what was stored say how to ask again."""
-    try:
-        yield
-    except (CommitOutcomeUnknown, ConnectionLost, KeyboardInterrupt) as error:
-        error.add_note(f"repeat it with {option}")
-        raise

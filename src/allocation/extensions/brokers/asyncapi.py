@@ -28,7 +28,7 @@ M = TypeVar("M", bound=Event | Command)
 
 Json = dict[str, Any]
 
-USER_ID = UserId(UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"))
+SUBJECT = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
 MESSAGE_ID = UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69")
 
 EXAMPLE_VALUES: dict[str, Any] = {
@@ -41,7 +41,7 @@ EXAMPLE_VALUES: dict[str, Any] = {
     "quantity": 100,
     "redemption_id": MESSAGE_ID,
     "reference": "WELCOME",
-    "user_id": USER_ID,
+    "user_id": UserId(SUBJECT),
 }
 """What the fields of messages hold in the examples: a field means the same in each of them."""
 
@@ -136,7 +136,7 @@ def _example(name: str, message: Event | Command) -> Json:
     envelope = Envelope(
         id=EventId(MESSAGE_ID),
         event=message,
-        subject=str(USER_ID),
+        subject=str(SUBJECT),
         time=datetime(2026, 1, 1, tzinfo=UTC),
         context=MessageContext(correlation_id=MESSAGE_ID, causation_id=MESSAGE_ID),
     )

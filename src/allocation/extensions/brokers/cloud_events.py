@@ -17,7 +17,7 @@ from allocation.adapters import serialization
 from allocation.adapters.exceptions import InvalidPayload
 from allocation.adapters.serialization import wire_name
 from allocation.domain.commands import Command
-from allocation.domain.users import INVISIBLE
+from allocation.domain.values import INVISIBLE
 from allocation.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
 from allocation.service_layer.entrances import Entrance, commands_from
 from allocation.service_layer.envelopes import Envelope, MessageOrigin

@@ -16,7 +16,7 @@ from allocation.adapters.delivery_states import PAUSED, delivery_state
 from allocation.adapters.exceptions import SchemaTooNew
 from allocation.adapters.migrations import revisions
 from allocation.adapters.orm import PARKED, PENDING, deliveries, events, handler_pauses
-from allocation.adapters.outbox import CLAIMABLE_HERE, pending
+from allocation.adapters.outbox import claimable_here, pending
 from allocation.adapters.transaction import Transaction
 
 STATES = ("scheduled", "due", "running", "lease_expired", "paused", "parked")
@@ -109,7 +109,7 @@ def _due(now: Now) -> sa.Select[Any]:
 def _unclaimable(now: Now) -> sa.Select[Any]:
     """Look at the oldest of all: what can be done is done, so such a one soon stands in front."""
     first = (
-        sa.select(deliveries.c.available_at, CLAIMABLE_HERE.label("is_ours"))
+        sa.select(deliveries.c.available_at, claimable_here().label("is_ours"))
         .join_from(deliveries, events)
         .where(
             PENDING, deliveries.c.replay == sa.false(), ~PAUSED, deliveries.c.available_at <= now

@@ -17,7 +17,7 @@ from allocation.adapters.delivery_states import delivery_state
 from allocation.adapters.orm import commands, deliveries, events, failures, users
 from allocation.adapters.transaction import Transaction
 from allocation.domain.exceptions import InvalidValue
-from allocation.domain.users import EmailAddress
+from allocation.domain.values import EmailAddress
 from allocation.extensions.operations.causation_tree import Node, part_of, tree
 from allocation.extensions.operations.exceptions import TraceNotFound
 from allocation.extensions.operations.times import Epoch, in_utc
@@ -70,8 +70,8 @@ async def find_traces(database: Database, about: TraceQuery) -> Traces:
     if not (ids and found.nodes):
         raise TraceNotFound(about.text)
     first, last = map(str, ids)
-    of_user = {node.id for node in found.nodes if first <= node.subject <= last}
-    return found._replace(nodes=part_of(found.nodes, of_user)) if of_user else found
+    named = {node.id for node in found.nodes if first <= node.subject <= last}
+    return found._replace(nodes=part_of(found.nodes, named)) if named else found
 
 
 async def read_traces(
@@ -89,11 +89,15 @@ async def read_traces(
 
 
 async def _range(transaction: Transaction, about: TraceQuery) -> tuple[UUID, UUID] | None:
-    if isinstance(about.meaning, tuple):
-        return about.meaning
-    statement = sa.select(users.c.id).where(users.c.email_key == about.meaning.key)
-    user_id = (await transaction.execute(statement)).scalar_one_or_none()
-    return user_id and (user_id, user_id)
+    ids = [about.meaning] if isinstance(about.meaning, tuple) else []
+    if isinstance(about.meaning, EmailAddress):
+        ids += await _ids_of_user(transaction, about.meaning)
+    return next(iter(ids), None)
+
+
+async def _ids_of_user(transaction: Transaction, email: EmailAddress) -> list[tuple[UUID, UUID]]:
+    statement = sa.select(users.c.id).where(users.c.email_key == email.key)
+    return [(user_id, user_id) for (user_id,) in await transaction.execute(statement)]
 
 
 async def _newest(transaction: Transaction, ids: tuple[UUID, UUID] | None) -> Sequence[UUID]:

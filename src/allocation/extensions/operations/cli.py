@@ -28,7 +28,6 @@ from allocation.extensions.operations.cli_parts import (
     progress,
     with_application,
 )
-from allocation.extensions.operations.csv_rows import read_rows
 from allocation.extensions.operations.deliveries import deliveries
 from allocation.extensions.operations.erase_user import (
     erase,
@@ -54,6 +53,7 @@ from allocation.extensions.operations.trace_display import (
     short_id,
     show,
 )
+from allocation.extensions.operations.users_csv import read_rows
 
 commands = click.Group(commands={"deliveries": deliveries})
 

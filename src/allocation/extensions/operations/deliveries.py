@@ -181,10 +181,10 @@ async def list_pauses(application: Application, as_json: bool) -> None:
 def _operator() -> str:
     """Return the user and host of the operating system; a number, if the user has no name."""
     try:
-        user = getpass.getuser()
+        account = getpass.getuser()
     except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+        account = str(os.getuid())
+    return f"{account}@{socket.gethostname()}"
 
 
 @deliveries.command()

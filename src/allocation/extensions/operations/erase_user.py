@@ -35,7 +35,8 @@ from allocation.adapters.outbox import NEXT_TOKEN
 from allocation.adapters.transaction import Transaction
 from allocation.domain.events import UserId
 from allocation.domain.exceptions import InvalidValue
-from allocation.domain.users import EmailAddress, PersonName, UserNotFound
+from allocation.domain.users import UserNotFound
+from allocation.domain.values import EmailAddress, PersonName
 from allocation.extensions.operations.delivery_admin import discarded_now
 from allocation.service_layer.registry import BoundHandler
 
@@ -48,14 +49,11 @@ ADDRESSES = frozenset({"email", "old_email", "new_email"})
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """What is stored about a user: addresses that nobody else has now, and events.
-
-    And how many deliveries of them are outstanding.
-    """
+    """What is stored about a user: addresses that nobody else has now, and events."""
 
     addresses: Collection[str]  # as they compare
     event_ids: Collection[str]
-    outstanding: int
+    outstanding: int  # deliveries of these events
 
 
 class StoredEvent(NamedTuple):

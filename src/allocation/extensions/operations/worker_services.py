@@ -10,7 +10,7 @@ from anyio import CancelScope, sleep
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED
 from allocation.adapters.orm import PENDING, deliveries, events
-from allocation.adapters.outbox import CLAIMABLE_HERE
+from allocation.adapters.outbox import claimable_here
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.entrypoints.runtime import Service, Shutdown, task_group
@@ -62,7 +62,7 @@ async def unclaimable_deliveries(
     key = (events.c.type, deliveries.c.handler)
     late = ~PAUSED, deliveries.c.available_at <= database.clock - overdue
     statement = sa.select(*key, sa.func.count().label("number")).join_from(deliveries, events)
-    statement = statement.where(PENDING, *late, ~CLAIMABLE_HERE).group_by(*key).order_by(*key)
+    statement = statement.where(PENDING, *late, ~claimable_here()).group_by(*key).order_by(*key)
     async with database.read_transaction() as transaction:
         return (await transaction.execute(statement, {"handlers": list(handlers)})).all()
 

@@ -8,7 +8,7 @@ from allocation.domain.exceptions import InvalidValue
 
 # a request for TLS that is misspelt must not end as a password in clear text
 URL = re.compile(
-    r"(?i:(?P<tls>smtps)|smtp)://(?:(?P<user>[^:/?#]+)(?::(?P<password>[^/?#]*))?@)?"
+    r"(?i:(?P<tls>smtps)|smtp)://(?:(?P<login>[^:/?#]+)(?::(?P<password>[^/?#]*))?@)?"
     r"(?:\[(?P<ipv6>[\w.:]+)\]|(?P<host>[\w.-]+))(?::(?P<port>[1-9]\d{,4}))?"
     r"(?(tls)|(?P<starttls>\?starttls=1)?)"
 )
@@ -25,7 +25,7 @@ class SmtpServer:
 
     host: str
     port: int
-    user: str | None = None
+    login: str | None = None
     password: str = field(default="", repr=False)
     tls: bool = False
     starttls: bool = False
@@ -39,14 +39,14 @@ class SmtpServer:
         refusal, found = InvalidValue("mail URL", PROBLEM), URL.fullmatch(url)
         if not (found and url.isprintable()):
             raise refusal
-        user, password = (unquote(found[name] or "") for name in ("user", "password"))
+        login, password = (unquote(found[name] or "") for name in ("login", "password"))
         port = int(found["port"] or (465 if found["tls"] else 25))
-        if port > MAX_PORT or not (user + password).isascii():
+        if port > MAX_PORT or not (login + password).isascii():
             raise refusal
         return cls(
             host=found["host"] or found["ipv6"],
             port=port,
-            user=user or None,
+            login=login or None,
             password=password,
             tls=bool(found["tls"]),
             starttls=bool(found["starttls"]),

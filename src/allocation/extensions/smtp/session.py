@@ -39,8 +39,8 @@ class SmtpSession(smtplib.SMTP):
                 raise smtplib.SMTPConnectError(code, reply)
             if server.starttls:
                 self.starttls(context=ssl.create_default_context())
-            if server.user is not None:
-                self.login(server.user, server.password)
+            if server.login is not None:
+                self.login(server.login, server.password)
             self.ehlo_or_helo_if_needed()  # before what is about this e-mail
             self.send_message(message, sender, [recipient])
             with suppress(OSError):

@@ -42,7 +42,7 @@ STATUS: Mapping[type[Exception], int] = {
 HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}  # seconds
 GENERIC_DETAIL = {
     500: "The log has the reason, under the id in `instance`.",
-    503: "Repeat the request later; with an Idempotency-Key, or a user_id, that is safe.",
+    503: "Repeat the request later; with an Idempotency-Key, or an id in the body, that is safe.",
 }
 
 logger = logging.getLogger(__name__)

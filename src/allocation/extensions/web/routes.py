@@ -20,14 +20,8 @@ from allocation.domain.coupons import (
     Quantity,
 )
 from allocation.domain.events import UserId
-from allocation.domain.users import (
-    MAX_EMAIL_LENGTH,
-    MAX_NAME_LENGTH,
-    EmailAddress,
-    EmailAlreadyRegistered,
-    PersonName,
-    UserNotFound,
-)
+from allocation.domain.users import EmailAlreadyRegistered, UserNotFound
+from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, EmailAddress, PersonName
 from allocation.extensions.web import views
 from allocation.extensions.web.exceptions import UnsupportedMediaType
 from allocation.extensions.web.idempotency import IdempotentExecution

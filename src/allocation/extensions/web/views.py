@@ -9,7 +9,8 @@ from uuid import UUID
 from allocation.adapters.database import Database
 from allocation.adapters.orm import user_rows, users
 from allocation.domain.events import UserId
-from allocation.domain.users import EmailAddress, UserNotFound
+from allocation.domain.users import UserNotFound
+from allocation.domain.values import EmailAddress
 from allocation.service_layer.read_models import UserRow
 
 

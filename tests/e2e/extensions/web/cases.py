@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import strategies as st
 
 from allocation.domain.exceptions import InvalidValue
-from allocation.domain.users import MAX_NAME_LENGTH, PersonName
+from allocation.domain.values import MAX_NAME_LENGTH, PersonName
 
 
 def is_name(text: str) -> bool:

@@ -36,7 +36,14 @@ from allocation.extensions.brokers.publishing import new_brokers
 from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.exceptions import MessageAlreadyHandled
-from tests.builders import a_batch, a_message, a_registration, a_user_id, an_envelope
+from tests.builders import (
+    a_batch,
+    a_message,
+    a_registration,
+    a_user_id,
+    a_user_registered,
+    an_envelope,
+)
 from tests.integration.extensions.brokers.fixtures import tansu
 from tests.integration.extensions.brokers.outside import (
     COMMANDS,
@@ -253,7 +260,7 @@ async def test_a_wrong_password_or_vhost_is_told_in_words(
     (broker,) = new_brokers([url.geturl()]).values()
 
     with pytest.raises(BrokerUnavailable, match=told):
-        await broker.publish(an_envelope())
+        await broker.publish(an_envelope(a_user_registered()))
 
 
 async def test_publishing_does_not_depend_on_the_dead_letters(rabbitmq: RabbitOutside) -> None:
@@ -261,10 +268,10 @@ async def test_publishing_does_not_depend_on_the_dead_letters(rabbitmq: RabbitOu
     await to_thread.run_sync(lambda: rabbitmq.replace_queue(DEAD, **{"x-max-length": 1000}))
     (broker,) = new_brokers([rabbitmq.url]).values()
 
-    await broker.publish(an_envelope())
+    await broker.publish(an_envelope(a_user_registered()))
     await broker.dead_letter(a_dead_message(b"{bad"), InvalidPayload("a command", "no JSON"))
     await to_thread.run_sync(rabbitmq.delete_queue, DEAD)
-    await broker.publish(an_envelope())
+    await broker.publish(an_envelope(a_user_registered()))
     await broker.close()
 
     await to_thread.run_sync(rabbitmq.events, lambda seen: len(seen) >= 2)
@@ -277,7 +284,7 @@ async def test_a_message_that_the_broker_refuses_hurts_no_event(rabbitmq: Rabbit
 
     async with create_task_group() as group:
         for _ in range(100):
-            group.start_soon(broker.publish, an_envelope())
+            group.start_soon(broker.publish, an_envelope(a_user_registered()))
         for _ in range(3):
             group.start_soon(broker.dead_letter, refused, InvalidPayload("a command", "no JSON"))
     await broker.close()

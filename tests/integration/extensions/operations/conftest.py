@@ -8,8 +8,7 @@ import sqlalchemy as sa
 
 from allocation.adapters.database import Database
 from allocation.service_layer.deliveries import Delivery
-from tests.integration.test_outbox_contract import commit_an_event
-from tests.worlds import SqlWorld, sql_world
+from tests.worlds import SqlWorld, commit_a_registration, sql_world
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def commit_events(world: SqlWorld, number: int) -> Sequence[dict[str, Delivery]]:
-    return [await commit_an_event(world, email=f"user{n}@example.com") for n in range(number)]
+    return [await commit_a_registration(world, email=f"user{n}@example.com") for n in range(number)]
 
 
 async def settle(world: SqlWorld, committed: Sequence[dict[str, Delivery]]) -> None:

@@ -17,19 +17,16 @@ from allocation.extensions.operations.history import latest_commands
 from tests.builders import HANDLER_NAMES, a_failure
 from tests.integration.extensions.operations.conftest import change, commit_events
 from tests.integration.test_delivery_model import Key, SqliteModel
-from tests.integration.test_outbox_contract import (
-    commit_an_event,
-    handlers_owed,
-)
+from tests.integration.test_outbox_contract import handlers_owed
 from tests.transitions import Step
-from tests.worlds import SqlWorld, sql_world, sqlite_url
+from tests.worlds import SqlWorld, commit_a_registration, sql_world, sqlite_url
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_retry_by_hand_starts_anew(world: SqlWorld) -> None:
     """The cause is mended: all attempts are available again."""
-    first = await commit_an_event(world)
+    first = await commit_a_registration(world)
     outbox = world.outbox()
     await outbox.record_failure(a_failure(first["send_welcome_email"], OSError()))
     await outbox.record_failure(a_failure(first["log_registration"], OSError()))
@@ -47,7 +44,7 @@ async def test_a_retry_by_hand_starts_anew(world: SqlWorld) -> None:
 
 async def test_a_discarded_delivery_is_gone(world: SqlWorld) -> None:
     """A person decided that the work is not to be done; that it was not is not hidden."""
-    first = await commit_an_event(world)
+    first = await commit_a_registration(world)
 
     event_id = first["log_registration"].envelope.id
     await delivery_admin.discard(world.database, event_id, "log_registration")

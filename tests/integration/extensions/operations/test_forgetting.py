@@ -9,10 +9,10 @@ from allocation.extensions.operations.keyset import count_rows
 from allocation.extensions.operations.retention import old_events, prune
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.exceptions import MessageAlreadyHandled
+from tests.builders import HANDLERS_OF_REGISTRATION as HANDLERS
 from tests.builders import a_failure
 from tests.integration.extensions.operations.conftest import commit_events, rows, settle
-from tests.integration.test_outbox_contract import HANDLERS, commit_an_event
-from tests.worlds import SqlWorld, a_uow, sql_world
+from tests.worlds import SqlWorld, a_uow, commit_a_registration, sql_world
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ async def test_what_is_young_or_still_owes_work_is_kept(world: SqlWorld) -> None
     await world.outbox().record_failure(a_failure(parked.pop(HANDLERS[0])))
     await settle(world, [parked, *settled])
     await world.move_clock(100)
-    young = await commit_an_event(world, email="young@example.com")
+    young = await commit_a_registration(world, email="young@example.com")
     await settle(world, [young])
     looked_at: list[int] = []
 
@@ -43,7 +43,7 @@ async def test_what_is_young_or_still_owes_work_is_kept(world: SqlWorld) -> None
 
 async def test_what_was_done_about_an_event_goes_with_it(world: SqlWorld) -> None:
     """Its deliveries, and the attempts that failed."""
-    first = await commit_an_event(world)
+    first = await commit_a_registration(world)
     outbox, name = world.outbox(), HANDLERS[1]
     await outbox.record_failure(a_failure(first.pop(name), retry_in=0))
     await outbox.settle((await outbox.claim(1, [name]))[0])
@@ -61,7 +61,7 @@ async def test_what_was_done_about_an_event_goes_with_it(world: SqlWorld) -> Non
 async def test_a_command_goes_after_the_last_event_of_its_story(world: SqlWorld) -> None:
     """Who looks at an event can still see what began it."""
     first, second, third = [
-        await commit_an_event(world, email=f"user{n}@example.com") for n in range(3)
+        await commit_a_registration(world, email=f"user{n}@example.com") for n in range(3)
     ]
     await settle(world, [first, third])
     await world.move_clock(10)

@@ -16,11 +16,11 @@ from allocation.domain.exceptions import InvalidValue
 from allocation.extensions.operations import delivery_admin
 from allocation.extensions.operations.delivery_admin import Delivery, Pause, listed_deliveries
 from allocation.extensions.operations.worker_services import unclaimable_deliveries
-from tests.builders import HANDLER_NAMES, POLICY, a_failure, an_envelope
+from tests.builders import HANDLER_NAMES, POLICY, a_failure, a_user_registered, an_envelope
 from tests.command_line import Application
 from tests.integration.extensions.operations.conftest import commit_events
-from tests.integration.test_outbox_contract import commit_an_event, let_leases_end
-from tests.worlds import SqlWorld, sql_world
+from tests.integration.test_outbox_contract import let_leases_end
+from tests.worlds import SqlWorld, commit_a_registration, sql_world
 
 NAME = "send_welcome_email"
 
@@ -129,7 +129,7 @@ async def test_all_that_is_retried_leaves_what_is_paused_or_for_later_alone(
 @pytest.mark.anyio
 async def test_nobody_is_warned_of_what_is_paused(world: SqlWorld) -> None:
     """Somebody wants it so, and it is no handler that is missing."""
-    await commit_an_event(world)
+    await commit_a_registration(world)
     await let_leases_end(world)
     await pause(world)
 
@@ -147,7 +147,7 @@ async def test_who_resumes_finds_what_is_being_committed(postgres_url: str) -> N
             world.other_database.write_transaction() as committing,
         ):
             outbox = new_outbox(world.other_database, POLICY)
-            await outbox.store(committing, [(an_envelope(), {NAME: 0.0})])
+            await outbox.store(committing, [(an_envelope(a_user_registered()), {NAME: 0.0})])
             group.start_soon(resume, world)
             await somebody_waits(world)
             await committing.commit()
@@ -165,7 +165,7 @@ async def test_who_commits_while_a_handler_is_resumed_waits(postgres_url: str) -
             world.other_database.write_transaction() as resuming,
         ):
             await resuming.execute(sa.delete(orm.handler_pauses))
-            group.start_soon(commit_an_event, world)
+            group.start_soon(commit_a_registration, world)
             await somebody_waits(world)
             await resuming.commit()
 
@@ -219,7 +219,7 @@ async def test_claims_do_not_read_what_is_paused(world: SqlWorld) -> None:
     names = ", ".join(column.name for column in columns)
     async with database.write_transaction(no_timeout=True) as transaction:
         first = sa.insert(orm.events).values(recorded_at=0.0)
-        await transaction.execute(first, [to_row(an_envelope())])
+        await transaction.execute(first, [to_row(an_envelope(a_user_registered()))])
         some_id = new_id[engine.dialect.name]
         many = f"{numbers} SELECT {some_id}, {names} FROM events CROSS JOIN n"
         await transaction.execute(sa.text(f"INSERT INTO events (id, {names}) {many}"))

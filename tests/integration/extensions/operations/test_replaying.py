@@ -13,9 +13,9 @@ from allocation.extensions.operations import delivery_admin
 from allocation.extensions.operations.replay import Replay
 from allocation.extensions.operations.retention import prune
 from tests.builders import HANDLER_NAMES, a_failure
+from tests.builders import HANDLERS_OF_REGISTRATION as HANDLERS
 from tests.integration.extensions.operations.conftest import change, commit_events, settle
-from tests.integration.test_outbox_contract import HANDLERS, commit_an_event
-from tests.worlds import Deliveries, SqlWorld
+from tests.worlds import Deliveries, SqlWorld, commit_a_registration
 
 pytestmark = pytest.mark.anyio
 
@@ -136,7 +136,7 @@ async def test_only_the_events_that_are_asked_for_are_owed(world: SqlWorld) -> N
     """Of these types, and no older ones."""
     (old,) = await commit_events(world, 1)
     await world.move_clock(100)
-    await commit_an_event(world, email="young@example.com")
+    await commit_a_registration(world, email="young@example.com")
     await settle(world, [old])
     until_now = replace(TO_A_NEW_ONE, until=NOW + 100)
     young_ones = replace(until_now, since=NOW + 1)
@@ -152,7 +152,7 @@ async def test_a_handler_for_later_is_owed_as_long_after_the_event(world: SqlWor
     """Not after the replay; what would have been due by now is due now."""
     await commit_events(world, 1)
     await world.move_clock(100)
-    await commit_an_event(world, email="young@example.com")
+    await commit_a_registration(world, email="young@example.com")
     later = replace(TO_A_NEW_ONE, event_types={"user_registered": 60.0}, until=NOW + 100)
 
     assert await run(world, later) == 2
@@ -217,7 +217,7 @@ async def test_what_is_recorded_after_its_begin_is_no_part_of_it(world: SqlWorld
 
         async def commit_late_one(number: int) -> None:
             await world.move_clock(1)
-            await commit_an_event(world, email=f"late{number}@example.com")
+            await commit_a_registration(world, email=f"late{number}@example.com")
 
         def advance(count: int) -> None:
             batches.append(count)
@@ -268,7 +268,7 @@ async def test_workers_do_replayed_work_last(world: SqlWorld) -> None:
     await settle(world, await commit_events(world, 3))
     await run(world, TO_A_NEW_ONE)
     await world.move_clock(5)
-    await commit_an_event(world, email="new@example.com")
+    await commit_a_registration(world, email="new@example.com")
     await world.move_clock(world.policy.lease_seconds + 1)
     outbox = world.outbox()
 

@@ -20,10 +20,11 @@ from allocation.extensions.operations.causation_tree import Node
 from allocation.extensions.operations.trace_display import show
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.envelopes import EventId, MessageOrigin
+from tests.builders import HANDLERS_OF_REGISTRATION as HANDLERS
 from tests.builders import a_command_envelope, a_failure, a_user
 from tests.integration.extensions.operations.conftest import change
-from tests.integration.test_outbox_contract import HANDLERS, commit_an_event, let_leases_end
-from tests.worlds import SqlWorld, a_uow, sql_world
+from tests.integration.test_outbox_contract import let_leases_end
+from tests.worlds import SqlWorld, a_uow, commit_a_registration, sql_world
 
 pytestmark = pytest.mark.anyio
 
@@ -73,8 +74,8 @@ def kinds(nodes: Sequence[Node]) -> list[tuple[str, str]]:
 
 async def test_a_story_is_found_by_every_id_in_it_and_by_address(world: SqlWorld) -> None:
     """Whoever asks has one of them: from a log, a complaint, a list."""
-    envelope = (await commit_an_event(world, "Ivan@example.com"))["log_registration"].envelope
-    await commit_an_event(world, "another@example.com")
+    envelope = (await commit_a_registration(world, "Ivan@example.com"))["log_registration"].envelope
+    await commit_a_registration(world, "another@example.com")
     correlation_id = str(envelope.context.correlation_id)
     ids = [correlation_id, str(envelope.context.causation_id), envelope.subject]
 
@@ -100,7 +101,7 @@ async def test_what_is_no_id_is_refused(text: str) -> None:
 
 async def test_the_whole_life_of_a_delivery_can_be_read(world: SqlWorld) -> None:
     """Its process dies, the next attempt fails, the third one succeeds: who, when and why."""
-    delivery = (await commit_an_event(world))["log_registration"]
+    delivery = (await commit_a_registration(world))["log_registration"]
     first = await node_of(world, delivery)
     assert (first.state, first.attempts) == ("running", 1)
     assert await due_in(world, delivery) == world.policy.lease_seconds
@@ -134,7 +135,7 @@ async def test_the_whole_life_of_a_delivery_can_be_read(world: SqlWorld) -> None
 
 async def test_an_event_hangs_as_deep_as_its_cause_is_known(world: SqlWorld) -> None:
     """Rows from before the history say less, and are shown all the same."""
-    delivery = (await commit_an_event(world))["log_registration"]
+    delivery = (await commit_a_registration(world))["log_registration"]
     caused = await cause_an_event(world, delivery, "caused@example.com")
 
     async def parent() -> str | None:
@@ -154,7 +155,7 @@ async def test_events_of_other_versions_are_shown_without_words(
     world: SqlWorld, values: dict[str, str]
 ) -> None:
     """Their names and deliveries are known, and perhaps they are what is wrong."""
-    delivery = (await commit_an_event(world))["log_registration"]
+    delivery = (await commit_a_registration(world))["log_registration"]
     await change(world.database, sa.update(orm.events).values(**values))
 
     nodes = await nodes_of(world, str(delivery.envelope.id))
@@ -168,7 +169,7 @@ async def test_events_of_other_versions_are_shown_without_words(
 async def test_data_that_are_no_text_are_shown_and_hide_nothing_else(sqlite_url: str) -> None:
     """SQLite stores what is no UTF-8; a person may have to know what it is."""
     async with sql_world(sqlite_url) as world:
-        delivery = (await commit_an_event(world))["log_registration"]
+        delivery = (await commit_a_registration(world))["log_registration"]
         await change(world.database, sa.text("UPDATE events SET data = CAST(x'ff' AS TEXT)"))
 
         assert (await node_of(world, delivery)).state == "running"
@@ -179,7 +180,7 @@ async def test_data_that_are_no_text_are_shown_and_hide_nothing_else(sqlite_url:
 
 async def test_a_long_story_takes_no_more_statements_than_a_short_one(world: SqlWorld) -> None:
     """One for each kind of thing, not one for each thing."""
-    delivery = (await commit_an_event(world))["log_registration"]
+    delivery = (await commit_a_registration(world))["log_registration"]
     story = trace_query(str(delivery.envelope.context.correlation_id))
     counts = []
     for number in range(11):
@@ -206,7 +207,9 @@ async def test_of_many_stories_the_newest_are_shown(
     ids = []
     for number in range(3):
         await world.move_clock(1)
-        delivery = (await commit_an_event(world, f"u{number}@example.com"))["log_registration"]
+        delivery = (await commit_a_registration(world, f"u{number}@example.com"))[
+            "log_registration"
+        ]
         ids.append(str(delivery.envelope.context.causation_id))
     await change(
         world.database, sa.update(orm.events).values(subject="7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
@@ -221,7 +224,7 @@ async def test_of_many_stories_the_newest_are_shown(
 
 async def test_a_trace_is_followed_until_all_is_settled(world: SqlWorld) -> None:
     """Whatever settles it, and whichever process: parked is settled, too."""
-    first = await commit_an_event(world)
+    first = await commit_a_registration(world)
     sought = trace_query(str(first["log_registration"].envelope.id))
     seen = anyio.Event()
     states: list[Counter[str]] = []
@@ -245,11 +248,11 @@ async def test_a_trace_is_followed_until_all_is_settled(world: SqlWorld) -> None
 
 async def test_history_has_the_latest_commands_and_what_became_of_them(world: SqlWorld) -> None:
     """The newest first; each in a line, with how much of it is done."""
-    first = await commit_an_event(world, "first@example.com")
+    first = await commit_a_registration(world, "first@example.com")
     for delivery in first.values():
         await world.outbox().settle(delivery)
     await world.move_clock(10)
-    second = await commit_an_event(world, "second@example.com")
+    second = await commit_a_registration(world, "second@example.com")
     await world.move_clock(3)
     await world.outbox().record_failure(a_failure(second["log_registration"]))
 
@@ -268,7 +271,7 @@ async def test_what_a_handler_has_returned_belongs_to_the_command_from_outside(
     world: SqlWorld,
 ) -> None:
     """With all that it caused, also if that fails; in the history it is no command of its own."""
-    claims = await commit_an_event(world)
+    claims = await commit_a_registration(world)
     claim = claims["send_welcome_email"]
     origin = MessageOrigin(source=claim.handler)
     answer = replace(a_command_envelope(), origin=origin, settles=claim)
@@ -291,7 +294,7 @@ async def test_a_command_without_events_is_in_the_history(world: SqlWorld) -> No
     (row,) = await history.latest_commands(world.database, limit=5)
     (node,) = await nodes_of(world, str(row.id))
 
-    assert (row.type, row.source, row.about) == ("register_user", "/shop", "")
+    assert (row.type, row.source, row.about) == ("make_thing", "/shop", "")
     assert (row.done, row.seconds) == (0, None)
     assert (node.kind, node.id) == ("command", str(row.id))
 
@@ -300,7 +303,7 @@ async def test_history_knows_those_that_failed(world: SqlWorld) -> None:
     """Parked, or failed and waiting, or left behind; however deep below the command."""
     for name in ("held", "waits", "parked", "deep", "lost"):
         await world.move_clock(1)
-        delivery = (await commit_an_event(world, f"{name}@example.com"))["log_registration"]
+        delivery = (await commit_a_registration(world, f"{name}@example.com"))["log_registration"]
         outbox = world.outbox()
         if name == "waits":
             await outbox.record_failure(a_failure(delivery, retry_in=5))

@@ -18,9 +18,10 @@ from allocation.extensions.operations import worker_services
 from allocation.extensions.operations.settings import OperationsSettings
 from allocation.extensions.operations.worker_services import unclaimable_deliveries
 from tests.builders import HANDLER_NAMES
+from tests.builders import HANDLERS_OF_REGISTRATION as HANDLERS
 from tests.integration.extensions.operations.conftest import change, commit_events, settle
-from tests.integration.test_outbox_contract import HANDLERS, commit_an_event, let_leases_end
-from tests.worlds import SqlWorld
+from tests.integration.test_outbox_contract import let_leases_end
+from tests.worlds import SqlWorld, commit_a_registration
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +61,7 @@ async def test_a_worker_prunes_beside_its_work(
     caplog.set_level(logging.INFO)
     await settle(world, await commit_events(world, 3))
     await world.move_clock(2 * DAY)
-    young = await commit_an_event(world, email="young@example.com")
+    young = await commit_a_registration(world, email="young@example.com")
 
     async with serving(keeping(1.5), world.database):
         await logged(caplog, "3 events older than 1.5 days pruned")
@@ -93,7 +94,7 @@ async def test_what_nobody_here_can_do_is_found_when_it_is_overdue(
 ) -> None:
     """It is never given up by itself, and perhaps there is no other process that could."""
     lease = world.policy.lease_seconds
-    await commit_an_event(world)
+    await commit_a_registration(world)
     if changed:
         await change(world.database, sa.update(orm.events).values(**changed))
     await let_leases_end(world)
@@ -120,7 +121,7 @@ async def test_what_nobody_here_can_do_is_told_once(
     monkeypatch.setattr(worker_services, "WARN_SECONDS", 0.01)
     await settle(world, await commit_events(world, 1))
     await world.move_clock(10**9)
-    await commit_an_event(world, email="late@example.com")
+    await commit_a_registration(world, email="late@example.com")
     await let_leases_end(world)
     await world.move_clock(world.policy.lease_seconds)
 

@@ -28,7 +28,14 @@ from allocation.extensions.postgresql.backend import UnsuitableDatabase
 from allocation.extensions.postgresql.connections import server_settings
 from allocation.extensions.postgresql.timeouts import Timeouts
 from allocation.service_layer.exceptions import ConcurrentUpdate
-from tests.builders import HANDLER_NAMES, POLICY, a_batch, a_registration, an_envelope
+from tests.builders import (
+    HANDLER_NAMES,
+    POLICY,
+    a_batch,
+    a_registration,
+    a_user_registered,
+    an_envelope,
+)
 from tests.integration.extensions.postgresql.listening import listening
 from tests.proxy import postgres_behind_a_proxy
 from tests.worlds import on, sql_world
@@ -211,7 +218,7 @@ async def test_times_are_utc_whatever_the_time_zone_of_the_server(
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         name = make_url(postgres_url).database
         connection.execute(f"ALTER DATABASE {name} SET timezone = 'Europe/Moscow'")
-    envelope = an_envelope()
+    envelope = an_envelope(a_user_registered())
     async with open_database(on(driver, postgres_url)) as database:
         async with database.write_transaction() as transaction:
             await new_outbox(database, POLICY).store(transaction, [(envelope, {})])
@@ -227,7 +234,9 @@ async def test_the_clock_lets_what_is_due_be_found_through_the_index(postgres_ur
     """A clock that may change within a statement does not: then every row is looked at."""
     owed = orm.deliveries.c
     async with open_database(postgres_url) as database, database.write_transaction() as transaction:
-        await new_outbox(database, POLICY).store(transaction, [(an_envelope(), {})])
+        await new_outbox(database, POLICY).store(
+            transaction, [(an_envelope(a_user_registered()), {})]
+        )
         await transaction.execute(
             text(
                 "INSERT INTO deliveries (event_id, handler, attempts, token, available_at)"

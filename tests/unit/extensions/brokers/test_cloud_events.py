@@ -16,7 +16,7 @@ from allocation.extensions.brokers.cloud_events import (
 )
 from allocation.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
 from allocation.service_layer.envelopes import MessageOrigin
-from tests.builders import a_batch, a_registration, a_user_id, an_envelope
+from tests.builders import a_batch, a_registration, a_user_id, a_user_registered, an_envelope
 
 ORDER = ChangeEmail(user_id=a_user_id(), new_email="i@example.com")
 
@@ -50,7 +50,7 @@ TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 def test_a_trace_goes_on_through_a_broker() -> None:
     """In with a command, out with an event: CloudEvents' extension for distributed tracing."""
-    envelope = an_envelope()
+    envelope = an_envelope(a_user_registered())
     traced = replace(envelope, context=replace(envelope.context, traceparent=TRACEPARENT))
 
     _, received = from_cloud_event(a_message(traceparent=TRACEPARENT))
@@ -136,7 +136,7 @@ def test_an_event_is_no_command() -> None:
 
 def test_what_is_published_has_the_ids_as_text() -> None:
     """Extension attributes of CloudEvents are text or numbers."""
-    envelope = an_envelope()
+    envelope = an_envelope(a_user_registered())
 
     message = json.loads(to_cloud_event(envelope))
 

@@ -7,10 +7,8 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from allocation.domain.commands import RegisterUser
-from allocation.domain.events import Event, UserRegistered
+from allocation.domain.events import Event
 from allocation.domain.exceptions import InvalidValue
-from allocation.domain.users import UserNotFound
 from allocation.extensions.metrics.observer import MetricsObserver
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.exceptions import (
@@ -18,18 +16,11 @@ from allocation.service_layer.exceptions import (
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
-from allocation.service_layer.handlers import COMMAND_HANDLERS
 from allocation.service_layer.registry import Handler
 from allocation.service_layer.unit_of_work import UnitOfWork
-from tests.builders import (
-    POLICY,
-    FakeApplication,
-    a_command_envelope,
-    a_delivery,
-    a_registration,
-    a_user_id,
-)
+from tests.builders import COMMANDS, POLICY, FakeApplication, a_command_envelope, a_delivery
 from tests.fakes import FakeOutbox
+from tests.things import MakeThing, ThingMade, ThingNotFound, a_command, a_thing_id
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +36,7 @@ def counted(counts: MetricsObserver, name: str) -> dict[tuple[str, ...], float]:
 
 
 def observed(counts: MetricsObserver, *handlers: Handler) -> FakeApplication:
-    return FakeApplication(event_handlers={UserRegistered: handlers}, observers=[counts])
+    return FakeApplication(event_handlers={ThingMade: handlers}, observers=[counts])
 
 
 async def works(event: Event) -> None:
@@ -63,12 +54,12 @@ async def test_what_was_done_is_counted_with_its_durations() -> None:
     """By the names that logs and tables have, too."""
     counts = MetricsObserver()
 
-    await observed(counts, works).bus.handle(a_registration())
+    await observed(counts, works).bus.handle(a_command())
 
-    assert counted(counts, "commands_total") == {("register_user", "done"): 1}
+    assert counted(counts, "commands_total") == {("make_thing", "done"): 1}
     assert counted(counts, "attempts_total") == {("works", "done"): 1}
     for histogram, name in (
-        ("command_duration_seconds", "register_user"),
+        ("command_duration_seconds", "make_thing"),
         ("attempt_duration_seconds", "works"),
         ("commit_to_settled_seconds", "works"),
     ):
@@ -85,7 +76,7 @@ async def test_an_attempt_that_failed_is_counted_by_what_comes_next(
     """What is parked needs a person, what is retried does not."""
     counts = MetricsObserver()
 
-    await observed(counts, failing(error)).bus.handle(a_registration())
+    await observed(counts, failing(error)).bus.handle(a_command())
 
     assert counted(counts, "attempts_total") == {("fails", outcome): 1}
     assert counted(counts, "commit_to_settled_seconds_count") == {}
@@ -100,7 +91,7 @@ async def test_an_attempt_that_was_cancelled_is_counted_as_handed_over() -> None
         await anyio.sleep_forever()
 
     async with anyio.create_task_group() as group:
-        group.start_soon(observed(counts, hangs).bus.handle, a_registration())
+        group.start_soon(observed(counts, hangs).bus.handle, a_command())
         await begun.wait()
         group.cancel_scope.cancel()
 
@@ -112,24 +103,24 @@ async def test_lost_races_are_counted() -> None:
     counts = MetricsObserver()
     tries: list[UnitOfWork] = []
 
-    async def register_user(command: RegisterUser, uow: UnitOfWork) -> None:
+    async def make_thing(command: MakeThing, uow: UnitOfWork) -> None:
         tries.append(uow)
         if len(tries) < 3:
             raise ConcurrentUpdate
 
-    handlers = {**COMMAND_HANDLERS, RegisterUser: register_user}
+    handlers = {**COMMANDS, MakeThing: make_thing}
     application = FakeApplication(command_handlers=handlers, observers=[counts])
 
-    await application.bus.handle(a_registration())
+    await application.bus.handle(a_command())
 
-    assert counted(counts, "optimistic_retries_total") == {("register_user",): 2}
-    assert counted(counts, "commands_total") == {("register_user", "done"): 1}
+    assert counted(counts, "optimistic_retries_total") == {("make_thing",): 2}
+    assert counted(counts, "commands_total") == {("make_thing", "done"): 1}
 
 
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        (UserNotFound(a_user_id()), "refused"),
+        (ThingNotFound(a_thing_id()), "refused"),
         (MessageAlreadyHandled("/shop", "m1"), "repeated"),
         (ConcurrentUpdate(), "failed"),
         (OSError(), "failed"),
@@ -143,7 +134,7 @@ def test_every_bad_end_of_a_command_has_an_outcome(error: BaseException, outcome
     with suppress(BaseException), counts.command(envelope, 1.0):
         raise error
 
-    assert counted(counts, "commands_total") == {("register_user", outcome): 1}
+    assert counted(counts, "commands_total") == {("make_thing", outcome): 1}
 
 
 async def test_an_attempt_that_fails_after_a_takeover_has_lost_its_lease() -> None:
@@ -157,7 +148,7 @@ async def test_an_attempt_that_fails_after_a_takeover_has_lost_its_lease() -> No
     counts = MetricsObserver()
     application = observed(counts, late)
 
-    await application.bus.handle(a_registration())
+    await application.bus.handle(a_command())
 
     assert counted(counts, "attempts_total") == {("late", "lease_lost"): 1}
 
@@ -175,7 +166,7 @@ async def test_an_attempt_that_somebody_else_was_faster_with_has_lost_its_lease(
         application.bus, outbox=Outpaced(application.database, application.policy)
     )
 
-    await application.bus.handle(a_registration())
+    await application.bus.handle(a_command())
 
     assert counted(counts, "attempts_total") == {("works", "lease_lost"): 1}
 
@@ -198,7 +189,7 @@ async def test_a_clock_that_is_behind_makes_no_negative_time() -> None:
     counts = MetricsObserver()
     application = observed(counts, works)
     ahead = application.bus.event_recorder.now().replace(year=2999)
-    (claim,) = (await application.bus.execute(a_registration())).claims
+    (claim,) = (await application.bus.execute(a_command())).claims
     late = replace(claim, envelope=replace(claim.envelope, time=ahead))
 
     await application.bus.run_deliveries([late])

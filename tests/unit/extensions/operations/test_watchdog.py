@@ -3,17 +3,17 @@
 from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
-from itertools import count
 from time import monotonic
 
 import anyio
 import pytest
 
-from allocation.domain.events import Event, UserRegistered
+from allocation.domain.events import Event
 from allocation.extensions.operations.stuck_handlers import watching
 from allocation.service_layer.exceptions import HandlerTimeout
 from allocation.service_layer.registry import Handler
-from tests.builders import POLICY, FakeApplication, a_registration
+from tests.builders import POLICY, FakeApplication
+from tests.things import ThingMade, a_command
 
 pytestmark = pytest.mark.anyio
 
@@ -31,13 +31,13 @@ async def run_past_its_time_limit(handler: Handler) -> None:
 
     with watching(every=0.01) as watchdog:
         application = FakeApplication(
-            event_handlers={UserRegistered: [noted]},
+            event_handlers={ThingMade: [noted]},
             policy=replace(POLICY, handler_timeout_seconds=0.25),
             observers=[watchdog],
         )
-        for n in count():
+        while True:
             with suppress(HandlerTimeout):  # of the command
-                await application.bus.handle(a_registration(email=f"user{n}@example.com"))
+                await application.bus.handle(a_command())
             if begun:
                 return
 

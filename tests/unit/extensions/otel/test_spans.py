@@ -6,20 +6,13 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
-from allocation.domain.commands import ChangeEmail
-from allocation.domain.events import Event, UserRegistered
-from allocation.domain.users import UserNotFound
+from allocation.domain.events import Event
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.envelopes import MessageOrigin, current_traceparent
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.registry import EventHandlers, Handler
-from tests.builders import (
-    HANDLERS,
-    FakeApplication,
-    a_command_envelope,
-    a_registration,
-    a_user_id,
-)
+from tests.builders import HANDLERS, FakeApplication, a_command_envelope
+from tests.things import RenameThing, ThingMade, ThingNotFound, a_command, a_thing_id
 from tests.unit.extensions.otel.recording import Recorded, id_of, parent_of, trace_of
 
 pytestmark = pytest.mark.anyio
@@ -30,8 +23,8 @@ CONVERSATION = "messaging.message.conversation_id"
 
 
 def observed(recorded: Recorded, *handlers: Handler) -> FakeApplication:
-    """Return the application, with these handlers of a registration if there are some."""
-    event_handlers: EventHandlers = {UserRegistered: handlers} if handlers else HANDLERS
+    """Return the application, with these handlers of a new thing if there are some."""
+    event_handlers: EventHandlers = {ThingMade: handlers} if handlers else HANDLERS
     return FakeApplication(event_handlers=event_handlers, observers=[recorded.observer])
 
 
@@ -43,29 +36,29 @@ async def test_a_command_and_each_attempt_have_a_span() -> None:
     """Named and described as the semantic conventions for messaging say."""
     recorded, received = Recorded(), MessageOrigin(source="/shop", id="m1")
 
-    report = await observed(recorded).bus.handle(a_registration(), received)
+    report = await observed(recorded).bus.handle(a_command(), received)
 
     event = report.events[0]
-    command, email = (
-        recorded.spans["process register_user"],
-        recorded.spans["send_welcome_email user_registered"],
+    command, attempt = (
+        recorded.spans["process make_thing"],
+        recorded.spans["announce thing_made"],
     )
-    assert len(recorded.spans) == 6
-    assert (command.kind, email.kind) == (SpanKind.CONSUMER, SpanKind.CONSUMER)
+    assert len(recorded.spans) == 5
+    assert (command.kind, attempt.kind) == (SpanKind.CONSUMER, SpanKind.CONSUMER)
     assert dict(command.attributes or {}) == {
         "messaging.system": "allocation",
         "messaging.operation.type": "process",
         "messaging.operation.name": "process",
-        "messaging.destination.name": "register_user",
+        "messaging.destination.name": "make_thing",
         "messaging.message.id": "m1",
         CONVERSATION: str(event.context.correlation_id),
         "allocation.source": "/shop",
     }
-    assert dict(email.attributes or {}) == {
+    assert dict(attempt.attributes or {}) == {
         "messaging.system": "allocation",
         "messaging.operation.type": "process",
-        "messaging.operation.name": "send_welcome_email",
-        "messaging.destination.name": "user_registered",
+        "messaging.operation.name": "announce",
+        "messaging.destination.name": "thing_made",
         "messaging.message.id": str(event.id),
         CONVERSATION: str(event.context.correlation_id),
         "allocation.attempt": 1,
@@ -76,10 +69,10 @@ async def test_a_call_to_the_world_outside_is_a_span_in_that_of_its_attempt() ->
     """A slow mail server is seen, and told from what else the handler does."""
     recorded = Recorded()
 
-    await observed(recorded).bus.handle(a_registration())
+    await observed(recorded).bus.handle(a_command())
 
     sending = recorded.spans["notifications.send"]
-    attempt = recorded.spans["send_welcome_email user_registered"]
+    attempt = recorded.spans["announce thing_made"]
     assert sending.kind is SpanKind.CLIENT
     assert (trace_of(sending), parent_of(sending)) == (trace_of(attempt), id_of(attempt))
 
@@ -89,9 +82,9 @@ async def test_a_command_joins_the_trace_it_came_with() -> None:
     recorded = Recorded()
     received = MessageOrigin(source="/shop", id="m1", traceparent=TRACEPARENT)
 
-    await observed(recorded).bus.handle(a_registration(), received)
+    await observed(recorded).bus.handle(a_command(), received)
 
-    command = recorded.spans["process register_user"]
+    command = recorded.spans["process make_thing"]
     assert (trace_of(command), parent_of(command)) == (int(TRACE, 16), int(SPAN, 16))
 
 
@@ -101,9 +94,9 @@ async def test_a_command_of_a_web_request_joins_the_trace_of_that() -> None:
     sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
     context = trace.SpanContext(int(TRACE, 16), int(SPAN, 16), False, sampled)
     with trace.use_span(trace.NonRecordingSpan(context)):
-        await observed(recorded).bus.execute(a_registration())
+        await observed(recorded).bus.execute(a_command())
 
-    command = recorded.spans["process register_user"]
+    command = recorded.spans["process make_thing"]
     assert (trace_of(command), parent_of(command)) == (int(TRACE, 16), int(SPAN, 16))
 
 
@@ -113,9 +106,9 @@ async def test_a_broken_trace_context_begins_a_new_trace(broken: str) -> None:
     recorded = Recorded()
     received = MessageOrigin(source="/shop", id="m1", traceparent=broken)
 
-    await observed(recorded).bus.execute(a_registration(), received)
+    await observed(recorded).bus.execute(a_command(), received)
 
-    assert parent_of(recorded.spans["process register_user"]) is None
+    assert parent_of(recorded.spans["process make_thing"]) is None
 
 
 async def test_a_handler_works_in_its_span() -> None:
@@ -126,9 +119,9 @@ async def test_a_handler_works_in_its_span() -> None:
         found.append(trace.get_current_span().get_span_context().span_id)
         found.append(current_traceparent.get())
 
-    await observed(recorded, looks).bus.handle(a_registration())
+    await observed(recorded, looks).bus.handle(a_command())
 
-    span = recorded.spans["looks user_registered"]
+    span = recorded.spans["looks thing_made"]
     assert found[0] == id_of(span)
     assert str(found[1]).startswith(f"00-{trace_of(span):032x}-{id_of(span):016x}-")
     assert (current_traceparent.get(), trace.get_current_span()) == (None, trace.INVALID_SPAN)
@@ -139,17 +132,17 @@ async def test_errors_are_recorded() -> None:
     recorded = Recorded()
     application = observed(recorded, fails)
 
-    await application.bus.handle(a_registration())
-    with pytest.raises(UserNotFound):
-        await application.bus.handle(ChangeEmail(user_id=a_user_id(), new_email="a@example.com"))
+    await application.bus.handle(a_command())
+    with pytest.raises(ThingNotFound):
+        await application.bus.handle(RenameThing(thing_id=a_thing_id(), name="torch"))
 
-    attempt = recorded.spans["fails user_registered"]
-    refused = recorded.spans["process change_email"]
+    attempt = recorded.spans["fails thing_made"]
+    refused = recorded.spans["process rename_thing"]
     assert attempt.status.status_code is StatusCode.ERROR
     assert attempt.status.description == "mail server is down"
     assert (attempt.attributes or {})["error.type"] == "OSError"
     assert [event.name for event in attempt.events] == ["exception"]
-    assert (refused.attributes or {})["error.type"] == UserNotFound.slug
+    assert (refused.attributes or {})["error.type"] == ThingNotFound.slug
 
 
 def test_a_repetition_is_no_error() -> None:
@@ -169,14 +162,14 @@ async def test_two_attempts_at_one_delivery_are_two_spans() -> None:
     recorded = Recorded()
     application = observed(recorded, fails)
 
-    report = await application.bus.handle(a_registration())
+    report = await application.bus.handle(a_command())
     first = report.failures[0].delivery
-    before = recorded.spans["fails user_registered"]
+    before = recorded.spans["fails thing_made"]
 
     await application.bus.run_deliveries(
         [Delivery(envelope=first.envelope, handler="fails", attempt=2, token=2)]
     )
 
-    after = recorded.spans["fails user_registered"]
+    after = recorded.spans["fails thing_made"]
     assert id_of(before) != id_of(after)
     assert (after.attributes or {})["allocation.attempt"] == 2

@@ -15,9 +15,9 @@ ACCEPTED = {
     f"smtps://{HOST}": SmtpServer(host=HOST, port=465, tls=True),
     f"smtps://{HOST}:587": SmtpServer(host=HOST, port=587, tls=True),
     f"smtp://{HOST}:587?starttls=1": SmtpServer(host=HOST, port=587, starttls=True),
-    f"smtp://ivan@{HOST}": SmtpServer(host=HOST, port=25, user="ivan", password=""),
+    f"smtp://ivan@{HOST}": SmtpServer(host=HOST, port=25, login="ivan", password=""),
     f"smtp://ivan%40example.com:p%40ss%3A%2F%25@{HOST}": SmtpServer(
-        host=HOST, port=25, user="ivan@example.com", password="p@ss:/%"
+        host=HOST, port=25, login="ivan@example.com", password="p@ss:/%"
     ),
 }
 REFUSED = [

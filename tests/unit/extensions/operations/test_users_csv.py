@@ -11,8 +11,8 @@ import pytest
 from allocation.domain.commands import ImportedRow
 from allocation.domain.events import RefusedRow, UserId
 from allocation.domain.user_imports import NobodyImported, UserImport
-from allocation.domain.users import MAX_DECOMPOSED, MAX_NAME_LENGTH
-from allocation.extensions.operations.csv_rows import MAX_LENGTH, Row, read_rows
+from allocation.domain.values import MAX_DECOMPOSED, MAX_NAME_LENGTH
+from allocation.extensions.operations.users_csv import MAX_LENGTH, Row, read_rows
 
 IVAN = {"name": "Иван", "email": "i@example.com"}
 
@@ -81,7 +81,7 @@ def test_combining_marks_are_refused_without_being_looked_at(
         normalized.append(len(text))
         return unicodedata.normalize(form, text)
 
-    monkeypatch.setattr("allocation.domain.users.normalize", counted)
+    monkeypatch.setattr("allocation.domain.values.normalize", counted)
     marks = "\u0315\u0300" * 16_000  # 64 kB
     rows = rows_of(file, f"a{marks},i@example.com", f"a{marks[:9000]},i@example.com")
     (_, reason), (line, cells) = rows

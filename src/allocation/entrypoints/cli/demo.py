@@ -1,0 +1,44 @@
+"""The first thing to run: some commands, in a database of their own."""
+
+from dataclasses import replace
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+import click
+
+from allocation.bootstrap import Application
+from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
+from allocation.domain.events import UserId
+from allocation.entrypoints.cli.common import Options, load_settings
+from allocation.entrypoints.cli.users import list_users
+from allocation.entrypoints.runtime import run_with_application
+
+
+@click.command()
+@click.pass_obj
+def demo(options: Options) -> None:
+    """Execute some commands in a temporary database.
+
+    Show what happens, and remove the database.
+    """
+    with TemporaryDirectory(prefix="allocation-demo-") as folder:
+        url = f"sqlite:///{folder}/demo.db"
+        settings = replace(load_settings(options), database_url=url, mail_url=None)
+        run_with_application(settings, _run_demo, delivers=True)
+
+
+def demo_commands() -> list[Command]:
+    """Return what is to be seen: put commands of your own here."""
+    commands: list[Command] = [
+        AddCouponBatch(reference="WELCOME", quantity=10),
+        RegisterUser(user_id=UserId(uuid4()), name="Иван", email="ivan@example.com"),
+        RegisterUser(user_id=UserId(uuid4()), name="Мария", email="maria@example.com"),
+    ]
+    return commands
+
+
+async def _run_demo(application: Application) -> None:
+    for command in demo_commands():
+        await application.bus.handle(command)
+    click.echo("")
+    await list_users(application)

@@ -1,0 +1,222 @@
+"""A domain for the tests of the machinery: things, and lines that handlers write about them.
+
+What message bus, unit of work and outbox promise has nothing to do with users and coupons. Tests
+that speak of things stay as they are when the domain of the application changes, or is replaced.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NewType
+from unittest.mock import patch
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.orm import configure_mappers, registry
+
+from allocation.adapters import serialization
+from allocation.domain.aggregate import Aggregate
+from allocation.domain.commands import Command
+from allocation.domain.events import Event
+from allocation.domain.exceptions import RuleViolation
+from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.emails import Email
+from allocation.service_layer.ports import Notifications
+from allocation.service_layer.registry import Handler, Subscriber
+from allocation.service_layer.repository import Repository
+from allocation.service_layer.unit_of_work import UnitOfWork
+
+RECIPIENT = "reader@example.com"
+ThingId = NewType("ThingId", UUID)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeThing(Command):
+    """Make a thing, once."""
+
+    thing_id: ThingId
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenameThing(Command):
+    """Give a thing another name."""
+
+    thing_id: ThingId
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThingMade(Event):
+    """There is a new thing."""
+
+    thing_id: ThingId
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThingRenamed(Event):
+    """A thing has another name now."""
+
+    thing_id: ThingId
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThingBroken(Event):
+    """A thing has fallen down."""
+
+    thing_id: ThingId
+
+
+EVENT_TYPES: Mapping[str, type[Event]] = {
+    "thing_made": ThingMade,
+    "thing_renamed": ThingRenamed,
+    "thing_broken": ThingBroken,
+}
+"""By what they are called where they are stored."""
+
+
+class ThingNotFound(RuleViolation):
+    """No thing has this id."""
+
+    def __init__(self, thing_id: object) -> None:
+        super().__init__(f"there is no thing {thing_id}")
+
+
+class Thing(Aggregate):
+    """Something that has a name."""
+
+    def __init__(self, thing_id: ThingId, name: str) -> None:
+        self.id = thing_id
+        self.name = name
+        self.version = 0
+
+    @classmethod
+    def make(cls, thing_id: ThingId, name: str) -> "Thing":
+        """Make a thing, and record ThingMade."""
+        thing = cls(thing_id, name)
+        thing.record(ThingMade(thing_id=thing_id, name=name))
+        return thing
+
+    @property
+    def key(self) -> ThingId:
+        return self.id
+
+    def rename(self, name: str) -> None:
+        """Take another name, and record ThingRenamed if it differs."""
+        if name != self.name:
+            self.name = name
+            self.record(ThingRenamed(thing_id=self.id, name=name))
+
+
+class Line(Aggregate):
+    """What a handler has written: it shows how often that took effect."""
+
+    def __init__(self, text: str) -> None:
+        self.id = uuid4()
+        self.text = text
+        self.version = 0
+
+    @property
+    def key(self) -> UUID:
+        return self.id
+
+
+tables = sa.MetaData()
+things_table = sa.Table(
+    "things",
+    tables,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+lines_table = sa.Table(
+    "lines",
+    tables,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("text", sa.String, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+_mapping = registry(metadata=tables)
+
+
+def start_mappers() -> None:
+    """Map things and lines onto their tables; calling it again changes nothing."""
+    if list(_mapping.mappers):
+        return
+    _mapping.map_imperatively(Thing, things_table, version_id_col=things_table.c.version)
+    _mapping.map_imperatively(Line, lines_table, version_id_col=lines_table.c.version)
+    configure_mappers()
+
+
+def storable() -> AbstractContextManager[object]:
+    """Let a database store these events, as it does those of the application."""
+    return patch.dict(serialization.EVENT_TYPES, EVENT_TYPES)
+
+
+def things_of(uow: UnitOfWork) -> Repository[Thing, ThingId]:
+    """Return the things of a unit of work."""
+    return Repository(uow._store, Thing, ThingNotFound)
+
+
+def write(uow: UnitOfWork, text: str) -> None:
+    """Write a line with the commit."""
+    uow._store.add(Line(text))
+
+
+def announcement(event: ThingMade) -> Email:
+    """Tell somebody that there is a new thing."""
+    return Email(recipient=RECIPIENT, subject="A thing", text=f"There is {event.name}.\n")
+
+
+async def make_thing(command: MakeThing, uow: UnitOfWork) -> None:
+    """Make a thing, unless it is there."""
+    if await things_of(uow).find(command.thing_id) is None:
+        things_of(uow).add(Thing.make(command.thing_id, command.name))
+
+
+async def rename_thing(command: RenameThing, uow: UnitOfWork) -> None:
+    """Give a thing another name."""
+    (await things_of(uow).get(command.thing_id)).rename(command.name)
+
+
+async def announce(
+    event: ThingMade, notifications: Notifications, idempotency_key: IdempotencyKey
+) -> None:
+    """Have an external effect."""
+    await notifications.send(announcement(event), idempotency_key=idempotency_key)
+
+
+async def look_at(event: ThingMade) -> None:
+    """Have no effect at all."""
+
+
+async def write_down(event: ThingMade, uow: UnitOfWork) -> None:
+    """Have an effect in the database."""
+    write(uow, event.name)
+
+
+COMMAND_HANDLERS: dict[type[Command], Handler] = {MakeThing: make_thing, RenameThing: rename_thing}
+EVENT_HANDLERS: dict[type[Event], list[Subscriber]] = {
+    ThingMade: [announce, look_at, write_down],
+    ThingRenamed: [],
+    ThingBroken: [],
+}
+HANDLERS_OF_THING_MADE = ["announce", "look_at", "write_down"]
+
+
+def a_thing_id() -> ThingId:
+    return ThingId(uuid4())
+
+
+def a_thing(name: str = "lamp", *, thing_id: ThingId | None = None) -> Thing:
+    return Thing.make(thing_id or a_thing_id(), name)
+
+
+def a_command(name: str = "lamp", *, thing_id: ThingId | None = None) -> MakeThing:
+    return MakeThing(thing_id=thing_id or a_thing_id(), name=name)
+
+
+def an_event(name: str = "lamp") -> ThingMade:
+    return ThingMade(thing_id=a_thing_id(), name=name)
