@@ -11,9 +11,8 @@ from pathlib import Path
 
 from aiosmtpd.controller import UnixSocketController
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from anyio import connect_unix, to_thread
+from anyio import connect_unix, create_task_group, to_thread
 
-from allocation.entrypoints.runtime import task_group
 from playground.fault_proxy import FaultProxy
 
 KEPT = 5000  # e-mails
@@ -84,7 +83,7 @@ async def mail_server(folder: Path) -> AsyncIterator[tuple[Mailboxes, FaultProxy
     controller = UnixSocketController(mailboxes, address)
     await to_thread.run_sync(controller.start)
     try:
-        async with task_group() as group:
+        async with create_task_group() as group:
             proxy = FaultProxy(partial(connect_unix, address))
             group.start_soon(proxy.run)
             await proxy.settled()

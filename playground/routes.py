@@ -8,13 +8,13 @@ from itertools import islice
 from pathlib import Path as File
 from typing import Annotated, Any, Literal
 
+from anyio import create_task_group
 from anyio.abc import TaskGroup
 from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, Field
 
 from allocation.domain.exceptions import RuleViolation
-from allocation.entrypoints.runtime import task_group
 from playground import fault_proxy, guarantee_page
 from playground.experiment_run import ExperimentRun
 from playground.experiments import EXPERIMENTS, carry_out
@@ -129,7 +129,7 @@ class Panel:
 @asynccontextmanager
 async def panel(play: Playground) -> AsyncIterator[Panel]:
     """Have a panel, whose orders are carried out until it is left."""
-    async with task_group() as group:
+    async with create_task_group() as group:
         yield Panel(play, group)
         group.cancel_scope.cancel()
 

@@ -8,7 +8,7 @@ import pytest
 
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.config import EVENT_LOOPS
-from allocation.entrypoints.runtime import run, task_group
+from allocation.entrypoints.runtime import run
 
 
 @pytest.mark.parametrize("backend", EVENT_LOOPS)
@@ -23,7 +23,7 @@ def test_what_fails_because_it_was_interrupted_is_an_interruption(backend: str) 
             raise DatabaseUnavailable("locked")
 
     async def work() -> None:
-        async with task_group() as group:
+        async with anyio.create_task_group() as group:
             group.start_soon(anyio.sleep_forever)
             group.start_soon(fail_when_cancelled)
 
@@ -31,8 +31,8 @@ def test_what_fails_because_it_was_interrupted_is_an_interruption(backend: str) 
         run(work, event_loop=backend)
 
 
-@pytest.mark.anyio
-async def test_an_error_of_a_group_keeps_its_cause_and_knows_of_the_others() -> None:
+@pytest.mark.parametrize("backend", EVENT_LOOPS)
+def test_an_error_of_a_group_keeps_its_cause_and_knows_of_the_others(backend: str) -> None:
     """The log says why the database is away, and what else has failed."""
     reason = ConnectionRefusedError("nobody listens")
 
@@ -46,10 +46,13 @@ async def test_an_error_of_a_group_keeps_its_cause_and_knows_of_the_others() -> 
         async with anyio.create_task_group() as inner:
             inner.start_soon(fail)
 
+    async def work() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(fail_in_a_group)
+            group.start_soon(fail_in_a_group)
+
     with pytest.raises(DatabaseUnavailable) as caught:
-        async with task_group() as group:
-            group.start_soon(fail_in_a_group)
-            group.start_soon(fail_in_a_group)
+        run(work, event_loop=backend)
 
     assert caught.value.__cause__ is reason
     assert caught.value.__notes__ == [

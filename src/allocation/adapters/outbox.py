@@ -29,8 +29,8 @@ from allocation.adapters.settlement import (
 from allocation.adapters.stored_events import Claimed, load_envelopes
 from allocation.adapters.transaction import Transaction
 from allocation.service_layer.deliveries import Delivery, DeliveryPolicy, Failure, is_away
-from allocation.service_layer.envelopes import Envelope, Subscribers
 from allocation.service_layer.exceptions import DeliverySuperseded
+from allocation.service_layer.unit_of_work import Subscribed
 
 PAUSES_SECONDS = 1.0  # in which a process that commits may still attempt a paused handler
 LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
@@ -84,9 +84,7 @@ class SqlAlchemyOutbox:
         self._seconds_until_due = sa.union_all(*map(sa.select, first))
         self._claims = [self._claim_statement(replay) for replay in (False, True)]
 
-    async def store(
-        self, transaction: Transaction, subscribed: Sequence[tuple[Envelope, Subscribers]]
-    ) -> Sequence[Delivery]:
+    async def store(self, transaction: Transaction, subscribed: Subscribed) -> Sequence[Delivery]:
         """Insert events, and a delivery to each of their handlers, in the caller's transaction.
 
         Return the claims on them. What is due later or paused is left to workers, if not all is.

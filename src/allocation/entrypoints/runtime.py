@@ -2,15 +2,14 @@
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import anyio
 import click
 from anyio import CancelScope, move_on_after
-from anyio.abc import TaskGroup
 
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
@@ -98,7 +97,7 @@ def run_services(settings: Settings, *services: Service, delivers: bool = True) 
                 for extension in EXTENSIONS.values():
                     lifespan = extension.lifespan(settings, application, shutdown)
                     await lifespans.enter_async_context(lifespan)
-                async with task_group() as group:
+                async with anyio.create_task_group() as group:
                     for service in services:
                         group.start_soon(service, application, shutdown)
 
@@ -106,7 +105,7 @@ def run_services(settings: Settings, *services: Service, delivers: bool = True) 
 
 
 def run(work: Callable[[], Awaitable[T]], *, event_loop: str) -> T:
-    """Run `work` on an event loop and return its result.
+    """Run `work` on an event loop and return its result; of a group of errors, raise the first.
 
     Ctrl-C, even a second one, waits for shielded calls; the event loop's own way breaks in.
 
@@ -122,26 +121,13 @@ def run(work: Callable[[], Awaitable[T]], *, event_loop: str) -> T:
             with scope:
                 async with stop_signals(scope.cancel, signal.SIGINT):
                     return await work()
-        except Exception:
+        except Exception as error:
             if not scope.cancel_called:  # otherwise it failed because of that
-                raise
+                first = first_error(error)
+                raise first from (first.__cause__ or first.__context__)
         raise KeyboardInterrupt
 
     try:
         return anyio.run(main, backend=event_loop)
     except SystemExit as error:  # it ends asyncio at once
         raise RuntimeError("a task has called sys.exit, and so ended the event loop") from error
-
-
-@asynccontextmanager
-async def task_group() -> AsyncIterator[TaskGroup]:
-    """Open a task group that raises the first error as it is, not in an ExceptionGroup.
-
-    Its cause stays with it, and the others are notes on it.
-    """
-    try:
-        async with anyio.create_task_group() as group:
-            yield group
-    except ExceptionGroup as errors:
-        first = first_error(errors)
-        raise first from (first.__cause__ or first.__context__)

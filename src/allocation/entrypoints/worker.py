@@ -4,14 +4,14 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from anyio import current_time
+from anyio import create_task_group, current_time
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import Unavailable
-from allocation.entrypoints.runtime import Service, Shutdown, Wakeup, task_group
+from allocation.entrypoints.runtime import Service, Shutdown, Wakeup
 from allocation.extensions import EXTENSIONS
 from allocation.service_layer.deliveries import Delivery
 
@@ -27,7 +27,7 @@ def worker_service(settings: Settings, *, until_idle: bool = False) -> Service:
 
     async def work(application: Application, shutdown: Shutdown) -> None:
         worker = Worker(application, shutdown, concurrency=settings.worker_concurrency)
-        async with task_group() as group:
+        async with create_task_group() as group:
             for extension in EXTENSIONS.values():
                 for service in extension.worker_services(settings):
                     group.start_soon(service, application, shutdown)
@@ -54,7 +54,7 @@ class Worker:
 
         Left are deliveries that are parked, paused, or scheduled and not attempted yet.
         """
-        async with task_group() as group:
+        async with create_task_group() as group:
             group.start_soon(self._wake_at_shutdown)
             while not self._shutdown.is_set():
                 try:

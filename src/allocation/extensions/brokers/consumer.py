@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
-from anyio import Event, move_on_after
+from anyio import Event, create_task_group, move_on_after
 from anyio.abc import TaskGroup
 
 from allocation import views
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import AllocationError, InvalidValue, ProgrammingError
-from allocation.entrypoints.runtime import Service, Shutdown, task_group
+from allocation.entrypoints.runtime import Service, Shutdown
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import (
     DEAD_LETTER_QUEUE,
@@ -32,6 +32,7 @@ from allocation.extensions.brokers.cloud_events import from_cloud_event
 from allocation.extensions.brokers.exceptions import BrokerUnavailable, MessageIdReused
 from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.service_layer.deliveries import Committed, is_permanent
+from allocation.service_layer.error_containment import first_error
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.messagebus import MessageBus
 from allocation.views import AcceptedCommand
@@ -89,7 +90,7 @@ class Consumer:
 
     async def run(self, brokers: Sequence[Broker]) -> None:
         """Consume from all brokers until shutdown, and then until all in flight is done."""
-        async with task_group() as self._dispatches:
+        async with create_task_group() as self._dispatches:
             for broker in brokers:
                 self._dispatches.start_soon(self._consume, broker)
 
@@ -109,7 +110,8 @@ class Consumer:
                     del self.hindrances[broker]
                     failures = 0
                     await self._take(broker, messages)
-            except Exception as error:  # nothing at one broker may end the others
+            except Exception as raised:  # nothing at one broker may end the others
+                error = first_error(raised)
                 known = isinstance(error, BrokerUnavailable)
                 trouble = error if known else BrokerUnavailable(broker.kind, describe(error))
                 if not self.stop.is_set():
@@ -120,7 +122,7 @@ class Consumer:
     async def _take(self, broker: Broker, messages: AsyncIterator[InboundMessage]) -> None:
         """Take messages until shutdown or until they end; then wait for those in flight."""
         over = Event()
-        async with task_group() as in_flight:
+        async with create_task_group() as in_flight:
             try:
                 async with cancel_on_shutdown(self.stop):
                     async for message in messages:
@@ -209,7 +211,7 @@ async def cancel_on_shutdown(stop: Shutdown) -> AsyncIterator[None]:
         await stop.wait()
         group.cancel_scope.cancel()
 
-    async with task_group() as group:
+    async with create_task_group() as group:
         group.start_soon(cancel_at_end)
         yield
         group.cancel_scope.cancel()

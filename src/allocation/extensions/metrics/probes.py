@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 
-from anyio import sleep
+from anyio import create_task_group, sleep
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -12,7 +12,7 @@ from sqlalchemy.pool import QueuePool
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
-from allocation.entrypoints.runtime import Shutdown, task_group
+from allocation.entrypoints.runtime import Shutdown
 from allocation.extensions.metrics.observer import MetricsObserver
 from allocation.extensions.metrics.queue_metrics import gauge, queue_metrics, readiness_error
 from allocation.extensions.metrics.settings import MetricsSettings
@@ -113,7 +113,7 @@ async def probing(
 ) -> AsyncIterator[Probes]:
     """Look at this process and its database once, and then again and again."""
     probes = Probes(application, stop, settings.of(MetricsSettings).readiness_max_lag_seconds)
-    async with task_group() as group:
+    async with create_task_group() as group:
         await probes.look(with_stats=True)
         group.start_soon(probes.beat)
         group.start_soon(probes.look_on)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from anyio import CancelScope, sleep
+from anyio import CancelScope, create_task_group, sleep
 
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED
@@ -13,7 +13,7 @@ from allocation.adapters.orm import PENDING, deliveries, events
 from allocation.adapters.outbox import claimable_here
 from allocation.bootstrap import Application
 from allocation.config import Settings
-from allocation.entrypoints.runtime import Service, Shutdown, task_group
+from allocation.entrypoints.runtime import Service, Shutdown
 from allocation.extensions.operations.retention import prune
 from allocation.extensions.operations.settings import OperationsSettings
 
@@ -81,7 +81,7 @@ def _repeating(
             await sleep(seconds)
 
     async def serve(application: Application, stop: Shutdown) -> None:
-        async with task_group() as group:
+        async with create_task_group() as group:
             group.start_soon(repeat, application)
             await stop.wait()
             group.cancel_scope.cancel()

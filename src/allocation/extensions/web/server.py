@@ -10,13 +10,14 @@ from contextlib import closing, nullcontext
 
 import click
 import uvicorn
+from anyio import create_task_group
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.exceptions import InvalidValue
-from allocation.entrypoints.runtime import Service, Shutdown, task_group
+from allocation.entrypoints.runtime import Service, Shutdown
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.metrics.probes import probing
 from allocation.extensions.web.application import web_application
@@ -67,7 +68,7 @@ def web_service(
             dispatch = BoundedDispatch(application.bus, settings.max_dispatches)
             async with (
                 probing(settings, application, stop) as app.state.probes,
-                task_group() as group,
+                create_task_group() as group,
             ):
                 answering = DispatchAfterResponse(app, group, dispatch)
                 await _serve(answering, listener, web_settings, stop)
@@ -115,7 +116,7 @@ async def _serve(
         await stop.wait()
         server.should_exit = True
 
-    async with task_group() as group:
+    async with create_task_group() as group:
         group.start_soon(exit_on_stop)
         await server.serve([listener])
         group.cancel_scope.cancel()
