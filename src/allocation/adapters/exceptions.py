@@ -15,7 +15,7 @@ class UnknownEventType(InvalidMessage):
 
 
 class InvalidPayload(InvalidMessage):
-    """The data of a message does not fit its type."""
+    """The data of a message do not match its type."""
 
     def __init__(self, wire_name: str, reason: str) -> None:
         super().__init__(f"invalid payload of {wire_name}: {reason}")

@@ -6,14 +6,14 @@ from allocation.domain.exceptions import Conflict, ProgrammingError, RuleViolati
 
 
 class ConcurrentUpdate(Conflict):
-    """What was read has changed before it was written."""
+    """Another transaction has changed the data between reading and writing."""
 
     def __init__(self) -> None:
         super().__init__("the data was changed by somebody else at the same time; try again")
 
 
 class DeliverySuperseded(Conflict):
-    """The lease on a delivery ended and somebody else owns it now, or has done it."""
+    """The lease on a delivery has expired, and another process owns it now, or has done it."""
 
     def __init__(self, event_id: object, handler: str) -> None:
         super().__init__(f"the delivery of event {event_id} to {handler} is another's, or done")
@@ -36,7 +36,7 @@ class HandlerTimeout(Unavailable):
 
 
 class LeaseExpired(Unavailable):
-    """It was too late to begin an attempt: somebody else may own the delivery soon."""
+    """It was too late to begin an attempt: another process may own the delivery soon."""
 
     resource_is_away = False
 
@@ -75,14 +75,14 @@ class CausationTooDeep(ProgrammingError):
 
 
 class NotAwaited(ProgrammingError):
-    """A handler has not awaited what it had begun, so nobody knows whether it was done."""
+    """A handler has not awaited a call that it began, so it is unknown whether it was done."""
 
     def __init__(self, call: str) -> None:
         super().__init__(f"{call}() has not come to its end; say `await {call}(…)`")
 
 
 class UnexpectedAnswer(ProgrammingError):
-    """A handler has returned what its annotation does not say; it counts as a failure."""
+    """A handler has returned another type than its annotation says; it counts as a failure."""
 
     def __init__(self, handler: str, answer: object) -> None:
         kind = type(answer).__name__
@@ -90,7 +90,7 @@ class UnexpectedAnswer(ProgrammingError):
 
 
 class HandlerInterrupted(ProgrammingError):
-    """A handler has raised what is meant to end a task or the process; it counts as a failure."""
+    """A handler has raised an exception that ends a task or the process; it has failed."""
 
     def __init__(self, handler: str, error: BaseException) -> None:
         super().__init__(f"{handler} raised {type(error).__name__}, which nobody had asked for")

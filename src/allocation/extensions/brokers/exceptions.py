@@ -38,7 +38,7 @@ class BrokerUnavailable(Unavailable):
 
 
 class MissingTopic(BrokerUnavailable):
-    """A topic is not there, and may not be made by us."""
+    """A topic does not exist, and this program may not create it."""
 
     resource_is_away = False
 

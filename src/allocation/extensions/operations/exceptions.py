@@ -11,7 +11,7 @@ class DeliveryNotFound(RuleViolation):
 
 
 class TraceNotFound(RuleViolation):
-    """Nothing is stored about what a trace was asked for."""
+    """Nothing is stored under this id or address."""
 
     def __init__(self, about: str) -> None:
         nobody, nothing = (
@@ -22,7 +22,7 @@ class TraceNotFound(RuleViolation):
 
 
 class HasExternalEffects(RuleViolation):
-    """A handler would have its external effects for past events, which has to be wanted."""
+    """A handler would have external effects for past events, which has to be allowed."""
 
     def __init__(self, handler: str) -> None:
         super().__init__(
@@ -32,7 +32,7 @@ class HasExternalEffects(RuleViolation):
 
 
 class NotAProjection(RuleViolation):
-    """Only a handler that keeps a read model can do again what it has done."""
+    """Only a handler that keeps a read model can repeat its work."""
 
     def __init__(self, handler: str) -> None:
         super().__init__(

@@ -38,7 +38,7 @@ TIMED_OUT = "it did not answer in time; is this the right host and port?"
 
 
 class UnsuitableDatabase(Unavailable):
-    """The database was created in a way that does not let it hold what has to be stored."""
+    """The database cannot hold all data, because of how it was created."""
 
     retryable = False
 
@@ -47,7 +47,7 @@ class UnsuitableDatabase(Unavailable):
 
 
 class PermissionDenied(Unavailable):
-    """The user of the database may not do what the program has to."""
+    """The user of the database lacks a right that the program needs."""
 
     retryable = False
 

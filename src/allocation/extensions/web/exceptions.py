@@ -10,7 +10,7 @@ class NotAuthenticated(RuleViolation):
 
 
 class IdempotencyKeyReused(InvalidInput):
-    """The idempotency key was used before, for a request that said something else."""
+    """The idempotency key was used before, for a different request."""
 
 
 class UnknownHost(InvalidInput):
@@ -18,7 +18,7 @@ class UnknownHost(InvalidInput):
 
 
 class InvalidRequest(InvalidInput):
-    """The request does not fit what the API documents."""
+    """The request does not match the document of the API."""
 
     def __init__(self, mistakes: Iterable[dict[str, str]]) -> None:
         self.mistakes = list(mistakes)
@@ -40,7 +40,7 @@ class NotReady(Unavailable):
 
 
 class CannotListen(Unavailable):
-    """The server cannot listen where it should."""
+    """The server cannot listen on its address."""
 
     def __init__(self, host: str, port: int, error: OSError) -> None:
         super().__init__(f"cannot listen on {host}:{port}: {error.strerror or error}")
