@@ -88,9 +88,9 @@ def run_services(settings: Settings, *services: Service, delivers: bool = True) 
             shutdown.set()
             body.deadline = anyio.current_time() + grace
 
-        with CancelScope() as body:
+        stopping = stop_signals(stop, signal.SIGTERM, signal.SIGINT, grace=grace)
+        with CancelScope() as body, stopping:
             async with (
-                stop_signals(stop, signal.SIGTERM, signal.SIGINT, grace=grace),
                 bootstrap(settings, observers=[reporter], delivers=delivers) as application,
                 AsyncExitStack() as lifespans,
             ):
@@ -118,9 +118,8 @@ def run(work: Callable[[], Awaitable[T]], *, event_loop: str) -> T:
     async def main() -> T:
         scope = CancelScope()
         try:
-            with scope:
-                async with stop_signals(scope.cancel, signal.SIGINT):
-                    return await work()
+            with scope, stop_signals(scope.cancel, signal.SIGINT):
+                return await work()
         except Exception as error:
             if not scope.cancel_called:  # otherwise it failed because of that
                 first = first_error(error)

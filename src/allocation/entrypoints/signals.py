@@ -12,8 +12,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
 from tempfile import NamedTemporaryFile
@@ -30,36 +30,26 @@ HUNG = 70
 logger = logging.getLogger(__name__)
 
 
-@asynccontextmanager
-async def stop_signals(
+@contextmanager
+def stop_signals(
     stop: Callable[[], None], *numbers: signal.Signals, grace: float | None = None
-) -> AsyncIterator[None]:
+) -> Iterator[None]:
     """Call `stop` in the event loop at the first of these signals. For the main thread.
 
     With `grace`, in seconds, a second signal ends the process at once; and so does the end of the
     grace period, MARGIN_SECONDS later, whatever blocks the loop, hangs, or cannot be cancelled.
+
+    Python's handler in C sends the number of a signal at once, in any thread. It sends it to
+    another descriptor if somebody has set one since, as asyncio does for a signal handler of the
+    loop; only then does our own handler send it, which runs when the main thread runs Python.
     """
-    loop = current_token()
+    loop, set_receiver = current_token(), partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
 
     def stop_in_loop() -> None:
         with suppress(RunFinishedError):
             from_thread.run_sync(stop, token=loop)
-
-    receiver, sender = socket.socketpair()
-    _start(_watch, receiver, numbers, stop_in_loop, grace)
-    with _sent_to(sender, numbers):
-        yield
-
-
-@contextmanager
-def _sent_to(sender: socket.socket, numbers: tuple[int, ...]) -> Iterator[None]:
-    """Send the number of each signal, in a byte; at the end, close the connection.
-
-    Python's handler in C sends it at once, in any thread. It sends it to another descriptor if
-    somebody has set one since, as asyncio does for a signal handler of the loop; only then does our
-    own handler send it, which runs when the main thread runs Python.
-    """
-    set_receiver = partial(signal.set_wakeup_fd, warn_on_full_buffer=False)
 
     def send_if_diverted(number: int, frame: object) -> None:
         present = set_receiver(sender.fileno())
@@ -67,7 +57,7 @@ def _sent_to(sender: socket.socket, numbers: tuple[int, ...]) -> Iterator[None]:
             set_receiver(present)
             sender.send(bytes([number]))
 
-    sender.setblocking(False)
+    _start(_watch, receiver, numbers, stop_in_loop, grace)
     with sender:
         present = set_receiver(sender.fileno())
         previous = {number: signal.signal(number, send_if_diverted) for number in numbers}

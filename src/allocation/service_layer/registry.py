@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from inspect import getmembers_static, iscoroutinefunction, signature
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from allocation.domain import commands
 from allocation.domain.commands import Command
@@ -228,7 +228,8 @@ def _returned_types(handler: Handler) -> set[type]:
         returned = get_type_hints(handler).get("return", NoneType)
     except Exception as error:
         raise WiringError(f"wrong annotations ({error})", handler_name(handler)) from error
-    return set(get_args(returned) if isinstance(returned, UnionType) else [returned])
+    is_union = get_origin(returned) in (Union, UnionType)
+    return set(get_args(returned) if is_union else [returned])
 
 
 def _is_asynchronous(value: object) -> bool:
