@@ -8,7 +8,7 @@ do without it:
   is an argument with a name, may be empty then;
 - of a function, the statement, and those that use what it would have assigned;
 - a test, if any of its statements would go;
-- a function, class or block of which nothing is left, and what uses it; a file without a test left.
+- a function, class or block of which nothing is left, and what uses it; a file of imports.
 
 Sentences are left to the reader: the lines are printed that still have such a word.
 """
@@ -29,7 +29,7 @@ from tools.files import ROOT
 
 COUPONS = "coupon|redemption|marketing"
 USERS = (  # not those of an operating system, a database or a URL
-    r"(?<!get)(?<!current_)(?<!tcp_)(?<!postgres_)(?<!default_)user(?!name|:password|_version)"
+    r"(?<!get)(?<!current_)(?<!tcp_)(?<!postgres_)(?<!default_)user(?!name|:password|_version|_properties)"
     "|registration|bounce|contact|welcome|imported_?row|refused_?row|nobody_?imported"
     "|change[-_]?email|email_?changed|(?:new|old)_?email|change_notice|is_?undeliverable"
 )
@@ -56,9 +56,12 @@ class Cuts:
         self._text, self._words, self.gone = text.encode(), words, gone
         self._starts = [0, *accumulate(map(len, self._text.splitlines(keepends=True)))]
         self._spans: list[Span] = []
-        tests = TEST.search(text)
-        self.is_empty = not self._block_stays(ast.parse(text).body)
-        self.is_empty |= bool(tests) and not TEST.search(self.rest())
+        self._block_stays(ast.parse(text).body)
+        rest = self.rest()
+        left = [each for each in ast.parse(rest).body if not is_text(each)]
+        is_import = [isinstance(each, ast.Import | ast.ImportFrom) for each in left]
+        has_lost_tests = TEST.search(text) and not TEST.search(rest)
+        self.is_empty = bool(self._spans) and (all(is_import) or bool(has_lost_tests))
 
     def rest(self) -> str:
         """Return what is left of the file."""

@@ -24,7 +24,7 @@ from tests.e2e.mail import Mail, message_ids
 from tests.e2e.processes import Application, owed
 
 EMAIL = "ivan@example.com"
-REGISTER = ("register-user", "Иван", EMAIL)
+REGISTER_USER = ("register-user", "Иван", EMAIL)
 WORK = ("worker", "--until-idle")
 NEVER_STORED = {"before the commit", "in the commit"}
 
@@ -67,7 +67,7 @@ def application(empty: Application) -> Application:
 @pytest.fixture
 def worker(application: Application) -> Application:
     """The application, with a registration that a worker has to finish."""
-    application.crash("after the commit", *REGISTER)
+    application.crash("after the commit", *REGISTER_USER)
     application.end_leases()
     return application
 
@@ -122,7 +122,7 @@ def let_a_worker_finish(application: Application) -> None:
     assert worker.returncode == 0, worker.stderr
 
 
-def assert_everything_happened(application: Application, mail: Mail) -> None:
+def assert_user_has_everything(application: Application, mail: Mail) -> None:
     assert application.rows("SELECT email FROM users") == [(EMAIL,)]
     assert log_lines(application) == 1
     assert application.rows("SELECT name, email FROM user_view") == [("Иван", EMAIL)]
@@ -137,7 +137,7 @@ def assert_everything_happened(application: Application, mail: Mail) -> None:
 @pytest.mark.usefixtures("row_of_the_matrix")
 def test_a_registration_survives_a_kill(point: str, application: Application, mail: Mail) -> None:
     """The user is there with everything that belongs to it, or was never acknowledged."""
-    printed = application.crash(point, *REGISTER)
+    printed = application.crash(point, *REGISTER_USER)
 
     let_a_worker_finish(application)
 
@@ -145,8 +145,8 @@ def test_a_registration_survives_a_kill(point: str, application: Application, ma
         assert "registered" not in printed
         assert application.rows("SELECT * FROM users") == []
         assert mail.received == []
-        assert application.run(*REGISTER).returncode == 0
-    assert_everything_happened(application, mail)
+        assert application.run(*REGISTER_USER).returncode == 0
+    assert_user_has_everything(application, mail)
 
 
 @pytest.mark.parametrize("point", [*CLAIMING, *HANDLING])
@@ -157,18 +157,18 @@ def test_a_worker_survives_a_kill(point: str, worker: Application, mail: Mail) -
 
     let_a_worker_finish(worker)
 
-    assert_everything_happened(worker, mail)
+    assert_user_has_everything(worker, mail)
 
 
 def test_a_lease_that_ends_by_time_is_taken_over(application: Application, mail: Mail) -> None:
     """Nobody moves the clock in production: the database's own has to do it."""
     seconds = {"lease_seconds": "5", "handler_timeout_seconds": "4"}
-    application.crash("inside send_welcome_email, after the effect", *REGISTER, **seconds)
+    application.crash("inside send_welcome_email, after the effect", *REGISTER_USER, **seconds)
     assert owed(application)
 
     assert application.run(*WORK, **seconds).returncode == 0
 
-    assert_everything_happened(application, mail)
+    assert_user_has_everything(application, mail)
     assert len(message_ids(mail, EMAIL, "Welcome")) == 2  # extension: smtp
 
 
@@ -182,7 +182,7 @@ def test_a_failing_delivery_survives_a_kill(point: str, worker: Application, mai
 
     let_a_worker_finish(worker)
 
-    assert_everything_happened(worker, mail)
+    assert_user_has_everything(worker, mail)
 
 
 # extension: smtp
@@ -193,7 +193,7 @@ def test_what_the_outside_answers_is_stored_once(
     """Killed after the effect, it happens again; the answer is there once, and so is its event."""
     assert isinstance(mail, MailServer)
     mail.unknown = EMAIL
-    empty.crash(point, *REGISTER)
+    empty.crash(point, *REGISTER_USER)
 
     let_a_worker_finish(empty)
 
@@ -215,7 +215,7 @@ def test_a_parked_delivery_survives_a_kill(
 ) -> None:
     """It is parked in the end, and a retry by hand finishes it."""
     mail.refusing = True
-    application.crash(point, *REGISTER, max_attempts="1")
+    application.crash(point, *REGISTER_USER, max_attempts="1")
     application.end_leases()
     assert application.run(*WORK, max_attempts="1").returncode == 0
     mail.refusing = False
@@ -225,7 +225,7 @@ def test_a_parked_delivery_survives_a_kill(
     assert application.run("deliveries", "retry", "--all-parked").returncode == 0
     let_a_worker_finish(application)
 
-    assert_everything_happened(application, mail)
+    assert_user_has_everything(application, mail)
 
 
 # end

@@ -57,6 +57,12 @@ def test_a_worker_works_and_ends_though_nobody_reads_it(
         assert worker.wait(LIMIT_SECONDS) == 0
 
 
+def test_a_command_ends_though_nobody_reads_it(application: Application, full_pipe: int) -> None:
+    """Whatever there is to say."""
+    with writing_to(application, "db", "upgrade", stdout=full_pipe, stderr=full_pipe) as process:
+        assert process.wait(LIMIT_SECONDS) == 0
+
+
 def test_a_registration_ends_though_nobody_reads_it(
     application: Application, full_pipe: int
 ) -> None:

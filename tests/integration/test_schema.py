@@ -8,7 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, insert, inspect, text
+from sqlalchemy import Connection, insert, inspect, select, text
 
 from allocation.adapters import orm, schema_upgrade, serialization
 from allocation.adapters.database import Database, open_database
@@ -59,32 +59,47 @@ def test_the_program_knows_its_newest_migration() -> None:
     assert [script.revision for script in scripts] == revisions.revisions()[::-1]
 
 
-@pytest.mark.parametrize(
-    "revision",
-    [
-        script.revision
-        for script in ScriptDirectory.from_config(revisions.config()).walk_revisions()
-    ],
-)
+REVISIONS = revisions.revisions()
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
 async def test_every_revision_can_be_upgraded_with_its_rows(empty_url: str, revision: str) -> None:
-    """A migration that only works on empty tables would be found by a user."""
+    """A migration that only works on empty tables would be found by an operator."""
+    known = uuid4()
+    command = {"type": "make_thing", "source": "/shop", "message_id": "m1", "accepted_at": 0.0}
     async with open_database(empty_url) as database:
         await start_at_revision(database, revision)
         async with database.write_transaction() as transaction:
-            await transaction.execute(
-                text(
-                    "INSERT INTO users (id, name, email, email_key, version)"
-                    " VALUES ('7d3c1a526c0e4a558a1b0c9a3f8d2e11', 'Иван', 'a@b.c', 'a@b.c', 1)"
-                )
-            )
+            row = command | {"id": known, "correlation_id": known}
+            await transaction.execute(insert(orm.commands), [row])
             await transaction.commit()
 
         await schema_upgrade.upgrade_schema(database)
         await schema_upgrade.ensure_schema(database)
 
         async with database.read_transaction() as transaction:
+            found = await transaction.execute(select(orm.commands.c.message_id))
+            assert found.scalars().all() == ["m1"]
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_every_revision_can_be_upgraded_with_its_users(empty_url: str, revision: str) -> None:
+    """As above."""
+    user = {"id": "7d3c1a526c0e4a558a1b0c9a3f8d2e11", "email": "a@b.c"}
+    columns = "(id, name, email, email_key, version)"
+    async with open_database(empty_url) as database:
+        await start_at_revision(database, revision)
+        await execute(
+            database,
+            f"INSERT INTO users {columns} VALUES ('{user['id']}', 'Иван', 'a@b.c', 'a@b.c', 1)",
+        )
+
+        await schema_upgrade.upgrade_schema(database)
+        await schema_upgrade.ensure_schema(database)
+
+        async with database.read_transaction() as transaction:
             assert (await transaction.execute(text("SELECT email FROM users"))).all() == [
-                ("a@b.c",)
+                (user["email"],)
             ]
 
 

@@ -67,7 +67,7 @@ def ours() -> list[type[Aggregate]]:
     ]
 
 
-def events_the_list_misses(handlers: Mapping[type[Event], Sequence[Subscriber]]) -> list[str]:
+def events_the_user_list_misses(handlers: Mapping[type[Event], Sequence[Subscriber]]) -> list[str]:
     methods = [value for type_ in ours() for value in vars(type_).values()]
     recorded = {name for method in methods for name in recorded_in(method)}
     return [
@@ -272,9 +272,9 @@ def test_every_event_is_in_the_table_of_handlers() -> None:
 
 def test_what_changes_a_user_refreshes_the_list() -> None:
     """Or `users` would show for ever what was true before."""
-    assert events_the_list_misses(EVENT_HANDLERS) == []
+    assert events_the_user_list_misses(EVENT_HANDLERS) == []
 
-    [sentence] = events_the_list_misses({EmailChanged: [], UsersImported: []})
+    [sentence] = events_the_user_list_misses({EmailChanged: [], UsersImported: []})
     assert sentence.startswith("EmailChanged has a user_id, and refresh_user_view is not among its")
 
 
@@ -290,7 +290,7 @@ def test_what_changes_a_coupon_refreshes_the_list() -> None:
     """It shows the coupon of each user, and not who went without."""
     others: dict[type[Event], list[Handler]] = {CouponDenied: [], CouponBatchExhausted: []}
 
-    assert len(events_the_list_misses({CouponAllocated: [], **others})) == 1
+    assert len(events_the_user_list_misses({CouponAllocated: [], **others})) == 1
 
 
 def test_every_command_has_a_handler() -> None:
