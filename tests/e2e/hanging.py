@@ -1,8 +1,9 @@
-"""Runs the application with one more handler of UserRegistered, which does not come back.
+"""Runs the application with one more handler of some events, which does not come back.
 
     python -m tests.e2e.hanging HANDLER ARGUMENTS…
 
-Its event loop has no signal handlers, as on Windows.
+It has one more command, `make-thing`, whose tables a test has to make. Its event loop has no signal
+handlers, as on Windows.
 """
 
 import asyncio
@@ -16,44 +17,49 @@ import anyio
 import click
 from anyio import to_thread
 
-from allocation.domain.events import UserRegistered
+from allocation.adapters.serialization import EVENT_TYPES
+from allocation.domain.events import Event, UserRegistered
 from allocation.entrypoints.cli import cli
-from allocation.service_layer.handlers import EVENT_HANDLERS
+from allocation.entrypoints.cli.common import Options, handle
+from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation.service_layer.ports import Notifications
+from tests import things
+
+HANGING_ON: list[type[Event]] = [things.ThingMade, UserRegistered]
 
 
-async def wait(event: UserRegistered, notifications: Notifications) -> None:
+async def wait(event: Event, notifications: Notifications) -> None:
     """Wait for ever, and let itself be cancelled."""
     click.echo("hanging")
     await anyio.sleep_forever()
 
 
-async def wait_deaf(event: UserRegistered, notifications: Notifications) -> None:
+async def wait_deaf(event: Event, notifications: Notifications) -> None:
     """Wait for ever, after taking away what tells signals at once, as asyncio does."""
     signal.set_wakeup_fd(-1)
     await wait(event, notifications)
 
 
-async def block(event: UserRegistered, notifications: Notifications) -> None:
+async def block(event: Event, notifications: Notifications) -> None:
     """Block the event loop."""
     click.echo("hanging")
     time.sleep(3600)  # noqa: ASYNC251 - that is the point
 
 
-async def hold_the_log(event: UserRegistered, notifications: Notifications) -> None:
+async def hold_the_log(event: Event, notifications: Notifications) -> None:
     """Block the event loop, and whoever wants to log."""
     click.echo("hanging")
     logging.getLogger().handlers[0].acquire()
     time.sleep(3600)  # noqa: ASYNC251 - that is the point
 
 
-async def block_in_a_thread(event: UserRegistered, notifications: Notifications) -> None:
+async def block_in_a_thread(event: Event, notifications: Notifications) -> None:
     """Wait for a thread that cannot be told to stop."""
     click.echo("hanging")
     await to_thread.run_sync(time.sleep, 3600)
 
 
-async def swallow(event: UserRegistered, notifications: Notifications) -> None:
+async def swallow(event: Event, notifications: Notifications) -> None:
     """Go on when cancelled; shielded after that, or it would be cancelled in each turn."""
     click.echo("hanging")
     try:
@@ -63,7 +69,7 @@ async def swallow(event: UserRegistered, notifications: Notifications) -> None:
             await anyio.sleep_forever()
 
 
-async def exit_in_a_child(event: UserRegistered, notifications: Notifications) -> None:
+async def exit_in_a_child(event: Event, notifications: Notifications) -> None:
     """Do not hang, but end the event loop, where a child task can."""
 
     async def leave() -> None:
@@ -74,12 +80,24 @@ async def exit_in_a_child(event: UserRegistered, notifications: Notifications) -
         group.start_soon(leave)
 
 
+@click.command()
+@click.pass_obj
+def make_thing(options: Options) -> None:
+    """Make a thing."""
+    handle(options, things.a_command())
+
+
 def not_implemented(*arguments: Any) -> NoReturn:
     raise NotImplementedError
 
 
 if __name__ == "__main__":
     handler, *arguments = sys.argv[1:]
-    EVENT_HANDLERS[UserRegistered].append(globals()[handler])
+    things.start_mappers()
+    EVENT_TYPES.update(things.EVENT_TYPES)
+    COMMAND_HANDLERS[things.MakeThing] = things.make_thing
+    for event in HANGING_ON:
+        EVENT_HANDLERS.setdefault(event, []).append(globals()[handler])
+    cli.add_command(make_thing)
     asyncio.SelectorEventLoop.add_signal_handler = not_implemented  # type: ignore[assignment]
     cli(arguments)

@@ -6,6 +6,8 @@ from uuid import UUID
 
 from tests.e2e.processes import TIMEOUT_SECONDS, Application
 
+USER_LIST = ["users"]
+
 
 def test_a_registration_tells_its_story(application: Application) -> None:
     """A person sees what happened; logs would go to stderr, but there is nothing to log."""
@@ -67,7 +69,7 @@ def test_a_list_from_a_sqlite_file_imports_only_what_it_needs(application: Appli
     application.run("db", "upgrade")
     script = (
         "import sys; from allocation.entrypoints.cli import cli;"
-        "cli(['users'], standalone_mode=False); print(*sys.modules, sep='\\n')"
+        f"cli({USER_LIST}, standalone_mode=False); print(*sys.modules, sep='\\n')"
     )
     imported = subprocess.run(
         [sys.executable, "-c", script],

@@ -8,10 +8,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import create_engine
 
+from tests import things
 from tests.e2e.processes import LIMIT_SECONDS, TIMEOUT_SECONDS, Application, wait_until, writing_to
 
-REGISTER = ("register-user", "Иван", "ivan@example.com")
+REGISTER_USER = ("register-user", "Иван", "ivan@example.com")
 
 
 @contextmanager
@@ -20,8 +22,11 @@ def hanging_worker(
 ) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a worker until this handler hangs in it."""
     module = ("tests.e2e.hanging", handler)
-    with application.running(*REGISTER, module=module, dispatch="worker") as registering:
-        assert registering.wait(TIMEOUT_SECONDS) == 0
+    assert application.run("db", "upgrade").returncode == 0
+    things.tables.create_all(engine := create_engine(f"sqlite:///{application.database}"))
+    engine.dispose()
+    with application.running("make-thing", module=module, dispatch="worker") as making:
+        assert making.wait(TIMEOUT_SECONDS) == 0
     settings = {"shutdown_grace_seconds": grace}
     with writing_to(
         application, "worker", module=module, stdout=subprocess.PIPE, stderr=stderr, **settings
@@ -128,7 +133,7 @@ def test_a_handler_that_exits_in_a_child_task_has_failed(application: Applicatio
 
 def test_an_interrupted_registration_says_how_to_ask_again(application: Application) -> None:
     """The id was made by the program, and is needed to repeat the command."""
-    with application.running(*REGISTER, module=("tests.e2e.hanging", "wait")) as process:
+    with application.running(*REGISTER_USER, module=("tests.e2e.hanging", "wait")) as process:
         until_hanging(process)
         process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT_SECONDS) == 130
