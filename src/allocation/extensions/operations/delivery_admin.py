@@ -28,9 +28,8 @@ from allocation.adapters.delivery_states import (
 from allocation.adapters.orm import FINISHED, PARKED, PENDING, deliveries, events, handler_pauses
 from allocation.adapters.outbox import NEXT_TOKEN
 from allocation.adapters.transaction import Transaction
-from allocation.domain.exceptions import InvalidValue
 from allocation.extensions.operations.causation_tree import State, summary
-from allocation.extensions.operations.exceptions import DeliveryNotFound
+from allocation.extensions.operations.exceptions import DeliveryNotFound, HandlerNotFound
 from allocation.extensions.operations.times import in_utc
 from allocation.service_layer.envelopes import EventId
 
@@ -193,11 +192,10 @@ def all_names(handlers: Mapping[str, str], handler: str) -> Collection[str]:
 
     `handlers` has what each of the names is called now.
 
-    :raises InvalidValue: if there is no such handler
+    :raises HandlerNotFound: if there is none of this name
     """
     if handler not in handlers:
-        known = ", ".join(sorted(handlers))
-        raise InvalidValue("handler", f"{handler!r} is no handler of events: none of {known}")
+        raise HandlerNotFound(handler, handlers)
     return [name for name, current in handlers.items() if current == handlers[handler]]
 
 

@@ -1,5 +1,7 @@
 """The errors of this extension."""
 
+from collections.abc import Collection
+
 from allocation.domain.exceptions import RuleViolation
 
 
@@ -19,6 +21,14 @@ class TraceNotFound(RuleViolation):
             "no trace, command, event or user has id",
         )
         super().__init__(f"{nobody if '@' in about else nothing} {about}")
+
+
+class HandlerNotFound(RuleViolation):
+    """No handler of events has this name, and none had it."""
+
+    def __init__(self, handler: str, known: Collection[str]) -> None:
+        names = ", ".join(sorted(known))
+        super().__init__(f"{handler!r} is no handler of events: none of {names}")
 
 
 class HasExternalEffects(RuleViolation):

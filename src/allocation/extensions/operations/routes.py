@@ -122,7 +122,7 @@ class Affected:
     deliveries: int
 
 
-@router.put("/handlers/{handler}/pause")
+@router.put("/handlers/{handler}/pause", responses=NOT_FOUND)
 async def pause(handler: HandlerName, running: Running, request: Request) -> Affected:
     """Let no process begin with deliveries of a handler, until it is resumed."""
     names = delivery_admin.all_names(running.handlers, handler)
@@ -132,7 +132,7 @@ async def pause(handler: HandlerName, running: Running, request: Request) -> Aff
     return Affected(count or 0)
 
 
-@router.delete("/handlers/{handler}/pause")
+@router.delete("/handlers/{handler}/pause", responses=NOT_FOUND)
 async def resume(handler: HandlerName, running: Running, request: Request) -> Affected:
     """Let the deliveries of a handler be done again, each when it is due."""
     names = delivery_admin.all_names(running.handlers, handler)
