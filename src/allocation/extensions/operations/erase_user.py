@@ -5,12 +5,12 @@ that nothing is sent to, so what happens later to this user has no effect outsid
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 from email.policy import default
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -56,12 +56,8 @@ class Person:
     outstanding: int  # deliveries of these events
 
 
-class StoredEvent(NamedTuple):
-    """What an event says; nothing, if nobody can read its data."""
-
-    id: UUID
-    correlation_id: UUID
-    data: Mapping[str, Any]
+Events = Mapping[UUID, Mapping[str, Any]]
+"""What some events say, by their ids; nothing, if nobody can read its data."""
 
 
 def handlers_with_effects(
@@ -88,7 +84,7 @@ async def find_person(database: Database, user_id: UserId) -> Person:
         taken = sa.select(users.c.email_key).where(users.c.email_key.in_(had))
         others = await transaction.execute(taken.where(users.c.id != user_id))
         had.difference_update(others.scalars())
-        return Person(had, {str(each.id) for each in about}, outstanding.scalar_one())
+        return Person(had, {*map(str, about)}, outstanding.scalar_one())
 
 
 async def erase(database: Database, user_id: UserId, effects: Collection[str]) -> int:
@@ -137,25 +133,17 @@ async def _address(transaction: Transaction, email: sa.Select[str], user_id: Use
     return str(row[0])
 
 
-async def _events_about(transaction: Transaction, user_id: UserId) -> Sequence[StoredEvent]:
+async def _events_about(transaction: Transaction, user_id: UserId) -> Events:
     """Return the events of the user, and those of others about the user, such as of a batch."""
     row, this = events.c, str(user_id)
-    columns = row.id, row.subject, row.type, row.data, row.correlation_id
-    found = sa.select(*columns).where(sa.or_(row.subject == this, row.data.contains(this)))
+    found = sa.select(row.id, row.subject, row.type, row.data)
+    found = found.where(sa.or_(row.subject == this, row.data.contains(this)))
     read = [(each, _fields(each)) for each in await transaction.execute(found)]
-    return [
-        StoredEvent(each.id, each.correlation_id, data)
-        for each, data in read
-        if this in (each.subject, data.get("user_id"))
-    ]
+    return {each.id: data for each, data in read if this in (each.subject, data.get("user_id"))}
 
 
-def _ids(about: Iterable[StoredEvent]) -> Collection[UUID]:
-    return [each.id for each in about]
-
-
-def _of(about: Iterable[StoredEvent]) -> sa.ColumnElement[bool]:
-    return deliveries.c.event_id.in_(_ids(about))
+def _of(about: Events) -> sa.ColumnElement[bool]:
+    return deliveries.c.event_id.in_(about)
 
 
 def _taken_back(database: Database) -> sa.Update:
@@ -183,18 +171,16 @@ async def _erase_user(transaction: Transaction, user_id: UserId) -> None:
     await transaction.execute_dml(log.values(**texts))
 
 
-async def _erase_events(
-    transaction: Transaction, about: Sequence[StoredEvent], *, email: str
-) -> None:
+async def _erase_events(transaction: Transaction, about: Events, *, email: str) -> None:
     """Erase what the events say, and the errors of their handlers: they may quote it."""
-    failed = sa.update(failures).where(failures.c.event_id.in_(_ids(about)))
+    failed = sa.update(failures).where(failures.c.event_id.in_(about))
     last = sa.update(deliveries).where(_of(about), deliveries.c.last_error != NOT_DONE)
     await transaction.execute_dml(failed.values(error=ERASED))
     await transaction.execute_dml(last.values(last_error=ERASED))
     texts = dict.fromkeys(NAMES, ERASED) | dict.fromkeys(ADDRESSES, email)
-    for each in about:
-        data = {name: texts.get(name, value) for name, value in each.data.items()}
-        this = sa.update(events).where(events.c.id == each.id)
+    for event_id, said in about.items():
+        data = {name: texts.get(name, value) for name, value in said.items()}
+        this = sa.update(events).where(events.c.id == event_id)
         await transaction.execute_dml(this.values(data=msgspec.json.encode(data).decode()))
 
 
@@ -206,17 +192,18 @@ def _fields(row: sa.Row[Any]) -> dict[str, Any]:
         return {}
 
 
-def _addresses_in(about: Iterable[StoredEvent]) -> Iterator[str]:
-    for each in about:
-        yield from (str(text) for name, text in each.data.items() if name in ADDRESSES)
+def _addresses_in(about: Events) -> Iterator[str]:
+    for said in about.values():
+        yield from (str(text) for name, text in said.items() if name in ADDRESSES)
 
 
 async def _erase_commands(
-    transaction: Transaction, about: Iterable[StoredEvent], addresses: Collection[str]
+    transaction: Transaction, about: Events, addresses: Collection[str]
 ) -> None:
     """Erase the sums over what commands have said, and ids of messages with an address in them."""
-    traces = commands.c.correlation_id.in_({each.correlation_id for each in about})
-    await transaction.execute_dml(sa.update(commands).where(traces).values(fingerprint=None))
+    traces = sa.select(events.c.correlation_id).where(events.c.id.in_(about))
+    these = sa.update(commands).where(commands.c.correlation_id.in_(traces))
+    await transaction.execute_dml(these.values(fingerprint=None))
     quoted = re.compile("|".join(map(_quoted, addresses)), re.IGNORECASE)
     for column in (commands.c.source, commands.c.message_id):
         may_be = sa.or_(*(column.icontains(address, autoescape=True) for address in addresses))

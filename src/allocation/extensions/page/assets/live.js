@@ -14,7 +14,7 @@ let isLoading = true; // what is sent at the beginning, in pieces, is not late
 let before = new Set(); // ids of traces that were there before the server began anew
 
 /** Return what the server sends: times as seconds, and nothing where nothing has failed. */
-export const parse = (text) => JSON.parse(text, (key, value) => (key.endsWith("_at") && value ? Date.parse(value) / 1000 : key === "failures" && !value.length ? undefined : value));
+export const parse = (text) => JSON.parse(text, (key, value) => (key.endsWith("_at") && typeof value === "string" ? Date.parse(value) / 1000 : key === "failures" && value?.length === 0 ? undefined : value));
 
 /** The time in seconds since 1970, by the clock of the database. */
 export const now = () => Date.now() / 1000 + ahead;
