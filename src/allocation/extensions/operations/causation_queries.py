@@ -75,16 +75,25 @@ async def find_traces(database: Database, about: TraceQuery) -> Traces:
 
 
 async def read_traces(
-    transaction: Transaction, database: Database, correlation_ids: Collection[UUID]
+    transaction: Transaction,
+    database: Database,
+    correlation_ids: Collection[UUID],
+    *,
+    is_bounded: bool = True,
 ) -> Traces:
     """Return these traces.
 
     There are as many statements for a long trace as for a short one, and what they return is
     bounded by MAX_ROWS, for all traces together.
     """
-    rows = await events_of(transaction, database, correlation_ids, limit=MAX_ROWS)
-    accepted = await commands_of(transaction, correlation_ids, limit=MAX_ROWS)
-    is_whole = max(len(rows), len(accepted)) < MAX_ROWS
+    limit = MAX_ROWS if is_bounded else None
+    read_at = sa.type_coerce(database.clock, Epoch).label("read_at")
+    state = delivery_state(database.clock).label("state")
+    found = _EVENTS.add_columns(read_at, state).where(events.c.correlation_id.in_(correlation_ids))
+    rows = (await transaction.execute(found.limit(limit))).all()
+    caused_by = _COMMANDS.where(commands.c.correlation_id.in_(correlation_ids))
+    accepted = (await transaction.execute(caused_by.limit(limit))).all()
+    is_whole = limit is None or max(len(rows), len(accepted)) < limit
     return Traces(tree(accepted, rows), is_whole, rows[0].read_at if rows else None)
 
 
@@ -117,46 +126,16 @@ async def _newest(transaction: Transaction, ids: tuple[UUID, UUID] | None) -> Se
     return (await transaction.execute(statement.order_by(newest).limit(MAX_TRACES))).scalars().all()
 
 
-async def commands_of(
-    transaction: Transaction,
-    correlation_ids: Collection[UUID],
-    *which: sa.ColumnElement[bool],
-    limit: int | None = None,
-) -> Sequence[sa.Row[Any]]:
-    """Return the commands of these traces, all or some."""
-    statement = accepted_commands().where(commands.c.correlation_id.in_(correlation_ids), *which)
-    return (await transaction.execute(statement.limit(limit))).all()
-
-
-def accepted_commands() -> sa.Select[Any]:
-    """Select commands as `causation_tree.tree` wants them."""
-    names = "id", "type", "source", "correlation_id", "causation_id"
-    return sa.select(*(commands.c[name] for name in names), in_utc(commands.c.accepted_at))
-
-
-async def events_of(
-    transaction: Transaction,
-    database: Database,
-    correlation_ids: Collection[UUID],
-    *,
-    limit: int | None = None,
-) -> Sequence[sa.Row[Any]]:
-    """Return the events of these traces in order, a row for each failure of each delivery.
-
-    What no delivery or failure belongs to has None there.
-    """
-    read_at = sa.type_coerce(database.clock, Epoch).label("read_at")
-    state = delivery_state(database.clock).label("state")
-    found = _ALL.add_columns(read_at, state).where(events.c.correlation_id.in_(correlation_ids))
-    return (await transaction.execute(found.limit(limit))).all()
-
-
 def _columns(table: sa.Table, *names: str) -> list[sa.Column[Any]]:
     return [table.c[name] for name in names]
 
 
 _OF_DELIVERY = [failures.c[name] == deliveries.c[name] for name in ("event_id", "handler")]
-_ALL = (
+_COMMANDS = sa.select(
+    *_columns(commands, "id", "type", "source", "correlation_id", "causation_id"),
+    in_utc(commands.c.accepted_at),
+)
+_EVENTS = (  # a row for each failure of each delivery; None for what there is none of
     sa.select(
         *_columns(events, "id", "type", "schema_version", "subject", "data"),
         *_columns(events, "correlation_id", "causation_id"),

@@ -11,12 +11,8 @@ import sqlalchemy as sa
 
 from allocation.adapters.database import Database
 from allocation.adapters.orm import PARKED, PENDING, commands, deliveries, events
-from allocation.extensions.operations.causation_queries import (
-    accepted_commands,
-    commands_of,
-    events_of,
-)
-from allocation.extensions.operations.causation_tree import Node, Row, tree
+from allocation.extensions.operations.causation_queries import read_traces
+from allocation.extensions.operations.causation_tree import Node
 
 MAX_ROWS = 1000
 COUNTED = ("done", "discarded", "pending", "parked", "scheduled")
@@ -56,39 +52,42 @@ async def latest_commands(
     """
     # by the index of times, all commands would be read to find those that failed
     order = -commands.c.accepted_at if failed_only else commands.c.accepted_at.desc()
-    statement = accepted_commands().where(commands.c.causation_id.is_(None)).order_by(order)
+    statement = sa.select(commands.c.id, commands.c.correlation_id).order_by(order)
+    statement = statement.where(commands.c.causation_id.is_(None))
     if failed_only:
         statement = statement.where(commands.c.id.in_(_causes_of_trouble(database)))
     async with database.read_transaction() as transaction:
-        accepted = (await transaction.execute(statement.limit(limit))).all()
-        ids = {command.correlation_id for command in accepted}
-        returned = await commands_of(transaction, ids, commands.c.causation_id.is_not(None))
-        return summed_up(accepted, await events_of(transaction, database, ids), returned)
+        latest = (await transaction.execute(statement.limit(limit))).all()
+        traces = {command.correlation_id for command in latest}
+        found = await read_traces(transaction, database, traces, is_bounded=False)
+    return summed_up(found.nodes, [command.id for command in latest])
 
 
-def summed_up(
-    accepted: Sequence[Row], rows: Sequence[Row], returned: Sequence[Row] = ()
-) -> list[AcceptedCommand]:
+def summed_up(nodes: Sequence[Node], commands: Sequence[UUID]) -> list[AcceptedCommand]:
     """Return a row for each command; what hangs below it in the tree belongs to it."""
-    below: defaultdict[str, list[Node]] = defaultdict(list)
+    trees: defaultdict[str, list[Node]] = defaultdict(list)
     roots: dict[str | None, str] = {}
-    for node in tree([*accepted, *returned], rows):  # depth first: each comes after its parent
+    for node in nodes:  # depth first: each comes after its parent
         roots[node.id] = roots.get(node.parent, node.id)
-        below[roots[node.id]].append(node)
-    return [_row(command, below[str(command.id)]) for command in accepted]
+        trees[roots[node.id]].append(node)
+    return [_row(*trees[str(id_)]) for id_ in commands if str(id_) in trees]
 
 
-def _row(command: Row, nodes: Sequence[Node]) -> AcceptedCommand:
-    each = [node for node in nodes if node.kind == "delivery"]
+def _row(command: Node, *below: Node) -> AcceptedCommand:
+    each = [node for node in below if node.kind == "delivery"]
     counts = Counter(map(_counted_as, each))
     settled = [node.completed_at or node.parked_at for node in each if not node.replay]
     ended_at = None if counts["pending"] else max(filter(None, settled), default=None)
-    columns = command._asdict() | {state: counts[state] for state in COUNTED}
-    columns.pop("causation_id")
+    began_at: Any = command.completed_at
     return AcceptedCommand(
-        **columns,
-        about=_about([node for node in nodes if node.parent == str(command.id)]),
-        seconds=(ended_at - command.accepted_at).total_seconds() if ended_at else None,
+        id=UUID(command.id),
+        type=command.name,
+        source=command.about,
+        correlation_id=command.correlation_id,
+        accepted_at=began_at,
+        about=_about([node for node in below if node.parent == command.id]),
+        seconds=(ended_at - began_at).total_seconds() if ended_at else None,
+        **{state: counts[state] for state in COUNTED},
     )
 
 

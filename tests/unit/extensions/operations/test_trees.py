@@ -132,7 +132,7 @@ def test_a_delivery_counts_for_the_command_that_began_it_all() -> None:
         a_row(its_event, "d", causation_id=other, completed_at=None, state="scheduled"),
     ]
 
-    first, second = summed_up([a_command(), a_command(other)], rows)
+    first, second = summed_up(tree([a_command(), a_command(other)], rows), [COMMAND, other])
 
     assert (first.done, first.pending, first.seconds) == (2, 0, 7)
     assert (second.done, second.pending, second.seconds) == (0, 1, None)
@@ -146,7 +146,7 @@ def test_the_seconds_of_a_command_end_with_what_was_settled_last() -> None:
         a_row(handler="b", completed_at=at(999), replay=True, attempt=1),
     ]
 
-    (row,) = summed_up([a_command()], rows)
+    (row,) = summed_up(tree([a_command()], rows), [COMMAND])
 
     assert (row.done, row.parked, row.seconds, row.about) == (1, 1, 5, "the user")
 
@@ -176,7 +176,9 @@ def test_of_many_users_one_is_named_and_the_others_are_counted() -> None:
     data = '{"user_id":"7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11","name":"Иван","email":"i@x.de"}'
     rows = [a_row(uuid4(), "b", data=data) for _ in range(3)]
 
-    (row,) = summed_up([a_command()], [a_row(uuid4(), type="users_imported"), *rows])
+    rows = [a_row(uuid4(), type="users_imported"), *rows]
+
+    (row,) = summed_up(tree([a_command()], rows), [COMMAND])
 
     assert (row.about, row.done) == ("Иван <i@x.de> and 2 more", 3)
 
@@ -185,7 +187,7 @@ def test_a_circle_of_causes_ends() -> None:
     """Nobody stores one, but whoever looks for what is wrong has to get an answer."""
     rows = [a_row(handler="a", causation_id=REGISTERED)]
 
-    assert summed_up([a_command()], rows)[0].done == 0
+    assert summed_up(tree([a_command()], rows), [COMMAND])[0].done == 0
     assert [node.kind for node in tree([a_command()], rows)] == ["command"]
 
 
