@@ -25,8 +25,8 @@ from allocation.adapters.transaction import Transaction
 from allocation.domain.exceptions import Unavailable
 from allocation.entrypoints.runtime import Shutdown, Wakeup
 from allocation.extensions.operations.causation_queries import Traces
-from allocation.extensions.page import backlog, trace_queries
-from allocation.extensions.page.trace_queries import Fingerprint, is_settled
+from allocation.extensions.page import queries
+from allocation.extensions.page.queries import Fingerprint, is_settled
 
 MAX_TRACES = 1000  # that are stored, and shown: the newest
 PIECE = 50  # what is read, or sent, together
@@ -145,24 +145,23 @@ class LiveFeed:
     async def _poll(self) -> bool:
         """Read what has changed, the newest first; return whether there is more of it."""
         async with self._database.read_transaction() as transaction:
-            if self._polls == 0:
-                now = await backlog.clock(transaction, self._database)
-                self._clock_offset = now - current_time()
             await self._find_newest(transaction)
             changed = await self._find_changed(transaction)
             ids = [*changed][:PIECE]
-            found = await trace_queries.traces(transaction, self._database, ids) if ids else {}
+            found = await queries.traces(transaction, self._database, ids) if ids else {}
             for id_, trace in found.items():
                 self._fingerprints[id_] = changed[id_]
                 self._set(id_, _content(id_, self._times[id_], trace))
+                if trace.read_at:
+                    self._clock_offset = trace.read_at.timestamp() - current_time()
             if ids or self._polls % POLLS_UNTIL_BACKLOG == 0:
-                self._set("outstanding", await backlog.backlog(transaction, self._database))
+                self._set("outstanding", await queries.backlog(transaction, self._database))
         self._polls = (self._polls + 1) % POLLS_UNTIL_ALL
         return len(changed) > len(ids)
 
     async def _find_newest(self, transaction: Transaction) -> None:
         since = max(self._times.values(), default=LATE_SECONDS) - LATE_SECONDS
-        times = self._times | dict(await trace_queries.recent(transaction, since, MAX_TRACES + 1))
+        times = self._times | dict(await queries.recent(transaction, since, MAX_TRACES + 1))
         newest = sorted(times, key=lambda id_: times[id_], reverse=True)[:MAX_TRACES]
         self._older_exist |= len(times) > MAX_TRACES
         for gone in self._fingerprints.keys() - newest:
@@ -173,7 +172,7 @@ class LiveFeed:
         """Return the traces that have to be read, the newest first, with their fingerprints."""
         known = self._fingerprints
         asked = [i for i in self._times if self._polls == 0 or not is_settled(known.get(i))]
-        found = await trace_queries.fingerprints(transaction, self._database, asked)
+        found = await queries.fingerprints(transaction, self._database, asked)
         return {i: found.get(i) for i in asked if i not in known or found.get(i) != known[i]}
 
     def _set(self, key: UUID | str, content: Any) -> None:

@@ -1,4 +1,4 @@
-"""The queries of the page about traces: which are new, which have changed, what is in each of them.
+"""The queries of the page: which traces are new or have changed, what is in them, what is left.
 
 A trace is all that has one correlation id. Nothing is stored when one changes; but each change of
 a delivery changes a count, a time or its fencing token, so sums show it, in one small statement.
@@ -13,11 +13,20 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from allocation.adapters.database import Database
-from allocation.adapters.delivery_states import is_scheduled
-from allocation.adapters.orm import commands, deliveries, events
+from allocation.adapters.delivery_states import delivery_state
+from allocation.adapters.orm import PARKED, PENDING, commands, deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.extensions.operations.causation_queries import Traces, read_traces
 from allocation.extensions.operations.causation_tree import Node
+from allocation.extensions.operations.delivery_admin import (
+    Which,
+    is_for_later,
+    listed_deliveries,
+    paused_handlers,
+)
+
+MAX_COUNTED = 10_000  # of what is pending, and of what is parked
+MAX_SHOWN = 100  # of each as well
 
 Fingerprint = sa.Row[Any]
 """What changes whenever a trace does."""
@@ -64,6 +73,31 @@ async def traces(
     return {id_: found._replace(nodes=nodes[id_]) for id_ in ids}
 
 
+async def backlog(transaction: Transaction, database: Database) -> dict[str, Any]:
+    """Return how much is outstanding, by handler and state, up to MAX_COUNTED, and the first of it.
+
+    And which handlers are paused. What is for `later`, and was not attempted yet, is apart: each
+    user leaves some of it for weeks.
+    """
+    later = is_for_later(database.clock)
+    state = delivery_state(database.clock).label("state"), later.label("later")
+    limited = (
+        sa.select(deliveries.c.handler, *state).where(which).limit(MAX_COUNTED).subquery()
+        for which in (sa.and_(PENDING, ~later), sa.and_(PENDING, later), PARKED)
+    )
+    found = sa.union_all(*map(sa.select, limited)).subquery()
+    key = (found.c.handler, found.c.state, found.c.later)
+    counted = sa.select(*key, sa.func.count().label("count")).group_by(*key).order_by(*key)
+    counts = [row._asdict() for row in await transaction.execute(counted)]
+    parts: tuple[Which, ...] = ("parked", "pending", "scheduled")
+    first = [
+        row
+        for part in parts
+        async for row in listed_deliveries(transaction, database.clock, part, limit=MAX_SHOWN)
+    ]
+    return {"counts": counts, "first": first, "pauses": await paused_handlers(transaction)}
+
+
 @cache
 def _sums(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
     sums = sa.select(
@@ -74,7 +108,7 @@ def _sums(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
         sa.func.sum(deliveries.c.available_at),
         sa.func.count(deliveries.c.parked_at),
         sa.func.count(deliveries.c.completed_at).label("done"),
-        sa.func.count(deliveries.c.handler).filter(is_scheduled(clock)).label("later"),
+        sa.func.count(deliveries.c.handler).filter(is_for_later(clock)).label("later"),
         sa.func.count(deliveries.c.handler).label("deliveries"),
     )
     return sums.select_from(events.outerjoin(deliveries)).group_by(events.c.correlation_id)
