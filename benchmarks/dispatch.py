@@ -16,7 +16,7 @@ from allocation.bootstrap import bootstrap
 from allocation.domain.events import Event, UserRegistered
 from allocation.service_layer.deliveries import Delivery, Failure
 from benchmarks.application import handled_by, registration, settings_for
-from benchmarks.files import new_file
+from benchmarks.databases import new_file
 from benchmarks.measuring import Contest, Effort, Way
 
 NEVER = {"lease_seconds": 10**6, "handler_timeout_seconds": 10**5}

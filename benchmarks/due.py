@@ -7,14 +7,18 @@ nothing is left. So neither their start nor their end counts.
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import cache
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+)
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import asyncpg
 
-from benchmarks.servers import Prepare, with_schema
+from benchmarks.databases import Prepare, new_database, with_schema
 
 NO_OP = "no_op"
 EVENT = '{"user_id":"7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11","name":"Иван","email":"i@example.com"}'
@@ -52,26 +56,36 @@ class Tally:
             self.over.set()
 
 
-Working = Callable[[str, Tally], AbstractAsyncContextManager[None]]
-"""Has a worker at work on a database as long as the context is open."""
+Working = Callable[[str, Tally, int], AbstractAsyncContextManager[None]]
+"""Has a worker with so many slots at work on a database as long as the context is open."""
 
 
-@cache
-def due(jobs: int, handler: str = NO_OP) -> Prepare:
-    """Return what fills a database with work for a handler."""
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What fills a database with so many jobs, what does them, and what asks if some are left."""
 
-    async def prepare(url: str) -> None:
-        await with_schema(url)
-        await make_due(url, jobs, handler)
+    prepare: Prepare
+    working: Working
+    left: str = LEFT
+    share: int = 1  # it gets one job in so many, where all would take too long
 
-    return prepare
+
+def filled(prepare: Prepare, *values: object) -> AbstractContextManager[str]:
+    """Make a database with work for a while; its statistics are up to date."""
+    return new_database(_analyzed, prepare, *values)
+
+
+async def _analyzed(url: str, prepare: Prepare, *values: object) -> None:
+    await prepare(url, *values)
+    async with connected(url) as connection:
+        await connection.execute("ANALYZE")
 
 
 async def make_due(url: str, jobs: int, handler: str = NO_OP) -> None:
-    """Put so many deliveries into a database."""
+    """Have so many deliveries that are due, to one handler."""
+    await with_schema(url)
     async with connected(url) as connection:
         await connection.execute(MAKE_DUE, jobs, EVENT, handler)
-        await connection.execute("ANALYZE")
 
 
 @asynccontextmanager
@@ -98,11 +112,17 @@ async def rate_by_the_database(url: str, jobs: int) -> float:
             return jobs / float(await connection.fetchval(TAKEN))
 
 
-async def jobs_per_second(working: Working, url: str, jobs: int, left: str = LEFT) -> float:
-    """Have a worker do all of its jobs; `left` asks whether some are not done."""
+def jobs_per_second(queue: Queue, slots: int, jobs: int) -> float:
+    """Have a worker do its share of the jobs, in a new database."""
+    jobs //= queue.share
+    with filled(queue.prepare, jobs) as url:
+        return anyio.run(_jobs_per_second, queue, url, slots, jobs)
+
+
+async def _jobs_per_second(queue: Queue, url: str, slots: int, jobs: int) -> float:
     tally = Tally(jobs)
     with anyio.fail_after(LIMIT_SECONDS):
-        async with connected(url) as connection, working(url, tally):
+        async with connected(url) as connection, queue.working(url, tally, slots):
             await tally.over.wait()
-            await until_not(connection, left)
+            await until_not(connection, queue.left)
             return jobs / (time.perf_counter() - tally.began)

@@ -17,9 +17,11 @@ from sqlalchemy import text
 from allocation.adapters.database import Database
 from allocation.bootstrap import Application, bootstrap
 from benchmarks.application import COUPONS, registration, settings_for
-from benchmarks.files import folder
+from benchmarks.databases import (
+    folder,
+    new_database,  # extension: postgresql
+)
 from benchmarks.measuring import Contest, Effort, Way
-from benchmarks.servers import new_database  # extension: postgresql
 
 FEW = 1_000
 WARM_UP = 50
@@ -134,7 +136,7 @@ def on_sqlite(effort: Effort) -> Iterator[Contest]:
 # extension: postgresql
 def on_postgresql(effort: Effort) -> Iterator[Contest]:
     """Compare two databases on a server, after VACUUM and ANALYZE."""
-    with new_database() as few, new_database() as many:
+    with new_database(None) as few, new_database(None) as many:
         yield from _growing("PostgreSQL", few, many, effort)
 
 

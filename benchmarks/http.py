@@ -6,33 +6,32 @@ The peer is an endpoint of FastAPI with the same statements in plain SQL (`http_
 
 import re
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from statistics import quantiles
 from uuid import uuid4
 
 import anyio
-import psycopg  # extension: postgresql
 from anyio.abc import SocketStream
+from sqlalchemy import Engine, NullPool, create_engine, text
 
 from benchmarks.application import WARM_UP
-from benchmarks.files import new_url
+from benchmarks.databases import (
+    Place,
+    new_database,  # extension: postgresql
+    new_url,
+)
 from benchmarks.measuring import Contest, Effort, Way
-from benchmarks.servers import new_database, template, with_driver  # extension: postgresql
 
 CONNECTIONS = 20
 # a delivery that is for later was not attempted yet
-OWED = "SELECT count(*) FROM deliveries WHERE completed_at IS NULL AND attempts > 0"
+OWED = text("SELECT count(*) FROM deliveries WHERE completed_at IS NULL AND attempts > 0")
 LOOK_SECONDS = 0.005
 LIMIT_SECONDS = 60
-
-Place = Callable[[], AbstractContextManager[tuple[str, Callable[[], int]]]]
-"""Makes a database for a while: its URL, and what counts the deliveries that are owed there."""
 
 
 class Rounds:
@@ -45,9 +44,10 @@ class Rounds:
 
     def rate(self) -> float:
         """Measure requests a second; what follows from them counts, unless it is for workers."""
-        with self._place() as (url, owed), serving(self._server, url, self._dispatch) as port:
-            done = owed if self._dispatch == "inline" else lambda: 0
-            seconds, latencies = anyio.run(_load, port, self._requests, done)
+        with self._place() as url, serving(self._server, url, self._dispatch) as port:
+            engine = create_engine(url.replace("+aiosqlite", ""), poolclass=NullPool)
+            owed = partial(_owed, engine) if self._dispatch == "inline" else lambda: 0
+            seconds, latencies = anyio.run(_load, port, self._requests, owed)
         self._slowest.append(quantiles(latencies, n=100)[-1] * 1000)
         return self._requests / seconds
 
@@ -116,6 +116,11 @@ def _is_whole(received: bytes) -> bool:
     return bool(length) and len(body) >= int(length[1] if length else 0)
 
 
+def _owed(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalar(OWED) or 0)
+
+
 @contextmanager
 def serving(server: str, url: str, dispatch: str) -> Iterator[int]:
     """Have a server for a while, and return its port. What it tells is read by nobody."""
@@ -129,35 +134,9 @@ def serving(server: str, url: str, dispatch: str) -> Iterator[int]:
             process.kill()
 
 
-@contextmanager
-def on_sqlite() -> Iterator[tuple[str, Callable[[], int]]]:
-    """Make a file."""
-    with new_url("aiosqlite") as url:
-        yield url, partial(_owed_in_file, url.partition(":///")[2])
-
-
-def _owed_in_file(file: str) -> int:
-    with closing(sqlite3.connect(file)) as connection:
-        return int(connection.execute(OWED).fetchone()[0])
-
-
-# extension: postgresql
-@contextmanager
-def on_postgresql() -> Iterator[tuple[str, Callable[[], int]]]:
-    """Make a database on a server."""
-    with new_database(template()) as url:
-        yield with_driver(url), partial(_owed_on_server, url)
-
-
-def _owed_on_server(url: str) -> int:
-    with psycopg.connect(url) as connection:
-        return int((connection.execute(OWED).fetchone() or (0,))[0])
-
-
-# end
 PLACES: dict[str, Place] = {
-    "SQLite": on_sqlite,
-    "PostgreSQL": on_postgresql,  # extension: postgresql
+    "SQLite": partial(new_url, "aiosqlite"),
+    "PostgreSQL": new_database,  # extension: postgresql
 }
 
 

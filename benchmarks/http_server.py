@@ -22,7 +22,7 @@ from allocation.entrypoints import runtime
 from allocation.extensions.web.server import open_listener, web_service
 from allocation.extensions.web.settings import WebSettings
 from benchmarks.application import settings_for
-from benchmarks.registration_by_hand import by_sqlalchemy
+from benchmarks.registration_drivers import by_sqlalchemy
 from benchmarks.registration_sql import Registration
 
 MANY = 1000  # so that nothing is left to workers: the other way does not know any

@@ -27,9 +27,9 @@ from allocation.entrypoints.runtime import run_services
 from allocation.entrypoints.worker import worker_service
 from allocation.service_layer.ports import Notifications
 from benchmarks.application import handled_by, registration, settings_for
+from benchmarks.databases import new_database
 from benchmarks.due import LIMIT_SECONDS, connected, until_not
 from benchmarks.measuring import Contest, Effort, Way
-from benchmarks.servers import new_database, template
 
 PAUSE_SECONDS = 0.1  # the worker sleeps when the next one comes, and a process may notify again
 CALLED = "called at"  # begins a line
@@ -70,7 +70,7 @@ async def worker(url: str) -> AsyncIterator[ByteReceiveStream]:
 
 def ours(times: int) -> float:
     """Measure a registration that is left to a worker in another process."""
-    with new_database(template()) as url:
+    with new_database() as url:
         return anyio.run(_ours, url, times)
 
 
@@ -102,7 +102,7 @@ async def _calls(stream: TextReceiveStream) -> AsyncIterator[float]:
 
 def bare(times: int) -> float:
     """Measure NOTIFY."""
-    with new_database() as url:
+    with new_database(None) as url:
         return anyio.run(_bare, url, times)
 
 

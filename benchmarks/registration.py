@@ -5,24 +5,25 @@ statements in the same transactions on SQLAlchemy; the limit is the same on the 
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    asynccontextmanager,
-)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 import anyio
 
 from allocation.bootstrap import bootstrap
 from benchmarks.application import rate, registration, settings_for
-from benchmarks.files import new_url
+from benchmarks.databases import (
+    Place,
+    new_database,  # extension: postgresql
+    new_url,
+)
 from benchmarks.measuring import Contest, Effort, Way
-from benchmarks.registration_asyncpg import by_asyncpg  # extension: postgresql
-from benchmarks.registration_by_hand import by_sqlalchemy
-from benchmarks.registration_raw import by_sqlite3
+from benchmarks.registration_drivers import (
+    by_asyncpg,  # extension: postgresql
+    by_sqlalchemy,
+    by_sqlite3,
+)
 from benchmarks.registration_sql import Work
-from benchmarks.servers import new_database, template, with_driver  # extension: postgresql
 
 UNIT = "registrations/s"
 BY_HAND = "by hand on SQLAlchemy"
@@ -33,8 +34,6 @@ COMPARED = [  # driver, event loop, how many at a time, compared with whom
     ("anyio", "trio", 1, ("sqlite3",)),
 ]
 
-Place = Callable[[], AbstractContextManager[str]]
-"""Makes a database for a while, and returns its URL."""
 Opening = Callable[[str], AbstractAsyncContextManager[Work]]
 """Opens what registers a user, by the URL of a database."""
 
@@ -44,11 +43,6 @@ async def ours(url: str, backend: str = "asyncio") -> AsyncIterator[Work]:
     """Open the application, and return what registers a user with it."""
     async with bootstrap(settings_for(url, event_loop=backend)) as application:
         yield lambda: application.bus.handle(registration())
-
-
-def raw(url: str) -> AbstractAsyncContextManager[Work]:
-    """Open sqlite3."""
-    return by_sqlite3(url.partition(":///")[2])
 
 
 def once(place: Place, at_a_time: int, seconds: float, backend: str, opening: Opening) -> float:
@@ -68,7 +62,7 @@ def on_sqlite(effort: Effort) -> Iterator[Contest]:
         by = partial(partial, once, partial(new_url, driver), at_a_time, effort.seconds, backend)
         ways = [
             Way(name=BY_HAND, once=by(by_sqlalchemy)),
-            Way(name="sqlite3", once=by(raw), is_limit=True),
+            Way(name="sqlite3", once=by(by_sqlite3), is_limit=True),
         ]
         where = f"{driver} on {backend.capitalize()}" if backend != "asyncio" else driver
         yield Contest(
@@ -83,17 +77,13 @@ def on_sqlite(effort: Effort) -> Iterator[Contest]:
 def on_postgresql(effort: Effort) -> Iterator[Contest]:
     """Yield a contest for one at a time, and for ten, with ten connections for each way."""
     for at_a_time in (1, 10):
-        by = partial(partial, once, _new_server_database, at_a_time, effort.seconds, "asyncio")
+        by = partial(partial, once, new_database, at_a_time, effort.seconds, "asyncio")
         ways = [
-            Way(name=BY_HAND, once=by(lambda url: by_sqlalchemy(with_driver(url)))),
+            Way(name=BY_HAND, once=by(by_sqlalchemy)),
             Way(name="asyncpg", once=by(by_asyncpg), is_limit=True),
         ]
         what = f"PostgreSQL, {at_a_time} at a time"
         yield Contest(what=what, unit=UNIT, ours=by(ours), ways=ways)
-
-
-def _new_server_database() -> AbstractContextManager[str]:
-    return new_database(template())
 
 
 # end

@@ -4,7 +4,7 @@ The statements and the transactions are those of the application, handler by han
 run concurrently, as there. No rule is checked, nothing is tried again, no e-mail is made.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import astuple, dataclass
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from anyio import create_task_group
 
-Values = Mapping[str, Any]
+Values = dict[str, Any]
 
 OF_REGISTERED = (
     "send_welcome_email",
@@ -133,8 +133,7 @@ class Registration:
             await execute("note", {"id": story, "story": story})
             await execute("find user", {"id": user})
             await execute("add user", {"id": user, "name": name, "email": email, "key": email})
-            said = event_row(event, "user_registered", user, story, cause=story, handler=None)
-            await execute("add event", {**said, "version": 2})
+            await execute("add event", event_row(event, "user_registered", 2, user, story, story))
             await execute("add delivery", *delivery_rows(event, OF_REGISTERED))
         return Registered(user, story, event, email)
 
@@ -166,10 +165,8 @@ class Registration:
             await execute("take coupon", batch)
             code = f"{reference}-{uuid4().hex}"
             await execute("add coupon", {"code": code, "reference": reference, "id": user})
-            said = event_row(
-                allocated, "coupon_allocated", user, story, cause=event, handler=handler
-            )
-            await execute("add event", {**said, "version": 1})
+            said = event_row(allocated, "coupon_allocated", 1, user, story, event)
+            await execute("add event", {**said, "handler": handler})
             await execute("add delivery", *delivery_rows(allocated, OF_ALLOCATED))
             await execute("schedule delivery", *delivery_rows(allocated, FOR_LATER))
             await execute("done", {"event": event, "handler": handler})
@@ -194,11 +191,11 @@ Work = Callable[[], Awaitable[object]]
 
 
 def event_row(
-    event: object, type_: str, user: object, story: object, *, cause: object, handler: str | None
-) -> dict[str, Any]:
+    event: object, type_: str, version: int, user: object, story: object, cause: object
+) -> Values:
     data = f'{{"user_id":"{user}","name":"Иван","email":"{user}@example.com"}}'
-    named = {"id": event, "type": type_, "subject": str(user), "data": data}
-    return {**named, "story": story, "cause": cause, "handler": handler}
+    of_type = {"type": type_, "version": version, "subject": str(user), "data": data}
+    return {"id": event, **of_type, "story": story, "cause": cause, "handler": None}
 
 
 def delivery_rows(event: object, handlers: Sequence[str]) -> list[Values]:

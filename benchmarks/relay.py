@@ -24,9 +24,8 @@ from allocation.extensions.brokers.base import EVENTS
 from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.service_layer.handlers import publish_event
 from benchmarks.application import handled_by, settings_for
-from benchmarks.due import EVENT, due, rate_by_the_database
+from benchmarks.due import EVENT, filled, make_due, rate_by_the_database
 from benchmarks.measuring import Contest, Effort, Unavailable, Way
-from benchmarks.servers import new_database, template
 from benchmarks.worker import work
 from tests.integration.extensions.brokers.outside import rabbitmq_alone
 
@@ -52,7 +51,7 @@ def rabbitmq() -> Iterator[None]:
 
 def ours(events: int) -> float:
     """Measure the worker, by the clock of the database."""
-    database = new_database(template(due(events, HANDLER)))
+    database = filled(make_due, events, HANDLER)
     with rabbitmq(), database as url, handled_by({UserRegistered: [publish_event]}):
         return anyio.run(_ours, url, events)
 

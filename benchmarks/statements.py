@@ -13,7 +13,7 @@ from sqlalchemy import event
 from allocation.bootstrap import Application, bootstrap
 from allocation.service_layer.deliveries import Committed
 from benchmarks.application import registration, settings_for
-from benchmarks.files import new_file
+from benchmarks.databases import new_file
 
 ONCE_A_SECOND = "SELECT handler_pauses.handler"
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 from uuid import UUID
 
@@ -25,16 +26,14 @@ from allocation.entrypoints.worker import Worker
 from allocation.service_layer.ports import Notifications
 from allocation.service_layer.registry import Handler
 from allocation.service_layer.unit_of_work import UnitOfWork
-from benchmarks import worker_peers as peers
 from benchmarks.application import handled_by, settings_for
-from benchmarks.due import LEFT, Tally, Working, connected, due, jobs_per_second
+from benchmarks.due import Queue, Tally, connected, filled, jobs_per_second, make_due
 from benchmarks.measuring import Contest, Effort, Way
-from benchmarks.registration_asyncpg import numbered
+from benchmarks.registration_drivers import numbered
 from benchmarks.registration_sql import statements
-from benchmarks.servers import Prepare, new_database, template
+from benchmarks.worker_peers import PEERS
 
 UNIT = "deliveries/s"
-SLOW_PEER_SHARE = 10  # of the jobs, for what would take too long otherwise
 RAW_AT_A_TIME = 10
 
 
@@ -56,17 +55,16 @@ def transactional(tally: Tally) -> Handler:
     return no_op
 
 
-def ours(slots: int, handler: Callable[[Tally], Handler] = outside) -> Working:
-    """Have our worker do what is due."""
+def ours(handler: Callable[[Tally], Handler]) -> Queue:
+    """Have our worker do what is due, by this handler."""
 
     @asynccontextmanager
-    async def working(url: str, tally: Tally) -> AsyncIterator[None]:
+    async def working(url: str, tally: Tally, slots: int) -> AsyncIterator[None]:
         with handled_by({UserRegistered: [handler(tally)]}):
-            settings = settings_for(url, dispatch="worker", worker_concurrency=slots)
-            async with work(settings):
+            async with work(settings_for(url, dispatch="worker", worker_concurrency=slots)):
                 yield
 
-    return working
+    return Queue(make_due, working)
 
 
 @asynccontextmanager
@@ -79,12 +77,6 @@ async def work(settings: Settings) -> AsyncIterator[None]:
         stop.set()
 
 
-def once(working: Working, prepare: Prepare, jobs: int, left: str = LEFT) -> float:
-    """Measure a worker in a new database."""
-    with new_database(template(prepare)) as url:
-        return anyio.run(jobs_per_second, working, url, jobs, left)
-
-
 def beside_others(effort: Effort) -> Iterator[Contest]:
     """Yield a contest for each number of slots."""
     jobs = effort.pick(1_500, 4_000)
@@ -92,22 +84,13 @@ def beside_others(effort: Effort) -> Iterator[Contest]:
         yield Contest(
             what=f"{jobs:,} deliveries, {slots} slots",
             unit=UNIT,
-            ours=partial(once, ours(slots), due(jobs), jobs),
-            ways=tuple(_peers(slots, jobs)),
+            ours=partial(jobs_per_second, ours(outside), slots, jobs),
+            ways=[
+                Way(name=name, once=partial(jobs_per_second, peer, slots, jobs))
+                for name, peer in PEERS.items()
+                if find_spec(name.partition(" ")[0])  # Oban needs Python 3.12
+            ],
         )
-
-
-def _peers(slots: int, jobs: int) -> Iterator[Way]:
-    few = jobs // SLOW_PEER_SHARE
-    for name, peer, count in (
-        ("pgqueuer", peers.pgqueuer(slots // 2, slots), jobs),  # it takes half as many at a time
-        ("pgqueuer without a limit", peers.pgqueuer(slots), jobs),
-        ("oban", peers.oban(slots), jobs),
-        ("procrastinate", peers.procrastinate(slots), few),
-    ):
-        if peer.is_installed:
-            prepare = peer.prepare(count)
-            yield Way(name=name, once=partial(once, peer.working, prepare, count, peer.left))
 
 
 def in_transactions(effort: Effort) -> Iterator[Contest]:
@@ -116,14 +99,14 @@ def in_transactions(effort: Effort) -> Iterator[Contest]:
     yield Contest(
         what=f"{jobs:,} deliveries, {slots} slots",
         unit=UNIT,
-        ours=partial(once, ours(slots, transactional), due(jobs), jobs),
+        ours=partial(jobs_per_second, ours(transactional), slots, jobs),
         ways=[Way(name="asyncpg", once=partial(raw, jobs), is_limit=True)],
     )
 
 
 def raw(jobs: int) -> float:
     """Measure asyncpg in a new database."""
-    with new_database(template(due(jobs))) as url:
+    with filled(make_due, jobs) as url:
         return anyio.run(_raw, url, jobs)
 
 

@@ -2,116 +2,81 @@
 """Other workers on PostgreSQL, as their documentation has them, on asyncio's own event loop.
 
 Each has a schema of its own in a new database, the same jobs, a pool of ten connections where it
-takes one, and as many slots as ours.
+takes one, and as many slots as ours. For each there is what fills a database, and what works.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import asyncpg
 
-from benchmarks.due import Tally, Working, connected
-from benchmarks.servers import Prepare
+from benchmarks.due import Queue, Tally, connected
 
 POOL = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """What fills a database with so many jobs, what does them, and what asks if some are left."""
+async def pgqueuer_jobs(url: str, jobs: int) -> None:
+    """Have so many jobs of pgqueuer."""
+    from pgqueuer.db import AsyncpgDriver
+    from pgqueuer.queries import Queries
 
-    package: str
-    prepare: Callable[[int], Prepare]
-    working: Working
-    left: str
-
-    @property
-    def is_installed(self) -> bool:
-        """Whether it can be measured here: Oban needs Python 3.12."""
-        return find_spec(self.package) is not None
+    async with connected(url) as connection:
+        queries = Queries(AsyncpgDriver(connection))
+        await queries.install()
+        await queries.enqueue(["no_op"] * jobs, [None] * jobs, [0] * jobs)
 
 
-@cache
-def pgqueuer_jobs(jobs: int) -> Prepare:
-    """Return what fills a database with jobs of pgqueuer."""
-
-    async def prepare(url: str) -> None:
-        from pgqueuer.db import AsyncpgDriver
-        from pgqueuer.queries import Queries
-
-        async with connected(url) as connection:
-            queries = Queries(AsyncpgDriver(connection))
-            await queries.install()
-            await queries.enqueue(["no_op"] * jobs, [None] * jobs, [0] * jobs)
-            await connection.execute("ANALYZE")
-
-    return prepare
+def pgqueuer(url: str, tally: Tally, slots: int) -> AbstractAsyncContextManager[None]:
+    """Take half as many jobs at a time as may be under way."""
+    return _pgqueuer(url, tally, batch_size=slots // 2, max_concurrent_tasks=slots)
 
 
-def pgqueuer(batch_size: int, max_concurrent_tasks: int | None = None) -> Peer:
-    """Take so many jobs at a time; without a limit, also while others are under way."""
-    options = {"batch_size": batch_size, "max_concurrent_tasks": max_concurrent_tasks}
-
-    @asynccontextmanager
-    async def working(url: str, tally: Tally) -> AsyncIterator[None]:
-        from pgqueuer import PgQueuer
-
-        async with asyncpg.create_pool(url, min_size=POOL, max_size=POOL) as pool:
-            worker = PgQueuer.from_asyncpg_pool(pool)
-
-            async def no_op(job: Any) -> None:
-                tally.count()
-
-            worker.entrypoint("no_op")(no_op)
-            running = asyncio.create_task(worker.run(**options))
-            yield
-            worker.shutdown.set()
-            await running
-
-    left = "SELECT EXISTS (SELECT FROM pgqueuer)"
-    return Peer("pgqueuer", pgqueuer_jobs, working, left)
+def unlimited_pgqueuer(url: str, tally: Tally, slots: int) -> AbstractAsyncContextManager[None]:
+    """Take so many jobs at a time, also while others are under way."""
+    return _pgqueuer(url, tally, batch_size=slots)
 
 
-@cache
-def oban_jobs(jobs: int) -> Prepare:
-    """Return what fills a database with jobs of Oban."""
+@asynccontextmanager
+async def _pgqueuer(url: str, tally: Tally, **options: int) -> AsyncIterator[None]:
+    from pgqueuer import PgQueuer
 
-    async def prepare(url: str) -> None:
-        from oban import Oban
-        from oban.schema import install
+    async with asyncpg.create_pool(url, min_size=POOL, max_size=POOL) as pool:
+        worker = PgQueuer.from_asyncpg_pool(pool)
 
-        async with oban_pool(url) as pool:
-            await install(pool)
-            oban = Oban(pool=pool)
-            no_op = oban_worker(Tally(0))
-            await oban.enqueue_many(*(no_op.new({}) for _ in range(jobs)))
-        async with connected(url) as connection:
-            await connection.execute("ANALYZE")
+        async def no_op(job: Any) -> None:
+            tally.count()
 
-    return prepare
+        worker.entrypoint("no_op")(no_op)
+        running = asyncio.create_task(worker.run(**options))
+        yield
+        worker.shutdown.set()
+        await running
 
 
-def oban(slots: int) -> Peer:
+async def oban_jobs(url: str, jobs: int) -> None:
+    """Have so many jobs of Oban."""
+    from oban import Oban
+    from oban.schema import install
+
+    async with _oban_pool(url) as pool:
+        await install(pool)
+        no_op = _oban_worker(Tally(0))
+        await Oban(pool=pool).enqueue_many(*(no_op.new({}) for _ in range(jobs)))
+
+
+@asynccontextmanager
+async def oban(url: str, tally: Tally, slots: int) -> AsyncIterator[None]:
     """Run one queue with so many slots."""
+    from oban import Oban
 
-    @asynccontextmanager
-    async def working(url: str, tally: Tally) -> AsyncIterator[None]:
-        from oban import Oban
-
-        oban_worker(tally)
-        async with oban_pool(url) as pool, Oban(pool=pool, queues={"default": slots}):
-            yield
-
-    left = "SELECT EXISTS (SELECT FROM oban_jobs WHERE state <> 'completed')"
-    return Peer("oban", oban_jobs, working, left)
+    _oban_worker(tally)
+    async with _oban_pool(url) as pool, Oban(pool=pool, queues={"default": slots}):
+        yield
 
 
-def oban_worker(tally: Tally) -> Any:
+def _oban_worker(tally: Tally) -> Any:
     """Return the class that does a job; the last one that was made is used."""
     from oban import worker
 
@@ -125,47 +90,34 @@ def oban_worker(tally: Tally) -> Any:
 
 
 @asynccontextmanager
-async def oban_pool(url: str) -> AsyncIterator[Any]:
-    """Open the pool that Oban takes."""
+async def _oban_pool(url: str) -> AsyncIterator[Any]:
     from psycopg_pool import AsyncConnectionPool
 
     async with AsyncConnectionPool(url, min_size=POOL, max_size=POOL, open=False) as pool:
         yield pool
 
 
-@cache
-def procrastinate_jobs(jobs: int) -> Prepare:
-    """Return what fills a database with jobs of procrastinate."""
-
-    async def prepare(url: str) -> None:
-        app, no_op = procrastinate_app(url, Tally(0))
-        async with app.open_async():
-            await app.schema_manager.apply_schema_async()
-            await no_op.batch_defer_async(*({} for _ in range(jobs)))
-        async with connected(url) as connection:
-            await connection.execute("ANALYZE")
-
-    return prepare
+async def procrastinate_jobs(url: str, jobs: int) -> None:
+    """Have so many jobs of procrastinate."""
+    app, no_op = _procrastinate(url, Tally(0))
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        await no_op.batch_defer_async(*({} for _ in range(jobs)))
 
 
-def procrastinate(slots: int) -> Peer:
+@asynccontextmanager
+async def procrastinate(url: str, tally: Tally, slots: int) -> AsyncIterator[None]:
     """Run a worker with so many slots."""
-
-    @asynccontextmanager
-    async def working(url: str, tally: Tally) -> AsyncIterator[None]:
-        app, _ = procrastinate_app(url, tally)
-        async with app.open_async():
-            options: dict[str, Any] = {"concurrency": slots, "install_signal_handlers": False}
-            running = asyncio.create_task(app.run_worker_async(**options))
-            yield
-            running.cancel()
-            await asyncio.wait([running])
-
-    left = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE status <> 'succeeded')"
-    return Peer("procrastinate", procrastinate_jobs, working, left)
+    app, _ = _procrastinate(url, tally)
+    async with app.open_async():
+        work = app.run_worker_async(concurrency=slots, install_signal_handlers=False)
+        running = asyncio.create_task(work)
+        yield
+        running.cancel()
+        await asyncio.wait([running])
 
 
-def procrastinate_app(url: str, tally: Tally) -> tuple[Any, Any]:
+def _procrastinate(url: str, tally: Tally) -> tuple[Any, Any]:
     """Return an app and its one task."""
     from procrastinate import App, PsycopgConnector
 
@@ -176,3 +128,14 @@ def procrastinate_app(url: str, tally: Tally) -> tuple[Any, Any]:
         tally.count()
 
     return app, app.task(name="no_op")(no_op)
+
+
+PGQUEUER_LEFT = "SELECT EXISTS (SELECT FROM pgqueuer)"
+OBAN_LEFT = "SELECT EXISTS (SELECT FROM oban_jobs WHERE state <> 'completed')"
+PROCRASTINATE_LEFT = "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE status <> 'succeeded')"
+PEERS = {  # the name begins with that of the package
+    "pgqueuer": Queue(pgqueuer_jobs, pgqueuer, PGQUEUER_LEFT),
+    "pgqueuer without a limit": Queue(pgqueuer_jobs, unlimited_pgqueuer, PGQUEUER_LEFT),
+    "oban": Queue(oban_jobs, oban, OBAN_LEFT),
+    "procrastinate": Queue(procrastinate_jobs, procrastinate, PROCRASTINATE_LEFT, share=10),
+}

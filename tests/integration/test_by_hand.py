@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import anyio
 from blockbuster import BlockBuster
 
-from benchmarks.files import new_file
-from benchmarks.registration_raw import by_sqlite3
+from benchmarks.databases import new_file
+from benchmarks.registration_drivers import by_sqlite3
 from benchmarks.statements import asked
 
 TABLE = re.compile(
@@ -33,10 +33,10 @@ def test_by_hand_asks_the_database_for_the_same(blockbuster: BlockBuster) -> Non
 def said_by_hand() -> list[str]:
     said: list[str] = []
 
-    async def main(file: str) -> None:
-        async with by_sqlite3(file, trace=said.append) as register:
+    async def main(url: str) -> None:
+        async with by_sqlite3(url, trace=said.append) as register:
             await register()
 
     with new_file() as file:
-        anyio.run(main, str(file))
+        anyio.run(main, f"sqlite:///{file}")
     return said
