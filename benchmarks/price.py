@@ -18,20 +18,22 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import wrap
+from typing import Any
 from uuid import uuid4
 
 import anyio
+from sqlalchemy import event
 
-from allocation.bootstrap import bootstrap
+from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch
 from benchmarks import guarantees, ways
 from benchmarks.application import registration
-from benchmarks.statements import listen, one_by_one
 from tests import shape
 from tests.measured import PRICE, write
 
 REPEATS = 200
+ONCE_A_SECOND = "SELECT handler_pauses.handler"
 
 
 def register(connection: sqlite3.Connection, name: str, email: str) -> None:
@@ -41,7 +43,7 @@ def register(connection: sqlite3.Connection, name: str, email: str) -> None:
 
 
 class Meter:
-    """Measures what is done several times; `asked` is where SQLite's statements are collected."""
+    """Measures what is done several times; `statements` are those of the last time."""
 
     def __init__(self, asked: list[str]) -> None:
         self._asked = asked
@@ -49,13 +51,12 @@ class Meter:
 
     @contextmanager
     def once(self) -> Iterator[None]:
-        """Measure the body."""
+        """Measure the body, whose statements are collected in what `asked` is."""
         self._asked.clear()
         started = time.perf_counter()
         yield
         self._seconds.append(time.perf_counter() - started)
-        self.statements = len(self._asked)
-        self.commits = self._asked.count("COMMIT")
+        self.statements = list(self._asked)
 
     @property
     def milliseconds(self) -> float:
@@ -80,23 +81,37 @@ def of_function(folder: Path, times: int = REPEATS) -> Meter:
 async def of_application(folder: Path, times: int = REPEATS) -> tuple[Meter, Meter]:
     """Measure a command; and then its events, with all that follows from them.
 
-    The last time, from which the statements are counted, handlers run one after the other: those
+    The last time, from which the statements are taken, handlers run one after the other: those
     that end together share a statement, and who does is chance.
     """
     asked: list[str] = []
     command, rest = Meter(asked), Meter(asked)
     async with bootstrap(Settings(database_url=f"sqlite:///{folder}/allocation.db")) as application:
-        listen(application, asked)
+        _listen(application, asked)
         await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=times + 1))
         for is_last in [False] * times + [True]:
             with command.once():
                 committed = await application.bus.execute(registration())
+            claims = committed.claims
             with rest.once():
-                if is_last:
-                    await one_by_one(application, committed)
-                else:
-                    await application.bus.run_deliveries(committed.claims)
+                for some in [[claim] for claim in claims] if is_last else [claims]:
+                    await application.bus.run_deliveries(some)
     return command, rest
+
+
+def _listen(application: Application, asked: list[str]) -> None:
+    """Collect the statements of every connection that is taken from now on.
+
+    Left out is what a process asks once a second, whatever it does.
+    """
+
+    def note(statement: str) -> None:
+        if not statement.startswith(ONCE_A_SECOND):
+            asked.append(statement)
+
+    @event.listens_for(application.database.engine.sync_engine, "checkout")
+    def collect(connection: Any, *_: object) -> None:
+        connection.run_async(lambda driver: driver.set_trace_callback(note))
 
 
 def costs(folder: Path, times: int = REPEATS) -> dict[str, tuple[str, Meter]]:
@@ -116,7 +131,8 @@ def table(costs: dict[str, tuple[str, Meter]]) -> Iterator[str]:
     yield "| one registration | lines | statements | commits | time |"
     yield "|---|---|---|---|---|"
     for what, (lines, cost) in costs.items():
-        yield f"| {what} | {lines} | {cost.statements} | {cost.commits} | {_shown(cost)} |"
+        statements, commits = len(cost.statements), cost.statements.count("COMMIT")
+        yield f"| {what} | {lines} | {statements} | {commits} | {_shown(cost)} |"
     yield from measured_with(f"the shortest of {REPEATS} times")
 
 

@@ -3,13 +3,14 @@
 import re
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import anyio
 from blockbuster import BlockBuster
 
 from benchmarks.databases import new_file
+from benchmarks.price import of_application
 from benchmarks.registration_drivers import by_sqlite3
-from benchmarks.statements import asked
 
 TABLE = re.compile(
     r"\s*(?:WITH \w+ AS\s*\(.*?\)\s*)?(INSERT INTO|UPDATE|DELETE FROM|SELECT .*?FROM)\s+(\w+)",
@@ -23,11 +24,13 @@ def kinds(statements: Iterable[str]) -> Counter[str]:
     return Counter(f"{match[1].partition(' ')[0]} {match[2]}" for match in found if match)
 
 
-def test_by_hand_asks_the_database_for_the_same(blockbuster: BlockBuster) -> None:
+def test_by_hand_asks_the_database_for_the_same(blockbuster: BlockBuster, tmp_path: Path) -> None:
     """If the application asks for something else now, so does benchmarks/registration_sql.py."""
     blockbuster.deactivate()  # sqlite3 without threads is the limit, and blocks
 
-    assert kinds(said_by_hand()) == kinds(asked())
+    command, rest = anyio.run(of_application, tmp_path, 1)
+
+    assert kinds(said_by_hand()) == kinds(command.statements + rest.statements)
 
 
 def said_by_hand() -> list[str]:
