@@ -128,6 +128,7 @@ BROKEN = {
     "other types": ({"data": '{"thing_id": 7}'}, OF_THIS),
     "too many levels": ({"data": '{"x":' * 100_000}, OF_THIS),
     "no UTF-8": ({"data": b"\xff"}, f"{OF_THIS}: 'utf-8' codec"),
+    "a megabyte and more": ({"data": '{"email": "' + "x" * 1_000_000 + '"}'}, OF_SOME),
     "no time": ({"time": "yesterday"}, f"{OF_SOME}: Invalid isoformat"),
     "a time in the year 20000": ({"time": "20000-01-01 00:00:00.000000"}, OF_SOME),
     "no id": ({"causation_id": "7"}, f"{OF_SOME}: badly formed"),

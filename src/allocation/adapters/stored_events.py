@@ -15,8 +15,11 @@ from allocation.service_layer.envelopes import Envelope, EventId
 Found = dict[EventId, Envelope | InvalidMessage]
 Claimed = tuple[Mapping[Any, Any], Envelope | InvalidMessage]  # the row of a delivery, its event
 
+TOO_LONG = InvalidPayload("an event", f"is longer than {serialization.MAX_EVENT_LENGTH}")
+
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
-_EVENTS = sa.select(events).where(events.c.id.in_(_IDS))
+_IS_SHORT = sa.func.length(events.c.data) <= serialization.MAX_EVENT_LENGTH
+_SHORT = sa.select(events).where(events.c.id.in_(_IDS), _IS_SHORT)
 
 
 async def load_envelopes(database: Database, ids: Collection[EventId]) -> Found:
@@ -28,7 +31,7 @@ async def load_envelopes(database: Database, ids: Collection[EventId]) -> Found:
         return {}
     try:
         async with database.read_transaction() as transaction:
-            rows = (await transaction.execute(_EVENTS, {"ids": list(ids)})).all()
+            rows = (await transaction.execute(_SHORT, {"ids": list(ids)})).all()
     except Unavailable:
         raise
     except Exception as error:  # a driver or a type cannot make a value of what is stored
@@ -38,7 +41,8 @@ async def load_envelopes(database: Database, ids: Collection[EventId]) -> Found:
         for each in ids:
             found |= await load_envelopes(database, [each])
         return found
-    return {row.id: envelope_of(row._asdict()) for row in rows}
+    readable = {row.id: envelope_of(row._asdict()) for row in rows}
+    return {**dict.fromkeys(ids, TOO_LONG), **readable}
 
 
 def envelope_of(row: dict[str, Any]) -> Envelope | InvalidMessage:

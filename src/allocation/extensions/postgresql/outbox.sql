@@ -16,6 +16,7 @@ WITH due AS MATERIALIZED (  -- as a subquery, the limit might be applied again f
         -- later claim. Python knows no year 10000; reading one would fail for the whole batch.
         CASE
             WHEN delivery.attempts >= :max_attempts THEN :unfinished
+            WHEN length(event.data) > :max_length THEN :too_long
             WHEN event.time < '0001-01-01 UTC' OR event.time >= '10000-01-01 UTC' THEN :no_time
         END AS problem
     FROM deliveries AS delivery JOIN events AS event ON event.id = delivery.event_id

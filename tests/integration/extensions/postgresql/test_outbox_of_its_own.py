@@ -42,6 +42,7 @@ UNREADABLE = {
     "a time in the year 20000": ("time = '20000-01-01'", "invalid payload of an event"),
     "a time before Christ": ("time = '0044-03-15 BC'", "invalid payload of an event"),
     "a time that never comes": ("time = 'infinity'", "invalid payload of an event"),
+    "a megabyte and more": ("data = repeat('x', 1000001)", "is longer than 1000000"),
     "no data of its type": ("data = '{]'", "JSON is malformed"),
 }
 
