@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import click
 
     from allocation.config import Settings
+    from allocation.extensions.brokers.settings import BrokerSettings
     from allocation.service_layer.ports import Publisher
 
 
@@ -43,9 +44,7 @@ class BrokersExtension(Extension):
     def publishers(
         self, settings: Settings
     ) -> AbstractAsyncContextManager[Mapping[str, Publisher]]:
-        from allocation.extensions.brokers.settings import BrokerSettings
-
-        broker_settings = settings.of(BrokerSettings)
+        broker_settings: BrokerSettings = settings.of(self.settings())
         if not broker_settings.urls:
             return nullcontext({})
         from allocation.extensions.brokers.publishing import publishing

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from allocation.bootstrap import Application
     from allocation.config import Settings
     from allocation.entrypoints.runtime import Shutdown
+    from allocation.extensions.metrics.settings import MetricsSettings
     from allocation.service_layer.instrumentation import Observer
 
 
@@ -32,9 +33,7 @@ class MetricsExtension(Extension):
         return MetricsSettings
 
     def observer(self, settings: Settings) -> AbstractContextManager[Observer] | None:
-        from allocation.extensions.metrics.settings import MetricsSettings
-
-        wanted = settings.of(MetricsSettings)
+        wanted: MetricsSettings = settings.of(self.settings())
         if not (wanted.metrics_port or wanted.collect_metrics):
             return None
         try:
@@ -47,9 +46,8 @@ class MetricsExtension(Extension):
     def lifespan(
         self, settings: Settings, application: Application, stop: Shutdown
     ) -> AbstractAsyncContextManager[None]:
-        from allocation.extensions.metrics.settings import MetricsSettings
-
-        if settings.of(MetricsSettings).metrics_port is None:
+        wanted: MetricsSettings = settings.of(self.settings())
+        if wanted.metrics_port is None:
             return super().lifespan(settings, application, stop)
         from allocation.extensions.metrics.metrics_server import serving_metrics
 

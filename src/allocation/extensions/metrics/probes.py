@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from time import monotonic
 
 from anyio import create_task_group, sleep
@@ -96,11 +97,9 @@ class Probes(Collector):
 
     async def look_on(self) -> None:
         """Look each second."""
-        beats = 0
-        while True:
+        for beat in count(1):
             await sleep(BEAT_SECONDS)
-            beats += 1
-            await self.look(with_stats=beats % STATS_BEATS == 0)
+            await self.look(with_stats=beat % STATS_BEATS == 0)
 
     @property
     def _is_silent(self) -> bool:

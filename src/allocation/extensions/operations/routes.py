@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 
-from allocation.adapters.database import Database
 from allocation.adapters.repository import record_command
 from allocation.bootstrap import Application
 from allocation.domain.commands import Command
@@ -42,12 +41,7 @@ def _application(request: Request) -> Application:
     return application
 
 
-def _database(application: Annotated[Application, Depends(_application)]) -> Database:
-    return application.database
-
-
 Running = Annotated[Application, Depends(_application)]
-Stored = Annotated[Database, Depends(_database)]
 Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")]
 About = Annotated[
     str, Path(description=ABOUT, json_schema_extra={"anyOf": ABOUT_FORMS}, examples=["7d3c1a52"])
@@ -57,21 +51,24 @@ HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name 
 
 
 @router.get("/history")
-async def history(stored: Stored, limit: Limit = 20, failed: bool = False) -> list[AcceptedCommand]:
+async def history(
+    running: Running, limit: Limit = 20, failed: bool = False
+) -> list[AcceptedCommand]:
     """List the latest commands, the newest first; with `failed`, those with trouble."""
-    return [*await latest_commands(stored, limit=limit, failed_only=failed)]
+    return [*await latest_commands(running.database, limit=limit, failed_only=failed)]
 
 
 @router.get("/traces/{about:path}", responses=NOT_FOUND)  # an address may have a slash in it
-async def trace(about: About, stored: Stored) -> list[Node]:
+async def trace(about: About, running: Running) -> list[Node]:
     """Show what something has caused, and what became of it: the newest 100 traces it is in."""
-    found = await causation_queries.find_traces(stored, causation_queries.trace_query(about))
+    query = causation_queries.trace_query(about)
+    found = await causation_queries.find_traces(running.database, query)
     return [*found.nodes]
 
 
 @router.get("/deliveries")
 async def list_deliveries(
-    stored: Stored,
+    running: Running,
     state: Literal["outstanding", "parked", "scheduled"] = "outstanding",
     limit: Limit = 100,
 ) -> list[Delivery]:
@@ -79,8 +76,8 @@ async def list_deliveries(
 
     A delivery for later is outstanding from its time on.
     """
-    async with stored.read_transaction() as transaction:
-        rows = listed_deliveries(transaction, stored.clock, state, limit=limit)
+    async with running.database.read_transaction() as transaction:
+        rows = listed_deliveries(transaction, running.database.clock, state, limit=limit)
         return [row async for row in rows][:limit]
 
 
@@ -94,24 +91,25 @@ class RetryDelivery(Command):
 
 @router.post("/deliveries/{event_id}/{handler}/retry", status_code=204, responses=NOT_FOUND)
 async def retry(
-    event_id: UUID, handler: HandlerName, stored: Stored, request: Request, _key: Key = None
+    event_id: UUID, handler: HandlerName, running: Running, request: Request, _key: Key = None
 ) -> None:
     """Reset a delivery's attempts, and make it due now."""
     command = RetryDelivery(event_id=EventId(event_id), handler=handler)
+    database = running.database
     envelope = CommandEnvelope(id=uuid4(), message=command, origin=request.state.received)
     with suppress(MessageAlreadyHandled):
-        async with stored.write_transaction() as transaction:
-            await record_command(transaction, stored.clock, envelope)
-            due_now = delivery_admin.due_now(stored)
+        async with database.write_transaction() as transaction:
+            await record_command(transaction, database.clock, envelope)
+            due_now = delivery_admin.due_now(database)
             await delivery_admin.change(transaction, due_now, command.event_id, handler)
             await transaction.commit()
         _log(request, f"retry of {handler} for event {event_id}")
 
 
 @router.delete("/deliveries/{event_id}/{handler}", status_code=204, responses=NOT_FOUND)
-async def discard(event_id: UUID, handler: HandlerName, stored: Stored, request: Request) -> None:
+async def discard(event_id: UUID, handler: HandlerName, running: Running, request: Request) -> None:
     """End a delivery although its handler has not done it."""
-    await delivery_admin.discard(stored, EventId(event_id), handler)
+    await delivery_admin.discard(running.database, EventId(event_id), handler)
     _log(request, f"discard of {handler} for event {event_id}")
 
 
