@@ -104,7 +104,7 @@ async def test_a_handler_is_paused_and_resumed(web: Web, caplog: pytest.LogCaptu
     assert (await decided("PUT")).json() == {"deliveries": 0}
 
     assert (await decided("DELETE")).json() == {"deliveries": 1}
-    assert (await decided("PUT", "nobody")).status_code == 422
+    assert (await decided("PUT", "nobody")).status_code == 404
     assert await stored(web.application.database, orm.handler_pauses) == []
 
 
