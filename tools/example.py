@@ -40,6 +40,7 @@ PARTS = {  # who takes out the users takes out their coupons, too
 KEPT = re.compile(  # what was decided, and what is stored, once: a new migration drops the tables
     r"README\.md|tools/.*|docs/decisions/.*|src/\w+/adapters/migrations/versions/.*"
 )
+MODULE = re.compile(r' *"(\w+(?:\.\w+)+)",\n')  # a line of an import contract
 TEST = re.compile(r"^ *(?:async )?def test_|^Test\w+ = ", re.MULTILINE)
 COMMENT = re.compile(rb" *#(?! (?:extension|example): | end$)")
 
@@ -84,7 +85,7 @@ class Cuts:
     def _stays(self, node: ast.stmt) -> bool:
         """Cut what goes of a statement; tell whether the rest can stay."""
         if not (stays := self._rest_stays(node)):
-            self.gone |= {*defined(node)}
+            self.gone |= {*defined(node), *bound_within(node)}
         return stays
 
     def _rest_stays(self, node: ast.stmt) -> bool:
@@ -265,6 +266,11 @@ def defined(node: ast.stmt) -> Iterator[str]:
             yield name
 
 
+def bound_within(node: ast.stmt) -> Iterator[str]:
+    """Yield the names that expressions in a statement bind."""
+    yield from (n.target.id for n in ast.walk(node) if isinstance(n, ast.NamedExpr))
+
+
 def is_table(node: ast.expr) -> bool:
     """Tell whether this is a list or a dictionary, written out."""
     return isinstance(node, ast.List | ast.Dict)
@@ -312,8 +318,21 @@ def take_out(part: str) -> list[str]:
         path.write_text(cut.rest())
         if cut.is_empty:
             path.unlink()
+    configuration = ROOT / "pyproject.toml"
+    configuration.write_text(without_lost_modules(configuration.read_text()))
     finish()
     return [*lines_with(words, texts)]
+
+
+def without_lost_modules(configuration: str) -> str:
+    """Return pyproject.toml without the modules that are not there."""
+
+    def is_lost(line: str) -> bool:
+        module = MODULE.fullmatch(line)
+        path = ROOT / "src" / (module[1].replace(".", "/") if module else "")
+        return not (path.exists() or path.with_suffix(".py").exists())
+
+    return "".join(line for line in configuration.splitlines(True) if not is_lost(line))
 
 
 def finish() -> None:

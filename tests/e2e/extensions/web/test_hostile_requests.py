@@ -90,6 +90,9 @@ def test_requests_in_one_piece_are_answered_in_order(server: Server) -> None:
     assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400", b"200"]
 
 
+PATHS: list[str] = ["/healthz", "/users"]
+
+
 class Stranger:
     """Makes up what to send."""
 
@@ -130,8 +133,9 @@ class Stranger:
     def _body(self) -> bytes:
         chunked, odd = b"Transfer-Encoding: chunked", self._odd()
         bad_chunk = b"HEAD /healthz HTTP/1.1\r\n" + HOST + chunked + b"\r\n\r\nzz\r\n"
-        bodies = (post("/users", odd), post("/users", odd, chunked), bad_chunk)
-        return self.dice.choice([*bodies, post("/users", odd, length=self.dice.randint(0, 9999))])
+        path, length = self.dice.choice(PATHS), self.dice.randint(0, 9999)
+        bodies = [post(path, odd), post(path, odd, chunked), bad_chunk]
+        return self.dice.choice([*bodies, post(path, odd, length=length)])
 
     def _noise(self) -> bytes:
         return self.dice.randbytes(self.dice.randint(0, 300))

@@ -25,7 +25,7 @@ async def web(settings: Settings) -> AsyncIterator[Web]:
 
 async def test_the_history_tells_of_a_registration(web: Web) -> None:
     """And of nobody's address."""
-    registered = await web.register()
+    registered = await web.register_user()
 
     (command,) = (await web.get("/history?failed=false")).json()
 
@@ -37,7 +37,7 @@ async def test_the_history_tells_of_a_registration(web: Web) -> None:
 
 async def test_a_story_is_found_by_what_the_answer_says(web: Web) -> None:
     """By its id, the user, eight digits of either, or the address, which may have a slash in it."""
-    registered = await web.register(email="i/van@example.com")
+    registered = await web.register_user(email="i/van@example.com")
 
     for about in (
         registered.headers["x-request-id"],
@@ -53,7 +53,7 @@ async def test_a_story_is_found_by_what_the_answer_says(web: Web) -> None:
 
 async def test_deliveries_are_listed_retried_and_discarded(web: Web) -> None:
     """What is discarded is not owed any more."""
-    await web.register()
+    await web.register_user()
     owed = (await web.get("/deliveries?state=outstanding")).json()
     assert len(owed) == 4
     assert len((await web.get("/deliveries?limit=2")).json()) == 2
@@ -73,7 +73,7 @@ async def test_deliveries_are_listed_retried_and_discarded(web: Web) -> None:
 
 async def test_what_is_decided_is_logged(web: Web, caplog: pytest.LogCaptureFixture) -> None:
     """With where the decision came from; what is done by now is not decided again."""
-    await web.register()
+    await web.register_user()
     owed = (await web.get("/deliveries")).json()[0]
     path = f"/deliveries/{owed['event_id']}/{owed['handler']}"
     with caplog.at_level("INFO"):
@@ -93,7 +93,7 @@ async def test_a_handler_is_paused_and_resumed(web: Web, caplog: pytest.LogCaptu
         path = f"/handlers/{handler}/pause"
         return await web.client.request(method, path, headers=OPERATOR)
 
-    await web.register()
+    await web.register_user()
     with caplog.at_level("INFO"):
         assert (await decided("PUT")).json() == {"deliveries": 1}
     [paused] = await stored(web.application.database, orm.handler_pauses)
@@ -110,7 +110,7 @@ async def test_a_handler_is_paused_and_resumed(web: Web, caplog: pytest.LogCaptu
 
 async def test_a_retry_under_a_key_happens_once(web: Web) -> None:
     """Its repetition has the first result, whatever has become of the delivery meanwhile."""
-    await web.register()
+    await web.register_user()
     (owed, *_) = (await web.get("/deliveries")).json()
     path = f"/deliveries/{owed['event_id']}/{owed['handler']}"
     once = OPERATOR | {"Idempotency-Key": "k1"}

@@ -58,7 +58,7 @@ async def a_delivery(viewer: Viewer) -> tuple[EventId, str]:
 async def test_a_trace_grows_while_somebody_looks(web: Web, elsewhere: Application) -> None:
     """In any process: here one process takes the command, and another one does the rest."""
     viewer = Viewer(web)
-    await web.register()
+    await web.register_user()
     await viewer.until(lambda _: viewer.traces)
     assert set(states(only(viewer)).values()) == {"due"}
 
@@ -76,7 +76,7 @@ async def test_a_trace_grows_while_somebody_looks(web: Web, elsewhere: Applicati
 async def test_what_is_outstanding_is_sent_with_whom_it_is_about(web: Web) -> None:
     """How much of it, by handler and state; and the first of it."""
     viewer = Viewer(web)
-    await web.register()
+    await web.register_user()
     await viewer.until(lambda _: viewer.traces and viewer.outstanding["first"])
 
     assert {row["state"] for row in viewer.outstanding["counts"]} == {"due"}
@@ -103,7 +103,7 @@ async def test_a_very_long_trace_is_cut_and_says_so(
     """Its beginning is sent: what is kept for all viewers has a size."""
     monkeypatch.setattr(live_feed, "MAX_BYTES", 1000)
     viewer = Viewer(web)
-    await web.register()
+    await web.register_user()
     await viewer.until(lambda _: viewer.traces)
 
     assert only(viewer)["more"]
@@ -134,7 +134,7 @@ async def test_a_slow_viewer_is_sent_what_is_newest_once(
     monkeypatch.setattr(live_feed, "BUSY_SECONDS", 0.0)
     monkeypatch.setattr(live_feed, "IDLE_SECONDS", 0.0)
     slow, quick = Viewer(web), Viewer(web)
-    await web.register()
+    await web.register_user()
     await slow.until(lambda _: slow.traces)
     await quick.until(lambda _: quick.traces)
     key, before = await a_delivery(quick), slow.cursor
@@ -255,13 +255,13 @@ async def test_a_database_in_trouble_is_reported_and_then_forgotten(
 ) -> None:
     """The server lives on; the page says why it stands still."""
     viewer = Viewer(web)
-    await web.register()
+    await web.register_user()
     await viewer.until(lambda _: viewer.traces)
     await rename(elsewhere, "commands", "commandments")
     news = await viewer.until(lambda news: news.get("error"))
     await rename(elsewhere, "commandments", "commands")
     await viewer.until(lambda news: "error" in news and news["error"] is None)
-    await web.register(email="maria@example.com")
+    await web.register_user(email="maria@example.com")
     await viewer.until(lambda _: len(viewer.traces) == 2)
 
     assert "commands" not in news["error"]

@@ -15,10 +15,11 @@ from allocation.extensions.postgresql import single_statements, timeouts
 from allocation.extensions.postgresql.outbox import AsyncpgOutbox
 from allocation.service_layer.deliveries import Delivery
 from tests.asked import asked_of
-from tests.builders import HANDLER_NAMES, POLICY, a_user
+from tests.builders import HANDLER_NAMES, POLICY
 from tests.integration.extensions.postgresql.test_postgres import end_connections
 from tests.integration.test_outbox_contract import let_leases_end
 from tests.proxy import Proxy, postgres_behind_a_proxy
+from tests.things import a_thing, things_of
 from tests.worlds import SqlWorld, a_uow, on, sql_world
 
 pytestmark = pytest.mark.anyio
@@ -32,9 +33,9 @@ async def world(postgres_url: str) -> AsyncIterator[SqlWorld]:
         yield world
 
 
-async def committed(world: SqlWorld, email: str = "ivan@example.com") -> tuple[Delivery, ...]:
+async def committed(world: SqlWorld) -> tuple[Delivery, ...]:
     async with (scope := a_uow(world)) as uow:
-        uow.users.add(a_user(email=email))
+        things_of(uow).add(a_thing())
     return scope.committed.claims
 
 
@@ -52,7 +53,7 @@ async def test_an_event_that_cannot_be_read_does_not_take_the_others_with_it(
     world: SqlWorld, postgres_url: str, change: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """All leases of the batch would be taken, and nothing handled: again when they have ended."""
-    bad, good = await committed(world, "bad@a.de"), await committed(world, "good@a.de")
+    bad, good = await committed(world), await committed(world)
     with psycopg.connect(postgres_url) as connection:
         connection.execute(f"UPDATE events SET {change} WHERE id = %s", [bad[0].envelope.id])
     await let_leases_end(world)

@@ -33,7 +33,7 @@ class Web:
     stop: Shutdown
     probes: Probes
 
-    async def register(
+    async def register_user(
         self, key: str | None = None, *, email: str = "ivan@example.com", **more: Any
     ) -> httpx.Response:
         """Register a user, under a key if there is one."""

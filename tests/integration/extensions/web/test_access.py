@@ -11,7 +11,7 @@ from tests.web import OPERATOR, TOKEN
 
 pytestmark = pytest.mark.anyio
 
-PUBLIC = {"/healthz", "/readyz", ("post", "/users")}
+PUBLIC: set[str | tuple[str, str]] = {"/healthz", "/readyz", ("post", "/users")}
 
 
 async def test_all_but_a_few_needs_the_token(web: Web) -> None:

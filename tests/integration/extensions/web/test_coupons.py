@@ -18,7 +18,7 @@ async def a_code(settings: Settings) -> str:
     """Return the code of a coupon that somebody has."""
     async with running_web(settings) as web:
         await web.client.post("/coupon-batches", json=BATCH, headers=OPERATOR)
-        await web.register()
+        await web.register_user()
     async with running_web(settings) as web:
         [coupon] = await stored(web.application.database, orm.coupons)
     return str(coupon.code.value)

@@ -15,7 +15,7 @@ async def test_who_is_busy_is_ready(web: Web) -> None:
 
     What was just registered is owed, but not overdue.
     """
-    await web.register()
+    await web.register_user()
     async with AsyncExitStack() as opened:
         for _ in range(POOL_SIZE):
             await opened.enter_async_context(web.application.database.read_transaction())
@@ -35,12 +35,12 @@ async def test_who_is_about_to_stop_is_not_ready(web: Web) -> None:
     assert answer.json()["type"].endswith(":not-ready")
     assert answer.json()["detail"] == "draining"
     assert (await web.client.get("/healthz")).json() == {"status": "alive"}
-    assert (await web.register()).status_code == 201
+    assert (await web.register_user()).status_code == 201
 
 
 async def test_metrics_are_for_the_operator(web: Web) -> None:
     """They tell how much is going on. Whoever scrapes has the token, or a port of its own."""
-    await web.register()
+    await web.register_user()
 
     refused, told = await web.client.get("/metrics"), await web.get("/metrics")
 

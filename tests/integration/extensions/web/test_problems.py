@@ -148,7 +148,7 @@ async def test_internals_are_in_the_log_only(
 
     monkeypatch.setattr(type(web.application.bus), "execute", fail)
 
-    answer = await web.register()
+    answer = await web.register_user()
 
     assert answer.status_code == status
     assert ("retry-after" in answer.headers) == (status == 503)

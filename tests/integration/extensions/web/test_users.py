@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_user_is_registered_and_found_at_once(web: Web) -> None:
     """The read model follows; who has just registered need not wait for it."""
-    response = await web.register()
+    response = await web.register_user()
 
     assert response.status_code == 201
     user = response.json()
@@ -38,7 +38,7 @@ async def test_what_follows_a_registration_is_done_after_the_answer(
         batch = {"reference": "WELCOME", "quantity": 10}
         added = await web.client.post("/coupon-batches", json=batch, headers=OPERATOR)
         assert (added.status_code, added.json()) == (201, batch)
-        registered = await web.register()
+        registered = await web.register_user()
     async with running_web(settings) as web:
         found = await web.get(registered.headers["location"])
 
@@ -58,7 +58,7 @@ async def test_a_number_is_whole_however_it_is_spelled(web: Web) -> None:
 async def test_dispatch_can_be_left_to_workers(settings: Settings, change: dict[str, Any]) -> None:
     """As everywhere; what is too much is. A front-end that is busy answers all the same."""
     async with running_web(replace(settings, **change)) as web:
-        await web.register()
+        await web.register_user()
     async with running_web(settings) as web:
         rows = await stored(web.application.database, orm.deliveries)
 
@@ -67,8 +67,8 @@ async def test_dispatch_can_be_left_to_workers(settings: Settings, change: dict[
 
 async def test_the_same_key_with_the_same_body_gives_the_first_result(web: Web) -> None:
     """Whoever never got the answer asks again; also for an id that the server made."""
-    first = await web.register("k1")
-    again = await web.register('"k1"')  # as the draft spells it
+    first = await web.register_user("k1")
+    again = await web.register_user('"k1"')  # as the draft spells it
 
     assert (again.status_code, again.content) == (201, first.content)
     assert again.headers["location"] == first.headers["location"]
@@ -78,13 +78,13 @@ async def test_the_same_key_with_the_same_body_gives_the_first_result(web: Web) 
 
 async def test_a_first_result_stays_it_when_the_user_has_changed(web: Web) -> None:
     """Without the key, the same words would be refused now."""
-    first = await web.register("k1")
+    first = await web.register_user("k1")
     address = {"email": "ivan@example.org"}
     path = f"{first.headers['location']}/email"
     assert (await web.client.put(path, json=address, headers=OPERATOR)).status_code == 204
 
-    again = await web.register("k1")
-    unknown = await web.register(user_id=first.json()["user_id"])
+    again = await web.register_user("k1")
+    unknown = await web.register_user(user_id=first.json()["user_id"])
 
     assert (again.status_code, again.content) == (201, first.content)
     assert unknown.status_code == 409
@@ -92,9 +92,9 @@ async def test_a_first_result_stays_it_when_the_user_has_changed(web: Web) -> No
 
 async def test_the_same_key_with_another_body_is_refused(web: Web) -> None:
     """It is a mistake of the caller, who should hear of it."""
-    await web.register("k1")
+    await web.register_user("k1")
 
-    response = await web.register("k1", email="maria@example.com")
+    response = await web.register_user("k1", email="maria@example.com")
 
     assert response.status_code == 422
     assert response.json()["type"] == "urn:problem-type:allocation:idempotency-key-reused"
@@ -106,7 +106,7 @@ async def test_the_same_key_at_the_same_moment_has_one_effect(web: Web) -> None:
     answers = []
 
     async def register() -> None:
-        answers.append(await web.register("k1"))
+        answers.append(await web.register_user("k1"))
 
     async with anyio.create_task_group() as group:
         for _ in range(5):
@@ -123,8 +123,8 @@ async def test_keys_of_two_callers_do_not_meet(web: Web) -> None:
     """
     batch = {"reference": "WELCOME", "quantity": 10}
     await web.client.post("/coupon-batches", json=batch, headers=OPERATOR)
-    mine = await web.register("1", headers={"Authorization": "Bearer of-a-shop"})
-    theirs = await web.register("1", email="maria@example.com")
+    mine = await web.register_user("1", headers={"Authorization": "Bearer of-a-shop"})
+    theirs = await web.register_user("1", email="maria@example.com")
 
     assert (mine.status_code, theirs.status_code) == (201, 201)
     assert mine.json()["user_id"] != theirs.json()["user_id"]
@@ -146,8 +146,8 @@ async def test_keys_of_two_callers_do_not_meet(web: Web) -> None:
 )
 async def test_nobody_registers_what_no_mail_server_takes(web: Web, address: str) -> None:
     """It would be parked, and call a person: not for a stranger to decide."""
-    refused = await web.register(email=address)
-    registered = await web.register()
+    refused = await web.register_user(email=address)
+    registered = await web.register_user()
     path = f"{registered.headers['location']}/email"
     changed = await web.client.put(path, json={"email": address}, headers=OPERATOR)
 
@@ -158,17 +158,17 @@ async def test_nobody_registers_what_no_mail_server_takes(web: Web, address: str
 @pytest.mark.parametrize("address", ["ivan@почта.рф", "a@b.co", f"a@{'b' * 63}.example"])
 async def test_whoever_has_an_unusual_address_may_register(web: Web, address: str) -> None:
     """Any script, and any length that the internet has."""
-    assert (await web.register(email=address)).status_code == 201
+    assert (await web.register_user(email=address)).status_code == 201
 
 
 async def test_a_refusal_is_not_remembered(web: Web) -> None:
     """Nothing was done, so the same key can still do it when it has become possible."""
-    first = await web.register(email="IVAN@example.com")
-    refused = await web.register("k1")
+    first = await web.register_user(email="IVAN@example.com")
+    refused = await web.register_user("k1")
     path = f"{first.headers['location']}/email"
     await web.client.put(path, json={"email": "x@example.com"}, headers=OPERATOR)
 
-    accepted = await web.register("k1")
+    accepted = await web.register_user("k1")
 
     assert (refused.status_code, accepted.status_code) == (409, 201)
     assert refused.json()["type"] == "urn:problem-type:allocation:email-already-registered"
@@ -176,7 +176,7 @@ async def test_a_refusal_is_not_remembered(web: Web) -> None:
 
 async def test_a_change_under_a_key_happens_once(web: Web) -> None:
     """A late repetition does not undo what came after it."""
-    path = f"{(await web.register()).headers['location']}/email"
+    path = f"{(await web.register_user()).headers['location']}/email"
     once = OPERATOR | {"Idempotency-Key": "k1"}
     for address, headers in (("a@x.org", once), ("b@x.org", OPERATOR), ("a@x.org", once)):
         response = await web.client.put(path, json={"email": address}, headers=headers)
@@ -188,7 +188,7 @@ async def test_a_change_under_a_key_happens_once(web: Web) -> None:
 
 async def test_an_address_that_does_not_exist_is_shown_until_there_is_another_one(web: Web) -> None:
     """Nobody is written to there, and whoever looks at the list sees why."""
-    user = (await web.register(email="old@example.com")).headers["location"]
+    user = (await web.register_user(email="old@example.com")).headers["location"]
     user_id = UserId(UUID(user.rpartition("/")[2]))
     shown = [(await web.get(user)).json()["email_undeliverable"]]
 
@@ -206,7 +206,7 @@ async def test_an_address_that_does_not_exist_is_shown_until_there_is_another_on
 async def test_users_are_listed_a_page_at_a_time(web: Web) -> None:
     """Each once, by the links only."""
     for number in range(5):
-        await web.register(email=f"user{number}@example.com")
+        await web.register_user(email=f"user{number}@example.com")
 
     found, path = [], "/users?limit=2"
     while path:
@@ -250,7 +250,7 @@ async def test_the_story_of_the_caller_goes_on(
     web: Web, headers: dict[str, str], story: str
 ) -> None:
     """Whoever traces finds here what belongs to it."""
-    response = await web.register(headers=headers)
+    response = await web.register_user(headers=headers)
 
     assert response.headers["x-request-id"] == story
     (command,) = await stored(web.application.database, orm.commands)

@@ -54,7 +54,7 @@ def test_the_document_is_openapi_3_1() -> None:
     assert json.dumps(app.openapi()) == json.dumps(app.openapi())
 
 
-def changed(change: str) -> Json:
+def users_changed(change: str) -> Json:
     """Return the document after one change that somebody could not live with."""
     new = deepcopy(own())
     users, schemas = new["paths"]["/users"], new["components"]["schemas"]
@@ -90,14 +90,14 @@ def changed(change: str) -> Json:
 )
 def test_what_would_break_a_client_is_said(change: str, sentence: str) -> None:
     """In one sentence, before it is written."""
-    [found] = broken_in_api(own(), changed(change))
+    [found] = broken_in_api(own(), users_changed(change))
 
     assert found.startswith(sentence)
 
 
 def test_what_is_new_breaks_nobody() -> None:
     """An operation, an answer's property, a parameter that may be left out."""
-    old = changed("operation")
+    old = users_changed("operation")
     del old["components"]["schemas"]["User"]["properties"]["name"]
     old["components"]["schemas"]["User"]["required"].remove("name")
 
