@@ -267,8 +267,9 @@ def defined(node: ast.stmt) -> Iterator[str]:
 
 
 def bound_within(node: ast.stmt) -> Iterator[str]:
-    """Yield the names that expressions in a statement bind."""
-    yield from (n.target.id for n in ast.walk(node) if isinstance(n, ast.NamedExpr))
+    """Yield the names that expressions in a statement bind; those in a function are its own."""
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield from (n.target.id for n in ast.walk(node) if isinstance(n, ast.NamedExpr))
 
 
 def is_table(node: ast.expr) -> bool:

@@ -19,7 +19,7 @@ from tests.builders import HANDLER_NAMES, POLICY
 from tests.integration.extensions.postgresql.test_postgres import end_connections
 from tests.integration.test_outbox_contract import let_leases_end
 from tests.proxy import Proxy, postgres_behind_a_proxy
-from tests.things import a_thing, things_of
+from tests.things import HANDLERS_OF_THING_MADE, a_thing, things_of
 from tests.worlds import SqlWorld, a_uow, on, sql_world
 
 pytestmark = pytest.mark.anyio
@@ -82,7 +82,7 @@ async def test_on_asyncpg_a_claim_and_a_settlement_are_one_statement_each(
         await outbox.settle(claims[settled.handler])
 
     assert [each.sql.split()[0] for each in asked] == ["WITH", "UPDATE"]
-    assert len(await world.failures()) == len(claims) == 4
+    assert len(await world.failures()) == len(claims) == len(HANDLERS_OF_THING_MADE)
     assert isinstance(outbox, AsyncpgOutbox)
     async with open_database(on("anyio", postgres_url)) as database:
         assert type(new_outbox(database, POLICY)) is SqlAlchemyOutbox

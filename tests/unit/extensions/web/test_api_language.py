@@ -39,7 +39,7 @@ def test_every_answer_is_documented() -> None:
             assert "Idempotency-Key" in names, name
 
 
-def test_every_status_of_an_error_is_documented_somewhere() -> None:
+def test_every_status_of_an_error_is_documented_for_users_of_the_api() -> None:
     """One that is not would surprise a client."""
     documented = {status for each in operations().values() for status in each["responses"]}
 
