@@ -17,8 +17,15 @@ from typing import Any, Literal
 
 from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
 from alembic.migration import MigrationContext
-from alembic.operations.ops import AddColumnOp, ModifyTableOps, UpgradeOps
-from sqlalchemy import Connection, DefaultClause, MetaData, TypeDecorator, create_engine
+from alembic.operations.ops import AddColumnOp, DropTableOp, ModifyTableOps, UpgradeOps
+from sqlalchemy import (
+    Connection,
+    DefaultClause,
+    MetaData,
+    TypeDecorator,
+    create_engine,
+    inspect,
+)
 from sqlalchemy.sql.elements import False_, True_
 
 from allocation.adapters.migrations import revisions
@@ -70,10 +77,21 @@ def make(name: str, tables: MetaData = metadata, folder: Path = VERSIONS) -> Pat
         upgrade = produce_migrations(context, _with_postgresql(tables)).upgrade_ops
         if upgrade is None or upgrade.is_empty():
             return None
+        _order_drops(upgrade, context)
         text = _text(name, upgrade, context)
     file = folder / f"{_next_revision()}_{_slug(name)}.py"
     write(file, _formatted(text))
     return file
+
+
+def _order_drops(upgrade: UpgradeOps, context: MigrationContext) -> None:
+    """Let a table be dropped before those that it refers to."""
+    assert context.connection is not None
+    found = inspect(context.connection).get_sorted_table_and_fkc_names()
+    order = {name: number for number, (name, _) in enumerate(found)}
+    drops = [each for each in upgrade.ops if isinstance(each, DropTableOp)]
+    others = [each for each in upgrade.ops if not isinstance(each, DropTableOp)]
+    upgrade.ops = [*others, *sorted(drops, key=lambda each: -order[each.table_name])]
 
 
 def _with_postgresql(tables: MetaData) -> MetaData:

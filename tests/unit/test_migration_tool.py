@@ -1,5 +1,6 @@
 """`make migration`: a migration that is made of the tables, and says what it cannot know."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,19 @@ def test_where_nothing_has_changed_nothing_is_made(tmp_path: Path) -> None:
     """An empty migration would be a mistake nobody sees."""
     assert migration.make("Nothing", metadata, tmp_path) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_is_dropped_before_those_that_it_refers_to(tmp_path: Path) -> None:
+    """PostgreSQL refuses another order, and SQLite does not."""
+    tables = tables_with()
+    for name in ("events", "deliveries", "failures"):
+        tables.remove(tables.tables[name])
+
+    file = migration.make("No history", tables, tmp_path)
+
+    assert file is not None
+    dropped = re.findall(r'op.drop_table\("(\w+)"\)', file.read_text())
+    assert dropped == ["failures", "deliveries", "events"]
 
 
 def test_a_column_that_the_rows_could_not_have_is_refused() -> None:
