@@ -108,9 +108,10 @@ async def show_delivery(application: Application, event_id: UUID, handler: str) 
 @event_id(required=False)
 @handler(required=False)
 @click.option("--all-parked", is_flag=True, help="Retry everything that is parked.")
+@click.option("--handler", "only", metavar="NAME", help="With --all-parked: of this handler only.")
 @click.pass_obj
 def retry_delivery(
-    options: Options, event_id: UUID | None, handler: str | None, all_parked: bool
+    options: Options, event_id: UUID | None, handler: str | None, all_parked: bool, only: str | None
 ) -> None:
     """Retry one delivery now, or all parked ones.
 
@@ -118,10 +119,13 @@ def retry_delivery(
     """
     if all_parked == (event_id is not None) or (event_id is None) != (handler is None):
         raise click.UsageError("give either EVENT_ID and HANDLER, or --all-parked")
+    if only and not all_parked:
+        raise click.UsageError("--handler goes with --all-parked")
 
     async def work(application: Application) -> int:
         if event_id is None or handler is None:
-            return await delivery_admin.retry_all_parked(application.database)
+            names = delivery_admin.all_names(application.handlers, only) if only else ()
+            return await delivery_admin.retry_all_parked(application.database, names)
         await delivery_admin.retry(application.database, EventId(event_id), handler)
         return 1
 

@@ -42,6 +42,18 @@ async def test_a_retry_by_hand_starts_anew(world: SqlWorld) -> None:
     ]
 
 
+async def test_the_parked_deliveries_of_one_handler_are_retried(world: SqlWorld) -> None:
+    """Those of the others may have another cause; a name that the handler had counts, too."""
+    first = await commit_a_registration(world)
+    for claim in first.values():
+        await world.outbox().record_failure(a_failure(claim, OSError()))
+
+    names = ["log_registration", "its_old_name"]
+    assert await delivery_admin.retry_all_parked(world.database, names) == 1
+    claims = await world.outbox().claim(10, HANDLER_NAMES)
+    assert [claim.handler for claim in claims] == ["log_registration"]
+
+
 async def test_a_discarded_delivery_is_gone(world: SqlWorld) -> None:
     """A person decided that the work is not to be done; that it was not is not hidden."""
     first = await commit_a_registration(world)

@@ -13,6 +13,10 @@ from tests.command_line import Application
     ("command", "complaint"),
     [
         ("deliveries retry", "give either EVENT_ID and HANDLER, or --all-parked"),
+        (
+            "deliveries retry 00000000-0000-0000-0000-000000000000 send_welcome_email --handler x",
+            "--handler goes with --all-parked",
+        ),
         ("events prune --older-than soon", "'soon' is not a number followed by"),
         ("deliveries replay log_registration --since long", "'long' is not a number followed by"),
         ("trace 5f2c", "ID '5f2c' is neither an e-mail address nor an id"),
