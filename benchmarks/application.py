@@ -4,6 +4,8 @@ The tables of handlers and of ways to send e-mail are plain dicts; a copy of the
 them, and a benchmark exchanges what is in them for a while.
 """
 
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -62,6 +64,20 @@ def registration() -> RegisterUser:
     """Return a command that nobody has given yet."""
     user_id = UserId(uuid4())
     return RegisterUser(user_id=user_id, name="Иван", email=f"{user_id}@example.com")
+
+
+@contextmanager
+def process(
+    module: str, *arguments: str, stdout: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a module of this package in a process of its own for a while."""
+    command = (sys.executable, "-m", f"benchmarks.{module}", *arguments)
+    null = subprocess.DEVNULL
+    with subprocess.Popen(command, stdout=stdout, stderr=null, text=True) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
 
 
 async def rate(work: Callable[[], Awaitable[object]], *, at_a_time: int, seconds: float) -> float:

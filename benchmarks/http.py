@@ -6,11 +6,8 @@ The peer is an endpoint of FastAPI with the same statements in plain SQL (`http_
 
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from statistics import quantiles
 from uuid import uuid4
@@ -19,7 +16,7 @@ import anyio
 from anyio.abc import SocketStream
 from sqlalchemy import Engine, NullPool, create_engine, text
 
-from benchmarks.application import WARM_UP
+from benchmarks.application import WARM_UP, process
 from benchmarks.databases import (
     Place,
     new_database,  # extension: postgresql
@@ -44,7 +41,9 @@ class Rounds:
 
     def rate(self) -> float:
         """Measure requests a second; what follows from them counts, unless it is for workers."""
-        with self._place() as url, serving(self._server, url, self._dispatch) as port:
+        port = _free_port()
+        server = (self._server, self._dispatch, str(port))
+        with self._place() as url, process("http_server", url, *server):
             engine = create_engine(url.replace("+aiosqlite", ""), poolclass=NullPool)
             owed = partial(_owed, engine) if self._dispatch == "inline" else lambda: 0
             seconds, latencies = anyio.run(_load, port, self._requests, owed)
@@ -121,17 +120,9 @@ def _owed(engine: Engine) -> int:
         return int(connection.scalar(OWED) or 0)
 
 
-@contextmanager
-def serving(server: str, url: str, dispatch: str) -> Iterator[int]:
-    """Have a server for a while, and return its port. What it tells is read by nobody."""
+def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as one:
-        port = int(one.getsockname()[1])
-    command = (sys.executable, "-m", "benchmarks.http_server", server, url, dispatch, str(port))
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield port
-        finally:
-            process.kill()
+        return int(one.getsockname()[1])
 
 
 PLACES: dict[str, Place] = {

@@ -1,11 +1,10 @@
 # extension: web
 """A server in a process of its own, to be measured from another one.
 
-    python -m benchmarks.http_server OURS URL DISPATCH PORT
+    python -m benchmarks.http_server URL SERVER DISPATCH PORT
 
-OURS is "ours" or "by_hand": that is FastAPI and uvicorn with the same
-parser of HTTP, one endpoint, and the statements of the application in plain SQL on SQLAlchemy. Both
-log nothing.
+SERVER is "ours" or "by_hand": that is FastAPI and uvicorn with the same parser of HTTP, one
+endpoint, and the statements of the application in plain SQL on SQLAlchemy. Both log nothing.
 """
 
 import logging
@@ -23,7 +22,6 @@ from allocation.extensions.web.server import open_listener, web_service
 from allocation.extensions.web.settings import WebSettings
 from benchmarks.application import settings_for
 from benchmarks.registration_drivers import by_sqlalchemy
-from benchmarks.registration_sql import Registration
 
 MANY = 1000  # so that nothing is left to workers: the other way does not know any
 
@@ -47,21 +45,8 @@ def ours(url: str, dispatch: Any, of_web: WebSettings) -> None:
     runtime.run_services(settings, web_service(settings), delivers=dispatch == "inline")
 
 
-def by_hand(url: str, dispatch: str, of_web: WebSettings) -> None:
-    """Serve what somebody would write."""
-    anyio.run(_by_hand, url, dispatch, of_web)
-
-
-async def _by_hand(url: str, dispatch: str, of_web: WebSettings) -> None:
-    async with by_sqlalchemy(url) as registration:
-        app = application(registration, dispatch)
-        config = uvicorn.Config(app, http="h11", access_log=False, log_level="warning")
-        with open_listener(of_web) as listener:
-            await uvicorn.Server(config).serve([listener])
-
-
-def application(registration: Registration, dispatch: str) -> FastAPI:
-    """Return the other application; "inline", what is owed is done after the answer."""
+async def by_hand(url: str, dispatch: str, of_web: WebSettings) -> None:
+    """Serve what somebody would write; "inline", what is owed is done after the answer."""
     app = FastAPI()
 
     @app.post("/users", status_code=201)
@@ -72,13 +57,20 @@ def application(registration: Registration, dispatch: str) -> FastAPI:
         response.headers["Location"] = f"/users/{registered.user}"
         return User(user_id=UUID(str(registered.user)), name=new.name, email=new.email)
 
-    return app
+    config = uvicorn.Config(app, http="h11", access_log=False, log_level="warning")
+    async with by_sqlalchemy(url) as registration:
+        with open_listener(of_web) as listener:
+            await uvicorn.Server(config).serve([listener])
 
 
-def main(server: str, url: str, dispatch: str, port: str) -> None:
+def main(url: str, server: str, dispatch: str, port: str) -> None:
     """Be a server."""
     logging.disable(logging.WARNING)
-    {"ours": ours, "by_hand": by_hand}[server](url, dispatch, WebSettings(http_port=int(port)))
+    of_web = WebSettings(http_port=int(port))
+    if server == "ours":
+        ours(url, dispatch, of_web)
+    else:
+        anyio.run(by_hand, url, dispatch, of_web)
 
 
 if __name__ == "__main__":

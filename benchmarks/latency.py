@@ -12,21 +12,20 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from statistics import median
 
 import anyio
-from anyio.abc import ByteReceiveStream
-from anyio.streams.text import TextReceiveStream
+from anyio import to_thread
 
 from allocation.bootstrap import bootstrap
 from allocation.domain.events import Event, UserRegistered
 from allocation.entrypoints.runtime import run_services
 from allocation.entrypoints.worker import worker_service
 from allocation.service_layer.ports import Notifications
-from benchmarks.application import handled_by, registration, settings_for
+from benchmarks.application import handled_by, process, registration, settings_for
 from benchmarks.databases import new_database
 from benchmarks.due import LIMIT_SECONDS, connected, until_not
 from benchmarks.measuring import Contest, Effort, Way
@@ -52,52 +51,31 @@ def work(url: str) -> None:
         run_services(settings, worker_service(settings))
 
 
-@asynccontextmanager
-async def worker(url: str) -> AsyncIterator[ByteReceiveStream]:
-    """Start a worker, wait until it listens for work, and return its output; end it at the end."""
-    command = (sys.executable, "-m", "benchmarks.latency", url)
-    process = await anyio.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert process.stdout
-    try:
-        async with connected(url) as connection:
-            await until_not(connection, NOBODY_LISTENS)
-        yield process.stdout
-    finally:
-        with anyio.CancelScope(shield=True):
-            process.kill()
-            await process.aclose()
-
-
 def ours(times: int) -> float:
     """Measure a registration that is left to a worker in another process."""
-    with new_database() as url:
-        return anyio.run(_ours, url, times)
+    handlers = handled_by({UserRegistered: [print_time]})
+    with new_database() as url, handlers, process("latency", url, stdout=subprocess.PIPE) as worker:
+        return anyio.run(_ours, url, worker, times)
 
 
-async def _ours(url: str, times: int) -> float:
+async def _ours(url: str, worker: subprocess.Popen[str], times: int) -> float:
     waited = []
-    async with AsyncExitStack() as stack:
-        stack.enter_context(anyio.fail_after(LIMIT_SECONDS))
-        calls = _calls(TextReceiveStream(await stack.enter_async_context(worker(url))))
-        stack.enter_context(handled_by({UserRegistered: [print_time]}))
-        settings = settings_for(url, dispatch="worker")
-        application = await stack.enter_async_context(bootstrap(settings))
-        for _ in range(times):
-            await application.bus.execute(registration())
-            committed = time.monotonic()
-            waited.append(await anext(calls) - committed)
-            await anyio.sleep(PAUSE_SECONDS)
+    with anyio.fail_after(LIMIT_SECONDS):
+        async with connected(url) as connection:
+            await until_not(connection, NOBODY_LISTENS)
+        async with bootstrap(settings_for(url, dispatch="worker")) as application:
+            for _ in range(times):
+                await application.bus.execute(registration())
+                committed = time.monotonic()
+                called = await to_thread.run_sync(_called, worker, abandon_on_cancel=True)
+                waited.append(called - committed)
+                await anyio.sleep(PAUSE_SECONDS)
     return median(waited) * 1000
 
 
-async def _calls(stream: TextReceiveStream) -> AsyncIterator[float]:
-    text = ""
-    async for part in stream:
-        text += part
-        *lines, text = text.split("\n")
-        for line in lines:
-            if line.startswith(CALLED):
-                yield float(line.removeprefix(CALLED))
+def _called(worker: subprocess.Popen[str]) -> float:
+    [line] = islice((line for line in worker.stdout or () if line.startswith(CALLED)), 1)
+    return float(line.removeprefix(CALLED))
 
 
 def bare(times: int) -> float:
