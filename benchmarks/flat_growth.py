@@ -7,7 +7,7 @@ same for both. The unit is milliseconds: the median of some hundred steps.
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from statistics import median
 
@@ -60,7 +60,7 @@ WORDS = {
         "time": "CAST('2026-01-01' AS timestamptz)",
     },
 }
-
+TIDY = {"sqlite": ["ANALYZE"], "postgresql": ["VACUUM ANALYZE", "CHECKPOINT"]}
 
 Step = Callable[[Application], Awaitable[object]]
 Figures = dict[str, tuple[float, float]]
@@ -77,12 +77,9 @@ async def fill(database: Database, rows: int) -> None:
         autocommit = await connection.execution_options(
             isolation_level="AUTOCOMMIT", sqlite_begin="BEGIN"
         )
-        if database.engine.dialect.name == "postgresql":
-            await autocommit.execute(text("VACUUM ANALYZE"))
-            await autocommit.execute(text("CHECKPOINT"))
-        else:
-            await autocommit.execute(text("ANALYZE"))
-            await autocommit.commit()
+        for statement in TIDY[database.engine.dialect.name]:
+            await autocommit.execute(text(statement))
+        await autocommit.commit()
 
 
 @asynccontextmanager
@@ -94,22 +91,17 @@ async def filled(url: str, rows: int) -> AsyncIterator[Application]:
         yield application
 
 
-async def register(application: Application) -> object:
-    return await application.bus.execute(registration())
-
-
-async def claim(application: Application) -> object:
-    return await application.bus.outbox.claim(1, list(application.bus.registry.events))
-
-
-STEPS: dict[str, Step] = {"a registration": register, "a claim": claim}
+STEPS: dict[str, Step] = {
+    "a registration": lambda application: application.bus.execute(registration()),
+    "a claim": lambda application: application.bus.outbox.claim(
+        1, list(application.bus.registry.events)
+    ),
+}
 
 
 async def compare(few_url: str, many_url: str, rows: int, repeats: int) -> Figures:
     """Return the medians, in milliseconds."""
-    async with AsyncExitStack() as stack:
-        few = await stack.enter_async_context(filled(few_url, FEW))
-        many = await stack.enter_async_context(filled(many_url, rows))
+    async with filled(few_url, FEW) as few, filled(many_url, rows) as many:
         return {name: await _medians(step, (few, many), repeats) for name, step in STEPS.items()}
 
 
@@ -117,13 +109,13 @@ async def _medians(
     step: Step, applications: tuple[Application, Application], repeats: int
 ) -> tuple[float, float]:
     seconds: tuple[list[float], list[float]] = ([], [])
-    for turn in range(WARM_UP + repeats):
+    for _ in range(WARM_UP + repeats):
         for application, taken in zip(applications, seconds, strict=True):
             started = time.perf_counter()
             await step(application)
-            taken += [time.perf_counter() - started][: turn >= WARM_UP]
-    before, after = map(median, seconds)
-    return before * 1000, after * 1000
+            taken.append(time.perf_counter() - started)
+    few, many = (median(taken[WARM_UP:]) * 1000 for taken in seconds)
+    return few, many
 
 
 def on_sqlite(effort: Effort) -> Iterator[Contest]:
