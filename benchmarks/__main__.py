@@ -8,9 +8,11 @@ what was there; at the end the tables of docs/performance.md and its charts are 
 
 import argparse
 import logging
+from datetime import UTC, datetime
 
 from benchmarks import charts, results
-from benchmarks.measuring import Effort, Row, Topic, Unavailable, as_shown, measure
+from benchmarks.measuring import Effort, Row, Topic, Unavailable, measure
+from benchmarks.page import figure, ratio
 from benchmarks.results import Measured
 from benchmarks.topics import TOPICS
 from tests import generated
@@ -41,14 +43,13 @@ def measured(topic: Topic, effort: Effort) -> Measured:
         found = measure(contest, effort)
         rows += found
         print(*map(printed, found), sep="\n", flush=True)
-    today, here = results.today(), results.here()
-    return Measured(date=today, full=effort.full, where=here, rows=tuple(rows))
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    return Measured(date=today, full=effort.full, where=results.here(), rows=tuple(rows))
 
 
 def printed(row: Row) -> str:
     """Return a row as it is printed while others are measured."""
-    ratio, low, high = map(as_shown, (row.ratio, row.lowest, row.highest))
-    figures = f"{row.ours:.4g} ÷ {row.theirs:.4g} {row.unit} = {ratio:g} ({low:g} to {high:g})"
+    figures = f"{figure(row.ours)} ÷ {figure(row.theirs)} {row.unit} = {ratio(row)}"
     return f"  {row.what} ÷ {row.other}: {figures}"
 
 

@@ -4,7 +4,7 @@ A bar is a ratio, ours ÷ the other one. The dashed line is the other one, at 1;
 spread.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -30,11 +30,9 @@ STYLE = """
 def write_all() -> None:
     """Write the chart of every topic, and remove the others."""
     FOLDER.mkdir(exist_ok=True)
-    drawn = charts()
     for file in FOLDER.glob("*.svg"):
-        if file.stem not in drawn:
-            file.unlink()
-    for name, text in drawn.items():
+        file.unlink()
+    for name, text in charts().items():
         (FOLDER / f"{name}.svg").write_text(text)
 
 
@@ -47,25 +45,24 @@ def chart(rows: Sequence[Row]) -> str:
     """Return the SVG of a topic."""
     height = TOP + ROW * len(rows) + 8
     scale = (WIDTH - LEFT - RIGHT) / max(1, *(row.highest for row in rows))
-    body = "\n".join(line for n, row in enumerate(rows) for line in _row(row, n, scale))
+    body = "".join(_row(row, TOP + ROW * number, scale) for number, row in enumerate(rows))
     other = f"{LEFT + scale:.1f}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
-        f' width="{WIDTH}" height="{height}" role="img">\n'
-        f"  <style>{STYLE}  </style>\n"
-        f'  <line class="other" x1="{other}" x2="{other}" y1="{TOP}" y2="{height}"/>\n'
-        f"{body}\n</svg>\n"
-    )
+    return f"""\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"\
+ width="{WIDTH}" height="{height}" role="img">
+  <style>{STYLE}  </style>
+  <line class="other" x1="{other}" x2="{other}" y1="{TOP}" y2="{height}"/>
+{body}</svg>
+"""
 
 
-def _row(row: Row, number: int, scale: float) -> Iterator[str]:
-    top = TOP + ROW * number
+def _row(row: Row, top: int, scale: float) -> str:
     bar, middle = top + 18, top + 18 + BAR // 2
-    length, low, high = (r * scale for r in (row.ratio, row.lowest, row.highest))
-    yield f'  <text x="{LEFT}" y="{top + 12}">{escape(f"{row.what} ÷ {row.other}")}</text>'
-    size = f'width="{length:.1f}" height="{BAR}"'
-    yield f'  <rect class="ratio" x="{LEFT}" y="{bar}" {size} rx="2"/>'
-    ends = f'x1="{LEFT + low:.1f}" x2="{LEFT + high:.1f}"'
-    yield f'  <line class="spread" {ends} y1="{middle}" y2="{middle}"/>'
-    end = LEFT + max(length, high) + 8
-    yield f'  <text x="{end:.1f}" y="{bar + BAR - 1}">{as_shown(row.ratio):g}</text>'
+    ratio, low, high = (r * scale for r in (row.ratio, row.lowest, row.highest))
+    end = LEFT + max(ratio, high) + 8
+    return f"""\
+  <text x="{LEFT}" y="{top + 12}">{escape(f"{row.what} ÷ {row.other}")}</text>
+  <rect class="ratio" x="{LEFT}" y="{bar}" width="{ratio:.1f}" height="{BAR}" rx="2"/>
+  <line class="spread" x1="{LEFT + low:.1f}" x2="{LEFT + high:.1f}" y1="{middle}" y2="{middle}"/>
+  <text x="{end:.1f}" y="{bar + BAR - 1}">{as_shown(row.ratio):g}</text>
+"""

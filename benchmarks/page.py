@@ -74,7 +74,7 @@ def table(topic: str) -> Iterator[str]:
         theirs = f"{row.other}: {figure(row.theirs)}"
         peer, limit = ("", theirs) if row.is_limit else (theirs, "")
         ours = f"{figure(row.ours)} {row.unit}"
-        yield f"| {row.what} | {ours} | {peer} | {limit} | {_ratio(row)} |"
+        yield f"| {row.what} | {ours} | {peer} | {limit} | {ratio(row)} |"
     rounds = "long" if measured.full else "short"
     where = f"Python {measured.where.python}, {measured.where.cores} cores"
     yield ""
@@ -89,7 +89,8 @@ def figure(number: float) -> str:
     return f"{number:.3g}"
 
 
-def _ratio(row: Row) -> str:
+def ratio(row: Row) -> str:
+    """Return a ratio, with the lowest and the highest if they differ."""
     low, high = as_shown(row.lowest), as_shown(row.highest)
     spread = f" ({low:g}–{high:g})" if low != high else ""
     return f"{as_shown(row.ratio):g}{spread}"

@@ -3,10 +3,8 @@
 import os
 import platform
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 import msgspec
@@ -58,17 +56,15 @@ Results = dict[str, Measured]
 
 def here() -> Where:
     """Return where this process measures."""
+    installed = {each.name.lower(): each.version for each in distributions()}
+    affinity = getattr(os, "sched_getaffinity", None)
     return Where(
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _cores(),
+        cores=len(affinity(0)) if affinity else os.cpu_count() or 1,
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        versions={"SQLite": sqlite3.sqlite_version, **dict(_installed())},
+        versions={"SQLite": sqlite3.sqlite_version}
+        | {name: installed[name] for name in PACKAGES if name in installed},
     )
-
-
-def today() -> str:
-    """Return the day of a measurement."""
-    return f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 def read() -> Results:
@@ -82,15 +78,3 @@ def put(topic: str, measured: Measured) -> None:
     """Store what was measured of a topic in the place of what was there; keep the others."""
     in_order = dict(sorted({**read(), topic: measured}.items()))
     FILE.write_bytes(msgspec.json.format(msgspec.json.encode(in_order), indent=1) + b"\n")
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1
-
-
-def _installed() -> Iterator[tuple[str, str]]:
-    for package in PACKAGES:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            continue
