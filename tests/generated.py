@@ -18,6 +18,7 @@ from textwrap import wrap  # extension: reference
 import allocation
 from allocation.domain.exceptions import AllocationError
 from allocation.entrypoints.cli.exit_codes import exit_code
+from allocation.extensions.web.problems import status_of  # extension: web
 from benchmarks import page, results  # extension: reference
 from tests import (
     capacity,  # extension: reference
@@ -52,19 +53,25 @@ NO_FAILURES = {
 
 def errors() -> Iterator[str]:
     """Yield a table of all errors: the promise of each kind, for people and for machines."""
-    yield "| error | slug | delivery or message | exit code | meaning |"
-    yield "|---|---|---|---|---|"
+    headings = ["error", "slug", "delivery or message", "exit code", "meaning"]
+    headings.insert(-1, "HTTP status")  # extension: web
+    yield f"| {' | '.join(headings)} |"
+    yield "|---" * len(headings) + "|"
     for error in all_errors():
         what = str(error.__doc__).partition("\n")[0]
         depth = "– " * (len(error.__mro__) - len(AllocationError.__mro__) - 1)
-        code = exit_code(error.__new__(error))
-        yield f"| {depth}`{error.__name__}` | `{error.slug}` | {_fate(error)} | {code} | {what} |"
+        code = str(exit_code(error.__new__(error)))
+        cells = [f"{depth}`{error.__name__}`", f"`{error.slug}`", _fate(error), code, what]
+        cells.insert(-1, str(status_of(error)))  # extension: web
+        yield f"| {' | '.join(cells)} |"
 
 
 def _fate(error: type[AllocationError]) -> str:
     """Return what becomes of a delivery or message that fails with this error."""
     if error.__module__.startswith(FOR_CALLERS) or error.__name__ in NO_FAILURES:
         return "–"
+    if error.__name__ == "UnknownEventType":
+        return "not claimed, stays pending"
     return "retried" if error.retryable else "parked, or a dead letter"
 
 

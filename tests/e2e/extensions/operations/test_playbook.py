@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -215,9 +216,6 @@ def an_old_list(application: Application, _: MailServer) -> Iterator[Trouble]:
     application.change(BROKEN_VIEW)
     application.run("change-email", USER_ID, "ivan@example.org", max_attempts="1")
     application.change("DROP TRIGGER broken")
-    application.run(*REGISTER_ANOTHER, dispatch="worker")
-    application.change("UPDATE events SET data = '{}' WHERE data LIKE '%maria%'")
-    application.run("worker", "--until-idle")
     yield Trouble()
 
 
@@ -276,6 +274,28 @@ def many_parked(application: Application, mail: MailServer) -> Iterator[Trouble]
     application.run("worker", "--until-idle")
 
 
+@contextmanager
+def an_event_that_cannot_be_read(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    """Its data change, and change back, as if another release read them."""
+    application.mail, change = mail, "UPDATE events SET data = replace(data, '{}', '{}')"
+    application.run(*REGISTER, dispatch="worker")
+    application.change(change.format('"name"', '"full_name"'))
+    application.run("worker", "--until-idle")
+    event_id = event_of(application, "send_welcome_email")
+    fix = partial(application.change, change.format('"full_name"', '"name"'))
+    yield Trouble({"EVENT_ID": event_id}, fix)
+    assert [to for to, _, _ in mail.received] == ["ivan@example.com"]
+
+
+@contextmanager
+def a_server_away(application: Application, mail: MailServer) -> Iterator[Trouble]:
+    application.mail = mail
+    application.run(*REGISTER, dispatch="worker")
+    application.settings["database_url"] = f"postgresql://127.0.0.1:{a_free_port()}/allocation"
+    yield Trouble({"USER_ID": USER_ID}, partial(application.settings.pop, "database_url"))
+    assert sorted(to for to, _, _ in mail.received) == ["ivan@example.com", "maria@example.com"]
+
+
 SCENARIOS = dict(
     zip(
         SYMPTOMS,
@@ -299,6 +319,8 @@ SCENARIOS = dict(
             still_paused,
             sent_twice,
             many_parked,
+            an_event_that_cannot_be_read,
+            a_server_away,
         ),
         strict=True,
     )
