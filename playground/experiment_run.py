@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from anyio import sleep
 
+from allocation.extensions.operations.causation_tree import Node
 from playground.mail import Received
-from playground.views import DeliveryRow
 
 PACE_SECONDS = 0.7
 LOOK_SECONDS = 3.0  # where there is something to read
@@ -30,15 +30,16 @@ class ExperimentRun:
         """Note a fact, with the values that were read."""
         self.facts.append({"name": fact, "is_so": is_so, "values": values})
 
-    def check_another_owner(self, before: DeliveryRow, after: DeliveryRow) -> None:
+    def check_another_owner(self, before: Node, after: Node) -> None:
         """Note that another process has done it, with a later token."""
-        is_so = after.owner_name != before.owner_name and after.token > before.token
-        values = {"first": before.owner_name, "token": before.token}
-        self.check("owner", is_so=is_so, **values, second=after.owner_name, next_token=after.token)
+        first, second = process_of(before), process_of(after)
+        is_so = first != second and (after.token or 0) > (before.token or 0)
+        values = {"first": first, "token": before.token}
+        self.check("owner", is_so=is_so, **values, second=second, next_token=after.token)
 
-    def check_one_email(self, emails: Sequence[Received], delivery: DeliveryRow) -> None:
+    def check_one_email(self, emails: Sequence[Received], delivery: Node) -> None:
         """Note that one e-mail has arrived, with the Message-ID that each attempt gives it."""
-        expected = f"<{delivery.event_id}.{delivery.handler}@allocation>"
+        expected = f"<{delivery.parent}.{delivery.name}@allocation>"
         ids = [email.message_id for email in emails]
         self.check("one_email", is_so=ids == [expected], count=len(ids))
 
@@ -49,3 +50,8 @@ class ExperimentRun:
     def end(self) -> None:
         """Come to the verdict."""
         self.state = "kept" if all(fact["is_so"] for fact in self.facts) else "broken"
+
+
+def process_of(delivery: Node) -> str:
+    """Return the name of the process that runs a delivery, or has done it: of NAME@HOST:PID."""
+    return (delivery.owner or "").partition("@")[0]

@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
+from allocation.extensions.operations.causation_tree import Node
 from playground import views
-from playground.experiment_run import LOOK_SECONDS, ExperimentRun
+from playground.experiment_run import LOOK_SECONDS, ExperimentRun, process_of
 from playground.load_client import Registered
 from playground.next_version import SUBJECT, announce_newsletter
 from playground.playground import Playground, is_email_handler, wait_for
 from playground.processes import NEXT, Child
-from playground.views import DeliveryRow
 
 WELCOME = "send_welcome_email"
 NEW_HANDLER = announce_newsletter.__name__
@@ -35,7 +35,7 @@ async def killed_after_the_commit(play: Playground, run: ExperimentRun) -> None:
     await owner.kill()
     await play.proxy.set_mode("up")
     await run.step("lease")
-    await _until_all(play, [user], lambda row: row.handler != WELCOME or row.is_done)
+    await _until_all(play, [user], lambda row: row.name != WELCOME or _is_done(row))
     after = await play.delivery(user, WELCOME)
     run.check_another_owner(before, after)
     run.check_one_email(play.mailboxes.to(user.email, "Welcome"), after)
@@ -55,10 +55,10 @@ async def the_frozen_owner(play: Playground, run: ExperimentRun) -> None:
     run.check_another_owner(before, after)
     await run.step("woken")
     owner.thaw()
-    play.children[str(after.owner_name)].freeze()  # the next user is left to the one that wakes
+    play.children[process_of(after)].freeze()  # the next user is left to the one that wakes
     following = await play.registrations.register()
     done = await wait_for(lambda: _done(play, following, "log_registration"))
-    run.check("works_on", is_so=done.owner_name == owner.name, process=done.owner_name)
+    run.check("works_on", is_so=process_of(done) == owner.name, process=process_of(done))
     run.check("changed_nothing", is_so=await play.delivery(user, WELCOME) == after)
     run.check_one_email(play.mailboxes.to(user.email, "Welcome"), after)
 
@@ -70,19 +70,17 @@ async def mail_is_down(play: Playground, run: ExperimentRun) -> None:
     await run.step("register")
     users = await _register(play, run, 5)
     await run.step("others")
-    await _until_all(play, users, lambda row: is_email_handler(row.handler) or row.is_done)
+    await _until_all(play, users, lambda row: is_email_handler(row.name) or _is_done(row))
     await run.step("backoff")
-    await _until_all(
-        play, users, lambda row: row.handler != WELCOME or row.unavailable_attempts > 3
-    )
+    await _until_all(play, users, lambda row: row.name != WELCOME or len(row.failures) > 3)
     rows = await play.deliveries(*users)
-    others = [row.is_done for row in rows if not is_email_handler(row.handler)]
-    unsent = [row for row in rows if row.handler == WELCOME and not row.is_done]
+    others = [_is_done(row) for row in rows if not is_email_handler(row.name)]
+    unsent = [row for row in rows if row.name == WELCOME and not _is_done(row)]
     run.check("nobody_waited", is_so=all(others), count=len(others))
     run.check("all_unsent", is_so=len(unsent) == len(users), count=len(unsent))
     await run.step("up")
     await play.proxy.set_mode("up")
-    await _until_all(play, users, lambda row: row.is_done)
+    await _until_all(play, users, _is_done)
     run.check_one_each([len(play.mailboxes.to(user.email, "Welcome")) for user in users])
 
 
@@ -96,10 +94,10 @@ async def poison(play: Playground, run: ExperimentRun) -> None:
     await run.step("others")
     others = await play.registrations.register_many(3)
     await _until_all(play, [user, *others], lambda row: row.is_settled)
-    parked = [row for row in await play.deliveries(user) if not row.is_done]
-    flow = [row.is_done for row in await play.deliveries(*others)]
-    is_so = WELCOME in [row.handler for row in parked] and all(
-        is_email_handler(row.handler) for row in parked
+    parked = [row for row in await play.deliveries(user) if not _is_done(row)]
+    flow = [_is_done(row) for row in await play.deliveries(*others)]
+    is_so = WELCOME in [row.name for row in parked] and all(
+        is_email_handler(row.name) for row in parked
     )
     run.check("parked", is_so=is_so, count=len(parked))
     run.check("others_flow", is_so=all(flow), count=len(flow))
@@ -107,8 +105,8 @@ async def poison(play: Playground, run: ExperimentRun) -> None:
     await run.step("retry")
     play.mailboxes.unknown.clear()
     for row in parked:
-        await play.registrations.post(f"/deliveries/{row.event_id}/{row.handler}/retry")
-    await _until_all(play, [user], lambda row: row.is_done)
+        await play.registrations.post(f"/deliveries/{row.parent}/{row.name}/retry")
+    await _until_all(play, [user], _is_done)
     users = [user, *others]
     run.check_one_each([len(play.mailboxes.to(user.email, "Welcome")) for user in users])
 
@@ -156,26 +154,24 @@ async def _register(play: Playground, run: ExperimentRun, number: int) -> Sequen
     return users
 
 
-async def _running_email(
-    play: Playground, run: ExperimentRun
-) -> tuple[Registered, DeliveryRow, Child]:
+async def _running_email(play: Playground, run: ExperimentRun) -> tuple[Registered, Node, Child]:
     """Register a user; return, with its owner, the e-mail that is all that is left to do."""
     await run.step("register")
     (user,) = await _register(play, run, 1)
     await run.step("running_email")
 
-    async def waiting_for_mail() -> DeliveryRow | None:
-        rest = [row for row in await play.deliveries(user) if not row.is_done]
-        hangs = play.proxy.stalled and all(is_email_handler(row.handler) for row in rest)
-        ours = (row for row in rest if row.handler == WELCOME and row.owner_name in play.children)
+    async def waiting_for_mail() -> Node | None:
+        rest = [row for row in await play.deliveries(user) if not _is_done(row)]
+        hangs = play.proxy.stalled and all(is_email_handler(row.name) for row in rest)
+        ours = (row for row in rest if row.name == WELCOME and process_of(row) in play.children)
         return next(ours, None) if hangs else None
 
     delivery = await wait_for(waiting_for_mail)
-    return user, delivery, play.children[str(delivery.owner_name)]
+    return user, delivery, play.children[process_of(delivery)]
 
 
 async def _until_all(
-    play: Playground, users: Sequence[Registered], is_so: Callable[[DeliveryRow], bool]
+    play: Playground, users: Sequence[Registered], is_so: Callable[[Node], bool]
 ) -> None:
     async def all_are() -> bool:
         return all(map(is_so, await play.deliveries(*users)))
@@ -183,9 +179,13 @@ async def _until_all(
     await wait_for(all_are)
 
 
-async def _done(play: Playground, user: Registered, handler: str) -> DeliveryRow | None:
+def _is_done(delivery: Node) -> bool:
+    return delivery.state == "done"
+
+
+async def _done(play: Playground, user: Registered, handler: str) -> Node | None:
     delivery = await play.delivery(user, handler)
-    return delivery if delivery.is_done else None
+    return delivery if _is_done(delivery) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,13 +10,14 @@ from anyio import fail_after
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
+from allocation.extensions.operations.causation_queries import read_traces
+from allocation.extensions.operations.causation_tree import Node
 from playground import views
 from playground.fault_proxy import FaultProxy
 from playground.load_client import Registered, RegistrationClient
 from playground.mail import Mailboxes, mail_server
 from playground.processes import COMMANDS, CURRENT, Child
 from playground.reaper import Sandbox
-from playground.views import DeliveryRow
 
 T = TypeVar("T")
 
@@ -77,14 +78,16 @@ class Playground:
             await self.registrations.post("/coupon-batches", batch)
         return max(left, COUPONS)
 
-    async def deliveries(self, *users: Registered) -> Sequence[DeliveryRow]:
-        """Return all deliveries in the traces of these users."""
-        traces = [user.trace for user in users]
-        return await views.deliveries_of(self.application.database, traces)
+    async def deliveries(self, *users: Registered) -> Sequence[Node]:
+        """Return all deliveries in the traces of these users, except those that are for later."""
+        database, ids = self.application.database, [user.trace for user in users]
+        async with database.read_transaction() as transaction:
+            nodes = (await read_traces(transaction, database, ids, is_bounded=False)).nodes
+        return [node for node in nodes if node.kind == "delivery" and not node.is_for_later]
 
-    async def delivery(self, user: Registered, handler: str) -> DeliveryRow:
+    async def delivery(self, user: Registered, handler: str) -> Node:
         """Return one delivery in the trace of a user."""
-        return next(row for row in await self.deliveries(user) if row.handler == handler)
+        return next(each for each in await self.deliveries(user) if each.name == handler)
 
 
 async def wait_for(find: Callable[[], Awaitable[T | None]]) -> T:

@@ -7,24 +7,25 @@ from uuid import UUID
 
 import pytest
 
-from allocation.service_layer.envelopes import EventId
+from allocation.extensions.operations.causation_tree import Node
 from playground import guarantee_page
 from playground.experiment_run import ExperimentRun
 from playground.experiments import EXPERIMENTS
 from playground.mail import Received
-from playground.views import DeliveryRow
 
 GUARANTEES = (Path(__file__).parents[3] / "docs" / "guarantees.md").read_text()
-BEFORE = DeliveryRow(
-    event_id=EventId(UUID(int=1)),
-    handler="send_welcome_email",
-    attempts=1,
+BEFORE = Node(
+    kind="delivery",
+    id=f"{UUID(int=1)}:send_welcome_email",
+    parent=str(UUID(int=1)),
+    correlation_id=UUID(int=2),
+    name="send_welcome_email",
+    state="running",
     token=2,
     owner="worker-1@host:1",
-    parked_at=None,
-    completed_at=None,
+    failures=(),
 )
-AFTER = replace(BEFORE, attempts=2, token=3, owner="worker-2@host:2", completed_at=1.0)
+AFTER = replace(BEFORE, state="done", token=3, owner="worker-2@host:2")
 EMAIL = Received(
     number=1,
     at=datetime(2026, 1, 1, tzinfo=UTC),
