@@ -48,7 +48,7 @@ RUSSIAN = {
     "the lease has expired: a worker has claimed": "аренда истекла: доставки захватил воркер",
     "three are done; killed after the e-mail": "три выполнены; убит после письма",
     "the lease has expired: the next has claimed": "аренда истекла: доставку захватил следующий",
-    "the same e-mail again, in its own place; done": "то же письмо на том же месте; выполнена",
+    "the same e-mail again, in its own place; done": "то же письмо вместо первого; выполнена",
     # the price
     "A plain function that inserts the row takes {} ms. A command with its event and deliveries"
     " takes {} ms. A caller need not wait for the handlers (log, coupon, two e-mails, read model),"
