@@ -110,3 +110,12 @@ def test_every_alert_that_is_named_exists() -> None:
     named = re.findall(r"`(Allocation[A-Z]\w+)`", (ROOT / "docs" / "operations.md").read_text())
 
     assert set(named) == set(ALERTS)
+
+
+def test_the_page_has_a_table_of_all_alerts() -> None:
+    """Each in its row, with the part of the page that the alert itself leads to."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    rows = re.findall(r"^\| `(Allocation\w+)` \|.*?\]\((#[^)]*)\)", page, re.MULTILINE)
+    runbook = {name: rule["annotations"]["runbook"] for name, rule in ALERTS.items()}
+
+    assert {name: f"docs/operations.md{anchor}" for name, anchor in rows} == runbook
