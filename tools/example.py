@@ -134,6 +134,9 @@ class Cuts:
                 self.gone.add(each.arg)
         defaults = [*[None] * (len(positional) - len(of.defaults)), *of.defaults, *of.kw_defaults]
         places = [self._place(*each) for each in zip(arguments, defaults, strict=True)]
+        for each, default in zip(arguments, defaults, strict=True):
+            if isinstance(default, ast.Name) and self._is_gone(default.id):
+                self.gone.add(each.arg)
         stay = [not self._is_gone(each.arg) for each in arguments]
         if of.kwonlyargs and not of.vararg and not any(stay[len(positional) :]):
             first, _ = places[len(positional)]
