@@ -96,7 +96,9 @@ def a_user_registered() -> UserRegistered:
     return UserRegistered(user_id=a_user_id(), name="Иван", email="ivan@example.com")
 
 
-def a_message(type_: str = "register_user", *, message_id: str = "m1", **data: object) -> bytes:
+def a_user_message(
+    type_: str = "register_user", *, message_id: str = "m1", **data: object
+) -> bytes:
     defaults = {"user_id": str(a_user_id()), "name": "Иван", "email": "ivan@example.com"}
     attributes = {"specversion": "1.0", "id": message_id, "source": "/shop", "type": type_}
     return json.dumps({**attributes, "data": {**defaults, **data}}).encode()

@@ -185,7 +185,12 @@ class Cuts:
     def _dictionary_shrinks(self, node: ast.Dict) -> bool:
         pairs = [(key or value, value) for key, value in zip(node.keys, node.values, strict=True)]
         stay = [self._row_stays(key) and self._row_stays(value) for key, value in pairs]
-        return self._cut([self._place(*pair) for pair in pairs], stay)
+        places = [self._place(*pair) for pair in pairs]
+        for number, key in enumerate(node.keys):
+            if key is None:  # of `**rest`, only the name has a place
+                start, end = places[number]
+                places[number] = self._text.rindex(b"**", 0, start), end
+        return self._cut(places, stay)
 
     def _call_shrinks(self, node: ast.Call) -> bool:
         named = [not self._words.search(each.arg or "") for each in node.keywords]
@@ -312,13 +317,13 @@ def take_out(part: str) -> list[str]:
     """Take a part of the example out of the working tree; return the lines that still name it."""
     words, marks = PARTS[part], {part, "coupons"}
     paths = [ROOT / each for each in tracked() if not KEPT.fullmatch(each.as_posix())]
-    for path in paths:
-        if words.search(path.name):
-            path.unlink()
-    texts = [path for path in paths if path.exists() and path.suffix not in PICTURES]
+    texts = [each for each in paths if each.suffix not in PICTURES and not words.search(each.name)]
+    cuts = cuts_in([each for each in texts if each.suffix == ".py"], words)
+    for path in (each for each in paths if words.search(each.name)):
+        path.unlink()
     for path in (each for each in texts if each.suffix in (".md", ".yaml", ".toml")):
         path.write_text("".join(unmarked(path.read_text().splitlines(True), marks)))
-    for path, cut in cuts_in([each for each in texts if each.suffix == ".py"], words).items():
+    for path, cut in cuts.items():
         path.write_text(cut.rest())
         if cut.is_empty:
             path.unlink()

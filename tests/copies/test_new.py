@@ -136,7 +136,7 @@ def test_what_has_changed_since_is_shown_as_a_patch(copy: Copy, tmp_path: Path) 
 
 
 @pytest.mark.skipif(BRIEF, reason="`make test-full` follows the README")
-@pytest.mark.parametrize("extensions", ["", "brokers web"])
+@pytest.mark.parametrize("extensions", ["", "postgresql web"])
 def test_the_readme_of_a_new_project_can_be_followed(
     extensions: str, tmp_path: Path, mypy_cache: Path
 ) -> None:

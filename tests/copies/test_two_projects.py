@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from aio_pika.abc import AbstractConnection, AbstractQueue
 
-from tests.builders import a_message
+from tests.builders import a_user_message
 from tests.conftest import new_database
 from tests.copies.conftest import TIMEOUT_SECONDS, Copy
 from tests.copies.test_new import BRIEF, a_project
@@ -105,7 +105,7 @@ async def talk(services: list[Service], rabbitmq_url: str) -> dict[str, list[str
         queues = {each.name: await events_of(each.name, connection) for each in services}
         channel = await connection.channel()
         for number, service in product(range(USERS), services):
-            body = a_message(message_id=str(number), email=service.emails[number])
+            body = a_user_message(message_id=str(number), email=service.emails[number])
             commands = f"{service.name}.commands"
             await channel.default_exchange.publish(aio_pika.Message(body), commands)
         for name, queue in queues.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import a_message
+from tests.builders import a_user_message
 from tests.e2e.crashing import CONSUMING, DEAD_LETTERING
 from tests.e2e.extensions.smtp.mail_server import MailServer  # extension: smtp
 from tests.e2e.processes import (
@@ -70,15 +70,19 @@ def test_a_message_five_times_and_poison_in_between(
     """One effect, each poison among the dead letters with its reason, and the good ones flow on."""
     application.settings = {"broker_urls": outside.url}
     poison = {
-        "invalid-payload": [b"{bad", b"\xff\x00\x01", a_message(user_id=7)],
+        "invalid-payload": [b"{bad", b"\xff\x00\x01", a_user_message(user_id=7)],
         "message-too-large": [b"x" * 5_000_000],
-        "unknown-command-type": [a_message("fly")],
-        "user-not-found": [a_message("change_email", message_id="m2", new_email="a@b.example")],
+        "unknown-command-type": [a_user_message("fly")],
+        "user-not-found": [
+            a_user_message("change_email", message_id="m2", new_email="a@b.example")
+        ],
     }
     bodies = [body for of_one_kind in poison.values() for body in of_one_kind]
-    copy = a_message()
+    copy = a_user_message()
     outside.send(copy, *bodies[:3], copy, copy, headers={"trace": "abc", "raw": b"\xff"})
-    outside.send(*bodies[3:], copy, copy, a_message(message_id="last", email="last@example.com"))
+    outside.send(
+        *bodies[3:], copy, copy, a_user_message(message_id="last", email="last@example.com")
+    )
 
     with working(application):
         wait_until(lambda: len(log_lines(application)) == 2, limit=REJOIN_SECONDS)
@@ -99,10 +103,10 @@ def test_a_message_five_times_and_poison_in_between(
 def test_a_consumer_survives_a_kill(point: str, application: Application, outside: Outside) -> None:
     """The message comes again, and has one effect."""
     application.settings = {"broker_urls": outside.url}
-    outside.send(a_message())
+    outside.send(a_user_message())
     application.crash(point, "consume")
 
-    outside.send(a_message(message_id="last", email="last@example.com"))
+    outside.send(a_user_message(message_id="last", email="last@example.com"))
     application.end_leases()
     with working(application, "run"):  # the worker in it does what was left
         wait_until(lambda: len(log_lines(application)) == 2, limit=REJOIN_SECONDS)
@@ -121,7 +125,7 @@ def test_dead_lettering_survives_a_kill(
     outside.send(b"{bad")
     application.crash(point, "consume")
 
-    outside.send(a_message())
+    outside.send(a_user_message())
     with working(application):
         wait_until(lambda: log_lines(application) == [EMAIL], limit=REJOIN_SECONDS)
 
@@ -140,7 +144,7 @@ def test_a_database_that_is_away_is_waited_for(application: Application, rabbitm
     ):
         wait_for_line(process.stderr, "consuming")
         other.execute("BEGIN EXCLUSIVE")
-        rabbitmq.send(a_message())
+        rabbitmq.send(a_user_message())
         started = time.monotonic()
         waits = [wait_for_line(process.stderr, "") for _ in range(3)]
         assert time.monotonic() - started > 1.2
@@ -159,11 +163,11 @@ def test_sigterm_lets_a_message_in_hand_finish(
     application.mail = mail
     application.settings = {"broker_urls": rabbitmq.url}
     with working(application) as process:
-        rabbitmq.send(a_message())
+        rabbitmq.send(a_user_message())
         assert mail.holding.wait(LIMIT_SECONDS)
         process.send_signal(signal.SIGTERM)
         wait_for_line(process.stderr, "stopping")
-        rabbitmq.send(a_message(message_id="later", email="later@example.com"))
+        rabbitmq.send(a_user_message(message_id="later", email="later@example.com"))
         mail.release.set()
         assert process.wait(LIMIT_SECONDS) == 0
 
@@ -215,10 +219,10 @@ def test_a_consumer_comes_back_after_an_outage(
     url, proxy, outside = proxied
     application.settings = {"broker_urls": url, "dispatch": "worker"}
     with working(application):
-        outside.send(a_message())
+        outside.send(a_user_message())
         wait_until(lambda: application.rows(f"SELECT id FROM {RECEIVED}"))
         proxy.cut()
-        outside.send(a_message(message_id="m2", email="later@example.com"))
+        outside.send(a_user_message(message_id="m2", email="later@example.com"))
         proxy.open()
         wait_until(lambda: len(application.rows(f"SELECT id FROM {RECEIVED}")) == 2)
 
@@ -228,7 +232,7 @@ def test_what_cannot_be_decoded_ends_among_the_dead_and_takes_nothing_with_it(
 ) -> None:
     """It ends the connection each time it comes, and all that was underway with it counts, too."""
     application.settings = {"broker_urls": rabbitmq.url, "dispatch": "worker"}
-    good = [a_message(message_id=f"m{n}", email=f"user{n}@example.com") for n in range(30)]
+    good = [a_user_message(message_id=f"m{n}", email=f"user{n}@example.com") for n in range(30)]
     rabbitmq.send(*good[:10])
     rabbitmq.send_undecodable()
     rabbitmq.send(*good[10:])
@@ -257,7 +261,7 @@ def test_a_consumer_makes_the_queues_it_needs(
     with working(application) as process:
         wait_for_line(process.stderr, "consuming from RabbitMQ")
         rabbitmq.declare_as_described()
-        rabbitmq.send(a_message())
+        rabbitmq.send(a_user_message())
         wait_until(lambda: log_lines(application) == [EMAIL])
 
 
@@ -272,7 +276,7 @@ def test_a_silent_mail_server_does_not_hold_up_commands(
         "shutdown_grace_seconds": str(GRACE_SECONDS),
     }
     rabbitmq.send(
-        *[a_message(message_id=f"m{n}", email=f"user{n}@example.com") for n in range(200)]
+        *[a_user_message(message_id=f"m{n}", email=f"user{n}@example.com") for n in range(200)]
     )
 
     with working(application):

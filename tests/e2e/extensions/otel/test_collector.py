@@ -16,7 +16,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.builders import a_message
+from tests.builders import a_user_message
 from tests.e2e.mail import Mail
 from tests.e2e.processes import TIMEOUT_SECONDS, Application, owed, wait_until
 from tests.integration.extensions.brokers.outside import Outside  # extension: brokers
@@ -123,7 +123,7 @@ def test_from_a_message_of_a_broker_to_one_for_others_it_is_one_trace(
     application: Application, rabbitmq: Outside
 ) -> None:
     """The sender's trace goes on here, and with those who are told."""
-    message = json.loads(a_message()) | {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    message = json.loads(a_user_message()) | {"traceparent": f"00-{TRACE}-{SPAN}-01"}
     rabbitmq.send(json.dumps(message).encode())
     with collecting() as collector:
         process = start(application, "run", endpoint=collector.url, broker_urls=rabbitmq.url)

@@ -38,9 +38,9 @@ from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from tests.builders import (
     a_batch,
-    a_message,
     a_registration,
     a_user_id,
+    a_user_message,
     a_user_registered,
     an_envelope,
 )
@@ -296,7 +296,7 @@ async def test_a_message_that_the_broker_refuses_hurts_no_event(rabbitmq: Rabbit
 async def test_no_more_messages_come_than_may_be_in_flight(outside: Outside) -> None:
     """The rest is left to the broker, or to other consumers; Kafka is asked for one at a time."""
     (broker,) = new_brokers([outside.url]).values()
-    await to_thread.run_sync(outside.send, *[a_message(message_id=f"m{n}") for n in range(5)])
+    await to_thread.run_sync(outside.send, *[a_user_message(message_id=f"m{n}") for n in range(5)])
     put, taken = create_memory_object_stream[InboundMessage](5)
 
     async def take(messages: AsyncIterator[InboundMessage]) -> None:
@@ -334,7 +334,7 @@ async def test_a_queue_of_commands_that_was_there_before_is_used(
     (broker,) = new_brokers([rabbitmq.url]).values()
 
     async with broker.consume(20) as messages:
-        await to_thread.run_sync(rabbitmq.send, a_message())
+        await to_thread.run_sync(rabbitmq.send, a_user_message())
         message = await anext(messages)
         await message.ack()
 
@@ -346,7 +346,7 @@ async def test_a_queue_that_is_deleted_ends_the_session(rabbitmq: RabbitOutside)
     (broker,) = new_brokers([rabbitmq.url]).values()
 
     async with create_task_group() as group, broker.consume(20) as messages:
-        await to_thread.run_sync(rabbitmq.send, a_message())
+        await to_thread.run_sync(rabbitmq.send, a_user_message())
         await (await anext(messages)).ack()
         group.start_soon(to_thread.run_sync, rabbitmq.delete_queue, COMMANDS)
         either = "the consumer was cancelled; its queue may be deleted|the connection was lost"
@@ -354,7 +354,7 @@ async def test_a_queue_that_is_deleted_ends_the_session(rabbitmq: RabbitOutside)
             await anext(messages)
     async with broker.consume(20) as messages:
         await to_thread.run_sync(rabbitmq.declare_as_described)  # it is there, as described
-        await to_thread.run_sync(rabbitmq.send, a_message())
+        await to_thread.run_sync(rabbitmq.send, a_user_message())
         await (await anext(messages)).ack()
 
 

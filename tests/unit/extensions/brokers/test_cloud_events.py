@@ -21,7 +21,7 @@ from tests.builders import a_batch, a_registration, a_user_id, a_user_registered
 ORDER = ChangeEmail(user_id=a_user_id(), new_email="i@example.com")
 
 
-def a_message(command: Command = ORDER, /, **attributes: object) -> bytes:
+def a_user_message(command: Command = ORDER, /, **attributes: object) -> bytes:
     type_ = wire_name(type(command))
     message = {"specversion": "1.0", "id": "m1", "source": "/shop", "type": type_}
     return json.dumps({**message, "data": asdict(command), **attributes}, default=str).encode()  # type: ignore[call-overload]
@@ -39,7 +39,7 @@ def test_each_command_can_be_received(command: Command) -> None:
     """With what it is recognized by, and what it belongs to."""
     correlation_id = uuid4()
 
-    found, received = from_cloud_event(a_message(command, correlationid=correlation_id))
+    found, received = from_cloud_event(a_user_message(command, correlationid=correlation_id))
 
     assert (found, received) == (command, MessageOrigin(source="/shop", id="m1"))
     assert received.correlation_id == correlation_id
@@ -53,7 +53,7 @@ def test_a_trace_goes_on_through_a_broker() -> None:
     envelope = an_envelope(a_user_registered())
     traced = replace(envelope, context=replace(envelope.context, traceparent=TRACEPARENT))
 
-    _, received = from_cloud_event(a_message(traceparent=TRACEPARENT))
+    _, received = from_cloud_event(a_user_message(traceparent=TRACEPARENT))
     published = json.loads(to_cloud_event(traced))
 
     assert (received.traceparent, published["traceparent"]) == (TRACEPARENT, TRACEPARENT)
@@ -75,7 +75,7 @@ def test_a_trace_goes_on_through_a_broker() -> None:
 )
 def test_a_broken_trace_context_is_ignored(broken: str) -> None:
     """It says nothing about the command, and would be stored with every event."""
-    found, received = from_cloud_event(a_message(traceparent=broken))
+    found, received = from_cloud_event(a_user_message(traceparent=broken))
 
     assert (found, received.traceparent) == (ORDER, None)
 
@@ -108,20 +108,20 @@ def test_a_broken_trace_context_is_ignored(broken: str) -> None:
 def test_what_is_no_cloud_event_of_ours_is_refused(attributes: dict[str, object]) -> None:
     """The sender finds it among the dead letters, with the reason."""
     with pytest.raises(InvalidPayload):
-        from_cloud_event(a_message(**attributes))
+        from_cloud_event(a_user_message(**attributes))
 
 
 @pytest.mark.parametrize("text", ["x" * 500, "ж" * 250, "\U0001f600" * 125])
 def test_an_id_may_have_500_bytes(text: str) -> None:
     """As many as every database takes, in any script."""
-    _, received = from_cloud_event(a_message(id=text, source=text))
+    _, received = from_cloud_event(a_user_message(id=text, source=text))
 
     assert received == MessageOrigin(source=text, id=text)
 
 
 def test_what_is_longer_than_any_command_is_not_decoded() -> None:
     """Looking into it could cost more than reading it: names with thousands of marks, for one."""
-    message = a_message()
+    message = a_user_message()
 
     from_cloud_event(message.ljust(MAX_MESSAGE_BYTES))
     with pytest.raises(MessageTooLarge, match="65,537 bytes; a command has at most 65,536"):
@@ -131,7 +131,7 @@ def test_what_is_longer_than_any_command_is_not_decoded() -> None:
 def test_an_event_is_no_command() -> None:
     """Nobody else may say what happened here."""
     with pytest.raises(UnknownCommandType, match="'user_registered'"):
-        from_cloud_event(a_message(type="user_registered"))
+        from_cloud_event(a_user_message(type="user_registered"))
 
 
 def test_what_is_published_has_the_ids_as_text() -> None:

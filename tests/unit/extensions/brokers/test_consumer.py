@@ -29,7 +29,7 @@ from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.handlers import COMMAND_HANDLERS
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import AcceptedCommand
-from tests.builders import FakeApplication, a_message
+from tests.builders import FakeApplication, a_user_message
 from tests.fakes import FakeDatabase, FakeNotifications
 
 pytestmark = pytest.mark.anyio
@@ -204,7 +204,7 @@ async def test_a_command_is_executed_acknowledged_and_its_events_dispatched(
     """The same as if it had come over the command line."""
     application = FakeApplication()
     async with consuming(broker, application):
-        broker.put(a_message())
+        broker.put(a_user_message())
         await until(lambda: application.notifications.subjects_to("ivan@example.com"))
 
     assert len(broker.acknowledged) == 1
@@ -215,7 +215,7 @@ async def test_a_command_is_executed_acknowledged_and_its_events_dispatched(
 async def test_the_same_message_five_times_has_one_effect(broker: FakeBroker) -> None:
     """Each copy is acknowledged, or it would come for ever; serializers write as they like."""
     application = FakeApplication()
-    copy = a_message(message_id="m1")
+    copy = a_user_message(message_id="m1")
     message = json.loads(copy)
     respelled = {**message, "data": dict(reversed(message["data"].items()))}
     async with consuming(broker, application):
@@ -231,9 +231,9 @@ async def test_a_repetition_is_not_refused_because_the_world_has_moved_on(
     broker: FakeBroker,
 ) -> None:
     """The user has another address now; the old message is a repetition, not a dead letter."""
-    registration = a_message(message_id="m1")
+    registration = a_user_message(message_id="m1")
     user_id = json.loads(registration)["data"]["user_id"]
-    change = a_message(
+    change = a_user_message(
         "change_email", message_id="m2", user_id=user_id, new_email="ivan@example.org"
     )
     async with consuming(broker):
@@ -250,21 +250,21 @@ async def test_a_repetition_is_not_refused_because_the_world_has_moved_on(
         (b"", "InvalidPayload"),
         (b"[" * 60_000, "InvalidPayload"),
         (b"x" * (MAX_MESSAGE_BYTES + 1), "MessageTooLarge"),
-        (a_message(name="a" + "\u0315" * 32_000 + "\u0300" * 32_000), "MessageTooLarge"),
+        (a_user_message(name="a" + "\u0315" * 32_000 + "\u0300" * 32_000), "MessageTooLarge"),
         (b'{"specversion": "0.3"}', "InvalidPayload"),
-        (a_message("fly"), "UnknownCommandType"),
-        (a_message(user_id=7), "InvalidPayload"),
-        (a_message(name=" "), "InvalidValue"),
-        (a_message(message_id=""), "InvalidPayload"),
-        (a_message("change_email", new_email="a@b.example"), "UserNotFound"),
-        (a_message("add_coupon_batch", reference="A", quantity=10**30), "InvalidValue"),
+        (a_user_message("fly"), "UnknownCommandType"),
+        (a_user_message(user_id=7), "InvalidPayload"),
+        (a_user_message(name=" "), "InvalidValue"),
+        (a_user_message(message_id=""), "InvalidPayload"),
+        (a_user_message("change_email", new_email="a@b.example"), "UserNotFound"),
+        (a_user_message("add_coupon_batch", reference="A", quantity=10**30), "InvalidValue"),
     ],
 )
 async def test_what_can_never_work_is_dead_lettered_and_good_ones_flow_on(
     broker: FakeBroker, body: bytes, error: str
 ) -> None:
     """With its reason, where somebody will look; then it is acknowledged."""
-    good = a_message(message_id="good")
+    good = a_user_message(message_id="good")
     async with consuming(broker):
         broker.put(body, good)
         await until(lambda: len(broker.acknowledged) == 2)
@@ -285,7 +285,7 @@ async def test_what_may_work_later_is_tried_again_however_often(
     """It is neither acknowledged before it worked, nor dead-lettered: waiting is no mistake."""
     handler = Failing(*errors)
     async with consuming(broker, an_application_with(handler)):
-        broker.put(a_message())
+        broker.put(a_user_message())
         await until(lambda: broker.acknowledged)
 
     assert not handler.errors
@@ -301,7 +301,7 @@ async def test_what_does_not_heal_is_dead_lettered_with_its_reason(
     """A mistake in the program after the last attempt: it would hold up what comes after it."""
     handler = Failing(*[error] * 3)
     async with consuming(broker, an_application_with(handler)):
-        broker.put(a_message())
+        broker.put(a_user_message())
         await until(lambda: broker.acknowledged)
 
     assert handler.calls == attempts
@@ -323,7 +323,7 @@ async def test_an_acknowledgement_that_is_lost_harms_nobody(
     """The broker sends the message again, and it is recognized; why is logged."""
     broker.ack_error = error
     application = FakeApplication()
-    message = a_message()
+    message = a_user_message()
     async with consuming(broker, application):
         broker.put(message)
         await until(lambda: "acknowledged" in caplog.text)
@@ -340,7 +340,7 @@ async def test_another_command_under_an_id_that_was_used_is_a_dead_letter(
     broker: FakeBroker,
 ) -> None:
     """The sender believes that it was done; acknowledged in silence, nobody would ever know."""
-    first, other = a_message(), a_message(name="Мария")
+    first, other = a_user_message(), a_user_message(name="Мария")
     async with consuming(broker):
         await handle_in_turn(broker, first, first, other)
 
@@ -355,7 +355,7 @@ async def test_a_process_is_not_ready_while_nothing_is_consumed(broker: FakeBrok
         await until(lambda: hindrances)
         assert list(hindrances.values()) == ["nothing is consumed from Fake"]
         broker.lost = 0
-        broker.put(a_message())
+        broker.put(a_user_message())
         await until(lambda: broker.acknowledged)
         assert not hindrances
         broker.lost = 10**9
@@ -370,9 +370,9 @@ async def test_what_cannot_be_dead_lettered_yet_is_kept_and_disturbs_nobody(
     broker.dead_lettering_fails = 4
     handler = Failing(*[MISTAKE] * 3)
     async with consuming(broker, an_application_with(handler)):
-        broker.put(a_message(message_id="m1"))
+        broker.put(a_user_message(message_id="m1"))
         await until(lambda: not handler.errors)
-        broker.put(b"{bad", a_message(message_id="m2"))
+        broker.put(b"{bad", a_user_message(message_id="m2"))
         await until(lambda: len(broker.acknowledged) == 3)
 
     assert {name for _, name in broker.dead_lettered} == {"ZeroDivisionError", "InvalidPayload"}
@@ -392,7 +392,7 @@ async def test_what_commands_have_caused_takes_no_hand_and_is_bounded(
     caplog.set_level("INFO", "allocation")
     notifications = SilentNotifications()
     application = FakeApplication(notifications=notifications)
-    messages = [a_message(message_id=f"m{n}", email=f"u{n}@example.com") for n in range(200)]
+    messages = [a_user_message(message_id=f"m{n}", email=f"u{n}@example.com") for n in range(200)]
     async with consuming(broker, application, max_dispatches=3) as stop:
         broker.put(*messages)
         await until(lambda: len(broker.acknowledged) == 200)
@@ -414,12 +414,12 @@ async def test_a_message_that_waits_does_not_hold_up_a_broker_that_comes_back(
     """It comes again over the new connection."""
     handler = Failing(*[AWAY] * 10**6)
     async with consuming(broker, an_application_with(handler)):
-        broker.put(a_message())
+        broker.put(a_user_message())
         await until(lambda: handler.calls > 2)
         broker.cut()
         await until(lambda: broker.opened == 2)
         handler.errors.clear()
-        broker.put(a_message())
+        broker.put(a_user_message())
         await until(lambda: broker.acknowledged)
 
 
@@ -429,7 +429,7 @@ async def test_a_message_in_hand_when_the_shift_ends_is_left_to_the_broker(
     """What cannot be done now is for the next process; nobody waits for the database to return."""
     handler = Failing(*[AWAY] * 10**6)
     async with consuming(broker, an_application_with(handler)) as stop:
-        broker.put(a_message())
+        broker.put(a_user_message())
         await until(lambda: handler.calls > 2)
         stop.set()
 
