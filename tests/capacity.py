@@ -7,8 +7,10 @@ docs/price.md, or is an assumption that the table names.
 from collections.abc import Iterator
 from math import ceil
 
+from allocation.adapters.database import POOL_SIZE
 from allocation.domain.events import CouponAllocated, UserRegistered
 from allocation.service_layer.handlers import EVENT_HANDLERS, publish_event
+from allocation.service_layer.registry import Later, Unsubscribed
 from benchmarks import results
 from benchmarks.page import figure
 from tests.measured import PRICE, measured
@@ -17,6 +19,7 @@ USERS_A_DAY = (10**6,)
 SECONDS_A_DAY = 24 * 60 * 60
 PEAK = 5  # times the mean: an assumption
 KEPT_DAYS = 30
+OTHER_CONNECTIONS = 5  # of a process on PostgreSQL, beside the pool: a test counts them
 
 EVENTS = (UserRegistered, CouponAllocated)  # what one registration commits, while coupons last
 
@@ -37,10 +40,17 @@ def _figures(mean: float) -> Iterator[tuple[tuple[str, str], str]]:
         handler is not publish_event for event in EVENTS for handler in EVENT_HANDLERS[event]
     )
     published = sum(publish_event in EVENT_HANDLERS[event] for event in EVENTS)
+    subscribers = [each for event in EVENTS for each in EVENT_HANDLERS[event]]
+    wrapped = (Later, Unsubscribed)
+    named = [each.handler if isinstance(each, wrapped) else each for each in subscribers]
+    emails = sum(handler.__name__.startswith("send_") for handler in named)
     peak = PEAK * mean
     whole, bare = _measured("registration_postgresql", "PostgreSQL, 10 at a time", "asyncpg")
     done, _ = _measured("worker_in_transactions", "1,000 deliveries, 20 slots", "asyncpg")
     relayed, _ = _measured("relay", "1,000 events, 100 at a time", "aio-pika")
+    answered, _ = _measured("http", "PostgreSQL, dispatch: worker", "FastAPI by hand")
+    processes = [peak / answered, peak * owed / done, peak * published / relayed]
+    started = 2 * sum(map(_processes, processes))
     commits = sum(int(row.split("|")[4]) for row in measured("price", PRICE)[3:5])
     rows = 1 + len(EVENTS) + owed + published
 
@@ -50,12 +60,39 @@ def _figures(mean: float) -> Iterator[tuple[tuple[str, str], str]]:
         ("machines of two cores, server and all", f"peak ÷ {figure(whole)} registrations/s"),
         _whole(peak / whole),
     )
-    yield ("deliveries a second at the peak", f"× {owed} handlers"), figure(peak * owed)
+    yield (
+        ("`serve` processes", f"peak ÷ {figure(answered)} requests/s, handlers left to workers"),
+        _whole(peak / answered),
+    )
+    yield (
+        (
+            "deliveries a second at the peak",
+            f"× {owed} handlers; {published} more is published, see below",
+        ),
+        figure(peak * owed),
+    )
     yield (
         ("workers", f"÷ {figure(done)} deliveries/s, a transaction each"),
         _whole(peak * owed / done),
     )
-    yield ("commits a second at the peak", f"× {commits}"), figure(peak * commits)
+    yield (
+        (
+            "commits a second at the peak",
+            f"× {commits}: 1 of the command, {commits - 1} of its handlers ([counted](price.md))",
+        ),
+        figure(peak * commits),
+    )
+    yield (
+        ("coupons a second from one batch", f"peak; {figure(whole)} were measured, from one batch"),
+        figure(peak),
+    )
+    yield (
+        (
+            "e-mails a second at the peak",
+            f"× {emails} at most; no mail server was measured, so ask for the limit of yours",
+        ),
+        figure(peak * emails),
+    )
     yield (
         (
             "servers of PostgreSQL that write",
@@ -69,8 +106,15 @@ def _figures(mean: float) -> Iterator[tuple[tuple[str, str], str]]:
     )
     yield (
         (
+            "connections to PostgreSQL",
+            f"two of each of the {started // 2} processes × ({POOL_SIZE} + {OTHER_CONNECTIONS})",
+        ),
+        f"{started * (POOL_SIZE + OTHER_CONNECTIONS):,}",
+    )
+    yield (
+        (
             f"million rows in {KEPT_DAYS} days",
-            f"a command, {len(EVENTS)} events, {owed + published} deliveries each",
+            f"a command, {len(EVENTS)} events, {owed} + {published} deliveries each",
         ),
         figure(mean * SECONDS_A_DAY * KEPT_DAYS * rows / 10**6),
     )

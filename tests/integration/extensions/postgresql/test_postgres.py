@@ -10,6 +10,7 @@ import anyio
 import psycopg
 import pytest
 from sqlalchemy import false, make_url, select, text
+from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from allocation.adapters import orm, serialization
 from allocation.adapters.database import open_database
@@ -50,6 +51,14 @@ def end_connections(url: str) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+
+
+async def test_a_process_may_have_five_connections_beside_its_pool(postgres_url: str) -> None:
+    """As many as the pages count: one listens, one notifies, one probes, two claim and settle."""
+    async with open_database(postgres_url, connections=7) as database:
+        pool = database.engine.pool
+        assert isinstance(pool, AsyncAdaptedQueuePool)
+        assert pool.size() == 7 + 5
 
 
 async def test_a_dropped_connection_is_a_resource_error_and_the_next_one_works(
