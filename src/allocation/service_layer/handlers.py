@@ -34,7 +34,7 @@ from allocation.service_layer.user_mail import UserMail
 
 
 async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None:
-    """Register a user, once: a repetition, while the user has the same data, changes nothing."""
+    """Register a user, once. If the user exists with the same data, nothing changes."""
     name, email = PersonName(command.name), EmailAddress(command.email)
     user = await uow.users.find(command.user_id)
     if user is None:
