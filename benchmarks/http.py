@@ -41,9 +41,8 @@ class Rounds:
 
     def rate(self) -> float:
         """Measure requests a second; what follows from them counts, unless it is for workers."""
-        port = _free_port()
-        server = (self._server, self._dispatch, str(port))
-        with self._place() as url, process("http_server", url, *server):
+        port, how = _free_port(), (self._server, self._dispatch)
+        with self._place() as url, process("http_server", url, *how, str(port)):
             engine = create_engine(url.replace("+aiosqlite", ""), poolclass=NullPool)
             owed = partial(_owed, engine) if self._dispatch == "inline" else lambda: 0
             seconds, latencies = anyio.run(_load, port, self._requests, owed)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
-from anyio import fail_after
+from anyio import CancelScope, fail_after
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
@@ -128,5 +128,6 @@ async def playground(
                 await child.start()
             yield play
         finally:
-            for child in children.values():
-                child.end()
+            with CancelScope(shield=True):
+                for child in children.values():
+                    await child.kill()

@@ -75,12 +75,6 @@ class Child:
             self._process.kill()
             await to_thread.run_sync(self._process.wait)
 
-    def end(self) -> None:
-        """The same, at the end of the playground."""
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-
     def freeze(self) -> None:
         """Stop it with SIGSTOP; it cannot notice."""
         self._signal(signal.SIGSTOP, frozen=True)
