@@ -78,7 +78,8 @@ def _figures(mean: float) -> Iterator[tuple[tuple[str, str], str]]:
     yield (
         (
             "commits a second at the peak",
-            f"× {commits}: 1 of the command, {commits - 1} of its handlers ([counted](price.md))",
+            f"× {commits}: 1 of the command, {commits - 1} of handlers ([counted](price.md)); those"
+            " for later commit weeks later",
         ),
         figure(peak * commits),
     )
@@ -96,7 +97,7 @@ def _figures(mean: float) -> Iterator[tuple[tuple[str, str], str]]:
     yield (
         (
             "servers of PostgreSQL that write",
-            f"peak ÷ {figure(bare)} registrations/s by asyncpg, with nothing around it",
+            f"peak ÷ {figure(bare)} registrations/s, the same SQL by asyncpg without this program",
         ),
         _whole(peak / bare),
     )
