@@ -78,8 +78,8 @@ def _figures(mean: float) -> Iterator[tuple[tuple[str, str], str]]:
     yield (
         (
             "commits a second at the peak",
-            f"× {commits}: 1 of the command, {commits - 1} of handlers ([counted](price.md)); those"
-            " for later commit weeks later",
+            f"× {commits}: 1 of the command, {commits - 1} of handlers ([counted](price.md));"
+            " handlers for later commit weeks later",
         ),
         figure(peak * commits),
     )
