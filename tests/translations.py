@@ -51,9 +51,9 @@ RUSSIAN = {
     "the same e-mail again, in its own place; done": "то же письмо вместо первого; выполнена",
     # the price
     "On SQLite, a function that only inserts the user takes {} ms. A command with its event and"
-    " deliveries takes {} ms. A caller need not wait for the handlers (log, coupon, two e-mails,"
-    " read model): another {} ms. All of this, written by hand on SQLAlchemy, is {} to {} times as"
-    " fast.": (
+    " deliveries takes {} ms. Its handlers (log, coupon, two e-mails, read model) take another"
+    " {} ms; no caller waits for them. Command and handlers by hand on SQLAlchemy are {} to {}"
+    " times as fast.": (
         "На SQLite функция, которая только добавляет пользователя, занимает {} мс, команда с"
         " событием и доставками — {} мс. Обработчиков (журнал, купон, два письма, модель чтения)"
         " клиент может не ждать: это ещё {} мс. Всё это вручную на SQLAlchemy быстрее в"
