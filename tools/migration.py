@@ -112,7 +112,8 @@ def impossible(tables: MetaData = metadata) -> list[str]:
     new = [op for op in _operations(upgrade) if isinstance(op, AddColumnOp)]
     return [
         f"{op.table_name}.{op.column.name} must not be NULL, and has no server_default for the rows"
-        " that are there: give it one in src/allocation/adapters/orm.py, and make this anew"
+        " that are there: give it one in src/allocation/adapters/orm.py; or, if the migration that"
+        " makes the table is not committed yet, delete that one; then make this anew"
         for op in new
         if not op.column.nullable and op.column.server_default is None
     ]
@@ -179,13 +180,13 @@ def _check() -> str:
     return CHECK.format(rebuild=REBUILD if any("rebuild-users" in each for each in groups) else "")
 
 
-def main(name: str) -> str | None:
+def main(name: str, folder: Path = VERSIONS) -> str | None:
     """Make a migration, and say what to look at; return why there is none."""
     if not _slug(name):
         return USAGE
     if problems := impossible():
         return "\n".join(["nothing is written:", *problems])
-    if (file := make(name)) is None:
+    if (file := make(name, folder=folder)) is None:
         return NOTHING
     print(f"written: {file.relative_to(ROOT)}\n\n{_check()}")
     return None

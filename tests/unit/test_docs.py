@@ -47,8 +47,9 @@ def test_the_diagram_of_deliveries_is_the_table_of_the_code() -> None:
 
 
 def test_what_is_made_from_the_code_is_up_to_date() -> None:
-    """What the code says of itself is always right. If not, run: make language."""
-    assert [page.name for page in PAGES if page.read_text() != brought_up_to_date(page)] == []
+    """What the code says of itself is always right."""
+    old = [page.name for page in PAGES if page.read_text() != brought_up_to_date(page)]
+    assert old == [], "run: make language"
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:

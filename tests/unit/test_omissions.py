@@ -122,7 +122,7 @@ def commands_nobody_can_give(command_line: Iterable[click.Command]) -> list[str]
     given = {reached for command in command_line for reached in reached_by(command)}
     return [
         f"{command.__name__} cannot be given on the command line: write a function in"
-        f" {SOURCE}/entrypoints/cli/users.py, and its line in COMMANDS of"
+        f" {SOURCE}/entrypoints/cli, and its line in COMMANDS of"
         f" {SOURCE}/entrypoints/cli/main.py"
         for command in commands_from(Entrance.COMMAND_LINE)
         if command not in {ImportUsers, *given}  # an extension reads its rows from a file
