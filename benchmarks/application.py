@@ -22,7 +22,7 @@ from allocation.extensions.base import Extension
 from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import EVENT_HANDLERS
-from allocation.service_layer.registry import Handler
+from allocation.service_layer.subscriptions import Handler
 
 COUPONS = AddCouponBatch(reference="WELCOME", quantity=10**9)
 WARM_UP = 15  # times, in which connections are opened and statements compiled

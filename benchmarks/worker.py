@@ -24,7 +24,7 @@ from allocation.domain.events import Event, UserRegistered
 from allocation.entrypoints.runtime import Shutdown
 from allocation.entrypoints.worker import Worker
 from allocation.service_layer.ports import Notifications
-from allocation.service_layer.registry import Handler
+from allocation.service_layer.subscriptions import Handler
 from allocation.service_layer.unit_of_work import UnitOfWork
 from benchmarks.application import handled_by, settings_for
 from benchmarks.due import Queue, Tally, connected, filled, jobs_per_second, make_due

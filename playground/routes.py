@@ -14,7 +14,7 @@ from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, Field
 
-from allocation.domain.exceptions import RuleViolation
+from allocation.domain.error_kinds import RuleViolation
 from playground import fault_proxy, guarantee_page
 from playground.experiment_run import ExperimentRun
 from playground.experiments import EXPERIMENTS, carry_out

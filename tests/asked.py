@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from allocation.adapters.database import Database
-from allocation.extensions.postgresql import single_statements  # extension: postgresql
+from allocation.extensions.postgresql import autocommit  # extension: postgresql
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def asked_of(*databases: Database) -> Iterator[list[Asked]]:
             event.listen(engine, "before_cursor_execute", note)
             until.callback(event.remove, engine, "before_cursor_execute", note)
         # extension: postgresql
-        single = single_statements.SingleStatements
+        single = autocommit.SingleStatements
         fetch = single.fetch  # SQLAlchemy does not see these
 
         async def noted(self: Any, sql: str, values: Any) -> Any:

@@ -15,7 +15,8 @@ from allocation.domain.commands import AddCouponBatch, Command, RedeemCoupon, Re
 from allocation.domain.events import Event, UserId, UserRegistered
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
-from allocation.publishers import publishing_to
+from allocation.publish_handlers import publishing_to
+from allocation.service_layer.bounce_handling import UserMail
 from allocation.service_layer.deliveries import CommandEnvelope, Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.envelopes import (
     INTERNAL,
@@ -25,18 +26,12 @@ from allocation.service_layer.envelopes import (
     MessageContext,
     MessageOrigin,
 )
+from allocation.service_layer.handler_binding import Dependencies, bind_all
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.registry import (
-    Dependencies,
-    EventHandlers,
-    Handler,
-    bind_all,
-    subscriptions,
-)
+from allocation.service_layer.subscriptions import EventHandlers, Handler, subscriptions
 from allocation.service_layer.unit_of_work import UnitOfWorkFactory
-from allocation.service_layer.user_mail import UserMail
 from tests import things
 from tests.fakes import (
     FakeDatabase,

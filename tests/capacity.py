@@ -7,10 +7,10 @@ docs/price.md, or is an assumption that the table names.
 from collections.abc import Iterator
 from math import ceil
 
-from allocation.adapters.database import POOL_SIZE
+from allocation.config import Settings
 from allocation.domain.events import CouponAllocated, UserRegistered
 from allocation.service_layer.handlers import EVENT_HANDLERS, publish_event
-from allocation.service_layer.registry import Later, Unsubscribed
+from allocation.service_layer.subscriptions import Later, Unsubscribed
 from benchmarks import results
 from benchmarks.page import figure
 from tests.measured import PRICE, measured
@@ -51,6 +51,7 @@ def _figures(mean: float) -> Iterator[tuple[tuple[str, str], str]]:
     answered, _ = _measured("http", "PostgreSQL, dispatch: worker", "FastAPI by hand")
     processes = [peak / answered, peak * owed / done, peak * published / relayed]
     started = 2 * sum(map(_processes, processes))
+    pool_size = Settings().pool_size
     commits = sum(int(row.split("|")[4]) for row in measured("price", PRICE)[3:5])
     rows = 1 + len(EVENTS) + owed + published
 
@@ -108,9 +109,9 @@ def _figures(mean: float) -> Iterator[tuple[tuple[str, str], str]]:
     yield (
         (
             "connections to PostgreSQL",
-            f"two of each of the {started // 2} processes × ({POOL_SIZE} + {OTHER_CONNECTIONS})",
+            f"two of each of the {started // 2} processes × ({pool_size} + {OTHER_CONNECTIONS})",
         ),
-        f"{started * (POOL_SIZE + OTHER_CONNECTIONS):,}",
+        f"{started * (pool_size + OTHER_CONNECTIONS):,}",
     )
     yield (
         (

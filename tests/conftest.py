@@ -66,7 +66,7 @@ def detector() -> BlockBuster:
         function.can_block_in(otel, {"_tracing"})  # at the end
         # end
         # extension: brokers
-        brokers = "allocation/extensions/brokers/publishing.py"
+        brokers = "allocation/extensions/brokers/broker_factory.py"
         function.can_block_in(brokers, {"_new_broker"})  # imports
         # end
         # extension: smtp

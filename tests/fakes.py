@@ -42,7 +42,7 @@ from allocation.service_layer.exceptions import (
     MessageAlreadyHandled,
 )
 from allocation.service_layer.ports import Contact
-from allocation.service_layer.read_models import UserRow
+from allocation.service_layer.read_model_rows import UserRow
 from allocation.service_layer.repository import CouponBatches, Users
 from allocation.service_layer.unit_of_work import Subscribed, UnitOfWork
 
@@ -519,7 +519,7 @@ def _values(aggregate: Aggregate | None) -> dict[str, object]:
 
 
 def _row(database: FakeDatabase, user: User) -> UserRow:
-    """Make the row of the read model, by the rule of `read_models.py`."""
+    """Make the row of the read model, by the rule of `read_model_rows.py`."""
     joined: dict[str, object] = {"coupon": database.coupons.get(user.id)}
     shown: dict[str, Any] = {"user_id": user.id}
     for name in (each.name for each in fields(UserRow) if each.name != "user_id"):

@@ -16,7 +16,7 @@ from pkgutil import walk_packages
 from textwrap import wrap  # extension: reference
 
 import allocation
-from allocation.domain.exceptions import AllocationError
+from allocation.domain.error_kinds import AllocationError
 from allocation.entrypoints.cli.exit_codes import exit_code
 from allocation.extensions.web.problems import status_of  # extension: web
 from benchmarks import page, results  # extension: reference

@@ -28,17 +28,18 @@ PLACES = {
         "entrypoints/worker.py": ["_claim_and_start"],
         OUTBOX: ["claim", "_take_leases", "_claim_statement"],
     },
-    "the record of an expired lease": {"adapters/attempt_log.py": ["record_expired_lease"]},
+    "the record of an expired lease": {"adapters/failed_attempts.py": ["record_expired_lease"]},
     "an attempt, and its time limit": {
         BUS: ["_attempt", "_attempt_with_deadline", "_run_in_time", "_commit"]
     },
     "the idempotency key of the e-mail": {
         DELIVERY: ["idempotency_key"],
-        "adapters/emails.py": ["compose", "_deliver_to_maildir"],
+        "adapters/mime.py": ["compose"],
+        "adapters/maildir.py": ["_deliver_to_maildir"],
     },
     "done, unless another process has claimed it since": {
         OUTBOX: ["settle_in"],
-        "adapters/settlement.py": [
+        "adapters/batch_settlement.py": [
             "settle",
             "_settle_with_others",
             "WITH_VALID_TOKEN",

@@ -24,9 +24,9 @@ USE_CASES = [
     "domain",
     "service_layer/handlers.py",
     "service_layer/emails.py",
-    "service_layer/entrances.py",
-    "service_layer/read_models.py",
-    "service_layer/user_mail.py",
+    "service_layer/allowed_entrances.py",
+    "service_layer/read_model_rows.py",
+    "service_layer/bounce_handling.py",
     "adapters/constraints.py",
     "adapters/column_types.py",  # names each value object
     "adapters/orm.py",

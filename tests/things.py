@@ -17,13 +17,13 @@ from sqlalchemy.orm import configure_mappers, registry
 from allocation.adapters import serialization
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command
+from allocation.domain.error_kinds import RuleViolation
 from allocation.domain.events import Event
-from allocation.domain.exceptions import RuleViolation
 from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.ports import Notifications
-from allocation.service_layer.registry import Handler, Subscriber
 from allocation.service_layer.repository import Repository
+from allocation.service_layer.subscriptions import Handler, Subscriber
 from allocation.service_layer.unit_of_work import UnitOfWork
 
 RECIPIENT = "reader@example.com"

@@ -21,8 +21,9 @@ from allocation import domain
 from allocation.domain import events
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.events import Event
+from allocation.service_layer.envelopes import message_types
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation.service_layer.registry import Handler, Later, Subscriber, handler_of, message_types
+from allocation.service_layer.subscriptions import Handler, Later, Subscriber, handler_of
 
 OUTSIDE = {
     "notifications": "e-mail",

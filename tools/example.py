@@ -23,7 +23,7 @@ from pathlib import Path
 
 from allocation.domain import events
 from allocation.domain.events import Event
-from allocation.service_layer.registry import message_types
+from allocation.service_layer.envelopes import message_types
 from tools.extensions import PICTURES, refuse_changes, tracked, unmarked, without_dead_ends
 from tools.files import ROOT
 

@@ -18,9 +18,9 @@ from typing import Any
 import msgspec
 
 from allocation.adapters import serialization
-from allocation.domain.exceptions import AllocationError
+from allocation.domain.error_kinds import AllocationError
 from allocation.extensions.brokers.asyncapi import published_language  # extension: brokers
-from allocation.publishers import public_events  # extension: brokers
+from allocation.publish_handlers import public_events  # extension: brokers
 from tests.generated import all_errors
 from tools.api_language import broken_in_api, of_extension, own  # extension: web
 from tools.files import ROOT, write

@@ -1,4 +1,4 @@
-"""The composition root: opens, wires and closes all. It and `publishers.py` know the handlers."""
+"""The composition root: opens, wires, closes all. It and `publish_handlers` know the handlers."""
 
 import random
 import secrets
@@ -15,22 +15,22 @@ from anyio import Semaphore
 
 from allocation import views
 from allocation.adapters.database import Database, open_database
-from allocation.adapters.emails import MaildirNotifications
+from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import new_outbox
-from allocation.adapters.schema_upgrade import ensure_schema
+from allocation.adapters.schema_version import ensure_schema
 from allocation.adapters.unit_of_work import open_unit_of_work
 from allocation.config import Settings
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions import EXTENSIONS, MAIL_URL_EXAMPLES
-from allocation.publishers import publishing_to
-from allocation.service_layer import handlers, registry
+from allocation.publish_handlers import publishing_to
+from allocation.service_layer import handler_binding, handlers
+from allocation.service_layer.bounce_handling import UserMail
 from allocation.service_layer.envelopes import EventRecorder
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.ports import Notifications, Publisher
-from allocation.service_layer.registry import by_name_of, subscriptions
-from allocation.service_layer.user_mail import UserMail
+from allocation.service_layer.subscriptions import by_name_of, subscriptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ async def bootstrap(
         user_mail = notifications and UserMail(
             notifications, partial(views.is_undeliverable, database)
         )
-        dependencies = registry.Dependencies(
+        dependencies = handler_binding.Dependencies(
             effect_ports={
                 "notifications": notifications and port("notifications", notifications),
                 "user_mail": user_mail and port("notifications", user_mail),
@@ -101,7 +101,7 @@ async def bootstrap(
             },
         )
         commands, renamed = handlers.COMMAND_HANDLERS, handlers.RENAMED_HANDLERS
-        bound = registry.bind_all(commands, event_handlers, renamed, dependencies)
+        bound = handler_binding.bind_all(commands, event_handlers, renamed, dependencies)
         await ensure_schema(database)
         subscribed = subscriptions(event_handlers, settings)
         recorder = EventRecorder(subscriptions=subscribed, new_id=uuid4, now=_now)

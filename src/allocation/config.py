@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 from msgspec import Meta
 
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.values import EmailAddress
 from allocation.extensions import EXTENSIONS, LOG_FORMATS
 from allocation.service_layer.deliveries import DeliveryPolicy

@@ -17,7 +17,7 @@ from tools.new import README
 
 LIMIT = 12  # files
 GENERATED = re.compile(
-    r"docs/(brokers/asyncapi\.json|errors\.md)|.*/(stored_events\.json|versions/.*)"
+    r"docs/(brokers/asyncapi\.json|errors\.md)|.*/(event_loading\.json|versions/.*)"
 )
 
 

@@ -14,7 +14,7 @@ from functools import wraps
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-from allocation.adapters.emails import MaildirNotifications
+from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.transaction import Transaction
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
@@ -26,7 +26,7 @@ NOTIFICATIONS: Any = MaildirNotifications
 NOTIFICATIONS = "allocation.extensions.smtp.notifications:SmtpNotifications"  # extension: smtp
 REPLAY = "allocation.extensions.operations.replay:Replay"  # extension: operations
 FORGETTING_MODULE = "allocation.extensions.operations.retention"  # extension: operations
-BATCHES = "allocation.extensions.operations.keyset"  # extension: operations
+BATCHES = "allocation.extensions.operations.batched_transactions"  # extension: operations
 IMPORT = "allocation.extensions.operations.import_users:Import"  # extension: operations
 BROKER = "allocation.extensions.brokers.base:Broker"  # extension: brokers
 CONSUMER = "allocation.extensions.brokers.consumer"  # extension: brokers
@@ -178,7 +178,7 @@ ANSWERING: dict[str, CrashPoint] = {  # the effect has happened, and what it ans
 }
 CLAIMED_AT_ONCE: CrashPoint | None = None
 # extension: postgresql
-SINGLE_STATEMENTS = "allocation.extensions.postgresql.single_statements:SingleStatements"
+SINGLE_STATEMENTS = "allocation.extensions.postgresql.autocommit:SingleStatements"
 CLAIMED_AT_ONCE = CrashPoint(SINGLE_STATEMENTS, "fetch", "after", _claims)  # the answer is lost
 # end
 CLAIMING: dict[str, CrashPoint] = {

@@ -16,7 +16,7 @@ from typing import Any
 
 import anyio
 
-from allocation.adapters.emails import MaildirNotifications
+from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
 from allocation.entrypoints.cli import cli

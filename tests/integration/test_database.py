@@ -22,8 +22,8 @@ from allocation.adapters.transaction import Transaction
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.coupons import BatchReference, CouponBatch, Quantity
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import UserRegistered
-from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import User
 from allocation.service_layer.deliveries import Committed
 from tests.builders import TODAY, a_registration, a_user_id

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import DeliverySuperseded

@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from allocation.adapters.emails import MaildirNotifications
+from allocation.adapters.maildir import MaildirNotifications
 from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.emails import Email
 

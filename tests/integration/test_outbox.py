@@ -11,11 +11,11 @@ from anyio.lowlevel import checkpoint
 from sqlalchemy import inspect, text, update
 
 from allocation.adapters import orm, serialization
+from allocation.adapters.batch_settlement import SETTLE_BATCH_SIZE
 from allocation.adapters.database import open_database
 from allocation.adapters.exceptions import InvalidPayload, StatementRefused
 from allocation.adapters.outbox import new_outbox
-from allocation.adapters.schema_upgrade import ensure_schema
-from allocation.adapters.settlement import SETTLE_BATCH_SIZE
+from allocation.adapters.schema_version import ensure_schema
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.exceptions import DeliverySuperseded
 from tests.asked import asked_of

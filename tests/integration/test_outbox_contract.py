@@ -4,10 +4,10 @@ import anyio
 import pytest
 
 from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.domain.exceptions import Unavailable
+from allocation.domain.error_kinds import Unavailable
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.exceptions import DeliverySuperseded
-from allocation.service_layer.registry import Later
+from allocation.service_layer.subscriptions import Later
 from tests.builders import HANDLER_NAMES, a_failure, an_event_recorder
 from tests.things import HANDLERS_OF_THING_MADE as HANDLERS
 from tests.things import ThingMade, a_thing, announce, things_of, write_down

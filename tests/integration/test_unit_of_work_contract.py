@@ -40,7 +40,7 @@ from allocation.service_layer.exceptions import (
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
-from allocation.service_layer.read_models import UserRow
+from allocation.service_layer.read_model_rows import UserRow
 from tests.builders import HANDLER_NAMES, TODAY, a_command_envelope, a_user, a_user_id
 from tests.things import (
     HANDLERS_OF_THING_MADE,

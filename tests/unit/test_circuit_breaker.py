@@ -5,7 +5,7 @@ import pytest
 from anyio import CancelScope, Event, create_task_group
 from anyio.lowlevel import checkpoint
 
-from allocation.domain.exceptions import Unavailable
+from allocation.domain.error_kinds import Unavailable
 from allocation.extensions import circuit_breaker
 from allocation.extensions.circuit_breaker import CircuitBreaker
 

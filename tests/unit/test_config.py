@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from allocation.config import EVENT_LOOPS, Settings, load
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions import LOG_FORMATS
 
 LOG_FORMAT = LOG_FORMATS[-1]  # as EVENT_LOOPS[-1]: of an extension, as a rule

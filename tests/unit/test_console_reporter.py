@@ -9,7 +9,7 @@ from allocation.entrypoints.console_reporter import MESSAGES, ConsoleReporter
 from allocation.service_layer.deliveries import CommandEnvelope, Committed
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation.service_layer.instrumentation import Outcome
-from allocation.service_layer.registry import handler_of
+from allocation.service_layer.subscriptions import handler_of
 from tests.builders import a_delivery, an_envelope
 from tests.things import RenameThing, a_thing_id
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from allocation.domain.exceptions import (
+from allocation.domain.error_kinds import (
     AllocationError,
     Conflict,
     InvalidInput,

@@ -13,18 +13,18 @@ from allocation.domain.coupons import (
     CouponIsExpired,
     CouponNotFound,
 )
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import (
     CouponAllocated,
     EmailBounced,
     EmailChanged,
     UserRegistered,
 )
-from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import UserAlreadyRegistered
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import AddressUndeliverable
 from allocation.service_layer.handlers import expire_coupon, send_coupon_reminder
-from allocation.service_layer.registry import Handler
+from allocation.service_layer.subscriptions import Handler
 from tests.builders import (
     HANDLER_NAMES,
     HANDLERS,

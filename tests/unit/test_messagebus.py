@@ -15,8 +15,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from allocation.domain.commands import Command
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import Event
-from allocation.domain.exceptions import InvalidValue
 from allocation.service_layer.deliveries import (
     CommandEnvelope,
     Delivery,
@@ -36,7 +36,7 @@ from allocation.service_layer.exceptions import (
 from allocation.service_layer.instrumentation import Observer, Outcome
 from allocation.service_layer.messagebus import MAX_CONFLICT_RETRIES
 from allocation.service_layer.ports import Notifications
-from allocation.service_layer.registry import Handler, Later, Subscriber, Unsubscribed
+from allocation.service_layer.subscriptions import Handler, Later, Subscriber, Unsubscribed
 from allocation.service_layer.unit_of_work import MAX_DEPTH, UnitOfWork
 from tests import things
 from tests.builders import COMMANDS, POLICY, FakeApplication, a_delivery

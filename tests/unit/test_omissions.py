@@ -28,15 +28,16 @@ from allocation.entrypoints.cli import cli
 from allocation.entrypoints.cli.main import LazyCommand
 from allocation.extensions import EXTENSIONS  # extension: web
 from allocation.extensions.web.application import GUARDED, PUBLIC  # extension: web
-from allocation.service_layer.entrances import ENTRANCES, Entrance, commands_from
+from allocation.service_layer.allowed_entrances import ENTRANCES, Entrance, commands_from
+from allocation.service_layer.envelopes import message_types
 from allocation.service_layer.handlers import (
     COMMAND_HANDLERS,
     EVENT_HANDLERS,
     publish_event,
     refresh_user_view,
 )
-from allocation.service_layer.read_models import UserRow
-from allocation.service_layer.registry import Handler, Subscriber, handler_of, message_types
+from allocation.service_layer.read_model_rows import UserRow
+from allocation.service_layer.subscriptions import Handler, Subscriber, handler_of
 from tests import things
 from tests.builders import a_user, a_user_id
 from tests.things import ThingRenamed, a_thing, write_down
@@ -111,7 +112,8 @@ def commands_without_handler(handled: Collection[type[Command]]) -> list[str]:
 
 def commands_without_decision(decided: Collection[type[Command]]) -> list[str]:
     return [
-        f"{command.__name__} has no line in ENTRANCES of {SOURCE}/service_layer/entrances.py:"
+        f"{command.__name__} has no line in ENTRANCES of "
+        f"{SOURCE}/service_layer/allowed_entrances.py:"
         " decide where it may come from"
         for command in message_types(commands, Command)
         if command not in decided
@@ -133,7 +135,7 @@ def commands_that_may_not(entrance: Entrance, reached: Iterable[type]) -> list[s
     allowed = commands_from(entrance)
     return [
         f"{command.__name__} comes from the {entrance.value}, and ENTRANCES of"
-        f" {SOURCE}/service_layer/entrances.py does not allow it"
+        f" {SOURCE}/service_layer/allowed_entrances.py does not allow it"
         for command in sorted(set(reached), key=str)
         if command in message_types(commands, Command) and command not in allowed
     ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from allocation.entrypoints import nonblocking_output as output
+from allocation.entrypoints import nonblocking_output
 from allocation.entrypoints.logging_setup import set_up_logging
 from allocation.entrypoints.nonblocking_output import MAX_WAITING, lifespan
 from allocation.extensions import LOG_FORMATS
@@ -77,7 +77,7 @@ def test_the_end_does_not_wait_for_a_reader_who_sleeps(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What nobody reads is lost; what was done is not."""
-    monkeypatch.setattr(output, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(nonblocking_output, "PATIENCE_SECONDS", 0.01)
     monkeypatch.setattr(sys, "stdout", reader.stream)
 
     with lifespan():

@@ -12,24 +12,21 @@ from allocation.adapters import serialization
 from allocation.config import Settings
 from allocation.domain.commands import Command, RecordBounce
 from allocation.domain.events import Event
-from allocation.publishers import publishing_to
+from allocation.publish_handlers import publishing_to
 from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.exceptions import WiringError
+from allocation.service_layer.handler_binding import BoundHandler, Dependencies, Registry, bind_all
 from allocation.service_layer.handlers import (
     COMMAND_HANDLERS,
     EVENT_HANDLERS,
     RENAMED_HANDLERS,
 )
-from allocation.service_layer.registry import (
-    BoundHandler,
-    Dependencies,
+from allocation.service_layer.subscriptions import (
     EventHandlers,
     Handler,
     Later,
-    Registry,
     Subscriber,
     Unsubscribed,
-    bind_all,
     handler_of,
     subscriptions,
 )

@@ -5,7 +5,7 @@ import pytest
 from allocation.adapters.serialization import wire_name
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import Event
-from allocation.publishers import publishing_to
+from allocation.publish_handlers import publishing_to
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from tests.builders import FakeApplication, a_batch, a_redemption, a_registration
 from tests.wiring_map import ONCE, nodes

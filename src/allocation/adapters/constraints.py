@@ -6,7 +6,7 @@ Others are conflicts, which a fresh unit of work resolves.
 from collections.abc import Callable, Collection, Iterator
 
 from allocation.domain.coupons import Coupon, CouponAlreadyAllocated
-from allocation.domain.exceptions import RuleViolation
+from allocation.domain.error_kinds import RuleViolation
 from allocation.domain.user_imports import UserImport
 from allocation.domain.users import EmailAlreadyRegistered, User
 

@@ -22,13 +22,11 @@ from anyio.lowlevel import current_token
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from allocation.adapters.backends import DatabaseBackend, wrong_url
+from allocation.adapters.database_backend import DatabaseBackend, wrong_url
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.adapters.sqlite import SQLite
 from allocation.adapters.transaction import Transaction
 from allocation.extensions import EXTENSIONS
-
-POOL_SIZE = 10
 
 
 class Database:
@@ -91,7 +89,7 @@ class Database:
 async def open_database(
     url: str,
     *,
-    connections: int = POOL_SIZE,
+    connections: int = 10,
     handler_timeout: float = 20.0,
     instance_name: str | None = None,
 ) -> AsyncIterator[Database]:

@@ -36,6 +36,6 @@ def delivery_state(clock: sa.ColumnElement[float]) -> sa.Case[str]:
 
 
 def is_scheduled(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
-    """Tell what is for later and was not attempted yet from what waits for its next attempt."""
+    """Tell what is for later and was not attempted yet, paused or not."""
     row = deliveries.c
-    return sa.and_(row.available_at > clock, row.attempts == 0, row.unavailable_attempts == 0)
+    return sa.and_(clock < DUE_AT, row.attempts == 0, row.unavailable_attempts == 0)

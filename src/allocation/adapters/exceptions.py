@@ -1,6 +1,6 @@
 """The errors of the core's adapters: the database, and what is stored in it."""
 
-from allocation.domain.exceptions import InvalidInput, ProgrammingError, Unavailable
+from allocation.domain.error_kinds import InvalidInput, ProgrammingError, Unavailable
 
 
 class InvalidMessage(InvalidInput):

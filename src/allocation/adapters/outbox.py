@@ -14,19 +14,19 @@ import sqlalchemy as sa
 from anyio import current_time
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from allocation.adapters import attempt_log, serialization
-from allocation.adapters.attempt_log import describe
-from allocation.adapters.database import Database
-from allocation.adapters.delivery_states import PAUSED, PAUSED_HANDLERS, is_scheduled, pause_of
-from allocation.adapters.orm import PENDING, deliveries, events
-from allocation.adapters.settlement import (
+from allocation.adapters import failed_attempts, serialization
+from allocation.adapters.batch_settlement import (
     WITH_VALID_TOKEN,
     Settlement,
     claim_of,
     claim_params,
     done,
 )
-from allocation.adapters.stored_events import Claimed, load_envelopes
+from allocation.adapters.database import Database
+from allocation.adapters.delivery_states import PAUSED, PAUSED_HANDLERS, is_scheduled, pause_of
+from allocation.adapters.event_loading import Claimed, load_envelopes
+from allocation.adapters.failed_attempts import describe
+from allocation.adapters.orm import PENDING, deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.service_layer.deliveries import Delivery, DeliveryPolicy, Failure, is_away
 from allocation.service_layer.exceptions import DeliverySuperseded
@@ -142,7 +142,7 @@ class SqlAlchemyOutbox:
             if await transaction.execute_dml(failed, claim_params([delivery])) != 1:
                 raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
             what = {"attempt": delivery.attempt, "owner": self.database.process, "error": error}
-            await attempt_log.record(transaction, now, claim_of(delivery), **what)
+            await failed_attempts.record(transaction, now, claim_of(delivery), **what)
             await transaction.commit()
 
     async def release(self, claims: Collection[Delivery]) -> None:
@@ -207,7 +207,7 @@ class SqlAlchemyOutbox:
             rows = (await transaction.execute(live, asked)).mappings().all()
             rows = rows or (await transaction.execute(replayed, asked)).mappings().all()
             for row in (row for row in rows if row["previous_owner"]):
-                await attempt_log.record_expired_lease(transaction, self.database.clock, row)
+                await failed_attempts.record_expired_lease(transaction, self.database.clock, row)
             await transaction.commit()
         found = await load_envelopes(self.database, {row["event_id"] for row in rows})
         return [(row, found[row["event_id"]]) for row in rows]

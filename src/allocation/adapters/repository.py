@@ -102,7 +102,7 @@ _LOG = sa.insert(orm.registration_log)
 
 
 class SqlAlchemyUserProjection:
-    """The read model, a table that `views.py` reads. See `service_layer/read_models.py`."""
+    """The read model, a table that `views.py` reads. See `service_layer/read_model_rows.py`."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction

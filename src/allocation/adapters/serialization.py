@@ -18,9 +18,8 @@ from allocation.adapters.exceptions import InvalidPayload, UnknownEventType
 from allocation.domain import events
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.service_layer.envelopes import Envelope, MessageContext
+from allocation.service_layer.envelopes import Envelope, MessageContext, message_types
 from allocation.service_layer.exceptions import WiringError
-from allocation.service_layer.registry import message_types
 
 SOURCE = "/allocation"
 CONTEXT = tuple(field.name for field in fields(MessageContext))  # columns of the same names

@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from allocation.adapters.backends import DatabaseBackend, error_text, wrong_url
+from allocation.adapters.database_backend import DatabaseBackend, error_text, wrong_url
 from allocation.adapters.exceptions import StatementRefused
 
 BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwise

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.sql import Executable
 
-from allocation.adapters.backends import DatabaseBackend
+from allocation.adapters.database_backend import DatabaseBackend
 from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
 
 T = TypeVar("T")
@@ -52,8 +52,7 @@ class Transaction:
 
     async def load(self, statement: sa.Select[T], values: Any = None) -> T | None:
         """Return the one entity that a query finds, or None."""
-        result = await self._call(self._session.execute, statement, values)
-        return self._saw(result.scalar_one_or_none())
+        return next(iter(await self.load_all(statement, values)), None)
 
     async def load_all(self, statement: sa.Select[T], values: Any) -> Sequence[T]:
         """Return all entities that a query finds."""

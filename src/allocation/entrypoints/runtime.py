@@ -13,11 +13,11 @@ from anyio import CancelScope, move_on_after
 
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.entrypoints.console_reporter import ConsoleReporter
 from allocation.entrypoints.signals import stop_signals
 from allocation.extensions import EXTENSIONS
-from allocation.service_layer.error_containment import first_error
+from allocation.service_layer.handler_guard import first_error
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
-from allocation.domain.exceptions import Unavailable
+from allocation.domain.error_kinds import Unavailable
 from allocation.entrypoints.runtime import Service, Shutdown, Wakeup
 from allocation.extensions import EXTENSIONS
 from allocation.service_layer.deliveries import Delivery

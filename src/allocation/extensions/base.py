@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     # end
-    from allocation.adapters.backends import DatabaseBackend
+    from allocation.adapters.database_backend import DatabaseBackend
     from allocation.bootstrap import Application
     from allocation.config import EnvLookup, Settings
     from allocation.entrypoints.runtime import Service, Shutdown

@@ -16,8 +16,8 @@ from typing import ClassVar, Literal, NewType
 from uuid import UUID
 
 from allocation.domain.commands import Command
+from allocation.domain.error_kinds import AllocationError
 from allocation.domain.events import Event
-from allocation.domain.exceptions import AllocationError
 from allocation.service_layer.envelopes import INTERNAL, Envelope, MessageContext, MessageOrigin
 
 IdempotencyKey = NewType("IdempotencyKey", str)

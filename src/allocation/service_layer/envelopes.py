@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NewType
+from typing import NewType, TypeVar
 from uuid import UUID
 
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.events import Event
 
 EventId = NewType("EventId", UUID)
+M = TypeVar("M")
 
 Subscribers = Mapping[str, float]
 """The names of the handlers of an event, each with the seconds after which it is due."""
@@ -98,3 +99,9 @@ class bind_context:  # noqa: N801 - reads as a statement, and a generator would 
 
     def __exit__(self, *error: object) -> None:
         current_context.reset(self._token)
+
+
+def message_types(module: object, base: type[M]) -> list[type[M]]:
+    """Return the types of messages that a module defines, or imports."""
+    types = [member for member in vars(module).values() if isinstance(member, type)]
+    return [type_ for type_ in types if issubclass(type_, base) and type_ is not base]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from allocation.domain.exceptions import Conflict, ProgrammingError, RuleViolation, Unavailable
+from allocation.domain.error_kinds import Conflict, ProgrammingError, RuleViolation, Unavailable
 
 
 class ConcurrentUpdate(Conflict):

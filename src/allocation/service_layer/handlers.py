@@ -20,6 +20,7 @@ from allocation.domain.user_imports import UserImport
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer import emails
+from allocation.service_layer.bounce_handling import UserMail
 from allocation.service_layer.deliveries import IdempotencyKey
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.ports import (
@@ -28,9 +29,8 @@ from allocation.service_layer.ports import (
     Notifications,
     Publisher,
 )
-from allocation.service_layer.registry import Handler, Later, Subscriber
+from allocation.service_layer.subscriptions import Handler, Later, Subscriber
 from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.service_layer.user_mail import UserMail
 
 
 async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None:
@@ -172,7 +172,7 @@ async def notify_marketing(
 
 
 async def publish_event(event: events.Event, envelope: Envelope, publisher: Publisher) -> None:
-    """Tell the outside world. `publishers.py` makes a handler of this for each `publisher`."""
+    """Tell the outside world. `publish_handlers.py` makes one of this for each `publisher`."""
     await publisher.publish(envelope)
 
 

@@ -6,13 +6,14 @@ and its error, in the task that runs it. Source of the shape: stamina, OpenTelem
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, Literal
 
 from allocation.service_layer.deliveries import CommandEnvelope, Committed, Delivery, WorkItem
-from allocation.service_layer.error_containment import tracked
+from allocation.service_layer.handler_guard import tracked
 
 Status = Literal["succeeded", "retried", "parked", "handed over", "lease lost", "conflict"]
 Operation = AbstractContextManager[object]
@@ -55,8 +56,11 @@ class Instrumentation:
         self.observers = observers
 
     def operation(self, begin: Callable[[Observer], Operation]) -> Operation:
-        """Let each watch an operation."""
-        return _Operations(begin, self.observers)
+        """Let each watch what begins now; they see its end in the opposite order."""
+        operations = ExitStack()
+        for observer in self.observers:
+            _safely(_enter, operations, begin, observer)
+        return operations
 
     def finished(self, outcome: Outcome) -> None:
         """Report an outcome to each."""
@@ -64,31 +68,17 @@ class Instrumentation:
             _safely(observer.finished, outcome)
 
 
-class _Operations:
-    """The operations of all observers: begun in their order, and ended in the opposite one."""
-
-    def __init__(
-        self, begin: Callable[[Observer], Operation], observers: Sequence[Observer]
-    ) -> None:
-        self._begin, self._observers, self._open = begin, observers, list[Operation]()
-
-    def __enter__(self) -> None:
-        for observer in self._observers:
-            _safely(self._open_one, observer)
-
-    def _open_one(self, observer: Observer) -> None:
-        operation = self._begin(observer)
-        operation.__enter__()
-        self._open.append(operation)
-
-    def __exit__(self, *error: Any) -> None:
-        while self._open:
-            _safely(self._open.pop().__exit__, *error)
+def _enter(
+    operations: ExitStack, begin: Callable[[Observer], Operation], observer: Observer
+) -> None:
+    operation = begin(observer)
+    operation.__enter__()
+    operations.push(partial(_safely, operation.__exit__))
 
 
-def _safely(function: Callable[..., Any], *args: Any) -> Any:
+def _safely(function: Callable[..., object], *args: object) -> None:
     try:
-        return function(*args)
+        function(*args)
     except KeyboardInterrupt:
         raise
     except BaseException:

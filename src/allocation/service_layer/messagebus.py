@@ -28,10 +28,10 @@ from allocation.service_layer.deliveries import (
     WorkItem,
 )
 from allocation.service_layer.envelopes import INTERNAL, EventRecorder, MessageOrigin, bind_context
-from allocation.service_layer.error_containment import persist_despite_cancellation
+from allocation.service_layer.handler_binding import BoundHandler, Registry
+from allocation.service_layer.handler_guard import persist_despite_cancellation
 from allocation.service_layer.instrumentation import Instrumentation, Outcome
 from allocation.service_layer.ports import Outbox
-from allocation.service_layer.registry import BoundHandler, Registry
 from allocation.service_layer.unit_of_work import UnitOfWorkFactory, commit_unit_of_work
 
 MAX_CONFLICT_RETRIES = 5  # runs of a handler whose data others changed, before it counts as failed

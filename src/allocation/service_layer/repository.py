@@ -10,8 +10,8 @@ from typing import Generic, Protocol, TypeVar
 
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNotFound
+from allocation.domain.error_kinds import RuleViolation
 from allocation.domain.events import UserId
-from allocation.domain.exceptions import RuleViolation
 from allocation.domain.user_imports import UserImport
 from allocation.domain.users import User, UserNotFound
 from allocation.domain.values import EmailAddress

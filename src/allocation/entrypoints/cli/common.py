@@ -14,8 +14,8 @@ from allocation.config import Settings, load
 from allocation.domain.commands import Command
 from allocation.entrypoints.logging_setup import set_up_logging
 from allocation.entrypoints.nonblocking_output import MAX_WAITING, drain
-from allocation.entrypoints.output import escape_controls
 from allocation.entrypoints.runtime import run_with_application
+from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.extensions import EXTENSIONS
 from allocation.service_layer.deliveries import Failure
 from allocation.service_layer.envelopes import MessageOrigin

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from allocation.domain.exceptions import Conflict, InvalidInput, RuleViolation, Unavailable
-from allocation.entrypoints.output import escape_controls
+from allocation.domain.error_kinds import Conflict, InvalidInput, RuleViolation, Unavailable
+from allocation.entrypoints.terminal_escaping import escape_controls
 
 REFUSED, MALFORMED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.entrypoints.cli.exit_codes import ErrorHandlingGroup
 from allocation.extensions import EXTENSIONS, LOG_FORMATS, MAIL_URL_EXAMPLES
 

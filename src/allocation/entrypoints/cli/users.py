@@ -22,9 +22,9 @@ from allocation.entrypoints.cli.common import (
     print_all,
     with_repeat_hint,
 )
-from allocation.entrypoints.output import escape_controls
 from allocation.entrypoints.runtime import run_with_application
-from allocation.service_layer.read_models import UserRow
+from allocation.entrypoints.terminal_escaping import escape_controls
+from allocation.service_layer.read_model_rows import UserRow
 
 commands = click.Group()
 

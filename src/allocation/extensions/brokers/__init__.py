@@ -47,6 +47,6 @@ class BrokersExtension(Extension):
         broker_settings: BrokerSettings = settings.of(self.settings())
         if not broker_settings.urls:
             return nullcontext({})
-        from allocation.extensions.brokers.publishing import publishing
+        from allocation.extensions.brokers.broker_factory import publishing
 
         return publishing(broker_settings, backend=settings.event_loop)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import anyio
 from anyio import fail_after, get_cancelled_exc_class, move_on_after
 
-from allocation.domain.exceptions import AllocationError
+from allocation.domain.error_kinds import AllocationError
 from allocation.extensions.brokers.exceptions import (
     BrokerUnavailable,
     ConfirmTimeoutError,
@@ -23,7 +23,7 @@ from allocation.extensions.brokers.exceptions import (
 )
 from allocation.extensions.circuit_breaker import CircuitBreaker
 from allocation.service_layer.envelopes import Envelope
-from allocation.service_layer.error_containment import cancellation_requested
+from allocation.service_layer.handler_guard import cancellation_requested
 
 EVENTS = "allocation.events"  # the exchange, or topic
 COMMANDS = "allocation.commands"  # the queue, or topic

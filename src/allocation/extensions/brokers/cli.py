@@ -7,7 +7,7 @@ from allocation.entrypoints.runtime import run_services
 from allocation.entrypoints.worker import worker_service
 from allocation.extensions.brokers.asyncapi import published_language
 from allocation.extensions.brokers.consumer import consumer_service
-from allocation.publishers import public_events
+from allocation.publish_handlers import public_events
 
 PREFETCH = click.option(
     "--prefetch",

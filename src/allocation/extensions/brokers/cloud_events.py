@@ -19,7 +19,7 @@ from allocation.adapters.serialization import wire_name
 from allocation.domain.commands import Command
 from allocation.domain.values import INVISIBLE
 from allocation.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
-from allocation.service_layer.entrances import Entrance, commands_from
+from allocation.service_layer.allowed_entrances import Entrance, commands_from
 from allocation.service_layer.envelopes import Envelope, MessageOrigin
 
 ACCEPTED = {wire_name(type_): type_ for type_ in commands_from(Entrance.BROKER)}

@@ -18,9 +18,8 @@ from anyio.abc import TaskGroup
 from allocation import views
 from allocation.bootstrap import Application
 from allocation.config import Settings
-from allocation.domain.exceptions import AllocationError, InvalidValue, ProgrammingError
+from allocation.domain.error_kinds import AllocationError, InvalidValue, ProgrammingError
 from allocation.entrypoints.runtime import Service, Shutdown
-from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import (
     DEAD_LETTER_QUEUE,
     Broker,
@@ -31,9 +30,10 @@ from allocation.extensions.brokers.base import (
 from allocation.extensions.brokers.cloud_events import from_cloud_event
 from allocation.extensions.brokers.exceptions import BrokerUnavailable, MessageIdReused
 from allocation.extensions.brokers.settings import BrokerSettings
+from allocation.extensions.dispatch_or_hand_over import BoundedDispatch
 from allocation.service_layer.deliveries import Committed, is_permanent
-from allocation.service_layer.error_containment import first_error
 from allocation.service_layer.exceptions import MessageAlreadyHandled
+from allocation.service_layer.handler_guard import first_error
 from allocation.service_layer.messagebus import MessageBus
 from allocation.views import AcceptedCommand
 

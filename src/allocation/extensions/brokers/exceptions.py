@@ -5,7 +5,7 @@ event is tried again until the broker is back.
 """
 
 from allocation.adapters.exceptions import InvalidMessage
-from allocation.domain.exceptions import Unavailable
+from allocation.domain.error_kinds import Unavailable
 
 
 class UnknownCommandType(InvalidMessage):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.base import Extension
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from anyio import to_thread
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
-from allocation.domain.exceptions import Unavailable
+from allocation.domain.error_kinds import Unavailable
 from allocation.entrypoints.runtime import Shutdown
-from allocation.extensions.metrics.probes import CONTENT_TYPE, Probes, probing
+from allocation.extensions.metrics.process_health import CONTENT_TYPE, Probes, probing
 from allocation.extensions.metrics.settings import MetricsSettings
 
 MAX_CONNECTIONS = 20

@@ -16,7 +16,7 @@ from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import delivery_state
 from allocation.adapters.orm import commands, deliveries, events, failures, users
 from allocation.adapters.transaction import Transaction
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.values import EmailAddress
 from allocation.extensions.operations.causation_tree import Node, part_of, tree
 from allocation.extensions.operations.exceptions import TraceNotFound

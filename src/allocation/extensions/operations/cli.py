@@ -18,31 +18,31 @@ from allocation.entrypoints.cli import common
 from allocation.entrypoints.cli.common import Options, json_line, load_settings, pluralize
 from allocation.entrypoints.cli.exit_codes import REFUSED
 from allocation.entrypoints.nonblocking_output import drain
-from allocation.entrypoints.output import escape_controls
 from allocation.entrypoints.runtime import run_with_application
+from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.extensions.operations import causation_queries
+from allocation.extensions.operations.batched_transactions import count_rows
 from allocation.extensions.operations.causation_queries import TraceQuery, trace_query
+from allocation.extensions.operations.cli_deliveries import deliveries
 from allocation.extensions.operations.cli_parts import (
     as_json,
     is_wanted,
     progress,
     with_application,
 )
-from allocation.extensions.operations.deliveries import deliveries
+from allocation.extensions.operations.command_history import (
+    COUNTED,
+    MAX_ROWS,
+    AcceptedCommand,
+    latest_commands,
+)
 from allocation.extensions.operations.erase_user import (
     erase,
     find_person,
     handlers_with_effects,
     remove_emails,
 )
-from allocation.extensions.operations.history import (
-    COUNTED,
-    MAX_ROWS,
-    AcceptedCommand,
-    latest_commands,
-)
 from allocation.extensions.operations.import_users import Import
-from allocation.extensions.operations.keyset import count_rows
 from allocation.extensions.operations.rebuild_users import ALL_USERS, rebuild
 from allocation.extensions.operations.retention import old_events, prune
 from allocation.extensions.operations.times import duration, format_duration

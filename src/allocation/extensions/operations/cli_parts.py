@@ -11,7 +11,7 @@ import click
 from allocation.bootstrap import Application
 from allocation.entrypoints.cli.common import Options, load_settings
 from allocation.entrypoints.runtime import run_with_application
-from allocation.extensions.operations.keyset import Advance
+from allocation.extensions.operations.batched_transactions import Advance
 
 P = ParamSpec("P")
 

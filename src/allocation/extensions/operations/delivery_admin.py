@@ -19,10 +19,10 @@ from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import (
-    DUE_AT,
     PAUSE,
     PAUSED_HANDLERS,
     delivery_state,
+    is_scheduled,
     pause_of,
 )
 from allocation.adapters.orm import FINISHED, PARKED, PENDING, deliveries, events, handler_pauses
@@ -81,7 +81,7 @@ async def listed_deliveries(
     later; what is parked, the longest first; what is done, in no order. Each part is in an index of
     its own, or is all the rest: however long the history is, what is outstanding is found at once.
     """
-    row, later = deliveries.c, is_for_later(clock)
+    row, later = deliveries.c, is_scheduled(clock)
     pending = _deliveries(clock).where(PENDING).order_by(row.replay, row.available_at)
     statements = {
         "pending": pending.where(~later),
@@ -104,12 +104,6 @@ async def delivery(database: Database, event_id: EventId, handler: str) -> tuple
         for row in await transaction.execute(this):
             return _delivery(row), row.data
     raise DeliveryNotFound(event_id, handler)
-
-
-def is_for_later(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
-    """Tell what its subscription has scheduled, and nobody has attempted yet, paused or not."""
-    row = deliveries.c
-    return sa.and_(clock < DUE_AT, row.attempts == 0, row.unavailable_attempts == 0)
 
 
 def _deliveries(clock: sa.ColumnElement[float]) -> sa.Select[Any]:

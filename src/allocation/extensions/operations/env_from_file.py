@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from allocation.config import EnvLookup
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 
 
 def env_from_file(find: EnvLookup) -> EnvLookup:

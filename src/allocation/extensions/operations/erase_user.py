@@ -33,12 +33,12 @@ from allocation.adapters.orm import (
 )
 from allocation.adapters.outbox import NEXT_TOKEN
 from allocation.adapters.transaction import Transaction
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import UserId
-from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.extensions.operations.delivery_admin import discarded_now
-from allocation.service_layer.registry import BoundHandler
+from allocation.service_layer.handler_binding import BoundHandler
 
 ERASED = "erased"
 NOT_DONE = "the user was erased"

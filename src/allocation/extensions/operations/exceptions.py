@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from allocation.domain.exceptions import RuleViolation
+from allocation.domain.error_kinds import RuleViolation
 
 
 class DeliveryNotFound(RuleViolation):

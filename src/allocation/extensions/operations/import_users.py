@@ -15,7 +15,7 @@ from allocation.domain.events import RefusedRow, UsersImported
 from allocation.domain.user_imports import NobodyImported
 from allocation.entrypoints.cli.common import pending, pluralize, show_pending
 from allocation.entrypoints.nonblocking_output import MAX_WAITING, drain
-from allocation.entrypoints.output import escape_controls
+from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.extensions.operations.users_csv import Row
 from allocation.service_layer.envelopes import MessageOrigin
 

@@ -9,7 +9,7 @@ from allocation.adapters.orm import user_view, users
 from allocation.adapters.repository import SqlAlchemyUserProjection
 from allocation.adapters.transaction import Transaction
 from allocation.domain.events import UserId
-from allocation.extensions.operations.keyset import Advance, for_each_batch
+from allocation.extensions.operations.batched_transactions import Advance, for_each_batch
 
 ALL_USERS, _ROWS = sa.select(users.c.id), sa.select(user_view.c.user_id)
 

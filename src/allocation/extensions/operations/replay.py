@@ -16,8 +16,8 @@ from allocation.adapters.orm import deliveries, events
 from allocation.adapters.outbox import NEXT_TOKEN
 from allocation.adapters.serialization import wire_name
 from allocation.adapters.transaction import Transaction
-from allocation.domain.exceptions import InvalidValue
-from allocation.extensions.operations.keyset import Advance, for_each_batch
+from allocation.domain.error_kinds import InvalidValue
+from allocation.extensions.operations.batched_transactions import Advance, for_each_batch
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.messagebus import MessageBus
 

@@ -15,7 +15,7 @@ from rich.tree import Tree
 from allocation.adapters.database import Database
 from allocation.entrypoints.cli.common import json_line
 from allocation.entrypoints.nonblocking_output import MAX_WAITING, drain
-from allocation.entrypoints.output import escape_controls
+from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.extensions.operations import causation_queries
 from allocation.extensions.operations.causation_queries import MIN_PREFIX, TraceQuery, Traces
 from allocation.extensions.operations.causation_tree import FailedAttempt, Node

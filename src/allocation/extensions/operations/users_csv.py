@@ -12,9 +12,9 @@ from uuid import uuid4
 from anyio import from_thread
 
 from allocation.domain.commands import ImportedRow
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import RefusedRow, UserId
-from allocation.domain.exceptions import InvalidValue
-from allocation.extensions.operations.keyset import Advance
+from allocation.extensions.operations.batched_transactions import Advance
 
 COLUMNS = {"name", "email"}
 MAX_LENGTH = 10_000  # of a row, in characters

@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from allocation.adapters.serialization import wire_name
-from allocation.domain.exceptions import AllocationError
+from allocation.domain.error_kinds import AllocationError
 from allocation.service_layer.deliveries import CommandEnvelope, Delivery, WorkItem
 from allocation.service_layer.envelopes import current_traceparent
 from allocation.service_layer.exceptions import DeliverySuperseded, MessageAlreadyHandled

@@ -7,8 +7,8 @@ from typing import Any
 from anyio import to_thread
 
 from allocation.adapters.serialization import wire_name
+from allocation.service_layer.handler_binding import BoundHandler
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.registry import BoundHandler
 
 
 async def handler_map(bus: MessageBus) -> dict[str, Any]:

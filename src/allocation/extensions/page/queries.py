@@ -13,14 +13,13 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from allocation.adapters.database import Database
-from allocation.adapters.delivery_states import delivery_state
+from allocation.adapters.delivery_states import delivery_state, is_scheduled
 from allocation.adapters.orm import PARKED, PENDING, commands, deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.extensions.operations.causation_queries import Traces, read_traces
 from allocation.extensions.operations.causation_tree import Node
 from allocation.extensions.operations.delivery_admin import (
     Which,
-    is_for_later,
     listed_deliveries,
     paused_handlers,
 )
@@ -79,7 +78,7 @@ async def backlog(transaction: Transaction, database: Database) -> dict[str, Any
     And which handlers are paused. What is for `later`, and was not attempted yet, is apart: each
     user leaves some of it for weeks.
     """
-    later = is_for_later(database.clock)
+    later = is_scheduled(database.clock)
     state = delivery_state(database.clock).label("state"), later.label("later")
     limited = (
         sa.select(deliveries.c.handler, *state).where(which).limit(MAX_COUNTED).subquery()
@@ -108,7 +107,7 @@ def _sums(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
         sa.func.sum(deliveries.c.available_at),
         sa.func.count(deliveries.c.parked_at),
         sa.func.count(deliveries.c.completed_at).label("done"),
-        sa.func.count(deliveries.c.handler).filter(is_for_later(clock)).label("later"),
+        sa.func.count(deliveries.c.handler).filter(is_scheduled(clock)).label("later"),
         sa.func.count(deliveries.c.handler).label("deliveries"),
     )
     return sums.select_from(events.outerjoin(deliveries)).group_by(events.c.correlation_id)

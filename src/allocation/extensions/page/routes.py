@@ -11,8 +11,8 @@ from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from allocation.extensions.page.change_feed import ChangeFeed
 from allocation.extensions.page.handler_map import handler_map
-from allocation.extensions.page.live_feed import LiveFeed
 from allocation.extensions.web.authentication import operator
 from allocation.extensions.web.background_dispatch import SECURITY
 
@@ -65,10 +65,10 @@ async def show_handler_map(request: Request) -> dict[str, Any]:
 router.include_router(guarded)
 
 
-def _live_feed(request: Request) -> LiveFeed:
+def _live_feed(request: Request) -> ChangeFeed:
     """Return the one feed of this process."""
     state = request.app.state
-    if not hasattr(state, "live_feed"):
-        state.live_feed = LiveFeed(state.application.database, state.probes.stop)
-    feed: LiveFeed = state.live_feed
+    if not hasattr(state, "change_feed"):
+        state.change_feed = ChangeFeed(state.application.database, state.probes.stop)
+    feed: ChangeFeed = state.change_feed
     return feed

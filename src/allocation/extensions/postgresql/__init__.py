@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from allocation.extensions.base import Extension
 
 if TYPE_CHECKING:
-    from allocation.adapters.backends import DatabaseBackend
+    from allocation.adapters.database_backend import DatabaseBackend
 
 
 class PostgreSQLExtension(Extension):

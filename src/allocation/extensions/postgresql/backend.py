@@ -1,4 +1,4 @@
-"""PostgreSQL, as the database adapter asks for it: see `adapters/backends.py`."""
+"""PostgreSQL, as the database adapter asks for it: see `adapters/database_backend.py`."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,17 +11,17 @@ from anyio import CancelScope, current_time
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from allocation.adapters.backends import DatabaseBackend, error_text
+from allocation.adapters.database_backend import DatabaseBackend, error_text
 from allocation.adapters.exceptions import (
     ConnectionLost,
     DatabaseUnavailable,
     StatementRefused,
 )
-from allocation.domain.exceptions import Unavailable
+from allocation.domain.error_kinds import Unavailable
 from allocation.extensions.postgresql import connections
+from allocation.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from allocation.extensions.postgresql.notifications import Notifier, background_task, listen
 from allocation.extensions.postgresql.outbox import AsyncpgOutbox
-from allocation.extensions.postgresql.single_statements import CONNECTIONS, SingleStatements
 from allocation.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
 from allocation.service_layer.exceptions import ConcurrentUpdate
 

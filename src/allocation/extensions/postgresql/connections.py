@@ -11,7 +11,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util.concurrency import await_
 
-from allocation.adapters.backends import wrong_url
+from allocation.adapters.database_backend import wrong_url
 from allocation.extensions.postgresql.timeouts import Timeouts
 
 SESSION_PREFIX = "allocation:"  # of the names of our sessions; others are left alone

@@ -14,7 +14,7 @@ from anyio import CancelScope, move_on_after
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from allocation.adapters.backends import DatabaseBackend, error_text
+from allocation.adapters.database_backend import DatabaseBackend, error_text
 from allocation.extensions.postgresql.connections import SESSION_PREFIX
 
 CHANNEL = "allocation_deliveries"

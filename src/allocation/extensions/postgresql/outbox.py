@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import text
 
-from allocation.adapters import attempt_log, outbox, serialization, stored_events
+from allocation.adapters import event_loading, failed_attempts, outbox, serialization
+from allocation.adapters.batch_settlement import Claim, Key, Settlement
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import InvalidPayload
-from allocation.adapters.settlement import Claim, Key, Settlement
-from allocation.extensions.postgresql.single_statements import Records, SingleStatements
+from allocation.extensions.postgresql.autocommit import Records, SingleStatements
 from allocation.service_layer.deliveries import DeliveryPolicy
 
 _, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
@@ -36,12 +36,12 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
         self._constants = {
             "process": database.process,
             "lease": policy.lease_seconds,
-            "lease_expired": attempt_log.LEASE_EXPIRED,
+            "lease_expired": failed_attempts.LEASE_EXPIRED,
             "max_attempts": policy.max_attempts,
-            "max_failures": attempt_log.MAX_FAILURES,
+            "max_failures": failed_attempts.MAX_FAILURES,
             "max_length": serialization.MAX_EVENT_LENGTH,
-            "no_time": attempt_log.describe(NO_TIME),
-            "too_long": attempt_log.describe(stored_events.TOO_LONG),
+            "no_time": failed_attempts.describe(NO_TIME),
+            "too_long": failed_attempts.describe(event_loading.TOO_LONG),
             "types": list(versions),
             "unfinished": outbox.LAST_ATTEMPT_UNFINISHED,
             "versions": list(versions.values()),
@@ -49,14 +49,14 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
 
     async def _take_leases(
         self, limit: int, handlers: Collection[str]
-    ) -> list[stored_events.Claimed]:
+    ) -> list[event_loading.Claimed]:
         names = list(handlers)
         rows = await self._execute("claim", limit=limit, handlers=names, replay=False)
         rows = rows or await self._execute("claim", limit=limit, handlers=names, replay=True)
         for row in (row for row in rows if row["problem"]):
             logger.warning("%(subscriber)s parked on event %(event_id)s: %(problem)s", dict(row))
         return [
-            ({**row, "handler": row["subscriber"]}, stored_events.envelope_of(dict(row)))
+            ({**row, "handler": row["subscriber"]}, event_loading.envelope_of(dict(row)))
             for row in rows
             if not row["problem"]
         ]

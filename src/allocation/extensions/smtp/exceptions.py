@@ -3,7 +3,7 @@
 import re
 import smtplib
 
-from allocation.domain.exceptions import RuleViolation, Unavailable
+from allocation.domain.error_kinds import RuleViolation, Unavailable
 from allocation.service_layer.exceptions import AddressUndeliverable
 
 CLOSING = 421  # RFC 5321: the server closes the connection, whatever was asked

@@ -4,7 +4,7 @@ from functools import partial
 
 from anyio import CapacityLimiter, fail_after, to_thread
 
-from allocation.adapters.emails import compose
+from allocation.adapters.mime import compose
 from allocation.extensions.circuit_breaker import CircuitBreaker
 from allocation.extensions.smtp.exceptions import MailServerUnavailable, meaning_of
 from allocation.extensions.smtp.server import SmtpServer

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 
 # a request for TLS that is misspelt must not end as a password in clear text
 URL = re.compile(

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.domain.exceptions import AllocationError
+from allocation.domain.error_kinds import AllocationError
 from allocation.extensions import EXTENSIONS
 from allocation.extensions.web import documentation, health, routes
 from allocation.extensions.web.authentication import operator

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from allocation.domain.exceptions import InvalidInput, RuleViolation, Unavailable
+from allocation.domain.error_kinds import InvalidInput, RuleViolation, Unavailable
 
 
 class NotAuthenticated(RuleViolation):

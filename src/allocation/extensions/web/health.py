@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
-from allocation.extensions.metrics.probes import CONTENT_TYPE
+from allocation.extensions.metrics.process_health import CONTENT_TYPE
 from allocation.extensions.web.exceptions import NotReady
 from allocation.extensions.web.problems import errors
 

@@ -16,7 +16,7 @@ from allocation import views
 from allocation.adapters.serialization import fingerprint
 from allocation.bootstrap import Application
 from allocation.domain.commands import Command
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.web.authentication import caller
 from allocation.extensions.web.exceptions import IdempotencyKeyReused
 from allocation.extensions.web.request_context import NAMESPACE, request_context

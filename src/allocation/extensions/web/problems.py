@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from allocation.domain.exceptions import (
+from allocation.domain.error_kinds import (
     AllocationError,
     Conflict,
     InvalidInput,

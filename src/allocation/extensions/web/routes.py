@@ -22,7 +22,7 @@ from allocation.domain.coupons import (
 from allocation.domain.events import UserId
 from allocation.domain.users import EmailAlreadyRegistered, UserNotFound
 from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, EmailAddress, PersonName
-from allocation.extensions.web import views
+from allocation.extensions.web import queries
 from allocation.extensions.web.exceptions import UnsupportedMediaType
 from allocation.extensions.web.idempotency import IdempotentExecution
 from allocation.extensions.web.problems import errors
@@ -154,7 +154,7 @@ async def register_user(
 @guarded.get("/users/{user_id}", responses=errors(UserNotFound), tags=["users"])
 async def get_user(user_id: UUID, request: Request) -> User:
     """Show a user."""
-    row = await views.user(request.app.state.application.database, UserId(user_id))
+    row = await queries.user(request.app.state.application.database, UserId(user_id))
     return User.model_validate(row)
 
 
@@ -168,7 +168,7 @@ async def list_users(
 ) -> list[User]:
     """List users by their ids, a page at a time; `Link` leads to the next page."""
     address = None if email is None else EmailAddress(email)
-    rows = await views.users_page(
+    rows = await queries.users_page(
         request.app.state.application.database, email=address, after=after, limit=limit + 1
     )
     if len(rows) > limit:

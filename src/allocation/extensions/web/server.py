@@ -16,10 +16,10 @@ from starlette.types import ASGIApp
 
 from allocation.bootstrap import Application
 from allocation.config import Settings
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.entrypoints.runtime import Service, Shutdown
-from allocation.extensions.bounded_dispatch import BoundedDispatch
-from allocation.extensions.metrics.probes import probing
+from allocation.extensions.dispatch_or_hand_over import BoundedDispatch
+from allocation.extensions.metrics.process_health import probing
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.background_dispatch import DispatchAfterResponse
 from allocation.extensions.web.exceptions import CannotListen

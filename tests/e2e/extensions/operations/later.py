@@ -9,7 +9,7 @@ import sys
 
 from allocation.domain.events import UserRegistered
 from allocation.entrypoints.cli import cli
-from allocation.extensions.operations import keyset
+from allocation.extensions.operations import batched_transactions
 from allocation.service_layer.handlers import EVENT_HANDLERS
 from allocation.service_layer.unit_of_work import UnitOfWork
 
@@ -38,5 +38,5 @@ async def count_user(event: UserRegistered, uow: UnitOfWork) -> None:
 
 if __name__ == "__main__":
     EVENT_HANDLERS[UserRegistered].append(count_user)
-    keyset.BATCH_ROWS = FEW
+    batched_transactions.BATCH_ROWS = FEW
     cli(sys.argv[1:])

@@ -28,11 +28,11 @@ from allocation.adapters.exceptions import InvalidPayload
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.brokers.base import InboundMessage
+from allocation.extensions.brokers.broker_factory import new_brokers
 from allocation.extensions.brokers.cloud_events import MAX_BYTES
 from allocation.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
-from allocation.extensions.brokers.publishing import new_brokers
 from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.exceptions import MessageAlreadyHandled

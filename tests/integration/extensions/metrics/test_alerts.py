@@ -16,7 +16,7 @@ from promql_parser import AggregateExpr, Expr, VectorSelector
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.entrypoints.runtime import Shutdown
-from allocation.extensions.metrics.probes import Probes
+from allocation.extensions.metrics.process_health import Probes
 from allocation.extensions.metrics.settings import MetricsSettings
 from allocation.extensions.operations.delivery_admin import pause
 from tests.builders import a_registration

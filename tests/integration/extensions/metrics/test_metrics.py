@@ -16,11 +16,11 @@ from allocation.adapters import orm
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.entrypoints.runtime import Shutdown
-from allocation.extensions.metrics import probes
+from allocation.extensions.metrics import process_health
 from allocation.extensions.metrics.observer import MetricsObserver
-from allocation.extensions.metrics.probes import STALE_SECONDS, Probes
+from allocation.extensions.metrics.process_health import STALE_SECONDS, Probes
 from allocation.extensions.metrics.settings import MetricsSettings
 from tests.builders import a_batch, a_registration
 
@@ -207,7 +207,7 @@ async def test_without_a_database_the_rest_is_shown(
         raise DatabaseUnavailable("away")
 
     await application.bus.handle(a_registration())
-    monkeypatch.setattr(probes, "readiness_error", away)
+    monkeypatch.setattr(process_health, "readiness_error", away)
 
     found = await metrics_of(application)
 
@@ -279,7 +279,7 @@ async def test_a_database_that_says_nothing_makes_it_not_ready(
     async with anyio.create_task_group() as group:
         found = Probes(application, Shutdown(), 300.0, clock=lambda: now)
         await found.look(with_stats=True)
-        monkeypatch.setattr(probes, "readiness_error", silent)
+        monkeypatch.setattr(process_health, "readiness_error", silent)
         group.start_soon(found.look)
         await asked.wait()
         assert found.readiness_error() is None

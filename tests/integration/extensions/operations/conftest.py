@@ -21,7 +21,7 @@ async def world(database_url: str) -> AsyncIterator[SqlWorld]:
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows in each."""
-    monkeypatch.setattr("allocation.extensions.operations.keyset.BATCH_ROWS", 2)
+    monkeypatch.setattr("allocation.extensions.operations.batched_transactions.BATCH_ROWS", 2)
 
 
 async def commit_events(world: SqlWorld, number: int) -> Sequence[dict[str, Delivery]]:

@@ -26,7 +26,7 @@ from allocation.extensions.operations.erase_user import (
     handlers_with_effects,
     remove_emails,
 )
-from allocation.publishers import publishing_to
+from allocation.publish_handlers import publishing_to
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.handlers import EVENT_HANDLERS

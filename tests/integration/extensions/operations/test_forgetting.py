@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from allocation.adapters import orm
-from allocation.extensions.operations.keyset import count_rows
+from allocation.extensions.operations.batched_transactions import count_rows
 from allocation.extensions.operations.retention import old_events, prune
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.exceptions import MessageAlreadyHandled

@@ -12,7 +12,7 @@ from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import UserId
-from allocation.extensions.operations.keyset import count_rows
+from allocation.extensions.operations.batched_transactions import count_rows
 from allocation.extensions.operations.rebuild_users import ALL_USERS, rebuild
 from allocation.extensions.operations.retention import prune
 from tests.builders import a_batch, a_registration, a_user_id

@@ -9,7 +9,7 @@ from anyio import fail_after
 
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
-from allocation.extensions.page.live_feed import LiveFeed
+from allocation.extensions.page.change_feed import ChangeFeed
 from tests.integration.extensions.web.conftest import Web, running_web
 
 LIMIT_SECONDS = 180
@@ -37,9 +37,9 @@ async def elsewhere(settings: Settings) -> AsyncIterator[Application]:
         yield application
 
 
-def feed_of(web: Web) -> LiveFeed:
+def feed_of(web: Web) -> ChangeFeed:
     """Return the feed, which is there as soon as somebody has asked."""
-    feed: LiveFeed = web.app.state.live_feed
+    feed: ChangeFeed = web.app.state.change_feed
     return feed
 
 

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from allocation.adapters.database import open_database
 from allocation.adapters.exceptions import ConnectionLost, DatabaseUnavailable
 from allocation.adapters.outbox import SqlAlchemyOutbox, new_outbox
-from allocation.extensions.postgresql import single_statements, timeouts
+from allocation.extensions.postgresql import autocommit, timeouts
 from allocation.extensions.postgresql.outbox import AsyncpgOutbox
 from allocation.service_layer.deliveries import Delivery
 from tests.asked import asked_of
@@ -164,7 +164,7 @@ async def test_a_connection_that_died_while_it_was_idle_is_no_error(
     world: SqlWorld, proxied: tuple[str, Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is tried before it is used: an e-mail that counts as unsent would go out again."""
-    monkeypatch.setattr(single_statements, "KEPT_SECONDS", 0)  # or idle for longer
+    monkeypatch.setattr(autocommit, "KEPT_SECONDS", 0)  # or idle for longer
     one, other, *_ = await committed(world)
     async with cut_off_after(one, proxied) as outbox:
         proxied[1].open()

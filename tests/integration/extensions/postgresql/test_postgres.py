@@ -21,10 +21,10 @@ from allocation.adapters.exceptions import (
 )
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import new_outbox
-from allocation.adapters.schema_upgrade import upgrade_schema
+from allocation.adapters.schema_version import upgrade_schema
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.postgresql.backend import UnsuitableDatabase
 from allocation.extensions.postgresql.connections import server_settings
 from allocation.extensions.postgresql.timeouts import Timeouts

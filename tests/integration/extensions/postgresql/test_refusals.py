@@ -5,7 +5,7 @@ from sqlalchemy import text
 
 from allocation.adapters.database import open_database
 from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.postgresql.backend import PermissionDenied
 from tests.proxy import postgres_behind_a_proxy
 from tests.worlds import on

@@ -10,7 +10,7 @@ import pytest
 from anyio import create_task_group, fail_after, move_on_after, to_thread
 from anyio.lowlevel import checkpoint
 
-from allocation.domain.exceptions import Unavailable
+from allocation.domain.error_kinds import Unavailable
 from allocation.extensions import circuit_breaker
 from allocation.extensions.smtp.exceptions import MailServerUnavailable
 from allocation.extensions.smtp.notifications import MAX_CONNECTIONS

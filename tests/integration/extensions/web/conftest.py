@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
 from allocation.entrypoints.runtime import Shutdown
-from allocation.extensions.bounded_dispatch import BoundedDispatch
-from allocation.extensions.metrics.probes import Probes
+from allocation.extensions.dispatch_or_hand_over import BoundedDispatch
+from allocation.extensions.metrics.process_health import Probes
 from allocation.extensions.metrics.settings import MetricsSettings
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.background_dispatch import DispatchAfterResponse

@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from allocation.adapters.database import POOL_SIZE
+from allocation.config import Settings
 from tests.integration.extensions.web.conftest import Web
 
 pytestmark = pytest.mark.anyio
@@ -17,7 +17,7 @@ async def test_who_is_busy_is_ready(web: Web) -> None:
     """
     await web.register_user()
     async with AsyncExitStack() as opened:
-        for _ in range(POOL_SIZE):
+        for _ in range(Settings().pool_size):
             await opened.enter_async_context(web.application.database.read_transaction())
         await web.probes.look()
     answer = await web.client.get("/readyz")

@@ -10,7 +10,7 @@ from allocation.adapters import serialization
 from allocation.domain.events import Event, UserId
 from allocation.extensions.brokers import asyncapi
 from allocation.extensions.brokers.cloud_events import ACCEPTED, from_cloud_event
-from allocation.publishers import public_events
+from allocation.publish_handlers import public_events
 from allocation.service_layer.exceptions import WiringError
 from allocation.service_layer.handlers import EVENT_HANDLERS, publish_event
 

@@ -3,7 +3,7 @@
 import pytest
 
 from allocation.config import Settings, load
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.metrics.settings import MetricsSettings
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import Event
-from allocation.domain.exceptions import InvalidValue
 from allocation.extensions.metrics.observer import MetricsObserver
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.exceptions import (
@@ -16,7 +16,7 @@ from allocation.service_layer.exceptions import (
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
-from allocation.service_layer.registry import Handler
+from allocation.service_layer.subscriptions import Handler
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import COMMANDS, POLICY, FakeApplication, a_command_envelope, a_delivery
 from tests.fakes import FakeOutbox

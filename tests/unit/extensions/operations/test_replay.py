@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import UserRegistered
-from allocation.domain.exceptions import InvalidValue
 from allocation.extensions.operations.cli_parts import is_wanted
 from allocation.extensions.operations.replay import Replay, replay_of
-from allocation.service_layer.registry import Unsubscribed
+from allocation.service_layer.subscriptions import Unsubscribed
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import HANDLERS, FakeApplication
 

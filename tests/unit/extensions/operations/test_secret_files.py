@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from allocation.config import load
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from allocation.domain.events import Event
 from allocation.extensions.operations.stuck_handlers import watching
 from allocation.service_layer.exceptions import HandlerTimeout
-from allocation.service_layer.registry import Handler
+from allocation.service_layer.subscriptions import Handler
 from tests.builders import POLICY, FakeApplication
 from tests.things import ThingMade, a_command
 

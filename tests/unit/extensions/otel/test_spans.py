@@ -10,7 +10,7 @@ from allocation.domain.events import Event
 from allocation.service_layer.deliveries import Delivery
 from allocation.service_layer.envelopes import MessageOrigin, current_traceparent
 from allocation.service_layer.exceptions import MessageAlreadyHandled
-from allocation.service_layer.registry import EventHandlers, Handler
+from allocation.service_layer.subscriptions import EventHandlers, Handler
 from tests.builders import HANDLERS, FakeApplication, a_command_envelope
 from tests.things import RenameThing, ThingMade, ThingNotFound, a_command, a_thing_id
 from tests.unit.extensions.otel.recording import Recorded, id_of, parent_of, trace_of

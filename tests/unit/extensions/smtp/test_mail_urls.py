@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.smtp.server import SmtpServer
 
 HOST = "mail.example.com"

@@ -3,7 +3,7 @@
 import pytest
 
 from allocation.config import load
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.web.settings import WebSettings
 
 

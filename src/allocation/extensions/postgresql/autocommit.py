@@ -9,7 +9,7 @@ from typing import Any
 from anyio import CancelScope, Semaphore, current_time
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from allocation.adapters.backends import DatabaseBackend, error_text
+from allocation.adapters.database_backend import DatabaseBackend, error_text
 from allocation.adapters.exceptions import ConnectionLost
 
 CONNECTIONS = 2  # one claims while another settles

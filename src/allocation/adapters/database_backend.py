@@ -20,7 +20,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
 
 from allocation.adapters.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
-from allocation.domain.exceptions import InvalidValue, Unavailable
+from allocation.domain.error_kinds import InvalidValue, Unavailable
 from allocation.service_layer.exceptions import ConcurrentUpdate
 
 wrong_url = partial(InvalidValue, "database URL")

@@ -17,8 +17,8 @@ from allocation.bootstrap import Application
 from allocation.entrypoints.cli import common
 from allocation.entrypoints.cli.common import Options, json_line, load_settings, pluralize
 from allocation.entrypoints.nonblocking_output import drain
-from allocation.entrypoints.output import escape_controls
 from allocation.entrypoints.runtime import run_with_application
+from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.extensions.operations import delivery_admin
 from allocation.extensions.operations.cli_parts import (
     as_json,

@@ -9,7 +9,7 @@ from allocation.adapters import serialization
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import InvalidMessage, InvalidPayload
 from allocation.adapters.orm import events
-from allocation.domain.exceptions import Unavailable
+from allocation.domain.error_kinds import Unavailable
 from allocation.service_layer.envelopes import Envelope, EventId
 
 Found = dict[EventId, Envelope | InvalidMessage]

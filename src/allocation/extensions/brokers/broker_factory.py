@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import anyio
 
-from allocation.domain.exceptions import InvalidValue
+from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.brokers.base import Broker
 from allocation.extensions.brokers.settings import BrokerSettings
 

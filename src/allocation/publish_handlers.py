@@ -6,7 +6,7 @@ from allocation.domain.events import Event
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.handlers import EVENT_HANDLERS, publish_event
 from allocation.service_layer.ports import Publisher
-from allocation.service_layer.registry import EventHandlers, Handler, Subscriber
+from allocation.service_layer.subscriptions import EventHandlers, Handler, Subscriber
 
 
 def public_events() -> list[type[Event]]:

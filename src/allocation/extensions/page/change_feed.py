@@ -22,7 +22,7 @@ from anyio.abc import TaskGroup
 
 from allocation.adapters.database import Database
 from allocation.adapters.transaction import Transaction
-from allocation.domain.exceptions import Unavailable
+from allocation.domain.error_kinds import Unavailable
 from allocation.entrypoints.runtime import Shutdown, Wakeup
 from allocation.extensions.operations.causation_queries import Traces
 from allocation.extensions.page import queries
@@ -50,7 +50,7 @@ class Fragment:
     json: bytes
 
 
-class LiveFeed:
+class ChangeFeed:
     """What is shown, kept up to date while somebody asks. Its size does not grow with time."""
 
     def __init__(self, database: Database, stop: Shutdown) -> None:
