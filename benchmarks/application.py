@@ -19,7 +19,7 @@ from allocation.domain.commands import AddCouponBatch, RegisterUser
 from allocation.domain.events import Event, UserId
 from allocation.extensions import EXTENSIONS
 from allocation.extensions.base import Extension
-from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import EVENT_HANDLERS
 from allocation.service_layer.subscriptions import Handler

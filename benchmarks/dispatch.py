@@ -13,7 +13,7 @@ import anyio
 
 from allocation.bootstrap import bootstrap
 from allocation.domain.events import Event, UserRegistered
-from allocation.service_layer.deliveries import Delivery, Failure
+from allocation.service_layer.delivery_model import Delivery, Failure
 from benchmarks.application import handled_by, rate, registration, settings_for
 from benchmarks.databases import new_file
 from benchmarks.measuring import Contest, Effort, Way

@@ -7,7 +7,7 @@ import sys
 
 from allocation.domain.events import UserRegistered
 from allocation.entrypoints.cli import cli
-from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import EVENT_HANDLERS
 from allocation.service_layer.ports import Notifications

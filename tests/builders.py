@@ -16,8 +16,12 @@ from allocation.domain.events import Event, UserId, UserRegistered
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.publish_handlers import publishing_to
-from allocation.service_layer.bounce_handling import UserMail
-from allocation.service_layer.deliveries import CommandEnvelope, Delivery, DeliveryPolicy, Failure
+from allocation.service_layer.delivery_model import (
+    CommandEnvelope,
+    Delivery,
+    DeliveryPolicy,
+    Failure,
+)
 from allocation.service_layer.envelopes import (
     INTERNAL,
     Envelope,
@@ -32,6 +36,7 @@ from allocation.service_layer.instrumentation import Instrumentation, Instrument
 from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.subscriptions import EventHandlers, Handler, subscriptions
 from allocation.service_layer.unit_of_work import UnitOfWorkFactory
+from allocation.service_layer.user_mailer import UserMail
 from tests import things
 from tests.fakes import (
     FakeDatabase,

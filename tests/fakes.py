@@ -25,7 +25,7 @@ from allocation.domain.coupons import (
 from allocation.domain.events import UserId
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.deliveries import (
+from allocation.service_layer.delivery_model import (
     CommandEnvelope,
     Delivery,
     DeliveryPolicy,
@@ -42,7 +42,7 @@ from allocation.service_layer.exceptions import (
     MessageAlreadyHandled,
 )
 from allocation.service_layer.ports import Contact
-from allocation.service_layer.read_model_rows import UserRow
+from allocation.service_layer.read_model_types import UserRow
 from allocation.service_layer.repository import CouponBatches, Users
 from allocation.service_layer.unit_of_work import Subscribed, UnitOfWork
 
@@ -519,7 +519,7 @@ def _values(aggregate: Aggregate | None) -> dict[str, object]:
 
 
 def _row(database: FakeDatabase, user: User) -> UserRow:
-    """Make the row of the read model, by the rule of `read_model_rows.py`."""
+    """Make the row of the read model, by the rule of `read_model_types.py`."""
     joined: dict[str, object] = {"coupon": database.coupons.get(user.id)}
     shown: dict[str, Any] = {"user_id": user.id}
     for name in (each.name for each in fields(UserRow) if each.name != "user_id"):

@@ -101,7 +101,7 @@ PATH = {  # in reading order
     "service_layer/handlers.py": "a handler for each message, and the tables of what handles what",
     "service_layer/unit_of_work.py": "one transaction: state, events and deliveries, or none",
     "adapters/unit_of_work.py": "the same in a database",
-    "service_layer/deliveries.py": "the delivery of an event to a handler, and when it is retried",
+    "service_layer/delivery_model.py": "a delivery of an event to a handler; when it is retried",
     "service_layer/messagebus.py": "runs handlers: in time, in a fresh transaction; how they fail",
     "adapters/outbox.py": "deliveries in a database: claimed, settled, retried, parked",
     "entrypoints/worker.py": "claims due deliveries and runs their handlers",

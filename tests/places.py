@@ -6,7 +6,7 @@ from functools import cache
 
 from tests.shape import ALLOCATION
 
-DELIVERY = "service_layer/deliveries.py"
+DELIVERY = "service_layer/delivery_model.py"
 RULES, UNIT = "service_layer/unit_of_work.py", "adapters/unit_of_work.py"
 BUS, OUTBOX, ORM = "service_layer/messagebus.py", "adapters/outbox.py", "adapters/orm.py"
 
@@ -28,7 +28,7 @@ PLACES = {
         "entrypoints/worker.py": ["_claim_and_start"],
         OUTBOX: ["claim", "_take_leases", "_claim_statement"],
     },
-    "the record of an expired lease": {"adapters/failed_attempts.py": ["record_expired_lease"]},
+    "the record of an expired lease": {"adapters/failure_history.py": ["record_expired_lease"]},
     "an attempt, and its time limit": {
         BUS: ["_attempt", "_attempt_with_deadline", "_run_in_time", "_commit"]
     },

@@ -25,8 +25,8 @@ USE_CASES = [
     "service_layer/handlers.py",
     "service_layer/emails.py",
     "service_layer/allowed_entrances.py",
-    "service_layer/read_model_rows.py",
-    "service_layer/bounce_handling.py",
+    "service_layer/read_model_types.py",
+    "service_layer/user_mailer.py",
     "adapters/constraints.py",
     "adapters/column_types.py",  # names each value object
     "adapters/orm.py",

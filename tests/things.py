@@ -19,7 +19,7 @@ from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command
 from allocation.domain.error_kinds import RuleViolation
 from allocation.domain.events import Event
-from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.ports import Notifications
 from allocation.service_layer.repository import Repository

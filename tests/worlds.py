@@ -35,12 +35,12 @@ from allocation.adapters import orm
 from allocation.adapters.database import Database, open_database
 from allocation.adapters.delivery_states import PAUSE
 from allocation.adapters.outbox import new_outbox
-from allocation.adapters.schema_version import ensure_schema
+from allocation.adapters.schema_setup import ensure_schema
 from allocation.adapters.unit_of_work import open_unit_of_work
-from allocation.service_layer.deliveries import Committed, Delivery, DeliveryPolicy, WorkItem
+from allocation.service_layer.delivery_model import Committed, Delivery, DeliveryPolicy, WorkItem
 from allocation.service_layer.envelopes import INTERNAL, EventId, EventRecorder, MessageOrigin
 from allocation.service_layer.ports import Outbox
-from allocation.service_layer.read_model_rows import UserRow
+from allocation.service_layer.read_model_types import UserRow
 from allocation.service_layer.unit_of_work import UnitOfWork, UnitOfWorkScope, commit_unit_of_work
 from tests import things
 from tests.builders import POLICY, a_command_envelope, a_registration, a_user, an_event_recorder

@@ -14,7 +14,7 @@ from allocation.domain.commands import ChangeEmail, RegisterUser
 from allocation.domain.events import UserId
 from allocation.extensions import EXTENSIONS
 from allocation.extensions.base import Extension
-from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 USER_ID = UserId(UUID(USER))

@@ -18,19 +18,19 @@ from allocation.adapters.database import Database, open_database
 from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import new_outbox
-from allocation.adapters.schema_version import ensure_schema
+from allocation.adapters.schema_setup import ensure_schema
 from allocation.adapters.unit_of_work import open_unit_of_work
 from allocation.config import Settings
 from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions import EXTENSIONS, MAIL_URL_EXAMPLES
 from allocation.publish_handlers import publishing_to
 from allocation.service_layer import handler_binding, handlers
-from allocation.service_layer.bounce_handling import UserMail
 from allocation.service_layer.envelopes import EventRecorder
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.ports import Notifications, Publisher
 from allocation.service_layer.subscriptions import by_name_of, subscriptions
+from allocation.service_layer.user_mailer import UserMail
 
 
 @dataclass(frozen=True, slots=True)

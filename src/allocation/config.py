@@ -17,7 +17,7 @@ from msgspec import Meta
 from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.values import EmailAddress
 from allocation.extensions import EXTENSIONS, LOG_FORMATS
-from allocation.service_layer.deliveries import DeliveryPolicy
+from allocation.service_layer.delivery_model import DeliveryPolicy
 
 S = TypeVar("S")
 

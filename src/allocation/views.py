@@ -19,7 +19,7 @@ from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.ports import Contact
-from allocation.service_layer.read_model_rows import UserRow
+from allocation.service_layer.read_model_types import UserRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.transaction import Transaction
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
 from allocation.entrypoints.cli import cli
-from allocation.service_layer.deliveries import CommandEnvelope, Delivery, Failure
+from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, Failure
 from allocation.service_layer.messagebus import MessageBus
 
 NOTIFICATIONS: Any = MaildirNotifications

@@ -20,7 +20,7 @@ from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
 from allocation.entrypoints.cli import cli
-from allocation.service_layer.deliveries import CommandEnvelope
+from allocation.service_layer.delivery_model import CommandEnvelope
 
 RUNNING = "SELECT count(*) FROM deliveries WHERE completed_at IS NULL AND owner IS NOT NULL"
 

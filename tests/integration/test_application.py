@@ -19,7 +19,7 @@ from allocation.domain import events
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import Event
 from allocation.domain.users import EmailAlreadyRegistered
-from allocation.service_layer.read_model_rows import UserRow
+from allocation.service_layer.read_model_types import UserRow
 from tests.builders import a_batch, a_registration
 
 pytestmark = pytest.mark.anyio

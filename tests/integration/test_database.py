@@ -25,7 +25,7 @@ from allocation.domain.coupons import BatchReference, CouponBatch, Quantity
 from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import UserRegistered
 from allocation.domain.users import User
-from allocation.service_layer.deliveries import Committed
+from allocation.service_layer.delivery_model import Committed
 from tests.builders import TODAY, a_registration, a_user_id
 from tests.things import write
 from tests.worlds import a_uow, on, sql_world, sqlite_url

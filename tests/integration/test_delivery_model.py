@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 )
 
 from allocation.domain.error_kinds import InvalidValue
-from allocation.service_layer.deliveries import Delivery
+from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import DeliverySuperseded
 from tests.builders import POLICY, a_failure

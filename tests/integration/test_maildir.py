@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from allocation.adapters.maildir import MaildirNotifications
-from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 EVENT_ID = "6f1d2c3b-0000-4000-8000-000000000001"

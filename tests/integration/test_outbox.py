@@ -15,8 +15,8 @@ from allocation.adapters.batch_settlement import SETTLE_BATCH_SIZE
 from allocation.adapters.database import open_database
 from allocation.adapters.exceptions import InvalidPayload, StatementRefused
 from allocation.adapters.outbox import new_outbox
-from allocation.adapters.schema_version import ensure_schema
-from allocation.service_layer.deliveries import Delivery
+from allocation.adapters.schema_setup import ensure_schema
+from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.exceptions import DeliverySuperseded
 from tests.asked import asked_of
 from tests.builders import HANDLER_NAMES, POLICY, a_delivery, a_failure, an_envelope

@@ -5,7 +5,7 @@ import pytest
 
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.domain.error_kinds import Unavailable
-from allocation.service_layer.deliveries import Delivery
+from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.exceptions import DeliverySuperseded
 from allocation.service_layer.subscriptions import Later
 from tests.builders import HANDLER_NAMES, a_failure, an_event_recorder

@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, inspect, select, text
 
-from allocation.adapters import orm, schema_version, serialization
+from allocation.adapters import orm, schema_setup, serialization
 from allocation.adapters.database import Database, open_database
 from allocation.adapters.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
 from allocation.adapters.migrations import revisions
@@ -47,7 +47,7 @@ async def test_migrations_and_tables_agree(empty_url: str) -> None:
         return list(compare_metadata(context, orm.metadata))
 
     async with open_database(empty_url) as database:
-        await schema_version.ensure_schema(database)
+        await schema_setup.ensure_schema(database)
         async with database.read_transaction() as transaction:
             assert await transaction.run_sync(differences) == []
 
@@ -74,8 +74,8 @@ async def test_every_revision_can_be_upgraded_with_its_rows(empty_url: str, revi
             await transaction.execute(insert(orm.commands), [row])
             await transaction.commit()
 
-        await schema_version.upgrade_schema(database)
-        await schema_version.ensure_schema(database)
+        await schema_setup.upgrade_schema(database)
+        await schema_setup.ensure_schema(database)
 
         async with database.read_transaction() as transaction:
             found = await transaction.execute(select(orm.commands.c.message_id))
@@ -94,8 +94,8 @@ async def test_every_revision_can_be_upgraded_with_its_users(empty_url: str, rev
             f"INSERT INTO users {columns} VALUES ('{user['id']}', 'Иван', 'a@b.c', 'a@b.c', 1)",
         )
 
-        await schema_version.upgrade_schema(database)
-        await schema_version.ensure_schema(database)
+        await schema_setup.upgrade_schema(database)
+        await schema_setup.ensure_schema(database)
 
         async with database.read_transaction() as transaction:
             assert (await transaction.execute(text("SELECT email FROM users"))).all() == [
@@ -126,7 +126,7 @@ async def test_an_upgrade_keeps_what_is_pending_and_what_was_received(empty_url:
             )
             await transaction.commit()
 
-        await schema_version.upgrade_schema(database)
+        await schema_setup.upgrade_schema(database)
 
         claims = await new_outbox(database, POLICY).claim(10, ["parked", "pending"])
         assert [(claim.handler, claim.attempt, claim.token) for claim in claims] == [
@@ -152,7 +152,7 @@ async def test_an_upgrade_lets_the_coupons_that_are_there_be_redeemed(empty_url:
             f"INSERT INTO user_view VALUES ('{user_id}', 'Иван', 'a@b.co', {code})",
         )
 
-        await schema_version.upgrade_schema(database)
+        await schema_setup.upgrade_schema(database)
 
         async with database.write_transaction() as transaction:
             rows = await transaction.execute(text("SELECT coupon_state FROM user_view"))
@@ -172,7 +172,7 @@ async def test_a_refresh_resets_nothing_that_only_a_newer_version_knows(empty_ur
     orm.start_mappers()
     row = "SELECT name, colour FROM user_view"
     async with open_database(empty_url) as database:
-        await schema_version.ensure_schema(database)
+        await schema_setup.ensure_schema(database)
         await execute(database, "ALTER TABLE user_view ADD COLUMN colour VARCHAR")
         user = a_user(name="Иван")
         async with database.write_transaction() as transaction:
@@ -198,7 +198,7 @@ async def test_an_empty_database_is_migrated_once_by_many_at_once(empty_url: str
         anyio.create_task_group() as group,
     ):
         for database in (one, other, one, other):
-            group.start_soon(schema_version.ensure_schema, database)
+            group.start_soon(schema_setup.ensure_schema, database)
 
 
 async def test_an_outdated_schema_is_refused_with_the_command_that_upgrades_it(
@@ -211,16 +211,16 @@ async def test_an_outdated_schema_is_refused_with_the_command_that_upgrades_it(
         with pytest.raises(
             SchemaOutdated, match='revision allocation_0001.*"allocation db upgrade"'
         ):
-            await schema_version.ensure_schema(database)
+            await schema_setup.ensure_schema(database)
 
 
 async def test_a_schema_from_the_future_is_refused(empty_url: str) -> None:
     """This program would not know what it destroys."""
     async with open_database(empty_url) as database:
-        await schema_version.ensure_schema(database)
+        await schema_setup.ensure_schema(database)
         await execute(database, "UPDATE alembic_version SET version_num = 'allocation_9999'")
 
-        for use in (schema_version.ensure_schema, schema_version.upgrade_schema):
+        for use in (schema_setup.ensure_schema, schema_setup.upgrade_schema):
             with pytest.raises(SchemaTooNew, match="allocation_9999"):
                 await use(database)
 
@@ -246,7 +246,7 @@ async def test_the_tables_of_something_else_are_left_alone(
     async with open_database(empty_url) as database:
         await execute(database, *statements)
 
-        for use in (schema_version.ensure_schema, schema_version.upgrade_schema):
+        for use in (schema_setup.ensure_schema, schema_setup.upgrade_schema):
             with pytest.raises(DatabaseUnavailable, match="tables of something else"):
                 await use(database)
 

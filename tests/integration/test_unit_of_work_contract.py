@@ -33,14 +33,14 @@ from allocation.domain.events import (
 )
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.deliveries import CommandEnvelope, Committed, Delivery
+from allocation.service_layer.delivery_model import CommandEnvelope, Committed, Delivery
 from allocation.service_layer.envelopes import INTERNAL, MessageOrigin
 from allocation.service_layer.exceptions import (
     ConcurrentUpdate,
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
-from allocation.service_layer.read_model_rows import UserRow
+from allocation.service_layer.read_model_types import UserRow
 from tests.builders import HANDLER_NAMES, TODAY, a_command_envelope, a_user, a_user_id
 from tests.things import (
     HANDLERS_OF_THING_MADE,

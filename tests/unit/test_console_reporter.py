@@ -6,7 +6,7 @@ from string import Formatter
 from uuid import uuid4
 
 from allocation.entrypoints.console_reporter import MESSAGES, ConsoleReporter
-from allocation.service_layer.deliveries import CommandEnvelope, Committed
+from allocation.service_layer.delivery_model import CommandEnvelope, Committed
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation.service_layer.instrumentation import Outcome
 from allocation.service_layer.subscriptions import handler_of

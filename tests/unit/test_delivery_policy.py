@@ -16,7 +16,7 @@ from allocation.domain.error_kinds import (
     RuleViolation,
     Unavailable,
 )
-from allocation.service_layer.deliveries import Delivery, DeliveryPolicy, is_permanent
+from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy, is_permanent
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import HandlerTimeout, LeaseExpired
 from tests.builders import POLICY, a_delivery, an_envelope

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
-from allocation.service_layer.deliveries import Delivery, IdempotencyKey
+from allocation.service_layer.delivery_model import Delivery, IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.exceptions import NotAwaited
-from allocation.service_layer.handler_guard import contain_errors
+from allocation.service_layer.handler_containment import contain_errors
 from allocation.service_layer.instrumentation import (
     Instrumentation,
     InstrumentedPort,

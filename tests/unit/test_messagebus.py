@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 from allocation.domain.commands import Command
 from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import Event
-from allocation.service_layer.deliveries import (
+from allocation.service_layer.delivery_model import (
     CommandEnvelope,
     Delivery,
     Failure,

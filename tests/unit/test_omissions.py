@@ -36,7 +36,7 @@ from allocation.service_layer.handlers import (
     publish_event,
     refresh_user_view,
 )
-from allocation.service_layer.read_model_rows import UserRow
+from allocation.service_layer.read_model_types import UserRow
 from allocation.service_layer.subscriptions import Handler, Subscriber, handler_of
 from tests import things
 from tests.builders import a_user, a_user_id

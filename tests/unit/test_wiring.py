@@ -13,7 +13,7 @@ from allocation.config import Settings
 from allocation.domain.commands import Command, RecordBounce
 from allocation.domain.events import Event
 from allocation.publish_handlers import publishing_to
-from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.exceptions import WiringError
 from allocation.service_layer.handler_binding import BoundHandler, Dependencies, Registry, bind_all
 from allocation.service_layer.handlers import (

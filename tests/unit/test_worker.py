@@ -13,7 +13,7 @@ from allocation.bootstrap import Application
 from allocation.domain.events import Event
 from allocation.entrypoints.runtime import Shutdown
 from allocation.entrypoints.worker import Worker
-from allocation.service_layer.deliveries import Delivery
+from allocation.service_layer.delivery_model import Delivery
 from tests.builders import POLICY, FakeApplication
 from tests.fakes import FakeOutbox
 from tests.things import ThingMade, a_command

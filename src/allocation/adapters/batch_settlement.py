@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 
 from allocation.adapters.database import Database
 from allocation.adapters.orm import PARKED, PENDING, deliveries
-from allocation.service_layer.deliveries import Delivery, DeliveryPolicy
+from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import DeliverySuperseded
 

@@ -11,7 +11,7 @@ from tempfile import NamedTemporaryFile
 from anyio import to_thread
 
 from allocation.adapters.mime import compose, safe_key
-from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 

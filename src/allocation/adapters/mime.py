@@ -3,7 +3,7 @@
 from email.message import EmailMessage
 from email.utils import localtime
 
-from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 

@@ -15,7 +15,7 @@ from allocation.adapters.column_types import UtcDateTime, ValueObject
 from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
-from allocation.service_layer.read_model_rows import UserRow
+from allocation.service_layer.read_model_types import UserRow
 
 metadata = sa.MetaData(
     naming_convention={

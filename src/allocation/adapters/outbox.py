@@ -1,4 +1,4 @@
-"""The outbox: events and deliveries in the database. For the rules see `deliveries.py`.
+"""The outbox: events and deliveries in the database. For the rules see `delivery_model.py`.
 
 Every write of a claim filters on its fencing token. A claim goes by status, never by "later than
 the last one seen", so an event whose transaction commits late is not skipped.
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from anyio import current_time
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from allocation.adapters import failed_attempts, serialization
+from allocation.adapters import failure_history, serialization
 from allocation.adapters.batch_settlement import (
     WITH_VALID_TOKEN,
     Settlement,
@@ -25,10 +25,10 @@ from allocation.adapters.batch_settlement import (
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED, PAUSED_HANDLERS, is_scheduled, pause_of
 from allocation.adapters.event_loading import Claimed, load_envelopes
-from allocation.adapters.failed_attempts import describe
+from allocation.adapters.failure_history import describe
 from allocation.adapters.orm import PENDING, deliveries, events
 from allocation.adapters.transaction import Transaction
-from allocation.service_layer.deliveries import Delivery, DeliveryPolicy, Failure, is_away
+from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy, Failure, is_away
 from allocation.service_layer.exceptions import DeliverySuperseded
 from allocation.service_layer.unit_of_work import Subscribed
 
@@ -142,7 +142,7 @@ class SqlAlchemyOutbox:
             if await transaction.execute_dml(failed, claim_params([delivery])) != 1:
                 raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
             what = {"attempt": delivery.attempt, "owner": self.database.process, "error": error}
-            await failed_attempts.record(transaction, now, claim_of(delivery), **what)
+            await failure_history.record(transaction, now, claim_of(delivery), **what)
             await transaction.commit()
 
     async def release(self, claims: Collection[Delivery]) -> None:
@@ -207,7 +207,7 @@ class SqlAlchemyOutbox:
             rows = (await transaction.execute(live, asked)).mappings().all()
             rows = rows or (await transaction.execute(replayed, asked)).mappings().all()
             for row in (row for row in rows if row["previous_owner"]):
-                await failed_attempts.record_expired_lease(transaction, self.database.clock, row)
+                await failure_history.record_expired_lease(transaction, self.database.clock, row)
             await transaction.commit()
         found = await load_envelopes(self.database, {row["event_id"] for row in rows})
         return [(row, found[row["event_id"]]) for row in rows]

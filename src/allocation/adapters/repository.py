@@ -13,7 +13,7 @@ from allocation.domain.coupons import BatchReference, CouponBatch
 from allocation.domain.events import UserId
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.deliveries import CommandEnvelope
+from allocation.service_layer.delivery_model import CommandEnvelope
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.repository import CouponBatches, Users
 
@@ -102,7 +102,7 @@ _LOG = sa.insert(orm.registration_log)
 
 
 class SqlAlchemyUserProjection:
-    """The read model, a table that `views.py` reads. See `service_layer/read_model_rows.py`."""
+    """The read model, a table that `views.py` reads. See `service_layer/read_model_types.py`."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction

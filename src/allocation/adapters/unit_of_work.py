@@ -14,7 +14,7 @@ from allocation.adapters.constraints import REFUSALS, Refusal
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.transaction import Transaction
 from allocation.domain.error_kinds import RuleViolation
-from allocation.service_layer.deliveries import Delivery, WorkItem
+from allocation.service_layer.delivery_model import Delivery, WorkItem
 from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.unit_of_work import Subscribed, UnitOfWork
 

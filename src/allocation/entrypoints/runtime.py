@@ -17,7 +17,7 @@ from allocation.domain.error_kinds import InvalidValue
 from allocation.entrypoints.console_reporter import ConsoleReporter
 from allocation.entrypoints.signals import stop_signals
 from allocation.extensions import EXTENSIONS
-from allocation.service_layer.handler_guard import first_error
+from allocation.service_layer.handler_containment import first_error
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from allocation.config import Settings
 from allocation.domain.error_kinds import Unavailable
 from allocation.entrypoints.runtime import Service, Shutdown, Wakeup
 from allocation.extensions import EXTENSIONS
-from allocation.service_layer.deliveries import Delivery
+from allocation.service_layer.delivery_model import Delivery
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen

@@ -12,10 +12,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from allocation.domain import commands
 from allocation.domain.commands import Command
-from allocation.service_layer.deliveries import WorkItem
+from allocation.service_layer.delivery_model import WorkItem
 from allocation.service_layer.envelopes import message_types
 from allocation.service_layer.exceptions import UnexpectedAnswer, WiringError
-from allocation.service_layer.handler_guard import contain_errors
+from allocation.service_layer.handler_containment import contain_errors
 from allocation.service_layer.subscriptions import EventHandlers, Handler, by_name_of, handler_name
 from allocation.service_layer.unit_of_work import UnitOfWork
 

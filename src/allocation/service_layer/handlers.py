@@ -20,8 +20,7 @@ from allocation.domain.user_imports import UserImport
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer import emails
-from allocation.service_layer.bounce_handling import UserMail
-from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.ports import (
     FindContact,
@@ -31,6 +30,7 @@ from allocation.service_layer.ports import (
 )
 from allocation.service_layer.subscriptions import Handler, Later, Subscriber
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.user_mailer import UserMail
 
 
 async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None:

@@ -12,8 +12,8 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, Literal
 
-from allocation.service_layer.deliveries import CommandEnvelope, Committed, Delivery, WorkItem
-from allocation.service_layer.handler_guard import tracked
+from allocation.service_layer.delivery_model import CommandEnvelope, Committed, Delivery, WorkItem
+from allocation.service_layer.handler_containment import tracked
 
 Status = Literal["succeeded", "retried", "parked", "handed over", "lease lost", "conflict"]
 Operation = AbstractContextManager[object]

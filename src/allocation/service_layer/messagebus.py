@@ -18,7 +18,7 @@ from anyio import CancelScope, Semaphore, current_time, get_cancelled_exc_class
 
 from allocation.domain.commands import Command
 from allocation.service_layer import exceptions
-from allocation.service_layer.deliveries import (
+from allocation.service_layer.delivery_model import (
     CommandEnvelope,
     Committed,
     Delivery,
@@ -29,7 +29,7 @@ from allocation.service_layer.deliveries import (
 )
 from allocation.service_layer.envelopes import INTERNAL, EventRecorder, MessageOrigin, bind_context
 from allocation.service_layer.handler_binding import BoundHandler, Registry
-from allocation.service_layer.handler_guard import persist_despite_cancellation
+from allocation.service_layer.handler_containment import persist_despite_cancellation
 from allocation.service_layer.instrumentation import Instrumentation, Outcome
 from allocation.service_layer.ports import Outbox
 from allocation.service_layer.unit_of_work import UnitOfWorkFactory, commit_unit_of_work

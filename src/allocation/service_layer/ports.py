@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from allocation.domain.events import UserId
-from allocation.service_layer.deliveries import Delivery, Failure, IdempotencyKey
+from allocation.service_layer.delivery_model import Delivery, Failure, IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.envelopes import Envelope
 

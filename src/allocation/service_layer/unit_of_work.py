@@ -16,7 +16,7 @@ from anyio import CancelScope
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.coupons import Coupon, CouponNotFound
 from allocation.service_layer import ports, repository
-from allocation.service_layer.deliveries import Committed, Delivery, WorkItem
+from allocation.service_layer.delivery_model import Committed, Delivery, WorkItem
 from allocation.service_layer.envelopes import Envelope, EventRecorder, Subscribers
 from allocation.service_layer.exceptions import CausationTooDeep
 

@@ -17,7 +17,7 @@ from allocation.entrypoints.nonblocking_output import MAX_WAITING, drain
 from allocation.entrypoints.runtime import run_with_application
 from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.extensions import EXTENSIONS
-from allocation.service_layer.deliveries import Failure
+from allocation.service_layer.delivery_model import Failure
 from allocation.service_layer.envelopes import MessageOrigin
 
 Options = Mapping[str, Any]

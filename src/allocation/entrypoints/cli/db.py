@@ -4,7 +4,7 @@ import click
 
 from allocation.adapters.database import open_database
 from allocation.adapters.migrations.revisions import revisions
-from allocation.adapters.schema_version import upgrade_schema
+from allocation.adapters.schema_setup import upgrade_schema
 from allocation.entrypoints.cli.common import Options, load_settings
 from allocation.entrypoints.runtime import run
 

@@ -24,7 +24,7 @@ from allocation.entrypoints.cli.common import (
 )
 from allocation.entrypoints.runtime import run_with_application
 from allocation.entrypoints.terminal_escaping import escape_controls
-from allocation.service_layer.read_model_rows import UserRow
+from allocation.service_layer.read_model_types import UserRow
 
 commands = click.Group()
 

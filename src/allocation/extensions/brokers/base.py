@@ -23,7 +23,7 @@ from allocation.extensions.brokers.exceptions import (
 )
 from allocation.extensions.circuit_breaker import CircuitBreaker
 from allocation.service_layer.envelopes import Envelope
-from allocation.service_layer.handler_guard import cancellation_requested
+from allocation.service_layer.handler_containment import cancellation_requested
 
 EVENTS = "allocation.events"  # the exchange, or topic
 COMMANDS = "allocation.commands"  # the queue, or topic

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 
 from allocation.adapters.serialization import wire_name
 from allocation.domain.error_kinds import Unavailable
-from allocation.service_layer.deliveries import CommandEnvelope, Delivery, is_permanent
+from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, is_permanent
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.instrumentation import Observer, Outcome
 

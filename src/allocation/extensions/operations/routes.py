@@ -14,13 +14,13 @@ from allocation.bootstrap import Application
 from allocation.domain.commands import Command
 from allocation.extensions.operations import causation_queries, delivery_admin
 from allocation.extensions.operations.causation_tree import Node
-from allocation.extensions.operations.command_history import (
+from allocation.extensions.operations.command_outcomes import (
     MAX_ROWS,
     AcceptedCommand,
     latest_commands,
 )
 from allocation.extensions.operations.delivery_admin import Delivery, listed_deliveries
-from allocation.service_layer.deliveries import CommandEnvelope
+from allocation.service_layer.delivery_model import CommandEnvelope
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Thread
 from time import monotonic
 
-from allocation.service_layer.deliveries import CommandEnvelope, Delivery
+from allocation.service_layer.delivery_model import CommandEnvelope, Delivery
 from allocation.service_layer.instrumentation import Observer
 
 LOOK_SECONDS = 1.0

@@ -28,7 +28,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from allocation.adapters.serialization import wire_name
 from allocation.domain.error_kinds import AllocationError
-from allocation.service_layer.deliveries import CommandEnvelope, Delivery, WorkItem
+from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, WorkItem
 from allocation.service_layer.envelopes import current_traceparent
 from allocation.service_layer.exceptions import DeliverySuperseded, MessageAlreadyHandled
 from allocation.service_layer.instrumentation import Observer, Operation

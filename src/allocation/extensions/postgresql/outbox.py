@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import text
 
-from allocation.adapters import event_loading, failed_attempts, outbox, serialization
+from allocation.adapters import event_loading, failure_history, outbox, serialization
 from allocation.adapters.batch_settlement import Claim, Key, Settlement
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import InvalidPayload
 from allocation.extensions.postgresql.autocommit import Records, SingleStatements
-from allocation.service_layer.deliveries import DeliveryPolicy
+from allocation.service_layer.delivery_model import DeliveryPolicy
 
 _, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
 STATEMENTS = dict(zip(_PARTS[::2], _PARTS[1::2], strict=True))
@@ -36,12 +36,12 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
         self._constants = {
             "process": database.process,
             "lease": policy.lease_seconds,
-            "lease_expired": failed_attempts.LEASE_EXPIRED,
+            "lease_expired": failure_history.LEASE_EXPIRED,
             "max_attempts": policy.max_attempts,
-            "max_failures": failed_attempts.MAX_FAILURES,
+            "max_failures": failure_history.MAX_FAILURES,
             "max_length": serialization.MAX_EVENT_LENGTH,
-            "no_time": failed_attempts.describe(NO_TIME),
-            "too_long": failed_attempts.describe(event_loading.TOO_LONG),
+            "no_time": failure_history.describe(NO_TIME),
+            "too_long": failure_history.describe(event_loading.TOO_LONG),
             "types": list(versions),
             "unfinished": outbox.LAST_ATTEMPT_UNFINISHED,
             "versions": list(versions.values()),

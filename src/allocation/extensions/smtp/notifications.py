@@ -9,7 +9,7 @@ from allocation.extensions.circuit_breaker import CircuitBreaker
 from allocation.extensions.smtp.exceptions import MailServerUnavailable, meaning_of
 from allocation.extensions.smtp.server import SmtpServer
 from allocation.extensions.smtp.session import SmtpSession
-from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 TIMEOUT_SECONDS = 10  # for one e-mail, from looking up the name to the last reply

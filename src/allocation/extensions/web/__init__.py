@@ -1,6 +1,6 @@
 """The extension web: the application over HTTP. Words in, a command, words out; it holds no rules.
 
-Read `routes.py` first, then `idempotency.py`, and `background_dispatch.py` for what comes after.
+Read `routes.py` first, then `idempotency.py`, and `dispatch_after_response.py` for what follows.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from allocation.adapters.orm import user_rows, users
 from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.read_model_rows import UserRow
+from allocation.service_layer.read_model_types import UserRow
 
 
 async def user(database: Database, user_id: UserId) -> UserRow:

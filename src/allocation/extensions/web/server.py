@@ -18,10 +18,10 @@ from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.domain.error_kinds import InvalidValue
 from allocation.entrypoints.runtime import Service, Shutdown
-from allocation.extensions.dispatch_or_hand_over import BoundedDispatch
+from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.metrics.process_health import probing
 from allocation.extensions.web.application import web_application
-from allocation.extensions.web.background_dispatch import DispatchAfterResponse
+from allocation.extensions.web.dispatch_after_response import DispatchAfterResponse
 from allocation.extensions.web.exceptions import CannotListen
 from allocation.extensions.web.settings import WebSettings
 

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from allocation.adapters.database import Database
-from allocation.service_layer.deliveries import Delivery
+from allocation.service_layer.delivery_model import Delivery
 from tests.worlds import SqlWorld, commit_a_registration, sql_world
 
 

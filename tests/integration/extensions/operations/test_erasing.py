@@ -27,7 +27,7 @@ from allocation.extensions.operations.erase_user import (
     remove_emails,
 )
 from allocation.publish_handlers import publishing_to
-from allocation.service_layer.deliveries import Delivery
+from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.handlers import EVENT_HANDLERS
 from tests.builders import FakeApplication, a_batch, a_failure, a_registration, a_user_id

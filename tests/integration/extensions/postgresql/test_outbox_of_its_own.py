@@ -13,7 +13,7 @@ from allocation.adapters.exceptions import ConnectionLost, DatabaseUnavailable
 from allocation.adapters.outbox import SqlAlchemyOutbox, new_outbox
 from allocation.extensions.postgresql import autocommit, timeouts
 from allocation.extensions.postgresql.outbox import AsyncpgOutbox
-from allocation.service_layer.deliveries import Delivery
+from allocation.service_layer.delivery_model import Delivery
 from tests.asked import asked_of
 from tests.builders import HANDLER_NAMES, POLICY
 from tests.integration.extensions.postgresql.test_postgres import end_connections

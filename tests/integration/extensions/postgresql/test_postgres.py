@@ -21,7 +21,7 @@ from allocation.adapters.exceptions import (
 )
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import new_outbox
-from allocation.adapters.schema_version import upgrade_schema
+from allocation.adapters.schema_setup import upgrade_schema
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.error_kinds import InvalidValue

@@ -12,7 +12,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from allocation.extensions.smtp.notifications import SmtpNotifications
 from allocation.extensions.smtp.server import SmtpServer
-from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 Send = Callable[..., Coroutine[Any, Any, None]]

@@ -16,7 +16,7 @@ from allocation.extensions.smtp.exceptions import MailServerUnavailable
 from allocation.extensions.smtp.notifications import MAX_CONNECTIONS
 from allocation.extensions.smtp.server import SmtpServer
 from allocation.extensions.smtp.session import SmtpSession
-from allocation.service_layer.deliveries import is_permanent
+from allocation.service_layer.delivery_model import is_permanent
 from tests.integration.extensions.smtp.hostile import (
     Behaviour,
     dripping_tls,

@@ -19,7 +19,7 @@ import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from allocation.extensions.smtp.exceptions import EmailRefused, MailServerUnavailable
-from allocation.service_layer.deliveries import IdempotencyKey, is_permanent
+from allocation.service_layer.delivery_model import IdempotencyKey, is_permanent
 from allocation.service_layer.exceptions import AddressUndeliverable
 from tests.integration.extensions.smtp.hostile import misbehaving, scripted
 from tests.integration.extensions.smtp.sending import (

@@ -13,11 +13,11 @@ from fastapi import FastAPI
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
 from allocation.entrypoints.runtime import Shutdown
-from allocation.extensions.dispatch_or_hand_over import BoundedDispatch
+from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.metrics.process_health import Probes
 from allocation.extensions.metrics.settings import MetricsSettings
 from allocation.extensions.web.application import web_application
-from allocation.extensions.web.background_dispatch import DispatchAfterResponse
+from allocation.extensions.web.dispatch_after_response import DispatchAfterResponse
 from allocation.extensions.web.settings import WebSettings
 from allocation.service_layer.instrumentation import Observer
 from tests.web import OPERATOR, TOKEN

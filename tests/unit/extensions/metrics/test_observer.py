@@ -10,7 +10,7 @@ import pytest
 from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import Event
 from allocation.extensions.metrics.observer import MetricsObserver
-from allocation.service_layer.deliveries import Delivery
+from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.exceptions import (
     ConcurrentUpdate,
     DeliverySuperseded,

@@ -7,7 +7,7 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 from allocation.domain.events import Event
-from allocation.service_layer.deliveries import Delivery
+from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import MessageOrigin, current_traceparent
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.subscriptions import EventHandlers, Handler

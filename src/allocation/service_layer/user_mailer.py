@@ -2,7 +2,7 @@
 
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import UserId
-from allocation.service_layer.deliveries import IdempotencyKey
+from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.exceptions import AddressUndeliverable
 from allocation.service_layer.ports import IsUndeliverable, Notifications

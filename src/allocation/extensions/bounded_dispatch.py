@@ -5,7 +5,7 @@ Any extension may import this.
 
 import logging
 
-from allocation.service_layer.deliveries import Committed
+from allocation.service_layer.delivery_model import Committed
 from allocation.service_layer.messagebus import MessageBus
 
 logger = logging.getLogger(__name__)

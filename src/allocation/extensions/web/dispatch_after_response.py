@@ -11,7 +11,7 @@ from anyio.abc import TaskGroup
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from allocation.extensions.dispatch_or_hand_over import BoundedDispatch
+from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.web.request_context import REQUEST_ID, RequestContext, context_of
 from allocation.service_layer.envelopes import MessageContext, bind_context
 
