@@ -30,7 +30,7 @@ from allocation.extensions.operations.cli_parts import (
     progress,
     with_application,
 )
-from allocation.extensions.operations.command_outcomes import (
+from allocation.extensions.operations.command_history import (
     COUNTED,
     MAX_ROWS,
     AcceptedCommand,

@@ -14,7 +14,7 @@ from allocation.bootstrap import Application
 from allocation.domain.commands import Command
 from allocation.extensions.operations import causation_queries, delivery_admin
 from allocation.extensions.operations.causation_tree import Node
-from allocation.extensions.operations.command_outcomes import (
+from allocation.extensions.operations.command_history import (
     MAX_ROWS,
     AcceptedCommand,
     latest_commands,

@@ -1,6 +1,6 @@
 """The extension page: what happens, live, in a browser; and what needs a person, done there.
 
-Read `long_polling.py` first: one reader for all viewers, each of which is a cursor.
+Read `change_feed.py` first: one reader for all viewers, each of which is a cursor.
 What runs in the browser is in `assets`: begin with `page.js`.
 """
 

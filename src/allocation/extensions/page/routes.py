@@ -11,8 +11,8 @@ from fastapi import APIRouter, Body, Depends, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from allocation.extensions.page.change_feed import ChangeFeed
 from allocation.extensions.page.handler_map import handler_map
-from allocation.extensions.page.long_polling import ChangeFeed
 from allocation.extensions.web.authentication import operator
 from allocation.extensions.web.dispatch_after_response import SECURITY
 

@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from allocation.adapters import orm
 from allocation.extensions.operations import delivery_admin
-from allocation.extensions.operations.command_outcomes import latest_commands
+from allocation.extensions.operations.command_history import latest_commands
 from allocation.extensions.operations.delivery_admin import Which, listed_deliveries
 from tests.builders import HANDLER_NAMES, a_failure
 from tests.integration.extensions.operations.conftest import change, commit_events

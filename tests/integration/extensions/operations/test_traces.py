@@ -14,7 +14,7 @@ from allocation.adapters import orm
 from allocation.adapters.database import Database
 from allocation.adapters.failure_history import LEASE_EXPIRED
 from allocation.domain.error_kinds import InvalidValue
-from allocation.extensions.operations import causation_queries, command_outcomes, delivery_admin
+from allocation.extensions.operations import causation_queries, command_history, delivery_admin
 from allocation.extensions.operations.causation_queries import Traces, trace_query
 from allocation.extensions.operations.causation_tree import Node
 from allocation.extensions.operations.trace_display import show
@@ -159,7 +159,7 @@ async def test_events_of_other_versions_are_shown_without_words(
     await change(world.database, sa.update(orm.events).values(**values))
 
     nodes = await nodes_of(world, str(delivery.envelope.id))
-    (row,) = await command_outcomes.latest_commands(world.database, limit=5)
+    (row,) = await command_history.latest_commands(world.database, limit=5)
 
     assert (nodes[1].name, nodes[1].about) == (values.get("type", "user_registered"), "")
     assert len(nodes) == 2 + len(HANDLERS)
@@ -257,14 +257,14 @@ async def test_history_has_the_latest_commands_and_what_became_of_them(world: Sq
     await world.outbox().record_failure(a_failure(second["log_registration"]))
 
     with counting(world.database) as statements:
-        newest, oldest = await command_outcomes.latest_commands(world.database, limit=5)
+        newest, oldest = await command_history.latest_commands(world.database, limit=5)
 
     assert (newest.about, oldest.about) == ("Иван <second@example.com>", "Иван <first@example.com>")
     assert (oldest.done, oldest.pending, oldest.parked, oldest.seconds) == (4, 0, 0, 0)
     assert (newest.done, newest.pending, newest.parked, newest.seconds) == (0, 3, 1, None)
     assert newest.id == second["log_registration"].envelope.context.causation_id
     assert len(statements) == 3
-    assert await command_outcomes.latest_commands(world.database, limit=1) == [newest]
+    assert await command_history.latest_commands(world.database, limit=1) == [newest]
 
 
 async def test_what_a_handler_has_returned_belongs_to_the_command_from_outside(
@@ -280,12 +280,10 @@ async def test_what_a_handler_has_returned_belongs_to_the_command_from_outside(
     failed = next(each for each in scope.committed.claims if each.handler == "log_registration")
     await world.outbox().record_failure(a_failure(failed))
 
-    [row] = await command_outcomes.latest_commands(world.database, limit=5)
+    [row] = await command_history.latest_commands(world.database, limit=5)
     assert row.id == claims["log_registration"].envelope.context.causation_id
     assert (row.done, row.pending, row.parked) == (1, 6, 1)
-    assert await command_outcomes.latest_commands(world.database, limit=5, failed_only=True) == [
-        row
-    ]
+    assert await command_history.latest_commands(world.database, limit=5, failed_only=True) == [row]
 
 
 async def test_a_command_without_events_is_in_the_history(world: SqlWorld) -> None:
@@ -293,7 +291,7 @@ async def test_a_command_without_events_is_in_the_history(world: SqlWorld) -> No
     async with a_uow(world, received=MessageOrigin(source="/shop", id="m1")):
         pass
 
-    (row,) = await command_outcomes.latest_commands(world.database, limit=5)
+    (row,) = await command_history.latest_commands(world.database, limit=5)
     (node,) = await nodes_of(world, str(row.id))
 
     assert (row.type, row.source, row.about) == ("make_thing", "/shop", "")
@@ -322,7 +320,7 @@ async def test_history_knows_those_that_failed(world: SqlWorld) -> None:
             )
 
     with counting(world.database) as statements:
-        failed = await command_outcomes.latest_commands(world.database, limit=10, failed_only=True)
+        failed = await command_history.latest_commands(world.database, limit=10, failed_only=True)
 
     assert [row.about.partition("<")[2].partition("@")[0] for row in failed] == [
         "lost",
@@ -332,6 +330,6 @@ async def test_history_knows_those_that_failed(world: SqlWorld) -> None:
     ]
     assert len(statements) == 3
     assert (
-        await command_outcomes.latest_commands(world.database, limit=2, failed_only=True)
+        await command_history.latest_commands(world.database, limit=2, failed_only=True)
         == failed[:2]
     )

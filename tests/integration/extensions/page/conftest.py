@@ -9,7 +9,7 @@ from anyio import fail_after
 
 from allocation.bootstrap import Application, bootstrap
 from allocation.config import Settings
-from allocation.extensions.page.long_polling import ChangeFeed
+from allocation.extensions.page.change_feed import ChangeFeed
 from tests.integration.extensions.web.conftest import Web, running_web
 
 LIMIT_SECONDS = 180

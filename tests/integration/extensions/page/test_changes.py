@@ -11,7 +11,7 @@ from allocation.bootstrap import Application
 from allocation.domain.commands import RegisterUser
 from allocation.domain.events import UserId
 from allocation.extensions.operations import causation_queries, delivery_admin
-from allocation.extensions.page import long_polling
+from allocation.extensions.page import change_feed
 from allocation.service_layer.envelopes import EventId
 from tests.integration.extensions.page.conftest import (
     LIMIT_SECONDS,
@@ -101,7 +101,7 @@ async def test_a_very_long_trace_is_cut_and_says_so(
     web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its beginning is sent: what is kept for all viewers has a size."""
-    monkeypatch.setattr(long_polling, "MAX_BYTES", 1000)
+    monkeypatch.setattr(change_feed, "MAX_BYTES", 1000)
     viewer = Viewer(web)
     await web.register_user()
     await viewer.until(lambda _: viewer.traces)
@@ -131,8 +131,8 @@ async def test_a_slow_viewer_is_sent_what_is_newest_once(
 
     It is told for how long it was behind, and, as soon as it has caught up, that it has.
     """
-    monkeypatch.setattr(long_polling, "BUSY_SECONDS", 0.0)
-    monkeypatch.setattr(long_polling, "IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(change_feed, "BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(change_feed, "IDLE_SECONDS", 0.0)
     slow, quick = Viewer(web), Viewer(web)
     await web.register_user()
     await slow.until(lambda _: slow.traces)
@@ -189,7 +189,7 @@ async def test_a_new_viewer_is_sent_everything_in_pieces(
     web: Web, elsewhere: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each trace once, however many there are, and whatever changes last, last."""
-    monkeypatch.setattr(long_polling, "PIECE", 2)
+    monkeypatch.setattr(change_feed, "PIECE", 2)
     for number in range(1, 6):
         await register(elsewhere, number)
     known = Viewer(web)
@@ -208,8 +208,8 @@ async def test_only_the_newest_traces_are_kept(
     web: Web, elsewhere: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are, and however long somebody looks; and the page can say so."""
-    monkeypatch.setattr(long_polling, "MAX_TRACES", 5)
-    monkeypatch.setattr(long_polling, "PIECE", 2)
+    monkeypatch.setattr(change_feed, "MAX_TRACES", 5)
+    monkeypatch.setattr(change_feed, "PIECE", 2)
     for number in range(1, 5):
         await register(elsewhere, number)
     viewer = Viewer(web)
@@ -230,7 +230,7 @@ async def test_nobody_is_asked_when_nobody_looks(
     web: Web, elsewhere: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The database is asked for all viewers together, and some seconds later no more."""
-    monkeypatch.setattr(long_polling, "WATCHED_SECONDS", 0.1)
+    monkeypatch.setattr(change_feed, "WATCHED_SECONDS", 0.1)
     for viewer in (Viewer(web), Viewer(web), Viewer(web)):
         await viewer.next()
     feed = feed_of(web)
@@ -277,7 +277,7 @@ async def test_requests_that_wait_are_answered_when_the_process_stops(
     web: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At once, and in good order."""
-    monkeypatch.setattr(long_polling, "WAIT_SECONDS", 10.0 * LIMIT_SECONDS)
+    monkeypatch.setattr(change_feed, "WAIT_SECONDS", 10.0 * LIMIT_SECONDS)
     viewer = Viewer(web)
     await viewer.until(lambda news: "outstanding" in news)
     async with anyio.create_task_group() as group:

@@ -15,7 +15,7 @@ from rich.console import Console
 from allocation.extensions.operations.causation_queries import Traces
 from allocation.extensions.operations.causation_tree import FailedAttempt, Node
 from allocation.extensions.operations.cli import history_table
-from allocation.extensions.operations.command_outcomes import AcceptedCommand
+from allocation.extensions.operations.command_history import AcceptedCommand
 from allocation.extensions.operations.times import format_duration
 from allocation.extensions.operations.trace_display import display, plain_lines, render_tree
 

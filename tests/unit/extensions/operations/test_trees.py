@@ -10,7 +10,7 @@ import pytest
 
 from allocation.adapters import serialization
 from allocation.extensions.operations.causation_tree import part_of, summary, tree
-from allocation.extensions.operations.command_outcomes import summed_up
+from allocation.extensions.operations.command_history import summed_up
 
 COMMAND = UUID(int=1)
 REGISTERED, ALLOCATED = UUID(int=2), UUID(int=3)
