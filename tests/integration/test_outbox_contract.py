@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.domain.error_kinds import Unavailable
@@ -341,6 +342,47 @@ async def test_each_of_many_that_settle_at_once_gets_its_own_answer(world: World
 
     assert set(superseded) == lost
     assert len(await world.finished()) == len(owed) - len(lost)
+
+
+async def test_of_two_claims_of_one_process_the_later_one_settles(world: World) -> None:
+    """The process was frozen past its lease, and claimed the delivery again."""
+    earlier = (await commit_an_event(world))["announce"]
+    await let_leases_end(world)
+    outbox, answers = world.outbox(), dict[int, str]()
+    [later] = await outbox.claim(10, ["announce"])
+
+    async def settle(claim: Delivery) -> None:
+        try:
+            await outbox.settle(claim)
+            answers[claim.attempt] = "settled"
+        except DeliverySuperseded:
+            answers[claim.attempt] = "superseded"
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(settle, earlier)
+        group.start_soon(settle, later)
+
+    assert answers == {1: "superseded", 2: "settled"}
+
+
+async def test_a_claim_that_is_cancelled_anywhere_leaves_no_lease(world: World) -> None:
+    """Or deliveries would wait for its end, and an attempt would count that was not made."""
+    outbox = world.outbox()
+    await outbox.release([*(await commit_an_event(world)).values()])
+    for steps in range(40):
+        claimed: list[Delivery] = []
+
+        async def claim(claimed: list[Delivery] = claimed) -> None:
+            claimed += await outbox.claim(10, HANDLER_NAMES)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(claim)
+            for _ in range(steps):
+                await checkpoint()
+            group.cancel_scope.cancel()
+
+        assert sum(row.held for row in (await world.deliveries()).values()) == len(claimed)
+        await outbox.release(claimed)
 
 
 async def test_what_fails_because_a_resource_is_away_does_not_count(world: World) -> None:

@@ -262,6 +262,30 @@ async def test_a_changed_address_is_unique_too(world: World) -> None:
     assert await world.emails() == ["ivan@example.com", "maria@example.com"]
 
 
+async def test_another_spelling_of_an_address_is_stored(world: World) -> None:
+    """It is the same address, and yet another value: e-mails go to it as it is spelled."""
+    ivan = a_user(email="Ivan@example.com")
+    await store(world, ivan)
+
+    async with (scope := a_uow(world)) as uow:
+        (await uow.users.get(ivan.id)).change_email(EmailAddress("ivan@example.com"))
+
+    assert len(scope.committed.events) == 1
+    assert await world.emails() == ["ivan@example.com"]
+
+
+async def test_a_rule_that_the_database_checks_is_known_also_before_the_commit(
+    world: World,
+) -> None:
+    """A query writes what was changed: what that violates is no other error than at the end."""
+    await store(world, a_user(email="ivan@example.com"))
+
+    with pytest.raises(EmailAlreadyRegistered):
+        async with a_uow(world) as uow:
+            uow.users.add(a_user(email="ivan@example.com"))
+            await uow.coupon_batches.next_available()
+
+
 async def test_one_id_twice_at_once_is_a_conflict(world: World) -> None:
     """The loser tries again and finds what the winner has made."""
     await store(world, thing := a_thing())

@@ -1088,6 +1088,25 @@ async def test_what_has_no_handler_in_this_process_is_left_to_another() -> None:
     assert again.attempt == 1
 
 
+async def test_what_is_left_to_another_holds_no_lease_of_the_rest_when_cancelled() -> None:
+    """All of it is given back, whether it would have run here or there."""
+
+    async def works_elsewhere(event: Event) -> None:
+        raise AssertionError("not in this process")
+
+    application = on_made(works, works_elsewhere)
+    claims = await make_some(application, 1)
+    known = {"works": application.bus.registry.events["works"]}
+    here = replace(application.bus, registry=replace(application.bus.registry, events=known))
+
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await here.run_deliveries(claims)
+
+    again = await application.outbox.claim(10, ["works", "works_elsewhere"])
+    assert [claim.attempt for claim in again] == [1, 1]
+
+
 def asks_outside(answer: Command | None, called: list[IdempotencyKey]) -> Handler:
     """Return a handler with an external effect, which returns what the outside has answered."""
 

@@ -15,13 +15,13 @@ from allocation.service_layer.exceptions import DeliverySuperseded
 
 SETTLE_BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
 
-Key = tuple[EventId, str]
-Claim = tuple[EventId, str, int]  # with its token
-Settle = Callable[[Sequence[Claim]], Awaitable[set[Key]]]
+Claim = tuple[EventId, str, int]  # the key of the delivery, and its token
+Settle = Callable[[Sequence[Claim]], Awaitable[set[Claim]]]
 
 # the rows of these claims, unless another one has been made on them
 _CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
-_CLAIMED = sa.tuple_(deliveries.c.event_id, deliveries.c.handler, deliveries.c.token).in_(_CLAIMS)
+_KEY_AND_TOKEN = deliveries.c.event_id, deliveries.c.handler, deliveries.c.token
+_CLAIMED = sa.tuple_(*_KEY_AND_TOKEN).in_(_CLAIMS)
 WITH_VALID_TOKEN = sa.update(deliveries).where(_CLAIMED, PENDING)
 
 
@@ -58,7 +58,7 @@ class Settlement:
         self._writing = anyio.Lock()
         # done already with this token: by this claim, whose first answer was cancelled
         settled = sa.update(deliveries).where(_CLAIMED, ~PARKED).values(**done(database, policy))
-        self._statement = settled.returning(deliveries.c.event_id, deliveries.c.handler)
+        self._statement = settled.returning(*_KEY_AND_TOKEN)
 
     async def settle(self, delivery: Delivery) -> None:
         """Return when this delivery is settled.
@@ -80,11 +80,11 @@ class Settlement:
     async def _settle_with_others(self, first: Claim) -> None:
         batch = sorted([*dict.fromkeys([first, *self._is_settled])][:SETTLE_BATCH_SIZE])
         settled = await self._settle_all(batch)
-        for event_id, handler, token in self._is_settled.keys() & batch:  # some were cancelled
-            self._is_settled[event_id, handler, token] = (event_id, handler) in settled
+        for claim in self._is_settled.keys() & batch:  # some were cancelled
+            self._is_settled[claim] = claim in settled
 
-    async def _settle_in_transaction(self, claims: Sequence[Claim]) -> set[Key]:
+    async def _settle_in_transaction(self, claims: Sequence[Claim]) -> set[Claim]:
         async with self._database.write_transaction() as transaction:
             rows = (await transaction.execute(self._statement, {"claims": claims})).all()
             await transaction.commit()
-        return {(row.event_id, row.handler) for row in rows}
+        return set(map(tuple, rows))

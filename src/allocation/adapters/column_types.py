@@ -32,6 +32,10 @@ class ValueObject(sa.TypeDecorator[V], Generic[V]):
         # Checked again: a stricter rule in the model needs a migration of the rows it refuses.
         return None if value is None else self.type_(value)
 
+    def compare_values(self, x: V | None, y: V | None) -> bool:
+        # whether to store it: equal addresses may be spelled differently
+        return (x and x.value) == (y and y.value)
+
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
     """A time in UTC, whatever time zone the server has, and whether the database knows zones."""

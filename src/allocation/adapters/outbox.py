@@ -11,7 +11,7 @@ from math import inf
 from typing import Any
 
 import sqlalchemy as sa
-from anyio import current_time
+from anyio import CancelScope, current_time
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from allocation.adapters import failure_history, serialization
@@ -69,7 +69,8 @@ class SqlAlchemyOutbox:
         self._policy = policy
         self._settlement = Settlement(database, policy)
         now, owner, lease = database.clock, database.process, policy.lease_seconds
-        self._claimed = {"attempts": 1, "owner": owner, "seconds": lease}
+        # no pause of "" moves the end of the lease
+        self._claimed = {"attempts": 1, "owner": owner, "seconds": lease, "subscriber": ""}
         due = now + sa.bindparam("seconds", type_=sa.Double)
         later = due + pause_of(sa.bindparam("subscriber"))
         self._insert_deliveries = sa.insert(deliveries).values(token=1, available_at=later)
@@ -150,21 +151,23 @@ class SqlAlchemyOutbox:
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
         leased_at, runnable = current_time(), list[Delivery]()
-        for row, found in await self._take_leases(limit, handlers):
-            if row["attempts"] > self._policy.max_attempts:
-                await self._park(row, LAST_ATTEMPT_UNFINISHED)
-            elif isinstance(found, Exception):
-                await self._park(row, describe(found))
-            else:
-                delivery = Delivery(
-                    envelope=found,
-                    handler=row["handler"],
-                    attempt=row["attempts"],
-                    token=row["token"],
-                    unavailable_attempts=row["unavailable_attempts"],
-                    leased_at=leased_at,
-                )
-                runnable.append(delivery)
+        claimed = await self._take_leases(limit, handlers)
+        with CancelScope(shield=True):  # as from the commit on, or nobody would know of the leases
+            for row, found in claimed:
+                if row["attempts"] > self._policy.max_attempts:
+                    await self._park(row, LAST_ATTEMPT_UNFINISHED)
+                elif isinstance(found, Exception):
+                    await self._park(row, describe(found))
+                else:
+                    delivery = Delivery(
+                        envelope=found,
+                        handler=row["handler"],
+                        attempt=row["attempts"],
+                        token=row["token"],
+                        unavailable_attempts=row["unavailable_attempts"],
+                        leased_at=leased_at,
+                    )
+                    runnable.append(delivery)
         return runnable
 
     async def seconds_until_due(
@@ -209,7 +212,8 @@ class SqlAlchemyOutbox:
             for row in (row for row in rows if row["previous_owner"]):
                 await failure_history.record_expired_lease(transaction, self.database.clock, row)
             await transaction.commit()
-        found = await load_envelopes(self.database, {row["event_id"] for row in rows})
+        with CancelScope(shield=True):
+            found = await load_envelopes(self.database, {row["event_id"] for row in rows})
         return [(row, found[row["event_id"]]) for row in rows]
 
     async def _park(self, row: Mapping[str, Any], error: str) -> None:

@@ -1,5 +1,6 @@
 """The queries of repositories, and the other tables of one unit of work, on a transaction."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 
@@ -7,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import orm
+from allocation.adapters.constraints import REFUSALS
 from allocation.adapters.serialization import wire_name
 from allocation.adapters.transaction import Transaction
 from allocation.domain.coupons import BatchReference, CouponBatch
@@ -14,7 +16,7 @@ from allocation.domain.events import UserId
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.delivery_model import CommandEnvelope
-from allocation.service_layer.exceptions import MessageAlreadyHandled
+from allocation.service_layer.exceptions import ConcurrentUpdate, MessageAlreadyHandled
 from allocation.service_layer.repository import CouponBatches, Users
 
 
@@ -55,7 +57,7 @@ class SqlAlchemyCouponBatches(CouponBatches):
     async def _write_changes(self) -> None:
         """Let the queries, which load what is stored, see what this unit of work has changed."""
         if self._store.seen:
-            await self._store.flush()
+            await flush(self._store)
 
     def _none(self) -> CouponBatch:
         self._store.seen.append(none := CouponBatch.empty())
@@ -136,6 +138,24 @@ INSERT_ROWS = sa.insert(orm.user_view).from_select(
     [column.name for column in _ROW.c],
     _MADE.where(orm.users.c.id.not_in(sa.select(orm.user_view.c.user_id))),
 )
+
+
+async def flush(transaction: Transaction) -> None:
+    """Write what was added and changed.
+
+    :raises RuleViolation: if a rule is violated that only the database can check
+    :raises ConcurrentUpdate: if another constraint is: a fresh unit of work resolves that
+    """
+    seen = transaction.seen  # unreadable after a failed flush
+    refusals = [each for refusals in REFUSALS for each in refusals(seen)]
+    try:
+        await transaction.flush()
+    except IntegrityError as error:
+        values = str(error.params) + str(error.params).replace("-", "")  # a UUID may have dashes
+        for constraint, value, refusal in refusals:
+            if re.search(constraint, str(error.orig)) and value in values:
+                raise refusal from error
+        raise ConcurrentUpdate from error
 
 
 _record = cache(lambda now: sa.insert(orm.commands).values(accepted_at=now))  # once for all

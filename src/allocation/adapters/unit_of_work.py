@@ -1,21 +1,16 @@
 """The unit of work on SQLAlchemy: one session, one transaction."""
 
 import logging
-import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from math import inf
 
 from anyio import current_time
-from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import repository
-from allocation.adapters.constraints import REFUSALS, Refusal
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.transaction import Transaction
-from allocation.domain.error_kinds import RuleViolation
 from allocation.service_layer.delivery_model import Delivery, WorkItem
-from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.unit_of_work import Subscribed, UnitOfWork
 
 LONG_SECONDS = 1.0  # for which all other writers of SQLite may have to wait
@@ -60,12 +55,7 @@ class SqlAlchemyUnitOfWorkScope:
 
     async def write(self, subscribed: Subscribed) -> Sequence[Delivery]:
         self.store.raise_failure()  # one that a handler has swallowed
-        seen = self.store.seen  # unreadable after a failed flush
-        refusals = [each for refusals in REFUSALS for each in refusals(seen)]
-        try:
-            await self.store.flush()
-        except IntegrityError as error:
-            raise _as_domain_error(error, refusals) from error
+        await repository.flush(self.store)
         await self._user_view.write()
         claims = await self._outbox.store(self.store, subscribed)
         if delivery := self._work.settles:
@@ -77,14 +67,3 @@ class SqlAlchemyUnitOfWorkScope:
 
     async def commit(self) -> None:
         await self.store.commit()
-
-
-def _as_domain_error(
-    error: IntegrityError, refusals: Iterable[Refusal]
-) -> RuleViolation | ConcurrentUpdate:
-    """Tell the rules that only the database can check from conflicts that a fresh unit resolves."""
-    values = str(error.params) + str(error.params).replace("-", "")  # a UUID may have dashes
-    for constraint, value, refusal in refusals:
-        if re.search(constraint, str(error.orig)) and value in values:
-            return refusal
-    return ConcurrentUpdate()

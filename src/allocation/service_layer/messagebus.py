@@ -101,7 +101,11 @@ class MessageBus:
         known = self.registry.events
         waiting = deque(claim for claim in claims if claim.handler in known)
         if elsewhere := [claim for claim in claims if claim.handler not in known]:
-            await self.hand_over_to_workers(elsewhere)  # a port is not configured here
+            try:
+                await self.hand_over_to_workers(elsewhere)  # a port is not configured here
+            except get_cancelled_exc_class():
+                await self.hand_over_to_workers(waiting)
+                raise
         if len(waiting) == 1:
             if only := await self._next(waiting, result):
                 await self._run_one(only, result)

@@ -35,6 +35,7 @@ from allocation.service_layer.envelopes import EventId
 
 delivery_key = sa.tuple_(deliveries.c.event_id, deliveries.c.handler)
 Which = Literal["outstanding", "pending", "scheduled", "parked", "done", "all"]
+RELEASED_TOGETHER = 10_000
 PARTS = {"outstanding": ("pending", "parked"), "all": ("pending", "scheduled", "parked", "done")}
 
 
@@ -220,15 +221,22 @@ async def pause(database: Database, names: Collection[str], *, by: str) -> int |
 async def resume(database: Database, names: Collection[str]) -> int | None:
     """Resume a handler; return how many deliveries that releases, None if it was not paused.
 
-    Each is due when it would have been without the pause.
+    Each is due when it would have been without the pause. If interrupted, it is paused as before.
     """
     row, paused = deliveries.c, handler_pauses.c.handler
     held = PENDING, row.handler.in_(names), row.available_at > PAUSE
     released = sa.update(deliveries).values(available_at=row.available_at - PAUSE)
+    some = sa.select(row.event_id, row.handler).where(*held).limit(RELEASED_TOGETHER)
+    count, number = 0, RELEASED_TOGETHER
+    while number == RELEASED_TOGETHER:
+        async with database.write_transaction(no_timeout=True) as transaction:
+            number = await transaction.execute_dml(released.where(delivery_key.in_(some)))
+            await transaction.commit()
+        count += number
     async with database.write_transaction(no_timeout=True) as transaction:
-        # waits for the commits that have seen the pause
+        # waits for the commits that have seen the pause; others wait for this one, so it is short
         ended = await transaction.execute_dml(sa.delete(handler_pauses).where(paused.in_(names)))
-        count = await transaction.execute_dml(released.where(*held))
+        count += await transaction.execute_dml(released.where(*held))
         transaction.notify_workers()
         await transaction.commit()
     return count if ended else None

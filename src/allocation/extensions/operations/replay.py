@@ -84,8 +84,9 @@ class Replay:
         wanted, paused, number = self._wanted(ids), pause_of(sa.literal(self.handler)), 0
         if self.again:
             its = deliveries.c.event_id.in_(wanted), deliveries.c.handler.in_(self.aliases)
-            fresh = {"attempts": 0, "token": NEXT_TOKEN, "available_at": now + paused}
-            again = sa.update(deliveries).where(*its).values(**_NOTHING_DONE, **fresh, replay=True)
+            fresh = {"attempts": 0, "unavailable_attempts": 0, "token": NEXT_TOKEN, "replay": True}
+            again = sa.update(deliveries).where(*its).values(**_NOTHING_DONE, **fresh)
+            again = again.values(available_at=now + paused)
             number = await transaction.execute_dml(again)
         columns = ("event_id", "handler", "attempts", "token", "available_at", "replay")
         later = events.c.recorded_at + sa.case(dict(self.event_types), value=events.c.type)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 
 from allocation.adapters import event_loading, failure_history, outbox, serialization
-from allocation.adapters.batch_settlement import Claim, Key, Settlement
+from allocation.adapters.batch_settlement import Claim, Settlement
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import InvalidPayload
 from allocation.extensions.postgresql.autocommit import Records, SingleStatements
@@ -61,10 +61,10 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
             if not row["problem"]
         ]
 
-    async def _settle_all(self, claims: Sequence[Claim]) -> set[Key]:
+    async def _settle_all(self, claims: Sequence[Claim]) -> set[Claim]:
         ids, handlers, tokens = map(list, zip(*claims, strict=True))
         rows = await self._execute("settle", event_ids=ids, handlers=handlers, tokens=tokens)
-        return {(row["event_id"], row["handler"]) for row in rows}
+        return {(row["event_id"], row["handler"], row["token"]) for row in rows}
 
     async def _execute(self, name: str, *, limit: int = 0, **values: Any) -> Records:
         sql, names = self._compiled(name, limit)

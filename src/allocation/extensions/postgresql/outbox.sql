@@ -78,4 +78,4 @@ FROM unnest(CAST(:event_ids AS uuid[]), CAST(:handlers AS text[]), CAST(:tokens 
     AS claim (event_id, handler, token)
 WHERE delivery.event_id = claim.event_id AND delivery.handler = claim.handler
     AND delivery.token = claim.token AND delivery.parked_at IS NULL
-RETURNING delivery.event_id, delivery.handler
+RETURNING delivery.event_id, delivery.handler, delivery.token

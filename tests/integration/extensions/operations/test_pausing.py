@@ -12,15 +12,26 @@ from sqlalchemy import event
 from allocation.adapters import orm
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.serialization import to_row
+from allocation.adapters.unit_of_work import open_unit_of_work
 from allocation.extensions.operations import delivery_admin
-from allocation.extensions.operations.delivery_admin import Delivery, Pause, listed_deliveries
+from allocation.extensions.operations.delivery_admin import Pause, listed_deliveries
 from allocation.extensions.operations.exceptions import HandlerNotFound
 from allocation.extensions.operations.worker_services import unclaimable_deliveries
-from tests.builders import HANDLER_NAMES, POLICY, a_failure, a_user_registered, an_envelope
+from allocation.service_layer.delivery_model import Delivery
+from tests.asked import asked_of
+from tests.builders import (
+    HANDLER_NAMES,
+    POLICY,
+    a_command_envelope,
+    a_failure,
+    a_user,
+    a_user_registered,
+    an_envelope,
+)
 from tests.command_line import Application
-from tests.integration.extensions.operations.conftest import commit_events
+from tests.integration.extensions.operations.conftest import commit_events, rows
 from tests.integration.test_outbox_contract import let_leases_end
-from tests.worlds import SqlWorld, commit_a_registration, sql_world
+from tests.worlds import SqlWorld, Unit, commit_a_registration, sql_world
 
 NAME = "send_welcome_email"
 
@@ -33,7 +44,7 @@ async def resume(world: SqlWorld) -> int | None:
     return await delivery_admin.resume(world.database, [NAME])
 
 
-async def outstanding(world: SqlWorld) -> dict[str, Delivery]:
+async def outstanding(world: SqlWorld) -> dict[str, delivery_admin.Delivery]:
     async with world.database.read_transaction() as transaction:
         listed = listed_deliveries(transaction, world.database.clock)
         return {row.handler: row async for row in listed}
@@ -85,6 +96,51 @@ async def test_who_has_paused_what_and_when_is_known(world: SqlWorld) -> None:
 
     assert await resume(world) == 0
     assert await pauses(world) == []
+
+
+@pytest.mark.anyio
+async def test_what_a_process_runs_that_does_not_know_of_the_pause_yet_lasts_no_other_time(
+    world: SqlWorld,
+) -> None:
+    """It looks once a second: what it has begun is running, and is done in seconds."""
+    outbox = new_outbox(world.database, world.policy)
+
+    async def register(email: str) -> Delivery:
+        work = a_command_envelope()
+        unit = Unit(open_unit_of_work(outbox, work), world.event_recorder, work)
+        async with unit as uow:
+            uow.users.add(a_user(email=email))
+        return next(claim for claim in unit.committed.claims if claim.handler == NAME)
+
+    await register("one@example.com")
+    await pause(world)
+    begun = await register("two@example.com")
+
+    assert (await states(world))[NAME] == "running"
+    await world.move_clock(3)
+    await outbox.settle(begun)
+
+    durations = sa.select(orm.deliveries.c.duration_seconds)
+    [(duration,)] = await rows(world.database, durations.where(orm.deliveries.c.completed_at > 0))
+    assert duration == 3
+
+
+@pytest.mark.anyio
+async def test_many_deliveries_are_released_some_at_a_time(
+    world: SqlWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever commits one waits for the last of these transactions: that one has few to release."""
+    monkeypatch.setattr(delivery_admin, "RELEASED_TOGETHER", 2)
+    for first in await commit_events(world, 5):
+        await world.outbox().release([first[NAME]])
+    assert await pause(world) == 5
+
+    with asked_of(world.database) as statements:
+        assert await resume(world) == 5
+
+    releases = [each for each in statements if each.sql.startswith("UPDATE deliveries")]
+    assert len(releases) == 4
+    assert len(await world.outbox().claim(10, [NAME])) == 5
 
 
 def test_all_names_of_a_handler_are_paused() -> None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from allocation.adapters import orm
 from allocation.adapters.database import Database
+from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.extensions.operations import delivery_admin
 from allocation.extensions.operations.replay import Replay
 from allocation.extensions.operations.retention import prune
@@ -74,6 +75,20 @@ async def test_what_a_handler_was_never_owed_is_owed(world: SqlWorld) -> None:
     assert rows == await world.deliveries()
     claims = await world.outbox().claim(10, [NEW])
     assert [claim.attempt for claim in claims] == [1, 1, 1]
+
+
+async def test_what_is_done_again_begins_anew(world: SqlWorld) -> None:
+    """What failed before it was done the first time makes no pause longer now."""
+    [first] = await commit_events(world, 1)
+    outbox, name = world.outbox(), HANDLERS[1]
+    await outbox.record_failure(a_failure(first[name], DatabaseUnavailable("away"), retry_in=0))
+    [claim] = await outbox.claim(10, [name])
+    await outbox.settle(claim)
+
+    assert await run(world, AGAIN) == 1
+
+    [again] = await outbox.claim(10, [name])
+    assert (again.attempt, again.unavailable_attempts) == (1, 0)
 
 
 async def test_what_a_handler_was_owed_once_is_not_owed_anew(world: SqlWorld) -> None:
