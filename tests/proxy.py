@@ -22,6 +22,7 @@ class Proxy:
         self._mode: Literal["forward", "hang"] = "forward"
         self._frozen = threading.Event()
         self.asked_in_vain = threading.Event()
+        self.freezes_at: bytes | None = None  # what the client may not send
         self.accepted = 0  # connections
         self._sockets: list[socket.socket] = []
         self._listener: socket.socket | None = None
@@ -83,8 +84,23 @@ class Proxy:
         self._sockets.append(server)
         for source, sink in ((client, server), (server, client)):
             threading.Thread(
-                target=_forward, args=[source, sink, self._frozen, self.asked_in_vain], daemon=True
+                target=self._forward, args=[source, sink, self._frozen], daemon=True
             ).start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket, frozen: threading.Event) -> None:
+        with suppress(OSError):
+            while data := source.recv(BUFFER_BYTES):
+                if self.freezes_at and self.freezes_at in data:
+                    self.freeze()
+                if frozen.is_set():
+                    self.asked_in_vain.set()
+                    return
+                sink.sendall(data)
+        if frozen.is_set():
+            return
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
 
 def _connect(target: Target) -> socket.socket:
@@ -93,25 +109,6 @@ def _connect(target: Target) -> socket.socket:
     server = socket.socket(socket.AF_UNIX)
     server.connect(target)
     return server
-
-
-def _forward(
-    source: socket.socket,
-    sink: socket.socket,
-    frozen: threading.Event,
-    asked_in_vain: threading.Event,
-) -> None:
-    with suppress(OSError):
-        while data := source.recv(BUFFER_BYTES):
-            if frozen.is_set():
-                asked_in_vain.set()
-                return
-            sink.sendall(data)
-    if frozen.is_set():
-        return
-    for end in (source, sink):
-        with suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager

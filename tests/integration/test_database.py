@@ -304,6 +304,7 @@ REFUSED_URLS = {
     ),
     "sqlite:///q?x.db": "has no option=value after the",
     "sqlite:///q.db?unknown=value": "has unknown after the .; known are mode, timeout, uri",
+    "sqlite:///q.db?mode=ro": "has a mode, which needs file:FILE and uri=true",
     "sqlite:///q.db?timeout=soon": "an option that is wrong: .* 'soon'",
 }
 

@@ -4,6 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from allocation.config import Settings
 from allocation.entrypoints.cli import cli
 from allocation.entrypoints.cli.main import COMMANDS, LazyCommand
 from allocation.extensions import EXTENSIONS
@@ -49,6 +50,30 @@ def test_no_summary_of_a_command_below_another_is_cut(name: str) -> None:
 
     assert shown.exit_code == 0
     assert [line for line in shown.output.splitlines()[1:] if line.endswith("...")] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        ("worker", "allocation.entrypoints.cli.worker"),
+        ("run", "allocation.extensions.brokers.cli"),  # extension: brokers
+    ],
+)
+def test_what_the_deliveries_of_a_worker_cause_is_claimed_like_all_else(
+    command: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a silent mail server would have all slots, through those who e-mail afterwards."""
+    started: list[Settings] = []
+
+    def start(settings: Settings, *services: object) -> None:
+        started.append(settings)
+
+    monkeypatch.setattr(f"{module}.run_services", start)
+    environment = {"ALLOCATION_DISPATCH": "inline", "ALLOCATION_BROKER_URLS": "amqp://localhost"}
+
+    ran = CliRunner(env=environment).invoke(cli, [command], catch_exceptions=False)
+
+    assert (ran.exit_code, [each.dispatch for each in started]) == (0, ["worker"])
 
 
 def test_names_of_commands_are_completed_and_listed_without_importing_them() -> None:

@@ -136,7 +136,8 @@ def test_an_unacceptable_option_names_its_variable() -> None:
         ("ALLOCATION_DISPATCH", "is not valid UTF-8"),
         ("ALLOCATION_LOG_LEVEL", "is not valid UTF-8"),
         ("ALLOCATION_EVENT_LOOP", "is not valid UTF-8"),
-        ("ALLOCATION_LOG_FORMAT", "is not acceptable: none of text"),
+        ("ALLOCATION_LOG_FORMAT", "is not valid UTF-8"),
+        ("ALLOCATION_INSTANCE_NAME", "is not valid UTF-8"),
     ],
 )
 def test_a_value_that_is_not_utf8_is_refused(variable: str, complaint: str) -> None:

@@ -39,6 +39,8 @@ class SQLite(DatabaseBackend):
             raise wrong_url(f"is not of the form {self.url_example}")
         if ":memory:" in name or "memory" in url.query.values():
             raise wrong_url("names no file; an in-memory database is not supported")
+        if "mode" in url.query and "uri" not in url.query:
+            raise wrong_url("has a mode, which needs file:FILE and uri=true")
         if unknown := ", ".join(sorted(url.query.keys() - OPTIONS)):
             known = ", ".join(sorted(OPTIONS))
             raise wrong_url(f"has {unknown} after the ?; known are {known}")

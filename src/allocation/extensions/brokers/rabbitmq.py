@@ -133,7 +133,10 @@ class RabbitMQ(base.Broker):
     """Publishes persistent messages, each confirmed by the broker."""
 
     kind = "RabbitMQ"
-    refusals = (amqp.ChannelPreconditionFailed, amqp.ConnectionFrameError)
+    refusals = (
+        *(amqp.ChannelPreconditionFailed, amqp.ConnectionFrameError),
+        *(OverflowError, TypeError),  # the library cannot encode again what it has decoded
+    )
     rejections = (amqp.DeliveryError,)
 
     def __init__(self, url: str) -> None:
@@ -167,7 +170,7 @@ class RabbitMQ(base.Broker):
         with anyio.move_on_after(base.CLOSE_TIMEOUT):  # the messages end first, the reason follows
             await connection.is_lost.wait()
         loss = connection.loss or ConnectionError("the connection was lost")
-        if isinstance(loss, amqp.InvalidFrameError):
+        if isinstance(loss, (amqp.InvalidFrameError, RecursionError)):
             self._serial_mode = True
             raise UndecodableMessage(self.kind, UNDECODABLE % describe(loss)) from loss
         raise BrokerUnavailable(self.kind, describe(loss)) from loss

@@ -119,12 +119,14 @@ def retry_delivery(
     """
     if all_parked == (event_id is not None) or (event_id is None) != (handler is None):
         raise click.UsageError("give either EVENT_ID and HANDLER, or --all-parked")
-    if only and not all_parked:
+    if only is not None and not all_parked:
         raise click.UsageError("--handler goes with --all-parked")
 
     async def work(application: Application) -> int:
         if event_id is None or handler is None:
-            names = delivery_admin.all_names(application.handlers, only) if only else ()
+            names = None
+            if only is not None:
+                names = delivery_admin.all_names(application.handlers, only)
             return await delivery_admin.retry_all_parked(application.database, names)
         await delivery_admin.retry(application.database, EventId(event_id), handler)
         return 1
@@ -153,7 +155,8 @@ async def pause_handler(application: Application, handler: str, by: str | None) 
     Running attempts go on to their end. New deliveries are held, too. Held ones are not late.
     """
     names = delivery_admin.all_names(application.handlers, handler)
-    count = await delivery_admin.pause(application.database, names, by=by or _operator())
+    who = (by or _operator()).encode(errors="replace").decode()  # nobody's name holds it up
+    count = await delivery_admin.pause(application.database, names, by=who)
     result = "was paused already" if count is None else f"paused: {pluralize(count)} held"
     click.echo(f"{handler} {result}")
 

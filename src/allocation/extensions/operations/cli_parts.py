@@ -33,7 +33,7 @@ def with_application(
 
 def is_wanted(count: int, *, yes: bool) -> bool:
     """Ask a person, if there is one, and something to ask about."""
-    is_asked = count and not yes and sys.stdin.isatty()
+    is_asked = count and not yes and sys.stdin and sys.stdin.isatty()
     return not is_asked or click.confirm("Go on?", err=True)
 
 

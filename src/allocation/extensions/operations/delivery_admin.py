@@ -134,12 +134,12 @@ async def retry(database: Database, event_id: EventId, handler: str) -> None:
     await _commit(database, due_now(database), event_id, handler)
 
 
-async def retry_all_parked(database: Database, names: Collection[str] = ()) -> int:
+async def retry_all_parked(database: Database, names: Collection[str] | None = None) -> int:
     """Do the same for every parked delivery, or those of a handler; return how many there were.
 
     `names` are all names of the handler.
     """
-    these = [PARKED, deliveries.c.handler.in_(names)] if names else [PARKED]
+    these = [PARKED] if names is None else [PARKED, deliveries.c.handler.in_(names)]
     async with database.write_transaction(no_timeout=True) as transaction:
         count = await transaction.execute_dml(due_now(database).where(*these))
         await transaction.commit()

@@ -4,6 +4,7 @@ A session's time limits count for them, too, and so does the limit for a call of
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from anyio import CancelScope, Semaphore, current_time
@@ -65,13 +66,23 @@ class SingleStatements:
             else:
                 await connection.close()  # it goes back to the pool
         connection = self._engine.connect()
-        await self._backend.connect(connection.start)
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        raw: Any = await connection.get_raw_connection()
-        return connection, raw.driver_connection, False
+        try:
+            driver = await self._backend.connect(partial(_start, connection))
+        except BaseException:
+            await _drop(connection)
+            raise
+        return connection, driver, False
+
+
+async def _start(connection: AsyncConnection) -> Any:
+    """Begin to use a connection; what is sent meanwhile, also a ROLLBACK, may get no answer."""
+    await connection.start()
+    await connection.execution_options(isolation_level="AUTOCOMMIT")
+    return (await connection.get_raw_connection()).driver_connection
 
 
 async def _drop(connection: AsyncConnection) -> None:
     with CancelScope(shield=True):
-        await connection.invalidate()
-        await connection.close()
+        if connection.sync_connection is not None:  # it has begun
+            await connection.invalidate()
+            await connection.close()

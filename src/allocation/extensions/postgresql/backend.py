@@ -30,6 +30,7 @@ SERIALIZATION_FAILURES = {"40001", "40P01"}  # the latter is a deadlock
 INTEGRITY = "23"
 PRIVILEGE = "42501"
 PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit exceeded
+TOO_LONG = {"57014", "25P03"}  # a statement; a transaction in which nothing was asked for
 HINTS = {
     "55P03": " (somebody else holds a lock on it: see docs/operations.md, 14)",
     "57014": " (it waited for somebody else, or has too much to do)",
@@ -53,6 +54,12 @@ class PermissionDenied(Unavailable):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the database refuses: {reason}; GRANT its user the right to do that")
+
+
+class StatementTimeout(DatabaseUnavailable):
+    """The server has stopped what took too long: it is there, so the attempt counts."""
+
+    resource_is_away = False
 
 
 class PostgreSQL(DatabaseBackend):
@@ -125,6 +132,8 @@ class PostgreSQL(DatabaseBackend):
         state, reason = str(getattr(cause, "sqlstate", None) or ""), error_text(error)
         if state in SERIALIZATION_FAILURES:
             return ConcurrentUpdate()
+        if state in TOO_LONG:
+            return StatementTimeout(reason + HINTS.get(state, ""))
         if isinstance(error, TimeoutError):
             return DatabaseUnavailable(TIMED_OUT)
         if isinstance(error, ConnectionError):

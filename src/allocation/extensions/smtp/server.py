@@ -1,6 +1,7 @@
 """Where and how to reach a mail server, out of one URL."""
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -41,7 +42,7 @@ class SmtpServer:
             raise refusal
         login, password = (unquote(found[name] or "") for name in ("login", "password"))
         port = int(found["port"] or (465 if found["tls"] else 25))
-        if port > MAX_PORT or not (login + password).isascii():
+        if port > MAX_PORT or not (login + password).isascii() or not _is_name(found["host"] or ""):
             raise refusal
         return cls(
             host=found["host"] or found["ipv6"],
@@ -54,3 +55,10 @@ class SmtpServer:
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+def _is_name(host: str) -> bool:
+    """Tell whether it can be looked up: no part of it is empty, or too long."""
+    with suppress(UnicodeError):
+        return host.encode("idna") is not None
+    return False

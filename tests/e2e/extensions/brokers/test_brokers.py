@@ -4,10 +4,11 @@ import json
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -227,14 +228,30 @@ def test_a_consumer_comes_back_after_an_outage(
         wait_until(lambda: len(application.rows(f"SELECT id FROM {RECEIVED}")) == 2)
 
 
+def nested(depth: int) -> bytes:
+    """Return a table of AMQP in a table, and so on."""
+    table = struct.pack(">I", 0)
+    for _ in range(depth):
+        field = b"\x01tF" + table
+        table = struct.pack(">I", len(field)) + field
+    return b"F" + table
+
+
+UNDECODABLE: dict[str, Callable[[RabbitOutside], None]] = {
+    "a timestamp": RabbitOutside.send_undecodable,
+    "nested headers": lambda rabbitmq: rabbitmq.send_with_header(nested(3000)),
+}
+
+
+@pytest.mark.parametrize("send", UNDECODABLE.values(), ids=UNDECODABLE)
 def test_what_cannot_be_decoded_ends_among_the_dead_and_takes_nothing_with_it(
-    application: Application, rabbitmq: RabbitOutside
+    application: Application, rabbitmq: RabbitOutside, send: Callable[[RabbitOutside], None]
 ) -> None:
     """It ends the connection each time it comes, and all that was underway with it counts, too."""
     application.settings = {"broker_urls": rabbitmq.url, "dispatch": "worker"}
     good = [a_user_message(message_id=f"m{n}", email=f"user{n}@example.com") for n in range(30)]
     rabbitmq.send(*good[:10])
-    rabbitmq.send_undecodable()
+    send(rabbitmq)
     rabbitmq.send(*good[10:])
 
     with application.running("consume") as process:
@@ -248,6 +265,19 @@ def test_what_cannot_be_decoded_ends_among_the_dead_and_takes_nothing_with_it(
     assert rabbitmq.count(COMMANDS) == 0
     assert "cannot be decoded" in told
     assert "RabbitMQ moves it to allocation.commands.dead after 20 deliveries" in told
+
+
+def test_what_cannot_be_encoded_again_is_among_the_dead_without_its_headers(
+    application: Application, rabbitmq: RabbitOutside
+) -> None:
+    """The library reads doubles, and writes floats only; and more of them than are in flight."""
+    application.settings = {"broker_urls": rabbitmq.url, "dispatch": "worker"}
+    rabbitmq.send_with_header(b"d" + struct.pack(">d", 1e300), count=25)
+    rabbitmq.send(a_user_message())
+
+    with working(application):
+        wait_until(lambda: application.rows(f"SELECT count(*) FROM {RECEIVED}") == [(1,)])
+        wait_until(lambda: rabbitmq.count(DEAD) == 25)
 
 
 def test_a_consumer_makes_the_queues_it_needs(

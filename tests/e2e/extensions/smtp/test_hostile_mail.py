@@ -73,9 +73,9 @@ def test_a_mail_server_that_says_nothing_leaves_hands_for_all_other_work(
     (tmp_path / "users.csv").write_text(f"name,email\n{rows}")
     application.run("add-coupon-batch", "WELCOME", "40")
     with misbehaving(silent) as server:
-        settings = {"mail_url": server.url, "dispatch": "worker"}
-        assert application.run("import-users", "users.csv", **settings).returncode == 0
-        with application.running("worker", **settings):
+        to_workers = {"mail_url": server.url, "dispatch": "worker"}
+        assert application.run("import-users", "users.csv", **to_workers).returncode == 0
+        with application.running("worker", mail_url=server.url):
             wait_until(lambda: {name for name, _ in owed(application)} <= EMAILS)
 
     assert application.rows("SELECT count(*) FROM coupons") == [(40,)]

@@ -160,6 +160,18 @@ class RabbitOutside(Outside):
 
         self._run(send)
 
+    def send_with_header(self, value: bytes, *, count: int = 1) -> None:
+        """Send messages with a header whose type and value are these bytes of AMQP."""
+
+        async def send(channel: AbstractRobustChannel) -> None:
+            plain = (await channel.get_underlay_channel()).basic_publish
+            with mock.patch.object(encode, "encode_table_value", return_value=value):
+                for _ in range(count):
+                    properties = spec.Basic.Properties(headers={"header": ""})
+                    await plain(b"not json", routing_key=COMMANDS, properties=properties)
+
+        self._run(send)
+
     def count(self, name: str) -> int:
         """Return how many messages are ready in a queue."""
         return int(self._declared(name).message_count or 0)

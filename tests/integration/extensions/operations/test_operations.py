@@ -157,6 +157,17 @@ def test_what_is_done_is_listed_if_all_is_asked_for(application: Application) ->
     assert {(row["available_at"], row["parked_at"]) for row in done} == {(None, None)}
 
 
+def test_a_handler_without_a_name_is_not_all_of_them(application: Application) -> None:
+    """It comes from a script whose variable is not set: what is parked is not retried."""
+    application.run("register-user", "Иван", "i@example.com", dispatch="worker")
+    application.rows_changed("UPDATE deliveries SET parked_at = 1")
+
+    result = application.run("deliveries", "retry", "--all-parked", "--handler", "")
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert application.rows("SELECT count(*) FROM deliveries WHERE parked_at IS NULL") == [(0,)]
+
+
 # extension: postgresql
 @pytest.mark.parametrize(
     "command",

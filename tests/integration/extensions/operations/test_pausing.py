@@ -321,5 +321,7 @@ def test_a_handler_is_paused_from_the_command_line(application: Application) -> 
     assert "was not paused" in application.run("deliveries", "resume", NAME).stdout
     assert application.run("worker", "--until-idle").returncode == 0
     assert NAME not in application.run("deliveries", "list").stdout
+    application.run("deliveries", "pause", NAME, "--by", "\udcff")
+    assert application.run("deliveries", "pauses").stdout.split()[2] == "?"
     unknown = application.run("deliveries", "pause", "send_mail")
     assert (unknown.returncode, "none of allocate_welcome_" in unknown.stderr) == (1, True)

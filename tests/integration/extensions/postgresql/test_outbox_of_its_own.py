@@ -160,6 +160,31 @@ async def test_a_statement_that_is_never_answered_is_a_lost_connection(
     assert len(await world.finished()) == 2
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("word", [b"BEGIN", b"ROLLBACK", b"UPDATE deliveries"])
+async def test_a_server_that_falls_silent_is_given_up_whatever_it_was_asked(
+    world: SqlWorld, proxied: tuple[str, Proxy], word: bytes
+) -> None:
+    """A new connection is tried by BEGIN and ROLLBACK, and then used."""
+    url, proxy = proxied
+    one, *_ = await committed(world)
+    with anyio.fail_after(ENOUGH_SECONDS):
+        async with open_database(url, handler_timeout=1) as database:
+            outbox = new_outbox(database, POLICY)
+            async with database.read_transaction():  # there is a connection in the pool
+                pass
+            proxy.freezes_at = word
+            with pytest.raises(DatabaseUnavailable):
+                await outbox.settle(one)
+            assert proxy.asked_in_vain.is_set()
+            proxy.freezes_at = None
+            proxy.open()
+
+            await outbox.settle(one)
+
+    assert len(await world.finished()) == 1
+
+
 async def test_a_connection_that_died_while_it_was_idle_is_no_error(
     world: SqlWorld, proxied: tuple[str, Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,3 +92,10 @@ def test_a_person_is_asked_where_there_is_one(
     monkeypatch.setattr("click.confirm", lambda *_, **__: answer)
 
     assert is_wanted(count, yes=yes) is wanted
+
+
+def test_nobody_is_asked_if_standard_input_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervisor may give a process none."""
+    monkeypatch.setattr("sys.stdin", None)
+
+    assert is_wanted(2, yes=False)

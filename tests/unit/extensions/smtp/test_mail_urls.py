@@ -30,6 +30,7 @@ REFUSED = [
     "smtp://ivan:hunter2@",
     "smtp://ivan:hunter2@:25",
     "smtp://ivan:hunter2@[::1",
+    "smtp://ivan:hunter2@mail..example.com",
     *(f"smtp://ivan:hunter2@{HOST}:{port}" for port in ("smtp", "99999", "0")),
     *(f"smtp://ivan:hunter2@{HOST}{tail}" for tail in ("/", ":25/inbox?starttls=1", "#starttls=1")),
     f"smtps://ivan:hunter2@{HOST}:465#tls",
