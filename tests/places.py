@@ -41,7 +41,6 @@ PLACES = {
         OUTBOX: ["settle_in"],
         "adapters/batch_settlement.py": [
             "settle",
-            "_settle_with_others",
             "WITH_VALID_TOKEN",
             "claim_params",
             "done",

@@ -71,17 +71,14 @@ class Settlement:
             await checkpoint()  # others have ended at the same time
             async with self._writing:
                 if self._is_settled[claim] is None:
-                    await self._settle_with_others(claim)
+                    batch = sorted([*dict.fromkeys([claim, *self._is_settled])][:SETTLE_BATCH_SIZE])
+                    settled = await self._settle_all(batch)
+                    for each in self._is_settled.keys() & batch:  # some were cancelled
+                        self._is_settled[each] = each in settled
             if not self._is_settled[claim]:
                 raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
         finally:
             del self._is_settled[claim]
-
-    async def _settle_with_others(self, first: Claim) -> None:
-        batch = sorted([*dict.fromkeys([first, *self._is_settled])][:SETTLE_BATCH_SIZE])
-        settled = await self._settle_all(batch)
-        for claim in self._is_settled.keys() & batch:  # some were cancelled
-            self._is_settled[claim] = claim in settled
 
     async def _settle_in_transaction(self, claims: Sequence[Claim]) -> set[Claim]:
         async with self._database.write_transaction() as transaction:

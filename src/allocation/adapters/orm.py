@@ -178,7 +178,6 @@ sa.Index(
 )
 sa.Index(None, deliveries.c.parked_at, sqlite_where=PARKED, info={"postgresql_where": PARKED})
 
-
 handler_pauses = sa.Table(
     "handler_pauses",
     metadata,

@@ -19,7 +19,6 @@ from allocation.adapters.exceptions import StatementRefused
 
 BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwise
 MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this
-AIOSQLITE_STOP_SECONDS = 0.05
 PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", f"journal_size_limit = {MAX_LOG_BYTES}")
 OPTIONS = {"mode", "timeout", "uri"}
 PERMANENT = {"SQLITE_ERROR", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE"}  # SQL, or data
@@ -68,9 +67,8 @@ class SQLite(DatabaseBackend):
             yield
         finally:
             if self._failed_to_open and engine.dialect.driver == "aiosqlite":
-                # its thread still calls the event loop, to say so
                 with CancelScope(shield=True):
-                    await anyio.sleep(AIOSQLITE_STOP_SECONDS)
+                    await anyio.sleep(0.05)  # its thread still calls the event loop, to say so
 
     def _open(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
         """Connect, in the driver's thread. A new file is for nobody else to read."""

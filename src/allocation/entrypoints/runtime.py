@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-
 Shutdown = anyio.Event
 """Set when services have to stop: they begin nothing more, and finish what runs."""
 

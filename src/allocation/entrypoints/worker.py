@@ -19,8 +19,7 @@ BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
 RECONNECT_SECONDS = 1.0
 
-# what its deliveries cause is claimed as all else is: so a slow handler cannot have all slots
-SETTINGS = {"dispatch": "worker"}
+SETTINGS = {"dispatch": "worker"}  # also what its deliveries cause is claimed, with a free slot
 
 logger = logging.getLogger(__name__)
 

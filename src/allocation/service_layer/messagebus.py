@@ -100,17 +100,14 @@ class MessageBus:
         """Run each in a task, as slots get free; one alone needs no task of its own."""
         known = self.registry.events
         waiting = deque(claim for claim in claims if claim.handler in known)
-        if elsewhere := [claim for claim in claims if claim.handler not in known]:
-            try:
-                await self.hand_over_to_workers(elsewhere)  # a port is not configured here
-            except get_cancelled_exc_class():
-                await self.hand_over_to_workers(waiting)
-                raise
-        if len(waiting) == 1:
+        elsewhere = [claim for claim in claims if claim.handler not in known]
+        if len(waiting) == 1 and not elsewhere:
             if only := await self._next(waiting, result):
                 await self._run_one(only, result)
-        elif waiting:
+        elif claims:
             async with anyio.create_task_group() as group:
+                if elsewhere:  # a port is not configured here
+                    group.start_soon(self.hand_over_to_workers, elsewhere)
                 while following := await self._next(waiting, result):
                     group.start_soon(self._run_one, following, result)
 

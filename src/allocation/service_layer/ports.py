@@ -44,10 +44,8 @@ FindContact = Callable[[UserId], Awaitable[Contact]]
 :raises UserNotFound: if there is no such user
 """
 
-
 FindCouponHolder = Callable[[str], Awaitable[Contact | None]]
 """A query: the user who can still redeem the coupon with this code, or None."""
-
 
 IsUndeliverable = Callable[[str], Awaitable[bool]]
 """A query: tell whether a user has this e-mail address, and it is known not to exist."""

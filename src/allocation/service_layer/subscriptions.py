@@ -65,13 +65,12 @@ def by_name_of(event_handlers: EventHandlers) -> dict[str, Handler]:
     :raises WiringError: if two have one name, or an event has one twice: it has one delivery
     """
     by_name: dict[str, Handler] = {}
-    for event_type, handlers in event_handlers.items():
-        seen: set[Handler] = set()
-        for handler in map(handler_of, handlers):
-            if handler in seen or by_name.setdefault(handler_name(handler), handler) is not handler:
+    for event_type, subscribers in event_handlers.items():
+        handlers = [*map(handler_of, subscribers)]
+        for name, handler in zip(map(handler_name, handlers), handlers, strict=True):
+            if by_name.setdefault(name, handler) is not handler or handlers.count(handler) > 1:
                 problem = f"for {event_type.__name__}, two handlers with one name, or one twice"
-                raise WiringError(problem, handler_name(handler))
-            seen.add(handler)
+                raise WiringError(problem, name)
     return by_name
 
 

@@ -124,9 +124,7 @@ def retry_delivery(
 
     async def work(application: Application) -> int:
         if event_id is None or handler is None:
-            names = None
-            if only is not None:
-                names = delivery_admin.all_names(application.handlers, only)
+            names = only if only is None else delivery_admin.all_names(application.handlers, only)
             return await delivery_admin.retry_all_parked(application.database, names)
         await delivery_admin.retry(application.database, EventId(event_id), handler)
         return 1
