@@ -39,7 +39,8 @@ LEFT_OUT = re.compile(  # what would be untrue of another project, or is about t
 )
 README = ROOT / "tools" / "new_project.md"
 LICENCE = "LICENSE"  # its notice is ours, and has to stay
-TAKEN = {"tests", "tools", "src", "docs", *sys.stdlib_module_names}
+PARTS = {"users", "user", "coupons", "coupon", *EXTENSIONS, *BESIDE}  # that can be taken out
+TAKEN = {"tests", "tools", "src", "docs", *PARTS, *sys.stdlib_module_names}
 LONGEST = 20
 
 
@@ -147,7 +148,10 @@ def rewrite(path: Path, change: Callable[[str], str]) -> None:
     """Change a text; a picture is none."""
     if path.suffix in PICTURES:
         return
-    old = path.read_text(encoding="utf-8")
+    try:
+        old = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return
     if (new := change(old)) != old:
         path.write_text(new, encoding="utf-8")
 

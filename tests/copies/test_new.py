@@ -115,6 +115,13 @@ def test_a_name_is_one_word() -> None:
     assert name_from("My_new-shop") == "mynewshop"
 
 
+@pytest.mark.parametrize("name", ["web", "metrics", "playground", "coupons"])
+def test_a_name_of_what_can_be_taken_out_is_refused(name: str) -> None:
+    """Else `make without` would take out the project."""
+    with pytest.raises(CannotMakeError, match="is the name of another package"):
+        name_from(name)
+
+
 @pytest.mark.skipif(BRIEF, reason="`make test-full` compares")
 def test_what_has_changed_since_is_shown_as_a_patch(copy: Copy, tmp_path: Path) -> None:
     """In the files that the project still has, under its own names."""

@@ -1,21 +1,27 @@
 """Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 import anyio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors  # type: ignore[import-untyped]
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
 
 from allocation.extensions.brokers import base
-from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, InboundMessage
+from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, InboundMessage, describe
 from allocation.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from allocation.extensions.brokers.exceptions import MissingTopic
 from allocation.service_layer.envelopes import Envelope
 
 GROUP = "allocation"
+UNDECODABLE = (UnicodeDecodeError, errors.CorruptRecordException)
+PROBE_SECONDS = 1.0  # for a partition, which may have nothing new
 MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
+
+
+Parts = tuple[bytes, Mapping[str, Any], Mapping[str, Any]]  # body, headers, properties
 
 
 class Connection(AIOKafkaProducer):  # type: ignore[misc]
@@ -81,7 +87,8 @@ class Kafka(base.Broker):
 
         :raises MissingTopic: if it can neither be found nor created
         """
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers)
+        limit = base.CONNECT_TIMEOUT * 1000
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers, request_timeout_ms=limit)
         try:
             await admin.start()
             topics = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
@@ -110,15 +117,39 @@ class Kafka(base.Broker):
 
 async def _one_by_one(consumer: AIOKafkaConsumer) -> AsyncIterator[InboundMessage]:
     """Fetch a message when the one before is acknowledged: an offset acknowledges all before it."""
-    async for record in consumer:
-        done = anyio.Event()
-        yield InboundMessage(
-            body=record.value or b"",
-            headers=dict(record.headers),
-            properties={"key": record.key},
-            ack=partial(_acknowledge, consumer, done),
-        )
-        await done.wait()
+    while True:
+        for body, headers, properties in await _next(consumer):
+            done = anyio.Event()
+            ack = partial(_acknowledge, consumer, done)
+            yield InboundMessage(body=body, headers=headers, properties=properties, ack=ack)
+            await done.wait()
+
+
+async def _next(consumer: AIOKafkaConsumer) -> Sequence[Parts]:
+    """Return the next message; or, if one cannot be decoded, what of it is known.
+
+    The library raises, and does not say which partition it is: so each is asked. One of them may
+    have another message meanwhile.
+    """
+    with suppress(*UNDECODABLE):
+        return [_parts(await consumer.getone())]
+    found: list[Parts] = []
+    for partition in consumer.assignment():
+        try:
+            with anyio.move_on_after(PROBE_SECONDS):
+                found = [_parts(await consumer.getone(partition))]
+                break
+        except UNDECODABLE as error:
+            offset = await consumer.position(partition)
+            consumer.seek(partition, offset + 1)
+            place = f"partition {partition.partition}, offset {offset}: {describe(error)}"
+            found = [(b"", {"undecodable": place}, {})]
+            break
+    return found
+
+
+def _parts(record: Any) -> Parts:
+    return record.value or b"", dict(record.headers), {"key": record.key}
 
 
 async def _acknowledge(consumer: AIOKafkaConsumer, done: anyio.Event) -> None:

@@ -72,9 +72,7 @@ class Connection(aio_pika.Connection):
         """Send an event; it is fine if nobody listens."""
         async with self._declaring:
             if self._events is None:
-                name, kind = base.EVENTS, ExchangeType.TOPIC
-                channel = await self.channel()
-                self._events = await channel.declare_exchange(name, kind, durable=True)
+                self._events = await self._declare_exchange(base.EVENTS)
         message = Message(
             to_cloud_event(envelope),
             content_type=CONTENT_TYPE,
@@ -83,6 +81,14 @@ class Connection(aio_pika.Connection):
         )
         wire_name = serialization.wire_name(type(envelope.event))
         await self._events.publish(message, wire_name, mandatory=False)
+
+    async def _declare_exchange(self, name: str) -> AbstractExchange:
+        """Make an exchange; one that is there is used as it is, perhaps on purpose."""
+        channel = await self.channel()
+        try:
+            return await channel.declare_exchange(name, ExchangeType.TOPIC, durable=True)
+        except amqp.ChannelPreconditionFailed:
+            return await (await self.channel()).get_exchange(name, ensure=False)
 
     async def dead_letter(self, dead: InboundMessage) -> None:
         """Send a dead command; it is mandatory, or it could be lost with its queue."""

@@ -71,7 +71,8 @@ async def find_traces(database: Database, about: TraceQuery) -> Traces:
         raise TraceNotFound(about.text)
     first, last = map(str, ids)
     named = {node.id for node in found.nodes if first <= node.subject <= last}
-    return found._replace(nodes=part_of(found.nodes, named)) if named else found
+    is_about_user = isinstance(about.meaning, EmailAddress) or named
+    return found._replace(nodes=part_of(found.nodes, named)) if is_about_user else found
 
 
 async def read_traces(

@@ -230,7 +230,7 @@ async def resume(database: Database, names: Collection[str]) -> int | None:
     count, number = 0, RELEASED_TOGETHER
     while number == RELEASED_TOGETHER:
         async with database.write_transaction(no_timeout=True) as transaction:
-            number = await transaction.execute_dml(released.where(delivery_key.in_(some)))
+            number = await transaction.execute_dml(released.where(*held, delivery_key.in_(some)))
             await transaction.commit()
         count += number
     async with database.write_transaction(no_timeout=True) as transaction:

@@ -5,12 +5,13 @@ that nothing is sent to, so what happens later to this user has no effect outsid
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
 from email.policy import default
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 from uuid import UUID
 
 import msgspec
@@ -40,8 +41,7 @@ from allocation.domain.values import EmailAddress, PersonName
 from allocation.extensions.operations.delivery_admin import discarded_now
 from allocation.service_layer.handler_binding import BoundHandler
 
-ERASED = "erased"
-NOT_DONE = "the user was erased"
+ERASED, NOT_DONE = "erased", "the user was erased"
 NAMES = frozenset({"name"})
 ADDRESSES = frozenset({"email", "old_email", "new_email"})
 """The fields, in events of any version, with the name or an address of the user they are about."""
@@ -80,7 +80,7 @@ async def find_person(database: Database, user_id: UserId) -> Person:
         address = await _address(transaction, sa.select(_EMAIL), user_id)
         about = await _events_about(transaction, user_id)
         outstanding = await transaction.execute(count.where(_of(about), ~FINISHED))
-        had = {_key(each) for each in (address, *_addresses_in(about))}
+        had = set(map(_key, await _addresses(transaction, user_id, about, address)))
         taken = sa.select(users.c.email_key).where(users.c.email_key.in_(had))
         others = await transaction.execute(taken.where(users.c.id != user_id))
         had.difference_update(others.scalars())
@@ -101,13 +101,14 @@ async def erase(database: Database, user_id: UserId, effects: Collection[str]) -
         address = await _address(transaction, sa.select(_EMAIL).with_for_update(), user_id)
         about = await _events_about(transaction, user_id)
         outstanding = _of(about), ~FINISHED, deliveries.c.handler.in_(effects)
-        ended = discarded_now(database).values(last_error=NOT_DONE)
-        discarded = await transaction.execute_dml(ended.where(*outstanding))
+        ended = discarded_now(database).values(last_error=NOT_DONE).where(*outstanding)
+        discarded = await transaction.execute_dml(ended)
+        addresses = await _addresses(transaction, user_id, about, address)
         running = _of(about), PENDING, deliveries.c.owner.is_not(None)
         await transaction.execute_dml(_taken_back(database).where(*running))
         await _erase_user(transaction, user_id)
         await _erase_events(transaction, about, email=str(_erased_email(user_id)))
-        await _erase_commands(transaction, about, {address, *_addresses_in(about)})
+        await _erase_commands(transaction, about, addresses)
         transaction.notify_workers()
         await transaction.commit()
     return discarded
@@ -180,6 +181,9 @@ async def _erase_events(transaction: Transaction, about: Events, *, email: str) 
     texts = dict.fromkeys(NAMES, ERASED) | dict.fromkeys(ADDRESSES, email)
     for event_id, said in about.items():
         data = {name: texts.get(name, value) for name, value in said.items()}
+        if data != said:  # so that the page reads it again
+            its = sa.update(deliveries).where(deliveries.c.event_id == event_id)
+            await transaction.execute_dml(its.values(token=NEXT_TOKEN))
         this = sa.update(events).where(events.c.id == event_id)
         await transaction.execute_dml(this.values(data=msgspec.json.encode(data).decode()))
 
@@ -192,26 +196,37 @@ def _fields(row: sa.Row[Any]) -> dict[str, Any]:
         return {}
 
 
-def _addresses_in(about: Events) -> Iterator[str]:
-    for said in about.values():
-        yield from (str(text) for name, text in said.items() if name in ADDRESSES)
+async def _addresses(
+    transaction: Transaction, user_id: UserId, about: Events, present: str
+) -> Collection[str]:
+    """Return the address of the user, and all that are known from before."""
+    logged = sa.select(registration_log.c.email).where(registration_log.c.user_id == user_id)
+    found = {present, *(await transaction.execute(logged)).scalars()}
+    fields = (field for said in about.values() for field in said.items())
+    return found | {str(text) for name, text in fields if name in ADDRESSES}
 
 
 async def _erase_commands(
     transaction: Transaction, about: Events, addresses: Collection[str]
 ) -> None:
     """Erase the sums over what commands have said, and ids of messages with an address in them."""
-    traces = sa.select(events.c.correlation_id).where(events.c.id.in_(about))
-    these = sa.update(commands).where(commands.c.correlation_id.in_(traces))
+    causes = sa.select(events.c.causation_id).where(events.c.id.in_(about))
+    these = sa.update(commands).where(commands.c.id.in_(causes))
     await transaction.execute_dml(these.values(fingerprint=None))
     quoted = re.compile("|".join(map(_quoted, addresses)), re.IGNORECASE)
     for column in (commands.c.source, commands.c.message_id):
-        may_be = sa.or_(*(column.icontains(address, autoescape=True) for address in addresses))
+        may_be = sa.or_(*(_may_have(column, address) for address in addresses))
         wanted: sa.Select[Any] = sa.select(commands.c.id, column.label("text")).where(may_be)
         found = (await transaction.execute(wanted)).all()
-        for command_id in [row.id for row in found if quoted.search(row.text)]:
+        for command_id in [row.id for row in found if quoted.search(normalize("NFC", row.text))]:
             this = sa.update(commands).where(commands.c.id == command_id)
             await transaction.execute_dml(this.values({column: f"{ERASED}-{command_id}"}))
+
+
+def _may_have(column: sa.Column[Any], address: str) -> sa.ColumnElement[bool]:
+    if address.isascii():
+        return column.icontains(address, autoescape=True)
+    return column.contains("@")  # SQLite ignores the case of ASCII only
 
 
 def _quoted(address: str) -> str:

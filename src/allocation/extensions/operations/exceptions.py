@@ -17,7 +17,7 @@ class TraceNotFound(RuleViolation):
 
     def __init__(self, about: str) -> None:
         nobody, nothing = (
-            "no user has the e-mail address",
+            "nothing is stored of a user with the e-mail address",
             "no trace, command, event or user has id",
         )
         super().__init__(f"{nobody if '@' in about else nothing} {about}")

@@ -30,7 +30,7 @@ from allocation.extensions.page.queries import Fingerprint, is_settled
 
 MAX_TRACES = 1000  # that are stored, and shown: the newest
 PIECE = 50  # what is read, or sent, together
-LATE_SECONDS = 10.0  # how long a command may take to commit, and still be found
+MARGIN_SECONDS = 5.0  # after the time limit of a handler: a command that commits then is found
 BUSY_SECONDS, IDLE_SECONDS, RETRY_SECONDS = 0.25, 0.6, 2.0  # pauses between two polls
 WAIT_SECONDS = 5.0  # how long a viewer waits for something new
 WATCHED_SECONDS = 10.0  # after the last request
@@ -53,12 +53,13 @@ class Fragment:
 class ChangeFeed:
     """What is shown, kept up to date while somebody asks. Its size does not grow with time."""
 
-    def __init__(self, database: Database, stop: Shutdown) -> None:
+    def __init__(self, database: Database, stop: Shutdown, *, handler_timeout: float) -> None:
         self.fragments: dict[UUID | str, Fragment] = {}  # by trace or name; what changed last, last
         self.is_running = False
         self._version = 0
         self._name = secrets.token_hex(4)
         self._database, self._stop = database, stop
+        self._late = handler_timeout + MARGIN_SECONDS
         self._times: dict[UUID, float] = {}  # when the last command of each trace was accepted
         self._fingerprints: dict[UUID, Fingerprint | None] = {}  # when each was read
         self._older_exist = False
@@ -160,7 +161,7 @@ class ChangeFeed:
         return len(changed) > len(ids)
 
     async def _find_newest(self, transaction: Transaction) -> None:
-        since = max(self._times.values(), default=LATE_SECONDS) - LATE_SECONDS
+        since = max(self._times.values(), default=self._late) - self._late
         times = self._times | dict(await queries.recent(transaction, since, MAX_TRACES + 1))
         newest = sorted(times, key=lambda id_: times[id_], reverse=True)[:MAX_TRACES]
         self._older_exist |= len(times) > MAX_TRACES

@@ -69,6 +69,8 @@ def _live_feed(request: Request) -> ChangeFeed:
     """Return the one feed of this process."""
     state = request.app.state
     if not hasattr(state, "change_feed"):
-        state.change_feed = ChangeFeed(state.application.database, state.probes.stop)
+        database, policy = state.application.database, state.application.bus.policy
+        limit = policy.handler_timeout_seconds
+        state.change_feed = ChangeFeed(database, state.probes.stop, handler_timeout=limit)
     feed: ChangeFeed = state.change_feed
     return feed

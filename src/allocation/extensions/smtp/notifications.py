@@ -1,6 +1,8 @@
 """The port for e-mail, by SMTP: one time limit for each e-mail, one breaker for the server."""
 
+from collections.abc import Callable
 from functools import partial
+from math import inf
 
 from anyio import CapacityLimiter, fail_after, to_thread
 
@@ -26,7 +28,8 @@ class SmtpNotifications:
         self, server: SmtpServer, *, sender: str, timeout: float = TIMEOUT_SECONDS
     ) -> None:
         self._server, self._sender, self._timeout = server, sender, timeout
-        self._limiter = CapacityLimiter(MAX_CONNECTIONS)
+        self._connections = CapacityLimiter(MAX_CONNECTIONS)
+        self._threads = CapacityLimiter(inf)  # one that was given up ends soon
         self._circuit_breaker = CircuitBreaker(
             partial(MailServerUnavailable, str(server)),
             outages=(MailServerUnavailable, TimeoutError),
@@ -44,15 +47,21 @@ class SmtpNotifications:
         message = compose(email, sender=self._sender, idempotency_key=idempotency_key)
         session = SmtpSession(self._server, self._timeout)
         talk = partial(session.deliver, message, self._sender, email.recipient)
+        async with self._connections:  # the wait for one is not the server's
+            await self._deliver(session, talk, email.recipient)
+
+    async def _deliver(
+        self, session: SmtpSession, talk: Callable[[], None], recipient: str
+    ) -> None:
         with self._circuit_breaker.attempt():
             try:
                 with fail_after(self._timeout):
-                    await to_thread.run_sync(talk, abandon_on_cancel=True, limiter=self._limiter)
+                    await to_thread.run_sync(talk, abandon_on_cancel=True, limiter=self._threads)
             except TimeoutError as error:
                 late = f"mail server {self._server} took longer than {self._timeout:g} s"
                 raise TimeoutError(late) from error
             except OSError as error:
-                if meaning := meaning_of(error, str(self._server), email.recipient):
+                if meaning := meaning_of(error, str(self._server), recipient):
                     raise meaning from error
                 raise
             finally:

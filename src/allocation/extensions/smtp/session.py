@@ -46,6 +46,9 @@ class SmtpSession(smtplib.SMTP):
             with suppress(OSError):
                 self.putcmd("QUIT")  # no answer to this could change that the e-mail is accepted
 
+    def _rset(self) -> None:
+        """Ask for nothing: there is one e-mail, and what became of it is known."""
+
     def cut(self) -> None:
         """End the session now, or when it has connected. From any thread."""
         self._is_cut = True

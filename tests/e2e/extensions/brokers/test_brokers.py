@@ -26,7 +26,13 @@ from tests.e2e.processes import (
     wait_for_line,
     wait_until,
 )
-from tests.integration.extensions.brokers.outside import COMMANDS, DEAD, Outside, RabbitOutside
+from tests.integration.extensions.brokers.outside import (
+    COMMANDS,
+    DEAD,
+    KafkaOutside,
+    Outside,
+    RabbitOutside,
+)
 from tests.proxy import Proxy
 
 EMAIL = "ivan@example.com"
@@ -265,6 +271,23 @@ def test_what_cannot_be_decoded_ends_among_the_dead_and_takes_nothing_with_it(
     assert rabbitmq.count(COMMANDS) == 0
     assert "cannot be decoded" in told
     assert "RabbitMQ moves it to allocation.commands.dead after 20 deliveries" in told
+
+
+def test_what_the_library_of_kafka_cannot_decode_is_skipped_and_known(
+    application: Application, kafka: KafkaOutside
+) -> None:
+    """It would be fetched again, for ever; what it says stays in the topic."""
+    application.settings = {"broker_urls": kafka.url, "dispatch": "worker"}
+    for number in (1, 2):
+        kafka.send(a_user_message(message_id=f"m{number}", email=f"user{number}@example.com"))
+        kafka.send_undecodable()
+    kafka.send(a_user_message(message_id="m3", email="user3@example.com"))
+
+    with working(application):
+        wait_until(lambda: application.rows(f"SELECT count(*) FROM {RECEIVED}") == [(3,)])
+        dead = kafka.dead(2)
+
+    assert all("partition 0, offset " in message.headers["undecodable"] for message in dead)
 
 
 def test_what_cannot_be_encoded_again_is_among_the_dead_without_its_headers(

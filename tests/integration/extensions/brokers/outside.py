@@ -2,7 +2,10 @@
 
 import asyncio
 import fcntl
+import os
 import struct
+import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -160,6 +163,22 @@ class RabbitOutside(Outside):
 
         self._run(send)
 
+    def replace_exchange(self) -> None:
+        """Do what others may have done: make the exchange in their own way."""
+        own: dict[str, Any] = {"alternate-exchange": "amq.fanout"}
+
+        async def replace(channel: AbstractRobustChannel) -> None:
+            await channel.exchange_delete(EVENTS)
+            kind = aio_pika.ExchangeType.TOPIC
+            exchange = await channel.declare_exchange(EVENTS, kind, durable=True, arguments=own)
+            await (await channel.get_queue(self._queue)).bind(exchange, "#")
+
+        self._run(replace)
+
+    def delete_exchange(self) -> None:
+        """Remove the exchange."""
+        self._run(lambda channel: channel.exchange_delete(EVENTS))
+
     def send_with_header(self, value: bytes, *, count: int = 1) -> None:
         """Send messages with a header whose type and value are these bytes of AMQP."""
 
@@ -212,6 +231,24 @@ class RabbitOutside(Outside):
         return asyncio.run(connected())
 
 
+UNDECODABLE = """
+import asyncio, sys
+from aiokafka import AIOKafkaProducer
+
+class Name(str):
+    def encode(self, *args):
+        return b"\\xff"
+
+async def main(servers, topic):
+    async with AIOKafkaProducer(bootstrap_servers=servers) as producer:
+        headers = [(Name("name"), b"value")]
+        await producer.send_and_wait(topic, b"{}", partition=0, headers=headers)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+"""A program, since the library has two encoders, and one process only one of them."""
+
+
 @dataclass
 class KafkaOutside(Outside):
     """Kafka."""
@@ -258,6 +295,15 @@ class KafkaOutside(Outside):
         for body in bodies:
             producer.produce(COMMANDS, body, headers=dict(headers or {}), partition=0)
         assert producer.flush(LIMIT_SECONDS) == 0
+
+    def send_undecodable(self) -> None:
+        """Send a command with a header whose name is no UTF-8."""
+        subprocess.run(
+            [sys.executable, "-c", UNDECODABLE, self.servers, COMMANDS],
+            env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"},
+            check=True,
+            timeout=LIMIT_SECONDS,
+        )
 
     def _consumer(self) -> Consumer:
         return Consumer(

@@ -106,6 +106,20 @@ async def test_a_public_event_arrives_as_a_cloud_event(tmp_path: Path, outside: 
     assert message.key == {"rabbitmq": "user_registered", "kafka": registered.subject}[outside.kind]
 
 
+async def test_an_exchange_that_others_have_made_is_used_as_it_is(
+    tmp_path: Path, rabbitmq: RabbitOutside
+) -> None:
+    """It may have an alternate exchange, on purpose: no event is refused for that."""
+    await to_thread.run_sync(rabbitmq.replace_exchange)
+    try:
+        async with bootstrap(settings(tmp_path, rabbitmq.url)) as application:
+            report = await application.bus.handle(a_registration())
+        assert report.failures == []
+        await to_thread.run_sync(rabbitmq.events, lambda seen: len(seen) >= 1)
+    finally:
+        await to_thread.run_sync(rabbitmq.delete_exchange)
+
+
 @EACH_PROXIED
 async def test_a_broker_that_is_down_delays_only_its_own_deliveries(
     tmp_path: Path, proxied: tuple[str, Proxy, Outside]

@@ -156,6 +156,62 @@ async def test_neither_name_nor_address_is_left_anywhere(
     assert await files_with(settings, "ivan@example.com") == his
 
 
+@pytest.mark.anyio
+async def test_the_commands_of_others_in_the_same_trace_stay_as_they_are(
+    application: Application,
+) -> None:
+    """Callers may share a correlation id; the sum is what another body is refused by."""
+    bus, shared = application.bus, a_user_id()
+    for number in (1, 2):
+        said = MessageOrigin(
+            source="/shop", id=f"m{number}", fingerprint="sum", correlation_id=shared
+        )
+        await bus.handle(a_registration(email=f"user{number}@example.com"), said)
+    first = sa.select(orm.users.c.id).where(orm.users.c.email_key == "user1@example.com")
+    [(user_id,)] = await rows(application.database, first)
+
+    await erase(application.database, user_id, [])
+
+    command = orm.commands.c
+    sums = sa.select(command.message_id, command.fingerprint).where(command.source == "/shop")
+    found = {row.message_id: row.fingerprint for row in await rows(application.database, sums)}
+    assert found == {"m1": None, "m2": "sum"}
+
+
+@pytest.mark.parametrize("spelling", ["ÜMIT@пример.рф", "ümit@ПРИМЕР.РФ", "u\u0308mit@пример.рф"])
+@pytest.mark.anyio
+async def test_an_address_in_an_id_is_found_however_it_is_spelled(
+    application: Application, spelling: str
+) -> None:
+    """A database may know only the case of ASCII, and no combining characters."""
+    user = a_registration(email="ümit@пример.рф")
+    await application.bus.handle(user, MessageOrigin(source="/shop", id=f"of {spelling}"))
+
+    await erase(application.database, user.user_id, [])
+
+    [(id_,)] = await rows(
+        application.database,
+        sa.select(orm.commands.c.message_id).where(orm.commands.c.source == "/shop"),
+    )
+    assert id_.startswith("erased-")
+
+
+@pytest.mark.anyio
+async def test_the_page_reads_again_what_was_erased(application: Application) -> None:
+    """It goes by the tokens of deliveries, also of those that are done."""
+    before = await stored_deliveries(application)
+    hers = await find_person(application.database, ANNA.user_id)
+
+    await erase_anna(application)
+
+    now = await stored_deliveries(application)
+    changed = {str(event_id) for (event_id, _), row in now.items()}
+    changed &= {str(key[0]) for key, row in now.items() if row.token > before[key].token}
+    named = sa.select(orm.events.c.id).where(orm.events.c.data.contains("erased"))
+    assert {str(id_) for (id_,) in await rows(application.database, named)} <= changed
+    assert changed <= {*hers.event_ids}
+
+
 def test_every_column_with_text_was_looked_at() -> None:
     """A new one is added here: to those that are searched, or to those with nobody in them."""
     texts = {
@@ -285,7 +341,9 @@ async def test_kept_emails_are_found_without_their_events(
     another = anyio.Path(str(settings.mail_folder), "new", "another")
     await another.write_text(f"To: {NEW}\n\nHello\n")
 
-    assert await removed(settings, person) == 1
+    hers = await files_with(settings, OLD.casefold(), NEW)
+    assert await removed(settings, person) == hers > 1  # the log of registrations has the old one
+    assert await files_with(settings, *SECRETS) == 0
     assert await files_with(settings, "ivan@example.com")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import anyio
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -143,6 +144,34 @@ async def test_many_deliveries_are_released_some_at_a_time(
     assert len(await world.outbox().claim(10, [NAME])) == 5
 
 
+# extension: postgresql
+@pytest.mark.anyio
+async def test_two_people_who_resume_at_once_release_each_delivery_once(postgres_url: str) -> None:
+    """The second one waits for the rows of the first: a pause must not be taken off twice."""
+    async with sql_world(postgres_url) as world:
+        await world.outbox().release([(await commit_events(world, 1))[0][NAME]])
+        before = await world.deliveries()
+        await pause(world)
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        waiting += " AND datname = current_database()"
+
+        with (
+            anyio.fail_after(60),
+            psycopg.connect(postgres_url) as person,
+            psycopg.connect(postgres_url, autocommit=True) as looks,
+        ):
+            person.execute("SELECT * FROM deliveries FOR UPDATE")
+            async with anyio.create_task_group() as group:
+                group.start_soon(resume, world)
+                group.start_soon(resume, world)
+                while looks.execute(waiting).fetchone() != (2,):  # noqa: ASYNC110 - not our process
+                    await anyio.sleep(0.01)
+                person.rollback()
+
+        assert await world.deliveries() == before
+
+
+# end
 def test_all_names_of_a_handler_are_paused() -> None:
     """Rows of older releases have its old names; one that is unknown is refused with the others."""
     handlers = {"write": "write", "greet": "greet", "welcome": "greet", "hello": "greet"}

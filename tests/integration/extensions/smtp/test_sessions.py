@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from email.message import EmailMessage
 from smtplib import SMTPServerDisconnected
-from socket import AF_INET, SOCK_STREAM
+from socket import AF_INET, SOCK_STREAM, socket
 
 import pytest
 from anyio import create_task_group, fail_after, move_on_after, to_thread
@@ -12,13 +12,16 @@ from anyio.lowlevel import checkpoint
 
 from allocation.domain.error_kinds import Unavailable
 from allocation.extensions import circuit_breaker
+from allocation.extensions.smtp import notifications
 from allocation.extensions.smtp.exceptions import MailServerUnavailable
 from allocation.extensions.smtp.notifications import MAX_CONNECTIONS
 from allocation.extensions.smtp.server import SmtpServer
 from allocation.extensions.smtp.session import SmtpSession
 from allocation.service_layer.delivery_model import is_permanent
+from allocation.service_layer.exceptions import AddressUndeliverable
 from tests.integration.extensions.smtp.hostile import (
     Behaviour,
+    HostileServer,
     dripping_tls,
     endless,
     hanging_up,
@@ -99,6 +102,31 @@ async def test_an_email_can_be_cancelled_at_every_stage(stage: str) -> None:
 
         assert scope.cancelled_caught
         await until(lambda: server.open == threads_in("extensions/smtp/session.py") == 0)
+
+
+async def test_a_refusal_is_known_though_the_server_says_nothing_more() -> None:
+    """A tarpit: it would count as a server that does not answer, again and again."""
+    tarpit = scripted(stuck_at="RSET", RCPT="550 5.1.1 no such user")
+    with (
+        misbehaving(tarpit) as server,
+        fail_after(LIMIT_SECONDS),
+        pytest.raises(AddressUndeliverable),
+    ):
+        await sending_to(server.url)()
+
+
+async def test_the_wait_for_a_connection_is_not_the_servers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It answers each e-mail in time; others only have to wait for one another."""
+    monkeypatch.setattr(notifications, "MAX_CONNECTIONS", 1)
+
+    def slow(server: HostileServer, client: socket) -> None:
+        server.over.wait(0.6)
+        scripted()(server, client)
+
+    with misbehaving(slow) as server, fail_after(LIMIT_SECONDS):
+        assert await together(sending_to(server.url, timeout=2), 5) == []
 
 
 async def test_emails_are_sent_concurrently() -> None:

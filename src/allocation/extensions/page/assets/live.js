@@ -54,7 +54,8 @@ function take(news) {
   if (news.now) ahead = news.now - Date.now() / 1000;
   if (news.full) [before, link.error, isLoading] = [new Set(traces.keys()), null, true];
   for (const trace of news.traces) {
-    traces.set(trace.id, trace);
+    if (trace.nodes.length) traces.set(trace.id, trace);
+    else traces.delete(trace.id); // it was pruned
     before.delete(trace.id);
   }
   if (news.traces.length) forget(news.most);
