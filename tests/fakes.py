@@ -22,6 +22,7 @@ from allocation.domain.coupons import (
     CouponBatch,
     CouponCode,
 )
+from allocation.domain.error_kinds import is_away
 from allocation.domain.events import UserId
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
@@ -32,7 +33,6 @@ from allocation.service_layer.delivery_model import (
     Failure,
     IdempotencyKey,
     WorkItem,
-    is_away,
 )
 from allocation.service_layer.emails import Email
 from allocation.service_layer.envelopes import Envelope, EventId

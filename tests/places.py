@@ -48,7 +48,8 @@ PLACES = {
     },
     "failed: retried or parked": {
         BUS: ["_record_failure"],
-        DELIVERY: ["retry_delay", "is_permanent", "is_away"],
+        DELIVERY: ["retry_delay"],
+        "domain/error_kinds.py": ["is_permanent", "is_away"],
         OUTBOX: ["record_failure", "_park"],
     },
 }

@@ -15,8 +15,9 @@ from allocation.domain.error_kinds import (
     ProgrammingError,
     RuleViolation,
     Unavailable,
+    is_permanent,
 )
-from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy, is_permanent
+from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import HandlerTimeout, LeaseExpired
 from tests.builders import POLICY, a_delivery, an_envelope

@@ -28,7 +28,8 @@ from allocation.adapters.event_loading import Claimed, load_envelopes
 from allocation.adapters.failure_history import describe
 from allocation.adapters.orm import PENDING, deliveries, events
 from allocation.adapters.transaction import Transaction
-from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy, Failure, is_away
+from allocation.domain.error_kinds import is_away
+from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.exceptions import DeliverySuperseded
 from allocation.service_layer.unit_of_work import Subscribed
 

@@ -59,3 +59,13 @@ class InvalidValue(InvalidInput):
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"{what} {reason}")
+
+
+def is_permanent(error: Exception) -> bool:
+    """Tell whether trying again cannot help: time retryable no rule, and no refused e-mail."""
+    return isinstance(error, AllocationError) and not error.retryable
+
+
+def is_away(error: Exception) -> bool:
+    """Tell whether a resource is away, such as a server that refuses connections."""
+    return isinstance(error, AllocationError) and error.resource_is_away

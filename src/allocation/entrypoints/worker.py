@@ -17,8 +17,6 @@ from allocation.service_layer.delivery_model import Delivery
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
-RECONNECT_SECONDS = 1.0
-
 SETTINGS = {"dispatch": "worker"}  # also what its deliveries cause is claimed, with a free slot
 
 logger = logging.getLogger(__name__)
@@ -65,7 +63,7 @@ class Worker:
                 except Exception as error:  # nothing in the database may end the worker
                     unexpected = not isinstance(error, Unavailable)
                     logger.error("%s; the worker tries again", error, exc_info=unexpected)
-                    await self._wakeup.sleep(RECONNECT_SECONDS)
+                    await self._wakeup.sleep(POLL_SECONDS)
 
     async def _wake_at_shutdown(self) -> None:
         await self._shutdown.wait()

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal, NewType
 from uuid import UUID
 
 from allocation.domain.commands import Command
-from allocation.domain.error_kinds import AllocationError
+from allocation.domain.error_kinds import is_away, is_permanent
 from allocation.domain.events import Event
 from allocation.service_layer.envelopes import INTERNAL, Envelope, MessageContext, MessageOrigin
 
@@ -168,13 +168,3 @@ class DeliveryPolicy:
         pause = self.retry_initial_seconds * self.retry_factor**exponent
         longest = min(self.retry_max_seconds, pause)
         return longest * (1 + random()) / 2
-
-
-def is_permanent(error: Exception) -> bool:
-    """Tell whether trying again cannot help: time retryable no rule, and no refused e-mail."""
-    return isinstance(error, AllocationError) and not error.retryable
-
-
-def is_away(error: Exception) -> bool:
-    """Tell whether a resource is away, such as a server that refuses connections."""
-    return isinstance(error, AllocationError) and error.resource_is_away

@@ -18,7 +18,12 @@ from anyio.abc import TaskGroup
 from allocation import views
 from allocation.bootstrap import Application
 from allocation.config import Settings
-from allocation.domain.error_kinds import AllocationError, InvalidValue, ProgrammingError
+from allocation.domain.error_kinds import (
+    AllocationError,
+    InvalidValue,
+    ProgrammingError,
+    is_permanent,
+)
 from allocation.entrypoints.runtime import Service, Shutdown
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import (
@@ -31,7 +36,7 @@ from allocation.extensions.brokers.base import (
 from allocation.extensions.brokers.cloud_events import from_cloud_event
 from allocation.extensions.brokers.exceptions import BrokerUnavailable, MessageIdReused
 from allocation.extensions.brokers.settings import BrokerSettings
-from allocation.service_layer.delivery_model import Committed, is_permanent
+from allocation.service_layer.delivery_model import Committed
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.handler_containment import first_error
 from allocation.service_layer.messagebus import MessageBus

@@ -13,8 +13,8 @@ from time import monotonic
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from allocation.adapters.serialization import wire_name
-from allocation.domain.error_kinds import Unavailable
-from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, is_permanent
+from allocation.domain.error_kinds import Unavailable, is_permanent
+from allocation.service_layer.delivery_model import CommandEnvelope, Delivery
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.instrumentation import Observer, Outcome
 

@@ -10,14 +10,13 @@ import pytest
 from anyio import create_task_group, fail_after, move_on_after, to_thread
 from anyio.lowlevel import checkpoint
 
-from allocation.domain.error_kinds import Unavailable
+from allocation.domain.error_kinds import Unavailable, is_permanent
 from allocation.extensions import circuit_breaker
 from allocation.extensions.smtp import notifications
 from allocation.extensions.smtp.exceptions import MailServerUnavailable
 from allocation.extensions.smtp.notifications import MAX_CONNECTIONS
 from allocation.extensions.smtp.server import SmtpServer
 from allocation.extensions.smtp.session import SmtpSession
-from allocation.service_layer.delivery_model import is_permanent
 from allocation.service_layer.exceptions import AddressUndeliverable
 from tests.integration.extensions.smtp.hostile import (
     Behaviour,
