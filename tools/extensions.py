@@ -88,7 +88,10 @@ def take_out_of(file: Path, names: set[str]) -> None:
     """Take the marked lines and parts out of a file; delete it if its first line is one."""
     if file.suffix in PICTURES:
         return
-    old = file.read_text()
+    try:
+        old = file.read_text()
+    except UnicodeDecodeError:  # no text
+        return
     new = "".join(unmarked(old.splitlines(keepends=True), names))
     if file.name == "pyproject.toml":
         new = without_modules(new, "|".join(names))

@@ -150,7 +150,7 @@ def rewrite(path: Path, change: Callable[[str], str]) -> None:
         return
     try:
         old = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
+    except UnicodeDecodeError:  # no text
         return
     if (new := change(old)) != old:
         path.write_text(new, encoding="utf-8")

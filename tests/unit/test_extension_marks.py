@@ -2,14 +2,25 @@
 
 import ast
 from collections.abc import Iterator
+from pathlib import Path
 
-from tools.extensions import MARK, tracked, unmarked
+from tools.extensions import MARK, take_out_of, tracked, unmarked
 from tools.files import ROOT
 
 
 def test_what_is_left_without_an_extension_can_be_parsed() -> None:
     """A formatter moves a comment to the end of a statement, and then it marks half of it."""
     assert list(broken_files()) == []
+
+
+def test_what_is_no_text_is_left_as_it_is(tmp_path: Path) -> None:
+    """A project may have pictures of any kind, and fonts."""
+    file = tmp_path / "logo.ico"
+    file.write_bytes(b"\x00\xff")
+
+    take_out_of(file, {"web"})
+
+    assert file.read_bytes() == b"\x00\xff"
 
 
 def broken_files() -> Iterator[str]:

@@ -14,9 +14,11 @@ from allocation.domain.events import Event
 from allocation.entrypoints.runtime import Shutdown
 from allocation.entrypoints.worker import Worker
 from allocation.service_layer.delivery_model import Delivery
+from allocation.service_layer.subscriptions import EventHandlers
+from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import POLICY, FakeApplication
 from tests.fakes import FakeOutbox
-from tests.things import ThingMade, a_command
+from tests.things import ThingMade, ThingRenamed, a_command, things_of
 
 pytestmark = pytest.mark.anyio
 
@@ -92,6 +94,43 @@ async def unused(event: Event) -> None:
 
 def in_hand(application: FakeApplication) -> int:
     return sum(row.attempts for row in application.database.deliveries.values())
+
+
+async def test_a_worker_that_ends_when_idle_does_what_its_last_delivery_has_caused() -> None:
+    """Its handler was just paused: while it runs, nothing else seems to be left."""
+    started, goes_on = anyio.Event(), anyio.Event()
+
+    class Paused(FakeOutbox):
+        async def seconds_until_due(
+            self, handlers: Collection[str], *, scheduled: bool = True
+        ) -> float | None:
+            if not started.is_set() or goes_on.is_set():
+                return await super().seconds_until_due(handlers, scheduled=scheduled)
+            goes_on.set()
+            await anyio.wait_all_tasks_blocked()
+            return None
+
+    async def rename(event: ThingMade, uow: UnitOfWork) -> None:
+        started.set()
+        await goes_on.wait()
+        (await things_of(uow).get(event.thing_id)).rename("another")
+
+    renamed: list[Event] = []
+
+    async def works(event: ThingRenamed) -> None:
+        renamed.append(event)
+
+    handlers: EventHandlers = {ThingMade: [rename], ThingRenamed: [works]}
+    application = FakeApplication(event_handlers=handlers, policy=FOR_WORKERS)
+    application.outbox = Paused(application.database, FOR_WORKERS)
+    application.wire()
+    await application.bus.execute(a_command())
+    worker, _ = a_worker(application, concurrency=20)
+
+    with anyio.fail_after(60):
+        await worker.run(until_idle=True)
+
+    assert len(renamed) == 1
 
 
 class LockedByOthers(FakeOutbox):

@@ -71,10 +71,10 @@ class Worker:
 
     async def _run_loop(self, group: TaskGroup, *, until_idle: bool) -> None:
         while not self._shutdown.is_set():
+            is_idle = not self._running.total()  # what runs may cause something, until it has ended
             pause = await self._claim_and_start(group, scheduled=not until_idle)
-            if pause is None and until_idle and not self._running.total():
+            if pause is None and until_idle and is_idle:
                 self._shutdown.set()
-                return
             await self._wakeup.sleep(POLL_SECONDS if pause is None else pause)
 
     async def _claim_and_start(self, group: TaskGroup, *, scheduled: bool) -> float | None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from random import choice
 from typing import Any
 
 import anyio
@@ -128,24 +129,28 @@ async def _one_by_one(consumer: AIOKafkaConsumer) -> AsyncIterator[InboundMessag
 async def _next(consumer: AIOKafkaConsumer) -> Sequence[Parts]:
     """Return the next message; or, if one cannot be decoded, what of it is known.
 
-    The library raises, and does not say which partition it is: so each is asked. One of them may
-    have another message meanwhile.
+    The library raises, and does not say which partition it is: so each is asked, until one has an
+    answer, as it raises once a fetch. One of them may have another message meanwhile.
     """
     with suppress(*UNDECODABLE):
         return [_parts(await consumer.getone())]
-    found: list[Parts] = []
-    for partition in consumer.assignment():
-        try:
-            with anyio.move_on_after(PROBE_SECONDS):
-                found = [_parts(await consumer.getone(partition))]
-                break
-        except UNDECODABLE as error:
-            offset = await consumer.position(partition)
-            consumer.seek(partition, offset + 1)
-            place = f"partition {partition.partition}, offset {offset}: {describe(error)}"
-            found = [(b"", {"undecodable": place}, {})]
-            break
+    found: Sequence[Parts] = []
+    while not found and (partitions := [*consumer.assignment()]):
+        found = await _ask(consumer, choice(partitions))
     return found
+
+
+async def _ask(consumer: AIOKafkaConsumer, partition: Any) -> Sequence[Parts]:
+    """Return what a partition has, if it answers soon: a message, or the place of a skipped one."""
+    try:
+        with anyio.move_on_after(PROBE_SECONDS):
+            return [_parts(await consumer.getone(partition))]
+    except UNDECODABLE as error:
+        offset = await consumer.position(partition)
+        consumer.seek(partition, offset + 1)
+        place = f"partition {partition.partition}, offset {offset}: {describe(error)}"
+        return [(b"", {"undecodable": place}, {})]
+    return []
 
 
 def _parts(record: Any) -> Parts:
