@@ -131,7 +131,7 @@ def _read(kind: Any, given: Mapping[str, Any], find: EnvLookup) -> Any:
 
 def _converted(value: object, annotation: Any, name: str) -> Any:
     try:
-        str(value).encode()
+        str(value).encode()  # msgspec lets surrogates pass
         return msgspec.convert(value, annotation, strict=False)
     except msgspec.ValidationError as error:
         reason = re.split(""" ['"]""", str(error))[0]  # what follows is the value

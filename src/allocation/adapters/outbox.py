@@ -25,7 +25,6 @@ from allocation.adapters.batch_settlement import (
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED, PAUSED_HANDLERS, is_scheduled, pause_of
 from allocation.adapters.event_loading import Claimed, load_envelopes
-from allocation.adapters.failure_history import describe
 from allocation.adapters.orm import PENDING, deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.domain.error_kinds import is_away
@@ -133,7 +132,7 @@ class SqlAlchemyOutbox:
         await self._settlement.settle(delivery)
 
     async def record_failure(self, failure: Failure) -> None:
-        delivery, error = failure.delivery, describe(failure.error)
+        delivery, error = failure.delivery, failure_history.describe(failure.error)
         now, pause, columns = self.database.clock, failure.retry_in, deliveries.c
         fate = {"parked_at": now} if pause is None else {"available_at": now + pause}
         if is_away(failure.error):
@@ -158,7 +157,7 @@ class SqlAlchemyOutbox:
                 if row["attempts"] > self._policy.max_attempts:
                     await self._park(row, LAST_ATTEMPT_UNFINISHED)
                 elif isinstance(found, Exception):
-                    await self._park(row, describe(found))
+                    await self._park(row, failure_history.describe(found))
                 else:
                     delivery = Delivery(
                         envelope=found,

@@ -16,8 +16,8 @@ from allocation.extensions import EXTENSIONS
 from allocation.service_layer.delivery_model import Delivery
 
 BATCH_WINDOW = 0.01
-POLL_SECONDS = 1.0  # how long a delivery made due by another process may go unseen
-SETTINGS = {"dispatch": "worker"}  # also what its deliveries cause is claimed, with a free slot
+POLL_SECONDS = 1.0  # how long what others make due may go unseen; also before a reconnect
+WORKER_SETTINGS = {"dispatch": "worker"}  # what its deliveries cause is claimed, too
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class Worker:
             pause = await self._claim_and_start(group, scheduled=not until_idle)
             if pause is None and until_idle and is_idle:
                 self._shutdown.set()
+                return
             await self._wakeup.sleep(POLL_SECONDS if pause is None else pause)
 
     async def _claim_and_start(self, group: TaskGroup, *, scheduled: bool) -> float | None:

@@ -4,7 +4,7 @@ import click
 
 from allocation.entrypoints.cli.common import Options, load_settings
 from allocation.entrypoints.runtime import run_services
-from allocation.entrypoints.worker import SETTINGS, worker_service
+from allocation.entrypoints.worker import WORKER_SETTINGS, worker_service
 
 
 @click.command()
@@ -23,6 +23,6 @@ def worker(options: Options, until_idle: bool, concurrency: int | None) -> None:
     On SIGTERM or Ctrl-C, running handlers get a grace period; a second signal exits immediately. No
     work is lost.
     """
-    changed = {"worker_concurrency": concurrency, **SETTINGS}
+    changed = {"worker_concurrency": concurrency, **WORKER_SETTINGS}
     settings = load_settings({**options, **changed}, log_level="info")
     run_services(settings, worker_service(settings, until_idle=until_idle))

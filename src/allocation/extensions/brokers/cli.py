@@ -6,7 +6,7 @@ from allocation.entrypoints import runtime
 from allocation.entrypoints.cli.common import Options, load_settings
 from allocation.entrypoints.nonblocking_output import drain
 from allocation.entrypoints.runtime import run_services
-from allocation.entrypoints.worker import SETTINGS, worker_service
+from allocation.entrypoints.worker import WORKER_SETTINGS, worker_service
 from allocation.extensions.brokers.asyncapi import published_language
 from allocation.extensions.brokers.consumer import consumer_service
 from allocation.publish_handlers import public_events
@@ -39,7 +39,7 @@ def run(options: Options, prefetch: int | None) -> None:
 
     For small installations.
     """
-    settings = load_settings({**options, "prefetch": prefetch, **SETTINGS}, log_level="info")
+    settings = load_settings({**options, "prefetch": prefetch, **WORKER_SETTINGS}, log_level="info")
     run_services(settings, worker_service(settings), consumer_service(settings))
 
 

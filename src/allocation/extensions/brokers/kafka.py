@@ -21,7 +21,6 @@ UNDECODABLE = (UnicodeDecodeError, errors.CorruptRecordException)
 PROBE_SECONDS = 1.0  # for a partition, which may have nothing new
 MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
 
-
 Parts = tuple[bytes, Mapping[str, Any], Mapping[str, Any]]  # body, headers, properties
 
 

@@ -52,7 +52,7 @@ async def log_out(request: Request, response: Response) -> None:
 @guarded.get("/changes")
 async def changes(request: Request, after: str = "") -> Response:
     """Send what has changed after a cursor, at once or as soon as something has; or all of it."""
-    content = await _live_feed(request).changes(request.state.group, after)
+    content = await _change_feed(request).changes(request.state.group, after)
     return Response(content, media_type="application/json")
 
 
@@ -65,7 +65,7 @@ async def show_handler_map(request: Request) -> dict[str, Any]:
 router.include_router(guarded)
 
 
-def _live_feed(request: Request) -> ChangeFeed:
+def _change_feed(request: Request) -> ChangeFeed:
     """Return the one feed of this process."""
     state = request.app.state
     if not hasattr(state, "change_feed"):
