@@ -50,6 +50,20 @@ def lines_that_name_ours(project: Copy) -> list[str]:
     return found
 
 
+def pages_that_tests_miss(project: Copy) -> dict[str, list[str]]:
+    """Return the pages of docs that the files of tests read and that are not there, by file."""
+    docs = project.folder / "docs"
+    found = {
+        str(file): [
+            page
+            for page in re.findall(r'"docs" / "([^"]+\.md)"', file.read_text())
+            if not (docs / page).exists()
+        ]
+        for file in project.folder.glob("tests/**/*.py")
+    }
+    return {file: pages for file, pages in found.items() if pages}
+
+
 @pytest.mark.parametrize("extensions", ["", ALL], ids=["nothing", "everything"])
 def test_a_new_project_is_green_at_once(extensions: str, tmp_path: Path, mypy_cache: Path) -> None:
     """Who begins with red tests never knows whether they broke something."""
@@ -58,6 +72,7 @@ def test_a_new_project_is_green_at_once(extensions: str, tmp_path: Path, mypy_ca
     [origin] = lines_that_name_ours(project)
     assert origin.startswith(f"Made from {OURS} 1.")
     assert (project.folder / LICENCE).read_text() == (ROOT / LICENCE).read_text()
+    assert pages_that_tests_miss(project) == {}
     assert len(project.run("git", "log", "--oneline").splitlines()) == 1
     assert project.run("git", "status", "--porcelain") == ""
     project.check(types=not BRIEF)

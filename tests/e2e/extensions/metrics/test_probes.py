@@ -6,7 +6,6 @@ from contextlib import closing
 
 from tests.e2e.processes import ROOT, TIMEOUT_SECONDS, Application, asked, wait_for_line, wait_until
 
-PAGE = ROOT / "docs" / "extensions.md"
 REGISTER = ("register-user", "Иван", "ivan@example.com")
 
 
@@ -37,9 +36,11 @@ def test_a_worker_tells_how_it_is_until_it_has_ended(
     assert asked(port, "/healthz") == (0, "")
 
 
+# extension: reference
 def test_a_worker_tells_what_it_has_done(application: Application, free_tcp_port: int) -> None:
     """As the page about extensions shows."""
-    shown = PAGE.read_text().partition("/metrics | grep -v '^#'\n")[2].partition("\n…")[0]
+    page = (ROOT / "docs" / "extensions.md").read_text()
+    shown = page.partition("/metrics | grep -v '^#'\n")[2].partition("\n…")[0]
     application.run(*REGISTER, dispatch="worker")
 
     with application.running("worker", metrics_port=str(free_tcp_port)):
@@ -48,6 +49,7 @@ def test_a_worker_tells_what_it_has_done(application: Application, free_tcp_port
         )
 
 
+# end
 def test_a_worker_that_is_idle_ends_with_its_server(
     application: Application, free_tcp_port: int
 ) -> None:
