@@ -17,7 +17,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, groupby
 from pathlib import Path
 
@@ -362,14 +362,19 @@ def lines_with(words: re.Pattern[str], paths: Sequence[Path]) -> Iterator[str]:
                 yield f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
 
 
-def main(part: str = "") -> str:
-    """Do what is asked, and return what there is to say; a `SystemExit` is a refusal."""
+def refuse(part: str, names_of_events: Iterable[str]) -> None:
+    """End with a `SystemExit`, if this is no part of the example, or no event would be left."""
     if part not in PARTS:
         raise SystemExit(f"there is no {part!r} in the example; there are: {', '.join(PARTS)}")
-    if all(PARTS[part].search(event.__name__) for event in message_types(events, Event)):
+    if all(map(PARTS[part].search, names_of_events)):
         raise SystemExit(
             "nothing would be left: add an aggregate of your own, with an event, first"
         )
+
+
+def main(part: str = "") -> str:
+    """Do what is asked, and return what there is to say; a `SystemExit` is a refusal."""
+    refuse(part, [event.__name__ for event in message_types(events, Event)])
     refuse_changes()
     left = "\n".join(take_out(part))
     return f"{left}\ntaken out: {part}. Above is what is left of it; see `git diff --stat`."
