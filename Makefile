@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CORE := $(VENV)/installed-core
+DEMO := $(VENV)/installed-demo
 DOCS := $(VENV)/installed-docs  # extension: reference
 PLAYGROUND := $(VENV)/installed-playground
 TEST := $(VENV)/installed-test
@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of proce
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: $(CORE)  ## Register two users in a temporary database, and show what happened
+demo: $(DEMO)  ## Register two users in a temporary database, and show what happened
 	@$(BIN)/allocation demo
 
 # extension: playground
@@ -93,7 +93,7 @@ extensions-go: $(TEST)
 	BRIEF=1 $(BIN)/pytest -q --no-header -n 2 tests/copies/test_extensions.py tests/copies/test_new.py
 # end
 
-extensions: $(CORE)  ## List the extensions: what can be taken out
+extensions: $(DEMO)  ## List the extensions: what can be taken out
 	@$(BIN)/python -m tools.extensions
 
 # extension: reference

@@ -1,6 +1,5 @@
-"""Installs the program, or what one part of the work on it needs, when that is first asked for.
+"""Installs the program with what one part of the work on it needs, when that is first asked for.
 
-    python3 -m tools.install .venv core     # what the demo needs: the program itself
     python3 -m tools.install .venv test     # an extra of pyproject.toml
 
 Any Python does that has `venv` and pip's wheel, as Debian's `python3-venv` brings it. The
@@ -12,20 +11,19 @@ import sys
 import sysconfig
 from pathlib import Path
 
-CORE = "core"
 BUNDLED = Path(sysconfig.get_path("stdlib")) / "ensurepip" / "_bundled"
 OPTIONS = ("--quiet", "--disable-pip-version-check", "--no-warn-script-location", "--no-compile")
 NO_PIP = "there is no pip here that could install it; on Debian: apt-get install python3-venv"
 
 
-def install(environment: Path, part: str) -> None:
-    """Install a part, in the versions that the tests were run with."""
+def install(environment: Path, extra: str) -> None:
+    """Install the program with an extra, in the versions that the tests were run with."""
     python = environment / "bin" / "python"
     if not python.exists():
         command = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
         subprocess.run(command, check=True)
-    what = "." if part == CORE else f".[{part}]"
-    command = [str(python), str(pip()), "install", *OPTIONS, "-c", "constraints.txt", "-e", what]
+    what = ["-c", "constraints.txt", "-e", f".[{extra}]"]
+    command = [str(python), str(pip()), "install", *OPTIONS, *what]
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 

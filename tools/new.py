@@ -32,7 +32,7 @@ LEFT_OUT = re.compile(  # what would be untrue of another project, or is about t
     r"|docs/(README|anyio|extensions|faq|from-\w+-\w+|getting-started|glossary|last-coupon|make-it-yours"
     r"|performance|price|releasing|testing|tutorial|use-case)\.md"
     r"|tools/(new|new_diff|site|verified)\.py|tools/new_project\.md|tools/theme/.*"
-    r"|tests/(copies|new)/.*|tests/e2e/(killed|steps|test_readme|test_steps|test_wheel)\.py"
+    r"|tests/(copies|new)/.*|tests/e2e/(environments|killed|steps|test_readme|test_steps|test_wheel)\.py"
     r"|tests/(capacity|measured|translations|tutorials)\.py|tests/verified\.json"
     r"|tests/integration/test_(by_hand|last_coupon|price|site)\.py"
     r"|tests/e2e/extensions/(page/test_site|web/test_page_over_http)\.py"

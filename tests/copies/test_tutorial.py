@@ -40,7 +40,7 @@ def says_that_it_fails(shown: tuple[str, ...]) -> bool:
 
 def typed(copy: Copy, line: str) -> "subprocess.CompletedProcess[str]":
     """Type a command into a shell in a copy whose environment is that of this process."""
-    stamps = " ".join(f"-o {sys.prefix}/installed-{part}" for part in ("core", "test"))
+    stamps = " ".join(f"-o {sys.prefix}/installed-{part}" for part in ("demo", "test"))
     installed = f"-s {stamps} VENV={sys.prefix} MYPY_CACHE_DIR={copy.mypy_cache}"
     line = line.replace("make ", f"make {installed} ", 1)
     name = next((copy.folder / "src").glob("*/bootstrap.py")).parent.name  # its own command

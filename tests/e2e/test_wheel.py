@@ -1,22 +1,14 @@
-"""What is released is the wheel: it has all that it needs, and says what it needs from others.
+"""What is released is the wheel: it has all that it needs, and says what it needs from others."""
 
-Nothing is downloaded: what it asks for is linked from the environment of the tests.
-"""
-
-import subprocess
-import sys
-from collections.abc import Iterator
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import distribution
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 from allocation.adapters.migrations.revisions import revisions
-from tests.e2e.processes import ROOT, TIMEOUT_SECONDS, Application
-from tools.install import pip
+from tests.e2e.environments import build_wheel, make_environment, run
+from tests.e2e.processes import ROOT, Application
 
 PACKAGES = ("allocation", "sqlalchemy_anyio")
 USUAL = {"demo", "worker", "register-user", "db"}
@@ -25,53 +17,13 @@ USUAL = {"demo", "worker", "register-user", "db"}
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from what is here."""
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
-    [built] = folder.glob("*.whl")
-    return built
+    return build_wheel(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The command, in an environment that has what the wheel asks for without any extra."""
-    folder = tmp_path_factory.mktemp("environment")
-    run(sys.executable, "-m", "venv", "--without-pip", str(folder))
-    python = folder / "bin" / "python"
-    install = (str(python), str(pip()), "install", "--quiet", "--disable-pip-version-check")
-    run(*install, "--no-index", "--no-deps", str(wheel))
-    [site_packages] = folder.glob("lib/python*/site-packages")
-    [ours] = Distribution.discover(name="allocation", path=[str(site_packages)])
-    for place in {place for each in needed_by(ours, set()) for place in places(each)}:
-        (site_packages / place.name).symlink_to(place)
-    return folder / "bin" / "allocation"
-
-
-def needed_by(found: Distribution, seen: set[str], extra: str = "") -> Iterator[Distribution]:
-    """Yield what a distribution needs, and what that needs, each once."""
-    for requirement in map(Requirement, found.requires or ()):
-        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
-            continue
-        needed = distribution(requirement.name)
-        for wanted in ("", *requirement.extras):
-            if (key := f"{canonicalize_name(requirement.name)}[{wanted}]") not in seen:
-                seen.add(key)
-                yield needed
-                yield from needed_by(needed, seen, wanted)
-
-
-def places(of: Distribution) -> Iterator[Path]:
-    """Yield the folders and files that a distribution has brought, as far as they are its own."""
-    for name in {file.parts[0] for file in of.files or ()} - {"..", "__pycache__"}:
-        yield Path(str(of.locate_file(name)))
-
-
-def run(*command: str, cwd: Path | None = None, environment: dict[str, str] | None = None) -> str:
-    """Run a command that has to succeed, and return what it printed."""
-    result = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
-    )
-    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
-    return result.stdout
+    return make_environment(tmp_path_factory.mktemp("environment"), wheel)
 
 
 def test_the_wheel_has_all_that_is_in_the_packages(wheel: Path) -> None:

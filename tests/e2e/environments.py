@@ -1,0 +1,67 @@
+"""Environments with our wheel, with what it asks for, and with nothing else that the tests have.
+
+Nothing is downloaded: what it asks for is linked from the environment of the tests.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.e2e.processes import ROOT, TIMEOUT_SECONDS
+from tools.install import pip
+
+OURS = "allocation"
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build the wheel, from what is here, and put it into a folder."""
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
+    [built] = folder.glob("*.whl")
+    return built
+
+
+def make_environment(folder: Path, wheel: Path, extra: str = "") -> Path:
+    """Make an environment with the wheel and what this extra needs; return our command in it."""
+    run(sys.executable, "-m", "venv", "--without-pip", str(folder))
+    python = folder / "bin" / "python"
+    install = (str(python), str(pip()), "install", "--quiet", "--disable-pip-version-check")
+    run(*install, "--no-index", "--no-deps", str(wheel))
+    [site_packages] = folder.glob("lib/python*/site-packages")
+    [ours] = Distribution.discover(name=OURS, path=[str(site_packages)])
+    for place in {place for each in needed_by(ours, set(), extra) for place in places(each)}:
+        (site_packages / place.name).symlink_to(place)
+    return folder / "bin" / OURS
+
+
+def needed_by(found: Distribution, seen: set[str], extra: str = "") -> Iterator[Distribution]:
+    """Yield what a distribution needs, and what that needs, each once; never our own."""
+    for requirement in map(Requirement, found.requires or ()):
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        is_ours = requirement.name == OURS
+        needed = found if is_ours else distribution(requirement.name)
+        for wanted in ("", *requirement.extras):
+            if (key := f"{canonicalize_name(requirement.name)}[{wanted}]") not in seen:
+                seen.add(key)
+                yield from () if is_ours else [needed]
+                yield from needed_by(needed, seen, wanted)
+
+
+def places(of: Distribution) -> Iterator[Path]:
+    """Yield the folders and files that a distribution has brought, as far as they are its own."""
+    for name in {file.parts[0] for file in of.files or ()} - {"..", "__pycache__"}:
+        yield Path(str(of.locate_file(name)))
+
+
+def run(*command: str, cwd: Path | None = None, environment: dict[str, str] | None = None) -> str:
+    """Run a command that has to succeed, and return what it printed."""
+    result = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+    )
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
