@@ -283,6 +283,16 @@ async def test_an_address_that_does_not_exist_is_recorded_and_not_written_to_aga
     assert application.database.owed == {}
 
 
+async def test_nobody_is_written_to_where_no_server_can_be(application: FakeApplication) -> None:
+    """Nobody has to be asked: an erased user has such an address, and so may a stranger."""
+    registration = a_registration(email="ivan@erased.INVALID")
+    report = await application.bus.handle(registration)
+
+    assert report.failures == []
+    assert application.notifications.sent == []
+    assert application.database.user_view[registration.user_id].email_undeliverable
+
+
 async def test_another_address_is_written_to(application: FakeApplication) -> None:
     """The change clears the mark; a notice to the old address, which bounces, sets none."""
     bounces = AddressUndeliverable("old@example.com")

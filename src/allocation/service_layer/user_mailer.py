@@ -7,6 +7,8 @@ from allocation.service_layer.emails import Email
 from allocation.service_layer.exceptions import AddressUndeliverable
 from allocation.service_layer.ports import IsUndeliverable, Notifications
 
+NOWHERE = ".invalid"  # RFC 2606: no server is called that
+
 
 class UserMail:
     """The port for e-mail to users: `Notifications`, and what a mail server answers.
@@ -24,10 +26,12 @@ class UserMail:
     ) -> RecordBounce | None:
         """Send an e-mail; if there is no such address, return what the handler has to return.
 
-        If that is known already, nothing is sent. For what else is raised, see `Notifications`.
+        If that is known already, or can be seen, nothing is sent. For what else is raised, see
+        `Notifications`.
         """
         bounce = RecordBounce(user_id=user_id, email=email.recipient)
-        if await self._is_undeliverable(email.recipient):
+        is_nowhere = email.recipient.lower().endswith(NOWHERE)
+        if is_nowhere or await self._is_undeliverable(email.recipient):
             return bounce
         try:
             await self._notifications.send(email, idempotency_key=idempotency_key)

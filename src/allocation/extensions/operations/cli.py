@@ -40,9 +40,9 @@ from allocation.extensions.operations.erase_user import (
     erase,
     find_person,
     handlers_with_effects,
-    remove_emails,
 )
 from allocation.extensions.operations.import_users import Import
+from allocation.extensions.operations.kept_emails import remove_emails
 from allocation.extensions.operations.rebuild_users import ALL_USERS, rebuild
 from allocation.extensions.operations.retention import old_events, prune
 from allocation.extensions.operations.times import duration, format_duration

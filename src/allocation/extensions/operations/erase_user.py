@@ -7,12 +7,9 @@ that nothing is sent to, so what happens later to this user has no effect outsid
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from email.parser import BytesHeaderParser
-from email.policy import default
-from pathlib import Path
 from typing import Any
 from unicodedata import normalize
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import sqlalchemy as sa
@@ -80,7 +77,7 @@ async def find_person(database: Database, user_id: UserId) -> Person:
         address = await _address(transaction, sa.select(_EMAIL), user_id)
         about = await _events_about(transaction, user_id)
         outstanding = await transaction.execute(count.where(_of(about), ~FINISHED))
-        had = set(map(_key, await _addresses(transaction, user_id, about, address)))
+        had = set(map(comparable, await _addresses(transaction, user_id, about, address)))
         taken = sa.select(users.c.email_key).where(users.c.email_key.in_(had))
         others = await transaction.execute(taken.where(users.c.id != user_id))
         had.difference_update(others.scalars())
@@ -114,14 +111,12 @@ async def erase(database: Database, user_id: UserId, effects: Collection[str]) -
     return discarded
 
 
-def remove_emails(folder: Path, person: Person) -> int:
-    """Remove the e-mails to a user that are kept in a folder; return how many there were."""
-    kept = [file for part in ("tmp", "new", "cur") for file in (folder / part).glob("*")]
-    ids, addresses = person.event_ids, person.addresses
-    found = [file for file in kept if file.name[:36] in ids or _recipient(file) in addresses]
-    for file in found:
-        file.unlink(missing_ok=True)
-    return len(found)
+def comparable(address: str) -> str:
+    """Return the form in which addresses compare, also of what is none."""
+    try:
+        return EmailAddress(address).key
+    except InvalidValue:
+        return address
 
 
 _EMAIL = sa.type_coerce(users.c.email, sa.String)
@@ -154,22 +149,22 @@ def _taken_back(database: Database) -> sa.Update:
 
 
 def _erased_email(user_id: UserId) -> EmailAddress:
-    """Return an address that nobody can have (RFC 2606), one for each user: they are unique."""
+    """Return an address to which nothing can be sent (RFC 2606)."""
     return EmailAddress(f"{user_id}@{ERASED}.invalid")
 
 
 async def _erase_user(transaction: Transaction, user_id: UserId) -> None:
     """Erase what is stored under the id of the user; nothing is sent to the new address."""
     name, email = PersonName(ERASED), _erased_email(user_id)
-    texts = {"email": str(email)}
-    shown = {"name": str(name), "email_undeliverable": True, **texts}
-    own = {"name": name, "email": email, "email_key": email.key, "email_undeliverable": True}
+    key = f"{ERASED} {user_id}"  # no address has this key: else a stranger could have registered it
+    shown = {"name": str(name), "email": str(email), "email_undeliverable": True}
+    own = {"name": name, "email": email, "email_key": key, "email_undeliverable": True}
     user = sa.update(users).where(users.c.id == user_id)
     view = sa.update(user_view).where(user_view.c.user_id == user_id)
     log = sa.update(registration_log).where(registration_log.c.user_id == user_id)
     await transaction.execute_dml(user.values(version=users.c.version + 1, **own))
     await transaction.execute_dml(view.values(**shown))
-    await transaction.execute_dml(log.values(**texts))
+    await transaction.execute_dml(log.values(email=str(email)))
 
 
 async def _erase_events(transaction: Transaction, about: Events, *, email: str) -> None:
@@ -209,7 +204,10 @@ async def _addresses(
 async def _erase_commands(
     transaction: Transaction, about: Events, addresses: Collection[str]
 ) -> None:
-    """Erase the sums over what commands have said, and ids of messages with an address in them."""
+    """Erase the sums over what commands have said, and ids of messages with an address in them.
+
+    The new ids cannot be guessed: nobody has sent one of them before.
+    """
     causes = sa.select(events.c.causation_id).where(events.c.id.in_(about))
     these = sa.update(commands).where(commands.c.id.in_(causes))
     await transaction.execute_dml(these.values(fingerprint=None))
@@ -220,7 +218,7 @@ async def _erase_commands(
         found = (await transaction.execute(wanted)).all()
         for command_id in [row.id for row in found if quoted.search(normalize("NFC", row.text))]:
             this = sa.update(commands).where(commands.c.id == command_id)
-            await transaction.execute_dml(this.values({column: f"{ERASED}-{command_id}"}))
+            await transaction.execute_dml(this.values({column: f"{ERASED}-{uuid4()}"}))
 
 
 def _may_have(column: sa.Column[Any], address: str) -> sa.ColumnElement[bool]:
@@ -232,19 +230,3 @@ def _may_have(column: sa.Column[Any], address: str) -> sa.ColumnElement[bool]:
 def _quoted(address: str) -> str:
     """Return the pattern of an address that is not a part of a longer one."""
     return rf"(?<![\w.+-]){re.escape(address)}(?![\w-]|\.\w)"
-
-
-def _key(address: str) -> str:
-    """Return the form in which addresses compare, also of what is none."""
-    try:
-        return EmailAddress(address).key
-    except InvalidValue:
-        return address
-
-
-def _recipient(file: Path) -> str | None:
-    try:
-        with file.open("rb") as opened:
-            return _key(str(BytesHeaderParser(policy=default.clone(utf8=True)).parse(opened)["To"]))
-    except FileNotFoundError:  # read or removed by somebody just now
-        return None

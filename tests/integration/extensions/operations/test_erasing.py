@@ -24,8 +24,8 @@ from allocation.extensions.operations.erase_user import (
     erase,
     find_person,
     handlers_with_effects,
-    remove_emails,
 )
+from allocation.extensions.operations.kept_emails import remove_emails
 from allocation.publish_handlers import publishing_to
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import MessageOrigin
@@ -305,6 +305,33 @@ async def test_repeating_it_does_no_harm(application: Application) -> None:
 
     assert await stored_deliveries(application) == before
     assert await columns_with(application, SECRETS) == {"commands": {"source"}}
+
+
+@pytest.mark.anyio
+async def test_nobody_can_take_what_an_erasure_needs(
+    application: Application, settings: Settings
+) -> None:
+    """Strangers may know ids: they take the address to come, and the id of a message to come."""
+    by_anna = MessageOrigin(source="/shop", id=f"changes {NEW}")
+    await application.bus.handle(RecordBounce(user_id=ANNA.user_id, email=NEW), by_anna)
+    hers = sa.select(orm.commands.c.id).where(orm.commands.c.message_id == by_anna.id)
+    [(command_id,)] = await rows(application.database, hers)
+    taken = f"{ANNA.user_id}@ERASED.invalid"
+    stranger = a_registration(name="Stranger", email=taken)
+    said = MessageOrigin(source="/shop", id=f"erased-{command_id}")
+    await application.bus.handle(stranger, said)
+
+    await erase_anna(application)
+
+    assert await columns_with(application, SECRETS) == {"commands": {"source"}}
+    user = sa.select(orm.users.c.email_key).where(orm.users.c.id == stranger.user_id)
+    assert await rows(application.database, user) == [(taken.lower(),)]
+    await begin_again(application, "send_welcome_email")
+    hers = await claimed(application, "send_welcome_email")
+    assert (await application.bus.run_deliveries(hers)).failures == []
+    assert await files_with(settings, "erased") == 0  # the address is as unreachable as before
+    await erase(application.database, stranger.user_id, [])
+    assert await erase_anna(application) == 0
 
 
 @pytest.mark.anyio
