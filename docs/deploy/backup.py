@@ -4,6 +4,7 @@
     python backup.py allocation.db backup.db
 
 The copy is whole and on the disk when this ends without an error; until then it has another name.
+Only its owner can read it.
 """
 
 import os
@@ -20,6 +21,7 @@ def back_up(database: Path, copy: Path) -> None:
     """
     unfinished = copy.with_name(f"{copy.name}.unfinished")
     unfinished.unlink(missing_ok=True)
+    unfinished.touch(0o600, exist_ok=False)  # SQLite fills an empty file, and leaves its mode
     with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as source:
         source.execute("VACUUM INTO ?", [str(unfinished)])
     with closing(sqlite3.connect(unfinished)) as made:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import anyio
 import pytest
 from anyio import to_thread
 from sqlalchemy import text
@@ -28,6 +29,17 @@ async def test_a_new_file_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
         found = await to_thread.run_sync(modes, tmp_path)
 
     assert found == dict.fromkeys(["test.db", "test.db-wal", "test.db-shm"], 0o600)
+
+
+async def test_a_new_file_behind_a_link_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
+    """The link was made before the file it leads to, such as one on another disk."""
+    link, target = anyio.Path(tmp_path, "test.db"), anyio.Path(tmp_path, "target.db")
+    await link.symlink_to(target)
+
+    async with open_database(sqlite_url(tmp_path)) as database, database.read_transaction():
+        pass
+
+    assert (await target.stat()).st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("mode", ["ro", "rw"])

@@ -46,7 +46,7 @@ class SQLite(DatabaseBackend):
         self._url = url
         self._failed_to_open = False
         self._may_be_made = url.query.get("mode", "rwc") == "rwc"
-        self._path = os.path.abspath(unquote(urlsplit(name).path) if "uri" in url.query else name)
+        self._path = os.path.realpath(unquote(urlsplit(name).path) if "uri" in url.query else name)
 
     def new_engine(self, process: str, **options: Any) -> AsyncEngine:
         url = self._url.set(query={"timeout": BUSY_SECONDS, **self._url.query})

@@ -112,6 +112,19 @@ def test_a_backup_of_postgresql_made_while_a_worker_works_is_restored(
     assert_all_is_done_once(on_postgresql, MailFolder(on_postgresql.folder / "mail"))
 
 
+def test_a_backup_can_be_read_by_its_owner_only(
+    on_sqlite: Application, on_postgresql: Application
+) -> None:
+    """There are names and addresses in it, as in the database."""
+    for application in (on_sqlite, on_postgresql):
+        application.run("db", "upgrade")
+    carry_out(on_sqlite, ON_SQLITE)
+    carry_out(on_postgresql, ON_POSTGRESQL)
+
+    copies = [on_sqlite.folder / "backup.db", on_postgresql.folder / "backup.dump"]
+    assert [copy.stat().st_mode & 0o777 for copy in copies] == [0o600, 0o600]
+
+
 def test_a_backup_that_fails_leaves_the_one_before(on_sqlite: Application) -> None:
     """A night without a database, or with a broken one, must not take away what there is."""
     (on_sqlite.folder / "backup.db").write_text("that of yesterday")
