@@ -123,6 +123,17 @@ def test_a_full_disk_is_told_and_does_not_undo_the_work(application: Application
     assert told.decode() == f"the output could not be written: {REASON}\n"
 
 
+@pytest.mark.parametrize("asked", ["--help", "--version"])
+def test_help_for_a_full_disk_fails_like_a_list(application: Application, asked: str) -> None:
+    """There is no command yet that could complain; and perhaps nothing to complain on."""
+    with open("/dev/full", "w") as full:
+        for errors in (subprocess.PIPE, full.fileno()):
+            with writing_to(application, asked, stdout=full.fileno(), stderr=errors) as helping:
+                _, complaint = helping.communicate(timeout=LIMIT_SECONDS)
+            assert helping.returncode == 3
+            assert complaint is None or complaint.decode() == f"error: {REASON}\n"
+
+
 def test_a_list_for_a_closed_output_fails(application: Application) -> None:
     """A script that asked for a list and got none must not go on as if there were no users."""
     add_users(application, 1)

@@ -1,6 +1,8 @@
 """What a script gets: one line on stderr for an error, and an exit code for its kind."""
 
+import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -25,6 +27,15 @@ def exit_code(error: Exception) -> int:
 
 class ErrorHandlingGroup(click.Group):
     """Turns whatever its commands raise into a line and an exit code. The only place that does."""
+
+    def main(self, *arguments: Any, **extra: Any) -> Any:
+        """Run the program. Its own help is printed before there is a command."""
+        try:
+            return super().main(*arguments, **extra)
+        except OSError as error:
+            with suppress(OSError):  # the log may be on the same full disk
+                _report(error)
+            sys.exit(exit_code(error))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for."""
