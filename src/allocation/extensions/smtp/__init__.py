@@ -14,7 +14,7 @@ class SmtpExtension(Extension):
     """What it brings to the program."""
 
     mail_url_examples = (
-        "smtp://user:password@host:port[?starttls=1]",
+        "smtp://user:password@host:port",
         "smtps://user:password@host:port",
     )
 

@@ -3,6 +3,7 @@
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from urllib.parse import unquote
 
 from allocation.domain.error_kinds import InvalidValue
@@ -15,8 +16,9 @@ URL = re.compile(
 )
 MAX_PORT = 65535
 PROBLEM = (
-    "is not of the form smtp://user:password@host:port?starttls=1, smtps://user:password@host:port "
-    "or maildir:FOLDER, with a user and password in ASCII, and # / ? in them as %23 %2F %3F"
+    "is not of the form smtp://user:password@host:port, smtps://user:password@host:port, "
+    "smtp://host:port?starttls=1 or maildir:FOLDER, with a user and password in ASCII, and # / ? "
+    "in them as %23 %2F %3F"
 )
 
 
@@ -35,6 +37,8 @@ class SmtpServer:
     def from_url(cls, url: str) -> "SmtpServer":
         """Read `smtp://user:password@host:port`, with `smtps://` or `?starttls=1` for TLS.
 
+        With a user, `smtp://` means STARTTLS, too, unless the host is this machine.
+
         :raises InvalidValue: if the URL is not of that form; its text is not repeated
         """
         refusal, found = InvalidValue("mail URL", PROBLEM), URL.fullmatch(url)
@@ -44,17 +48,26 @@ class SmtpServer:
         port = int(found["port"] or (465 if found["tls"] else 25))
         if port > MAX_PORT or not (login + password).isascii() or not _is_name(found["host"] or ""):
             raise refusal
+        host = found["host"] or found["ipv6"]
+        needs_tls = bool(login) and not found["tls"] and not _is_loopback(host)
         return cls(
-            host=found["host"] or found["ipv6"],
+            host=host,
             port=port,
             login=login or None,
             password=password,
             tls=bool(found["tls"]),
-            starttls=bool(found["starttls"]),
+            starttls=bool(found["starttls"]) or needs_tls,
         )
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+def _is_loopback(host: str) -> bool:
+    """Tell whether what is sent there does not leave this machine."""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host.lower() == "localhost"
 
 
 def _is_name(host: str) -> bool:

@@ -10,10 +10,31 @@ import socket
 import ssl
 from contextlib import closing, suppress
 from email.message import EmailMessage
+from typing import BinaryIO
 
 from allocation.extensions.smtp.server import SmtpServer
 
 READY = 220
+MAX_REPLY_BYTES = 100_000  # of all replies in a session; a dozen lines are usual
+
+
+class Replies:
+    """What the server says in a session: one that does not come to an end fills no memory."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._left = stream, MAX_REPLY_BYTES
+        self.close = stream.close
+
+    def readline(self, limit: int) -> bytes:
+        """Return the next line.
+
+        :raises OSError: if it cannot be read, or there have been too many
+        """
+        line = self._stream.readline(limit)
+        self._left -= len(line)
+        if self._left < 0:
+            raise OSError(f"its replies are longer than {MAX_REPLY_BYTES:,} bytes")
+        return line
 
 
 class SmtpSession(smtplib.SMTP):
@@ -45,6 +66,12 @@ class SmtpSession(smtplib.SMTP):
             self.send_message(message, sender, [recipient])
             with suppress(OSError):
                 self.putcmd("QUIT")  # no answer to this could change that the e-mail is accepted
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Read a reply, of many lines perhaps."""
+        if self.file is None and self.sock:
+            self.file = Replies(self.sock.makefile("rb"))
+        return super().getreply()
 
     def _rset(self) -> None:
         """Ask for nothing: there is one e-mail, and what became of it is known."""

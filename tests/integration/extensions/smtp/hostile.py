@@ -35,6 +35,7 @@ class HostileServer:
     connections: int = 0
     open: int = 0
     taken: int = 0
+    flooded: int = 0
 
     @property
     def url(self) -> str:
@@ -63,6 +64,14 @@ def endless(server: HostileServer, client: socket.socket) -> None:
     """Greet line after line."""
     while not server.over.wait(0.01):
         client.sendall(b"220-please wait\r\n")
+
+
+def flooding(server: HostileServer, client: socket.socket) -> None:
+    """Greet line after line, as fast as somebody reads."""
+    lines = b"220-please wait\r\n" * 1000
+    while not server.over.is_set():
+        client.sendall(lines)
+        server.flooded += len(lines)
 
 
 def dripping_tls(server: HostileServer, client: socket.socket) -> None:

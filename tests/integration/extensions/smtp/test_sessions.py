@@ -23,6 +23,7 @@ from tests.integration.extensions.smtp.hostile import (
     HostileServer,
     dripping_tls,
     endless,
+    flooding,
     hanging_up,
     misbehaving,
     scripted,
@@ -88,6 +89,19 @@ async def test_no_server_holds_an_email_longer_than_the_limit(stage: str) -> Non
 
         assert not isinstance(caught.value, Unavailable)  # it counts as an attempt
         await until(lambda: server.open == threads_in("extensions/smtp/session.py") == 0)
+
+
+async def test_a_reply_without_an_end_takes_no_memory() -> None:
+    """A hundred e-mails at a time, and ten seconds each, are enough for gigabytes of it."""
+    with misbehaving(flooding) as server:
+        with (
+            fail_after(LIMIT_SECONDS),
+            pytest.raises(MailServerUnavailable, match=r"replies are longer than 100,000 bytes"),
+        ):
+            await sending_to(server.url)()
+
+        await until(lambda: server.open == 0)
+        assert server.flooded < 50_000_000  # what the buffers of the system hold
 
 
 @pytest.mark.parametrize("stage", STUCK)

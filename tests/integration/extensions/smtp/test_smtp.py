@@ -1,6 +1,7 @@
 """E-mail by SMTP: what a real mail server receives, and what the replies of others mean."""
 
 import logging
+import socket
 import ssl
 import traceback
 from collections.abc import Iterator
@@ -10,9 +11,11 @@ from pathlib import Path
 from smtplib import (
     SMTPAuthenticationError,
     SMTPException,
+    SMTPNotSupportedError,
     SMTPRecipientsRefused,
     SMTPSenderRefused,
 )
+from typing import Any
 
 import pytest
 import trustme
@@ -219,11 +222,22 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
+ELSEWHERE = "mail.example.com"
+
+
+@pytest.fixture
+def elsewhere(free_tcp_port: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Another machine and its port; whoever looks up its name is sent to this one."""
+    here = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", free_tcp_port))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_: [here])
+    return f"{ELSEWHERE}:{free_tcp_port}"
+
+
 @pytest.fixture
 def certified(authority: trustme.CA) -> ssl.SSLContext:
     """The certificate of a mail server on 127.0.0.1, and its key."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.issue_cert("127.0.0.1", ELSEWHERE).configure_cert(context)
     return context
 
 
@@ -297,3 +311,35 @@ async def test_the_user_and_the_password_of_the_url_are_used_after_encryption(
 
     assert "hunter2" not in str(caught.value)
     assert mailbox.envelopes == [(SENDER, [AN_EMAIL.recipient])]
+
+
+@pytest.mark.usefixtures("trusted")
+async def test_a_password_is_sent_after_encryption_though_the_url_says_nothing_of_it(
+    mailbox: Mailbox, certified: ssl.SSLContext, elsewhere: str, free_tcp_port: int
+) -> None:
+    """It is the shortest URL, so it is the one that people write."""
+    options = {"tls_context": certified, "auth_required": True, "authenticator": _authenticate}
+    with keeping(mailbox, free_tcp_port, **options):
+        await sending_to(f"smtp://ivan%40example.com:p%40ss%3Aw%2Frd%3F%23%25@{elsewhere}")()
+
+    assert mailbox.envelopes == [(SENDER, [AN_EMAIL.recipient])]
+
+
+async def test_a_password_is_never_sent_to_another_machine_without_encryption(
+    mailbox: Mailbox, elsewhere: str, free_tcp_port: int
+) -> None:
+    """Neither to a server that has none, nor to whoever in between says that it has none."""
+    sent: list[LoginPassword] = []
+
+    def keep(*given: Any) -> AuthResult:
+        sent.append(given[-1])
+        return AuthResult(success=True)
+
+    with keeping(mailbox, free_tcp_port, authenticator=keep, auth_require_tls=False):
+        with pytest.raises(SMTPNotSupportedError, match="STARTTLS"):
+            await sending_to(f"smtp://ivan:hunter2@{elsewhere}")()
+        assert (sent, mailbox.emails) == ([], [])
+
+        await sending_to(f"smtp://ivan:hunter2@127.0.0.1:{free_tcp_port}")()
+
+    assert sent == [LoginPassword(b"ivan", b"hunter2")]

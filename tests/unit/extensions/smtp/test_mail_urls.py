@@ -15,11 +15,13 @@ ACCEPTED = {
     f"smtps://{HOST}": SmtpServer(host=HOST, port=465, tls=True),
     f"smtps://{HOST}:587": SmtpServer(host=HOST, port=587, tls=True),
     f"smtp://{HOST}:587?starttls=1": SmtpServer(host=HOST, port=587, starttls=True),
-    f"smtp://ivan@{HOST}": SmtpServer(host=HOST, port=25, login="ivan", password=""),
+    f"smtp://ivan@{HOST}": SmtpServer(host=HOST, port=25, login="ivan", password="", starttls=True),
     f"smtp://ivan%40example.com:p%40ss%3A%2F%25@{HOST}": SmtpServer(
-        host=HOST, port=25, login="ivan@example.com", password="p@ss:/%"
+        host=HOST, port=25, login="ivan@example.com", password="p@ss:/%", starttls=True
     ),
 }
+LOOPBACK = ["localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "[::1]"]
+ELSEWHERE = [HOST, "localhost.example.com", "10.0.0.1", "127.example.com", "[2001:db8::1]"]
 REFUSED = [
     "",
     HOST,
@@ -57,6 +59,14 @@ REFUSED = [
 def test_a_url_says_how_to_reach_a_mail_server(url: str) -> None:
     """The ports are those of the standard."""
     assert SmtpServer.from_url(url) == ACCEPTED[url]
+
+
+@pytest.mark.parametrize("host", LOOPBACK + ELSEWHERE)
+def test_a_password_leaves_this_machine_only_encrypted(host: str) -> None:
+    """The shortest URL is the one that people copy, and it must not be the one that tells all."""
+    server = SmtpServer.from_url(f"smtp://ivan:hunter2@{host}:587")
+
+    assert server.starttls == (host in ELSEWHERE)
 
 
 @pytest.mark.parametrize("url", REFUSED)
