@@ -131,4 +131,33 @@ def test_a_line_for_people_shows_the_exception(log: Log) -> None:
         log.logger.exception("it failed")
 
     assert log.lines()[0].endswith(" ERROR allocation.test: it failed")
-    assert log.lines()[-1] == "LookupError: no such Иван"
+    assert log.lines()[-1] == "  LookupError: no such Иван"
+
+
+FORGED = "no\r\n2026-11-25 10:10:16,000 CRITICAL allocation: the disk is full\x1b[2J\x9b2J\u202e"
+
+
+def test_what_a_server_has_said_begins_no_line_of_the_log(log: Log) -> None:
+    """Or whoever runs a mail server could have the log say what they like."""
+    context = a_context()
+
+    with bind_context(context):
+        log.logger.warning("it replies %s", FORGED)
+
+    [line] = log.lines()
+    assert line.isprintable()
+    assert "it replies no\\u000d\\u000a2026-11-25" in line
+    assert has_ids_of(line, context)
+
+
+def test_a_traceback_begins_no_line_of_the_log(log: Log) -> None:
+    """The text of an exception is somebody else's, too; only an entry begins at the margin."""
+    try:
+        raise LookupError(FORGED)
+    except LookupError:
+        log.logger.exception("it failed")
+
+    first, *others = log.lines()
+    assert first.endswith(" ERROR allocation.test: it failed")
+    assert others[0] == "  Traceback (most recent call last):"
+    assert all(line.startswith("  ") and line.isprintable() for line in others)

@@ -18,6 +18,7 @@ from allocation.domain.commands import (
     RegisterUser,
 )
 from allocation.domain.events import Event
+from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.service_layer.instrumentation import Observer, Outcome
 
 Done = type[Command] | str  # the type of a command, or the name of a handler
@@ -84,7 +85,7 @@ class ConsoleReporter(Observer):
             done = type(message) if isinstance(message, Command) else work.name
             caused = {type(each.event).__name__: each.event for each in outcome.committed.events}
             if line := self._line(done, message, caused):
-                self._print(line)
+                self._print(escape_controls(line))
 
     def _line(self, done: Done, message: Any, caused: Mapping[str, Event]) -> str:
         if done not in MESSAGES:

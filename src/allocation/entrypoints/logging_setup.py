@@ -3,12 +3,13 @@
 import logging
 import sys
 
+from allocation.entrypoints.terminal_escaping import escape_controls, escape_lines
 from allocation.extensions import EXTENSIONS
 from allocation.service_layer.envelopes import current_context
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people; the ids come last."""
+    """A line for people; the ids come last. What follows it, such as a traceback, is indented."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s%(ids)s")
@@ -16,7 +17,11 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         record.ids = "".join(f" {name}={value}" for name, value in ids().items())
-        return super().format(record)
+        return escape_lines(super().format(record), indent=2)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Return the first line, in which all of the message is; the name is what logging calls."""
+        return escape_controls(super().formatMessage(record))
 
 
 def set_up_logging(level: str, log_format: str) -> None:

@@ -10,3 +10,8 @@ CONTROLS = re.compile(
 def escape_controls(text: str) -> str:
     """Escape what would command a terminal, in a way that JSON has, too."""
     return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def escape_lines(text: str, *, indent: int) -> str:
+    """Escape each line, and indent all but the first: no other line begins where ours do."""
+    return f"\n{' ' * indent}".join(map(escape_controls, text.split("\n")))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from allocation.domain.error_kinds import Conflict, InvalidInput, RuleViolation, Unavailable
-from allocation.entrypoints.terminal_escaping import escape_controls
+from allocation.entrypoints.terminal_escaping import escape_controls, escape_lines
 
 REFUSED, MALFORMED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 
@@ -56,9 +56,9 @@ class ErrorHandlingGroup(click.Group):
 def _report(error: Exception) -> int:
     code, reason = exit_code(error), str(error)
     if code == BUG:
-        click.echo(traceback.format_exc().rstrip(), err=True)
+        click.echo(escape_lines(traceback.format_exc().rstrip(), indent=2), err=True)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-    click.echo(f"error: {escape_controls(reason)}{_error_notes(error)}", err=True)
+    click.echo(escape_controls(f"error: {reason}{_error_notes(error)}"), err=True)
     return code
 
 

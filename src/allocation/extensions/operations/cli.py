@@ -8,8 +8,8 @@ from uuid import UUID
 
 import click
 import sqlalchemy as sa
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from allocation.adapters.orm import coupon_batches as batches
 from allocation.bootstrap import Application
@@ -106,7 +106,7 @@ def history_table(rows: Sequence[AcceptedCommand]) -> Table:
     headings = ("ACCEPTED", "COMMAND", "ABOUT", "ID", "DELIVERIES")
     table = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for row in rows:
-        table.add_row(*(escape(escape_controls(cell)) for cell in _cells(row)))
+        table.add_row(*(Text(escape_controls(cell)) for cell in _cells(row)))  # no markup, no emoji
     return table
 
 

@@ -18,7 +18,7 @@ from allocation.entrypoints.cli import common
 from allocation.entrypoints.cli.common import Options, json_line, load_settings, pluralize
 from allocation.entrypoints.nonblocking_output import drain
 from allocation.entrypoints.runtime import run_with_application
-from allocation.entrypoints.terminal_escaping import escape_controls
+from allocation.entrypoints.terminal_escaping import escape_controls, escape_lines
 from allocation.extensions.operations import delivery_admin
 from allocation.extensions.operations.cli_parts import (
     as_json,
@@ -99,8 +99,8 @@ async def show_delivery(application: Application, event_id: UUID, handler: str) 
     """Show one delivery, with the data of its event."""
     row, data = await delivery_admin.delivery(application.database, EventId(event_id), handler)
     for name, value in (msgspec.to_builtins(row) | {"data": data}).items():
-        lines = "-" if value is None else str(value)
-        click.echo(f"{name + ':':12} " + "\n".join(map(escape_controls, lines.split("\n"))))
+        text = "-" if value is None else str(value)
+        click.echo(f"{name + ':':12} {escape_lines(text, indent=13)}")
     await drain()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter as LibraryFormatter
 
 from allocation.entrypoints.logging_setup import ids
+from allocation.entrypoints.terminal_escaping import escape_controls
 
 
 class JsonFormatter(LibraryFormatter):
@@ -21,6 +22,10 @@ class JsonFormatter(LibraryFormatter):
             timestamp="time",
             json_ensure_ascii=codecs.lookup(encoding).name != "utf-8",
         )
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; in strings of JSON, what is escaped means the same."""
+        return escape_controls(super().format(record))
 
     def add_fields(
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]

@@ -50,6 +50,19 @@ def test_what_is_stored_cannot_command_a_terminal(application: Application) -> N
     assert json.loads(as_json[0])["last_error"] == f"Ж{commands}"
 
 
+def test_an_error_of_many_lines_cannot_pass_for_other_fields(application: Application) -> None:
+    """A mail server writes what it likes into its reply, and a person decides by what is shown."""
+    application.run("register-user", "Иван", "i@example.com", dispatch="worker")
+    [(event_id, *_)] = application.rows("SELECT id FROM events")
+    application.rows_changed("UPDATE deliveries SET last_error = '554 no\nstate:       done'")
+
+    shown = application.run("deliveries", "show", str(event_id), "send_welcome_email").stdout
+
+    lines = shown.splitlines()
+    assert sum(line.startswith("state:") for line in lines) == 1
+    assert lines[lines.index("last_error:  554 no") + 1] == f"{'':13}state:       done"
+
+
 def test_parked_deliveries_can_be_inspected_retried_and_discarded(
     application: Application,
 ) -> None:

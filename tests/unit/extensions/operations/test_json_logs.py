@@ -59,6 +59,15 @@ def test_an_exception_stays_in_the_line_for_machines(log: Log) -> None:
     assert entry["exception"].endswith("LookupError: no such\nИван")
 
 
+def test_a_line_for_machines_cannot_command_a_terminal(log: Log) -> None:
+    """People look at it, too, when something is wrong; JSON itself escapes only half of that."""
+    log.logger.warning("\x1b[2J\x9b2J\u202e\u2028")
+
+    [line] = log.lines()
+    assert line.isprintable()
+    assert json.loads(line)["message"] == "\x1b[2J\x9b2J\u202e\u2028"
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_a_line_for_machines_is_json_in_every_encoding(
     monkeypatch: pytest.MonkeyPatch, encoding: str

@@ -235,6 +235,28 @@ def test_the_lines_of_history_have_their_cells_below_each_other() -> None:
     ]
 
 
+def test_a_name_is_shown_as_it_is_and_never_as_a_picture() -> None:
+    """What somebody calls themselves is neither an emoji, nor a colour, nor a link."""
+    about = ":skull: [bold red]:warning:[/] [link=https://x]<i@example.com>"
+    row = AcceptedCommand(
+        id=uuid4(),
+        type="register_user",
+        source="cli",
+        correlation_id=uuid4(),
+        accepted_at=NOON,
+        about=about,
+        done=1,
+        discarded=0,
+        pending=0,
+        parked=0,
+        seconds=None,
+    )
+    node = replace(EVENT, about=about, parent=None)
+
+    assert about in list(plain_lines(history_table([row])))[1]
+    assert about in lines([node])[0]
+
+
 RUNNING = a_delivery("b", state="running", available_at=due(9))
 BEFORE = at_noon([ROOT, a_delivery("a"), RUNNING])
 LATER = BEFORE._replace(read_at=due(1))
