@@ -88,7 +88,7 @@ class CouponExpired(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CouponDenied(Event):
-    """A user should have been given a coupon, but none was left."""
+    """A user should have got a coupon, but none was left. The subject is the batch, or NONE."""
 
     user_id: UserId
 

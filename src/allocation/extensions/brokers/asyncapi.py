@@ -13,7 +13,7 @@ import msgspec
 
 from allocation.adapters import serialization
 from allocation.domain.commands import Command
-from allocation.domain.events import Event, UserId
+from allocation.domain.events import CouponDenied, Event, UserId
 from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, DELIVERY_LIMIT, EVENTS
 from allocation.extensions.brokers.cloud_events import (
     ACCEPTED,
@@ -45,6 +45,9 @@ EXAMPLE_VALUES: dict[str, Any] = {
 }
 """What the fields of messages hold in the examples: a field means the same in each of them."""
 
+OTHER_SUBJECTS: dict[type[Event], str] = {CouponDenied: "WELCOME"}
+"""The subjects, in the examples, of events that no user or coupon has recorded."""
+
 ALL = (
     "CloudEvents 1.0 in structured JSON, over RabbitMQ and Kafka. Each message has a version of its"
     " own, `schemaversion`: it grows when a field changes."
@@ -62,7 +65,7 @@ OF_DEAD_COMMANDS = (
 )
 PUBLISHING = (
     "At least once; `id` stays the same. On RabbitMQ the routing key is the type, on Kafka the key"
-    " is the subject."
+    " is the subject: what has recorded the event, which is a user if nothing else is said of it."
 )
 CONSUMING = "At most one effect for each `source` and `id`."
 
@@ -136,7 +139,7 @@ def _example(name: str, message: Event | Command) -> Json:
     envelope = Envelope(
         id=EventId(MESSAGE_ID),
         event=message,
-        subject=str(SUBJECT),
+        subject=OTHER_SUBJECTS.get(type(message), str(SUBJECT)),
         time=datetime(2026, 1, 1, tzinfo=UTC),
         context=MessageContext(correlation_id=MESSAGE_ID, causation_id=MESSAGE_ID),
     )

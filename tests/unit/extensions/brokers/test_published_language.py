@@ -2,17 +2,22 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from allocation.adapters import serialization
-from allocation.domain.events import Event, UserId
+from allocation.adapters.serialization import wire_name
+from allocation.domain.commands import ChangeEmail, RecordBounce
+from allocation.domain.events import CouponAllocated, Event, UserId
 from allocation.extensions.brokers import asyncapi
-from allocation.extensions.brokers.cloud_events import ACCEPTED, from_cloud_event
+from allocation.extensions.brokers.cloud_events import ACCEPTED, from_cloud_event, to_cloud_event
 from allocation.publish_handlers import public_events
+from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import WiringError
 from allocation.service_layer.handlers import EVENT_HANDLERS, publish_event
+from tests.builders import FakeApplication, a_batch, a_redemption, a_registration, a_user_id
 
 
 def language() -> str:
@@ -65,6 +70,39 @@ def test_the_example_of_a_command_can_be_sent(name: str) -> None:
     command, _ = from_cloud_event(json.dumps(example["payload"]).encode())
 
     assert type(command) is ACCEPTED[name]
+
+
+async def happened() -> list[Envelope]:
+    """Return at least one event of each public type, as it really comes about."""
+    bus, user_id = FakeApplication().bus, a_user_id()
+    events: list[Envelope] = []
+    for command in (
+        a_batch(reference="WELCOME", quantity=1),
+        a_registration(user_id=user_id),
+        a_registration(email="too-late@example.com"),
+        ChangeEmail(user_id=user_id, new_email="ivan@example.org"),
+        RecordBounce(user_id=user_id, email="ivan@example.org"),
+    ):
+        events += (await bus.handle(command)).events
+    codes = [each.event.code for each in events if isinstance(each.event, CouponAllocated)]
+    return [*events, *(await bus.handle(a_redemption(codes[0]))).events]
+
+
+def about(message: Any) -> str:
+    """Return the subject of a message, and whether it is the user in it, whose id is random."""
+    return "the user" if message["subject"] == message["data"]["user_id"] else message["subject"]
+
+
+@pytest.mark.anyio
+async def test_the_subject_in_an_example_is_what_is_really_sent() -> None:
+    """Others choose by it what they read; on Kafka, it is the key."""
+    public = [each for each in await happened() if type(each.event) in public_events()]
+    sent = [json.loads(to_cloud_event(envelope)) for envelope in public]
+
+    messages = json.loads(language())["components"]["messages"]
+    assert {message["type"] for message in sent} == set(map(wire_name, public_events()))
+    for message in sent:
+        assert about(messages[message["type"]]["examples"][0]["payload"]) == about(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
