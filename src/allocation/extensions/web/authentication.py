@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from allocation.extensions.web.exceptions import NotAuthenticated
+from allocation.extensions.web.exceptions import CallerUnknown, NotAuthenticated
 
 BEARER = HTTPBearer(
     auto_error=False,
@@ -38,10 +38,15 @@ def caller(request: Request) -> str:
     """Return who asks, without a secret: the operator, another token, or an address.
 
     Another token is hashed with the operator's as the key, so nobody can guess it from the hash.
+
+    :raises CallerUnknown: if there is neither a token nor an address: nobody waits for the answer,
+        and under another name than an address the caller's repetition would not be recognized
     """
     scheme, _, sent = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not sent.strip():
-        return request.client.host if request.client else "unknown"
+        if request.client is None:
+            raise CallerUnknown
+        return request.client.host
     if is_token(request, sent.strip()):
         return "operator"
     return f"token-{signature(request.app.state.operator_token, f'caller {sent.strip()}')[:32]}"

@@ -35,6 +35,10 @@ class UnsupportedMediaType(InvalidInput):
     """The body of the request has a media type other than JSON."""
 
 
+class CallerUnknown(Unavailable):
+    """The connection was reset before the address of the caller was known."""
+
+
 class NotReady(Unavailable):
     """The server should get no requests for now."""
 

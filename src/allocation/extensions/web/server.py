@@ -4,9 +4,12 @@ It is uvicorn, by its settings only: what it has none for is the work of a rever
 docs/decisions/0014 says why it is this server, and docs/deploy/nginx what the proxy does.
 """
 
+import logging
 import socket
-from collections.abc import Callable
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from math import inf
+from time import monotonic
 
 import click
 import uvicorn
@@ -26,6 +29,11 @@ from allocation.extensions.web.exceptions import CannotListen
 from allocation.extensions.web.settings import WebSettings
 
 HEAD_BYTES = 16384  # of a request that has not arrived whole
+BACKLOG = 64  # connections to accept together: so often asyncio tries without a file descriptor
+SHORTAGE_SECONDS = 60.0  # between two warnings of having none
+ACCEPT_FAILED = "socket.accept() out of system resource"  # as asyncio says it
+
+logger = logging.getLogger(__name__)
 
 Announce = Callable[[FastAPI, str, str | None], None]  # the URL and, if it was made here, the token
 
@@ -107,6 +115,7 @@ async def _serve(
         proxy_headers=False,
         timeout_keep_alive=int(settings.http_timeout_seconds) or 1,
         h11_max_incomplete_event_size=HEAD_BYTES,
+        backlog=BACKLOG,
     )
     server = uvicorn.Server(config)
     # signals are left to the runtime, which listens for them already
@@ -118,8 +127,34 @@ async def _serve(
 
     async with create_task_group() as group:
         group.start_soon(exit_on_stop)
-        await server.serve([listener])
+        with short_of_descriptors_in_one_line():
+            await server.serve([listener])
         group.cancel_scope.cancel()
+
+
+@contextmanager
+def short_of_descriptors_in_one_line() -> Iterator[None]:
+    """Log a warning now and then while no connection can be accepted.
+
+    asyncio would log each try with a traceback: whoever opens enough connections would fill a disk.
+    """
+    of_asyncio, warned_at = logging.getLogger("asyncio"), -inf
+
+    def is_other(record: logging.LogRecord) -> bool:
+        nonlocal warned_at
+        if not record.getMessage().startswith(ACCEPT_FAILED):
+            return True
+        if monotonic() - warned_at > SHORTAGE_SECONDS:
+            warned_at = monotonic()
+            reason = record.exc_info and record.exc_info[1]
+            logger.warning("no new connections until others are closed: %s", reason)
+        return False
+
+    of_asyncio.addFilter(is_other)
+    try:
+        yield
+    finally:
+        of_asyncio.removeFilter(is_other)
 
 
 def _url(listener: socket.socket) -> str:

@@ -2,14 +2,16 @@
 
 import base64
 import random
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.extensions.web.serving import Server, everything, post, serving
-from tests.e2e.processes import Application, wait_until
+from tests.e2e.processes import Application, wait_for_line, wait_until
 
 ASKED = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
@@ -181,4 +183,22 @@ def test_strangers_do_not_fill_the_log(application: Application, sent: bytes) ->
 
     assert "Traceback" not in log
     assert "pip install" not in log
+    assert len(log) < 10_000
+
+
+def test_strangers_who_take_all_descriptors_do_not_fill_the_log(application: Application) -> None:
+    """A line says so, however often the server tries; when they have gone, it goes on."""
+    with serving(application) as server, ExitStack() as opened:
+        files = len([*Path(f"/proc/{server.process.pid}/fd").iterdir()])
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (files + 5, files + 5))
+        for _ in range(20):
+            opened.enter_context(server.connect())
+        told = wait_for_line(server.process.stderr, "Too many open files")
+        opened.pop_all().close()
+        assert server.answer_to(ASKED + CLOSE).startswith(b"HTTP/1.1 200")
+        assert server.stop() == 0
+        _, log = server.process.communicate()
+
+    assert "no new connections" in told
+    assert "Traceback" not in log
     assert len(log) < 10_000

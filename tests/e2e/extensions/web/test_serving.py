@@ -1,5 +1,9 @@
 """The real server: what it is asked to do is done once, whoever dies meanwhile."""
 
+import json
+import signal
+import socket
+import struct
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
@@ -7,11 +11,12 @@ from uuid import UUID
 import httpx
 import pytest
 
-from tests.e2e.extensions.web.serving import registration, serving
+from tests.e2e.extensions.web.serving import Server, post, registration, serving
 from tests.e2e.processes import LIMIT_SECONDS, Application, owed, wait_for_line, wait_until
 
 CRASHING = ("tests.e2e.crashing", "before the fan-out")
 USERS = 100  # each is registered twice
+LINGER_NOT = struct.pack("ii", 1, 0)  # closing resets the connection
 
 
 def test_a_registration_is_answered_repeated_and_followed(on_each: Application) -> None:
@@ -102,6 +107,33 @@ def test_who_never_got_the_answer_repeats_the_request_elsewhere(on_each: Applica
     assert response.status_code == 201
     assert UUID(response.json()["user_id"]) == UUID(str(stored))
     assert on_each.rows("SELECT count(*) FROM users") == [(1,)]
+
+
+def reset_before_it_is_accepted(server: Server, sent: bytes) -> None:
+    """Send a request and reset its connection, before the server has looked at either."""
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        with server.connect() as connection:
+            connection.sendall(sent)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+def test_who_is_cut_off_at_once_repeats_the_request(on_each: Application) -> None:
+    """Nobody knows the address of a connection that is reset, so nobody knows whose its key is."""
+    body = registration("ivan@example.com")
+    sent = post("/users", json.dumps(body).encode(), b"Idempotency-Key: k1")
+    with serving(on_each) as server, server.client() as client:
+        reset_before_it_is_accepted(server, sent)
+        wait_for_line(server.process.stderr, "POST '/users'")
+        before = on_each.rows("SELECT source FROM commands")
+        del client.headers["Authorization"]
+        repeated = client.post("/users", json=body, headers={"Idempotency-Key": "k1"})
+        assert server.stop() == 0
+
+    assert repeated.status_code == 201
+    assert before == []
 
 
 def test_a_port_that_is_taken_is_said(on_each: Application) -> None:
