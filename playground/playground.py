@@ -82,7 +82,7 @@ class Playground:
         """Return all deliveries in the traces of these users, except those that are for later."""
         database, ids = self.application.database, [user.trace for user in users]
         async with database.read_transaction() as transaction:
-            nodes = (await read_traces(transaction, database, ids, is_bounded=False)).nodes
+            nodes = (await read_traces(transaction, database, ids, limit=None)).nodes
         return [node for node in nodes if node.kind == "delivery" and not node.is_for_later]
 
     async def delivery(self, user: Registered, handler: str) -> Node:

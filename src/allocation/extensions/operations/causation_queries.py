@@ -66,7 +66,8 @@ async def find_traces(database: Database, about: TraceQuery) -> Traces:
     """
     async with database.read_transaction() as transaction:
         ids = await _range(transaction, about)
-        found = await read_traces(transaction, database, await _newest(transaction, ids))
+        newest = await _newest(transaction, ids)
+        found = await read_traces(transaction, database, newest, limit=MAX_ROWS)
     if not (ids and found.nodes):
         raise TraceNotFound(about.text)
     first, last = map(str, ids)
@@ -80,22 +81,43 @@ async def read_traces(
     database: Database,
     correlation_ids: Collection[UUID],
     *,
-    is_bounded: bool = True,
+    limit: int | None,
+    only_of: Collection[UUID] | None = None,
 ) -> Traces:
-    """Return these traces.
+    """Return these traces; or only some of their commands, with all that these have caused.
 
-    There are as many statements for a long trace as for a short one, and what they return is
-    bounded by MAX_ROWS, for all traces together.
+    There are as many statements for a long trace as for a short one. What they return is bounded by
+    the limit, of one kind and for all traces together.
     """
-    limit = MAX_ROWS if is_bounded else None
+    table = events.c, commands.c
+    these = [each.correlation_id.in_(correlation_ids) for each in table]
+    if only_of is not None:
+        these = [each.id.in_(_caused_by(only_of, correlation_ids)) for each in table]
     read_at = sa.type_coerce(database.clock, Epoch).label("read_at")
     state = delivery_state(database.clock).label("state")
-    found = _EVENTS.add_columns(read_at, state).where(events.c.correlation_id.in_(correlation_ids))
+    found = _EVENTS.add_columns(read_at, state).where(these[0])
     rows = (await transaction.execute(found.limit(limit))).all()
-    caused_by = _COMMANDS.where(commands.c.correlation_id.in_(correlation_ids))
-    accepted = (await transaction.execute(caused_by.limit(limit))).all()
+    accepted = (await transaction.execute(_COMMANDS.where(these[1]).limit(limit))).all()
     is_whole = limit is None or max(len(rows), len(accepted)) < limit
     return Traces(tree(accepted, rows), is_whole, rows[0].read_at if rows else None)
+
+
+def _caused_by(accepted: Collection[UUID], correlation_ids: Collection[UUID]) -> sa.Select[Any]:
+    """Return the ids of some commands, and of all events and commands that these have caused.
+
+    No index has the causes: the database makes one of the ids in these traces.
+    """
+    each = (
+        sa.select(table.c.id, table.c.causation_id).where(
+            table.c.correlation_id.in_(correlation_ids)
+        )
+        for table in (events, commands)
+    )
+    known = sa.union_all(*each).cte("known")
+    first = sa.select(commands.c.id).where(commands.c.id.in_(accepted))
+    causes = first.cte("caused", recursive=True)
+    effects = sa.select(known.c.id).join_from(causes, known, known.c.causation_id == causes.c.id)
+    return sa.select(causes.union(effects).c.id)
 
 
 async def _range(transaction: Transaction, about: TraceQuery) -> tuple[UUID, UUID] | None:

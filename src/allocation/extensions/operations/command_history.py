@@ -59,8 +59,9 @@ async def latest_commands(
     async with database.read_transaction() as transaction:
         latest = (await transaction.execute(statement.limit(limit))).all()
         traces = {command.correlation_id for command in latest}
-        found = await read_traces(transaction, database, traces, is_bounded=False)
-    return summed_up(found.nodes, [command.id for command in latest])
+        ids = [command.id for command in latest]  # a stranger may have any number in one trace
+        found = await read_traces(transaction, database, traces, limit=None, only_of=ids)
+    return summed_up(found.nodes, ids)
 
 
 def summed_up(nodes: Sequence[Node], commands: Sequence[UUID]) -> list[AcceptedCommand]:

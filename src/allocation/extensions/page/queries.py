@@ -16,7 +16,7 @@ from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import delivery_state, is_scheduled
 from allocation.adapters.orm import PARKED, PENDING, commands, deliveries, events
 from allocation.adapters.transaction import Transaction
-from allocation.extensions.operations.causation_queries import Traces, read_traces
+from allocation.extensions.operations.causation_queries import MAX_ROWS, Traces, read_traces
 from allocation.extensions.operations.causation_tree import Node
 from allocation.extensions.operations.delivery_admin import (
     Which,
@@ -26,6 +26,7 @@ from allocation.extensions.operations.delivery_admin import (
 
 MAX_COUNTED = 10_000  # of what is pending, and of what is parked
 MAX_SHOWN = 100  # of each as well
+TRACE_ROWS = 1000  # of a trace: far more than is sent of it, and read at once
 
 Fingerprint = sa.Row[Any]
 """What changes whenever a trace does."""
@@ -63,9 +64,10 @@ async def traces(
     transaction: Transaction, database: Database, ids: Collection[UUID]
 ) -> Mapping[UUID, Traces]:
     """Return each of these traces; they are read one by one if they are long."""
-    found = await read_traces(transaction, database, ids)
+    limit = min(len(ids) * TRACE_ROWS, MAX_ROWS)
+    found = await read_traces(transaction, database, ids, limit=limit)
     if len(ids) > 1 and not found.is_whole:
-        return {id_: await read_traces(transaction, database, [id_]) for id_ in ids}
+        return {id_: (await traces(transaction, database, [id_]))[id_] for id_ in ids}
     nodes: defaultdict[UUID, list[Node]] = defaultdict(list)
     for node in found.nodes:
         nodes[node.correlation_id].append(node)

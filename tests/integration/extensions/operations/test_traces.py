@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -14,9 +15,14 @@ from allocation.adapters import orm
 from allocation.adapters.database import Database
 from allocation.adapters.failure_history import LEASE_EXPIRED
 from allocation.domain.error_kinds import InvalidValue
-from allocation.extensions.operations import causation_queries, command_history, delivery_admin
+from allocation.extensions.operations import (
+    causation_queries,
+    causation_tree,
+    command_history,
+    delivery_admin,
+)
 from allocation.extensions.operations.causation_queries import Traces, trace_query
-from allocation.extensions.operations.causation_tree import Node
+from allocation.extensions.operations.causation_tree import Node, summary
 from allocation.extensions.operations.trace_display import show
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import EventId, MessageOrigin
@@ -265,6 +271,28 @@ async def test_history_has_the_latest_commands_and_what_became_of_them(world: Sq
     assert newest.id == second["log_registration"].envelope.context.causation_id
     assert len(statements) == 3
     assert await command_history.latest_commands(world.database, limit=1) == [newest]
+
+
+async def test_the_history_reads_what_its_commands_have_caused_however_long_their_trace_is(
+    world: SqlWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may register any number of users in one trace: that must not hold up the server."""
+    read: list[str] = []
+    monkeypatch.setattr(
+        causation_tree, "summary", lambda *event: read.append(event[0]) or summary(*event)
+    )
+    for number in range(5):
+        await world.move_clock(1)
+        claims = await commit_a_registration(world, f"user{number}@example.com")
+        await cause_an_event(world, claims["log_registration"], f"below{number}@example.com")
+    in_one = {"correlation_id": uuid4()}
+    tables = (orm.commands, orm.events)
+    await change(world.database, *(sa.update(table).values(**in_one) for table in tables))
+
+    newest, _ = await command_history.latest_commands(world.database, limit=2)
+
+    assert len(read) == 4
+    assert (newest.about, newest.pending) == ("Иван <user4@example.com>", 7)
 
 
 async def test_what_a_handler_has_returned_belongs_to_the_command_from_outside(

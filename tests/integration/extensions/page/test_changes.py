@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from allocation.bootstrap import Application
 from allocation.domain.commands import RegisterUser
 from allocation.domain.events import UserId
-from allocation.extensions.operations import causation_queries, delivery_admin
-from allocation.extensions.page import change_feed
+from allocation.extensions.operations import delivery_admin
+from allocation.extensions.page import change_feed, queries
 from allocation.service_layer.envelopes import EventId
 from tests.integration.extensions.page.conftest import (
     LIMIT_SECONDS,
@@ -114,7 +114,7 @@ async def test_of_traces_that_are_long_together_each_is_sent(
     web: Web, elsewhere: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are read one by one; one that is too long itself says so."""
-    monkeypatch.setattr(causation_queries, "MAX_ROWS", 5)
+    monkeypatch.setattr(queries, "MAX_ROWS", 5)
     viewer = Viewer(web)
     for number in range(2):
         await register(elsewhere, number)
@@ -122,6 +122,24 @@ async def test_of_traces_that_are_long_together_each_is_sent(
 
     assert [len(trace["nodes"]) for trace in viewer.traces.values()] == [6, 6]
     assert not any(trace["more"] for trace in viewer.traces.values())
+
+
+async def test_of_a_trace_no_more_is_read_than_is_needed(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may make one that is very long, and changes all the time."""
+    monkeypatch.setattr(queries, "TRACE_ROWS", 5)
+    viewer, headers = Viewer(web), {"X-Request-ID": "one trace"}
+    for number in range(3):
+        await web.register_user(email=f"user{number}@example.com", headers=headers)
+    await viewer.until(lambda _: viewer.traces)
+
+    nodes = only(viewer)["nodes"]
+    assert [node["kind"] for node in nodes if node["kind"] != "command"] == [
+        *("event", *["delivery"] * 4),
+        *("event", "delivery"),
+    ]
+    assert only(viewer)["more"]
 
 
 async def test_a_slow_viewer_is_sent_what_is_newest_once(
