@@ -8,6 +8,7 @@ from allocation.config import Settings
 from allocation.entrypoints.cli import cli
 from allocation.entrypoints.cli.main import COMMANDS, LazyCommand
 from allocation.extensions import EXTENSIONS
+from allocation.service_layer.exceptions import WiringError
 
 
 @pytest.mark.parametrize("name", cli.commands)
@@ -20,6 +21,20 @@ def test_the_list_says_of_a_command_what_its_own_help_says(name: str) -> None:
 
     assert command.name == name
     assert command.get_short_help_str(limit=1000) == listed.get_short_help_str(limit=1000) > ""
+
+
+def test_a_command_that_is_listed_under_another_name_than_click_gives_it_is_explained() -> None:
+    """Click drops the end of some names of functions; a KeyError would not say so."""
+    group = click.Group()
+
+    @group.command()
+    def add_group() -> None:
+        """Add a group."""
+
+    listed = LazyCommand("Use", "add-group", "Add a group.", group.commands.__getitem__)
+
+    with pytest.raises(WiringError, match=r'say @commands\.command\("add-group"\)'):
+        listed.load()
 
 
 def test_no_command_hides_another() -> None:

@@ -9,6 +9,7 @@ import click
 from allocation.domain.error_kinds import InvalidValue
 from allocation.entrypoints.cli.exit_codes import ErrorHandlingGroup
 from allocation.extensions import EXTENSIONS, LOG_FORMATS, MAIL_URL_EXAMPLES
+from allocation.service_layer.exceptions import WiringError
 
 COMMANDS = {
     "Use": {
@@ -36,7 +37,19 @@ class LazyCommand(click.Command):
         self, group: str, name: str, summary: str, load: Callable[[str], click.Command]
     ) -> None:
         super().__init__(name, help=summary)
-        self.group, self.load = group, partial(load, name)
+        self.group, self._load = group, partial(load, name)
+
+    def load(self) -> click.Command:
+        """Import the command itself.
+
+        :raises WiringError: if the module that is to have it has none of this name
+        """
+        try:
+            return self._load()
+        except KeyError as error:
+            # Click names a command after its function, without a _group or _command at its end
+            problem = f'no module has this command; say @commands.command("{self.name}") there'
+            raise WiringError(problem, str(self.name)) from error
 
     def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
         """Begin a call: from here on it is the command itself that works."""
