@@ -1,16 +1,19 @@
 """The story: what a person is told of what happens, also of what it has no line for."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from string import Formatter
 from uuid import uuid4
+
+import pytest
 
 from allocation.entrypoints.console_reporter import MESSAGES, ConsoleReporter
 from allocation.service_layer.delivery_model import CommandEnvelope, Committed
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation.service_layer.instrumentation import Outcome
 from allocation.service_layer.subscriptions import handler_of
-from tests.builders import a_delivery, an_envelope
+from tests.builders import FakeApplication, a_delivery, a_registration, an_envelope
 from tests.things import RenameThing, a_thing_id
 
 
@@ -34,7 +37,8 @@ def test_what_a_new_handler_did_is_told_in_the_words_of_its_name() -> None:
     told: list[str] = []
     delivery = a_delivery(handler="send_letter")
 
-    ConsoleReporter(told.append).finished(Outcome(delivery, "succeeded"))
+    outcome = Outcome(delivery, "succeeded", handler="send_letter")
+    ConsoleReporter(told.append).finished(outcome)
 
     [line] = told
     assert line.startswith("[Allocation]     send letter ")
@@ -45,10 +49,26 @@ def test_of_a_read_model_nobody_is_told() -> None:
     """The story is about what happened, not about how it is kept."""
     told: list[str] = []
 
-    delivery = a_delivery(handler="refresh_user_view")
-    ConsoleReporter(told.append).finished(Outcome(delivery, "succeeded"))
+    outcome = Outcome(a_delivery(), "succeeded", handler="refresh_user_view")
+    ConsoleReporter(told.append).finished(outcome)
 
     assert told == []
+
+
+@pytest.mark.anyio
+async def test_a_delivery_under_an_old_name_is_told_as_what_its_handler_is_called_now() -> None:
+    """After a renaming there are some, and lines stand under the present names only."""
+    told: list[str] = []
+    old = {"keep_users": "refresh_user_view", "log_users": "log_registration"}
+    application = FakeApplication(renamed=old, observers=[ConsoleReporter(told.append)])
+    claims = (await application.bus.execute(a_registration(email="i@example.com"))).claims
+    stored = application.database.deliveries
+    for name, now in old.items():
+        [claim] = [replace(each, handler=name) for each in claims if each.handler == now]
+        stored[claim.envelope.id, name] = stored.pop((claim.envelope.id, now))
+        await application.bus.run_deliveries([claim])
+
+    assert told[1:] == ["[Log Service]    user registered: i@example.com"]
 
 
 def fields(texts: Iterable[str]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from allocation.domain.events import Event
 from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.service_layer.instrumentation import Observer, Outcome
 
-Done = type[Command] | str  # the type of a command, or the name of a handler
+Done = type[Command] | str  # the type of a command, or the present name of a handler
 PUBLISH_TO = "publish_event_to_"
 
 MESSAGES: dict[Done, tuple[str, ...]] = {
@@ -81,8 +81,8 @@ class ConsoleReporter(Observer):
         A handler that has returned a command has none: what there is to say, the command says.
         """
         if outcome.status == "succeeded" and not outcome.committed.answer:
-            work, message = outcome.work, outcome.work.message
-            done = type(message) if isinstance(message, Command) else work.name
+            message = outcome.work.message
+            done = type(message) if isinstance(message, Command) else outcome.handler
             caused = {type(each.event).__name__: each.event for each in outcome.committed.events}
             if line := self._line(done, message, caused):
                 self._print(escape_controls(line))

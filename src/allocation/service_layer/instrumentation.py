@@ -23,11 +23,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a work item. After a conflict, its handler runs again in this attempt."""
+    """What became of a work item. After a conflict, its handler runs again in this attempt.
+
+    `handler` is what the handler of a delivery that succeeded is called now; `work` may have an
+    old name.
+    """
 
     work: WorkItem
     status: Status
     committed: Committed = field(default_factory=Committed)
+    handler: str = ""
 
 
 class Observer:

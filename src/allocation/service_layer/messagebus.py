@@ -145,7 +145,8 @@ class MessageBus:
         """Attempt one delivery; return what its handler has committed, if it has not failed."""
         try:
             committed = await self._attempt_with_deadline(delivery)
-            self.instrumentation.finished(Outcome(delivery, "succeeded", committed))
+            handler = self.registry.events[delivery.handler].name
+            self.instrumentation.finished(Outcome(delivery, "succeeded", committed, handler))
             return committed
         except exceptions.LeaseExpired as late:
             logger.warning("%s", late)
