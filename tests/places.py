@@ -26,7 +26,8 @@ PLACES = {
     },
     "the claim of a worker, which polls at least once a second": {
         "entrypoints/worker.py": ["_claim_and_start"],
-        OUTBOX: ["claim", "_take_leases", "_claim_statement"],
+        OUTBOX: ["claim", "_take_leases"],
+        "adapters/claim_statements.py": ["claim_statement"],
     },
     "the record of an expired lease": {"adapters/failure_history.py": ["record_expired_lease"]},
     "an attempt, and its time limit": {

@@ -1,19 +1,21 @@
 """What only a real outbox can show: rows nobody can read, and many of them."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from sqlalchemy import inspect, text, update
+from sqlalchemy import delete, event, inspect, text, update
 
 from allocation.adapters import orm, serialization
 from allocation.adapters.batch_settlement import SETTLE_BATCH_SIZE
-from allocation.adapters.database import open_database
-from allocation.adapters.exceptions import InvalidPayload, StatementRefused
+from allocation.adapters.database import Database, open_database
+from allocation.adapters.exceptions import DatabaseUnavailable, InvalidPayload, StatementRefused
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_setup import ensure_schema
 from allocation.service_layer.delivery_model import Delivery
@@ -131,7 +133,8 @@ BROKEN = {
     "a megabyte and more": ({"data": '{"email": "' + "x" * 1_000_000 + '"}'}, OF_SOME),
     "no time": ({"time": "yesterday"}, f"{OF_SOME}: Invalid isoformat"),
     "a time in the year 20000": ({"time": "20000-01-01 00:00:00.000000"}, OF_SOME),
-    "no id": ({"causation_id": "7"}, f"{OF_SOME}: badly formed"),
+    "no id": ({"causation_id": "7"}, f"{OF_SOME}: Invalid UUID - at `$.causation_id`"),
+    "no number": ({"depth": "deep"}, f"{OF_SOME}: Expected `int`"),
     "an upcaster with a bug": ({"schema_version": 1, "data": '{"title": null}'}, OF_THIS),
 }
 
@@ -165,6 +168,62 @@ async def test_an_event_that_cannot_be_read_is_parked_alone(
     bad = [row for (event_id, _), row in rows.items() if event_id == first.envelope.id]
     assert [(row.parked_at is None, row.attempts) for row in bad] == [(False, 1)] * len(good)
     assert {str(row.last_error)[: len(reason)] for row in bad} == {reason}
+
+
+@contextmanager
+def refusing(database: Database, number: int) -> Iterator[list[str]]:
+    """Let the database be away when this statement comes, counted from 0; collect all that come."""
+    engine, asked = database.engine.sync_engine, list[str]()
+
+    def refuse(_: object, __: object, sql: str, *more: object) -> None:
+        asked.append(sql)
+        if len(asked) == number + 1:
+            raise DatabaseUnavailable("it has gone away")
+
+    event.listen(engine, "before_cursor_execute", refuse)
+    yield asked
+    event.remove(engine, "before_cursor_execute", refuse)
+
+
+async def test_an_outage_in_the_middle_of_a_claim_uses_up_no_attempt(database_url: str) -> None:
+    """No handler has run: a few such claims would park what nobody has ever tried.
+
+    Whichever statement finds the database away; also if something in the claim has to be parked.
+    """
+    async with sql_world(database_url) as world:
+        for number in count():
+            (good, *others), bad = await commit_an_event(world), await commit_an_event(world)
+            exhausted = await commit_an_event(world)
+            async with world.database.write_transaction() as transaction:
+                of = orm.deliveries.c.event_id
+                await transaction.execute(
+                    update(orm.events)
+                    .where(orm.events.c.id == bad[0].envelope.id)
+                    .values(data="{]")
+                )
+                await transaction.execute(
+                    update(orm.deliveries)
+                    .where(of == exhausted[0].envelope.id)
+                    .values(attempts=world.policy.max_attempts)
+                )
+                await transaction.commit()
+            await world.move_clock(world.policy.lease_seconds + 1)
+            before, outbox = await world.deliveries(), new_outbox(world.database, world.policy)
+
+            with refusing(world.database, number) as asked:
+                try:
+                    claims = await outbox.claim(100, HANDLER_NAMES)
+                except DatabaseUnavailable:
+                    assert await world.deliveries() == before
+                    claims = await world.outbox().claim(100, HANDLER_NAMES)
+
+            assert {claim.envelope.id for claim in claims} == {good.envelope.id}
+            assert [claim.attempt for claim in claims] == [2] * (1 + len(others))
+            if len(asked) <= number:
+                break
+            async with world.database.write_transaction() as transaction:
+                await transaction.execute(delete(orm.deliveries))
+                await transaction.commit()
 
 
 async def test_an_event_over_a_megabyte_is_refused_by_the_commit(world: SqlWorld) -> None:

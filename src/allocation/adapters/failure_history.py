@@ -18,7 +18,8 @@ async def record_expired_lease(
 ) -> None:
     """Record that the owner before this claim had not finished: it died, hung, or was cut off."""
     claim = row["event_id"], row["handler"], row["token"] - 1
-    lost = {"attempt": row["attempts"] - 1, "owner": row["previous_owner"]}
+    attempt = row["attempts"] - (row["parked_at"] is None)  # what is parked has begun no other
+    lost = {"attempt": attempt, "owner": row["previous_owner"]}
     await record(transaction, now, claim, error=LEASE_EXPIRED, **lost)
 
 

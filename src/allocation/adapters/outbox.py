@@ -12,7 +12,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from anyio import CancelScope, current_time
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from allocation.adapters import failure_history, serialization
 from allocation.adapters.batch_settlement import (
@@ -22,38 +21,24 @@ from allocation.adapters.batch_settlement import (
     claim_params,
     done,
 )
+from allocation.adapters.claim_statements import NEXT_TOKEN, RAW_EVENTS, claim_statement, pending
 from allocation.adapters.database import Database
-from allocation.adapters.delivery_states import PAUSED, PAUSED_HANDLERS, is_scheduled, pause_of
-from allocation.adapters.event_loading import Claimed, load_envelopes
-from allocation.adapters.orm import PENDING, deliveries, events
+from allocation.adapters.delivery_states import PAUSED_HANDLERS, is_scheduled, pause_of
+from allocation.adapters.exceptions import InvalidMessage
+from allocation.adapters.orm import deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.domain.error_kinds import is_away
 from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.exceptions import DeliverySuperseded
 from allocation.service_layer.unit_of_work import Subscribed
 
-PAUSES_SECONDS = 1.0  # in which a process that commits may still attempt a paused handler
-LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
+Claimed = tuple[Mapping[Any, Any], Mapping[Any, Any]]  # the rows of a delivery and of its event
 
-NEXT_TOKEN = deliveries.c.token + 1
-HANDLERS: sa.BindParameter[str] = sa.bindparam("handlers", expanding=True)
+PAUSES_SECONDS = 1.0  # in which a process that commits may still attempt a paused handler
+
 SCHEDULED: sa.BindParameter[bool] = sa.bindparam("scheduled", type_=sa.Boolean)
 
 logger = logging.getLogger(__name__)
-
-
-def claimable_here() -> sa.ColumnElement[bool]:
-    """What this process can do: other types, and later versions, are for newer processes."""
-    versions = {name: serialization.version_of(name) for name in serialization.EVENT_TYPES}
-    columns = events.c
-    known = [sa.and_(columns.type == n, columns.schema_version <= v) for n, v in versions.items()]
-    return sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, sa.or_(*known))
-
-
-def pending(replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """What is pending for `HANDLERS` and can be tried here, the longest due first."""
-    wanted = PENDING, deliveries.c.replay == replay, claimable_here()
-    return sa.select(*columns).join(events).where(*wanted).order_by(deliveries.c.available_at)
 
 
 def new_outbox(database: Database, policy: DeliveryPolicy) -> "SqlAlchemyOutbox":
@@ -83,7 +68,7 @@ class SqlAlchemyOutbox:
         pause, wanted = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
         first = [pending(r, pause).where(wanted).limit(1).subquery() for r in (False, True)]
         self._seconds_until_due = sa.union_all(*map(sa.select, first))
-        self._claims = [self._claim_statement(replay) for replay in (False, True)]
+        self._claims = [claim_statement(replay, database, policy) for replay in (False, True)]
 
     async def store(self, transaction: Transaction, subscribed: Subscribed) -> Sequence[Delivery]:
         """Insert events, and a delivery to each of their handlers, in the caller's transaction.
@@ -153,21 +138,21 @@ class SqlAlchemyOutbox:
         leased_at, runnable = current_time(), list[Delivery]()
         claimed = await self._take_leases(limit, handlers)
         with CancelScope(shield=True):  # as from the commit on, or nobody would know of the leases
-            for row, found in claimed:
-                if row["attempts"] > self._policy.max_attempts:
-                    await self._park(row, LAST_ATTEMPT_UNFINISHED)
-                elif isinstance(found, Exception):
-                    await self._park(row, failure_history.describe(found))
-                else:
-                    delivery = Delivery(
-                        envelope=found,
-                        handler=row["handler"],
-                        attempt=row["attempts"],
-                        token=row["token"],
-                        unavailable_attempts=row["unavailable_attempts"],
-                        leased_at=leased_at,
-                    )
-                    runnable.append(delivery)
+            for row, event in claimed:
+                try:
+                    envelope = serialization.from_row(event)
+                except InvalidMessage as error:
+                    await self._park(row, error)
+                    continue
+                delivery = Delivery(
+                    envelope=envelope,
+                    handler=row["handler"],
+                    attempt=row["attempts"],
+                    token=row["token"],
+                    unavailable_attempts=row["unavailable_attempts"],
+                    leased_at=leased_at,
+                )
+                runnable.append(delivery)
         return runnable
 
     async def seconds_until_due(
@@ -178,32 +163,11 @@ class SqlAlchemyOutbox:
             found = await transaction.execute(self._seconds_until_due, asked)
         return min(found.scalars(), default=None)
 
-    def _claim_statement(self, replay: bool) -> ReturningUpdate[Any]:
-        """Return the statement that takes the leases of what is due."""
-        # in a CTE: as a subquery, the limit may be applied again for each row of the outer table;
-        # the limit is a literal, or PostgreSQL would not keep a plan for so few rows
-        due = (
-            pending(replay, deliveries.c.event_id, deliveries.c.handler)
-            .where(deliveries.c.available_at <= self.database.clock)
-            .limit(sa.bindparam("limit", type_=sa.Integer, literal_execute=True))
-            .with_for_update(of=deliveries, skip_locked=True)
-            .cte("due")
-        )
-        return (
-            sa.update(deliveries)
-            .where(deliveries.c.event_id == due.c.event_id, deliveries.c.handler == due.c.handler)
-            .values(
-                attempts=deliveries.c.attempts + 1,
-                token=NEXT_TOKEN,
-                available_at=self.database.clock + self._policy.lease_seconds,
-                owner=self.database.process,
-                previous_owner=deliveries.c.owner,  # SET sees the row as it was
-            )
-            .returning(deliveries)
-        )
-
     async def _take_leases(self, limit: int, handlers: Collection[str]) -> Sequence[Claimed]:
-        """Claim what is due, and record the leases that were lost."""
+        """Claim what is due, record the leases that were lost, and read the events as they are.
+
+        All in one transaction: a claim of which its process learns nothing counts as an attempt.
+        """
         asked = {"limit": limit, "handlers": list(handlers)}
         async with self.database.write_transaction() as transaction:
             live, replayed = self._claims
@@ -211,22 +175,38 @@ class SqlAlchemyOutbox:
             rows = rows or (await transaction.execute(replayed, asked)).mappings().all()
             for row in (row for row in rows if row["previous_owner"]):
                 await failure_history.record_expired_lease(transaction, self.database.clock, row)
+            claimed = [row for row in rows if row["parked_at"] is None]
+            ids = {"ids": list({row["event_id"] for row in claimed})}
+            found = (await transaction.execute(RAW_EVENTS, ids)).mappings() if claimed else ()
+            stored = {event["id"]: event for event in found}
             await transaction.commit()
-        with CancelScope(shield=True):
-            found = await load_envelopes(self.database, {row["event_id"] for row in rows})
-        return [(row, found[row["event_id"]]) for row in rows]
+        for row in (row for row in rows if row["parked_at"] is not None):
+            log_parked(row, row["last_error"])
+        return [(row, stored[row["event_id"]]) for row in claimed]
 
-    async def _park(self, row: Mapping[str, Any], error: str) -> None:
-        logger.warning("%s parked on event %s: %s", row["handler"], row["event_id"], error)
+    async def _park(self, row: Mapping[Any, Any], problem: InvalidMessage) -> None:
+        """Park what was claimed and cannot be read; if that fails, its lease ends by itself."""
+        this = row["event_id"], row["handler"], row["token"]
+        error = failure_history.describe(problem)
         parked = WITH_VALID_TOKEN.values(
             parked_at=self.database.clock,
             last_error=error,
             owner=None,
             attempts=deliveries.c.attempts - 1,
         )
-        await self._change(parked, {"claims": [(row["event_id"], row["handler"], row["token"])]})
+        try:
+            await self._change(parked, {"claims": [this]})
+        except Exception as storing_error:  # the others of this claim can be run all the same
+            logger.error("what cannot be read could not be parked: %s", storing_error)
+        else:
+            log_parked(row, error)
 
     async def _change(self, change: sa.Update, claims: dict[str, Any]) -> None:
         async with self.database.write_transaction() as transaction:
             await transaction.execute_dml(change, claims)
             await transaction.commit()
+
+
+def log_parked(row: Mapping[Any, Any], error: str) -> None:
+    """Name a delivery that a claim has parked."""
+    logger.warning("%s parked on event %s: %s", row["handler"], row["event_id"], error)

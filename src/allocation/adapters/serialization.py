@@ -7,10 +7,12 @@ before into those of the next, so that whatever was written is still read.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -18,7 +20,7 @@ from allocation.adapters.exceptions import InvalidPayload, UnknownEventType
 from allocation.domain import events
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.service_layer.envelopes import Envelope, MessageContext, message_types
+from allocation.service_layer.envelopes import Envelope, EventId, MessageContext, message_types
 from allocation.service_layer.exceptions import WiringError
 
 SOURCE = "/allocation"
@@ -77,21 +79,33 @@ def to_row(envelope: Envelope) -> Data:
     }
 
 
-def from_row(row: Data) -> Envelope:
-    """Return the envelope that was stored as `row`.
+def from_row(row: Mapping[Any, Any]) -> Envelope:
+    """Return the envelope that was stored as `row`; each value may also be text.
 
     :raises UnknownEventType: if no event has this wire name
-    :raises InvalidPayload: if the data do not fit the event
+    :raises InvalidPayload: if no envelope can be made of what is stored, whatever is wrong with it
     """
-    if row["type"] not in EVENT_TYPES:
-        raise UnknownEventType(row["type"])
-    return Envelope(
-        id=row["id"],
-        event=read(row["type"], row["schema_version"], row["data"], EVENT_TYPES[row["type"]]),
-        subject=row["subject"],
-        time=row["time"],
-        context=MessageContext(**{name: row[name] for name in CONTEXT}),
-    )
+    name = row["type"]
+    if name not in EVENT_TYPES:
+        raise UnknownEventType(name)
+    try:
+        time = datetime.fromisoformat(str(row["time"]))
+        context = {name: row[name] for name in CONTEXT}
+        around: Data = {
+            "id": EventId(UUID(str(row["id"]))),
+            "subject": row["subject"],
+            "time": time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC),
+            "context": msgspec.convert(context, MessageContext, strict=False),
+        }
+        version = int(row["schema_version"])
+    except (ValueError, OverflowError, msgspec.MsgspecError) as error:
+        raise InvalidPayload("an event", str(error)) from error
+    try:
+        return Envelope(event=read(name, version, row["data"], EVENT_TYPES[name]), **around)
+    except InvalidPayload:
+        raise
+    except Exception as error:  # in an upcaster, or in the class of the event
+        raise InvalidPayload(name, f"{type(error).__name__}: {error}") from error
 
 
 def read(name: str, version: int, data: str | bytes, message_type: type[M]) -> M:

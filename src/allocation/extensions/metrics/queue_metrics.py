@@ -11,12 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
+from allocation.adapters.claim_statements import claimable_here, pending
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED, delivery_state
 from allocation.adapters.exceptions import SchemaTooNew
 from allocation.adapters.migrations import revisions
 from allocation.adapters.orm import PARKED, PENDING, deliveries, events, handler_pauses
-from allocation.adapters.outbox import claimable_here, pending
 from allocation.adapters.transaction import Transaction
 
 STATES = ("scheduled", "due", "running", "lease_expired", "paused", "parked")

@@ -17,6 +17,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from allocation.adapters.claim_statements import NEXT_TOKEN
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import (
     PAUSE,
@@ -26,7 +27,6 @@ from allocation.adapters.delivery_states import (
     pause_of,
 )
 from allocation.adapters.orm import FINISHED, PARKED, PENDING, deliveries, events, handler_pauses
-from allocation.adapters.outbox import NEXT_TOKEN
 from allocation.adapters.transaction import Transaction
 from allocation.extensions.operations.causation_tree import State, summary
 from allocation.extensions.operations.exceptions import DeliveryNotFound, HandlerNotFound

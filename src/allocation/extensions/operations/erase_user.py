@@ -15,6 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from allocation.adapters import serialization
+from allocation.adapters.claim_statements import NEXT_TOKEN
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import pause_of
 from allocation.adapters.exceptions import InvalidPayload
@@ -29,7 +30,6 @@ from allocation.adapters.orm import (
     user_view,
     users,
 )
-from allocation.adapters.outbox import NEXT_TOKEN
 from allocation.adapters.transaction import Transaction
 from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import UserId

@@ -10,10 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from allocation.adapters.claim_statements import NEXT_TOKEN
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import pause_of
 from allocation.adapters.orm import deliveries, events
-from allocation.adapters.outbox import NEXT_TOKEN
 from allocation.adapters.serialization import wire_name
 from allocation.adapters.transaction import Transaction
 from allocation.domain.error_kinds import InvalidValue

@@ -7,10 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 from anyio import CancelScope, create_task_group, sleep
 
+from allocation.adapters.claim_statements import claimable_here
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED
 from allocation.adapters.orm import PENDING, deliveries, events
-from allocation.adapters.outbox import claimable_here
 from allocation.bootstrap import Application
 from allocation.config import Settings
 from allocation.entrypoints.runtime import Service, Shutdown

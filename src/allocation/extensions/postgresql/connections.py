@@ -38,7 +38,7 @@ def new_engine(url: URL, timeouts: Timeouts, process: str, **options: Any) -> As
     except ImportError as error:  # psycopg without libpq has no name
         raise wrong_url(f"needs {error.name or 'libpq'}; pip install -e '.[postgresql]'") from None
     name = SESSION_PREFIX + str(url.query.get("application_name", process))
-    settings = {"application_name": name, **server_settings(timeouts)}
+    settings = {"application_name": name, "DateStyle": "ISO", **server_settings(timeouts)}
     event.listen(engine.sync_engine, "connect", partial(_set_up, settings))
     event.listen(engine.sync_engine, "checkout", partial(_try_out, engine.dialect, timeouts.ping))
     event.listen(engine.sync_engine, "close", _hang_up)

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from allocation.adapters import event_loading, failure_history, outbox, serialization
+from allocation.adapters import claim_statements, failure_history, outbox, serialization
 from allocation.adapters.batch_settlement import Claim, Settlement
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import InvalidPayload
@@ -41,25 +41,24 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
             "max_failures": failure_history.MAX_FAILURES,
             "max_length": serialization.MAX_EVENT_LENGTH,
             "no_time": failure_history.describe(NO_TIME),
-            "too_long": failure_history.describe(event_loading.TOO_LONG),
+            "too_long": claim_statements.TOO_LONG,
             "types": list(versions),
-            "unfinished": outbox.LAST_ATTEMPT_UNFINISHED,
+            "unfinished": claim_statements.LAST_ATTEMPT_UNFINISHED,
             "versions": list(versions.values()),
         }
 
-    async def _take_leases(
-        self, limit: int, handlers: Collection[str]
-    ) -> list[event_loading.Claimed]:
+    async def _take_leases(self, limit: int, handlers: Collection[str]) -> list[outbox.Claimed]:
         names = list(handlers)
         rows = await self._execute("claim", limit=limit, handlers=names, replay=False)
         rows = rows or await self._execute("claim", limit=limit, handlers=names, replay=True)
-        for row in (row for row in rows if row["problem"]):
-            logger.warning("%(subscriber)s parked on event %(event_id)s: %(problem)s", dict(row))
-        return [
-            ({**row, "handler": row["subscriber"]}, event_loading.envelope_of(dict(row)))
-            for row in rows
-            if not row["problem"]
-        ]
+        claimed = list[outbox.Claimed]()
+        for event in rows:
+            delivery = {**event, "handler": event["subscriber"]}
+            if event["problem"]:
+                outbox.log_parked(delivery, event["problem"])
+            else:
+                claimed.append((delivery, event))
+        return claimed
 
     async def _settle_all(self, claims: Sequence[Claim]) -> set[Claim]:
         ids, handlers, tokens = map(list, zip(*claims, strict=True))

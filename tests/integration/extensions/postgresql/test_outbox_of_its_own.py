@@ -68,6 +68,21 @@ async def test_an_event_that_cannot_be_read_does_not_take_the_others_with_it(
     assert caplog.text.count(f"parked on event {bad[0].envelope.id}: InvalidPayload") == len(bad)
 
 
+async def test_a_claim_reads_times_in_whatever_style_the_server_writes_them(
+    postgres_url: str,
+) -> None:
+    """Every event would count as one that nobody can read, and be parked."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {connection.info.dbname} SET DateStyle = 'German'")
+    async with sql_world(postgres_url) as world:
+        first = await committed(world)
+        await let_leases_end(world)
+
+        claims = await world.outbox().claim(100, HANDLER_NAMES)
+
+    assert {claim.envelope.time for claim in claims} == {first[0].envelope.time}
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_on_asyncpg_a_claim_and_a_settlement_are_one_statement_each(
     world: SqlWorld, postgres_url: str
