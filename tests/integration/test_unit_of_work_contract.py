@@ -598,7 +598,7 @@ async def test_a_command_that_was_accepted_leaves_a_row_and_a_refused_one_none(
     assert len(await world.commands()) == 2
 
 
-async def test_a_command_that_changed_nothing_leaves_a_row_only_if_it_came_with_an_id(
+async def test_a_command_from_outside_that_changed_nothing_leaves_a_row_only_if_it_came_with_an_id(
     world: World,
 ) -> None:
     """A script that repeats itself every night fills no history; a message has to be recognized."""
@@ -684,7 +684,7 @@ async def test_an_answer_is_recorded_and_settles_its_delivery(world: World) -> N
 async def test_an_answer_that_changes_nothing_is_recorded_and_settles_its_delivery(
     world: World,
 ) -> None:
-    """It was the answer."""
+    """That its delivery is done is a change, and the trace shows what the outside has said."""
     thing = a_thing("new")
     answer = await an_answer_about(world, thing)
 

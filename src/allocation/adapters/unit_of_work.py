@@ -59,7 +59,7 @@ class SqlAlchemyUnitOfWorkScope:
         await self._user_view.write()
         claims = await self._outbox.store(self.store, subscribed)
         if delivery := self._work.settles:
-            await self._outbox.settle_in(self.store, delivery)
+            await self._outbox.settle_in(self.store, delivery)  # which is a change, too
         command = self._work.records
         if command and command.origin.id is None and self.store.has_written:
             await repository.record_command(self.store, self._outbox.database.clock, command)

@@ -50,8 +50,8 @@ class UnitOfWorkScope(Protocol):
     """One transaction, for one attempt to handle one message: rolled back, if not committed.
 
     The same transaction settles the delivery, or records the command, so the effect of either
-    happens exactly once; a command that changed nothing, and that no id could recognize, leaves
-    nothing.
+    happens exactly once. A command from outside that came without an id, and changed nothing, is
+    not recorded. One that a handler has returned is always recorded: it settles a delivery.
     """
 
     @property
