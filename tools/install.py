@@ -6,6 +6,7 @@ Any Python does that has `venv` and pip's wheel, as Debian's `python3-venv` brin
 environment has no pip of its own, which would be half of it; nothing is compiled before it is used.
 """
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -13,6 +14,8 @@ from pathlib import Path
 
 BUNDLED = Path(sysconfig.get_path("stdlib")) / "ensurepip" / "_bundled"
 OPTIONS = ("--quiet", "--disable-pip-version-check", "--no-warn-script-location", "--no-compile")
+PINNED = dict.fromkeys(("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"), "constraints.txt")
+"""The versions of all, also of what builds us; until 25.3, pip had one name for both."""
 NO_PIP = "there is no pip here that could install it; on Debian: apt-get install python3-venv"
 
 
@@ -22,9 +25,8 @@ def install(environment: Path, extra: str) -> None:
     if not python.exists():
         command = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
         subprocess.run(command, check=True)
-    what = ["-c", "constraints.txt", "-e", f".[{extra}]"]
-    command = [str(python), str(pip()), "install", *OPTIONS, *what]
-    subprocess.run(command, check=True, stdout=sys.stderr)
+    command = [str(python), str(pip()), "install", *OPTIONS, "-e", f".[{extra}]"]
+    subprocess.run(command, check=True, stdout=sys.stderr, env=os.environ | PINNED)
 
 
 def pip() -> Path:

@@ -132,6 +132,22 @@ def test_nothing_is_published_to_other_machines() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+def test_an_image_is_named_by_its_whole_version() -> None:
+    """What is tested today is not replaced by the next release."""
+    named = [service["image"] for service in SERVICES.values() if "image" in service]
+
+    whole = r"(postgres:\d+|.*:v?\d+\.\d+)\.\d+(-[a-z]+)?"  # PostgreSQL has two numbers
+    assert [name for name in named if not re.fullmatch(whole, name)] == []
+
+
+def test_whoever_breaks_into_a_process_finds_little() -> None:
+    """It cannot write a program into its container, nor become somebody who may do more."""
+    for service in SERVICES.values():
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        if "build" in service:
+            assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+
+
 def test_what_ends_is_started_again() -> None:
     """A machine that restarts at night should not need anybody."""
     assert {service["restart"] for service in SERVICES.values()} == {"unless-stopped"}

@@ -188,6 +188,26 @@ def test_the_image_is_that_of_this_version_and_its_user_that_of_the_pods() -> No
         assert pod["spec"]["securityContext"]["runAsUser"] == int(user[1])
 
 
+def test_whoever_breaks_into_a_pod_finds_little() -> None:
+    """It cannot write a program there, become somebody else, or call most of the kernel."""
+    for pod in PODS.values():
+        assert pod["spec"]["securityContext"]["runAsNonRoot"]
+        assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        assert pod["spec"]["containers"][0]["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+def test_the_pods_of_the_api_answer_only_to_its_name() -> None:
+    """Requests under another name, as a page of somebody else can cause, get nothing."""
+    assert variables("web")["ALLOCATION_ALLOWED_HOSTS"] == "api.example.com"
+    proxy = (DEPLOY / "nginx" / "allocation.conf").read_text()
+    assert f"server_name {variables('web')['ALLOCATION_ALLOWED_HOSTS']};" in proxy
+
+
 def test_an_instance_of_a_unit_has_a_port_of_its_own() -> None:
     """Two workers on one machine answer at two."""
     [port] = [
