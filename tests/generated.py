@@ -174,10 +174,10 @@ def cost() -> Iterator[str]:
     rows = [*tried["registration"].rows, *tried["registration_postgresql"].rows]
     faster = [1 / row.ratio for row in rows if row.other == "by hand on SQLAlchemy"]
     yield from wrap(
-        f"On SQLite, a function that only inserts the user takes {times[0]}. A command with its "
-        f"event and deliveries takes {times[1]}. Its handlers (log, coupon, two e-mails, read "
-        f"model) take another {times[2]}; no caller waits for them. Command and handlers by "
-        f"hand on SQLAlchemy are {min(faster):.1f} to {max(faster):.1f} times as fast.",
+        f"On SQLite, a function that only inserts the user takes {times[0]} at best. A command "
+        f"with its event and deliveries takes {times[1]}. Its handlers (log, coupon, two e-mails, "
+        f"read model) take another {times[2]}; only the command line waits for them. By hand on "
+        f"SQLAlchemy, all this is {min(faster):.1f} to {max(faster):.1f} times as fast.",
         width=100,
     )
 

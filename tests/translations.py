@@ -50,14 +50,14 @@ RUSSIAN = {
     "the lease has expired: the next has claimed": "аренда истекла: доставку захватил следующий",
     "the same e-mail again, in its own place; done": "то же письмо вместо первого; выполнена",
     # the price
-    "On SQLite, a function that only inserts the user takes {} ms. A command with its event and"
-    " deliveries takes {} ms. Its handlers (log, coupon, two e-mails, read model) take another"
-    " {} ms; no caller waits for them. Command and handlers by hand on SQLAlchemy are {} to {}"
-    " times as fast.": (
-        "На SQLite функция, которая только добавляет пользователя, занимает {} мс, команда с"
-        " событием и доставками — {} мс. Обработчиков (журнал, купон, два письма, модель чтения)"
-        " клиент может не ждать: это ещё {} мс. Всё это вручную на SQLAlchemy быстрее в"
-        " {}–{} раза."
+    "On SQLite, a function that only inserts the user takes {} ms at best. A command with its"
+    " event and deliveries takes {} ms. Its handlers (log, coupon, two e-mails, read model) take"
+    " another {} ms; only the command line waits for them. By hand on SQLAlchemy, all this is {}"
+    " to {} times as fast.": (
+        "На SQLite функция, которая только добавляет пользователя, занимает в лучшем случае {} мс,"
+        " команда с событием и доставками — {} мс, её обработчики (журнал, купон, два письма,"
+        " модель чтения) — ещё {} мс; их ждёт только командная строка. Всё это вручную на"
+        " SQLAlchemy быстрее в {}–{} раза."
     ),
     # the steps
     "step": "шаг",

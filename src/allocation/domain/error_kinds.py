@@ -1,8 +1,8 @@
 """The kinds of errors. Any layer may import this.
 
-A kind says what becomes of the work. The errors of an aggregate stand with it, those of a layer in
-its `exceptions.py`; docs/errors.md lists all of them. An error takes facts and composes its own
-sentence.
+A kind says what becomes of the work, unless an error is not `retryable` although its kind is. The
+errors of an aggregate stand with it, those of a layer in its `exceptions.py`; docs/errors.md lists
+all of them. An error takes facts and composes its own sentence.
 """
 
 import re
