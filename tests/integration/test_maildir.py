@@ -69,6 +69,18 @@ def test_a_repetition_is_no_second_email(folder: Path, backend: str) -> None:
     assert list((folder / "tmp").iterdir()) == []
 
 
+def test_a_repetition_takes_the_place_of_the_first(folder: Path, backend: str) -> None:
+    """A file that a power failure has cut is whole after the retry."""
+    send(folder, KEY, backend=backend)
+    [file] = (folder / "new").iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(whole[:10])
+
+    send(folder, KEY, backend=backend)
+
+    assert len(file.read_bytes()) == len(whole)
+
+
 def test_an_email_that_was_read_does_not_come_back(folder: Path, backend: str) -> None:
     """Mail programs move what they have shown, and mark it."""
     send(folder, KEY, backend=backend)

@@ -16,6 +16,8 @@ from click.testing import CliRunner
 
 from allocation.config import Settings, env_var, load, settings_of_extensions
 from allocation.entrypoints.cli import cli
+from allocation.entrypoints.cli.main import COMMANDS
+from allocation.extensions import EXTENSIONS
 from allocation.extensions.metrics.metrics_server import NOT_FOUND
 from tests.capacity import capacity  # extension: reference
 
@@ -217,6 +219,15 @@ def test_an_instance_of_a_unit_has_a_port_of_its_own() -> None:
     ]
 
     assert port.endswith("%i")
+
+
+def test_every_command_that_goes_on_running_is_in_the_table_of_processes() -> None:
+    """Whoever deploys has to know all kinds of them, and what each needs."""
+    groups = [COMMANDS, *(extension.commands for extension in EXTENSIONS.values())]
+
+    table = set(re.findall(r"^\| `allocation (\w+)` \|", PAGE, re.MULTILINE))
+
+    assert table == {name for group in groups for name in group.get("Run", ())}
 
 
 def test_the_commands_that_the_page_names_exist() -> None:
