@@ -3,29 +3,39 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import promql_parser
 import pytest
+import sqlalchemy as sa
 import yaml
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import AggregateExpr, Expr, VectorSelector
 
+from allocation.adapters import orm
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.entrypoints.runtime import Shutdown
 from allocation.extensions.metrics.process_health import Probes
 from allocation.extensions.metrics.settings import MetricsSettings
 from allocation.extensions.operations.delivery_admin import pause
-from tests.builders import a_registration
+from tests.builders import a_batch, a_registration
+from tests.integration.extensions.metrics.alert_clock import (
+    EVERY_SECONDS,
+    Labels,
+    Samples,
+    fires_after,
+)
 from tests.unit.test_docs import as_anchor
 
 pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[4]
 RULES = ROOT / "docs" / "deploy" / "prometheus" / "rules.yaml"
+PAGE = (ROOT / "docs" / "operations.md").read_text()
 OF_PROMETHEUS = {"up": {"job", "instance"}}  # it makes them itself, and the labels of all
 ALWAYS = {"job", "instance", "le"}
 
@@ -90,6 +100,79 @@ async def test_every_label_that_is_kept_is_there(families: dict[str, Metric]) ->
         assert named <= kept | {"instance"}, name
 
 
+WITH_A_TIME = [
+    "AllocationWorkNotProcessed",
+    "AllocationUnclaimable",
+    "AllocationDatabaseAway",
+    "AllocationFailsForHours",
+    "AllocationPausedForLong",
+    "AllocationLate",
+]
+UNITS = {"s": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+@pytest.mark.parametrize("name", WITH_A_TIME)
+def test_an_alert_fires_when_the_page_says(name: str) -> None:
+    """An age is a time of its own: an alert that waits besides comes later than it says."""
+    [metric] = {str(p.name) for p in parts(ALERTS[name]["expr"]) if isinstance(p, VectorSelector)}
+    is_age = metric.startswith("allocation_oldest")  # it grows; the others are 0 since the begin
+    row = re.search(rf"^\| `{name}` \| (.*?) \|", PAGE, re.MULTILINE)
+    assert row
+    times = re.findall(r"\b(\d+|a) (s|minute|hour|day)s?\b", row[1])
+    said = sum((1 if count == "a" else int(count)) * UNITS[unit] for count, unit in times)
+
+    fired = fires_after(
+        ALERTS[name],
+        lambda now: {metric: {frozenset({("handler", "x")}): now if is_age else 0.0}},
+        limit=2 * said + 60,
+    )
+
+    assert fired is not None
+    assert said <= fired <= said + 2 * EVERY_SECONDS
+
+
+async def test_what_was_for_later_is_late_only_after_its_time(settings: Settings) -> None:
+    """25 days after its event, it is in time: how late it is counts from when it is due."""
+    collecting = replace(settings, of_extensions=(MetricsSettings(collect_metrics=True),))
+    handler, limit = "send_coupon_reminder", 3600
+    async with bootstrap(collecting) as application:
+        now, probes = application.database.clock, Probes(application, Shutdown(), 300.0)
+
+        async def samples(**values: object) -> Samples:
+            """Return what the process tells when these are the values of the delivery."""
+            this = sa.update(orm.deliveries).where(orm.deliveries.c.handler == handler)
+            async with application.database.write_transaction() as transaction:
+                await transaction.execute(this.values(values))
+                await transaction.commit()
+            await probes.look(with_stats=True)
+            return samples_of(probes.metrics().decode())
+
+        await application.bus.handle(a_batch())
+        await application.bus.handle(a_registration())
+        async with application.database.write_transaction() as transaction:
+            of_long_ago = {"time": datetime.now(UTC) - timedelta(days=25)}
+            await transaction.execute(sa.update(orm.events).values(of_long_ago))
+            await transaction.commit()
+        waits = await samples(available_at=now + 60)
+        late = await samples(available_at=now - 60)
+        claims = await application.bus.outbox.claim(10, [handler])
+        assert (await application.bus.run_deliveries(claims)).failures == []
+        is_done = await samples(replay=False)
+
+    rule = ALERTS["AllocationLate"]
+    assert fires_after(rule, lambda _: waits, limit=limit) is None
+    assert fires_after(rule, lambda _: late, limit=limit) == 600
+    assert fires_after(rule, lambda _: is_done, limit=limit) is None
+
+
+def samples_of(text: str) -> Samples:
+    samples: dict[str, dict[Labels, float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            samples.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
+    return samples
+
+
 def labels(family: Metric) -> set[str]:
     return {label for sample in family.samples for label in sample.labels}
 
@@ -107,15 +190,14 @@ def test_every_alert_leads_to_what_to_do(name: str) -> None:
 
 def test_every_alert_that_is_named_exists() -> None:
     """A page outlives the names that it was written with."""
-    named = re.findall(r"`(Allocation[A-Z]\w+)`", (ROOT / "docs" / "operations.md").read_text())
+    named = re.findall(r"`(Allocation[A-Z]\w+)`", PAGE)
 
     assert set(named) == set(ALERTS)
 
 
 def test_the_page_has_a_table_of_all_alerts() -> None:
     """Each in its row, with the part of the page that the alert itself leads to."""
-    page = (ROOT / "docs" / "operations.md").read_text()
-    rows = re.findall(r"^\| `(Allocation\w+)` \|.*?\]\((#[^)]*)\)", page, re.MULTILINE)
+    rows = re.findall(r"^\| `(Allocation\w+)` \|.*?\]\((#[^)]*)\)", PAGE, re.MULTILINE)
     runbook = {name: rule["annotations"]["runbook"] for name, rule in ALERTS.items()}
 
     assert {name: f"docs/operations.md{anchor}" for name, anchor in rows} == runbook
