@@ -14,6 +14,7 @@ from allocation.extensions.brokers import base
 from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, InboundMessage, describe
 from allocation.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from allocation.extensions.brokers.exceptions import MissingTopic
+from allocation.extensions.brokers.kafka_decompression import limit_decompression
 from allocation.service_layer.envelopes import Envelope
 
 GROUP = "allocation"
@@ -65,6 +66,7 @@ class Kafka(base.Broker):
 
     @asynccontextmanager
     async def consume(self, prefetch: int) -> AsyncIterator[AsyncIterator[InboundMessage]]:
+        limit_decompression()
         await self._ensure_dead_letter_topic()
         consumer = AIOKafkaConsumer(
             COMMANDS,

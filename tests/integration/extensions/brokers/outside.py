@@ -249,6 +249,20 @@ asyncio.run(main(*sys.argv[1:]))
 """A program, since the library has two encoders, and one process only one of them."""
 
 
+BROKEN = """
+import asyncio, sys
+from aiokafka import AIOKafkaProducer
+from aiokafka.record import _crecords
+
+async def main(servers, topic, codec):
+    setattr(_crecords.default_records, f"{codec}_encode", lambda *_: b"no such thing")
+    async with AIOKafkaProducer(bootstrap_servers=servers, compression_type=codec) as producer:
+        await producer.send_and_wait(topic, b"{}" * 100, partition=0)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
 @dataclass
 class KafkaOutside(Outside):
     """Kafka."""
@@ -285,16 +299,27 @@ class KafkaOutside(Outside):
 
     def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
         for codec in CODECS:  # each may be what a producer likes
-            self._send_some(bodies[CODECS.index(codec) :: len(CODECS)], codec, headers)
+            self.send_compressed(bodies[CODECS.index(codec) :: len(CODECS)], codec, headers)
 
-    def _send_some(
-        self, bodies: Sequence[bytes], codec: str, headers: Mapping[str, str | bytes] | None
+    def send_compressed(
+        self,
+        bodies: Sequence[bytes],
+        codec: str,
+        headers: Mapping[str, str | bytes] | None = None,
     ) -> None:
-        settings = {"message.max.bytes": 20_000_000, "linger.ms": 0, "compression.type": codec}
+        """Send commands as a producer does that compresses in this way."""
+        settings = {"message.max.bytes": 100_000_000, "linger.ms": 0, "compression.type": codec}
         producer = Producer({"bootstrap.servers": self.servers, **settings})
         for body in bodies:
             producer.produce(COMMANDS, body, headers=dict(headers or {}), partition=0)
         assert producer.flush(LIMIT_SECONDS) == 0
+
+    def send_broken(self, codec: str) -> None:
+        """Send a command that is no more what it was when it was compressed."""
+        arguments = [self.servers, COMMANDS, codec]
+        subprocess.run(
+            [sys.executable, "-c", BROKEN, *arguments], check=True, timeout=LIMIT_SECONDS
+        )
 
     def send_undecodable(self) -> None:
         """Send a command with a header whose name is no UTF-8."""

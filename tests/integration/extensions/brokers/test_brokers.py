@@ -385,6 +385,30 @@ async def test_a_message_that_cannot_be_decoded_is_told_of(rabbitmq: RabbitOutsi
                 await anext(messages)
 
 
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_a_record_that_is_broken_or_grows_without_bounds_holds_up_nothing(
+    kafka: KafkaOutside, codec: str
+) -> None:
+    """A few kilobytes may become gigabytes: a process would be killed, and begin with it again."""
+    (broker,) = new_brokers([kafka.url]).values()
+    too_much, good = b"x" * 21_000_000, a_user_message()
+    await to_thread.run_sync(kafka.send_compressed, [too_much], codec)
+    await to_thread.run_sync(kafka.send_broken, codec)
+    await to_thread.run_sync(kafka.send, good)
+
+    seen = []
+    with fail_after(60):
+        async with broker.consume(1) as messages:
+            for _ in range(3):
+                seen.append(await anext(messages))
+                await seen[-1].ack()
+
+    assert [message.body for message in seen] == [b"", b"", good]
+    for offset, message in enumerate(seen[:2]):
+        assert message.headers["undecodable"].startswith(f"partition 0, offset {offset}: ")
+        assert "not decompressed" in message.headers["undecodable"]
+
+
 @pytest.fixture
 def without_dead_letters(free_tcp_port: int) -> Iterator[KafkaOutside]:
     """A broker with the topics of events and commands."""
