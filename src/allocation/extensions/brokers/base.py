@@ -42,12 +42,16 @@ Errors = tuple[type[Exception], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboundMessage:
-    """A message as it came, and how to tell the broker that it is done with."""
+    """A message as it came, and how to tell the broker that it is done with.
+
+    `reject` has the broker move it to the dead letters itself, if it can, however long that takes.
+    """
 
     body: bytes
     headers: Mapping[str, Any]
     properties: Mapping[str, Any] = field(default_factory=dict)  # what else a dead letter keeps
     ack: Callable[[], Awaitable[None]]
+    reject: Callable[[], Awaitable[None]] | None = None
 
 
 class Connection(Protocol):

@@ -164,7 +164,8 @@ class Consumer:
     ) -> Committed:
         """Execute the command and acknowledge its message; return what it has committed.
 
-        What is refused for good is dead-lettered and acknowledged; so is all that is `fatal`.
+        What is refused for good is dead-lettered and acknowledged; so is all that is `fatal`. If
+        the broker takes no dead letter, and can move the message itself, that is left to it.
 
         :raises Exception: if it may work later; then the message is as it was
         """
@@ -176,9 +177,17 @@ class Consumer:
         except Exception as error:
             if error is not fatal and not is_permanent(error):
                 raise
-            await broker.dead_letter(message, error)
+            try:
+                await broker.dead_letter(message, error)
+            except BrokerUnavailable as refusal:
+                if message.reject is None:
+                    raise
+                left = "a message is left to %s to dead-letter (%s): %s"
+                logger.warning(left, broker.kind, refusal, error)
+                await _acknowledge(message.reject)
+                return committed
             logger.warning("a message is in %s: %s", DEAD_LETTER_QUEUE, error)
-        await _acknowledge(message)
+        await _acknowledge(message.ack)
         return committed
 
     async def _execute_once(self, body: bytes) -> Committed:
@@ -200,9 +209,9 @@ class Consumer:
             await end.wait()
 
 
-async def _acknowledge(message: InboundMessage) -> None:
+async def _acknowledge(ack: Callable[[], Awaitable[None]]) -> None:
     try:
-        await reject_spurious_cancellation(message.ack)
+        await reject_spurious_cancellation(ack)
     except Exception as error:
         reason = describe(error)
         logger.warning("a message could not be acknowledged, it will come again: %s", reason)

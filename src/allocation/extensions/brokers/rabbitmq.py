@@ -9,6 +9,7 @@ after such an end messages are taken one by one, until as many as usual have gon
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import aio_pika
 import anyio
@@ -54,6 +55,7 @@ class Connection(aio_pika.Connection):
         super().__init__(make_url(url))
         self.loss: BaseException | None = None
         self.is_lost = anyio.Event()
+        self.moves_dead_letters = False  # whether the queue of commands does, if one is rejected
         self.close_callbacks.add(self._on_loss)
         self._events: AbstractExchange | None = None
         self._declaring = anyio.Lock()
@@ -156,7 +158,8 @@ class RabbitMQ(base.Broker):
         try:
             await connection.start()
             await connection.declare(DEAD_LETTER_QUEUE, {})
-            if not await connection.declare(COMMANDS, QUORUM_QUEUE):
+            connection.moves_dead_letters = await connection.declare(COMMANDS, QUORUM_QUEUE)
+            if not connection.moves_dead_letters:
                 logger.warning(OTHER_QUEUE)
             received = await connection.receive(1 if self._serial_mode else prefetch)
             yield self._until_lost(received, connection, prefetch)
@@ -168,7 +171,7 @@ class RabbitMQ(base.Broker):
     ) -> AsyncIterator[InboundMessage]:
         taken = 0
         async for message in received:
-            yield _to_inbound(message)
+            yield _to_inbound(message, moves_dead_letters=connection.moves_dead_letters)
             taken += 1
             if self._serial_mode and taken >= prefetch:
                 self._serial_mode = False
@@ -185,7 +188,7 @@ class RabbitMQ(base.Broker):
         return Connection(self._url)
 
 
-def _to_inbound(message: AbstractIncomingMessage) -> InboundMessage:
+def _to_inbound(message: AbstractIncomingMessage, *, moves_dead_letters: bool) -> InboundMessage:
     kept = ("content_type", "content_encoding", "correlation_id", "message_id")
     return InboundMessage(
         body=message.body,
@@ -193,4 +196,6 @@ def _to_inbound(message: AbstractIncomingMessage) -> InboundMessage:
         headers={name: v for name, v in message.headers.items() if name not in {"CC", "BCC"}},
         properties={name: getattr(message, name) for name in kept},
         ack=message.ack,
+        # from another queue, it would be thrown away
+        reject=partial(message.reject, requeue=False) if moves_dead_letters else None,
     )

@@ -106,6 +106,19 @@ def test_a_message_five_times_and_poison_in_between(
     assert {m.headers.get("trace") for m in dead if m.body in bodies[:3]} == {"abc"}
 
 
+def test_dead_letters_that_are_refused_hold_up_no_good_message(
+    application: Application, rabbitmq: RabbitOutside
+) -> None:
+    """Twice as many as may be in flight; RabbitMQ keeps them until there is room."""
+    application.settings = {"broker_urls": rabbitmq.url}
+    full: dict[str, str | int] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    rabbitmq.replace_queue(DEAD, **full)
+    rabbitmq.send(*[b"{bad"] * 40, a_user_message())
+
+    with working(application):
+        wait_until(lambda: log_lines(application) == [EMAIL])
+
+
 @pytest.mark.parametrize("point", CONSUMING)
 def test_a_consumer_survives_a_kill(point: str, application: Application, outside: Outside) -> None:
     """The message comes again, and has one effect."""

@@ -50,6 +50,8 @@ class FakeBroker:
     silent: bool = False  # whether connecting takes for ever
     ack_error: BaseException | None = None
     dead_lettering_fails: int = 0
+    moves_dead_letters: bool = False  # by itself, when a message is rejected
+    rejected: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._send, self._receive = create_memory_object_stream[bytes](1000)
@@ -73,7 +75,11 @@ class FakeBroker:
             body = await self._receive.receive()
             if body == CUT:
                 raise ConnectionError("it was cut")
-            yield InboundMessage(body=body, headers={}, ack=self._ack_of(body))
+            reject = partial(self._reject, body) if self.moves_dead_letters else None
+            yield InboundMessage(body=body, headers={}, ack=self._ack_of(body), reject=reject)
+
+    async def _reject(self, body: bytes) -> None:
+        self.rejected.append(body)
 
     def cut(self) -> None:
         """Break the connection; another one can be made."""
@@ -376,6 +382,23 @@ async def test_what_cannot_be_dead_lettered_yet_is_kept_and_disturbs_nobody(
         await until(lambda: len(broker.acknowledged) == 3)
 
     assert {name for _, name in broker.dead_lettered} == {"ZeroDivisionError", "InvalidPayload"}
+
+
+async def test_what_the_broker_can_dead_letter_by_itself_takes_no_hand_when_it_refuses_ours(
+    broker: FakeBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full queue of dead letters: a few of them would be all that may be in flight."""
+    broker.dead_lettering_fails, broker.moves_dead_letters = 10**6, True
+    async with consuming(broker):
+        broker.put(b"{bad")
+        await until(lambda: broker.rejected)
+        broker.put(a_user_message())
+        await until(lambda: broker.acknowledged)
+
+    assert (broker.rejected, broker.dead_lettered) == ([b"{bad"], [])
+    assert len(broker.acknowledged) == 1
+    assert "a message is left to Fake to dead-letter (Fake is not available" in caplog.text
+    assert "invalid payload of a command" in caplog.text  # the dead letter does not say it
 
 
 async def test_a_broker_that_does_not_answer_does_not_hold_up_the_end(broker: FakeBroker) -> None:
