@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
+from math import inf
+from threading import Lock
 from time import monotonic
 
 from anyio import create_task_group, sleep
@@ -21,6 +23,7 @@ from allocation.extensions.metrics.settings import MetricsSettings
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BEAT_SECONDS = 1.0  # between two looks at what decides whether the process is ready
 STATS_BEATS = 5  # between two counts of what is outstanding, which may take a second
+TEXT_SECONDS = 1.0  # for which all that ask get the same text: making it takes time from the work
 STALE_SECONDS = 3.0  # after which no answer means that the database does not answer
 BLOCKED_SECONDS = 10.0  # after which an event loop that does not run is not alive
 
@@ -43,6 +46,7 @@ class Probes(Collector):
         self._answered = self._beaten = clock()
         self._database_error: str | None = None
         self._outstanding: Sequence[Metric] = ()
+        self._text, self._text_made_at, self._making_text = b"", -inf, Lock()
 
     async def look(self, *, with_stats: bool = False) -> None:
         """Ask the database now."""
@@ -74,8 +78,14 @@ class Probes(Collector):
         return self._database_error or write_error
 
     def metrics(self) -> bytes:
-        """Return what this process has done, and what is outstanding, as Prometheus reads it."""
-        return generate_latest(self)
+        """Return what this process has done, and what is outstanding, as Prometheus reads it.
+
+        It is up to TEXT_SECONDS old.
+        """
+        with self._making_text:
+            if self._clock() - self._text_made_at >= TEXT_SECONDS:
+                self._text, self._text_made_at = generate_latest(self), self._clock()
+            return self._text
 
     def collect(self) -> Iterator[Metric]:
         """Yield that: a collector, as Prometheus calls it."""

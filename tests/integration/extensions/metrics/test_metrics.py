@@ -20,7 +20,7 @@ from allocation.domain.error_kinds import InvalidValue
 from allocation.entrypoints.runtime import Shutdown
 from allocation.extensions.metrics import process_health
 from allocation.extensions.metrics.observer import MetricsObserver
-from allocation.extensions.metrics.process_health import STALE_SECONDS, Probes
+from allocation.extensions.metrics.process_health import STALE_SECONDS, TEXT_SECONDS, Probes
 from allocation.extensions.metrics.settings import MetricsSettings
 from tests.builders import a_batch, a_registration
 
@@ -106,6 +106,22 @@ async def test_what_a_process_has_done_is_told(settings: Settings) -> None:
     for_later = ("expire_coupon", "scheduled"), ("send_coupon_reminder", "scheduled")
     nothing = dict.fromkeys(product(application.handlers, states), 0)
     assert owed == nothing | dict.fromkeys(for_later, 1)
+
+
+async def test_many_scrapes_in_a_second_get_one_text(application: Application) -> None:
+    """Making it takes time from the work, and nobody knows how many scrapers there are."""
+    now = 100.0
+    probes = Probes(application, Shutdown(), 300.0, clock=lambda: now)
+    await probes.look(with_stats=True)
+    before = probes.metrics()
+    await application.bus.handle(a_registration())
+    now += TEXT_SECONDS / 2
+    together = probes.metrics()
+    now += TEXT_SECONDS / 2
+    later = probes.metrics()
+
+    assert together == before
+    assert samples(later)["allocation_commands_total", "register_user", "done"] == 1
 
 
 async def test_what_is_owed_is_told_by_handler_and_state(waiting: Application) -> None:
