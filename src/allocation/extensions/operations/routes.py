@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 
 from allocation.adapters.repository import record_command
 from allocation.bootstrap import Application
 from allocation.domain.commands import Command
+from allocation.extensions.idempotency_key import IdempotencyKey
 from allocation.extensions.operations import causation_queries, delivery_admin
 from allocation.extensions.operations.causation_tree import Node
 from allocation.extensions.operations.command_history import (
@@ -50,7 +51,6 @@ Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")
 About = Annotated[
     str, Path(description=ABOUT, json_schema_extra={"anyOf": ABOUT_FORMS}, examples=["7d3c1a52"])
 ]
-Key = Annotated[str | None, Header(alias="Idempotency-Key", description="Recognizes a repetition.")]
 HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name of a handler.")]
 
 
@@ -95,7 +95,11 @@ class RetryDelivery(Command):
 
 @router.post("/deliveries/{event_id}/{handler}/retry", status_code=204, responses=NOT_FOUND)
 async def retry(
-    event_id: UUID, handler: HandlerName, running: Running, request: Request, _key: Key = None
+    event_id: UUID,
+    handler: HandlerName,
+    running: Running,
+    request: Request,
+    _key: IdempotencyKey = None,
 ) -> None:
     """Reset a delivery's attempts, and make it due now."""
     command = RetryDelivery(event_id=EventId(event_id), handler=handler)

@@ -16,6 +16,7 @@ from allocation.domain.error_kinds import AllocationError
 from allocation.extensions import EXTENSIONS
 from allocation.extensions.web import documentation, health, routes
 from allocation.extensions.web.authentication import operator
+from allocation.extensions.web.body_limit import BodyLimit
 from allocation.extensions.web.exceptions import (
     InvalidRequest,
     NotAuthenticated,
@@ -39,6 +40,7 @@ def web_application(settings: WebSettings, extensions: Iterable[str] = EXTENSION
 
     What they work with is in its state: `application` and `probes`, as soon as they are open.
     """
+    limit = Middleware(BodyLimit, max_bytes=settings.http_max_body_bytes)
     app = FastAPI(
         title="allocation",
         version="1.0.0",
@@ -46,9 +48,8 @@ def web_application(settings: WebSettings, extensions: Iterable[str] = EXTENSION
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=settings.http_max_body_bytes,
         dependencies=[Depends(known_host), Depends(documentation.trace_headers)],
-        middleware=_cors(settings.origins),
+        middleware=[*_cors(settings.origins), limit],
         exception_handlers=dict.fromkeys(ANSWERED, answer_error) | {405: _name_methods},
         responses=errors(NotJson, InvalidRequest, DatabaseUnavailable) | BUG,
     )

@@ -39,6 +39,10 @@ class CallerUnknown(Unavailable):
     """The connection was reset before the address of the caller was known."""
 
 
+class BodyTooLarge(InvalidInput):
+    """The body of the request is larger than the server accepts."""
+
+
 class NotReady(Unavailable):
     """The server should get no requests for now."""
 

@@ -7,35 +7,23 @@ requests at the same moment the second waits for the first, and gets its result.
 import logging
 import re
 from dataclasses import replace
-from typing import Annotated
 from uuid import UUID, uuid4, uuid5
 
-from fastapi import Header, Request
+from fastapi import Request
 
 from allocation import views
 from allocation.adapters.serialization import fingerprint
 from allocation.bootstrap import Application
 from allocation.domain.commands import Command
 from allocation.domain.error_kinds import InvalidValue
+from allocation.extensions.idempotency_key import PATTERN, IdempotencyKey
 from allocation.extensions.web.authentication import caller
 from allocation.extensions.web.exceptions import IdempotencyKeyReused
 from allocation.extensions.web.request_context import NAMESPACE, request_context
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 
-KEY = r'"([ !#-\[\]-~]{1,255})"|([!#-+\--\[\]-~]{1,255})'
 METHODS = frozenset({"POST", "PUT"})  # the others that change something are repeatable anyhow
-
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        description="Recognizes a repetition: the same key with the same body has one effect, and"
-        ' the first result. 1 to 255 characters of ASCII, best a UUID, in "quotes" or not. A key'
-        " is scoped to caller, method and path.",
-        json_schema_extra={"pattern": f"^({KEY})$"},
-    ),
-]
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +36,7 @@ async def receive(request: Request) -> None:
     :raises InvalidValue: if the key cannot be one
     """
     keys = request.headers.getlist("idempotency-key") if request.method in METHODS else []
-    found = re.fullmatch(KEY, keys[0]) if len(keys) == 1 else None
+    found = re.fullmatch(PATTERN, keys[0]) if len(keys) == 1 else None
     if keys and not found:
         rule = "is not one, of 1 to 255 visible characters of ASCII, in quotes or not"
         raise InvalidValue("Idempotency-Key", rule)
@@ -64,7 +52,7 @@ async def receive(request: Request) -> None:
 class IdempotentExecution:
     """Executes what a request wants done: a dependency of every endpoint that takes a command."""
 
-    def __init__(self, request: Request, _key: Key = None) -> None:
+    def __init__(self, request: Request, _key: IdempotencyKey = None) -> None:
         self._application: Application = request.app.state.application
         self._context = request_context(request)
         self._origin: MessageOrigin = request.state.received

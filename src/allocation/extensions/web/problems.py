@@ -30,6 +30,7 @@ STATUS: Mapping[type[Exception], int] = {
     exceptions.NotJson: 400,
     exceptions.UnknownHost: 400,
     exceptions.NotAuthenticated: 401,
+    exceptions.BodyTooLarge: 413,
     exceptions.UnsupportedMediaType: 415,
     InvalidInput: 422,
     RuleViolation: 409,
@@ -39,6 +40,7 @@ STATUS: Mapping[type[Exception], int] = {
 }
 """The status of each kind of error. Nothing else maps them; what is not here is a bug: 500."""
 
+OF_FRAMEWORK = {400: exceptions.NotJson, 413: exceptions.BodyTooLarge}
 HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}  # seconds
 GENERIC_DETAIL = {
     500: "The log has the reason, under the id in `instance`.",
@@ -108,8 +110,8 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 def _as_ours(error: Exception) -> Exception:
     """Return what the framework raises as an error of this extension, if there is one."""
-    if isinstance(error, HTTPException) and error.status_code == 400:
-        return exceptions.NotJson()
+    if isinstance(error, HTTPException) and error.status_code in OF_FRAMEWORK:
+        return OF_FRAMEWORK[error.status_code]()
     if not isinstance(error, RequestValidationError):
         return error
     if isinstance(error.body, bytes):  # it was not read, for its media type is another

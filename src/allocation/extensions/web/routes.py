@@ -23,7 +23,7 @@ from allocation.domain.events import UserId
 from allocation.domain.users import EmailAlreadyRegistered, UserNotFound
 from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, EmailAddress, PersonName
 from allocation.extensions.web import queries
-from allocation.extensions.web.exceptions import UnsupportedMediaType
+from allocation.extensions.web.exceptions import BodyTooLarge, UnsupportedMediaType
 from allocation.extensions.web.idempotency import IdempotentExecution
 from allocation.extensions.web.problems import errors
 
@@ -70,9 +70,7 @@ HowMany = Annotated[
     Field(strict=True, examples=[100], json_schema_extra={"minimum": 1, "maximum": MAX_QUANTITY}),
 ]
 LOCATION = {"Location": {"description": "The user.", "schema": {"type": "string"}}}
-OF_BODIES = errors(UnsupportedMediaType) | {
-    413: {"description": "The body is too large.", "content": {"text/plain": {}}}
-}
+OF_BODIES = errors(BodyTooLarge, UnsupportedMediaType)
 LINK = {"Link": {"description": 'The next page: rel="next".', "schema": {"type": "string"}}}
 
 public, guarded = APIRouter(), APIRouter()  # who may use the second needs the token

@@ -55,7 +55,11 @@ class Sessions:
         )
 
     def end(self, request: Request, response: Response) -> None:
-        """Take the cookie away, and let this process no longer accept it."""
+        """Take the cookie away, and let this process no longer accept it.
+
+        Other processes would have to ask the database at each request whether a session has ended;
+        they accept a copy of the cookie until it expires. Another token ends all sessions.
+        """
         self._ended = {each for each in self._ended if self._is_valid(each)}
         self._ended.add(request.cookies.get(_cookie_name(request), ""))
         response.delete_cookie(_cookie_name(request), httponly=True, samesite="strict")

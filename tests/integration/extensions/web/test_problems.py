@@ -78,16 +78,22 @@ async def test_no_more_is_answered_than_was_sent(web: Web) -> None:
 
 
 async def test_a_large_body_is_refused_whether_it_says_so_or_not(web: Web) -> None:
-    """And the rest of it is not read."""
+    """By a problem, like all else; and the rest of it is not read, whatever it is sent to."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(70):
             yield b"x" * 1000
 
-    for content in (b"x" * 70_000, pieces()):
+    for path, content in (
+        ("/users", b"x" * 70_000),
+        ("/users", pieces()),
+        ("/nowhere", b"x" * 70_000),
+    ):
         headers = {"Content-Type": "application/json"}
-        answer = await web.client.post("/users", content=content, headers=headers)
+        answer = await web.client.post(path, content=content, headers=headers)
         assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["type"] == "urn:problem-type:allocation:body-too-large"
 
 
 async def test_two_keys_are_none(web: Web) -> None:

@@ -69,6 +69,16 @@ async def test_whoever_logs_out_is_out_and_so_is_a_copy_of_the_cookie(web: Web) 
     assert await has_session(web)
 
 
+async def test_another_token_ends_all_sessions(web: Web) -> None:
+    """At all processes, and copies, too: what to do when a cookie was stolen."""
+    await logged_in(web)
+    assert await has_session(web)
+
+    web.app.state.sessions = sessions.Sessions("an0ther-t0ken-of-the-operator")
+
+    assert not await has_session(web)
+
+
 @pytest.mark.parametrize("change", ["", ".", "x.y.z", "longer life", "another end"])
 async def test_a_cookie_that_was_made_up_opens_nothing(web: Web, change: str) -> None:
     """Nor one whose end was put off."""
