@@ -1,4 +1,4 @@
-"""A domain for the tests of the machinery: things, and lines that handlers write about them.
+"""A domain for the tests of the machinery: things, lines that handlers write, clubs with members.
 
 What message bus, unit of work and outbox promise has nothing to do with users and coupons. Tests
 that speak of things stay as they are when the domain of the application changes, or is replaced.
@@ -12,9 +12,10 @@ from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.orm import configure_mappers, registry
+from sqlalchemy.orm import configure_mappers, registry, relationship
 
 from allocation.adapters import serialization
+from allocation.adapters.aggregates import ensure_versions
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command
 from allocation.domain.error_kinds import RuleViolation
@@ -110,6 +111,59 @@ class Thing(Aggregate):
             self.record(ThingRenamed(thing_id=self.id, name=name))
 
 
+class ClubIsFull(RuleViolation):
+    """A club has as many members as it may."""
+
+    def __init__(self, club_id: object) -> None:
+        super().__init__(f"club {club_id} is full")
+
+
+class Member:
+    """A part of a club: it is reached through the club, and never alone."""
+
+    def __init__(self, name: str) -> None:
+        self.id = uuid4()
+        self.name = name
+
+
+class Club(Aggregate):
+    """An aggregate with parts: what it enforces is about all of them."""
+
+    def __init__(self, limit: int) -> None:
+        self.id = uuid4()
+        self.limit = limit
+        self.members: list[Member] = []
+        self.version = 0
+
+    @property
+    def key(self) -> UUID:
+        return self.id
+
+    def join(self, name: str) -> None:
+        """Take a member in, unless there are as many as there may be."""
+        if len(self.members) >= self.limit:
+            raise ClubIsFull(self.id)
+        self.members.append(Member(name))
+
+    def leave(self, name: str) -> None:
+        """Let a member go."""
+        self.members.remove(self._member(name))
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a member another name."""
+        self._member(name).name = new_name
+
+    def _member(self, name: str) -> Member:
+        return next(member for member in self.members if member.name == name)
+
+
+class ClubNotFound(RuleViolation):
+    """No club has this id."""
+
+    def __init__(self, club_id: object) -> None:
+        super().__init__(f"there is no club {club_id}")
+
+
 class Line(Aggregate):
     """What a handler has written: it shows how often that took effect."""
 
@@ -138,15 +192,34 @@ lines_table = sa.Table(
     sa.Column("text", sa.String, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
 )
+clubs_table = sa.Table(
+    "clubs",
+    tables,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("limit", sa.Integer, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+members_table = sa.Table(
+    "members",
+    tables,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("club_id", sa.Uuid, sa.ForeignKey(clubs_table.c.id), nullable=False),
+    sa.Column("name", sa.String, nullable=False),
+)
 _mapping = registry(metadata=tables)
 
 
 def start_mappers() -> None:
-    """Map things and lines onto their tables; calling it again changes nothing."""
+    """Map things, lines and clubs onto their tables; calling it again changes nothing."""
     if list(_mapping.mappers):
         return
     _mapping.map_imperatively(Thing, things_table, version_id_col=things_table.c.version)
     _mapping.map_imperatively(Line, lines_table, version_id_col=lines_table.c.version)
+    _mapping.map_imperatively(Member, members_table)
+    members = relationship(Member, cascade="all, delete-orphan", lazy="selectin")
+    properties, version = {"members": members}, clubs_table.c.version
+    _mapping.map_imperatively(Club, clubs_table, version_id_col=version, properties=properties)
+    ensure_versions(_mapping)
     configure_mappers()
 
 
@@ -158,6 +231,11 @@ def storable() -> AbstractContextManager[object]:
 def things_of(uow: UnitOfWork) -> Repository[Thing, ThingId]:
     """Return the things of a unit of work."""
     return Repository(uow._store, Thing, ThingNotFound)
+
+
+def clubs_of(uow: UnitOfWork) -> Repository[Club, UUID]:
+    """Return the clubs of a unit of work."""
+    return Repository(uow._store, Club, ClubNotFound)
 
 
 def write(uow: UnitOfWork, text: str) -> None:
@@ -212,6 +290,13 @@ def a_thing_id() -> ThingId:
 
 def a_thing(name: str = "lamp", *, thing_id: ThingId | None = None) -> Thing:
     return Thing.make(thing_id or a_thing_id(), name)
+
+
+def a_club(*members: str, limit: int = 10) -> Club:
+    club = Club(limit)
+    for name in members:
+        club.join(name)
+    return club
 
 
 def a_command(name: str = "lamp", *, thing_id: ThingId | None = None) -> MakeThing:

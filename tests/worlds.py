@@ -126,6 +126,11 @@ class FakeWorld:
         """Return what handlers have written, sorted."""
         return sorted(line.text for line in self.database.tables[things.Line].values())
 
+    async def members(self) -> list[str]:
+        """Return the names of the members of all clubs, sorted."""
+        clubs = self.database.tables[things.Club].values()
+        return sorted(member.name for club in clubs for member in club.members)
+
     async def emails(self) -> list[str]:
         """Return the addresses of all users, sorted."""
         return sorted(str(user.email) for user in self.database.users.values())
@@ -220,6 +225,9 @@ class SqlWorld:
 
     async def lines(self) -> list[str]:
         return sorted(text for (text,) in await self._rows(things.lines_table.c.text))
+
+    async def members(self) -> list[str]:
+        return sorted(name for (name,) in await self._rows(things.members_table.c.name))
 
     async def emails(self) -> list[str]:
         return sorted(str(email) for (email,) in await self._rows(orm.users.c.email))

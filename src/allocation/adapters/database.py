@@ -22,6 +22,7 @@ from anyio.lowlevel import current_token
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from allocation.adapters.aggregates import AggregateSession
 from allocation.adapters.database_backend import DatabaseBackend, wrong_url
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.adapters.sqlite import SQLite
@@ -71,7 +72,11 @@ class Database:
         self, engine: AsyncEngine, slots: Semaphore, *, no_timeout: bool = False
     ) -> AsyncIterator[Transaction]:
         session = AsyncSession(
-            engine, expire_on_commit=False, autoflush=False, close_resets_only=False
+            engine,
+            sync_session_class=AggregateSession,
+            expire_on_commit=False,
+            autoflush=False,
+            close_resets_only=False,
         )
         async with slots:
             try:

@@ -70,3 +70,13 @@ class StatementRefused(ProgrammingError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the database refuses a statement: {reason}")
+
+
+class PartWithoutAggregate(ProgrammingError):
+    """A part was added or changed without its aggregate, which would have checked its rules."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(
+            f"a {part} was changed, and no aggregate of this unit of work has it; "
+            "load its aggregate, and change it there"
+        )

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import configure_mappers, registry
 
+from allocation.adapters.aggregates import ensure_versions
 from allocation.adapters.column_types import UtcDateTime, ValueObject
 from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode
 from allocation.domain.users import User
@@ -205,9 +206,20 @@ _mapping = registry(metadata=metadata)
 
 
 def start_mappers() -> None:
-    """Map the domain onto the tables; calling it again changes nothing."""
-    if list(_mapping.mappers):
-        return
+    """Map the domain onto the tables; calling it again changes nothing.
+
+    Each aggregate has a version. If it has parts, give it `properties`, so that they are loaded,
+    stored and removed with it:
+    `{"lines": relationship(OrderLine, cascade="all, delete-orphan", lazy="selectin")}`.
+
+    :raises WiringError: if an aggregate has no version
+    """
+    if not list(_mapping.mappers):
+        _start_mappers()
+    ensure_versions(_mapping)
+
+
+def _start_mappers() -> None:
     _mapping.map_imperatively(User, users, version_id_col=users.c.version)
     _mapping.map_imperatively(Coupon, coupons, version_id_col=coupons.c.version)
     _mapping.map_imperatively(CouponBatch, coupon_batches, version_id_col=coupon_batches.c.version)

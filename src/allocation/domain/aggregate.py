@@ -10,7 +10,10 @@ from allocation.domain.events import Event
 
 
 class Aggregate(ABC):
-    """A cluster of objects that is loaded, changed and stored as one (the book, chapter 7)."""
+    """A cluster of objects that is loaded, changed and stored as one (the book, chapter 7).
+
+    Whatever changes in it, or in a part of it, raises its version, so that others notice.
+    """
 
     version: int
     recorded_events: tuple[Event, ...] = ()  # a class default: an object loaded from a row has it

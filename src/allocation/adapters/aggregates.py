@@ -1,0 +1,71 @@
+"""Raises the version of an aggregate whenever anything in it changes, also a part of it.
+
+SQLAlchemy looks only at the aggregate's own row. Two transactions that each add a part, after both
+have counted the same ones, would both be committed on PostgreSQL: one too many.
+
+The parts of an aggregate are what it has by a relationship of its mapping, and its `new_parts`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import InstanceState, Session, registry
+
+from allocation.adapters.exceptions import PartWithoutAggregate
+from allocation.domain.aggregate import Aggregate
+from allocation.service_layer.exceptions import WiringError
+
+
+def ensure_versions(mapping: registry) -> None:
+    """Refuse aggregates whose changes nobody could tell.
+
+    :raises WiringError: if one is mapped without its version
+    """
+    missing = [
+        mapper.class_.__name__
+        for mapper in mapping.mappers
+        if issubclass(mapper.class_, Aggregate)
+        if mapper.version_id_col is None
+        or mapper.version_id_col is not mapper.columns.get("version")
+    ]
+    if missing:
+        column = 'sa.Column("version", sa.Integer, nullable=False)'
+        problem = f"aggregates are mapped without a version; give the table a {column}, and say"
+        raise WiringError(
+            f"{problem} map_imperatively(…, version_id_col=table.c.version)", *missing
+        )
+
+
+class AggregateSession(Session):
+    """A session that writes aggregates as wholes."""
+
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        """Write what was added, changed and removed, and each aggregate of it with a new version.
+
+        :raises PartWithoutAggregate: if a part was added or changed, and its aggregate is not here
+        """
+        dirty = filter(self.is_modified, self.dirty)
+        changed = {id(entity): entity for entity in (*self.new, *dirty, *self.deleted)}
+        owned = set[int]()
+        for aggregate in [each for each in self if isinstance(each, Aggregate)] if changed else ():
+            whole = {id(entity) for entity in _whole(aggregate)}
+            if not whole.isdisjoint(changed):
+                aggregate.version += 1  # so its row is written, unless others have written it first
+            owned |= whole
+        for alone in changed.keys() - owned:
+            raise PartWithoutAggregate(type(changed[alone]).__name__)
+        super().flush(objects)
+
+
+def _whole(aggregate: Aggregate) -> Iterator[object]:
+    """Yield an aggregate and its parts, and theirs; also what was removed from it."""
+    yield aggregate
+    yield from aggregate.new_parts
+    state: InstanceState[Any] = sa.inspect(aggregate)
+    for part, *_ in state.mapper.cascade_iterator("save-update", state, _is_aggregate):
+        yield part
+
+
+def _is_aggregate(state: InstanceState[Any]) -> bool:
+    return isinstance(state.obj(), Aggregate)
