@@ -148,4 +148,4 @@ def test_an_aggregate_that_is_mapped_without_its_version_is_refused_at_start(
 
     assert started.returncode == 1
     assert "WiringError: aggregates are mapped without a version" in started.stderr
-    assert started.stderr.endswith("version_id_col=table.c.version): Club\n")
+    assert started.stderr.endswith("version_id_col=table.c.version). They are: Club\n")

@@ -2,13 +2,9 @@
 
 from types import SimpleNamespace
 
-import anyio
 import pytest
 
-from allocation.service_layer.delivery_model import Delivery, IdempotencyKey
-from allocation.service_layer.emails import Email
-from allocation.service_layer.exceptions import NotAwaited
-from allocation.service_layer.handler_containment import contain_errors
+from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.instrumentation import (
     Instrumentation,
     InstrumentedPort,
@@ -16,9 +12,7 @@ from allocation.service_layer.instrumentation import (
     Operation,
     Outcome,
 )
-from allocation.service_layer.ports import Notifications
 from tests.builders import a_delivery
-from tests.fakes import FakeNotifications
 
 
 class Interrupted(Observer):
@@ -63,30 +57,3 @@ def test_what_is_no_call_to_an_external_system_is_as_it_was() -> None:
     )
 
     assert port.name == "a folder"
-
-
-async def call(port: Notifications) -> None:
-    await port.send(
-        Email(recipient="i@example.com", subject="", text=""), idempotency_key=IdempotencyKey("1")
-    )
-
-
-@pytest.mark.anyio
-async def test_a_port_is_called_by_no_task_that_its_handler_has_left_behind() -> None:
-    """The handler counts as done: nobody would try again. Outside of handlers, all may call."""
-    notifications, over = FakeNotifications(), anyio.Event()
-    port: Notifications = InstrumentedPort(Instrumentation([]), "notifications", notifications)
-    await call(port)
-
-    async def late() -> None:
-        await over.wait()
-        with pytest.raises(NotAwaited, match="notifications.send"):
-            await call(port)
-
-    async with anyio.create_task_group() as group:
-        with contain_errors("a handler"):
-            group.start_soon(late)
-            await anyio.wait_all_tasks_blocked()
-        over.set()
-
-    assert len(notifications.sent) == 1

@@ -14,7 +14,11 @@ from sqlalchemy.orm import InstanceState, Session, registry
 
 from allocation.adapters.exceptions import PartWithoutAggregate
 from allocation.domain.aggregate import Aggregate
-from allocation.service_layer.exceptions import WiringError
+from allocation.service_layer.handler_binding import raise_if_any
+
+UNVERSIONED = """aggregates are mapped without a version: give the table a column
+    sa.Column("version", sa.Integer, nullable=False)
+and say map_imperatively(…, version_id_col=table.c.version). They are"""
 
 
 def ensure_versions(mapping: registry) -> None:
@@ -22,19 +26,10 @@ def ensure_versions(mapping: registry) -> None:
 
     :raises WiringError: if one is mapped without its version
     """
-    missing = [
-        mapper.class_.__name__
-        for mapper in mapping.mappers
-        if issubclass(mapper.class_, Aggregate)
-        if mapper.version_id_col is None
-        or mapper.version_id_col is not mapper.columns.get("version")
-    ]
-    if missing:
-        column = 'sa.Column("version", sa.Integer, nullable=False)'
-        problem = f"aggregates are mapped without a version; give the table a {column}, and say"
-        raise WiringError(
-            f"{problem} map_imperatively(…, version_id_col=table.c.version)", *missing
-        )
+    aggregates = [each for each in mapping.mappers if issubclass(each.class_, Aggregate)]
+    versions = {each: each.columns.get("version") for each in aggregates}
+    wrong = [each for each, v in versions.items() if v is None or v is not each.version_id_col]
+    raise_if_any(UNVERSIONED, [each.class_.__name__ for each in wrong])
 
 
 class AggregateSession(Session):

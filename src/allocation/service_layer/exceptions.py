@@ -74,13 +74,6 @@ class CausationTooDeep(ProgrammingError):
         )
 
 
-class NotAwaited(ProgrammingError):
-    """A handler has not awaited a call that it began, so it is unknown whether it was done."""
-
-    def __init__(self, call: str) -> None:
-        super().__init__(f"{call}() has not come to its end; say `await {call}(…)`")
-
-
 class UnexpectedAnswer(ProgrammingError):
     """A handler has returned another type than its annotation says; it counts as a failure."""
 

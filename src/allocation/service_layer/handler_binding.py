@@ -83,7 +83,6 @@ class BoundHandler:
     async def run(self, work: WorkItem, uow: UnitOfWork | None) -> Command | None:
         """Make one attempt; return the command that the handler has returned, if it may.
 
-        :raises NotAwaited: if it has left a call to a port behind
         :raises HandlerInterrupted: if it tried to end the process, or made a cancellation up
         :raises UnexpectedAnswer: if it has returned what its annotation does not say
         """

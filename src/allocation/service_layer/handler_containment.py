@@ -1,46 +1,34 @@
-"""Contains what a handler can do wrong with what it raises, and with what it leaves behind."""
+"""Contains what a handler can do wrong with what it raises."""
 
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import ContextVar
-from inspect import CORO_CLOSED, CORO_CREATED, getcoroutinestate
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from anyio import get_cancelled_exc_class, move_on_after
 
-from allocation.service_layer.exceptions import HandlerInterrupted, NotAwaited
+from allocation.service_layer.exceptions import HandlerInterrupted
 
 FINAL_WRITE_TIMEOUT = 2  # seconds to store what became of a cancelled delivery
 
 T = TypeVar("T")
-Call = Coroutine[Any, Any, Any]
 
 
 class contain_errors:  # noqa: N801 - reads as a statement, and a generator would cost more
-    """Let a handler neither end the process nor make a cancellation up, nor forget an `await`.
+    """Let a handler neither end the process nor make a cancellation up.
 
     Of a group of errors, the first is raised, so that it is known and dealt with by its kind.
-    Python only warns of a forgotten `await`, so an e-mail would count as sent that never was.
 
     :raises HandlerInterrupted: instead of what may not pass
-    :raises NotAwaited: if a tracked call has not come to its end, or comes afterwards
     """
 
     def __init__(self, handler: str) -> None:
         self._handler = handler
-        self._calls: list[tuple[str, Call]] = []
-        self._is_over = False
 
     def __enter__(self) -> None:
-        self._token = _container.set(self)
+        pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        _container.reset(self._token)
-        self._is_over = True
-        late = [name for name, call in self._calls if not _has_ended(call)]
         if error is None:
-            if late:
-                raise NotAwaited(late[0])
             return
         first = first_error(error)
         may_pass = isinstance(first, (Exception, KeyboardInterrupt, GeneratorExit))
@@ -48,30 +36,6 @@ class contain_errors:  # noqa: N801 - reads as a statement, and a generator woul
             raise HandlerInterrupted(self._handler, first) from error
         if first is not error:
             raise first
-
-    def track(self, name: str, call: Call) -> None:
-        """Remember a call that the handler makes."""
-        if self._is_over:
-            call.close()
-            raise NotAwaited(name)
-        self._calls.append((name, call))
-
-
-_container: ContextVar[contain_errors | None] = ContextVar("container", default=None)
-
-
-def tracked(name: str, call: Call) -> Call:
-    """Return this call to a port, which has to end before the handler that makes it."""
-    if container := _container.get():
-        container.track(name, call)
-    return call
-
-
-def _has_ended(call: Call) -> bool:
-    state = getcoroutinestate(call)
-    if state == CORO_CREATED:
-        call.close()  # or a task that has it would still begin it
-    return state == CORO_CLOSED
 
 
 def cancellation_requested(error: BaseException) -> bool:

@@ -13,7 +13,6 @@ from inspect import iscoroutinefunction
 from typing import Any, Literal
 
 from allocation.service_layer.delivery_model import CommandEnvelope, Committed, Delivery, WorkItem
-from allocation.service_layer.handler_containment import tracked
 
 Status = Literal["succeeded", "retried", "parked", "handed over", "lease lost", "conflict"]
 Operation = AbstractContextManager[object]
@@ -91,7 +90,7 @@ def _safely(function: Callable[..., object], *args: object) -> None:
 
 
 class InstrumentedPort:
-    """Stands for a port with an external effect: observers see its calls, which must be awaited."""
+    """Stands for a port with an external effect: observers see its calls."""
 
     def __init__(self, instrumentation: Instrumentation, name: str, port: object) -> None:
         self._instrumentation, self._name, self._port = instrumentation, name, port
@@ -105,5 +104,4 @@ class InstrumentedPort:
             with self._instrumentation.operation(lambda o: o.port_call(self._name, method)):
                 return await member(*args, **kwargs)
 
-        name = f"{self._name}.{method}"
-        return lambda *args, **kwargs: tracked(name, call(*args, **kwargs))
+        return call

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.service_layer.exceptions import ConcurrentUpdate, NotAwaited
+from allocation.service_layer.exceptions import ConcurrentUpdate, UnexpectedAnswer
 from tests.integration.extensions.web.conftest import Web
 from tests.web import OPERATOR
 
@@ -136,7 +136,7 @@ async def test_other_methods_are_named(web: Web, path: str, methods: str) -> Non
         (DatabaseUnavailable("host 10.0.0.7"), 503),
         (ConcurrentUpdate(), 503),
         (OSError("host 10.0.0.7"), 503),
-        (NotAwaited("send"), 500),
+        (UnexpectedAnswer("send", None), 500),
         (ZeroDivisionError("host 10.0.0.7"), 500),
     ],
 )

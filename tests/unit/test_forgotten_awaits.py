@@ -1,0 +1,52 @@
+"""A forgotten `await` is found before a release: by mypy, and by any test that comes upon it."""
+
+import re
+import sys
+from pathlib import Path
+from subprocess import run
+
+ROOT = Path(__file__).parents[2]
+WRONG = Path(__file__).with_name("forgotten_awaits.py")
+MARK = re.compile(r"  # type: ignore\[(.+)\]$", re.MULTILINE)
+FOUND = re.compile(r":(\d+): error: .*\[(.+)\]$", re.MULTILINE)
+A_TEST = """
+import pytest
+from tests.builders import FakeApplication
+from tests.things import EVENT_HANDLERS, ThingMade, a_command
+from tests.unit.forgotten_awaits import sends_an_email
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_a_handler(anyio_backend: str) -> None:
+    application = FakeApplication(event_handlers=EVENT_HANDLERS | {ThingMade: [sends_an_email]})
+
+    report = await application.bus.handle(a_command())
+
+    assert report.failures == []
+"""
+
+
+def test_mypy_reports_each_forgotten_await(tmp_path: Path) -> None:
+    """On a port of the unit of work as on any other: the handler returns, so it counts as done."""
+    lines = WRONG.read_text().splitlines()
+    marks = enumerate(map(MARK.search, lines), start=1)
+    expected = {(str(number), mark[1]) for number, mark in marks if mark}
+    (unmarked := tmp_path / "unmarked.py").write_text(MARK.sub("", "\n".join(lines)))
+
+    mypy = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), str(unmarked)]
+    checked = run(mypy, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert set(FOUND.findall(checked.stdout)) == expected, checked.stdout + checked.stderr
+    assert {"unused-coroutine", "no-untyped-def"} <= {code for _, code in expected}
+
+
+def test_a_forgotten_await_fails_each_test_that_comes_upon_it(tmp_path: Path) -> None:
+    """Python only warns that a coroutine was never awaited; in tests, warnings are errors."""
+    (tmp_path / "test_it.py").write_text(A_TEST)
+
+    settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
+    pytest = [sys.executable, "-m", "pytest", *settings, "-p", "no:cacheprovider", str(tmp_path)]
+    ran = run(pytest, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert "2 failed" in ran.stdout, ran.stdout + ran.stderr
+    assert re.search("RuntimeWarning: coroutine '.*' was never awaited", ran.stdout)
