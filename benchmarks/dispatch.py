@@ -35,6 +35,10 @@ class NoOutbox:
     async def release(self, claims: Collection[Delivery]) -> None:
         """Forget it."""
 
+    async def is_paused(self, delivery: Delivery) -> bool:
+        """Know of no pause."""
+        return False
+
     async def claim(self, limit: int, handlers: object) -> Sequence[Delivery]:
         """Find nothing."""
         return ()

@@ -432,10 +432,14 @@ class FakeOutbox:
         self._database.keep_failure(key, delivery.attempt, error)
 
     async def release(self, claims: Collection[Delivery]) -> None:
-        now = self._database.clock
         for each in claims:
+            row = self._database.deliveries.get((each.envelope.id, each.handler))
+            due = row.available_at - self._policy.lease_seconds if row else 0.0
             attempts, token = each.attempt - 1, each.token + 1
-            await self._update(each, attempts=attempts, token=token, available_at=now)
+            await self._update(each, attempts=attempts, token=token, available_at=due)
+
+    async def is_paused(self, delivery: Delivery) -> bool:
+        return delivery.handler in self._database.paused
 
     async def claim(self, limit: int, handlers: Collection[str]) -> list[Delivery]:
         leased_at = current_time()

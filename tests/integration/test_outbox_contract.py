@@ -1,7 +1,10 @@
 """What every outbox promises: the fake's and each database's."""
 
+from dataclasses import replace
+
 import anyio
 import pytest
+from anyio import current_time
 from anyio.lowlevel import checkpoint
 
 from allocation.adapters.exceptions import DatabaseUnavailable
@@ -458,6 +461,35 @@ async def test_a_paused_handler_is_neither_attempted_first_nor_claimed(world: Wo
     claims = await outbox.claim(10, [name])
 
     assert sorted(claim.attempt for claim in claims) == [1, 2]
+
+
+async def test_a_claim_that_has_waited_sees_a_pause_and_its_end(world: World) -> None:
+    """It was made before the pause, and its turn comes after it."""
+    name = "announce"
+    claim = replace((await commit_an_event(world))[name], leased_at=current_time() - 1)
+    await world.pause(name)
+    assert await world.outbox().is_paused(claim)
+
+    await world.resume(name)
+
+    assert not await world.outbox().is_paused(claim)
+
+
+async def test_what_is_given_back_is_due_as_it_was_and_held_by_a_pause(world: World) -> None:
+    """It counts as late from then on; and whoever resumes the handler finds it."""
+    claims = await commit_an_event(world)
+    await world.pause("announce")
+    await world.move_clock(10)
+    outbox = world.outbox()
+
+    await outbox.release([claims["announce"], claims["write_down"]])
+
+    assert await outbox.seconds_until_due(["write_down"]) == pytest.approx(-10, abs=0.1)
+    assert await outbox.claim(10, ["announce"]) == []
+    await world.resume("announce")
+    assert await outbox.seconds_until_due(["announce"]) == pytest.approx(-10, abs=0.1)
+    [again] = await outbox.claim(10, ["announce"])
+    assert again.attempt == 1
 
 
 async def test_what_runs_when_its_handler_is_paused_is_settled(world: World) -> None:

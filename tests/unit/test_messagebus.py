@@ -237,6 +237,24 @@ async def test_what_cannot_begin_in_half_of_its_time_is_handed_over_at_once() ->
     assert [claim.attempt for claim in again] == [1] * 4
 
 
+async def test_what_waits_for_a_slot_is_given_back_when_its_handler_is_paused() -> None:
+    """A person has paused it because of what it does: it must do no more of it."""
+    begun: list[Event] = []
+
+    async def spams(event: Event) -> None:
+        begun.append(event)
+        application.database.paused.add("spams")
+
+    application = on_made(spams, slots=1)
+    claims = await make_some(application, 3)
+
+    report = await application.bus.run_deliveries(claims)
+
+    assert (len(begun), report.failures) == (1, [])
+    application.database.paused.clear()
+    assert [c.attempt for c in await application.outbox.claim(10, ["spams"])] == [1] * 2
+
+
 async def test_what_waits_for_a_slot_is_given_back_when_cancelled() -> None:
     """A worker can then do at once what was not begun."""
     begun = anyio.Event()

@@ -11,7 +11,7 @@ from math import inf
 from typing import Any
 
 import sqlalchemy as sa
-from anyio import CancelScope, current_time
+from anyio import CancelScope, Lock, current_time
 
 from allocation.adapters import failure_history, serialization
 from allocation.adapters.batch_settlement import (
@@ -27,14 +27,14 @@ from allocation.adapters.delivery_states import PAUSED_HANDLERS, is_scheduled, p
 from allocation.adapters.exceptions import InvalidMessage
 from allocation.adapters.orm import deliveries, events
 from allocation.adapters.transaction import Transaction
-from allocation.domain.error_kinds import is_away
+from allocation.domain.error_kinds import Unavailable, is_away
 from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.exceptions import DeliverySuperseded
 from allocation.service_layer.unit_of_work import Subscribed
 
 Claimed = tuple[Mapping[Any, Any], Mapping[Any, Any]]  # the rows of a delivery and of its event
 
-PAUSES_SECONDS = 1.0  # in which a process that commits may still attempt a paused handler
+PAUSES_SECONDS = 0.5  # before a commit that the pauses were read, and again from it to an attempt
 
 SCHEDULED: sa.BindParameter[bool] = sa.bindparam("scheduled", type_=sa.Boolean)
 
@@ -59,11 +59,13 @@ class SqlAlchemyOutbox:
         due = now + sa.bindparam("seconds", type_=sa.Double)
         later = due + pause_of(sa.bindparam("subscriber"))
         self._insert_deliveries = sa.insert(deliveries).values(token=1, available_at=later)
-        self._known_pauses, self._known_until = frozenset[str](), -inf
+        self._known_pauses, self._known_until, self._asking = frozenset[str](), -inf, Lock()
         self._insert_events = sa.insert(events).values(recorded_at=now)
         self._settle_one = WITH_VALID_TOKEN.values(**done(database, policy))
+        claimed_at = deliveries.c.available_at - lease + pause_of(deliveries.c.handler)
+        attempts = deliveries.c.attempts - 1
         self._release = WITH_VALID_TOKEN.values(
-            attempts=deliveries.c.attempts - 1, token=NEXT_TOKEN, owner=None, available_at=now
+            attempts=attempts, token=NEXT_TOKEN, owner=None, available_at=claimed_at
         )
         pause, wanted = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
         first = [pending(r, pause).where(wanted).limit(1).subquery() for r in (False, True)]
@@ -104,6 +106,19 @@ class SqlAlchemyOutbox:
             self._known_pauses = frozenset(found)
             self._known_until = current_time() + PAUSES_SECONDS
         return self._known_pauses
+
+    async def is_paused(self, delivery: Delivery) -> bool:
+        if current_time() - delivery.leased_at <= PAUSES_SECONDS:
+            return False
+        async with self._asking:  # all that have waited go by what the first of them reads
+            try:
+                if current_time() >= self._known_until:
+                    async with self.database.read_transaction() as transaction:
+                        await self._paused(transaction)
+            except Unavailable as error:
+                logger.warning("pauses count as they were last known: %s", error)
+                self._known_until = current_time() + PAUSES_SECONDS
+        return delivery.handler in self._known_pauses
 
     async def settle_in(self, transaction: Transaction, delivery: Delivery) -> None:
         """Mark a delivery as done, in the caller's transaction.

@@ -144,6 +144,9 @@ class MessageBus:
     async def _attempt(self, delivery: Delivery, failures: list[Failure]) -> Committed:
         """Attempt one delivery; return what its handler has committed, if it has not failed."""
         try:
+            if await self.outbox.is_paused(delivery):
+                await self.hand_over_to_workers([delivery])
+                return Committed()
             committed = await self._attempt_with_deadline(delivery)
             handler = self.registry.events[delivery.handler].name
             self.instrumentation.finished(Outcome(delivery, "succeeded", committed, handler))

@@ -92,7 +92,13 @@ class Outbox(Protocol):
         """
 
     async def release(self, claims: Collection[Delivery]) -> None:
-        """Make claimed deliveries due now, as if these attempts had not been made."""
+        """Make claimed deliveries due as they were then, as if these attempts had not been made."""
+
+    async def is_paused(self, delivery: Delivery) -> bool:
+        """Tell whether a person has paused the handler, while the claim has waited to begin.
+
+        A pause of less than a second may go unseen; so may one while the database is away.
+        """
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
         """Take a lease on up to `limit` due deliveries to these handlers, longest due first.
