@@ -19,7 +19,7 @@ from allocation.entrypoints.cli.common import Options, json_line, load_settings,
 from allocation.entrypoints.nonblocking_output import drain
 from allocation.entrypoints.runtime import run_with_application
 from allocation.entrypoints.terminal_escaping import escape_controls, escape_lines
-from allocation.extensions.operations import delivery_admin
+from allocation.extensions.operations import delivery_admin, handler_pauses
 from allocation.extensions.operations.cli_parts import (
     as_json,
     is_wanted,
@@ -154,7 +154,7 @@ async def pause_handler(application: Application, handler: str, by: str | None) 
     """
     names = delivery_admin.all_names(application.handlers, handler)
     who = (by or _operator()).encode(errors="replace").decode()  # nobody's name holds it up
-    count = await delivery_admin.pause(application.database, names, by=who)
+    count = await handler_pauses.pause(application.database, names, by=who)
     result = "was paused already" if count is None else f"paused: {pluralize(count)} held"
     click.echo(f"{handler} {result}")
 
@@ -163,9 +163,9 @@ async def pause_handler(application: Application, handler: str, by: str | None) 
 @handler()
 @with_application
 async def resume_handler(application: Application, handler: str) -> None:
-    """Release the deliveries of HANDLER, each when it is due."""
-    names = delivery_admin.all_names(application.handlers, handler)
-    count = await delivery_admin.resume(application.database, names)
+    """Release the deliveries of HANDLER, each when it is due; also of one that no longer exists."""
+    names = await handler_pauses.paused_names(application.database, application.handlers, handler)
+    count = await handler_pauses.resume(application.database, names)
     result = "was not paused" if count is None else f"resumed: {pluralize(count)} released"
     click.echo(f"{handler} {result}")
 
@@ -176,7 +176,7 @@ async def resume_handler(application: Application, handler: str) -> None:
 async def list_pauses(application: Application, as_json: bool) -> None:
     """List the handlers that are paused, since when, and by whom."""
     async with application.database.read_transaction() as transaction:
-        rows = await delivery_admin.paused_handlers(transaction)
+        rows = await handler_pauses.paused_handlers(transaction)
     for row in rows:
         line = f"{row.handler:24}  {row.paused_at:%FT%TZ}  {row.paused_by}"
         click.echo(json_line(row) if as_json else escape_controls(line))

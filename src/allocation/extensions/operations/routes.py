@@ -13,7 +13,7 @@ from allocation.adapters.repository import record_command
 from allocation.bootstrap import Application
 from allocation.domain.commands import Command
 from allocation.extensions.idempotency_key import IdempotencyKey
-from allocation.extensions.operations import causation_queries, delivery_admin
+from allocation.extensions.operations import causation_queries, delivery_admin, handler_pauses
 from allocation.extensions.operations.causation_tree import Node
 from allocation.extensions.operations.command_history import (
     MAX_ROWS,
@@ -133,7 +133,7 @@ async def pause(handler: HandlerName, running: Running, request: Request) -> Aff
     """Let no process begin with deliveries of a handler, until it is resumed."""
     names = delivery_admin.all_names(running.handlers, handler)
     who = f"operator@{_client(request)}"
-    count = await delivery_admin.pause(running.database, names, by=who)
+    count = await handler_pauses.pause(running.database, names, by=who)
     _log(request, f"pause of {handler}")
     return Affected(count or 0)
 
@@ -141,8 +141,8 @@ async def pause(handler: HandlerName, running: Running, request: Request) -> Aff
 @router.delete("/handlers/{handler}/pause", responses=NOT_FOUND)
 async def resume(handler: HandlerName, running: Running, request: Request) -> Affected:
     """Let the deliveries of a handler be done again, each when it is due."""
-    names = delivery_admin.all_names(running.handlers, handler)
-    count = await delivery_admin.resume(running.database, names)
+    names = await handler_pauses.paused_names(running.database, running.handlers, handler)
+    count = await handler_pauses.resume(running.database, names)
     _log(request, f"resume of {handler}")
     return Affected(count or 0)
 

@@ -18,11 +18,8 @@ from allocation.adapters.orm import PARKED, PENDING, commands, deliveries, event
 from allocation.adapters.transaction import Transaction
 from allocation.extensions.operations.causation_queries import MAX_ROWS, Traces, read_traces
 from allocation.extensions.operations.causation_tree import Node
-from allocation.extensions.operations.delivery_admin import (
-    Which,
-    listed_deliveries,
-    paused_handlers,
-)
+from allocation.extensions.operations.delivery_admin import Which, listed_deliveries
+from allocation.extensions.operations.handler_pauses import paused_handlers
 
 MAX_COUNTED = 10_000  # of what is pending, and of what is parked
 MAX_SHOWN = 100  # of each as well

@@ -21,7 +21,7 @@ from allocation.config import Settings
 from allocation.entrypoints.runtime import Shutdown
 from allocation.extensions.metrics.process_health import Probes
 from allocation.extensions.metrics.settings import MetricsSettings
-from allocation.extensions.operations.delivery_admin import pause
+from allocation.extensions.operations.handler_pauses import pause
 from tests.builders import a_batch, a_registration
 from tests.integration.extensions.metrics.alert_clock import (
     EVERY_SECONDS,

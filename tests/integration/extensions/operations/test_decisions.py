@@ -11,7 +11,7 @@ from hypothesis.stateful import precondition, rule
 from sqlalchemy import event
 
 from allocation.adapters import orm
-from allocation.extensions.operations import delivery_admin
+from allocation.extensions.operations import delivery_admin, handler_pauses
 from allocation.extensions.operations.command_history import latest_commands
 from allocation.extensions.operations.delivery_admin import Which, listed_deliveries
 from tests.builders import HANDLER_NAMES, a_failure
@@ -79,7 +79,7 @@ async def test_what_is_for_later_is_listed_only_if_it_is_asked_for(world: SqlWor
         fresh.where(handler == "allocate_welcome_coupon").values(available_at=later),
     )
     for paused in ("log_registration", "refresh_user_view"):
-        await delivery_admin.pause(world.database, [paused], by="Maria")
+        await handler_pauses.pause(world.database, [paused], by="Maria")
 
     async def handlers(which: Which) -> set[str]:
         async with world.database.read_transaction() as transaction:
@@ -127,11 +127,11 @@ class DecisionsModel(SqliteModel):
 
     async def pause(self, handler: str) -> None:
         assert isinstance(self.world, SqlWorld)
-        await delivery_admin.pause(self.world.database, [handler], by="Maria")
+        await handler_pauses.pause(self.world.database, [handler], by="Maria")
 
     async def resume(self, handler: str) -> None:
         assert isinstance(self.world, SqlWorld)
-        await delivery_admin.resume(self.world.database, [handler])
+        await handler_pauses.resume(self.world.database, [handler])
 
     @precondition(lambda self: self.call(self.world.deliveries))
     @rule(data=st.data(), discard=st.booleans())

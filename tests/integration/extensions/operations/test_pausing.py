@@ -14,9 +14,10 @@ from allocation.adapters import orm
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.serialization import to_row
 from allocation.adapters.unit_of_work import open_unit_of_work
-from allocation.extensions.operations import delivery_admin
-from allocation.extensions.operations.delivery_admin import Pause, listed_deliveries
+from allocation.extensions.operations import delivery_admin, handler_pauses
+from allocation.extensions.operations.delivery_admin import listed_deliveries
 from allocation.extensions.operations.exceptions import HandlerNotFound
+from allocation.extensions.operations.handler_pauses import Pause
 from allocation.extensions.operations.worker_services import unclaimable_deliveries
 from allocation.service_layer.delivery_model import Delivery
 from tests.asked import asked_of
@@ -38,11 +39,11 @@ NAME = "send_welcome_email"
 
 
 async def pause(world: SqlWorld) -> int | None:
-    return await delivery_admin.pause(world.database, [NAME], by="Maria")
+    return await handler_pauses.pause(world.database, [NAME], by="Maria")
 
 
 async def resume(world: SqlWorld) -> int | None:
-    return await delivery_admin.resume(world.database, [NAME])
+    return await handler_pauses.resume(world.database, [NAME])
 
 
 async def outstanding(world: SqlWorld) -> dict[str, delivery_admin.Delivery]:
@@ -57,7 +58,7 @@ async def states(world: SqlWorld) -> dict[str, str]:
 
 async def pauses(world: SqlWorld) -> Sequence[Pause]:
     async with world.database.read_transaction() as transaction:
-        return await delivery_admin.paused_handlers(transaction)
+        return await handler_pauses.paused_handlers(transaction)
 
 
 @pytest.mark.anyio
@@ -89,7 +90,7 @@ async def test_who_has_paused_what_and_when_is_known(world: SqlWorld) -> None:
     assert await resume(world) is None
     assert await pause(world) == 0
     await world.move_clock(10)
-    assert await delivery_admin.pause(world.database, [NAME], by="Ivan") is None
+    assert await handler_pauses.pause(world.database, [NAME], by="Ivan") is None
 
     [paused] = await pauses(world)
     assert (paused.handler, paused.paused_by) == (NAME, "Maria")
@@ -131,7 +132,7 @@ async def test_many_deliveries_are_released_some_at_a_time(
     world: SqlWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever commits one waits for the last of these transactions: that one has few to release."""
-    monkeypatch.setattr(delivery_admin, "RELEASED_TOGETHER", 2)
+    monkeypatch.setattr(handler_pauses, "RELEASED_TOGETHER", 2)
     for first in await commit_events(world, 5):
         await world.outbox().release([first[NAME]])
     assert await pause(world) == 5
@@ -180,6 +181,20 @@ def test_all_names_of_a_handler_are_paused() -> None:
     assert {*delivery_admin.all_names(handlers, "hello")} == {"greet", "welcome", "hello"}
     with pytest.raises(HandlerNotFound, match="none of greet, hello, welcome, write"):
         delivery_admin.all_names(handlers, "grete")
+
+
+@pytest.mark.anyio
+async def test_a_pause_of_a_handler_that_is_gone_can_be_lifted(world: SqlWorld) -> None:
+    """A release has removed it while it was paused; a misspelled name is refused as before."""
+    await handler_pauses.pause(world.database, ["send_fax"], by="Maria")
+    handlers = {NAME: NAME}
+
+    names = await handler_pauses.paused_names(world.database, handlers, "send_fax")
+
+    assert await handler_pauses.resume(world.database, names) == 0
+    assert await pauses(world) == []
+    with pytest.raises(HandlerNotFound, match=NAME):
+        await handler_pauses.paused_names(world.database, handlers, "send_fax")
 
 
 @pytest.mark.anyio
@@ -352,5 +367,9 @@ def test_a_handler_is_paused_from_the_command_line(application: Application) -> 
     assert NAME not in application.run("deliveries", "list").stdout
     application.run("deliveries", "pause", NAME, "--by", "\udcff")
     assert application.run("deliveries", "pauses").stdout.split()[2] == "?"
+    application.rows_changed("UPDATE handler_pauses SET handler = 'send_mail'")
+    assert "send_mail resumed" in application.run("deliveries", "resume", "send_mail").stdout
+    unknown = application.run("deliveries", "resume", "send_mail")
+    assert (unknown.returncode, "none of allocate_welcome_" in unknown.stderr) == (1, True)
     unknown = application.run("deliveries", "pause", "send_mail")
     assert (unknown.returncode, "none of allocate_welcome_" in unknown.stderr) == (1, True)

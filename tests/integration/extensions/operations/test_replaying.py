@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from allocation.adapters import orm
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.extensions.operations import delivery_admin
+from allocation.extensions.operations import delivery_admin, handler_pauses
 from allocation.extensions.operations.replay import Replay
 from allocation.extensions.operations.retention import prune
 from tests.builders import HANDLER_NAMES, a_failure
@@ -179,12 +179,12 @@ async def test_a_handler_for_later_is_owed_as_long_after_the_event(world: SqlWor
 async def test_what_is_replayed_to_a_paused_handler_waits(world: SqlWorld) -> None:
     """It does not stand in the way of claims either."""
     await commit_events(world, 2)
-    await delivery_admin.pause(world.database, [NEW], by="Maria")
+    await handler_pauses.pause(world.database, [NEW], by="Maria")
 
     assert await run(world, TO_A_NEW_ONE) == 2
     assert await work(world) == []
 
-    assert await delivery_admin.resume(world.database, [NEW]) == 2
+    assert await handler_pauses.resume(world.database, [NEW]) == 2
     assert [handler for handler, _ in await work(world)] == [NEW, NEW]
 
 
