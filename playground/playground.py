@@ -83,7 +83,7 @@ class Playground:
         database, ids = self.application.database, [user.trace for user in users]
         async with database.read_transaction() as transaction:
             nodes = (await read_traces(transaction, database, ids, limit=None)).nodes
-        return [node for node in nodes if node.kind == "delivery" and not node.is_for_later]
+        return [node for node in nodes if node.kind == "delivery" and node.state != "scheduled"]
 
     async def delivery(self, user: Registered, handler: str) -> Node:
         """Return one delivery in the trace of a user."""

@@ -488,8 +488,12 @@ class FakeOutbox:
         now = self._database.clock
         pauses = [
             row.available_at - now
-            for _, row in self._pending(handlers)
-            if scheduled or row.available_at <= now or row.attempts or row.unavailable_attempts
+            for key, row in self._pending(handlers)
+            if scheduled
+            or row.available_at <= now
+            or row.attempts
+            or row.token > 1
+            or row.available_at - self._database.events[key[0]][0] < 1.0
         ]
         return min(pauses, default=None)
 

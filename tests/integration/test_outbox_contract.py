@@ -14,7 +14,7 @@ from allocation.service_layer.exceptions import DeliverySuperseded
 from allocation.service_layer.subscriptions import Later
 from tests.builders import HANDLER_NAMES, a_failure, an_event_recorder
 from tests.things import HANDLERS_OF_THING_MADE as HANDLERS
-from tests.things import ThingMade, a_thing, announce, things_of, write_down
+from tests.things import ThingMade, a_thing, announce, look_at, things_of, write_down
 from tests.worlds import World, a_uow
 
 pytestmark = pytest.mark.anyio
@@ -431,6 +431,39 @@ async def test_what_is_for_later_is_due_then_and_not_before(world: World) -> Non
 
     assert (claim.attempt, claim.token) == (1, 2)
     assert await world.failures() == {}
+
+
+async def test_what_was_written_while_the_clock_was_ahead_is_not_for_later(world: World) -> None:
+    """No rule lets it wait: whoever waits until all is done waits for it, too."""
+    later = Later(write_down, after="retry_max_seconds")
+    world.event_recorder = an_event_recorder({ThingMade: [announce, look_at, later]})
+    outbox = world.outbox()
+    await world.pause("announce")  # so nobody claims it in the commit
+    claims = await commit_an_event(world)
+    await world.resume("announce")
+    await outbox.release([claims["look_at"]])
+    await world.move_clock(-3600)
+
+    async def due_in(name: str) -> float | None:
+        return await outbox.seconds_until_due([name], scheduled=False)
+
+    assert await due_in("announce") == pytest.approx(3600, abs=5)
+    assert await due_in("look_at") == pytest.approx(3600, abs=5)
+    assert await due_in("write_down") is None
+
+
+async def test_what_is_given_back_while_the_clock_is_ahead_is_not_for_later(world: World) -> None:
+    """Its event is not of the future, but that it was claimed shows that it is not delayed."""
+    claims = await commit_an_event(world)
+    outbox = world.outbox()
+    await world.move_clock(3600)
+    [claim] = await outbox.claim(10, ["announce"])
+    await outbox.release([claim])
+    await world.move_clock(-3600)
+
+    assert claims["announce"].envelope == claim.envelope
+    due_in = await outbox.seconds_until_due(["announce"], scheduled=False)
+    assert due_in == pytest.approx(3600, abs=5)
 
 
 async def test_a_retry_is_not_taken_for_what_is_for_later(world: World) -> None:

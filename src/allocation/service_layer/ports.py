@@ -112,5 +112,5 @@ class Outbox(Protocol):
     ) -> float | None:
         """Return the seconds until the next delivery that `claim` would take; None if none is.
 
-        Unless `scheduled`, those whose first attempt is for later are left out.
+        Unless `scheduled`, those are left out that are delayed, and were not claimed yet.
         """

@@ -19,7 +19,7 @@ from allocation.adapters.migrations import revisions
 from allocation.adapters.orm import PARKED, PENDING, deliveries, events, handler_pauses
 from allocation.adapters.transaction import Transaction
 
-STATES = ("scheduled", "due", "running", "lease_expired", "paused", "parked")
+STATES = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "parked")
 PAUSED_AT = "When a handler was paused that still is, in seconds since 1970."
 AGES = {
     "oldest_due_seconds": "For how long a delivery has been due that this program can do.",

@@ -14,7 +14,15 @@ from allocation.adapters import serialization
 
 Kind = Literal["command", "event", "delivery"]
 State = Literal[
-    "scheduled", "due", "running", "lease_expired", "paused", "parked", "done", "discarded"
+    "scheduled",
+    "due",
+    "retrying",
+    "running",
+    "lease_expired",
+    "paused",
+    "parked",
+    "done",
+    "discarded",
 ]
 Row = sa.Row[Any]
 
@@ -61,14 +69,9 @@ class Node:
     failures: tuple[FailedAttempt, ...]  # those that are kept, the oldest first
 
     @property
-    def is_for_later(self) -> bool:
-        """Whether it was subscribed for later, and was not attempted yet."""
-        return self.state == "scheduled" and not (self.attempts or self.failures)
-
-    @property
     def is_settled(self) -> bool:
         """Whether nothing more happens to it by itself, or only later, as it was subscribed."""
-        return self.is_for_later or self.state in ("done", "discarded", "parked", "paused")
+        return self.state in ("scheduled", "done", "discarded", "parked", "paused")
 
 
 def tree(commands: Iterable[Row], rows: Sequence[Row]) -> list[Node]:

@@ -23,7 +23,7 @@ class AcceptedCommand:
     """A command from outside, a few words about its first event, and how much is in which state.
 
     `scheduled` counts deliveries that are for later, and were not attempted yet. `pending` counts
-    those that wait for a retry, or are paused, due, running, or have lost their lease. `seconds`:
+    those that are retrying, paused, due or running, or have lost their lease. `seconds`:
     from the command to the last delivery that was settled, replays left out; None while one is
     pending, or if there is none.
     """
@@ -93,9 +93,7 @@ def _row(command: Node, *below: Node) -> AcceptedCommand:
 
 
 def _counted_as(node: Node) -> str:
-    if node.is_for_later:
-        return "scheduled"
-    return node.state if node.state in ("done", "discarded", "parked") else "pending"
+    return node.state if node.state in COUNTED else "pending"
 
 
 def _about(events: Sequence[Node]) -> str:

@@ -21,6 +21,8 @@ from allocation.extensions.operations.batched_transactions import Advance, for_e
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.messagebus import MessageBus
 
+Now = sa.ColumnElement[float]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replay:
@@ -35,12 +37,14 @@ class Replay:
 
     async def count(self, database: Database) -> int:
         """Return how many deliveries it would make due now."""
+        now = database.clock
 
         async def count_batch(transaction: Transaction, ids: Sequence[EventId]) -> int:
-            number = sa.select(sa.func.count()).select_from(self._wanted(ids).subquery())
+            number = sa.select(sa.func.count()).select_from(self._wanted(ids, now).subquery())
             return int((await transaction.execute(number)).scalar_one())
 
-        return await for_each_batch(database.read_transaction, self._events, count_batch, pause=0)
+        begin, all_events = database.read_transaction, self._events(now)
+        return await for_each_batch(begin, all_events, count_batch, pause=0)
 
     async def run(self, database: Database, advance: Advance) -> int:
         """Make the deliveries due, a batch after the other, and return how many that were.
@@ -58,19 +62,22 @@ class Replay:
             return number
 
         # another replay waits here, and retention passes by what is locked
-        locked = self._events.with_for_update(key_share=True)
+        locked = self._events(database.clock).with_for_update(key_share=True)
         return await for_each_batch(database.write_transaction, locked, enqueue)
 
-    @property
-    def _events(self) -> sa.Select[Any]:
+    def _is_past(self, time: sa.Column[float], now: Now) -> sa.ColumnElement[bool]:
+        """Tell what was before this began; what is of the future was, too: a clock was ahead."""
+        return sa.or_(time <= self.until, time > now)
+
+    def _events(self, now: Now) -> sa.Select[Any]:
         """Select events of all types, so that a batch has the same size however rare one is."""
         time = events.c.recorded_at
-        return sa.select(time, events.c.id).where(time.between(self.since, self.until))
+        return sa.select(time, events.c.id).where(time >= self.since, self._is_past(time, now))
 
-    def _wanted(self, ids: Sequence[EventId]) -> sa.Select[Any]:
+    def _wanted(self, ids: Sequence[EventId], now: Now) -> sa.Select[Any]:
         """Select those without a delivery to the handler, but one that is to be done again."""
         row = deliveries.c
-        is_done = sa.and_(row.completed_at <= self.until, row.discarded_at.is_(None))
+        is_done = sa.and_(self._is_past(row.completed_at, now), row.discarded_at.is_(None))
         is_kept = ~sa.func.coalesce(is_done, sa.false()) if self.again else sa.true()
         kept = sa.exists().where(
             row.event_id == events.c.id, row.handler.in_(self.aliases), is_kept
@@ -78,10 +85,8 @@ class Replay:
         these = events.c.id.in_(ids), events.c.type.in_(self.event_types)
         return sa.select(events.c.id).where(*these, ~kept)
 
-    async def _enqueue(
-        self, transaction: Transaction, now: sa.ColumnElement[float], ids: Sequence[EventId]
-    ) -> int:
-        wanted, paused, number = self._wanted(ids), pause_of(sa.literal(self.handler)), 0
+    async def _enqueue(self, transaction: Transaction, now: Now, ids: Sequence[EventId]) -> int:
+        wanted, paused, number = self._wanted(ids, now), pause_of(sa.literal(self.handler)), 0
         if self.again:
             its = deliveries.c.event_id.in_(wanted), deliveries.c.handler.in_(self.aliases)
             fresh = {"attempts": 0, "unavailable_attempts": 0, "token": NEXT_TOKEN, "replay": True}
@@ -89,7 +94,8 @@ class Replay:
             again = again.values(available_at=now + paused)
             number = await transaction.execute_dml(again)
         columns = ("event_id", "handler", "attempts", "token", "available_at", "replay")
-        later = events.c.recorded_at + sa.case(dict(self.event_types), value=events.c.type)
+        happened = sa.case((events.c.recorded_at < now, events.c.recorded_at), else_=now)
+        later = happened + sa.case(dict(self.event_types), value=events.c.type)
         due = sa.case((later > now, later), else_=now) + paused
         state = sa.literal(self.handler), sa.literal(0), sa.literal(1), due, sa.true()
         new = sa.insert(deliveries).from_select(columns, wanted.add_columns(*state))

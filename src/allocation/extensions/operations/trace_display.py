@@ -118,8 +118,8 @@ def _label(node: Node, pad: int, read_at: datetime | None) -> Text:
     if node.kind == "delivery":
         failures = (f"· {_failed(failure, node)}" for failure in node.failures)
         due_in = node.available_at and read_at and node.available_at - read_at
-        seconds = abs(due_in.total_seconds()) if due_in else 0
-        texts = [f"{node.name:{pad}}  {_status(node, format_duration(seconds))}", *failures]
+        seconds = due_in.total_seconds() if due_in else 0.0
+        texts = [f"{node.name:{pad}}  {_status(node, seconds)}", *failures]
     else:
         when = f", {node.completed_at:%F %T}Z" if node.kind == "command" else ""
         texts = [f"{node.name}  {node.about}{when}".rstrip() + f"  {short_id(node.id)}"]
@@ -127,12 +127,10 @@ def _label(node: Node, pad: int, read_at: datetime | None) -> Text:
     return Text("\n".join(map(escape_controls, texts)), style="red" if is_bad else "")
 
 
-def _status(node: Node, span: str) -> str:
-    """Return the state of a delivery and what comes next; the process that runs it, in full.
-
-    `span` is how long there is until it is due, or since then.
-    """
+def _status(node: Node, due_in: float) -> str:
+    """Return the state of a delivery and what comes next; the process that runs it, in full."""
     attempts, reason = node.attempts or 0, _reason(node.error)
+    span = format_duration(abs(due_in))
     attempt = f"attempt {attempts}"
     match node.state:
         case "done":
@@ -150,8 +148,7 @@ def _status(node: Node, span: str) -> str:
         case "lease_expired":
             lost = f"lease expired {span} ago, {attempt}, by {node.owner}"
             return f"{lost}; attempt {attempts + 1} is due{reason}"
-    when = f"scheduled in {span}" if node.state == "scheduled" else f"due for {span}"
-    return f"{when}, attempt {attempts + 1}{reason}"
+    return f"{node.state} {'in' if due_in > 0 else 'for'} {span}, attempt {attempts + 1}{reason}"
 
 
 def _failed(failure: FailedAttempt, node: Node) -> str:

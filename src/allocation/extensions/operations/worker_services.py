@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 def worker_services(settings: Settings) -> Sequence[Service]:
     """Return the services; without a retention time, nothing is pruned."""
     days, known = settings.of(OperationsSettings).retention_days, list[sa.Row[Any]]()
+    was_ahead = False
 
     async def prune_old(application: Application) -> None:
         older_than = (days or 0) * DAY_SECONDS
@@ -35,9 +36,18 @@ def worker_services(settings: Settings) -> Sequence[Service]:
         logger.info("%d events older than %g days pruned", count, days)
 
     async def warn(application: Application) -> None:
+        nonlocal was_ahead
         handlers, overdue = application.bus.registry.events, settings.lease_seconds
         with CancelScope(shield=True):  # also a worker that soon ends says it once
             found = await unclaimable_deliveries(application.database, handlers, overdue=overdue)
+            ahead = await seconds_ahead(application.database)
+        if ahead > overdue and not was_ahead:
+            logger.warning(
+                "the newest event is from %.0f s ahead of the clock: deliveries that were written"
+                " then wait until the clock has come to their time, unless you retry them",
+                ahead,
+            )
+        was_ahead = ahead > overdue
         for row in found if found != known else ():
             logger.warning(
                 "overdue: %s for %s (%d): this process cannot run them: unknown handler or event,"
@@ -65,6 +75,13 @@ async def unclaimable_deliveries(
     statement = statement.where(PENDING, *late, ~claimable_here()).group_by(*key).order_by(*key)
     async with database.read_transaction() as transaction:
         return (await transaction.execute(statement, {"handlers": list(handlers)})).all()
+
+
+async def seconds_ahead(database: Database) -> float:
+    """Return how far in the future the newest event was recorded: then, the clock was ahead."""
+    newest = sa.select(sa.func.max(events.c.recorded_at) - database.clock)
+    async with database.read_transaction() as transaction:
+        return (await transaction.execute(newest)).scalar_one() or 0.0
 
 
 def _repeating(

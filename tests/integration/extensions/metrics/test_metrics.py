@@ -101,7 +101,7 @@ async def test_what_a_process_has_done_is_told(settings: Settings) -> None:
     assert (
         found["allocation_connections_limit",] == settings.pool_size + 2 + kept
     )  # one listens, one notifies
-    states = ("scheduled", "due", "running", "lease_expired", "paused", "parked")
+    states = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "parked")
     owed = {names[1:]: value for names, value in found.items() if names[0] == DELIVERIES}
     for_later = ("expire_coupon", "scheduled"), ("send_coupon_reminder", "scheduled")
     nothing = dict.fromkeys(product(application.handlers, states), 0)

@@ -93,6 +93,28 @@ async def test_what_is_for_later_is_listed_only_if_it_is_asked_for(world: SqlWor
     assert await handlers("parked") == set()
 
 
+async def test_what_was_written_while_the_clock_was_ahead_is_listed(world: SqlWorld) -> None:
+    """With the time when it is due, for nothing else tells why no handler runs."""
+    [first] = await commit_events(world, 1)
+    await world.outbox().release([*first.values()])
+    await world.move_clock(-3600)
+
+    async with world.database.read_transaction() as transaction:
+        listed = [row async for row in listed_deliveries(transaction, world.database.clock)]
+    (command,) = await latest_commands(world.database, limit=1)
+
+    assert {row.handler for row in listed} == set(first)
+    assert {(row.state, row.available_at.timestamp()) for row in listed if row.available_at} == {
+        ("due", 1_000_000)
+    }
+    assert (command.pending, command.scheduled) == (len(first), 0)
+    await delivery_admin.retry(
+        world.database, first["log_registration"].envelope.id, "log_registration"
+    )
+    [claim] = await world.outbox().claim(10, HANDLER_NAMES)
+    assert claim.handler == "log_registration"
+
+
 async def test_what_is_owed_is_listed_without_looking_at_what_is_done(tmp_path: Path) -> None:
     """However long the history is: each part is in an index that holds nothing else."""
     asked: list[tuple[str, Any]] = []

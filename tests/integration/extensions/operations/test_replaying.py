@@ -77,6 +77,22 @@ async def test_what_a_handler_was_never_owed_is_owed(world: SqlWorld) -> None:
     assert [claim.attempt for claim in claims] == [1, 1, 1]
 
 
+async def test_events_of_the_future_are_replayed_and_due_now(world: SqlWorld) -> None:
+    """The clock was ahead when they were committed: they are past like all others."""
+    done, again = HANDLERS[1], replace(AGAIN, until=NOW - 3600)
+    await settle(world, await commit_events(world, 2))
+    await world.move_clock(-3600)
+    new = replace(TO_A_NEW_ONE, until=NOW - 3600)
+
+    assert await new.count(world.database) == await run(world, new) == 2
+    assert await run(world, again) == 2
+
+    assert {row.available_at for row in (await owed_to(world, NEW)).values()} == {0}
+    await world.move_clock(1)
+    assert sorted(await work(world)) == [(NEW, 2)] * 2 + [(done, 3)] * 2
+    assert await run(world, again) == 0
+
+
 async def test_what_is_done_again_begins_anew(world: SqlWorld) -> None:
     """What failed before it was done the first time makes no pause longer now."""
     [first] = await commit_events(world, 1)

@@ -121,7 +121,7 @@ async def test_the_whole_life_of_a_delivery_can_be_read(world: SqlWorld) -> None
     (claim,) = await outbox.claim(1, ["log_registration"])
     await outbox.record_failure(a_failure(claim, OSError("disk full"), retry_in=5))
     failed = await node_of(world, delivery)
-    assert (failed.state, failed.owner) == ("scheduled", None)
+    assert (failed.state, failed.owner) == ("retrying", None)
     assert await due_in(world, delivery) == 5
     assert failed.error == "OSError: disk full"
 

@@ -106,6 +106,18 @@ async def test_what_nobody_here_can_do_is_found_when_it_is_overdue(
     assert sum(row.number for row in found) == count
 
 
+async def test_a_worker_warns_of_what_was_written_while_the_clock_was_ahead(
+    world: SqlWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is due with it waits for no reason that anybody could see."""
+    await commit_events(world, 1)
+    assert await worker_services.seconds_ahead(world.database) <= 0
+    await world.move_clock(-3600)
+
+    async with serving(Settings(), world.database):
+        await logged(caplog, "the newest event is from 3600 s ahead of the clock")
+
+
 async def test_what_nobody_here_can_do_is_told_once(
     world: SqlWorld, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

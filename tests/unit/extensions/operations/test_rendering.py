@@ -112,12 +112,20 @@ def test_the_tree_is_drawn_with_branches() -> None:
         ),
         (
             {
-                "state": "scheduled",
+                "state": "retrying",
                 "owner": None,
                 "available_at": due(3.0),
                 "error": "hung up\nat last",
             },
-            "scheduled in 3.0 s, attempt 2: hung up",
+            "retrying in 3.0 s, attempt 2: hung up",
+        ),
+        (
+            {"state": "scheduled", "owner": None, "attempts": 0, "available_at": due(90.0)},
+            "scheduled in 2 min, attempt 1",
+        ),
+        (
+            {"state": "due", "owner": None, "attempts": 0, "available_at": due(90.0)},
+            "due in 2 min, attempt 1",
         ),
         (
             {"state": "due", "owner": None, "attempts": 0, "available_at": due(-90.0)},
@@ -144,7 +152,7 @@ def test_an_error_is_told_once() -> None:
     """What a delivery waits for is what its last attempt failed with."""
     failures = (a_failure(1, "first"), a_failure(2, "second", owner=None))
     node = a_delivery(
-        state="scheduled",
+        state="retrying",
         attempts=2,
         owner=None,
         available_at=due(3),
@@ -153,7 +161,7 @@ def test_an_error_is_told_once() -> None:
     )
 
     assert fate(node) == [
-        "scheduled in 3.0 s, attempt 3: second",
+        "retrying in 3.0 s, attempt 3: second",
         "· attempt 1 failed 2026-11-24 12:00:00Z, by worker-1: first",
         "· attempt 2 failed 2026-11-24 12:00:00Z",
     ]

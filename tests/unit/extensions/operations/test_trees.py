@@ -155,7 +155,7 @@ def test_the_seconds_of_a_command_end_with_what_was_settled_last() -> None:
     ("state", "attempts", "is_settled"),
     [
         ("scheduled", 0, True),
-        ("scheduled", 1, False),
+        ("retrying", 1, False),
         ("due", 0, False),
         *((state, 1, True) for state in ("paused", "parked", "discarded")),
     ],

@@ -54,8 +54,9 @@ export function timing(row) {
   const live = (tell) => Object.assign(h("b", { "data-span": true }, tell()), { say: tell });
   const left = () => row.available_at - now();
   const tell = {
-    due: () => live(() => say("dueFor", span(-left()))),
-    scheduled: () => live(() => say(row.attempts || row.error || row.last_error ? "retryIn" : "dueIn", span(left()))),
+    due: () => live(() => (left() > 0 ? say("dueIn", span(left())) : say("dueFor", span(-left())))),
+    retrying: () => live(() => say("retryIn", span(left()))),
+    scheduled: () => live(() => say("dueIn", span(left()))),
     running: () => live(() => say("lease", span(left()))),
     lease_expired: () => live(() => say("leaseOver", span(-left()))),
     paused: () => h("b", {}, pausedBy(row.handler ?? row.name) ?? say("paused")),

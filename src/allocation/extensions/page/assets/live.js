@@ -80,8 +80,9 @@ function forget(most) {
 
 /** The state of a delivery by now: time passes without any news. */
 export function stateOf({ state, owner, available_at: until }, time = now()) {
-  if (!["scheduled", "due", "running", "lease_expired"].includes(state)) return state;
-  return until > time ? (owner ? "running" : "scheduled") : owner ? "lease_expired" : "due";
+  if (!["scheduled", "due", "retrying", "running", "lease_expired"].includes(state)) return state;
+  if (owner) return until > time ? "running" : "lease_expired";
+  return until > time ? state : "due";
 }
 
 export const deliveries = (trace) => trace.nodes.filter((node) => node.kind === "delivery");
@@ -89,7 +90,7 @@ export const deliveries = (trace) => trace.nodes.filter((node) => node.kind === 
 /** The state of a trace: that which most needs to be looked at. */
 export function outcome(trace) {
   const states = new Set(deliveries(trace).map((delivery) => stateOf(delivery)));
-  return ["parked", "lease_expired", "due", "scheduled", "paused", "running"].find((state) => states.has(state)) ?? "done";
+  return ["parked", "lease_expired", "due", "retrying", "scheduled", "paused", "running"].find((state) => states.has(state)) ?? "done";
 }
 
 /** When the last thing in a trace was done; null while something is not. */

@@ -5,12 +5,12 @@ import { link, now, outstanding, stateOf } from "./live.js";
 import { say } from "./words.js";
 
 const MOST = 10_000; // of a state, that are counted
-const STATES = ["due", "running", "scheduled", "lease_expired", "paused", "parked"];
+const STATES = ["due", "retrying", "running", "scheduled", "lease_expired", "paused", "parked"];
 const chosen = { handler: "", state: "", later: false };
 
 /** What is for later only if it is asked for: each user leaves some of it for weeks. */
 const wanted = (rows) => rows.filter((row) => chosen.later || !(row.later ?? isForLater(row)));
-const isForLater = (row) => !row.parked_at && row.available_at > now() && !row.attempts && !row.last_error;
+const isForLater = (row) => stateOf(row) === "scheduled" || (row.state === "paused" && row.available_at > now() && !row.attempts && !row.last_error);
 
 /** Draw it anew. */
 export function show() {

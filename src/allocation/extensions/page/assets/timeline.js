@@ -126,7 +126,7 @@ function reason(failure, before) {
 function status(node) {
   if (node.kind !== "delivery") return [h("span", { class: "quiet" }, say("committed", when(node.completed_at)))];
   const state = stateOf(node);
-  const isNext = state === "due" || state === "scheduled";
+  const isNext = ["due", "retrying", "scheduled"].includes(state);
   const attempts = say("attempt", (node.attempts ?? 0) + isNext);
   const facts = [node.owner && who(node.owner), say("fence", node.token ?? 0)];
   const parts = {
