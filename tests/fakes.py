@@ -492,6 +492,7 @@ class FakeOutbox:
             if scheduled
             or row.available_at <= now
             or row.attempts
+            or row.unavailable_attempts
             or row.token > 1
             or row.available_at - self._database.events[key[0]][0] < 1.0
         ]

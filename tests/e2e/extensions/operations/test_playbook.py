@@ -296,6 +296,14 @@ def a_server_away(application: Application, mail: MailServer) -> Iterator[Troubl
     assert sorted(to for to, _, _ in mail.received) == ["ivan@example.com", "maria@example.com"]
 
 
+@contextmanager
+def a_clock_was_ahead(application: Application, _: MailServer) -> Iterator[Trouble]:
+    application.run(*REGISTER, dispatch="worker")
+    application.change("UPDATE events SET recorded_at = recorded_at + 3600")
+    application.change("UPDATE deliveries SET available_at = available_at + 3600")
+    yield Trouble()
+
+
 SCENARIOS = dict(
     zip(
         SYMPTOMS,
@@ -321,6 +329,7 @@ SCENARIOS = dict(
             many_parked,
             an_event_that_cannot_be_read,
             a_server_away,
+            a_clock_was_ahead,
         ),
         strict=True,
     )

@@ -129,7 +129,7 @@ def test_a_delivery_counts_for_the_command_that_began_it_all() -> None:
     rows = [
         a_row(handler="b"),
         a_row(ALLOCATED, "c", **CAUSED, completed_at=at(107)),
-        a_row(its_event, "d", causation_id=other, completed_at=None, state="scheduled"),
+        a_row(its_event, "d", causation_id=other, completed_at=None, state="retrying"),
     ]
 
     first, second = summed_up(tree([a_command(), a_command(other)], rows), [COMMAND, other])
