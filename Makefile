@@ -8,16 +8,14 @@ PLAYGROUND := $(VENV)/installed-playground
 TEST := $(VENV)/installed-test
 BENCH := $(VENV)/installed-bench  # extension: reference
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
-LAYERS := tests/unit tests/integration tests/sqlalchemy_anyio tests/e2e $(wildcard tests/copies/test_fits.py)
+LAYERS := tests/unit tests/integration tests/sqlalchemy_anyio tests/e2e
+LONG := tests/e2e/playground tests/e2e/extensions/page/test_site.py tests/integration/test_site.py tests/full
 INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
-ALSO := changed  # extension: reference
-UNCHANGED = $(shell $(BIN)/python -m tools.verified --ignore)  # extension: reference
-COPIES := copies  # extension: reference
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
 
 .DEFAULT_GOAL := help
-.PHONY: help new new-diff demo playground install test test-full quick core-tests pyramid pyramid-in-full changed extensions-go coverage lint unit compliance copies extensions without screenshots format language migration bench bench-full docs clean
+.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full long coverage lint unit compliance screenshots format language migration bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,17 +30,16 @@ playground: $(PLAYGROUND)  ## Break it yourself, in a browser; Ctrl-C leaves not
 
 install: $(TEST)  ## Install all that tests and checks need
 
-test: $(TEST)  ## What a change has to pass: lint, types, contracts, tests; what takes long, if it can have changed
-	@$(MAKE) --no-print-directory -j 3 lint pyramid $(ALSO)
+test: $(TEST)  ## What a change has to pass: lint, types, contracts, and all tests but those that take long
+	@$(MAKE) --no-print-directory -j 2 lint pyramid
 
-test-full: $(TEST)  ## What a release has to pass: each combination, coverage, SQLAlchemy's suite, all copies
+test-full: $(TEST)  ## What a release has to pass: all tests in each combination, coverage, SQLAlchemy's suite
 	$(BIN)/coverage erase
 	@$(MAKE) --no-print-directory lint pyramid-in-full
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include=$(INNER)
-	@$(MAKE) --no-print-directory -j 2 compliance $(COPIES)
-	@$(BIN)/python -m tools.verified --write  # extension: reference
+	@$(MAKE) --no-print-directory compliance
 
 quick: $(TEST)  ## Lint, check types and contracts, run the unit tests and the core on SQLite
 	@$(MAKE) --no-print-directory -j 2 lint core-tests
@@ -52,16 +49,13 @@ core-tests: $(TEST)
 	  --ignore-glob='tests/integration/extensions/*' --ignore=tests/integration/test_site.py
 
 pyramid: $(TEST)  # most of the time, tests wait
-	$(BIN)/pytest $(PARALLEL) $(UNCHANGED) $(LAYERS)
+	$(BIN)/pytest $(PARALLEL) $(LONG:%=--ignore=%) $(LAYERS)
 
 pyramid-in-full: $(TEST)
-	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS)
+	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS) tests/full
 
-# extension: reference
-changed: $(TEST)  # what was checked by `make test-full`, and cannot have changed since, is left out
-	@$(BIN)/python -m tools.verified compliance || $(MAKE) --no-print-directory compliance
-	@$(BIN)/python -m tools.verified copies || $(MAKE) --no-print-directory extensions-go
-# end
+long: $(TEST)  ## Run the tests that take long: playground, site, tutorials
+	$(BIN)/pytest $(PARALLEL) $(LONG)
 
 coverage: $(TEST)  ## Measure what the tests of the layers within one process reach
 	$(BIN)/coverage erase
@@ -84,28 +78,6 @@ compliance: $(TEST)  ## Run SQLAlchemy's own suite against our dialects
 	@cd .compliance && ../$(BIN)/pytest ../tests/compliance -c ../tests/compliance/setup.cfg > told 2>&1 \
 	  || { cat told; exit 1; }
 	@echo "SQLAlchemy's own suite: $$(tail -n 1 .compliance/told)"
-
-# extension: reference
-copies: $(TEST)  ## Take each extension out of a copy, put use cases into others, follow the tutorials; check them
-	$(BIN)/pytest -q --no-header -n 2 tests/copies
-
-extensions-go: $(TEST)
-	BRIEF=1 $(BIN)/pytest -q --no-header -n 2 tests/copies/test_extensions.py tests/copies/test_new.py
-# end
-
-extensions: $(DEMO)  ## List the extensions: what can be taken out
-	@$(BIN)/python -m tools.extensions
-
-# extension: reference
-new: $(TEST)  ## Make a new project: make new DIR=../shop EXTENSIONS="postgresql web"
-	@$(BIN)/python -m tools.new
-
-new-diff: $(TEST)  ## Show what has changed here since a project was made: make new-diff DIR=../shop
-	@$(BIN)/python -m tools.new_diff
-# end
-
-without: $(TEST)  ## Take out extensions, or a part of the example: make without EXTENSION="brokers smtp"
-	@$(BIN)/python -m tools.$(if $(EXAMPLE),example $(EXAMPLE),extensions without $(EXTENSION))
 
 # extension: page
 screenshots: $(TEST)  ## Take the pictures of the page that README and docs/extensions.md show

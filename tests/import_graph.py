@@ -105,7 +105,7 @@ def _picture(graph: Mapping[str, list[str]], extensions: Sequence[str] = ()) -> 
     yield "```mermaid"
     yield "flowchart TB"
     if extensions:
-        yield '    subgraph optional ["extensions, to take out"]'
+        yield '    subgraph optional ["extensions, which are optional"]'
         yield from (f'        {_id(name)}["{name.replace(".", "/")}"]' for name in extensions)
         yield "    end"
     for name, others in graph.items():

@@ -87,7 +87,7 @@ def left_out(tests: Collection[str]) -> set[str]:
 def rank(test: str) -> int:
     """Return when a test is to begin: what may take long is none of the last."""
     layer = test.split("/")[1]
-    return -LAYERS.index(layer) if layer in LAYERS else 0
+    return -LAYERS.index(layer) if layer in LAYERS else -len(LAYERS)
 
 
 def _parted(test: str) -> tuple[str, Where]:

@@ -12,7 +12,13 @@ from pathlib import Path
 
 from tests.consoles import Command, commands
 
-TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.md"
+DOCS = Path(__file__).parents[1] / "docs"
+TUTORIAL = DOCS / "tutorial.md"
+CHECKLIST = DOCS / "use-case.md"
+PATCH = DOCS / "use_case" / "deactivate_user.patch"
+
+BY_HAND = re.findall(r"^\+\+\+ b/(.+)$", PATCH.read_text(), re.MULTILINE)
+"""The files that the worked use case changes."""
 
 _PART = re.compile(r"^## (.+)$", re.MULTILINE)
 _BLOCK = re.compile(r"^```(python|diff|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -198,17 +198,12 @@ def write_all(files: Sequence[GoldenFile] = GOLDEN, errors: Path = ERRORS) -> st
     sentences = [sentence for file in files for sentence in file.broken()]
     if sentences := [*sentences, *errors_gone(errors.read_text(encoding="utf-8"))]:
         return "\n".join(["nothing is written:", *dict.fromkeys(sentences)])
-    write_files(files)
-    return None
-
-
-def write_files(files: Sequence[GoldenFile] = GOLDEN) -> None:
-    """Write what is not up to date, whatever others rely on."""
     for file in files:
         text = json.dumps(file.make(), indent=2, ensure_ascii=False) + "\n"
         if text != file.path.read_text(encoding="utf-8"):
             write(file.path, text)
             print(f"written: {file.path.name}")
+    return None
 
 
 if __name__ == "__main__":

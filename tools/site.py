@@ -22,7 +22,6 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import MkDocsException
 
-from tools.extensions import PICTURES
 from tools.files import ROOT
 from tools.interfaces import described
 
@@ -30,7 +29,7 @@ SITE = ROOT / "site"
 PAGES = ("*.md", "docs/**/*.md", "src/**/*.md")
 PACKAGES = ("allocation", "sqlalchemy_anyio")
 
-AS_THEY_ARE = {*PICTURES, ".svg"}
+AS_THEY_ARE = {".gif", ".png", ".svg"}
 LANGUAGES = {"": "text", ".patch": "diff", ".service": "ini"}
 LINK = re.compile(r'(?:\]\(|(?:src|href)=")(?!\w+:)([^)#"\s]+)')
 MARK = re.compile(r"^<!-- .* -->$", re.MULTILINE)  # a table after it would be none

@@ -20,7 +20,7 @@ from tests.e2e.processes import ROOT, TIMEOUT_SECONDS, Application, stat_of, wai
 from tests.measured import LIFE, measured
 
 AFTER_THE_DEMO = {"readme": ["README.md"], "getting started": ["docs/getting-started.md"]}
-FIRST_HOUR = ["docs/getting-started.md", "docs/extensions.md", "docs/make-it-yours.md"]
+FIRST_HOUR = ["docs/getting-started.md", "docs/extensions.md"]
 SHORT_LEASE = {"lease_seconds": "4", "handler_timeout_seconds": "3.5"}  # README says 30 seconds
 NO_NETWORK = {"PIP_NO_INDEX": "1"}
 
@@ -100,8 +100,6 @@ def test_every_command_of_the_first_hour_does_what_its_page_says(tmp_path: Path)
         match command:
             case ["make", "test"]:
                 continue  # this is it
-            case ["make", "extensions" | "new" | "new-diff" | "without", *_]:
-                continue  # tests/copies does it
             case ["allocation", *arguments]:
                 result = application.run(*arguments)
             case _:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 class Extension:
     """A capability that a copy may do without."""
 
-    needs: ClassVar[tuple[str, ...]] = ()
-    """Other extensions: only these it may import."""
     commands: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     """The summaries of its commands by name, in groups: Use, Run, Inspect, Maintain."""
     options: ClassVar[Mapping[str, str]] = {}

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 class PageExtension(Extension):
     """What it brings to the program."""
 
-    needs = ("operations", "web")
-
     def public_routes(self) -> APIRouter:
         from allocation.extensions.page.routes import router
 

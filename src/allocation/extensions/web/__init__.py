@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 class WebExtension(Extension):
     """What it brings to the program."""
 
-    needs = ("metrics",)
     commands = {"Run": {"serve": "Serve the HTTP API, with its documentation at /docs."}}
 
     def command(self, name: str) -> click.Command:

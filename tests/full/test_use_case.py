@@ -1,4 +1,4 @@
-"""The worked use case of docs/use-case.md works. What it costs: test_fits.py."""
+"""The worked use case of docs/use-case.md works; `test_tutorials.py` says what it costs."""
 
 import re
 import subprocess
@@ -6,10 +6,9 @@ import sys
 
 import pytest
 
-from tests.copies.conftest import ROOT, Copy
+from tests.full.conftest import Copy
+from tests.tutorials import BY_HAND, CHECKLIST, PATCH
 
-PATCH = ROOT / "docs" / "use_case" / "deactivate_user.patch"
-BY_HAND = re.findall(r"^\+\+\+ b/(.+)$", PATCH.read_text(), re.MULTILINE)
 AFFECTED = {
     "tests/unit",
     "tests/integration/test_schema.py",
@@ -17,15 +16,10 @@ AFFECTED = {
 }
 
 
-def checklist() -> str:
-    """Return what the page says about it."""
-    return (ROOT / "docs" / "use-case.md").read_text()
-
-
 @pytest.mark.timeout(600)
 def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) -> None:
     """Patch, two commands, done. The tests it touches run on one event loop: it knows of none."""
-    name, *_ = re.findall(r'make migration NAME="(.+?)"', checklist())
+    name, *_ = re.findall(r'make migration NAME="(.+?)"', CHECKLIST.read_text())
 
     applied = subprocess.run(
         ["git", "apply", str(PATCH)], cwd=copy.folder, capture_output=True, text=True

@@ -9,21 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.consoles import Command, shows
-from tests.copies.conftest import TIMEOUT_SECONDS, Copy
-from tests.tutorials import Change, Step, tutorials
+from tests.full.conftest import TIMEOUT_SECONDS, Copy
+from tests.tutorials import Change, tutorials
 
 
 @pytest.mark.timeout(1000)
 @pytest.mark.parametrize("title", tutorials())
 def test_a_tutorial_can_be_followed(title: str, copy: Copy) -> None:
     """In a copy of the project: files are written and changed, and commands print what is shown."""
-    follow(copy, tutorials()[title])
-    copy.check()
-
-
-def follow(copy: Copy, steps: list[Step]) -> None:
-    """Do what the steps say, and see what they show."""
-    for step in steps:
+    for step in tutorials()[title]:
         match step:
             case Change(file, make):
                 path = copy.folder / file
@@ -43,9 +37,8 @@ def typed(copy: Copy, line: str) -> "subprocess.CompletedProcess[str]":
     stamps = " ".join(f"-o {sys.prefix}/installed-{part}" for part in ("demo", "test"))
     installed = f"-s {stamps} VENV={sys.prefix} MYPY_CACHE_DIR={copy.mypy_cache}"
     line = line.replace("make ", f"make {installed} ", 1)
-    name = next((copy.folder / "src").glob("*/bootstrap.py")).parent.name  # its own command
     return subprocess.run(
-        ["bash", "-c", f'{name}() {{ python -m {name} "$@"; }}; {line}'],
+        ["bash", "-c", f'allocation() {{ python -m allocation "$@"; }}; {line}'],
         cwd=copy.folder,
         env=copy.environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,

@@ -1,1 +1,0 @@
-"""Copies of the project, of which something was taken out, or to which something was added."""
