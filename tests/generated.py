@@ -53,16 +53,14 @@ NO_FAILURES = {
 
 def errors() -> Iterator[str]:
     """Yield a table of all errors: the promise of each kind, for people and for machines."""
-    headings = ["error", "slug", "delivery or message", "exit code", "meaning"]
-    headings.insert(-1, "HTTP status")  # extension: web
+    headings = ["error", "slug", "delivery or message", "exit code", "HTTP status", "meaning"]
     yield f"| {' | '.join(headings)} |"
     yield "|---" * len(headings) + "|"
     for error in all_errors():
         what = str(error.__doc__).partition("\n")[0]
         depth = "– " * (len(error.__mro__) - len(AllocationError.__mro__) - 1)
-        code = str(exit_code(error.__new__(error)))
-        cells = [f"{depth}`{error.__name__}`", f"`{error.slug}`", _fate(error), code, what]
-        cells.insert(-1, str(status_of(error)))  # extension: web
+        code, status = str(exit_code(error.__new__(error))), str(status_of(error))
+        cells = [f"{depth}`{error.__name__}`", f"`{error.slug}`", _fate(error), code, status, what]
         yield f"| {' | '.join(cells)} |"
 
 
@@ -182,9 +180,13 @@ def cost() -> Iterator[str]:
     )
 
 
+FIRST_OF_EXTENSIONS = "\n## Over HTTP\n"
+"""The heading in the glossary after which its words belong to extensions."""
+
+
 def concepts() -> Iterator[str]:
     """Yield what has to be known of the core: its words and its lines."""
-    core, *_ = (ROOT / "docs" / "glossary.md").read_text().partition("<!-- extension: ")
+    core, *_ = (ROOT / "docs" / "glossary.md").read_text().partition(FIRST_OF_EXTENSIONS)
     words = len(re.findall(r"^\| (?!term )[^|]+ \|[^|]+\|[^|]+\| \S", core, re.MULTILINE))
     yield from wrap(
         f"The core has {shape.core_lines():,} lines, and the [glossary](glossary.md) explains "

@@ -44,22 +44,21 @@ ON_BOTH_LOOPS = {
     "while replaying, in the commit",  # extension: operations
     "while forgetting",  # extension: operations
 }
-REPEATED: list[str] = [  # the first handler of its kind is killed there, too
+REPEATED = [  # the first handler of its kind is killed there, too
     "before allocate_welcome_coupon",
     "inside allocate_welcome_coupon, before it has written",
     "inside allocate_welcome_coupon, when it has written",
     "before send_coupon_email",
     "inside send_coupon_email, before the effect",
     "after the completion of send_coupon_email",
-]
-# extension: brokers
-REPEATED += [  # with RabbitMQ, too, which does not let the next one wait for the dead
+    # extension: brokers
+    # with RabbitMQ, too, which does not let the next one wait for the dead
     "kafka-before the command of a message",
     "kafka-in the commit of its command",
     "kafka-after the acknowledgement",
     "kafka-before dead-lettering",
+    # end
 ]
-# end
 LOOP = re.compile(r"(?<![\w.])(asyncio|trio)(?![\w.])")
 DATABASE = re.compile(r"(?<![\w.])(sqlite|postgres)(?:_\w+)?(?![\w.])")
 PAIRED = (

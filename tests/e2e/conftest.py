@@ -11,8 +11,6 @@ from tests.e2e.processes import Application
 from tests.worlds import template
 
 CELL = "crash matrix cell"
-MAIL = "mail_folder"
-MAIL = "mail_server"  # extension: smtp
 
 
 @pytest.fixture
@@ -22,10 +20,9 @@ def mail_folder(tmp_path: Path) -> MailFolder:
 
 
 @pytest.fixture
-def mail(request: pytest.FixtureRequest) -> Mail:
+def mail(mail_server: Mail) -> Mail:
     """Where e-mails arrive."""
-    mail: Mail = request.getfixturevalue(MAIL)
-    return mail
+    return mail_server
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from functools import wraps
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.transaction import Transaction
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
@@ -22,7 +21,6 @@ from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, Failure
 from allocation.service_layer.messagebus import MessageBus
 
-NOTIFICATIONS: Any = MaildirNotifications
 NOTIFICATIONS = "allocation.extensions.smtp.notifications:SmtpNotifications"  # extension: smtp
 REPLAY = "allocation.extensions.operations.replay:Replay"  # extension: operations
 FORGETTING_MODULE = "allocation.extensions.operations.retention"  # extension: operations
@@ -176,7 +174,6 @@ ANSWERING: dict[str, CrashPoint] = {  # the effect has happened, and what it ans
         SqlAlchemyUnitOfWorkScope, "commit", "after", _of_answer
     ),
 }
-CLAIMED_AT_ONCE: CrashPoint | None = None
 # extension: postgresql
 SINGLE_STATEMENTS = "allocation.extensions.postgresql.autocommit:SingleStatements"
 CLAIMED_AT_ONCE = CrashPoint(SINGLE_STATEMENTS, "fetch", "after", _claims)  # the answer is lost
