@@ -493,7 +493,6 @@ class FakeOutbox:
             or row.available_at <= now
             or row.attempts
             or row.unavailable_attempts
-            or row.token > 1
             or row.available_at - self._database.events[key[0]][0] < 1.0
         ]
         return min(pauses, default=None)

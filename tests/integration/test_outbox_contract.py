@@ -452,20 +452,6 @@ async def test_what_was_written_while_the_clock_was_ahead_is_not_for_later(world
     assert await due_in("write_down") is None
 
 
-async def test_what_is_given_back_while_the_clock_is_ahead_is_not_for_later(world: World) -> None:
-    """Its event is not of the future, but that it was claimed shows that it is not delayed."""
-    claims = await commit_an_event(world)
-    outbox = world.outbox()
-    await world.move_clock(3600)
-    [claim] = await outbox.claim(10, ["announce"])
-    await outbox.release([claim])
-    await world.move_clock(-3600)
-
-    assert claims["announce"].envelope == claim.envelope
-    due_in = await outbox.seconds_until_due(["announce"], scheduled=False)
-    assert due_in == pytest.approx(3600, abs=5)
-
-
 async def test_a_retry_is_not_taken_for_what_is_for_later(world: World) -> None:
     """It was attempted: whoever waits until all is done waits for it."""
     claims = await commit_an_event(world)

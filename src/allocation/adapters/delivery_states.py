@@ -39,12 +39,11 @@ def delivery_state(clock: sa.ColumnElement[float]) -> sa.Case[str]:
 
 
 def is_scheduled(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
-    """Tell what is delayed, and was not claimed yet, paused or not: it has its first token.
+    """Tell what is delayed, and was not attempted yet, paused or not.
 
     What is due later without a delay was written while the clock was ahead: somebody has to see it.
     """
-    is_untouched = sa.and_(deliveries.c.token == 1, ~HAS_FAILED)
-    return sa.and_(clock < DUE_AT, is_untouched, ~_is_written_ahead(clock))
+    return sa.and_(clock < DUE_AT, ~HAS_FAILED, ~_is_written_ahead(clock))
 
 
 def _is_written_ahead(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:

@@ -112,5 +112,5 @@ class Outbox(Protocol):
     ) -> float | None:
         """Return the seconds until the next delivery that `claim` would take; None if none is.
 
-        Unless `scheduled`, those are left out that are delayed, and were not claimed yet.
+        Unless `scheduled`, those are left out that are delayed, and were not attempted yet.
         """
