@@ -38,7 +38,7 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
     def __init__(self) -> None:
         super().__init__(
             "the connection was lost while committing, so it is not known whether anything was "
-            "stored; repeat the command to make sure"
+            "stored; look, or repeat the command, to make sure"
         )
 
 

@@ -6,10 +6,10 @@ from allocation.domain.error_kinds import Conflict, ProgrammingError, RuleViolat
 
 
 class ConcurrentUpdate(Conflict):
-    """Another transaction has changed the data between reading and writing."""
+    """Another transaction has changed the data between reading and writing, or was in the way."""
 
-    def __init__(self) -> None:
-        super().__init__("the data was changed by somebody else at the same time; try again")
+    def __init__(self, why: str = "the data was changed by somebody else at the same time") -> None:
+        super().__init__(f"{why}; try again")
 
 
 class DeliverySuperseded(Conflict):

@@ -9,7 +9,10 @@ class DeliveryNotFound(RuleViolation):
     """No delivery of this event to this handler is outstanding."""
 
     def __init__(self, event_id: object, handler: str) -> None:
-        super().__init__(f"there is no delivery of event {event_id} to {handler}")
+        super().__init__(
+            f"no delivery of event {event_id} to {handler} is outstanding; if there was one, it is"
+            " done or discarded"
+        )
 
 
 class TraceNotFound(RuleViolation):

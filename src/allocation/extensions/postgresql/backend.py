@@ -17,25 +17,29 @@ from allocation.adapters.exceptions import (
     DatabaseUnavailable,
     StatementRefused,
 )
+from allocation.adapters.migrations import revisions
 from allocation.domain.error_kinds import Unavailable
 from allocation.extensions.postgresql import connections
 from allocation.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from allocation.extensions.postgresql.notifications import Notifier, background_task, listen
 from allocation.extensions.postgresql.outbox import AsyncpgOutbox
+from allocation.extensions.postgresql.table_locks import lock_tables
 from allocation.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
 from allocation.service_layer.exceptions import ConcurrentUpdate
 
 # SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
-SERIALIZATION_FAILURES = {"40001", "40P01"}  # the latter is a deadlock
+RACES = {"40001", "40P01"}  # a failed serialization, a deadlock
 INTEGRITY = "23"
-PRIVILEGE = "42501"
 PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit exceeded
 TOO_LONG = {"57014", "25P03"}  # a statement; a transaction in which nothing was asked for
 HINTS = {
+    "25P03": " (this process stood still: it was frozen, or had no processor)",
     "55P03": " (somebody else holds a lock on it: see docs/operations.md, 14)",
     "57014": " (it waited for somebody else, or has too much to do)",
 }
 TIMED_OUT = "it did not answer in time; is this the right host and port?"
+SESSION_ENDED = "the server has ended the session"
+NOT_ASKED = "InternalClientError"  # asyncpg has heard of that before it was asked
 
 
 class UnsuitableDatabase(Unavailable):
@@ -68,8 +72,10 @@ class PostgreSQL(DatabaseBackend):
     asyncio_driver = "asyncpg"
     # not clock_timestamp(), which may change within a statement, so that no index can be used
     clock = "extract(epoch FROM statement_timestamp())::double precision"
-    no_statement_timeout = text(  # but locks come soon or never
-        "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '30s', true)"
+    no_statement_timeout = text(  # but locks come soon or never, and a process that lives goes on
+        "SELECT set_config('statement_timeout', '0', true),"
+        " set_config('lock_timeout', '30s', true),"
+        " set_config('idle_in_transaction_session_timeout', '60s', true)"
     )
     allow_idle = text("SET LOCAL idle_in_transaction_session_timeout = '1h'")
 
@@ -111,6 +117,8 @@ class PostgreSQL(DatabaseBackend):
             problem = f"stores text as {encoding}, so not every name"
             raise UnsuitableDatabase(problem, "create it with ENCODING 'UTF8' TEMPLATE template0")
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('allocation'))"))
+        if revisions.stored_revision(connection) not in (None, revisions.revisions()[-1]):
+            lock_tables(connection)
 
     def notify_workers(self) -> None:
         self._notifier.notify()
@@ -130,18 +138,27 @@ class PostgreSQL(DatabaseBackend):
     def translate(self, error: Exception) -> Exception:
         cause = getattr(error, "orig", None) or error
         state, reason = str(getattr(cause, "sqlstate", None) or ""), error_text(error)
-        if state in SERIALIZATION_FAILURES:
-            return ConcurrentUpdate()
-        if state in TOO_LONG:
-            return StatementTimeout(reason + HINTS.get(state, ""))
         if isinstance(error, TimeoutError):
-            return DatabaseUnavailable(TIMED_OUT)
+            return ConnectionLost(TIMED_OUT)  # of a commit, nobody knows the outcome
+        if NOT_ASKED in (type(error).__name__, type(cause.__cause__).__name__):
+            return ConnectionLost(SESSION_ENDED)
         if isinstance(error, ConnectionError):
             return ConnectionLost(reason)
-        if not state or state[:2] == INTEGRITY or getattr(error, "connection_invalidated", False):
+        is_lost = getattr(error, "connection_invalidated", False) and state not in RACES | TOO_LONG
+        if not state or state[:2] == INTEGRITY or is_lost:
             return super().translate(error)
-        if state == PRIVILEGE:
+        return _meaning(state, reason + HINTS.get(state, ""))
+
+
+def _meaning(state: str, reason: str) -> Exception:
+    """Return what the server means that refuses a statement."""
+    match state:
+        case "40001":
+            return ConcurrentUpdate()
+        case "40P01":
+            return ConcurrentUpdate("this transaction and another one waited for each other")
+        case "57014" | "25P03":
+            return StatementTimeout(reason)
+        case "42501":
             return PermissionDenied(reason)
-        if state[:2] in PERMANENT:
-            return StatementRefused(reason)
-        return DatabaseUnavailable(reason + HINTS.get(state, ""))
+    return (StatementRefused if state[:2] in PERMANENT else DatabaseUnavailable)(reason)

@@ -14,6 +14,7 @@ from allocation.adapters import orm
 from allocation.extensions.operations import delivery_admin, handler_pauses
 from allocation.extensions.operations.command_history import latest_commands
 from allocation.extensions.operations.delivery_admin import Which, listed_deliveries
+from allocation.extensions.operations.exceptions import DeliveryNotFound
 from tests.builders import HANDLER_NAMES, a_failure
 from tests.integration.extensions.operations.conftest import change, commit_events
 from tests.integration.test_delivery_model import Key, SqliteModel
@@ -64,6 +65,17 @@ async def test_a_discarded_delivery_is_gone(world: SqlWorld) -> None:
     assert "log_registration" not in await handlers_owed(world)
     (row,) = await latest_commands(world.database, limit=1)
     assert (row.done, row.discarded, row.pending) == (0, 1, 3)
+
+
+async def test_a_decision_that_was_made_before_is_no_riddle(world: SqlWorld) -> None:
+    """It is repeated if nobody knows whether it was stored: the connection broke meanwhile."""
+    first = await commit_a_registration(world)
+    event_id = first["log_registration"].envelope.id
+    await delivery_admin.discard(world.database, event_id, "log_registration")
+
+    for decide in (delivery_admin.discard, delivery_admin.retry):
+        with pytest.raises(DeliveryNotFound, match="if there was one, it is done or discarded"):
+            await decide(world.database, event_id, "log_registration")
 
 
 async def test_what_is_for_later_is_listed_only_if_it_is_asked_for(world: SqlWorld) -> None:

@@ -1,5 +1,6 @@
 """What only PostgreSQL can show: races without a writer lock, waking up, lost connections."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -9,11 +10,12 @@ from pathlib import Path
 import anyio
 import psycopg
 import pytest
+from anyio.lowlevel import checkpoint
 from sqlalchemy import false, make_url, select, text
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from allocation.adapters import orm, serialization
-from allocation.adapters.database import open_database
+from allocation.adapters.database import backend_for, open_database
 from allocation.adapters.exceptions import (
     CommitOutcomeUnknown,
     ConnectionLost,
@@ -21,7 +23,7 @@ from allocation.adapters.exceptions import (
 )
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import new_outbox
-from allocation.adapters.schema_setup import upgrade_schema
+from allocation.adapters.schema_setup import ensure_schema, upgrade_schema
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.error_kinds import InvalidValue
@@ -38,6 +40,7 @@ from tests.builders import (
     an_envelope,
 )
 from tests.integration.extensions.postgresql.listening import listening
+from tests.integration.test_schema import start_at_revision
 from tests.proxy import postgres_behind_a_proxy
 from tests.worlds import on, sql_world
 
@@ -45,12 +48,12 @@ pytestmark = pytest.mark.anyio
 
 
 def end_connections(url: str) -> None:
-    """Let the server drop all other connections to this database."""
+    """Let the server drop all other connections to this database, and return when it has."""
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        connection.execute(f"SELECT pg_terminate_backend(pid) {others}")
+        while connection.execute(f"SELECT 1 {others}").fetchone():
+            pass
 
 
 async def test_a_process_may_have_five_connections_beside_its_pool(postgres_url: str) -> None:
@@ -59,6 +62,13 @@ async def test_a_process_may_have_five_connections_beside_its_pool(postgres_url:
         pool = database.engine.pool
         assert isinstance(pool, AsyncAdaptedQueuePool)
         assert pool.size() == 7 + 5
+
+
+async def test_what_the_driver_calls_a_time_out_leaves_the_outcome_of_a_commit_unknown() -> None:
+    """A commit asks whether the connection was lost: what has no answer may have been stored."""
+    backend = backend_for("postgresql://localhost/allocation", 1.0)
+
+    assert isinstance(backend.translate(TimeoutError()), ConnectionLost)
 
 
 async def test_a_dropped_connection_is_a_resource_error_and_the_next_one_works(
@@ -73,6 +83,27 @@ async def test_a_dropped_connection_is_a_resource_error_and_the_next_one_works(
 
         async with database.write_transaction() as transaction:
             assert (await transaction.execute(text("SELECT 1"))).scalar_one() == 1
+
+
+@pytest.mark.parametrize("looks", range(4))
+async def test_a_session_that_the_server_ends_between_two_statements_is_told_in_words(
+    postgres_url: str, looks: int
+) -> None:
+    """The driver may hear of the end, or of the closed connection, before it is asked again.
+
+    It speaks of its own state then, and a person who reads that learns nothing.
+    """
+    async with open_database(postgres_url) as database:
+        with pytest.raises(ConnectionLost) as raised:
+            async with database.write_transaction() as transaction:
+                await transaction.execute(text("SELECT 1"))
+                end_connections(postgres_url)
+                for _ in range(looks):
+                    await checkpoint()
+                await transaction.execute(text("SELECT 1"))
+
+    told = "terminating connection|connection (is|was) closed|the server has ended the session"
+    assert re.search(told, str(raised.value))
 
 
 async def test_a_connection_lost_while_committing_leaves_the_outcome_unknown(
@@ -207,6 +238,8 @@ async def test_a_migration_may_take_its_time(postgres_url: str) -> None:
         async with database.write_transaction(no_timeout=True) as transaction:
             await transaction.execute(text("SELECT pg_sleep(1.2)"))
             assert (await transaction.execute(text("SHOW lock_timeout"))).scalar_one() == "30s"
+            idle = text("SHOW idle_in_transaction_session_timeout")
+            assert (await transaction.execute(idle)).scalar_one() == "1min"
 
         async with database.write_transaction() as transaction:
             assert (await transaction.execute(text("SHOW statement_timeout"))).scalar_one() == "1s"
@@ -284,14 +317,51 @@ async def test_a_deadlock_is_a_lost_race(postgres_url: str) -> None:
                     await both_hold_one[second].wait()
                     await transaction.execute(statement, {"id": second})
                 outcomes.append("done")
-            except ConcurrentUpdate:
-                outcomes.append("lost")
+            except ConcurrentUpdate as error:
+                outcomes.append(str(error))
 
         async with anyio.create_task_group() as group:
             group.start_soon(lock, 0, 1)
             group.start_soon(lock, 1, 0)
 
-    assert sorted(outcomes) == ["done", "lost"]
+    lost = "this transaction and another one waited for each other; try again"
+    assert sorted(outcomes) == ["done", lost]
+
+
+async def test_an_upgrade_waits_for_others_and_holds_nothing_meanwhile(
+    empty_postgres_url: str,
+) -> None:
+    """Whoever holds one table, and goes on to another, would be in a deadlock with it."""
+    blocked = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database AS this ON this.oid = database"
+        " WHERE datname = current_database() AND NOT granted"
+    )
+    async with open_database(empty_postgres_url) as database:
+        await start_at_revision(database, "allocation_0001")
+        async with database.write_transaction() as holder, anyio.create_task_group() as group:
+            await holder.execute(text("SELECT 1 FROM users FOR UPDATE"))
+            group.start_soon(upgrade_schema, database)
+            with anyio.fail_after(60):
+                while not (await holder.execute(blocked)).scalar_one():
+                    await checkpoint()
+            await holder.execute(text("UPDATE user_view SET name = name"))
+            await holder.execute(text("UPDATE coupons SET code = code"))
+            await holder.commit()
+
+        await ensure_schema(database)
+
+
+async def test_an_upgrade_gives_up_if_a_table_stays_locked(
+    empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others wait behind it each time it tries; and its user is told what to look for."""
+    monkeypatch.setattr("allocation.extensions.postgresql.table_locks.TRIES", 2)
+    async with open_database(empty_postgres_url) as database:
+        await start_at_revision(database, "allocation_0001")
+        async with database.write_transaction() as holder:
+            await holder.execute(text("SELECT 1 FROM users FOR UPDATE"))
+            with pytest.raises(DatabaseUnavailable, match="somebody else holds a lock"):
+                await upgrade_schema(database)
 
 
 async def test_a_server_that_is_not_there_is_a_resource_error(free_tcp_port: int) -> None:

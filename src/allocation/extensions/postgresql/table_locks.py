@@ -1,0 +1,34 @@
+"""Locks for an upgrade of the schema: all tables at once, or none while it waits.
+
+An upgrade that has changed one table, and waits for another, is in a deadlock with each transaction
+that has locked the other, and goes on to the first. The server would end one of the two.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from allocation.adapters.orm import metadata
+
+LOCK_NOT_AVAILABLE = "55P03"
+TRY = text("SET LOCAL lock_timeout = '500ms'")  # PostgreSQL looks for deadlocks after a second
+TRIES = 60
+
+
+def lock_tables(connection: Connection) -> None:
+    """Lock the tables of this program that there are, until the transaction ends.
+
+    :raises sqlalchemy.exc.DBAPIError: if one of them stays locked for half a minute
+    """
+    names = sorted(metadata.tables.keys() & {*inspect(connection).get_table_names()})
+    for left in reversed(range(TRIES)):
+        try:
+            with connection.begin_nested():  # what it has locked is free again if it fails
+                connection.execute(TRY)
+                connection.execute(text(f"LOCK TABLE {', '.join(names)}"))
+            return
+        except DBAPIError as error:
+            driver_error: Any = error.orig
+            if not left or driver_error.sqlstate != LOCK_NOT_AVAILABLE:
+                raise
