@@ -1,27 +1,29 @@
 """The application as it is measured: by its public entry points, with other handlers and no mail.
 
-The tables of handlers and of ways to send e-mail are plain dicts; a copy of the program would edit
-them, and a benchmark exchanges what is in them for a while.
+The table of handlers is a plain dict, whose contents a benchmark exchanges for a while.
 """
 
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from anyio import create_task_group
 
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, RegisterUser
 from allocation.domain.events import Event, UserId
-from allocation.extensions import EXTENSIONS
-from allocation.extensions.base import Extension
+from allocation.entrypoints.allocation import Allocation
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import EVENT_HANDLERS
+from allocation.service_layer.instrumentation import Observer
 from allocation.service_layer.subscriptions import Handler
 
 COUPONS = AddCouponBatch(reference="WELCOME", quantity=10**9)
@@ -35,18 +37,23 @@ class NoMail:
         """Drop it."""
 
 
-class Nowhere(Extension):
-    """Adds the mail URL `nowhere:`."""
+class WithoutMail(Allocation):
+    """The application, whose e-mails are dropped."""
 
-    def notifications(self, url: str, sender: str) -> NoMail | None:
-        """Take that URL."""
-        return NoMail() if url == "nowhere:" else None
+    def open(
+        self, settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True
+    ) -> AbstractAsyncContextManager[Application]:
+        """Open it."""
+        return opened(settings, observers=observers, delivers=delivers)
+
+
+opened = partial(bootstrap, notifications=NoMail())
+"""Opens the application for measuring."""
 
 
 def settings_for(url: str, **given: Any) -> Settings:
-    """Return the default settings for this database, without mail, and as given."""
-    EXTENSIONS.setdefault("nowhere", Nowhere())
-    return Settings(database_url=url, mail_url="nowhere:", **given)
+    """Return the default settings for this database, and as given."""
+    return Settings(database_url=url, **given)
 
 
 @contextmanager

@@ -20,8 +20,7 @@ import psycopg  # extension: postgresql
 from psycopg.sql import SQL, Composed, Identifier  # extension: postgresql
 from sqlalchemy import make_url  # extension: postgresql
 
-from allocation.bootstrap import bootstrap
-from benchmarks.application import COUPONS, settings_for
+from benchmarks.application import COUPONS, opened, settings_for
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,7 +30,7 @@ Place = Callable[[], AbstractContextManager[str]]
 
 async def with_schema(url: str) -> None:
     """Make the schema, and a batch of coupons."""
-    async with bootstrap(settings_for(url)) as application:
+    async with opened(settings_for(url)) as application:
         await application.bus.handle(COUPONS)
 
 

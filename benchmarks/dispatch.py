@@ -11,10 +11,9 @@ from typing import Any
 
 import anyio
 
-from allocation.bootstrap import bootstrap
 from allocation.domain.events import Event, UserRegistered
 from allocation.service_layer.delivery_model import Delivery, Failure
-from benchmarks.application import handled_by, rate, registration, settings_for
+from benchmarks.application import handled_by, opened, rate, registration, settings_for
 from benchmarks.databases import new_file
 from benchmarks.measuring import Contest, Effort, Way
 
@@ -68,7 +67,7 @@ def ours(handlers: Sequence[NoOp], seconds: float) -> float:
 
 
 async def _by_the_bus(url: str, seconds: float) -> float:
-    async with bootstrap(settings_for(url, **NEVER)) as application:
+    async with opened(settings_for(url, **NEVER)) as application:
         events = await application.bus.execute(registration())
         bus = replace(application.bus, outbox=NoOutbox())
         work = partial(bus.run_deliveries, events.claims)

@@ -15,8 +15,8 @@ import anyio
 from sqlalchemy import text
 
 from allocation.adapters.database import Database
-from allocation.bootstrap import Application, bootstrap
-from benchmarks.application import COUPONS, registration, settings_for
+from allocation.application import Application
+from benchmarks.application import COUPONS, opened, registration, settings_for
 from benchmarks.databases import (
     folder,
     new_database,  # extension: postgresql
@@ -85,7 +85,7 @@ async def fill(database: Database, rows: int) -> None:
 @asynccontextmanager
 async def filled(url: str, rows: int) -> AsyncIterator[Application]:
     settings = settings_for(url, dispatch="worker", handler_timeout_seconds=25)
-    async with bootstrap(settings, delivers=False) as application:
+    async with opened(settings, delivers=False) as application:
         await fill(application.database, rows)
         await application.bus.handle(COUPONS)
         yield application

@@ -17,10 +17,12 @@ import uvicorn
 from fastapi import BackgroundTasks, FastAPI, Response
 from pydantic import BaseModel, Field
 
-from allocation.entrypoints import runtime
+from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import run_services
+from allocation.extensions.web.application import web_application
 from allocation.extensions.web.server import open_listener, web_service
 from allocation.extensions.web.settings import WebSettings
-from benchmarks.application import settings_for
+from benchmarks.application import WithoutMail, settings_for
 from benchmarks.registration_drivers import by_sqlalchemy
 
 MANY = 1000  # so that nothing is left to workers: the other way does not know any
@@ -42,7 +44,9 @@ class User(NewUser):
 def ours(url: str, dispatch: Any, of_web: WebSettings) -> None:
     """Serve the application until told to stop."""
     settings = settings_for(url, dispatch=dispatch, max_dispatches=MANY, of_extensions=(of_web,))
-    runtime.run_services(settings, web_service(settings), delivers=dispatch == "inline")
+    app = web_application(of_web, Allocation.extensions)
+    service = web_service(settings, app)
+    run_services(WithoutMail(), settings, service, delivers=dispatch == "inline")
 
 
 async def by_hand(url: str, dispatch: str, of_web: WebSettings) -> None:

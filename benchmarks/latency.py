@@ -20,12 +20,18 @@ from statistics import median
 import anyio
 from anyio import to_thread
 
-from allocation.bootstrap import bootstrap
 from allocation.domain.events import Event, UserRegistered
-from allocation.entrypoints.runtime import run_services
+from allocation.entrypoints.app import run_services
 from allocation.entrypoints.worker import worker_service
 from allocation.service_layer.ports import Notifications
-from benchmarks.application import handled_by, process, registration, settings_for
+from benchmarks.application import (
+    WithoutMail,
+    handled_by,
+    opened,
+    process,
+    registration,
+    settings_for,
+)
 from benchmarks.databases import new_database
 from benchmarks.due import LIMIT_SECONDS, connected, until_not
 from benchmarks.measuring import Contest, Effort, Way
@@ -48,7 +54,7 @@ def work(url: str) -> None:
     logging.disable(logging.WARNING)
     settings = settings_for(url, dispatch="worker")
     with handled_by({UserRegistered: [print_time]}):
-        run_services(settings, worker_service(settings))
+        run_services(WithoutMail(), settings, worker_service(settings))
 
 
 def ours(times: int) -> float:
@@ -63,7 +69,7 @@ async def _ours(url: str, worker: subprocess.Popen[str], times: int) -> float:
     with anyio.fail_after(LIMIT_SECONDS):
         async with connected(url) as connection:
             await until_not(connection, NOBODY_LISTENS)
-        async with bootstrap(settings_for(url, dispatch="worker")) as application:
+        async with opened(settings_for(url, dispatch="worker")) as application:
             for _ in range(times):
                 await application.bus.execute(registration())
                 committed = time.monotonic()

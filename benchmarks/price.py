@@ -24,7 +24,8 @@ from uuid import uuid4
 import anyio
 from sqlalchemy import event
 
-from allocation.bootstrap import Application, bootstrap
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch
 from benchmarks import guarantees, ways

@@ -10,8 +10,7 @@ from functools import partial
 
 import anyio
 
-from allocation.bootstrap import bootstrap
-from benchmarks.application import rate, registration, settings_for
+from benchmarks.application import opened, rate, registration, settings_for
 from benchmarks.databases import (
     Place,
     new_database,  # extension: postgresql
@@ -41,7 +40,7 @@ Opening = Callable[[str], AbstractAsyncContextManager[Work]]
 @asynccontextmanager
 async def ours(url: str, backend: str = "asyncio") -> AsyncIterator[Work]:
     """Open the application, and return what registers a user with it."""
-    async with bootstrap(settings_for(url, event_loop=backend)) as application:
+    async with opened(settings_for(url, event_loop=backend)) as application:
         yield lambda: application.bus.handle(registration())
 
 

@@ -18,7 +18,6 @@ import anyio
 import asyncpg
 from anyio import create_task_group
 
-from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.events import Event, UserRegistered
 from allocation.entrypoints.runtime import Shutdown
@@ -26,7 +25,7 @@ from allocation.entrypoints.worker import Worker
 from allocation.service_layer.ports import Notifications
 from allocation.service_layer.subscriptions import Handler
 from allocation.service_layer.unit_of_work import UnitOfWork
-from benchmarks.application import handled_by, settings_for
+from benchmarks.application import handled_by, opened, settings_for
 from benchmarks.due import Queue, Tally, connected, filled, jobs_per_second, make_due
 from benchmarks.measuring import Contest, Effort, Way
 from benchmarks.registration_drivers import numbered
@@ -71,7 +70,7 @@ def ours(handler: Callable[[Tally], Handler]) -> Queue:
 async def work(settings: Settings) -> AsyncIterator[None]:
     """Run the worker with the handlers that are in the table now."""
     stop = Shutdown()
-    async with bootstrap(settings) as application, create_task_group() as group:
+    async with opened(settings) as application, create_task_group() as group:
         group.start_soon(Worker(application, stop, concurrency=settings.worker_concurrency).run)
         yield
         stop.set()

@@ -9,10 +9,10 @@ import click
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 
-from allocation.bootstrap import Application
+from allocation.application import Application
 from allocation.config import Settings
-from allocation.entrypoints import runtime
-from allocation.entrypoints.cli.common import Options, load_settings
+from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.runtime import Service, Shutdown
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.authentication import operator
@@ -27,7 +27,7 @@ from playground.routes import panel, router
 @click.option("--port", type=click.IntRange(0, 65535), help="0: any that is free. Default: 8000")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.pass_obj
-def playground(options: Options, port: int | None, no_browser: bool) -> None:
+def playground(cli: CommandLine[Settings], port: int | None, no_browser: bool) -> None:
     """Break it yourself: a page with real processes, a real mail server, and real faults.
 
     There is nothing to set up. Ctrl-C ends everything, and leaves nothing behind.
@@ -40,17 +40,16 @@ def playground(options: Options, port: int | None, no_browser: bool) -> None:
             "operator_token": secrets.token_urlsafe(24),
             "instance_name": "page",
         }
-        settings = load_settings({**options, **grounds.SETTINGS, **own}, log_level="warning")
+        settings = cli.load_settings(log_level="warning", **grounds.SETTINGS, **own)
         settings = replace(settings, of_extensions=(settings.of(WebSettings),))  # no broker
-        runtime.run_services(
-            settings, playing(settings, sandbox, browser=not no_browser), delivers=False
-        )
+        play = playing(settings, sandbox, browser=not no_browser)
+        cli.run_services(settings, play, delivers=False)
 
 
 def playing(settings: Settings, sandbox: Sandbox, *, browser: bool) -> Service:
     """Return the service: the page, with a panel, and all that can be broken from there."""
     token = str(settings.of(WebSettings).operator_token)
-    app = web_application(settings.of(WebSettings))
+    app = web_application(settings.of(WebSettings), Allocation.extensions)
     app.include_router(router, dependencies=[Depends(operator)])
     new_code = app.state.sessions.new_code
     app.state.panels = ["/playground/panel.js"]

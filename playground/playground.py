@@ -8,7 +8,7 @@ from typing import TypeVar
 import anyio
 from anyio import CancelScope, fail_after
 
-from allocation.bootstrap import Application
+from allocation.application import Application
 from allocation.config import Settings
 from allocation.extensions.operations.causation_queries import read_traces
 from allocation.extensions.operations.causation_tree import Node

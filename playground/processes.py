@@ -10,7 +10,7 @@ from typing import Literal
 
 from anyio import sleep, to_thread
 
-from allocation.config import env_var
+from allocation.config import Settings
 from playground.reaper import Sandbox
 
 State = Literal["running", "frozen", "gone"]
@@ -104,5 +104,6 @@ class Child:
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Return this environment with these settings of ours, and no others."""
-    others = {name: v for name, v in os.environ.items() if not name.startswith(env_var(""))}
-    return others | {env_var(name): value for name, value in settings.items()}
+    ours = Settings.variable("")
+    others = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return others | {Settings.variable(name): value for name, value in settings.items()}

@@ -18,7 +18,7 @@ from blockbuster import BlockBuster
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
-from allocation.config import EVENT_LOOPS
+from allocation.settings import EVENT_LOOPS
 from tests import things, worlds
 from tests.matrix import left_out, rank, table
 

@@ -10,7 +10,8 @@ from typing import Any, get_type_hints
 
 from msgspec import Meta
 
-from allocation.config import Settings, env_var, settings_of_extensions
+from allocation.config import Settings
+from allocation.extension_list import EXTENSIONS
 
 WHAT = {
     "database_url": "the database: SQLite, or PostgreSQL with that extension",
@@ -56,7 +57,7 @@ def settings() -> Iterator[str]:
     """Yield the table: the settings of the core, then those of each extension."""
     yield "| variable | what it does | default | unit | why that default |"
     yield "|---|---|---|---|---|"
-    for kind in (Settings, *settings_of_extensions()):
+    for kind in (Settings, *EXTENSIONS.settings()):
         yield from _rows(kind)
 
 
@@ -70,7 +71,7 @@ def _rows(kind: Any) -> Iterator[str]:
             why = said[-1]
             assert setting.name in WHAT, f"say in {__name__} what the setting {setting.name} does"
             cells = [WHAT[setting.name], _default(setting), "".join(units), why]
-            yield f"| `{env_var(setting.name)}` | {' | '.join(cells)} |"
+            yield f"| `{Settings.variable(setting.name)}` | {' | '.join(cells)} |"
 
 
 def _default(setting: "Field[Any]") -> str:

@@ -9,8 +9,6 @@ from pathlib import Path
 from statistics import median, quantiles
 from textwrap import wrap
 
-from allocation.extensions import EXTENSIONS
-
 SOURCE = Path(__file__).parents[1] / "src"
 ALLOCATION = SOURCE / "allocation"
 
@@ -55,8 +53,9 @@ def machinery(some: Iterable[Path]) -> list[Path]:
 
 def extension_folders() -> list[Path]:
     """Return the folders of all extensions."""
-    folders = (ALLOCATION / "extensions" / name for name in EXTENSIONS)
-    return [folder for folder in folders if folder.is_dir()]
+    return [
+        each for each in (ALLOCATION / "extensions").iterdir() if (each / "__init__.py").exists()
+    ]
 
 
 def files(folder: Path = SOURCE) -> list[Path]:

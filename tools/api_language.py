@@ -7,6 +7,7 @@ What an extension brings has a file of its own, which goes with the extension.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from allocation.extension_list import EXTENSIONS
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.settings import WebSettings
 
@@ -20,7 +21,8 @@ def own() -> Json:
 
 def of_extension(extension: str) -> Json:
     """Return that part of the document which an extension brings."""
-    document, without = web_application(WebSettings(), extensions=(extension,)).openapi(), own()
+    [brought] = [each for each in EXTENSIONS if each.name == extension]
+    document, without = web_application(WebSettings(), [brought]).openapi(), own()
     schemas = _added(document["components"]["schemas"], without["components"]["schemas"])
     return {
         "openapi": document["openapi"],

@@ -30,7 +30,7 @@ from sqlalchemy.sql.elements import False_, True_
 
 from allocation.adapters.migrations import revisions
 from allocation.adapters.orm import metadata
-from allocation.extensions import EXTENSIONS
+from allocation.extension_list import EXTENSIONS
 from tools.files import ROOT, write
 
 VERSIONS = revisions.FOLDER / "versions"
@@ -176,7 +176,7 @@ def _slug(name: str) -> str:
 
 
 def _check() -> str:
-    groups = [group for extension in EXTENSIONS.values() for group in extension.commands.values()]
+    groups = [group for extension in EXTENSIONS for group in extension.commands.values()]
     return CHECK.format(rebuild=REBUILD if any("rebuild-users" in each for each in groups) else "")
 
 

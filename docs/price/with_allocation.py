@@ -8,12 +8,11 @@ from uuid import UUID
 from anyio import create_task_group, sleep
 from trying import AGAIN, OLD, USER, Change, send_notice, tried
 
-from allocation.bootstrap import Application, bootstrap
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail, RegisterUser
 from allocation.domain.events import UserId
-from allocation.extensions import EXTENSIONS
-from allocation.extensions.base import Extension
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
@@ -28,18 +27,12 @@ class Notices:
             send_notice(email.recipient)
 
 
-class ToNotices(Extension):
-    def notifications(self, url: str, sender: str) -> Notices | None:
-        return Notices() if url == "notices:" else None
-
-
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Change]:
-    EXTENSIONS["notices"] = ToNotices()
     url = f"sqlite:///{folder}/allocation.db"
     leases = {"lease_seconds": 1.0, "handler_timeout_seconds": 0.8}
     async with (
-        bootstrap(Settings(database_url=url, mail_url="notices:", **leases)) as application,
+        bootstrap(Settings(database_url=url, **leases), notifications=Notices()) as application,
         create_task_group() as group,
     ):
 

@@ -21,7 +21,8 @@ from uuid import uuid4
 import anyio
 from sqlalchemy import event
 
-from allocation.bootstrap import Application, bootstrap
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, RegisterUser
 from allocation.domain.events import UserId

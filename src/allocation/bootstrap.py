@@ -2,9 +2,8 @@
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,15 +13,16 @@ from uuid import uuid4
 from anyio import Semaphore
 
 from allocation import views
-from allocation.adapters.database import Database, open_database
+from allocation.adapters.database import open_database
 from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_setup import ensure_schema
 from allocation.adapters.unit_of_work import open_unit_of_work
-from allocation.config import Settings
+from allocation.application import Application
+from allocation.config import MAIL_URLS, Settings
 from allocation.domain.error_kinds import InvalidValue
-from allocation.extensions import EXTENSIONS, MAIL_URL_EXAMPLES
+from allocation.extension_list import EXTENSIONS
 from allocation.publish_handlers import publishing_to
 from allocation.service_layer import handler_binding, handlers
 from allocation.service_layer.envelopes import EventRecorder
@@ -33,40 +33,27 @@ from allocation.service_layer.subscriptions import by_name_of, subscriptions
 from allocation.service_layer.user_mailer import UserMail
 
 
-@dataclass(frozen=True, slots=True)
-class Application:
-    """What an entrypoint works with.
-
-    `handlers` has all names of handlers of events, old ones, too, also of those it cannot run; and
-    what each is called now.
-    `projections` names those among them that only write a read model.
-    """
-
-    bus: MessageBus
-    database: Database
-    publishers: Mapping[str, Publisher]
-    handlers: Mapping[str, str]
-    projections: Collection[str] = ()
-    hindrances: dict[object, str] = field(default_factory=dict)
-    """What keeps the process from being ready besides the database: services write it here."""
-
-
 @asynccontextmanager
 async def bootstrap(
-    settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True
+    settings: Settings,
+    *,
+    observers: Sequence[Observer] = (),
+    notifications: Notifications | None = None,
+    delivers: bool = True,
 ) -> AsyncIterator[Application]:
     """Open everything the settings ask for, and close it at the end, also when cancelled.
 
-    What `delivers`, and so runs the handlers of events, needs a place for its e-mails.
+    What `delivers`, and so runs the handlers of events, needs a place for its e-mails: where the
+    settings say, or other `notifications`.
 
     :raises InvalidValue: if a setting is not acceptable
     :raises Unavailable: if the database cannot be used as it is
     """
     start_mappers()
-    notifications = _notifications(settings, delivers=delivers)
+    notifications = notifications or _notifications(settings, delivers=delivers)
     async with AsyncExitStack() as opened:
         publishers, watching = dict[str, Publisher](), [*observers]
-        for extension in EXTENSIONS.values():
+        for extension in EXTENSIONS:
             publishers |= await opened.enter_async_context(extension.publishers(settings))
             if observer := extension.observer(settings):
                 watching.append(opened.enter_context(observer))
@@ -75,6 +62,7 @@ async def bootstrap(
         database = await opened.enter_async_context(
             open_database(
                 settings.database_url,
+                backends=EXTENSIONS.database_backends(),
                 connections=settings.pool_size,
                 handler_timeout=settings.handler_timeout_seconds,
                 instance_name=settings.instance_name,
@@ -127,14 +115,14 @@ def _notifications(settings: Settings, *, delivers: bool) -> Notifications | Non
     if folder:
         return MaildirNotifications(Path(folder), sender=sender)
     if url:
-        found = (extension.notifications(url, sender) for extension in EXTENSIONS.values())
-        if notifications := next(filter(None, found), None):
-            return notifications
-        raise InvalidValue("mail URL", f"is not of the form {MAIL_URL_EXAMPLES}")
+        from allocation.extensions.smtp.notifications import SmtpNotifications
+        from allocation.extensions.smtp.server import SmtpServer
+
+        return SmtpNotifications(SmtpServer.from_url(url), sender=sender)
     if delivers:
         raise InvalidValue(
             "ALLOCATION_MAIL_URL",
-            f"is not set, and has no default but beside a SQLite file: {MAIL_URL_EXAMPLES}",
+            f"is not set, and has no default but beside a SQLite file: {MAIL_URLS}",
         )
     return None
 

@@ -19,8 +19,8 @@ from anyio import to_thread
 
 from allocation.adapters.serialization import EVENT_TYPES
 from allocation.domain.events import Event, UserRegistered
+from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.cli import cli
-from allocation.entrypoints.cli.common import Options, handle
 from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
 from allocation.service_layer.ports import Notifications
 from tests import things
@@ -82,9 +82,9 @@ async def exit_in_a_child(event: Event, notifications: Notifications) -> None:
 
 @click.command()
 @click.pass_obj
-def make_thing(options: Options) -> None:
+def make_thing(cli: CommandLine[Any]) -> None:
     """Make a thing."""
-    handle(options, things.a_command())
+    cli.handle(things.a_command())
 
 
 def not_implemented(*arguments: Any) -> NoReturn:

@@ -13,7 +13,8 @@ from allocation import views
 from allocation.adapters import orm
 from allocation.adapters.delivery_states import is_scheduled
 from allocation.adapters.serialization import EVENT_TYPES
-from allocation.bootstrap import Application, bootstrap
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain import events
 from allocation.domain.commands import ChangeEmail

@@ -12,11 +12,13 @@ from sqlalchemy import select
 
 from allocation.adapters import orm
 from allocation.adapters.delivery_states import delivery_state
-from allocation.bootstrap import Application, bootstrap
-from allocation.config import DAY, Settings
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
+from allocation.config import Settings
 from allocation.domain.events import CouponAllocated
 from allocation.entrypoints.runtime import Shutdown
 from allocation.entrypoints.worker import Worker
+from allocation.settings import DAY
 from tests.builders import a_batch, a_redemption, a_registration
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import Connection, event
 
 from allocation.adapters.repository import SqlAlchemyCouponBatches
-from allocation.bootstrap import Application, bootstrap
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.coupons import CouponBatch
 from tests.builders import a_batch, a_registration

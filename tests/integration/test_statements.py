@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from allocation.bootstrap import Application, bootstrap
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail, Command
 from allocation.domain.events import CouponAllocated, UserRegistered

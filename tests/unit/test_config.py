@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from allocation.config import EVENT_LOOPS, Settings, load
+from allocation.config import Settings, load
 from allocation.domain.error_kinds import InvalidValue
-from allocation.extensions import LOG_FORMATS
+from allocation.extension_list import EXTENSIONS
+from allocation.settings import EVENT_LOOPS
 
-LOG_FORMAT = LOG_FORMATS[-1]  # as EVENT_LOOPS[-1]: of an extension, as a rule
+LOG_FORMAT = EXTENSIONS.log_formats[-1]  # as EVENT_LOOPS[-1]: of an extension, as a rule
 
 
 def loaded(environment: dict[str, str]) -> Settings:

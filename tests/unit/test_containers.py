@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from allocation.config import Settings, env_var, load, settings_of_extensions
+from allocation.config import Settings, load
+from allocation.extension_list import EXTENSIONS
 from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.extensions.smtp.server import SmtpServer
 from allocation.extensions.web.application import web_application  # extension: web
@@ -52,10 +53,8 @@ def read_in(service: str, secrets: dict[str, str], folder: Path) -> Settings:
 def test_the_processes_get_settings_that_exist() -> None:
     """A misspelled variable would be ignored without a word."""
     ours = [service["environment"] for service in SERVICES.values() if "build" in service]
-    of_extensions = settings_of_extensions()
-    known = {
-        env_var(setting.name) for kind in (Settings, *of_extensions) for setting in fields(kind)
-    }
+    kinds = (Settings, *EXTENSIONS.settings())
+    known = {Settings.variable(setting.name) for kind in kinds for setting in fields(kind)}
 
     for variables in ours:
         assert {name.removesuffix("_FILE") for name in variables} <= known
@@ -96,7 +95,7 @@ def test_the_server_is_asked_where_it_listens(secrets: dict[str, str], tmp_path:
     assert port.split(":") == ["127.0.0.1", "8000", str(settings.http_port)]
     assert int(asked) == settings.http_port
     assert host in settings.hosts
-    assert path in web_application(settings).openapi()["paths"]
+    assert path in web_application(settings, EXTENSIONS).openapi()["paths"]
     assert web["command"] == ["serve", "--host", "0.0.0.0"]
 
 

@@ -14,10 +14,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from allocation.config import Settings, env_var, load, settings_of_extensions
+from allocation.config import Settings, load
 from allocation.entrypoints.cli import cli
 from allocation.entrypoints.cli.main import COMMANDS
-from allocation.extensions import EXTENSIONS
+from allocation.extension_list import EXTENSIONS
 from allocation.extensions.metrics.metrics_server import NOT_FOUND
 from tests.capacity import capacity  # extension: reference
 
@@ -90,10 +90,8 @@ def test_every_process_gets_settings_that_exist_and_are_accepted(
     environment: Mapping[str, str], tmp_path: Path
 ) -> None:
     """A misspelled variable would be ignored without a word."""
-    of_extensions = settings_of_extensions()
-    known = {
-        env_var(setting.name) for kind in (Settings, *of_extensions) for setting in fields(kind)
-    }
+    kinds = (Settings, *EXTENSIONS.settings())
+    known = {Settings.variable(setting.name) for kind in kinds for setting in fields(kind)}
     for name, secret in SECRETS.items():
         (tmp_path / name).write_text(secret)
 

@@ -28,7 +28,7 @@ from allocation.domain.events import (
 from allocation.domain.user_imports import UserImport
 from allocation.entrypoints.cli import cli
 from allocation.entrypoints.cli.main import LazyCommand
-from allocation.extensions import EXTENSIONS  # extension: web
+from allocation.extension_list import EXTENSIONS  # extension: web
 from allocation.extensions.web.application import GUARDED, PUBLIC  # extension: web
 from allocation.service_layer.allowed_entrances import ENTRANCES, Entrance, commands_from
 from allocation.service_layer.envelopes import message_types
@@ -374,7 +374,7 @@ def test_http_offers_only_what_it_may() -> None:
 
 
 def endpoints() -> Iterator[object]:
-    brought = (each.operator_routes() for each in EXTENSIONS.values())
+    brought = (each.operator_routes() for each in EXTENSIONS)
     for router in (*PUBLIC, *GUARDED, *filter(None, brought)):
         yield from (route.endpoint for route in router.routes if isinstance(route, APIRoute))
 

@@ -11,7 +11,7 @@ import pytest
 from allocation.entrypoints import nonblocking_output
 from allocation.entrypoints.logging_setup import set_up_logging
 from allocation.entrypoints.nonblocking_output import MAX_WAITING, lifespan
-from allocation.extensions import LOG_FORMATS
+from allocation.extension_list import EXTENSIONS
 from tests.unit.readers import Reader, write_too_much
 
 
@@ -50,7 +50,7 @@ def test_what_is_not_shown_is_counted_in_its_place(
     assert last == "… 123 lines were not shown"
 
 
-@pytest.mark.parametrize("log_format", LOG_FORMATS)
+@pytest.mark.parametrize("log_format", EXTENSIONS.log_formats)
 def test_the_count_is_a_line_of_the_log_where_the_log_is(
     reader: Reader, monkeypatch: pytest.MonkeyPatch, log_format: str
 ) -> None:
@@ -58,7 +58,7 @@ def test_the_count_is_a_line_of_the_log_where_the_log_is(
     monkeypatch.setattr(sys, "stderr", reader.stream)
 
     with lifespan():
-        set_up_logging("info", log_format)
+        set_up_logging("allocation", "info", log_format, EXTENSIONS.formatters())
         write_too_much(reader, err=True)
         reader.awake.set()
     logging.basicConfig(handlers=[], force=True)

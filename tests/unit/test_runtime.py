@@ -7,8 +7,8 @@ import anyio
 import pytest
 
 from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.config import EVENT_LOOPS
 from allocation.entrypoints.runtime import run
+from allocation.settings import EVENT_LOOPS
 
 
 @pytest.mark.parametrize("backend", EVENT_LOOPS)

@@ -9,7 +9,7 @@ from typing import cast
 import anyio
 import pytest
 
-from allocation.bootstrap import Application
+from allocation.application import Application
 from allocation.domain.events import Event
 from allocation.entrypoints.runtime import Shutdown
 from allocation.entrypoints.worker import Worker

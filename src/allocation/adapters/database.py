@@ -9,11 +9,12 @@ Two traps are handled here, so that no other module has to know them:
   wait in line before it, for as long as it takes.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from os import getpid
 from socket import gethostname
+from types import MappingProxyType
 
 import anyio
 import sqlalchemy as sa
@@ -27,7 +28,9 @@ from allocation.adapters.database_backend import DatabaseBackend, wrong_url
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.adapters.sqlite import SQLite
 from allocation.adapters.transaction import Transaction
-from allocation.extensions import EXTENSIONS
+
+Backends = Mapping[str, Callable[[], type[DatabaseBackend]]]
+"""By the scheme of their URLs: functions that import and return them. SQLite needs none."""
 
 
 class Database:
@@ -94,6 +97,7 @@ class Database:
 async def open_database(
     url: str,
     *,
+    backends: Backends = MappingProxyType({}),
     connections: int = 10,
     handler_timeout: float = 20.0,
     instance_name: str | None = None,
@@ -104,7 +108,7 @@ async def open_database(
 
     :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
     """
-    backend = backend_for(url, handler_timeout)
+    backend = backend_for(url, backends, handler_timeout)
     size = connections + 3  # one listens, one notifies, and one probes
     process = "@".join(filter(None, (instance_name, f"{gethostname()}:{getpid()}")))
     try:
@@ -119,21 +123,21 @@ async def open_database(
             await engine.dispose()
 
 
-def backend_for(url: str, handler_timeout: float) -> DatabaseBackend:
+def backend_for(url: str, backends: Backends, handler_timeout: float) -> DatabaseBackend:
     """Return what is to be known of the database at `url`, with a driver for this event loop."""
     try:
         parsed = sa.make_url(url)
     except (ArgumentError, ValueError):
-        others = (each.database_url_example for each in EXTENSIONS.values())
-        forms = " or ".join(filter(None, (SQLite.url_example, *others)))
+        others = (f"{scheme}://HOST/DATABASE" for scheme in backends)
+        forms = " or ".join((SQLite.url_example, *others))
         raise wrong_url(f"is not of the form {forms}") from None
     if not url.isprintable():
         raise wrong_url("has characters that cannot be printed")
     if "?" in url and not parsed.query:  # SQLAlchemy drops it, and another file is meant
         raise wrong_url("has no option=value after the ?")
     scheme, _, driver = parsed.drivername.partition("+")
-    offered = (extension.database_backend(scheme) for extension in EXTENSIONS.values())
-    backend = SQLite if scheme == "sqlite" else next(filter(None, offered), None)
+    found = backends.get(scheme)
+    backend = SQLite if scheme == "sqlite" else found and found()
     is_asyncio = hasattr(current_token().native_token, "call_soon_threadsafe")
     drivers = [backend.asyncio_driver, "anyio"] if backend and is_asyncio else ["anyio"]
     if backend is None or (driver or "anyio") not in drivers:

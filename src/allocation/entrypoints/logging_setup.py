@@ -2,10 +2,14 @@
 
 import logging
 import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from allocation.entrypoints.terminal_escaping import escape_controls, escape_lines
-from allocation.extensions import EXTENSIONS
 from allocation.service_layer.envelopes import current_context
+
+Formatters = Mapping[str, Callable[[], logging.Formatter]]
+"""Functions that make the formatter of a log format, by its name; `text` needs none."""
 
 
 class TextFormatter(logging.Formatter):
@@ -24,13 +28,17 @@ class TextFormatter(logging.Formatter):
         return escape_controls(super().formatMessage(record))
 
 
-def set_up_logging(level: str, log_format: str) -> None:
+def set_up_logging(
+    application: str,
+    level: str,
+    log_format: str = "text",
+    formatters: Formatters = MappingProxyType({}),
+) -> None:
     """Log to stderr from `level` on; libraries are heard only about problems."""
     handler = logging.StreamHandler(sys.stderr)
-    extension = next((e for e in EXTENSIONS.values() if log_format in e.log_formats), None)
-    handler.setFormatter(extension.log_formatter() if extension else TextFormatter())
+    handler.setFormatter(formatters.get(log_format, TextFormatter)())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("allocation").setLevel(level.upper())
+    logging.getLogger(application).setLevel(level.upper())
 
 
 def ids() -> dict[str, str]:

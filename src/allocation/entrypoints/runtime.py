@@ -2,21 +2,17 @@
 
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import anyio
-import click
 from anyio import CancelScope, move_on_after
 
-from allocation.bootstrap import Application, bootstrap
-from allocation.config import Settings
+from allocation.application import Application
 from allocation.domain.error_kinds import InvalidValue
-from allocation.entrypoints.console_reporter import ConsoleReporter
 from allocation.entrypoints.signals import stop_signals
-from allocation.extensions import EXTENSIONS
 from allocation.service_layer.handler_containment import first_error
 
 logger = logging.getLogger(__name__)
@@ -47,40 +43,45 @@ class Wakeup:
 Service = Callable[[Application, Shutdown], Coroutine[Any, Any, None]]
 
 
+Opening = Callable[[], AbstractAsyncContextManager[Application]]
+"""Opens the application, and closes it at the end."""
+Lifespan = Callable[[Application, Shutdown], AbstractAsyncContextManager[None]]
+"""Is open for as long as any services of a process run."""
+
+
 def run_with_application(
-    settings: Settings,
-    work: Callable[[Application], Awaitable[T]],
-    *,
-    report: bool = True,
-    delivers: bool = False,
+    opening: Opening, work: Callable[[Application], Awaitable[T]], *, event_loop: str
 ) -> T:
-    """Run `work` with an application, and report on the console what it does, unless asked not to.
+    """Run `work` with an application.
 
     :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
     """
-    observers = [ConsoleReporter(click.echo, settings.mail_folder)] if report else []
 
     async def main() -> T:
-        async with bootstrap(settings, observers=observers, delivers=delivers) as application:
+        async with opening() as application:
             return await work(application)
 
-    return run(main, event_loop=settings.event_loop)
+    return run(main, event_loop=event_loop)
 
 
-def run_services(settings: Settings, *services: Service, delivers: bool = True) -> None:
-    """Run the services until they end, or until SIGTERM or SIGINT. The console reports on them.
+def run_services(
+    opening: Opening,
+    services: Sequence[Service],
+    lifespans: Sequence[Lifespan],
+    *,
+    grace: float,
+    event_loop: str,
+) -> None:
+    """Run the services until they end, or until SIGTERM or SIGINT.
 
-    On the first signal nothing more is begun, and what runs has the grace period to finish; the
+    On the first signal nothing more is begun, and what runs has `grace` seconds to finish; the
     rest is given back. What still hangs then is ended; leases expire by themselves.
 
     :raises Unavailable: if the database cannot be used at start; later the services wait for it
     """
 
     async def main() -> None:
-        if delivers and settings.mail_folder:
-            logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
-        shutdown, reporter = Shutdown(), ConsoleReporter(click.echo, settings.mail_folder)
-        grace = settings.shutdown_grace_seconds
+        shutdown = Shutdown()
 
         def stop() -> None:
             logger.info("stopping; what runs has %g s to finish", grace)
@@ -89,18 +90,14 @@ def run_services(settings: Settings, *services: Service, delivers: bool = True) 
 
         stopping = stop_signals(stop, signal.SIGTERM, signal.SIGINT, grace=grace)
         with CancelScope() as body, stopping:
-            async with (
-                bootstrap(settings, observers=[reporter], delivers=delivers) as application,
-                AsyncExitStack() as lifespans,
-            ):
-                for extension in EXTENSIONS.values():
-                    lifespan = extension.lifespan(settings, application, shutdown)
-                    await lifespans.enter_async_context(lifespan)
+            async with opening() as application, AsyncExitStack() as opened:
+                for lifespan in lifespans:
+                    await opened.enter_async_context(lifespan(application, shutdown))
                 async with anyio.create_task_group() as group:
                     for service in services:
                         group.start_soon(service, application, shutdown)
 
-    run(main, event_loop=settings.event_loop)
+    run(main, event_loop=event_loop)
 
 
 def run(work: Callable[[], Awaitable[T]], *, event_loop: str) -> T:

@@ -8,12 +8,11 @@ from anyio import create_task_group, current_time
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from allocation.bootstrap import Application
-from allocation.config import Settings
+from allocation.application import Application
 from allocation.domain.error_kinds import Unavailable
 from allocation.entrypoints.runtime import Service, Shutdown, Wakeup
-from allocation.extensions import EXTENSIONS
 from allocation.service_layer.delivery_model import Delivery
+from allocation.settings import EngineSettings
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long what others make due may go unseen; also before a reconnect
@@ -22,15 +21,16 @@ WORKER_SETTINGS = {"dispatch": "worker"}  # what its deliveries cause is claimed
 logger = logging.getLogger(__name__)
 
 
-def worker_service(settings: Settings, *, until_idle: bool = False) -> Service:
-    """Return the service; with `until_idle`, see `Worker.run`."""
+def worker_service(
+    settings: EngineSettings, *, beside: Sequence[Service] = (), until_idle: bool = False
+) -> Service:
+    """Return the service, with what runs `beside` it; with `until_idle`, see `Worker.run`."""
 
     async def work(application: Application, shutdown: Shutdown) -> None:
         worker = Worker(application, shutdown, concurrency=settings.worker_concurrency)
         async with create_task_group() as group:
-            for extension in EXTENSIONS.values():
-                for service in extension.worker_services(settings):
-                    group.start_soon(service, application, shutdown)
+            for service in beside:
+                group.start_soon(service, application, shutdown)
             await worker.run(until_idle=until_idle)
 
     return work

@@ -8,34 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import logging
 
     import click
-
-    # extension: web
     from fastapi import APIRouter
 
-    # end
+    from allocation.adapters.database import Backends
     from allocation.adapters.database_backend import DatabaseBackend
-    from allocation.bootstrap import Application
-    from allocation.config import EnvLookup, Settings
+    from allocation.application import Application
+    from allocation.entrypoints.logging_setup import Formatters
     from allocation.entrypoints.runtime import Service, Shutdown
     from allocation.service_layer.instrumentation import Observer
-    from allocation.service_layer.ports import Notifications, Publisher
+    from allocation.service_layer.ports import Publisher
+    from allocation.settings import EngineSettings, EnvLookup
 
 
 class Extension:
-    """A capability that a copy may do without."""
+    """A capability that an application may do without."""
 
+    name: ClassVar[str]
+    """Its name, and that of the extra with the libraries it needs."""
     commands: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     """The summaries of its commands by name, in groups: Use, Run, Inspect, Maintain."""
     options: ClassVar[Mapping[str, str]] = {}
     """Options of all commands, each the name of a setting, with their help."""
-    database_url_example: ClassVar[str | None] = None
-    mail_url_examples: ClassVar[Sequence[str]] = ()
+    database_scheme: ClassVar[str | None] = None
     log_formats: ClassVar[Sequence[str]] = ()
 
     def settings(self) -> type | None:
@@ -54,38 +54,30 @@ class Extension:
         """Return the formatter of its log formats."""
         raise NotImplementedError
 
-    def database_backend(self, scheme: str) -> type[DatabaseBackend] | None:
-        """Return the backend for database URLs with this scheme."""
-        return None
-
-    def notifications(self, url: str, sender: str) -> Notifications | None:
-        """Return what sends e-mails by this URL, if it is of one of its forms.
-
-        :raises InvalidValue: if it is, but wrong
-        """
-        return None
+    def database_backend(self) -> type[DatabaseBackend]:
+        """Return the backend for database URLs with `database_scheme`."""
+        raise NotImplementedError
 
     def publishers(
-        self, settings: Settings
+        self, settings: EngineSettings
     ) -> AbstractAsyncContextManager[Mapping[str, Publisher]]:
         """Open its publishers, by name."""
         return nullcontext({})
 
-    def observer(self, settings: Settings) -> AbstractContextManager[Observer] | None:
+    def observer(self, settings: EngineSettings) -> AbstractContextManager[Observer] | None:
         """Return an observer for as long as the program works."""
         return None
 
-    def worker_services(self, settings: Settings) -> Sequence[Service]:
+    def worker_services(self, settings: EngineSettings) -> Sequence[Service]:
         """Return services that run beside a worker."""
         return ()
 
     def lifespan(
-        self, settings: Settings, application: Application, stop: Shutdown
+        self, settings: EngineSettings, application: Application, stop: Shutdown
     ) -> AbstractAsyncContextManager[None]:
         """Be open for as long as any services of a process run."""
         return nullcontext()
 
-    # extension: web
     def operator_routes(self) -> APIRouter | None:
         """Return what it answers over HTTP to the operator."""
         return None
@@ -94,4 +86,37 @@ class Extension:
         """Return what it answers over HTTP to anybody; it decides itself who may see what."""
         return None
 
-    # end
+
+class Extensions(tuple[Extension, ...]):
+    """Those of an application, in the order in which each is asked."""
+
+    __slots__ = ()
+
+    @property
+    def log_formats(self) -> Sequence[str]:
+        """The names of all log formats."""
+        return ("text", *(name for each in self for name in each.log_formats))
+
+    def formatters(self) -> Formatters:
+        """Return functions that make the formatters of their log formats."""
+        return {name: each.log_formatter for each in self for name in each.log_formats}
+
+    def database_backends(self) -> Backends:
+        """Return functions that import their database backends, by the scheme of the URL."""
+        return {
+            each.database_scheme: each.database_backend for each in self if each.database_scheme
+        }
+
+    def settings(self) -> list[Any]:
+        """Return the classes of their settings."""
+        return [kind for each in self if (kind := each.settings())]
+
+    def env_lookup(self, lookup: EnvLookup) -> EnvLookup:
+        """Return the way to look up variables that all of them together want."""
+        for each in self:
+            lookup = each.env_lookup(lookup)
+        return lookup
+
+    def worker_services(self, settings: EngineSettings) -> Sequence[Service]:
+        """Return all services that run beside a worker."""
+        return [service for each in self for service in each.worker_services(settings)]

@@ -1,8 +1,8 @@
-"""The command line: turns words into commands, queries and services, and shows what came of it.
+"""The command line: turns words into commands, queries and services, and shows what came of it."""
 
-Begin with `main.py`; there is a module for each group of commands, imported when one is called.
-"""
-
-from allocation.entrypoints.cli.main import cli
+from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.cli.main import command_line
 
 __all__ = ["cli"]
+
+cli = command_line(Allocation())

@@ -10,29 +10,14 @@ import click
 import msgspec
 
 from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
-from allocation.config import Settings, load
-from allocation.domain.commands import Command
-from allocation.entrypoints.logging_setup import set_up_logging
+from allocation.entrypoints.app import App
 from allocation.entrypoints.nonblocking_output import MAX_WAITING, drain
-from allocation.entrypoints.runtime import run_with_application
 from allocation.entrypoints.terminal_escaping import escape_controls
-from allocation.extensions import EXTENSIONS
 from allocation.service_layer.delivery_model import Failure
 from allocation.service_layer.envelopes import MessageOrigin
 
-Options = Mapping[str, Any]
 CLI = MessageOrigin(source="cli")
 RETRIED, PARKED = "will be retried", "parked"
-
-
-def load_settings(options: Options, *, log_level: str = "error") -> Settings:
-    """Return the settings, with logging as they want it; `log_level` is its default.
-
-    :raises InvalidValue: if a setting is not acceptable
-    """
-    settings = load(options)
-    set_up_logging(settings.log_level or log_level, settings.log_format)
-    return settings
 
 
 async def print_all(lines: AsyncIterator[str | bytes]) -> None:
@@ -61,11 +46,11 @@ def pending(failures: Iterable[Failure]) -> Counter[tuple[str, str]]:
     )
 
 
-def show_pending(found: Mapping[tuple[str, str], int]) -> None:
+def show_pending(app: App[Any], found: Mapping[tuple[str, str], int]) -> None:
     """Print what will be retried and what is parked, on stderr; nothing is lost."""
-    can_look = any("deliveries" in e.commands.get("Inspect", ()) for e in EXTENSIONS.values())
-    look = 'see "allocation deliveries list"' if can_look else "not retried"
-    for fate, advice in ((RETRIED, 'run "allocation worker"'), (PARKED, look)):
+    can_look = any("deliveries" in each.commands.get("Inspect", ()) for each in app.extensions)
+    look = f'see "{app.name} deliveries list"' if can_look else "not retried"
+    for fate, advice in ((RETRIED, f'run "{app.name} worker"'), (PARKED, look)):
         handlers = {name: count for (each, name), count in found.items() if each == fate}
         if handlers:
             count = pluralize(sum(handlers.values()))
@@ -75,17 +60,6 @@ def show_pending(found: Mapping[tuple[str, str], int]) -> None:
 def pluralize(count: int, one: str = "delivery", many: str = "deliveries") -> str:
     """Return "1 delivery", or as many deliveries as there are, or of something else."""
     return f"{count} {one if count == 1 else many}"
-
-
-def handle(options: Options, command: Command) -> None:
-    """Execute a command, run what follows if this process is to, and report what is pending."""
-    settings = load_settings(options)
-    report = run_with_application(
-        settings,
-        lambda application: application.bus.handle(command, CLI),
-        delivers=settings.dispatch == "inline",
-    )
-    show_pending(pending(report.failures))
 
 
 @contextmanager

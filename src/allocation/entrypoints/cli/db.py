@@ -1,11 +1,13 @@
 """The commands of the database."""
 
+from typing import Any
+
 import click
 
 from allocation.adapters.database import open_database
 from allocation.adapters.migrations.revisions import revisions
 from allocation.adapters.schema_setup import upgrade_schema
-from allocation.entrypoints.cli.common import Options, load_settings
+from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.runtime import run
 
 
@@ -16,9 +18,9 @@ def db() -> None:
 
 @db.command()
 @click.pass_obj
-def upgrade(options: Options) -> None:
+def upgrade(cli: CommandLine[Any]) -> None:
     """Bring the database schema up to date."""
-    settings = load_settings(options)
+    settings = cli.load_settings()
 
     async def work() -> None:
         async with open_database(settings.database_url) as database:

@@ -6,25 +6,25 @@ from uuid import uuid4
 
 import click
 
-from allocation.bootstrap import Application
+from allocation.application import Application
+from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
 from allocation.domain.events import UserId
-from allocation.entrypoints.cli.common import Options, load_settings
+from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.cli.users import list_users
-from allocation.entrypoints.runtime import run_with_application
 
 
 @click.command()
 @click.pass_obj
-def demo(options: Options) -> None:
+def demo(cli: CommandLine[Settings]) -> None:
     """Execute some commands in a temporary database.
 
     Show what happens, and remove the database.
     """
     with TemporaryDirectory(prefix="allocation-demo-") as folder:
         url = f"sqlite:///{folder}/demo.db"
-        settings = replace(load_settings(options), database_url=url, mail_url=None)
-        run_with_application(settings, _run_demo, delivers=True)
+        settings = replace(cli.load_settings(), database_url=url, mail_url=None)
+        cli.run(settings, _run_demo, delivers=True)
 
 
 def demo_commands() -> list[Command]:

@@ -1,4 +1,7 @@
-"""The group of all commands: what there is, and the options that all of them have."""
+"""The group of all commands of an application, and the options that all of them have.
+
+Shells ask for the list at every press of the tab key, so a command is imported when it is called.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -7,31 +10,50 @@ from typing import Any
 import click
 
 from allocation.domain.error_kinds import InvalidValue
+from allocation.entrypoints.app import App, CommandLine
 from allocation.entrypoints.cli.exit_codes import ErrorHandlingGroup
-from allocation.extensions import EXTENSIONS, LOG_FORMATS, MAIL_URL_EXAMPLES
 from allocation.service_layer.exceptions import WiringError
 
+GROUPS = ("Use", "Run", "Inspect", "Maintain")
 COMMANDS = {
-    "Use": {
-        "register-user": "Register a user; a welcome e-mail and a coupon follow.",
-        "change-email": "Change a user's e-mail address, and notify the old one.",
-        "redeem-coupon": "Redeem the coupon with CODE.",
-        "add-coupon-batch": "Make QUANTITY more welcome coupons available.",
-        "users": "List all users with their coupons.",
-        "demo": "Execute some commands in a temporary database.",
-    },
     "Run": {"worker": "Run pending deliveries."},
-    "Inspect": {},
     "Maintain": {"db": "Upgrade the database schema."},
 }
-"""The groups of commands in the order of the help, each with its commands in that order."""
+"""The commands that every application has, by group."""
+LOG_LEVELS = ["debug", "info", "warning", "error"]
+HELP = """\b
+{summary}
+
+Options come before the command. Each one is also an environment variable: --database-url is
+{prefix}_DATABASE_URL.
+
+Exit codes: 0 done, 1 refused, 2 malformed input, 3 a resource is not available,
+70 a bug in this program, 130 interrupted.
+"""
+
+
+def command_line(app: App[Any]) -> click.Group:
+    """Return the command line of an application: its commands, ours, and those of extensions."""
+
+    @click.pass_context
+    def begin(ctx: click.Context, /, **options: str | None) -> None:
+        from allocation.entrypoints.nonblocking_output import lifespan
+
+        ctx.with_resource(lifespan())
+        ctx.obj = CommandLine(app, options)
+
+    return GroupedCommands(
+        app.name,
+        callback=begin,
+        commands=[*_lazy_commands(app)],
+        params=[*_options(app)],
+        help=HELP.format(summary=app.summary, prefix=app.name.upper()).removeprefix("\b\n"),
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
 
 
 class LazyCommand(click.Command):
-    """Stands for a command of a group, which is imported when somebody calls it.
-
-    Shells ask for the list at every press of the tab key.
-    """
+    """Stands for a command of a group, which is imported when somebody calls it."""
 
     def __init__(
         self, group: str, name: str, summary: str, load: Callable[[str], click.Command]
@@ -56,26 +78,27 @@ class LazyCommand(click.Command):
         return self.load().make_context(*arguments, **extra)
 
 
-def load_command(name: str) -> click.Command:
-    """Import a command of the core."""
-    from allocation.entrypoints.cli import db, demo, users, worker
+class GroupedCommands(ErrorHandlingGroup):
+    """Lists its commands in groups, each with the whole of its summary."""
 
-    groups: list[click.Group] = [users.commands]
-    commands: dict[str, click.Command] = {
-        "db": db.db,
-        "demo": demo.demo,
-        "worker": worker.worker,
-    }
-    for group in groups:
-        commands |= group.commands
-    return commands[name]
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group that has commands."""
+        found = [each for each in self.commands.values() if isinstance(each, LazyCommand)]
+        width = max(len(each.name or "") for each in found)
+        for group in GROUPS:
+            rows = [(f"{c.name:{width}}", c.help or "") for c in found if c.group == group]
+            if rows:
+                with formatter.section(group):
+                    formatter.write_dl(rows)
 
 
-def lazy_commands() -> Iterator[LazyCommand]:
-    """Yield what stands for the commands of the core and of all extensions."""
-    yield from _stand_ins(COMMANDS, load_command)
-    for extra, extension in EXTENSIONS.items():
-        yield from _stand_ins(extension.commands, partial(_load_from, extra))
+def _lazy_commands(app: App[Any]) -> Iterator[LazyCommand]:
+    """Yield what stands for the commands of the application, of all, and of extensions."""
+    yield from _stand_ins(app.commands, app.command)
+    yield from _stand_ins(COMMANDS, _load_command)
+    for each in app.extensions:
+        load = partial(_load_from, app.name, each.name, each.command)
+        yield from _stand_ins(each.commands, load)
 
 
 def _stand_ins(
@@ -85,68 +108,34 @@ def _stand_ins(
         yield from (LazyCommand(group, *each, load) for each in commands.items())
 
 
-def _load_from(extra: str, name: str) -> click.Command:
+def _load_command(name: str) -> click.Command:
+    from allocation.entrypoints.cli import db, worker
+
+    commands: dict[str, click.Command] = {"db": db.db, "worker": worker.worker}
+    return commands[name]
+
+
+def _load_from(
+    app: str, extra: str, load: Callable[[str], click.Command], name: str
+) -> click.Command:
     try:
-        return EXTENSIONS[extra].command(name)
+        return load(name)
     except ModuleNotFoundError as error:
         problem = f"needs {error.name}; pip install -e '.[{extra}]'"
-        raise InvalidValue(f"allocation {name}", problem) from None
+        raise InvalidValue(f"{app} {name}", problem) from None
 
 
-def extension_options() -> list[click.Parameter]:
-    """Return the options of extensions; the value of --broker-urls, say, is shown as a URL."""
-    return [
-        click.Option([name], metavar=name.rpartition("-")[2].upper(), help=text)
-        for extension in EXTENSIONS.values()
-        for name, text in extension.options.items()
-    ]
-
-
-class GroupedCommands(ErrorHandlingGroup):
-    """Lists its commands in groups, each with the whole of its summary."""
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a section for each group that has commands."""
-        found = [each for each in self.commands.values() if isinstance(each, LazyCommand)]
-        width = max(len(each.name or "") for each in found)
-        for group in COMMANDS:
-            rows = [(f"{c.name:{width}}", c.help or "") for c in found if c.group == group]
-            if rows:
-                with formatter.section(group):
-                    formatter.write_dl(rows)
-
-
-@click.group(
-    cls=GroupedCommands,
-    commands=[*lazy_commands()],
-    params=extension_options(),
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-@click.option("--database-url", metavar="URL", help="Default: sqlite:///allocation.db")
-@click.option("--event-loop", type=click.Choice(["asyncio", "trio"]), help="Default: asyncio")
-@click.option(
-    "--mail-url",
-    metavar="URL",
-    help=f"Where e-mails go: {MAIL_URL_EXAMPLES}. Default: allocation-mail, beside the SQLite file",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    help="Default: error; info for what runs until it is stopped",
-)
-@click.option("--log-format", type=click.Choice(list(LOG_FORMATS)), help="Default: text")
-@click.version_option(package_name="allocation")
-@click.pass_context
-def cli(ctx: click.Context, /, **options: str | None) -> None:
-    """Register users, and give each of them a welcome e-mail and a coupon.
-
-    Options come before the command. Each one is also an environment variable: --database-url is
-    ALLOCATION_DATABASE_URL.
-
-    Exit codes: 0 done, 1 refused, 2 malformed input, 3 a resource is not available,
-    70 a bug in this program, 130 interrupted.
-    """
-    from allocation.entrypoints.nonblocking_output import lifespan
-
-    ctx.with_resource(lifespan())
-    ctx.obj = options
+def _options(app: App[Any]) -> Iterator[click.Parameter]:
+    """Yield the options of all commands; the value of --broker-urls, say, is shown as a URL."""
+    default = f"Default: {app.default_database_url}"
+    yield click.Option(["--database-url"], metavar="URL", help=default)
+    loops = click.Choice(["asyncio", "trio"])
+    yield click.Option(["--event-loop"], type=loops, help="Default: asyncio")
+    level = "Default: error; info for what runs until it is stopped"
+    brought = (app.options, *(extension.options for extension in app.extensions))
+    for name, text in ((name, text) for options in brought for name, text in options.items()):
+        yield click.Option([name], metavar=name.rpartition("-")[2].upper(), help=text)
+    yield click.Option(["--log-level"], type=click.Choice(LOG_LEVELS), help=level)
+    formats = click.Choice(list(app.extensions.log_formats))
+    yield click.Option(["--log-format"], type=formats, help="Default: text")
+    yield click.version_option(package_name=app.name)(lambda: None).__click_params__[0]  # type: ignore[attr-defined]

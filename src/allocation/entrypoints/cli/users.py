@@ -9,20 +9,14 @@ from uuid import UUID, uuid4
 import click
 
 from allocation import views
-from allocation.bootstrap import Application
+from allocation.application import Application
+from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
 from allocation.domain.coupons import BatchReference, CouponCode, Quantity
 from allocation.domain.events import UserId
 from allocation.domain.values import EmailAddress, PersonName
-from allocation.entrypoints.cli.common import (
-    Options,
-    handle,
-    json_line,
-    load_settings,
-    print_all,
-    with_repeat_hint,
-)
-from allocation.entrypoints.runtime import run_with_application
+from allocation.entrypoints.app import CommandLine
+from allocation.entrypoints.cli.common import json_line, print_all, with_repeat_hint
 from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.service_layer.read_model_types import UserRow
 
@@ -38,7 +32,7 @@ commands = click.Group()
     help="Id of the new user; repeating the command with it changes nothing. Default: a new id",
 )
 @click.pass_obj
-def register_user(options: Options, name: str, email: str, user_id: UUID | None) -> None:
+def register_user(cli: CommandLine[Settings], name: str, email: str, user_id: UUID | None) -> None:
     """Register a user; a welcome e-mail and a coupon follow."""
     command = RegisterUser(
         user_id=UserId(user_id or uuid4()),
@@ -46,27 +40,27 @@ def register_user(options: Options, name: str, email: str, user_id: UUID | None)
         email=EmailAddress(email).value,
     )
     with with_repeat_hint(f"--user-id {command.user_id}"):
-        handle(options, command)
+        cli.handle(command)
 
 
 @commands.command()
 @click.argument("user_id", type=click.UUID)
 @click.argument("new_email")
 @click.pass_obj
-def change_email(options: Options, user_id: UUID, new_email: str) -> None:
+def change_email(cli: CommandLine[Settings], user_id: UUID, new_email: str) -> None:
     """Change a user's e-mail address, and notify the old one."""
     email = EmailAddress(new_email).value
-    handle(options, ChangeEmail(user_id=UserId(user_id), new_email=email))
+    cli.handle(ChangeEmail(user_id=UserId(user_id), new_email=email))
 
 
 @commands.command()
 @click.argument("reference")
 @click.argument("quantity", type=int)
 @click.pass_obj
-def add_coupon_batch(options: Options, reference: str, quantity: int) -> None:
+def add_coupon_batch(cli: CommandLine[Settings], reference: str, quantity: int) -> None:
     """Make QUANTITY more welcome coupons available."""
     batch, number = BatchReference(reference).value, Quantity(quantity).value
-    handle(options, AddCouponBatch(reference=batch, quantity=number))
+    cli.handle(AddCouponBatch(reference=batch, quantity=number))
 
 
 @commands.command()
@@ -77,7 +71,7 @@ def add_coupon_batch(options: Options, reference: str, quantity: int) -> None:
     help="Id of the redemption; repeating the command with it changes nothing. Default: a new id",
 )
 @click.pass_obj
-def redeem_coupon(options: Options, code: str | None, redemption_id: UUID | None) -> None:
+def redeem_coupon(cli: CommandLine[Settings], code: str | None, redemption_id: UUID | None) -> None:
     """Redeem the coupon with CODE.
 
     Without CODE, it is read from standard input, so that it is in no list of processes.
@@ -85,15 +79,15 @@ def redeem_coupon(options: Options, code: str | None, redemption_id: UUID | None
     given = CouponCode(code or _line_of_standard_input()).value
     command = RedeemCoupon(redemption_id=redemption_id or uuid4(), code=given)
     with with_repeat_hint(f"--redemption-id {command.redemption_id}"):
-        handle(options, command)
+        cli.handle(command)
 
 
 @commands.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.pass_obj
-def users(options: Options, as_json: bool) -> None:
+def users(cli: CommandLine[Settings], as_json: bool) -> None:
     """List all users with their coupons."""
-    run_with_application(load_settings(options), partial(list_users, as_json=as_json))
+    cli.run(cli.load_settings(), partial(list_users, as_json=as_json))
 
 
 async def list_users(application: Application, *, as_json: bool = False) -> None:

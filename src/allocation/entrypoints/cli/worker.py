@@ -1,9 +1,10 @@
 """The command of the worker."""
 
+from typing import Any
+
 import click
 
-from allocation.entrypoints.cli.common import Options, load_settings
-from allocation.entrypoints.runtime import run_services
+from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.worker import WORKER_SETTINGS, worker_service
 
 
@@ -15,7 +16,7 @@ from allocation.entrypoints.worker import WORKER_SETTINGS, worker_service
     help="How many deliveries to run at a time. Default: 20",
 )
 @click.pass_obj
-def worker(options: Options, until_idle: bool, concurrency: int | None) -> None:
+def worker(cli: CommandLine[Any], until_idle: bool, concurrency: int | None) -> None:
     """Run pending deliveries.
 
     These are retries, and the work that crashed processes have left.
@@ -24,5 +25,7 @@ def worker(options: Options, until_idle: bool, concurrency: int | None) -> None:
     work is lost.
     """
     changed = {"worker_concurrency": concurrency, **WORKER_SETTINGS}
-    settings = load_settings({**options, **changed}, log_level="info")
-    run_services(settings, worker_service(settings, until_idle=until_idle))
+    settings = cli.load_settings(log_level="info", **changed)
+    beside = cli.app.extensions.worker_services(settings)
+    work = worker_service(settings, beside=beside, until_idle=until_idle)
+    cli.run_services(settings, work)

@@ -11,14 +11,15 @@ from allocation.extensions.base import Extension
 if TYPE_CHECKING:
     import click
 
-    from allocation.config import Settings
     from allocation.extensions.brokers.settings import BrokerSettings
     from allocation.service_layer.ports import Publisher
+    from allocation.settings import EngineSettings
 
 
 class BrokersExtension(Extension):
     """What it brings to the program."""
 
+    name = "brokers"
     commands = {
         "Run": {
             "consume": "Execute commands that come from message brokers.",
@@ -42,11 +43,11 @@ class BrokersExtension(Extension):
         return BrokerSettings
 
     def publishers(
-        self, settings: Settings
+        self, settings: EngineSettings
     ) -> AbstractAsyncContextManager[Mapping[str, Publisher]]:
-        broker_settings: BrokerSettings = settings.of(self.settings())
-        if not broker_settings.urls:
+        wanted: BrokerSettings = settings.of(self.settings())
+        if not wanted.urls:
             return nullcontext({})
         from allocation.extensions.brokers.broker_factory import publishing
 
-        return publishing(broker_settings, backend=settings.event_loop)
+        return publishing(settings)

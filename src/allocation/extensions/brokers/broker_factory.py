@@ -15,6 +15,7 @@ import anyio
 from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.brokers.base import Broker
 from allocation.extensions.brokers.settings import BrokerSettings
+from allocation.settings import EngineSettings
 
 CHATTY_LIBRARIES = ("aio_pika", "aiokafka", "aiormq")  # they log what they raise, or fix
 
@@ -26,18 +27,17 @@ _SERVER = re.compile(r"[\w.-]+:\d+")
 
 
 @asynccontextmanager
-async def publishing(
-    settings: BrokerSettings, *, backend: str
-) -> AsyncIterator[Mapping[str, Broker]]:
+async def publishing(settings: EngineSettings) -> AsyncIterator[Mapping[str, Broker]]:
     """Make the brokers, by name, and close them at the end, all at once: each may be slow.
 
     :raises InvalidValue: if a URL is not acceptable, or there is one on a foreign event loop
     """
-    if settings.urls and backend != "asyncio":
-        raise InvalidValue("ALLOCATION_BROKER_URLS", f"needs the event loop asyncio, not {backend}")
+    urls, event_loop = settings.of(BrokerSettings).urls, settings.event_loop
+    if urls and event_loop != "asyncio":
+        raise settings.refused("broker_urls", f"needs the event loop asyncio, not {event_loop}")
     for library in CHATTY_LIBRARIES:
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    brokers = new_brokers(settings.urls)
+    brokers = new_brokers(urls)
     try:
         yield brokers
     finally:

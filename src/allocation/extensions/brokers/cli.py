@@ -1,11 +1,12 @@
 """The commands about message brokers."""
 
+from typing import Any
+
 import click
 
 from allocation.entrypoints import runtime
-from allocation.entrypoints.cli.common import Options, load_settings
+from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.nonblocking_output import drain
-from allocation.entrypoints.runtime import run_services
 from allocation.entrypoints.worker import WORKER_SETTINGS, worker_service
 from allocation.extensions.brokers.asyncapi import published_language
 from allocation.extensions.brokers.consumer import consumer_service
@@ -21,26 +22,28 @@ PREFETCH = click.option(
 @click.command()
 @PREFETCH
 @click.pass_obj
-def consume(options: Options, prefetch: int | None) -> None:
+def consume(cli: CommandLine[Any], prefetch: int | None) -> None:
     """Execute commands that come from message brokers.
 
     On SIGTERM or Ctrl-C, running handlers get a grace period; a second signal exits immediately. No
     work is lost.
     """
-    settings = load_settings({**options, "prefetch": prefetch}, log_level="info")
-    run_services(settings, consumer_service(settings), delivers=settings.dispatch == "inline")
+    settings = cli.load_settings(log_level="info", prefetch=prefetch)
+    cli.run_services(settings, consumer_service(settings), delivers=settings.dispatch == "inline")
 
 
 @click.command()
 @PREFETCH
 @click.pass_obj
-def run(options: Options, prefetch: int | None) -> None:
+def run(cli: CommandLine[Any], prefetch: int | None) -> None:
     """Do what worker and consume do, in one process.
 
     For small installations.
     """
-    settings = load_settings({**options, "prefetch": prefetch, **WORKER_SETTINGS}, log_level="info")
-    run_services(settings, worker_service(settings), consumer_service(settings))
+    settings = cli.load_settings(log_level="info", prefetch=prefetch, **WORKER_SETTINGS)
+    beside = cli.app.extensions.worker_services(settings)
+    working = worker_service(settings, beside=beside)
+    cli.run_services(settings, working, consumer_service(settings))
 
 
 @click.command()

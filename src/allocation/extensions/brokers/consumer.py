@@ -16,11 +16,9 @@ from anyio import Event, create_task_group, move_on_after
 from anyio.abc import TaskGroup
 
 from allocation import views
-from allocation.bootstrap import Application
-from allocation.config import Settings
+from allocation.application import Application
 from allocation.domain.error_kinds import (
     AllocationError,
-    InvalidValue,
     ProgrammingError,
     is_permanent,
 )
@@ -40,6 +38,7 @@ from allocation.service_layer.delivery_model import Committed
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.handler_containment import first_error
 from allocation.service_layer.messagebus import MessageBus
+from allocation.settings import EngineSettings
 from allocation.views import AcceptedCommand
 
 FIRST_PAUSE_SECONDS = 0.5
@@ -48,14 +47,14 @@ LONGEST_PAUSE_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 
-def consumer_service(settings: Settings) -> Service:
+def consumer_service(settings: EngineSettings) -> Service:
     """Return the service.
 
     :raises InvalidValue: if there is no broker
     """
     of_brokers = settings.of(BrokerSettings)
     if not of_brokers.urls:
-        raise InvalidValue("ALLOCATION_BROKER_URLS", "is not set: there is nothing to consume")
+        raise settings.refused("broker_urls", "is not set: there is nothing to consume")
 
     async def consume(application: Application, stop: Shutdown) -> None:
         consumer = Consumer(

@@ -8,20 +8,20 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.base import Extension
 
 if TYPE_CHECKING:
-    from allocation.bootstrap import Application
-    from allocation.config import Settings
+    from allocation.application import Application
     from allocation.entrypoints.runtime import Shutdown
     from allocation.extensions.metrics.settings import MetricsSettings
     from allocation.service_layer.instrumentation import Observer
+    from allocation.settings import EngineSettings
 
 
 class MetricsExtension(Extension):
     """What it brings to the program."""
 
+    name = "metrics"
     options = {
         "--metrics-port": "Answer GET /metrics, /healthz and /readyz here, while working or"
         " consuming, on 127.0.0.1 (or ALLOCATION_METRICS_HOST). Default: none"
@@ -32,7 +32,7 @@ class MetricsExtension(Extension):
 
         return MetricsSettings
 
-    def observer(self, settings: Settings) -> AbstractContextManager[Observer] | None:
+    def observer(self, settings: EngineSettings) -> AbstractContextManager[Observer] | None:
         wanted: MetricsSettings = settings.of(self.settings())
         if not (wanted.metrics_port or wanted.collect_metrics):
             return None
@@ -40,11 +40,11 @@ class MetricsExtension(Extension):
             from allocation.extensions.metrics.observer import MetricsObserver
         except ModuleNotFoundError as error:
             problem = f"needs {error.name}; pip install -e '.[metrics]'"
-            raise InvalidValue("ALLOCATION_METRICS_PORT", problem) from None
+            raise settings.refused("metrics_port", problem) from None
         return nullcontext(MetricsObserver())
 
     def lifespan(
-        self, settings: Settings, application: Application, stop: Shutdown
+        self, settings: EngineSettings, application: Application, stop: Shutdown
     ) -> AbstractAsyncContextManager[None]:
         wanted: MetricsSettings = settings.of(self.settings())
         if wanted.metrics_port is None:

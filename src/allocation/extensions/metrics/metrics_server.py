@@ -16,12 +16,12 @@ from typing import Any
 
 from anyio import to_thread
 
-from allocation.bootstrap import Application
-from allocation.config import Settings
+from allocation.application import Application
 from allocation.domain.error_kinds import Unavailable
 from allocation.entrypoints.runtime import Shutdown
 from allocation.extensions.metrics.process_health import CONTENT_TYPE, Probes, probing
 from allocation.extensions.metrics.settings import MetricsSettings
+from allocation.settings import EngineSettings
 
 MAX_CONNECTIONS = 20
 SILENCE_SECONDS = 10.0
@@ -40,7 +40,7 @@ class AddressUnavailable(Unavailable):
 
 @asynccontextmanager
 async def serving_metrics(
-    settings: Settings, application: Application, stop: Shutdown
+    settings: EngineSettings, application: Application, stop: Shutdown
 ) -> AsyncIterator[None]:
     """Answer for as long as the context lasts, on the port of the settings.
 

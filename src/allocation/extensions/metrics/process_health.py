@@ -13,12 +13,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.pool import QueuePool
 
-from allocation.bootstrap import Application
-from allocation.config import Settings
+from allocation.application import Application
 from allocation.entrypoints.runtime import Shutdown
 from allocation.extensions.metrics.observer import MetricsObserver
 from allocation.extensions.metrics.queue_metrics import gauge, queue_metrics, readiness_error
 from allocation.extensions.metrics.settings import MetricsSettings
+from allocation.settings import EngineSettings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 BEAT_SECONDS = 1.0  # between two looks at what decides whether the process is ready
@@ -118,7 +118,7 @@ class Probes(Collector):
 
 @asynccontextmanager
 async def probing(
-    settings: Settings, application: Application, stop: Shutdown
+    settings: EngineSettings, application: Application, stop: Shutdown
 ) -> AsyncIterator[Probes]:
     """Look at this process and its database once, and then again and again."""
     probes = Probes(application, stop, settings.of(MetricsSettings).readiness_max_lag_seconds)

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     import click
     from fastapi import APIRouter  # extension: web
 
-    from allocation.config import EnvLookup, Settings
     from allocation.entrypoints.runtime import Service
     from allocation.service_layer.instrumentation import Observer
+    from allocation.settings import EngineSettings, EnvLookup
 
 
 class OperationsExtension(Extension):
     """What it brings to the program."""
 
+    name = "operations"
     commands = {
         "Use": {"import-users": "Register the users of a CSV file."},
         "Inspect": {
@@ -66,12 +67,12 @@ class OperationsExtension(Extension):
             raise InvalidValue("the log format json", problem) from None
         return JsonFormatter()
 
-    def observer(self, settings: Settings) -> AbstractContextManager[Observer]:
+    def observer(self, settings: EngineSettings) -> AbstractContextManager[Observer]:
         from allocation.extensions.operations.stuck_handlers import watching
 
         return watching()
 
-    def worker_services(self, settings: Settings) -> Sequence[Service]:
+    def worker_services(self, settings: EngineSettings) -> Sequence[Service]:
         from allocation.extensions.operations.worker_services import worker_services
 
         return worker_services(settings)

@@ -12,13 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from allocation.adapters.orm import coupon_batches as batches
-from allocation.bootstrap import Application
+from allocation.application import Application
 from allocation.domain.events import UserId
+from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.cli import common
-from allocation.entrypoints.cli.common import Options, json_line, load_settings, pluralize
+from allocation.entrypoints.cli.common import json_line, pluralize
 from allocation.entrypoints.cli.exit_codes import REFUSED
 from allocation.entrypoints.nonblocking_output import drain
-from allocation.entrypoints.runtime import run_with_application
 from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.extensions.operations import causation_queries
 from allocation.extensions.operations.batched_transactions import count_rows
@@ -155,15 +155,15 @@ async def rebuild_users(application: Application) -> None:
 @click.argument("user_id", type=click.UUID)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def erase_user(options: Options, user_id: UUID, yes: bool) -> None:
+def erase_user(cli: CommandLine[Any], user_id: UUID, yes: bool) -> None:
     """Erase the name and all addresses of a user, for good.
 
     They are erased from the database and from the folder of e-mails that are kept; what happened,
     and when, stays. E-mails that are still to be sent are discarded. Logs, backups, e-mails that
     were sent and other services keep what they have. Running the command again does no harm.
     """
-    settings, user_id = load_settings(options), UserId(user_id)
-    person = run_with_application(settings, lambda a: find_person(a.database, user_id))
+    settings, user_id = cli.load_settings(), UserId(user_id)
+    person = cli.run(settings, lambda a: find_person(a.database, user_id))
     outstanding = pluralize(person.outstanding, "outstanding delivery", "outstanding deliveries")
     events = pluralize(len(person.event_ids), "event", "events")
     click.echo(f"user {user_id}: {events}, {outstanding}; this cannot be undone")
@@ -177,7 +177,7 @@ def erase_user(options: Options, user_id: UUID, yes: bool) -> None:
         effects = handlers_with_effects(application.handlers, application.bus.registry.events)
         return await erase(application.database, user_id, effects)
 
-    discarded = run_with_application(settings, work)
+    discarded = cli.run(settings, work)
     if folder:
         kept += remove_emails(Path(folder), person)
     emails = pluralize(kept, "kept e-mail", "kept e-mails")
@@ -213,19 +213,19 @@ async def prune_events(application: Application, older_than: float) -> None:
     help="Who runs the handlers of the events: this command, or workers. Default: worker",
 )
 @click.pass_obj
-def import_users(options: Options, file: Path, dispatch: str | None) -> None:
+def import_users(cli: CommandLine[Any], file: Path, dispatch: str | None) -> None:
     """Register the users of a CSV file.
 
     It has the columns name,email. Running the command again imports only what is missing.
     """
-    settings = load_settings({**options, "dispatch": dispatch or "worker"})
+    settings = cli.load_settings(dispatch=dispatch or "worker")
     inline = settings.dispatch == "inline"
-    work, length = Import(dispatches=inline), file.stat().st_size
+    work, length = Import(cli.app, dispatches=inline), file.stat().st_size
     with (
         progress("importing", length) as advance,
         read_rows(file, advance=advance) as rows,
     ):
-        run_with_application(settings, partial(work.run, rows=rows), report=False, delivers=inline)
+        cli.run(settings, partial(work.run, rows=rows), report=False, delivers=inline)
     work.conclude()
     if work.counts["refused"]:
         click.get_current_context().exit(REFUSED)

@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Collection
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import click
@@ -13,11 +14,11 @@ import msgspec
 import sqlalchemy as sa
 from rich.cells import cell_len
 
-from allocation.bootstrap import Application
+from allocation.application import Application
+from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.cli import common
-from allocation.entrypoints.cli.common import Options, json_line, load_settings, pluralize
+from allocation.entrypoints.cli.common import json_line, pluralize
 from allocation.entrypoints.nonblocking_output import drain
-from allocation.entrypoints.runtime import run_with_application
 from allocation.entrypoints.terminal_escaping import escape_controls, escape_lines
 from allocation.extensions.operations import delivery_admin, handler_pauses
 from allocation.extensions.operations.cli_parts import (
@@ -111,7 +112,11 @@ async def show_delivery(application: Application, event_id: UUID, handler: str) 
 @click.option("--handler", "only", metavar="NAME", help="With --all-parked: of this handler only.")
 @click.pass_obj
 def retry_delivery(
-    options: Options, event_id: UUID | None, handler: str | None, all_parked: bool, only: str | None
+    cli: CommandLine[Any],
+    event_id: UUID | None,
+    handler: str | None,
+    all_parked: bool,
+    only: str | None,
 ) -> None:
     """Retry one delivery now, or all parked ones.
 
@@ -129,7 +134,7 @@ def retry_delivery(
         await delivery_admin.retry(application.database, EventId(event_id), handler)
         return 1
 
-    count = run_with_application(load_settings(options), work)
+    count = cli.run(cli.load_settings(), work)
     click.echo(f'{pluralize(count)} due now; run "allocation worker"')
 
 
@@ -206,7 +211,7 @@ def _operator() -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def replay(
-    options: Options,
+    cli: CommandLine[Any],
     /,
     handler: str,
     types: tuple[str, ...],
@@ -221,7 +226,7 @@ def replay(
     a second delivery. Outstanding and discarded deliveries stay as they are. Deploy HANDLER
     everywhere first: events that older processes commit get no delivery for it.
     """
-    settings = load_settings(options)
+    settings = cli.load_settings()
 
     async def look(application: Application) -> tuple[Replay, int]:
         database, bus = application.database, application.bus
@@ -235,13 +240,13 @@ def replay(
             raise HasExternalEffects(handler)
         return wanted, await wanted.count(database)
 
-    wanted, number = run_with_application(settings, look)
+    wanted, number = cli.run(settings, look)
     click.echo(f"{pluralize(number)} of past events to {handler}")
     if answers["dry_run"] or not is_wanted(number, yes=answers["yes"]):
         return
     try:
         with progress("replaying", number) as advance:
-            due = run_with_application(settings, lambda a: wanted.run(a.database, advance))
+            due = cli.run(settings, lambda a: wanted.run(a.database, advance))
     except KeyboardInterrupt as error:
         error.add_note("repeat it: no event gets a second delivery")
         raise

@@ -4,13 +4,12 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import click
 
-from allocation.bootstrap import Application
-from allocation.entrypoints.cli.common import Options, load_settings
-from allocation.entrypoints.runtime import run_with_application
+from allocation.application import Application
+from allocation.entrypoints.app import CommandLine
 from allocation.extensions.operations.batched_transactions import Advance
 
 P = ParamSpec("P")
@@ -25,8 +24,8 @@ def with_application(
 
     @click.pass_obj
     @wraps(work)
-    def run(options: Options, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        run_with_application(load_settings(options), lambda a: work(a, *args, **kwargs))
+    def run(cli: CommandLine[Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        cli.run(cli.load_settings(), lambda a: work(a, *args, **kwargs))
 
     return run
 

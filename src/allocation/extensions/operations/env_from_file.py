@@ -1,9 +1,9 @@
-"""Settings in files, as Docker's secrets are: so passwords need not be in the environment."""
+"""EngineSettings in files, as Docker's secrets are: so passwords need not be in the environment."""
 
 from pathlib import Path
 
-from allocation.config import EnvLookup
 from allocation.domain.error_kinds import InvalidValue
+from allocation.settings import EnvLookup
 
 
 def env_from_file(find: EnvLookup) -> EnvLookup:

@@ -4,15 +4,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 from uuid import UUID, uuid4
 
 import click
 from anyio import to_thread
 
-from allocation.bootstrap import Application
+from allocation.application import Application
 from allocation.domain.commands import ImportedRow, ImportUsers
 from allocation.domain.events import RefusedRow, UsersImported
 from allocation.domain.user_imports import NobodyImported
+from allocation.entrypoints.app import App
 from allocation.entrypoints.cli.common import pending, pluralize, show_pending
 from allocation.entrypoints.nonblocking_output import MAX_WAITING, drain
 from allocation.entrypoints.terminal_escaping import escape_controls
@@ -28,6 +30,7 @@ INLINE_CHUNK_ROWS = 10  # all their handlers have one lease
 class Import:
     """One import, and how many of its rows came out how."""
 
+    app: App[Any]
     dispatches: bool  # handlers of events run here, not in workers
     counts: Counter[str] = field(default_factory=Counter)
     pending: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -68,9 +71,9 @@ class Import:
         imported, refused = self.counts["imported"], self.counts["refused"]
         known = self.counts["rows"] - imported - refused
         click.echo(f"imported {imported}, already there {known}, refused {refused}")
-        show_pending(self.pending)
+        show_pending(self.app, self.pending)
         if due := self.counts["due"]:
-            click.echo(f'{pluralize(due)} due; run "allocation worker --until-idle"', err=True)
+            click.echo(f'{pluralize(due)} due; run "{self.app.name} worker --until-idle"', err=True)
 
     async def _report(self, refused: Sequence[RefusedRow]) -> None:
         self.counts["refused"] += len(refused)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from allocation.adapters.repository import record_command
-from allocation.bootstrap import Application
+from allocation.application import Application
 from allocation.domain.commands import Command
 from allocation.extensions.idempotency_key import IdempotencyKey
 from allocation.extensions.operations import causation_queries, delivery_admin, handler_pauses

@@ -11,11 +11,11 @@ from allocation.adapters.claim_statements import claimable_here
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED
 from allocation.adapters.orm import PENDING, deliveries, events
-from allocation.bootstrap import Application
-from allocation.config import Settings
+from allocation.application import Application
 from allocation.entrypoints.runtime import Service, Shutdown
 from allocation.extensions.operations.retention import prune
 from allocation.extensions.operations.settings import OperationsSettings
+from allocation.settings import EngineSettings
 
 PRUNE_SECONDS = 600.0
 WARN_SECONDS = 60.0
@@ -25,7 +25,7 @@ PRUNE_PAUSE = 9.0  # times as long as pruning takes: there is no hurry
 logger = logging.getLogger(__name__)
 
 
-def worker_services(settings: Settings) -> Sequence[Service]:
+def worker_services(settings: EngineSettings) -> Sequence[Service]:
     """Return the services; without a retention time, nothing is pruned."""
     days, known = settings.of(OperationsSettings).retention_days, list[sa.Row[Any]]()
     was_ahead = False

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 from allocation.extensions.base import Extension
 
 if TYPE_CHECKING:
-    from allocation.config import Settings
     from allocation.service_layer.instrumentation import Observer
+    from allocation.settings import EngineSettings
 
 
 class OtelExtension(Extension):
     """What it brings to the program."""
 
-    def observer(self, settings: Settings) -> AbstractContextManager[Observer] | None:
+    name = "otel"
+
+    def observer(self, settings: EngineSettings) -> AbstractContextManager[Observer] | None:
         if "opentelemetry.sdk.trace" not in sys.modules:
             return None
         from allocation.extensions.otel.spans import tracing

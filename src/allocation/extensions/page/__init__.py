@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class PageExtension(Extension):
     """What it brings to the program."""
 
+    name = "page"
+
     def public_routes(self) -> APIRouter:
         from allocation.extensions.page.routes import router
 

@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 class PostgreSQLExtension(Extension):
     """What it brings to the program."""
 
-    database_url_example = "postgresql://HOST/DATABASE"
+    name = "postgresql"
+    database_scheme = "postgresql"
 
-    def database_backend(self, scheme: str) -> type[DatabaseBackend] | None:
-        if scheme != "postgresql":
-            return None
+    def database_backend(self) -> type[DatabaseBackend]:
         from allocation.extensions.postgresql.backend import PostgreSQL
 
         return PostgreSQL

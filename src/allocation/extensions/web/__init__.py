@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class WebExtension(Extension):
     """What it brings to the program."""
 
+    name = "web"
     commands = {"Run": {"serve": "Serve the HTTP API, with its documentation at /docs."}}
 
     def command(self, name: str) -> click.Command:

@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterable
+from enum import Enum
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,7 +14,7 @@ from starlette.routing import Match
 
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.domain.error_kinds import AllocationError
-from allocation.extensions import EXTENSIONS
+from allocation.extensions.base import Extension
 from allocation.extensions.web import documentation, health, routes
 from allocation.extensions.web.authentication import operator
 from allocation.extensions.web.body_limit import BodyLimit
@@ -35,7 +36,7 @@ ANSWERED = (HTTPException, RequestValidationError, AllocationError, OSError, Exc
 ASKED_BY_ADDRESS = ("/healthz", "/readyz")  # as probes do, such as those of Kubernetes
 
 
-def web_application(settings: WebSettings, extensions: Iterable[str] = EXTENSIONS) -> FastAPI:
+def web_application(settings: WebSettings, extensions: Iterable[Extension]) -> FastAPI:
     """Return the application: its own endpoints, and those of extensions, under a guard.
 
     What they work with is in its state: `application` and `probes`, as soon as they are open.
@@ -64,10 +65,11 @@ def web_application(settings: WebSettings, extensions: Iterable[str] = EXTENSION
     for router in GUARDED:
         app.include_router(router, dependencies=guards, responses=refused)
     for extension in extensions:
-        if guarded := EXTENSIONS[extension].operator_routes():
-            app.include_router(guarded, tags=[extension], dependencies=guards, responses=refused)
-        if public := EXTENSIONS[extension].public_routes():
-            app.include_router(public, tags=[extension])
+        tags: list[str | Enum] = [extension.name]
+        if guarded := extension.operator_routes():
+            app.include_router(guarded, tags=tags, dependencies=guards, responses=refused)
+        if public := extension.public_routes():
+            app.include_router(public, tags=tags)
     documentation.mount_assets(app)
     return app
 

@@ -1,23 +1,27 @@
 """The command of the HTTP server."""
 
+from typing import Any
+
 import click
 
-from allocation.entrypoints import runtime
-from allocation.entrypoints.cli.common import Options, load_settings
+from allocation.entrypoints.app import CommandLine
+from allocation.extensions.web.application import web_application
 from allocation.extensions.web.server import web_service
+from allocation.extensions.web.settings import WebSettings
 
 
 @click.command()
 @click.option("--host", metavar="ADDRESS", help="Where to listen. Default: 127.0.0.1")
 @click.option("--port", type=click.IntRange(0, 65535), help="0: any that is free. Default: 8000")
 @click.pass_obj
-def serve(options: Options, host: str | None, port: int | None) -> None:
+def serve(cli: CommandLine[Any], host: str | None, port: int | None) -> None:
     """Serve the HTTP API, with its documentation at /docs.
 
     On SIGTERM or Ctrl-C, running handlers get a grace period; a second signal exits immediately. No
     work is lost.
     """
     # an empty --host is that of a script whose variable is not set: it must not open the door
-    overrides = {**options, "http_host": host or None, "http_port": port, "collect_metrics": True}
-    settings = load_settings(overrides, log_level="info")
-    runtime.run_services(settings, web_service(settings), delivers=settings.dispatch == "inline")
+    overrides = {"http_host": host or None, "http_port": port, "collect_metrics": True}
+    settings = cli.load_settings(log_level="info", **overrides)
+    app = web_application(settings.of(WebSettings), cli.app.extensions)
+    cli.run_services(settings, web_service(settings, app), delivers=settings.dispatch == "inline")

@@ -13,7 +13,7 @@ from fastapi import Request
 
 from allocation import views
 from allocation.adapters.serialization import fingerprint
-from allocation.bootstrap import Application
+from allocation.application import Application
 from allocation.domain.commands import Command
 from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.idempotency_key import PATTERN, IdempotencyKey

@@ -17,16 +17,14 @@ from anyio import create_task_group
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from allocation.bootstrap import Application
-from allocation.config import Settings
-from allocation.domain.error_kinds import InvalidValue
+from allocation.application import Application
 from allocation.entrypoints.runtime import Service, Shutdown
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.metrics.process_health import probing
-from allocation.extensions.web.application import web_application
 from allocation.extensions.web.dispatch_after_response import DispatchAfterResponse
 from allocation.extensions.web.exceptions import CannotListen
 from allocation.extensions.web.settings import WebSettings
+from allocation.settings import EngineSettings
 
 HEAD_BYTES = 16384  # of a request that has not arrived whole
 BACKLOG = 64  # connections to accept together: so often asyncio tries without a file descriptor
@@ -49,9 +47,9 @@ def announce(app: FastAPI, url: str, token: str | None) -> None:
 
 
 def web_service(
-    settings: Settings, app: FastAPI | None = None, *, announce: Announce = announce
+    settings: EngineSettings, app: FastAPI, *, announce: Announce = announce
 ) -> Service:
-    """Return the service, of `web_application` or another one like it.
+    """Return the service of `web_application`, or of another one like it.
 
     It announces where it listens and, if it has made one, the token.
 
@@ -62,11 +60,9 @@ def web_service(
     :raises CannotListen: if the address is not free, or not of this machine
     """
     if settings.event_loop != "asyncio":
-        raise InvalidValue(
-            "ALLOCATION_EVENT_LOOP", f"is {settings.event_loop}, but HTTP is served on asyncio only"
-        )
+        problem = f"is {settings.event_loop}, but HTTP is served on asyncio only"
+        raise settings.refused("event_loop", problem)
     web_settings = settings.of(WebSettings)
-    app = app or web_application(web_settings)
 
     async def service(application: Application, stop: Shutdown) -> None:
         with closing(open_listener(web_settings)) as listener:

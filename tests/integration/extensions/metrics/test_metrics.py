@@ -14,7 +14,8 @@ from sqlalchemy import Executable
 
 from allocation.adapters import orm
 from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.bootstrap import Application, bootstrap
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.error_kinds import InvalidValue
 from allocation.entrypoints.runtime import Shutdown

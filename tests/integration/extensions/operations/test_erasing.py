@@ -12,7 +12,8 @@ from anyio import to_thread
 from allocation.adapters import orm
 from allocation.adapters.column_types import ValueObject
 from allocation.adapters.serialization import EVENT_TYPES
-from allocation.bootstrap import Application, bootstrap
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail, RecordBounce
 from allocation.domain.users import UserNotFound

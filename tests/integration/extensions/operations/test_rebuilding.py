@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from allocation.adapters import orm
-from allocation.bootstrap import Application, bootstrap
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import UserId

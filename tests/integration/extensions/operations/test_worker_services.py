@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from allocation.adapters import orm
-from allocation.bootstrap import Application
+from allocation.application import Application
 from allocation.config import Settings
 from allocation.entrypoints.runtime import Shutdown
 from allocation.extensions.operations import worker_services

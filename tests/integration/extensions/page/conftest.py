@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from anyio import fail_after
 
-from allocation.bootstrap import Application, bootstrap
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.extensions.page.change_feed import ChangeFeed
 from tests.integration.extensions.web.conftest import Web, running_web

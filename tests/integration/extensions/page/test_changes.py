@@ -7,7 +7,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from allocation.bootstrap import Application
+from allocation.application import Application
 from allocation.domain.commands import RegisterUser
 from allocation.domain.events import UserId
 from allocation.extensions.operations import delivery_admin

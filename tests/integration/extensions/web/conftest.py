@@ -10,9 +10,11 @@ import pytest
 from anyio import create_task_group
 from fastapi import FastAPI
 
-from allocation.bootstrap import Application, bootstrap
+from allocation.application import Application
+from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.entrypoints.runtime import Shutdown
+from allocation.extension_list import EXTENSIONS
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.metrics.process_health import Probes
 from allocation.extensions.metrics.settings import MetricsSettings
@@ -53,7 +55,7 @@ async def running_web(settings: Settings, observers: Sequence[Observer] = ()) ->
     collecting = MetricsSettings(collect_metrics=True)
     settings = replace(settings, of_extensions=(of_web, collecting))
     async with bootstrap(settings, observers=observers) as application:
-        app, stop = web_application(of_web), Shutdown()
+        app, stop = web_application(of_web, EXTENSIONS), Shutdown()
         async with create_task_group() as group:
             probes = Probes(application, stop, collecting.readiness_max_lag_seconds)
             app.state.application, app.state.probes = application, probes

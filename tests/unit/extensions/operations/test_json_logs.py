@@ -9,6 +9,7 @@ from io import BytesIO, TextIOWrapper
 import pytest
 
 from allocation.entrypoints.logging_setup import set_up_logging
+from allocation.extension_list import EXTENSIONS
 from allocation.extensions.operations.json_logs import JsonFormatter
 from allocation.service_layer.envelopes import bind_context
 from tests.builders import a_context
@@ -77,7 +78,7 @@ def test_a_line_for_machines_is_json_in_every_encoding(
     stream = TextIOWrapper(written, encoding=encoding, errors="backslashreplace")
     monkeypatch.setattr(sys, "stderr", stream)
 
-    set_up_logging("info", "json")
+    set_up_logging("allocation", "info", "json", EXTENSIONS.formatters())
     logging.getLogger("allocation").info("registered é Иван")
     logging.basicConfig(handlers=[], force=True)
     logging.getLogger("allocation").setLevel(logging.NOTSET)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from allocation.extension_list import EXTENSIONS
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.problems import STATUS
 from allocation.extensions.web.settings import WebSettings
@@ -15,7 +16,7 @@ Json = dict[str, Any]
 
 
 def described() -> Json:
-    return web_application(WebSettings()).openapi()
+    return web_application(WebSettings(), EXTENSIONS).openapi()
 
 
 def operations() -> Json:
@@ -61,7 +62,7 @@ def test_every_status_of_an_error_is_documented_for_users_of_the_api() -> None:
 
 def test_the_document_is_openapi_3_1() -> None:
     """And asked for twice it is the same."""
-    app = web_application(WebSettings())
+    app = web_application(WebSettings(), EXTENSIONS)
 
     assert app.openapi()["openapi"].startswith("3.1.")
     assert json.dumps(app.openapi()) == json.dumps(app.openapi())

@@ -1,0 +1,132 @@
+"""What an application is to those who start it: its name, its extensions, and how it is opened.
+
+Nothing heavy is imported for it. A method imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import click
+
+    from allocation.application import Application
+    from allocation.domain.commands import Command
+    from allocation.entrypoints.runtime import Service
+    from allocation.extensions.base import Extensions
+    from allocation.service_layer.instrumentation import Observer
+    from allocation.settings import EngineSettings
+
+S = TypeVar("S", bound="EngineSettings")
+T = TypeVar("T")
+
+
+class App(Generic[S]):
+    """An application, as the command line and its services start it."""
+
+    name: ClassVar[str]
+    """Its command, its distribution, and the beginning of its environment variables."""
+    summary: ClassVar[str]
+    """What it does, for `--help`."""
+    extensions: ClassVar[Extensions]
+    commands: ClassVar[Mapping[str, Mapping[str, str]]]
+    """The summaries of its own commands by name, in groups, in the order of the help."""
+    options: ClassVar[Mapping[str, str]] = {}
+    """Options of all commands, each the name of a setting, with their help."""
+    default_database_url: ClassVar[str]
+
+    def command(self, name: str) -> click.Command:
+        """Return one of its own commands."""
+        raise NotImplementedError
+
+    def load(self, overrides: Mapping[str, Any]) -> S:
+        """Return its settings, as the environment and these say.
+
+        :raises InvalidValue: if one is not acceptable
+        """
+        raise NotImplementedError
+
+    def open(
+        self, settings: S, *, observers: Sequence[Observer] = (), delivers: bool = True
+    ) -> AbstractAsyncContextManager[Application]:
+        """Open everything the settings ask for: see the bootstrap of the application."""
+        raise NotImplementedError
+
+    def reporter(self, settings: S) -> Observer:
+        """Return what prints what happens."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine(Generic[S]):
+    """What every command is called with: the application, and the options before the command."""
+
+    app: App[S]
+    options: Mapping[str, Any]
+
+    def load_settings(self, *, log_level: str = "error", **changed: object) -> S:
+        """Return the settings, with logging as they want it; `log_level` is its default.
+
+        :raises InvalidValue: if a setting is not acceptable
+        """
+        from allocation.entrypoints.logging_setup import set_up_logging
+
+        settings = self.app.load({**self.options, **changed})
+        level, formatters = settings.log_level or log_level, self.app.extensions.formatters()
+        set_up_logging(self.app.name, level, settings.log_format, formatters)
+        return settings
+
+    def run(
+        self,
+        settings: S,
+        work: Callable[[Application], Awaitable[T]],
+        *,
+        report: bool = True,
+        delivers: bool = False,
+    ) -> T:
+        """Run `work` with the application, and report on the console, unless asked not to.
+
+        :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
+        """
+        from allocation.entrypoints.runtime import run_with_application
+
+        observers = [self.app.reporter(settings)] if report else []
+        opening = partial(self.app.open, settings, observers=observers, delivers=delivers)
+        return run_with_application(opening, work, event_loop=settings.event_loop)
+
+    def run_services(self, settings: S, *services: Service, delivers: bool = True) -> None:
+        """Run services until they end, or until SIGTERM or SIGINT. The console reports on them.
+
+        :raises Unavailable: if the database cannot be used at start; later the services wait for it
+        """
+        run_services(self.app, settings, *services, delivers=delivers)
+
+    def handle(self, command: Command) -> None:
+        """Execute a command, run what follows if this process is to, and report what is pending."""
+        from allocation.entrypoints.cli.common import CLI, pending, show_pending
+
+        settings = self.load_settings()
+        report = self.run(
+            settings,
+            lambda application: application.bus.handle(command, CLI),
+            delivers=settings.dispatch == "inline",
+        )
+        show_pending(self.app, pending(report.failures))
+
+
+def run_services(app: App[S], settings: S, *services: Service, delivers: bool = True) -> None:
+    """Run services of an application: see `runtime.run_services`."""
+    from allocation.entrypoints import runtime
+
+    observers = [app.reporter(settings)]
+    runtime.run_services(
+        partial(app.open, settings, observers=observers, delivers=delivers),
+        services,
+        [partial(extension.lifespan, settings) for extension in app.extensions],
+        grace=settings.shutdown_grace_seconds,
+        event_loop=settings.event_loop,
+    )
