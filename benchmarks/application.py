@@ -22,9 +22,8 @@ from allocation.domain.events import Event, UserId
 from allocation.entrypoints.allocation import Allocation
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
-from allocation.service_layer.handlers import EVENT_HANDLERS
+from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.instrumentation import Observer
-from allocation.service_layer.subscriptions import Handler
 
 COUPONS = AddCouponBatch(reference="WELCOME", quantity=10**9)
 WARM_UP = 15  # times, in which connections are opened and statements compiled
@@ -57,14 +56,14 @@ def settings_for(url: str, **given: Any) -> Settings:
 
 
 @contextmanager
-def handled_by(handlers: Mapping[type[Event], Sequence[Handler]]) -> Iterator[None]:
+def handled_by(handlers: Mapping[type[Event], Sequence[Any]]) -> Iterator[None]:
     """Have these handlers, and no others, in applications that are opened in this context."""
-    before = dict(EVENT_HANDLERS)
-    EVENT_HANDLERS.update({event: list(handlers.get(event, ())) for event in before})
+    before = dict(TABLE.events)
+    TABLE.events.update({event: list(handlers.get(event, ())) for event in before})
     try:
         yield
     finally:
-        EVENT_HANDLERS.update(before)
+        TABLE.events.update(before)
 
 
 def registration() -> RegisterUser:

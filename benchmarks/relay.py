@@ -22,7 +22,7 @@ from anyio import create_task_group
 from allocation.domain.events import UserRegistered
 from allocation.extensions.brokers.base import EVENTS
 from allocation.extensions.brokers.settings import BrokerSettings
-from allocation.service_layer.handlers import publish_event
+from allocation.service_layer.handler_table import PUBLISH
 from benchmarks.application import handled_by, settings_for
 from benchmarks.due import EVENT, filled, make_due, rate_by_the_database
 from benchmarks.measuring import Contest, Effort, Unavailable, Way
@@ -52,7 +52,7 @@ def rabbitmq() -> Iterator[None]:
 def ours(events: int) -> float:
     """Measure the worker, by the clock of the database."""
     database = filled(make_due, events, HANDLER)
-    with rabbitmq(), database as url, handled_by({UserRegistered: [publish_event]}):
+    with rabbitmq(), database as url, handled_by({UserRegistered: [PUBLISH]}):
         return anyio.run(_ours, url, events)
 
 

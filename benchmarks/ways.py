@@ -31,7 +31,7 @@ OURS: tuple[Callable[..., Any], ...] = (
     handlers.send_change_notice,
     emails.change_notice,
 )
-TABLE_LINES = 2  # of COMMAND_HANDLERS and EVENT_HANDLERS
+TABLE_LINES = 2  # of TABLE.commands and TABLE.events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,8 @@ from allocation.config import Settings
 from allocation.domain.events import Event, UserRegistered
 from allocation.entrypoints.runtime import Shutdown
 from allocation.entrypoints.worker import Worker
+from allocation.service_layer.handler_table import Handler
 from allocation.service_layer.ports import Notifications
-from allocation.service_layer.subscriptions import Handler
 from allocation.service_layer.unit_of_work import UnitOfWork
 from benchmarks.application import handled_by, opened, settings_for
 from benchmarks.due import Queue, Tally, connected, filled, jobs_per_second, make_due
@@ -36,7 +36,7 @@ UNIT = "deliveries/s"
 RAW_AT_A_TIME = 10
 
 
-def outside(tally: Tally) -> Handler:
+def outside(tally: Tally) -> Handler[Any]:
     """Return a handler with an effect outside, which does nothing."""
 
     async def no_op(event: Event, notifications: Notifications) -> None:
@@ -45,7 +45,7 @@ def outside(tally: Tally) -> Handler:
     return no_op
 
 
-def transactional(tally: Tally) -> Handler:
+def transactional(tally: Tally) -> Handler[Any]:
     """Return a handler with a unit of work, which does nothing."""
 
     async def no_op(event: Event, uow: UnitOfWork) -> None:
@@ -54,7 +54,7 @@ def transactional(tally: Tally) -> Handler:
     return no_op
 
 
-def ours(handler: Callable[[Tally], Handler]) -> Queue:
+def ours(handler: Callable[[Tally], Handler[Any]]) -> Queue:
     """Have our worker do what is due, by this handler."""
 
     @asynccontextmanager

@@ -9,7 +9,7 @@ from allocation.domain.events import UserRegistered
 from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
-from allocation.service_layer.handlers import EVENT_HANDLERS
+from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.ports import Notifications
 
 SUBJECT = "There is a newsletter now"
@@ -25,5 +25,5 @@ async def announce_newsletter(
 
 
 if __name__ == "__main__":
-    EVENT_HANDLERS[UserRegistered].append(announce_newsletter)
+    TABLE.events[UserRegistered] = (*TABLE.events[UserRegistered], announce_newsletter)
     cli(sys.argv[1:])

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
+from types import MappingProxyType
+from typing import Any
 from uuid import UUID, uuid4
 
 from anyio import Semaphore
@@ -15,7 +17,7 @@ from allocation.domain.commands import AddCouponBatch, Command, RedeemCoupon, Re
 from allocation.domain.events import Event, UserId, UserRegistered
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
-from allocation.publish_handlers import publishing_to
+from allocation.service_layer import handlers
 from allocation.service_layer.delivery_model import (
     CommandEnvelope,
     Delivery,
@@ -30,11 +32,10 @@ from allocation.service_layer.envelopes import (
     MessageContext,
     MessageOrigin,
 )
-from allocation.service_layer.handler_binding import Dependencies, bind_all
-from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation.service_layer.handler_binding import Dependencies, bind
+from allocation.service_layer.handler_table import Handler, Handlers, on
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.subscriptions import EventHandlers, Handler, subscriptions
 from allocation.service_layer.unit_of_work import UnitOfWorkFactory
 from allocation.service_layer.user_mailer import UserMail
 from tests import things
@@ -48,10 +49,28 @@ from tests.fakes import (
     open_fake_unit_of_work,
 )
 
-COMMANDS = {**COMMAND_HANDLERS, **things.COMMAND_HANDLERS}
-HANDLERS = {**publishing_to(EVENT_HANDLERS, {}), **things.EVENT_HANDLERS}  # without a broker
-HANDLER_NAMES = sorted(set().union(*subscriptions(HANDLERS, Settings()).values()))
-HANDLERS_OF_REGISTRATION = sorted(subscriptions(HANDLERS, Settings())[UserRegistered])
+EventHandlers = Mapping[type[Event], Sequence[Any]]
+
+
+def table(
+    events: EventHandlers,
+    commands: Mapping[type[Command], Handler[Any]] = MappingProxyType({}),
+    renamed: Mapping[str, str] = MappingProxyType({}),
+) -> Handlers:
+    """Return the table that says the same as these."""
+    rows = [on(event, *listed) for event, listed in events.items()]
+    of_commands = [on(command, handler) for command, handler in commands.items()]
+    return Handlers(commands=of_commands, events=rows, renamed=renamed)
+
+
+COMMANDS = {**handlers.HANDLERS.commands, **things.HANDLERS.commands}
+HANDLERS: EventHandlers = {  # without a broker
+    **handlers.HANDLERS.publishing_to({}).events,
+    **things.HANDLERS.events,
+}
+SUBSCRIPTIONS = table(HANDLERS).subscriptions(Settings())
+HANDLER_NAMES = sorted(set().union(*SUBSCRIPTIONS.values()))
+HANDLERS_OF_REGISTRATION = sorted(SUBSCRIPTIONS[UserRegistered])
 
 POLICY = DeliveryPolicy(
     dispatch="inline",
@@ -136,7 +155,7 @@ def a_failure(
 
 def an_event_recorder(event_handlers: EventHandlers = HANDLERS) -> EventRecorder:
     return EventRecorder(
-        subscriptions=subscriptions(event_handlers, Settings()),
+        subscriptions=table(event_handlers).subscriptions(Settings()),
         new_id=lambda: UUID(int=next(_NUMBERS)),
         now=lambda: NOW,
     )
@@ -147,7 +166,7 @@ class FakeApplication:
     """The whole application on fakes: handlers, bus, and everything a test may look at."""
 
     event_handlers: EventHandlers = field(default_factory=lambda: HANDLERS)
-    command_handlers: Mapping[type[Command], Handler] = field(default_factory=lambda: COMMANDS)
+    command_handlers: Mapping[type[Command], Handler[Any]] = field(default_factory=lambda: COMMANDS)
     policy: DeliveryPolicy = POLICY
     observers: Sequence[Observer] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -186,8 +205,8 @@ class FakeApplication:
             },
         )
         self.bus = MessageBus(
-            registry=bind_all(
-                self.command_handlers, self.event_handlers, self.renamed, dependencies
+            registry=bind(
+                table(self.event_handlers, self.command_handlers, self.renamed), dependencies
             ),
             event_recorder=event_recorder,
             new_uow=self.new_uow,

@@ -9,8 +9,8 @@ from math import ceil
 
 from allocation.config import Settings
 from allocation.domain.events import CouponAllocated, UserRegistered
-from allocation.service_layer.handlers import EVENT_HANDLERS, publish_event
-from allocation.service_layer.subscriptions import Later, Unsubscribed
+from allocation.service_layer.handler_table import PUBLISH, Later, Unsubscribed
+from allocation.service_layer.handlers import HANDLERS as TABLE
 from benchmarks import results
 from benchmarks.page import figure
 from tests.measured import PRICE, measured
@@ -36,11 +36,9 @@ def capacity() -> Iterator[str]:
 
 
 def _figures(mean: float) -> Iterator[tuple[tuple[str, str], str]]:
-    owed = sum(
-        handler is not publish_event for event in EVENTS for handler in EVENT_HANDLERS[event]
-    )
-    published = sum(publish_event in EVENT_HANDLERS[event] for event in EVENTS)
-    subscribers = [each for event in EVENTS for each in EVENT_HANDLERS[event]]
+    owed = sum(handler is not PUBLISH for event in EVENTS for handler in TABLE.events[event])
+    published = sum(PUBLISH in TABLE.events[event] for event in EVENTS)
+    subscribers = [each for event in EVENTS for each in TABLE.events[event]]
     wrapped = (Later, Unsubscribed)
     named = [each.handler if isinstance(each, wrapped) else each for each in subscribers]
     emails = sum(handler.__name__.startswith("send_") for handler in named)

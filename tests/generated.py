@@ -119,7 +119,7 @@ def path() -> Iterator[str]:
 
 
 HANDLERS = ROOT / "src" / "allocation" / "service_layer" / "handlers.py"
-SHOWN = ["register_user", "send_welcome_email", "EVENT_HANDLERS"]
+SHOWN = ["register_user", "send_welcome_email", "HANDLERS"]
 LEFT_OUT = r"(?ms)(?:^    (?:#|events\.(?!UserRegistered:|CouponAllocated:)).*?$\n)+"
 
 

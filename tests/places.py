@@ -11,9 +11,7 @@ RULES, UNIT = "service_layer/unit_of_work.py", "adapters/unit_of_work.py"
 BUS, OUTBOX, ORM = "service_layer/messagebus.py", "adapters/outbox.py", "adapters/orm.py"
 
 PLACES = {
-    "what handles the event": {
-        "service_layer/handlers.py": ["EVENT_HANDLERS", "send_welcome_email"]
-    },
+    "what handles the event": {"service_layer/handlers.py": ["HANDLERS", "send_welcome_email"]},
     "the end of the transaction": {RULES: ["commit_unit_of_work", "_aggregates"]},
     "what the transaction writes": {
         UNIT: ["open_unit_of_work", "write"],

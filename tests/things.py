@@ -22,9 +22,9 @@ from allocation.domain.error_kinds import RuleViolation
 from allocation.domain.events import Event
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
+from allocation.service_layer.handler_table import Handlers, on
 from allocation.service_layer.ports import Notifications
 from allocation.service_layer.repository import Repository
-from allocation.service_layer.subscriptions import Handler, Subscriber
 from allocation.service_layer.unit_of_work import UnitOfWork
 
 RECIPIENT = "reader@example.com"
@@ -275,12 +275,14 @@ async def write_down(event: ThingMade, uow: UnitOfWork) -> None:
     write(uow, event.name)
 
 
-COMMAND_HANDLERS: dict[type[Command], Handler] = {MakeThing: make_thing, RenameThing: rename_thing}
-EVENT_HANDLERS: dict[type[Event], list[Subscriber]] = {
-    ThingMade: [announce, look_at, write_down],
-    ThingRenamed: [],
-    ThingBroken: [],
-}
+HANDLERS = Handlers(
+    commands=[on(MakeThing, make_thing), on(RenameThing, rename_thing)],
+    events=[
+        on(ThingMade, announce, look_at, write_down),
+        on(ThingRenamed),
+        on(ThingBroken),
+    ],
+)
 HANDLERS_OF_THING_MADE = ["announce", "look_at", "write_down"]
 
 

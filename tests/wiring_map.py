@@ -22,8 +22,8 @@ from allocation.domain import events
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.events import Event
 from allocation.service_layer.envelopes import message_types
-from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
-from allocation.service_layer.subscriptions import Handler, Later, Subscriber, handler_of
+from allocation.service_layer.handler_table import Handler, Later, handler_of
+from allocation.service_layer.handlers import HANDLERS as TABLE
 
 OUTSIDE = {
     "notifications": "e-mail",
@@ -41,7 +41,7 @@ KEYS = {  # what comes again with each attempt
 class Node:
     """A handler, as the map shows it."""
 
-    handler: Handler
+    handler: Handler[Any]
 
     @property
     def name(self) -> str:
@@ -87,16 +87,16 @@ def picture() -> Iterator[str]:
     found = nodes()
     yield "```mermaid"
     yield "flowchart LR"
-    yield from (f"    {command.__name__}[/{command.__name__}/]" for command in COMMAND_HANDLERS)
-    yield from (f"    {event.__name__}([{event.__name__}])" for event in EVENT_HANDLERS)
+    yield from (f"    {command.__name__}[/{command.__name__}/]" for command in TABLE.commands)
+    yield from (f"    {event.__name__}([{event.__name__}])" for event in TABLE.events)
     yield from (f"    {_id(place)}{{{{{place}}}}}" for place in dict.fromkeys(OUTSIDE.values()))
-    for command, handler in COMMAND_HANDLERS.items():
+    for command, handler in TABLE.commands.items():
         yield f"    {command.__name__} --> {Node(handler).name}"
     for node in found.values():
         yield from (
             f"    {node.name} --> {each.__name__}" for each in (*node.causes, *node.answers)
         )
-    for event, listed in EVENT_HANDLERS.items():
+    for event, listed in TABLE.events.items():
         yield from (f"    {event.__name__} {_arrow(each)} {_name(each)}" for each in listed)
     for node in found.values():
         yield from (f"    {node.name} -.-> {_id(place)}" for place in node.effects)
@@ -120,20 +120,20 @@ def table() -> Iterator[str]:
 
 
 def _handled_by(node: Node) -> list[str]:
-    of_commands = [c.__name__ for c, handler in COMMAND_HANDLERS.items() if handler is node.handler]
-    of_events = [e.__name__ for e, listed in EVENT_HANDLERS.items() if _listed(node, listed)]
+    of_commands = [c.__name__ for c, handler in TABLE.commands.items() if handler is node.handler]
+    of_events = [e.__name__ for e, listed in TABLE.events.items() if _listed(node, listed)]
     return of_commands + of_events
 
 
-def _listed(node: Node, listed: Iterable[Subscriber]) -> bool:
+def _listed(node: Node, listed: Iterable[Any]) -> bool:
     return node.handler in map(handler_of, listed)
 
 
-def _name(subscriber: Subscriber) -> str:
+def _name(subscriber: Any) -> str:
     return handler_of(subscriber).__name__
 
 
-def _arrow(subscriber: Subscriber) -> str:
+def _arrow(subscriber: Any) -> str:
     return "-- later -->" if isinstance(subscriber, Later) else "-->"
 
 
@@ -143,12 +143,12 @@ def _id(place: str) -> str:
 
 def nodes() -> dict[str, Node]:
     """Return the handlers of commands and of events, by name, in the order of the tables."""
-    of_events = map(handler_of, chain.from_iterable(EVENT_HANDLERS.values()))
-    listed = [*COMMAND_HANDLERS.values(), *of_events]
+    of_events = map(handler_of, chain.from_iterable(TABLE.events.values()))
+    listed = [*TABLE.commands.values(), *of_events]
     return {node.name: node for node in map(Node, listed)}
 
 
-def caused(handler: Handler) -> set[str]:
+def caused(handler: Handler[Any]) -> set[str]:
     """Return the names of the events that it records, by whatever it calls of an aggregate."""
     return set().union(*(_recorded(call) for call in _calls(_tree(handler))))
 

@@ -20,7 +20,7 @@ import msgspec
 from allocation.adapters import serialization
 from allocation.domain.error_kinds import AllocationError
 from allocation.extensions.brokers.asyncapi import published_language  # extension: brokers
-from allocation.publish_handlers import public_events  # extension: brokers
+from allocation.service_layer.handlers import HANDLERS
 from tests.generated import all_errors
 from tools.api_language import broken_in_api, of_extension, own  # extension: web
 from tools.files import ROOT, write
@@ -123,7 +123,7 @@ def _shape_of_type(type_: type) -> Json:
 # extension: brokers
 def published() -> Json:
     """Return the AsyncAPI document."""
-    document: Json = json.loads(published_language(public_events()))
+    document: Json = json.loads(published_language(HANDLERS.public_events))
     return document
 
 

@@ -1,4 +1,4 @@
-"""The composition root: opens, wires, closes all. It and `publish_handlers` know the handlers."""
+"""The composition root: opens, wires, closes all. Nothing else knows the handlers."""
 
 import random
 import secrets
@@ -23,13 +23,13 @@ from allocation.application import Application
 from allocation.config import MAIL_URLS, Settings
 from allocation.domain.error_kinds import InvalidValue
 from allocation.extension_list import EXTENSIONS
-from allocation.publish_handlers import publishing_to
-from allocation.service_layer import handler_binding, handlers
 from allocation.service_layer.envelopes import EventRecorder
+from allocation.service_layer.handler_binding import Dependencies, bind
+from allocation.service_layer.handler_table import Handlers
+from allocation.service_layer.handlers import HANDLERS
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.ports import Notifications, Publisher
-from allocation.service_layer.subscriptions import by_name_of, subscriptions
 from allocation.service_layer.user_mailer import UserMail
 
 
@@ -38,6 +38,7 @@ async def bootstrap(
     settings: Settings,
     *,
     observers: Sequence[Observer] = (),
+    handlers: Handlers = HANDLERS,
     notifications: Notifications | None = None,
     delivers: bool = True,
 ) -> AsyncIterator[Application]:
@@ -69,11 +70,11 @@ async def bootstrap(
             )
         )
         ports = {name: port(name, publisher) for name, publisher in publishers.items()}
-        event_handlers = publishing_to(handlers.EVENT_HANDLERS, ports)
+        table = handlers.publishing_to(ports)
         user_mail = notifications and UserMail(
             notifications, partial(views.is_undeliverable, database)
         )
-        dependencies = handler_binding.Dependencies(
+        dependencies = Dependencies(
             effect_ports={
                 "notifications": notifications and port("notifications", notifications),
                 "user_mail": user_mail and port("notifications", user_mail),
@@ -88,10 +89,9 @@ async def bootstrap(
                 "now": _now,
             },
         )
-        commands, renamed = handlers.COMMAND_HANDLERS, handlers.RENAMED_HANDLERS
-        bound = handler_binding.bind_all(commands, event_handlers, renamed, dependencies)
+        bound = bind(table, dependencies)
         await ensure_schema(database)
-        subscribed = subscriptions(event_handlers, settings)
+        subscribed = table.subscriptions(settings)
         recorder = EventRecorder(subscriptions=subscribed, new_id=uuid4, now=_now)
         outbox = new_outbox(database, settings)
         at_once = max(settings.max_handlers, settings.worker_concurrency)
@@ -105,8 +105,8 @@ async def bootstrap(
             random=random.random,
             instrumentation=instrumentation,
         )
-        names = {name: name for name in by_name_of(event_handlers)} | dict(renamed)
-        projections = [projection.__name__ for projection in handlers.PROJECTIONS]
+        names = {name: name for name in table.by_name()} | dict(table.renamed)
+        projections = [projection.__name__ for projection in table.projections]
         yield Application(bus, database, publishers, names, projections)
 
 

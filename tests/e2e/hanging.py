@@ -21,7 +21,7 @@ from allocation.adapters.serialization import EVENT_TYPES
 from allocation.domain.events import Event, UserRegistered
 from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.cli import cli
-from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.ports import Notifications
 from tests import things
 
@@ -95,9 +95,9 @@ if __name__ == "__main__":
     handler, *arguments = sys.argv[1:]
     things.start_mappers()
     EVENT_TYPES.update(things.EVENT_TYPES)
-    COMMAND_HANDLERS[things.MakeThing] = things.make_thing
+    TABLE.commands[things.MakeThing] = things.make_thing
     for event in HANGING_ON:
-        EVENT_HANDLERS.setdefault(event, []).append(globals()[handler])
+        TABLE.events[event] = (*TABLE.events.get(event, ()), globals()[handler])
     cli.add_command(make_thing)
     asyncio.SelectorEventLoop.add_signal_handler = not_implemented  # type: ignore[assignment]
     cli(arguments)

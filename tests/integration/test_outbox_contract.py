@@ -11,7 +11,7 @@ from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.domain.error_kinds import Unavailable
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.exceptions import DeliverySuperseded
-from allocation.service_layer.subscriptions import Later
+from allocation.service_layer.handler_table import Later
 from tests.builders import HANDLER_NAMES, a_failure, an_event_recorder
 from tests.things import HANDLERS_OF_THING_MADE as HANDLERS
 from tests.things import ThingMade, a_thing, announce, look_at, things_of, write_down
@@ -417,7 +417,7 @@ async def test_many_claims_are_given_back_with_one_call(world: World) -> None:
 
 async def test_what_is_for_later_is_due_then_and_not_before(world: World) -> None:
     """Its time counts from the commit, by the database's clock; nobody holds it until then."""
-    later = Later(write_down, after="retry_max_seconds")
+    later = Later(write_down, after=lambda settings: settings.retry_max_seconds)
     world.event_recorder = an_event_recorder({ThingMade: [announce, later]})
     outbox, name = world.outbox(), "write_down"
 

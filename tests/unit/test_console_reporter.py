@@ -10,9 +10,9 @@ import pytest
 
 from allocation.entrypoints.console_reporter import MESSAGES, ConsoleReporter
 from allocation.service_layer.delivery_model import CommandEnvelope, Committed
-from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation.service_layer.handler_table import handler_of
+from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.instrumentation import Outcome
-from allocation.service_layer.subscriptions import handler_of
 from tests.builders import FakeApplication, a_delivery, a_registration, an_envelope
 from tests.things import RenameThing, a_thing_id
 
@@ -79,11 +79,11 @@ def fields(texts: Iterable[str]) -> Iterator[str]:
 
 def test_there_are_lines_only_for_what_exists() -> None:
     """A line under an old name would never be told again, and nobody would notice."""
-    subscribers = chain.from_iterable(EVENT_HANDLERS.values())
+    subscribers = chain.from_iterable(TABLE.events.values())
     names = {handler_of(each).__name__ for each in subscribers}
 
-    events = {event.__name__ for event in EVENT_HANDLERS}
+    events = {event.__name__ for event in TABLE.events}
     filled = {name.partition(".")[0] for texts in MESSAGES.values() for name in fields(texts)}
 
     assert filled <= {"0", "sent", "kept"} | events
-    assert MESSAGES.keys() <= COMMAND_HANDLERS.keys() | names
+    assert MESSAGES.keys() <= TABLE.commands.keys() | names

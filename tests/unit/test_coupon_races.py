@@ -13,8 +13,14 @@ from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
 from allocation.domain.coupons import CouponIsExpired, CouponNotFound
 from allocation.domain.events import CouponAllocated, CouponExpired, CouponRedeemed
 from allocation.service_layer.handlers import expire_coupon
-from allocation.service_layer.subscriptions import EventHandlers
-from tests.builders import HANDLERS, FakeApplication, a_batch, a_redemption, a_registration
+from tests.builders import (
+    HANDLERS,
+    EventHandlers,
+    FakeApplication,
+    a_batch,
+    a_redemption,
+    a_registration,
+)
 
 QUANTITIES = st.lists(st.integers(1, 4), max_size=3)
 COPIES = st.lists(st.integers(1, 3), min_size=1, max_size=8)  # of each registration

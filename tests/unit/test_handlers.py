@@ -1,6 +1,7 @@
 """The use cases, through the bus: send a command, look at the outcome."""
 
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -23,8 +24,8 @@ from allocation.domain.events import (
 from allocation.domain.users import UserAlreadyRegistered
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import AddressUndeliverable
+from allocation.service_layer.handler_table import Handler
 from allocation.service_layer.handlers import expire_coupon, send_coupon_reminder
-from allocation.service_layer.subscriptions import Handler
 from tests.builders import (
     HANDLER_NAMES,
     HANDLERS,
@@ -185,7 +186,7 @@ async def test_a_coupon_goes_to_the_address_the_user_has_by_then(
     assert application.notifications.subjects_to("new@example.com") == ["Your welcome coupon"]
 
 
-def an_application_that(handler: Handler) -> FakeApplication:
+def an_application_that(handler: Handler[Any]) -> FakeApplication:
     """Return one in which this handler follows the allocation of a coupon, and nothing else."""
     return FakeApplication(
         event_handlers={**HANDLERS, CouponAllocated: [handler]}, new_token=lambda: "1"

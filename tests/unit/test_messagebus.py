@@ -32,10 +32,10 @@ from allocation.service_layer.exceptions import (
     LeaseExpired,
     UnexpectedAnswer,
 )
+from allocation.service_layer.handler_table import Handler, Later, Unsubscribed
 from allocation.service_layer.instrumentation import Observer, Outcome
 from allocation.service_layer.messagebus import MAX_CONFLICT_RETRIES
 from allocation.service_layer.ports import Notifications
-from allocation.service_layer.subscriptions import Handler, Later, Subscriber, Unsubscribed
 from allocation.service_layer.unit_of_work import MAX_DEPTH, UnitOfWork
 from tests import things
 from tests.builders import COMMANDS, POLICY, FakeApplication, a_delivery
@@ -90,11 +90,11 @@ class Meeting:
             await self._complete.wait()
 
 
-def on_made(*handlers: Subscriber, **others: Any) -> FakeApplication:
+def on_made(*handlers: Any, **others: Any) -> FakeApplication:
     return FakeApplication(event_handlers={ThingMade: handlers}, **others)
 
 
-def on_change(*handlers: Handler, beside: Sequence[Handler] = ()) -> FakeApplication:
+def on_change(*handlers: Handler[Any], beside: Sequence[Handler[Any]] = ()) -> FakeApplication:
     """Return an application in which one event follows another one."""
     return FakeApplication(event_handlers={ThingMade: [change, *beside], ThingRenamed: handlers})
 
@@ -135,7 +135,7 @@ async def test_all_handlers_of_an_event_run_concurrently() -> None:
     """A slow mail server must not delay the others."""
     meeting = Meeting(3)
 
-    def attending(name: str) -> Handler:
+    def attending(name: str) -> Handler[Any]:
         async def attend(event: Event) -> None:
             await meeting.attend()
 
@@ -395,7 +395,7 @@ async def test_every_attempt_gets_a_unit_of_work_of_its_own() -> None:
     assert len({id(unit) for unit in units}) == 2
 
 
-def losing(times: int) -> tuple[Handler, list[UnitOfWork]]:
+def losing(times: int) -> tuple[Handler[Any], list[UnitOfWork]]:
     """Return a command handler that loses to others so many times, and its units of work."""
     units: list[UnitOfWork] = []
 
@@ -407,8 +407,8 @@ def losing(times: int) -> tuple[Handler, list[UnitOfWork]]:
     return make_thing, units
 
 
-def with_command_handler(handler: Handler, **others: Any) -> FakeApplication:
-    handlers: dict[type[Command], Handler] = {**COMMANDS, MakeThing: handler}
+def with_command_handler(handler: Handler[Any], **others: Any) -> FakeApplication:
+    handlers: dict[type[Command], Handler[Any]] = {**COMMANDS, MakeThing: handler}
     return FakeApplication(command_handlers=handlers, **others)
 
 
@@ -478,7 +478,7 @@ async def commits_its_unit_of_work(event: ThingMade, uow: UnitOfWork) -> None:
     ],
 )
 async def test_an_event_handler_that_is_written_wrongly_has_done_nothing_and_is_still_owed(
-    wrong: Handler, error: type[Exception]
+    wrong: Handler[Any], error: type[Exception]
 ) -> None:
     """Nothing may count as done that was not done: somebody who copies will write this."""
     application = on_made(wrong)
@@ -557,7 +557,7 @@ async def test_waiting_for_what_was_cancelled_is_a_failure() -> None:
 @pytest.mark.parametrize(
     "wrong", [raises_system_exit, raises_system_exit_in_a_group, cancels_itself]
 )
-async def test_a_cancellation_that_nobody_asked_for_is_a_failure(wrong: Handler) -> None:
+async def test_a_cancellation_that_nobody_asked_for_is_a_failure(wrong: Handler[Any]) -> None:
     """Libraries raise it when a connection is lost; the worker must not end silently by it."""
     application = on_made(wrong)
 
@@ -923,7 +923,7 @@ class Recorder(Observer):
     [(works, None, "succeeded"), (fails, OSError, "retried"), (sleeps, HandlerTimeout, "retried")],
 )
 async def test_an_observer_sees_begin_end_and_outcome(
-    handler: Handler, error: type[Exception] | None, outcome: str
+    handler: Handler[Any], error: type[Exception] | None, outcome: str
 ) -> None:
     """Of the command, and then of each delivery: with the error that is stored, if it has failed.
 
@@ -1119,7 +1119,7 @@ async def test_what_is_left_to_another_holds_no_lease_of_the_rest_when_cancelled
     assert [claim.attempt for claim in again] == [1, 1]
 
 
-def asks_outside(answer: Command | None, called: list[IdempotencyKey]) -> Handler:
+def asks_outside(answer: Command | None, called: list[IdempotencyKey]) -> Handler[Any]:
     """Return a handler with an external effect, which returns what the outside has answered."""
 
     async def ask(event: ThingMade, idempotency_key: IdempotencyKey) -> RenameThing | None:
@@ -1258,7 +1258,7 @@ async def test_an_answer_is_stored_though_the_caller_gives_up() -> None:
 
 async def test_what_is_for_later_is_left_to_workers() -> None:
     """The process that commits does not wait for it, and holds no lease."""
-    application = on_made(Later(sleeps, after="retry_max_seconds"))
+    application = on_made(Later(sleeps, after=lambda settings: settings.retry_max_seconds))
 
     result = await application.bus.handle(a_command())
 

@@ -32,14 +32,10 @@ from allocation.extension_list import EXTENSIONS  # extension: web
 from allocation.extensions.web.application import GUARDED, PUBLIC  # extension: web
 from allocation.service_layer.allowed_entrances import ENTRANCES, Entrance, commands_from
 from allocation.service_layer.envelopes import message_types
-from allocation.service_layer.handlers import (
-    COMMAND_HANDLERS,
-    EVENT_HANDLERS,
-    publish_event,
-    refresh_user_view,
-)
+from allocation.service_layer.handler_table import PUBLISH, Handler, handler_of
+from allocation.service_layer.handlers import HANDLERS as TABLE
+from allocation.service_layer.handlers import refresh_user_view
 from allocation.service_layer.read_model_types import UserRow
-from allocation.service_layer.subscriptions import Handler, Subscriber, handler_of
 from tests import things
 from tests.builders import a_user, a_user_id
 from tests.things import Thing, ThingRenamed, a_club, a_thing, write_down
@@ -57,7 +53,7 @@ SECRET = "code"  # of a coupon: it is money
 
 def events_without_entry(handled: Collection[type[Event]]) -> list[str]:
     return [
-        f"{event.__name__} has no entry in EVENT_HANDLERS of {SOURCE}/service_layer/handlers.py:"
+        f"{event.__name__} has no entry in HANDLERS of {SOURCE}/service_layer/handlers.py:"
         " add one, with an empty list if nobody handles it"
         for event in message_types(events, Event)
         if event not in handled
@@ -71,12 +67,12 @@ def ours() -> list[type[Aggregate]]:
     ]
 
 
-def events_the_user_list_misses(handlers: Mapping[type[Event], Sequence[Subscriber]]) -> list[str]:
+def events_the_user_list_misses(handlers: Mapping[type[Event], Sequence[Any]]) -> list[str]:
     methods = [value for type_ in ours() for value in vars(type_).values()]
     recorded = {name for method in methods for name in recorded_in(method)}
     return [
         f"{event.__name__} has a user_id, and refresh_user_view is not among its handlers in"
-        f" EVENT_HANDLERS of {SOURCE}/service_layer/handlers.py: add it, or write the event into"
+        f" HANDLERS of {SOURCE}/service_layer/handlers.py: add it, or write the event into"
         " NOT_LISTED of tests/unit/test_omissions.py, if the list of users shows nothing of it"
         for event, listed in handlers.items()
         if event.__name__ in recorded and event not in NOT_LISTED
@@ -89,7 +85,7 @@ def _field_names(event: type[Any]) -> set[str]:
     return {field.name for field in fields(event)}
 
 
-def handlers_of_other_events(handlers: Mapping[type[Event], Sequence[Subscriber]]) -> list[str]:
+def handlers_of_other_events(handlers: Mapping[type[Event], Sequence[Any]]) -> list[str]:
     return [
         f"{handler.__name__} is a handler of {event.__name__}, and its signature does not say so:"
         f" add it to the type of its first parameter in {SOURCE}/service_layer/handlers.py"
@@ -99,14 +95,14 @@ def handlers_of_other_events(handlers: Mapping[type[Event], Sequence[Subscriber]
     ]
 
 
-def _accepted(handler: Handler) -> tuple[type, ...]:
+def _accepted(handler: Handler[Any]) -> tuple[type, ...]:
     first, *_ = signature(handler, eval_str=True).parameters.values()
     return get_args(first.annotation) or (first.annotation,)
 
 
 def commands_without_handler(handled: Collection[type[Command]]) -> list[str]:
     return [
-        f"{command.__name__} has no handler: write one, and its line in COMMAND_HANDLERS of"
+        f"{command.__name__} has no handler: write one, and its line in HANDLERS of"
         f" {SOURCE}/service_layer/handlers.py"
         for command in message_types(commands, Command)
         if command not in handled
@@ -290,18 +286,16 @@ def with_a_column_more() -> MetaData:
 
 def test_every_event_is_in_the_table_of_handlers() -> None:
     """Or it could be recorded, and nobody would ever hear of it."""
-    assert events_without_entry(EVENT_HANDLERS) == []
+    assert events_without_entry(TABLE.events) == []
 
-    missing, *others = EVENT_HANDLERS
+    missing, *others = TABLE.events
     [sentence] = events_without_entry(others)
-    assert sentence.startswith(
-        f"{missing.__name__} has no entry in EVENT_HANDLERS of {SOURCE}/serv"
-    )
+    assert sentence.startswith(f"{missing.__name__} has no entry in HANDLERS of {SOURCE}/serv")
 
 
 def test_what_changes_a_user_refreshes_the_list() -> None:
     """Or `users` would show for ever what was true before."""
-    assert events_the_user_list_misses(EVENT_HANDLERS) == []
+    assert events_the_user_list_misses(TABLE.events) == []
 
     [sentence] = events_the_user_list_misses({EmailChanged: [], UsersImported: []})
     assert sentence.startswith("EmailChanged has a user_id, and refresh_user_view is not among its")
@@ -309,24 +303,24 @@ def test_what_changes_a_user_refreshes_the_list() -> None:
 
 def test_every_handler_says_what_it_handles() -> None:
     """The table and the signature are read side by side, and types are checked by the latter."""
-    assert handlers_of_other_events(EVENT_HANDLERS) == []
+    assert handlers_of_other_events(TABLE.events) == []
 
-    [sentence] = handlers_of_other_events({ThingRenamed: [write_down, publish_event]})
+    [sentence] = handlers_of_other_events({ThingRenamed: [write_down, PUBLISH]})
     assert sentence.startswith("write_down is a handler of ThingRenamed, and its signature")
 
 
 def test_what_changes_a_coupon_refreshes_the_list() -> None:
     """It shows the coupon of each user, and not who went without."""
-    others: dict[type[Event], list[Handler]] = {CouponDenied: [], CouponBatchExhausted: []}
+    others: dict[type[Event], list[Handler[Any]]] = {CouponDenied: [], CouponBatchExhausted: []}
 
     assert len(events_the_user_list_misses({CouponAllocated: [], **others})) == 1
 
 
 def test_every_command_has_a_handler() -> None:
     """Or the program would not start."""
-    assert commands_without_handler(COMMAND_HANDLERS) == []
+    assert commands_without_handler(TABLE.commands) == []
 
-    missing, *others = COMMAND_HANDLERS
+    missing, *others = TABLE.commands
     [sentence] = commands_without_handler(others)
     assert sentence.startswith(
         f"{missing.__name__} has no handler: write one, and its line in COMM"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any, get_type_hints
 
 import msgspec
@@ -12,30 +13,31 @@ from allocation.adapters import serialization
 from allocation.config import Settings
 from allocation.domain.commands import Command, RecordBounce
 from allocation.domain.events import Event
-from allocation.publish_handlers import publishing_to
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.exceptions import WiringError
-from allocation.service_layer.handler_binding import BoundHandler, Dependencies, Registry, bind_all
-from allocation.service_layer.handlers import (
-    COMMAND_HANDLERS,
-    EVENT_HANDLERS,
-    RENAMED_HANDLERS,
+from allocation.service_layer.handler_binding import (
+    BoundHandler,
+    BoundHandlers,
+    Dependencies,
+    bind,
 )
-from allocation.service_layer.subscriptions import (
-    EventHandlers,
+from allocation.service_layer.handler_table import (
     Handler,
+    Handlers,
     Later,
-    Subscriber,
+    Row,
     Unsubscribed,
     handler_of,
-    subscriptions,
+    on,
 )
+from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import (
     COMMANDS,
     HANDLERS,
     NOW,
     POLICY,
+    EventHandlers,
     FakeApplication,
     a_batch,
     a_command_envelope,
@@ -43,9 +45,10 @@ from tests.builders import (
     a_redemption,
     a_registration,
     an_envelope,
+    table,
 )
 from tests.fakes import FakeDatabase, FakePublisher, FakeUnitOfWorkScope
-from tests.things import MakeThing, RenameThing, ThingMade, ThingRenamed
+from tests.things import MakeThing, RenameThing, ThingMade, ThingRenamed, make_thing
 
 pytestmark = pytest.mark.anyio
 
@@ -68,10 +71,11 @@ async def count(event: Event, uow: UnitOfWork) -> None:
     """Ask for what is made for every attempt."""
 
 
+LEASE: Callable[[Settings], float] = attrgetter("lease_seconds")
 PUBLISHERS = {"rabbitmq": FakePublisher(), "kafka": FakePublisher()}
 
 
-def another_count() -> Handler:
+def another_count() -> Handler[Any]:
     async def count(event: Event) -> None:
         """Have the name of the other, by mistake."""
 
@@ -80,11 +84,11 @@ def another_count() -> Handler:
 
 def bound(
     *,
-    commands: Mapping[type[Command], Handler] = COMMANDS,
+    commands: Mapping[type[Command], Handler[Any]] = COMMANDS,
     events: EventHandlers = HANDLERS,
     renamed: Mapping[str, str] = {},
-) -> Registry:
-    return bind_all(commands, events, renamed, DEPENDENCIES)
+) -> BoundHandlers:
+    return bind(table(events, commands, renamed), DEPENDENCIES)
 
 
 def a_uow() -> UnitOfWork:
@@ -170,7 +174,10 @@ NO_COMMAND = "return what is no command with a handler: <class"
         # a delivery is one event for one handler: the event could not be stored at all
         ([greet, count, greet], "^for ThingMade, .* or one twice: greet$"),
         (
-            [Later(count, after="lease_seconds"), Later(count, after="retry_max_seconds")],
+            [
+                Later(count, after=LEASE),
+                Later(count, after=lambda settings: settings.retry_max_seconds),
+            ],
             "or one twice: count$",
         ),
         # each such handler would hold one connection while it waits for another
@@ -184,7 +191,7 @@ NO_COMMAND = "return what is no command with a handler: <class"
     ],
 )
 def test_an_event_handler_that_cannot_work_is_a_mistake_at_start(
-    handlers: list[Subscriber], complaint: str
+    handlers: list[Any], complaint: str
 ) -> None:
     """A misspelt parameter must not wait for its first message."""
     with pytest.raises(WiringError, match=complaint):
@@ -193,7 +200,7 @@ def test_an_event_handler_that_cannot_work_is_a_mistake_at_start(
 
 def test_whoever_writes_to_users_may_return_that_the_address_does_not_exist() -> None:
     """Then mypy finds the `return` that is missing, without which the answer would be lost."""
-    handlers = {handler_of(each) for listed in EVENT_HANDLERS.values() for each in listed}
+    handlers = {handler_of(each) for listed in TABLE.events.values() for each in listed}
     hints = {each.__name__: get_type_hints(each) for each in handlers}
     returned = {name: each["return"] for name, each in hints.items() if "user_mail" in each}
 
@@ -210,20 +217,25 @@ def test_whoever_writes_to_users_may_return_that_the_address_does_not_exist() ->
     ],
 )
 def test_a_command_handler_that_cannot_work_is_a_mistake_at_start(
-    handler: Handler, complaint: str
+    handler: Handler[Any], complaint: str
 ) -> None:
     """As above."""
     with pytest.raises(WiringError, match=complaint):
         bound(commands={**COMMANDS, MakeThing: handler})
 
 
-def test_a_command_without_a_handler_is_a_mistake() -> None:
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        ([on(MakeThing)], "commands that have not one handler: MakeThing"),
+        ([on(MakeThing, make_thing, make_thing)], "commands that have not one handler: MakeThing"),
+        ([on(MakeThing, make_thing)] * 2, "messages with two rows: MakeThing"),
+    ],
+)
+def test_a_command_has_one_row_and_one_handler(rows: list[Row], complaint: str) -> None:
     """Nobody else would notice before the first user tries."""
-    missing, *_ = COMMAND_HANDLERS
-    others = {c: handler for c, handler in COMMAND_HANDLERS.items() if c is not missing}
-
-    with pytest.raises(WiringError, match=f"^commands without a handler: {missing.__name__}$"):
-        bound(commands=others)
+    with pytest.raises(WiringError, match=f"^{complaint}$"):
+        Handlers(commands=rows, events=[])
 
 
 def test_two_event_handlers_of_one_name_are_a_mistake() -> None:
@@ -245,7 +257,7 @@ def test_a_handler_is_renamed_from_one_that_is_gone_to_one_that_is_there(
     renamed: dict[str, str], complaint: str
 ) -> None:
     """Its deliveries would be parked one by one, or done by another, and nobody would notice."""
-    with pytest.raises(WiringError, match=f"^RENAMED_HANDLERS needs .* {complaint}"):
+    with pytest.raises(WiringError, match=f"^`renamed` needs .* {complaint}"):
         bound(events={ThingMade: [greet, count]}, renamed=renamed)
 
 
@@ -262,7 +274,7 @@ def test_a_handler_of_a_port_that_is_not_configured_here_is_left_to_others() -> 
     nothing = replace(DEPENDENCIES, effect_ports={"notifications": None})
     handlers: EventHandlers = {ThingMade: [greet, count]}
 
-    registry = bind_all(COMMANDS, handlers, {"hello": "greet"}, nothing)
+    registry = bind(table(handlers, COMMANDS, {"hello": "greet"}), nothing)
 
     assert registry.events.keys() == {"count"}
 
@@ -291,7 +303,7 @@ def test_what_is_no_async_function_is_no_handler(handler: Any) -> None:
     handlers: EventHandlers = {ThingMade: [handler]}
 
     with pytest.raises(WiringError, match="not made with `async def`: .*(not_async|object|greet)"):
-        subscriptions(handlers, Settings())
+        table(handlers).subscriptions(Settings())
     with pytest.raises(WiringError, match="not made with `async def`"):
         bound(events=handlers)
 
@@ -372,7 +384,7 @@ def test_an_event_that_nobody_could_read_is_not_stored() -> None:
 
 def test_the_messages_of_this_program_can_be_stored() -> None:
     """Every type that the tables name."""
-    for message_type in (*COMMAND_HANDLERS, *EVENT_HANDLERS):
+    for message_type in (*TABLE.commands, *TABLE.events):
         check_storable(message_type)
 
 
@@ -387,12 +399,12 @@ def test_one_function_for_several_events_is_one_handler() -> None:
         ThingRenamed: {"count": 0},
     }
     assert registry.events.keys() == {"greet", "count"}
-    assert subscriptions(handlers, Settings()) == names
+    assert table(handlers).subscriptions(Settings()) == names
 
 
 def test_an_event_may_have_no_handler() -> None:
     """A fact is worth recording before anybody acts on it."""
-    assert subscriptions({ThingMade: []}, Settings()) == {ThingMade: {}}
+    assert table({ThingMade: []}).subscriptions(Settings()) == {ThingMade: {}}
     assert bound(events={ThingMade: []}).events == {}
 
 
@@ -405,18 +417,18 @@ def test_a_wiring_error_names_its_culprits_in_order() -> None:
 
 def test_the_handlers_of_this_program_can_be_bound() -> None:
     """The tables name every handler there is, and bootstrap has all they ask for."""
-    handlers = publishing_to(EVENT_HANDLERS, PUBLISHERS)
-    registry = bound(commands=COMMAND_HANDLERS, events=handlers, renamed=RENAMED_HANDLERS)
+    handlers = TABLE.publishing_to(PUBLISHERS).events
+    registry = bound(commands=TABLE.commands, events=handlers, renamed=TABLE.renamed)
 
-    names = {name for names in subscriptions(handlers, Settings()).values() for name in names}
-    assert registry.commands.keys() == COMMAND_HANDLERS.keys()
-    assert registry.events.keys() == names | RENAMED_HANDLERS.keys()
+    names = {name for names in table(handlers).subscriptions(Settings()).values() for name in names}
+    assert registry.commands.keys() == TABLE.commands.keys()
+    assert registry.events.keys() == names | TABLE.renamed.keys()
 
 
 async def test_each_broker_is_a_handler_of_its_own() -> None:
     """So that one that is away delays only its own deliveries."""
     rabbitmq, kafka = FakePublisher(), FakePublisher(failure=OSError("Kafka is down"))
-    handlers = publishing_to(EVENT_HANDLERS, {"rabbitmq": rabbitmq, "kafka": kafka})
+    handlers = TABLE.publishing_to({"rabbitmq": rabbitmq, "kafka": kafka}).events
     application = FakeApplication(event_handlers=handlers)
 
     report = await application.bus.handle(a_registration())
@@ -429,7 +441,7 @@ async def test_each_broker_is_a_handler_of_its_own() -> None:
 async def test_a_coupon_is_not_published() -> None:
     """Its code is money. That it was redeemed is, without the code."""
     publisher = FakePublisher()
-    handlers = publishing_to(EVENT_HANDLERS, {"rabbitmq": publisher})
+    handlers = TABLE.publishing_to({"rabbitmq": publisher}).events
     application = FakeApplication(event_handlers=handlers)
 
     await application.bus.handle(a_batch())
@@ -459,17 +471,18 @@ def test_a_handler_may_return_a_command_that_has_a_handler() -> None:
 
 def test_a_delay_is_the_value_of_a_setting() -> None:
     """The table names it, so that whoever reads the table finds it in the environment, too."""
-    handlers: EventHandlers = {ThingMade: [greet, Later(count, after="lease_seconds")]}
+    handlers: EventHandlers = {ThingMade: [greet, Later(count, after=LEASE)]}
 
-    assert subscriptions(handlers, Settings()) == {ThingMade: {"greet": 0, "count": 30}}
+    assert table(handlers).subscriptions(Settings()) == {ThingMade: {"greet": 0, "count": 30}}
     assert bound(events=handlers).events.keys() == {"greet", "count"}
-    with pytest.raises(WiringError, match="a setting that there is not: patience"):
-        subscriptions({ThingMade: [Later(count, after="patience")]}, Settings())
+    misspelt = table({ThingMade: [Later(count, after=lambda settings: settings.patience)]})
+    with pytest.raises(WiringError, match="a setting that there is not: .*patience"):
+        misspelt.subscriptions(Settings())
 
 
 def test_an_unsubscribed_handler_is_bound_and_subscribes_to_nothing() -> None:
     """Its deliveries are stored, perhaps for weeks, and another release removes it."""
     handlers: EventHandlers = {ThingMade: [greet, Unsubscribed(count)]}
 
-    assert subscriptions(handlers, Settings()) == {ThingMade: {"greet": 0}}
+    assert table(handlers).subscriptions(Settings()) == {ThingMade: {"greet": 0}}
     assert bound(events=handlers).events.keys() == {"greet", "count"}

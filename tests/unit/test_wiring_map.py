@@ -5,8 +5,7 @@ import pytest
 from allocation.adapters.serialization import wire_name
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import Event
-from allocation.publish_handlers import publishing_to
-from allocation.service_layer.handlers import COMMAND_HANDLERS, EVENT_HANDLERS
+from allocation.service_layer.handlers import HANDLERS as TABLE
 from tests.builders import FakeApplication, a_batch, a_redemption, a_registration
 from tests.wiring_map import ONCE, nodes
 
@@ -60,8 +59,8 @@ def what_happened(application: FakeApplication) -> set[tuple[str, type[Event]]]:
 
 def test_the_promise_of_each_handler_is_that_of_the_bus() -> None:
     """It is read in the signature: there, and in the map."""
-    handlers = publishing_to(EVENT_HANDLERS, {})
-    application = FakeApplication(command_handlers=COMMAND_HANDLERS, event_handlers=handlers)
+    handlers = TABLE.publishing_to({}).events
+    application = FakeApplication(command_handlers=TABLE.commands, event_handlers=handlers)
     registry = application.bus.registry
     bound = [*registry.commands.values(), *registry.events.values()]
 

@@ -14,9 +14,8 @@ from allocation.domain.events import Event
 from allocation.entrypoints.runtime import Shutdown
 from allocation.entrypoints.worker import Worker
 from allocation.service_layer.delivery_model import Delivery
-from allocation.service_layer.subscriptions import EventHandlers
 from allocation.service_layer.unit_of_work import UnitOfWork
-from tests.builders import POLICY, FakeApplication
+from tests.builders import POLICY, EventHandlers, FakeApplication
 from tests.fakes import FakeOutbox
 from tests.things import ThingMade, ThingRenamed, a_command, things_of
 

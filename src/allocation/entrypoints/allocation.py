@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from allocation.application import Application
     from allocation.config import Settings
+    from allocation.service_layer.handler_table import Handlers
     from allocation.service_layer.instrumentation import Observer
 
 
@@ -45,6 +46,12 @@ class Allocation(App["Settings"]):
 
         return demo.demo if name == "demo" else users.commands.commands[name]
 
+    def handlers(self) -> Handlers:
+        """Return the table of handlers."""
+        from allocation.service_layer.handlers import HANDLERS
+
+        return HANDLERS
+
     def load(self, overrides: Mapping[str, Any]) -> Settings:
         """Return the settings, as the environment and these say."""
         from allocation.config import load
@@ -57,7 +64,7 @@ class Allocation(App["Settings"]):
         """Open everything the settings ask for."""
         from allocation.bootstrap import bootstrap
 
-        return bootstrap(settings, observers=observers, delivers=delivers)
+        return bootstrap(settings, handlers=self.handlers(), observers=observers, delivers=delivers)
 
     def reporter(self, settings: Settings) -> Observer:
         """Return what prints what happens."""

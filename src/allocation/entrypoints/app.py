@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from allocation.domain.commands import Command
     from allocation.entrypoints.runtime import Service
     from allocation.extensions.base import Extensions
+    from allocation.service_layer.handler_table import Handlers
     from allocation.service_layer.instrumentation import Observer
     from allocation.settings import EngineSettings
 
@@ -41,6 +42,10 @@ class App(Generic[S]):
 
     def command(self, name: str) -> click.Command:
         """Return one of its own commands."""
+        raise NotImplementedError
+
+    def handlers(self) -> Handlers:
+        """Return the table of its handlers."""
         raise NotImplementedError
 
     def load(self, overrides: Mapping[str, Any]) -> S:

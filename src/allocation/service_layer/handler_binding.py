@@ -10,13 +10,11 @@ from inspect import getmembers_static, iscoroutinefunction, signature
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from allocation.domain import commands
 from allocation.domain.commands import Command
 from allocation.service_layer.delivery_model import WorkItem
-from allocation.service_layer.envelopes import message_types
 from allocation.service_layer.exceptions import UnexpectedAnswer, WiringError
 from allocation.service_layer.handler_containment import contain_errors
-from allocation.service_layer.subscriptions import EventHandlers, Handler, by_name_of, handler_name
+from allocation.service_layer.handler_table import Handler, Handlers, handler_name, raise_if_any
 from allocation.service_layer.unit_of_work import UnitOfWork
 
 PER_ATTEMPT: Mapping[str, Callable[[Any, UnitOfWork | None], Any]] = {
@@ -56,7 +54,10 @@ class BoundHandler:
     """
 
     def __init__(
-        self, handler: Handler, dependencies: Dependencies, may_ask: Collection[str] = PER_ATTEMPT
+        self,
+        handler: Handler[Any],
+        dependencies: Dependencies,
+        may_ask: Collection[str] = PER_ATTEMPT,
     ) -> None:
         self.name, self.handler = handler_name(handler), handler
         asks_for = set(list(signature(handler).parameters)[1:])
@@ -95,47 +96,34 @@ class BoundHandler:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registry:
+class BoundHandlers:
     """The handlers this process can run: of commands by type, of events by name."""
 
     commands: Mapping[type[Command], BoundHandler]
     events: Mapping[str, BoundHandler]
 
 
-def bind_all(
-    command_handlers: Mapping[type[Command], Handler],
-    event_handlers: EventHandlers,
-    renamed: Mapping[str, str],
-    dependencies: Dependencies,
-) -> Registry:
+def bind(handlers: Handlers, dependencies: Dependencies) -> BoundHandlers:
     """Bind every handler. Those of events whose outside port is not configured are left out.
 
     :raises WiringError: if something is missing, unknown, ambiguous, or does not go together
     """
-    missing = set(message_types(commands, Command)) - command_handlers.keys()
-    raise_if_any("commands without a handler", [command.__name__ for command in missing])
-    of_commands = {c: BoundHandler(h, dependencies, ["uow"]) for c, h in command_handlers.items()}
+    commands, renamed = handlers.commands, handlers.renamed
+    of_commands = {c: BoundHandler(h, dependencies, ["uow"]) for c, h in commands.items()}
     without_uow = [handler.name for handler in of_commands.values() if not handler.is_transactional]
     raise_if_any("handlers of commands that do not ask for uow", without_uow)
-    by_name = by_name_of(event_handlers)
-    lost, kept = set(renamed.values()) - by_name.keys(), renamed.keys() & by_name.keys()
-    raise_if_any("RENAMED_HANDLERS needs an old name that is gone, and a new one", lost | kept)
-    bound = {name: BoundHandler(handler, dependencies) for name, handler in by_name.items()}
+    bound = {name: BoundHandler(each, dependencies) for name, each in handlers.by_name().items()}
+    lost, kept = set(renamed.values()) - bound.keys(), renamed.keys() & bound.keys()
+    raise_if_any("`renamed` needs an old name that is gone, and a new one", lost | kept)
     returned = {answer for handler in bound.values() for answer in handler.answers}
-    unknown = map(str, returned - command_handlers.keys())
+    unknown = map(str, returned - commands.keys())
     raise_if_any("handlers return what is no command with a handler", [*unknown])
     bound |= {old: bound[new] for old, new in renamed.items()}
     of_events = {name: handler for name, handler in bound.items() if handler.is_available}
-    return Registry(commands=of_commands, events=of_events)
+    return BoundHandlers(commands=of_commands, events=of_events)
 
 
-def raise_if_any(problem: str, names: Collection[str]) -> None:
-    """Raise WiringError about these names, if there are any."""
-    if names:
-        raise WiringError(problem, *names)
-
-
-def _returned_types(handler: Handler) -> set[type]:
+def _returned_types(handler: Handler[Any]) -> set[type]:
     """Return the types that a handler may return, by its annotation; without one, that of None."""
     try:
         returned = get_type_hints(handler).get("return", NoneType)

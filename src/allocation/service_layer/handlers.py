@@ -1,4 +1,4 @@
-"""The handlers, one function a use case, and the two tables that say what handles what.
+"""The handlers, one function a use case, and the table that says what handles what.
 
 A handler asks for what it needs by parameter name, and what it asks for says what it is promised:
 
@@ -21,14 +21,8 @@ from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer import emails
 from allocation.service_layer.delivery_model import IdempotencyKey
-from allocation.service_layer.envelopes import Envelope
-from allocation.service_layer.ports import (
-    FindContact,
-    FindCouponHolder,
-    Notifications,
-    Publisher,
-)
-from allocation.service_layer.subscriptions import Handler, Later, Subscriber
+from allocation.service_layer.handler_table import PUBLISH, Handlers, Later, on
+from allocation.service_layer.ports import FindContact, FindCouponHolder, Notifications
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.user_mailer import UserMail
 
@@ -171,47 +165,40 @@ async def notify_marketing(
     await notifications.send(email, idempotency_key=idempotency_key)
 
 
-async def publish_event(event: events.Event, envelope: Envelope, publisher: Publisher) -> None:
-    """Tell the outside world. `publish_handlers.py` makes one of this for each `publisher`."""
-    await publisher.publish(envelope)
-
-
-COMMAND_HANDLERS: dict[type[commands.Command], Handler] = {
-    commands.RegisterUser: register_user,
-    commands.ImportUsers: import_users,
-    commands.ChangeEmail: change_email,
-    commands.RecordBounce: record_bounce,
-    commands.AddCouponBatch: add_coupon_batch,
-    commands.RedeemCoupon: redeem_coupon,
-}
-
-EVENT_HANDLERS: dict[type[events.Event], list[Subscriber]] = {
-    events.UserRegistered: [
-        send_welcome_email,
-        log_registration,
-        allocate_welcome_coupon,
-        refresh_user_view,
-        publish_event,
+HANDLERS = Handlers(
+    commands=[
+        on(commands.RegisterUser, register_user),
+        on(commands.ImportUsers, import_users),
+        on(commands.ChangeEmail, change_email),
+        on(commands.RecordBounce, record_bounce),
+        on(commands.AddCouponBatch, add_coupon_batch),
+        on(commands.RedeemCoupon, redeem_coupon),
     ],
-    events.UsersImported: [],
-    events.EmailChanged: [send_change_notice, refresh_user_view, publish_event],
-    events.EmailBounced: [refresh_user_view, publish_event],
-    # a coupon's code is money: not public
-    events.CouponAllocated: [
-        send_coupon_email,
-        refresh_user_view,
-        Later(send_coupon_reminder, after="coupon_reminder_seconds"),
-        Later(expire_coupon, after="coupon_expiry_seconds"),
+    events=[
+        on(
+            events.UserRegistered,
+            send_welcome_email,
+            log_registration,
+            allocate_welcome_coupon,
+            refresh_user_view,
+            PUBLISH,
+        ),
+        on(events.UsersImported),
+        on(events.EmailChanged, send_change_notice, refresh_user_view, PUBLISH),
+        on(events.EmailBounced, refresh_user_view, PUBLISH),
+        # a coupon's code is money: not public
+        on(
+            events.CouponAllocated,
+            send_coupon_email,
+            refresh_user_view,
+            Later(send_coupon_reminder, after=lambda settings: settings.coupon_reminder_seconds),
+            Later(expire_coupon, after=lambda settings: settings.coupon_expiry_seconds),
+        ),
+        on(events.CouponRedeemed, refresh_user_view, PUBLISH),
+        on(events.CouponExpired, give_coupon_back, refresh_user_view),
+        on(events.CouponDenied, PUBLISH),
+        on(events.CouponBatchExhausted, notify_marketing),
     ],
-    events.CouponRedeemed: [refresh_user_view, publish_event],
-    events.CouponExpired: [give_coupon_back, refresh_user_view],
-    events.CouponDenied: [publish_event],
-    events.CouponBatchExhausted: [notify_marketing],
-}
-"""What handles what. An event with `publish_event` is public: it has one for each broker."""
-
-PROJECTIONS: list[Handler] = [refresh_user_view]
-"""Handlers that only write a read model from what is stored now: doing it again does no harm."""
-
-RENAMED_HANDLERS: dict[str, str] = {}
-"""Old handler name → new one: for deliveries stored before a handler was renamed."""
+    projections=[refresh_user_view],
+)
+"""What handles what. An event with `PUBLISH` is public: it is sent to each broker."""

@@ -28,7 +28,7 @@ from allocation.service_layer.delivery_model import (
     WorkItem,
 )
 from allocation.service_layer.envelopes import INTERNAL, EventRecorder, MessageOrigin, bind_context
-from allocation.service_layer.handler_binding import BoundHandler, Registry
+from allocation.service_layer.handler_binding import BoundHandler, BoundHandlers
 from allocation.service_layer.handler_containment import persist_despite_cancellation
 from allocation.service_layer.instrumentation import Instrumentation, Outcome
 from allocation.service_layer.ports import Outbox
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 class MessageBus:
     """Handles commands and events; a slot is for one handler that runs, not for what it causes."""
 
-    registry: Registry
+    registry: BoundHandlers
     new_uow: UnitOfWorkFactory
     outbox: Outbox
     policy: DeliveryPolicy

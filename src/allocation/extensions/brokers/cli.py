@@ -10,7 +10,6 @@ from allocation.entrypoints.nonblocking_output import drain
 from allocation.entrypoints.worker import WORKER_SETTINGS, worker_service
 from allocation.extensions.brokers.asyncapi import published_language
 from allocation.extensions.brokers.consumer import consumer_service
-from allocation.publish_handlers import public_events
 
 PREFETCH = click.option(
     "--prefetch",
@@ -47,10 +46,11 @@ def run(cli: CommandLine[Any], prefetch: int | None) -> None:
 
 
 @click.command()
-def asyncapi() -> None:
+@click.pass_obj
+def asyncapi(cli: CommandLine[Any]) -> None:
     """Print the AsyncAPI document of all public messages.
 
     It is JSON, and describes what is published and what is consumed.
     """
-    click.echo(published_language(public_events()))
+    click.echo(published_language(cli.app.handlers().public_events))
     runtime.run(drain, event_loop="asyncio")

@@ -10,7 +10,7 @@ import sys
 from allocation.domain.events import UserRegistered
 from allocation.entrypoints.cli import cli
 from allocation.extensions.operations import batched_transactions
-from allocation.service_layer.handlers import EVENT_HANDLERS
+from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.unit_of_work import UnitOfWork
 
 FEW = 10
@@ -37,6 +37,6 @@ async def count_user(event: UserRegistered, uow: UnitOfWork) -> None:
 
 
 if __name__ == "__main__":
-    EVENT_HANDLERS[UserRegistered].append(count_user)
+    TABLE.events[UserRegistered] = (*TABLE.events[UserRegistered], count_user)
     batched_transactions.BATCH_ROWS = FEW
     cli(sys.argv[1:])

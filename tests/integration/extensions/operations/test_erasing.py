@@ -27,10 +27,9 @@ from allocation.extensions.operations.erase_user import (
     handlers_with_effects,
 )
 from allocation.extensions.operations.kept_emails import remove_emails
-from allocation.publish_handlers import publishing_to
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import MessageOrigin
-from allocation.service_layer.handlers import EVENT_HANDLERS
+from allocation.service_layer.handlers import HANDLERS as TABLE
 from tests.builders import FakeApplication, a_batch, a_failure, a_registration, a_user_id
 from tests.fakes import FakePublisher
 from tests.integration.extensions.operations.conftest import change, rows
@@ -386,7 +385,7 @@ async def test_nobody_is_erased_who_is_not_there(application: Application) -> No
 
 def test_what_is_published_is_not_owed_to_the_person() -> None:
     """Other services get the event, without the name: no public event is lost."""
-    bus = FakeApplication(event_handlers=publishing_to(EVENT_HANDLERS, {"x": FakePublisher()})).bus
+    bus = FakeApplication(event_handlers=TABLE.publishing_to({"x": FakePublisher()}).events).bus
     known = {*bus.registry.events, "not_configured_here"}
 
     found = handlers_with_effects(known, bus.registry.events)

@@ -26,7 +26,7 @@ from allocation.extensions.brokers.exceptions import BrokerUnavailable
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.exceptions import ConcurrentUpdate
-from allocation.service_layer.handlers import COMMAND_HANDLERS
+from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import AcceptedCommand
 from tests.builders import FakeApplication, a_user_message
@@ -196,11 +196,11 @@ class Failing:
         self.calls += 1
         if self.errors:
             raise self.errors.pop(0)
-        await COMMAND_HANDLERS[RegisterUser](command, uow)
+        await TABLE.commands[RegisterUser](command, uow)
 
 
 def an_application_with(handler: Failing) -> FakeApplication:
-    handlers: dict[type[Command], Any] = {**COMMAND_HANDLERS, RegisterUser: handler.register_user}
+    handlers: dict[type[Command], Any] = {**TABLE.commands, RegisterUser: handler.register_user}
     return FakeApplication(command_handlers=handlers)
 
 

@@ -13,15 +13,15 @@ from allocation.domain.commands import ChangeEmail, RecordBounce
 from allocation.domain.events import CouponAllocated, Event, UserId
 from allocation.extensions.brokers import asyncapi
 from allocation.extensions.brokers.cloud_events import ACCEPTED, from_cloud_event, to_cloud_event
-from allocation.publish_handlers import public_events
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import WiringError
-from allocation.service_layer.handlers import EVENT_HANDLERS, publish_event
+from allocation.service_layer.handlers import HANDLERS as TABLE
 from tests.builders import FakeApplication, a_batch, a_redemption, a_registration, a_user_id
+from allocation.service_layer.handler_table import PUBLISH
 
 
 def language() -> str:
-    return asyncapi.published_language(public_events())
+    return asyncapi.published_language(TABLE.public_events)
 
 
 def test_the_document_is_an_asyncapi_document() -> None:
@@ -36,9 +36,7 @@ def test_every_public_event_and_every_accepted_command_is_in_it() -> None:
     document = json.loads(language())
 
     public = {
-        serialization.wire_name(e)
-        for e, handlers in EVENT_HANDLERS.items()
-        if publish_event in handlers
+        serialization.wire_name(e) for e, handlers in TABLE.events.items() if PUBLISH in handlers
     }
     assert document["channels"]["events"]["messages"].keys() == public
     assert "users_imported" not in public
@@ -48,7 +46,7 @@ def test_every_public_event_and_every_accepted_command_is_in_it() -> None:
         assert document["channels"][reference]["messages"].keys() <= messages.keys()
 
 
-@pytest.mark.parametrize("name", [*map(serialization.wire_name, public_events()), *ACCEPTED])
+@pytest.mark.parametrize("name", [*map(serialization.wire_name, TABLE.public_events), *ACCEPTED])
 def test_each_example_fits_its_schema(name: str) -> None:
     """An example that is wrong is worse than none."""
     document = json.loads(language())

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import pytest
@@ -16,7 +17,7 @@ from allocation.service_layer.exceptions import (
     DeliverySuperseded,
     MessageAlreadyHandled,
 )
-from allocation.service_layer.subscriptions import Handler
+from allocation.service_layer.handler_table import Handler
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import COMMANDS, POLICY, FakeApplication, a_command_envelope, a_delivery
 from tests.fakes import FakeOutbox
@@ -35,7 +36,7 @@ def counted(counts: MetricsObserver, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def observed(counts: MetricsObserver, *handlers: Handler) -> FakeApplication:
+def observed(counts: MetricsObserver, *handlers: Handler[Any]) -> FakeApplication:
     return FakeApplication(event_handlers={ThingMade: handlers}, observers=[counts])
 
 

@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from time import monotonic
+from typing import Any
 
 import anyio
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from allocation.domain.events import Event
 from allocation.extensions.operations.stuck_handlers import watching
 from allocation.service_layer.exceptions import HandlerTimeout
-from allocation.service_layer.subscriptions import Handler
+from allocation.service_layer.handler_table import Handler
 from tests.builders import POLICY, FakeApplication
 from tests.things import ThingMade, a_command
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.anyio
 LIMIT_SECONDS = 30
 
 
-async def run_past_its_time_limit(handler: Handler) -> None:
+async def run_past_its_time_limit(handler: Handler[Any]) -> None:
     """Run it, under the eyes of a watchdog; anew if a busy machine came to it too late."""
     begun: list[Event] = []
 

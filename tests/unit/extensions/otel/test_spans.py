@@ -1,6 +1,7 @@
 """The spans: what each says, and that it hurts nobody."""
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from opentelemetry import trace
@@ -10,8 +11,8 @@ from allocation.domain.events import Event
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import MessageOrigin, current_traceparent
 from allocation.service_layer.exceptions import MessageAlreadyHandled
-from allocation.service_layer.subscriptions import EventHandlers, Handler
-from tests.builders import HANDLERS, FakeApplication, a_command_envelope
+from allocation.service_layer.handler_table import Handler
+from tests.builders import HANDLERS, EventHandlers, FakeApplication, a_command_envelope
 from tests.things import RenameThing, ThingMade, ThingNotFound, a_command, a_thing_id
 from tests.unit.extensions.otel.recording import Recorded, id_of, parent_of, trace_of
 
@@ -22,7 +23,7 @@ TRACEPARENT = f"00-{TRACE}-{SPAN}-01"
 CONVERSATION = "messaging.message.conversation_id"
 
 
-def observed(recorded: Recorded, *handlers: Handler) -> FakeApplication:
+def observed(recorded: Recorded, *handlers: Handler[Any]) -> FakeApplication:
     """Return the application, with these handlers of a new thing if there are some."""
     event_handlers: EventHandlers = {ThingMade: handlers} if handlers else HANDLERS
     return FakeApplication(event_handlers=event_handlers, observers=[recorded.observer])
