@@ -27,7 +27,6 @@ from allocation.service_layer.handler_table import (
     Later,
     Row,
     Unsubscribed,
-    handler_of,
     on,
 )
 from allocation.service_layer.handlers import HANDLERS as TABLE
@@ -200,7 +199,7 @@ def test_an_event_handler_that_cannot_work_is_a_mistake_at_start(
 
 def test_whoever_writes_to_users_may_return_that_the_address_does_not_exist() -> None:
     """Then mypy finds the `return` that is missing, without which the answer would be lost."""
-    handlers = {handler_of(each) for listed in TABLE.events.values() for each in listed}
+    handlers = TABLE.by_name().values()
     hints = {each.__name__: get_type_hints(each) for each in handlers}
     returned = {name: each["return"] for name, each in hints.items() if "user_mail" in each}
 
