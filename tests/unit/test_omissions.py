@@ -90,8 +90,7 @@ def handlers_of_other_events(handlers: Mapping[type[Event], Sequence[Any]]) -> l
         f"{handler.__name__} is a handler of {event.__name__}, and its signature does not say so:"
         f" add it to the type of its first parameter in {SOURCE}/service_layer/handlers.py"
         for event, listed in handlers.items()
-        for handler in map(handler_of, listed)
-        if handler is not PUBLISH
+        for handler in (handler_of(each) for each in listed if each is not PUBLISH)
         if not issubclass(event, _accepted(handler))
     ]
 

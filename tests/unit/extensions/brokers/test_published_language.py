@@ -15,9 +15,9 @@ from allocation.extensions.brokers import asyncapi
 from allocation.extensions.brokers.cloud_events import ACCEPTED, from_cloud_event, to_cloud_event
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import WiringError
+from allocation.service_layer.handler_table import PUBLISH
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from tests.builders import FakeApplication, a_batch, a_redemption, a_registration, a_user_id
-from allocation.service_layer.handler_table import PUBLISH
 
 
 def language() -> str:
@@ -94,11 +94,11 @@ def about(message: Any) -> str:
 @pytest.mark.anyio
 async def test_the_subject_in_an_example_is_what_is_really_sent() -> None:
     """Others choose by it what they read; on Kafka, it is the key."""
-    public = [each for each in await happened() if type(each.event) in public_events()]
+    public = [each for each in await happened() if type(each.event) in TABLE.public_events]
     sent = [json.loads(to_cloud_event(envelope)) for envelope in public]
 
     messages = json.loads(language())["components"]["messages"]
-    assert {message["type"] for message in sent} == set(map(wire_name, public_events()))
+    assert {message["type"] for message in sent} == set(map(wire_name, TABLE.public_events))
     for message in sent:
         assert about(messages[message["type"]]["examples"][0]["payload"]) == about(message)
 
