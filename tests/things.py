@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from sqlalchemy.orm import configure_mappers, registry, relationship
 
-from allocation.adapters import serialization
+from allocation.adapters import codec as serialization
 from allocation.adapters.aggregates import ensure_versions
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from allocation.adapters import serialization
+from allocation.adapters import codec as serialization
 from allocation.domain.error_kinds import AllocationError
 from allocation.extensions.brokers.asyncapi import published_language  # extension: brokers
 from allocation.service_layer.handlers import HANDLERS

@@ -23,6 +23,7 @@ from allocation.application import Application
 from allocation.config import MAIL_URLS, Settings
 from allocation.domain.error_kinds import InvalidValue
 from allocation.extension_list import EXTENSIONS
+from allocation.messages import CODEC
 from allocation.service_layer.envelopes import EventRecorder
 from allocation.service_layer.handler_binding import Dependencies, bind
 from allocation.service_layer.handler_table import Handlers
@@ -63,6 +64,7 @@ async def bootstrap(
         database = await opened.enter_async_context(
             open_database(
                 settings.database_url,
+                codec=CODEC,
                 backends=EXTENSIONS.database_backends(),
                 connections=settings.pool_size,
                 handler_timeout=settings.handler_timeout_seconds,
@@ -92,7 +94,9 @@ async def bootstrap(
         bound = bind(table, dependencies)
         await ensure_schema(database)
         subscribed = table.subscriptions(settings)
-        recorder = EventRecorder(subscriptions=subscribed, new_id=uuid4, now=_now)
+        recorder = EventRecorder(
+            subscriptions=subscribed, name_of=CODEC.name_of, new_id=uuid4, now=_now
+        )
         outbox = new_outbox(database, settings)
         at_once = max(settings.max_handlers, settings.worker_concurrency)
         bus = MessageBus(

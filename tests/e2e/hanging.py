@@ -17,7 +17,7 @@ import anyio
 import click
 from anyio import to_thread
 
-from allocation.adapters.serialization import EVENT_TYPES
+from allocation.adapters.codec import EVENT_TYPES
 from allocation.domain.events import Event, UserRegistered
 from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.cli import cli

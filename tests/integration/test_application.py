@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Table, event, func, select
 from allocation import views
 from allocation.adapters import orm
 from allocation.adapters.delivery_states import is_scheduled
-from allocation.adapters.serialization import EVENT_TYPES
+from allocation.adapters.codec import EVENT_TYPES
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings

@@ -12,7 +12,8 @@ import pytest
 from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, event, inspect, text, update
 
-from allocation.adapters import orm, serialization
+from allocation.adapters import orm
+from allocation.adapters import codec as serialization
 from allocation.adapters.batch_settlement import SETTLE_BATCH_SIZE
 from allocation.adapters.database import Database, open_database
 from allocation.adapters.exceptions import DatabaseUnavailable, InvalidPayload, StatementRefused

@@ -10,7 +10,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, inspect, select, text
 
-from allocation.adapters import orm, schema_setup, serialization
+from allocation.adapters import orm, schema_setup
+from allocation.adapters import codec as serialization
 from allocation.adapters.database import Database, open_database
 from allocation.adapters.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
 from allocation.adapters.migrations import revisions

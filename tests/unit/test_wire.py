@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from allocation.adapters import serialization
+from allocation.adapters import codec as serialization
 from allocation.adapters.exceptions import InvalidPayload, UnknownEventType
 from tests import things
 from tests.builders import an_envelope

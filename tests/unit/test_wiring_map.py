@@ -2,7 +2,7 @@
 
 import pytest
 
-from allocation.adapters.serialization import wire_name
+from allocation.adapters.codec import wire_name
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import Event
 from allocation.service_layer.handlers import HANDLERS as TABLE

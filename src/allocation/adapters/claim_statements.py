@@ -5,7 +5,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from allocation.adapters import failure_history, serialization
+from allocation.adapters import failure_history
+from allocation.adapters.codec import MAX_EVENT_LENGTH, Codec
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED
 from allocation.adapters.exceptions import InvalidPayload
@@ -14,7 +15,7 @@ from allocation.service_layer.delivery_model import DeliveryPolicy
 
 LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
 TOO_LONG = failure_history.describe(
-    InvalidPayload("an event", f"is longer than {serialization.MAX_EVENT_LENGTH}")
+    InvalidPayload("an event", f"is longer than {MAX_EVENT_LENGTH}")
 )
 
 NEXT_TOKEN = deliveries.c.token + 1
@@ -26,17 +27,16 @@ _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 RAW_EVENTS = sa.select(events.c.id, *_RAW).where(events.c.id.in_(_IDS))
 
 
-def claimable_here() -> sa.ColumnElement[bool]:
+def claimable_here(codec: Codec) -> sa.ColumnElement[bool]:
     """What this process can do: other types, and later versions, are for newer processes."""
-    versions = {name: serialization.version_of(name) for name in serialization.EVENT_TYPES}
-    columns = events.c
-    known = [sa.and_(columns.type == n, columns.schema_version <= v) for n, v in versions.items()]
+    row, versions = events.c, codec.versions.items()
+    known = [sa.and_(row.type == name, row.schema_version <= v) for name, v in versions]
     return sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, sa.or_(*known))
 
 
-def pending(replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+def pending(codec: Codec, replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     """What is pending for `HANDLERS` and can be tried here, the longest due first."""
-    wanted = PENDING, deliveries.c.replay == replay, claimable_here()
+    wanted = PENDING, deliveries.c.replay == replay, claimable_here(codec)
     return sa.select(*columns).join(events).where(*wanted).order_by(deliveries.c.available_at)
 
 
@@ -50,12 +50,12 @@ def claim_statement(
     columns, now = deliveries.c, database.clock
     problem = sa.case(
         (columns.attempts >= policy.max_attempts, LAST_ATTEMPT_UNFINISHED),
-        (sa.func.length(events.c.data) > serialization.MAX_EVENT_LENGTH, TOO_LONG),
+        (sa.func.length(events.c.data) > MAX_EVENT_LENGTH, TOO_LONG),
     )
     # in a CTE: as a subquery, the limit may be applied again for each row of the outer table;
     # the limit is a literal, or PostgreSQL would not keep a plan for so few rows
     due = (
-        pending(replay, columns.event_id, columns.handler, problem.label("problem"))
+        pending(database.codec, replay, columns.event_id, columns.handler, problem.label("problem"))
         .where(columns.available_at <= now)
         .limit(sa.bindparam("limit", type_=sa.Integer, literal_execute=True))
         .with_for_update(of=deliveries, skip_locked=True)

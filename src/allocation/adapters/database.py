@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from allocation.adapters.aggregates import AggregateSession
+from allocation.adapters.codec import Codec
 from allocation.adapters.database_backend import DatabaseBackend, wrong_url
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.adapters.sqlite import SQLite
@@ -34,12 +35,22 @@ Backends = Mapping[str, Callable[[], type[DatabaseBackend]]]
 
 
 class Database:
-    """An engine, the rules to use it by, and who uses it: `process` is NAME@HOST:PID."""
+    """An engine, the rules to use it by, what its events say, and who uses it.
+
+    `process` is NAME@HOST:PID.
+    """
 
     def __init__(
-        self, engine: AsyncEngine, backend: DatabaseBackend, *, process: str, connections: int
+        self,
+        engine: AsyncEngine,
+        backend: DatabaseBackend,
+        *,
+        codec: Codec,
+        process: str,
+        connections: int,
     ) -> None:
         self.engine, self.backend, self.process = engine, backend, process
+        self.codec = codec
         self.listen = partial(backend.listen, engine)
         self.clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
@@ -97,12 +108,15 @@ class Database:
 async def open_database(
     url: str,
     *,
+    codec: Codec,
     backends: Backends = MappingProxyType({}),
     connections: int = 10,
     handler_timeout: float = 20.0,
     instance_name: str | None = None,
 ) -> AsyncIterator[Database]:
     """Open the database at `url`, and close it at the end. Nothing is connected before first use.
+
+    Its events are read and written by `codec`.
 
     Nothing waits longer for the database than a handler may take, about.
 
@@ -117,7 +131,7 @@ async def open_database(
         raise wrong_url(f"has an option that is wrong: {error}") from None
     try:
         async with backend.lifespan(engine):
-            yield Database(engine, backend, process=process, connections=connections)
+            yield Database(engine, backend, codec=codec, process=process, connections=connections)
     finally:
         with CancelScope(shield=True):
             await engine.dispose()

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from anyio import CancelScope, Lock, current_time
 
-from allocation.adapters import failure_history, serialization
+from allocation.adapters import failure_history
 from allocation.adapters.batch_settlement import (
     WITH_VALID_TOKEN,
     Settlement,
@@ -68,7 +68,10 @@ class SqlAlchemyOutbox:
             attempts=attempts, token=NEXT_TOKEN, owner=None, available_at=claimed_at
         )
         pause, wanted = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
-        first = [pending(r, pause).where(wanted).limit(1).subquery() for r in (False, True)]
+        first = [
+            pending(database.codec, r, pause).where(wanted).limit(1).subquery()
+            for r in (False, True)
+        ]
         self._seconds_until_due = sa.union_all(*map(sa.select, first))
         self._claims = [claim_statement(replay, database, policy) for replay in (False, True)]
 
@@ -80,7 +83,7 @@ class SqlAlchemyOutbox:
         if not subscribed:
             return []
         first = partial(Delivery, attempt=1, leased_at=current_time())
-        rows = [serialization.to_row(envelope) for envelope, _ in subscribed]
+        rows = [self.database.codec.to_row(envelope) for envelope, _ in subscribed]
         await transaction.execute(self._insert_events, rows)
         inline = self._policy.dispatch == "inline"
         paused = await self._paused(transaction) if inline else ()
@@ -155,7 +158,7 @@ class SqlAlchemyOutbox:
         with CancelScope(shield=True):  # as from the commit on, or nobody would know of the leases
             for row, event in claimed:
                 try:
-                    envelope = serialization.from_row(event)
+                    envelope = self.database.codec.from_row(event)
                 except InvalidMessage as error:
                     await self._park(row, error)
                     continue

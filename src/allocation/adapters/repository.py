@@ -9,7 +9,6 @@ from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters import orm
 from allocation.adapters.constraints import REFUSALS
-from allocation.adapters.serialization import wire_name
 from allocation.adapters.transaction import Transaction
 from allocation.domain.coupons import BatchReference, CouponBatch
 from allocation.domain.events import UserId
@@ -174,7 +173,7 @@ async def record_command(
     source, message_id = envelope.origin.source, envelope.origin.id
     row = {
         "id": envelope.id,
-        "type": wire_name(type(envelope.message)),
+        "type": envelope.type,
         "source": source,
         "message_id": message_id,
         "fingerprint": envelope.origin.fingerprint,

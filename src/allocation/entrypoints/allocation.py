@@ -12,6 +12,8 @@ from allocation.extension_list import EXTENSIONS
 if TYPE_CHECKING:
     import click
 
+    from allocation.adapters.codec import Codec
+    from allocation.domain.commands import Command
     from allocation.application import Application
     from allocation.config import Settings
     from allocation.service_layer.handler_table import Handlers
@@ -51,6 +53,18 @@ class Allocation(App["Settings"]):
         from allocation.service_layer.handlers import HANDLERS
 
         return HANDLERS
+
+    def codec(self) -> Codec:
+        """Return what is said of messages."""
+        from allocation.messages import CODEC
+
+        return CODEC
+
+    def accepted_from_brokers(self) -> Sequence[type[Command]]:
+        """Return the commands that others may send by a message broker."""
+        from allocation.messages import ACCEPTED_FROM_BROKERS
+
+        return ACCEPTED_FROM_BROKERS
 
     def load(self, overrides: Mapping[str, Any]) -> Settings:
         """Return the settings, as the environment and these say."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 if TYPE_CHECKING:
     import click
 
+    from allocation.adapters.codec import Codec
     from allocation.application import Application
     from allocation.domain.commands import Command
     from allocation.entrypoints.runtime import Service
@@ -46,6 +47,14 @@ class App(Generic[S]):
 
     def handlers(self) -> Handlers:
         """Return the table of its handlers."""
+        raise NotImplementedError
+
+    def codec(self) -> Codec:
+        """Return what is said of its messages."""
+        raise NotImplementedError
+
+    def accepted_from_brokers(self) -> Sequence[type[Command]]:
+        """Return the commands that others may send by a message broker."""
         raise NotImplementedError
 
     def load(self, overrides: Mapping[str, Any]) -> S:

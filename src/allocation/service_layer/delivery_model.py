@@ -75,6 +75,7 @@ class CommandEnvelope:
     """
 
     id: UUID
+    type: str
     message: Command
     origin: MessageOrigin = INTERNAL
     settles: Delivery | None = None

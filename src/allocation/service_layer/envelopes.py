@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NewType, TypeVar
+from typing import Any, NewType, TypeVar
 from uuid import UUID
 
 from allocation.domain.aggregate import Aggregate
@@ -33,6 +33,7 @@ class Envelope:
     """An event and what is known about it; the attributes are those of CloudEvents 1.0."""
 
     id: EventId
+    type: str
     event: Event
     subject: str
     time: datetime
@@ -62,6 +63,7 @@ class EventRecorder:
     """Makes envelopes of what aggregates have recorded, and knows who subscribes to them."""
 
     subscriptions: Mapping[type[Event], Subscribers]
+    name_of: Callable[[type[Any]], str]
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
 
@@ -74,6 +76,7 @@ class EventRecorder:
             for event in aggregate.pull_events():
                 envelope = Envelope(
                     id=EventId(self.new_id()),
+                    type=self.name_of(type(event)),
                     event=event,
                     subject=aggregate.subject,
                     time=self.now(),

@@ -72,7 +72,7 @@ class MessageBus:
 
         :raises HandlerTimeout: if it takes longer than a handler may; then nothing is stored
         """
-        envelope = CommandEnvelope(id=self.event_recorder.new_id(), message=command, origin=origin)
+        envelope = self._envelope(command, origin)
         return await self._execute(envelope, current_time() + self.policy.handler_timeout_seconds)
 
     async def run_deliveries(self, claims: Collection[Delivery]) -> DispatchResult:
@@ -185,14 +185,24 @@ class MessageBus:
 
         If others change what it has read, only the command is repeated, not the external effect.
         """
-        id_, origin = self.event_recorder.new_id(), MessageOrigin(source=asked.handler)
-        envelope = CommandEnvelope(id=id_, message=answer, origin=origin, settles=asked)
+        envelope = self._envelope(answer, MessageOrigin(source=asked.handler), asked)
         try:
             stored = await persist_despite_cancellation(lambda: self._execute(envelope, deadline))
         except Exception as error:  # what the outside has answered is known nowhere else
             error.add_note(f"{asked.handler} had returned {answer!r}")
             raise
         return replace(stored, answer=answer)
+
+    def _envelope(
+        self, command: Command, origin: MessageOrigin, settles: Delivery | None = None
+    ) -> CommandEnvelope:
+        return CommandEnvelope(
+            id=self.event_recorder.new_id(),
+            type=self.event_recorder.name_of(type(command)),
+            message=command,
+            origin=origin,
+            settles=settles,
+        )
 
     async def _execute(self, envelope: CommandEnvelope, deadline: float) -> Committed:
         """Run the one handler of a command within its time limit."""

@@ -23,7 +23,7 @@ def upgrade(cli: CommandLine[Any]) -> None:
     settings = cli.load_settings()
 
     async def work() -> None:
-        async with open_database(settings.database_url) as database:
+        async with cli.app.open_database(settings) as database:
             await upgrade_schema(database)
 
     run(work, event_loop=settings.event_loop)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from allocation.adapters import serialization
+from allocation.adapters import codec as serialization
 from allocation.domain.commands import Command
 from allocation.domain.events import CouponDenied, Event, UserId
 from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, DELIVERY_LIMIT, EVENTS

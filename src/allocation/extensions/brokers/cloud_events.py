@@ -13,9 +13,9 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from allocation.adapters import serialization
+from allocation.adapters import codec as serialization
+from allocation.adapters.codec import wire_name
 from allocation.adapters.exceptions import InvalidPayload
-from allocation.adapters.serialization import wire_name
 from allocation.domain.commands import Command
 from allocation.domain.values import INVISIBLE
 from allocation.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType

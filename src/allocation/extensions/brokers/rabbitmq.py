@@ -19,7 +19,7 @@ from aio_pika.connection import make_url
 from aiormq import exceptions as amqp
 from pamqp.common import Arguments
 
-from allocation.adapters import serialization
+from allocation.adapters import codec as serialization
 from allocation.extensions.brokers import base
 from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, InboundMessage, describe
 from allocation.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event

@@ -12,7 +12,6 @@ from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
-from allocation.adapters.serialization import wire_name
 from allocation.domain.error_kinds import Unavailable, is_permanent
 from allocation.service_layer.delivery_model import CommandEnvelope, Delivery
 from allocation.service_layer.exceptions import MessageAlreadyHandled
@@ -52,7 +51,7 @@ class MetricsObserver(Observer):
 
     @contextmanager
     def command(self, envelope: CommandEnvelope, seconds: float) -> Iterator[None]:
-        name = wire_name(type(envelope.message))
+        name = envelope.type
         try:
             with self._command_seconds.labels(name).time():
                 yield
@@ -74,10 +73,10 @@ class MetricsObserver(Observer):
         """Count what became of it. A command is done with its commit, not when its handler ends."""
         match outcome:
             case Outcome(CommandEnvelope() as envelope, "succeeded"):
-                self._commands.labels(wire_name(type(envelope.message)), "done").inc()
+                self._commands.labels(envelope.type, "done").inc()
                 self.writes.succeeded()
             case Outcome(work, "conflict"):
-                name = work.settles.handler if work.settles else wire_name(type(work.message))
+                name = work.settles.handler if work.settles else work.type
                 self._conflicts.labels(name).inc()
             case Outcome(Delivery() as delivery, "succeeded"):
                 self._attempts.labels(delivery.handler, "done").inc()

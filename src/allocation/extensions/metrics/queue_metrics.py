@@ -41,7 +41,7 @@ async def queue_metrics(database: Database, handlers: Collection[str]) -> list[M
     async with database.probe_transaction() as transaction:
         counts = (await transaction.execute(_outstanding(now))).all()
         pauses = (await transaction.execute(sa.select(handler_pauses))).all()
-        ages = await _ages(transaction, handlers, _due(now), _unclaimable(now), _failing(now))
+        ages = await _ages(transaction, handlers, *_lateness(database))
     outstanding = dict.fromkeys(product(handlers, STATES), 0)
     outstanding |= {(row.handler, row.state): row.deliveries for row in counts}
     paused = {(row.handler, row.paused_by): row.paused_at for row in pauses}
@@ -81,7 +81,7 @@ async def readiness_error(
     async with database.probe_transaction() as transaction:
         if await _schema_is_outdated(transaction):
             return "the database schema is outdated"
-        [late] = await _ages(transaction, handlers, _due(database.clock))
+        [late] = await _ages(transaction, handlers, _due(database))
     too_late = f"work is overdue for {late:.0f} s: does a worker run?"
     return too_late if late > max_lag_seconds else None
 
@@ -101,15 +101,23 @@ def _outstanding(now: Now) -> sa.Select[str, str, int]:
     return sa.select(*names, sa.func.count().label("deliveries")).group_by(*names)
 
 
-def _due(now: Now) -> sa.Select[Any]:
+def _lateness(database: Database) -> list[sa.Select[Any]]:
+    """Return the queries of `AGES`, in their order."""
+    return [_due(database), _unclaimable(database), _failing(database.clock)]
+
+
+def _due(database: Database) -> sa.Select[Any]:
+    now = database.clock
     since = now - deliveries.c.available_at
-    return pending(False, since).where(deliveries.c.available_at <= now).limit(1)
+    found = pending(database.codec, False, since)
+    return found.where(deliveries.c.available_at <= now).limit(1)
 
 
-def _unclaimable(now: Now) -> sa.Select[Any]:
+def _unclaimable(database: Database) -> sa.Select[Any]:
     """Look at the oldest of all: what can be done is done, so such a one soon stands in front."""
+    now = database.clock
     first = (
-        sa.select(deliveries.c.available_at, claimable_here().label("is_ours"))
+        sa.select(deliveries.c.available_at, claimable_here(database.codec).label("is_ours"))
         .join_from(deliveries, events)
         .where(
             PENDING, deliveries.c.replay == sa.false(), ~PAUSED, deliveries.c.available_at <= now

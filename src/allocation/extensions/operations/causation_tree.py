@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from allocation.adapters import serialization
+from allocation.adapters.codec import Codec
 
 Kind = Literal["command", "event", "delivery"]
 State = Literal[
@@ -169,13 +169,13 @@ def _failure(row: Row) -> FailedAttempt:
     return FailedAttempt(owner=row.failed_in, error=row.failure, **what)
 
 
-def summary(name: str, version: int, data: str) -> str:
+def summary(codec: Codec, name: str, version: int, data: str) -> str:
     """Return whom and what an event is about, as far as its fields say: name, address, batch.
 
     It is empty if this process cannot read the event. A coupon's code is money, and never in it.
     """
     try:
-        event = serialization.read(name, version, data, serialization.EVENT_TYPES[name])
+        event = codec.read(name, version, data, codec.events[name])
     except Exception:  # also one in an upcaster, or in the class of the event
         return ""
     return " ".join(_words(msgspec.to_builtins(event)))

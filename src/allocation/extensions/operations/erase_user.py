@@ -14,8 +14,8 @@ from uuid import UUID, uuid4
 import msgspec
 import sqlalchemy as sa
 
-from allocation.adapters import serialization
 from allocation.adapters.claim_statements import NEXT_TOKEN
+from allocation.adapters.codec import decode
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import pause_of
 from allocation.adapters.exceptions import InvalidPayload
@@ -186,7 +186,7 @@ async def _erase_events(transaction: Transaction, about: Events, *, email: str) 
 def _fields(row: sa.Row[Any]) -> dict[str, Any]:
     """Return the data of an event; nothing, if nobody can read them, and so nothing is kept."""
     try:
-        return serialization.decode(row.type, row.data, dict)
+        return decode(row.type, row.data, dict)
     except InvalidPayload:
         return {}
 

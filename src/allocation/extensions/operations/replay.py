@@ -14,7 +14,6 @@ from allocation.adapters.claim_statements import NEXT_TOKEN
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import pause_of
 from allocation.adapters.orm import deliveries, events
-from allocation.adapters.serialization import wire_name
 from allocation.adapters.transaction import Transaction
 from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.operations.batched_transactions import Advance, for_each_batch
@@ -118,8 +117,8 @@ def replay_of(bus: MessageBus, handler: str, types: Collection[str], **period: A
         names = ", ".join(sorted({each.name for each in bound.values()}))
         problem = f"{handler!r} is no handler of events that can run here: none of {names}"
         raise InvalidValue("handler", problem)
-    subscribed = bus.event_recorder.subscriptions.items()
-    its_types = {wire_name(each): names[handler] for each, names in subscribed if handler in names}
+    subscribed, name_of = bus.event_recorder.subscriptions.items(), bus.event_recorder.name_of
+    its_types = {name_of(each): names[handler] for each, names in subscribed if handler in names}
     if not its_types:
         raise InvalidValue("handler", f"{handler!r} is unsubscribed, and only runs what is stored")
     for unknown in set(types) - set(its_types):

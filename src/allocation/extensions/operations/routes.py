@@ -104,7 +104,12 @@ async def retry(
     """Reset a delivery's attempts, and make it due now."""
     command = RetryDelivery(event_id=EventId(event_id), handler=handler)
     database = running.database
-    envelope = CommandEnvelope(id=uuid4(), message=command, origin=request.state.received)
+    envelope = CommandEnvelope(
+        id=uuid4(),
+        type=running.database.codec.name_of(type(command)),
+        message=command,
+        origin=request.state.received,
+    )
     with suppress(MessageAlreadyHandled):
         async with database.write_transaction() as transaction:
             await record_command(transaction, database.clock, envelope)

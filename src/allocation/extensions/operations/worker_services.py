@@ -72,7 +72,11 @@ async def unclaimable_deliveries(
     key = (events.c.type, deliveries.c.handler)
     late = ~PAUSED, deliveries.c.available_at <= database.clock - overdue
     statement = sa.select(*key, sa.func.count().label("number")).join_from(deliveries, events)
-    statement = statement.where(PENDING, *late, ~claimable_here()).group_by(*key).order_by(*key)
+    statement = (
+        statement.where(PENDING, *late, ~claimable_here(database.codec))
+        .group_by(*key)
+        .order_by(*key)
+    )
     async with database.read_transaction() as transaction:
         return (await transaction.execute(statement, {"handlers": list(handlers)})).all()
 

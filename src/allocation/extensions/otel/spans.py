@@ -26,7 +26,6 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from allocation.adapters.serialization import wire_name
 from allocation.domain.error_kinds import AllocationError
 from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, WorkItem
 from allocation.service_layer.envelopes import current_traceparent
@@ -61,10 +60,10 @@ class Spans(Observer):
         kind = SpanKind.CONSUMER if envelope.origin.id else SpanKind.INTERNAL
         message_id = envelope.origin.id or str(envelope.id)
         more = {"messaging.message.id": message_id, "allocation.source": envelope.origin.source}
-        return self._process(envelope, kind, wire_name(type(envelope.message)), "process", more)
+        return self._process(envelope, kind, envelope.type, "process", more)
 
     def attempt(self, delivery: Delivery, seconds: float) -> Operation:
-        name, message_id = wire_name(type(delivery.envelope.event)), str(delivery.envelope.id)
+        name, message_id = delivery.envelope.type, str(delivery.envelope.id)
         more = {"messaging.message.id": message_id, "allocation.attempt": delivery.attempt}
         return self._process(delivery, SpanKind.CONSUMER, name, delivery.handler, more)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from anyio import to_thread
 
-from allocation.adapters.serialization import wire_name
 from allocation.service_layer.handler_binding import BoundHandler
 from allocation.service_layer.messagebus import MessageBus
 
@@ -14,11 +13,11 @@ from allocation.service_layer.messagebus import MessageBus
 async def handler_map(bus: MessageBus) -> dict[str, Any]:
     """Return commands and events by wire name, each with its handlers; and all these handlers."""
     registry = bus.registry
-    subscriptions = bus.event_recorder.subscriptions
+    subscriptions, name_of = bus.event_recorder.subscriptions, bus.event_recorder.name_of
     known = (*registry.commands.values(), *registry.events.values())
     return {
-        "commands": {wire_name(type_): [h.name] for type_, h in registry.commands.items()},
-        "events": {wire_name(type_): list(names) for type_, names in subscriptions.items()},
+        "commands": {name_of(type_): [h.name] for type_, h in registry.commands.items()},
+        "events": {name_of(type_): list(names) for type_, names in subscriptions.items()},
         "handlers": await to_thread.run_sync(lambda: {h.name: _described(h) for h in known}),
     }
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from allocation.adapters import claim_statements, failure_history, outbox, serialization
+from allocation.adapters import claim_statements, failure_history, outbox
 from allocation.adapters.batch_settlement import Claim, Settlement
+from allocation.adapters.codec import MAX_EVENT_LENGTH
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import InvalidPayload
 from allocation.extensions.postgresql.autocommit import Records, SingleStatements
@@ -32,14 +33,14 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
         super().__init__(database, policy)
         self._settlement = Settlement(database, policy, self._settle_all)
         self._statements, self._compiled = statements, cache(self._compile)
-        versions = {name: serialization.version_of(name) for name in serialization.EVENT_TYPES}
+        versions = database.codec.versions
         self._constants = {
             "process": database.process,
             "lease": policy.lease_seconds,
             "lease_expired": failure_history.LEASE_EXPIRED,
             "max_attempts": policy.max_attempts,
             "max_failures": failure_history.MAX_FAILURES,
-            "max_length": serialization.MAX_EVENT_LENGTH,
+            "max_length": MAX_EVENT_LENGTH,
             "no_time": failure_history.describe(NO_TIME),
             "too_long": claim_statements.TOO_LONG,
             "types": list(versions),

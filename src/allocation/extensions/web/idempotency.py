@@ -12,7 +12,6 @@ from uuid import UUID, uuid4, uuid5
 from fastapi import Request
 
 from allocation import views
-from allocation.adapters.serialization import fingerprint
 from allocation.application import Application
 from allocation.domain.commands import Command
 from allocation.domain.error_kinds import InvalidValue
@@ -73,7 +72,8 @@ class IdempotentExecution:
         """
         origin = self._origin
         if origin.id is not None:
-            origin = replace(origin, fingerprint=fingerprint(command))
+            codec = self._application.database.codec
+            origin = replace(origin, fingerprint=codec.fingerprint(command))
         try:
             self._context.committed = await self._application.bus.execute(command, origin)
         except MessageAlreadyHandled as repeated:

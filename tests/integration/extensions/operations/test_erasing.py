@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from allocation.adapters import orm
 from allocation.adapters.column_types import ValueObject
-from allocation.adapters.serialization import EVENT_TYPES
+from allocation.adapters.codec import EVENT_TYPES
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings

@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from allocation.adapters import orm
 from allocation.adapters.outbox import new_outbox
-from allocation.adapters.serialization import to_row
+from allocation.adapters.codec import to_row
 from allocation.adapters.unit_of_work import open_unit_of_work
 from allocation.extensions.operations import delivery_admin, handler_pauses
 from allocation.extensions.operations.delivery_admin import listed_deliveries

@@ -14,7 +14,8 @@ from anyio.lowlevel import checkpoint
 from sqlalchemy import false, make_url, select, text
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from allocation.adapters import orm, serialization
+from allocation.adapters import orm
+from allocation.adapters import codec as serialization
 from allocation.adapters.database import backend_for, open_database
 from allocation.adapters.exceptions import (
     CommitOutcomeUnknown,

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from allocation.adapters.exceptions import InvalidPayload
-from allocation.adapters.serialization import wire_name
+from allocation.adapters.codec import wire_name
 from allocation.domain.commands import ChangeEmail, Command
 from allocation.extensions.brokers.cloud_events import (
     MAX_MESSAGE_BYTES,

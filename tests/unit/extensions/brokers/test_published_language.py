@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from allocation.adapters import serialization
-from allocation.adapters.serialization import wire_name
+from allocation.adapters import codec as serialization
+from allocation.adapters.codec import wire_name
 from allocation.domain.commands import ChangeEmail, RecordBounce
 from allocation.domain.events import CouponAllocated, Event, UserId
 from allocation.extensions.brokers import asyncapi

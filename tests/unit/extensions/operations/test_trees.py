@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from allocation.adapters import serialization
+from allocation.adapters import codec as serialization
 from allocation.extensions.operations.causation_tree import part_of, summary, tree
 from allocation.extensions.operations.command_history import summed_up
 
