@@ -12,23 +12,28 @@ from uuid import UUID, uuid4
 
 from anyio import Semaphore
 
+from allocation import messages
+from allocation.adapters import database
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, Command, RedeemCoupon, RegisterUser
 from allocation.domain.events import Event, UserId, UserRegistered
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
+from allocation.extension_list import EXTENSIONS
+from allocation.extensions.brokers import cloud_events
 from allocation.service_layer import handlers
+from allocation.service_layer.codec import Codec
 from allocation.service_layer.delivery_model import (
     CommandEnvelope,
     Delivery,
     DeliveryPolicy,
     Failure,
 )
+from allocation.service_layer.envelope_factory import EnvelopeFactory
 from allocation.service_layer.envelopes import (
     INTERNAL,
     Envelope,
     EventId,
-    EventRecorder,
     MessageContext,
     MessageOrigin,
 )
@@ -62,6 +67,19 @@ def table(
     of_commands = [on(command, handler) for command, handler in commands.items()]
     return Handlers(commands=of_commands, events=rows, renamed=renamed)
 
+
+CODEC = Codec(
+    source=messages.CODEC.source,
+    events=[*messages.CODEC.events.values(), *things.EVENTS],
+    upcasters=messages.UPCASTERS,
+)
+"""Of the application, and of things."""
+open_database = partial(
+    database.open_database, codec=CODEC, backends=EXTENSIONS.database_backends()
+)
+
+ACCEPTED = {CODEC.name_of(each): each for each in messages.ACCEPTED_FROM_BROKERS}
+from_cloud_event = partial(cloud_events.from_cloud_event, codec=CODEC, accepted=ACCEPTED)
 
 COMMANDS = {**handlers.HANDLERS.commands, **things.HANDLERS.commands}
 HANDLERS: EventHandlers = {  # without a broker
@@ -130,13 +148,20 @@ def a_context() -> MessageContext:
 def a_command_envelope(
     received: MessageOrigin = INTERNAL, command: Command | None = None
 ) -> CommandEnvelope:
-    return CommandEnvelope(id=uuid4(), message=command or things.a_command(), origin=received)
+    command = command or things.a_command()
+    name = CODEC.name_of(type(command))
+    return CommandEnvelope(id=uuid4(), type=name, message=command, origin=received)
 
 
 def an_envelope(event: Event | None = None) -> Envelope:
+    event = event or things.an_event()
+    name = CODEC.name_of(type(event))
     return Envelope(
         id=EventId(uuid4()),
-        event=event or things.an_event(),
+        source=CODEC.source,
+        type=name,
+        schema_version=CODEC.version_of(name),
+        event=event,
         subject="subject",
         time=NOW,
         context=a_context(),
@@ -153,8 +178,9 @@ def a_failure(
     return Failure(delivery=delivery, error=error or OSError(), retry_in=retry_in)
 
 
-def an_event_recorder(event_handlers: EventHandlers = HANDLERS) -> EventRecorder:
-    return EventRecorder(
+def an_envelope_factory(event_handlers: EventHandlers = HANDLERS) -> EnvelopeFactory:
+    return EnvelopeFactory(
+        codec=CODEC,
         subscriptions=table(event_handlers).subscriptions(Settings()),
         new_id=lambda: UUID(int=next(_NUMBERS)),
         now=lambda: NOW,
@@ -182,7 +208,7 @@ class FakeApplication:
 
     def wire(self) -> None:
         """Make the bus; again, after a test has exchanged something."""
-        event_recorder = an_event_recorder(self.event_handlers)
+        envelopes = an_envelope_factory(self.event_handlers)
         self.new_uow: UnitOfWorkFactory = partial(
             open_fake_unit_of_work, self.database, self.policy
         )
@@ -208,7 +234,7 @@ class FakeApplication:
             registry=bind(
                 table(self.event_handlers, self.command_handlers, self.renamed), dependencies
             ),
-            event_recorder=event_recorder,
+            envelopes=envelopes,
             new_uow=self.new_uow,
             outbox=self.outbox,
             policy=self.policy,

@@ -19,7 +19,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
 from allocation.settings import EVENT_LOOPS
-from tests import things, worlds
+from tests import worlds
 from tests.matrix import left_out, rank, table
 
 pytest_plugins: list[str] = [
@@ -39,13 +39,6 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 def backend(request: pytest.FixtureRequest) -> str:
     """Run each test of a process on both event loops, unless a module says otherwise."""
     return str(request.param)
-
-
-@pytest.fixture
-def storable_things() -> Iterator[None]:
-    """A database stores the events of `things.py`, as it does those of the application."""
-    with things.storable():
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,17 +4,13 @@ What message bus, unit of work and outbox promise has nothing to do with users a
 that speak of things stay as they are when the domain of the application changes, or is replaced.
 """
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NewType
-from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.orm import configure_mappers, registry, relationship
 
-from allocation.adapters import codec as serialization
 from allocation.adapters.aggregates import ensure_versions
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command
@@ -70,12 +66,7 @@ class ThingBroken(Event):
     thing_id: ThingId
 
 
-EVENT_TYPES: Mapping[str, type[Event]] = {
-    "thing_made": ThingMade,
-    "thing_renamed": ThingRenamed,
-    "thing_broken": ThingBroken,
-}
-"""By what they are called where they are stored."""
+EVENTS: list[type[Event]] = [ThingMade, ThingRenamed, ThingBroken]
 
 
 class ThingNotFound(RuleViolation):
@@ -221,11 +212,6 @@ def start_mappers() -> None:
     _mapping.map_imperatively(Club, clubs_table, version_id_col=version, properties=properties)
     ensure_versions(_mapping)
     configure_mappers()
-
-
-def storable() -> AbstractContextManager[object]:
-    """Let a database store these events, as it does those of the application."""
-    return patch.dict(serialization.EVENT_TYPES, EVENT_TYPES)
 
 
 def things_of(uow: UnitOfWork) -> Repository[Thing, ThingId]:

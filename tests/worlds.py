@@ -32,18 +32,26 @@ from sqlalchemy.sql import Executable
 
 from allocation import views
 from allocation.adapters import orm
-from allocation.adapters.database import Database, open_database
+from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSE
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_setup import ensure_schema
 from allocation.adapters.unit_of_work import open_unit_of_work
 from allocation.service_layer.delivery_model import Committed, Delivery, DeliveryPolicy, WorkItem
-from allocation.service_layer.envelopes import INTERNAL, EventId, EventRecorder, MessageOrigin
+from allocation.service_layer.envelope_factory import EnvelopeFactory
+from allocation.service_layer.envelopes import INTERNAL, EventId, MessageOrigin
 from allocation.service_layer.ports import Outbox
 from allocation.service_layer.read_model_types import UserRow
 from allocation.service_layer.unit_of_work import UnitOfWork, UnitOfWorkScope, commit_unit_of_work
 from tests import things
-from tests.builders import POLICY, a_command_envelope, a_registration, a_user, an_event_recorder
+from tests.builders import (
+    POLICY,
+    a_command_envelope,
+    a_registration,
+    a_user,
+    an_envelope_factory,
+    open_database,
+)
 from tests.fakes import (
     FakeDatabase,
     FakeOutbox,
@@ -63,7 +71,7 @@ class Unit:
     def __init__(
         self,
         opened: AbstractAsyncContextManager[UnitOfWorkScope],
-        recorder: EventRecorder,
+        recorder: EnvelopeFactory,
         work: WorkItem,
     ) -> None:
         self._opened, self._recorder, self._work = opened, recorder, work
@@ -88,13 +96,13 @@ class FakeWorld:
 
     def __init__(self, policy: DeliveryPolicy = POLICY) -> None:
         self.policy = policy
-        self.event_recorder = an_event_recorder()
+        self.envelopes = an_envelope_factory()
         self.database = FakeDatabase()
 
     def new_uow(self, work: WorkItem) -> "Unit":
         """Return a unit of work of some process."""
         opened = open_fake_unit_of_work(self.database, self.policy, work)
-        return Unit(opened, self.event_recorder, work)
+        return Unit(opened, self.envelopes, work)
 
     def outbox(self) -> Outbox:
         """Return the outbox of one more process."""
@@ -191,14 +199,14 @@ class SqlWorld:
     database: Database
     other_database: Database
     policy: DeliveryPolicy = POLICY
-    event_recorder: EventRecorder = field(default_factory=an_event_recorder)
+    envelopes: EnvelopeFactory = field(default_factory=an_envelope_factory)
 
     def __post_init__(self) -> None:
         self._in_turn = cycle([self.database, self.other_database])
 
     def new_uow(self, work: WorkItem) -> "Unit":
         opened = open_unit_of_work(new_outbox(next(self._in_turn), self.policy), work)
-        return Unit(opened, self.event_recorder, work)
+        return Unit(opened, self.envelopes, work)
 
     def outbox(self) -> Outbox:
         return new_outbox(next(self._in_turn), self.policy)
@@ -306,9 +314,8 @@ async def sql_world(url: str, policy: DeliveryPolicy = POLICY) -> AsyncIterator[
     orm.start_mappers()
     things.start_mappers()
     await to_thread.run_sync(copy_template, url)
-    with things.storable():
-        async with open_database(url) as database, open_database(url) as another:
-            yield await _a_sql_world(database, another, policy)
+    async with open_database(url) as database, open_database(url) as another:
+        yield await _a_sql_world(database, another, policy)
 
 
 async def _a_sql_world(database: Database, another: Database, policy: DeliveryPolicy) -> SqlWorld:

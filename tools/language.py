@@ -17,10 +17,10 @@ from typing import Any
 
 import msgspec
 
-from allocation.adapters import codec as serialization
 from allocation.domain.error_kinds import AllocationError
+from allocation.entrypoints.allocation import Allocation
 from allocation.extensions.brokers.asyncapi import published_language  # extension: brokers
-from allocation.service_layer.handlers import HANDLERS
+from allocation.messages import CODEC
 from tests.generated import all_errors
 from tools.api_language import broken_in_api, of_extension, own  # extension: web
 from tools.files import ROOT, write
@@ -32,15 +32,13 @@ Json = dict[str, Any]
 Shapes = Mapping[str, tuple[int, Json]]
 """The name of each message → its version, and the shape that it has in this version."""
 
-WIRE = "src/allocation/adapters/serialization.py"
+WIRE = "src/allocation/messages.py"
 
 
 def stored() -> Json:
     """Return the shape of each event, as it is stored: rows outlive programs."""
-    types = serialization.EVENT_TYPES.items()
-    return {
-        f"{name} {serialization.version_of(name)}": _shape_of_type(type_) for name, type_ in types
-    }
+    types = CODEC.events.items()
+    return {f"{name} {CODEC.version_of(name)}": _shape_of_type(type_) for name, type_ in types}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ def _shape_of_type(type_: type) -> Json:
 # extension: brokers
 def published() -> Json:
     """Return the AsyncAPI document."""
-    document: Json = json.loads(published_language(HANDLERS.public_events))
+    document: Json = json.loads(published_language(Allocation()))
     return document
 
 

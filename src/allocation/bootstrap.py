@@ -24,7 +24,7 @@ from allocation.config import MAIL_URLS, Settings
 from allocation.domain.error_kinds import InvalidValue
 from allocation.extension_list import EXTENSIONS
 from allocation.messages import CODEC
-from allocation.service_layer.envelopes import EventRecorder
+from allocation.service_layer.envelope_factory import EnvelopeFactory
 from allocation.service_layer.handler_binding import Dependencies, bind
 from allocation.service_layer.handler_table import Handlers
 from allocation.service_layer.handlers import HANDLERS
@@ -94,9 +94,7 @@ async def bootstrap(
         bound = bind(table, dependencies)
         await ensure_schema(database)
         subscribed = table.subscriptions(settings)
-        recorder = EventRecorder(
-            subscriptions=subscribed, name_of=CODEC.name_of, new_id=uuid4, now=_now
-        )
+        envelopes = EnvelopeFactory(codec=CODEC, subscriptions=subscribed, new_id=uuid4, now=_now)
         outbox = new_outbox(database, settings)
         at_once = max(settings.max_handlers, settings.worker_concurrency)
         bus = MessageBus(
@@ -105,7 +103,7 @@ async def bootstrap(
             outbox=outbox,
             policy=settings,
             slots=Semaphore(at_once, fast_acquire=True),
-            event_recorder=recorder,
+            envelopes=envelopes,
             random=random.random,
             instrumentation=instrumentation,
         )

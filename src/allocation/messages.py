@@ -1,17 +1,14 @@
 """The messages as others see them: how events are written down, and which commands may be sent."""
 
-from allocation.adapters.codec import Codec
 from allocation.domain import commands, events
+from allocation.service_layer.codec import Codec, Upcaster
 from allocation.service_layer.envelopes import message_types
 
-CODEC = Codec(
-    source="/allocation",
-    events=message_types(events, events.Event),
-    upcasters={
-        # the worked example: version 1 had no name
-        ("user_registered", 1): lambda old: {**old, "name": str(old["email"]).partition("@")[0]}
-    },
-)
+UPCASTERS: dict[tuple[str, int], Upcaster] = {
+    # the worked example: version 1 had no name
+    ("user_registered", 1): lambda old: {**old, "name": str(old["email"]).partition("@")[0]}
+}
+CODEC = Codec(source="/allocation", events=message_types(events, events.Event), upcasters=UPCASTERS)
 
 ACCEPTED_FROM_BROKERS: tuple[type[commands.Command], ...] = (
     commands.RegisterUser,

@@ -17,10 +17,10 @@ import anyio
 import click
 from anyio import to_thread
 
-from allocation.adapters.codec import EVENT_TYPES
 from allocation.domain.events import Event, UserRegistered
 from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.cli import cli
+from allocation.messages import CODEC
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.ports import Notifications
 from tests import things
@@ -94,7 +94,7 @@ def not_implemented(*arguments: Any) -> NoReturn:
 if __name__ == "__main__":
     handler, *arguments = sys.argv[1:]
     things.start_mappers()
-    EVENT_TYPES.update(things.EVENT_TYPES)
+    CODEC.events.update({CODEC.name_of(each): each for each in things.EVENTS})
     TABLE.commands[things.MakeThing] = things.make_thing
     for event in HANGING_ON:
         TABLE.events[event] = (*TABLE.events.get(event, ()), globals()[handler])

@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, Table, event, func, select
 from allocation import views
 from allocation.adapters import orm
 from allocation.adapters.delivery_states import is_scheduled
-from allocation.adapters.codec import EVENT_TYPES
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
@@ -20,6 +19,7 @@ from allocation.domain import events
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import Event
 from allocation.domain.users import EmailAlreadyRegistered
+from allocation.messages import CODEC
 from allocation.service_layer.read_model_types import UserRow
 from tests.builders import a_batch, a_registration
 
@@ -147,7 +147,7 @@ def test_every_event_can_be_written_down() -> None:
     """An event without a wire name would fail at its first commit."""
     defined = {name for name, member in vars(events).items() if is_event(member)}
 
-    assert {event_type.__name__ for event_type in EVENT_TYPES.values()} == defined
+    assert {event_type.__name__ for event_type in CODEC.events.values()} == defined
 
 
 def is_event(member: object) -> bool:

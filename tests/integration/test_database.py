@@ -16,7 +16,7 @@ from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from allocation.adapters import orm
-from allocation.adapters.database import Database, open_database
+from allocation.adapters.database import Database
 from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
 from allocation.adapters.transaction import Transaction
 from allocation.bootstrap import bootstrap
@@ -26,7 +26,7 @@ from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import UserRegistered
 from allocation.domain.users import User
 from allocation.service_layer.delivery_model import Committed
-from tests.builders import TODAY, a_registration, a_user_id
+from tests.builders import TODAY, a_registration, a_user_id, open_database
 from tests.things import write
 from tests.worlds import a_uow, on, sql_world, sqlite_url
 

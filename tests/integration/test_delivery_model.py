@@ -76,9 +76,9 @@ class DeliveryModel(RuleBasedStateMachine):
         self.now = 0.0
         self.scheduled: dict[Key, float] = {}
         self.paused: set[str] = set()
-        recorder = self.world.event_recorder
+        recorder = self.world.envelopes
         names = {**recorder.subscriptions[ThingMade], FOR_LATER: DELAY}
-        self.world.event_recorder = replace(recorder, subscriptions={ThingMade: names})
+        self.world.envelopes = replace(recorder, subscriptions={ThingMade: names})
 
     def open_world(self) -> World:
         raise NotImplementedError
@@ -123,7 +123,7 @@ class DeliveryModel(RuleBasedStateMachine):
             things_of(uow).add(a_thing())
         claims = {claim.handler: claim for claim in scope.committed.claims}
         [event] = scope.committed.events
-        for name, delay in self.world.event_recorder.subscriptions[type(event.event)].items():
+        for name, delay in self.world.envelopes.subscriptions[type(event.event)].items():
             key = (event.id, name)
             self.owed.add(key)
             self.states[key] = State.NONE

@@ -13,16 +13,16 @@ from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, event, inspect, text, update
 
 from allocation.adapters import orm
-from allocation.adapters import codec as serialization
 from allocation.adapters.batch_settlement import SETTLE_BATCH_SIZE
-from allocation.adapters.database import Database, open_database
-from allocation.adapters.exceptions import DatabaseUnavailable, InvalidPayload, StatementRefused
+from allocation.adapters.database import Database
+from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_setup import ensure_schema
+from allocation.messages import UPCASTERS
 from allocation.service_layer.delivery_model import Delivery
-from allocation.service_layer.exceptions import DeliverySuperseded
+from allocation.service_layer.exceptions import DeliverySuperseded, InvalidPayload
 from tests.asked import asked_of
-from tests.builders import HANDLER_NAMES, POLICY, a_delivery, a_failure, an_envelope
+from tests.builders import HANDLER_NAMES, POLICY, a_delivery, a_failure, an_envelope, open_database
 from tests.things import HANDLERS_OF_THING_MADE, ThingRenamed, a_thing, things_of
 from tests.worlds import SqlWorld, a_uow, sql_world
 
@@ -152,7 +152,7 @@ async def test_an_event_that_cannot_be_read_is_parked_alone(
     def with_a_bug(old: dict[str, Any]) -> dict[str, Any]:
         return {**old, "name": old["title"].strip().title(1)}
 
-    monkeypatch.setitem(serialization.UPCASTERS, ("thing_made", 1), with_a_bug)
+    monkeypatch.setitem(UPCASTERS, ("thing_made", 1), with_a_bug)
     (first, *_), good = await commit_an_event(world), await commit_an_event(world)
     await world.move_clock(world.policy.lease_seconds + 1)
     async with world.database.write_transaction() as transaction:
@@ -244,7 +244,6 @@ EXPLAIN = {
 }
 
 
-@pytest.mark.usefixtures("storable_things")
 @pytest.mark.parametrize("replay", [False, True])
 async def test_what_is_parked_or_done_does_not_slow_claiming(
     database_url: str, replay: bool

@@ -12,7 +12,7 @@ from allocation.domain.error_kinds import Unavailable
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.exceptions import DeliverySuperseded
 from allocation.service_layer.handler_table import Later
-from tests.builders import HANDLER_NAMES, a_failure, an_event_recorder
+from tests.builders import HANDLER_NAMES, a_failure, an_envelope_factory
 from tests.things import HANDLERS_OF_THING_MADE as HANDLERS
 from tests.things import ThingMade, a_thing, announce, look_at, things_of, write_down
 from tests.worlds import World, a_uow
@@ -418,7 +418,7 @@ async def test_many_claims_are_given_back_with_one_call(world: World) -> None:
 async def test_what_is_for_later_is_due_then_and_not_before(world: World) -> None:
     """Its time counts from the commit, by the database's clock; nobody holds it until then."""
     later = Later(write_down, after=lambda settings: settings.retry_max_seconds)
-    world.event_recorder = an_event_recorder({ThingMade: [announce, later]})
+    world.envelopes = an_envelope_factory({ThingMade: [announce, later]})
     outbox, name = world.outbox(), "write_down"
 
     assert (await commit_an_event(world)).keys() == {"announce"}
@@ -435,8 +435,8 @@ async def test_what_is_for_later_is_due_then_and_not_before(world: World) -> Non
 
 async def test_what_was_written_while_the_clock_was_ahead_is_not_for_later(world: World) -> None:
     """No rule lets it wait: whoever waits until all is done waits for it, too."""
-    later = Later(write_down, after="retry_max_seconds")
-    world.event_recorder = an_event_recorder({ThingMade: [announce, look_at, later]})
+    later = Later(write_down, after=lambda settings: settings.retry_max_seconds)
+    world.envelopes = an_envelope_factory({ThingMade: [announce, look_at, later]})
     outbox = world.outbox()
     await world.pause("announce")  # so nobody claims it in the commit
     claims = await commit_an_event(world)

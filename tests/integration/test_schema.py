@@ -11,8 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, inspect, select, text
 
 from allocation.adapters import orm, schema_setup
-from allocation.adapters import codec as serialization
-from allocation.adapters.database import Database, open_database
+from allocation.adapters.database import Database
 from allocation.adapters.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
 from allocation.adapters.migrations import revisions
 from allocation.adapters.outbox import new_outbox
@@ -22,7 +21,7 @@ from allocation.domain.coupons import Coupon, CouponCode
 from allocation.domain.events import UserId
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.exceptions import MessageAlreadyHandled
-from tests.builders import POLICY, a_command_envelope, a_user, an_envelope
+from tests.builders import CODEC, POLICY, a_command_envelope, a_user, an_envelope, open_database
 
 pytestmark = pytest.mark.anyio
 
@@ -104,7 +103,6 @@ async def test_every_revision_can_be_upgraded_with_its_users(empty_url: str, rev
             ]
 
 
-@pytest.mark.usefixtures("storable_things")
 async def test_an_upgrade_keeps_what_is_pending_and_what_was_received(empty_url: str) -> None:
     """No delivery is repeated or lost, and no message takes effect a second time."""
     envelope = an_envelope()
@@ -116,7 +114,7 @@ async def test_an_upgrade_keeps_what_is_pending_and_what_was_received(empty_url:
             known = {"id": received.id, "source": "/shop", "message_id": "m1"}
             rest = {"type": "x", "correlation_id": received.id, "accepted_at": 0}
             await transaction.execute(insert(orm.commands), [known | rest])
-            row = serialization.to_row(envelope)
+            row = CODEC.to_row(envelope)
             await transaction.execute(insert(orm.events).values(recorded_at=0), [row])
             await transaction.execute(
                 insert(orm.deliveries),

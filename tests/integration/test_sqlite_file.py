@@ -7,8 +7,9 @@ import pytest
 from anyio import to_thread
 from sqlalchemy import text
 
-from allocation.adapters.database import Database, open_database
+from allocation.adapters.database import Database
 from allocation.adapters.exceptions import DatabaseUnavailable
+from tests.builders import open_database
 from tests.worlds import sqlite_url
 
 pytestmark = pytest.mark.anyio

@@ -22,7 +22,7 @@ def test_a_new_command_is_told_in_the_words_of_its_name() -> None:
     told: list[str] = []
     command = RenameThing(thing_id=a_thing_id(), name="a secret")
 
-    envelope = CommandEnvelope(id=uuid4(), message=command)
+    envelope = CommandEnvelope(id=uuid4(), type="", message=command)
     reporter = ConsoleReporter(told.append)
 
     reporter.finished(Outcome(envelope, "succeeded", Committed((an_envelope(),))))

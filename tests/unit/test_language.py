@@ -44,7 +44,7 @@ def test_a_changed_shape_needs_a_new_version() -> None:
 
     assert sentence == (
         f"{NAME} has another shape, and still version {VERSION}: give it a new version, by an"
-        f' upcaster ("{NAME}", {VERSION}) in UPCASTERS of src/allocation/adapters/serialization.py'
+        f' upcaster ("{NAME}", {VERSION}) in UPCASTERS of src/allocation/messages.py'
     )
 
 

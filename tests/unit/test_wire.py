@@ -1,31 +1,37 @@
 """The wire format: versions, and what others may send."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from allocation.adapters import codec as serialization
-from allocation.adapters.exceptions import InvalidPayload, UnknownEventType
+from allocation.service_layer.codec import Codec
+from allocation.service_layer.envelopes import Envelope
+from allocation.service_layer.exceptions import InvalidPayload, UnknownEventType
 from tests import things
 from tests.builders import an_envelope
 
+CODEC = Codec(
+    source="/things",
+    events=things.EVENTS,
+    # in version 1, a thing had a title
+    upcasters={("thing_made", 1): lambda old: {"name": old["title"], "thing_id": old["thing_id"]}},
+)
 
-@pytest.fixture(autouse=True)
-def upcaster(monkeypatch: pytest.MonkeyPatch, storable_things: None) -> None:
-    """In version 1, a thing had a title."""
-    change = {("thing_made", 1): lambda old: {"name": old["title"], "thing_id": old["thing_id"]}}
-    monkeypatch.setattr(serialization, "UPCASTERS", change)
+
+def a_thing_made() -> Envelope:
+    return replace(an_envelope(), schema_version=2)
 
 
 def a_row(**changes: object) -> dict[str, Any]:
-    return {**serialization.to_row(an_envelope()), **changes}
+    return {**CODEC.to_row(a_thing_made()), **changes}
 
 
 def test_an_event_survives_being_stored() -> None:
     """What comes back is what went in."""
-    envelope = an_envelope()
+    envelope = a_thing_made()
 
-    assert serialization.from_row(serialization.to_row(envelope)) == envelope
+    assert CODEC.from_row(CODEC.to_row(envelope)) == envelope
 
 
 def test_a_row_of_version_1_is_read_as_the_event_of_today() -> None:
@@ -33,10 +39,10 @@ def test_a_row_of_version_1_is_read_as_the_event_of_today() -> None:
     thing_id = things.a_thing_id()
     data = f'{{"thing_id": "{thing_id}", "title": "lamp"}}'
 
-    envelope = serialization.from_row(a_row(schema_version=1, data=data))
+    envelope = CODEC.from_row(a_row(schema_version=1, data=data))
 
     assert envelope.event == things.ThingMade(thing_id=thing_id, name="lamp")
-    assert serialization.to_row(envelope)["schema_version"] == 2
+    assert CODEC.to_row(envelope)["schema_version"] == 2
 
 
 @pytest.mark.parametrize(
@@ -56,7 +62,7 @@ def test_a_row_of_version_1_is_read_as_the_event_of_today() -> None:
 def test_a_row_that_fits_no_version_is_refused(changes: dict[str, Any], problem: str) -> None:
     """By name and reason, so that somebody can decide about it."""
     with pytest.raises(InvalidPayload, match="^invalid payload of thing_made: ") as refusal:
-        serialization.from_row(a_row(**changes))
+        CODEC.from_row(a_row(**changes))
 
     assert problem in str(refusal.value)
 
@@ -64,4 +70,4 @@ def test_a_row_that_fits_no_version_is_refused(changes: dict[str, Any], problem:
 def test_an_event_nobody_knows_is_refused() -> None:
     """It may be one of a newer program."""
     with pytest.raises(UnknownEventType, match="'thing_vanished'"):
-        serialization.from_row(a_row(type="thing_vanished"))
+        CODEC.from_row(a_row(type="thing_vanished"))

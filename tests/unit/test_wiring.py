@@ -9,7 +9,6 @@ from typing import Any, get_type_hints
 import msgspec
 import pytest
 
-from allocation.adapters import codec as serialization
 from allocation.config import Settings
 from allocation.domain.commands import Command, RecordBounce
 from allocation.domain.events import Event
@@ -32,6 +31,7 @@ from allocation.service_layer.handler_table import (
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import (
+    CODEC,
     COMMANDS,
     HANDLERS,
     NOW,
@@ -377,8 +377,8 @@ def test_a_message_that_cannot_be_stored_is_found(message_type: type[Event], rea
 
 def test_an_event_that_nobody_could_read_is_not_stored() -> None:
     """It is in no table either, so at start nobody could see it."""
-    with pytest.raises(WiringError, match="not in domain/events.py: DefinedElsewhere"):
-        serialization.to_row(an_envelope(DefinedElsewhere(amount=1)))
+    with pytest.raises(WiringError, match="that the codec does not know: DefinedElsewhere"):
+        CODEC.to_row(an_envelope(DefinedElsewhere(amount=1)))
 
 
 def test_the_messages_of_this_program_can_be_stored() -> None:
@@ -452,9 +452,7 @@ async def test_a_coupon_is_not_published() -> None:
     assert names == ["UserRegistered", "CouponAllocated"]
     published = [type(envelope.event).__name__ for envelope in publisher.published]
     assert published == ["UserRegistered", "CouponRedeemed"]
-    assert coupon.code.value not in str(
-        [serialization.to_row(each) for each in publisher.published]
-    )
+    assert coupon.code.value not in str([CODEC.to_row(each) for each in publisher.published])
 
 
 async def charge(event: ThingMade, notifications: object) -> RenameThing | None:

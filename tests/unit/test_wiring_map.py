@@ -2,11 +2,10 @@
 
 import pytest
 
-from allocation.adapters.codec import wire_name
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import Event
 from allocation.service_layer.handlers import HANDLERS as TABLE
-from tests.builders import FakeApplication, a_batch, a_redemption, a_registration
+from tests.builders import CODEC, FakeApplication, a_batch, a_redemption, a_registration
 from tests.wiring_map import ONCE, nodes
 
 
@@ -50,7 +49,8 @@ def what_happened(application: FakeApplication) -> set[tuple[str, type[Event]]]:
     accepted = {envelope.id: envelope.message for envelope in application.database.commands}
     return {
         (
-            envelope.context.handler or wire_name(type(accepted[envelope.context.causation_id])),
+            envelope.context.handler
+            or CODEC.name_of(type(accepted[envelope.context.causation_id])),
             type(envelope.event),
         )
         for _, envelope in application.database.events.values()

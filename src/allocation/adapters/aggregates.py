@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstanceState, Session, registry
 
 from allocation.adapters.exceptions import PartWithoutAggregate
 from allocation.domain.aggregate import Aggregate
-from allocation.service_layer.handler_binding import raise_if_any
+from allocation.service_layer.handler_table import raise_if_any
 
 UNVERSIONED = """aggregates are mapped without a version: give the table a column
     sa.Column("version", sa.Integer, nullable=False)

@@ -6,12 +6,12 @@ import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from allocation.adapters import failure_history
-from allocation.adapters.codec import MAX_EVENT_LENGTH, Codec
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED
-from allocation.adapters.exceptions import InvalidPayload
 from allocation.adapters.orm import PENDING, deliveries, events
+from allocation.service_layer.codec import MAX_EVENT_LENGTH, Codec
 from allocation.service_layer.delivery_model import DeliveryPolicy
+from allocation.service_layer.exceptions import InvalidPayload
 
 LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
 TOO_LONG = failure_history.describe(

@@ -24,11 +24,11 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from allocation.adapters.aggregates import AggregateSession
-from allocation.adapters.codec import Codec
 from allocation.adapters.database_backend import DatabaseBackend, wrong_url
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.adapters.sqlite import SQLite
 from allocation.adapters.transaction import Transaction
+from allocation.service_layer.codec import Codec
 
 Backends = Mapping[str, Callable[[], type[DatabaseBackend]]]
 """By the scheme of their URLs: functions that import and return them. SQLite needs none."""

@@ -1,24 +1,6 @@
 """The errors of the core's adapters: the database, and what is stored in it."""
 
-from allocation.domain.error_kinds import InvalidInput, ProgrammingError, Unavailable
-
-
-class InvalidMessage(InvalidInput):
-    """A stored or received message cannot be handled, however often it is tried."""
-
-
-class UnknownEventType(InvalidMessage):
-    """No event of this wire name exists in this version of the program."""
-
-    def __init__(self, wire_name: str) -> None:
-        super().__init__(f"unknown event type {wire_name!r}")
-
-
-class InvalidPayload(InvalidMessage):
-    """The data of a message do not match its type."""
-
-    def __init__(self, wire_name: str, reason: str) -> None:
-        super().__init__(f"invalid payload of {wire_name}: {reason}")
+from allocation.domain.error_kinds import ProgrammingError, Unavailable
 
 
 class DatabaseUnavailable(Unavailable):

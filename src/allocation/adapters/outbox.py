@@ -24,12 +24,11 @@ from allocation.adapters.batch_settlement import (
 from allocation.adapters.claim_statements import NEXT_TOKEN, RAW_EVENTS, claim_statement, pending
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED_HANDLERS, is_scheduled, pause_of
-from allocation.adapters.exceptions import InvalidMessage
 from allocation.adapters.orm import deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.domain.error_kinds import Unavailable, is_away
 from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy, Failure
-from allocation.service_layer.exceptions import DeliverySuperseded
+from allocation.service_layer.exceptions import DeliverySuperseded, InvalidMessage
 from allocation.service_layer.unit_of_work import Subscribed
 
 Claimed = tuple[Mapping[Any, Any], Mapping[Any, Any]]  # the rows of a delivery and of its event

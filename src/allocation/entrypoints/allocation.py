@@ -12,10 +12,10 @@ from allocation.extension_list import EXTENSIONS
 if TYPE_CHECKING:
     import click
 
-    from allocation.adapters.codec import Codec
-    from allocation.domain.commands import Command
     from allocation.application import Application
     from allocation.config import Settings
+    from allocation.domain.commands import Command
+    from allocation.service_layer.codec import Codec
     from allocation.service_layer.handler_table import Handlers
     from allocation.service_layer.instrumentation import Observer
 

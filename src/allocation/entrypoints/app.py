@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 if TYPE_CHECKING:
     import click
 
-    from allocation.adapters.codec import Codec
+    from allocation.adapters.database import Database
     from allocation.application import Application
     from allocation.domain.commands import Command
     from allocation.entrypoints.runtime import Service
     from allocation.extensions.base import Extensions
+    from allocation.service_layer.codec import Codec
     from allocation.service_layer.handler_table import Handlers
     from allocation.service_layer.instrumentation import Observer
     from allocation.settings import EngineSettings
@@ -56,6 +57,13 @@ class App(Generic[S]):
     def accepted_from_brokers(self) -> Sequence[type[Command]]:
         """Return the commands that others may send by a message broker."""
         raise NotImplementedError
+
+    def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:
+        """Open the database alone, with the usual limits."""
+        from allocation.adapters.database import open_database
+
+        backends = self.extensions.database_backends()
+        return open_database(settings.database_url, codec=self.codec(), backends=backends)
 
     def load(self, overrides: Mapping[str, Any]) -> S:
         """Return its settings, as the environment and these say.

@@ -1,13 +1,12 @@
 """Messages on their way: what is known about each, besides what it says. Pure: no I/O."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NewType, TypeVar
+from typing import NewType, TypeVar
 from uuid import UUID
 
-from allocation.domain.aggregate import Aggregate
 from allocation.domain.events import Event
 
 EventId = NewType("EventId", UUID)
@@ -33,7 +32,9 @@ class Envelope:
     """An event and what is known about it; the attributes are those of CloudEvents 1.0."""
 
     id: EventId
+    source: str
     type: str
+    schema_version: int
     event: Event
     subject: str
     time: datetime
@@ -56,33 +57,6 @@ class MessageOrigin:
 
 
 INTERNAL = MessageOrigin(source="program")  # a command that nobody says more about
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRecorder:
-    """Makes envelopes of what aggregates have recorded, and knows who subscribes to them."""
-
-    subscriptions: Mapping[type[Event], Subscribers]
-    name_of: Callable[[type[Any]], str]
-    new_id: Callable[[], UUID]
-    now: Callable[[], datetime]
-
-    def collect(
-        self, aggregates: Iterable[Aggregate], context: MessageContext
-    ) -> Iterator[tuple[Envelope, Subscribers]]:
-        """Take the events of these aggregates; yield each in an envelope, with its subscribers."""
-        context = replace(context, traceparent=current_traceparent.get() or context.traceparent)
-        for aggregate in aggregates:
-            for event in aggregate.pull_events():
-                envelope = Envelope(
-                    id=EventId(self.new_id()),
-                    type=self.name_of(type(event)),
-                    event=event,
-                    subject=aggregate.subject,
-                    time=self.now(),
-                    context=context,
-                )
-                yield envelope, self.subscriptions.get(type(event), {})
 
 
 current_context: ContextVar[MessageContext | None] = ContextVar("current_context", default=None)

@@ -2,7 +2,13 @@
 
 from collections.abc import Iterable
 
-from allocation.domain.error_kinds import Conflict, ProgrammingError, RuleViolation, Unavailable
+from allocation.domain.error_kinds import (
+    Conflict,
+    InvalidInput,
+    ProgrammingError,
+    RuleViolation,
+    Unavailable,
+)
 
 
 class ConcurrentUpdate(Conflict):
@@ -87,3 +93,21 @@ class HandlerInterrupted(ProgrammingError):
 
     def __init__(self, handler: str, error: BaseException) -> None:
         super().__init__(f"{handler} raised {type(error).__name__}, which nobody had asked for")
+
+
+class InvalidMessage(InvalidInput):
+    """A stored or received message cannot be handled, however often it is tried."""
+
+
+class UnknownEventType(InvalidMessage):
+    """No event of this wire name exists in this version of the program."""
+
+    def __init__(self, wire_name: str) -> None:
+        super().__init__(f"unknown event type {wire_name!r}")
+
+
+class InvalidPayload(InvalidMessage):
+    """The data of a message do not match its type."""
+
+    def __init__(self, wire_name: str, reason: str) -> None:
+        super().__init__(f"invalid payload of {wire_name}: {reason}")

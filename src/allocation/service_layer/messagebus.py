@@ -27,7 +27,8 @@ from allocation.service_layer.delivery_model import (
     Failure,
     WorkItem,
 )
-from allocation.service_layer.envelopes import INTERNAL, EventRecorder, MessageOrigin, bind_context
+from allocation.service_layer.envelope_factory import EnvelopeFactory
+from allocation.service_layer.envelopes import INTERNAL, MessageOrigin, bind_context
 from allocation.service_layer.handler_binding import BoundHandler, BoundHandlers
 from allocation.service_layer.handler_containment import persist_despite_cancellation
 from allocation.service_layer.instrumentation import Instrumentation, Outcome
@@ -50,7 +51,7 @@ class MessageBus:
     outbox: Outbox
     policy: DeliveryPolicy
     slots: Semaphore
-    event_recorder: EventRecorder
+    envelopes: EnvelopeFactory
     random: Callable[[], float]
     instrumentation: Instrumentation
 
@@ -72,7 +73,7 @@ class MessageBus:
 
         :raises HandlerTimeout: if it takes longer than a handler may; then nothing is stored
         """
-        envelope = self._envelope(command, origin)
+        envelope = self.envelopes.of_command(command, origin)
         return await self._execute(envelope, current_time() + self.policy.handler_timeout_seconds)
 
     async def run_deliveries(self, claims: Collection[Delivery]) -> DispatchResult:
@@ -185,24 +186,13 @@ class MessageBus:
 
         If others change what it has read, only the command is repeated, not the external effect.
         """
-        envelope = self._envelope(answer, MessageOrigin(source=asked.handler), asked)
+        envelope = self.envelopes.of_command(answer, MessageOrigin(source=asked.handler), asked)
         try:
             stored = await persist_despite_cancellation(lambda: self._execute(envelope, deadline))
         except Exception as error:  # what the outside has answered is known nowhere else
             error.add_note(f"{asked.handler} had returned {answer!r}")
             raise
         return replace(stored, answer=answer)
-
-    def _envelope(
-        self, command: Command, origin: MessageOrigin, settles: Delivery | None = None
-    ) -> CommandEnvelope:
-        return CommandEnvelope(
-            id=self.event_recorder.new_id(),
-            type=self.event_recorder.name_of(type(command)),
-            message=command,
-            origin=origin,
-            settles=settles,
-        )
 
     async def _execute(self, envelope: CommandEnvelope, deadline: float) -> Committed:
         """Run the one handler of a command within its time limit."""
@@ -228,7 +218,7 @@ class MessageBus:
         try:
             async with self.new_uow(work) as scope:
                 await handler.run(work, scope.uow)
-                return await commit_unit_of_work(scope, self.event_recorder, work)
+                return await commit_unit_of_work(scope, self.envelopes, work)
         except exceptions.ConcurrentUpdate:
             if tries == MAX_CONFLICT_RETRIES:
                 raise
@@ -249,7 +239,7 @@ class MessageBus:
             logger.error("the next failure could not be stored: %s", storing_error)
             # the row is as it was: it falls due when the lease ends
             failure = replace(failure, retry_in=(pause := self.policy.lease_seconds))
-        later = self.event_recorder.now() + timedelta(seconds=pause or 0)
+        later = self.envelopes.now() + timedelta(seconds=pause or 0)
         fate = "parked" if pause is None else f"next attempt at {later:%FT%TZ}"
         logger.warning("%s; %s", failure, fate)
         self.instrumentation.finished(Outcome(delivery, "parked" if pause is None else "retried"))

@@ -17,7 +17,8 @@ from allocation.domain.aggregate import Aggregate
 from allocation.domain.coupons import Coupon, CouponNotFound
 from allocation.service_layer import ports, repository
 from allocation.service_layer.delivery_model import Committed, Delivery, WorkItem
-from allocation.service_layer.envelopes import Envelope, EventRecorder, Subscribers
+from allocation.service_layer.envelope_factory import EnvelopeFactory
+from allocation.service_layer.envelopes import Envelope, Subscribers
 from allocation.service_layer.exceptions import CausationTooDeep
 
 MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for a cycle
@@ -77,7 +78,7 @@ UnitOfWorkFactory = Callable[[WorkItem], AbstractAsyncContextManager[UnitOfWorkS
 
 
 async def commit_unit_of_work(
-    scope: UnitOfWorkScope, recorder: EventRecorder, work: WorkItem
+    scope: UnitOfWorkScope, envelopes: EnvelopeFactory, work: WorkItem
 ) -> Committed:
     """Commit what a handler has done. Nothing interrupts a commit, so the answer is reliable.
 
@@ -87,7 +88,7 @@ async def commit_unit_of_work(
     :raises CausationTooDeep: if it has recorded an event, and `MAX_DEPTH` of them led to it
     """
     context = work.context
-    subscribed = list(recorder.collect(_aggregates(scope.store), context))
+    subscribed = list(envelopes.of_events(_aggregates(scope.store), context))
     if subscribed and context.depth > MAX_DEPTH:
         before = [d.envelope.context.handler for d in (work.settles,) if d]
         raise CausationTooDeep(context.depth, [*before, work.name])

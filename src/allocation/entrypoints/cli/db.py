@@ -4,7 +4,6 @@ from typing import Any
 
 import click
 
-from allocation.adapters.database import open_database
 from allocation.adapters.migrations.revisions import revisions
 from allocation.adapters.schema_setup import upgrade_schema
 from allocation.entrypoints.app import CommandLine

@@ -3,7 +3,7 @@
 Made from the same classes and tables that read and write the messages, so it cannot lag behind.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import UTC, datetime
 from inspect import signature
 from typing import Any, TypeVar
@@ -11,16 +11,16 @@ from uuid import UUID
 
 import msgspec
 
-from allocation.adapters import codec as serialization
 from allocation.domain.commands import Command
 from allocation.domain.events import CouponDenied, Event, UserId
+from allocation.entrypoints.app import App
 from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, DELIVERY_LIMIT, EVENTS
 from allocation.extensions.brokers.cloud_events import (
-    ACCEPTED,
     CONTENT_TYPE,
     CloudEvent,
     to_cloud_event,
 )
+from allocation.service_layer.codec import Codec
 from allocation.service_layer.envelopes import Envelope, EventId, MessageContext
 from allocation.service_layer.exceptions import WiringError
 
@@ -70,9 +70,12 @@ PUBLISHING = (
 CONSUMING = "At most one effect for each `source` and `id`."
 
 
-def published_language(public_events: Sequence[type[Event]]) -> str:
-    """Return the document, as JSON: what others may rely on. `public_events` are published."""
-    events = {n: t for n, t in serialization.EVENT_TYPES.items() if t in public_events}
+def published_language(app: App[Any]) -> str:
+    """Return the document, as JSON: what others may rely on."""
+    codec = app.codec()
+    events = {codec.name_of(each): each for each in app.handlers().public_events}
+    accepted = {codec.name_of(each): each for each in app.accepted_from_brokers()}
+    messages = {n: _message(codec, n, t) for n, t in (events | accepted).items()}
     topic_exchange = {"name": EVENTS, "type": "topic", "durable": True}
     exchange = {"is": "routingKey", "exchange": topic_exchange}
     dead_letter_queue = _queue(DEAD_LETTER_QUEUE)
@@ -82,14 +85,14 @@ def published_language(public_events: Sequence[type[Event]]) -> str:
         "defaultContentType": CONTENT_TYPE,
         "channels": {
             "events": _channel(EVENTS, events, exchange, OF_EVENTS),
-            "commands": _channel(COMMANDS, ACCEPTED, _queue(COMMANDS), OF_COMMANDS),
+            "commands": _channel(COMMANDS, accepted, _queue(COMMANDS), OF_COMMANDS),
             "deadCommands": _channel(DEAD_LETTER_QUEUE, (), dead_letter_queue, OF_DEAD_COMMANDS),
         },
         "operations": {
             "publishEvents": _operation("send", "events", events, PUBLISHING),
-            "consumeCommands": _operation("receive", "commands", ACCEPTED, CONSUMING),
+            "consumeCommands": _operation("receive", "commands", accepted, CONSUMING),
         },
-        "components": {"messages": {n: _message(n, t) for n, t in (events | ACCEPTED).items()}},
+        "components": {"messages": messages},
     }
     return msgspec.json.format(msgspec.json.encode(document)).decode()
 
@@ -106,18 +109,18 @@ def example_of(type_: type[M]) -> M:
     return type_(**{name: EXAMPLE_VALUES[name] for name in names})
 
 
-def _message(name: str, type_: type[Event] | type[Command]) -> Json:
+def _message(codec: Codec, name: str, type_: type[Event] | type[Command]) -> Json:
     return {
         "name": name,
         "summary": str(type_.__doc__),
         "contentType": CONTENT_TYPE,
-        "payload": _payload(name, type_),
-        "examples": [{"name": "example", "payload": _example(name, example_of(type_))}],
+        "payload": _payload(codec, name, type_),
+        "examples": [{"name": "example", "payload": _example(codec, name, example_of(type_))}],
     }
 
 
-def _payload(name: str, type_: type) -> Json:
-    schema, version = _schema(CloudEvent), serialization.version_of(name)
+def _payload(codec: Codec, name: str, type_: type) -> Json:
+    schema, version = _schema(CloudEvent), codec.version_of(name)
     schema["properties"] |= {
         "type": {"const": name},
         "schemaversion": {"const": version},
@@ -132,12 +135,15 @@ def _schema(type_: type) -> Json:
     return {key: value for key, value in components[type_.__name__].items() if key != "title"}
 
 
-def _example(name: str, message: Event | Command) -> Json:
+def _example(codec: Codec, name: str, message: Event | Command) -> Json:
     if isinstance(message, Command):
         required = {"specversion": "1.0", "id": MESSAGE_ID, "source": "/shop", "type": name}
         return required | {"data": msgspec.to_builtins(message)}
     envelope = Envelope(
         id=EventId(MESSAGE_ID),
+        source=codec.source,
+        type=name,
+        schema_version=codec.version_of(name),
         event=message,
         subject=OTHER_SUBJECTS.get(type(message), str(SUBJECT)),
         time=datetime(2026, 1, 1, tzinfo=UTC),

@@ -28,7 +28,11 @@ def consume(cli: CommandLine[Any], prefetch: int | None) -> None:
     work is lost.
     """
     settings = cli.load_settings(log_level="info", prefetch=prefetch)
-    cli.run_services(settings, consumer_service(settings), delivers=settings.dispatch == "inline")
+    cli.run_services(
+        settings,
+        consumer_service(settings, cli.app.accepted_from_brokers()),
+        delivers=settings.dispatch == "inline",
+    )
 
 
 @click.command()
@@ -42,7 +46,8 @@ def run(cli: CommandLine[Any], prefetch: int | None) -> None:
     settings = cli.load_settings(log_level="info", prefetch=prefetch, **WORKER_SETTINGS)
     beside = cli.app.extensions.worker_services(settings)
     working = worker_service(settings, beside=beside)
-    cli.run_services(settings, working, consumer_service(settings))
+    consuming = consumer_service(settings, cli.app.accepted_from_brokers())
+    cli.run_services(settings, working, consuming)
 
 
 @click.command()
@@ -52,5 +57,5 @@ def asyncapi(cli: CommandLine[Any]) -> None:
 
     It is JSON, and describes what is published and what is consumed.
     """
-    click.echo(published_language(cli.app.handlers().public_events))
+    click.echo(published_language(cli.app))
     runtime.run(drain, event_loop="asyncio")

@@ -6,6 +6,7 @@ CloudEvents' own extension Distributed Tracing: the span in which an event was c
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
@@ -13,17 +14,15 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from allocation.adapters import codec as serialization
-from allocation.adapters.codec import wire_name
-from allocation.adapters.exceptions import InvalidPayload
 from allocation.domain.commands import Command
 from allocation.domain.values import INVISIBLE
 from allocation.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
-from allocation.service_layer.allowed_entrances import Entrance, commands_from
+from allocation.service_layer.codec import Codec, decode
 from allocation.service_layer.envelopes import Envelope, MessageOrigin
+from allocation.service_layer.exceptions import InvalidPayload
 
-ACCEPTED = {wire_name(type_): type_ for type_ in commands_from(Entrance.BROKER)}
-"""The commands that others may send; the consumer dead-letters all others."""
+Accepted = Mapping[str, type[Command]]
+"""The commands that others may send, by wire name; the consumer dead-letters all others."""
 
 CONTENT_TYPE = "application/cloudevents+json"
 MAX_MESSAGE_BYTES = 65_536  # of a command: a hundred times what any needs, as over HTTP
@@ -63,25 +62,26 @@ class CloudEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 def to_cloud_event(envelope: Envelope) -> bytes:
     """Return the message that tells others of an event."""
-    name = serialization.wire_name(type(envelope.event))
     message = CloudEvent(
         specversion="1.0",
         id=str(envelope.id),
-        source=serialization.SOURCE,
-        type=name,
+        source=envelope.source,
+        type=envelope.type,
         subject=envelope.subject,
         time=envelope.time,
         datacontenttype="application/json",
         correlationid=envelope.context.correlation_id,
         causationid=envelope.context.causation_id,
         traceparent=envelope.context.traceparent,
-        schemaversion=serialization.version_of(name),
+        schemaversion=envelope.schema_version,
         data=msgspec.Raw(msgspec.json.encode(envelope.event)),
     )
     return msgspec.json.encode(message)
 
 
-def from_cloud_event(body: bytes) -> tuple[Command, MessageOrigin]:
+def from_cloud_event(
+    body: bytes, codec: Codec, accepted: Accepted
+) -> tuple[Command, MessageOrigin]:
     """Return the command in a message, and what is to be known of that message.
 
     Its length is checked before anything that costs more than reading it.
@@ -92,17 +92,17 @@ def from_cloud_event(body: bytes) -> tuple[Command, MessageOrigin]:
     """
     if len(body) > MAX_MESSAGE_BYTES:
         raise MessageTooLarge(len(body), MAX_MESSAGE_BYTES)
-    message = serialization.decode("a command", body, CloudEvent)
+    message = decode("a command", body, CloudEvent)
     _require_legible("id", message.id)
     _require_legible("source", message.source)
-    if message.type not in ACCEPTED:
+    if message.type not in accepted:
         raise UnknownCommandType(message.type)
-    of_type, data = ACCEPTED[message.type], bytes(message.data)
-    command = serialization.read(message.type, message.schemaversion, data, of_type)
+    of_type, data = accepted[message.type], bytes(message.data)
+    command = codec.read(message.type, message.schemaversion, data, of_type)
     return command, MessageOrigin(
         source=message.source,
         id=message.id,
-        fingerprint=serialization.fingerprint(command),
+        fingerprint=codec.fingerprint(command),
         traceparent=_if_well_formed(message.traceparent),
         correlation_id=message.correlationid,
     )

@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from allocation import views
 from allocation.application import Application
+from allocation.domain.commands import Command
 from allocation.domain.error_kinds import (
     AllocationError,
     ProgrammingError,
@@ -35,6 +36,7 @@ from allocation.extensions.brokers.cloud_events import from_cloud_event
 from allocation.extensions.brokers.exceptions import BrokerUnavailable, MessageIdReused
 from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.service_layer.delivery_model import Committed
+from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.handler_containment import first_error
 from allocation.service_layer.messagebus import MessageBus
@@ -47,8 +49,8 @@ LONGEST_PAUSE_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 
-def consumer_service(settings: EngineSettings) -> Service:
-    """Return the service.
+def consumer_service(settings: EngineSettings, accepted: Sequence[type[Command]]) -> Service:
+    """Return the service, for these commands.
 
     :raises InvalidValue: if there is no broker
     """
@@ -57,8 +59,11 @@ def consumer_service(settings: EngineSettings) -> Service:
         raise settings.refused("broker_urls", "is not set: there is nothing to consume")
 
     async def consume(application: Application, stop: Shutdown) -> None:
+        codec = application.database.codec
+        by_name = {codec.name_of(each): each for each in accepted}
         consumer = Consumer(
             application.bus,
+            partial(from_cloud_event, codec=codec, accepted=by_name),
             partial(views.accepted_command, application.database),
             BoundedDispatch(application.bus, settings.max_dispatches),
             stop,
@@ -83,6 +88,7 @@ class Consumer:
     """
 
     bus: MessageBus
+    read: Callable[[bytes], tuple[Command, MessageOrigin]]
     find_accepted: Callable[[str, str | None], Awaitable[AcceptedCommand | None]]
     dispatch: BoundedDispatch
     stop: Shutdown
@@ -190,7 +196,7 @@ class Consumer:
         return committed
 
     async def _execute_once(self, body: bytes) -> Committed:
-        command, origin = from_cloud_event(body)
+        command, origin = self.read(body)
         try:
             return await self.bus.execute(command, origin)
         except MessageAlreadyHandled as repeated:

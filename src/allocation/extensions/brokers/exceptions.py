@@ -4,8 +4,8 @@
 event is tried again until the broker is back.
 """
 
-from allocation.adapters.exceptions import InvalidMessage
 from allocation.domain.error_kinds import Unavailable
+from allocation.service_layer.exceptions import InvalidMessage
 
 
 class UnknownCommandType(InvalidMessage):

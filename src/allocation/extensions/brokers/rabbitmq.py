@@ -19,7 +19,6 @@ from aio_pika.connection import make_url
 from aiormq import exceptions as amqp
 from pamqp.common import Arguments
 
-from allocation.adapters import codec as serialization
 from allocation.extensions.brokers import base
 from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, InboundMessage, describe
 from allocation.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
@@ -81,8 +80,7 @@ class Connection(aio_pika.Connection):
             message_id=str(envelope.id),
             delivery_mode=DeliveryMode.PERSISTENT,
         )
-        wire_name = serialization.wire_name(type(envelope.event))
-        await self._events.publish(message, wire_name, mandatory=False)
+        await self._events.publish(message, envelope.type, mandatory=False)
 
     async def _declare_exchange(self, name: str) -> AbstractExchange:
         """Make an exchange; one that is there is used as it is, perhaps on purpose."""

@@ -75,9 +75,10 @@ class MetricsObserver(Observer):
             case Outcome(CommandEnvelope() as envelope, "succeeded"):
                 self._commands.labels(envelope.type, "done").inc()
                 self.writes.succeeded()
-            case Outcome(work, "conflict"):
-                name = work.settles.handler if work.settles else work.type
-                self._conflicts.labels(name).inc()
+            case Outcome(CommandEnvelope(settles=None) as envelope, "conflict"):
+                self._conflicts.labels(envelope.type).inc()
+            case Outcome(work, "conflict") if work.settles:
+                self._conflicts.labels(work.settles.handler).inc()
             case Outcome(Delivery() as delivery, "succeeded"):
                 self._attempts.labels(delivery.handler, "done").inc()
                 self.writes.succeeded()

@@ -99,7 +99,8 @@ async def read_traces(
     rows = (await transaction.execute(found.limit(limit))).all()
     accepted = (await transaction.execute(_COMMANDS.where(these[1]).limit(limit))).all()
     is_whole = limit is None or max(len(rows), len(accepted)) < limit
-    return Traces(tree(accepted, rows), is_whole, rows[0].read_at if rows else None)
+    nodes = tree(database.codec, accepted, rows)
+    return Traces(nodes, is_whole, rows[0].read_at if rows else None)
 
 
 def _caused_by(accepted: Collection[UUID], correlation_ids: Collection[UUID]) -> sa.Select[Any]:

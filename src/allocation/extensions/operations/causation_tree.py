@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from allocation.adapters.codec import Codec
+from allocation.service_layer.codec import Codec
 
 Kind = Literal["command", "event", "delivery"]
 State = Literal[
@@ -74,7 +74,7 @@ class Node:
         return self.state in ("scheduled", "done", "discarded", "parked", "paused")
 
 
-def tree(commands: Iterable[Row], rows: Sequence[Row]) -> list[Node]:
+def tree(codec: Codec, commands: Iterable[Row], rows: Sequence[Row]) -> list[Node]:
     """Return the nodes of some traces, depth first and the oldest first.
 
     An event hangs under the delivery that caused it. If it is not known which, as of events from
@@ -88,7 +88,9 @@ def tree(commands: Iterable[Row], rows: Sequence[Row]) -> list[Node]:
     accepted = [_command(row, attempts) for row in commands]
     known = {*events, *attempts, *(node.id for node in accepted)}
     deliveries = [_delivery(key, of_one) for key, of_one in attempts.items()]
-    return _in_order([*accepted, *deliveries, *(_event(row, known) for row in events.values())])
+    return _in_order(
+        [*accepted, *deliveries, *(_event(codec, row, known) for row in events.values())]
+    )
 
 
 def _in_order(nodes: Iterable[Node]) -> list[Node]:
@@ -134,7 +136,7 @@ def _command(row: Row, known: Collection[str]) -> Node:
     )
 
 
-def _event(row: Row, known: Collection[str]) -> Node:
+def _event(codec: Codec, row: Row, known: Collection[str]) -> Node:
     causes = (f"{row.causation_id}:{row.committed_by}", str(row.causation_id))
     parent = next((cause for cause in causes if cause in known), None)
     return Node(
@@ -143,7 +145,7 @@ def _event(row: Row, known: Collection[str]) -> Node:
         parent=parent,
         correlation_id=row.correlation_id,
         name=row.type,
-        about=summary(row.type, row.schema_version, row.data),
+        about=summary(codec, row.type, row.schema_version, row.data),
         subject=row.subject,
         state="done",
         completed_at=row.recorded_at,

@@ -52,7 +52,7 @@ async def list_deliveries(application: Application, which: Which | None, as_json
     """List outstanding deliveries; those for later once they are due."""
     database = application.database
     async with database.read_transaction() as transaction:
-        rows = listed_deliveries(transaction, database.clock, which or "outstanding")
+        rows = listed_deliveries(transaction, database, which or "outstanding")
         lines = _lines(rows, application.handlers)
         await common.print_all((json_line(row) async for row in rows) if as_json else lines)
 

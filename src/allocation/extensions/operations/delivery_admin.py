@@ -19,6 +19,7 @@ from allocation.adapters.transaction import Transaction
 from allocation.extensions.operations.causation_tree import State, summary
 from allocation.extensions.operations.exceptions import DeliveryNotFound, HandlerNotFound
 from allocation.extensions.operations.times import in_utc
+from allocation.service_layer.codec import Codec
 from allocation.service_layer.envelopes import EventId
 
 delivery_key = sa.tuple_(deliveries.c.event_id, deliveries.c.handler)
@@ -49,7 +50,7 @@ class Delivery:
 
 async def listed_deliveries(
     transaction: Transaction,
-    clock: sa.ColumnElement[float],
+    database: Database,
     which: Which = "outstanding",
     *,
     limit: int | None = None,
@@ -60,7 +61,8 @@ async def listed_deliveries(
     later; what is parked, the longest first; what is done, in no order. Each part is in an index of
     its own, or is all the rest: however long the history is, what is outstanding is found at once.
     """
-    row, later = deliveries.c, is_scheduled(clock)
+    clock, row = database.clock, deliveries.c
+    later = is_scheduled(clock)
     pending = _deliveries(clock).where(PENDING).order_by(row.replay, row.available_at)
     statements = {
         "pending": pending.where(~later),
@@ -70,7 +72,7 @@ async def listed_deliveries(
     }
     for part in PARTS.get(which, (which,)):
         async for found in transaction.stream(statements[part].limit(limit)):
-            yield _delivery(found)
+            yield _delivery(database.codec, found)
 
 
 async def delivery(database: Database, event_id: EventId, handler: str) -> tuple[Delivery, str]:
@@ -81,7 +83,7 @@ async def delivery(database: Database, event_id: EventId, handler: str) -> tuple
     this = _deliveries(database.clock).where(delivery_key == (event_id, handler), ~FINISHED)
     async with database.read_transaction() as transaction:
         for row in await transaction.execute(this):
-            return _delivery(row), row.data
+            return _delivery(database.codec, row), row.data
     raise DeliveryNotFound(event_id, handler)
 
 
@@ -96,9 +98,9 @@ def _deliveries(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
     ).join_from(deliveries, events)
 
 
-def _delivery(row: sa.Row[Any]) -> Delivery:
+def _delivery(codec: Codec, row: sa.Row[Any]) -> Delivery:
     values = row._asdict()
-    words = summary(row.event_type, values.pop("schema_version"), values.pop("data"))
+    words = summary(codec, row.event_type, values.pop("schema_version"), values.pop("data"))
     return Delivery(about=words, **values)
 
 

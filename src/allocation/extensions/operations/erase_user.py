@@ -15,10 +15,8 @@ import msgspec
 import sqlalchemy as sa
 
 from allocation.adapters.claim_statements import NEXT_TOKEN
-from allocation.adapters.codec import decode
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import pause_of
-from allocation.adapters.exceptions import InvalidPayload
 from allocation.adapters.orm import (
     FINISHED,
     PENDING,
@@ -36,6 +34,8 @@ from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.extensions.operations.delivery_admin import discarded_now
+from allocation.service_layer.codec import decode
+from allocation.service_layer.exceptions import InvalidPayload
 from allocation.service_layer.handler_binding import BoundHandler
 
 ERASED, NOT_DONE = "erased", "the user was erased"

@@ -58,7 +58,7 @@ class Import:
         if self.dispatches:
             self.pending.update(pending((await bus.run_deliveries(committed.claims)).failures))
         else:
-            subscribed, events = bus.event_recorder.subscriptions, committed.events
+            subscribed, events = bus.envelopes.subscriptions, committed.events
             self.counts["due"] += sum(len(subscribed.get(type(each.event), ())) for each in events)
         for event in (envelope.event for envelope in committed.events):
             if isinstance(event, UsersImported):

@@ -117,7 +117,7 @@ def replay_of(bus: MessageBus, handler: str, types: Collection[str], **period: A
         names = ", ".join(sorted({each.name for each in bound.values()}))
         problem = f"{handler!r} is no handler of events that can run here: none of {names}"
         raise InvalidValue("handler", problem)
-    subscribed, name_of = bus.event_recorder.subscriptions.items(), bus.event_recorder.name_of
+    subscribed, name_of = bus.envelopes.subscriptions.items(), bus.envelopes.codec.name_of
     its_types = {name_of(each): names[handler] for each, names in subscribed if handler in names}
     if not its_types:
         raise InvalidValue("handler", f"{handler!r} is unsubscribed, and only runs what is stored")

@@ -81,7 +81,7 @@ async def list_deliveries(
     A delivery for later is outstanding from its time on.
     """
     async with running.database.read_transaction() as transaction:
-        rows = listed_deliveries(transaction, running.database.clock, state, limit=limit)
+        rows = listed_deliveries(transaction, running.database, state, limit=limit)
         return [row async for row in rows][:limit]
 
 

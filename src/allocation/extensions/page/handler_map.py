@@ -13,7 +13,7 @@ from allocation.service_layer.messagebus import MessageBus
 async def handler_map(bus: MessageBus) -> dict[str, Any]:
     """Return commands and events by wire name, each with its handlers; and all these handlers."""
     registry = bus.registry
-    subscriptions, name_of = bus.event_recorder.subscriptions, bus.event_recorder.name_of
+    subscriptions, name_of = bus.envelopes.subscriptions, bus.envelopes.codec.name_of
     known = (*registry.commands.values(), *registry.events.values())
     return {
         "commands": {name_of(type_): [h.name] for type_, h in registry.commands.items()},

@@ -91,7 +91,7 @@ async def backlog(transaction: Transaction, database: Database) -> dict[str, Any
     first = [
         row
         for part in parts
-        async for row in listed_deliveries(transaction, database.clock, part, limit=MAX_SHOWN)
+        async for row in listed_deliveries(transaction, database, part, limit=MAX_SHOWN)
     ]
     return {"counts": counts, "first": first, "pauses": await paused_handlers(transaction)}
 

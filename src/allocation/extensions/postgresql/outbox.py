@@ -11,11 +11,11 @@ from sqlalchemy import text
 
 from allocation.adapters import claim_statements, failure_history, outbox
 from allocation.adapters.batch_settlement import Claim, Settlement
-from allocation.adapters.codec import MAX_EVENT_LENGTH
 from allocation.adapters.database import Database
-from allocation.adapters.exceptions import InvalidPayload
 from allocation.extensions.postgresql.autocommit import Records, SingleStatements
+from allocation.service_layer.codec import MAX_EVENT_LENGTH
 from allocation.service_layer.delivery_model import DeliveryPolicy
+from allocation.service_layer.exceptions import InvalidPayload
 
 _, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
 STATEMENTS = dict(zip(_PARTS[::2], _PARTS[1::2], strict=True))

@@ -24,7 +24,6 @@ from anyio import (
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
-from allocation.adapters.exceptions import InvalidPayload
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
@@ -35,7 +34,7 @@ from allocation.extensions.brokers.cloud_events import MAX_BYTES
 from allocation.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
 from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.service_layer.envelopes import MessageOrigin
-from allocation.service_layer.exceptions import MessageAlreadyHandled
+from allocation.service_layer.exceptions import InvalidPayload, MessageAlreadyHandled
 from tests.builders import (
     a_batch,
     a_registration,

@@ -95,7 +95,7 @@ async def test_what_is_for_later_is_listed_only_if_it_is_asked_for(world: SqlWor
 
     async def handlers(which: Which) -> set[str]:
         async with world.database.read_transaction() as transaction:
-            listed = listed_deliveries(transaction, world.database.clock, which)
+            listed = listed_deliveries(transaction, world.database, which)
             return {row.handler async for row in listed}
 
     for_later = {"refresh_user_view", "allocate_welcome_coupon"}
@@ -112,7 +112,7 @@ async def test_what_was_written_while_the_clock_was_ahead_is_listed(world: SqlWo
     await world.move_clock(-3600)
 
     async with world.database.read_transaction() as transaction:
-        listed = [row async for row in listed_deliveries(transaction, world.database.clock)]
+        listed = [row async for row in listed_deliveries(transaction, world.database)]
     (command,) = await latest_commands(world.database, limit=1)
 
     assert {row.handler for row in listed} == set(first)
@@ -135,7 +135,7 @@ async def test_what_is_owed_is_listed_without_looking_at_what_is_done(tmp_path: 
         engine = world.database.engine.sync_engine
         event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
         async with world.database.read_transaction() as transaction:
-            listed = listed_deliveries(transaction, world.database.clock)
+            listed = listed_deliveries(transaction, world.database)
             assert [row async for row in listed] == []
         selects = [select for select in asked if "FROM deliveries" in select[0]]
         async with world.database.engine.connect() as connection:

@@ -11,7 +11,6 @@ from anyio import to_thread
 
 from allocation.adapters import orm
 from allocation.adapters.column_types import ValueObject
-from allocation.adapters.codec import EVENT_TYPES
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
@@ -27,6 +26,7 @@ from allocation.extensions.operations.erase_user import (
     handlers_with_effects,
 )
 from allocation.extensions.operations.kept_emails import remove_emails
+from allocation.messages import CODEC
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.handlers import HANDLERS as TABLE
@@ -230,7 +230,7 @@ def test_every_text_in_an_event_was_looked_at() -> None:
     """A new field is erased, or is not about a person: an import names its lines only."""
     texts = {
         name
-        for event in EVENT_TYPES.values()
+        for event in CODEC.events.values()
         for name, type_ in get_type_hints(event).items()
         if type_ is str
     }

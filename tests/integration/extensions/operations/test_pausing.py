@@ -12,7 +12,6 @@ from sqlalchemy import event
 
 from allocation.adapters import orm
 from allocation.adapters.outbox import new_outbox
-from allocation.adapters.codec import to_row
 from allocation.adapters.unit_of_work import open_unit_of_work
 from allocation.extensions.operations import delivery_admin, handler_pauses
 from allocation.extensions.operations.delivery_admin import listed_deliveries
@@ -22,6 +21,7 @@ from allocation.extensions.operations.worker_services import unclaimable_deliver
 from allocation.service_layer.delivery_model import Delivery
 from tests.asked import asked_of
 from tests.builders import (
+    CODEC,
     HANDLER_NAMES,
     POLICY,
     a_command_envelope,
@@ -48,7 +48,7 @@ async def resume(world: SqlWorld) -> int | None:
 
 async def outstanding(world: SqlWorld) -> dict[str, delivery_admin.Delivery]:
     async with world.database.read_transaction() as transaction:
-        listed = listed_deliveries(transaction, world.database.clock)
+        listed = listed_deliveries(transaction, world.database)
         return {row.handler: row async for row in listed}
 
 
@@ -109,7 +109,7 @@ async def test_what_a_process_runs_that_does_not_know_of_the_pause_yet_lasts_no_
 
     async def register(email: str) -> Delivery:
         work = a_command_envelope()
-        unit = Unit(open_unit_of_work(outbox, work), world.event_recorder, work)
+        unit = Unit(open_unit_of_work(outbox, work), world.envelopes, work)
         async with unit as uow:
             uow.users.add(a_user(email=email))
         return next(claim for claim in unit.committed.claims if claim.handler == NAME)
@@ -319,7 +319,7 @@ async def test_claims_do_not_read_what_is_paused(world: SqlWorld) -> None:
     names = ", ".join(column.name for column in columns)
     async with database.write_transaction(no_timeout=True) as transaction:
         first = sa.insert(orm.events).values(recorded_at=0.0)
-        await transaction.execute(first, [to_row(an_envelope(a_user_registered()))])
+        await transaction.execute(first, [CODEC.to_row(an_envelope(a_user_registered()))])
         some_id = new_id[engine.dialect.name]
         many = f"{numbers} SELECT {some_id}, {names} FROM events CROSS JOIN n"
         await transaction.execute(sa.text(f"INSERT INTO events (id, {names}) {many}"))

@@ -24,6 +24,7 @@ from allocation.extensions.operations import (
 from allocation.extensions.operations.causation_queries import Traces, trace_query
 from allocation.extensions.operations.causation_tree import Node, summary
 from allocation.extensions.operations.trace_display import show
+from allocation.service_layer.codec import Codec
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import EventId, MessageOrigin
 from tests.builders import HANDLERS_OF_REGISTRATION as HANDLERS
@@ -279,9 +280,9 @@ async def test_the_history_reads_what_its_commands_have_caused_however_long_thei
     """Anybody may register any number of users in one trace: that must not hold up the server."""
     read = []
 
-    def counted(name: str, version: int, data: str) -> str:
+    def counted(codec: Codec, name: str, version: int, data: str) -> str:
         read.append(name)
-        return summary(name, version, data)
+        return summary(codec, name, version, data)
 
     monkeypatch.setattr(causation_tree, "summary", counted)
     for number in range(5):

@@ -8,14 +8,13 @@ import psycopg
 import pytest
 from anyio.lowlevel import checkpoint
 
-from allocation.adapters.database import open_database
 from allocation.adapters.exceptions import ConnectionLost, DatabaseUnavailable
 from allocation.adapters.outbox import SqlAlchemyOutbox, new_outbox
 from allocation.extensions.postgresql import autocommit, timeouts
 from allocation.extensions.postgresql.outbox import AsyncpgOutbox
 from allocation.service_layer.delivery_model import Delivery
 from tests.asked import asked_of
-from tests.builders import HANDLER_NAMES, POLICY
+from tests.builders import HANDLER_NAMES, POLICY, open_database
 from tests.integration.extensions.postgresql.test_postgres import end_connections
 from tests.integration.test_outbox_contract import let_leases_end
 from tests.proxy import Proxy, postgres_behind_a_proxy

@@ -15,8 +15,7 @@ from sqlalchemy import false, make_url, select, text
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from allocation.adapters import orm
-from allocation.adapters import codec as serialization
-from allocation.adapters.database import backend_for, open_database
+from allocation.adapters.database import backend_for
 from allocation.adapters.exceptions import (
     CommitOutcomeUnknown,
     ConnectionLost,
@@ -33,12 +32,14 @@ from allocation.extensions.postgresql.connections import server_settings
 from allocation.extensions.postgresql.timeouts import Timeouts
 from allocation.service_layer.exceptions import ConcurrentUpdate
 from tests.builders import (
+    CODEC,
     HANDLER_NAMES,
     POLICY,
     a_batch,
     a_registration,
     a_user_registered,
     an_envelope,
+    open_database,
 )
 from tests.integration.extensions.postgresql.listening import listening
 from tests.integration.test_schema import start_at_revision
@@ -270,7 +271,7 @@ async def test_times_are_utc_whatever_the_time_zone_of_the_server(
 
         async with database.read_transaction() as transaction:
             row = (await transaction.execute(select(orm.events))).one()
-            assert serialization.from_row(row._asdict()).time == envelope.time
+            assert CODEC.from_row(row._asdict()).time == envelope.time
             assert row.time.utcoffset() == timedelta(0)
 
 

@@ -9,9 +9,10 @@ import pytest
 from anyio import to_thread
 from sqlalchemy import text
 
-from allocation.adapters.database import Database, open_database
+from allocation.adapters.database import Database
 from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 from allocation.extensions.postgresql import timeouts
+from tests.builders import open_database
 from tests.integration.extensions.postgresql.listening import listening
 from tests.proxy import Proxy, postgres_behind_a_proxy
 from tests.worlds import on

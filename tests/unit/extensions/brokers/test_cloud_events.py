@@ -6,23 +6,29 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from allocation.adapters.exceptions import InvalidPayload
-from allocation.adapters.codec import wire_name
 from allocation.domain.commands import ChangeEmail, Command
 from allocation.extensions.brokers.cloud_events import (
     MAX_MESSAGE_BYTES,
-    from_cloud_event,
     to_cloud_event,
 )
 from allocation.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
 from allocation.service_layer.envelopes import MessageOrigin
-from tests.builders import a_batch, a_registration, a_user_id, a_user_registered, an_envelope
+from allocation.service_layer.exceptions import InvalidPayload
+from tests.builders import (
+    CODEC,
+    a_batch,
+    a_registration,
+    a_user_id,
+    a_user_registered,
+    an_envelope,
+    from_cloud_event,
+)
 
 ORDER = ChangeEmail(user_id=a_user_id(), new_email="i@example.com")
 
 
 def a_user_message(command: Command = ORDER, /, **attributes: object) -> bytes:
-    type_ = wire_name(type(command))
+    type_ = CODEC.name_of(type(command))
     message = {"specversion": "1.0", "id": "m1", "source": "/shop", "type": type_}
     return json.dumps({**message, "data": asdict(command), **attributes}, default=str).encode()  # type: ignore[call-overload]
 

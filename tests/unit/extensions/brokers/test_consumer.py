@@ -29,7 +29,7 @@ from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.views import AcceptedCommand
-from tests.builders import FakeApplication, a_user_message
+from tests.builders import FakeApplication, a_user_message, from_cloud_event
 from tests.fakes import FakeDatabase, FakeNotifications
 
 pytestmark = pytest.mark.anyio
@@ -127,6 +127,7 @@ async def consuming(
     stop = Shutdown()
     consumer = Consumer(
         application.bus,
+        from_cloud_event,
         partial(accepted_in, application.database),
         BoundedDispatch(application.bus, max_dispatches),
         stop,

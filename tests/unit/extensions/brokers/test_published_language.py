@@ -7,21 +7,29 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from allocation.adapters import codec as serialization
-from allocation.adapters.codec import wire_name
 from allocation.domain.commands import ChangeEmail, RecordBounce
 from allocation.domain.events import CouponAllocated, Event, UserId
+from allocation.entrypoints.allocation import Allocation
 from allocation.extensions.brokers import asyncapi
-from allocation.extensions.brokers.cloud_events import ACCEPTED, from_cloud_event, to_cloud_event
+from allocation.extensions.brokers.cloud_events import to_cloud_event
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import WiringError
 from allocation.service_layer.handler_table import PUBLISH
 from allocation.service_layer.handlers import HANDLERS as TABLE
-from tests.builders import FakeApplication, a_batch, a_redemption, a_registration, a_user_id
+from tests.builders import (
+    ACCEPTED,
+    CODEC,
+    FakeApplication,
+    a_batch,
+    a_redemption,
+    a_registration,
+    a_user_id,
+    from_cloud_event,
+)
 
 
 def language() -> str:
-    return asyncapi.published_language(TABLE.public_events)
+    return asyncapi.published_language(Allocation())
 
 
 def test_the_document_is_an_asyncapi_document() -> None:
@@ -35,9 +43,7 @@ def test_every_public_event_and_every_accepted_command_is_in_it() -> None:
     """And the private ones are not."""
     document = json.loads(language())
 
-    public = {
-        serialization.wire_name(e) for e, handlers in TABLE.events.items() if PUBLISH in handlers
-    }
+    public = {CODEC.name_of(e) for e, handlers in TABLE.events.items() if PUBLISH in handlers}
     assert document["channels"]["events"]["messages"].keys() == public
     assert "users_imported" not in public
     assert document["channels"]["commands"]["messages"].keys() == ACCEPTED.keys()
@@ -46,7 +52,7 @@ def test_every_public_event_and_every_accepted_command_is_in_it() -> None:
         assert document["channels"][reference]["messages"].keys() <= messages.keys()
 
 
-@pytest.mark.parametrize("name", [*map(serialization.wire_name, TABLE.public_events), *ACCEPTED])
+@pytest.mark.parametrize("name", [*map(CODEC.name_of, TABLE.public_events), *ACCEPTED])
 def test_each_example_fits_its_schema(name: str) -> None:
     """An example that is wrong is worse than none."""
     document = json.loads(language())
@@ -98,7 +104,7 @@ async def test_the_subject_in_an_example_is_what_is_really_sent() -> None:
     sent = [json.loads(to_cloud_event(envelope)) for envelope in public]
 
     messages = json.loads(language())["components"]["messages"]
-    assert {message["type"] for message in sent} == set(map(wire_name, TABLE.public_events))
+    assert {message["type"] for message in sent} == set(map(CODEC.name_of, TABLE.public_events))
     for message in sent:
         assert about(messages[message["type"]]["examples"][0]["payload"]) == about(message)
 

@@ -8,9 +8,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from allocation.adapters import codec as serialization
+from allocation.domain.events import UserRegistered
 from allocation.extensions.operations.causation_tree import part_of, summary, tree
 from allocation.extensions.operations.command_history import summed_up
+from allocation.service_layer.codec import Codec, Upcasters
+from tests.builders import CODEC
 
 COMMAND = UUID(int=1)
 REGISTERED, ALLOCATED = UUID(int=2), UUID(int=3)
@@ -74,7 +76,7 @@ def test_an_event_hangs_under_the_delivery_that_caused_it() -> None:
     """Depth first, deliveries by handler: as it is read, and the same each time."""
     rows = [a_row(handler="b"), a_row(handler="a"), a_row(ALLOCATED, "c", **CAUSED)]
 
-    nodes = tree([a_command()], rows)
+    nodes = tree(CODEC, [a_command()], rows)
 
     assert [(node.id, node.parent) for node in nodes] == [
         (str(COMMAND), None),
@@ -94,7 +96,7 @@ def test_an_event_whose_command_is_not_known_hangs_under_nothing() -> None:
         a_row(new, causation_id=uuid4(), recorded_at=at(150)),
     ]
 
-    nodes = tree([a_command(accepted_at=100)], rows)
+    nodes = tree(CODEC, [a_command(accepted_at=100)], rows)
 
     assert [node.id for node in nodes] == [str(old), str(COMMAND), str(new)]
     assert {node.parent for node in nodes} == {None}
@@ -109,7 +111,7 @@ def test_of_a_tree_a_part_can_be_shown() -> None:
         a_row(ALLOCATED, "c", **CAUSED),
         a_row(other, "a"),
     ]
-    nodes = tree([a_command()], rows)
+    nodes = tree(CODEC, [a_command()], rows)
 
     part = part_of(nodes, {str(REGISTERED)})
 
@@ -132,7 +134,7 @@ def test_a_delivery_counts_for_the_command_that_began_it_all() -> None:
         a_row(its_event, "d", causation_id=other, completed_at=None, state="retrying"),
     ]
 
-    first, second = summed_up(tree([a_command(), a_command(other)], rows), [COMMAND, other])
+    first, second = summed_up(tree(CODEC, [a_command(), a_command(other)], rows), [COMMAND, other])
 
     assert (first.done, first.pending, first.seconds) == (2, 0, 7)
     assert (second.done, second.pending, second.seconds) == (0, 1, None)
@@ -146,7 +148,7 @@ def test_the_seconds_of_a_command_end_with_what_was_settled_last() -> None:
         a_row(handler="b", completed_at=at(999), replay=True, attempt=1),
     ]
 
-    (row,) = summed_up(tree([a_command()], rows), [COMMAND])
+    (row,) = summed_up(tree(CODEC, [a_command()], rows), [COMMAND])
 
     assert (row.done, row.parked, row.seconds, row.about) == (1, 1, 5, "the user")
 
@@ -166,7 +168,7 @@ def test_who_follows_a_trace_does_not_wait_for_what_is_paused_or_for_later(
     """It may be weeks; what is tried again is waited for."""
     rows = [a_pending_row("a", state=state, attempts=attempts)]
 
-    *_, node = tree([a_command()], rows)
+    *_, node = tree(CODEC, [a_command()], rows)
 
     assert node.is_settled is is_settled
 
@@ -178,7 +180,7 @@ def test_of_many_users_one_is_named_and_the_others_are_counted() -> None:
 
     rows = [a_row(uuid4(), type="users_imported"), *rows]
 
-    (row,) = summed_up(tree([a_command()], rows), [COMMAND])
+    (row,) = summed_up(tree(CODEC, [a_command()], rows), [COMMAND])
 
     assert (row.about, row.done) == ("Иван <i@x.de> and 2 more", 3)
 
@@ -187,8 +189,8 @@ def test_a_circle_of_causes_ends() -> None:
     """Nobody stores one, but whoever looks for what is wrong has to get an answer."""
     rows = [a_row(handler="a", causation_id=REGISTERED)]
 
-    assert summed_up(tree([a_command()], rows), [COMMAND])[0].done == 0
-    assert [node.kind for node in tree([a_command()], rows)] == ["command"]
+    assert summed_up(tree(CODEC, [a_command()], rows), [COMMAND])[0].done == 0
+    assert [node.kind for node in tree(CODEC, [a_command()], rows)] == ["command"]
 
 
 USER = '{"user_id":"7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"'
@@ -214,14 +216,15 @@ USER = '{"user_id":"7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"'
 )
 def test_an_event_is_summed_up_by_its_fields(event: tuple[str, int, str], words: str) -> None:
     """Whatever event it is, as long as it can be read; and without the code, which is money."""
-    assert summary(*event) == words
+    assert summary(CODEC, *event) == words
 
 
-def test_an_event_that_cannot_be_upcast_has_no_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_that_cannot_be_upcast_has_no_words() -> None:
     """Whatever an upcaster raises: the rest of the history is shown."""
-    monkeypatch.setitem(serialization.UPCASTERS, ("user_registered", 1), lambda old: old.name)
+    upcasters: Upcasters = {("user_registered", 1): lambda old: old.name}  # type: ignore[attr-defined]
+    codec = Codec(source="/", events=[UserRegistered], upcasters=upcasters)
 
-    assert summary("user_registered", 1, USER + "}") == ""
+    assert summary(codec, "user_registered", 1, USER + "}") == ""
 
 
 def test_a_command_that_a_handler_has_returned_hangs_under_its_delivery() -> None:
@@ -229,7 +232,7 @@ def test_a_command_that_a_handler_has_returned_hangs_under_its_delivery() -> Non
     answer = a_command(UUID(int=4), source="a", causation_id=REGISTERED, accepted_at=101)
 
     nodes = tree(
-        [a_command(), answer], [a_row(handler="a"), a_row(ALLOCATED, causation_id=answer.id)]
+        CODEC, [a_command(), answer], [a_row(handler="a"), a_row(ALLOCATED, causation_id=answer.id)]
     )
 
     parents = {node.id: node.parent for node in nodes}

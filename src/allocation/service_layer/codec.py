@@ -17,16 +17,17 @@ from uuid import UUID
 
 import msgspec
 
-from allocation.adapters.exceptions import InvalidPayload, UnknownEventType
 from allocation.service_layer.envelopes import Envelope, EventId, MessageContext
-from allocation.service_layer.exceptions import WiringError
+from allocation.service_layer.exceptions import InvalidPayload, UnknownEventType, WiringError
 
 CONTEXT = tuple(field.name for field in fields(MessageContext))  # columns of the same names
 MAX_EVENT_LENGTH = 1_000_000  # characters of JSON: what is longer belongs elsewhere
 
 Data = dict[str, Any]
-Upcasters = Mapping[tuple[str, int], Callable[[Data], Data]]
-"""Wire name and old version → what makes the data those of the next version."""
+Upcaster = Callable[[Data], Data]
+"""Makes the data of one version of a message those of the next."""
+Upcasters = Mapping[tuple[str, int], Upcaster]
+"""By the wire name and the old version."""
 M = TypeVar("M")
 
 
@@ -76,9 +77,9 @@ class Codec:
             raise InvalidPayload(name, f"{len(data)} characters; there may be {MAX_EVENT_LENGTH}")
         return {
             "id": envelope.id,
-            "source": self.source,
+            "source": envelope.source,
             "type": name,
-            "schema_version": self.version_of(name),
+            "schema_version": envelope.schema_version,
             "subject": envelope.subject,
             "time": envelope.time,
             "data": data,
@@ -99,12 +100,14 @@ class Codec:
             context = {name: row[name] for name in CONTEXT}
             around: Data = {
                 "id": EventId(UUID(str(row["id"]))),
+                "source": row["source"],
                 "type": name,
                 "subject": row["subject"],
                 "time": time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC),
                 "context": msgspec.convert(context, MessageContext, strict=False),
             }
             version = int(row["schema_version"])
+            around["schema_version"] = version
         except (ValueError, OverflowError, msgspec.MsgspecError) as error:
             raise InvalidPayload("an event", str(error)) from error
         try:
