@@ -221,7 +221,7 @@ def test_an_instance_of_a_unit_has_a_port_of_its_own() -> None:
 
 def test_every_command_that_goes_on_running_is_in_the_table_of_processes() -> None:
     """Whoever deploys has to know all kinds of them, and what each needs."""
-    groups = [COMMANDS, *(extension.commands for extension in EXTENSIONS.values())]
+    groups = [COMMANDS, *(extension.commands for extension in EXTENSIONS)]
 
     table = set(re.findall(r"^\| `allocation (\w+)` \|", PAGE, re.MULTILINE))
 
