@@ -27,6 +27,7 @@ from allocation.adapters.schema_setup import ensure_schema, upgrade_schema
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.error_kinds import InvalidValue
+from allocation.extension_list import EXTENSIONS
 from allocation.extensions.postgresql.backend import StatementTimeout, UnsuitableDatabase
 from allocation.extensions.postgresql.connections import server_settings
 from allocation.extensions.postgresql.timeouts import Timeouts
@@ -68,7 +69,7 @@ async def test_a_process_may_have_five_connections_beside_its_pool(postgres_url:
 
 async def test_what_the_driver_calls_a_time_out_leaves_the_outcome_of_a_commit_unknown() -> None:
     """A commit asks whether the connection was lost: what has no answer may have been stored."""
-    backend = backend_for("postgresql://localhost/allocation", 1.0)
+    backend = backend_for("postgresql://localhost/allocation", EXTENSIONS.database_backends(), 1.0)
 
     assert isinstance(backend.translate(TimeoutError()), ConnectionLost)
 
