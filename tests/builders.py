@@ -23,6 +23,7 @@ from allocation.extension_list import EXTENSIONS
 from allocation.extensions.brokers import cloud_events
 from allocation.service_layer import handlers
 from allocation.service_layer.codec import Codec
+from allocation.service_layer.commit import UnitOfWorkFactory
 from allocation.service_layer.delivery_model import (
     CommandEnvelope,
     Delivery,
@@ -41,7 +42,6 @@ from allocation.service_layer.handler_binding import Dependencies, bind
 from allocation.service_layer.handler_table import Handler, Handlers, on
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.unit_of_work import UnitOfWorkFactory
 from allocation.service_layer.user_mailer import UserMail
 from tests import things
 from tests.fakes import (

@@ -26,6 +26,7 @@ from allocation.domain.error_kinds import is_away
 from allocation.domain.events import UserId
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
+from allocation.service_layer.commit import Subscribed
 from allocation.service_layer.delivery_model import (
     CommandEnvelope,
     Delivery,
@@ -43,8 +44,8 @@ from allocation.service_layer.exceptions import (
 )
 from allocation.service_layer.ports import Contact
 from allocation.service_layer.read_model_types import UserRow
-from allocation.service_layer.repository import CouponBatches, Users
-from allocation.service_layer.unit_of_work import Subscribed, UnitOfWork
+from allocation.service_layer.repositories import CouponBatches, Users
+from allocation.service_layer.unit_of_work import UnitOfWork
 
 A = TypeVar("A", bound=Aggregate)
 T = TypeVar("T")

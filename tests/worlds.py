@@ -32,17 +32,19 @@ from sqlalchemy.sql import Executable
 
 from allocation import views
 from allocation.adapters import orm
+from allocation.adapters.attempt_transaction import open_unit_of_work
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSE
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_setup import ensure_schema
-from allocation.adapters.unit_of_work import open_unit_of_work
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from allocation.service_layer.commit import UnitOfWorkScope, commit_unit_of_work
 from allocation.service_layer.delivery_model import Committed, Delivery, DeliveryPolicy, WorkItem
 from allocation.service_layer.envelope_factory import EnvelopeFactory
 from allocation.service_layer.envelopes import INTERNAL, EventId, MessageOrigin
 from allocation.service_layer.ports import Outbox
 from allocation.service_layer.read_model_types import UserRow
-from allocation.service_layer.unit_of_work import UnitOfWork, UnitOfWorkScope, commit_unit_of_work
+from allocation.service_layer.unit_of_work import UnitOfWork
 from tests import things
 from tests.builders import (
     POLICY,
@@ -81,7 +83,8 @@ class Unit:
     async def __aenter__(self) -> UnitOfWork:
         self._scope = await self._resources.enter_async_context(self._opened)
         self._resources.push_async_exit(self._commit)
-        return self._scope.uow
+        uow: UnitOfWork = self._scope.uow
+        return uow
 
     async def __aexit__(self, *error: Any) -> None:
         await self._resources.__aexit__(*error)
@@ -205,7 +208,9 @@ class SqlWorld:
         self._in_turn = cycle([self.database, self.other_database])
 
     def new_uow(self, work: WorkItem) -> "Unit":
-        opened = open_unit_of_work(new_outbox(next(self._in_turn), self.policy), work)
+        opened = open_unit_of_work(
+            new_outbox(next(self._in_turn), self.policy), SqlAlchemyUnitOfWork, work
+        )
         return Unit(opened, self.envelopes, work)
 
     def outbox(self) -> Outbox:

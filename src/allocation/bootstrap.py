@@ -13,12 +13,13 @@ from uuid import uuid4
 from anyio import Semaphore
 
 from allocation import views
+from allocation.adapters.attempt_transaction import open_unit_of_work
 from allocation.adapters.database import open_database
 from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_setup import ensure_schema
-from allocation.adapters.unit_of_work import open_unit_of_work
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.application import Application
 from allocation.config import MAIL_URLS, Settings
 from allocation.domain.error_kinds import InvalidValue
@@ -99,7 +100,7 @@ async def bootstrap(
         at_once = max(settings.max_handlers, settings.worker_concurrency)
         bus = MessageBus(
             registry=bound,
-            new_uow=partial(open_unit_of_work, outbox),
+            new_uow=partial(open_unit_of_work, outbox, SqlAlchemyUnitOfWork),
             outbox=outbox,
             policy=settings,
             slots=Semaphore(at_once, fast_acquire=True),

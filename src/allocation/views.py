@@ -6,13 +6,11 @@ handlers, so it follows a command a moment later.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from uuid import UUID
 
 from sqlalchemy import bindparam, select
 
 from allocation.adapters.database import Database
-from allocation.adapters.orm import commands, coupons, user_view
+from allocation.adapters.orm import coupons, user_view
 from allocation.adapters.orm import users as users_table
 from allocation.domain.coupons import CouponCode
 from allocation.domain.events import UserId
@@ -20,14 +18,6 @@ from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.ports import Contact
 from allocation.service_layer.read_model_types import UserRow
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptedCommand:
-    """A command that was executed before: what it said, and the trace that it began."""
-
-    fingerprint: str | None
-    correlation_id: UUID
 
 
 async def find_contact(database: Database, user_id: UserId) -> Contact:
@@ -75,14 +65,3 @@ async def users(database: Database) -> AsyncIterator[AsyncIterator[UserRow]]:
     statement = select(user_view).order_by(user_view.c.email, user_view.c.user_id)
     async with database.read_transaction() as transaction:
         yield (UserRow(**row._asdict()) async for row in transaction.stream(statement))
-
-
-async def accepted_command(
-    database: Database, source: str, message_id: str | None
-) -> AcceptedCommand | None:
-    """Return the command that was accepted under this id, if there is one."""
-    this = commands.c.source == source, commands.c.message_id == message_id
-    statement = select(commands.c.fingerprint, commands.c.correlation_id).where(*this)
-    async with database.read_transaction() as transaction:
-        row = (await transaction.execute(statement)).one_or_none()
-    return row and AcceptedCommand(row.fingerprint, row.correlation_id)

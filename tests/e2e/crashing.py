@@ -14,9 +14,9 @@ from functools import wraps
 from pkgutil import resolve_name
 from typing import Any, Literal
 
+from allocation.adapters.attempt_transaction import SqlAlchemyUnitOfWorkScope
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.transaction import Transaction
-from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
 from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, Failure
 from allocation.service_layer.messagebus import MessageBus

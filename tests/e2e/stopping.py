@@ -16,9 +16,9 @@ from typing import Any
 
 import anyio
 
+from allocation.adapters.attempt_transaction import SqlAlchemyUnitOfWorkScope
 from allocation.adapters.maildir import MaildirNotifications
 from allocation.adapters.outbox import SqlAlchemyOutbox
-from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWorkScope
 from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery_model import CommandEnvelope
 

@@ -321,7 +321,7 @@ async def test_a_handler_that_holds_the_only_write_lock_for_long_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All other writers wait for it, and nobody would know for whom."""
-    monkeypatch.setattr("allocation.adapters.unit_of_work.LONG_SECONDS", 0.0)
+    monkeypatch.setattr("allocation.adapters.attempt_transaction.LONG_SECONDS", 0.0)
     async with sql_world(sqlite_url(tmp_path)) as world, a_uow(world) as uow:
         write(uow, "lamp")
 

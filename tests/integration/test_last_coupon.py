@@ -10,7 +10,7 @@ import anyio
 import pytest
 from sqlalchemy import Connection, event
 
-from allocation.adapters.repository import SqlAlchemyCouponBatches
+from allocation.adapters.repositories import SqlAlchemyCouponBatches
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings

@@ -13,10 +13,11 @@ from sqlalchemy import Connection, insert, inspect, select, text
 from allocation.adapters import orm, schema_setup
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
+from allocation.adapters.inbox import record_command
 from allocation.adapters.migrations import revisions
 from allocation.adapters.outbox import new_outbox
-from allocation.adapters.repository import SqlAlchemyUserProjection, record_command
 from allocation.adapters.transaction import Transaction
+from allocation.adapters.user_view import SqlAlchemyUserProjection
 from allocation.domain.coupons import Coupon, CouponCode
 from allocation.domain.events import UserId
 from allocation.service_layer.envelopes import MessageOrigin

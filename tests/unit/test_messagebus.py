@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from allocation.domain.commands import Command
 from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import Event
+from allocation.service_layer.commit import MAX_DEPTH
 from allocation.service_layer.delivery_model import (
     CommandEnvelope,
     Delivery,
@@ -36,7 +37,7 @@ from allocation.service_layer.handler_table import Handler, Later, Unsubscribed
 from allocation.service_layer.instrumentation import Observer, Outcome
 from allocation.service_layer.messagebus import MAX_CONFLICT_RETRIES
 from allocation.service_layer.ports import Notifications
-from allocation.service_layer.unit_of_work import MAX_DEPTH, UnitOfWork
+from allocation.service_layer.unit_of_work import UnitOfWork
 from tests import things
 from tests.builders import COMMANDS, POLICY, FakeApplication, a_delivery
 from tests.fakes import FakeOutbox

@@ -7,14 +7,14 @@ is not.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
 
 from anyio import CancelScope, current_time
 from anyio.lowlevel import checkpoint_if_cancelled
-from sqlalchemy import URL, Connection, exc, text
+from sqlalchemy import URL, Connection, Table, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
@@ -118,6 +118,13 @@ class DatabaseBackend(ABC):
         logger.warning("the database did not answer; hanging up")
         await checkpoint_if_cancelled()
         raise ConnectionLost(f"no answer within {call.deadline - started:.3g} s") from cause
+
+    def violated(self, error: exc.IntegrityError, tables: Iterable[Table]) -> str | None:
+        """Return the name of the constraint of one of these tables that is violated, if it has one.
+
+        :raises StatementRefused: if the data can never be stored: missing, or out of range
+        """
+        return None
 
     def translate(self, error: Exception) -> Exception:
         """Return the error of ours that one of the driver, or of SQLAlchemy, means.

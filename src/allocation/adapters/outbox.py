@@ -27,9 +27,9 @@ from allocation.adapters.delivery_states import PAUSED_HANDLERS, is_scheduled, p
 from allocation.adapters.orm import deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.domain.error_kinds import Unavailable, is_away
+from allocation.service_layer.commit import Subscribed
 from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy, Failure
 from allocation.service_layer.exceptions import DeliverySuperseded, InvalidMessage
-from allocation.service_layer.unit_of_work import Subscribed
 
 Claimed = tuple[Mapping[Any, Any], Mapping[Any, Any]]  # the rows of a delivery and of its event
 

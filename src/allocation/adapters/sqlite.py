@@ -1,8 +1,9 @@
 """What SQLite needs of its connections: durable, private, and patient with other writers."""
 
 import os
+import re
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import anyio
 from anyio import CancelScope
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, Table, UniqueConstraint, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from allocation.adapters.database_backend import DatabaseBackend, error_text, wrong_url
@@ -21,6 +23,7 @@ BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwis
 MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this
 PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", f"journal_size_limit = {MAX_LOG_BYTES}")
 OPTIONS = {"mode", "timeout", "uri"}
+UNSUITABLE = {"SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_NOTNULL"}
 PERMANENT = {"SQLITE_ERROR", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE"}  # SQL, or data
 
 
@@ -54,6 +57,20 @@ class SQLite(DatabaseBackend):
         event.listen(engine.sync_engine, "connect", _set_up)
         event.listen(engine.sync_engine, "begin", _begin)
         return engine
+
+    def violated(self, error: IntegrityError, tables: Iterable[Table]) -> str | None:
+        """SQLite names the columns, or an index of expressions; the tables have the name."""
+        if getattr(error.orig, "sqlite_errorname", None) in UNSUITABLE:
+            raise StatementRefused(error_text(error)) from error
+        found = set(re.sub(r".*failed: |index |'", "", str(error.orig)).split(", "))
+        for table in tables:
+            uniques = [each for each in table.constraints if isinstance(each, UniqueConstraint)]
+            columns = {each.name: each.columns for each in uniques}
+            columns |= {index.name: index.columns for index in table.indexes if index.unique}
+            for name, of_this in columns.items():
+                if found in ({f"{table.name}.{column.name}" for column in of_this}, {name}):
+                    return str(name)
+        return None
 
     def translate(self, error: Exception) -> Exception:
         code = getattr(getattr(error, "orig", None), "sqlite_errorname", None)

@@ -1,19 +1,25 @@
 """One transaction of the database, and what can be done in it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import Executable
 
 from allocation.adapters.database_backend import DatabaseBackend
 from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
+from allocation.service_layer.exceptions import ConcurrentUpdate
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 STREAM_ROWS = 500
+
+Refusals = Mapping[str, Exception]
+"""What a violated constraint means, by its name."""
 
 
 class Transaction:
@@ -37,6 +43,7 @@ class Transaction:
         self._failures: list[Exception] = []
         self._has_news = False
         self.has_written = False
+        self.refusals: Callable[[Sequence[object]], Refusals] = lambda seen: {}
 
     def add(self, entity: object) -> None:
         """Store a new entity with the commit."""
@@ -90,10 +97,28 @@ class Transaction:
         return await self._call(self._connection.run_sync, function)
 
     async def flush(self) -> None:
-        """Write what was added and changed; see `execute` for what is raised."""
+        """Write what was added and changed; see `execute` for what else is raised.
+
+        :raises Exception: one of `refusals`, if that constraint is violated
+        :raises ConcurrentUpdate: if another one is: a fresh transaction resolves that
+        :raises StatementRefused: if data are missing or out of range
+        """
+        refusals = self.refusals(self.seen)  # they are unreadable after a failed flush
         dirty = map(self._session.is_modified, self._session.dirty)
         self.has_written |= bool(self._session.new) or any(dirty)
-        await self._call(self._session.flush)
+        try:
+            await self._call(self._session.flush)
+        except IntegrityError as error:
+            name = self._backend.violated(error, self._tables())
+            raise refusals.get(name or "", ConcurrentUpdate()) from error
+
+    def _tables(self) -> Iterator[sa.Table]:
+        """Yield the tables of what was seen."""
+        for entity_type in {type(entity) for entity in self.seen}:
+            mapper: Mapper[Any] | None = sa.inspect(entity_type, raiseerr=False)
+            for table in mapper.tables if mapper else ():
+                if isinstance(table, sa.Table):
+                    yield table
 
     async def commit(self) -> None:
         """Commit the transaction.

@@ -1,69 +1,45 @@
-"""The unit of work on SQLAlchemy: one session, one transaction."""
+"""The unit of work of this application, in a database."""
 
-import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from math import inf
+from collections.abc import Sequence
 
-from anyio import current_time
-
-from allocation.adapters import repository
-from allocation.adapters.outbox import SqlAlchemyOutbox
-from allocation.adapters.transaction import Transaction
-from allocation.service_layer.delivery_model import Delivery, WorkItem
-from allocation.service_layer.unit_of_work import Subscribed, UnitOfWork
-
-LONG_SECONDS = 1.0  # for which all other writers of SQLite may have to wait
-
-logger = logging.getLogger(__name__)
+from allocation.adapters import repositories
+from allocation.adapters.transaction import Refusals, Transaction
+from allocation.adapters.user_view import SqlAlchemyUserProjection
+from allocation.domain.coupons import Coupon, CouponAlreadyAllocated
+from allocation.domain.user_imports import UserImport
+from allocation.domain.users import EmailAlreadyRegistered, User
+from allocation.service_layer.unit_of_work import UnitOfWork
 
 
-@asynccontextmanager
-async def open_unit_of_work(
-    outbox: SqlAlchemyOutbox, work: WorkItem
-) -> AsyncIterator["SqlAlchemyUnitOfWorkScope"]:
-    """Open the transaction of one attempt, and close it, whatever happens.
+class SqlAlchemyUnitOfWork(UnitOfWork):
+    """The repositories, and what the engine asks for at the commit."""
 
-    :raises MessageAlreadyHandled: if the command was received and stored before
-    """
-    begun, database = inf, outbox.database
-    try:
-        async with database.write_transaction() as transaction:
-            begun = current_time()
-            if (command := work.records) and command.origin.id is not None:
-                await repository.record_command(transaction, database.clock, command)
-            yield SqlAlchemyUnitOfWorkScope(transaction, outbox, work)
-    finally:
-        if database.backend.single_writer and (seconds := current_time() - begun) > LONG_SECONDS:
-            text = "%s held the only write lock of the database for %.1f s"
-            logger.warning(text, work.name, seconds)
-
-
-class SqlAlchemyUnitOfWorkScope:
-    """The transaction of one attempt, in a database."""
-
-    def __init__(self, transaction: Transaction, outbox: SqlAlchemyOutbox, work: WorkItem) -> None:
-        self.store, self._outbox, self._work = transaction, outbox, work
-        self._user_view = repository.SqlAlchemyUserProjection(transaction)
-        self.uow = UnitOfWork(
+    def __init__(self, transaction: Transaction) -> None:
+        self._user_view = SqlAlchemyUserProjection(transaction)
+        super().__init__(
             transaction,
-            users=repository.SqlAlchemyUsers(transaction),
-            coupon_batches=repository.SqlAlchemyCouponBatches(transaction),
-            registration_log=repository.SqlAlchemyRegistrationLog(transaction),
+            users=repositories.SqlAlchemyUsers(transaction),
+            coupon_batches=repositories.SqlAlchemyCouponBatches(transaction),
+            registration_log=repositories.SqlAlchemyRegistrationLog(transaction),
             user_view=self._user_view,
         )
 
-    async def write(self, subscribed: Subscribed) -> Sequence[Delivery]:
-        self.store.raise_failure()  # one that a handler has swallowed
-        await repository.flush(self.store)
+    async def before_commit(self) -> None:
+        """Write the read model."""
         await self._user_view.write()
-        claims = await self._outbox.store(self.store, subscribed)
-        if delivery := self._work.settles:
-            await self._outbox.settle_in(self.store, delivery)  # which is a change, too
-        command = self._work.records
-        if command and command.origin.id is None and self.store.has_written:
-            await repository.record_command(self.store, self._outbox.database.clock, command)
-        return claims
 
-    async def commit(self) -> None:
-        await self.store.commit()
+    def refusals(self, seen: Sequence[object]) -> Refusals:
+        """Return the rules that only the database can check, by the constraint that checks them.
+
+        Of several users, as of an import, nobody knows which it was: a conflict, which a fresh unit
+        of work resolves, since it finds the address known.
+        """
+        meanings: dict[str, Exception] = {}
+        is_import = any(isinstance(entity, UserImport) for entity in seen)
+        match [entity for entity in seen if isinstance(entity, User)]:
+            case [user] if not is_import:
+                meanings["uq_users_email_key"] = EmailAlreadyRegistered(user.email)
+        match [entity for entity in seen if isinstance(entity, Coupon)]:
+            case [coupon]:
+                meanings["uq_coupons_user_id"] = CouponAlreadyAllocated(coupon.user_id)
+        return meanings

@@ -18,6 +18,7 @@ from anyio import CancelScope, Semaphore, current_time, get_cancelled_exc_class
 
 from allocation.domain.commands import Command
 from allocation.service_layer import exceptions
+from allocation.service_layer.commit import UnitOfWorkFactory, commit_unit_of_work
 from allocation.service_layer.delivery_model import (
     CommandEnvelope,
     Committed,
@@ -33,7 +34,6 @@ from allocation.service_layer.handler_binding import BoundHandler, BoundHandlers
 from allocation.service_layer.handler_containment import persist_despite_cancellation
 from allocation.service_layer.instrumentation import Instrumentation, Outcome
 from allocation.service_layer.ports import Outbox
-from allocation.service_layer.unit_of_work import UnitOfWorkFactory, commit_unit_of_work
 
 MAX_CONFLICT_RETRIES = 5  # runs of a handler whose data others changed, before it counts as failed
 

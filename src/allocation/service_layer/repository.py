@@ -4,17 +4,11 @@ Source: *Architecture Patterns with Python*, chapter 2. Different from the book:
 serves every aggregate, in the database and in tests, so an aggregate is declared once.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from allocation.domain.aggregate import Aggregate
-from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNotFound
 from allocation.domain.error_kinds import RuleViolation
-from allocation.domain.events import UserId
-from allocation.domain.user_imports import UserImport
-from allocation.domain.users import User, UserNotFound
-from allocation.domain.values import EmailAddress
 
 A = TypeVar("A", bound=Aggregate)
 K = TypeVar("K")
@@ -58,43 +52,3 @@ class Repository(Generic[A, K]):
         if aggregate := await self.find(key):
             return aggregate
         raise self._missing(key)
-
-
-class Users(Repository[User, UserId], ABC):
-    """The users, with a query of their own."""
-
-    def __init__(self, store: AggregateStore) -> None:
-        super().__init__(store, User, UserNotFound)
-
-    @abstractmethod
-    async def find_by_email(self, emails: Collection[EmailAddress]) -> Mapping[EmailAddress, User]:
-        """Return the users who hold some of these addresses, however they are spelled."""
-
-
-class UserImports:
-    """The imports of users: of an import, only the users and the event are stored."""
-
-    def __init__(self, store: AggregateStore) -> None:
-        self._store = store
-
-    def add(self, user_import: UserImport) -> None:
-        """Store the new users of an import with the commit."""
-        self._store.seen.append(user_import)
-
-
-class CouponBatches(Repository[CouponBatch, BatchReference], ABC):
-    """The coupon batches, with a query of their own.
-
-    Nobody else can change one that is loaded until this unit of work ends: many want the same.
-    """
-
-    def __init__(self, store: AggregateStore) -> None:
-        super().__init__(store, CouponBatch, CouponBatchNotFound)
-
-    @abstractmethod
-    async def next_available(self) -> CouponBatch:
-        """Return the first batch, by reference, that has coupons left; else an exhausted one.
-
-        Of the exhausted ones, it is one that has not been reported; else the one that was reported
-        last.
-        """

@@ -15,7 +15,8 @@ from itertools import count
 from anyio import Event, create_task_group, move_on_after
 from anyio.abc import TaskGroup
 
-from allocation import views
+from allocation.adapters import inbox
+from allocation.adapters.inbox import AcceptedCommand
 from allocation.application import Application
 from allocation.domain.commands import Command
 from allocation.domain.error_kinds import (
@@ -41,7 +42,6 @@ from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.handler_containment import first_error
 from allocation.service_layer.messagebus import MessageBus
 from allocation.settings import EngineSettings
-from allocation.views import AcceptedCommand
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -64,7 +64,7 @@ def consumer_service(settings: EngineSettings, accepted: Sequence[type[Command]]
         consumer = Consumer(
             application.bus,
             partial(from_cloud_event, codec=codec, accepted=by_name),
-            partial(views.accepted_command, application.database),
+            partial(inbox.accepted_command, application.database),
             BoundedDispatch(application.bus, settings.max_dispatches),
             stop,
             application.hindrances,

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from allocation.adapters.database import Database
 from allocation.adapters.orm import user_view, users
-from allocation.adapters.repository import SqlAlchemyUserProjection
 from allocation.adapters.transaction import Transaction
+from allocation.adapters.user_view import SqlAlchemyUserProjection
 from allocation.domain.events import UserId
 from allocation.extensions.operations.batched_transactions import Advance, for_each_batch
 

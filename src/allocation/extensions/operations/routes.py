@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from allocation.adapters.repository import record_command
+from allocation.adapters.inbox import record_command
 from allocation.application import Application
 from allocation.domain.commands import Command
 from allocation.extensions.idempotency_key import IdempotencyKey

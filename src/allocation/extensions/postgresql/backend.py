@@ -1,6 +1,6 @@
 """PostgreSQL, as the database adapter asks for it: see `adapters/database_backend.py`."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
@@ -8,7 +8,8 @@ from typing import Any
 from weakref import WeakSet
 
 from anyio import CancelScope, current_time
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection, Table, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from allocation.adapters.database_backend import DatabaseBackend, error_text
@@ -30,6 +31,7 @@ from allocation.service_layer.exceptions import ConcurrentUpdate
 # SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 RACES = {"40001", "40P01"}  # a failed serialization, a deadlock
 INTEGRITY = "23"
+UNSUITABLE = {"23502", "23514"}  # NULL where none may be, and a CHECK
 PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit exceeded
 TOO_LONG = {"57014", "25P03"}  # a statement; a transaction in which nothing was asked for
 HINTS = {
@@ -134,6 +136,13 @@ class PostgreSQL(DatabaseBackend):
         scope = CancelScope(shield=True, deadline=current_time() + seconds)
         self._calls.add(scope)
         return scope
+
+    def violated(self, error: IntegrityError, tables: Iterable[Table]) -> str | None:
+        cause: Any = error.orig
+        if str(getattr(cause, "sqlstate", "")) in UNSUITABLE:
+            raise StatementRefused(error_text(error)) from error
+        told = getattr(cause, "diag", None) or cause.__cause__  # of psycopg, and of asyncpg
+        return getattr(told, "constraint_name", None)
 
     def translate(self, error: Exception) -> Exception:
         cause = getattr(error, "orig", None) or error

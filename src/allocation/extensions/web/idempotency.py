@@ -11,7 +11,7 @@ from uuid import UUID, uuid4, uuid5
 
 from fastapi import Request
 
-from allocation import views
+from allocation.adapters import inbox
 from allocation.application import Application
 from allocation.domain.commands import Command
 from allocation.domain.error_kinds import InvalidValue
@@ -82,7 +82,7 @@ class IdempotentExecution:
 
     async def _recognize(self, origin: MessageOrigin, error: MessageAlreadyHandled) -> None:
         database = self._application.database
-        first = await views.accepted_command(database, origin.source, origin.id)
+        first = await inbox.accepted_command(database, origin.source, origin.id)
         if first is None:  # it was pruned just now: the next time it is a new one
             raise error
         if first.fingerprint not in (None, origin.fingerprint):  # None: what it said was erased

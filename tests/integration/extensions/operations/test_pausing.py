@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from allocation.adapters import orm
+from allocation.adapters.attempt_transaction import open_unit_of_work
 from allocation.adapters.outbox import new_outbox
-from allocation.adapters.unit_of_work import open_unit_of_work
+from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.extensions.operations import delivery_admin, handler_pauses
 from allocation.extensions.operations.delivery_admin import listed_deliveries
 from allocation.extensions.operations.exceptions import HandlerNotFound
@@ -109,7 +110,7 @@ async def test_what_a_process_runs_that_does_not_know_of_the_pause_yet_lasts_no_
 
     async def register(email: str) -> Delivery:
         work = a_command_envelope()
-        unit = Unit(open_unit_of_work(outbox, work), world.envelopes, work)
+        unit = Unit(open_unit_of_work(outbox, SqlAlchemyUnitOfWork, work), world.envelopes, work)
         async with unit as uow:
             uow.users.add(a_user(email=email))
         return next(claim for claim in unit.committed.claims if claim.handler == NAME)

@@ -14,6 +14,7 @@ import pytest
 from anyio import create_memory_object_stream
 
 from allocation.adapters.exceptions import DatabaseUnavailable
+from allocation.adapters.inbox import AcceptedCommand
 from allocation.domain.commands import Command, RegisterUser
 from allocation.domain.error_kinds import ProgrammingError
 from allocation.domain.users import UserNotFound
@@ -28,7 +29,6 @@ from allocation.service_layer.emails import Email
 from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.views import AcceptedCommand
 from tests.builders import FakeApplication, a_user_message, from_cloud_event
 from tests.fakes import FakeDatabase, FakeNotifications
 

@@ -1,0 +1,51 @@
+"""The repositories that have queries of their own. The adapters have the queries."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+
+from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNotFound
+from allocation.domain.events import UserId
+from allocation.domain.user_imports import UserImport
+from allocation.domain.users import User, UserNotFound
+from allocation.domain.values import EmailAddress
+from allocation.service_layer.repository import AggregateStore, Repository
+
+
+class Users(Repository[User, UserId], ABC):
+    """The users, with a query of their own."""
+
+    def __init__(self, store: AggregateStore) -> None:
+        super().__init__(store, User, UserNotFound)
+
+    @abstractmethod
+    async def find_by_email(self, emails: Collection[EmailAddress]) -> Mapping[EmailAddress, User]:
+        """Return the users who hold some of these addresses, however they are spelled."""
+
+
+class UserImports:
+    """The imports of users: of an import, only the users and the event are stored."""
+
+    def __init__(self, store: AggregateStore) -> None:
+        self._store = store
+
+    def add(self, user_import: UserImport) -> None:
+        """Store the new users of an import with the commit."""
+        self._store.seen.append(user_import)
+
+
+class CouponBatches(Repository[CouponBatch, BatchReference], ABC):
+    """The coupon batches, with a query of their own.
+
+    Nobody else can change one that is loaded until this unit of work ends: many want the same.
+    """
+
+    def __init__(self, store: AggregateStore) -> None:
+        super().__init__(store, CouponBatch, CouponBatchNotFound)
+
+    @abstractmethod
+    async def next_available(self) -> CouponBatch:
+        """Return the first batch, by reference, that has coupons left; else an exhausted one.
+
+        Of the exhausted ones, it is one that has not been reported; else the one that was reported
+        last.
+        """
