@@ -10,10 +10,9 @@ from anyio import current_time
 from allocation.adapters import repository
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.transaction import Transaction
+from allocation.adapters.write_line import LONG_SECONDS, Writer
 from allocation.service_layer.delivery_model import Delivery, WorkItem
 from allocation.service_layer.unit_of_work import Subscribed, UnitOfWork
-
-LONG_SECONDS = 1.0  # for which all other writers of SQLite may have to wait
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +26,11 @@ async def open_unit_of_work(
     :raises MessageAlreadyHandled: if the command was received and stored before
     """
     begun, database = inf, outbox.database
+    writer = Writer.DELIVERY if work.settles else Writer.COMMAND
+    if work.records and work.settles:  # a reply
+        writer = Writer.LAST
     try:
-        async with database.write_transaction() as transaction:
+        async with database.write_transaction(writer) as transaction:
             begun = current_time()
             if (command := work.records) and command.origin.id is not None:
                 await repository.record_command(transaction, database.clock, command)
