@@ -22,6 +22,7 @@ from allocation.domain.events import Event, UserRegistered
 from allocation.entrypoints.runtime import Shutdown
 from allocation.entrypoints.worker import Worker
 from allocation.service_layer import handlers
+from allocation.service_layer.subscriptions import Subscriber
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import a_registration
 
@@ -64,8 +65,8 @@ async def main(disk: Disk) -> None:
     async def tell_others(event: Event, idempotency_key: str) -> None:
         await disk.is_full.wait()  # done, but this cannot be stored
 
-    others: dict[type[Event], list[Any]] = {UserRegistered: [log_registration, tell_others]}
-    handlers.EVENT_HANDLERS = {**handlers.EVENT_HANDLERS, **others}
+    both: list[Subscriber] = [log_registration, tell_others]
+    handlers.EVENT_HANDLERS = {**handlers.EVENT_HANDLERS, UserRegistered: both}
     handlers.PROJECTIONS = []
     settings = Settings(
         database_url=f"sqlite:///{disk.folder / 'test.db'}",

@@ -17,7 +17,7 @@ from os import getpid
 from socket import gethostname
 
 import sqlalchemy as sa
-from anyio import CancelScope, Semaphore
+from anyio import CancelScope, Semaphore, sleep
 from anyio.lowlevel import current_token
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -30,8 +30,9 @@ from allocation.adapters.transaction import Transaction
 from allocation.adapters.write_line import WriteLine, Writer
 from allocation.extensions import EXTENSIONS
 
-LAST_WRITES = 2  # connections for them
-NOT_FOR_HANDLERS = 2  # of the pool: where there are so many
+LOCKED_PAUSE = 0.01  # seconds, if `?timeout=` is shorter
+LAST_WRITES = 1  # connection for them: many share one transaction
+NOT_FOR_HANDLERS = 2  # connections of the pool, if there are more
 
 
 class Database:
@@ -67,8 +68,10 @@ class Database:
                 except DatabaseLocked:
                     if writer > Writer.DELIVERY:
                         raise
+                    await sleep(LOCKED_PAUSE)
                     continue  # from the end of the line
-                if writer > Writer.LAST and self._write_line and self._write_line.is_urgent:
+                line = self._write_line if writer >= Writer.DELIVERY else None
+                if line and line.is_urgent:
                     continue  # while it waited for another process
                 yield transaction
                 return

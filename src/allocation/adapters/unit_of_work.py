@@ -27,8 +27,8 @@ async def open_unit_of_work(
     """
     begun, database = inf, outbox.database
     writer = Writer.DELIVERY if work.settles else Writer.COMMAND
-    if work.records and work.settles:  # a reply
-        writer = Writer.LAST
+    if work.records and work.settles:
+        writer = Writer.REPLY
     try:
         async with database.write_transaction(writer) as transaction:
             begun = current_time()

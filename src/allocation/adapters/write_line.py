@@ -22,9 +22,10 @@ class Writer(IntEnum):
     """Who writes, and so in which place of the line."""
 
     LAST = 0  # says what became of a delivery
-    DELIVERY = 1  # a handler of an event
-    COMMAND = 2  # a handler of a command
-    OTHER = 3
+    REPLY = 1  # a handler of a command that says what became of it
+    DELIVERY = 2  # a handler of an event
+    COMMAND = 3  # any other handler of a command
+    OTHER = 4
 
 
 class WriteLine:
@@ -41,7 +42,7 @@ class WriteLine:
     @property
     def is_urgent(self) -> bool:
         """Whether a last write has waited for a while."""
-        last = self._waiting[Writer.LAST]
+        last = self._waiting[0]
         return bool(last) and last[0][0] < current_time() - A_WHILE
 
     @asynccontextmanager
@@ -49,7 +50,7 @@ class WriteLine:
         """Wait for the turn of this writer, and have it."""
         await self._take(writer)
         try:
-            if writer > Writer.LAST and (pause := self._opens_at - current_time()) > 0:
+            if writer >= Writer.DELIVERY and (pause := self._opens_at - current_time()) > 0:
                 await sleep(pause)
             begun = current_time()
             try:
@@ -65,7 +66,8 @@ class WriteLine:
         if not self._is_taken:
             self._is_taken = True
             return
-        waiting, place = self._waiting[min(writer, Writer.COMMAND)], (current_time(), Event())
+        number = (writer >= Writer.DELIVERY) + (writer > Writer.DELIVERY)
+        waiting, place = self._waiting[number], (current_time(), Event())
         waiting.append(place)
         try:
             await place[1].wait()

@@ -41,9 +41,9 @@ class TimeLimit:
         If it has effects outside, it begins only with all of its time before it.
         """
         end = policy.lease_end(delivery) - policy.last_write_seconds
-        begin = end if transactional else delivery.leased_at + policy.begin_seconds
+        latest = end if transactional else delivery.leased_at + policy.begin_seconds
         late, seconds = LeaseExpired(delivery.handler), policy.handler_timeout_seconds
-        return cls(delivery.handler, seconds, begin_by=begin, end_by=end, not_begun=late)
+        return cls(delivery.handler, seconds, begin_by=latest, end_by=end, not_begun=late)
 
     @classmethod
     def of_command(cls, envelope: CommandEnvelope, policy: DeliveryPolicy, handler: str) -> Self:

@@ -19,6 +19,6 @@ class Timeouts:
         self.lock = limit / 2
         self.idle_in_transaction = self.statement  # its process is frozen, or has vanished
         self.keepalive = max(limit, 4.0)  # for the answer to probes of the connection
-        self.response = self.statement + RESPONSE_SECONDS  # for one call of the driver
+        self.response = limit + RESPONSE_SECONDS  # for one call of the driver
         self.connect = min(max(limit, 2.0), 5.0)  # libpq knows none that is shorter than 2
         self.ping = min(limit, 5.0)  # for a connection that was idle
