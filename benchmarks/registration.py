@@ -14,12 +14,12 @@ from allocation.bootstrap import bootstrap
 from benchmarks.application import rate, registration, settings_for
 from benchmarks.databases import (
     Place,
-    new_database,  # extension: postgresql
+    new_database,
     new_url,
 )
 from benchmarks.measuring import Contest, Effort, Way
 from benchmarks.registration_drivers import (
-    by_asyncpg,  # extension: postgresql
+    by_asyncpg,
     by_sqlalchemy,
     by_sqlite3,
 )
@@ -73,7 +73,6 @@ def on_sqlite(effort: Effort) -> Iterator[Contest]:
         )
 
 
-# extension: postgresql
 def on_postgresql(effort: Effort) -> Iterator[Contest]:
     """Yield a contest for one at a time, and for ten, with ten connections for each way."""
     for at_a_time in (1, 10):
@@ -84,6 +83,3 @@ def on_postgresql(effort: Effort) -> Iterator[Contest]:
         ]
         what = f"PostgreSQL, {at_a_time} at a time"
         yield Contest(what=what, unit=UNIT, ours=by(ours), ways=ways)
-
-
-# end

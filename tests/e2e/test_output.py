@@ -101,7 +101,7 @@ def test_a_list_that_nobody_reads_can_be_ended(
 REASON = "[Errno 28] No space left on device"
 LISTED = [
     "users",
-    "asyncapi",  # extension: brokers
+    "asyncapi",
 ]
 
 

@@ -239,7 +239,7 @@ async def test_an_event_over_a_megabyte_is_refused_by_the_commit(world: SqlWorld
 
 EXPLAIN = {
     "sqlite": "EXPLAIN QUERY PLAN",
-    "postgresql": "EXPLAIN",  # extension: postgresql
+    "postgresql": "EXPLAIN",
 }
 
 

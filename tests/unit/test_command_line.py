@@ -71,7 +71,7 @@ def test_no_summary_of_a_command_below_another_is_cut(name: str) -> None:
     ("command", "module"),
     [
         ("worker", "allocation.entrypoints.cli.worker"),
-        ("run", "allocation.extensions.brokers.cli"),  # extension: brokers
+        ("run", "allocation.extensions.brokers.cli"),
     ],
 )
 def test_what_the_deliveries_of_a_worker_cause_is_claimed_like_all_else(

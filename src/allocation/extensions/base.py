@@ -14,11 +14,8 @@ if TYPE_CHECKING:
     import logging
 
     import click
-
-    # extension: web
     from fastapi import APIRouter
 
-    # end
     from allocation.adapters.database_backend import DatabaseBackend
     from allocation.bootstrap import Application
     from allocation.config import EnvLookup, Settings
@@ -85,7 +82,6 @@ class Extension:
         """Be open for as long as any services of a process run."""
         return nullcontext()
 
-    # extension: web
     def operator_routes(self) -> APIRouter | None:
         """Return what it answers over HTTP to the operator."""
         return None
@@ -93,5 +89,3 @@ class Extension:
     def public_routes(self) -> APIRouter | None:
         """Return what it answers over HTTP to anybody; it decides itself who may see what."""
         return None
-
-    # end
