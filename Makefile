@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := $(VENV)/installed-demo
-DOCS := $(VENV)/installed-docs  # extension: reference
+DOCS := $(VENV)/installed-docs
 PLAYGROUND := $(VENV)/installed-playground
 TEST := $(VENV)/installed-test
-BENCH := $(VENV)/installed-bench  # extension: reference
+BENCH := $(VENV)/installed-bench
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
 LAYERS := tests/unit tests/integration tests/sqlalchemy_anyio tests/e2e
 LONG := tests/e2e/playground tests/e2e/extensions/page/test_site.py tests/integration/test_site.py tests/full
@@ -23,10 +23,8 @@ help:  ## List the targets
 demo: $(DEMO)  ## Register two users in a temporary database, and show what happened
 	@$(BIN)/allocation demo
 
-# extension: playground
 playground: $(PLAYGROUND)  ## Break it yourself, in a browser; Ctrl-C leaves nothing behind
 	@$(BIN)/python -m playground
-# end
 
 install: $(TEST)  ## Install all that tests and checks need
 
@@ -79,11 +77,9 @@ compliance: $(TEST)  ## Run SQLAlchemy's own suite against our dialects
 	  || { cat told; exit 1; }
 	@echo "SQLAlchemy's own suite: $$(tail -n 1 .compliance/told)"
 
-# extension: page
 screenshots: $(TEST)  ## Take the pictures of the page that README and docs/extensions.md show
 	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/extensions/page/test_pictures.py
-	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/playground/test_pictures.py  # extension: playground
-# end
+	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/playground/test_pictures.py
 
 format: $(TEST)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .
@@ -97,7 +93,6 @@ language: $(TEST)  ## Format, and write what is made from messages and errors: g
 migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Users have a colour"
 	@$(BIN)/python -m tools.migration
 
-# extension: reference
 bench: $(BENCH)  ## Measure in minutes, beside peers, and write docs/performance.md
 	@$(BIN)/python -m benchmarks $(TOPICS)
 
@@ -106,9 +101,7 @@ bench-full: $(BENCH)  ## The same in longer rounds
 
 docs: $(DOCS)  ## Build the site of README.md and docs/, in the folder site
 	@$(BIN)/python -m tools.site
-# end
 
-# extension: brokers, operations, postgresql, smtp
 secrets:  ## Make the passwords of compose.yaml, once
 	@set -e; postgres=$$($(NEW_PASSWORD)); rabbitmq=$$($(NEW_PASSWORD)); mkdir -m 700 $@; cd $@; \
 	printf '%s\n' "$$postgres" > postgres_password; \
@@ -116,10 +109,7 @@ secrets:  ## Make the passwords of compose.yaml, once
 	printf 'default_user = allocation\ndefault_pass = %s\n' "$$rabbitmq" > rabbitmq_account; \
 	printf 'amqp://allocation:%s@rabbitmq:5672/\n' "$$rabbitmq" > broker_urls; \
 	chmod 644 *  # for the users of the containers; here, the folder keeps others out
-# end
-# extension: brokers, operations, postgresql, smtp, web
 	@$(NEW_PASSWORD) > $@/operator_token; chmod 644 $@/operator_token
-# end
 
 clean:  ## Remove everything that was set up or measured
 	rm -rf $(VENV) site .benchmarks-* .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
@@ -128,4 +118,4 @@ $(VENV)/installed-%: pyproject.toml constraints.txt
 	@$(PYTHON) -m tools.install $(VENV) $*
 	@touch $@
 
-$(BENCH): $(TEST)  # extension: reference
+$(BENCH): $(TEST)

@@ -4,21 +4,21 @@ SQLite files are on the disk this project is on. PostgreSQL is a server out of a
 everybody can measure.
 """
 
-import atexit  # extension: postgresql
-import shutil  # extension: postgresql
+import atexit
+import shutil
 import tempfile
-import warnings  # extension: postgresql
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4  # extension: postgresql
+from uuid import uuid4
 
 import anyio
-import psycopg  # extension: postgresql
-from psycopg.sql import SQL, Composed, Identifier  # extension: postgresql
-from sqlalchemy import make_url  # extension: postgresql
+import psycopg
+from psycopg.sql import SQL, Composed, Identifier
+from sqlalchemy import make_url
 
 from benchmarks.application import COUPONS, opened, settings_for
 
@@ -65,7 +65,6 @@ def _file_with_schema() -> bytes:
         return file.read_bytes()
 
 
-# extension: postgresql
 Prepare = Callable[..., Awaitable[None]]
 """Fills a database, by its URL and more that it takes."""
 
@@ -111,6 +110,3 @@ def _server() -> str:
     folder.chmod(0o755)  # the server is another user's where this runs as root
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # after the server, which ends first
     return str(get_server(folder / "postgres", cleanup_mode="delete").get_uri())
-
-
-# end

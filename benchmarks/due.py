@@ -1,4 +1,3 @@
-# extension: postgresql
 """Work that is due, for workers to do: each event has one delivery, to a handler that does nothing.
 
 The clock of all workers is the same: from the first call of a handler until the database says that

@@ -19,7 +19,7 @@ from allocation.application import Application
 from benchmarks.application import COUPONS, opened, registration, settings_for
 from benchmarks.databases import (
     folder,
-    new_database,  # extension: postgresql
+    new_database,
 )
 from benchmarks.measuring import Contest, Effort, Way
 
@@ -125,14 +125,12 @@ def on_sqlite(effort: Effort) -> Iterator[Contest]:
         yield from _growing("SQLite", few, many, effort)
 
 
-# extension: postgresql
 def on_postgresql(effort: Effort) -> Iterator[Contest]:
     """Compare two databases on a server, after VACUUM and ANALYZE."""
     with new_database(None) as few, new_database(None) as many:
         yield from _growing("PostgreSQL", few, many, effort)
 
 
-# end
 def _growing(database: str, few_url: str, many_url: str, effort: Effort) -> Iterator[Contest]:
     """Yield one for each step; all come from one comparison, whose steps have taken turns."""
     rows, repeats = effort.pick(100_000, 1_000_000), effort.pick(150, 400)

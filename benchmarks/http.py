@@ -1,4 +1,3 @@
-# extension: web
 """Measures `POST /users` of a server in a process of its own: requests a second, and the slowest.
 
 The peer is an endpoint of FastAPI with the same statements in plain SQL (`http_server.py`).
@@ -19,7 +18,7 @@ from sqlalchemy import Engine, NullPool, create_engine, text
 from benchmarks.application import WARM_UP, process
 from benchmarks.databases import (
     Place,
-    new_database,  # extension: postgresql
+    new_database,
     new_url,
 )
 from benchmarks.measuring import Contest, Effort, Way
@@ -126,7 +125,7 @@ def _free_port() -> int:
 
 PLACES: dict[str, Place] = {
     "SQLite": partial(new_url, "aiosqlite"),
-    "PostgreSQL": new_database,  # extension: postgresql
+    "PostgreSQL": new_database,
 }
 
 

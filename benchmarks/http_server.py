@@ -1,4 +1,3 @@
-# extension: web
 """A server in a process of its own, to be measured from another one.
 
     python -m benchmarks.http_server URL SERVER DISPATCH PORT

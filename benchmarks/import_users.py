@@ -1,4 +1,3 @@
-# extension: operations
 """Measures `allocation import-users` on SQLite, as a user runs it: a process, with its start.
 
 The limit is sqlite3 that inserts the rows this leaves, 100 users to a transaction: a command and an

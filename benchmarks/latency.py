@@ -1,4 +1,3 @@
-# extension: postgresql
 """Measures how long a handler in another process waits after a commit, in milliseconds: the median.
 
     python -m benchmarks.latency URL

@@ -13,12 +13,12 @@ import anyio
 from benchmarks.application import opened, rate, registration, settings_for
 from benchmarks.databases import (
     Place,
-    new_database,  # extension: postgresql
+    new_database,
     new_url,
 )
 from benchmarks.measuring import Contest, Effort, Way
 from benchmarks.registration_drivers import (
-    by_asyncpg,  # extension: postgresql
+    by_asyncpg,
     by_sqlalchemy,
     by_sqlite3,
 )
@@ -72,7 +72,6 @@ def on_sqlite(effort: Effort) -> Iterator[Contest]:
         )
 
 
-# extension: postgresql
 def on_postgresql(effort: Effort) -> Iterator[Contest]:
     """Yield a contest for one at a time, and for ten, with ten connections for each way."""
     for at_a_time in (1, 10):
@@ -83,6 +82,3 @@ def on_postgresql(effort: Effort) -> Iterator[Contest]:
         ]
         what = f"PostgreSQL, {at_a_time} at a time"
         yield Contest(what=what, unit=UNIT, ours=by(ours), ways=ways)
-
-
-# end

@@ -3,17 +3,17 @@
 On a driver alone it is what no layer above it can beat.
 """
 
-import re  # extension: postgresql
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, nullcontext
-from itertools import chain  # extension: postgresql
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import anyio
-import asyncpg  # extension: postgresql
+import asyncpg
 from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -102,7 +102,6 @@ def sqlite_connection(file: str | Path) -> closing[sqlite3.Connection]:
     return closing(connection)
 
 
-# extension: postgresql
 @asynccontextmanager
 async def by_asyncpg(url: str) -> AsyncIterator[Registration]:
     """Open a pool, as large as the others', and return what registers a user on it."""
@@ -131,6 +130,3 @@ def numbered(sql: str) -> tuple[str, Sequence[str]]:
     """Return a statement with $1 in the place of :name, and the names in their order."""
     names = list(dict.fromkeys(re.findall(r"(?<!:):(\w+)", sql)))
     return re.sub(r"(?<!:):(\w+)", lambda found: f"${names.index(found[1]) + 1}", sql), names
-
-
-# end

@@ -1,4 +1,3 @@
-# extension: brokers, postgresql
 """Measures the relay to RabbitMQ: events a second, from the outbox in PostgreSQL to the broker.
 
 Each is published by a delivery of its own, and confirmed. The limit is aio-pika that publishes the

@@ -1,4 +1,3 @@
-# extension: postgresql
 """Measures a worker on PostgreSQL: deliveries a second, of handlers that do nothing.
 
 Those with an effect outside are compared with other job queues. Those with a unit of work are

@@ -1,4 +1,3 @@
-# extension: postgresql
 """Other workers on PostgreSQL, as their documentation has them, on asyncio's own event loop.
 
 Each has a schema of its own in a new database, the same jobs, a pool of ten connections where it

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from allocation.adapters.database import Database
-from allocation.extensions.postgresql import autocommit  # extension: postgresql
+from allocation.extensions.postgresql import autocommit
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,6 @@ def asked_of(*databases: Database) -> Iterator[list[Asked]]:
             engine = database.engine.sync_engine
             event.listen(engine, "before_cursor_execute", note)
             until.callback(event.remove, engine, "before_cursor_execute", note)
-        # extension: postgresql
         single = autocommit.SingleStatements
         fetch = single.fetch  # SQLAlchemy does not see these
 
@@ -43,5 +42,4 @@ def asked_of(*databases: Database) -> Iterator[list[Asked]]:
             return await fetch(self, sql, values)
 
         until.enter_context(pytest.MonkeyPatch.context()).setattr(single, "fetch", noted)
-        # end
         yield asked

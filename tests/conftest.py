@@ -1,6 +1,6 @@
 """Fixtures for every layer."""
 
-import fcntl  # extension: reference
+import fcntl
 import gc
 import os
 import shutil
@@ -23,9 +23,9 @@ from tests import worlds
 from tests.matrix import left_out, rank, table
 
 pytest_plugins: list[str] = [
-    "tests.e2e.extensions.smtp.fixtures",  # extension: smtp
-    "tests.integration.extensions.brokers.fixtures",  # extension: brokers
-    "tests.integration.extensions.postgresql.fixtures",  # extension: postgresql
+    "tests.e2e.extensions.smtp.fixtures",
+    "tests.integration.extensions.brokers.fixtures",
+    "tests.integration.extensions.postgresql.fixtures",
 ]
 
 
@@ -54,25 +54,17 @@ def detector() -> BlockBuster:
         function.can_block_in("adapters/migrations/revisions.py", {"upgrade", "revisions"})
         function.can_block_in("allocation/adapters/database.py", {"backend_for"})
         function.can_block_in("allocation/adapters/sqlite.py", {"new_engine"})
-        # extension: otel
         otel = "allocation/extensions/otel/spans.py"
         function.can_block_in(otel, {"_tracing"})  # at the end
-        # end
-        # extension: brokers
         brokers = "allocation/extensions/brokers/broker_factory.py"
         function.can_block_in(brokers, {"_new_broker"})  # imports
-        # end
-        # extension: smtp
         smtp = "tests/integration/extensions/smtp/"
         function.can_block_in(f"{smtp}hostile.py", {"misbehaving"})  # starts threads
         function.can_block_in(f"{smtp}sending.py", {"keeping"})
-        # end
-        web = "allocation/extensions/web/application.py"  # extension: web
-        function.can_block_in(web, {"web_application"})  # imports, at start  # extension: web
-        # extension: postgresql
+        web = "allocation/extensions/web/application.py"
+        function.can_block_in(web, {"web_application"})  # imports, at start
         function.can_block_in("extensions/postgresql/connections.py", {"new_engine"})
         function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
-        # end
     return detector
 
 
@@ -104,7 +96,6 @@ def shared_folder(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
-# extension: reference
 @pytest.fixture(scope="session")
 def site(shared_folder: Path) -> Path:
     """The site of the documentation, built by the first process of this run that needs it."""
@@ -118,7 +109,6 @@ def site(shared_folder: Path) -> Path:
     return folder
 
 
-# end
 @pytest.fixture(scope="session")
 def postgres_server(shared_folder: Path) -> str:
     """The URL of a PostgreSQL server: one you name, or one out of a wheel, for all processes."""

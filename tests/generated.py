@@ -9,27 +9,27 @@ from what the code says. In the Russian pages, it is all that the English ones s
 import ast
 import re
 from collections.abc import Callable, Iterator
-from functools import partial  # extension: reference
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
-from textwrap import wrap  # extension: reference
+from textwrap import wrap
 
 import allocation
 from allocation.domain.error_kinds import AllocationError
 from allocation.entrypoints.cli.exit_codes import exit_code
-from allocation.extensions.web.problems import status_of  # extension: web
-from benchmarks import page, results  # extension: reference
+from allocation.extensions.web.problems import status_of
+from benchmarks import page, results
 from tests import (
-    capacity,  # extension: reference
+    capacity,
     import_graph,
     places,
     settings_table,
-    shape,  # extension: reference
+    shape,
     wiring_map,
 )
-from tests.measured import PRICE, measured  # extension: reference
-from tests.translations import in_step, original  # extension: reference
+from tests.measured import PRICE, measured
+from tests.translations import in_step, original
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for folder in ("", "docs/**/", "src/**/") for page in ROOT.glob(f"{folder}*.md")]
@@ -93,7 +93,6 @@ def _module(error: type[AllocationError]) -> tuple[bool, str]:
     return error.__module__ != AllocationError.__module__, error.__module__
 
 
-# extension: reference
 PATH = {  # in reading order
     "domain/events.py": "the events",
     "service_layer/handlers.py": "a handler for each message, and the tables of what handles what",
@@ -207,27 +206,24 @@ def queues() -> Iterator[str]:
             yield f"| {row.other}: the same | {page.figure(row.theirs)} | {ratio} |"
 
 
-# end
-
-
 GENERATED: dict[str, Callable[[], Iterator[str]]] = {
-    "book_handler": partial(_excerpt, HANDLERS, ["add_coupon_batch"]),  # extension: reference
-    "capacity": capacity.capacity,  # extension: reference
-    "concepts": concepts,  # extension: reference
-    "cost": cost,  # extension: reference
+    "book_handler": partial(_excerpt, HANDLERS, ["add_coupon_batch"]),
+    "capacity": capacity.capacity,
+    "concepts": concepts,
+    "cost": cost,
     "errors": errors,
-    "figures": shape.figures,  # extension: reference
-    "handlers": handlers,  # extension: reference
+    "figures": shape.figures,
+    "handlers": handlers,
     "layers": import_graph.layers,
     "modules": import_graph.inside_layers,
-    "path": path,  # extension: reference
+    "path": path,
     "places": places.places,
-    "queues": queues,  # extension: reference
+    "queues": queues,
     "settings": settings_table.settings,
-    **{f"step_{name[0]}": partial(step, name) for name in STEPS},  # extension: reference
+    **{f"step_{name[0]}": partial(step, name) for name in STEPS},
     "wiring": wiring_map.picture,
     "promises": wiring_map.table,
-    **page.parts(),  # extension: reference
+    **page.parts(),
 }
 
 
@@ -236,10 +232,8 @@ def brought_up_to_date(page: Path) -> str:
 
     What those are, the page in English says.
     """
-    # extension: reference
     if english := original(page):
         return in_step(page.read_text(), brought_up_to_date(english))
-    # end
     text = page.read_text()
     return PART.sub(lambda m: f"{m[1]}" + "\n".join(GENERATED[m[2]]()) + f"\n{m[3]}", text)
 

@@ -41,8 +41,8 @@ ON_BOTH_LOOPS = {
     "before the completion of send_welcome_email",
     "after claiming",
     "while rescheduling",
-    "while replaying, in the commit",  # extension: operations
-    "while forgetting",  # extension: operations
+    "while replaying, in the commit",
+    "while forgetting",
 }
 REPEATED = [  # the first handler of its kind is killed there, too
     "before allocate_welcome_coupon",
@@ -51,13 +51,11 @@ REPEATED = [  # the first handler of its kind is killed there, too
     "before send_coupon_email",
     "inside send_coupon_email, before the effect",
     "after the completion of send_coupon_email",
-    # extension: brokers
     # with RabbitMQ, too, which does not let the next one wait for the dead
     "kafka-before the command of a message",
     "kafka-in the commit of its command",
     "kafka-after the acknowledgement",
     "kafka-before dead-lettering",
-    # end
 ]
 LOOP = re.compile(r"(?<![\w.])(asyncio|trio)(?![\w.])")
 DATABASE = re.compile(r"(?<![\w.])(sqlite|postgres)(?:_\w+)?(?![\w.])")

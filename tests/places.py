@@ -29,7 +29,8 @@ PLACES = {
     },
     "the record of an expired lease": {"adapters/failure_history.py": ["record_expired_lease"]},
     "an attempt, and its time limit": {
-        BUS: ["_attempt", "_attempt_with_deadline", "_run_in_time", "_commit"]
+        BUS: ["_attempt", "_have_effect", "_commit"],
+        "service_layer/time_limits.py": ["of_attempt", "keep", "begin"],
     },
     "the idempotency key of the e-mail": {
         DELIVERY: ["idempotency_key"],

@@ -23,7 +23,7 @@ WHAT = {
     "log_level": "which log lines are written",
     "log_format": "`text`, or `json` for machines",
     "dispatch": "who runs event handlers: the committing process (`inline`) or workers (`worker`)",
-    "pool_size": "database connections of a process; on PostgreSQL, it uses up to 5 more",
+    "pool_size": "database connections of a process; on PostgreSQL, it uses up to 6 more",
     "worker_concurrency": "deliveries that a worker runs at the same time",
     "max_handlers": "handlers that a process runs at the same time; a worker may run more",
     "max_dispatches": "commands whose events `serve` and `consume` work on at the same time",

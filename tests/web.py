@@ -1,4 +1,3 @@
-# extension: web
 """Who asks in tests of the extension web, and what they look at."""
 
 from collections.abc import Sequence

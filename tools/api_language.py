@@ -1,4 +1,3 @@
-# extension: web
 """The language of the API: its OpenAPI document, kept in golden files like that of the messages.
 
 What an extension brings has a file of its own, which goes with the extension.

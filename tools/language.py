@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial  # extension: operations, web
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ import msgspec
 
 from allocation.domain.error_kinds import AllocationError
 from allocation.entrypoints.allocation import Allocation
-from allocation.extensions.brokers.asyncapi import published_language  # extension: brokers
+from allocation.extensions.brokers.asyncapi import published_language
 from allocation.messages import CODEC
 from tests.generated import all_errors
-from tools.api_language import broken_in_api, of_extension, own  # extension: web
+from tools.api_language import broken_in_api, of_extension, own
 from tools.files import ROOT, write
 
 STALE = "run: make language"
@@ -118,7 +118,6 @@ def _shape_of_type(type_: type) -> Json:
     return {key: value for key, value in named.items() if key != "title"}
 
 
-# extension: brokers
 def published() -> Json:
     """Return the AsyncAPI document."""
     document: Json = json.loads(published_language(Allocation()))
@@ -158,23 +157,16 @@ def _way(channel: Json) -> list[Any]:
     return [channel.get("address"), channel.get("bindings")]
 
 
-# end
-
-
 STORED = GoldenFile(ROOT / "tests" / "unit" / "stored_events.json", stored, broken_in_store)
 GOLDEN = [
     STORED,
-    # extension: brokers
     GoldenFile(ROOT / "docs/brokers/asyncapi.json", published, broken_in_public),
-    # end
-    GoldenFile(ROOT / "docs/web/openapi.json", own, broken_in_api),  # extension: web
-    # extension: operations, web
+    GoldenFile(ROOT / "docs/web/openapi.json", own, broken_in_api),
     GoldenFile(
         ROOT / "docs/web/operations/openapi.json",
         partial(of_extension, "operations"),
         broken_in_api,
     ),
-    # end
 ]
 
 

@@ -1,4 +1,3 @@
-# extension: brokers, metrics, operations, postgresql, smtp, web
 """Copies a SQLite database, as it is at one moment, while others write to it.
 
     python backup.py allocation.db backup.db

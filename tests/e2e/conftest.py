@@ -34,17 +34,15 @@ def application(tmp_path: Path, backend: str) -> Application:
 @pytest.fixture(
     params=[
         "sqlite",
-        "postgres",  # extension: postgresql
+        "postgres",
     ]
 )
 def on_each(request: pytest.FixtureRequest, tmp_path: Path, backend: str) -> Application:
     """The same on each kind of database, which is empty, but has its schema."""
     application = Application(tmp_path, backend=backend)
-    # extension: postgresql
     if request.param == "postgres":
         application.postgres_url = request.getfixturevalue("postgres_url")
         return application
-    # end
     application.database.write_bytes(template())
     return application
 

@@ -21,13 +21,13 @@ from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, Failure
 from allocation.service_layer.messagebus import MessageBus
 
-NOTIFICATIONS = "allocation.extensions.smtp.notifications:SmtpNotifications"  # extension: smtp
-REPLAY = "allocation.extensions.operations.replay:Replay"  # extension: operations
-FORGETTING_MODULE = "allocation.extensions.operations.retention"  # extension: operations
-BATCHES = "allocation.extensions.operations.batched_transactions"  # extension: operations
-IMPORT = "allocation.extensions.operations.import_users:Import"  # extension: operations
-BROKER = "allocation.extensions.brokers.base:Broker"  # extension: brokers
-CONSUMER = "allocation.extensions.brokers.consumer"  # extension: brokers
+NOTIFICATIONS = "allocation.extensions.smtp.notifications:SmtpNotifications"
+REPLAY = "allocation.extensions.operations.replay:Replay"
+FORGETTING_MODULE = "allocation.extensions.operations.retention"
+BATCHES = "allocation.extensions.operations.batched_transactions"
+IMPORT = "allocation.extensions.operations.import_users:Import"
+BROKER = "allocation.extensions.brokers.base:Broker"
+CONSUMER = "allocation.extensions.brokers.consumer"
 
 ending = signal.SIGKILL  # freezing.py says otherwise
 
@@ -103,12 +103,10 @@ def _for_good(self: object, failure: Failure) -> bool:
     return failure.retry_in is None
 
 
-# extension: postgresql
 def _claims(statements: object, sql: str, *args: object) -> bool:
     return sql.startswith("WITH due")
 
 
-# end
 def _setting(column: str) -> Callable[..., bool]:
     """Match what sets a column of a delivery that is not done."""
 
@@ -174,10 +172,8 @@ ANSWERING: dict[str, CrashPoint] = {  # the effect has happened, and what it ans
         SqlAlchemyUnitOfWorkScope, "commit", "after", _of_answer
     ),
 }
-# extension: postgresql
 SINGLE_STATEMENTS = "allocation.extensions.postgresql.autocommit:SingleStatements"
 CLAIMED_AT_ONCE = CrashPoint(SINGLE_STATEMENTS, "fetch", "after", _claims)  # the answer is lost
-# end
 CLAIMING: dict[str, CrashPoint] = {
     "before claiming": CrashPoint(SqlAlchemyOutbox, "claim", "before"),
     "while claiming": CrashPoint(Transaction, "commit", "before", also=CLAIMED_AT_ONCE),
@@ -195,7 +191,6 @@ PARKING: dict[str, CrashPoint] = {
 }
 
 
-# extension: operations
 def _that_writes(begin: Callable[[], object], *args: object) -> bool:
     return begin.__name__ == "write_transaction"
 
@@ -224,8 +219,6 @@ IMPORTING: dict[str, CrashPoint] = {
     ),
     "after a chunk": CrashPoint(IMPORT, "_execute", "after"),
 }
-# end
-# extension: brokers
 CONSUMING: dict[str, CrashPoint] = {
     "before the command of a message": CrashPoint(MessageBus, "execute", "before"),
     "in the commit of its command": CrashPoint(SqlAlchemyOutbox, "store", "after"),
@@ -236,7 +229,6 @@ DEAD_LETTERING: dict[str, CrashPoint] = {
     "before dead-lettering": CrashPoint(BROKER, "dead_letter", "before"),
     "after dead-lettering": CrashPoint(BROKER, "dead_letter", "after"),
 }
-# end
 CRASH_POINTS = {
     **COMMITTING,
     **HANDLING,
@@ -244,11 +236,11 @@ CRASH_POINTS = {
     **CLAIMING,
     **RESCHEDULING,
     **PARKING,
-    **REPLAYING,  # extension: operations
-    **FORGETTING,  # extension: operations
-    **IMPORTING,  # extension: operations
-    **CONSUMING,  # extension: brokers
-    **DEAD_LETTERING,  # extension: brokers
+    **REPLAYING,
+    **FORGETTING,
+    **IMPORTING,
+    **CONSUMING,
+    **DEAD_LETTERING,
 }
 
 if __name__ == "__main__":

@@ -12,14 +12,14 @@ import pytest
 
 from tests.e2e.conftest import CELL
 from tests.e2e.crashing import (
-    ANSWERING,  # extension: smtp
+    ANSWERING,
     CLAIMING,
     COMMITTING,
     HANDLING,
-    PARKING,  # extension: operations
+    PARKING,
     RESCHEDULING,
 )
-from tests.e2e.extensions.smtp.mail_server import MailServer  # extension: smtp
+from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.mail import Mail, message_ids
 from tests.e2e.processes import Application, owed
 
@@ -40,7 +40,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(
     params=[
         "sqlite",
-        "postgres",  # extension: postgresql
+        "postgres",
     ]
 )
 def empty(
@@ -48,11 +48,9 @@ def empty(
 ) -> Application:
     """The application on each kind of database."""
     application = Application(tmp_path, mail, backend=backend)
-    # extension: postgresql
     if request.param == "postgres":
         application.postgres_url = request.getfixturevalue("postgres_url")
         return application
-    # end
     copy(template, application.database)
     return application
 
@@ -169,7 +167,7 @@ def test_a_lease_that_ends_by_time_is_taken_over(application: Application, mail:
     assert application.run(*WORK, **seconds).returncode == 0
 
     assert_user_has_everything(application, mail)
-    assert len(message_ids(mail, EMAIL, "Welcome")) == 2  # extension: smtp
+    assert len(message_ids(mail, EMAIL, "Welcome")) == 2
 
 
 @pytest.mark.parametrize("point", RESCHEDULING)
@@ -185,7 +183,6 @@ def test_a_failing_delivery_survives_a_kill(point: str, worker: Application, mai
     assert_user_has_everything(worker, mail)
 
 
-# extension: smtp
 @pytest.mark.parametrize("point", ANSWERING)
 def test_what_the_outside_answers_is_stored_once(
     point: str, empty: Application, mail: Mail
@@ -206,8 +203,6 @@ def test_what_the_outside_answers_is_stored_once(
     assert owed(empty) == []
 
 
-# end
-# extension: operations
 @pytest.mark.parametrize("point", PARKING)
 @pytest.mark.usefixtures("row_of_the_matrix")
 def test_a_parked_delivery_survives_a_kill(
@@ -226,6 +221,3 @@ def test_a_parked_delivery_survives_a_kill(
     let_a_worker_finish(application)
 
     assert_user_has_everything(application, mail)
-
-
-# end

@@ -12,7 +12,7 @@ from tests.worlds import FakeWorld, World, sql_world, sqlite_url
 
 DATABASES = [
     "sqlite",
-    "postgres",  # extension: postgresql
+    "postgres",
 ]
 
 

@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, event, inspect, text, update
 
 from allocation.adapters import orm
-from allocation.adapters.batch_settlement import SETTLE_BATCH_SIZE
+from allocation.adapters.batch_settlement import BATCH_SIZE
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
 from allocation.adapters.outbox import new_outbox
@@ -100,7 +100,7 @@ async def test_after_an_outage_a_settle_settles_its_own_delivery(world: SqlWorld
 
     await outbox.settle(last)
 
-    assert len(failed) == len(before) > SETTLE_BATCH_SIZE
+    assert len(failed) == len(before) > BATCH_SIZE
     assert set(await world.finished()) == {(last.envelope.id, last.handler)}
 
 
@@ -240,7 +240,7 @@ async def test_an_event_over_a_megabyte_is_refused_by_the_commit(world: SqlWorld
 
 EXPLAIN = {
     "sqlite": "EXPLAIN QUERY PLAN",
-    "postgresql": "EXPLAIN",  # extension: postgresql
+    "postgresql": "EXPLAIN",
 }
 
 

@@ -78,7 +78,7 @@ def test_no_summary_of_a_command_below_another_is_cut(name: str) -> None:
     "command",
     [
         "worker",
-        "run",  # extension: brokers
+        "run",
     ],
 )
 def test_what_the_deliveries_of_a_worker_cause_is_claimed_like_all_else(

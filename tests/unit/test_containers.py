@@ -1,4 +1,3 @@
-# extension: brokers, operations, postgresql, smtp
 """compose.yaml cannot be run everywhere; what can be checked without Docker is."""
 
 import re
@@ -16,8 +15,8 @@ from allocation.config import Settings, load
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.extensions.smtp.server import SmtpServer
-from allocation.extensions.web.application import web_application  # extension: web
-from allocation.extensions.web.settings import WebSettings  # extension: web
+from allocation.extensions.web.application import web_application
+from allocation.extensions.web.settings import WebSettings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -76,7 +75,6 @@ def test_the_urls_lead_to_services_of_the_file(settings: Settings, secrets: dict
     assert set(SERVICES["worker"]["depends_on"]) <= set(SERVICES)
 
 
-# extension: web
 def test_the_server_has_a_token_that_nobody_knows(secrets: dict[str, str], tmp_path: Path) -> None:
     """It is made on this machine, and is in no file that is copied with the project."""
     settings = read_in("web", secrets, tmp_path).of(WebSettings)
@@ -99,7 +97,6 @@ def test_the_server_is_asked_where_it_listens(secrets: dict[str, str], tmp_path:
     assert web["command"] == ["serve", "--host", "0.0.0.0"]
 
 
-# end
 def test_every_service_gets_the_secrets_it_reads() -> None:
     """A file that is not mounted is found when the container starts, and only then."""
     for service in SERVICES.values():

@@ -1,4 +1,3 @@
-# extension: brokers, metrics, operations, postgresql, smtp, web
 """What docs/deploy has cannot be run everywhere; what can be checked without a cluster is."""
 
 import re
@@ -19,7 +18,7 @@ from allocation.entrypoints.cli import cli
 from allocation.entrypoints.cli.main import COMMANDS
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.metrics.metrics_server import NOT_FOUND
-from tests.capacity import capacity  # extension: reference
+from tests.capacity import capacity
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
@@ -238,15 +237,11 @@ def test_the_commands_that_the_page_names_exist() -> None:
         assert CliRunner().invoke(cli, [*words, "--help"]).exit_code == 0, text
 
 
-# extension: reference
 def test_the_words_about_many_users_fit_the_figures() -> None:
     """One server of PostgreSQL that writes is enough for a million a day."""
     [row] = [line for line in capacity() if line.startswith("| servers of PostgreSQL that write")]
 
     assert row.split("|")[3].strip() == "1"
-
-
-# end
 
 
 def test_the_web_process_may_have_enough_descriptors() -> None:

@@ -11,11 +11,9 @@ ROOT = Path(__file__).parents[2]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
 PROOFS = re.findall(r"^- `(tests/[^:`]+)(?:`\n  `)?::(\w+)`$", GUARANTEES, re.MULTILINE)
 LIFE = (ROOT / "docs" / "life-of-a-delivery.md").read_text()
-# extension: reference
 TESTING = ROOT / "docs" / "testing.md"
 EXAMPLES = re.findall(r"\]\(([^)]+)\)\)\.\n\n```python\n(.*?)```", TESTING.read_text(), re.DOTALL)
 MAX_LINE = 100
-# end
 
 
 def prose(page: str) -> str:
@@ -92,7 +90,6 @@ def test_what_a_link_names_is_in_the_file() -> None:
     ] == []
 
 
-# extension: reference
 def test_every_example_of_a_test_is_in_the_file_it_is_taken_from() -> None:
     """It is copied by readers, and must be what is run."""
     assert [
@@ -107,9 +104,6 @@ def _unindented(text: str) -> str:
     return "\n".join(map(str.strip, text.splitlines()))
 
 
-# end
-
-
 def test_every_proof_of_a_guarantee_exists() -> None:
     """A promise without a test is only a hope."""
     assert [
@@ -122,7 +116,6 @@ def test_every_proof_of_a_guarantee_exists() -> None:
     ] == []
 
 
-# extension: reference
 def test_no_proof_and_no_example_is_overlooked() -> None:
     """One that is written in another way would not be looked for."""
     assert len(EXAMPLES) == TESTING.read_text().count("```python") > 5
@@ -143,9 +136,6 @@ def test_readme_is_short() -> None:
     """It is read in four minutes, or not at all. The manual is in docs."""
     for page in ("README.md", "README.ru.md"):
         assert len((ROOT / page).read_text().splitlines()) <= 200, page
-
-
-# end
 
 
 def test_every_guarantee_has_a_limit_and_a_proof() -> None:

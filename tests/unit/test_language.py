@@ -119,7 +119,6 @@ def test_a_promise_is_not_overwritten(tmp_path: Path) -> None:
     assert broken.read() == golden
 
 
-# extension: brokers
 def test_an_attribute_that_nobody_needs_may_be_added() -> None:
     """CloudEvents wants receivers to ignore those that they do not know. Of the data it is not."""
     [asyncapi] = [file for file in GOLDEN if file.path.name == "asyncapi.json"]
@@ -136,6 +135,3 @@ def test_an_attribute_that_nobody_needs_may_be_added() -> None:
     [sentence] = language.broken_in_public(old, needed)
     assert "another shape" in gone
     assert "another shape" in sentence
-
-
-# end

@@ -8,7 +8,7 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
-from fastapi.routing import APIRoute  # extension: web
+from fastapi.routing import APIRoute
 from sqlalchemy import Column, MetaData, String, Table, inspect
 from sqlalchemy.orm import Mapper
 
@@ -28,8 +28,8 @@ from allocation.domain.events import (
 from allocation.domain.user_imports import UserImport
 from allocation.entrypoints.cli import cli
 from allocation.entrypoints.cli.main import LazyCommand
-from allocation.extension_list import EXTENSIONS  # extension: web
-from allocation.extensions.web.application import GUARDED, PUBLIC  # extension: web
+from allocation.extension_list import EXTENSIONS
+from allocation.extensions.web.application import GUARDED, PUBLIC
 from allocation.service_layer.allowed_entrances import ENTRANCES, Entrance, commands_from
 from allocation.service_layer.envelopes import message_types
 from allocation.service_layer.handler_table import PUBLISH, Handler, handler_of
@@ -358,7 +358,6 @@ def test_an_import_comes_from_the_command_line_only() -> None:
     assert sentence.startswith("ImportUsers comes from the HTTP, and ENTRANCES of src/allocation/s")
 
 
-# extension: web
 def test_http_offers_only_what_it_may() -> None:
     """As above."""
     reached = {type_ for each in endpoints() for type_ in reached_from(each)}
@@ -373,7 +372,6 @@ def endpoints() -> Iterator[object]:
         yield from (route.endpoint for route in router.routes if isinstance(route, APIRoute))
 
 
-# end
 def test_every_attribute_of_an_aggregate_has_a_column() -> None:
     """Or it would be forgotten with the commit."""
     assert attributes_without_column(stored()) == []

@@ -47,7 +47,6 @@ def test_the_licence_is_the_same_everywhere() -> None:
     assert (ROOT / "LICENSE").read_text().startswith("MIT License")
 
 
-# extension: brokers, users
 def test_what_a_broker_lets_others_do_is_written_where_they_look() -> None:
     """A message has no proof of who sent it; whoever sets up the broker has to know."""
     security = (ROOT / "SECURITY.md").read_text()
@@ -56,7 +55,6 @@ def test_what_a_broker_lets_others_do_is_written_where_they_look() -> None:
     assert named == {command.__name__ for command in commands_from(Entrance.BROKER)}
 
 
-# end
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.stem)
 def test_a_form_asks_what_it_needs(form: Path) -> None:
     """A form that is malformed is not shown at all: nobody could report anything."""

@@ -41,29 +41,6 @@ async def hangs(event: Event) -> None:
     await anyio.sleep_forever()
 
 
-@pytest.mark.parametrize("concurrency", [2, 3, 20])
-async def test_a_handler_that_hangs_leaves_hands_to_the_others(concurrency: int) -> None:
-    """A mail server that says nothing must not stop the others."""
-    done: list[Event] = []
-    everything_done = anyio.Event()
-
-    async def works(event: Event) -> None:
-        done.append(event)
-        if len(done) == 30:
-            everything_done.set()
-
-    application = FakeApplication(event_handlers={ThingMade: [hangs, works]}, policy=FOR_WORKERS)
-    for _ in range(30):
-        await application.bus.execute(a_command())
-    worker, _ = a_worker(application, concurrency=concurrency)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(worker.run)
-        with anyio.fail_after(60):
-            await everything_done.wait()
-        group.cancel_scope.cancel()
-
-
 @pytest.mark.parametrize(("concurrency", "expected"), [(1, 1), (2, 1), (5, 4), (20, 19)])
 async def test_a_handler_that_is_alone_may_have_nearly_all_hands(
     concurrency: int, expected: int

@@ -11,10 +11,9 @@ from anyio import current_time
 from allocation.adapters.inbox import record_command
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.adapters.transaction import Refusals, Transaction
+from allocation.adapters.write_line import LONG_SECONDS, Writer
 from allocation.service_layer.commit import Subscribed
 from allocation.service_layer.delivery_model import Delivery, WorkItem
-
-LONG_SECONDS = 1.0  # for which all other writers of SQLite may have to wait
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +40,11 @@ async def open_unit_of_work(
     :raises MessageAlreadyHandled: if the command was received and stored before
     """
     begun, database = inf, outbox.database
+    writer = Writer.DELIVERY if work.settles else Writer.COMMAND
+    if work.records and work.settles:
+        writer = Writer.REPLY
     try:
-        async with database.write_transaction() as transaction:
+        async with database.write_transaction(writer) as transaction:
             begun = current_time()
             if (command := work.records) and command.origin.id is not None:
                 await record_command(transaction, database.clock, command)

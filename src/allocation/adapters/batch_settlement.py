@@ -1,6 +1,6 @@
-"""Settling deliveries whose handlers have no transaction of their own: many with one statement."""
+"""Last writes about deliveries whose handlers have no transaction: many with one statement."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import anyio
@@ -9,14 +9,15 @@ from anyio.lowlevel import checkpoint
 
 from allocation.adapters.database import Database
 from allocation.adapters.orm import PARKED, PENDING, deliveries
+from allocation.adapters.write_line import Writer
 from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import DeliverySuperseded
 
-SETTLE_BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
+BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
 
 Claim = tuple[EventId, str, int]  # the key of the delivery, and its token
-Settle = Callable[[Sequence[Claim]], Awaitable[set[Claim]]]
+WriteAll = Callable[[Sequence[Claim]], Awaitable[Collection[Claim]]]  # returns those it has hit
 
 # the rows of these claims, unless another one has been made on them
 _CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
@@ -47,15 +48,42 @@ def done(database: Database, policy: DeliveryPolicy) -> dict[str, Any]:
     }
 
 
-class Settlement:
-    """Marks deliveries as done. All that come while a statement is under way share the next."""
+class Batches:
+    """Writes about claims. All that come while a write is under way share the next."""
 
     def __init__(
-        self, database: Database, policy: DeliveryPolicy, settle_all: Settle | None = None
+        self, write_all: Callable[[Sequence[Claim]], Awaitable[Collection[Claim]]]
     ) -> None:
-        self._database, self._settle_all = database, settle_all or self._settle_in_transaction
-        self._is_settled: dict[Claim, bool | None] = {}  # None: not known yet
+        self._write_all = write_all
+        self._was_hit: dict[Claim, bool | None] = {}  # None: not known yet
         self._writing = anyio.Lock()
+
+    async def write(self, claims: Sequence[Claim]) -> bool:
+        """Return when it is written, and whether it has hit the rows of all these claims."""
+        known = self._was_hit
+        known |= dict.fromkeys(claims)
+        try:
+            await checkpoint()  # others have ended at the same time
+            async with self._writing:
+                while mine := [each for each in claims if known[each] is None]:
+                    others = (each for each, hit in known.items() if hit is None)
+                    batch = sorted([*dict.fromkeys([*mine, *others])][:BATCH_SIZE])
+                    hit = await self._write_all(batch)
+                    known |= {each: each in hit for each in known.keys() & batch}  # some are gone
+            return all(known[each] for each in claims)
+        finally:
+            for each in claims:
+                known.pop(each, None)
+
+
+class Settlement:
+    """Marks deliveries as done, many at once."""
+
+    def __init__(
+        self, database: Database, policy: DeliveryPolicy, settle_all: WriteAll | None = None
+    ) -> None:
+        self._database = database
+        self._batches = Batches(settle_all or self._settle_in_transaction)
         # done already with this token: by this claim, whose first answer was cancelled
         settled = sa.update(deliveries).where(_CLAIMED, ~PARKED).values(**done(database, policy))
         self._statement = settled.returning(*_KEY_AND_TOKEN)
@@ -65,23 +93,11 @@ class Settlement:
 
         :raises DeliverySuperseded: if it has another owner now, or was parked
         """
-        claim = claim_of(delivery)
-        self._is_settled[claim] = None
-        try:
-            await checkpoint()  # others have ended at the same time
-            async with self._writing:
-                if self._is_settled[claim] is None:
-                    batch = sorted([*dict.fromkeys([claim, *self._is_settled])][:SETTLE_BATCH_SIZE])
-                    settled = await self._settle_all(batch)
-                    for each in self._is_settled.keys() & batch:  # some were cancelled
-                        self._is_settled[each] = each in settled
-            if not self._is_settled[claim]:
-                raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
-        finally:
-            del self._is_settled[claim]
+        if not await self._batches.write([claim_of(delivery)]):
+            raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
 
     async def _settle_in_transaction(self, claims: Sequence[Claim]) -> set[Claim]:
-        async with self._database.write_transaction() as transaction:
+        async with self._database.write_transaction(Writer.LAST) as transaction:
             rows = (await transaction.execute(self._statement, {"claims": claims})).all()
             await transaction.commit()
         return set(map(tuple, rows))

@@ -6,32 +6,37 @@ Two traps are handled here, so that no other module has to know them:
   "database is locked" whatever the busy timeout, so a writing one says so in its BEGIN; writers of
   this process wait in line for each other instead of spinning.
 - A pool that is exhausted fails after a while, and cannot be left while one waits in it. So tasks
-  wait in line before it, for as long as it takes.
+  wait in line before it, for as long as it takes. Handlers cannot have all connections, however
+  long they take: some are left for what only reads, and last writes have theirs.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from os import getpid
 from socket import gethostname
 from types import MappingProxyType
 
-import anyio
 import sqlalchemy as sa
-from anyio import CancelScope, Semaphore
+from anyio import CancelScope, Semaphore, sleep
 from anyio.lowlevel import current_token
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from allocation.adapters.aggregates import AggregateSession
 from allocation.adapters.database_backend import DatabaseBackend, wrong_url
-from allocation.adapters.exceptions import DatabaseUnavailable
+from allocation.adapters.exceptions import DatabaseLocked, DatabaseUnavailable
 from allocation.adapters.sqlite import SQLite
 from allocation.adapters.transaction import Transaction
+from allocation.adapters.write_line import WriteLine, Writer
 from allocation.service_layer.codec import Codec
 
 Backends = Mapping[str, Callable[[], type[DatabaseBackend]]]
 """By the scheme of their URLs: functions that import and return them. SQLite needs none."""
+
+LOCKED_PAUSE = 0.01  # seconds, if `?timeout=` is shorter
+LAST_WRITES = 1  # connection for them: many share one transaction
+NOT_FOR_HANDLERS = 2  # connections of the pool, if there are more
 
 
 class Database:
@@ -55,20 +60,49 @@ class Database:
         self.clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
         self._slots = Semaphore(connections, fast_acquire=True)
+        of_handlers = max(connections - NOT_FOR_HANDLERS, 1)
+        self._handler_slots = Semaphore(of_handlers, fast_acquire=True)
+        self._last_slots = Semaphore(LAST_WRITES, fast_acquire=True)
         self._probe_slot = Semaphore(1, fast_acquire=True)
-        self._write_lock = anyio.Lock(fast_acquire=True) if backend.single_writer else nullcontext()
+        self._write_line = WriteLine() if backend.single_writer else None
 
     @asynccontextmanager
-    async def write_transaction(self, *, no_timeout: bool = False) -> AsyncIterator[Transaction]:
+    async def write_transaction(
+        self, writer: Writer = Writer.OTHER, *, no_timeout: bool = False
+    ) -> AsyncIterator[Transaction]:
         """Open a transaction that may write; without a commit it is rolled back.
 
+        What concerns a delivery waits until other processes have written, as long as it is let.
         Without a time-out, such as for a migration, each statement may take as long as it needs.
         """
-        beginning = self._begin(self.engine, self._slots, no_timeout=no_timeout)
-        async with self._write_lock, beginning as transaction:
-            if no_timeout:
-                await transaction.execute(self.backend.no_statement_timeout)
-            yield transaction
+        while True:
+            async with AsyncExitStack() as opened:
+                try:
+                    transaction = await self._open(opened, writer, no_timeout=no_timeout)
+                except DatabaseLocked:
+                    if writer > Writer.DELIVERY:
+                        raise
+                    await sleep(LOCKED_PAUSE)
+                    continue  # from the end of the line
+                line = self._write_line if writer >= Writer.DELIVERY else None
+                if line and line.is_urgent:
+                    continue  # while it waited for another process
+                yield transaction
+                return
+
+    async def _open(
+        self, opened: AsyncExitStack, writer: Writer, *, no_timeout: bool
+    ) -> Transaction:
+        if self._write_line:
+            await opened.enter_async_context(self._write_line.turn(writer))
+        if writer in (Writer.DELIVERY, Writer.COMMAND):
+            await opened.enter_async_context(self._handler_slots)
+        slots = self._last_slots if writer is Writer.LAST else self._slots
+        beginning = self._begin(self.engine, slots, no_timeout=no_timeout)
+        transaction = await opened.enter_async_context(beginning)
+        if no_timeout:
+            await transaction.execute(self.backend.no_statement_timeout)
+        return transaction
 
     def read_transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction that only reads, and waits for no writer."""
@@ -123,7 +157,7 @@ async def open_database(
     :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
     """
     backend = backend_for(url, backends, handler_timeout)
-    size = connections + 3  # one listens, one notifies, and one probes
+    size = connections + LAST_WRITES + 3  # one listens, one notifies, and one probes
     process = "@".join(filter(None, (instance_name, f"{gethostname()}:{getpid()}")))
     try:
         engine = backend.new_engine(process, pool_size=size, max_overflow=0, hide_parameters=True)

@@ -10,6 +10,10 @@ class DatabaseUnavailable(Unavailable):
         super().__init__(f"the database is not available: {reason}")
 
 
+class DatabaseLocked(DatabaseUnavailable):
+    """Another process has been writing for too long; nothing was begun."""
+
+
 class ConnectionLost(DatabaseUnavailable):
     """The connection to the database broke; the transaction was rolled back."""
 

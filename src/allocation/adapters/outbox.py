@@ -16,6 +16,8 @@ from anyio import CancelScope, Lock, current_time
 from allocation.adapters import failure_history
 from allocation.adapters.batch_settlement import (
     WITH_VALID_TOKEN,
+    Batches,
+    Claim,
     Settlement,
     claim_of,
     claim_params,
@@ -26,6 +28,7 @@ from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED_HANDLERS, is_scheduled, pause_of
 from allocation.adapters.orm import deliveries, events
 from allocation.adapters.transaction import Transaction
+from allocation.adapters.write_line import Writer
 from allocation.domain.error_kinds import Unavailable, is_away
 from allocation.service_layer.commit import Subscribed
 from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy, Failure
@@ -52,6 +55,7 @@ class SqlAlchemyOutbox:
         self.database = database
         self._policy = policy
         self._settlement = Settlement(database, policy)
+        self._releases = Batches(self._release_all)
         now, owner, lease = database.clock, database.process, policy.lease_seconds
         # no pause of "" moves the end of the lease
         self._claimed = {"attempts": 1, "owner": owner, "seconds": lease, "subscriber": ""}
@@ -141,7 +145,7 @@ class SqlAlchemyOutbox:
             fate["attempts"] = columns.attempts - 1
             fate["unavailable_attempts"] = columns.unavailable_attempts + 1
         failed = WITH_VALID_TOKEN.values(owner=None, last_error=error, **fate)
-        async with self.database.write_transaction() as transaction:
+        async with self.database.write_transaction(Writer.LAST) as transaction:
             if await transaction.execute_dml(failed, claim_params([delivery])) != 1:
                 raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
             what = {"attempt": delivery.attempt, "owner": self.database.process, "error": error}
@@ -149,11 +153,15 @@ class SqlAlchemyOutbox:
             await transaction.commit()
 
     async def release(self, claims: Collection[Delivery]) -> None:
-        await self._change(self._release, claim_params(claims))
+        await self._releases.write([claim_of(each) for each in claims])
+
+    async def _release_all(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        await self._change(self._release, {"claims": claims})
+        return claims
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
-        leased_at, runnable = current_time(), list[Delivery]()
-        claimed = await self._take_leases(limit, handlers)
+        runnable = list[Delivery]()
+        leased_at, claimed = await self._take_leases(limit, handlers)
         with CancelScope(shield=True):  # as from the commit on, or nobody would know of the leases
             for row, event in claimed:
                 try:
@@ -180,13 +188,17 @@ class SqlAlchemyOutbox:
             found = await transaction.execute(self._seconds_until_due, asked)
         return min(found.scalars(), default=None)
 
-    async def _take_leases(self, limit: int, handlers: Collection[str]) -> Sequence[Claimed]:
+    async def _take_leases(
+        self, limit: int, handlers: Collection[str]
+    ) -> tuple[float, Sequence[Claimed]]:
         """Claim what is due, record the leases that were lost, and read the events as they are.
 
         All in one transaction: a claim of which its process learns nothing counts as an attempt.
+        Return when the leases began, too.
         """
         asked = {"limit": limit, "handlers": list(handlers)}
         async with self.database.write_transaction() as transaction:
+            leased_at = current_time()  # not before: it may have waited in line for long
             live, replayed = self._claims
             rows = (await transaction.execute(live, asked)).mappings().all()
             rows = rows or (await transaction.execute(replayed, asked)).mappings().all()
@@ -199,7 +211,7 @@ class SqlAlchemyOutbox:
             await transaction.commit()
         for row in (row for row in rows if row["parked_at"] is not None):
             log_parked(row, row["last_error"])
-        return [(row, stored[row["event_id"]]) for row in claimed]
+        return leased_at, [(row, stored[row["event_id"]]) for row in claimed]
 
     async def _park(self, row: Mapping[Any, Any], problem: InvalidMessage) -> None:
         """Park what was claimed and cannot be read; if that fails, its lease ends by itself."""
@@ -219,7 +231,7 @@ class SqlAlchemyOutbox:
             log_parked(row, error)
 
     async def _change(self, change: sa.Update, claims: dict[str, Any]) -> None:
-        async with self.database.write_transaction() as transaction:
+        async with self.database.write_transaction(Writer.LAST) as transaction:
             await transaction.execute_dml(change, claims)
             await transaction.commit()
 

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from allocation.adapters.database_backend import DatabaseBackend, error_text, wrong_url
-from allocation.adapters.exceptions import StatementRefused
+from allocation.adapters.exceptions import DatabaseLocked, StatementRefused
 
 BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwise
 MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this
@@ -76,6 +76,8 @@ class SQLite(DatabaseBackend):
         code = getattr(getattr(error, "orig", None), "sqlite_errorname", None)
         if code in PERMANENT:
             return StatementRefused(error_text(error))
+        if code == "SQLITE_BUSY":
+            return DatabaseLocked(error_text(error))
         return super().translate(error)
 
     @asynccontextmanager
@@ -119,5 +121,6 @@ def _set_up(connection: DBAPIConnection, _: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    begin = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE")
+    # no bare BEGIN IMMEDIATE, which `sqlalchemy_anyio` would defer: who waits has not begun
+    begin = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE TRANSACTION")
     connection.exec_driver_sql(begin)

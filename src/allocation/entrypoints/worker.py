@@ -1,7 +1,7 @@
 """The worker: takes over the deliveries that nobody holds, until it is asked to stop."""
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 
 from anyio import create_task_group, current_time
@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 from allocation.application import Application
 from allocation.domain.error_kinds import Unavailable
 from allocation.entrypoints.runtime import Service, Shutdown, Wakeup
-from allocation.service_layer.delivery_model import Delivery
+from allocation.service_layer.delivery_model import Delivery, LastWrite
 from allocation.settings import EngineSettings
 
 BATCH_WINDOW = 0.01
@@ -48,6 +48,7 @@ class Worker:
         self._concurrency = concurrency
         self._running: Counter[str] = Counter()
         self._backlog_likely = False
+        self._unwritten: deque[LastWrite] = deque()
 
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until asked to stop or, `until_idle`, until nothing is left to do now.
@@ -115,13 +116,26 @@ class Worker:
         limit, handlers = free - min(len(idle), self._concurrency // 2), self._handlers
         if limit <= 0:
             limit, handlers = min(1, free, len(idle)), idle
+        await self._make_last_writes()
         claimed = await self._outbox.claim(limit, handlers) if limit else ()
         self._backlog_likely = len(claimed) == limit
         return claimed
 
+    async def _make_last_writes(self) -> None:
+        """Make those that were not possible in their leases, which a claim would count as lost."""
+        while self._unwritten:
+            try:
+                await self._unwritten[0]()
+            except Unavailable:
+                raise
+            except Exception as error:  # such as: another process was faster
+                logger.info("%s", error)
+            self._unwritten.popleft()
+
     async def _deliver(self, delivery: Delivery) -> None:
         try:
-            await self._bus.run_deliveries([delivery])
+            result = await self._bus.run_deliveries([delivery])
+            self._unwritten += result.unwritten
         finally:
             self._running[delivery.handler] -= 1
             self._wakeup.wake()

@@ -1,4 +1,3 @@
-# extension: web
 """The header `Idempotency-Key`, as every endpoint documents it that takes one.
 
 Any extension with endpoints may import this.

@@ -9,7 +9,7 @@ Kleppmann, *Designing Data-Intensive Applications*, chapter 8). It is not the at
 can start again.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from math import inf
 from typing import ClassVar, Literal, NewType
@@ -21,6 +21,8 @@ from allocation.domain.events import Event
 from allocation.service_layer.envelopes import INTERNAL, Envelope, MessageContext, MessageOrigin
 
 IdempotencyKey = NewType("IdempotencyKey", str)
+LastWrite = Callable[[], Awaitable[None]]
+"""Stores what became of a claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +134,14 @@ class Failure:
 
 @dataclass(slots=True)
 class DispatchResult:
-    """What came out of deliveries, and of those they caused: committed events, and failures."""
+    """What came out of deliveries, and of those they caused: committed events, and failures.
+
+    `unwritten` are the last writes that could not be made; they may still be made later.
+    """
 
     events: list[Envelope] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    unwritten: list[LastWrite] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +155,20 @@ class DeliveryPolicy:
     retry_factor: float
     retry_max_seconds: float
     max_attempts: int
+
+    def lease_end(self, delivery: Delivery) -> float:
+        """Return when the lease of a claim is over, by the event loop's clock."""
+        return delivery.leased_at + self.lease_seconds
+
+    @property
+    def last_write_seconds(self) -> float:
+        """How much of a lease is kept to store what became of the attempt."""
+        return (self.lease_seconds - self.handler_timeout_seconds) / 5
+
+    @property
+    def begin_seconds(self) -> float:
+        """How late in its lease a handler without a transaction may begin: it has time to end."""
+        return self.lease_seconds - self.last_write_seconds - self.handler_timeout_seconds
 
     def retry_delay(
         self, delivery: Delivery, error: Exception, *, random: Callable[[], float]

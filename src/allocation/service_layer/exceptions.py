@@ -42,12 +42,39 @@ class HandlerTimeout(Unavailable):
 
 
 class LeaseExpired(Unavailable):
-    """It was too late to begin an attempt: another process may own the delivery soon."""
+    """Too little was left of a lease to begin or to go on: the delivery is given back."""
 
     resource_is_away = False
 
     def __init__(self, handler: str) -> None:
-        super().__init__(f"{handler} could not begin in time; the delivery was given back")
+        super().__init__(f"{handler} could not run in time; the delivery was given back")
+
+
+class HandlerPaused(Unavailable):
+    """A handler was paused while a delivery to it waited to begin: the delivery is given back."""
+
+    resource_is_away = False
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(f"{handler} is paused; the delivery was given back")
+
+
+class NotBegun(Unavailable):
+    """A command has waited too long for its transaction, and has stored nothing: repeat it."""
+
+    resource_is_away = False
+
+    def __init__(self, command: str) -> None:
+        super().__init__(f"{command} could not begin in time: others were using the database")
+
+
+class NotCompleted(Unavailable):
+    """A handler has done its work, but that could not be stored until the end of its lease."""
+
+    resource_is_away = False
+
+    def __init__(self) -> None:
+        super().__init__("others were using the database until the lease ended: it is not stored")
 
 
 class AddressUndeliverable(RuleViolation):

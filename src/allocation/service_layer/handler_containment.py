@@ -1,16 +1,10 @@
 """Contains what a handler can do wrong with what it raises."""
 
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
-from anyio import get_cancelled_exc_class, move_on_after
+from anyio import get_cancelled_exc_class
 
 from allocation.service_layer.exceptions import HandlerInterrupted
-
-FINAL_WRITE_TIMEOUT = 2  # seconds to store what became of a cancelled delivery
-
-T = TypeVar("T")
 
 
 class contain_errors:  # noqa: N801 - reads as a statement, and a generator would cost more
@@ -65,13 +59,3 @@ def first_error(error: BaseException) -> BaseException:
     for other in map(first_error, more):
         found.add_note(f"beside it: {type(other).__name__}: {other}")
     return found
-
-
-async def persist_despite_cancellation(store: Callable[[], Awaitable[T]]) -> T:
-    """Store what became of a delivery; once more, but not for ever, if that is cancelled."""
-    try:
-        return await store()
-    except get_cancelled_exc_class():
-        with move_on_after(FINAL_WRITE_TIMEOUT, shield=True):
-            await store()
-        raise

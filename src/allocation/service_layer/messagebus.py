@@ -8,13 +8,13 @@ The bus holds no state of any message, so one bus serves any number of tasks at 
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeVar
+from functools import partial
 
 import anyio
-from anyio import CancelScope, Semaphore, current_time, get_cancelled_exc_class
+from anyio import CancelScope, Semaphore, get_cancelled_exc_class
 
 from allocation.domain.commands import Command
 from allocation.service_layer import exceptions
@@ -31,13 +31,12 @@ from allocation.service_layer.delivery_model import (
 from allocation.service_layer.envelope_factory import EnvelopeFactory
 from allocation.service_layer.envelopes import INTERNAL, MessageOrigin, bind_context
 from allocation.service_layer.handler_binding import BoundHandler, BoundHandlers
-from allocation.service_layer.handler_containment import persist_despite_cancellation
 from allocation.service_layer.instrumentation import Instrumentation, Outcome
+from allocation.service_layer.last_writes import LastWrites, persist_despite_cancellation
 from allocation.service_layer.ports import Outbox
+from allocation.service_layer.time_limits import TimeLimit
 
 MAX_CONFLICT_RETRIES = 5  # runs of a handler whose data others changed, before it counts as failed
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -71,10 +70,10 @@ class MessageBus:
         The events are stored with their deliveries, so nothing is lost if they are not dispatched
         here; and so is the command: one that came with an id is recognized when it comes again.
 
+        :raises NotBegun: if it waits for its transaction as long as a handler may take
         :raises HandlerTimeout: if it takes longer than a handler may; then nothing is stored
         """
-        envelope = self.envelopes.of_command(command, origin)
-        return await self._execute(envelope, current_time() + self.policy.handler_timeout_seconds)
+        return await self._execute(self.envelopes.of_command(command, origin))
 
     async def run_deliveries(self, claims: Collection[Delivery]) -> DispatchResult:
         """Run the handlers of deliveries on which this process has claims.
@@ -87,15 +86,13 @@ class MessageBus:
         await self._run_all(claims, result)
         return result
 
-    async def hand_over_to_workers(self, claims: Collection[Delivery]) -> None:
+    async def hand_over_to_workers(
+        self, claims: Collection[Delivery], result: DispatchResult | None = None
+    ) -> None:
         """Make claimed deliveries due for workers now, as if they had not been claimed."""
         for delivery in claims:
             self.instrumentation.finished(Outcome(delivery, "handed over"))
-        try:
-            if claims:
-                await persist_despite_cancellation(lambda: self.outbox.release(claims))
-        except Exception as error:
-            logger.warning("leases could not be given back, they end by themselves: %s", error)
+        await LastWrites(self.outbox, self.policy).release(claims, result or DispatchResult())
 
     async def _run_all(self, claims: Collection[Delivery], result: DispatchResult) -> None:
         """Run each in a task, as slots get free; one alone needs no task of its own."""
@@ -108,142 +105,145 @@ class MessageBus:
         elif claims:
             async with anyio.create_task_group() as group:
                 if elsewhere:  # a port is not configured here
-                    group.start_soon(self.hand_over_to_workers, elsewhere)
-                while following := await self._next(waiting, result):
+                    group.start_soon(self.hand_over_to_workers, elsewhere, result)
+                while waiting and (following := await self._next(waiting, result)):
                     group.start_soon(self._run_one, following, result)
 
     async def _next(self, waiting: deque[Delivery], result: DispatchResult) -> Delivery | None:
-        """Wait for a slot; when half of the time has passed, hand what waits over to workers."""
-        if not waiting:
-            return None
+        """Wait for a slot; what has no time left to begin is handed over to workers."""
         if self.slots.value:
             self.slots.acquire_nowait()
             return waiting.popleft()
-        half_time = waiting[0].leased_at + self.policy.handler_timeout_seconds / 2
         try:
-            with CancelScope(deadline=half_time):
+            with CancelScope(deadline=waiting[0].leased_at + self.policy.begin_seconds):
                 await self.slots.acquire()
                 return waiting.popleft()
         except get_cancelled_exc_class():
-            await self.hand_over_to_workers(waiting)
+            await self.hand_over_to_workers(waiting, result)
             raise
         logger.warning("%s handlers could not begin in time: left to workers", len(waiting))
         errors = [(each, exceptions.LeaseExpired(each.handler)) for each in waiting]
         result.failures += [Failure(delivery=d, error=e, retry_in=0.0) for d, e in errors]
-        await self.hand_over_to_workers(waiting)
+        await self.hand_over_to_workers(waiting, result)
         return None
 
     async def _run_one(self, delivery: Delivery, result: DispatchResult) -> None:
         with bind_context(delivery.context):
             try:
-                committed = await self._attempt(delivery, result.failures)
+                committed = await self._attempt(delivery, result)
             finally:
                 self.slots.release()
         result.events += committed.events
         await self._run_all(committed.claims, result)
 
-    async def _attempt(self, delivery: Delivery, failures: list[Failure]) -> Committed:
+    async def _attempt(self, delivery: Delivery, result: DispatchResult) -> Committed:
         """Attempt one delivery; return what its handler has committed, if it has not failed."""
+        handler = self.registry.events[delivery.handler]
+        limit = TimeLimit.of_attempt(delivery, self.policy, handler.is_transactional)
         try:
-            if await self.outbox.is_paused(delivery):
-                await self.hand_over_to_workers([delivery])
-                return Committed()
-            committed = await self._attempt_with_deadline(delivery)
-            handler = self.registry.events[delivery.handler].name
-            self.instrumentation.finished(Outcome(delivery, "succeeded", committed, handler))
+            with self.instrumentation.operation(lambda o: o.attempt(delivery, limit.seconds_left)):
+                if handler.is_transactional:
+                    committed = await limit.keep(self._commit(handler, delivery, limit))
+                else:
+                    committed = await self._have_effect(handler, delivery, limit, result)
+            self.instrumentation.finished(Outcome(delivery, "succeeded", committed, handler.name))
             return committed
+        except exceptions.HandlerPaused:
+            await self.hand_over_to_workers([delivery], result)
         except exceptions.LeaseExpired as late:
             logger.warning("%s", late)
-            failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))
-            await self.hand_over_to_workers([delivery])
+            result.failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))
+            await self.hand_over_to_workers([delivery], result)
         except exceptions.DeliverySuperseded as superseded:
             self._lease_lost(delivery, superseded)
         except Exception as error:
-            await self._record_failure(delivery, error, failures)
+            await self._record_failure(delivery, error, result)
         except get_cancelled_exc_class():
-            await self.hand_over_to_workers([delivery])
+            if not limit.has_returned:  # what has had its effect is not to be repeated at once
+                await self.hand_over_to_workers([delivery], result)
             raise
         return Committed()
 
-    async def _attempt_with_deadline(self, delivery: Delivery) -> Committed:
-        """Run the handler within the time limit, which counts from the begin of the lease."""
-        handler = self.registry.events[delivery.handler]
-        deadline = delivery.leased_at + self.policy.handler_timeout_seconds
-        seconds = deadline - current_time()
-        with self.instrumentation.operation(lambda each: each.attempt(delivery, seconds)):
-            if seconds <= 0:
-                raise exceptions.LeaseExpired(handler.name)
-            if handler.is_transactional:
-                return await self._run_in_time(handler, deadline, self._commit(handler, delivery))
-            answer = await self._run_in_time(handler, deadline, handler.run(delivery, None))
-            if answer is not None:
-                return await self._store_answer(answer, delivery, deadline)
-            await persist_despite_cancellation(lambda: self.outbox.settle(delivery))
-            return Committed()
+    async def _have_effect(
+        self, handler: BoundHandler, delivery: Delivery, limit: TimeLimit, result: DispatchResult
+    ) -> Committed:
+        """Run a handler that has no transaction, and store that it is done."""
+        await self._begin(delivery, limit)
+        answer = await limit.keep(handler.run(delivery, None))
+        limit.has_returned = True
+        if answer is not None:
+            return await self._store_answer(answer, delivery)
+        await LastWrites(self.outbox, self.policy).settle(delivery, result)
+        return Committed()
 
-    async def _store_answer(self, answer: Command, asked: Delivery, deadline: float) -> Committed:
+    async def _store_answer(self, answer: Command, delivery: Delivery) -> Committed:
         """Execute the command that a handler has returned; its commit settles the delivery.
 
         If others change what it has read, only the command is repeated, not the external effect.
         """
-        envelope = self.envelopes.of_command(answer, MessageOrigin(source=asked.handler), asked)
+        origin = MessageOrigin(source=delivery.handler)
+        envelope = self.envelopes.of_command(answer, origin, delivery)
+        end, execute = self.policy.lease_end(delivery), partial(self._execute, envelope)
         try:
-            stored = await persist_despite_cancellation(lambda: self._execute(envelope, deadline))
+            stored = await persist_despite_cancellation(execute, lease_end=end)
         except Exception as error:  # what the outside has answered is known nowhere else
-            error.add_note(f"{asked.handler} had returned {answer!r}")
+            error.add_note(f"{delivery.handler} had returned {answer!r}")
             raise
         return replace(stored, answer=answer)
 
-    async def _execute(self, envelope: CommandEnvelope, deadline: float) -> Committed:
-        """Run the one handler of a command within its time limit."""
-        handler, limit = self.registry.commands[type(envelope.message)], deadline - current_time()
+    async def _execute(self, envelope: CommandEnvelope) -> Committed:
+        """Run the one handler of a command within its limits."""
+        handler = self.registry.commands[type(envelope.message)]
+        limit = TimeLimit.of_command(envelope, self.policy, handler.name)
         with bind_context(envelope.context):
-            with self.instrumentation.operation(lambda each: each.command(envelope, limit)):
-                work = self._commit(handler, envelope)
-                committed = await self._run_in_time(handler, deadline, work)
+            with self.instrumentation.operation(lambda o: o.command(envelope, limit.seconds_left)):
+                committed = await limit.keep(self._commit(handler, envelope, limit))
             logger.info("%s handled", envelope.name)
             self.instrumentation.finished(Outcome(envelope, "succeeded", committed))
         return committed
 
-    async def _run_in_time(self, handler: BoundHandler, deadline: float, work: Awaitable[T]) -> T:
-        with CancelScope(deadline=deadline):
-            return await work
-        raise exceptions.HandlerTimeout(handler.name, self.policy.handler_timeout_seconds)
-
-    async def _commit(self, handler: BoundHandler, work: WorkItem, tries: int = 1) -> Committed:
+    async def _commit(
+        self, handler: BoundHandler, work: WorkItem, limit: TimeLimit, tries: int = 1
+    ) -> Committed:
         """Run a handler in a fresh unit of work.
 
         Optimistic retry: it is run again while others change what it has read.
         """
+        limit.wait()
         try:
             async with self.new_uow(work) as scope:
+                await self._begin(work, limit)
                 await handler.run(work, scope.uow)
                 return await commit_unit_of_work(scope, self.envelopes, work)
         except exceptions.ConcurrentUpdate:
             if tries == MAX_CONFLICT_RETRIES:
                 raise
         self.instrumentation.finished(Outcome(work, "conflict"))
-        return await self._commit(handler, work, tries + 1)
+        return await self._commit(handler, work, limit, tries + 1)
+
+    async def _begin(self, work: WorkItem, limit: TimeLimit) -> None:
+        """Start the handler's time, unless a person has paused it while it waited."""
+        if isinstance(work, Delivery) and await self.outbox.is_paused(work):
+            raise exceptions.HandlerPaused(work.handler)
+        limit.begin()
 
     async def _record_failure(
-        self, delivery: Delivery, error: Exception, failures: list[Failure]
+        self, delivery: Delivery, error: Exception, result: DispatchResult
     ) -> None:
         pause = self.policy.retry_delay(delivery, error, random=self.random)
         failure = Failure(delivery=delivery, error=error, retry_in=pause)
         try:
-            await persist_despite_cancellation(lambda: self.outbox.record_failure(failure))
+            is_stored = await LastWrites(self.outbox, self.policy).record_failure(failure, result)
         except exceptions.DeliverySuperseded as superseded:
             self._lease_lost(delivery, f"{failure}; {superseded}")
             return
-        except Exception as storing_error:
-            logger.error("the next failure could not be stored: %s", storing_error)
-            # the row is as it was: it falls due when the lease ends
+        if not is_stored:  # the row is as it was: it falls due when the lease ends
             failure = replace(failure, retry_in=(pause := self.policy.lease_seconds))
         later = self.envelopes.now() + timedelta(seconds=pause or 0)
         fate = "parked" if pause is None else f"next attempt at {later:%FT%TZ}"
         logger.warning("%s; %s", failure, fate)
         self.instrumentation.finished(Outcome(delivery, "parked" if pause is None else "retried"))
-        failures.append(failure)
+        result.failures.append(failure)
 
     def _lease_lost(self, delivery: Delivery, reason: object) -> None:
         logger.info("%s", reason)

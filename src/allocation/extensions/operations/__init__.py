@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import logging
 
     import click
-    from fastapi import APIRouter  # extension: web
+    from fastapi import APIRouter
 
     from allocation.entrypoints.runtime import Service
     from allocation.service_layer.instrumentation import Observer
@@ -77,10 +77,7 @@ class OperationsExtension(Extension):
 
         return worker_services(settings)
 
-    # extension: web
     def operator_routes(self) -> APIRouter:
         from allocation.extensions.operations.routes import router
 
         return router
-
-    # end

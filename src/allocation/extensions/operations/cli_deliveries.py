@@ -168,7 +168,7 @@ async def pause_handler(application: Application, handler: str, by: str | None) 
 @handler()
 @with_application
 async def resume_handler(application: Application, handler: str) -> None:
-    """Release the deliveries of HANDLER, each when it is due; also of one that no longer exists."""
+    """Release the deliveries of HANDLER, even if it no longer exists."""
     names = await handler_pauses.paused_names(application.database, application.handlers, handler)
     count = await handler_pauses.resume(application.database, names)
     result = "was not paused" if count is None else f"resumed: {pluralize(count)} released"

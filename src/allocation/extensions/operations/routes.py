@@ -1,4 +1,3 @@
-# extension: web
 """The endpoints of this extension. The extension web finds and guards them."""
 
 import logging

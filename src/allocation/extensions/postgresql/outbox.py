@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from anyio import current_time
 from sqlalchemy import text
 
 from allocation.adapters import claim_statements, failure_history, outbox
@@ -48,8 +49,10 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
             "versions": list(versions.values()),
         }
 
-    async def _take_leases(self, limit: int, handlers: Collection[str]) -> list[outbox.Claimed]:
-        names = list(handlers)
+    async def _take_leases(
+        self, limit: int, handlers: Collection[str]
+    ) -> tuple[float, list[outbox.Claimed]]:
+        leased_at, names = current_time(), list(handlers)
         rows = await self._execute("claim", limit=limit, handlers=names, replay=False)
         rows = rows or await self._execute("claim", limit=limit, handlers=names, replay=True)
         claimed = list[outbox.Claimed]()
@@ -59,7 +62,7 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
                 outbox.log_parked(delivery, event["problem"])
             else:
                 claimed.append((delivery, event))
-        return claimed
+        return leased_at, claimed
 
     async def _settle_all(self, claims: Sequence[Claim]) -> set[Claim]:
         ids, handlers, tokens = map(list, zip(*claims, strict=True))

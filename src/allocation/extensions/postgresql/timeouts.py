@@ -2,21 +2,23 @@
 
 LONGEST = 2_000_000.0  # PostgreSQL counts milliseconds in 31 bits
 RESPONSE_SECONDS = 5.0  # by then, an answer that the server has sent in time has arrived
+AFTER_SECONDS = 1.0  # the server waits longer than a handler may: that is told first, and by name
 FINAL_SECONDS = 2.0  # how long a call may still take when everything is cancelled
 
 
 class Timeouts:
-    """Seconds. Nothing waits longer on behalf of a handler than the handler may take.
+    """Seconds. Nothing waits much longer on behalf of a handler than the handler may take.
 
     The server keeps the first four, so that what a process leaves behind ends without it; the
     process keeps the others, so that it does not need the server's answer to go on.
     """
 
     def __init__(self, handler_timeout: float) -> None:
-        self.statement = min(max(handler_timeout, 1.0), LONGEST)
-        self.lock = self.statement / 2
+        limit = min(max(handler_timeout, 1.0), LONGEST)
+        self.statement = limit + AFTER_SECONDS
+        self.lock = limit / 2
         self.idle_in_transaction = self.statement  # its process is frozen, or has vanished
-        self.keepalive = max(self.statement, 4.0)  # for the answer to probes of the connection
-        self.response = self.statement + RESPONSE_SECONDS  # for one call of the driver
-        self.connect = min(max(self.statement, 2.0), 5.0)  # libpq knows none that is shorter than 2
-        self.ping = min(self.statement, 5.0)  # for a connection that was idle
+        self.keepalive = max(limit, 4.0)  # for the answer to probes of the connection
+        self.response = limit + RESPONSE_SECONDS  # for one call of the driver
+        self.connect = min(max(limit, 2.0), 5.0)  # libpq knows none that is shorter than 2
+        self.ping = min(limit, 5.0)  # for a connection that was idle

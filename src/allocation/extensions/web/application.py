@@ -27,7 +27,7 @@ from allocation.extensions.web.exceptions import (
 from allocation.extensions.web.idempotency import receive
 from allocation.extensions.web.problems import BUG, answer_error, errors
 from allocation.extensions.web.request_context import REQUEST_ID
-from allocation.extensions.web.sessions import Sessions  # extension: page
+from allocation.extensions.web.sessions import Sessions
 from allocation.extensions.web.settings import WebSettings
 
 PUBLIC = (routes.public, health.public, documentation.public)
@@ -56,8 +56,8 @@ def web_application(settings: WebSettings, extensions: Iterable[Extension]) -> F
     )
     app.state.hosts = settings.hosts
     app.state.operator_token = settings.operator_token or secrets.token_urlsafe(24)
-    app.state.sessions = Sessions(app.state.operator_token)  # extension: page
-    app.state.panels = []  # URLs of further scripts of the page  # extension: page
+    app.state.sessions = Sessions(app.state.operator_token)
+    app.state.panels = []  # URLs of further scripts of the page
     guards = [Depends(operator), Depends(receive)]
     refused = errors(NotAuthenticated)
     for router in PUBLIC:

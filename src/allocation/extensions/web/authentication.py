@@ -23,8 +23,8 @@ async def operator(request: Request, credentials: Credentials) -> None:
     :raises NotAuthenticated: if the token is not there, or another; how much of it is right, and
         whence the request comes, makes no difference
     """
-    if not credentials and request.app.state.sessions.let_in(request):  # extension: page
-        return  # extension: page
+    if not credentials and request.app.state.sessions.let_in(request):
+        return
     if not is_token(request, credentials.credentials if credentials else ""):
         raise NotAuthenticated
 

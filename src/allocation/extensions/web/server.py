@@ -40,10 +40,8 @@ def announce(app: FastAPI, url: str, token: str | None) -> None:
     """Print where it listens and, if the token was made here, the token."""
     secret = f"; operator's token, valid until this process exits: {token}" if token else ""
     click.echo(f"[Web]            listening on {url}; API documentation at /docs{secret}")
-    # extension: page
     code = f"#code={app.state.sessions.new_code()} lets one browser in" if token else ""
     click.echo(f"[Page]           {url}/{code}")
-    # end
 
 
 def web_service(

@@ -1,4 +1,3 @@
-# extension: page
 """The sessions of browsers: a cookie that counts as the token, and does not reveal it."""
 
 import secrets

@@ -16,7 +16,7 @@ import pytest
 
 from tests.builders import a_user_message
 from tests.e2e.crashing import CONSUMING, DEAD_LETTERING
-from tests.e2e.extensions.smtp.mail_server import MailServer  # extension: smtp
+from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.processes import (
     LIMIT_SECONDS,
     TIMEOUT_SECONDS,
@@ -174,7 +174,6 @@ def test_a_database_that_is_away_is_waited_for(application: Application, rabbitm
     assert all("a message has to wait: the database is not available" in line for line in waits)
 
 
-# extension: smtp
 def test_sigterm_lets_a_message_in_hand_finish(
     application: Application, rabbitmq: Outside, mail: MailServer
 ) -> None:
@@ -195,8 +194,6 @@ def test_sigterm_lets_a_message_in_hand_finish(
     assert log_lines(application) == [EMAIL]
 
 
-# end
-# extension: operations
 @pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirect=True)
 def test_a_thousand_events_are_published_though_the_broker_goes_away(
     application: Application, proxied: tuple[str, Proxy, Outside]
@@ -230,7 +227,6 @@ def test_a_thousand_events_are_published_though_the_broker_goes_away(
     assert len(log_lines(application)) == USERS
 
 
-# end
 @pytest.mark.parametrize("proxied", ["rabbitmq"], indirect=True)
 def test_a_consumer_comes_back_after_an_outage(
     application: Application, proxied: tuple[str, Proxy, Outside]
@@ -331,7 +327,6 @@ def test_a_consumer_makes_the_queues_it_needs(
         wait_until(lambda: log_lines(application) == [EMAIL])
 
 
-# extension: smtp
 def test_a_silent_mail_server_does_not_hold_up_commands(
     application: Application, rabbitmq: Outside, silent_server: socket.socket
 ) -> None:
@@ -349,7 +344,6 @@ def test_a_silent_mail_server_does_not_hold_up_commands(
         wait_until(lambda: application.rows(f"SELECT count(*) FROM {RECEIVED}") == [(200,)])
 
 
-# end
 @pytest.mark.parametrize(
     ("command", "proxied"), [("consume", "rabbitmq"), ("run", "kafka")], indirect=["proxied"]
 )

@@ -36,7 +36,6 @@ def test_a_worker_tells_how_it_is_until_it_has_ended(
     assert asked(port, "/healthz") == (0, "")
 
 
-# extension: reference
 def test_a_worker_tells_what_it_has_done(application: Application, free_tcp_port: int) -> None:
     """As the page about extensions shows."""
     page = (ROOT / "docs" / "extensions.md").read_text()
@@ -49,7 +48,6 @@ def test_a_worker_tells_what_it_has_done(application: Application, free_tcp_port
         )
 
 
-# end
 def test_a_worker_that_is_idle_ends_with_its_server(
     application: Application, free_tcp_port: int
 ) -> None:

@@ -1,4 +1,3 @@
-# extension: brokers, metrics, postgresql, smtp, web
 """Back up while everybody works, restore, and what was owed is done: as docs/operations.md says."""
 
 import re

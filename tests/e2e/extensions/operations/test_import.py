@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 
-from tests.e2e.extensions.smtp.mail_server import MailServer  # extension: smtp
+from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.processes import LIMIT_SECONDS, Application, on_terminal, wait_until
 
 
@@ -26,7 +26,6 @@ def test_output_into_a_closed_pipe_ends_quietly(application: Application) -> Non
     assert application.rows("SELECT count(*) FROM registration_log") == [(41,)]
 
 
-# extension: smtp
 def test_ctrl_c_during_an_import_leaves_a_consistent_database(
     application: Application, mail: MailServer
 ) -> None:
@@ -49,7 +48,6 @@ def test_ctrl_c_during_an_import_leaves_a_consistent_database(
     assert application.rows("PRAGMA integrity_check") == [("ok",)]
 
 
-# end
 def test_an_import_on_a_terminal_shows_progress(application: Application) -> None:
     """Long work says how far and how fast it is; scripts are spared."""
     (application.folder / "users.csv").write_text("name,email\nИван,ivan@example.com\n")

@@ -1,4 +1,3 @@
-# extension: brokers, metrics, postgresql, smtp, web
 """The runbook of docs/operations.md: each symptom is produced, looked at, and mended as it says.
 
 A part of the page has two blocks of commands. Between them a test does what the page says in words:

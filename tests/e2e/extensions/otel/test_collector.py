@@ -19,7 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.builders import a_user_message
 from tests.e2e.mail import Mail
 from tests.e2e.processes import TIMEOUT_SECONDS, Application, owed, wait_until
-from tests.integration.extensions.brokers.outside import Outside  # extension: brokers
+from tests.integration.extensions.brokers.outside import Outside
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 INSTRUMENT = str(Path(sys.executable).parent / "opentelemetry-instrument")
@@ -117,7 +117,6 @@ def test_two_processes_export_one_trace(application: Application, mail: Mail) ->
     assert (sending.parent_span_id, sending.kind) == (email.span_id, Span.SPAN_KIND_CLIENT)
 
 
-# extension: brokers
 @pytest.mark.parametrize("backend", ["asyncio"])
 def test_from_a_message_of_a_broker_to_one_for_others_it_is_one_trace(
     application: Application, rabbitmq: Outside
@@ -144,9 +143,6 @@ def test_from_a_message_of_a_broker_to_one_for_others_it_is_one_trace(
     assert (publishing.name, publishing.kind) == ("rabbitmq.publish", Span.SPAN_KIND_PRODUCER)
     carried = json.loads(published.body)["traceparent"]
     assert carried == f"00-{TRACE}-{command.span_id.hex()}-01"
-
-
-# end
 
 
 @pytest.mark.parametrize("listens", [True, False])

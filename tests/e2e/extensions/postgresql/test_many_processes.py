@@ -1,4 +1,3 @@
-# extension: operations, smtp
 """Many processes on one PostgreSQL: races between them, and a server that is restarted."""
 
 import warnings
@@ -10,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.extensions.smtp.mail_server import MailServer  # extension: smtp
+from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.mail import message_ids
 from tests.e2e.processes import TIMEOUT_SECONDS, Application, owed, wait_until
 

@@ -63,7 +63,6 @@ def test_those_who_go_on_say_that_they_keep_emails(tmp_path: Path, backend: str)
     assert "e-mails are not sent, but kept in allocation-mail" in result.stderr
 
 
-# extension: operations
 def test_a_mail_server_that_says_nothing_leaves_hands_for_all_other_work(
     tmp_path: Path, backend: str
 ) -> None:
@@ -80,6 +79,3 @@ def test_a_mail_server_that_says_nothing_leaves_hands_for_all_other_work(
 
     assert application.rows("SELECT count(*) FROM coupons") == [(40,)]
     assert application.rows("SELECT count(coupon_code) FROM user_view") == [(40,)]
-
-
-# end

@@ -1,4 +1,3 @@
-# extension: postgresql
 """The database goes away and comes back, under a server that runs."""
 
 import httpx

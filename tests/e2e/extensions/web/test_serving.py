@@ -26,12 +26,12 @@ def test_a_registration_is_answered_repeated_and_followed(on_each: Application) 
         first = client.post("/users", json=body, headers=key)
         again = client.post("/users", json=body, headers=key)
         wait_until(lambda: owed(on_each) == [])
-        trace = client.get(f"/traces/{first.headers['x-request-id']}")  # extension: operations
+        trace = client.get(f"/traces/{first.headers['x-request-id']}")
 
         assert (first.status_code, again.status_code) == (201, 201)
         assert first.content == again.content
         assert client.get(first.headers["location"]).json()["email"] == "ivan@example.com"
-        assert {node["state"] for node in trace.json()} == {"done"}  # extension: operations
+        assert {node["state"] for node in trace.json()} == {"done"}
         assert server.stop() == 0
 
 

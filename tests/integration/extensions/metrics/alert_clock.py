@@ -1,4 +1,3 @@
-# extension: brokers, operations, postgresql, smtp, web
 """Prometheus's side of the alerts: what a rule finds in samples, and when it fires, by a clock.
 
 It knows the expressions that ask how a figure is now, not those over a range of time.

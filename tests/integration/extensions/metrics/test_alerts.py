@@ -1,4 +1,3 @@
-# extension: brokers, operations, postgresql, smtp, web
 """The alerts of docs/deploy ask for metrics that exist, and lead to what to do."""
 
 import re

@@ -100,8 +100,8 @@ async def test_what_a_process_has_done_is_told(settings: Settings) -> None:
     kept = 2 if settings.database_url.startswith("postgresql") else 0  # they claim and settle
     assert found["allocation_connections_in_use",] <= kept
     assert (
-        found["allocation_connections_limit",] == settings.pool_size + 2 + kept
-    )  # one listens, one notifies
+        found["allocation_connections_limit",] == settings.pool_size + 3 + kept
+    )  # one listens, one notifies, one is for last writes
     states = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "parked")
     owed = {names[1:]: value for names, value in found.items() if names[0] == DELIVERIES}
     for_later = ("expire_coupon", "scheduled"), ("send_coupon_reminder", "scheduled")

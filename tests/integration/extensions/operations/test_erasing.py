@@ -327,8 +327,8 @@ async def test_nobody_can_take_what_an_erasure_needs(
     user = sa.select(orm.users.c.email_key).where(orm.users.c.id == stranger.user_id)
     assert await rows(application.database, user) == [(taken.lower(),)]
     await begin_again(application, "send_welcome_email")
-    hers = await claimed(application, "send_welcome_email")
-    assert (await application.bus.run_deliveries(hers)).failures == []
+    again = await claimed(application, "send_welcome_email")
+    assert (await application.bus.run_deliveries(again)).failures == []
     assert await files_with(settings, "erased") == 0  # the address is as unreachable as before
     await erase(application.database, stranger.user_id, [])
     assert await erase_anna(application) == 0

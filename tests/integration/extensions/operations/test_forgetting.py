@@ -92,7 +92,6 @@ async def test_old_messages_are_forgotten_with_the_old_events(world: SqlWorld) -
         pass
 
 
-# extension: postgresql
 async def test_forgetting_passes_by_what_is_being_replayed(postgres_url: str) -> None:
     """It neither waits for it, nor takes the event away under it."""
     async with sql_world(postgres_url) as world:
@@ -109,6 +108,3 @@ async def test_forgetting_passes_by_what_is_being_replayed(postgres_url: str) ->
 
         assert await world.event_ids() == {event_id}
         assert await prune(world.database, older_than=5) == 1
-
-
-# end

@@ -1,4 +1,3 @@
-# extension: web
 """What an operator sees and decides over HTTP: the same as on the command line."""
 
 from collections.abc import AsyncIterator

@@ -181,7 +181,6 @@ def test_a_handler_without_a_name_is_not_all_of_them(application: Application) -
     assert application.rows("SELECT count(*) FROM deliveries WHERE parked_at IS NULL") == [(0,)]
 
 
-# extension: postgresql
 @pytest.mark.parametrize(
     "command",
     [
@@ -198,6 +197,3 @@ def test_whoever_only_looks_needs_no_place_for_emails(
 
     assert result.returncode == 3
     assert "the database is not available" in result.stderr
-
-
-# end

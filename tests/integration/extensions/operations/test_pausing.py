@@ -146,7 +146,6 @@ async def test_many_deliveries_are_released_some_at_a_time(
     assert len(await world.outbox().claim(10, [NAME])) == 5
 
 
-# extension: postgresql
 @pytest.mark.anyio
 async def test_two_people_who_resume_at_once_release_each_delivery_once(postgres_url: str) -> None:
     """The second one waits for the rows of the first: a pause must not be taken off twice."""
@@ -173,7 +172,6 @@ async def test_two_people_who_resume_at_once_release_each_delivery_once(postgres
         assert await world.deliveries() == before
 
 
-# end
 def test_all_names_of_a_handler_are_paused() -> None:
     """Rows of older releases have its old names; one that is unknown is refused with the others."""
     handlers = {"write": "write", "greet": "greet", "welcome": "greet", "hello": "greet"}
@@ -237,7 +235,6 @@ async def test_nobody_is_warned_of_what_is_paused(world: SqlWorld) -> None:
     assert await unclaimable_deliveries(world.database, HANDLER_NAMES, overdue=0) == []
 
 
-# extension: postgresql
 @pytest.mark.anyio
 async def test_who_resumes_finds_what_is_being_committed(postgres_url: str) -> None:
     """A commit that has seen the pause is waited for, or its delivery would wait for ever."""
@@ -308,7 +305,6 @@ async def somebody_waits(world: SqlWorld) -> None:
             await anyio.sleep(0.01)
 
 
-# end
 @pytest.mark.anyio
 async def test_claims_do_not_read_what_is_paused(world: SqlWorld) -> None:
     """100,000 rows at the head of the index would be read by each claim of each worker."""

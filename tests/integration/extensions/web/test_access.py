@@ -141,12 +141,8 @@ async def test_head_is_get_without_the_body(web: Web, path: str) -> None:
     assert head.headers["content-length"] == got.headers["content-length"]
 
 
-# extension: page
 async def test_head_of_what_the_page_asks_for_has_no_body(web: Web) -> None:
     """Like any other."""
     head = await web.client.head("/page/changes", headers=OPERATOR)
 
     assert (head.status_code, head.content) == (200, b"")
-
-
-# end

@@ -1,4 +1,3 @@
-# extension: page
 """The cookie of a browser: another one at each log-in, for half a day, and gone when wanted."""
 
 from time import time

@@ -1,0 +1,92 @@
+"""The line in which the writers of one process wait for a database that has one writer at a time.
+
+Whose delivery is claimed goes first, since its lease runs: so whoever claims, at the front of the
+line, can run at once what it claims. Among these, last writes that have waited for a while go
+first; others do not, since many of them cost as much as one. Commands and claims come in order.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from enum import IntEnum
+from math import inf
+
+from anyio import Event, current_time, sleep
+
+LONG_SECONDS = 1.0  # for which a writer may keep the writers of other processes from their turn
+A_WHILE = 0.1  # seconds; also short against all other limits
+LOOK_SECONDS = 0.2  # in which those have looked again: SQLite asks ten times a second
+
+
+class Writer(IntEnum):
+    """Who writes, and so in which place of the line."""
+
+    LAST = 0  # says what became of a delivery
+    REPLY = 1  # a handler of a command that says what became of it
+    DELIVERY = 2  # a handler of an event
+    COMMAND = 3  # any other handler of a command
+    OTHER = 4
+
+
+class WriteLine:
+    """A lock that is given to whoever is the most urgent.
+
+    It is the process's own. After a long turn, and last writes, other processes have time for one.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: tuple[deque[tuple[float, Event]], ...] = (deque(), deque(), deque())
+        self._is_taken = False
+        self._opens_at = -inf
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a last write has waited for a while."""
+        last = self._waiting[0]
+        return bool(last) and last[0][0] < current_time() - A_WHILE
+
+    @asynccontextmanager
+    async def turn(self, writer: Writer) -> AsyncIterator[None]:
+        """Wait for the turn of this writer, and have it."""
+        await self._take(writer)
+        try:
+            if writer >= Writer.DELIVERY and (pause := self._opens_at - current_time()) > 0:
+                await sleep(pause)
+            begun = current_time()
+            try:
+                yield
+            finally:
+                now = current_time()
+                if now - begun > LONG_SECONDS or self._opens_at > begun:
+                    self._opens_at = now + LOOK_SECONDS
+        finally:
+            self._pass_on()
+
+    async def _take(self, writer: Writer) -> None:
+        if not self._is_taken:
+            self._is_taken = True
+            return
+        number = (writer >= Writer.DELIVERY) + (writer > Writer.DELIVERY)
+        waiting, place = self._waiting[number], (current_time(), Event())
+        waiting.append(place)
+        try:
+            await place[1].wait()
+        except BaseException:
+            if place[1].is_set():
+                self._pass_on()
+            else:
+                waiting.remove(place)
+            raise
+
+    def _pass_on(self) -> None:
+        if waiting := next(filter(None, self._in_order()), None):
+            waiting.popleft()[1].set()
+        else:
+            self._is_taken = False
+
+    def _in_order(self) -> Iterable[deque[tuple[float, Event]]]:
+        last, of_deliveries, others = self._waiting
+        came_first = not of_deliveries or (last and last[0][0] < of_deliveries[0][0])
+        if came_first or self.is_urgent:
+            return last, of_deliveries, others
+        return of_deliveries, last, others
