@@ -40,7 +40,8 @@ def _figures(mean: float) -> Iterator[tuple[tuple[str, str], str]]:
     published = sum(PUBLISH in TABLE.events[event] for event in EVENTS)
     subscribers = [each for event in EVENTS for each in TABLE.events[event]]
     wrapped = (Later, Unsubscribed)
-    named = [each.handler if isinstance(each, wrapped) else each for each in subscribers]
+    handlers = [each for each in subscribers if each is not PUBLISH]
+    named = [each.handler if isinstance(each, wrapped) else each for each in handlers]
     emails = sum(handler.__name__.startswith("send_") for handler in named)
     peak = PEAK * mean
     whole, bare = _measured("registration_postgresql", "PostgreSQL, 10 at a time", "asyncpg")

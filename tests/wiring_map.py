@@ -21,9 +21,10 @@ from allocation import domain
 from allocation.domain import events
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.events import Event
-from allocation.service_layer.envelopes import message_types
-from allocation.service_layer.handler_table import Handler, Later, handler_of
+from allocation.service_layer.envelopes import Envelope, message_types
+from allocation.service_layer.handler_table import PUBLISH, Handler, Later, handler_of
 from allocation.service_layer.handlers import HANDLERS as TABLE
+from allocation.service_layer.ports import Publisher
 
 OUTSIDE = {
     "notifications": "e-mail",
@@ -34,6 +35,16 @@ ONCE = "exactly once in effect"
 KEYS = {  # what comes again with each attempt
     "idempotency_key": "at least once, with the same `idempotency_key`",
     "envelope": "at least once, with the same id of the event",
+}
+
+
+async def publish_event(event: Event, envelope: Envelope, publisher: Publisher) -> None:
+    """Stand for `PUBLISH`, of which the engine makes a handler for each broker."""
+
+
+EVENTS = {
+    event: [publish_event if each is PUBLISH else each for each in listed]
+    for event, listed in TABLE.events.items()
 }
 
 
@@ -96,7 +107,7 @@ def picture() -> Iterator[str]:
         yield from (
             f"    {node.name} --> {each.__name__}" for each in (*node.causes, *node.answers)
         )
-    for event, listed in TABLE.events.items():
+    for event, listed in EVENTS.items():
         yield from (f"    {event.__name__} {_arrow(each)} {_name(each)}" for each in listed)
     for node in found.values():
         yield from (f"    {node.name} -.-> {_id(place)}" for place in node.effects)
@@ -121,7 +132,7 @@ def table() -> Iterator[str]:
 
 def _handled_by(node: Node) -> list[str]:
     of_commands = [c.__name__ for c, handler in TABLE.commands.items() if handler is node.handler]
-    of_events = [e.__name__ for e, listed in TABLE.events.items() if _listed(node, listed)]
+    of_events = [e.__name__ for e, listed in EVENTS.items() if _listed(node, listed)]
     return of_commands + of_events
 
 
@@ -143,7 +154,7 @@ def _id(place: str) -> str:
 
 def nodes() -> dict[str, Node]:
     """Return the handlers of commands and of events, by name, in the order of the tables."""
-    of_events = map(handler_of, chain.from_iterable(TABLE.events.values()))
+    of_events = map(handler_of, chain.from_iterable(EVENTS.values()))
     listed = [*TABLE.commands.values(), *of_events]
     return {node.name: node for node in map(Node, listed)}
 

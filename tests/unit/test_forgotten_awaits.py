@@ -12,13 +12,13 @@ FOUND = re.compile(r":(\d+): error: .*\[(.+)\]$", re.MULTILINE)
 A_TEST = """
 import pytest
 from tests.builders import FakeApplication
-from tests.things import EVENT_HANDLERS, ThingMade, a_command
+from tests.things import HANDLERS, ThingMade, a_command
 from tests.unit.forgotten_awaits import sends_an_email
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 async def test_a_handler(anyio_backend: str) -> None:
-    application = FakeApplication(event_handlers=EVENT_HANDLERS | {ThingMade: [sends_an_email]})
+    application = FakeApplication(event_handlers=HANDLERS.events | {ThingMade: [sends_an_email]})
 
     report = await application.bus.handle(a_command())
 

@@ -140,6 +140,10 @@ class CommandLine(Generic[S]):
         show_pending(self.app, pending(report.failures))
 
 
+Cli = CommandLine[Any]
+"""Of any application."""
+
+
 def run_services(app: App[S], settings: S, *services: Service, delivers: bool = True) -> None:
     """Run services of an application: see `runtime.run_services`."""
     from allocation.entrypoints import runtime

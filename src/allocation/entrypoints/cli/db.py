@@ -1,12 +1,10 @@
 """The commands of the database."""
 
-from typing import Any
-
 import click
 
 from allocation.adapters.migrations.revisions import revisions
 from allocation.adapters.schema_setup import upgrade_schema
-from allocation.entrypoints.app import CommandLine
+from allocation.entrypoints.app import Cli
 from allocation.entrypoints.runtime import run
 
 
@@ -17,7 +15,7 @@ def db() -> None:
 
 @db.command()
 @click.pass_obj
-def upgrade(cli: CommandLine[Any]) -> None:
+def upgrade(cli: Cli) -> None:
     """Bring the database schema up to date."""
     settings = cli.load_settings()
 

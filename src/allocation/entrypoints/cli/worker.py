@@ -1,10 +1,8 @@
 """The command of the worker."""
 
-from typing import Any
-
 import click
 
-from allocation.entrypoints.app import CommandLine
+from allocation.entrypoints.app import Cli
 from allocation.entrypoints.worker import WORKER_SETTINGS, worker_service
 
 
@@ -16,7 +14,7 @@ from allocation.entrypoints.worker import WORKER_SETTINGS, worker_service
     help="How many deliveries to run at a time. Default: 20",
 )
 @click.pass_obj
-def worker(cli: CommandLine[Any], until_idle: bool, concurrency: int | None) -> None:
+def worker(cli: Cli, until_idle: bool, concurrency: int | None) -> None:
     """Run pending deliveries.
 
     These are retries, and the work that crashed processes have left.

@@ -1,11 +1,9 @@
 """The commands about message brokers."""
 
-from typing import Any
-
 import click
 
 from allocation.entrypoints import runtime
-from allocation.entrypoints.app import CommandLine
+from allocation.entrypoints.app import Cli
 from allocation.entrypoints.nonblocking_output import drain
 from allocation.entrypoints.worker import WORKER_SETTINGS, worker_service
 from allocation.extensions.brokers.asyncapi import published_language
@@ -21,7 +19,7 @@ PREFETCH = click.option(
 @click.command()
 @PREFETCH
 @click.pass_obj
-def consume(cli: CommandLine[Any], prefetch: int | None) -> None:
+def consume(cli: Cli, prefetch: int | None) -> None:
     """Execute commands that come from message brokers.
 
     On SIGTERM or Ctrl-C, running handlers get a grace period; a second signal exits immediately. No
@@ -38,7 +36,7 @@ def consume(cli: CommandLine[Any], prefetch: int | None) -> None:
 @click.command()
 @PREFETCH
 @click.pass_obj
-def run(cli: CommandLine[Any], prefetch: int | None) -> None:
+def run(cli: Cli, prefetch: int | None) -> None:
     """Do what worker and consume do, in one process.
 
     For small installations.
@@ -52,7 +50,7 @@ def run(cli: CommandLine[Any], prefetch: int | None) -> None:
 
 @click.command()
 @click.pass_obj
-def asyncapi(cli: CommandLine[Any]) -> None:
+def asyncapi(cli: Cli) -> None:
     """Print the AsyncAPI document of all public messages.
 
     It is JSON, and describes what is published and what is consumed.

@@ -14,7 +14,7 @@ from rich.text import Text
 from allocation.adapters.orm import coupon_batches as batches
 from allocation.application import Application
 from allocation.domain.events import UserId
-from allocation.entrypoints.app import CommandLine
+from allocation.entrypoints.app import Cli
 from allocation.entrypoints.cli import common
 from allocation.entrypoints.cli.common import json_line, pluralize
 from allocation.entrypoints.cli.exit_codes import REFUSED
@@ -155,7 +155,7 @@ async def rebuild_users(application: Application) -> None:
 @click.argument("user_id", type=click.UUID)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def erase_user(cli: CommandLine[Any], user_id: UUID, yes: bool) -> None:
+def erase_user(cli: Cli, user_id: UUID, yes: bool) -> None:
     """Erase the name and all addresses of a user, for good.
 
     They are erased from the database and from the folder of e-mails that are kept; what happened,
@@ -213,7 +213,7 @@ async def prune_events(application: Application, older_than: float) -> None:
     help="Who runs the handlers of the events: this command, or workers. Default: worker",
 )
 @click.pass_obj
-def import_users(cli: CommandLine[Any], file: Path, dispatch: str | None) -> None:
+def import_users(cli: Cli, file: Path, dispatch: str | None) -> None:
     """Register the users of a CSV file.
 
     It has the columns name,email. Running the command again imports only what is missing.

@@ -6,7 +6,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Collection
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 import click
@@ -15,7 +14,7 @@ import sqlalchemy as sa
 from rich.cells import cell_len
 
 from allocation.application import Application
-from allocation.entrypoints.app import CommandLine
+from allocation.entrypoints.app import Cli
 from allocation.entrypoints.cli import common
 from allocation.entrypoints.cli.common import json_line, pluralize
 from allocation.entrypoints.nonblocking_output import drain
@@ -112,11 +111,7 @@ async def show_delivery(application: Application, event_id: UUID, handler: str) 
 @click.option("--handler", "only", metavar="NAME", help="With --all-parked: of this handler only.")
 @click.pass_obj
 def retry_delivery(
-    cli: CommandLine[Any],
-    event_id: UUID | None,
-    handler: str | None,
-    all_parked: bool,
-    only: str | None,
+    cli: Cli, event_id: UUID | None, handler: str | None, all_parked: bool, only: str | None
 ) -> None:
     """Retry one delivery now, or all parked ones.
 
@@ -135,7 +130,7 @@ def retry_delivery(
         return 1
 
     count = cli.run(cli.load_settings(), work)
-    click.echo(f'{pluralize(count)} due now; run "allocation worker"')
+    click.echo(f'{pluralize(count)} due now; run "{cli.app.name} worker"')
 
 
 @deliveries.command("discard")
@@ -211,7 +206,7 @@ def _operator() -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def replay(
-    cli: CommandLine[Any],
+    cli: Cli,
     /,
     handler: str,
     types: tuple[str, ...],
@@ -252,4 +247,4 @@ def replay(
         raise
     delay = max(wanted.event_types.values())
     when = f", each due {format_duration(delay)} after its event" if delay else " due now"
-    click.echo(f'{pluralize(due)}{when}; run "allocation worker"')
+    click.echo(f'{pluralize(due)}{when}; run "{cli.app.name} worker"')

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec
 
 import click
 
 from allocation.application import Application
-from allocation.entrypoints.app import CommandLine
+from allocation.entrypoints.app import Cli
 from allocation.extensions.operations.batched_transactions import Advance
 
 P = ParamSpec("P")
@@ -24,7 +24,7 @@ def with_application(
 
     @click.pass_obj
     @wraps(work)
-    def run(cli: CommandLine[Any], /, *args: P.args, **kwargs: P.kwargs) -> None:
+    def run(cli: Cli, /, *args: P.args, **kwargs: P.kwargs) -> None:
         cli.run(cli.load_settings(), lambda a: work(a, *args, **kwargs))
 
     return run

@@ -1,10 +1,8 @@
 """The command of the HTTP server."""
 
-from typing import Any
-
 import click
 
-from allocation.entrypoints.app import CommandLine
+from allocation.entrypoints.app import Cli
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.server import web_service
 from allocation.extensions.web.settings import WebSettings
@@ -14,7 +12,7 @@ from allocation.extensions.web.settings import WebSettings
 @click.option("--host", metavar="ADDRESS", help="Where to listen. Default: 127.0.0.1")
 @click.option("--port", type=click.IntRange(0, 65535), help="0: any that is free. Default: 8000")
 @click.pass_obj
-def serve(cli: CommandLine[Any], host: str | None, port: int | None) -> None:
+def serve(cli: Cli, host: str | None, port: int | None) -> None:
     """Serve the HTTP API, with its documentation at /docs.
 
     On SIGTERM or Ctrl-C, running handlers get a grace period; a second signal exits immediately. No
