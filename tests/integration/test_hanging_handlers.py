@@ -81,9 +81,13 @@ def emails() -> Emails:
 
 @pytest.fixture
 def patient(settings: Settings) -> Settings:
-    """A handler has two seconds: on a busy machine, one that works is not to be cut off."""
+    """A handler has two seconds: on a busy machine, one that works is not to be cut off.
+
+    Of the connections, handlers can have one: all others have to wait for the one that hangs.
+    """
     return replace(
         settings,
+        pool_size=3,
         lease_seconds=6.0,
         handler_timeout_seconds=2.0,
         retry_initial_seconds=NEVER_AGAIN,

@@ -1,8 +1,8 @@
 """The line in which the writers of one process wait for a database that has one writer at a time.
 
 Whose delivery is claimed goes first, since its lease runs: so whoever claims, at the front of the
-line, can run at once what it claims. Among these, last writes that have waited for a while go
-first; others do not, since many of them cost as much as one. Commands and claims come in order.
+line, can run at once what it claims. Commands and claims come in order. Last writes let others pass
+for a moment, since many of them cost as much as one; then they go before all others.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from math import inf
 from anyio import Event, current_time, sleep
 
 LONG_SECONDS = 1.0  # for which a writer may keep the writers of other processes from their turn
-A_WHILE = 0.1  # seconds; also short against all other limits
+A_WHILE = 0.1  # seconds: short against all other limits
 LOOK_SECONDS = 0.2  # in which those have looked again: SQLite asks ten times a second
 
 
@@ -86,7 +86,4 @@ class WriteLine:
 
     def _in_order(self) -> Iterable[deque[tuple[float, Event]]]:
         last, of_deliveries, others = self._waiting
-        came_first = not of_deliveries or (last and last[0][0] < of_deliveries[0][0])
-        if came_first or self.is_urgent:
-            return last, of_deliveries, others
-        return of_deliveries, last, others
+        return (last, of_deliveries, others) if self.is_urgent else (of_deliveries, others, last)

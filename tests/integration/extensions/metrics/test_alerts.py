@@ -135,7 +135,7 @@ async def test_what_was_for_later_is_late_only_after_its_time(settings: Settings
     collecting = replace(settings, of_extensions=(MetricsSettings(collect_metrics=True),))
     handler, limit = "send_coupon_reminder", 3600
     async with bootstrap(collecting) as application:
-        now, probes = application.database.clock, Probes(application, Shutdown(), 300.0)
+        now = application.database.clock
 
         async def samples(**values: object) -> Samples:
             """Return what the process tells when these are the values of the delivery."""
@@ -143,6 +143,7 @@ async def test_what_was_for_later_is_late_only_after_its_time(settings: Settings
             async with application.database.write_transaction() as transaction:
                 await transaction.execute(this.values(values))
                 await transaction.commit()
+            probes = Probes(application, Shutdown(), 300.0)  # one tells the same for a second
             await probes.look(with_stats=True)
             return samples_of(probes.metrics().decode())
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 import psycopg
@@ -390,7 +391,8 @@ async def test_an_exhausted_pool_makes_callers_wait_in_line(
 ) -> None:
     """They neither fail nor deadlock, and whoever is cancelled leaves the line."""
     mail_url = f"maildir:{tmp_path / 'mail'}"
-    settings = Settings(database_url=postgres_url, mail_url=mail_url, pool_size=1)
+    patient: dict[str, Any] = {"lease_seconds": 900.0, "handler_timeout_seconds": 300.0}
+    settings = Settings(database_url=postgres_url, mail_url=mail_url, pool_size=1, **patient)
     async with bootstrap(settings) as application:
         async with anyio.create_task_group() as group:
             for n in range(20):
