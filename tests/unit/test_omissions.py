@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapper
 from allocation.adapters.orm import _mapping, metadata, start_mappers, user_view
 from allocation.domain import commands, events
 from allocation.domain.aggregate import Aggregate
-from allocation.domain.commands import ChangeEmail, Command, ImportUsers
+from allocation.domain.commands import Command, ImportUsers, RecordBounce
 from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode, Quantity
 from allocation.domain.events import (
     CouponAllocated,
@@ -30,7 +30,7 @@ from allocation.entrypoints.cli import cli
 from allocation.entrypoints.cli.main import LazyCommand
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.web.application import GUARDED, PUBLIC
-from allocation.service_layer.allowed_entrances import ENTRANCES, Entrance, commands_from
+from allocation.messages import ACCEPTED_FROM_BROKERS
 from allocation.service_layer.envelopes import message_types
 from allocation.service_layer.handler_table import PUBLISH, Handler, handler_of
 from allocation.service_layer.handlers import HANDLERS as TABLE
@@ -45,6 +45,8 @@ from tools.migration import differences
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+RETURNED = {RecordBounce}  # by handlers, and offered to nobody
+OFFERED = [each for each in message_types(commands, Command) if each not in RETURNED]
 SOURCE = "src/allocation"
 NOT_LISTED: list[type[Event]] = [CouponDenied]  # it names a user; the list shows nothing of it
 NOT_STORED: list[type[Aggregate]] = [UserImport]  # only its users are
@@ -109,34 +111,13 @@ def commands_without_handler(handled: Collection[type[Command]]) -> list[str]:
     ]
 
 
-def commands_without_decision(decided: Collection[type[Command]]) -> list[str]:
-    return [
-        f"{command.__name__} has no line in ENTRANCES of "
-        f"{SOURCE}/service_layer/allowed_entrances.py:"
-        " decide where it may come from"
-        for command in message_types(commands, Command)
-        if command not in decided
-    ]
-
-
 def commands_nobody_can_give(command_line: Iterable[click.Command]) -> list[str]:
     given = {reached for command in command_line for reached in reached_by(command)}
     return [
         f"{command.__name__} cannot be given on the command line: write a function in"
-        f" {SOURCE}/entrypoints/cli, and its line in COMMANDS of"
-        f" {SOURCE}/entrypoints/cli/main.py"
-        for command in commands_from(Entrance.COMMAND_LINE)
-        if command not in {ImportUsers, *given}  # an extension reads its rows from a file
-    ]
-
-
-def commands_that_may_not(entrance: Entrance, reached: Iterable[type]) -> list[str]:
-    allowed = commands_from(entrance)
-    return [
-        f"{command.__name__} comes from the {entrance.value}, and ENTRANCES of"
-        f" {SOURCE}/service_layer/allowed_entrances.py does not allow it"
-        for command in sorted(set(reached), key=str)
-        if command in message_types(commands, Command) and command not in allowed
+        f" {SOURCE}/entrypoints/cli, and its line in {SOURCE}/entrypoints/allocation.py"
+        for command in OFFERED
+        if command not in {ImportUsers, *given}  # its rows are read from a file
     ]
 
 
@@ -331,39 +312,25 @@ def test_every_command_can_be_given_on_the_command_line() -> None:
     """Or only those with a message broker could use it."""
     assert commands_nobody_can_give(cli.commands.values()) == []
 
-    missing, *_ = commands_from(Entrance.COMMAND_LINE)
+    missing, *_ = OFFERED
     others = [each for each in cli.commands.values() if missing not in reached_by(each)]
     [sentence] = commands_nobody_can_give(others)
     assert sentence.startswith(f"{missing.__name__} cannot be given on the command line: write a f")
 
 
-def test_where_a_command_may_come_from_is_decided() -> None:
-    """Or others could send it over a broker on the day it is written."""
-    assert commands_without_decision(ENTRANCES) == []
+def test_what_only_handlers_return_is_offered_nowhere() -> None:
+    """Anybody could mark the address of somebody else as undeliverable."""
+    given = {reached for command in cli.commands.values() for reached in reached_by(command)}
+    over_http = {type_ for each in endpoints() for type_ in reached_from(each)}
 
-    missing, *others = ENTRANCES
-    [sentence] = commands_without_decision(others)
-    assert sentence.startswith(f"{missing.__name__} has no line in ENTRANCES of {SOURCE}/service_l")
-
-
-def test_the_command_line_offers_only_what_it_may() -> None:
-    """The table of entrances is what a reader relies on."""
-    given = [reached for command in cli.commands.values() for reached in reached_by(command)]
-    assert commands_that_may_not(Entrance.COMMAND_LINE, given) == []
+    assert RETURNED.isdisjoint({*given, *over_http, *ACCEPTED_FROM_BROKERS})
 
 
-def test_an_import_comes_from_the_command_line_only() -> None:
-    """Many rows are for operators, and need a long time."""
-    [sentence] = commands_that_may_not(Entrance.HTTP, [ImportUsers, ChangeEmail])
-    assert sentence.startswith("ImportUsers comes from the HTTP, and ENTRANCES of src/allocation/s")
-
-
-def test_http_offers_only_what_it_may() -> None:
-    """As above."""
+def test_http_offers_all_that_is_no_work_of_operators() -> None:
+    """An import has many rows, and needs a long time."""
     reached = {type_ for each in endpoints() for type_ in reached_from(each)}
 
-    assert {*commands_from(Entrance.HTTP)} <= reached
-    assert commands_that_may_not(Entrance.HTTP, reached) == []
+    assert reached & {*message_types(commands, Command)} == {*OFFERED} - {ImportUsers}
 
 
 def endpoints() -> Iterator[object]:

@@ -12,7 +12,7 @@ import yaml
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Integer, MetaData, String, Table
 
 from allocation.adapters.orm import metadata
-from allocation.service_layer.allowed_entrances import Entrance, commands_from
+from allocation.messages import ACCEPTED_FROM_BROKERS
 from tools import migration
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def test_what_a_broker_lets_others_do_is_written_where_they_look() -> None:
     security = (ROOT / "SECURITY.md").read_text()
     named = set(re.findall(r"`([A-Z]\w+[a-z]\w+)`", security))
 
-    assert named == {command.__name__ for command in commands_from(Entrance.BROKER)}
+    assert named == {command.__name__ for command in ACCEPTED_FROM_BROKERS}
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.stem)
