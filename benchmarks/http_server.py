@@ -17,10 +17,10 @@ from fastapi import BackgroundTasks, FastAPI, Response
 from pydantic import BaseModel, Field
 
 from allocation.entrypoints.allocation import Allocation
-from allocation.entrypoints.app import run_services
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.server import open_listener, web_service
 from allocation.extensions.web.settings import WebSettings
+from allocation.process.app import run_services
 from benchmarks.application import WithoutMail, settings_for
 from benchmarks.registration_drivers import by_sqlalchemy
 

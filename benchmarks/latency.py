@@ -20,8 +20,8 @@ import anyio
 from anyio import to_thread
 
 from allocation.domain.events import Event, UserRegistered
-from allocation.entrypoints.app import run_services
-from allocation.entrypoints.worker import worker_service
+from allocation.process.app import run_services
+from allocation.process.worker import worker_service
 from allocation.service_layer.ports import Notifications
 from benchmarks.application import (
     WithoutMail,

@@ -19,8 +19,8 @@ from anyio import create_task_group
 
 from allocation.config import Settings
 from allocation.domain.events import Event, UserRegistered
-from allocation.entrypoints.runtime import Shutdown
-from allocation.entrypoints.worker import Worker
+from allocation.process.runtime import Shutdown
+from allocation.process.worker import Worker
 from allocation.service_layer.handler_table import Handler
 from allocation.service_layer.ports import Notifications
 from allocation.service_layer.unit_of_work import UnitOfWork

@@ -12,12 +12,12 @@ from fastapi import Depends, FastAPI
 from allocation.application import Application
 from allocation.config import Settings
 from allocation.entrypoints.allocation import Allocation
-from allocation.entrypoints.app import CommandLine
-from allocation.entrypoints.runtime import Service, Shutdown
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.authentication import operator
 from allocation.extensions.web.server import web_service
 from allocation.extensions.web.settings import WebSettings
+from allocation.process.app import CommandLine
+from allocation.process.runtime import Service, Shutdown
 from playground import playground as grounds
 from playground.reaper import Sandbox, reaper
 from playground.routes import panel, router

@@ -17,8 +17,8 @@ from textwrap import wrap
 
 import allocation
 from allocation.domain.error_kinds import AllocationError
-from allocation.entrypoints.cli.exit_codes import exit_code
 from allocation.extensions.web.problems import status_of
+from allocation.process.error_handling import exit_code
 from benchmarks import page, results
 from tests import (
     capacity,
@@ -101,7 +101,7 @@ PATH = {  # in reading order
     "service_layer/delivery_model.py": "a delivery of an event to a handler; when it is retried",
     "service_layer/messagebus.py": "runs handlers: in time, in a fresh transaction; how they fail",
     "adapters/outbox.py": "deliveries in a database: claimed, settled, retried, parked",
-    "entrypoints/worker.py": "claims due deliveries and runs their handlers",
+    "process/worker.py": "claims due deliveries and runs their handlers",
 }
 
 

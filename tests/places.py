@@ -23,7 +23,7 @@ PLACES = {
         BUS: ["run_deliveries", "_run_all", "_next", "_run_one"],
     },
     "the claim of a worker, which polls at least once a second": {
-        "entrypoints/worker.py": ["_claim_and_start"],
+        "process/worker.py": ["_claim_and_start"],
         OUTBOX: ["claim", "_take_leases"],
         "adapters/claim_statements.py": ["claim_statement"],
     },

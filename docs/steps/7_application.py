@@ -26,8 +26,8 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, RegisterUser
 from allocation.domain.events import UserId
-from allocation.entrypoints.runtime import Shutdown
-from allocation.entrypoints.worker import Worker
+from allocation.process.runtime import Shutdown
+from allocation.process.worker import Worker
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 

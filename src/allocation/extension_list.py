@@ -3,7 +3,6 @@
 Importing this imports no library that an extension needs: the list of commands has to be quick.
 """
 
-from allocation.extensions.base import Extensions
 from allocation.extensions.brokers import BrokersExtension
 from allocation.extensions.metrics import MetricsExtension
 from allocation.extensions.operations import OperationsExtension
@@ -11,6 +10,7 @@ from allocation.extensions.otel import OtelExtension
 from allocation.extensions.page import PageExtension
 from allocation.extensions.postgresql import PostgreSQLExtension
 from allocation.extensions.web import WebExtension
+from allocation.process.extension import Extensions
 
 EXTENSIONS = Extensions(
     (

@@ -18,9 +18,9 @@ import click
 from anyio import to_thread
 
 from allocation.domain.events import Event, UserRegistered
-from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.cli import cli
 from allocation.messages import CODEC
+from allocation.process.app import CommandLine
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.ports import Notifications
 from tests import things

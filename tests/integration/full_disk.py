@@ -20,8 +20,8 @@ from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.events import Event, UserRegistered
-from allocation.entrypoints.runtime import Shutdown
-from allocation.entrypoints.worker import Worker
+from allocation.process.runtime import Shutdown
+from allocation.process.worker import Worker
 from allocation.service_layer.handlers import HANDLERS
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import a_registration, table

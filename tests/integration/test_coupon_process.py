@@ -16,8 +16,8 @@ from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.events import CouponAllocated
-from allocation.entrypoints.runtime import Shutdown
-from allocation.entrypoints.worker import Worker
+from allocation.process.runtime import Shutdown
+from allocation.process.worker import Worker
 from allocation.settings import DAY
 from tests.builders import a_batch, a_redemption, a_registration
 

@@ -19,8 +19,8 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.error_kinds import Unavailable
 from allocation.domain.events import Event, UserRegistered
-from allocation.entrypoints.runtime import Shutdown
-from allocation.entrypoints.worker import Worker
+from allocation.process.runtime import Shutdown
+from allocation.process.worker import Worker
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.exceptions import HandlerTimeout, NotBegun
 from allocation.service_layer.handler_table import Handlers

@@ -5,7 +5,7 @@ import threading
 
 import click
 
-from allocation.entrypoints.nonblocking_output import MAX_WAITING
+from allocation.process.nonblocking_output import MAX_WAITING
 
 LIMIT_SECONDS = 180
 

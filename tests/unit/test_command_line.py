@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 from allocation.config import Settings
 from allocation.entrypoints.allocation import Allocation
-from allocation.entrypoints.app import CommandLine
 from allocation.entrypoints.cli import cli
-from allocation.entrypoints.cli.main import COMMANDS, GROUPS, LazyCommand
+from allocation.process.app import CommandLine
+from allocation.process.cli.main import COMMANDS, GROUPS, LazyCommand
 from allocation.service_layer.exceptions import WiringError
 
 

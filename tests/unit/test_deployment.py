@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from allocation.config import Settings, load
 from allocation.entrypoints.cli import cli
-from allocation.entrypoints.cli.main import COMMANDS
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.metrics.metrics_server import NOT_FOUND
+from allocation.process.cli.main import COMMANDS
 from tests.capacity import capacity
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ import pytest
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
-from allocation.entrypoints.logging_setup import TextFormatter
+from allocation.process.logging_setup import TextFormatter
 from allocation.service_layer.envelopes import MessageContext, bind_context
 from tests.builders import a_context
 from tests.output import Log

@@ -27,10 +27,10 @@ from allocation.domain.events import (
 )
 from allocation.domain.user_imports import UserImport
 from allocation.entrypoints.cli import cli
-from allocation.entrypoints.cli.main import LazyCommand
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.web.application import GUARDED, PUBLIC
 from allocation.messages import ACCEPTED_FROM_BROKERS
+from allocation.process.cli.main import LazyCommand
 from allocation.service_layer.envelopes import message_types
 from allocation.service_layer.handler_table import PUBLISH, Handler, handler_of
 from allocation.service_layer.handlers import HANDLERS as TABLE
@@ -115,7 +115,7 @@ def commands_nobody_can_give(command_line: Iterable[click.Command]) -> list[str]
     given = {reached for command in command_line for reached in reached_by(command)}
     return [
         f"{command.__name__} cannot be given on the command line: write a function in"
-        f" {SOURCE}/entrypoints/cli, and its line in {SOURCE}/entrypoints/allocation.py"
+        f" {SOURCE}/entrypoints/users.py, and its line in {SOURCE}/entrypoints/allocation.py"
         for command in OFFERED
         if command not in {ImportUsers, *given}  # its rows are read from a file
     ]

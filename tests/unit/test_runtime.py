@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.entrypoints.runtime import run
+from allocation.process.runtime import run
 from allocation.settings import EVENT_LOOPS
 
 

@@ -58,7 +58,7 @@ def test_every_extension_has_a_folder() -> None:
         "adapters",
         "domain",
         "entrypoints",
-        "entrypoints/cli",
+        "process/cli",
         "service_layer",
     }
     assert all((folder / "__init__.py").is_file() for folder in extension_folders())

@@ -11,8 +11,8 @@ import pytest
 
 from allocation.application import Application
 from allocation.domain.events import Event
-from allocation.entrypoints.runtime import Shutdown
-from allocation.entrypoints.worker import Worker
+from allocation.process.runtime import Shutdown
+from allocation.process.worker import Worker
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import POLICY, EventHandlers, FakeApplication

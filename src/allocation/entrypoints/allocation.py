@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from allocation.entrypoints.app import App
 from allocation.extension_list import EXTENSIONS
+from allocation.process.app import App
 
 if TYPE_CHECKING:
     import click
@@ -44,7 +44,7 @@ class Allocation(App["Settings"]):
 
     def command(self, name: str) -> click.Command:
         """Import one of the commands."""
-        from allocation.entrypoints.cli import demo, users
+        from allocation.entrypoints import demo, users
 
         return demo.demo if name == "demo" else users.commands.commands[name]
 

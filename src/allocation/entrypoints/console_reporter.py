@@ -18,7 +18,7 @@ from allocation.domain.commands import (
     RegisterUser,
 )
 from allocation.domain.events import Event
-from allocation.entrypoints.terminal_escaping import escape_controls
+from allocation.process.terminal_escaping import escape_controls
 from allocation.service_layer.instrumentation import Observer, Outcome
 
 Done = type[Command] | str  # the type of a command, or the present name of a handler

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from allocation.extensions.base import Extension
+from allocation.process.extension import Extension
 
 if TYPE_CHECKING:
     import click

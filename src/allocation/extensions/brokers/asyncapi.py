@@ -13,13 +13,13 @@ import msgspec
 
 from allocation.domain.commands import Command
 from allocation.domain.events import CouponDenied, Event, UserId
-from allocation.entrypoints.app import App
 from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, DELIVERY_LIMIT, EVENTS
 from allocation.extensions.brokers.cloud_events import (
     CONTENT_TYPE,
     CloudEvent,
     to_cloud_event,
 )
+from allocation.process.app import App
 from allocation.service_layer.codec import Codec
 from allocation.service_layer.envelopes import Envelope, EventId, MessageContext
 from allocation.service_layer.exceptions import WiringError

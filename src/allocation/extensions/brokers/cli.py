@@ -2,12 +2,12 @@
 
 import click
 
-from allocation.entrypoints import runtime
-from allocation.entrypoints.app import Cli
-from allocation.entrypoints.nonblocking_output import drain
-from allocation.entrypoints.worker import WORKER_SETTINGS, worker_service
 from allocation.extensions.brokers.asyncapi import published_language
 from allocation.extensions.brokers.consumer import consumer_service
+from allocation.process import runtime
+from allocation.process.app import Cli
+from allocation.process.nonblocking_output import drain
+from allocation.process.worker import WORKER_SETTINGS, worker_service
 
 PREFETCH = click.option(
     "--prefetch",

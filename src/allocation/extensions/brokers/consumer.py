@@ -24,7 +24,6 @@ from allocation.domain.error_kinds import (
     ProgrammingError,
     is_permanent,
 )
-from allocation.entrypoints.runtime import Service, Shutdown
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import (
     DEAD_LETTER_QUEUE,
@@ -36,6 +35,7 @@ from allocation.extensions.brokers.base import (
 from allocation.extensions.brokers.cloud_events import from_cloud_event
 from allocation.extensions.brokers.exceptions import BrokerUnavailable, MessageIdReused
 from allocation.extensions.brokers.settings import BrokerSettings
+from allocation.process.runtime import Service, Shutdown
 from allocation.service_layer.delivery_model import Committed
 from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.exceptions import MessageAlreadyHandled

@@ -8,12 +8,12 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from allocation.extensions.base import Extension
+from allocation.process.extension import Extension
 
 if TYPE_CHECKING:
     from allocation.application import Application
-    from allocation.entrypoints.runtime import Shutdown
     from allocation.extensions.metrics.settings import MetricsSettings
+    from allocation.process.runtime import Shutdown
     from allocation.service_layer.instrumentation import Observer
     from allocation.settings import EngineSettings
 

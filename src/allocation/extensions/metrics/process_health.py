@@ -14,10 +14,10 @@ from prometheus_client.registry import Collector
 from sqlalchemy.pool import QueuePool
 
 from allocation.application import Application
-from allocation.entrypoints.runtime import Shutdown
 from allocation.extensions.metrics.observer import MetricsObserver
 from allocation.extensions.metrics.queue_metrics import gauge, queue_metrics, readiness_error
 from allocation.extensions.metrics.settings import MetricsSettings
+from allocation.process.runtime import Shutdown
 from allocation.settings import EngineSettings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from allocation.domain.error_kinds import InvalidValue
-from allocation.extensions.base import Extension
+from allocation.process.extension import Extension
 
 if TYPE_CHECKING:
     import logging
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import click
     from fastapi import APIRouter
 
-    from allocation.entrypoints.runtime import Service
+    from allocation.process.runtime import Service
     from allocation.service_layer.instrumentation import Observer
     from allocation.settings import EngineSettings, EnvLookup
 

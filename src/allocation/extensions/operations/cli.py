@@ -14,12 +14,6 @@ from rich.text import Text
 from allocation.adapters.orm import coupon_batches as batches
 from allocation.application import Application
 from allocation.domain.events import UserId
-from allocation.entrypoints.app import Cli
-from allocation.entrypoints.cli import common
-from allocation.entrypoints.cli.common import json_line, pluralize
-from allocation.entrypoints.cli.exit_codes import REFUSED
-from allocation.entrypoints.nonblocking_output import drain
-from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.extensions.operations import causation_queries
 from allocation.extensions.operations.batched_transactions import count_rows
 from allocation.extensions.operations.causation_queries import TraceQuery, trace_query
@@ -54,6 +48,12 @@ from allocation.extensions.operations.trace_display import (
     show,
 )
 from allocation.extensions.operations.users_csv import read_rows
+from allocation.process import printing as common
+from allocation.process.app import Cli
+from allocation.process.error_handling import REFUSED
+from allocation.process.nonblocking_output import drain
+from allocation.process.printing import json_line, pluralize
+from allocation.process.terminal_escaping import escape_controls
 
 commands = click.Group(commands={"deliveries": deliveries})
 

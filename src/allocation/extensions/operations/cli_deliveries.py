@@ -14,11 +14,6 @@ import sqlalchemy as sa
 from rich.cells import cell_len
 
 from allocation.application import Application
-from allocation.entrypoints.app import Cli
-from allocation.entrypoints.cli import common
-from allocation.entrypoints.cli.common import json_line, pluralize
-from allocation.entrypoints.nonblocking_output import drain
-from allocation.entrypoints.terminal_escaping import escape_controls, escape_lines
 from allocation.extensions.operations import delivery_admin, handler_pauses
 from allocation.extensions.operations.cli_parts import (
     as_json,
@@ -30,6 +25,11 @@ from allocation.extensions.operations.delivery_admin import Delivery, Which, lis
 from allocation.extensions.operations.exceptions import HasExternalEffects, NotAProjection
 from allocation.extensions.operations.replay import Replay, replay_of
 from allocation.extensions.operations.times import duration, format_duration
+from allocation.process import printing as common
+from allocation.process.app import Cli
+from allocation.process.nonblocking_output import drain
+from allocation.process.printing import json_line, pluralize
+from allocation.process.terminal_escaping import escape_controls, escape_lines
 from allocation.service_layer.envelopes import EventId
 
 _WIDTH = 40

@@ -9,8 +9,8 @@ from typing import Concatenate, ParamSpec
 import click
 
 from allocation.application import Application
-from allocation.entrypoints.app import Cli
 from allocation.extensions.operations.batched_transactions import Advance
+from allocation.process.app import Cli
 
 P = ParamSpec("P")
 

@@ -14,11 +14,11 @@ from allocation.application import Application
 from allocation.domain.commands import ImportedRow, ImportUsers
 from allocation.domain.events import RefusedRow, UsersImported
 from allocation.domain.user_imports import NobodyImported
-from allocation.entrypoints.app import App
-from allocation.entrypoints.cli.common import pending, pluralize, show_pending
-from allocation.entrypoints.nonblocking_output import MAX_WAITING, drain
-from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.extensions.operations.users_csv import Row
+from allocation.process.app import App
+from allocation.process.nonblocking_output import MAX_WAITING, drain
+from allocation.process.printing import pending, pluralize
+from allocation.process.terminal_escaping import escape_controls
 from allocation.service_layer.envelopes import MessageOrigin
 
 IMPORT = MessageOrigin(source="import")
@@ -71,7 +71,7 @@ class Import:
         imported, refused = self.counts["imported"], self.counts["refused"]
         known = self.counts["rows"] - imported - refused
         click.echo(f"imported {imported}, already there {known}, refused {refused}")
-        show_pending(self.app, self.pending)
+        self.app.show_pending(self.pending)
         if due := self.counts["due"]:
             click.echo(f'{pluralize(due)} due; run "{self.app.name} worker --until-idle"', err=True)
 

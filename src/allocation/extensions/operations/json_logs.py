@@ -7,8 +7,8 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter as LibraryFormatter
 
-from allocation.entrypoints.logging_setup import ids
-from allocation.entrypoints.terminal_escaping import escape_controls
+from allocation.process.logging_setup import ids
+from allocation.process.terminal_escaping import escape_controls
 
 
 class JsonFormatter(LibraryFormatter):

@@ -13,13 +13,13 @@ from rich.text import Text
 from rich.tree import Tree
 
 from allocation.adapters.database import Database
-from allocation.entrypoints.cli.common import json_line
-from allocation.entrypoints.nonblocking_output import MAX_WAITING, drain
-from allocation.entrypoints.terminal_escaping import escape_controls
 from allocation.extensions.operations import causation_queries
 from allocation.extensions.operations.causation_queries import MIN_PREFIX, TraceQuery, Traces
 from allocation.extensions.operations.causation_tree import FailedAttempt, Node
 from allocation.extensions.operations.times import format_duration
+from allocation.process.nonblocking_output import MAX_WAITING, drain
+from allocation.process.printing import json_line
+from allocation.process.terminal_escaping import escape_controls
 
 POLL_SECONDS = 0.5  # no process notifies that it has settled
 

@@ -12,9 +12,9 @@ from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED
 from allocation.adapters.orm import PENDING, deliveries, events
 from allocation.application import Application
-from allocation.entrypoints.runtime import Service, Shutdown
 from allocation.extensions.operations.retention import prune
 from allocation.extensions.operations.settings import OperationsSettings
+from allocation.process.runtime import Service, Shutdown
 from allocation.settings import EngineSettings
 
 PRUNE_SECONDS = 600.0

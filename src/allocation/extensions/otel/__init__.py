@@ -10,7 +10,7 @@ import sys
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from allocation.extensions.base import Extension
+from allocation.process.extension import Extension
 
 if TYPE_CHECKING:
     from allocation.service_layer.instrumentation import Observer

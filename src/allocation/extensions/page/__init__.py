@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from allocation.extensions.base import Extension
+from allocation.process.extension import Extension
 
 if TYPE_CHECKING:
     from fastapi import APIRouter

@@ -23,10 +23,10 @@ from anyio.abc import TaskGroup
 from allocation.adapters.database import Database
 from allocation.adapters.transaction import Transaction
 from allocation.domain.error_kinds import Unavailable
-from allocation.entrypoints.runtime import Shutdown, Wakeup
 from allocation.extensions.operations.causation_queries import Traces
 from allocation.extensions.page import queries
 from allocation.extensions.page.queries import Fingerprint, is_settled
+from allocation.process.runtime import Shutdown, Wakeup
 
 MAX_TRACES = 1000  # that are stored, and shown: the newest
 PIECE = 50  # what is read, or sent, together

@@ -14,7 +14,6 @@ from starlette.routing import Match
 
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.domain.error_kinds import AllocationError
-from allocation.extensions.base import Extension
 from allocation.extensions.web import documentation, health, routes
 from allocation.extensions.web.authentication import operator
 from allocation.extensions.web.body_limit import BodyLimit
@@ -29,6 +28,7 @@ from allocation.extensions.web.problems import BUG, answer_error, errors
 from allocation.extensions.web.request_context import REQUEST_ID
 from allocation.extensions.web.sessions import Sessions
 from allocation.extensions.web.settings import WebSettings
+from allocation.process.extension import Extension
 
 PUBLIC = (routes.public, health.public, documentation.public)
 GUARDED = (routes.guarded, health.guarded)

@@ -2,10 +2,10 @@
 
 import click
 
-from allocation.entrypoints.app import Cli
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.server import web_service
 from allocation.extensions.web.settings import WebSettings
+from allocation.process.app import Cli
 
 
 @click.command()

@@ -18,12 +18,12 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from allocation.application import Application
-from allocation.entrypoints.runtime import Service, Shutdown
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.metrics.process_health import probing
 from allocation.extensions.web.dispatch_after_response import DispatchAfterResponse
 from allocation.extensions.web.exceptions import CannotListen
 from allocation.extensions.web.settings import WebSettings
+from allocation.process.runtime import Service, Shutdown
 from allocation.settings import EngineSettings
 
 HEAD_BYTES = 16384  # of a request that has not arrived whole

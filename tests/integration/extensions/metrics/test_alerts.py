@@ -17,10 +17,10 @@ from promql_parser import AggregateExpr, Expr, VectorSelector
 from allocation.adapters import orm
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.entrypoints.runtime import Shutdown
 from allocation.extensions.metrics.process_health import Probes
 from allocation.extensions.metrics.settings import MetricsSettings
 from allocation.extensions.operations.handler_pauses import pause
+from allocation.process.runtime import Shutdown
 from tests.builders import a_batch, a_registration
 from tests.integration.extensions.metrics.alert_clock import (
     EVERY_SECONDS,

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from allocation.adapters import orm
 from allocation.application import Application
 from allocation.config import Settings
-from allocation.entrypoints.runtime import Shutdown
 from allocation.extensions.operations import worker_services
 from allocation.extensions.operations.settings import OperationsSettings
 from allocation.extensions.operations.worker_services import unclaimable_deliveries
+from allocation.process.runtime import Shutdown
 from tests.builders import HANDLER_NAMES
 from tests.builders import HANDLERS_OF_REGISTRATION as HANDLERS
 from tests.integration.extensions.operations.conftest import change, commit_events, settle

@@ -13,10 +13,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.entrypoints.runtime import Shutdown
-from allocation.entrypoints.worker import Worker
 from allocation.extensions.otel import spans
 from allocation.extensions.otel.spans import Spans
+from allocation.process.runtime import Shutdown
+from allocation.process.worker import Worker
 from tests.builders import a_batch, a_registration
 from tests.unit.extensions.otel.recording import Recorded, id_of, parent_of, trace_of
 

@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.entrypoints.runtime import Shutdown
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.metrics.process_health import Probes
@@ -21,6 +20,7 @@ from allocation.extensions.metrics.settings import MetricsSettings
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.dispatch_after_response import DispatchAfterResponse
 from allocation.extensions.web.settings import WebSettings
+from allocation.process.runtime import Shutdown
 from allocation.service_layer.instrumentation import Observer
 from tests.web import OPERATOR, TOKEN
 

@@ -18,12 +18,12 @@ from allocation.adapters.inbox import AcceptedCommand
 from allocation.domain.commands import Command, RegisterUser
 from allocation.domain.error_kinds import ProgrammingError
 from allocation.domain.users import UserNotFound
-from allocation.entrypoints.runtime import Shutdown
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import Broker, InboundMessage
 from allocation.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES
 from allocation.extensions.brokers.consumer import Consumer
 from allocation.extensions.brokers.exceptions import BrokerUnavailable
+from allocation.process.runtime import Shutdown
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.exceptions import ConcurrentUpdate

@@ -15,9 +15,9 @@ from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon
 from allocation.domain.coupons import BatchReference, CouponCode, Quantity
 from allocation.domain.events import UserId
 from allocation.domain.values import EmailAddress, PersonName
-from allocation.entrypoints.app import CommandLine
-from allocation.entrypoints.cli.common import json_line, print_all, with_repeat_hint
-from allocation.entrypoints.terminal_escaping import escape_controls
+from allocation.process.app import CommandLine
+from allocation.process.printing import json_line, print_all, with_repeat_hint
+from allocation.process.terminal_escaping import escape_controls
 from allocation.service_layer.read_model_types import UserRow
 
 commands = click.Group()

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from allocation.domain.error_kinds import Conflict, InvalidInput, RuleViolation, Unavailable
-from allocation.entrypoints.terminal_escaping import escape_controls, escape_lines
+from allocation.process.terminal_escaping import escape_controls, escape_lines
 
 REFUSED, MALFORMED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from allocation.domain.error_kinds import InvalidValue
-from allocation.entrypoints.app import App, CommandLine
-from allocation.entrypoints.cli.exit_codes import ErrorHandlingGroup
+from allocation.process.app import App, CommandLine
+from allocation.process.error_handling import ErrorHandlingGroup
 from allocation.service_layer.exceptions import WiringError
 
 GROUPS = ("Use", "Run", "Inspect", "Maintain")
@@ -37,7 +37,7 @@ def command_line(app: App[Any]) -> click.Group:
 
     @click.pass_context
     def begin(ctx: click.Context, /, **options: str | None) -> None:
-        from allocation.entrypoints.nonblocking_output import lifespan
+        from allocation.process.nonblocking_output import lifespan
 
         ctx.with_resource(lifespan())
         ctx.obj = CommandLine(app, options)
@@ -109,7 +109,7 @@ def _stand_ins(
 
 
 def _load_command(name: str) -> click.Command:
-    from allocation.entrypoints.cli import db, worker
+    from allocation.process.cli import db, worker
 
     commands: dict[str, click.Command] = {"db": db.db, "worker": worker.worker}
     return commands[name]

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from allocation.entrypoints.terminal_escaping import escape_controls, escape_lines
+from allocation.process.terminal_escaping import escape_controls, escape_lines
 from allocation.service_layer.envelopes import current_context
 
 Formatters = Mapping[str, Callable[[], logging.Formatter]]

@@ -4,15 +4,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import ceil
-from typing import Any
 
 import click
 import msgspec
 
 from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
-from allocation.entrypoints.app import App
-from allocation.entrypoints.nonblocking_output import MAX_WAITING, drain
-from allocation.entrypoints.terminal_escaping import escape_controls
+from allocation.process.nonblocking_output import MAX_WAITING, drain
+from allocation.process.terminal_escaping import escape_controls
 from allocation.service_layer.delivery_model import Failure
 from allocation.service_layer.envelopes import MessageOrigin
 
@@ -46,11 +44,10 @@ def pending(failures: Iterable[Failure]) -> Counter[tuple[str, str]]:
     )
 
 
-def show_pending(app: App[Any], found: Mapping[tuple[str, str], int]) -> None:
+def show_pending(found: Mapping[tuple[str, str], int], *, command: str, can_look: bool) -> None:
     """Print what will be retried and what is parked, on stderr; nothing is lost."""
-    can_look = any("deliveries" in each.commands.get("Inspect", ()) for each in app.extensions)
-    look = f'see "{app.name} deliveries list"' if can_look else "not retried"
-    for fate, advice in ((RETRIED, f'run "{app.name} worker"'), (PARKED, look)):
+    look = f'see "{command} deliveries list"' if can_look else "not retried"
+    for fate, advice in ((RETRIED, f'run "{command} worker"'), (PARKED, look)):
         handlers = {name: count for (each, name), count in found.items() if each == fate}
         if handlers:
             count = pluralize(sum(handlers.values()))

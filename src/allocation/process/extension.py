@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from allocation.adapters.database import Backends
     from allocation.adapters.database_backend import DatabaseBackend
     from allocation.application import Application
-    from allocation.entrypoints.logging_setup import Formatters
-    from allocation.entrypoints.runtime import Service, Shutdown
+    from allocation.process.logging_setup import Formatters
+    from allocation.process.runtime import Service, Shutdown
     from allocation.service_layer.instrumentation import Observer
     from allocation.service_layer.ports import Publisher
     from allocation.settings import EngineSettings, EnvLookup

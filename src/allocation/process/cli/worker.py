@@ -2,8 +2,8 @@
 
 import click
 
-from allocation.entrypoints.app import Cli
-from allocation.entrypoints.worker import WORKER_SETTINGS, worker_service
+from allocation.process.app import Cli
+from allocation.process.worker import WORKER_SETTINGS, worker_service
 
 
 @click.command()

@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from allocation.application import Application
 from allocation.domain.error_kinds import Unavailable
-from allocation.entrypoints.runtime import Service, Shutdown, Wakeup
+from allocation.process.runtime import Service, Shutdown, Wakeup
 from allocation.service_layer.delivery_model import Delivery, LastWrite
 from allocation.settings import EngineSettings
 

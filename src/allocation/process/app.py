@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from allocation.adapters.database import Database
     from allocation.application import Application
     from allocation.domain.commands import Command
-    from allocation.entrypoints.runtime import Service
-    from allocation.extensions.base import Extensions
+    from allocation.process.extension import Extensions
+    from allocation.process.runtime import Service
     from allocation.service_layer.codec import Codec
     from allocation.service_layer.handler_table import Handlers
     from allocation.service_layer.instrumentation import Observer
@@ -78,6 +78,13 @@ class App(Generic[S]):
         """Open everything the settings ask for: see the bootstrap of the application."""
         raise NotImplementedError
 
+    def show_pending(self, found: Mapping[tuple[str, str], int]) -> None:
+        """Print what will be retried and what is parked, and what to do about it."""
+        from allocation.process.printing import show_pending
+
+        can_look = any("deliveries" in each.commands.get("Inspect", ()) for each in self.extensions)
+        show_pending(found, command=self.name, can_look=can_look)
+
     def reporter(self, settings: S) -> Observer:
         """Return what prints what happens."""
         raise NotImplementedError
@@ -95,7 +102,7 @@ class CommandLine(Generic[S]):
 
         :raises InvalidValue: if a setting is not acceptable
         """
-        from allocation.entrypoints.logging_setup import set_up_logging
+        from allocation.process.logging_setup import set_up_logging
 
         settings = self.app.load({**self.options, **changed})
         level, formatters = settings.log_level or log_level, self.app.extensions.formatters()
@@ -114,7 +121,7 @@ class CommandLine(Generic[S]):
 
         :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
         """
-        from allocation.entrypoints.runtime import run_with_application
+        from allocation.process.runtime import run_with_application
 
         observers = [self.app.reporter(settings)] if report else []
         opening = partial(self.app.open, settings, observers=observers, delivers=delivers)
@@ -129,7 +136,7 @@ class CommandLine(Generic[S]):
 
     def handle(self, command: Command) -> None:
         """Execute a command, run what follows if this process is to, and report what is pending."""
-        from allocation.entrypoints.cli.common import CLI, pending, show_pending
+        from allocation.process.printing import CLI, pending
 
         settings = self.load_settings()
         report = self.run(
@@ -137,7 +144,7 @@ class CommandLine(Generic[S]):
             lambda application: application.bus.handle(command, CLI),
             delivers=settings.dispatch == "inline",
         )
-        show_pending(self.app, pending(report.failures))
+        self.app.show_pending(pending(report.failures))
 
 
 Cli = CommandLine[Any]
@@ -146,7 +153,7 @@ Cli = CommandLine[Any]
 
 def run_services(app: App[S], settings: S, *services: Service, delivers: bool = True) -> None:
     """Run services of an application: see `runtime.run_services`."""
-    from allocation.entrypoints import runtime
+    from allocation.process import runtime
 
     observers = [app.reporter(settings)]
     runtime.run_services(

@@ -4,8 +4,8 @@ import click
 
 from allocation.adapters.migrations.revisions import revisions
 from allocation.adapters.schema_setup import upgrade_schema
-from allocation.entrypoints.app import Cli
-from allocation.entrypoints.runtime import run
+from allocation.process.app import Cli
+from allocation.process.runtime import run
 
 
 @click.group()

@@ -10,8 +10,8 @@ from allocation.application import Application
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
 from allocation.domain.events import UserId
-from allocation.entrypoints.app import CommandLine
-from allocation.entrypoints.cli.users import list_users
+from allocation.entrypoints.users import list_users
+from allocation.process.app import CommandLine
 
 
 @click.command()

@@ -12,7 +12,7 @@ from anyio import CancelScope, move_on_after
 
 from allocation.application import Application
 from allocation.domain.error_kinds import InvalidValue
-from allocation.entrypoints.signals import stop_signals
+from allocation.process.signals import stop_signals
 from allocation.service_layer.handler_containment import first_error
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""The command line that every application has; `main.py` puts it together."""
