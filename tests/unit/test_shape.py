@@ -58,6 +58,7 @@ def test_every_extension_has_a_folder() -> None:
         "adapters",
         "domain",
         "entrypoints",
+        "process",
         "process/cli",
         "service_layer",
     }
