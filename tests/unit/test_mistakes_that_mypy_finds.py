@@ -1,4 +1,4 @@
-"""A forgotten `await` is found before a release: by mypy, and by any test that comes upon it."""
+"""Mistakes that mypy finds: an `await` that is forgotten, a row of the table that cannot work."""
 
 import re
 import sys
@@ -6,9 +6,9 @@ from pathlib import Path
 from subprocess import run
 
 ROOT = Path(__file__).parents[2]
-WRONG = Path(__file__).with_name("forgotten_awaits.py")
+WRONG = [Path(__file__).with_name(name) for name in ("forgotten_awaits.py", "wrong_rows.py")]
 MARK = re.compile(r"  # type: ignore\[(.+)\]$", re.MULTILINE)
-FOUND = re.compile(r":(\d+): error: .*\[(.+)\]$", re.MULTILINE)
+FOUND = re.compile(r"(\w+\.py):(\d+): error: .*\[(.+)\]$", re.MULTILINE)
 A_TEST = """
 import pytest
 from tests.builders import FakeApplication
@@ -26,18 +26,25 @@ async def test_a_handler(anyio_backend: str) -> None:
 """
 
 
-def test_mypy_reports_each_forgotten_await(tmp_path: Path) -> None:
-    """On a port of the unit of work as on any other: the handler returns, so it counts as done."""
-    lines = WRONG.read_text().splitlines()
-    marks = enumerate(map(MARK.search, lines), start=1)
-    expected = {(str(number), mark[1]) for number, mark in marks if mark}
-    (unmarked := tmp_path / "unmarked.py").write_text(MARK.sub("", "\n".join(lines)))
+def test_mypy_reports_each_mistake(tmp_path: Path) -> None:
+    """A handler that forgets an `await` returns, so it counts as done, on whichever port.
 
-    mypy = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), str(unmarked)]
+    A row with the handler of another event would fail when that event comes.
+    """
+    expected, unmarked = set(), []
+    for wrong in WRONG:
+        lines = wrong.read_text().splitlines()
+        marks = enumerate(map(MARK.search, lines), start=1)
+        expected |= {(wrong.name, str(number), mark[1]) for number, mark in marks if mark}
+        (copy := tmp_path / wrong.name).write_text(MARK.sub("", "\n".join(lines)))
+        unmarked.append(str(copy))
+
+    mypy = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), *unmarked]
     checked = run(mypy, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert set(FOUND.findall(checked.stdout)) == expected, checked.stdout + checked.stderr
-    assert {"unused-coroutine", "no-untyped-def"} <= {code for _, code in expected}
+    codes = {code for _, _, code in expected}
+    assert {"unused-coroutine", "no-untyped-def", "arg-type"} <= codes
 
 
 def test_a_forgotten_await_fails_each_test_that_comes_upon_it(tmp_path: Path) -> None:
