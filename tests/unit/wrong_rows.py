@@ -1,4 +1,4 @@
-"""Rows of the table that cannot work: mypy has to report each line that has a `type: ignore` here."""
+"""Rows that cannot work: mypy has to report each line that has a `type: ignore` here."""
 
 from datetime import timedelta
 
