@@ -6,6 +6,7 @@ same graph.
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from textwrap import wrap
 
 import grimp
 
@@ -13,10 +14,8 @@ from tests.shape import ALLOCATION, extension_folders
 
 Graph = Mapping[str, set[str]]
 
-PACKAGES = ("entrypoints", "adapters", "service_layer", "domain")
+PACKAGES = ("entrypoints", "process", "adapters", "service_layer", "domain")
 EXTENSIONS = {".".join(folder.relative_to(ALLOCATION).parts) for folder in extension_folders()}
-TABLES = {"extensions", "extensions.base", *EXTENSIONS}
-"""What leads to extensions, and from them to what they bring, when that is asked for."""
 LEFT_OUT = ("__main__", "adapters.migrations")
 
 
@@ -30,8 +29,6 @@ def modules() -> dict[str, set[str]]:
             _name(each) for each in graph.find_modules_directly_imported_by(f"allocation.{name}")
         }
         & known
-        if name not in TABLES
-        else set()
         for name in sorted(known)
     }
 
@@ -110,7 +107,9 @@ def _picture(graph: Mapping[str, list[str]], extensions: Sequence[str] = ()) -> 
         yield "    end"
     for name, others in graph.items():
         if others:
-            yield f"    {_id(name)} --> {' & '.join(map(_id, others))}"
+            arrow = f"    {_id(name)} -->"
+            some = wrap(" & ".join(map(_id, others)), 99 - len(arrow))
+            yield from (f"{arrow} {each.removesuffix(' &')}" for each in some)
         elif not any(name in imported for imported in graph.values()):
             yield f"    {_id(name)}"
     yield "```"

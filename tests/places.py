@@ -7,15 +7,15 @@ from functools import cache
 from tests.shape import ALLOCATION
 
 DELIVERY = "service_layer/delivery_model.py"
-RULES, UNIT = "service_layer/unit_of_work.py", "adapters/unit_of_work.py"
+RULES, ATTEMPT = "service_layer/commit.py", "adapters/attempt_transaction.py"
 BUS, OUTBOX, ORM = "service_layer/messagebus.py", "adapters/outbox.py", "adapters/orm.py"
 
 PLACES = {
     "what handles the event": {"service_layer/handlers.py": ["HANDLERS", "send_welcome_email"]},
     "the end of the transaction": {RULES: ["commit_unit_of_work", "_aggregates"]},
     "what the transaction writes": {
-        UNIT: ["open_unit_of_work", "write"],
-        "adapters/repository.py": ["record_command"],
+        ATTEMPT: ["open_unit_of_work", "write"],
+        "adapters/inbox.py": ["record_command"],
         OUTBOX: ["store", "__init__"],
     },
     "the tables": {ORM: ["deliveries", "failures"]},

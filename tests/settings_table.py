@@ -3,7 +3,7 @@
 What each one does is written here: a setting without a row in `WHAT` fails the test of the page.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import MISSING, Field, fields
 from inspect import get_annotations
 from typing import Any, get_type_hints
@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from allocation.config import Settings
 from allocation.extension_list import EXTENSIONS
+from allocation.settings import EngineSettings
 
 WHAT = {
     "database_url": "the database: SQLite, or PostgreSQL with that extension",
@@ -54,19 +55,20 @@ WHAT = {
 
 
 def settings() -> Iterator[str]:
-    """Yield the table: the settings of the core, then those of each extension."""
+    """Yield the table: the settings of the application, of the engine, and of each extension."""
     yield "| variable | what it does | default | unit | why that default |"
     yield "|---|---|---|---|---|"
-    for kind in (Settings, *EXTENSIONS.settings()):
-        yield from _rows(kind)
+    yield from _rows(Settings, get_annotations(Settings))
+    yield from _rows(EngineSettings, get_annotations(EngineSettings))
+    for kind in EXTENSIONS.settings():
+        yield from _rows(kind, get_annotations(kind))
 
 
-def _rows(kind: Any) -> Iterator[str]:
+def _rows(kind: Any, names: Collection[str]) -> Iterator[str]:
     annotations = get_type_hints(kind, include_extras=True)
     settings = {setting.name: setting for setting in fields(kind)}
-    for setting in map(settings.__getitem__, get_annotations(kind)):
-        if setting.name != "of_extensions":
-            said = annotations[setting.name].__metadata__
+    for setting in (settings[name] for name in names if name in settings):
+        if said := getattr(annotations[setting.name], "__metadata__", ()):
             units = [str(meta.description) for meta in said if isinstance(meta, Meta)]
             why = said[-1]
             assert setting.name in WHAT, f"say in {__name__} what the setting {setting.name} does"

@@ -71,7 +71,7 @@ class Node:
 
     @property
     def promise(self) -> str:
-        """What it is promised, as `wiring.py` reads it in its signature."""
+        """What it is promised, as `handler_binding.py` reads it in its signature."""
         if "uow" in self.asks_for:
             return ONCE
         keys = [promise for name, promise in KEYS.items() if name in self.asks_for]

@@ -92,8 +92,8 @@ def _broken(old: Shapes, new: Shapes) -> Iterator[str]:
         now, new_form = new.get(name, (0, {}))
         if not now:
             yield (
-                f"{name} is gone, and others rely on it: bring it back, or its publish_event; if"
-                " its class has another name now, write the old one into WIRE_NAME_ALIASES of"
+                f"{name} is gone, and others rely on it: bring it back, or its PUBLISH; if"
+                " its class has another name now, write the old one into `aliases` of CODEC in"
                 f" {WIRE}"
             )
         elif now < version:
