@@ -55,8 +55,8 @@ SECRET = "code"  # of a coupon: it is money
 
 def events_without_entry(handled: Collection[type[Event]]) -> list[str]:
     return [
-        f"{event.__name__} has no entry in HANDLERS of {SOURCE}/service_layer/handlers.py:"
-        " add one, with an empty list if nobody handles it"
+        f"{event.__name__} has no row in HANDLERS of {SOURCE}/service_layer/handlers.py:"
+        " add one, `on(Event)` if nobody handles it"
         for event in message_types(events, Event)
         if event not in handled
     ]
@@ -271,7 +271,7 @@ def test_every_event_is_in_the_table_of_handlers() -> None:
 
     missing, *others = TABLE.events
     [sentence] = events_without_entry(others)
-    assert sentence.startswith(f"{missing.__name__} has no entry in HANDLERS of {SOURCE}/serv")
+    assert sentence.startswith(f"{missing.__name__} has no row in HANDLERS of {SOURCE}/serv")
 
 
 def test_what_changes_a_user_refreshes_the_list() -> None:
@@ -298,7 +298,7 @@ def test_what_changes_a_coupon_refreshes_the_list() -> None:
 
 
 def test_every_command_has_a_handler() -> None:
-    """Or the program would not start."""
+    """Nobody else would notice before the first user tries."""
     assert commands_without_handler(TABLE.commands) == []
 
     missing, *others = TABLE.commands
