@@ -44,6 +44,10 @@ async def hangs_outside(event: Event, user_mail: UserMail) -> None:
     await anyio.sleep_forever()
 
 
+async def takes_its_time(event: Event, uow: UnitOfWork) -> None:
+    await anyio.sleep(1)
+
+
 class Emails(Observer):
     """Counts the calls that send one."""
 
@@ -161,6 +165,18 @@ async def test_a_handler_that_hangs_leaves_slots_to_the_others(
         group.start_soon(Worker(application, Shutdown(), concurrency=concurrency).run)
         await until_only_this_is_left(application, hanging)
         group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("hanging", [takes_its_time], indirect=True)
+async def test_who_waited_for_the_only_connection_asks_for_pauses_without_it(
+    settings: Settings, hanging: str
+) -> None:
+    """It has it by then, and would wait for itself for ever."""
+    async with bootstrap(replace(settings, pool_size=1)) as application:
+        with anyio.fail_after(LIMIT_SECONDS):
+            result = await application.bus.handle(a_registration())
+        assert result.failures == []
+        assert await outstanding(application) == {}
 
 
 async def until_only_this_is_left(application: Application, hanging: str) -> None:

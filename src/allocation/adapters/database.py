@@ -109,9 +109,10 @@ class Database:
         return self._begin(self._reading_engine, self._slots)
 
     def probe_transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction that only reads, on a connection that no work has to wait for.
+        """Open a short transaction that only reads, on a connection that no work keeps.
 
-        So a busy process differs from a database that is away. There is one at a time.
+        So a busy process differs from a database that is away, and who has the last connection of
+        the pool can ask something. There is one at a time.
         """
         return self._begin(self._reading_engine, self._probe_slot)
 

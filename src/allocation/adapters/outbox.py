@@ -119,7 +119,8 @@ class SqlAlchemyOutbox:
         async with self._asking:  # all that have waited go by what the first of them reads
             try:
                 if current_time() >= self._known_until:
-                    async with self.database.read_transaction() as transaction:
+                    # who asks may have the last connection of the pool
+                    async with self.database.probe_transaction() as transaction:
                         await self._paused(transaction)
             except Unavailable as error:
                 logger.warning("pauses count as they were last known: %s", error)
