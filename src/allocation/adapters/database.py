@@ -95,10 +95,9 @@ class Database:
         return self._begin(self._reading_engine, self._slots)
 
     def probe_transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Open a short transaction that only reads, on a connection that no work keeps.
+        """Open a transaction that only reads, on a connection that no work keeps; one at a time.
 
-        So a busy process differs from a database that is away, and who has the last connection of
-        the pool can ask something. There is one at a time.
+        So a busy process differs from a database that is away, and the pool's last user can ask.
         """
         return self._begin(self._reading_engine, self._probe_slot)
 

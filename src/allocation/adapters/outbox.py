@@ -117,7 +117,6 @@ class SqlAlchemyOutbox:
         async with self._asking:  # all that have waited go by what the first of them reads
             try:
                 if current_time() >= self._known_until:
-                    # who asks may have the last connection of the pool
                     async with self.database.probe_transaction() as transaction:
                         await self._paused(transaction)
             except Unavailable as error:
