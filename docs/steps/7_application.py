@@ -1,7 +1,4 @@
-"""Step 7: the same on the classes of the application.
-
-Before, all was for one command, event and handler. Now, it holds for each, by what it asks for.
-"""
+"""Step 7: the same on the classes of the application, for any command, event and handler."""
 
 import logging
 import os

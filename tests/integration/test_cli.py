@@ -181,7 +181,7 @@ def test_a_refusal_is_one_line_and_exit_code_1(application: Application) -> None
         ),
         (("--database-url", "mysql://x", "users"), "error: database URL"),
         (("--database-url", "sqlite://", "users"), "in-memory database is not supported"),
-        (("--mail-url", "http://x", "users"), "error: mail URL is not of the form maildir:FOLDER"),
+        (("--mail-url", "http://x", "users"), "error: mail URL is not of the form smtp:"),
     ],
 )
 def test_malformed_input_is_exit_code_2(
