@@ -12,7 +12,7 @@ from tests.tutorials import BY_HAND, CHECKLIST, PATCH
 AFFECTED = {
     "tests/unit",
     "tests/integration/test_schema.py",
-    "tests/e2e/test_readme.py::test_every_command_does_what_its_page_says",
+    "tests/e2e/test_readme.py::test_every_command_of_the_first_hour_does_what_its_page_says",
 }
 
 
