@@ -1,6 +1,5 @@
 """The composition root: opens, wires, closes all. Nothing else knows the handlers."""
 
-import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -34,8 +33,6 @@ from allocation.service_layer.instrumentation import Instrumentation, Instrument
 from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.ports import Notifications, Publisher
 from allocation.service_layer.user_mailer import UserMail
-
-logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -119,8 +116,6 @@ async def bootstrap(
 def _notifications(settings: Settings, *, delivers: bool) -> Notifications | None:
     folder, url, sender = settings.mail_folder, settings.mail_url, settings.mail_from
     if folder:
-        if delivers:
-            logger.warning("e-mails are not sent, but kept in %s", folder)
         return MaildirNotifications(Path(folder), sender=sender)
     if url:
         from allocation.extensions.smtp.notifications import SmtpNotifications

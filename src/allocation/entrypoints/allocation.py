@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from allocation.service_layer.codec import Codec
     from allocation.service_layer.handler_table import Handlers
     from allocation.service_layer.instrumentation import Observer
+
+logger = logging.getLogger(__name__)
 
 
 class Allocation(App["Settings"]):
@@ -79,6 +82,11 @@ class Allocation(App["Settings"]):
         from allocation.bootstrap import bootstrap
 
         return bootstrap(settings, handlers=self.handlers(), observers=observers, delivers=delivers)
+
+    def warn_operators(self, settings: Settings, *, delivers: bool) -> None:
+        """Log where e-mails stay, if they are to be sent and are not."""
+        if delivers and settings.mail_folder:
+            logger.warning("e-mails are not sent, but kept in %s", settings.mail_folder)
 
     def reporter(self, settings: Settings) -> Observer:
         """Return what prints what happens."""

@@ -78,6 +78,9 @@ class App(Generic[S]):
         """Open everything the settings ask for: see the bootstrap of the application."""
         raise NotImplementedError
 
+    def warn_operators(self, settings: S, *, delivers: bool) -> None:
+        """Log what they may not expect of services with these settings."""
+
     def show_pending(self, found: Mapping[tuple[str, str], int]) -> None:
         """Print what will be retried and what is parked, and what to do about it."""
         from allocation.process.printing import show_pending
@@ -155,6 +158,7 @@ def run_services(app: App[S], settings: S, *services: Service, delivers: bool = 
     """Run services of an application: see `runtime.run_services`."""
     from allocation.process import runtime
 
+    app.warn_operators(settings, delivers=delivers)
     observers = [app.reporter(settings)]
     runtime.run_services(
         partial(app.open, settings, observers=observers, delivers=delivers),
