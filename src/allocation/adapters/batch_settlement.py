@@ -51,9 +51,7 @@ def done(database: Database, policy: DeliveryPolicy) -> dict[str, Any]:
 class Batches:
     """Writes about claims. All that come while a write is under way share the next."""
 
-    def __init__(
-        self, write_all: Callable[[Sequence[Claim]], Awaitable[Collection[Claim]]]
-    ) -> None:
+    def __init__(self, write_all: WriteAll) -> None:
         self._write_all = write_all
         self._was_hit: dict[Claim, bool | None] = {}  # None: not known yet
         self._writing = anyio.Lock()
