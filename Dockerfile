@@ -5,8 +5,10 @@ RUN useradd --create-home --uid 1000 allocation
 WORKDIR /home/allocation
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
-# in the versions that were tested, also of what builds the wheel: pip calls these constraints by two names
-RUN PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt pip install --no-cache-dir '.[extensions]'
+COPY packages packages
+# in the versions that were tested, also of what builds the wheels: pip calls these constraints by two names
+RUN PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+    pip install --no-cache-dir '.[extensions]' ./packages/*/
 
 USER allocation
 ENTRYPOINT ["allocation"]

@@ -8,7 +8,7 @@ PLAYGROUND := $(VENV)/installed-playground
 TEST := $(VENV)/installed-test
 BENCH := $(VENV)/installed-bench
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
-LAYERS := tests/unit tests/integration tests/sqlalchemy_anyio tests/e2e
+LAYERS := tests/unit tests/integration packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests tests/e2e
 LONG := tests/e2e/playground tests/e2e/extensions/page/test_site.py tests/integration/test_site.py tests/full
 INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
@@ -57,7 +57,7 @@ long: $(TEST)  ## Run the tests that take long: playground, site, tutorials
 
 coverage: $(TEST)  ## Measure what the tests of the layers within one process reach
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(PARALLEL) tests/unit tests/integration tests/sqlalchemy_anyio
+	$(BIN)/coverage run -m pytest -q $(PARALLEL) tests/unit tests/integration packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include=$(INNER)
@@ -73,7 +73,7 @@ unit: $(TEST)  ## Run the unit tests only
 
 compliance: $(TEST)  ## Run SQLAlchemy's own suite against our dialects
 	@mkdir -p .compliance
-	@cd .compliance && ../$(BIN)/pytest ../tests/compliance -c ../tests/compliance/setup.cfg > told 2>&1 \
+	@cd .compliance && ../$(BIN)/pytest ../packages/sqlalchemy-anyio/tests/compliance -c ../packages/sqlalchemy-anyio/tests/compliance/setup.cfg > told 2>&1 \
 	  || { cat told; exit 1; }
 	@echo "SQLAlchemy's own suite: $$(tail -n 1 .compliance/told)"
 
@@ -114,7 +114,7 @@ secrets:  ## Make the passwords of compose.yaml, once
 clean:  ## Remove everything that was set up or measured
 	rm -rf $(VENV) site .benchmarks-* .compliance .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-$(VENV)/installed-%: pyproject.toml constraints.txt
+$(VENV)/installed-%: pyproject.toml constraints.txt $(wildcard packages/*/pyproject.toml)
 	@$(PYTHON) -m tools.install $(VENV) $*
 	@touch $@
 

@@ -30,7 +30,7 @@ IN_FULL = (
     "tests/integration/test_database",
     "tests/integration/extensions/postgresql/",
     "tests/integration/extensions/smtp/test_sessions",
-    "tests/sqlalchemy_anyio/",
+    "packages/sqlalchemy-anyio/",
     "tests/unit/",
 )
 CRASHES = "crash_matrix"
@@ -83,8 +83,13 @@ def left_out(tests: Collection[str]) -> set[str]:
 
 def rank(test: str) -> int:
     """Return when a test is to begin: what may take long is none of the last."""
-    layer = test.split("/")[1]
+    layer = _layer(test)
     return -LAYERS.index(layer) if layer in LAYERS else -len(LAYERS)
+
+
+def _layer(test: str) -> str:
+    """Return the layer of a test: the dialects are one by themselves."""
+    return "sqlalchemy_anyio" if "/sqlalchemy_anyio_tests/" in test else test.split("/")[1]
 
 
 def _parted(test: str) -> tuple[str, Where]:
@@ -129,7 +134,7 @@ def table(outcomes: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _cells(test: str, outcome: str) -> Iterator[Cell]:
-    layer = test.split("/")[1]
+    layer = _layer(test)
     words = set(re.findall(r"[a-z]+", test.partition("[")[2]))
     if "/postgresql/" in test:
         words.add("postgres")

@@ -2,6 +2,10 @@
 
     python3 -m tools.install .venv test     # an extra of pyproject.toml
 
+The application and the packages of this repository are installed together, each by its path: an
+index could know another distribution by the same name. What builds them is installed once, beside
+them: three times in environments of its own would take longer than all else.
+
 Any Python does that has `venv` and pip's wheel, as Debian's `python3-venv` brings it. The
 environment has no pip of its own, which would be half of it; nothing is compiled before it is used.
 """
@@ -10,12 +14,12 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 BUNDLED = Path(sysconfig.get_path("stdlib")) / "ensurepip" / "_bundled"
 OPTIONS = ("--quiet", "--disable-pip-version-check", "--no-warn-script-location", "--no-compile")
-PINNED = dict.fromkeys(("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"), "constraints.txt")
-"""The versions of all, also of what builds us; until 25.3, pip had one name for both."""
+PINNED = {"PIP_CONSTRAINT": "constraints.txt"}
 NO_PIP = "there is no pip here that could install it; on Debian: apt-get install python3-venv"
 
 
@@ -25,7 +29,26 @@ def install(environment: Path, extra: str) -> None:
     if not python.exists():
         command = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
         subprocess.run(command, check=True)
-    command = [str(python), str(pip()), "install", *OPTIONS, "-e", f".[{extra}]"]
+    ours = [
+        f".[{extra}]",
+        *sorted(str(each.parent) for each in Path().glob("packages/*/pyproject.toml")),
+    ]
+    run_pip(python, *requirements_to_build())
+    editable = [argument for each in ours for argument in ("-e", each)]
+    run_pip(python, "--no-build-isolation", *editable)
+
+
+def requirements_to_build() -> list[str]:
+    """Return what builds the application, and so the packages, too."""
+    required: list[str] = tomllib.loads(Path("pyproject.toml").read_text())["build-system"][
+        "requires"
+    ]
+    return required
+
+
+def run_pip(python: Path, *arguments: str) -> None:
+    """Install something, in the versions of the constraints."""
+    command = [str(python), str(pip()), "install", *OPTIONS, *arguments]
     subprocess.run(command, check=True, stdout=sys.stderr, env=os.environ | PINNED)
 
 

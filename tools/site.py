@@ -26,8 +26,8 @@ from tools.files import ROOT
 from tools.interfaces import described
 
 SITE = ROOT / "site"
-PAGES = ("*.md", "docs/**/*.md", "src/**/*.md")
-PACKAGES = ("allocation", "sqlalchemy_anyio")
+PAGES = ("*.md", "docs/**/*.md", "packages/*/*.md")
+SOURCES = (ROOT / "src", *sorted(ROOT.glob("packages/*/src")))
 
 AS_THEY_ARE = {".gif", ".png", ".svg"}
 LANGUAGES = {"": "text", ".patch": "diff", ".service": "ini"}
@@ -117,17 +117,17 @@ def target(path: Path, link: str) -> Path | None:
 def write_reference(pages: Path) -> None:
     """Write a page for each package, with all its public modules."""
     (pages / "reference").mkdir()
-    for root in PACKAGES:
-        for package in sorted((ROOT / "src" / root).glob("**/__init__.py")):
-            name = module(package.parent)
-            modules = [module(file) for file in sorted(package.parent.glob("[!_]*.py"))]
+    for source in SOURCES:
+        for package in sorted(source.glob("**/__init__.py")):
+            name = module(source, package.parent)
+            modules = [module(source, file) for file in sorted(package.parent.glob("[!_]*.py"))]
             if "migrations" not in name:
                 page = REFERENCE.format(name) + "".join(f"::: {each}\n\n" for each in modules)
                 (pages / "reference" / f"{name}.md").write_text(page)
 
 
-def module(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
+def module(source: Path, path: Path) -> str:
+    return ".".join(path.relative_to(source).with_suffix("").parts)
 
 
 def with_folders(entry: Any, pages: Path) -> Any:

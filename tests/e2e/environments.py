@@ -1,11 +1,11 @@
-"""Environments with our wheel, with what it asks for, and with nothing else that the tests have.
+"""Environments with our wheels, with what they ask for, and with nothing else that the tests have.
 
-Nothing is downloaded: what it asks for is linked from the environment of the tests.
+Nothing is downloaded: what they ask for is linked from the environment of the tests.
 """
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
@@ -15,27 +15,35 @@ from packaging.utils import canonicalize_name
 from tests.e2e.processes import ROOT, TIMEOUT_SECONDS
 from tools.install import pip
 
-OURS = "allocation"
+APPLICATION = "allocation"
+PACKAGES = sorted(file.parent for file in ROOT.glob("packages/*/pyproject.toml"))
+OURS = {APPLICATION, *(package.name for package in PACKAGES)}
 
 
-def build_wheel(folder: Path) -> Path:
-    """Build the wheel, from what is here, and put it into a folder."""
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder), cwd=ROOT)
-    [built] = folder.glob("*.whl")
-    return built
+def build_wheels(folder: Path, *projects: Path) -> list[Path]:
+    """Build wheels of these projects, or of all, from what is here, and put them into a folder."""
+    command = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder))
+    for project in projects or (ROOT, *PACKAGES):
+        run(*command, cwd=project)
+    return sorted(folder.glob("*.whl"))
 
 
-def make_environment(folder: Path, wheel: Path, extra: str = "") -> Path:
-    """Make an environment with the wheel and what this extra needs; return our command in it."""
+def make_environment(
+    folder: Path, wheels: Sequence[Path], extra: str = "", *, wanted: str = APPLICATION
+) -> Path:
+    """Make an environment with wheels, and with what one of them needs with an extra.
+
+    Return the folder of its commands.
+    """
     run(sys.executable, "-m", "venv", "--without-pip", str(folder))
     python = folder / "bin" / "python"
     install = (str(python), str(pip()), "install", "--quiet", "--disable-pip-version-check")
-    run(*install, "--no-index", "--no-deps", str(wheel))
+    run(*install, "--no-index", "--no-deps", *map(str, wheels))
     [site_packages] = folder.glob("lib/python*/site-packages")
-    [ours] = Distribution.discover(name=OURS, path=[str(site_packages)])
+    [ours] = Distribution.discover(name=wanted, path=[str(site_packages)])
     for place in {place for each in needed_by(ours, set(), extra) for place in places(each)}:
         (site_packages / place.name).symlink_to(place)
-    return folder / "bin" / OURS
+    return folder / "bin"
 
 
 def needed_by(found: Distribution, seen: set[str], extra: str = "") -> Iterator[Distribution]:
@@ -43,8 +51,8 @@ def needed_by(found: Distribution, seen: set[str], extra: str = "") -> Iterator[
     for requirement in map(Requirement, found.requires or ()):
         if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
             continue
-        is_ours = requirement.name == OURS
-        needed = found if is_ours else distribution(requirement.name)
+        is_ours = requirement.name in OURS
+        needed = found if requirement.name == found.name else distribution(requirement.name)
         for wanted in ("", *requirement.extras):
             if (key := f"{canonicalize_name(requirement.name)}[{wanted}]") not in seen:
                 seen.add(key)

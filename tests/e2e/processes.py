@@ -53,8 +53,7 @@ class Application:
             own.setdefault("database_url", self.postgres_url)
             own.setdefault("mail_url", f"maildir:{self.folder / 'mail'}")
         prefixed = {f"ALLOCATION_{name.upper()}": value for name, value in own.items()}
-        path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
-        return outside | {"PYTHONPATH": path} | prefixed
+        return outside | {"PYTHONPATH": str(ROOT)} | prefixed
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""

@@ -14,7 +14,7 @@ from subprocess import DEVNULL, PIPE, Popen
 import pytest
 
 from tests.consoles import Command, commands, shows
-from tests.e2e.environments import build_wheel, make_environment, run
+from tests.e2e.environments import build_wheels, make_environment, run
 from tests.e2e.killed import story, table
 from tests.e2e.processes import ROOT, TIMEOUT_SECONDS, Application, stat_of, wait_until
 from tests.measured import LIFE, measured
@@ -59,7 +59,7 @@ def clone(tmp_path: Path) -> Clone:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             copy2(ROOT / name, folder / name)
-    make_environment(folder / ".venv", build_wheel(tmp_path), extra="demo")
+    make_environment(folder / ".venv", build_wheels(tmp_path), extra="demo")
     (folder / ".venv" / "installed-demo").touch()
     return Clone(folder)
 

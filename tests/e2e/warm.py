@@ -97,7 +97,7 @@ def _server() -> tuple[socket.socket, "subprocess.Popen[bytes]"]:
         return ours, subprocess.Popen(
             [sys.executable, "-m", __name__, str(its.fileno())],
             cwd=Path(__file__).parents[2],
-            env=environment | {"PYTHONPATH": "src"},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[its.fileno()],

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import make_url
 
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.worlds import migrate
 
 

@@ -3,7 +3,7 @@
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.conftest import new_database
+from tests.databases import new_database
 from tests.integration.test_delivery_model import DeliveryModel
 from tests.worlds import World
 

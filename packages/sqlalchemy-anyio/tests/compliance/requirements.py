@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.testing import exclusions
 from sqlalchemy.testing.requirements import SuiteRequirements
 
-from tests.compliance import postgresql, sqlite
+from compliance import postgresql, sqlite
 
 TABLES = {"sqlite": sqlite, "postgresql": postgresql}
 

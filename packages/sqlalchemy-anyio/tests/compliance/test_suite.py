@@ -2,7 +2,6 @@
 
 from sqlalchemy.testing.suite import *  # noqa: F403 - this is how a dialect takes the suite over
 from sqlalchemy.testing.suite import ServerSideCursorsTest as _ServerSideCursorsTest
-
 from sqlalchemy_anyio.cursors import StreamingCursor
 
 

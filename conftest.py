@@ -7,19 +7,16 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import hypothesis  # noqa: F401  # asks who refers to what, before that is frozen
-import psycopg
 import pytest
 from blockbuster import BlockBuster
-from psycopg.sql import SQL, Identifier
-from sqlalchemy import make_url
 
 from allocation.settings import EVENT_LOOPS
 from tests import worlds
+from tests.databases import new_database
 from tests.matrix import left_out, rank, table
 
 pytest_plugins: list[str] = [
@@ -126,19 +123,6 @@ def empty_postgres_url(postgres_server: str) -> Iterator[str]:
     """A new database without a schema; it is gone after the test."""
     with new_database(postgres_server) as url:
         yield url
-
-
-@contextmanager
-def new_database(server: str, *, template: str = "template1") -> Iterator[str]:
-    """Make a database for the time of the context, and return its URL."""
-    name = f"allocation_test_{uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        create = SQL("CREATE DATABASE {} TEMPLATE {}")
-        connection.execute(create.format(Identifier(name), Identifier(template)))
-        try:
-            yield make_url(server).set(database=name).render_as_string(hide_password=False)
-        finally:
-            connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
 def folder_of(config: pytest.Config) -> Path:

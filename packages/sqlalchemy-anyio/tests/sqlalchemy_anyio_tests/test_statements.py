@@ -14,7 +14,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from tests.sqlalchemy_anyio.threads import threads_have_ended
+from sqlalchemy_anyio_tests.threads import threads_have_ended
 
 pytestmark = pytest.mark.anyio
 

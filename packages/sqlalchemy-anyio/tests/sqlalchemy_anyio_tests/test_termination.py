@@ -14,8 +14,8 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import OperationalError, SAWarning
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from sqlalchemy_anyio_tests.threads import running_threads, threads_have_ended
 from tests.proxy import Proxy
-from tests.sqlalchemy_anyio.threads import running_threads, threads_have_ended
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,3 @@
+"""Leaves out what cannot run with other tests: `make compliance` runs it."""
+
+collect_ignore = ["compliance"]
