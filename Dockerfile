@@ -7,8 +7,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
 COPY packages packages
 # in the versions that were tested, also of what builds the wheels: pip calls these constraints by two names
-RUN PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
-    pip install --no-cache-dir '.[extensions]' ./packages/*/
+RUN PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt pip install --no-cache-dir '.[extensions]' ./packages/*/
 
 USER allocation
 ENTRYPOINT ["allocation"]
