@@ -16,9 +16,10 @@ from pkgutil import walk_packages
 from textwrap import wrap
 
 import allocation
-from allocation.domain.error_kinds import AllocationError
+from allocation.domain.exceptions import InvalidInput, RuleViolation
 from allocation.extensions.web.problems import status_of
 from allocation.process.error_handling import exit_code
+from allocation.service_layer.error_kinds import Error, is_permanent, slug_of
 from benchmarks import page, results
 from tests import (
     capacity,
@@ -56,32 +57,35 @@ def errors() -> Iterator[str]:
     headings = ["error", "slug", "delivery or message", "exit code", "HTTP status", "meaning"]
     yield f"| {' | '.join(headings)} |"
     yield "|---" * len(headings) + "|"
-    for error in all_errors():
+    known = all_errors()
+    for error in known:
         what = str(error.__doc__).partition("\n")[0]
-        depth = "– " * (len(error.__mro__) - len(AllocationError.__mro__) - 1)
+        depth = "– " * sum(each in known for each in error.__mro__[1:])
+        name, slug = f"{depth}`{error.__name__}`", f"`{slug_of(error)}`"
         code, status = str(exit_code(error.__new__(error))), str(status_of(error))
-        cells = [f"{depth}`{error.__name__}`", f"`{error.slug}`", _fate(error), code, status, what]
+        cells = [name, slug, _fate(error), code, status, what]
         yield f"| {' | '.join(cells)} |"
 
 
-def _fate(error: type[AllocationError]) -> str:
+def _fate(error: type[Exception]) -> str:
     """Return what becomes of a delivery or message that fails with this error."""
     if error.__module__.startswith(FOR_CALLERS) or error.__name__ in NO_FAILURES:
         return "–"
     if error.__name__ == "UnknownEventType":
         return "not claimed, stays pending"
-    return "retried" if error.retryable else "parked, or a dead letter"
+    return "parked, or a dead letter" if is_permanent(error.__new__(error)) else "retried"
 
 
-def all_errors() -> list[type[AllocationError]]:
+def all_errors() -> list[type[Exception]]:
     """Return every error of the application, parents before their children."""
     for module in walk_packages(allocation.__path__, "allocation."):
         if "migrations" not in module.name and not module.name.endswith("__main__"):
             import_module(module.name)
-    return list(_tree(AllocationError))
+    roots: list[type[Exception]] = [InvalidInput, RuleViolation, *Error.__subclasses__()]
+    return [error for root in roots for error in (root, *_tree(root))]
 
 
-def _tree(error: type[AllocationError]) -> Iterator[type[AllocationError]]:
+def _tree(error: type[Exception]) -> Iterator[type[Exception]]:
     by_module = sorted(error.__subclasses__(), key=_module)  # not by who was imported first
     for child in by_module:
         if child.__module__.startswith("allocation."):
@@ -89,8 +93,8 @@ def _tree(error: type[AllocationError]) -> Iterator[type[AllocationError]]:
             yield from _tree(child)
 
 
-def _module(error: type[AllocationError]) -> tuple[bool, str]:
-    return error.__module__ != AllocationError.__module__, error.__module__
+def _module(error: type[Exception]) -> tuple[bool, str]:
+    return error.__module__ != Error.__module__, error.__module__
 
 
 PATH = {  # in reading order

@@ -49,7 +49,7 @@ PLACES = {
     "failed: retried or parked": {
         BUS: ["_record_failure"],
         DELIVERY: ["retry_delay"],
-        "domain/error_kinds.py": ["is_permanent", "is_away"],
+        "service_layer/error_kinds.py": ["kind_of", "is_permanent", "is_away"],
         OUTBOX: ["record_failure", "_park"],
     },
 }

@@ -22,10 +22,10 @@ from allocation.adapters.schema_setup import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.application import Application
 from allocation.config import MAIL_URLS, Settings
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extension_list import EXTENSIONS
 from allocation.messages import CODEC
 from allocation.service_layer.envelope_factory import EnvelopeFactory
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.handler_binding import Dependencies, bind
 from allocation.service_layer.handler_table import Handlers
 from allocation.service_layer.handlers import HANDLERS

@@ -14,8 +14,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 import msgspec
 from msgspec import Meta
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.service_layer.delivery_model import DeliveryPolicy
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import WiringError
 
 S = TypeVar("S", bound="EngineSettings")

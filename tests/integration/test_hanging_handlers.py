@@ -17,11 +17,11 @@ from allocation.adapters.inbox import record_command
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.domain.error_kinds import Unavailable
 from allocation.domain.events import Event, UserRegistered
 from allocation.process.runtime import Shutdown
 from allocation.process.worker import Worker
 from allocation.service_layer.envelopes import MessageOrigin
+from allocation.service_layer.error_kinds import TransientError
 from allocation.service_layer.exceptions import HandlerTimeout, NotBegun
 from allocation.service_layer.handler_table import Handlers
 from allocation.service_layer.handlers import HANDLERS
@@ -227,5 +227,5 @@ async def test_a_copy_of_a_command_does_not_wait_for_ever_for_the_other(
         database = application.database
         async with database.write_transaction() as transaction:
             await record_command(transaction, database.clock, other)
-            with anyio.fail_after(LIMIT_SECONDS), pytest.raises(Unavailable):
+            with anyio.fail_after(LIMIT_SECONDS), pytest.raises(TransientError):
                 await application.bus.execute(a_registration(), origin)

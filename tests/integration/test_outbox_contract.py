@@ -8,8 +8,8 @@ from anyio import current_time
 from anyio.lowlevel import checkpoint
 
 from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.domain.error_kinds import Unavailable
 from allocation.service_layer.delivery_model import Delivery
+from allocation.service_layer.error_kinds import Unavailable
 from allocation.service_layer.exceptions import DeliverySuperseded
 from allocation.service_layer.handler_table import Later
 from tests.builders import HANDLER_NAMES, a_failure, an_envelope_factory

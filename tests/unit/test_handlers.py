@@ -14,13 +14,13 @@ from allocation.domain.coupons import (
     CouponIsExpired,
     CouponNotFound,
 )
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import (
     CouponAllocated,
     EmailBounced,
     EmailChanged,
     UserRegistered,
 )
+from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import UserAlreadyRegistered
 from allocation.service_layer.envelopes import EventId
 from allocation.service_layer.exceptions import AddressUndeliverable

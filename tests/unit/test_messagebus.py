@@ -15,7 +15,6 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from allocation.domain.commands import Command
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import Event
 from allocation.service_layer.commit import MAX_DEPTH
 from allocation.service_layer.delivery_model import (
@@ -25,6 +24,7 @@ from allocation.service_layer.delivery_model import (
     IdempotencyKey,
 )
 from allocation.service_layer.envelopes import MessageContext, MessageOrigin, current_context
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import (
     CausationTooDeep,
     ConcurrentUpdate,

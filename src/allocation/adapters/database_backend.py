@@ -20,7 +20,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
 
 from allocation.adapters.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
-from allocation.domain.error_kinds import InvalidValue, Unavailable
+from allocation.service_layer.error_kinds import InvalidValue, TransientError
 from allocation.service_layer.exceptions import ConcurrentUpdate
 
 wrong_url = partial(InvalidValue, "database URL")
@@ -91,7 +91,7 @@ class DatabaseBackend(ABC):
         """
         try:
             return await self.call(connecting)
-        except Unavailable:
+        except TransientError:
             raise
         except Exception as error:
             raise DatabaseUnavailable(error_text(error.__cause__ or error)) from error

@@ -1,6 +1,6 @@
 """The errors of the core's adapters: the database, and what is stored in it."""
 
-from allocation.domain.error_kinds import ProgrammingError, Unavailable
+from allocation.service_layer.error_kinds import Defect, TransientError, Unavailable
 
 
 class DatabaseUnavailable(Unavailable):
@@ -37,10 +37,8 @@ class SchemaOutdated(Unavailable):
         )
 
 
-class SchemaTooNew(Unavailable):
+class SchemaTooNew(TransientError):
     """The database has a schema this program does not know."""
-
-    resource_is_away = False
 
     def __init__(self, found: str) -> None:
         super().__init__(
@@ -49,7 +47,7 @@ class SchemaTooNew(Unavailable):
         )
 
 
-class StatementRefused(ProgrammingError):
+class StatementRefused(Defect):
     """The database can never accept a statement, or the data in it."""
 
     retryable = False
@@ -58,7 +56,7 @@ class StatementRefused(ProgrammingError):
         super().__init__(f"the database refuses a statement: {reason}")
 
 
-class PartWithoutAggregate(ProgrammingError):
+class PartWithoutAggregate(Defect):
     """A part was added or changed without its aggregate, which would have checked its rules."""
 
     def __init__(self, part: str) -> None:

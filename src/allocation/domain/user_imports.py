@@ -5,8 +5,8 @@ from uuid import UUID
 
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import ImportedRow
-from allocation.domain.error_kinds import InvalidInput, RuleViolation
 from allocation.domain.events import RefusedRow, UserId, UsersImported
+from allocation.domain.exceptions import InvalidInput, RuleViolation
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 

@@ -11,8 +11,8 @@ import anyio
 from anyio import CancelScope, move_on_after
 
 from allocation.application import Application
-from allocation.domain.error_kinds import InvalidValue
 from allocation.process.signals import stop_signals
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.handler_containment import first_error
 
 logger = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from typing import ClassVar, Literal, NewType
 from uuid import UUID
 
 from allocation.domain.commands import Command
-from allocation.domain.error_kinds import is_away, is_permanent
 from allocation.domain.events import Event
 from allocation.service_layer.envelopes import INTERNAL, Envelope, MessageContext, MessageOrigin
+from allocation.service_layer.error_kinds import is_away, is_permanent
 
 IdempotencyKey = NewType("IdempotencyKey", str)
 LastWrite = Callable[[], Awaitable[None]]

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from allocation.domain.aggregate import Aggregate
-from allocation.domain.error_kinds import RuleViolation
 
 A = TypeVar("A", bound=Aggregate)
 K = TypeVar("K")
@@ -35,7 +34,7 @@ class Repository(Generic[A, K]):
     """The aggregates of one type: what is changed in them is stored with the commit."""
 
     def __init__(
-        self, store: AggregateStore, aggregate: type[A], missing: Callable[[K], RuleViolation]
+        self, store: AggregateStore, aggregate: type[A], missing: Callable[[K], Exception]
     ) -> None:
         self._store, self._aggregate, self._missing = store, aggregate, missing
 

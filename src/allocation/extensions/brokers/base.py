@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import anyio
 from anyio import fail_after, get_cancelled_exc_class, move_on_after
 
-from allocation.domain.error_kinds import AllocationError
 from allocation.extensions.brokers.exceptions import (
     BrokerUnavailable,
     ConfirmTimeoutError,
@@ -23,6 +22,7 @@ from allocation.extensions.brokers.exceptions import (
 )
 from allocation.extensions.circuit_breaker import CircuitBreaker
 from allocation.service_layer.envelopes import Envelope
+from allocation.service_layer.error_kinds import has_kind, slug_of
 from allocation.service_layer.handler_containment import cancellation_requested
 
 EVENTS = "allocation.events"  # the exchange, or topic
@@ -159,7 +159,7 @@ class Broker(ABC):
 
         :raises BrokerUnavailable: if the broker does not confirm that, for whatever reason
         """
-        slug = error.slug if isinstance(error, AllocationError) else "bug"
+        slug = slug_of(error) if has_kind(error) else "bug"
         reason = {"allocation-error": slug, "allocation-reason": _one_line(error)}
         dead = replace(message, headers={**message.headers, **reason})
         async with self._dead_lettering:

@@ -12,9 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 import anyio
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.brokers.base import Broker
 from allocation.extensions.brokers.settings import BrokerSettings
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.settings import EngineSettings
 
 CHATTY_LIBRARIES = ("aio_pika", "aiokafka", "aiormq")  # they log what they raise, or fix

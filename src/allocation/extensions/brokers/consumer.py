@@ -19,11 +19,6 @@ from allocation.adapters import inbox
 from allocation.adapters.inbox import AcceptedCommand
 from allocation.application import Application
 from allocation.domain.commands import Command
-from allocation.domain.error_kinds import (
-    AllocationError,
-    ProgrammingError,
-    is_permanent,
-)
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import (
     DEAD_LETTER_QUEUE,
@@ -38,6 +33,7 @@ from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.process.runtime import Service, Shutdown
 from allocation.service_layer.delivery_model import Committed
 from allocation.service_layer.envelopes import MessageOrigin
+from allocation.service_layer.error_kinds import is_permanent, is_transient, kind_of
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.handler_containment import first_error
 from allocation.service_layer.messagebus import MessageBus
@@ -122,7 +118,7 @@ class Consumer:
                     await self._take(broker, messages)
             except Exception as raised:  # nothing at one broker may end the others
                 error = first_error(raised)
-                known = isinstance(error, BrokerUnavailable)
+                known = is_transient(error)
                 trouble = error if known else BrokerUnavailable(broker.kind, describe(error))
                 if not self.stop.is_set():
                     logger.warning("%s; trying again", trouble)
@@ -155,7 +151,7 @@ class Consumer:
                     self._dispatches.start_soon(self.dispatch.dispatch, committed)
                 return
             except Exception as error:
-                if isinstance(error, AllocationError) and not isinstance(error, ProgrammingError):
+                if kind_of(error) != "defect":
                     logger.warning("a message has to wait: %s", error)
                 else:
                     logger.exception("a message has to wait")

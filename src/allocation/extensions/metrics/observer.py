@@ -12,8 +12,8 @@ from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
-from allocation.domain.error_kinds import Unavailable, is_permanent
 from allocation.service_layer.delivery_model import CommandEnvelope, Delivery
+from allocation.service_layer.error_kinds import is_permanent, is_transient
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.instrumentation import Observer, Outcome
 
@@ -57,7 +57,7 @@ class MetricsObserver(Observer):
                 yield
         except BaseException as error:
             self._commands.labels(name, _outcome(error)).inc()
-            if isinstance(error, Unavailable | OSError):
+            if is_transient(error) or isinstance(error, OSError):
                 self.writes.failed()
             raise
 

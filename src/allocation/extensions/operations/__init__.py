@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.process.extension import Extension
+from allocation.service_layer.error_kinds import InvalidValue
 
 if TYPE_CHECKING:
     import logging

@@ -16,11 +16,11 @@ from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import delivery_state
 from allocation.adapters.orm import commands, deliveries, events, failures, users
 from allocation.adapters.transaction import Transaction
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.values import EmailAddress
 from allocation.extensions.operations.causation_tree import Node, part_of, tree
 from allocation.extensions.operations.exceptions import TraceNotFound
 from allocation.extensions.operations.times import Epoch, in_utc
+from allocation.service_layer.error_kinds import InvalidValue
 
 MAX_TRACES = 100
 MAX_ROWS = 5000  # of one kind, in all traces that are shown together

@@ -29,8 +29,8 @@ from allocation.adapters.orm import (
     users,
 )
 from allocation.adapters.transaction import Transaction
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import UserId
+from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.extensions.operations.delivery_admin import discarded_now

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from allocation.domain.error_kinds import RuleViolation
+from allocation.service_layer.error_kinds import Refused
 
 
-class DeliveryNotFound(RuleViolation):
+class DeliveryNotFound(Refused):
     """No delivery of this event to this handler is outstanding."""
 
     def __init__(self, event_id: object, handler: str) -> None:
@@ -15,7 +15,7 @@ class DeliveryNotFound(RuleViolation):
         )
 
 
-class TraceNotFound(RuleViolation):
+class TraceNotFound(Refused):
     """Nothing is stored under this id or address."""
 
     def __init__(self, about: str) -> None:
@@ -26,7 +26,7 @@ class TraceNotFound(RuleViolation):
         super().__init__(f"{nobody if '@' in about else nothing} {about}")
 
 
-class HandlerNotFound(RuleViolation):
+class HandlerNotFound(Refused):
     """No handler of events has this name, and none had it."""
 
     def __init__(self, handler: str, known: Collection[str]) -> None:
@@ -34,7 +34,7 @@ class HandlerNotFound(RuleViolation):
         super().__init__(f"{handler!r} is no handler of events: none of {names}")
 
 
-class HasExternalEffects(RuleViolation):
+class HasExternalEffects(Refused):
     """A handler would have external effects for past events, which has to be allowed."""
 
     def __init__(self, handler: str) -> None:
@@ -44,7 +44,7 @@ class HasExternalEffects(RuleViolation):
         )
 
 
-class NotAProjection(RuleViolation):
+class NotAProjection(Refused):
     """Only a handler that keeps a read model can repeat its work."""
 
     def __init__(self, handler: str) -> None:

@@ -12,9 +12,9 @@ from uuid import uuid4
 from anyio import from_thread
 
 from allocation.domain.commands import ImportedRow
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import RefusedRow, UserId
 from allocation.extensions.operations.batched_transactions import Advance
+from allocation.service_layer.error_kinds import InvalidValue
 
 COLUMNS = {"name", "email"}
 MAX_LENGTH = 10_000  # of a row, in characters

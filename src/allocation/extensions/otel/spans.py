@@ -26,9 +26,9 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from allocation.domain.error_kinds import AllocationError
 from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, WorkItem
 from allocation.service_layer.envelopes import current_traceparent
+from allocation.service_layer.error_kinds import has_kind, slug_of
 from allocation.service_layer.exceptions import DeliverySuperseded, MessageAlreadyHandled
 from allocation.service_layer.instrumentation import Observer, Operation
 
@@ -126,7 +126,7 @@ def _shut_down(provider: Any) -> None:
 
 
 def _record(span: Span, error: BaseException) -> None:
-    slug = error.slug if isinstance(error, AllocationError) else type(error).__qualname__
+    slug = slug_of(error) if has_kind(error) else type(error).__qualname__
     span.set_attribute("error.type", slug)
     span.record_exception(error)
     if isinstance(error, Exception) and not isinstance(error, NO_FAULT):

@@ -19,13 +19,13 @@ from allocation.adapters.exceptions import (
     StatementRefused,
 )
 from allocation.adapters.migrations import revisions
-from allocation.domain.error_kinds import Unavailable
 from allocation.extensions.postgresql import connections
 from allocation.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from allocation.extensions.postgresql.notifications import Notifier, background_task, listen
 from allocation.extensions.postgresql.outbox import AsyncpgOutbox
 from allocation.extensions.postgresql.table_locks import lock_tables
 from allocation.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
+from allocation.service_layer.error_kinds import TransientError, Unavailable
 from allocation.service_layer.exceptions import ConcurrentUpdate
 
 # SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -62,10 +62,11 @@ class PermissionDenied(Unavailable):
         super().__init__(f"the database refuses: {reason}; GRANT its user the right to do that")
 
 
-class StatementTimeout(DatabaseUnavailable):
+class StatementTimeout(TransientError):  # noqa: N818 - the name is the fact
     """The server has stopped what took too long: it is there, so the attempt counts."""
 
-    resource_is_away = False
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database is not available: {reason}")
 
 
 class PostgreSQL(DatabaseBackend):

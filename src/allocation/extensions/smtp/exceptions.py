@@ -3,7 +3,7 @@
 import re
 import smtplib
 
-from allocation.domain.error_kinds import RuleViolation, Unavailable
+from allocation.service_layer.error_kinds import Refused, Unavailable
 from allocation.service_layer.exceptions import AddressUndeliverable
 
 CLOSING = 421  # RFC 5321: the server closes the connection, whatever was asked
@@ -11,7 +11,7 @@ NEED_A_LOGIN = {530, 534, 535, 538}  # RFC 4954: the operator can fix that, the 
 NO_SUCH_ADDRESS = re.compile(r"5\.1\.[1236]\b")  # RFC 3463: mailbox, domain, syntax, moved away
 
 
-class EmailRefused(RuleViolation):
+class EmailRefused(Refused):
     """The mail server will never accept this e-mail."""
 
     def __init__(self, reply: str) -> None:

@@ -13,7 +13,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.domain.error_kinds import AllocationError
 from allocation.extensions.web import documentation, health, routes
 from allocation.extensions.web.authentication import operator
 from allocation.extensions.web.body_limit import BodyLimit
@@ -24,7 +23,7 @@ from allocation.extensions.web.exceptions import (
     UnknownHost,
 )
 from allocation.extensions.web.idempotency import receive
-from allocation.extensions.web.problems import BUG, answer_error, errors
+from allocation.extensions.web.problems import BUG, answer_error, answer_kind, errors
 from allocation.extensions.web.request_context import REQUEST_ID
 from allocation.extensions.web.sessions import Sessions
 from allocation.extensions.web.settings import WebSettings
@@ -32,7 +31,7 @@ from allocation.process.extension import Extension
 
 PUBLIC = (routes.public, health.public, documentation.public)
 GUARDED = (routes.guarded, health.guarded)
-ANSWERED = (HTTPException, RequestValidationError, AllocationError, OSError, Exception)
+ANSWERED = (HTTPException, RequestValidationError, OSError, Exception)
 ASKED_BY_ADDRESS = ("/healthz", "/readyz")  # as probes do, such as those of Kubernetes
 
 
@@ -51,7 +50,11 @@ def web_application(settings: WebSettings, extensions: Iterable[Extension]) -> F
         redirect_slashes=False,
         dependencies=[Depends(known_host), Depends(documentation.trace_headers)],
         middleware=[*_cors(settings.origins), limit],
-        exception_handlers=dict.fromkeys(ANSWERED, answer_error) | {405: _name_methods},
+        exception_handlers={
+            **dict.fromkeys(ANSWERED, answer_error),
+            BaseException: answer_kind,  # type: ignore[dict-item]  # the framework goes by the MRO
+            405: _name_methods,
+        },
         responses=errors(NotJson, InvalidRequest, DatabaseUnavailable) | BUG,
     )
     app.state.hosts = settings.hosts

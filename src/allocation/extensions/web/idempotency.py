@@ -14,12 +14,12 @@ from fastapi import Request
 from allocation.adapters import inbox
 from allocation.application import Application
 from allocation.domain.commands import Command
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.idempotency_key import PATTERN, IdempotencyKey
 from allocation.extensions.web.authentication import caller
 from allocation.extensions.web.exceptions import IdempotencyKeyReused
 from allocation.extensions.web.request_context import NAMESPACE, request_context
 from allocation.service_layer.envelopes import MessageOrigin
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 
 METHODS = frozenset({"POST", "PUT"})  # the others that change something are repeatable anyhow

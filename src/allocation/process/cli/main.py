@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.process.app import App, CommandLine
 from allocation.process.error_handling import ErrorHandlingGroup
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import WiringError
 
 GROUPS = ("Use", "Run", "Inspect", "Maintain")

@@ -27,13 +27,13 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.brokers.base import InboundMessage
 from allocation.extensions.brokers.broker_factory import new_brokers
 from allocation.extensions.brokers.cloud_events import MAX_BYTES
 from allocation.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
 from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.service_layer.envelopes import MessageOrigin
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import InvalidPayload, MessageAlreadyHandled
 from tests.builders import (
     a_batch,

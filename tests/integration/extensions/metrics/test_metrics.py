@@ -17,12 +17,12 @@ from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.metrics import process_health
 from allocation.extensions.metrics.observer import MetricsObserver
 from allocation.extensions.metrics.process_health import STALE_SECONDS, TEXT_SECONDS, Probes
 from allocation.extensions.metrics.settings import MetricsSettings
 from allocation.process.runtime import Shutdown
+from allocation.service_layer.error_kinds import InvalidValue
 from tests.builders import a_batch, a_registration
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,6 @@ from sqlalchemy import event
 from allocation.adapters import orm
 from allocation.adapters.database import Database
 from allocation.adapters.failure_history import LEASE_EXPIRED
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.operations import (
     causation_queries,
     causation_tree,
@@ -27,6 +26,7 @@ from allocation.extensions.operations.trace_display import show
 from allocation.service_layer.codec import Codec
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import EventId, MessageOrigin
+from allocation.service_layer.error_kinds import InvalidValue
 from tests.builders import HANDLERS_OF_REGISTRATION as HANDLERS
 from tests.builders import a_command_envelope, a_failure, a_user
 from tests.integration.extensions.operations.conftest import change

@@ -27,11 +27,11 @@ from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_setup import ensure_schema, upgrade_schema
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.postgresql.backend import StatementTimeout, UnsuitableDatabase
 from allocation.extensions.postgresql.connections import server_settings
 from allocation.extensions.postgresql.timeouts import Timeouts
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import ConcurrentUpdate
 from tests.builders import (
     CODEC,

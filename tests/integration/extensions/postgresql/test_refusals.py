@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import text
 
 from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.postgresql.backend import PermissionDenied
+from allocation.service_layer.error_kinds import InvalidValue
 from tests.builders import open_database
 from tests.proxy import postgres_behind_a_proxy
 from tests.worlds import on

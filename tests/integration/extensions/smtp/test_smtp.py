@@ -21,9 +21,9 @@ import pytest
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from allocation.domain.error_kinds import is_permanent
 from allocation.extensions.smtp.exceptions import EmailRefused, MailServerUnavailable
 from allocation.service_layer.delivery_model import IdempotencyKey
+from allocation.service_layer.error_kinds import is_permanent
 from allocation.service_layer.exceptions import AddressUndeliverable
 from tests.integration.extensions.smtp.hostile import misbehaving, scripted
 from tests.integration.extensions.smtp.sending import (

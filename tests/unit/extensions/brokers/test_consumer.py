@@ -16,7 +16,6 @@ from anyio import create_memory_object_stream
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.adapters.inbox import AcceptedCommand
 from allocation.domain.commands import Command, RegisterUser
-from allocation.domain.error_kinds import ProgrammingError
 from allocation.domain.users import UserNotFound
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import Broker, InboundMessage
@@ -26,6 +25,7 @@ from allocation.extensions.brokers.exceptions import BrokerUnavailable
 from allocation.process.runtime import Shutdown
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
+from allocation.service_layer.error_kinds import Defect
 from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.unit_of_work import UnitOfWork
@@ -167,7 +167,7 @@ async def until(condition: Callable[[], object]) -> None:
             await anyio.lowlevel.checkpoint()
 
 
-class CannotHealError(ProgrammingError):
+class CannotHealError(Defect):
     """A statement that the database will never understand, for example."""
 
     retryable = False

@@ -8,10 +8,10 @@ from typing import Any
 import anyio
 import pytest
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import Event
 from allocation.extensions.metrics.observer import MetricsObserver
 from allocation.service_layer.delivery_model import Delivery
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import (
     ConcurrentUpdate,
     DeliverySuperseded,

@@ -4,8 +4,8 @@ import traceback
 
 import pytest
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.smtp.server import SmtpServer
+from allocation.service_layer.error_kinds import InvalidValue
 
 HOST = "mail.example.com"
 ACCEPTED = {
