@@ -35,7 +35,7 @@ UNIT = "deliveries/s"
 RAW_AT_A_TIME = 10
 
 
-def outside(tally: Tally) -> Handler[Any]:
+def outside(tally: Tally) -> Handler[Any, Any]:
     """Return a handler with an effect outside, which does nothing."""
 
     async def no_op(event: Event, notifications: Notifications) -> None:
@@ -44,7 +44,7 @@ def outside(tally: Tally) -> Handler[Any]:
     return no_op
 
 
-def transactional(tally: Tally) -> Handler[Any]:
+def transactional(tally: Tally) -> Handler[Any, Any]:
     """Return a handler with a unit of work, which does nothing."""
 
     async def no_op(event: Event, uow: UnitOfWork) -> None:
@@ -53,7 +53,7 @@ def transactional(tally: Tally) -> Handler[Any]:
     return no_op
 
 
-def ours(handler: Callable[[Tally], Handler[Any]]) -> Queue:
+def ours(handler: Callable[[Tally], Handler[Any, Any]]) -> Queue:
     """Have our worker do what is due, by this handler."""
 
     @asynccontextmanager

@@ -39,7 +39,7 @@ from allocation.service_layer.envelopes import (
     MessageOrigin,
 )
 from allocation.service_layer.handler_binding import Dependencies, bind
-from allocation.service_layer.handler_table import Handler, Handlers, on
+from allocation.service_layer.handler_table import Handler, Handlers, Row
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.user_mailer import UserMail
@@ -55,16 +55,17 @@ from tests.fakes import (
 )
 
 EventHandlers = Mapping[type[Event], Sequence[Any]]
+CommandHandlers = Mapping[type[Command], Handler[Any, Any]]
 
 
 def table(
     events: EventHandlers,
-    commands: Mapping[type[Command], Handler[Any]] = MappingProxyType({}),
+    commands: CommandHandlers = MappingProxyType({}),
     renamed: Mapping[str, str] = MappingProxyType({}),
-) -> Handlers:
+) -> Handlers[Command, Event]:
     """Return the table that says the same as these."""
-    rows = [on(event, *listed) for event, listed in events.items()]
-    of_commands = [on(command, handler) for command, handler in commands.items()]
+    rows: list[Row[Event, Command]] = [Row(event, (*listed,)) for event, listed in events.items()]
+    of_commands: list[Row[Command, None]] = [Row(c, (handler,)) for c, handler in commands.items()]
     return Handlers(commands=of_commands, events=rows, renamed=renamed)
 
 
@@ -192,7 +193,9 @@ class FakeApplication:
     """The whole application on fakes: handlers, bus, and everything a test may look at."""
 
     event_handlers: EventHandlers = field(default_factory=lambda: HANDLERS)
-    command_handlers: Mapping[type[Command], Handler[Any]] = field(default_factory=lambda: COMMANDS)
+    command_handlers: Mapping[type[Command], Handler[Any, Any]] = field(
+        default_factory=lambda: COMMANDS
+    )
     policy: DeliveryPolicy = POLICY
     observers: Sequence[Observer] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)

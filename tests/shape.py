@@ -29,6 +29,7 @@ USE_CASES = [
     "domain",
     "service_layer/emails.py",
     "service_layer/handlers.py",
+    "service_layer/ports.py",
     "service_layer/read_model_types.py",
     "service_layer/repositories.py",
     "service_layer/unit_of_work.py",

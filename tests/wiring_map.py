@@ -21,10 +21,10 @@ from allocation import domain
 from allocation.domain import events
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.events import Event
+from allocation.service_layer.delivery_ports import Publisher
 from allocation.service_layer.envelopes import Envelope, message_types
 from allocation.service_layer.handler_table import PUBLISH, Handler, Later, handler_of
 from allocation.service_layer.handlers import HANDLERS as TABLE
-from allocation.service_layer.ports import Publisher
 
 OUTSIDE = {
     "notifications": "e-mail",
@@ -52,7 +52,7 @@ EVENTS = {
 class Node:
     """A handler, as the map shows it."""
 
-    handler: Handler[Any]
+    handler: Handler[Any, Any]
 
     @property
     def name(self) -> str:
@@ -159,7 +159,7 @@ def nodes() -> dict[str, Node]:
     return {node.name: node for node in map(Node, listed)}
 
 
-def caused(handler: Handler[Any]) -> set[str]:
+def caused(handler: Handler[Any, Any]) -> set[str]:
     """Return the names of the events that it records, by whatever it calls of an aggregate."""
     return set().union(*(_recorded(call) for call in _calls(_tree(handler))))
 

@@ -40,9 +40,9 @@ from allocation.adapters.schema_setup import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.service_layer.commit import UnitOfWorkScope, commit_unit_of_work
 from allocation.service_layer.delivery_model import Committed, Delivery, DeliveryPolicy, WorkItem
+from allocation.service_layer.delivery_ports import Outbox
 from allocation.service_layer.envelope_factory import EnvelopeFactory
 from allocation.service_layer.envelopes import INTERNAL, EventId, MessageOrigin
-from allocation.service_layer.ports import Outbox
 from allocation.service_layer.read_model_types import UserRow
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests import things

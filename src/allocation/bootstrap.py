@@ -24,6 +24,7 @@ from allocation.application import Application
 from allocation.config import MAIL_URLS, Settings
 from allocation.extension_list import EXTENSIONS
 from allocation.messages import CODEC
+from allocation.service_layer.delivery_ports import Publisher
 from allocation.service_layer.envelope_factory import EnvelopeFactory
 from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.handler_binding import Dependencies, bind
@@ -31,7 +32,7 @@ from allocation.service_layer.handler_table import Handlers
 from allocation.service_layer.handlers import HANDLERS
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.ports import Notifications, Publisher
+from allocation.service_layer.ports import Notifications
 from allocation.service_layer.user_mailer import UserMail
 
 
@@ -40,7 +41,7 @@ async def bootstrap(
     settings: Settings,
     *,
     observers: Sequence[Observer] = (),
-    handlers: Handlers = HANDLERS,
+    handlers: Handlers[object, object] = HANDLERS,
     notifications: Notifications | None = None,
     delivers: bool = True,
 ) -> AsyncIterator[Application]:

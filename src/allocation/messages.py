@@ -8,7 +8,9 @@ UPCASTERS: dict[tuple[str, int], Upcaster] = {
     # the worked example: version 1 had no name
     ("user_registered", 1): lambda old: {**old, "name": str(old["email"]).partition("@")[0]}
 }
-CODEC = Codec(source="/allocation", events=message_types(events, events.Event), upcasters=UPCASTERS)
+CODEC: Codec[events.Event] = Codec(
+    source="/allocation", events=message_types(events, events.Event), upcasters=UPCASTERS
+)
 
 ACCEPTED_FROM_BROKERS: tuple[type[commands.Command], ...] = (
     commands.RegisterUser,

@@ -17,6 +17,7 @@ from allocation.adapters.inbox import record_command
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
+from allocation.domain.commands import Command
 from allocation.domain.events import Event, UserRegistered
 from allocation.process.runtime import Shutdown
 from allocation.process.worker import Worker
@@ -72,7 +73,7 @@ def hanging(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def with_one_that_hangs(name: str) -> Handlers:
+def with_one_that_hangs(name: str) -> Handlers[Command, Event]:
     """Return the table with one more handler of registrations."""
     listed = [HANGING[name], *HANDLERS.events[UserRegistered]]
     return table({**HANDLERS.events, UserRegistered: listed}, HANDLERS.commands)

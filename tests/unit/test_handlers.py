@@ -186,7 +186,7 @@ async def test_a_coupon_goes_to_the_address_the_user_has_by_then(
     assert application.notifications.subjects_to("new@example.com") == ["Your welcome coupon"]
 
 
-def an_application_that(handler: Handler[Any]) -> FakeApplication:
+def an_application_that(handler: Handler[Any, Any]) -> FakeApplication:
     """Return one in which this handler follows the allocation of a coupon, and nothing else."""
     return FakeApplication(
         event_handlers={**HANDLERS, CouponAllocated: [handler]}, new_token=lambda: "1"

@@ -97,7 +97,7 @@ def handlers_of_other_events(handlers: Mapping[type[Event], Sequence[Any]]) -> l
     ]
 
 
-def _accepted(handler: Handler[Any]) -> tuple[type, ...]:
+def _accepted(handler: Handler[Any, Any]) -> tuple[type, ...]:
     first, *_ = signature(handler, eval_str=True).parameters.values()
     return get_args(first.annotation) or (first.annotation,)
 
@@ -292,7 +292,10 @@ def test_every_handler_says_what_it_handles() -> None:
 
 def test_what_changes_a_coupon_refreshes_the_list() -> None:
     """It shows the coupon of each user, and not who went without."""
-    others: dict[type[Event], list[Handler[Any]]] = {CouponDenied: [], CouponBatchExhausted: []}
+    others: dict[type[Event], list[Handler[Any, Any]]] = {
+        CouponDenied: [],
+        CouponBatchExhausted: [],
+    }
 
     assert len(events_the_user_list_misses({CouponAllocated: [], **others})) == 1
 

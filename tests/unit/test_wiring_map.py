@@ -3,20 +3,19 @@
 import pytest
 
 from allocation.domain.commands import ChangeEmail
-from allocation.domain.events import Event
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from tests.builders import CODEC, FakeApplication, a_batch, a_redemption, a_registration
 from tests.wiring_map import ONCE, nodes
 
 
 @pytest.fixture
-def drawn() -> set[tuple[str, type[Event]]]:
+def drawn() -> set[tuple[str, type]]:
     """The handlers, and the events that they cause, as the map has them."""
     return {(name, event) for name, node in nodes().items() for event in node.causes}
 
 
 @pytest.mark.anyio
-async def test_what_happens_is_in_the_map(drawn: set[tuple[str, type[Event]]]) -> None:
+async def test_what_happens_is_in_the_map(drawn: set[tuple[str, type]]) -> None:
     """Which event a handler causes is read from the source, so that the source is tried, too."""
     application, ivan = FakeApplication(), a_registration(email="ivan@example.com")
     await application.bus.handle(ivan)
@@ -30,7 +29,7 @@ async def test_what_happens_is_in_the_map(drawn: set[tuple[str, type[Event]]]) -
 
 
 @pytest.mark.anyio
-async def test_what_happens_to_coupons_is_in_the_map(drawn: set[tuple[str, type[Event]]]) -> None:
+async def test_what_happens_to_coupons_is_in_the_map(drawn: set[tuple[str, type]]) -> None:
     """One is allocated and redeemed, and the next user gets none."""
     application = FakeApplication()
     for order in (a_batch(quantity=1), a_registration(), a_registration(email="m@example.com")):
@@ -44,7 +43,7 @@ async def test_what_happens_to_coupons_is_in_the_map(drawn: set[tuple[str, type[
     assert happened <= drawn
 
 
-def what_happened(application: FakeApplication) -> set[tuple[str, type[Event]]]:
+def what_happened(application: FakeApplication) -> set[tuple[str, type]]:
     """Return which handler, or which command, has caused which event."""
     accepted = {envelope.id: envelope.message for envelope in application.database.commands}
     return {

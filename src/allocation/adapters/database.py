@@ -25,11 +25,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from allocation.adapters.aggregates import AggregateSession
 from allocation.adapters.database_backend import DatabaseBackend, wrong_url
-from allocation.adapters.exceptions import DatabaseLocked, DatabaseUnavailable
+from allocation.adapters.exceptions import DatabaseLocked
 from allocation.adapters.sqlite import SQLite
 from allocation.adapters.transaction import Transaction
 from allocation.adapters.write_line import WriteLine, Writer
 from allocation.service_layer.codec import Codec
+from allocation.service_layer.error_kinds import TransientError
 
 Backends = Mapping[str, Callable[[], type[DatabaseBackend]]]
 """By the scheme of their URLs: functions that import and return them. SQLite needs none."""
@@ -50,7 +51,7 @@ class Database:
         engine: AsyncEngine,
         backend: DatabaseBackend,
         *,
-        codec: Codec,
+        codec: Codec[object],
         process: str,
         connections: int,
     ) -> None:
@@ -134,7 +135,7 @@ class Database:
                 with CancelScope(shield=True):
                     try:
                         await self.backend.call(session.close)
-                    except DatabaseUnavailable:  # it is lost: the server rolls back by itself
+                    except TransientError:  # it is lost: the server rolls back by itself
                         await self.backend.call(session.invalidate)
 
 
@@ -142,7 +143,7 @@ class Database:
 async def open_database(
     url: str,
     *,
-    codec: Codec,
+    codec: Codec[object],
     backends: Backends = MappingProxyType({}),
     connections: int = 10,
     handler_timeout: float = 20.0,

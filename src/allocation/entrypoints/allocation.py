@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from allocation.application import Application
     from allocation.config import Settings
     from allocation.domain.commands import Command
+    from allocation.domain.events import Event
     from allocation.service_layer.codec import Codec
     from allocation.service_layer.handler_table import Handlers
     from allocation.service_layer.instrumentation import Observer
@@ -51,13 +52,13 @@ class Allocation(App["Settings"]):
 
         return demo.demo if name == "demo" else users.commands.commands[name]
 
-    def handlers(self) -> Handlers:
+    def handlers(self) -> Handlers[Command, Event]:
         """Return the table of handlers."""
         from allocation.service_layer.handlers import HANDLERS
 
         return HANDLERS
 
-    def codec(self) -> Codec:
+    def codec(self) -> Codec[Event]:
         """Return what is said of messages."""
         from allocation.messages import CODEC
 

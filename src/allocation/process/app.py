@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from allocation.adapters.database import Database
     from allocation.application import Application
-    from allocation.domain.commands import Command
     from allocation.process.extension import Extensions
     from allocation.process.runtime import Service
     from allocation.service_layer.codec import Codec
@@ -46,15 +45,15 @@ class App(Generic[S]):
         """Return one of its own commands."""
         raise NotImplementedError
 
-    def handlers(self) -> Handlers:
+    def handlers(self) -> Handlers[object, object]:
         """Return the table of its handlers."""
         raise NotImplementedError
 
-    def codec(self) -> Codec:
+    def codec(self) -> Codec[object]:
         """Return what is said of its messages."""
         raise NotImplementedError
 
-    def accepted_from_brokers(self) -> Sequence[type[Command]]:
+    def accepted_from_brokers(self) -> Sequence[type[Any]]:
         """Return the commands that others may send by a message broker."""
         raise NotImplementedError
 
@@ -137,7 +136,7 @@ class CommandLine(Generic[S]):
         """
         run_services(self.app, settings, *services, delivers=delivers)
 
-    def handle(self, command: Command) -> None:
+    def handle(self, command: object) -> None:
         """Execute a command, run what follows if this process is to, and report what is pending."""
         from allocation.process.printing import CLI, pending
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from allocation.application import Application
     from allocation.process.logging_setup import Formatters
     from allocation.process.runtime import Service, Shutdown
+    from allocation.service_layer.delivery_ports import Publisher
     from allocation.service_layer.instrumentation import Observer
-    from allocation.service_layer.ports import Publisher
     from allocation.settings import EngineSettings, EnvLookup
 
 

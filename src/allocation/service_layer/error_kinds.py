@@ -92,7 +92,8 @@ def slug_of(error: OneError) -> str:
 
 def is_permanent(error: Exception) -> bool:
     """Tell whether trying again cannot help: time retryable no rule, and no refused e-mail."""
-    return kind_of(error) in ("invalid", "refused") or not getattr(error, "retryable", True)
+    is_final = has_kind(error) and not getattr(error, "retryable", True)
+    return is_final or kind_of(error) in ("invalid", "refused")
 
 
 def is_transient(error: BaseException) -> bool:

@@ -165,7 +165,7 @@ async def notify_marketing(
     await notifications.send(email, idempotency_key=idempotency_key)
 
 
-HANDLERS = Handlers(
+HANDLERS: Handlers[commands.Command, events.Event] = Handlers(
     commands=[
         on(commands.RegisterUser, register_user),
         on(commands.ImportUsers, import_users),

@@ -14,9 +14,9 @@ from allocation.service_layer.delivery_model import (
     DispatchResult,
     Failure,
 )
+from allocation.service_layer.delivery_ports import Outbox
 from allocation.service_layer.error_kinds import TransientError, is_away
 from allocation.service_layer.exceptions import DeliverySuperseded, NotCompleted
-from allocation.service_layer.ports import Outbox
 
 FINAL_WRITE_TIMEOUT = 2  # seconds to store what became of a cancelled delivery
 FINAL_WRITE_PAUSE = 0.5  # before it is tried again, if the database is away

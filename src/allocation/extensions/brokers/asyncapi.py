@@ -109,7 +109,7 @@ def example_of(type_: type[M]) -> M:
     return type_(**{name: EXAMPLE_VALUES[name] for name in names})
 
 
-def _message(codec: Codec, name: str, type_: type[Event] | type[Command]) -> Json:
+def _message(codec: Codec[object], name: str, type_: type[Event] | type[Command]) -> Json:
     return {
         "name": name,
         "summary": str(type_.__doc__),
@@ -119,7 +119,7 @@ def _message(codec: Codec, name: str, type_: type[Event] | type[Command]) -> Jso
     }
 
 
-def _payload(codec: Codec, name: str, type_: type) -> Json:
+def _payload(codec: Codec[object], name: str, type_: type) -> Json:
     schema, version = _schema(CloudEvent), codec.version_of(name)
     schema["properties"] |= {
         "type": {"const": name},
@@ -135,7 +135,7 @@ def _schema(type_: type) -> Json:
     return {key: value for key, value in components[type_.__name__].items() if key != "title"}
 
 
-def _example(codec: Codec, name: str, message: Event | Command) -> Json:
+def _example(codec: Codec[object], name: str, message: Event | Command) -> Json:
     if isinstance(message, Command):
         required = {"specversion": "1.0", "id": MESSAGE_ID, "source": "/shop", "type": name}
         return required | {"data": msgspec.to_builtins(message)}

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
+from typing import Any
 
 from anyio import Event, create_task_group, move_on_after
 from anyio.abc import TaskGroup
@@ -18,7 +19,6 @@ from anyio.abc import TaskGroup
 from allocation.adapters import inbox
 from allocation.adapters.inbox import AcceptedCommand
 from allocation.application import Application
-from allocation.domain.commands import Command
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import (
     DEAD_LETTER_QUEUE,
@@ -45,7 +45,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 
-def consumer_service(settings: EngineSettings, accepted: Sequence[type[Command]]) -> Service:
+def consumer_service(settings: EngineSettings, accepted: Sequence[type[Any]]) -> Service:
     """Return the service, for these commands.
 
     :raises InvalidValue: if there is no broker
@@ -84,7 +84,7 @@ class Consumer:
     """
 
     bus: MessageBus
-    read: Callable[[bytes], tuple[Command, MessageOrigin]]
+    read: Callable[[bytes], tuple[object, MessageOrigin]]
     find_accepted: Callable[[str, str | None], Awaitable[AcceptedCommand | None]]
     dispatch: BoundedDispatch
     stop: Shutdown

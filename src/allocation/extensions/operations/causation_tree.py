@@ -74,7 +74,7 @@ class Node:
         return self.state in ("scheduled", "done", "discarded", "parked", "paused")
 
 
-def tree(codec: Codec, commands: Iterable[Row], rows: Sequence[Row]) -> list[Node]:
+def tree(codec: Codec[object], commands: Iterable[Row], rows: Sequence[Row]) -> list[Node]:
     """Return the nodes of some traces, depth first and the oldest first.
 
     An event hangs under the delivery that caused it. If it is not known which, as of events from
@@ -136,7 +136,7 @@ def _command(row: Row, known: Collection[str]) -> Node:
     )
 
 
-def _event(codec: Codec, row: Row, known: Collection[str]) -> Node:
+def _event(codec: Codec[object], row: Row, known: Collection[str]) -> Node:
     causes = (f"{row.causation_id}:{row.committed_by}", str(row.causation_id))
     parent = next((cause for cause in causes if cause in known), None)
     return Node(
@@ -171,7 +171,7 @@ def _failure(row: Row) -> FailedAttempt:
     return FailedAttempt(owner=row.failed_in, error=row.failure, **what)
 
 
-def summary(codec: Codec, name: str, version: int, data: str) -> str:
+def summary(codec: Codec[object], name: str, version: int, data: str) -> str:
     """Return whom and what an event is about, as far as its fields say: name, address, batch.
 
     It is empty if this process cannot read the event. A coupon's code is money, and never in it.

@@ -98,7 +98,7 @@ def _deliveries(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
     ).join_from(deliveries, events)
 
 
-def _delivery(codec: Codec, row: sa.Row[Any]) -> Delivery:
+def _delivery(codec: Codec[object], row: sa.Row[Any]) -> Delivery:
     values = row._asdict()
     words = summary(codec, row.event_type, values.pop("schema_version"), values.pop("data"))
     return Delivery(about=words, **values)

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 
 from allocation.adapters.inbox import record_command
 from allocation.application import Application
-from allocation.domain.commands import Command
 from allocation.extensions.idempotency_key import IdempotencyKey
 from allocation.extensions.operations import causation_queries, delivery_admin, handler_pauses
 from allocation.extensions.operations.causation_tree import Node
@@ -85,7 +84,7 @@ async def list_deliveries(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryDelivery(Command):
+class RetryDelivery:
     """Make a delivery due now. It goes past the bus: no aggregate decides about deliveries."""
 
     event_id: EventId

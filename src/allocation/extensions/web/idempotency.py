@@ -13,7 +13,6 @@ from fastapi import Request
 
 from allocation.adapters import inbox
 from allocation.application import Application
-from allocation.domain.commands import Command
 from allocation.extensions.idempotency_key import PATTERN, IdempotencyKey
 from allocation.extensions.web.authentication import caller
 from allocation.extensions.web.exceptions import IdempotencyKeyReused
@@ -62,13 +61,13 @@ class IdempotentExecution:
             return uuid5(NAMESPACE, f"{self._origin.source}\n{key}")
         return uuid4()
 
-    async def execute(self, command: Command) -> None:
+    async def execute(self, command: object) -> None:
         """Execute the command, unless the request is the repetition of one that was accepted.
 
         The answer to a repetition names the trace of the first.
 
         :raises IdempotencyKeyReused: if its key was used for another command
-        :raises AllocationError: as `bus.execute`
+        :raises Exception: as `bus.execute`
         """
         origin = self._origin
         if origin.id is not None:

@@ -280,7 +280,7 @@ async def test_the_history_reads_what_its_commands_have_caused_however_long_thei
     """Anybody may register any number of users in one trace: that must not hold up the server."""
     read = []
 
-    def counted(codec: Codec, name: str, version: int, data: str) -> str:
+    def counted(codec: Codec[object], name: str, version: int, data: str) -> str:
         read.append(name)
         return summary(codec, name, version, data)
 

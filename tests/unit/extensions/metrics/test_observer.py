@@ -36,7 +36,7 @@ def counted(counts: MetricsObserver, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def observed(counts: MetricsObserver, *handlers: Handler[Any]) -> FakeApplication:
+def observed(counts: MetricsObserver, *handlers: Handler[Any, Any]) -> FakeApplication:
     return FakeApplication(event_handlers={ThingMade: handlers}, observers=[counts])
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 LIMIT_SECONDS = 30
 
 
-async def run_past_its_time_limit(handler: Handler[Any]) -> None:
+async def run_past_its_time_limit(handler: Handler[Any, Any]) -> None:
     """Run it, under the eyes of a watchdog; anew if a busy machine came to it too late."""
     begun: list[Event] = []
 

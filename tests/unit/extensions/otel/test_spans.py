@@ -24,7 +24,7 @@ TRACEPARENT = f"00-{TRACE}-{SPAN}-01"
 CONVERSATION = "messaging.message.conversation_id"
 
 
-def observed(recorded: Recorded, *handlers: Handler[Any]) -> FakeApplication:
+def observed(recorded: Recorded, *handlers: Handler[Any, Any]) -> FakeApplication:
     """Return the application, with these handlers of a new thing if there are some."""
     event_handlers: EventHandlers = {ThingMade: handlers} if handlers else HANDLERS
     return FakeApplication(event_handlers=event_handlers, observers=[recorded.observer])
