@@ -1,6 +1,11 @@
 """The messages as others see them: how events are written down, and which commands may be sent."""
 
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
 from allocation.domain import commands, events
+from allocation.domain.events import UserId
 from allocation.service_layer.codec import Codec, Upcaster
 from allocation.service_layer.envelopes import message_types
 
@@ -19,3 +24,24 @@ ACCEPTED_FROM_BROKERS: tuple[type[commands.Command], ...] = (
     # not RedeemCoupon: a code is money, it waits in no queue, and lies among no dead letters
 )
 """The commands that others may send by a message broker; it refuses all others."""
+
+_A_USER = UserId(UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"))
+
+EXAMPLES: Mapping[str, Any] = {
+    "batch_reference": "WELCOME",
+    "code": "WELCOME-0123456789ABCDEF",
+    "email": "ivan@example.com",
+    "name": "Иван",
+    "new_email": "ivan@example.org",
+    "old_email": "ivan@example.com",
+    "quantity": 100,
+    "redemption_id": UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69"),
+    "reference": "WELCOME",
+    "user_id": _A_USER,
+    "subject": str(_A_USER),
+    "coupon_denied.subject": "WELCOME",  # a batch has recorded it
+}
+"""What the fields of messages hold in examples: a field means the same in each of them.
+
+`subject` is what has recorded an event.
+"""

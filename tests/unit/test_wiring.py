@@ -155,6 +155,9 @@ async def returns_what_it_could_do(event: Event, uow: UnitOfWork) -> RenameThing
 async def is_annotated_wrongly(event: Event) -> "Nonsense": ...  # type: ignore[name-defined] # noqa: F821
 
 
+async def takes_what_only_a_checker_imports(event: "Nonsense") -> None: ...  # type: ignore[name-defined] # noqa: F821
+
+
 async def is_without_uow(command: Command, notifications: object) -> None: ...
 
 
@@ -237,6 +240,11 @@ def test_a_command_has_one_row_and_one_handler(
     """Nobody else would notice before the first user tries."""
     with pytest.raises(WiringError, match=f"^{complaint}$"):
         Handlers(commands=rows, events=[])
+
+
+def test_the_type_of_a_message_may_be_imported_for_type_checkers_only() -> None:
+    """Linters move such imports there; only what a handler returns is looked at."""
+    FakeApplication(event_handlers={ThingMade: [takes_what_only_a_checker_imports]})
 
 
 def test_two_event_handlers_of_one_name_are_a_mistake() -> None:

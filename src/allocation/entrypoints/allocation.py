@@ -70,6 +70,12 @@ class Allocation(App["Settings"]):
 
         return ACCEPTED_FROM_BROKERS
 
+    def examples(self) -> Mapping[str, Any]:
+        """Return what the fields of messages hold in documents."""
+        from allocation.messages import EXAMPLES
+
+        return EXAMPLES
+
     def load(self, overrides: Mapping[str, Any]) -> Settings:
         """Return the settings, as the environment and these say."""
         from allocation.config import load

@@ -57,6 +57,10 @@ class App(Generic[S]):
         """Return the commands that others may send by a message broker."""
         raise NotImplementedError
 
+    def examples(self) -> Mapping[str, Any]:
+        """Return what the fields of its messages hold in documents; see its `messages.py`."""
+        raise NotImplementedError
+
     def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:
         """Open the database alone, with the usual limits."""
         from allocation.adapters.database import open_database

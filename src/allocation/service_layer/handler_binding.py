@@ -6,8 +6,8 @@ could lose or double work are refused.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from inspect import getmembers_static, iscoroutinefunction, signature
-from types import NoneType, UnionType
+from inspect import getmembers_static, iscoroutinefunction, signature, unwrap
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from allocation.service_layer.delivery_model import WorkItem
@@ -123,8 +123,11 @@ def bind(handlers: Handlers[object, object], dependencies: Dependencies) -> Boun
 
 def _returned_types(handler: Handler[Any, Any]) -> set[type]:
     """Return the types that a handler may return, by its annotation; without one, that of None."""
+    function: Any = unwrap(handler)  # its parameters may have types that only a checker imports
+    returns = {key: said for key, said in function.__annotations__.items() if key == "return"}
     try:
-        returned = get_type_hints(handler).get("return", NoneType)
+        hints = get_type_hints(SimpleNamespace(__annotations__=returns), function.__globals__)
+        returned = hints.get("return", NoneType)
     except Exception as error:
         raise WiringError(f"wrong annotations ({error})", handler_name(handler)) from error
     is_union = get_origin(returned) in (Union, UnionType)

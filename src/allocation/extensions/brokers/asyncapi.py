@@ -3,7 +3,7 @@
 Made from the same classes and tables that read and write the messages, so it cannot lag behind.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from inspect import signature
 from typing import Any, TypeVar
@@ -11,8 +11,6 @@ from uuid import UUID
 
 import msgspec
 
-from allocation.domain.commands import Command
-from allocation.domain.events import CouponDenied, Event, UserId
 from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, DELIVERY_LIMIT, EVENTS
 from allocation.extensions.brokers.cloud_events import (
     CONTENT_TYPE,
@@ -24,29 +22,11 @@ from allocation.service_layer.codec import Codec
 from allocation.service_layer.envelopes import Envelope, EventId, MessageContext
 from allocation.service_layer.exceptions import WiringError
 
-M = TypeVar("M", bound=Event | Command)
+M = TypeVar("M")
 
 Json = dict[str, Any]
 
-SUBJECT = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
 MESSAGE_ID = UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69")
-
-EXAMPLE_VALUES: dict[str, Any] = {
-    "batch_reference": "WELCOME",
-    "code": "WELCOME-0123456789ABCDEF",
-    "email": "ivan@example.com",
-    "name": "Иван",
-    "new_email": "ivan@example.org",
-    "old_email": "ivan@example.com",
-    "quantity": 100,
-    "redemption_id": MESSAGE_ID,
-    "reference": "WELCOME",
-    "user_id": UserId(SUBJECT),
-}
-"""What the fields of messages hold in the examples: a field means the same in each of them."""
-
-OTHER_SUBJECTS: dict[type[Event], str] = {CouponDenied: "WELCOME"}
-"""The subjects, in the examples, of events that no user or coupon has recorded."""
 
 ALL = (
     "CloudEvents 1.0 in structured JSON, over RabbitMQ and Kafka. Each message has a version of its"
@@ -75,7 +55,11 @@ def published_language(app: App[Any]) -> str:
     codec = app.codec()
     events = {codec.name_of(each): each for each in app.handlers().public_events}
     accepted = {codec.name_of(each): each for each in app.accepted_from_brokers()}
-    messages = {n: _message(codec, n, t) for n, t in (events | accepted).items()}
+    examples = app.examples()
+    payloads = {n: _example_of_event(codec, n, t, examples) for n, t in events.items()}
+    payloads |= {n: _example_of_command(n, t, examples) for n, t in accepted.items()}
+    types = events | accepted
+    messages = {n: _message(codec, n, types[n], each) for n, each in payloads.items()}
     topic_exchange = {"name": EVENTS, "type": "topic", "durable": True}
     exchange = {"is": "routingKey", "exchange": topic_exchange}
     dead_letter_queue = _queue(DEAD_LETTER_QUEUE)
@@ -97,25 +81,25 @@ def published_language(app: App[Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(document)).decode()
 
 
-def example_of(type_: type[M]) -> M:
-    """Return a message of this type.
+def example_of(type_: type[M], values: Mapping[str, Any]) -> M:
+    """Return a message of this type, with these values of its fields.
 
     :raises WiringError: if nobody has said what one of its fields may hold
     """
     names = signature(type_).parameters
-    if missing := names.keys() - EXAMPLE_VALUES.keys():
-        where = "EXAMPLE_VALUES of src/allocation/extensions/brokers/asyncapi.py"
-        raise WiringError(f"fields of {type_.__name__} without an example in {where}", *missing)
-    return type_(**{name: EXAMPLE_VALUES[name] for name in names})
+    if missing := names.keys() - values.keys():
+        problem = f"fields of {type_.__name__} without a value in the application's `examples`"
+        raise WiringError(problem, *missing)
+    return type_(**{name: values[name] for name in names})
 
 
-def _message(codec: Codec[object], name: str, type_: type[Event] | type[Command]) -> Json:
+def _message(codec: Codec[object], name: str, type_: type, example: Json) -> Json:
     return {
         "name": name,
         "summary": str(type_.__doc__),
         "contentType": CONTENT_TYPE,
         "payload": _payload(codec, name, type_),
-        "examples": [{"name": "example", "payload": _example(codec, name, example_of(type_))}],
+        "examples": [{"name": "example", "payload": example}],
     }
 
 
@@ -135,17 +119,21 @@ def _schema(type_: type) -> Json:
     return {key: value for key, value in components[type_.__name__].items() if key != "title"}
 
 
-def _example(codec: Codec[object], name: str, message: Event | Command) -> Json:
-    if isinstance(message, Command):
-        required = {"specversion": "1.0", "id": MESSAGE_ID, "source": "/shop", "type": name}
-        return required | {"data": msgspec.to_builtins(message)}
+def _example_of_command(name: str, type_: type, values: Mapping[str, Any]) -> Json:
+    required = {"specversion": "1.0", "id": MESSAGE_ID, "source": "/shop", "type": name}
+    return required | {"data": msgspec.to_builtins(example_of(type_, values))}
+
+
+def _example_of_event(
+    codec: Codec[object], name: str, type_: type, values: Mapping[str, Any]
+) -> Json:
     envelope = Envelope(
         id=EventId(MESSAGE_ID),
         source=codec.source,
         type=name,
         schema_version=codec.version_of(name),
-        event=message,
-        subject=OTHER_SUBJECTS.get(type(message), str(SUBJECT)),
+        event=example_of(type_, values),
+        subject=values.get(f"{name}.subject", values["subject"]),
         time=datetime(2026, 1, 1, tzinfo=UTC),
         context=MessageContext(correlation_id=MESSAGE_ID, causation_id=MESSAGE_ID),
     )
