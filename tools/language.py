@@ -178,7 +178,7 @@ def errors_gone(page: str) -> list[str]:
     known = {slug_of(error) for error in all_errors()}
     return [
         f"the error {slug} is gone, and others rely on its name: its class has to keep its own"
-        for slug in re.findall(r"^\|[^|]*\| `([a-z-]+)` \|", page, re.MULTILINE)
+        for slug in dict.fromkeys(re.findall(r"^\|[^|]*\| `([a-z-]+)` \|", page, re.MULTILINE))
         if slug not in known
     ]
 
