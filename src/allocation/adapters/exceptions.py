@@ -31,9 +31,9 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
 class SchemaOutdated(Unavailable):
     """The database has an older schema than this program needs."""
 
-    def __init__(self, found: str) -> None:
+    def __init__(self, found: str, application: str) -> None:
         super().__init__(
-            f'the database schema is outdated (revision {found}); run "allocation db upgrade"'
+            f'the database schema is outdated (revision {found}); run "{application} db upgrade"'
         )
 
 
@@ -43,8 +43,9 @@ class SchemaTooNew(Unavailable):
     resource_is_away = False
 
     def __init__(self, found: str) -> None:
+        owner = found.rpartition("_")[0]  # a revision begins with the name of what it belongs to
         super().__init__(
-            f"the database schema (revision {found}) is not known to this version of allocation; "
+            f"the database schema (revision {found}) is not known to this version of {owner}; "
             "install a newer one"
         )
 

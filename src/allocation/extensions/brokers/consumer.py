@@ -26,7 +26,6 @@ from allocation.domain.error_kinds import (
 )
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import (
-    DEAD_LETTER_QUEUE,
     Broker,
     InboundMessage,
     describe,
@@ -191,7 +190,7 @@ class Consumer:
                 logger.warning(left, broker.kind, refusal, error)
                 await _acknowledge(message.reject)
                 return committed
-            logger.warning("a message is in %s: %s", DEAD_LETTER_QUEUE, error)
+            logger.warning("a message is in %s: %s", broker.channels.dead_letters, error)
         await _acknowledge(message.ack)
         return committed
 

@@ -23,7 +23,6 @@ from allocation.extensions.web.request_context import request_context
 
 MEDIA_TYPE = "application/problem+json"
 CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-TYPE = "urn:problem-type:allocation:"
 MAX_MISTAKES, MAX_POINTER = 20, 100  # of what a caller sent, no more comes back than went out
 
 STATUS: Mapping[type[Exception], int] = {
@@ -98,7 +97,8 @@ def title_of(kind: type[Exception]) -> str:
 async def answer_error(request: Request, error: Exception) -> Response:
     """Answer with a problem. It shows no internals: they are in the log."""
     error = _as_ours(error)
-    problem = _problem(error, request_context(request).correlation_id.urn)
+    urn = f"urn:problem-type:{request.app.state.name}:"
+    problem = _problem(error, request_context(request).correlation_id.urn, urn)
     if problem.status == 503:
         logger.warning("a request has to be repeated: %s", error)
     elif problem.status == 500 and isinstance(error, AllocationError):  # others are raised again
@@ -129,7 +129,7 @@ def _mistakes(error: RequestValidationError) -> Iterator[dict[str, str]]:
         yield {"pointer": pointer[:MAX_POINTER], "detail": each["msg"]}
 
 
-def _problem(error: Exception, instance: str) -> Problem:
+def _problem(error: Exception, instance: str, urn: str) -> Problem:
     if isinstance(error, HTTPException):
         status, title = error.status_code, error.detail
         return Problem(type="about:blank", title=title, status=status, instance=instance)
@@ -143,4 +143,4 @@ def _problem(error: Exception, instance: str) -> Problem:
         content["errors"] = error.mistakes
     if status == 500 or not isinstance(error, AllocationError):
         return Problem(type="about:blank", title=HTTPStatus(status).phrase, **content)
-    return Problem(type=f"{TYPE}{error.slug}", title=title_of(type(error)), **content)
+    return Problem(type=f"{urn}{error.slug}", title=title_of(type(error)), **content)
