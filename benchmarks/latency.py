@@ -20,7 +20,7 @@ import anyio
 from anyio import to_thread
 
 from allocation.domain.events import Event, UserRegistered
-from allocation.process.app import run_services
+from allocation.process.app import CommandLine
 from allocation.process.worker import worker_service
 from allocation.service_layer.ports import Notifications
 from benchmarks.application import (
@@ -53,7 +53,7 @@ def work(url: str) -> None:
     logging.disable(logging.WARNING)
     settings = settings_for(url, dispatch="worker")
     with handled_by({UserRegistered: [print_time]}):
-        run_services(WithoutMail(), settings, worker_service(settings))
+        CommandLine(WithoutMail(), {}).run_services(settings, worker_service(settings))
 
 
 def ours(times: int) -> float:

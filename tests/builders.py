@@ -76,7 +76,10 @@ CODEC = Codec(
 )
 """Of the application, and of things."""
 open_database = partial(
-    database.open_database, codec=CODEC, backends=EXTENSIONS.database_backends()
+    database.open_database,
+    application=Settings.application,
+    codec=CODEC,
+    backends=EXTENSIONS.database_backends(),
 )
 
 ACCEPTED = {CODEC.name_of(each): each for each in messages.ACCEPTED_FROM_BROKERS}

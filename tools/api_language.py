@@ -15,13 +15,13 @@ Json = dict[str, Any]
 
 def own() -> Json:
     """Return the document of what the extension web answers by itself."""
-    return web_application(WebSettings(), extensions=()).openapi()
+    return web_application("allocation", WebSettings(), extensions=()).openapi()
 
 
 def of_extension(extension: str) -> Json:
     """Return that part of the document which an extension brings."""
     [brought] = [each for each in EXTENSIONS if each.name == extension]
-    document, without = web_application(WebSettings(), [brought]).openapi(), own()
+    document, without = web_application("allocation", WebSettings(), [brought]).openapi(), own()
     schemas = _added(document["components"]["schemas"], without["components"]["schemas"])
     return {
         "openapi": document["openapi"],

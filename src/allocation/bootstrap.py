@@ -66,6 +66,7 @@ async def bootstrap(
         database = await opened.enter_async_context(
             open_database(
                 settings.database_url,
+                application=settings.application,
                 codec=CODEC,
                 backends=EXTENSIONS.database_backends(),
                 connections=settings.pool_size,

@@ -93,7 +93,7 @@ def test_the_server_is_asked_where_it_listens(secrets: dict[str, str], tmp_path:
     assert port.split(":") == ["127.0.0.1", "8000", str(settings.http_port)]
     assert int(asked) == settings.http_port
     assert host in settings.hosts
-    assert path in web_application(settings, EXTENSIONS).openapi()["paths"]
+    assert path in web_application("allocation", settings, EXTENSIONS).openapi()["paths"]
     assert web["command"] == ["serve", "--host", "0.0.0.0"]
 
 

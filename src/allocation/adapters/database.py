@@ -43,20 +43,20 @@ NOT_FOR_HANDLERS = 2  # connections of the pool, if there are more
 class Database:
     """An engine, the rules to use it by, what its events say, and who uses it.
 
-    `process` is NAME@HOST:PID.
+    `application` is the name of the application, and `process` NAME@HOST:PID.
     """
 
     def __init__(
         self,
         engine: AsyncEngine,
         backend: DatabaseBackend,
-        *,
+        application: str,
         codec: Codec[object],
         process: str,
         connections: int,
     ) -> None:
         self.engine, self.backend, self.process = engine, backend, process
-        self.codec = codec
+        self.application, self.codec = application, codec
         self.listen = partial(backend.listen, engine)
         self.clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
@@ -143,6 +143,7 @@ class Database:
 async def open_database(
     url: str,
     *,
+    application: str,
     codec: Codec[object],
     backends: Backends = MappingProxyType({}),
     connections: int = 10,
@@ -151,7 +152,7 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """Open the database at `url`, and close it at the end. Nothing is connected before first use.
 
-    Its events are read and written by `codec`.
+    Its events are read and written by `codec`; what the server shows bears the application's name.
 
     Nothing waits longer for the database than a handler may take, about.
 
@@ -161,12 +162,13 @@ async def open_database(
     size = connections + LAST_WRITES + 3  # one listens, one notifies, and one probes
     process = "@".join(filter(None, (instance_name, f"{gethostname()}:{getpid()}")))
     try:
-        engine = backend.new_engine(process, pool_size=size, max_overflow=0, hide_parameters=True)
+        options = {"pool_size": size, "max_overflow": 0, "hide_parameters": True}
+        engine = backend.new_engine(application, process, **options)
     except ValueError as error:
         raise wrong_url(f"has an option that is wrong: {error}") from None
     try:
         async with backend.lifespan(engine):
-            yield Database(engine, backend, codec=codec, process=process, connections=connections)
+            yield Database(engine, backend, application, codec, process, connections)
     finally:
         with CancelScope(shield=True):
             await engine.dispose()

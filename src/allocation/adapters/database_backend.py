@@ -49,7 +49,7 @@ class DatabaseBackend(ABC):
         """
 
     @abstractmethod
-    def new_engine(self, process: str, **options: Any) -> AsyncEngine:
+    def new_engine(self, application: str, process: str, **options: Any) -> AsyncEngine:
         """Return an engine whose connections are set up; nothing is connected yet.
 
         :raises InvalidValue: if its driver is not installed

@@ -31,9 +31,9 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
 class SchemaOutdated(Unavailable):
     """The database has an older schema than this program needs."""
 
-    def __init__(self, found: str) -> None:
+    def __init__(self, found: str, application: str) -> None:
         super().__init__(
-            f'the database schema is outdated (revision {found}); run "allocation db upgrade"'
+            f'the database schema is outdated (revision {found}); run "{application} db upgrade"'
         )
 
 
@@ -41,8 +41,9 @@ class SchemaTooNew(TransientError):
     """The database has a schema this program does not know."""
 
     def __init__(self, found: str) -> None:
+        owner = found.rpartition("_")[0]  # a revision begins with the name of what it belongs to
         super().__init__(
-            f"the database schema (revision {found}) is not known to this version of allocation; "
+            f"the database schema (revision {found}) is not known to this version of {owner}; "
             "install a newer one"
         )
 

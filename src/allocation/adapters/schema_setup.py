@@ -17,7 +17,7 @@ async def ensure_schema(database: Database) -> None:
     if stored is None:
         await upgrade_schema(database)
     elif stored != revisions.revisions()[-1]:
-        raise SchemaOutdated(stored)
+        raise SchemaOutdated(stored, database.application)
 
 
 async def upgrade_schema(database: Database) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from allocation.service_layer.exceptions import WiringError
+
 if TYPE_CHECKING:
     import click
 
@@ -31,14 +33,14 @@ class App(Generic[S]):
     """An application, as the command line and its services start it."""
 
     name: ClassVar[str]
-    """Its command, its distribution, and the beginning of its environment variables."""
+    """Its command, distribution and package: that of `EngineSettings.application`."""
     summary: ClassVar[str]
     """What it does, for `--help`."""
     extensions: ClassVar[Extensions]
     commands: ClassVar[Mapping[str, Mapping[str, str]]]
     """The summaries of its own commands by name, in groups, in the order of the help."""
     options: ClassVar[Mapping[str, str]] = {}
-    """Options of all commands, each the name of a setting, with their help."""
+    """Options of all commands: settings, with their help, where {prefix} is that of variables."""
     default_database_url: ClassVar[str]
 
     def command(self, name: str) -> click.Command:
@@ -66,7 +68,8 @@ class App(Generic[S]):
         from allocation.adapters.database import open_database
 
         backends = self.extensions.database_backends()
-        return open_database(settings.database_url, codec=self.codec(), backends=backends)
+        opening = partial(open_database, settings.database_url, application=settings.application)
+        return opening(codec=self.codec(), backends=backends)
 
     def load(self, overrides: Mapping[str, Any]) -> S:
         """Return its settings, as the environment and these say.
@@ -111,6 +114,8 @@ class CommandLine(Generic[S]):
         from allocation.process.logging_setup import set_up_logging
 
         settings = self.app.load({**self.options, **changed})
+        if settings.application != self.app.name:
+            raise WiringError("two names of one application", self.app.name, settings.application)
         level, formatters = settings.log_level or log_level, self.app.extensions.formatters()
         set_up_logging(self.app.name, level, settings.log_format, formatters)
         return settings
@@ -127,18 +132,34 @@ class CommandLine(Generic[S]):
 
         :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
         """
-        from allocation.process.runtime import run_with_application
+        from allocation.process.runtime import run
 
         observers = [self.app.reporter(settings)] if report else []
-        opening = partial(self.app.open, settings, observers=observers, delivers=delivers)
-        return run_with_application(opening, work, event_loop=settings.event_loop)
+        opening = self.app.open(settings, observers=observers, delivers=delivers)
+
+        async def main() -> T:
+            async with opening as application:
+                return await work(application)
+
+        return run(main, event_loop=settings.event_loop)
 
     def run_services(self, settings: S, *services: Service, delivers: bool = True) -> None:
         """Run services until they end, or until SIGTERM or SIGINT. The console reports on them.
 
         :raises Unavailable: if the database cannot be used at start; later the services wait for it
         """
-        run_services(self.app, settings, *services, delivers=delivers)
+        from allocation.process import runtime
+
+        self.app.warn_operators(settings, delivers=delivers)
+        observers = [self.app.reporter(settings)]
+        runtime.run_services(
+            partial(self.app.open, settings, observers=observers, delivers=delivers),
+            services,
+            [partial(extension.lifespan, settings) for extension in self.app.extensions],
+            name=self.app.name,
+            grace=settings.shutdown_grace_seconds,
+            event_loop=settings.event_loop,
+        )
 
     def handle(self, command: object) -> None:
         """Execute a command, run what follows if this process is to, and report what is pending."""
@@ -155,18 +176,3 @@ class CommandLine(Generic[S]):
 
 Cli = CommandLine[Any]
 """Of any application."""
-
-
-def run_services(app: App[S], settings: S, *services: Service, delivers: bool = True) -> None:
-    """Run services of an application: see `runtime.run_services`."""
-    from allocation.process import runtime
-
-    app.warn_operators(settings, delivers=delivers)
-    observers = [app.reporter(settings)]
-    runtime.run_services(
-        partial(app.open, settings, observers=observers, delivers=delivers),
-        services,
-        [partial(extension.lifespan, settings) for extension in app.extensions],
-        grace=settings.shutdown_grace_seconds,
-        event_loop=settings.event_loop,
-    )

@@ -34,7 +34,7 @@ class Extension:
     commands: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     """The summaries of its commands by name, in groups: Use, Run, Inspect, Maintain."""
     options: ClassVar[Mapping[str, str]] = {}
-    """Options of all commands, each the name of a setting, with their help."""
+    """Options of all commands, each the name of a setting, with their help: see `App.options`."""
     database_scheme: ClassVar[str | None] = None
     log_formats: ClassVar[Sequence[str]] = ()
 

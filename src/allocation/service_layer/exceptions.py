@@ -78,6 +78,11 @@ class AddressUndeliverable(Refused):
         self.address = address
 
 
+def install_hint(extra: str) -> str:
+    """Return how to install what an extra of the program needs: the end of many errors."""
+    return f"pip install -e '.[{extra}]'"
+
+
 class WiringError(Defect):
     """The program is put together wrongly; raised at start, before any message is handled."""
 

@@ -11,7 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, DELIVERY_LIMIT, EVENTS
+from allocation.extensions.brokers.base import DELIVERY_LIMIT
+from allocation.extensions.brokers.channels import Channels
 from allocation.extensions.brokers.cloud_events import (
     CONTENT_TYPE,
     CloudEvent,
@@ -34,13 +35,13 @@ ALL = (
 )
 OF_EVENTS = "What has happened, for all who want to know."
 OF_COMMANDS = (
-    f"On RabbitMQ a quorum queue whose x-delivery-limit is {DELIVERY_LIMIT}; what exceeds it is"
-    f" dead-lettered at least once to {DEAD_LETTER_QUEUE} by the default exchange. A queue that is"
+    "On RabbitMQ a quorum queue whose x-delivery-limit is {}; what exceeds it is"
+    " dead-lettered at least once to {} by the default exchange. A queue that is"
     " there already is used as it is."
 )
 OF_DEAD_COMMANDS = (
     "Commands that cannot be read or were refused for good: the same body and headers, and two"
-    " headers more, allocation-error, a stable name, and allocation-reason. What RabbitMQ has moved"
+    " headers more, {}, a stable name, and {}. What RabbitMQ has moved"
     " there by itself has x-death."
 )
 PUBLISHING = (
@@ -60,17 +61,20 @@ def published_language(app: App[Any]) -> str:
     payloads |= {n: _example_of_command(n, t, examples) for n, t in accepted.items()}
     types = events | accepted
     messages = {n: _message(codec, n, types[n], each) for n, each in payloads.items()}
-    topic_exchange = {"name": EVENTS, "type": "topic", "durable": True}
+    own = Channels(app.name)
+    of_commands = OF_COMMANDS.format(DELIVERY_LIMIT, own.dead_letters)
+    of_dead_commands = OF_DEAD_COMMANDS.format(own.header("error"), own.header("reason"))
+    topic_exchange = {"name": own.events, "type": "topic", "durable": True}
     exchange = {"is": "routingKey", "exchange": topic_exchange}
-    dead_letter_queue = _queue(DEAD_LETTER_QUEUE)
+    dead_letter_queue = _queue(own.dead_letters)
     document = {
         "asyncapi": "3.0.0",
-        "info": {"title": "allocation", "version": "1.0.0", "description": ALL},
+        "info": {"title": app.name, "version": "1.0.0", "description": ALL},
         "defaultContentType": CONTENT_TYPE,
         "channels": {
-            "events": _channel(EVENTS, events, exchange, OF_EVENTS),
-            "commands": _channel(COMMANDS, accepted, _queue(COMMANDS), OF_COMMANDS),
-            "deadCommands": _channel(DEAD_LETTER_QUEUE, (), dead_letter_queue, OF_DEAD_COMMANDS),
+            "events": _channel(own.events, events, exchange, OF_EVENTS),
+            "commands": _channel(own.commands, accepted, _queue(own.commands), of_commands),
+            "deadCommands": _channel(own.dead_letters, (), dead_letter_queue, of_dead_commands),
         },
         "operations": {
             "publishEvents": _operation("send", "events", events, PUBLISHING),

@@ -21,7 +21,6 @@ from allocation.adapters.inbox import AcceptedCommand
 from allocation.application import Application
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import (
-    DEAD_LETTER_QUEUE,
     Broker,
     InboundMessage,
     describe,
@@ -187,7 +186,7 @@ class Consumer:
                 logger.warning(left, broker.kind, refusal, error)
                 await _acknowledge(message.reject)
                 return committed
-            logger.warning("a message is in %s: %s", DEAD_LETTER_QUEUE, error)
+            logger.warning("a message is in %s: %s", broker.channels.dead_letters, error)
         await _acknowledge(message.ack)
         return committed
 

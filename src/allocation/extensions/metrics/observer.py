@@ -32,17 +32,17 @@ SETTLED = "From the commit of an event to the end of its handler's work, with al
 
 
 class MetricsObserver(Observer):
-    """Counts by name and outcome, and durations by name."""
+    """Counts by name and outcome, and durations by name; they begin with the application's name."""
 
-    def __init__(self) -> None:
+    def __init__(self, application: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # when counting began: no metric
         self.registry = registry = CollectorRegistry()
         self.writes = WriteHealth()
-        counter = partial(Counter, namespace="allocation", registry=registry)
+        counter = partial(Counter, namespace=application, registry=registry)
         self._commands = counter("commands", COMMANDS, ["command", "outcome"])
         self._attempts = counter("attempts", ATTEMPTS, ["handler", "outcome"])
         self._conflicts = counter("optimistic_retries", CONFLICTS, ["name"])
-        timer = partial(Histogram, namespace="allocation", registry=registry, unit="seconds")
+        timer = partial(Histogram, namespace=application, registry=registry, unit="seconds")
         text = "From begin to end of a command's handler."
         self._command_seconds = timer("command_duration", text, ["command"], buckets=SECONDS)
         text = "From begin to end of an attempt."

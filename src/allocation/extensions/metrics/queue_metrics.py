@@ -5,6 +5,7 @@ nothing, and a backlog of a million costs a second.
 """
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -46,19 +47,22 @@ async def queue_metrics(database: Database, handlers: Collection[str]) -> list[M
     outstanding |= {(row.handler, row.state): row.deliveries for row in counts}
     paused = {(row.handler, row.paused_by): row.paused_at for row in pauses}
     text = f"Outstanding deliveries: {', '.join(STATES)}."
+    named = partial(gauge, database.application)
     return [
-        gauge("deliveries", text, outstanding, "handler", "state"),
-        gauge("handler_paused_timestamp_seconds", PAUSED_AT, paused, "handler", "paused_by"),
+        named("deliveries", text, outstanding, "handler", "state"),
+        named("handler_paused_timestamp_seconds", PAUSED_AT, paused, "handler", "paused_by"),
         *(
-            gauge(name, text, {(): age})
+            named(name, text, {(): age})
             for (name, text), age in zip(AGES.items(), ages, strict=True)
         ),
     ]
 
 
-def gauge(name: str, text: str, values: Mapping[Any, float], *labels: str) -> Metric:
-    """Return a metric of this program, with a value for each tuple of labels."""
-    metric = GaugeMetricFamily(f"allocation_{name}", text, labels=labels)
+def gauge(
+    application: str, name: str, text: str, values: Mapping[Any, float], *labels: str
+) -> Metric:
+    """Return a metric of an application, with a value for each tuple of labels."""
+    metric = GaugeMetricFamily(f"{application}_{name}", text, labels=labels)
     for of_labels, value in values.items():
         metric.add_metric(of_labels, value)
     return metric

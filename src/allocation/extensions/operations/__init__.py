@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from allocation.process.extension import Extension
 from allocation.service_layer.error_kinds import InvalidValue
+from allocation.service_layer.exceptions import install_hint
 
 if TYPE_CHECKING:
     import logging
@@ -63,7 +64,7 @@ class OperationsExtension(Extension):
         try:
             from allocation.extensions.operations.json_logs import JsonFormatter
         except ModuleNotFoundError as error:
-            problem = f"needs {error.name}; pip install -e '.[operations]'"
+            problem = f"needs {error.name}; {install_hint(self.name)}"
             raise InvalidValue("the log format json", problem) from None
         return JsonFormatter()
 

@@ -19,6 +19,7 @@ from allocation.extensions.operations.batched_transactions import count_rows
 from allocation.extensions.operations.causation_queries import TraceQuery, trace_query
 from allocation.extensions.operations.cli_deliveries import deliveries
 from allocation.extensions.operations.cli_parts import (
+    NamedCommand,
     as_json,
     is_wanted,
     progress,
@@ -189,14 +190,14 @@ def event_history() -> None:
     """Prune the history of events."""
 
 
-@event_history.command("prune")
+@event_history.command("prune", cls=NamedCommand)
 @duration("--older-than", required=True, help="Such as 30d, 12h, 15m or 45s.")
 @with_application
 async def prune_events(application: Application, older_than: float) -> None:
     """Delete old events with their deliveries, and old commands.
 
     Events with an outstanding delivery are kept. Once a command is deleted, a repeated message with
-    its id is executed again. Workers prune by themselves if ALLOCATION_RETENTION_DAYS is set.
+    its id is executed again. Workers prune by themselves if {prefix}_RETENTION_DAYS is set.
     """
     database = application.database
     length = await count_rows(database, old_events(database, older_than))

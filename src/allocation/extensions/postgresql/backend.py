@@ -87,11 +87,13 @@ class PostgreSQL(DatabaseBackend):
         self._timeouts = Timeouts(handler_timeout)
         self._longest_call = inf
         self._calls: WeakSet[CancelScope] = WeakSet()  # those under way, and maybe some more
-        self._notifier = Notifier(self)
 
-    def new_engine(self, process: str, *, pool_size: int = 0, **options: Any) -> AsyncEngine:
-        options["pool_size"] = pool_size + CONNECTIONS
-        engine = connections.new_engine(self._url, self._timeouts, process, **options)
+    def new_engine(
+        self, application: str, process: str, *, pool_size: int = 0, **options: Any
+    ) -> AsyncEngine:
+        self._application, self._notifier = application, Notifier(self, application)
+        named, options["pool_size"] = (application, process), pool_size + CONNECTIONS
+        engine = connections.new_engine(self._url, self._timeouts, *named, **options)
         self._statements = SingleStatements(self, engine)
         if engine.dialect.driver == "asyncpg":
             self.outbox = partial(AsyncpgOutbox, self._statements)
@@ -119,7 +121,8 @@ class PostgreSQL(DatabaseBackend):
         if encoding != "UTF8":
             problem = f"stores text as {encoding}, so not every name"
             raise UnsuitableDatabase(problem, "create it with ENCODING 'UTF8' TEMPLATE template0")
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('allocation'))"))
+        lock = text("SELECT pg_advisory_xact_lock(hashtext(:application))")
+        connection.execute(lock, {"application": self._application})
         if revisions.stored_revision(connection) not in (None, revisions.revisions()[-1]):
             lock_tables(connection)
 
@@ -129,7 +132,8 @@ class PostgreSQL(DatabaseBackend):
     def listen(
         self, engine: AsyncEngine, wake: Callable[[], None]
     ) -> AbstractAsyncContextManager[None]:
-        return background_task(partial(listen, self, engine, wake, self._timeouts.response))
+        check_every = self._timeouts.response
+        return background_task(partial(listen, self, engine, self._application, wake, check_every))
 
     def call_scope(self, *, no_timeout: bool = False) -> CancelScope:
         # when it is over, SQLAlchemy drops the connection, and the driver hangs up without a word

@@ -35,14 +35,14 @@ ANSWERED = (HTTPException, RequestValidationError, OSError, Exception)
 ASKED_BY_ADDRESS = ("/healthz", "/readyz")  # as probes do, such as those of Kubernetes
 
 
-def web_application(settings: WebSettings, extensions: Iterable[Extension]) -> FastAPI:
-    """Return the application: its own endpoints, and those of extensions, under a guard.
+def web_application(name: str, settings: WebSettings, extensions: Iterable[Extension]) -> FastAPI:
+    """Return the application of this name: its endpoints, and those of extensions, under a guard.
 
     What they work with is in its state: `application` and `probes`, as soon as they are open.
     """
     limit = Middleware(BodyLimit, max_bytes=settings.http_max_body_bytes)
-    app = FastAPI(
-        title="allocation",
+    app = documentation.Documented(
+        title=name,
         version="1.0.0",
         description=documentation.DESCRIPTION,
         docs_url=None,
@@ -57,6 +57,7 @@ def web_application(settings: WebSettings, extensions: Iterable[Extension]) -> F
         },
         responses=errors(NotJson, InvalidRequest, DatabaseUnavailable) | BUG,
     )
+    app.state.name = name
     app.state.hosts = settings.hosts
     app.state.operator_token = settings.operator_token or secrets.token_urlsafe(24)
     app.state.sessions = Sessions(app.state.operator_token)

@@ -17,7 +17,6 @@ from allocation.service_layer.error_kinds import Kind, has_kind, kind_of, slug_o
 
 MEDIA_TYPE = "application/problem+json"
 CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-TYPE = "urn:problem-type:allocation:"
 MAX_MISTAKES, MAX_POINTER = 20, 100  # of what a caller sent, no more comes back than went out
 
 STATUS: Mapping[Kind | type[Exception], int] = {
@@ -93,7 +92,8 @@ def title_of(kind: type[Exception]) -> str:
 async def answer_error(request: Request, error: Exception) -> Response:
     """Answer with a problem. It shows no internals: they are in the log."""
     error = _as_ours(error)
-    problem = _problem(error, request_context(request).correlation_id.urn)
+    urn = f"urn:problem-type:{request.app.state.name}:"
+    problem = _problem(error, request_context(request).correlation_id.urn, urn)
     if problem.status == 503:
         logger.warning("a request has to be repeated: %s", error)
     elif problem.status == 500 and has_kind(error):  # others are raised again
@@ -131,7 +131,7 @@ def _mistakes(error: RequestValidationError) -> Iterator[dict[str, str]]:
         yield {"pointer": pointer[:MAX_POINTER], "detail": each["msg"]}
 
 
-def _problem(error: Exception, instance: str) -> Problem:
+def _problem(error: Exception, instance: str, urn: str) -> Problem:
     if isinstance(error, HTTPException):
         status, title = error.status_code, error.detail
         return Problem(type="about:blank", title=title, status=status, instance=instance)
@@ -145,4 +145,4 @@ def _problem(error: Exception, instance: str) -> Problem:
         content["errors"] = error.mistakes
     if status == 500 or not has_kind(error):
         return Problem(type="about:blank", title=HTTPStatus(status).phrase, **content)
-    return Problem(type=f"{TYPE}{slug_of(error)}", title=title_of(type(error)), **content)
+    return Problem(type=f"{urn}{slug_of(error)}", title=title_of(type(error)), **content)

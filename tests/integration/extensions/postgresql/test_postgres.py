@@ -555,16 +555,18 @@ def frozen_within_a_statement(url: str, name: str) -> psycopg.Connection:
     return frozen
 
 
+@pytest.mark.parametrize("stranger", ["report", "shop:worker"])
 async def test_a_process_of_ours_that_is_frozen_within_a_statement_is_hung_up_on(
-    postgres_url: str, caplog: pytest.LogCaptureFixture
+    postgres_url: str, caplog: pytest.LogCaptureFixture, stranger: str
 ) -> None:
     """The server waits for the rest of it, with all locks, and its own time limits do not count.
 
-    Sessions of others may look the same: a debugger, a client that sends much at once. They stay.
+    Sessions of others may look the same: a debugger, a client that sends much at once, another
+    application that runs on this engine. They stay.
     """
     sessions = text("SELECT pid FROM pg_stat_activity WHERE pid IN (:ours, :of_others)")
     with (
-        closing(frozen_within_a_statement(postgres_url, "report")) as of_others,
+        closing(frozen_within_a_statement(postgres_url, stranger)) as of_others,
         closing(frozen_within_a_statement(postgres_url, "allocation:worker")) as ours,
     ):
         these = {"ours": ours.info.backend_pid, "of_others": of_others.info.backend_pid}

@@ -19,6 +19,7 @@ from allocation.domain.commands import Command, RegisterUser
 from allocation.domain.users import UserNotFound
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import Broker, InboundMessage
+from allocation.extensions.brokers.channels import Channels
 from allocation.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES
 from allocation.extensions.brokers.consumer import Consumer
 from allocation.extensions.brokers.exceptions import BrokerUnavailable
@@ -43,6 +44,7 @@ class FakeBroker:
     """Hands out the messages it was given, and remembers what became of them."""
 
     kind: str = "Fake"
+    channels: Channels = field(default_factory=lambda: Channels("allocation"))
     acknowledged: list[bytes] = field(default_factory=list)
     dead_lettered: list[tuple[bytes, str]] = field(default_factory=list)
     opened: int = 0

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 
 def described() -> Json:
-    return web_application(WebSettings(), EXTENSIONS).openapi()
+    return web_application("allocation", WebSettings(), EXTENSIONS).openapi()
 
 
 def operations() -> Json:
@@ -62,7 +62,7 @@ def test_every_status_of_an_error_is_documented_for_users_of_the_api() -> None:
 
 def test_the_document_is_openapi_3_1() -> None:
     """And asked for twice it is the same."""
-    app = web_application(WebSettings(), EXTENSIONS)
+    app = web_application("allocation", WebSettings(), EXTENSIONS)
 
     assert app.openapi()["openapi"].startswith("3.1.")
     assert json.dumps(app.openapi()) == json.dumps(app.openapi())

@@ -5,7 +5,7 @@ import * as outstanding from "./outstanding.js";
 import * as traces from "./traces.js";
 import { $, announce, ask, tick } from "./dom.js";
 import { link, listen } from "./live.js";
-import { say, span, translate, when } from "./words.js";
+import { NAME, say, span, translate, when } from "./words.js";
 
 const VIEWS = ["traces", "map", "outstanding"];
 const TICK = 250; // ms
@@ -23,7 +23,7 @@ function route() {
     if (each.hash === `#${view}`) each.setAttribute("aria-current", "page");
     else each.removeAttribute("aria-current");
   }
-  document.title = `${say(view)} · allocation`;
+  document.title = `${say(view)} · ${NAME}`;
   if (view === "outstanding") outstanding.show();
   if (view === "map") map.load().then(map.draw, refuse);
   if (name === "trace" && id) traces.point(id).catch(() => {});

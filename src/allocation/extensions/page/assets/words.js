@@ -3,7 +3,7 @@
 const ENGLISH = {
   skip: "To the content", views: "Views", traces: "Traces", map: "Map", outstanding: "Outstanding",
   entry: "Operator sign-in", token: "Token", enter: "Enter", notYou: "Wrong token.", leave: "Log out",
-  entryHint: "The operator’s token is ALLOCATION_OPERATOR_TOKEN, or in what the server printed at its start.",
+  entryHint: "The operator’s token is {NAME}_OPERATOR_TOKEN, or in what the server printed at its start.",
   name: "Name", email: "E-mail", register: "Register a user", registered: "registered",
   search: "Search", searchHint: "e-mail, id, name, process", handler: "Handler", state: "State", any: "any", anyState: "any",
   intro: "Each row is a trace: one command, and everything that it has caused, in all processes; open it to see when, where and how often each handler ran.",
@@ -22,7 +22,7 @@ const ENGLISH = {
   doneIn: "done in {0}", attempt: "attempt {0}", lease: "lease {0}", fence: "token {0}", retryIn: "retry in {0}", dueIn: "due in {0}", discardedAt: "discarded {0}",
   leaseOver: "lease expired {0} ago, others may take over", dueFor: "due for {0}", parkedAt: "parked {0}",
   attemptFailed: "attempt {0} failed {1}", same: "the same again", committed: "committed {0}",
-  inAll: "{0} in all", link: "Trace", from: "from {0}", more: "This trace is longer; allocation trace shows all of it.",
+  inAll: "{0} in all", link: "Trace", from: "from {0}", more: "This trace is longer; {name} trace shows all of it.",
   retry: "Retry", discard: "Discard", retryAll: "Retry all shown", discardAll: "Discard all shown", cancel: "Cancel",
   close: "Close", sureRetry: "Retry {0}?", sureDiscard: "Discard {0}?",
   retryMeans: "Its attempts are reset, and it is due now. A worker then runs it.",
@@ -45,7 +45,7 @@ const ENGLISH = {
 const RUSSIAN = {
   skip: "К содержанию", views: "Виды", traces: "Трассировки", map: "Карта", outstanding: "Невыполненные",
   entry: "Вход оператора", token: "Токен", enter: "Войти", notYou: "Неверный токен.", leave: "Выйти",
-  entryHint: "Токен оператора — в ALLOCATION_OPERATOR_TOKEN или в том, что сервер напечатал при запуске.",
+  entryHint: "Токен оператора — в {NAME}_OPERATOR_TOKEN или в том, что сервер напечатал при запуске.",
   name: "Имя", email: "Эл. почта", register: "Зарегистрировать", registered: "готово",
   search: "Поиск", searchHint: "почта, id, имя, процесс", handler: "Обработчик", state: "Состояние", any: "любой", anyState: "любое",
   intro: "Каждая строка — трассировка: одна команда и всё, к чему она привела, во всех процессах; откройте её — и увидите, когда, где и сколько раз работал каждый обработчик.",
@@ -64,7 +64,7 @@ const RUSSIAN = {
   doneIn: "выполнена за {0}", attempt: "попытка {0}", lease: "аренда {0}", fence: "fencing-токен {0}", retryIn: "повтор через {0}", dueIn: "начнётся через {0}", discardedAt: "отброшена {0}",
   leaseOver: "аренда истекла {0} назад, может взять другой процесс", dueFor: "ждёт {0}", parkedAt: "остановлена {0}",
   attemptFailed: "попытка {0} не удалась {1}", same: "та же ошибка", committed: "коммит {0}",
-  inAll: "всего {0}", link: "Трассировка", from: "источник: {0}", more: "Трассировка длиннее; целиком её покажет allocation trace.",
+  inAll: "всего {0}", link: "Трассировка", from: "источник: {0}", more: "Трассировка длиннее; целиком её покажет {name} trace.",
   retry: "Повторить", discard: "Отбросить", retryAll: "Повторить все показанные", discardAll: "Отбросить все показанные", cancel: "Отмена",
   close: "Закрыть", sureRetry: "Повторить: {0}?", sureDiscard: "Отбросить: {0}?",
   retryMeans: "Счётчик попыток обнулится, срок наступит сразу. Выполнит воркер.",
@@ -92,11 +92,15 @@ const decimal = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maxi
 const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(language, { day: "numeric", month: "short" });
 
+/** What the application is called. */
+export const NAME = document.querySelector(".name").textContent.trim();
+
 /** Return words, with values in the places of {0} and {1}; of what is counted by the first value. */
 export function say(word, ...values) {
   const found = LANGUAGES[language][word];
   const text = typeof found === "object" ? found[plural.select(values[0])] : found;
-  return text.replace(/\{(\d)\}/g, (_, number) => values[number]);
+  const named = text.replace("{name}", NAME).replace("{NAME}", NAME.toUpperCase());
+  return named.replace(/\{(\d)\}/g, (_, number) => values[number]);
 }
 
 /** Tell a span of seconds, as short as it is useful. */
