@@ -23,15 +23,16 @@ from allocation.extensions.web.exceptions import (
     UnknownHost,
 )
 from allocation.extensions.web.idempotency import receive
-from allocation.extensions.web.problems import BUG, answer_error, answer_kind, errors
+from allocation.extensions.web.problems import BUG, KindsAnswered, answer_error, errors
 from allocation.extensions.web.request_context import REQUEST_ID
 from allocation.extensions.web.sessions import Sessions
 from allocation.extensions.web.settings import WebSettings
 from allocation.process.extension import Extension
+from allocation.service_layer.error_kinds import Error
 
 PUBLIC = (routes.public, health.public, documentation.public)
 GUARDED = (routes.guarded, health.guarded)
-ANSWERED = (HTTPException, RequestValidationError, OSError, Exception)
+ANSWERED = (HTTPException, RequestValidationError, Error, OSError, Exception)
 ASKED_BY_ADDRESS = ("/healthz", "/readyz")  # as probes do, such as those of Kubernetes
 
 
@@ -49,12 +50,8 @@ def web_application(name: str, settings: WebSettings, extensions: Iterable[Exten
         redoc_url=None,
         redirect_slashes=False,
         dependencies=[Depends(known_host), Depends(documentation.trace_headers)],
-        middleware=[*_cors(settings.origins), limit],
-        exception_handlers={
-            **dict.fromkeys(ANSWERED, answer_error),
-            BaseException: answer_kind,  # type: ignore[dict-item]  # the framework goes by the MRO
-            405: _name_methods,
-        },
+        middleware=[*_cors(settings.origins), limit, Middleware(KindsAnswered)],
+        exception_handlers=dict.fromkeys(ANSWERED, answer_error) | {405: _name_methods},
         responses=errors(NotJson, InvalidRequest, DatabaseUnavailable) | BUG,
     )
     app.state.name = name

@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from allocation.extensions.web import exceptions
 from allocation.extensions.web.request_context import request_context
@@ -103,11 +104,20 @@ async def answer_error(request: Request, error: Exception) -> Response:
     return Response(content, problem.status, headers, MEDIA_TYPE)
 
 
-async def answer_kind(request: Request, error: Exception) -> Response:
-    """Answer what has a kind, whatever its class; what has none is a bug, for the framework."""
-    if not has_kind(error):
-        raise error
-    return await answer_error(request, error)
+class KindsAnswered:
+    """Answers errors of a known kind whatever their class; the framework goes by classes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception as error:
+            if not has_kind(error):
+                raise
+            answer = await answer_error(Request(scope, receive), error)
+            await answer(scope, receive, send)
 
 
 def _as_ours(error: Exception) -> Exception:
