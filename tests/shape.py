@@ -38,6 +38,7 @@ USE_CASES = [
     "adapters/mime.py",
     "adapters/orm.py",
     "adapters/repositories.py",
+    "adapters/smtp",
     "adapters/unit_of_work.py",
     "adapters/user_view.py",
     "entrypoints/allocation.py",

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.config import Settings, load
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.brokers.settings import BrokerSettings
-from allocation.extensions.smtp.server import SmtpServer
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.settings import WebSettings
 

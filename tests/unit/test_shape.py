@@ -56,6 +56,7 @@ def test_every_extension_has_a_folder() -> None:
     assert {str(package) for package in packages} == {
         ".",
         "adapters",
+        "adapters/smtp",
         "domain",
         "entrypoints",
         "process",

@@ -6,7 +6,6 @@ from allocation.domain.error_kinds import (
     Conflict,
     InvalidInput,
     ProgrammingError,
-    RuleViolation,
     Unavailable,
 )
 
@@ -75,17 +74,6 @@ class NotCompleted(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("others were using the database until the lease ended: it is not stored")
-
-
-class AddressUndeliverable(RuleViolation):
-    """The mail server says that there is no such e-mail address, so nothing can ever be sent to it.
-
-    Raised by `Notifications.send`.
-    """
-
-    def __init__(self, address: str) -> None:
-        super().__init__("the mail server says that there is no such e-mail address")
-        self.address = address
 
 
 class WiringError(ProgrammingError):

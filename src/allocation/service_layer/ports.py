@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from allocation.domain.error_kinds import RuleViolation
 from allocation.domain.events import UserId
 from allocation.service_layer.delivery_model import Delivery, Failure, IdempotencyKey
 from allocation.service_layer.emails import Email
@@ -51,7 +52,18 @@ IsUndeliverable = Callable[[str], Awaitable[bool]]
 """A query: tell whether a user has this e-mail address, and it is known not to exist."""
 
 
-class Notifications(Protocol):
+class AddressUndeliverable(RuleViolation):
+    """The mail server says that there is no such e-mail address, so nothing can ever be sent to it.
+
+    Raised by `EmailSender.send`.
+    """
+
+    def __init__(self, address: str) -> None:
+        super().__init__("the mail server says that there is no such e-mail address")
+        self.address = address
+
+
+class EmailSender(Protocol):
     """E-mail."""
 
     async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:

@@ -4,21 +4,20 @@ from allocation.domain.commands import RecordBounce
 from allocation.domain.events import UserId
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
-from allocation.service_layer.exceptions import AddressUndeliverable
-from allocation.service_layer.ports import IsUndeliverable, Notifications
+from allocation.service_layer.ports import AddressUndeliverable, EmailSender, IsUndeliverable
 
 NOWHERE = ".invalid"  # RFC 2606: no server is called that
 
 
-class UserMail:
-    """The port for e-mail to users: `Notifications`, and what a mail server answers.
+class UserMailer:
+    """The port for e-mail to users: `EmailSender`, and what a mail server answers.
 
     A handler has to *return* what `send` returns: `await user_mail.send(…)` alone would lose the
     answer. So it is annotated with `RecordBounce | None`: a test sees to that, and mypy to the
     `return`.
     """
 
-    def __init__(self, notifications: Notifications, is_undeliverable: IsUndeliverable) -> None:
+    def __init__(self, notifications: EmailSender, is_undeliverable: IsUndeliverable) -> None:
         self._notifications, self._is_undeliverable = notifications, is_undeliverable
 
     async def send(
@@ -27,7 +26,7 @@ class UserMail:
         """Send an e-mail; if there is no such address, return what the handler has to return.
 
         If that is known already, or can be seen, nothing is sent. For what else is raised, see
-        `Notifications`.
+        `EmailSender`.
         """
         bounce = RecordBounce(user_id=user_id, email=email.recipient)
         is_nowhere = email.recipient.lower().endswith(NOWHERE)

@@ -4,8 +4,8 @@ import traceback
 
 import pytest
 
+from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.domain.error_kinds import InvalidValue
-from allocation.extensions.smtp.server import SmtpServer
 
 HOST = "mail.example.com"
 ACCEPTED = {
