@@ -10,7 +10,7 @@ from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import HANDLERS as TABLE
-from allocation.service_layer.ports import EmailSender
+from allocation.service_layer.user_mailer import EmailSender
 
 SUBJECT = "There is a newsletter now"
 

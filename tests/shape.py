@@ -45,6 +45,7 @@ USE_CASES = [
     "entrypoints/console_reporter.py",
     "entrypoints/cli.py",
     "entrypoints/demo.py",
+    "entrypoints/http",
     "entrypoints/users.py",
 ]
 """What is about users and coupons. This grows with the business; all else is machinery."""

@@ -19,9 +19,9 @@ from allocation.domain.events import Event
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handler_table import Handlers, on
-from allocation.service_layer.ports import EmailSender
 from allocation.service_layer.repository import Repository
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.user_mailer import EmailSender
 
 RECIPIENT = "reader@example.com"
 ThingId = NewType("ThingId", UUID)

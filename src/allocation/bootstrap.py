@@ -31,8 +31,8 @@ from allocation.service_layer.handler_table import Handlers
 from allocation.service_layer.handlers import HANDLERS
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.ports import EmailSender, Publisher
-from allocation.service_layer.user_mailer import UserMailer
+from allocation.service_layer.ports import Publisher
+from allocation.service_layer.user_mailer import EmailSender, UserMailer
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from allocation.entrypoints.cli import cli
 from allocation.messages import CODEC
 from allocation.process.app import CommandLine
 from allocation.service_layer.handlers import HANDLERS as TABLE
-from allocation.service_layer.ports import EmailSender
+from allocation.service_layer.user_mailer import EmailSender
 from tests import things
 
 HANGING_ON: list[type[Event]] = [things.ThingMade, UserRegistered]

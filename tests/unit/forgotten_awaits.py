@@ -9,9 +9,9 @@ from allocation.domain.aggregate import Aggregate
 from allocation.domain.events import Event, UserRegistered
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
-from allocation.service_layer.ports import EmailSender
 from allocation.service_layer.repository import Repository
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.user_mailer import EmailSender
 
 LETTER = Email(recipient="reader@example.com", subject="A letter", text="")
 ANY = UUID(int=1)

@@ -37,8 +37,8 @@ from allocation.service_layer.exceptions import (
 from allocation.service_layer.handler_table import Handler, Later, Unsubscribed
 from allocation.service_layer.instrumentation import Observer, Outcome
 from allocation.service_layer.messagebus import MAX_CONFLICT_RETRIES
-from allocation.service_layer.ports import EmailSender
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.user_mailer import EmailSender
 from tests import things
 from tests.builders import COMMANDS, POLICY, FakeApplication, a_delivery
 from tests.fakes import FakeOutbox

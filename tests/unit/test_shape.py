@@ -59,6 +59,7 @@ def test_every_extension_has_a_folder() -> None:
         "adapters/smtp",
         "domain",
         "entrypoints",
+        "entrypoints/http",
         "process",
         "process/cli",
         "service_layer",

@@ -12,6 +12,7 @@ from allocation.process.app import App
 
 if TYPE_CHECKING:
     import click
+    from fastapi import APIRouter
 
     from allocation.application import Application
     from allocation.config import Settings
@@ -68,6 +69,24 @@ class Allocation(App["Settings"]):
         from allocation.messages import ACCEPTED_FROM_BROKERS
 
         return ACCEPTED_FROM_BROKERS
+
+    def example_values(self) -> Mapping[str, Any]:
+        """Return what messages hold in examples."""
+        from allocation.messages import EXAMPLE_VALUES
+
+        return EXAMPLE_VALUES
+
+    def public_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to anybody."""
+        from allocation.entrypoints.http.routes import public
+
+        return public
+
+    def operator_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to the operator only."""
+        from allocation.entrypoints.http.routes import guarded
+
+        return guarded
 
     def load(self, overrides: Mapping[str, Any]) -> Settings:
         """Return the settings, as the environment and these say."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 if TYPE_CHECKING:
     import click
+    from fastapi import APIRouter
 
     from allocation.adapters.database import Database
     from allocation.application import Application
@@ -56,6 +57,21 @@ class App(Generic[S]):
 
     def accepted_from_brokers(self) -> Sequence[type[Command]]:
         """Return the commands that others may send by a message broker."""
+        raise NotImplementedError
+
+    def example_values(self) -> Mapping[str, Any]:
+        """Return what messages hold in examples, by field, or by `message_name.field`.
+
+        `subject` is that of an event.
+        """
+        raise NotImplementedError
+
+    def public_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to anybody."""
+        raise NotImplementedError
+
+    def operator_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to the operator only."""
         raise NotImplementedError
 
     def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:

@@ -22,9 +22,9 @@ from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer import emails
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.handler_table import PUBLISH, Handlers, Later, on
-from allocation.service_layer.ports import EmailSender, FindContact, FindCouponHolder
+from allocation.service_layer.ports import FindContact, FindCouponHolder
 from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.service_layer.user_mailer import UserMailer
+from allocation.service_layer.user_mailer import EmailSender, UserMailer
 
 
 async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None:

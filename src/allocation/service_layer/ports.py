@@ -8,10 +8,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from allocation.domain.error_kinds import RuleViolation
 from allocation.domain.events import UserId
-from allocation.service_layer.delivery_model import Delivery, Failure, IdempotencyKey
-from allocation.service_layer.emails import Email
+from allocation.service_layer.delivery_model import Delivery, Failure
 from allocation.service_layer.envelopes import Envelope
 
 
@@ -47,32 +45,6 @@ FindContact = Callable[[UserId], Awaitable[Contact]]
 
 FindCouponHolder = Callable[[str], Awaitable[Contact | None]]
 """A query: the user who can still redeem the coupon with this code, or None."""
-
-IsUndeliverable = Callable[[str], Awaitable[bool]]
-"""A query: tell whether a user has this e-mail address, and it is known not to exist."""
-
-
-class AddressUndeliverable(RuleViolation):
-    """The mail server says that there is no such e-mail address, so nothing can ever be sent to it.
-
-    Raised by `EmailSender.send`.
-    """
-
-    def __init__(self, address: str) -> None:
-        super().__init__("the mail server says that there is no such e-mail address")
-        self.address = address
-
-
-class EmailSender(Protocol):
-    """E-mail."""
-
-    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
-        """Hand the e-mail to a mail server. A repetition carries the same key.
-
-        :raises Unavailable: only if the server is away: that is tried again until it is back
-        :raises AddressUndeliverable: if there is no such address
-        :raises Exception: whatever else went wrong; the delivery is tried again, and parked then
-        """
 
 
 class Publisher(Protocol):

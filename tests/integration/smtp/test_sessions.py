@@ -17,7 +17,7 @@ from allocation.adapters.smtp.session import SmtpSession
 from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.domain.error_kinds import Unavailable, is_permanent
 from allocation.extensions import circuit_breaker
-from allocation.service_layer.ports import AddressUndeliverable
+from allocation.service_layer.user_mailer import AddressUndeliverable
 from tests.integration.smtp.hostile import (
     Behaviour,
     HostileServer,

@@ -24,7 +24,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from allocation.adapters.smtp.exceptions import EmailRefused, MailServerUnavailable
 from allocation.domain.error_kinds import is_permanent
 from allocation.service_layer.delivery_model import IdempotencyKey
-from allocation.service_layer.ports import AddressUndeliverable
+from allocation.service_layer.user_mailer import AddressUndeliverable
 from tests.integration.smtp.hostile import misbehaving, scripted
 from tests.integration.smtp.sending import (
     AN_EMAIL,

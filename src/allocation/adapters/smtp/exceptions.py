@@ -4,7 +4,7 @@ import re
 import smtplib
 
 from allocation.domain.error_kinds import RuleViolation, Unavailable
-from allocation.service_layer.ports import AddressUndeliverable
+from allocation.service_layer.user_mailer import AddressUndeliverable
 
 CLOSING = 421  # RFC 5321: the server closes the connection, whatever was asked
 NEED_A_LOGIN = {530, 534, 535, 538}  # RFC 4954: the operator can fix that, the e-mail is fine

@@ -3,7 +3,7 @@
 Made from the same classes and tables that read and write the messages, so it cannot lag behind.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from inspect import signature
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from allocation.domain.commands import Command
-from allocation.domain.events import CouponDenied, Event, UserId
+from allocation.domain.events import Event
 from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, DELIVERY_LIMIT, EVENTS
 from allocation.extensions.brokers.cloud_events import (
     CONTENT_TYPE,
@@ -28,25 +28,7 @@ M = TypeVar("M", bound=Event | Command)
 
 Json = dict[str, Any]
 
-SUBJECT = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
 MESSAGE_ID = UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69")
-
-EXAMPLE_VALUES: dict[str, Any] = {
-    "batch_reference": "WELCOME",
-    "code": "WELCOME-0123456789ABCDEF",
-    "email": "ivan@example.com",
-    "name": "Иван",
-    "new_email": "ivan@example.org",
-    "old_email": "ivan@example.com",
-    "quantity": 100,
-    "redemption_id": MESSAGE_ID,
-    "reference": "WELCOME",
-    "user_id": UserId(SUBJECT),
-}
-"""What the fields of messages hold in the examples: a field means the same in each of them."""
-
-OTHER_SUBJECTS: dict[type[Event], str] = {CouponDenied: "WELCOME"}
-"""The subjects, in the examples, of events that no user or coupon has recorded."""
 
 ALL = (
     "CloudEvents 1.0 in structured JSON, over RabbitMQ and Kafka. Each message has a version of its"
@@ -65,17 +47,17 @@ OF_DEAD_COMMANDS = (
 )
 PUBLISHING = (
     "At least once; `id` stays the same. On RabbitMQ the routing key is the type, on Kafka the key"
-    " is the subject: what has recorded the event, which is a user if nothing else is said of it."
+    " is the subject: what has recorded the event."
 )
 CONSUMING = "At most one effect for each `source` and `id`."
 
 
 def published_language(app: App[Any]) -> str:
     """Return the document, as JSON: what others may rely on."""
-    codec = app.codec()
+    codec, values = app.codec(), app.example_values()
     events = {codec.name_of(each): each for each in app.handlers().public_events}
     accepted = {codec.name_of(each): each for each in app.accepted_from_brokers()}
-    messages = {n: _message(codec, n, t) for n, t in (events | accepted).items()}
+    messages = {n: _message(codec, values, n, t) for n, t in (events | accepted).items()}
     topic_exchange = {"name": EVENTS, "type": "topic", "durable": True}
     exchange = {"is": "routingKey", "exchange": topic_exchange}
     dead_letter_queue = _queue(DEAD_LETTER_QUEUE)
@@ -97,25 +79,31 @@ def published_language(app: App[Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(document)).decode()
 
 
-def example_of(type_: type[M]) -> M:
-    """Return a message of this type.
+def example_of(type_: type[M], name: str, values: Mapping[str, Any]) -> M:
+    """Return a message of this type, which has this wire name: see `App.example_values`.
 
-    :raises WiringError: if nobody has said what one of its fields may hold
+    :raises WiringError: if the application has not said what one of its fields may hold
     """
-    names = signature(type_).parameters
-    if missing := names.keys() - EXAMPLE_VALUES.keys():
-        where = "EXAMPLE_VALUES of src/allocation/extensions/brokers/asyncapi.py"
-        raise WiringError(f"fields of {type_.__name__} without an example in {where}", *missing)
-    return type_(**{name: EXAMPLE_VALUES[name] for name in names})
+    return type_(**_example_values(name, signature(type_).parameters, values))
 
 
-def _message(codec: Codec, name: str, type_: type[Event] | type[Command]) -> Json:
+def _example_values(name: str, fields: Iterable[str], values: Mapping[str, Any]) -> Json:
+    keys = {field: f"{name}.{field}" for field in fields}
+    keys = {field: key if key in values else field for field, key in keys.items()}
+    if missing := [field for field, key in keys.items() if key not in values]:
+        raise WiringError(f"no example in `example_values` of the App for {name}", *missing)
+    return {field: values[key] for field, key in keys.items()}
+
+
+def _message(
+    codec: Codec, values: Mapping[str, Any], name: str, type_: type[Event] | type[Command]
+) -> Json:
     return {
         "name": name,
         "summary": str(type_.__doc__),
         "contentType": CONTENT_TYPE,
         "payload": _payload(codec, name, type_),
-        "examples": [{"name": "example", "payload": _example(codec, name, example_of(type_))}],
+        "examples": [{"name": "example", "payload": _example(codec, values, name, type_)}],
     }
 
 
@@ -135,7 +123,10 @@ def _schema(type_: type) -> Json:
     return {key: value for key, value in components[type_.__name__].items() if key != "title"}
 
 
-def _example(codec: Codec, name: str, message: Event | Command) -> Json:
+def _example(
+    codec: Codec, values: Mapping[str, Any], name: str, type_: type[Event] | type[Command]
+) -> Json:
+    message = example_of(type_, name, values)
     if isinstance(message, Command):
         required = {"specversion": "1.0", "id": MESSAGE_ID, "source": "/shop", "type": name}
         return required | {"data": msgspec.to_builtins(message)}
@@ -145,7 +136,7 @@ def _example(codec: Codec, name: str, message: Event | Command) -> Json:
         type=name,
         schema_version=codec.version_of(name),
         event=message,
-        subject=OTHER_SUBJECTS.get(type(message), str(SUBJECT)),
+        subject=str(_example_values(name, ["subject"], values)["subject"]),
         time=datetime(2026, 1, 1, tzinfo=UTC),
         context=MessageContext(correlation_id=MESSAGE_ID, causation_id=MESSAGE_ID),
     )

@@ -15,7 +15,6 @@ import msgspec
 from msgspec import Meta
 
 from allocation.domain.commands import Command
-from allocation.domain.values import INVISIBLE
 from allocation.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
 from allocation.service_layer.codec import Codec, decode
 from allocation.service_layer.envelopes import Envelope, MessageOrigin
@@ -26,6 +25,7 @@ Accepted = Mapping[str, type[Command]]
 
 CONTENT_TYPE = "application/cloudevents+json"
 MAX_MESSAGE_BYTES = 65_536  # of a command: a hundred times what any needs, as over HTTP
+INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's controls, formats, surrogates, separators
 MAX_BYTES = 500  # of an id, and of a source: PostgreSQL's index takes 2704 for both together
 Attribute = Annotated[
     str,

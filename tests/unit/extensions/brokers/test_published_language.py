@@ -128,5 +128,5 @@ class Repainted(Event):
 
 def test_a_field_without_an_example_is_named() -> None:
     """Whoever adds a message learns here what it still lacks, and where to add it."""
-    with pytest.raises(WiringError, match="fields of Repainted .* EXAMPLE_VALUES .*: colour$"):
-        asyncapi.example_of(Repainted)
+    with pytest.raises(WiringError, match="no example in `example_values` .* repainted: colour$"):
+        asyncapi.example_of(Repainted, "repainted", Allocation().example_values())
