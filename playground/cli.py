@@ -52,7 +52,7 @@ def playing(settings: Settings, sandbox: Sandbox, *, browser: bool) -> Service:
     app = web_application(Allocation(), settings.of(WebSettings), Allocation.extensions)
     app.include_router(router, dependencies=[Depends(operator)])
     new_code = app.state.sessions.new_code
-    app.state.panels = ["/playground/panel.js"]
+    app.state.panels.append("/playground/panel.js")
 
     async def play(application: Application, stop: Shutdown) -> None:
         async with (

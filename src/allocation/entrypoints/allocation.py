@@ -30,6 +30,7 @@ class Allocation(App["Settings"]):
     name = "allocation"
     summary = "Register users, and give each of them a welcome e-mail and a coupon."
     extensions = EXTENSIONS
+    page_scripts = ("/register-form.js",)
     default_database_url = "sqlite:///allocation.db"
     commands: ClassVar = {
         "Use": {

@@ -41,6 +41,8 @@ class App(Generic[S]):
     """The summaries of its own commands by name, in groups, in the order of the help."""
     options: ClassVar[Mapping[str, str]] = {}
     """Options of all commands, each the name of a setting, with their help."""
+    page_scripts: ClassVar[Sequence[str]] = ()
+    """The URLs of further scripts of the page in the browser."""
     default_database_url: ClassVar[str]
 
     def command(self, name: str) -> click.Command:

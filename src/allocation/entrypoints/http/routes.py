@@ -1,10 +1,12 @@
 """The endpoints about users and their coupons."""
 
+from importlib.resources import files
 from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
@@ -67,6 +69,7 @@ HowMany = Annotated[
     BeforeValidator(integral_float),
     Field(strict=True, examples=[100], json_schema_extra={"minimum": 1, "maximum": MAX_QUANTITY}),
 ]
+FORM = files(str(__package__)).joinpath("register_form.js").read_text("utf-8")
 LOCATION = {"Location": {"description": "The user.", "schema": {"type": "string"}}}
 LINK = {"Link": {"description": 'The next page: rel="next".', "schema": {"type": "string"}}}
 
@@ -142,6 +145,12 @@ async def register_user(
     await execution.execute(command)
     response.headers["Location"] = request.app.url_path_for("get_user", user_id=command.user_id)
     return RegisteredUser(user_id=command.user_id, name=command.name, email=command.email)
+
+
+@public.get("/register-form.js", include_in_schema=False)
+async def register_form() -> PlainTextResponse:
+    """Return the script by which the page registers users."""
+    return PlainTextResponse(FORM, media_type="text/javascript")
 
 
 @guarded.get("/users/{user_id}", responses=errors(UserNotFound), tags=["users"])

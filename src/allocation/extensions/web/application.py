@@ -59,7 +59,7 @@ def web_application(
     web.state.hosts = settings.hosts
     web.state.operator_token = settings.operator_token or secrets.token_urlsafe(24)
     web.state.sessions = Sessions(web.state.operator_token)
-    web.state.panels = []  # URLs of further scripts of the page
+    web.state.panels = [*app.page_scripts]
     guards = [Depends(operator), Depends(receive)]
     refused = errors(NotAuthenticated)
     for router in (app.public_routes(), health.public, documentation.public):
