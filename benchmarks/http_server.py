@@ -43,7 +43,7 @@ class User(NewUser):
 def ours(url: str, dispatch: Any, of_web: WebSettings) -> None:
     """Serve the application until told to stop."""
     settings = settings_for(url, dispatch=dispatch, max_dispatches=MANY, of_extensions=(of_web,))
-    app = web_application(Allocation.name, of_web, Allocation.extensions)
+    app = web_application(Allocation(), of_web, Allocation.extensions)
     service = web_service(settings, app)
     CommandLine(WithoutMail(), {}).run_services(settings, service, delivers=dispatch == "inline")
 

@@ -22,7 +22,7 @@ from anyio import to_thread
 from allocation.domain.events import Event, UserRegistered
 from allocation.process.app import CommandLine
 from allocation.process.worker import worker_service
-from allocation.service_layer.ports import Notifications
+from allocation.service_layer.user_mailer import EmailSender
 from benchmarks.application import (
     WithoutMail,
     handled_by,
@@ -43,7 +43,7 @@ NOBODY_LISTENS = """
 """
 
 
-async def print_time(event: Event, notifications: Notifications) -> None:
+async def print_time(event: Event, notifications: EmailSender) -> None:
     """Print when it was called."""
     print(CALLED, time.monotonic(), flush=True)
 

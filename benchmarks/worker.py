@@ -22,8 +22,8 @@ from allocation.domain.events import Event, UserRegistered
 from allocation.process.runtime import Shutdown
 from allocation.process.worker import Worker
 from allocation.service_layer.handler_table import Handler
-from allocation.service_layer.ports import Notifications
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.user_mailer import EmailSender
 from benchmarks.application import handled_by, opened, settings_for
 from benchmarks.due import Queue, Tally, connected, filled, jobs_per_second, make_due
 from benchmarks.measuring import Contest, Effort, Way
@@ -38,7 +38,7 @@ RAW_AT_A_TIME = 10
 def outside(tally: Tally) -> Handler[Any, Any]:
     """Return a handler with an effect outside, which does nothing."""
 
-    async def no_op(event: Event, notifications: Notifications) -> None:
+    async def no_op(event: Event, notifications: EmailSender) -> None:
         tally.count()
 
     return no_op

@@ -42,11 +42,11 @@ from allocation.service_layer.handler_binding import Dependencies, bind
 from allocation.service_layer.handler_table import Handler, Handlers, Row
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.user_mailer import UserMail
+from allocation.service_layer.user_mailer import UserMailer
 from tests import things
 from tests.fakes import (
     FakeDatabase,
-    FakeNotifications,
+    FakeEmailSender,
     FakeOutbox,
     fake_find_contact,
     fake_find_coupon_holder,
@@ -203,7 +203,7 @@ class FakeApplication:
     observers: Sequence[Observer] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     database: FakeDatabase = field(default_factory=FakeDatabase)
-    notifications: FakeNotifications = field(default_factory=FakeNotifications)
+    notifications: FakeEmailSender = field(default_factory=FakeEmailSender)
     new_token: Callable[[], str] = lambda: uuid4().hex
     now: datetime = NOW
     slots: int = 50
@@ -224,7 +224,7 @@ class FakeApplication:
         dependencies = Dependencies(
             effect_ports={
                 "notifications": port(self.notifications),
-                "user_mail": port(UserMail(self.notifications, is_undeliverable)),
+                "user_mail": port(UserMailer(self.notifications, is_undeliverable)),
             },
             queries={
                 "find_contact": partial(fake_find_contact, self.database),

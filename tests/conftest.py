@@ -23,7 +23,7 @@ from tests import worlds
 from tests.matrix import left_out, rank, table
 
 pytest_plugins: list[str] = [
-    "tests.e2e.extensions.smtp.fixtures",
+    "tests.e2e.smtp.fixtures",
     "tests.integration.extensions.brokers.fixtures",
     "tests.integration.extensions.postgresql.fixtures",
 ]
@@ -58,7 +58,7 @@ def detector() -> BlockBuster:
         function.can_block_in(otel, {"_tracing"})  # at the end
         brokers = "allocation/extensions/brokers/broker_factory.py"
         function.can_block_in(brokers, {"_new_broker"})  # imports
-        smtp = "tests/integration/extensions/smtp/"
+        smtp = "tests/integration/smtp/"
         function.can_block_in(f"{smtp}hostile.py", {"misbehaving"})  # starts threads
         function.can_block_in(f"{smtp}sending.py", {"keeping"})
         web = "allocation/extensions/web/application.py"

@@ -557,7 +557,7 @@ class FakePublisher:
 
 
 @dataclass
-class FakeNotifications:
+class FakeEmailSender:
     """Keeps the e-mails it was given; fails for the recipients it was told to fail for."""
 
     sent: list[tuple[IdempotencyKey, Email]] = field(default_factory=list)

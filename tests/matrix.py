@@ -25,11 +25,11 @@ USUAL_DATABASE = {"unit": "fake", **dict.fromkeys(LAYERS[1:], "sqlite")}
 IN_FULL = (
     "_contract",
     "test_signals",
-    "tests/e2e/extensions/smtp/test_worker",
+    "tests/e2e/smtp/test_worker",
     "tests/integration/test_application",
     "tests/integration/test_database",
     "tests/integration/extensions/postgresql/",
-    "tests/integration/extensions/smtp/test_sessions",
+    "tests/integration/smtp/test_sessions",
     "tests/sqlalchemy_anyio/",
     "tests/unit/",
 )

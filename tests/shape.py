@@ -39,12 +39,14 @@ USE_CASES = [
     "adapters/mime.py",
     "adapters/orm.py",
     "adapters/repositories.py",
+    "adapters/smtp",
     "adapters/unit_of_work.py",
     "adapters/user_view.py",
     "entrypoints/allocation.py",
     "entrypoints/console_reporter.py",
     "entrypoints/cli.py",
     "entrypoints/demo.py",
+    "entrypoints/http",
     "entrypoints/users.py",
 ]
 """What is about users and coupons. This grows with the business; all else is machinery."""

@@ -19,9 +19,9 @@ from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.error_kinds import Refused
 from allocation.service_layer.handler_table import Handlers, on
-from allocation.service_layer.ports import Notifications
 from allocation.service_layer.repository import Repository
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.user_mailer import EmailSender
 
 RECIPIENT = "reader@example.com"
 ThingId = NewType("ThingId", UUID)
@@ -246,7 +246,7 @@ async def rename_thing(command: RenameThing, uow: UnitOfWork) -> None:
 
 
 async def announce(
-    event: ThingMade, notifications: Notifications, idempotency_key: IdempotencyKey
+    event: ThingMade, notifications: EmailSender, idempotency_key: IdempotencyKey
 ) -> None:
     """Have an external effect."""
     await notifications.send(announcement(event), idempotency_key=idempotency_key)

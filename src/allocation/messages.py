@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 from allocation.domain import commands, events
-from allocation.domain.events import UserId
 from allocation.service_layer.codec import Codec, Upcaster
 from allocation.service_layer.envelopes import message_types
 
@@ -25,9 +24,8 @@ ACCEPTED_FROM_BROKERS: tuple[type[commands.Command], ...] = (
 )
 """The commands that others may send by a message broker; it refuses all others."""
 
-_A_USER = UserId(UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"))
-
-EXAMPLES: Mapping[str, Any] = {
+USER = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
+EXAMPLE_VALUES: Mapping[str, Any] = {
     "batch_reference": "WELCOME",
     "code": "WELCOME-0123456789ABCDEF",
     "email": "ivan@example.com",
@@ -37,11 +35,8 @@ EXAMPLES: Mapping[str, Any] = {
     "quantity": 100,
     "redemption_id": UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69"),
     "reference": "WELCOME",
-    "user_id": _A_USER,
-    "subject": str(_A_USER),
-    "coupon_denied.subject": "WELCOME",  # a batch has recorded it
+    "user_id": events.UserId(USER),
+    "subject": USER,
+    "coupon_denied.subject": "WELCOME",  # recorded by the batch
 }
-"""What the fields of messages hold in examples: a field means the same in each of them.
-
-`subject` is what has recorded an event.
-"""
+"""What messages hold in the examples of the AsyncAPI document: see `App.example_values`."""

@@ -48,7 +48,7 @@ _HOLDER = (
 
 
 async def is_undeliverable(database: Database, email: str) -> bool:
-    """Tell whether nothing can be sent to an address. See `ports.IsUndeliverable`."""
+    """Tell whether nothing can be sent to an address. See `user_mailer.IsUndeliverable`."""
     async with database.read_transaction() as transaction:
         found = await transaction.execute(_UNDELIVERABLE, {"key": EmailAddress(email).key})
         return bool(found.scalar_one_or_none())

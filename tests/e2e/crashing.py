@@ -21,7 +21,7 @@ from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, Failure
 from allocation.service_layer.messagebus import MessageBus
 
-NOTIFICATIONS = "allocation.extensions.smtp.notifications:SmtpNotifications"
+NOTIFICATIONS = "allocation.adapters.smtp.email_sender:SmtpEmailSender"
 REPLAY = "allocation.extensions.operations.replay:Replay"
 FORGETTING_MODULE = "allocation.extensions.operations.retention"
 BATCHES = "allocation.extensions.operations.batched_transactions"

@@ -19,9 +19,9 @@ from tests.e2e.crashing import (
     PARKING,
     RESCHEDULING,
 )
-from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.mail import Mail, message_ids
 from tests.e2e.processes import Application, owed
+from tests.e2e.smtp.mail_server import MailServer
 
 EMAIL = "ivan@example.com"
 REGISTER_USER = ("register-user", "Иван", EMAIL)

@@ -28,7 +28,7 @@ from allocation.service_layer.handler_table import Handlers
 from allocation.service_layer.handlers import HANDLERS
 from allocation.service_layer.instrumentation import Observer
 from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.service_layer.user_mailer import UserMail
+from allocation.service_layer.user_mailer import UserMailer
 from tests.builders import a_batch, a_command_envelope, a_registration, table
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +41,7 @@ async def hangs_in_its_transaction(event: Event, uow: UnitOfWork) -> None:
     await anyio.sleep_forever()
 
 
-async def hangs_outside(event: Event, user_mail: UserMail) -> None:
+async def hangs_outside(event: Event, user_mail: UserMailer) -> None:
     await anyio.sleep_forever()
 
 

@@ -23,9 +23,9 @@ from allocation.domain.events import (
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import UserAlreadyRegistered
 from allocation.service_layer.envelopes import EventId
-from allocation.service_layer.exceptions import AddressUndeliverable
 from allocation.service_layer.handler_table import Handler
 from allocation.service_layer.handlers import expire_coupon, send_coupon_reminder
+from allocation.service_layer.user_mailer import AddressUndeliverable
 from tests.builders import (
     HANDLER_NAMES,
     HANDLERS,

@@ -37,8 +37,8 @@ from allocation.service_layer.exceptions import (
 from allocation.service_layer.handler_table import Handler, Later, Unsubscribed
 from allocation.service_layer.instrumentation import Observer, Outcome
 from allocation.service_layer.messagebus import MAX_CONFLICT_RETRIES
-from allocation.service_layer.ports import Notifications
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.user_mailer import EmailSender
 from tests import things
 from tests.builders import COMMANDS, POLICY, FakeApplication, a_delivery
 from tests.fakes import FakeOutbox
@@ -1089,7 +1089,7 @@ async def test_an_observer_sees_the_calls_to_external_systems() -> None:
     recorder = Recorder()
 
     async def sends(
-        event: ThingMade, notifications: Notifications, idempotency_key: IdempotencyKey
+        event: ThingMade, notifications: EmailSender, idempotency_key: IdempotencyKey
     ) -> None:
         await notifications.send(announcement(event), idempotency_key=idempotency_key)
 
@@ -1268,7 +1268,7 @@ async def test_an_answer_that_a_rule_refuses_is_parked_with_what_it_says() -> No
     """The effect has happened: a person needs to know what the outside has said."""
     thing_id = a_thing_id()
 
-    async def ask(event: ThingMade, notifications: Notifications) -> RenameThing:
+    async def ask(event: ThingMade, notifications: EmailSender) -> RenameThing:
         return RenameThing(thing_id=thing_id, name="torch")
 
     application = on_made(ask)

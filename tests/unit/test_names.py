@@ -141,7 +141,7 @@ def test_metrics_have_the_name() -> None:
 
 def test_the_document_of_the_api_has_the_name() -> None:
     """It says what the operator's token is called."""
-    document = web_application("shop", WebSettings(), EXTENSIONS).openapi()
+    document = web_application(Shop(), WebSettings(), EXTENSIONS).openapi()
 
     assert document["info"]["title"] == "shop"
     assert "`SHOP_OPERATOR_TOKEN`" in json.dumps(document["components"]["securitySchemes"])

@@ -27,8 +27,8 @@ from allocation.domain.events import (
 )
 from allocation.domain.user_imports import UserImport
 from allocation.entrypoints.cli import cli
+from allocation.entrypoints.http import routes
 from allocation.extension_list import EXTENSIONS
-from allocation.extensions.web.application import GUARDED, PUBLIC
 from allocation.messages import ACCEPTED_FROM_BROKERS
 from allocation.process.cli.main import LazyCommand
 from allocation.service_layer.envelopes import message_types
@@ -338,7 +338,7 @@ def test_http_offers_all_that_is_no_work_of_operators() -> None:
 
 def endpoints() -> Iterator[object]:
     brought = (each.operator_routes() for each in EXTENSIONS)
-    for router in (*PUBLIC, *GUARDED, *filter(None, brought)):
+    for router in (routes.public, routes.guarded, *filter(None, brought)):
         yield from (route.endpoint for route in router.routes if isinstance(route, APIRoute))
 
 

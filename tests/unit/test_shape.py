@@ -56,8 +56,10 @@ def test_every_extension_has_a_folder() -> None:
     assert {str(package) for package in packages} == {
         ".",
         "adapters",
+        "adapters/smtp",
         "domain",
         "entrypoints",
+        "entrypoints/http",
         "process",
         "process/cli",
         "service_layer",

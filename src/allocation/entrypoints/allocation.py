@@ -12,6 +12,7 @@ from allocation.process.app import App
 
 if TYPE_CHECKING:
     import click
+    from fastapi import APIRouter
 
     from allocation.application import Application
     from allocation.config import Settings
@@ -30,6 +31,7 @@ class Allocation(App["Settings"]):
     name = "allocation"
     summary = "Register users, and give each of them a welcome e-mail and a coupon."
     extensions = EXTENSIONS
+    page_scripts = ("/register-form.js",)
     default_database_url = "sqlite:///allocation.db"
     commands: ClassVar = {
         "Use": {
@@ -70,11 +72,23 @@ class Allocation(App["Settings"]):
 
         return ACCEPTED_FROM_BROKERS
 
-    def examples(self) -> Mapping[str, Any]:
-        """Return what the fields of messages hold in documents."""
-        from allocation.messages import EXAMPLES
+    def example_values(self) -> Mapping[str, Any]:
+        """Return what messages hold in examples."""
+        from allocation.messages import EXAMPLE_VALUES
 
-        return EXAMPLES
+        return EXAMPLE_VALUES
+
+    def public_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to anybody."""
+        from allocation.entrypoints.http.routes import public
+
+        return public
+
+    def operator_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to the operator only."""
+        from allocation.entrypoints.http.routes import guarded
+
+        return guarded
 
     def load(self, overrides: Mapping[str, Any]) -> Settings:
         """Return the settings, as the environment and these say."""

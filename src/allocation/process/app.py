@@ -15,6 +15,7 @@ from allocation.service_layer.exceptions import WiringError
 
 if TYPE_CHECKING:
     import click
+    from fastapi import APIRouter
 
     from allocation.adapters.database import Database
     from allocation.application import Application
@@ -41,6 +42,8 @@ class App(Generic[S]):
     """The summaries of its own commands by name, in groups, in the order of the help."""
     options: ClassVar[Mapping[str, str]] = {}
     """Options of all commands: settings, with their help, where {prefix} is that of variables."""
+    page_scripts: ClassVar[Sequence[str]] = ()
+    """The URLs of further scripts of the page in the browser."""
     default_database_url: ClassVar[str]
 
     def command(self, name: str) -> click.Command:
@@ -59,8 +62,19 @@ class App(Generic[S]):
         """Return the commands that others may send by a message broker."""
         raise NotImplementedError
 
-    def examples(self) -> Mapping[str, Any]:
-        """Return what the fields of its messages hold in documents; see its `messages.py`."""
+    def example_values(self) -> Mapping[str, Any]:
+        """Return what the fields of messages hold in examples, by the name of the field.
+
+        `subject` is that of an event, `message_name.subject` that of one event alone.
+        """
+        raise NotImplementedError
+
+    def public_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to anybody."""
+        raise NotImplementedError
+
+    def operator_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to the operator only."""
         raise NotImplementedError
 
     def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:

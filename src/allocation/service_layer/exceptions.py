@@ -6,7 +6,6 @@ from allocation.service_layer.error_kinds import (
     Conflict,
     Defect,
     Invalid,
-    Refused,
     TransientError,
 )
 
@@ -65,17 +64,6 @@ class NotCompleted(TransientError):
 
     def __init__(self) -> None:
         super().__init__("others were using the database until the lease ended: it is not stored")
-
-
-class AddressUndeliverable(Refused):
-    """The mail server says that there is no such e-mail address, so nothing can ever be sent to it.
-
-    Raised by `Notifications.send`.
-    """
-
-    def __init__(self, address: str) -> None:
-        super().__init__("the mail server says that there is no such e-mail address")
-        self.address = address
 
 
 def install_hint(extra: str) -> str:

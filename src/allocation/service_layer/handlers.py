@@ -22,9 +22,9 @@ from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer import emails
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.handler_table import PUBLISH, Handlers, Later, on
-from allocation.service_layer.ports import FindContact, FindCouponHolder, Notifications
+from allocation.service_layer.ports import FindContact, FindCouponHolder
 from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.service_layer.user_mailer import UserMail
+from allocation.service_layer.user_mailer import EmailSender, UserMailer
 
 
 async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None:
@@ -74,7 +74,7 @@ async def redeem_coupon(command: commands.RedeemCoupon, uow: UnitOfWork) -> None
 
 
 async def send_welcome_email(
-    event: events.UserRegistered, user_mail: UserMail, idempotency_key: IdempotencyKey
+    event: events.UserRegistered, user_mail: UserMailer, idempotency_key: IdempotencyKey
 ) -> commands.RecordBounce | None:
     """Greet the new user."""
     return await user_mail.send(emails.welcome(event), event.user_id, idempotency_key)
@@ -112,7 +112,7 @@ async def refresh_user_view(
 async def send_coupon_email(
     event: events.CouponAllocated,
     find_contact: FindContact,
-    user_mail: UserMail,
+    user_mail: UserMailer,
     idempotency_key: IdempotencyKey,
 ) -> commands.RecordBounce | None:
     """Send the coupon to the address the user has now."""
@@ -124,7 +124,7 @@ async def send_coupon_email(
 async def send_coupon_reminder(
     event: events.CouponAllocated,
     find_coupon_holder: FindCouponHolder,
-    user_mail: UserMail,
+    user_mail: UserMailer,
     idempotency_key: IdempotencyKey,
 ) -> commands.RecordBounce | None:
     """Remind the user of the coupon, if it can still be redeemed."""
@@ -148,7 +148,7 @@ async def give_coupon_back(event: events.CouponExpired, uow: UnitOfWork) -> None
 
 
 async def send_change_notice(
-    event: events.EmailChanged, user_mail: UserMail, idempotency_key: IdempotencyKey
+    event: events.EmailChanged, user_mail: UserMailer, idempotency_key: IdempotencyKey
 ) -> commands.RecordBounce | None:
     """Warn the old address."""
     return await user_mail.send(emails.change_notice(event), event.user_id, idempotency_key)
@@ -156,7 +156,7 @@ async def send_change_notice(
 
 async def notify_marketing(
     event: events.CouponBatchExhausted,
-    notifications: Notifications,
+    notifications: EmailSender,
     marketing_email: str,
     idempotency_key: IdempotencyKey,
 ) -> None:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from allocation.domain.events import UserId
-from allocation.service_layer.delivery_model import IdempotencyKey
-from allocation.service_layer.emails import Email
 
 
 class RegistrationLog(Protocol):
@@ -45,18 +43,3 @@ FindContact = Callable[[UserId], Awaitable[Contact]]
 
 FindCouponHolder = Callable[[str], Awaitable[Contact | None]]
 """A query: the user who can still redeem the coupon with this code, or None."""
-
-IsUndeliverable = Callable[[str], Awaitable[bool]]
-"""A query: tell whether a user has this e-mail address, and it is known not to exist."""
-
-
-class Notifications(Protocol):
-    """E-mail."""
-
-    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
-        """Hand the e-mail to a mail server. A repetition carries the same key.
-
-        :raises Unavailable: only if the server is away: that is tried again until it is back
-        :raises AddressUndeliverable: if there is no such address
-        :raises Exception: whatever else went wrong; the delivery is tried again, and parked then
-        """

@@ -46,19 +46,18 @@ OF_DEAD_COMMANDS = (
 )
 PUBLISHING = (
     "At least once; `id` stays the same. On RabbitMQ the routing key is the type, on Kafka the key"
-    " is the subject: what has recorded the event, which is a user if nothing else is said of it."
+    " is the subject: what has recorded the event."
 )
 CONSUMING = "At most one effect for each `source` and `id`."
 
 
 def published_language(app: App[Any]) -> str:
     """Return the document, as JSON: what others may rely on."""
-    codec = app.codec()
+    codec, values = app.codec(), app.example_values()
     events = {codec.name_of(each): each for each in app.handlers().public_events}
     accepted = {codec.name_of(each): each for each in app.accepted_from_brokers()}
-    examples = app.examples()
-    payloads = {n: _example_of_event(codec, n, t, examples) for n, t in events.items()}
-    payloads |= {n: _example_of_command(n, t, examples) for n, t in accepted.items()}
+    payloads = {n: _example_of_event(codec, n, t, values) for n, t in events.items()}
+    payloads |= {n: _example_of_command(n, t, values) for n, t in accepted.items()}
     types = events | accepted
     messages = {n: _message(codec, n, types[n], each) for n, each in payloads.items()}
     own = Channels(app.name)
@@ -86,13 +85,13 @@ def published_language(app: App[Any]) -> str:
 
 
 def example_of(type_: type[M], values: Mapping[str, Any]) -> M:
-    """Return a message of this type, with these values of its fields.
+    """Return a message of this type with these values: see `App.example_values`.
 
-    :raises WiringError: if nobody has said what one of its fields may hold
+    :raises WiringError: if the application has not said what one of its fields may hold
     """
     names = signature(type_).parameters
     if missing := names.keys() - values.keys():
-        problem = f"fields of {type_.__name__} without a value in the application's `examples`"
+        problem = f"fields of {type_.__name__} without a value in `example_values` of the App"
         raise WiringError(problem, *missing)
     return type_(**{name: values[name] for name in names})
 
@@ -137,7 +136,7 @@ def _example_of_event(
         type=name,
         schema_version=codec.version_of(name),
         event=example_of(type_, values),
-        subject=values.get(f"{name}.subject", values["subject"]),
+        subject=str(values.get(f"{name}.subject", values["subject"])),
         time=datetime(2026, 1, 1, tzinfo=UTC),
         context=MessageContext(correlation_id=MESSAGE_ID, causation_id=MESSAGE_ID),
     )

@@ -74,8 +74,8 @@ async def traces(
 async def backlog(transaction: Transaction, database: Database) -> dict[str, Any]:
     """Return how much is outstanding, by handler and state, up to MAX_COUNTED, and the first of it.
 
-    And which handlers are paused. What is for `later`, and was not attempted yet, is apart: each
-    user leaves some of it for weeks.
+    And which handlers are paused. What is for `later`, and was not attempted yet, is apart: there
+    may be much of it, for weeks.
     """
     later = is_scheduled(database.clock)
     state = delivery_state(database.clock).label("state"), later.label("later")

@@ -14,11 +14,10 @@ from starlette.staticfiles import StaticFiles
 from allocation.extensions.web.authentication import BEARER
 from allocation.extensions.web.request_context import REQUEST_ID
 
-DESCRIPTION = """Register users; each gets a welcome e-mail and a coupon.
-
-Every answer names its trace in `X-Request-ID`: the one that the request came with, in `traceparent`
-or `X-Request-ID`, or a new one. Every error is a problem (RFC 9457); `instance` is that id, and
-`type` a stable name. A request with an `Idempotency-Key` may be repeated until it is answered.
+OF_REQUESTS = """Every answer names its trace in `X-Request-ID`: the one that the request came
+with, in `traceparent` or `X-Request-ID`, or a new one. Every error is a problem (RFC 9457);
+`instance` is that id, and `type` a stable name. A request with an `Idempotency-Key` may be repeated
+until it is answered.
 """
 ASSETS = "/docs/assets"
 PAGE = f"""<!doctype html>
@@ -39,6 +38,11 @@ Traceparent = Annotated[
 ]
 
 public = APIRouter(include_in_schema=False)
+
+
+def description(summary: str) -> str:
+    """Return what the document says first: what the application does, and what holds for all."""
+    return f"{summary}\n\n{OF_REQUESTS}"
 
 
 class Documented(FastAPI):

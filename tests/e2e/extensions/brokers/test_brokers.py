@@ -16,7 +16,6 @@ import pytest
 
 from tests.builders import a_user_message
 from tests.e2e.crashing import CONSUMING, DEAD_LETTERING
-from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.processes import (
     LIMIT_SECONDS,
     TIMEOUT_SECONDS,
@@ -26,6 +25,7 @@ from tests.e2e.processes import (
     wait_for_line,
     wait_until,
 )
+from tests.e2e.smtp.mail_server import MailServer
 from tests.integration.extensions.brokers.outside import (
     COMMANDS,
     DEAD,

@@ -4,8 +4,8 @@ import os
 import signal
 import sqlite3
 
-from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.processes import LIMIT_SECONDS, Application, on_terminal, wait_until
+from tests.e2e.smtp.mail_server import MailServer
 
 
 def test_output_into_a_closed_pipe_ends_quietly(application: Application) -> None:

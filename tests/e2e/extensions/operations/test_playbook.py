@@ -21,7 +21,6 @@ import sqlalchemy as sa
 
 from allocation.adapters.migrations import revisions
 from tests.consoles import Command, commands, shows
-from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.processes import (
     LIMIT_SECONDS,
     ROOT,
@@ -33,6 +32,7 @@ from tests.e2e.processes import (
     stat_of,
     wait_until,
 )
+from tests.e2e.smtp.mail_server import MailServer
 from tests.integration.extensions.brokers.fixtures import tansu
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()

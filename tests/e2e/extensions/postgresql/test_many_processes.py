@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.mail import message_ids
 from tests.e2e.processes import TIMEOUT_SECONDS, Application, owed, wait_until
+from tests.e2e.smtp.mail_server import MailServer
 
 PROCESSES = 4
 USERS_EACH = 15

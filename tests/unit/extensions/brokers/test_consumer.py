@@ -31,7 +31,7 @@ from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import FakeApplication, a_user_message, from_cloud_event
-from tests.fakes import FakeDatabase, FakeNotifications
+from tests.fakes import FakeDatabase, FakeEmailSender
 
 pytestmark = pytest.mark.anyio
 
@@ -176,7 +176,7 @@ class CannotHealError(Defect):
 
 
 @dataclass
-class SilentNotifications(FakeNotifications):
+class SilentEmailSender(FakeEmailSender):
     """A mail server that says nothing, until it does."""
 
     speaks: anyio.Event = field(default_factory=anyio.Event)
@@ -416,7 +416,7 @@ async def test_what_commands_have_caused_takes_no_hand_and_is_bounded(
 ) -> None:
     """A mail server that says nothing must not hold up the queue; what is too much is left."""
     caplog.set_level("INFO", "allocation")
-    notifications = SilentNotifications()
+    notifications = SilentEmailSender()
     application = FakeApplication(notifications=notifications)
     messages = [a_user_message(message_id=f"m{n}", email=f"u{n}@example.com") for n in range(200)]
     async with consuming(broker, application, max_dispatches=3) as stop:

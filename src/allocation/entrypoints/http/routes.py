@@ -1,10 +1,12 @@
 """The endpoints about users and their coupons."""
 
+from importlib.resources import files
 from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
@@ -22,10 +24,8 @@ from allocation.domain.coupons import (
 from allocation.domain.events import UserId
 from allocation.domain.users import EmailAlreadyRegistered, UserNotFound
 from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, EmailAddress, PersonName
-from allocation.extensions.web import queries
-from allocation.extensions.web.exceptions import BodyTooLarge, UnsupportedMediaType
-from allocation.extensions.web.idempotency import IdempotentExecution
-from allocation.extensions.web.problems import errors
+from allocation.entrypoints.http import queries
+from allocation.extensions.web.endpoints import OF_BODIES, Execution, Running, errors
 
 
 def integral_float(number: object) -> object:
@@ -69,13 +69,11 @@ HowMany = Annotated[
     BeforeValidator(integral_float),
     Field(strict=True, examples=[100], json_schema_extra={"minimum": 1, "maximum": MAX_QUANTITY}),
 ]
+FORM = files(str(__package__)).joinpath("register_form.js").read_text("utf-8")
 LOCATION = {"Location": {"description": "The user.", "schema": {"type": "string"}}}
-OF_BODIES = errors(BodyTooLarge, UnsupportedMediaType)
 LINK = {"Link": {"description": 'The next page: rel="next".', "schema": {"type": "string"}}}
 
 public, guarded = APIRouter(), APIRouter()  # who may use the second needs the token
-
-Execution = Annotated[IdempotentExecution, Depends()]
 
 
 class Registration(BaseModel):
@@ -95,7 +93,7 @@ class RegisteredUser(BaseModel):
     email: Address
 
 
-class User(RegisteredUser):
+class UserResponse(RegisteredUser):
     """A user, and the coupon if there is one by now."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -111,7 +109,7 @@ class NewEmail(BaseModel):
     email: Address
 
 
-class CouponBatch(BaseModel):
+class CouponBatchRequest(BaseModel):
     """A batch of welcome coupons."""
 
     model_config = ConfigDict(extra="forbid")
@@ -149,30 +147,35 @@ async def register_user(
     return RegisteredUser(user_id=command.user_id, name=command.name, email=command.email)
 
 
+@public.get("/register-form.js", include_in_schema=False)
+async def register_form() -> PlainTextResponse:
+    """Return the script by which the page registers users."""
+    return PlainTextResponse(FORM, media_type="text/javascript")
+
+
 @guarded.get("/users/{user_id}", responses=errors(UserNotFound), tags=["users"])
-async def get_user(user_id: UUID, request: Request) -> User:
+async def get_user(user_id: UUID, running: Running) -> UserResponse:
     """Show a user."""
-    row = await queries.user(request.app.state.application.database, UserId(user_id))
-    return User.model_validate(row)
+    row = await queries.user(running.database, UserId(user_id))
+    return UserResponse.model_validate(row)
 
 
 @guarded.get("/users", responses={200: {"headers": LINK}}, tags=["users"])
 async def list_users(
+    running: Running,
     request: Request,
     response: Response,
     email: Annotated[Address | None, Query(description="Only who has this address.")] = None,
     after: Annotated[UUID | None, Query(description="The last id of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 50,
-) -> list[User]:
+) -> list[UserResponse]:
     """List users by their ids, a page at a time; `Link` leads to the next page."""
     address = None if email is None else EmailAddress(email)
-    rows = await queries.users_page(
-        request.app.state.application.database, email=address, after=after, limit=limit + 1
-    )
+    rows = await queries.users_page(running.database, email=address, after=after, limit=limit + 1)
     if len(rows) > limit:
         page = urlencode({"after": rows[limit - 1].user_id, "limit": limit})
         response.headers["Link"] = f'<{request.url.path}?{page}>; rel="next"'
-    return [User.model_validate(row) for row in rows[:limit]]
+    return [UserResponse.model_validate(row) for row in rows[:limit]]
 
 
 @guarded.put(
@@ -193,7 +196,7 @@ async def change_email(user_id: UUID, new: NewEmail, execution: Execution) -> No
     responses=errors(CouponBatchAlreadyAdded) | OF_BODIES,
     tags=["coupons"],
 )
-async def add_coupon_batch(batch: CouponBatch, execution: Execution) -> CouponBatch:
+async def add_coupon_batch(batch: CouponBatchRequest, execution: Execution) -> CouponBatchRequest:
     """Make more welcome coupons available. Repeating it with the same quantity changes nothing."""
     reference, quantity = BatchReference(batch.reference).value, Quantity(batch.quantity).value
     await execution.execute(AddCouponBatch(reference=reference, quantity=quantity))

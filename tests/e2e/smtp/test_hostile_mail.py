@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.processes import LIMIT_SECONDS, Application, owed, stop, wait_until
-from tests.integration.extensions.smtp.hostile import dripping, endless, misbehaving, silent
+from tests.integration.smtp.hostile import dripping, endless, misbehaving, silent
 
 EMAILS = {"send_welcome_email", "send_coupon_email"}
 HOSTILE = {"drips": dripping, "greets without end": endless, "says nothing": silent}

@@ -10,15 +10,15 @@ import pytest
 from anyio import create_task_group, fail_after, move_on_after, to_thread
 from anyio.lowlevel import checkpoint
 
+from allocation.adapters.smtp import email_sender
+from allocation.adapters.smtp.email_sender import MAX_CONNECTIONS
+from allocation.adapters.smtp.exceptions import MailServerUnavailable
+from allocation.adapters.smtp.session import SmtpSession
+from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.extensions import circuit_breaker
-from allocation.extensions.smtp import notifications
-from allocation.extensions.smtp.exceptions import MailServerUnavailable
-from allocation.extensions.smtp.notifications import MAX_CONNECTIONS
-from allocation.extensions.smtp.server import SmtpServer
-from allocation.extensions.smtp.session import SmtpSession
 from allocation.service_layer.error_kinds import is_away, is_permanent
-from allocation.service_layer.exceptions import AddressUndeliverable
-from tests.integration.extensions.smtp.hostile import (
+from allocation.service_layer.user_mailer import AddressUndeliverable
+from tests.integration.smtp.hostile import (
     Behaviour,
     HostileServer,
     dripping_tls,
@@ -31,7 +31,7 @@ from tests.integration.extensions.smtp.hostile import (
     threads_in,
     unreachable,
 )
-from tests.integration.extensions.smtp.sending import (
+from tests.integration.smtp.sending import (
     LIMIT_SECONDS,
     SENDER,
     Mailbox,
@@ -88,7 +88,7 @@ async def test_no_server_holds_an_email_longer_than_the_limit(stage: str) -> Non
                 await send()
 
         assert not is_away(caught.value)  # it counts as an attempt
-        await until(lambda: server.open == threads_in("extensions/smtp/session.py") == 0)
+        await until(lambda: server.open == threads_in("adapters/smtp/session.py") == 0)
 
 
 async def test_a_reply_without_an_end_takes_no_memory() -> None:
@@ -114,7 +114,7 @@ async def test_an_email_can_be_cancelled_at_every_stage(stage: str) -> None:
             await send()
 
         assert scope.cancelled_caught
-        await until(lambda: server.open == threads_in("extensions/smtp/session.py") == 0)
+        await until(lambda: server.open == threads_in("adapters/smtp/session.py") == 0)
 
 
 async def test_a_refusal_is_known_though_the_server_says_nothing_more() -> None:
@@ -132,7 +132,7 @@ async def test_the_wait_for_a_connection_is_not_the_servers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It answers each e-mail in time; others only have to wait for one another."""
-    monkeypatch.setattr(notifications, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(email_sender, "MAX_CONNECTIONS", 1)
 
     def slow(server: HostileServer, client: socket) -> None:
         server.over.wait(0.6)

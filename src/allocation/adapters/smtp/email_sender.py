@@ -7,10 +7,10 @@ from math import inf
 from anyio import CapacityLimiter, fail_after, to_thread
 
 from allocation.adapters.mime import compose
+from allocation.adapters.smtp.exceptions import MailServerUnavailable, meaning_of
+from allocation.adapters.smtp.session import SmtpSession
+from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.extensions.circuit_breaker import CircuitBreaker
-from allocation.extensions.smtp.exceptions import MailServerUnavailable, meaning_of
-from allocation.extensions.smtp.server import SmtpServer
-from allocation.extensions.smtp.session import SmtpSession
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 10  # for one e-mail, from looking up the name to the last rep
 MAX_CONNECTIONS = 100
 
 
-class SmtpNotifications:
+class SmtpEmailSender:
     """Sends e-mails by SMTP, each over a connection of its own.
 
     TLS certificates are verified against the system's authorities.

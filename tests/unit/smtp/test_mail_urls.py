@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from allocation.extensions.smtp.server import SmtpServer
+from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.service_layer.error_kinds import InvalidValue
 
 HOST = "mail.example.com"

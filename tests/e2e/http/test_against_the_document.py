@@ -16,7 +16,7 @@ ARGUMENTS = ("--checks=all", "--max-examples=5", "--seed=2026", "--no-color")
 
 def test_every_answer_is_documented(on_each: Application) -> None:
     """Status, media type, headers and body of every answer; and the token is needed."""
-    environment = on_each.environment() | {"SCHEMATHESIS_HOOKS": "tests.e2e.extensions.web.cases"}
+    environment = on_each.environment() | {"SCHEMATHESIS_HOOKS": "tests.e2e.http.cases"}
     with serving(on_each, dispatch="worker") as server:
         configuration = on_each.folder / "schemathesis.toml"
         configuration.write_text(f'[auth.openapi.operator]\nbearer = "{TOKEN}"\n')

@@ -21,12 +21,12 @@ import pytest
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from allocation.extensions.smtp.exceptions import EmailRefused, MailServerUnavailable
+from allocation.adapters.smtp.exceptions import EmailRefused, MailServerUnavailable
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.error_kinds import is_permanent
-from allocation.service_layer.exceptions import AddressUndeliverable
-from tests.integration.extensions.smtp.hostile import misbehaving, scripted
-from tests.integration.extensions.smtp.sending import (
+from allocation.service_layer.user_mailer import AddressUndeliverable
+from tests.integration.smtp.hostile import misbehaving, scripted
+from tests.integration.smtp.sending import (
     AN_EMAIL,
     KEY,
     SENDER,

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from allocation.entrypoints.allocation import Allocation
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.problems import STATUS
@@ -16,7 +17,7 @@ Json = dict[str, Any]
 
 
 def described() -> Json:
-    return web_application("allocation", WebSettings(), EXTENSIONS).openapi()
+    return web_application(Allocation(), WebSettings(), EXTENSIONS).openapi()
 
 
 def operations() -> Json:
@@ -62,7 +63,7 @@ def test_every_status_of_an_error_is_documented_for_users_of_the_api() -> None:
 
 def test_the_document_is_openapi_3_1() -> None:
     """And asked for twice it is the same."""
-    app = web_application("allocation", WebSettings(), EXTENSIONS)
+    app = web_application(Allocation(), WebSettings(), EXTENSIONS)
 
     assert app.openapi()["openapi"].startswith("3.1.")
     assert json.dumps(app.openapi()) == json.dumps(app.openapi())
@@ -82,7 +83,7 @@ def users_changed(change: str) -> Json:
         case "requires":
             users["get"]["parameters"][0]["required"] = True
         case "property":
-            del schemas["User"]["properties"]["name"]
+            del schemas["UserResponse"]["properties"]["name"]
         case "type":
             schemas["Registration"]["properties"]["name"]["type"] = "integer"
         case "required":
@@ -97,7 +98,7 @@ def users_changed(change: str) -> Json:
         ("answer", "POST /users does not answer 201 any more"),
         ("parameter", "GET /users does not take the parameter query email any more"),
         ("requires", "GET /users requires the parameter email now"),
-        ("property", "User has another shape"),
+        ("property", "UserResponse has another shape"),
         ("type", "Registration has another shape"),
         ("required", "Registration requires other properties"),
     ],
@@ -112,7 +113,7 @@ def test_what_would_break_a_client_is_said(change: str, sentence: str) -> None:
 def test_what_is_new_breaks_nobody() -> None:
     """An operation, an answer's property, a parameter that may be left out."""
     old = users_changed("operation")
-    del old["components"]["schemas"]["User"]["properties"]["name"]
-    old["components"]["schemas"]["User"]["required"].remove("name")
+    del old["components"]["schemas"]["UserResponse"]["properties"]["name"]
+    old["components"]["schemas"]["UserResponse"]["required"].remove("name")
 
     assert list(broken_in_api(old, own())) == []

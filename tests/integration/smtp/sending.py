@@ -10,8 +10,8 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from allocation.extensions.smtp.notifications import SmtpNotifications
-from allocation.extensions.smtp.server import SmtpServer
+from allocation.adapters.smtp.email_sender import SmtpEmailSender
+from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
@@ -25,10 +25,10 @@ AN_EMAIL = Email(recipient="ivan@example.com", subject="Welcome", text="Hello\n"
 
 def sending_to(url: str, *, sender: str = SENDER, timeout: float = LIMIT_SECONDS) -> Send:
     """Return what sends an e-mail to this server."""
-    notifications = SmtpNotifications(SmtpServer.from_url(url), sender=sender, timeout=timeout)
+    email_sender = SmtpEmailSender(SmtpServer.from_url(url), sender=sender, timeout=timeout)
 
     async def send(email: Email = AN_EMAIL, key: IdempotencyKey = KEY) -> None:
-        await notifications.send(email, idempotency_key=key)
+        await email_sender.send(email, idempotency_key=key)
 
     return send
 

@@ -1,10 +1,10 @@
-"""The errors of the extension, and what the replies of a mail server mean."""
+"""The errors of mail servers, and what the replies of a mail server mean."""
 
 import re
 import smtplib
 
 from allocation.service_layer.error_kinds import Refused, Unavailable
-from allocation.service_layer.exceptions import AddressUndeliverable
+from allocation.service_layer.user_mailer import AddressUndeliverable
 
 CLOSING = 421  # RFC 5321: the server closes the connection, whatever was asked
 NEED_A_LOGIN = {530, 534, 535, 538}  # RFC 4954: the operator can fix that, the e-mail is fine

@@ -1,4 +1,4 @@
-"""The queries of this extension. Users are read from their own tables, not from the view of users.
+"""The queries of the HTTP API. Users are read from their own tables, not from the view of users.
 
 Who has just registered follows the `Location` at once, and the view is kept a moment later.
 """

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.processes import Application
+from tests.e2e.smtp.mail_server import MailServer
 
 
 @pytest.fixture

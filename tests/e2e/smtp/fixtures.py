@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.extensions.smtp.mail_server import MailServer
-from tests.integration.extensions.smtp.sending import keeping
+from tests.e2e.smtp.mail_server import MailServer
+from tests.integration.smtp.sending import keeping
 
 
 @pytest.fixture

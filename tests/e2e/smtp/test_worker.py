@@ -9,7 +9,6 @@ from contextlib import closing
 
 import pytest
 
-from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.processes import (
     LIMIT_SECONDS,
     Application,
@@ -19,6 +18,7 @@ from tests.e2e.processes import (
     wait_for_line,
     wait_until,
 )
+from tests.e2e.smtp.mail_server import MailServer
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from allocation.domain.events import CouponAllocated, Event, UserId
 from allocation.entrypoints.allocation import Allocation
 from allocation.extensions.brokers import asyncapi
 from allocation.extensions.brokers.cloud_events import to_cloud_event
-from allocation.messages import EXAMPLES
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import WiringError
 from allocation.service_layer.handler_table import PUBLISH
@@ -129,5 +128,5 @@ class Repainted(Event):
 
 def test_a_field_without_an_example_is_named() -> None:
     """Whoever adds a message learns here what it still lacks, and where to add it."""
-    with pytest.raises(WiringError, match="fields of Repainted .* `examples`: colour$"):
-        asyncapi.example_of(Repainted, EXAMPLES)
+    with pytest.raises(WiringError, match="fields of Repainted .* `example_values` .*: colour$"):
+        asyncapi.example_of(Repainted, Allocation().example_values())
