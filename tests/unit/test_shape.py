@@ -58,8 +58,10 @@ def test_every_extension_has_a_folder() -> None:
         "adapters",
         "domain",
         "entrypoints",
+        "erase_user",
         "process",
         "process/cli",
         "service_layer",
+        "user_import",
     }
     assert all((folder / "__init__.py").is_file() for folder in extension_folders())

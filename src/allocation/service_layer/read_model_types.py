@@ -20,3 +20,12 @@ class UserRow:
     email_undeliverable: bool
     coupon_code: str | None
     coupon_state: CouponState | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CouponBatchRow:
+    """A coupon batch, and how many coupons are left."""
+
+    reference: str
+    quantity: int
+    remaining: int

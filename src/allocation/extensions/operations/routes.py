@@ -29,10 +29,9 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"description": "It is not there.", "content": PROBLEM}
 }
 ABOUT = (
-    "The id of a trace, command, event or user, or its first eight digits; or the e-mail address"
-    " that a user has now."
+    "The id of a trace, command, event or subject, or its first eight digits; or what the"
+    " application finds subjects by."
 )
-ABOUT_FORMS = [{"pattern": "^-*([0-9A-Fa-f]-*){8,32}…?$"}, {"format": "idn-email"}]
 
 router = APIRouter()
 
@@ -47,9 +46,7 @@ def _application(request: Request) -> Application:
 
 Running = Annotated[Application, Depends(_application)]
 Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")]
-About = Annotated[
-    str, Path(description=ABOUT, json_schema_extra={"anyOf": ABOUT_FORMS}, examples=["7d3c1a52"])
-]
+About = Annotated[str, Path(description=ABOUT, examples=["7d3c1a52"])]
 HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name of a handler.")]
 
 
@@ -61,10 +58,12 @@ async def history(
     return [*await latest_commands(running.database, limit=limit, failed_only=failed)]
 
 
-@router.get("/traces/{about:path}", responses=NOT_FOUND)  # an address may have a slash in it
+@router.get(
+    "/traces/{about:path}", responses=NOT_FOUND
+)  # what it is found by may have a slash in it
 async def trace(about: About, running: Running) -> list[Node]:
     """Show what something has caused, and what became of it: the newest 100 traces it is in."""
-    query = causation_queries.trace_query(about)
+    query = causation_queries.trace_query(about, running.subject_query)
     found = await causation_queries.find_traces(running.database, query)
     return [*found.nodes]
 
