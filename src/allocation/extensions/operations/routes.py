@@ -1,6 +1,7 @@
 """The endpoints of this extension. The extension web finds and guards them."""
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -12,7 +13,12 @@ from allocation.adapters.inbox import record_command
 from allocation.application import Application
 from allocation.domain.commands import Command
 from allocation.extensions.idempotency_key import IdempotencyKey
-from allocation.extensions.operations import causation_queries, delivery_admin, handler_pauses
+from allocation.extensions.operations import (
+    SubjectQuery,
+    causation_queries,
+    delivery_admin,
+    handler_pauses,
+)
 from allocation.extensions.operations.causation_tree import Node
 from allocation.extensions.operations.command_history import (
     MAX_ROWS,
@@ -50,22 +56,27 @@ About = Annotated[str, Path(description=ABOUT, examples=["7d3c1a52"])]
 HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name of a handler.")]
 
 
+def routes(find_subjects: Callable[[str], SubjectQuery]) -> APIRouter:
+    """Return all endpoints."""
+    every = APIRouter(routes=[*router.routes])
+
+    # what it is found by may have a slash in it
+    @every.get("/traces/{about:path}", responses=NOT_FOUND)
+    async def trace(about: About, running: Running) -> list[Node]:
+        """Show what something has caused, and what became of it: the newest 100 traces it is in."""
+        query = causation_queries.trace_query(about, find_subjects)
+        found = await causation_queries.find_traces(running.database, query)
+        return [*found.nodes]
+
+    return every
+
+
 @router.get("/history")
 async def history(
     running: Running, limit: Limit = 20, failed: bool = False
 ) -> list[AcceptedCommand]:
     """List the latest commands, the newest first; with `failed`, those with trouble."""
     return [*await latest_commands(running.database, limit=limit, failed_only=failed)]
-
-
-@router.get(
-    "/traces/{about:path}", responses=NOT_FOUND
-)  # what it is found by may have a slash in it
-async def trace(about: About, running: Running) -> list[Node]:
-    """Show what something has caused, and what became of it: the newest 100 traces it is in."""
-    query = causation_queries.trace_query(about, running.subject_query)
-    found = await causation_queries.find_traces(running.database, query)
-    return [*found.nodes]
 
 
 @router.get("/deliveries")

@@ -59,7 +59,7 @@ async def cause_an_event(world: SqlWorld, delivery: Delivery, email: str) -> Eve
 
 
 def query(text: str) -> TraceQuery:
-    return trace_query(text, views.subject_query)
+    return trace_query(text, views.find_subjects)
 
 
 async def nodes_of(world: SqlWorld, about: str) -> Sequence[Node]:
