@@ -27,7 +27,7 @@ EXTENSIONS = Extensions(
     (
         PostgreSQLExtension(),
         BrokersExtension(),
-        OperationsExtension(find_subjects),
+        OperationsExtension(find_subjects, form={"format": "idn-email"}),
         MetricsExtension(),
         OtelExtension(),
         WebExtension(),

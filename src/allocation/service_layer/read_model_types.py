@@ -11,6 +11,15 @@ from allocation.domain.coupons import CouponState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CouponBatchRow:
+    """A coupon batch, and how many coupons are left."""
+
+    reference: str
+    quantity: int
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UserRow:
     """A user and the coupon, if there is one."""
 
@@ -20,12 +29,3 @@ class UserRow:
     email_undeliverable: bool
     coupon_code: str | None
     coupon_state: CouponState | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CouponBatchRow:
-    """A coupon batch, and how many coupons are left."""
-
-    reference: str
-    quantity: int
-    remaining: int

@@ -7,8 +7,9 @@ batches, and what an erasure needs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -43,11 +44,16 @@ class OperationsExtension(Extension):
     """What it brings to the program.
 
     `find_subjects` returns the query for whom a person means by a text that is no id, such as a
-    name. It raises InvalidInput for what cannot mean anybody, before anything is opened.
+    name. It raises InvalidInput for what cannot mean anybody, before anything is opened. `form` is
+    the JSON Schema of such texts, for the description of the HTTP interface.
     """
 
-    def __init__(self, find_subjects: Callable[[str], SubjectQuery] = nothing_but_ids) -> None:
-        self.find_subjects = find_subjects
+    def __init__(
+        self,
+        find_subjects: Callable[[str], SubjectQuery] = nothing_but_ids,
+        form: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.find_subjects, self._form = find_subjects, form
 
     name = "operations"
     commands = {
@@ -96,4 +102,4 @@ class OperationsExtension(Extension):
     def operator_routes(self) -> APIRouter:
         from allocation.extensions.operations.routes import routes
 
-        return routes(self.find_subjects)
+        return routes(self.find_subjects, self._form)

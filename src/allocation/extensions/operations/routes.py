@@ -1,7 +1,7 @@
 """The endpoints of this extension. The extension web finds and guards them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -38,6 +38,7 @@ ABOUT = (
     "The id of a trace, command, event or subject, or its first eight digits; or what the"
     " application finds subjects by."
 )
+ID_FORM = {"pattern": "^-*([0-9A-Fa-f]-*){8,32}…?$"}
 
 router = APIRouter()
 
@@ -52,17 +53,18 @@ def _application(request: Request) -> Application:
 
 Running = Annotated[Application, Depends(_application)]
 Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")]
-About = Annotated[str, Path(description=ABOUT, examples=["7d3c1a52"])]
 HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name of a handler.")]
 
 
-def routes(find_subjects: Callable[[str], SubjectQuery]) -> APIRouter:
-    """Return all endpoints."""
+def routes(find_subjects: Callable[[str], SubjectQuery], form: Mapping[str, Any]) -> APIRouter:
+    """Return all endpoints; `form` is the schema of what subjects are found by."""
     every = APIRouter(routes=[*router.routes])
+    forms = {"anyOf": [ID_FORM, *([dict(form)] if form else [])]}
+    of_about = Path(description=ABOUT, json_schema_extra=forms, examples=["7d3c1a52"])
 
     # what it is found by may have a slash in it
     @every.get("/traces/{about:path}", responses=NOT_FOUND)
-    async def trace(about: About, running: Running) -> list[Node]:
+    async def trace(about: Annotated[str, of_about], running: Running) -> list[Node]:
         """Show what something has caused, and what became of it: the newest 100 traces it is in."""
         query = causation_queries.trace_query(about, find_subjects)
         found = await causation_queries.find_traces(running.database, query)
