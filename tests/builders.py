@@ -73,6 +73,7 @@ CODEC = Codec(
     source=messages.CODEC.source,
     events=[*messages.CODEC.events.values(), *things.EVENTS],
     upcasters=messages.UPCASTERS,
+    describe=messages.describe,
 )
 """Of the application, and of things."""
 open_database = partial(

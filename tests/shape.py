@@ -12,7 +12,7 @@ from textwrap import wrap
 SOURCE = Path(__file__).parents[1] / "src"
 ALLOCATION = SOURCE / "allocation"
 
-MACHINERY_LINES = 4821  # what is read in an evening
+MACHINERY_LINES = 4826  # what is read in an evening
 PATH_LINES = 1000  # the same of the path; with the use cases on it, an hour
 FILE_LINES = 250
 MEDIAN_BODY_LINES = 6
@@ -48,6 +48,9 @@ USE_CASES = [
     "entrypoints/demo.py",
     "entrypoints/http",
     "entrypoints/users.py",
+    "user_import",
+    "erase_user",
+    "rebuild_users.py",
 ]
 """What is about users and coupons. This grows with the business; all else is machinery."""
 

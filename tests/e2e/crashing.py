@@ -25,7 +25,7 @@ NOTIFICATIONS = "allocation.adapters.smtp.email_sender:SmtpEmailSender"
 REPLAY = "allocation.extensions.operations.replay:Replay"
 FORGETTING_MODULE = "allocation.extensions.operations.retention"
 BATCHES = "allocation.extensions.operations.batched_transactions"
-IMPORT = "allocation.extensions.operations.import_users:Import"
+IMPORT = "allocation.user_import.command_line:Import"
 BROKER = "allocation.extensions.brokers.base:Broker"
 CONSUMER = "allocation.extensions.brokers.consumer"
 

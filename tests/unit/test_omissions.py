@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapper
 from allocation.adapters.orm import _mapping, metadata, start_mappers, user_view
 from allocation.domain import commands, events
 from allocation.domain.aggregate import Aggregate
-from allocation.domain.commands import Command, ImportUsers, RecordBounce
+from allocation.domain.commands import Command, RecordBounce
 from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode, Quantity
 from allocation.domain.events import (
     CouponAllocated,
@@ -23,9 +23,7 @@ from allocation.domain.events import (
     CouponDenied,
     EmailChanged,
     Event,
-    UsersImported,
 )
-from allocation.domain.user_imports import UserImport
 from allocation.entrypoints.cli import cli
 from allocation.entrypoints.http import routes
 from allocation.extension_list import EXTENSIONS
@@ -36,6 +34,8 @@ from allocation.service_layer.handler_table import PUBLISH, Handler, handler_of
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.handlers import refresh_user_view
 from allocation.service_layer.read_model_types import UserRow
+from allocation.service_layer.unit_of_work import EventOfMany
+from allocation.user_import.model import ImportUsers, UsersImported
 from tests import things
 from tests.builders import a_user, a_user_id
 from tests.things import Thing, ThingRenamed, a_club, a_thing, write_down
@@ -49,7 +49,7 @@ RETURNED = {RecordBounce}  # by handlers, and offered to nobody
 OFFERED = [each for each in message_types(commands, Command) if each not in RETURNED]
 SOURCE = "src/allocation"
 NOT_LISTED: list[type[Event]] = [CouponDenied]  # it names a user; the list shows nothing of it
-NOT_STORED: list[type[Aggregate]] = [UserImport]  # only its users are
+NOT_STORED: list[type[Aggregate]] = [EventOfMany]  # it stands for others, which are
 SECRET = "code"  # of a coupon: it is money
 
 

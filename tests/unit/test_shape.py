@@ -60,8 +60,10 @@ def test_every_extension_has_a_folder() -> None:
         "domain",
         "entrypoints",
         "entrypoints/http",
+        "erase_user",
         "process",
         "process/cli",
         "service_layer",
+        "user_import",
     }
     assert all((folder / "__init__.py").is_file() for folder in extension_folders())

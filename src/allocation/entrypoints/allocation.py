@@ -41,6 +41,14 @@ class Allocation(App["Settings"]):
             "add-coupon-batch": "Make QUANTITY more welcome coupons available.",
             "users": "List all users with their coupons.",
             "demo": "Execute some commands in a temporary database.",
+            "import-users": "Register the users of a CSV file.",
+        },
+        "Inspect": {
+            "coupon-batches": "List the coupon batches, and how many coupons are left.",
+        },
+        "Maintain": {
+            "rebuild-users": "Rebuild the list of users from the stored users.",
+            "erase-user": "Erase the name and all addresses of a user, for good.",
         },
     }
     options: ClassVar = {
@@ -50,9 +58,20 @@ class Allocation(App["Settings"]):
 
     def command(self, name: str) -> click.Command:
         """Import one of the commands."""
-        from allocation.entrypoints import demo, users
+        match name:
+            case "demo":
+                from allocation.entrypoints.demo import demo as command
+            case "import-users":
+                from allocation.user_import.command_line import import_users as command
+            case "rebuild-users":
+                from allocation.rebuild_users import rebuild_users as command
+            case "erase-user":
+                from allocation.erase_user.command_line import erase_user as command
+            case _:
+                from allocation.entrypoints.users import commands
 
-        return demo.demo if name == "demo" else users.commands.commands[name]
+                return commands.commands[name]
+        return command
 
     def handlers(self) -> Handlers[Command, Event]:
         """Return the table of handlers."""

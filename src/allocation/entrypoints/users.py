@@ -20,7 +20,7 @@ from allocation.domain.values import EmailAddress, PersonName
 from allocation.process.app import CommandLine
 from allocation.process.printing import json_line, print_all
 from allocation.process.terminal_escaping import escape_controls
-from allocation.service_layer.read_model_types import UserRow
+from allocation.service_layer.read_model_types import CouponBatchRow, UserRow
 
 commands = click.Group()
 
@@ -90,6 +90,29 @@ def redeem_coupon(cli: CommandLine[Settings], code: str | None, redemption_id: U
 def users(cli: CommandLine[Settings], as_json: bool) -> None:
     """List all users with their coupons."""
     cli.run(cli.load_settings(), partial(list_users, as_json=as_json))
+
+
+@commands.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def coupon_batches(cli: CommandLine[Settings], as_json: bool) -> None:
+    """List the coupon batches, and how many coupons are left.
+
+    The batches come in the order in which they are used up. Pending deliveries of
+    allocate_welcome_coupon have not taken their coupons yet.
+    """
+    cli.run(cli.load_settings(), partial(_list_coupon_batches, as_json=as_json))
+
+
+async def _list_coupon_batches(application: Application, *, as_json: bool) -> None:
+    if not as_json:
+        click.echo(f"{'REFERENCE':20}  REMAINING  QUANTITY")
+    async with views.coupon_batches(application.database) as rows:
+        await print_all(json_line(row) if as_json else _batch_line(row) async for row in rows)
+
+
+def _batch_line(row: CouponBatchRow) -> str:
+    return escape_controls(f"{row.reference:20}  {row.remaining:9}  {row.quantity}")
 
 
 async def list_users(application: Application, *, as_json: bool = False) -> None:

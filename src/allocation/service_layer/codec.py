@@ -36,7 +36,7 @@ class Codec(Generic[E_co]):
     """What is said of an application's messages: their classes, names and versions.
 
     `source` is that of its events, for others. `aliases` has the wire names of classes that were
-    renamed.
+    renamed. `describe` says in a few words, to operators, what an event is about.
     """
 
     def __init__(
@@ -46,8 +46,10 @@ class Codec(Generic[E_co]):
         events: Iterable[type[E_co]],
         upcasters: Upcasters = MappingProxyType({}),
         aliases: Mapping[type[Any], str] = MappingProxyType({}),
+        describe: Callable[[Any], str] = lambda event: "",
     ) -> None:
         self.source, self._upcasters, self._aliases = source, upcasters, aliases
+        self.describe = describe
         self.events = {self.name_of(event): event for event in events}
 
     def name_of(self, message_type: type[Any]) -> str:

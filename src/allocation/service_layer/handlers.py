@@ -16,7 +16,6 @@ from datetime import datetime
 
 from allocation.domain import commands, events
 from allocation.domain.coupons import BatchReference, CouponBatch, CouponCode, Quantity
-from allocation.domain.user_imports import UserImport
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer import emails
@@ -25,6 +24,8 @@ from allocation.service_layer.handler_table import PUBLISH, Handlers, Later, on
 from allocation.service_layer.ports import FindContact, FindCouponHolder
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.user_mailer import EmailSender, UserMailer
+from allocation.user_import.handler import import_users
+from allocation.user_import.model import ImportUsers, UsersImported
 
 
 async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None:
@@ -35,13 +36,6 @@ async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None
         uow.users.add(User.register(command.user_id, name, email))
     else:
         user.ensure_same_registration(name, email)
-
-
-async def import_users(command: commands.ImportUsers, uow: UnitOfWork) -> None:
-    """Register the users of a list with one commit."""
-    user_import = UserImport(command.import_id, command.rows)
-    user_import.register(await uow.users.find_by_email(user_import.emails))
-    uow.user_imports.add(user_import)
 
 
 async def change_email(command: commands.ChangeEmail, uow: UnitOfWork) -> None:
@@ -168,7 +162,7 @@ async def notify_marketing(
 HANDLERS: Handlers[commands.Command, events.Event] = Handlers(
     commands=[
         on(commands.RegisterUser, register_user),
-        on(commands.ImportUsers, import_users),
+        on(ImportUsers, import_users),
         on(commands.ChangeEmail, change_email),
         on(commands.RecordBounce, record_bounce),
         on(commands.AddCouponBatch, add_coupon_batch),
@@ -183,7 +177,7 @@ HANDLERS: Handlers[commands.Command, events.Event] = Handlers(
             refresh_user_view,
             PUBLISH,
         ),
-        on(events.UsersImported),
+        on(UsersImported),
         on(events.EmailChanged, send_change_notice, refresh_user_view, PUBLISH),
         on(events.EmailBounced, refresh_user_view, PUBLISH),
         # a coupon's code is money: not public

@@ -11,6 +11,15 @@ from allocation.domain.coupons import CouponState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CouponBatchRow:
+    """A coupon batch, and how many coupons are left."""
+
+    reference: str
+    quantity: int
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UserRow:
     """A user and the coupon, if there is one."""
 

@@ -1,13 +1,12 @@
 """Makes a tree of what is stored of traces: commands, events, deliveries. Pure: no I/O."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 
 from allocation.service_layer.codec import Codec
@@ -172,22 +171,11 @@ def _failure(row: Row) -> FailedAttempt:
 
 
 def summary(codec: Codec[object], name: str, version: int, data: str) -> str:
-    """Return whom and what an event is about, as far as its fields say: name, address, batch.
+    """Return whom and what an event is about, in the application's words.
 
-    It is empty if this process cannot read the event. A coupon's code is money, and never in it.
+    It is empty if this process cannot read the event.
     """
     try:
-        event = codec.read(name, version, data, codec.events[name])
+        return codec.describe(codec.read(name, version, data, codec.events[name]))
     except Exception:  # also one in an upcaster, or in the class of the event
         return ""
-    return " ".join(_words(msgspec.to_builtins(event)))
-
-
-def _words(fields: Mapping[str, str]) -> Iterator[str]:
-    addresses = " → ".join(value for name, value in fields.items() if name.endswith("email"))
-    if "name" in fields:
-        yield fields["name"]
-    if addresses:
-        yield f"<{addresses}>" if "name" in fields else addresses
-    if "batch_reference" in fields:
-        yield fields["batch_reference"] + ("-…" if "code" in fields else "")

@@ -16,14 +16,10 @@ class DeliveryNotFound(Refused):
 
 
 class TraceNotFound(Refused):
-    """Nothing is stored under this id or address."""
+    """Nothing is stored under this id, or of what is meant otherwise."""
 
     def __init__(self, about: str) -> None:
-        nobody, nothing = (
-            "nothing is stored of a user with the e-mail address",
-            "no trace, command, event or user has id",
-        )
-        super().__init__(f"{nobody if '@' in about else nothing} {about}")
+        super().__init__(f"no trace, command, event or subject is found by {about}")
 
 
 class HandlerNotFound(Refused):
@@ -39,7 +35,7 @@ class HasExternalEffects(Refused):
 
     def __init__(self, handler: str) -> None:
         super().__init__(
-            f"{handler} sends e-mail or publishes, and would do so for each of these past events;"
+            f"{handler} has effects outside, and would have them for each of these past events;"
             " pass --allow-side-effects to allow it"
         )
 

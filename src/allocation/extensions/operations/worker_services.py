@@ -51,7 +51,7 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
         for row in found if found != known else ():
             logger.warning(
                 "overdue: %s for %s (%d): this process cannot run them: unknown handler or event,"
-                " or no broker or mail server is configured; start a process that can",
+                " or no server that they need is configured; start a process that can",
                 *row,
             )
         known[:] = found

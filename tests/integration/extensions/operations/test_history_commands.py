@@ -67,7 +67,7 @@ def test_what_was_done_is_done_again_if_that_is_asked_for(application: Applicati
     assert application.rows("SELECT attempts, token FROM deliveries WHERE replay") == [(1, 3)] * 2
 
 
-EFFECTS = "send_welcome_email sends e-mail or publishes.*--allow-side-effects"
+EFFECTS = "send_welcome_email has effects outside.*--allow-side-effects"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.command_line import Application
         ),
         ("events prune --older-than soon", "'soon' is not a number followed by"),
         ("deliveries replay log_registration --since long", "'long' is not a number followed by"),
-        ("trace 5f2c", "ID '5f2c' is neither an e-mail address nor an id"),
+        ("trace 5f2c", "ID '5f2c' is neither an id nor 8 or more of its first digits"),
         ("trace ivan@", "e-mail address 'ivan@' is not of the form name@example.com"),
         ("history --limit 0", "0 is not in the range 1<=x<=1000"),
     ],

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from allocation import views
 from allocation.adapters import orm
 from allocation.adapters.database import Database
 from allocation.adapters.failure_history import LEASE_EXPIRED
@@ -20,7 +21,7 @@ from allocation.extensions.operations import (
     command_history,
     delivery_admin,
 )
-from allocation.extensions.operations.causation_queries import Traces, trace_query
+from allocation.extensions.operations.causation_queries import TraceQuery, Traces, trace_query
 from allocation.extensions.operations.causation_tree import Node, summary
 from allocation.extensions.operations.trace_display import show
 from allocation.service_layer.codec import Codec
@@ -57,12 +58,16 @@ async def cause_an_event(world: SqlWorld, delivery: Delivery, email: str) -> Eve
     return scope.committed.events[0].id
 
 
+def query(text: str) -> TraceQuery:
+    return trace_query(text, views.find_subjects)
+
+
 async def nodes_of(world: SqlWorld, about: str) -> Sequence[Node]:
-    return (await causation_queries.find_traces(world.database, trace_query(about))).nodes
+    return (await causation_queries.find_traces(world.database, query(about))).nodes
 
 
 async def due_in(world: SqlWorld, delivery: Delivery) -> float:
-    about = trace_query(str(delivery.envelope.id))
+    about = query(str(delivery.envelope.id))
     found = await causation_queries.find_traces(world.database, about)
     node = next(node for node in found.nodes if node.id == delivery.idempotency_key)
     assert node.available_at
@@ -102,8 +107,8 @@ async def test_a_story_is_found_by_every_id_in_it_and_by_address(world: SqlWorld
 @pytest.mark.parametrize("text", ["", "5f2c8a9", "5f2c8a91x", "5f2c8a91" * 4 + "0", "%" * 36])
 async def test_what_is_no_id_is_refused(text: str) -> None:
     """Fewer digits would find anything."""
-    with pytest.raises(InvalidValue, match="neither an e-mail address nor an id"):
-        trace_query(text)
+    with pytest.raises(InvalidValue, match="neither an id nor 8 or more of its .*; e-mail address"):
+        query(text)
 
 
 async def test_the_whole_life_of_a_delivery_can_be_read(world: SqlWorld) -> None:
@@ -188,7 +193,7 @@ async def test_data_that_are_no_text_are_shown_and_hide_nothing_else(sqlite_url:
 async def test_a_long_story_takes_no_more_statements_than_a_short_one(world: SqlWorld) -> None:
     """One for each kind of thing, not one for each thing."""
     delivery = (await commit_a_registration(world))["log_registration"]
-    story = trace_query(str(delivery.envelope.context.correlation_id))
+    story = query(str(delivery.envelope.context.correlation_id))
     counts = []
     for number in range(11):
         with counting(world.database) as statements:
@@ -222,7 +227,7 @@ async def test_of_many_stories_the_newest_are_shown(
         world.database, sa.update(orm.events).values(subject="7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
     )
 
-    about = trace_query("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
+    about = query("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
     found = await causation_queries.find_traces(world.database, about)
 
     assert found.is_whole
@@ -232,7 +237,7 @@ async def test_of_many_stories_the_newest_are_shown(
 async def test_a_trace_is_followed_until_all_is_settled(world: SqlWorld) -> None:
     """Whatever settles it, and whichever process: parked is settled, too."""
     first = await commit_a_registration(world)
-    sought = trace_query(str(first["log_registration"].envelope.id))
+    sought = query(str(first["log_registration"].envelope.id))
     seen = anyio.Event()
     states: list[Counter[str]] = []
 

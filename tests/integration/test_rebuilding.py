@@ -14,8 +14,8 @@ from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import UserId
 from allocation.extensions.operations.batched_transactions import count_rows
-from allocation.extensions.operations.rebuild_users import ALL_USERS, rebuild
 from allocation.extensions.operations.retention import prune
+from allocation.rebuild_users import ALL_USERS, rebuild
 from tests.builders import a_batch, a_registration, a_user_id
 from tests.integration.extensions.operations.conftest import change, rows
 

@@ -1,10 +1,10 @@
-"""The e-mails to a person that are kept in a folder, on this machine. See `erase_user.py`."""
+"""The e-mails to a person that are kept in a folder, on this machine. See `erasure.py`."""
 
 from email.parser import BytesHeaderParser
 from email.policy import default
 from pathlib import Path
 
-from allocation.extensions.operations.erase_user import Person, comparable
+from allocation.erase_user.erasure import Person, comparable
 
 _HEADERS = BytesHeaderParser(policy=default.clone(utf8=True))
 

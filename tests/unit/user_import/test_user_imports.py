@@ -2,9 +2,14 @@
 
 import pytest
 
-from allocation.domain.commands import ImportedRow, ImportUsers
-from allocation.domain.events import RefusedRow, UserRegistered, UsersImported
-from allocation.domain.user_imports import NobodyImported
+from allocation.domain.events import UserRegistered
+from allocation.user_import.model import (
+    ImportedRow,
+    ImportUsers,
+    NobodyImported,
+    RefusedRow,
+    UsersImported,
+)
 from tests.builders import HANDLERS, FakeApplication, a_registration, a_user_id
 
 pytestmark = pytest.mark.anyio

@@ -1,9 +1,11 @@
-"""Imports the rows of a file of users, a command of the domain for each chunk of it."""
+"""The command `import-users`: sends a command of the domain for each chunk of a file."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,19 +13,52 @@ import click
 from anyio import to_thread
 
 from allocation.application import Application
-from allocation.domain.commands import ImportedRow, ImportUsers
-from allocation.domain.events import RefusedRow, UsersImported
-from allocation.domain.user_imports import NobodyImported
-from allocation.extensions.operations.users_csv import Row
-from allocation.process.app import App
+from allocation.config import Settings
+from allocation.extensions.operations.cli_parts import progress
+from allocation.process.app import App, CommandLine
+from allocation.process.error_handling import REFUSED
 from allocation.process.nonblocking_output import MAX_WAITING, drain
 from allocation.process.printing import pending, pluralize
 from allocation.process.terminal_escaping import escape_controls
 from allocation.service_layer.envelopes import MessageOrigin
+from allocation.user_import.model import (
+    ImportedRow,
+    ImportUsers,
+    NobodyImported,
+    RefusedRow,
+    UsersImported,
+)
+from allocation.user_import.users_csv import Row, read_rows
 
 IMPORT = MessageOrigin(source="import")
 CHUNK_ROWS = 100  # with one commit: more are hardly faster, and keep other writers waiting
 INLINE_CHUNK_ROWS = 10  # all their handlers have one lease
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--dispatch",
+    type=click.Choice(["inline", "worker"]),
+    help="Who runs the handlers of the events: this command, or workers. Default: worker",
+)
+@click.pass_obj
+def import_users(cli: CommandLine[Settings], file: Path, dispatch: str | None) -> None:
+    """Register the users of a CSV file.
+
+    It has the columns name,email. Running the command again imports only what is missing.
+    """
+    settings = cli.load_settings(dispatch=dispatch or "worker")
+    inline = settings.dispatch == "inline"
+    work, length = Import(cli.app, dispatches=inline), file.stat().st_size
+    with (
+        progress("importing", length) as advance,
+        read_rows(file, advance=advance) as rows,
+    ):
+        cli.run(settings, partial(work.run, rows=rows), report=False, delivers=inline)
+    work.conclude()
+    if work.counts["refused"]:
+        click.get_current_context().exit(REFUSED)
 
 
 @dataclass

@@ -7,10 +7,10 @@ import pytest
 
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.domain.commands import ImportedRow, ImportUsers, RegisterUser
-from allocation.domain.events import UsersImported
+from allocation.domain.commands import RegisterUser
 from allocation.domain.users import EmailAlreadyRegistered
 from allocation.service_layer.messagebus import MessageBus
+from allocation.user_import.model import ImportedRow, ImportUsers, UsersImported
 from tests.builders import a_registration, a_user_id
 from tests.command_line import Application
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import anyio
@@ -16,16 +17,16 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail, RecordBounce
 from allocation.domain.users import UserNotFound
-from allocation.extensions.operations.erase_user import (
+from allocation.erase_user.erasure import (
     ADDRESSES,
     NAMES,
     NOT_DONE,
     Person,
     erase,
     find_person,
-    handlers_with_effects,
 )
-from allocation.extensions.operations.kept_emails import remove_emails
+from allocation.erase_user.kept_emails import remove_emails
+from allocation.extensions.operations.redaction import handlers_with_effects
 from allocation.messages import CODEC
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import MessageOrigin
@@ -99,8 +100,7 @@ async def claimed(application: Application, *handlers: str) -> Sequence[Delivery
 
 
 async def erase_anna(application: Application) -> int:
-    effects = handlers_with_effects(application.handlers, application.bus.registry.events)
-    return await erase(application.database, ANNA.user_id, effects)
+    return await erase(application.database, ANNA.user_id, handlers_with_effects(application))
 
 
 async def columns_with(application: Application, texts: Collection[str]) -> dict[str, set[str]]:
@@ -386,9 +386,10 @@ async def test_nobody_is_erased_who_is_not_there(application: Application) -> No
 def test_what_is_published_is_not_owed_to_the_person() -> None:
     """Other services get the event, without the name: no public event is lost."""
     bus = FakeApplication(event_handlers=TABLE.publishing_to({"x": FakePublisher()}).events).bus
-    known = {*bus.registry.events, "not_configured_here"}
+    names = {name: name for name in (*bus.registry.events, "not_configured_here")}
+    application: Any = SimpleNamespace(bus=bus, handlers=names)
 
-    found = handlers_with_effects(known, bus.registry.events)
+    found = handlers_with_effects(application)
 
     assert set(found) == {
         "not_configured_here",

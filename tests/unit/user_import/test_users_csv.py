@@ -8,11 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from allocation.domain.commands import ImportedRow
-from allocation.domain.events import RefusedRow, UserId
-from allocation.domain.user_imports import NobodyImported, UserImport
+from allocation.domain.events import UserId
 from allocation.domain.values import MAX_DECOMPOSED, MAX_NAME_LENGTH
-from allocation.extensions.operations.users_csv import MAX_LENGTH, Row, read_rows
+from allocation.user_import.model import ImportedRow, NobodyImported, RefusedRow, UserList
+from allocation.user_import.users_csv import MAX_LENGTH, Row, read_rows
 
 IVAN = {"name": "Иван", "email": "i@example.com"}
 
@@ -89,10 +88,10 @@ def test_combining_marks_are_refused_without_being_looked_at(
     assert isinstance(cells, dict)
 
     row = ImportedRow(line=line, user_id=UserId(uuid4()), **cells)
-    user_import = UserImport(uuid4(), [row])
+    listed = UserList([row])
 
     with pytest.raises(NobodyImported) as refused:
-        user_import.register({})
+        listed.register({})
     assert [row.line for row in refused.value.refused] == [3]
     assert max(normalized, default=0) <= MAX_DECOMPOSED * MAX_NAME_LENGTH
 

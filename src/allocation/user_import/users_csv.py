@@ -11,10 +11,10 @@ from uuid import uuid4
 
 from anyio import from_thread
 
-from allocation.domain.commands import ImportedRow
-from allocation.domain.events import RefusedRow, UserId
+from allocation.domain.events import UserId
 from allocation.extensions.operations.batched_transactions import Advance
 from allocation.service_layer.error_kinds import InvalidValue
+from allocation.user_import.model import ImportedRow, RefusedRow
 
 COLUMNS = {"name", "email"}
 MAX_LENGTH = 10_000  # of a row, in characters
