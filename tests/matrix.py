@@ -1,4 +1,4 @@
-"""Event loop × database: the rule that says what runs where, and the table of what ran where.
+"""Event loop × database: the rule that says what runs where.
 
 A combination runs where it can matter, and `pytest --in-full` runs all there are:
 
@@ -13,14 +13,11 @@ some size.
 """
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from zlib import crc32
 
 LAYERS = ("unit", "integration", "sqlalchemy_anyio", "e2e")
-BACKENDS = ("asyncio", "trio")
-DATABASES = ("fake", "sqlite", "postgres")
-USUAL_DATABASE = {"unit": "fake", **dict.fromkeys(LAYERS[1:], "sqlite")}
 
 IN_FULL = (
     "_contract",
@@ -64,7 +61,6 @@ PAIRED = (
     {("asyncio", "postgres"), ("trio", "sqlite")},
 )
 
-Cell = tuple[str, str, str, str]
 Where = tuple[str | None, str | None]
 
 
@@ -113,33 +109,3 @@ def _is_killed(name: str, where: Where) -> bool:
 
 def _is_at(name: str, points: Iterable[str]) -> bool:
     return any(f"-{point}{end}" in name for point in points for end in "-]")
-
-
-def table(outcomes: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield the lines of the table, from the ids of tests and what came of them.
-
-    Tests that run on no event loop are not counted.
-    """
-    counts = Counter(cell for test, outcome in outcomes for cell in _cells(test, outcome))
-    yield f"{'':18}{'':9}" + "".join(f"{database:>22}" for database in DATABASES)
-    for layer in LAYERS:
-        for backend in BACKENDS:
-            shown = [_show(counts, (layer, backend, database)) for database in DATABASES]
-            yield f"{layer:18}{backend:9}" + "".join(f"{text:>22}" for text in shown)
-
-
-def _cells(test: str, outcome: str) -> Iterator[Cell]:
-    layer = test.split("/")[1]
-    words = set(re.findall(r"[a-z]+", test.partition("[")[2]))
-    if "/postgresql/" in test:
-        words.add("postgres")
-    database = next((name for name in DATABASES if name in words), USUAL_DATABASE.get(layer))
-    for backend in BACKENDS:
-        if backend in words and database:
-            yield layer, backend, database, outcome
-
-
-def _show(counts: Counter[Cell], cell: tuple[str, str, str]) -> str:
-    passed, failed = (counts[*cell, outcome] for outcome in ("passed", "failed"))
-    text = f"{passed} passed" if passed else "-"
-    return f"{failed} FAILED, {text}" if failed else text
