@@ -8,13 +8,14 @@ PLAYGROUND := $(VENV)/installed-playground
 TEST := $(VENV)/installed-test
 BENCH := $(VENV)/installed-bench
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
+LONG := tests/e2e/playground tests/e2e/extensions/page tests/e2e/extensions/operations/test_playbook.py
 LAYERS := tests/unit tests/integration tests/sqlalchemy_anyio tests/e2e
 INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full coverage lint unit compliance format language migration bench bench-full docs clean
+.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full long coverage lint unit compliance format language migration bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -47,10 +48,13 @@ core-tests: $(TEST)
 
 pyramid: $(TEST)  # most of the time, tests wait
 	@$(BIN)/pytest -q --collect-only $(LAYERS) > /dev/null  # compiles all once, and not six times
-	$(BIN)/pytest $(PARALLEL) --ignore=tests/e2e/playground $(LAYERS)
+	$(BIN)/pytest $(PARALLEL) $(LONG:%=--ignore=%) $(LAYERS)
 
 pyramid-in-full: $(TEST)
 	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS) tests/full
+
+long: $(TEST)  ## Run the tests that take long: in a browser, of the playground, of the runbook
+	$(BIN)/pytest $(PARALLEL) $(LONG)
 
 coverage: $(TEST)  ## Measure what the tests of the layers within one process reach
 	$(BIN)/coverage erase
