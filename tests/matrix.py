@@ -2,7 +2,8 @@
 
 A combination runs where it can matter, and `pytest --in-full` runs all there are:
 
-- each event loop with each database: contract suites, and what is about event loops or drivers;
+- each event loop with each database: contract suites, and what is about event loops or drivers,
+  such as the bus;
 - crash matrices on asyncio with each database, since a kill gives no event loop a chance to do
   anything; points that stand for others on Trio, too; where no transaction is open, with one
   database; what repeats the same code is left out;
@@ -29,7 +30,8 @@ IN_FULL = (
     "tests/integration/extensions/postgresql/",
     "tests/integration/extensions/smtp/test_sessions",
     "tests/sqlalchemy_anyio/",
-    "tests/unit/",
+    "tests/unit/test_messagebus",
+    "tests/unit/test_worker",
 )
 CRASHES = "crash_matrix"
 ON_BOTH_LOOPS = {
