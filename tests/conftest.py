@@ -1,6 +1,5 @@
 """Fixtures for every layer."""
 
-import fcntl
 import gc
 import os
 import shutil
@@ -12,15 +11,13 @@ from pathlib import Path
 from uuid import uuid4
 
 import hypothesis  # noqa: F401  # asks who refers to what, before that is frozen
-import psycopg
 import pytest
 from blockbuster import BlockBuster
-from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
 from allocation.settings import EVENT_LOOPS
 from tests import worlds
-from tests.matrix import left_out, rank, table
+from tests.matrix import left_out, rank
 
 pytest_plugins: list[str] = [
     "tests.e2e.smtp.fixtures",
@@ -97,19 +94,6 @@ def shared_folder(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def site(shared_folder: Path) -> Path:
-    """The site of the documentation, built by the first process of this run that needs it."""
-    from tools.site import build_site
-
-    folder = shared_folder / "site"
-    with (shared_folder / "site.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            build_site(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def postgres_server(shared_folder: Path) -> str:
     """The URL of a PostgreSQL server: one you name, or one out of a wheel, for all processes."""
     if url := os.environ.get("ALLOCATION_TEST_POSTGRES_URL"):
@@ -131,6 +115,9 @@ def empty_postgres_url(postgres_server: str) -> Iterator[str]:
 @contextmanager
 def new_database(server: str, *, template: str = "template1") -> Iterator[str]:
     """Make a database for the time of the context, and return its URL."""
+    import psycopg
+    from psycopg.sql import SQL, Identifier
+
     name = f"allocation_test_{uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as connection:
         create = SQL("CREATE DATABASE {} TEMPLATE {}")
@@ -176,16 +163,3 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the folder, when all processes of this test run have ended."""
     if not hasattr(config, "workerinput"):
         shutil.rmtree(folder_of(config), ignore_errors=True)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what ran where."""
-    reports = [
-        (report.nodeid, outcome)
-        for outcome in ("passed", "failed")
-        for report in terminalreporter.stats.get(outcome, ())
-        if report.when == "call" or outcome == "failed"
-    ]
-    terminalreporter.section("event loop × database")
-    for line in table(reports):
-        terminalreporter.line(line)

@@ -17,20 +17,12 @@ from typing import Any, Literal
 
 from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
 from alembic.migration import MigrationContext
-from alembic.operations.ops import AddColumnOp, DropTableOp, ModifyTableOps, UpgradeOps
-from sqlalchemy import (
-    Connection,
-    DefaultClause,
-    MetaData,
-    TypeDecorator,
-    create_engine,
-    inspect,
-)
+from alembic.operations.ops import AddColumnOp, ModifyTableOps, UpgradeOps
+from sqlalchemy import Connection, DefaultClause, MetaData, TypeDecorator, create_engine
 from sqlalchemy.sql.elements import False_, True_
 
 from allocation.adapters.migrations import revisions
 from allocation.adapters.orm import metadata
-from allocation.extension_list import EXTENSIONS
 from tools.files import ROOT, write
 
 VERSIONS = revisions.FOLDER / "versions"
@@ -43,10 +35,8 @@ Look at it by hand. It knows the tables, and nothing of
 - PostgreSQL: it was made on SQLite, and both have to understand its types and defaults;
 - SQLite: which adds columns, and cannot change those that are there;
 - old processes, which work on for a while: what a new column says, they neither fill nor reset
-  (docs/changes.md, "Split a table"){rebuild}.
+  (docs/changes.md, "Split a table"); "allocation rebuild-users" when they have ended.
 tests/integration/test_schema.py upgrades both databases from every revision, with rows in them."""
-
-REBUILD = '; "allocation rebuild-users" when they have ended'
 
 TEMPLATE = '''"""{sentence}."""
 
@@ -77,21 +67,10 @@ def make(name: str, tables: MetaData = metadata, folder: Path = VERSIONS) -> Pat
         upgrade = produce_migrations(context, _with_postgresql(tables)).upgrade_ops
         if upgrade is None or upgrade.is_empty():
             return None
-        _order_drops(upgrade, context)
         text = _text(name, upgrade, context)
     file = folder / f"{_next_revision()}_{_slug(name)}.py"
     write(file, _formatted(text))
     return file
-
-
-def _order_drops(upgrade: UpgradeOps, context: MigrationContext) -> None:
-    """Let a table be dropped before those that it refers to."""
-    assert context.connection is not None
-    found = inspect(context.connection).get_sorted_table_and_fkc_names()
-    order = {name: number for number, (name, _) in enumerate(found)}
-    drops = [each for each in upgrade.ops if isinstance(each, DropTableOp)]
-    others = [each for each in upgrade.ops if not isinstance(each, DropTableOp)]
-    upgrade.ops = [*others, *sorted(drops, key=lambda each: -order[each.table_name])]
 
 
 def _with_postgresql(tables: MetaData) -> MetaData:
@@ -175,11 +154,6 @@ def _slug(name: str) -> str:
     return "_".join(re.findall(r"[a-z0-9]+", name.lower()))
 
 
-def _check() -> str:
-    groups = [group for extension in EXTENSIONS for group in extension.commands.values()]
-    return CHECK.format(rebuild=REBUILD if any("rebuild-users" in each for each in groups) else "")
-
-
 def main(name: str, folder: Path = VERSIONS) -> str | None:
     """Make a migration, and say what to look at; return why there is none."""
     if not _slug(name):
@@ -188,7 +162,7 @@ def main(name: str, folder: Path = VERSIONS) -> str | None:
         return "\n".join(["nothing is written:", *problems])
     if (file := make(name, folder=folder)) is None:
         return NOTHING
-    print(f"written: {file.relative_to(ROOT)}\n\n{_check()}")
+    print(f"written: {file.relative_to(ROOT)}\n\n{CHECK}")
     return None
 
 

@@ -13,7 +13,6 @@ PROOFS = re.findall(r"^- `(tests/[^:`]+)(?:`\n  `)?::(\w+)`$", GUARANTEES, re.MU
 LIFE = (ROOT / "docs" / "life-of-a-delivery.md").read_text()
 TESTING = ROOT / "docs" / "testing.md"
 EXAMPLES = re.findall(r"\]\(([^)]+)\)\)\.\n\n```python\n(.*?)```", TESTING.read_text(), re.DOTALL)
-MAX_LINE = 100
 
 
 def prose(page: str) -> str:
@@ -120,16 +119,6 @@ def test_no_proof_and_no_example_is_overlooked() -> None:
     """One that is written in another way would not be looked for."""
     assert len(EXAMPLES) == TESTING.read_text().count("```python") > 5
     assert len(PROOFS) == GUARANTEES.count("`tests/") == GUARANTEES.count("::") > 40
-
-
-def test_no_line_is_longer_than_a_screen() -> None:
-    """Pages are read in editors and in reviews, too. A row of a table has to be one line."""
-    assert [
-        f"{page.name}:{number} has {len(line)} characters; there may be {MAX_LINE}"
-        for page in PAGES
-        for number, line in enumerate(page.read_text().splitlines(), start=1)
-        if len(line) > MAX_LINE and not line.startswith("|")
-    ] == []
 
 
 def test_readme_is_short() -> None:

@@ -1,6 +1,5 @@
 """`make migration`: a migration that is made of the tables, and says what it cannot know."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -62,19 +61,6 @@ def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
     """Otherwise one is missing; and an empty one would be a mistake that nobody sees."""
     forgotten = migration.make("Forgotten", metadata, tmp_path)
     assert forgotten is None, f"run make migration; it lacks this:\n{forgotten.read_text()}"
-
-
-def test_a_table_is_dropped_before_those_that_it_refers_to(tmp_path: Path) -> None:
-    """PostgreSQL refuses another order, and SQLite does not."""
-    tables = tables_with()
-    for name in ("events", "deliveries", "failures"):
-        tables.remove(tables.tables[name])
-
-    file = migration.make("No history", tables, tmp_path)
-
-    assert file is not None
-    dropped = re.findall(r'op.drop_table\("(\w+)"\)', file.read_text())
-    assert dropped == ["failures", "deliveries", "events"]
 
 
 def test_a_column_that_the_rows_could_not_have_is_refused() -> None:

@@ -39,7 +39,6 @@ from allocation.user_import.model import ImportUsers, UsersImported
 from tests import things
 from tests.builders import a_user, a_user_id
 from tests.things import Thing, ThingRenamed, a_club, a_thing, write_down
-from tests.wiring_map import recorded_in
 from tools.migration import differences
 
 if TYPE_CHECKING:
@@ -70,14 +69,13 @@ def ours() -> list[type[Aggregate]]:
 
 
 def events_the_user_list_misses(handlers: Mapping[type[Event], Sequence[Any]]) -> list[str]:
-    methods = [value for type_ in ours() for value in vars(type_).values()]
-    recorded = {name for method in methods for name in recorded_in(method)}
+    recorded = message_types(events, Event)
     return [
         f"{event.__name__} has a user_id, and refresh_user_view is not among its handlers in"
         f" HANDLERS of {SOURCE}/service_layer/handlers.py: add it, or write the event into"
         " NOT_LISTED of tests/unit/test_omissions.py, if the list of users shows nothing of it"
         for event, listed in handlers.items()
-        if event.__name__ in recorded and event not in NOT_LISTED
+        if event in recorded and event not in NOT_LISTED
         if "user_id" in _field_names(event)
         if refresh_user_view not in listed
     ]

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Integer, MetaData, String, Table
 
@@ -19,7 +18,6 @@ ROOT = Path(__file__).parents[2]
 VERSIONS = ROOT / "src" / "allocation" / "adapters" / "migrations" / "versions"
 RELEASED = "allocation_0001"  # what is later must leave it in use
 ONLY_ADD = {"add_column", "bulk_insert", "create_index", "create_table", "execute", "get_bind"}
-FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yaml"))
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CITATION: dict[str, Any] = yaml.safe_load((ROOT / "CITATION.cff").read_text())
 
@@ -41,32 +39,12 @@ def test_the_version_is_the_same_everywhere() -> None:
         assert "\n## Unreleased\n" in changelog
 
 
-def test_the_licence_is_the_same_everywhere() -> None:
-    """It is what people ask for first."""
-    assert CITATION["license"] == PROJECT["license"] == "MIT"
-    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
-
-
 def test_what_a_broker_lets_others_do_is_written_where_they_look() -> None:
     """A message has no proof of who sent it; whoever sets up the broker has to know."""
     security = (ROOT / "SECURITY.md").read_text()
     named = set(re.findall(r"`([A-Z]\w+[a-z]\w+)`", security))
 
     assert named == {command.__name__ for command in ACCEPTED_FROM_BROKERS}
-
-
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.stem)
-def test_a_form_asks_what_it_needs(form: Path) -> None:
-    """A form that is malformed is not shown at all: nobody could report anything."""
-    read: dict[str, Any] = yaml.safe_load(form.read_text())
-
-    assert read.keys() == {"name", "description", "labels", "body"}
-    assert any(field.get("validations", {}).get("required") for field in read["body"])
-    for field in read["body"]:
-        assert field["type"] == "textarea"
-        assert field["attributes"]["label"]
-    ids = [field["id"] for field in read["body"]]
-    assert len(ids) == len(set(ids))
 
 
 def operations(source: str) -> set[str]:

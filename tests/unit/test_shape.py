@@ -1,12 +1,12 @@
 """The machinery of the core is read in an evening, and the path through it in an hour."""
 
-from tests.generated import PATH
 from tests.shape import (
     ALLOCATION,
     FILE_LINES,
     LONG_BODY_LINES,
     MACHINERY_LINES,
     MEDIAN_BODY_LINES,
+    PATH,
     PATH_LINES,
     SOURCE,
     core,
