@@ -16,7 +16,7 @@ Graph = Mapping[str, set[str]]
 
 PACKAGES = ("entrypoints", "process", "adapters", "service_layer", "domain")
 EXTENSIONS = {".".join(folder.relative_to(ALLOCATION).parts) for folder in extension_folders()}
-LEFT_OUT = ("__main__", "adapters.migrations")
+LEFT_OUT = ("__main__", "adapters.migrations", "adapters.engine_migrations")
 
 
 @cache

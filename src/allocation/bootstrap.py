@@ -16,6 +16,7 @@ from allocation import views
 from allocation.adapters.attempt_transaction import open_unit_of_work
 from allocation.adapters.database import open_database
 from allocation.adapters.maildir import MaildirNotifications
+from allocation.adapters.migrations import HISTORY
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_setup import ensure_schema
@@ -66,6 +67,8 @@ async def bootstrap(
             open_database(
                 settings.database_url,
                 codec=CODEC,
+                application=settings.application,
+                history=HISTORY,
                 backends=EXTENSIONS.database_backends(),
                 connections=settings.pool_size,
                 handler_timeout=settings.handler_timeout_seconds,

@@ -37,6 +37,7 @@ class Application:
     postgres_url: str | None = None
     backend: str = "asyncio"
     settings: dict[str, str] = field(default_factory=dict)
+    module: str = "allocation"
 
     @property
     def database(self) -> Path:
@@ -63,12 +64,12 @@ class Application:
     def start(
         self,
         *arguments: str,
-        module: Iterable[str] = ("allocation",),
+        module: Iterable[str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
         """Start one command, and do not wait for it."""
         return WarmProcess(
-            [sys.executable, "-m", *module, *arguments],
+            [sys.executable, "-m", *(module or [self.module]), *arguments],
             cwd=self.folder,
             env=environment or self.environment(),
             stdin=subprocess.DEVNULL,
@@ -79,7 +80,7 @@ class Application:
 
     @contextmanager
     def running(
-        self, *arguments: str, module: Iterable[str] = ("allocation",), **settings: str
+        self, *arguments: str, module: Iterable[str] | None = None, **settings: str
     ) -> Iterator[subprocess.Popen[str]]:
         """Run one command beside the test, and end it with the context."""
         environment = self.environment(**settings)

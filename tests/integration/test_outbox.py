@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, event, inspect, text, update
 
-from allocation.adapters import orm
+from allocation.adapters import orm, tables
 from allocation.adapters.batch_settlement import BATCH_SIZE
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
@@ -50,7 +50,7 @@ async def test_what_only_a_newer_process_can_read_is_left_to_it(
     """While old and new run side by side, the old ones give nothing up that the new ones can do."""
     await commit_an_event(world)
     async with world.database.write_transaction() as transaction:
-        await transaction.execute(update(orm.events).values(**change))
+        await transaction.execute(update(tables.events).values(**change))
         await transaction.commit()
     before = await world.deliveries()
     await world.move_clock(world.policy.lease_seconds + 1)
@@ -196,14 +196,14 @@ async def test_an_outage_in_the_middle_of_a_claim_uses_up_no_attempt(database_ur
             (good, *others), bad = await commit_an_event(world), await commit_an_event(world)
             exhausted = await commit_an_event(world)
             async with world.database.write_transaction() as transaction:
-                of = orm.deliveries.c.event_id
+                of = tables.deliveries.c.event_id
                 await transaction.execute(
-                    update(orm.events)
-                    .where(orm.events.c.id == bad[0].envelope.id)
+                    update(tables.events)
+                    .where(tables.events.c.id == bad[0].envelope.id)
                     .values(data="{]")
                 )
                 await transaction.execute(
-                    update(orm.deliveries)
+                    update(tables.deliveries)
                     .where(of == exhausted[0].envelope.id)
                     .values(attempts=world.policy.max_attempts)
                 )
@@ -223,7 +223,7 @@ async def test_an_outage_in_the_middle_of_a_claim_uses_up_no_attempt(database_ur
             if len(asked) <= number:
                 break
             async with world.database.write_transaction() as transaction:
-                await transaction.execute(delete(orm.deliveries))
+                await transaction.execute(delete(tables.deliveries))
                 await transaction.commit()
 
 
@@ -258,9 +258,9 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
         async with database.write_transaction() as transaction:
             await new_outbox(database, POLICY).store(transaction, many)
             for name, column in fates.items():
-                this = orm.deliveries.c.handler == name
+                this = tables.deliveries.c.handler == name
                 await transaction.execute_dml(
-                    update(orm.deliveries).where(this).values({column: 1})
+                    update(tables.deliveries).where(this).values({column: 1})
                 )
             await transaction.execute(text("ANALYZE"))  # or a planner would not know how many
             await transaction.commit()

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from allocation.adapters.aggregates import AggregateSession
 from allocation.adapters.database_backend import DatabaseBackend, wrong_url
+from allocation.adapters.engine_migrations.history import ENGINE, History
 from allocation.adapters.exceptions import DatabaseLocked, DatabaseUnavailable
 from allocation.adapters.sqlite import SQLite
 from allocation.adapters.transaction import Transaction
@@ -51,11 +52,14 @@ class Database:
         backend: DatabaseBackend,
         *,
         codec: Codec,
+        application: str,
+        history: History | None,
         process: str,
         connections: int,
     ) -> None:
         self.engine, self.backend, self.process = engine, backend, process
-        self.codec = codec
+        self.codec, self.application = codec, application
+        self.histories = (ENGINE, history) if history else (ENGINE,)
         self.listen = partial(backend.listen, engine)
         self.clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
@@ -143,6 +147,8 @@ async def open_database(
     url: str,
     *,
     codec: Codec,
+    application: str,
+    history: History | None = None,
     backends: Backends = MappingProxyType({}),
     connections: int = 10,
     handler_timeout: float = 20.0,
@@ -150,7 +156,9 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """Open the database at `url`, and close it at the end. Nothing is connected before first use.
 
-    Its events are read and written by `codec`.
+    Its events are read and written by `codec`. Its schema belongs to the application of this name,
+    and has the tables of its `history` beside those of the engine. An application without one sees
+    to its tables by itself.
 
     Nothing waits longer for the database than a handler may take, about.
 
@@ -165,7 +173,15 @@ async def open_database(
         raise wrong_url(f"has an option that is wrong: {error}") from None
     try:
         async with backend.lifespan(engine):
-            yield Database(engine, backend, codec=codec, process=process, connections=connections)
+            yield Database(
+                engine,
+                backend,
+                codec=codec,
+                application=application,
+                history=history,
+                process=process,
+                connections=connections,
+            )
     finally:
         with CancelScope(shield=True):
             await engine.dispose()

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
 
+from allocation.adapters.engine_migrations.history import History
 from allocation.adapters.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
 from allocation.domain.error_kinds import InvalidValue, Unavailable
 from allocation.service_layer.exceptions import ConcurrentUpdate
@@ -60,8 +61,10 @@ class DatabaseBackend(ABC):
         """Open what is needed as long as the database is used."""
         return nullcontext()
 
-    def prepare_upgrade(self, connection: Connection) -> None:  # noqa: B027 - most need not
-        """Wait for others that change the schema.
+    def prepare_upgrade(  # noqa: B027 - most need not
+        self, connection: Connection, histories: Iterable[History]
+    ) -> None:
+        """Wait for others that change the schema, and for those that use what will be changed.
 
         :raises Unavailable: if the database cannot hold what will be stored in it
         """

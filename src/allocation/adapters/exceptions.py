@@ -31,9 +31,10 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
 class SchemaOutdated(Unavailable):
     """The database has an older schema than this program needs."""
 
-    def __init__(self, found: str) -> None:
+    def __init__(self, history: str, found: str | None, application: str) -> None:
+        problem = f"is outdated (revision {found})" if found else "is missing beside other tables"
         super().__init__(
-            f'the database schema is outdated (revision {found}); run "allocation db upgrade"'
+            f'the database schema of {history} {problem}; run "{application} db upgrade"'
         )
 
 
@@ -42,9 +43,9 @@ class SchemaTooNew(Unavailable):
 
     resource_is_away = False
 
-    def __init__(self, found: str) -> None:
+    def __init__(self, history: str, found: str) -> None:
         super().__init__(
-            f"the database schema (revision {found}) is not known to this version of allocation; "
+            f"the database schema (revision {found}) is not known to this version of {history}; "
             "install a newer one"
         )
 

@@ -1,8 +1,11 @@
 """The schema of the database: checked at start, created on first use, upgraded by hand."""
 
+from functools import partial
+
+from sqlalchemy import Connection, inspect
+
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import SchemaOutdated
-from allocation.adapters.migrations import revisions
 
 
 async def ensure_schema(database: Database) -> None:
@@ -13,21 +16,35 @@ async def ensure_schema(database: Database) -> None:
     :raises DatabaseUnavailable: if the database belongs to something else
     """
     async with database.read_transaction() as transaction:
-        stored = await transaction.run_sync(revisions.stored_revision)
-    if stored is None:
+        is_empty = await transaction.run_sync(partial(_check, database))
+    if is_empty:
         await upgrade_schema(database)
-    elif stored != revisions.revisions()[-1]:
-        raise SchemaOutdated(stored)
 
 
 async def upgrade_schema(database: Database) -> None:
-    """Bring the schema to the newest revision, in one transaction; others wait meanwhile.
+    """Bring the schema to the newest revisions, in one transaction; others wait meanwhile.
 
     :raises Unavailable: if the database cannot store all that people are called
     :raises SchemaTooNew: if it was made by a newer version of this program
     :raises DatabaseUnavailable: if the database belongs to something else
     """
     async with database.write_transaction(no_timeout=True) as transaction:
-        await transaction.run_sync(database.backend.prepare_upgrade)
-        await transaction.run_sync(revisions.upgrade)
+        await transaction.run_sync(partial(_upgrade, database))
         await transaction.commit()
+
+
+def _check(database: Database, connection: Connection) -> bool:
+    """Return whether the database is empty; otherwise its schema is as it has to be."""
+    if not inspect(connection).get_table_names():  # first, as others may create the tables now
+        return True
+    for history in database.histories:
+        stored = history.stored_revision(connection)
+        if stored != history.newest:
+            raise SchemaOutdated(history.name, stored, database.application)
+    return False
+
+
+def _upgrade(database: Database, connection: Connection) -> None:
+    database.backend.prepare_upgrade(connection, database.histories)
+    for history in database.histories:
+        history.upgrade(connection)

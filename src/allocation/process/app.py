@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import click
 
     from allocation.adapters.database import Database
+    from allocation.adapters.engine_migrations.history import History
     from allocation.application import Application
     from allocation.domain.commands import Command
     from allocation.process.extension import Extensions
@@ -54,6 +55,10 @@ class App(Generic[S]):
         """Return what is said of its messages."""
         raise NotImplementedError
 
+    def history(self) -> History | None:
+        """Return the migrations of its tables; None if it sees to its tables by itself."""
+        return None
+
     def accepted_from_brokers(self) -> Sequence[type[Command]]:
         """Return the commands that others may send by a message broker."""
         raise NotImplementedError
@@ -62,8 +67,13 @@ class App(Generic[S]):
         """Open the database alone, with the usual limits."""
         from allocation.adapters.database import open_database
 
-        backends = self.extensions.database_backends()
-        return open_database(settings.database_url, codec=self.codec(), backends=backends)
+        return open_database(
+            settings.database_url,
+            codec=self.codec(),
+            application=self.name,
+            history=self.history(),
+            backends=self.extensions.database_backends(),
+        )
 
     def load(self, overrides: Mapping[str, Any]) -> S:
         """Return its settings, as the environment and these say.

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import delivery_state
-from allocation.adapters.orm import commands, deliveries, events, failures, users
+from allocation.adapters.orm import users
+from allocation.adapters.tables import commands, deliveries, events, failures
 from allocation.adapters.transaction import Transaction
 from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.values import EmailAddress

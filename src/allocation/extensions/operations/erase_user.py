@@ -17,17 +17,8 @@ import sqlalchemy as sa
 from allocation.adapters.claim_statements import NEXT_TOKEN
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import pause_of
-from allocation.adapters.orm import (
-    FINISHED,
-    PENDING,
-    commands,
-    deliveries,
-    events,
-    failures,
-    registration_log,
-    user_view,
-    users,
-)
+from allocation.adapters.orm import registration_log, user_view, users
+from allocation.adapters.tables import FINISHED, PENDING, commands, deliveries, events, failures
 from allocation.adapters.transaction import Transaction
 from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import UserId

@@ -13,12 +13,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from allocation.adapters.database_backend import DatabaseBackend, error_text
+from allocation.adapters.engine_migrations.history import History
 from allocation.adapters.exceptions import (
     ConnectionLost,
     DatabaseUnavailable,
     StatementRefused,
 )
-from allocation.adapters.migrations import revisions
 from allocation.domain.error_kinds import Unavailable
 from allocation.extensions.postgresql import connections
 from allocation.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
@@ -113,14 +113,15 @@ class PostgreSQL(DatabaseBackend):
             for scope in self._calls:
                 scope.deadline = min(scope.deadline, current_time() + FINAL_SECONDS)
 
-    def prepare_upgrade(self, connection: Connection) -> None:
+    def prepare_upgrade(self, connection: Connection, histories: Iterable[History]) -> None:
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
         if encoding != "UTF8":
             problem = f"stores text as {encoding}, so not every name"
             raise UnsuitableDatabase(problem, "create it with ENCODING 'UTF8' TEMPLATE template0")
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('allocation'))"))
-        if revisions.stored_revision(connection) not in (None, revisions.revisions()[-1]):
-            lock_tables(connection)
+        stored = [(each.stored_revision(connection), each.newest) for each in histories]
+        if any(revision not in (None, newest) for revision, newest in stored):
+            lock_tables(connection, {name for each in histories for name in each.metadata.tables})
 
     def notify_workers(self) -> None:
         self._notifier.notify()

@@ -17,9 +17,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 
-from allocation.adapters.migrations import revisions
 from tests.consoles import Command, commands, shows
 from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.processes import (
@@ -139,10 +137,8 @@ def a_stranger(application: Application, mail: MailServer) -> Iterator[Trouble]:
 @contextmanager
 def an_old_schema(application: Application, mail: MailServer) -> Iterator[Trouble]:
     application.mail = mail
-    engine = sa.create_engine(f"sqlite:///{application.database}")
-    with engine.begin() as connection:
-        revisions.upgrade(connection, "allocation_0001")
-    engine.dispose()
+    application.run("db", "upgrade")
+    application.module = "tests.later_schema"
     yield Trouble()
 
 

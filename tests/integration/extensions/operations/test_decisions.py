@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from sqlalchemy import event
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.extensions.operations import delivery_admin, handler_pauses
 from allocation.extensions.operations.command_history import latest_commands
 from allocation.extensions.operations.delivery_admin import Which, listed_deliveries
@@ -82,8 +82,8 @@ async def test_what_is_for_later_is_listed_only_if_it_is_asked_for(world: SqlWor
     """What has failed, and waits, is another matter; so is what is paused, but would be due."""
     [first] = await commit_events(world, 1)
     await world.outbox().record_failure(a_failure(first["send_welcome_email"], retry_in=500))
-    fresh = sa.update(orm.deliveries).values(attempts=0, owner=None)
-    handler, later = orm.deliveries.c.handler, world.database.clock + 1000
+    fresh = sa.update(tables.deliveries).values(attempts=0, owner=None)
+    handler, later = tables.deliveries.c.handler, world.database.clock + 1000
     await change(
         world.database,
         fresh.where(handler == "log_registration").values(available_at=world.database.clock),

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from anyio import to_thread
 
-from allocation.adapters import orm
-from allocation.adapters.column_types import ValueObject
+from allocation.adapters import orm, tables
+from allocation.adapters.value_columns import ValueObjectType
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
@@ -87,11 +87,11 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
 
 async def begin_again(application: Application, *handlers: str) -> None:
     """Let deliveries of Anna's events be as if they had never been attempted."""
-    row, hers = orm.deliveries.c, orm.events.c.data.contains(str(ANNA.user_id))
-    these = row.handler.in_(handlers), row.event_id.in_(sa.select(orm.events.c.id).where(hers))
+    row, hers = tables.deliveries.c, tables.events.c.data.contains(str(ANNA.user_id))
+    these = row.handler.in_(handlers), row.event_id.in_(sa.select(tables.events.c.id).where(hers))
     now = {"available_at": application.database.clock}
     fresh = {"attempts": 0, "completed_at": None, "discarded_at": None, **now}
-    await change(application.database, sa.update(orm.deliveries).where(*these).values(fresh))
+    await change(application.database, sa.update(tables.deliveries).where(*these).values(fresh))
 
 
 async def claimed(application: Application, *handlers: str) -> Sequence[Delivery]:
@@ -129,7 +129,7 @@ async def files_with(settings: Settings, *texts: str) -> int:
 
 
 async def stored_deliveries(application: Application) -> dict[tuple[Any, str], Any]:
-    columns = orm.deliveries.c
+    columns = tables.deliveries.c
     found = await rows(application.database, sa.select(*columns))
     return {(row.event_id, row.handler): row for row in found}
 
@@ -172,7 +172,7 @@ async def test_the_commands_of_others_in_the_same_trace_stay_as_they_are(
 
     await erase(application.database, user_id, [])
 
-    command = orm.commands.c
+    command = tables.commands.c
     sums = sa.select(command.message_id, command.fingerprint).where(command.source == "/shop")
     found = {row.message_id: row.fingerprint for row in await rows(application.database, sums)}
     assert found == {"m1": None, "m2": "sum"}
@@ -191,7 +191,7 @@ async def test_an_address_in_an_id_is_found_however_it_is_spelled(
 
     [(id_,)] = await rows(
         application.database,
-        sa.select(orm.commands.c.message_id).where(orm.commands.c.source == "/shop"),
+        sa.select(tables.commands.c.message_id).where(tables.commands.c.source == "/shop"),
     )
     assert id_.startswith("erased-")
 
@@ -207,7 +207,7 @@ async def test_the_page_reads_again_what_was_erased(application: Application) ->
     now = await stored_deliveries(application)
     changed = {str(event_id) for (event_id, _), row in now.items()}
     changed &= {str(key[0]) for key, row in now.items() if row.token > before[key].token}
-    named = sa.select(orm.events.c.id).where(orm.events.c.data.contains("erased"))
+    named = sa.select(tables.events.c.id).where(tables.events.c.data.contains("erased"))
     assert {str(id_) for (id_,) in await rows(application.database, named)} <= changed
     assert changed <= {*hers.event_ids}
 
@@ -223,7 +223,7 @@ def test_every_column_with_text_was_looked_at() -> None:
 
 
 def _is_text(column: sa.Column[Any]) -> bool:
-    return isinstance(column.type, sa.String | ValueObject)
+    return isinstance(column.type, sa.String | ValueObjectType)
 
 
 def test_every_text_in_an_event_was_looked_at() -> None:
@@ -241,7 +241,7 @@ def test_every_text_in_an_event_was_looked_at() -> None:
 @pytest.mark.anyio
 async def test_ids_and_times_stay(application: Application) -> None:
     """Of events and commands: what has happened, and when, is still known, and can be read."""
-    event, command = orm.events.c, orm.commands.c
+    event, command = tables.events.c, tables.commands.c
     kept = sa.select(*(column for column in event if column.name != "data")).order_by(event.id)
     accepted = sa.select(command.id, command.type, command.accepted_at).order_by(command.id)
     before = [await rows(application.database, each) for each in (kept, accepted)]
@@ -314,7 +314,7 @@ async def test_nobody_can_take_what_an_erasure_needs(
     """Strangers may know ids: they take the address to come, and the id of a message to come."""
     by_anna = MessageOrigin(source="/shop", id=f"changes {NEW}")
     await application.bus.handle(RecordBounce(user_id=ANNA.user_id, email=NEW), by_anna)
-    hers = sa.select(orm.commands.c.id).where(orm.commands.c.message_id == by_anna.id)
+    hers = sa.select(tables.commands.c.id).where(tables.commands.c.message_id == by_anna.id)
     [(command_id,)] = await rows(application.database, hers)
     taken = f"{ANNA.user_id}@ERASED.invalid"
     stranger = a_registration(name="Stranger", email=taken)
@@ -359,9 +359,9 @@ async def test_kept_emails_are_found_without_their_events(
     """Events may have been pruned: the recipient is in the file."""
     await change(
         application.database,
-        sa.delete(orm.failures),
-        sa.delete(orm.deliveries),
-        sa.delete(orm.events),
+        sa.delete(tables.failures),
+        sa.delete(tables.deliveries),
+        sa.delete(tables.events),
     )
 
     person = await find_person(application.database, ANNA.user_id)
