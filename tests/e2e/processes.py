@@ -134,7 +134,7 @@ class Application:
 
         What is scheduled for later is not.
         """
-        self.change(f"UPDATE deliveries SET available_at = 0 WHERE {outstanding()}")
+        self.change(f"UPDATE aftercommit_deliveries SET available_at = 0 WHERE {outstanding()}")
 
     def connected(self) -> AbstractContextManager[Any]:
         """Connect to the database from outside."""
@@ -204,7 +204,8 @@ def outstanding() -> str:
 def owed(application: Application) -> list[tuple[str, int]]:
     """Return the handler and the attempts of each delivery, by handler."""
     return application.rows(
-        f"SELECT handler, attempts FROM deliveries WHERE {outstanding()} ORDER BY handler"
+        "SELECT handler, attempts FROM aftercommit_deliveries"
+        f" WHERE {outstanding()} ORDER BY handler"
     )
 
 

@@ -89,13 +89,13 @@ async def test_after_an_outage_a_settle_settles_its_own_delivery(world: SqlWorld
         failed.append(claim)
 
     async with world.database.write_transaction() as transaction:
-        await transaction.execute(text("ALTER TABLE deliveries RENAME TO away"))
+        await transaction.execute(text("ALTER TABLE aftercommit_deliveries RENAME TO away"))
         await transaction.commit()
     async with anyio.create_task_group() as group:
         for claim in before:
             group.start_soon(settle, claim)
     async with world.database.write_transaction() as transaction:
-        await transaction.execute(text("ALTER TABLE away RENAME TO deliveries"))
+        await transaction.execute(text("ALTER TABLE away RENAME TO aftercommit_deliveries"))
         await transaction.commit()
 
     await outbox.settle(last)
@@ -157,7 +157,9 @@ async def test_an_event_that_cannot_be_read_is_parked_alone(
     await world.move_clock(world.policy.lease_seconds + 1)
     async with world.database.write_transaction() as transaction:
         for column, damaged in broken.items():
-            statement = f"UPDATE events SET {column} = CAST(:damaged AS TEXT) WHERE id = :id"
+            statement = (
+                f"UPDATE aftercommit_events SET {column} = CAST(:damaged AS TEXT) WHERE id = :id"
+            )
             values = {"damaged": damaged, "id": first.envelope.id.hex}
             await transaction.execute(text(statement), values)
         await transaction.commit()
@@ -275,17 +277,21 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
             plan = await connection.exec_driver_sql(explain, claim.values)
             steps = "\n".join(map(str, plan))
         async with database.read_transaction() as transaction:
-            indexes = await transaction.run_sync(lambda c: inspect(c).get_indexes("deliveries"))
+            indexes = await transaction.run_sync(
+                lambda c: inspect(c).get_indexes("aftercommit_deliveries")
+            )
 
-        (index,) = (index for index in indexes if index["name"] == "ix_deliveries_available_at")
+        (index,) = (
+            index for index in indexes if index["name"] == "ix_aftercommit_deliveries_available_at"
+        )
         assert index["column_names"] == ["replay", "available_at"]
         pending_only = str(index["dialect_options"][f"{engine.dialect.name}_where"])
         assert "parked_at IS NULL" in pending_only
         assert "completed_at IS NULL" in pending_only
         assert re.search(
-            r"SEARCH deliveries USING INDEX ix_deliveries_available_at"
+            r"SEARCH aftercommit_deliveries USING INDEX ix_aftercommit_deliveries_available_at"
             r" \(replay=\? AND available_at<\?\)"
-            r"|Index Scan using ix_deliveries_available_at",
+            r"|Index Scan using ix_aftercommit_deliveries_available_at",
             steps,
         )
         assert "TEMP B-TREE" not in steps
@@ -304,7 +310,9 @@ async def test_what_settles_together_is_one_statement_and_no_series(database_url
                 for claim in claims:
                     group.start_soon(outbox.settle, claim)
 
-        assert [each.is_series for each in asked if "UPDATE deliveries" in each.sql] == [False]
+        assert [
+            each.is_series for each in asked if "UPDATE aftercommit_deliveries" in each.sql
+        ] == [False]
         assert await world.deliveries() == {}
 
 

@@ -245,7 +245,10 @@ async def test_a_schema_from_the_future_is_refused(empty_url: str, history: Hist
 
 
 OTHERS = {  # many projects number their revisions; ours must not be mixed with theirs
-    **{f"a table {name}": [f"CREATE TABLE {name} (x TEXT)"] for name in ("users", "deliveries")},
+    **{
+        f"a table {name}": [f"CREATE TABLE {name} (x TEXT)"]
+        for name in ("users", "aftercommit_events")
+    },
     **{
         f"revision {revision}": [
             "CREATE TABLE parcels (parcel TEXT)",
@@ -284,7 +287,7 @@ async def test_beside_other_tables_the_schema_is_only_created_on_request(empty_u
         await schema_setup.upgrade_schema(database)
         await schema_setup.ensure_schema(database)
 
-        assert {"diary", "deliveries"} < {*await tables_in(database)}
+        assert {"diary", "aftercommit_deliveries"} < {*await tables_in(database)}
 
 
 async def test_an_application_with_migrations_of_its_own_is_left_to_them(empty_url: str) -> None:

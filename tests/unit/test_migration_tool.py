@@ -30,7 +30,7 @@ def test_a_migration_is_called_after_the_newest_and_made_of_the_tables(tmp_path:
     """Nothing in it is left to be formatted, and every database understands it."""
     history = with_columns(
         ENGINE,
-        "events",
+        "aftercommit_events",
         Column("bright", Boolean, nullable=False, server_default=true()),
         Column("dim", Boolean, nullable=False, server_default=false()),
         Column("seen_at", UtcDateTime),
@@ -54,12 +54,16 @@ down_revision = "{newest}"
 
 def upgrade() -> None:
     op.add_column(
-        "events", sa.Column("bright", sa.Boolean(), server_default=sa.true(), nullable=False)
+        "aftercommit_events",
+        sa.Column("bright", sa.Boolean(), server_default=sa.true(), nullable=False),
     )
     op.add_column(
-        "events", sa.Column("dim", sa.Boolean(), server_default=sa.false(), nullable=False)
+        "aftercommit_events",
+        sa.Column("dim", sa.Boolean(), server_default=sa.false(), nullable=False),
     )
-    op.add_column("events", sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column(
+        "aftercommit_events", sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True)
+    )
 '''
     )
 
@@ -73,15 +77,15 @@ def test_the_migrations_make_the_tables(history: History, tmp_path: Path) -> Non
 
 def test_a_table_is_dropped_before_those_that_it_refers_to(tmp_path: Path) -> None:
     """PostgreSQL refuses another order, and SQLite does not."""
-    history = with_columns(ENGINE, "events")
-    for name in ("events", "deliveries", "failures"):
+    history = with_columns(ENGINE, "aftercommit_events")
+    for name in ("aftercommit_events", "aftercommit_deliveries", "aftercommit_failures"):
         history.metadata.remove(history.metadata.tables[name])
 
     file = migration.make("No history", history, tmp_path)
 
     assert file is not None
     dropped = re.findall(r'op.drop_table\("(\w+)"\)', file.read_text())
-    assert dropped == ["failures", "deliveries", "events"]
+    assert dropped == ["aftercommit_failures", "aftercommit_deliveries", "aftercommit_events"]
 
 
 def test_a_column_that_the_rows_could_not_have_is_refused() -> None:

@@ -36,7 +36,7 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
 metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
 
 commands = sa.Table(
-    "commands",
+    "aftercommit_commands",
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("type", sa.String, nullable=False),
@@ -49,7 +49,7 @@ commands = sa.Table(
 )
 _HAS_ID = commands.c.message_id.is_not(None)
 sa.Index(
-    "uq_commands_source",
+    "uq_aftercommit_commands_source",
     commands.c.source,
     commands.c.message_id,
     unique=True,
@@ -58,7 +58,7 @@ sa.Index(
 )
 
 events = sa.Table(
-    "events",
+    "aftercommit_events",
     metadata,
     sa.Column("id", sa.Uuid, primary_key=True),
     sa.Column("source", sa.String, nullable=False),
@@ -76,7 +76,7 @@ events = sa.Table(
 )
 
 deliveries = sa.Table(
-    "deliveries",
+    "aftercommit_deliveries",
     metadata,
     sa.Column("event_id", sa.Uuid, sa.ForeignKey(events.c.id), primary_key=True),
     sa.Column("handler", sa.String, primary_key=True),
@@ -96,7 +96,7 @@ deliveries = sa.Table(
 PARKED, FINISHED = deliveries.c.parked_at.is_not(None), deliveries.c.completed_at.is_not(None)
 PENDING = sa.and_(~PARKED, ~FINISHED)
 sa.Index(
-    "ix_deliveries_available_at",
+    "ix_aftercommit_deliveries_available_at",
     deliveries.c.replay,
     deliveries.c.available_at,
     sqlite_where=PENDING,
@@ -105,7 +105,7 @@ sa.Index(
 sa.Index(None, deliveries.c.parked_at, sqlite_where=PARKED, info={"postgresql_where": PARKED})
 
 handler_pauses = sa.Table(
-    "handler_pauses",
+    "aftercommit_handler_pauses",
     metadata,
     sa.Column("handler", sa.String, primary_key=True),
     sa.Column("paused_at", sa.Double, nullable=False),
@@ -113,7 +113,7 @@ handler_pauses = sa.Table(
 )
 
 failures = sa.Table(
-    "failures",
+    "aftercommit_failures",
     metadata,
     sa.Column("event_id", sa.Uuid, primary_key=True),
     sa.Column("handler", sa.String, primary_key=True),

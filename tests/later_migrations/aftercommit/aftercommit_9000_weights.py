@@ -10,4 +10,7 @@ down_revision = NOW["aftercommit"]
 
 
 def upgrade() -> None:
-    op.add_column("deliveries", sa.Column("weight", sa.Integer, server_default="1", nullable=False))
+    op.add_column(
+        "aftercommit_deliveries",
+        sa.Column("weight", sa.Integer, server_default="1", nullable=False),
+    )

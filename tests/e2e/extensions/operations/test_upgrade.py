@@ -3,7 +3,7 @@
 from tests.e2e.processes import TIMEOUT_SECONDS, Application, owed, wait_until
 
 LATER = ("tests.later_schema",)
-PENDING = "SELECT count(*) FROM deliveries WHERE completed_at IS NULL"
+PENDING = "SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NULL"
 
 
 def upgrade(application: Application) -> None:
@@ -16,12 +16,12 @@ def upgrade(application: Application) -> None:
 def test_a_worker_goes_on_when_the_schema_is_upgraded_under_it(on_each: Application) -> None:
     """It does what was stored before, when it falls due after."""
     on_each.run("register-user", "Иван", "ivan@example.com", dispatch="worker")
-    on_each.change("UPDATE deliveries SET available_at = available_at + 3600")
+    on_each.change("UPDATE aftercommit_deliveries SET available_at = available_at + 3600")
     on_each.run("register-user", "Мария", "maria@example.com", dispatch="worker")
     with on_each.running("worker") as worker:
         wait_until(lambda: on_each.rows(PENDING) == [(4,)])  # it works
         upgrade(on_each)
-        on_each.change("UPDATE deliveries SET available_at = available_at - 3600")
+        on_each.change("UPDATE aftercommit_deliveries SET available_at = available_at - 3600")
         wait_until(lambda: not owed(on_each))
         assert worker.poll() is None
 

@@ -61,7 +61,9 @@ def parked(client: httpx.Client) -> list[object]:
 
 
 def failed_twice(application: Application) -> bool:
-    waiting = "SELECT 1 FROM deliveries JOIN failures USING (event_id, handler)"
+    waiting = (
+        "SELECT 1 FROM aftercommit_deliveries JOIN aftercommit_failures USING (event_id, handler)"
+    )
     return len(application.rows(f"{waiting} WHERE parked_at IS NULL AND attempt = 2")) == 2
 
 

@@ -137,7 +137,7 @@ async def test_what_is_owed_is_listed_without_looking_at_what_is_done(tmp_path: 
         async with world.database.read_transaction() as transaction:
             listed = listed_deliveries(transaction, world.database)
             assert [row async for row in listed] == []
-        selects = [select for select in asked if "FROM deliveries" in select[0]]
+        selects = [select for select in asked if "FROM aftercommit_deliveries" in select[0]]
         async with world.database.engine.connect() as connection:
             plans = [
                 (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given)).all()
@@ -146,11 +146,14 @@ async def test_what_is_owed_is_listed_without_looking_at_what_is_done(tmp_path: 
 
     indexes = [[step.detail.partition("INDEX ")[2] for step in plan] for plan in plans]
     used = [[index.split()[0] for index in each if index] for each in indexes]
-    others = ["sqlite_autoindex_events_1", "sqlite_autoindex_handler_pauses_1"]
-    ahead = ["ix_events_recorded_at", "sqlite_autoindex_events_1"]  # the events of the future
+    others = ["sqlite_autoindex_aftercommit_events_1", "sqlite_autoindex_handler_pauses_1"]
+    ahead = [
+        "ix_aftercommit_events_recorded_at",
+        "sqlite_autoindex_aftercommit_events_1",
+    ]  # the events of the future
     assert used == [
-        ["ix_deliveries_available_at", *ahead, *others, *ahead],
-        ["ix_deliveries_parked_at", *others, *ahead],
+        ["ix_aftercommit_deliveries_available_at", *ahead, *others, *ahead],
+        ["ix_aftercommit_deliveries_parked_at", *others, *ahead],
     ]
 
 

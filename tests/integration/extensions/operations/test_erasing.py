@@ -44,10 +44,10 @@ PERSONAL = {
     "users": {"name", "email", "email_key"},
     "user_view": {"name", "email"},
     "registration_log": {"email"},
-    "events": {"data"},
-    "deliveries": {"last_error"},
-    "failures": {"error"},
-    "commands": {"source", "message_id"},
+    "aftercommit_events": {"data"},
+    "aftercommit_deliveries": {"last_error"},
+    "aftercommit_failures": {"error"},
+    "aftercommit_commands": {"source", "message_id"},
 }
 """The columns that may hold a name or an address of a user."""
 OTHERS = {
@@ -56,11 +56,11 @@ OTHERS = {
     "coupons": {"code", "batch_reference", "state"},
     "coupon_batches": {"reference"},
     "registration_log": set(),
-    "commands": {"type", "fingerprint"},
-    "events": {"source", "type", "subject", "handler", "traceparent"},
-    "deliveries": {"handler", "owner", "previous_owner"},
-    "failures": {"handler", "owner"},
-    "handler_pauses": {"handler", "paused_by"},
+    "aftercommit_commands": {"type", "fingerprint"},
+    "aftercommit_events": {"source", "type", "subject", "handler", "traceparent"},
+    "aftercommit_deliveries": {"handler", "owner", "previous_owner"},
+    "aftercommit_failures": {"handler", "owner"},
+    "aftercommit_handler_pauses": {"handler", "paused_by"},
 }
 NOT_ABOUT_A_PERSON = {"batch_reference", "code"}
 
@@ -149,9 +149,11 @@ async def test_neither_name_nor_address_is_left_anywhere(
     await erase_anna(application)
     assert await removed(settings, person) == hers
 
-    assert await columns_with(application, SECRETS) == {"commands": {"source"}}  # Ivan's: /jo…
+    assert await columns_with(application, SECRETS) == {
+        "aftercommit_commands": {"source"}
+    }  # Ivan's: /jo…
     assert await files_with(settings, *SECRETS) == 0
-    left = {"users": {"name"}, "user_view": {"name"}, "events": {"data"}}
+    left = {"users": {"name"}, "user_view": {"name"}, "aftercommit_events": {"data"}}
     assert await columns_with(application, ["иван"]) == left
     assert await files_with(settings, "ivan@example.com") == his
 
@@ -287,7 +289,7 @@ async def test_what_runs_begins_again_without_the_name(application: Application)
     await erase_anna(application)
 
     assert (await application.bus.run_deliveries(before)).failures == []
-    assert await columns_with(application, SECRETS) == {"commands": {"source"}}
+    assert await columns_with(application, SECRETS) == {"aftercommit_commands": {"source"}}
     again = await claimed(application, "log_registration")
     assert [(each.attempt, each.message.email) for each in again] == [  # type: ignore[attr-defined]
         (1, f"{ANNA.user_id}@erased.invalid")
@@ -304,7 +306,7 @@ async def test_repeating_it_does_no_harm(application: Application) -> None:
     assert await erase_anna(application) == 0
 
     assert await stored_deliveries(application) == before
-    assert await columns_with(application, SECRETS) == {"commands": {"source"}}
+    assert await columns_with(application, SECRETS) == {"aftercommit_commands": {"source"}}
 
 
 @pytest.mark.anyio
@@ -323,7 +325,7 @@ async def test_nobody_can_take_what_an_erasure_needs(
 
     await erase_anna(application)
 
-    assert await columns_with(application, SECRETS) == {"commands": {"source"}}
+    assert await columns_with(application, SECRETS) == {"aftercommit_commands": {"source"}}
     user = sa.select(orm.users.c.email_key).where(orm.users.c.id == stranger.user_id)
     assert await rows(application.database, user) == [(taken.lower(),)]
     await begin_again(application, "send_welcome_email")
@@ -347,8 +349,8 @@ async def test_who_holds_her_old_address_now_is_left_alone(
     await removed(settings, person)
 
     found = await columns_with(application, [OLD.casefold()])
-    assert found.pop("commands") == {"source"}
-    assert found.keys() == {"users", "user_view", "registration_log", "events"}
+    assert found.pop("aftercommit_commands") == {"source"}
+    assert found.keys() == {"users", "user_view", "registration_log", "aftercommit_events"}
     assert await files_with(settings, OLD.casefold())
 
 

@@ -143,7 +143,7 @@ async def test_many_deliveries_are_released_some_at_a_time(
     with asked_of(world.database) as statements:
         assert await resume(world) == 5
 
-    releases = [each for each in statements if each.sql.startswith("UPDATE deliveries")]
+    releases = [each for each in statements if each.sql.startswith("UPDATE aftercommit_deliveries")]
     assert len(releases) == 4
     assert len(await world.outbox().claim(10, [NAME])) == 5
 
@@ -163,7 +163,7 @@ async def test_two_people_who_resume_at_once_release_each_delivery_once(postgres
             psycopg.connect(postgres_url) as person,
             psycopg.connect(postgres_url, autocommit=True) as looks,
         ):
-            person.execute("SELECT * FROM deliveries FOR UPDATE")
+            person.execute("SELECT * FROM aftercommit_deliveries FOR UPDATE")
             async with anyio.create_task_group() as group:
                 group.start_soon(resume, world)
                 group.start_soon(resume, world)
@@ -320,8 +320,8 @@ async def test_claims_do_not_read_what_is_paused(world: SqlWorld) -> None:
         first = sa.insert(tables.events).values(recorded_at=0.0)
         await transaction.execute(first, [CODEC.to_row(an_envelope(a_user_registered()))])
         some_id = new_id[engine.dialect.name]
-        many = f"{numbers} SELECT {some_id}, {names} FROM events CROSS JOIN n"
-        await transaction.execute(sa.text(f"INSERT INTO events (id, {names}) {many}"))
+        many = f"{numbers} SELECT {some_id}, {names} FROM aftercommit_events CROSS JOIN n"
+        await transaction.execute(sa.text(f"INSERT INTO aftercommit_events (id, {names}) {many}"))
         values = [sa.literal(value).label(name) for name, value in due.items()]
         all_due = sa.select(tables.events.c.id, *values)
         insert = sa.insert(tables.deliveries).from_select(["event_id", *due], all_due)
@@ -366,7 +366,7 @@ def test_a_handler_is_paused_from_the_command_line(application: Application) -> 
     assert NAME not in application.run("deliveries", "list").stdout
     application.run("deliveries", "pause", NAME, "--by", "\udcff")
     assert application.run("deliveries", "pauses").stdout.split()[2] == "?"
-    application.rows_changed("UPDATE handler_pauses SET handler = 'send_mail'")
+    application.rows_changed("UPDATE aftercommit_handler_pauses SET handler = 'send_mail'")
     assert "send_mail resumed" in application.run("deliveries", "resume", "send_mail").stdout
     unknown = application.run("deliveries", "resume", "send_mail")
     assert (unknown.returncode, "none of allocate_welcome_" in unknown.stderr) == (1, True)

@@ -177,7 +177,9 @@ async def test_data_that_are_no_text_are_shown_and_hide_nothing_else(sqlite_url:
     """SQLite stores what is no UTF-8; a person may have to know what it is."""
     async with sql_world(sqlite_url) as world:
         delivery = (await commit_a_registration(world))["log_registration"]
-        await change(world.database, sa.text("UPDATE events SET data = CAST(x'ff' AS TEXT)"))
+        await change(
+            world.database, sa.text("UPDATE aftercommit_events SET data = CAST(x'ff' AS TEXT)")
+        )
 
         assert (await node_of(world, delivery)).state == "running"
         key = delivery.envelope.id, delivery.handler

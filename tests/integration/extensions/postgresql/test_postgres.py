@@ -286,11 +286,13 @@ async def test_the_clock_lets_what_is_due_be_found_through_the_index(postgres_ur
         )
         await transaction.execute(
             text(
-                "INSERT INTO deliveries (event_id, handler, attempts, token, available_at)"
-                " SELECT id, n::text, 0, 1, 1e10 + n FROM events, generate_series(1, 5000) AS n"
+                "INSERT INTO aftercommit_deliveries"
+                " (event_id, handler, attempts, token, available_at)"
+                " SELECT id, n::text, 0, 1, 1e10 + n"
+                " FROM aftercommit_events, generate_series(1, 5000) AS n"
             )
         )
-        await transaction.execute(text("ANALYZE deliveries"))
+        await transaction.execute(text("ANALYZE aftercommit_deliveries"))
         pending = tables.PENDING, owed.replay == false()
         due = select(owed.handler).where(*pending, owed.available_at <= database.clock)
         query = due.order_by(owed.available_at).limit(20)

@@ -21,7 +21,7 @@ def upgrade() -> None:
 
 def _create_commands() -> None:
     op.create_table(
-        "commands",
+        "aftercommit_commands",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("type", sa.String(), nullable=False),
         sa.Column("source", sa.String(), nullable=False),
@@ -30,13 +30,13 @@ def _create_commands() -> None:
         sa.Column("correlation_id", sa.Uuid(), nullable=False),
         sa.Column("causation_id", sa.Uuid()),
         sa.Column("accepted_at", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_commands"),
+        sa.PrimaryKeyConstraint("id", name="pk_aftercommit_commands"),
     )
     for name in ("accepted_at", "correlation_id"):
-        op.create_index(f"ix_commands_{name}", "commands", [name])
+        op.create_index(f"ix_aftercommit_commands_{name}", "aftercommit_commands", [name])
     op.create_index(
-        "uq_commands_source",
-        "commands",
+        "uq_aftercommit_commands_source",
+        "aftercommit_commands",
         ["source", "message_id"],
         unique=True,
         sqlite_where=HAS_ID,
@@ -46,7 +46,7 @@ def _create_commands() -> None:
 
 def _create_events() -> None:
     op.create_table(
-        "events",
+        "aftercommit_events",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("type", sa.String(), nullable=False),
@@ -60,15 +60,15 @@ def _create_events() -> None:
         sa.Column("traceparent", sa.String()),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("recorded_at", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_events"),
+        sa.PrimaryKeyConstraint("id", name="pk_aftercommit_events"),
     )
     for name in ("correlation_id", "recorded_at", "subject"):
-        op.create_index(f"ix_events_{name}", "events", [name])
+        op.create_index(f"ix_aftercommit_events_{name}", "aftercommit_events", [name])
 
 
 def _create_deliveries() -> None:
     op.create_table(
-        "deliveries",
+        "aftercommit_deliveries",
         sa.Column("event_id", sa.Uuid(), nullable=False),
         sa.Column("handler", sa.String(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
@@ -83,17 +83,21 @@ def _create_deliveries() -> None:
         sa.Column("completed_at", sa.Double()),
         sa.Column("discarded_at", sa.Double()),
         sa.Column("duration_seconds", sa.Double()),
-        sa.PrimaryKeyConstraint("event_id", "handler", name="pk_deliveries"),
-        sa.ForeignKeyConstraint(["event_id"], ["events.id"], name="fk_deliveries_event_id"),
+        sa.PrimaryKeyConstraint("event_id", "handler", name="pk_aftercommit_deliveries"),
+        sa.ForeignKeyConstraint(
+            ["event_id"], ["aftercommit_events.id"], name="fk_aftercommit_deliveries_event_id"
+        ),
     )
     for columns, rows in ((["replay", "available_at"], PENDING), (["parked_at"], PARKED)):
-        name = f"ix_deliveries_{columns[-1]}"
-        op.create_index(name, "deliveries", columns, sqlite_where=rows, postgresql_where=rows)
+        name = f"ix_aftercommit_deliveries_{columns[-1]}"
+        op.create_index(
+            name, "aftercommit_deliveries", columns, sqlite_where=rows, postgresql_where=rows
+        )
 
 
 def _create_failures() -> None:
     op.create_table(
-        "failures",
+        "aftercommit_failures",
         sa.Column("event_id", sa.Uuid(), nullable=False),
         sa.Column("handler", sa.String(), nullable=False),
         sa.Column("token", sa.Integer(), nullable=False),
@@ -101,11 +105,11 @@ def _create_failures() -> None:
         sa.Column("failed_at", sa.Double(), nullable=False),
         sa.Column("owner", sa.String()),
         sa.Column("error", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("event_id", "handler", "token", name="pk_failures"),
+        sa.PrimaryKeyConstraint("event_id", "handler", "token", name="pk_aftercommit_failures"),
         sa.ForeignKeyConstraint(
             ["event_id", "handler"],
-            ["deliveries.event_id", "deliveries.handler"],
-            name="fk_failures_event_id",
+            ["aftercommit_deliveries.event_id", "aftercommit_deliveries.handler"],
+            name="fk_aftercommit_failures_event_id",
             ondelete="CASCADE",
         ),
     )
@@ -113,9 +117,9 @@ def _create_failures() -> None:
 
 def _create_handler_pauses() -> None:
     op.create_table(
-        "handler_pauses",
+        "aftercommit_handler_pauses",
         sa.Column("handler", sa.String(), nullable=False),
         sa.Column("paused_at", sa.Double(), nullable=False),
         sa.Column("paused_by", sa.String(), nullable=False),
-        sa.PrimaryKeyConstraint("handler", name="pk_handler_pauses"),
+        sa.PrimaryKeyConstraint("handler", name="pk_aftercommit_handler_pauses"),
     )
