@@ -13,7 +13,12 @@ from sqlalchemy import Connection, insert, inspect, select, text
 from allocation.adapters import orm, schema_setup, tables
 from allocation.adapters.database import Database
 from allocation.adapters.engine_migrations.history import ENGINE, History
-from allocation.adapters.exceptions import DatabaseUnavailable, SchemaOutdated, SchemaTooNew
+from allocation.adapters.exceptions import (
+    DatabaseUnavailable,
+    SchemaOfAnother,
+    SchemaOutdated,
+    SchemaTooNew,
+)
 from allocation.adapters.inbox import record_command
 from allocation.adapters.migrations import HISTORY
 from allocation.adapters.outbox import new_outbox
@@ -301,6 +306,38 @@ async def test_an_application_with_migrations_of_its_own_is_left_to_them(empty_u
         async with database.read_transaction() as transaction:
             stored = await transaction.execute(text("SELECT version_num FROM alembic_version"))
             assert stored.scalars().all() == ["0001"]
+
+
+async def test_a_schema_belongs_to_the_application_that_was_there_first(empty_url: str) -> None:
+    """Or two would claim, list and delete each other's events."""
+    async with open_database(empty_url, application="shop", history=None) as database:
+        await schema_setup.ensure_schema(database)
+        await schema_setup.ensure_schema(database)
+        before = await tables_in(database)
+    async with open_database(empty_url) as database:
+        for use in (schema_setup.ensure_schema, schema_setup.upgrade_schema):
+            problem = "belongs to the application shop; give allocation another database, or"
+            with pytest.raises(SchemaOfAnother, match=problem):
+                await use(database)
+        assert await tables_in(database) == before
+
+
+async def test_of_two_applications_that_begin_at_once_one_gets_the_schema(empty_url: str) -> None:
+    """Both have found nothing at first."""
+    refused = []
+
+    async def begin(name: str) -> None:
+        async with open_database(empty_url, application=name, history=None) as database:
+            try:
+                await schema_setup.upgrade_schema(database)
+            except SchemaOfAnother:
+                refused.append(name)
+
+    async with anyio.create_task_group() as group:
+        for name in ("shop", "library"):
+            group.start_soon(begin, name)
+
+    assert len(refused) == 1
 
 
 async def test_a_migration_that_is_cut_off_leaves_an_empty_database(empty_url: str) -> None:

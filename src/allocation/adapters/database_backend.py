@@ -7,7 +7,7 @@ is not.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
 
-from allocation.adapters.engine_migrations.history import History
 from allocation.adapters.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
 from allocation.domain.error_kinds import InvalidValue, Unavailable
 from allocation.service_layer.exceptions import ConcurrentUpdate
@@ -61,13 +60,16 @@ class DatabaseBackend(ABC):
         """Open what is needed as long as the database is used."""
         return nullcontext()
 
-    def prepare_upgrade(  # noqa: B027 - most need not
-        self, connection: Connection, histories: Iterable[History]
-    ) -> None:
-        """Wait for others that change the schema, and for those that use what will be changed.
+    def prepare_upgrade(self, connection: Connection) -> None:  # noqa: B027 - most need not
+        """Wait for others that change the schema.
 
         :raises Unavailable: if the database cannot hold what will be stored in it
         """
+
+    def lock_tables(  # noqa: B027 - most have locked all of them
+        self, connection: Connection, names: Collection[str]
+    ) -> None:
+        """Wait until nobody else uses those of these tables that there are; then others wait."""
 
     def notify_workers(self) -> None:  # noqa: B027 - not all can
         """Let the processes that listen know soon that deliveries have been committed."""

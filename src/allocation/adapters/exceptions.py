@@ -50,6 +50,18 @@ class SchemaTooNew(Unavailable):
         )
 
 
+class SchemaOfAnother(Unavailable):
+    """Another application has its commands, events and deliveries in this schema."""
+
+    resource_is_away = False
+
+    def __init__(self, owner: str, application: str) -> None:
+        super().__init__(
+            f"the database schema belongs to the application {owner}; "
+            f"give {application} another database, or another schema of this one"
+        )
+
+
 class StatementRefused(ProgrammingError):
     """The database can never accept a statement, or the data in it."""
 

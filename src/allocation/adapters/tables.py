@@ -35,6 +35,10 @@ class UtcDateTime(sa.TypeDecorator[datetime]):
 
 metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
 
+application = sa.Table(  # has one row: whose schema it is
+    "aftercommit_application", metadata, sa.Column("name", sa.String, primary_key=True)
+)
+
 commands = sa.Table(
     "aftercommit_commands",
     metadata,

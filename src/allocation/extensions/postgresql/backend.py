@@ -13,7 +13,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from allocation.adapters.database_backend import DatabaseBackend, error_text
-from allocation.adapters.engine_migrations.history import History
 from allocation.adapters.exceptions import (
     ConnectionLost,
     DatabaseUnavailable,
@@ -113,15 +112,14 @@ class PostgreSQL(DatabaseBackend):
             for scope in self._calls:
                 scope.deadline = min(scope.deadline, current_time() + FINAL_SECONDS)
 
-    def prepare_upgrade(self, connection: Connection, histories: Iterable[History]) -> None:
+    lock_tables = staticmethod(lock_tables)
+
+    def prepare_upgrade(self, connection: Connection) -> None:
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
         if encoding != "UTF8":
             problem = f"stores text as {encoding}, so not every name"
             raise UnsuitableDatabase(problem, "create it with ENCODING 'UTF8' TEMPLATE template0")
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('allocation'))"))
-        stored = [(each.stored_revision(connection), each.newest) for each in histories]
-        if any(revision not in (None, newest) for revision, newest in stored):
-            lock_tables(connection, {name for each in histories for name in each.metadata.tables})
 
     def notify_workers(self) -> None:
         self._notifier.notify()

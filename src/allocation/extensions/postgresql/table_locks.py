@@ -15,17 +15,17 @@ TRY = text("SET LOCAL lock_timeout = '500ms'")  # PostgreSQL looks for deadlocks
 TRIES = 60
 
 
-def lock_tables(connection: Connection, tables: Collection[str]) -> None:
+def lock_tables(connection: Connection, names: Collection[str]) -> None:
     """Lock those of these tables that there are, until the transaction ends.
 
     :raises sqlalchemy.exc.DBAPIError: if one of them stays locked for half a minute
     """
-    names = sorted({*tables}.intersection(inspect(connection).get_table_names()))
+    found = sorted({*names}.intersection(inspect(connection).get_table_names()))
     for left in reversed(range(TRIES)):
         try:
             with connection.begin_nested():  # what it has locked is free again if it fails
                 connection.execute(TRY)
-                connection.execute(text(f"LOCK TABLE {', '.join(names)}"))
+                connection.execute(text(f"LOCK TABLE {', '.join(found)}"))
             return
         except DBAPIError as error:
             driver_error: Any = error.orig

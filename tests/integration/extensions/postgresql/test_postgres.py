@@ -357,6 +357,25 @@ async def test_an_upgrade_waits_for_others_and_holds_nothing_meanwhile(
         await ensure_schema(database)
 
 
+async def test_two_applications_have_a_schema_each_in_one_database(empty_postgres_url: str) -> None:
+    """As the error says that the second one gets without a schema of its own."""
+    async with open_database(empty_postgres_url) as database:
+        await ensure_schema(database)
+        async with database.write_transaction() as transaction:
+            await transaction.execute(text("CREATE SCHEMA shop"))
+            name = make_url(empty_postgres_url).database
+            await transaction.execute(text(f"ALTER DATABASE {name} SET search_path = shop"))
+            await transaction.commit()
+
+    async with open_database(empty_postgres_url, application="shop", history=None) as database:
+        await ensure_schema(database)
+        async with database.read_transaction() as transaction:
+            owners = "SELECT name FROM {}.aftercommit_application"
+            for schema, owner in (("public", "allocation"), ("shop", "shop")):
+                found = await transaction.execute(text(owners.format(schema)))
+                assert found.scalars().all() == [owner]
+
+
 async def test_an_upgrade_gives_up_if_a_table_stays_locked(
     empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The first schema: commands, events, deliveries, failures and pauses."""
+"""The first schema: whose it is, commands, events, deliveries, failures and pauses."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +12,11 @@ PENDING = sa.text("parked_at IS NULL AND completed_at IS NULL")
 
 
 def upgrade() -> None:
+    op.create_table(
+        "aftercommit_application",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_aftercommit_application"),
+    )
     _create_commands()
     _create_events()
     _create_deliveries()
