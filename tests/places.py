@@ -8,7 +8,7 @@ from tests.shape import ALLOCATION
 
 DELIVERY = "service_layer/delivery_model.py"
 RULES, ATTEMPT = "service_layer/commit.py", "adapters/attempt_transaction.py"
-BUS, OUTBOX, ORM = "service_layer/messagebus.py", "adapters/outbox.py", "adapters/orm.py"
+BUS, OUTBOX = "service_layer/messagebus.py", "adapters/outbox.py"
 
 PLACES = {
     "what handles the event": {"service_layer/handlers.py": ["HANDLERS", "send_welcome_email"]},
@@ -18,7 +18,7 @@ PLACES = {
         "adapters/inbox.py": ["record_command"],
         OUTBOX: ["store", "__init__"],
     },
-    "the tables": {ORM: ["deliveries", "failures"]},
+    "the tables": {"adapters/tables.py": ["deliveries", "failures"]},
     "the first claim, by the committing process": {
         BUS: ["run_deliveries", "_run_all", "_next", "_run_one"],
     },
