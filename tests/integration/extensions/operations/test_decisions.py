@@ -146,7 +146,10 @@ async def test_what_is_owed_is_listed_without_looking_at_what_is_done(tmp_path: 
 
     indexes = [[step.detail.partition("INDEX ")[2] for step in plan] for plan in plans]
     used = [[index.split()[0] for index in each if index] for each in indexes]
-    others = ["sqlite_autoindex_aftercommit_events_1", "sqlite_autoindex_handler_pauses_1"]
+    others = [
+        "sqlite_autoindex_aftercommit_events_1",
+        "sqlite_autoindex_aftercommit_handler_pauses_1",
+    ]
     ahead = [
         "ix_aftercommit_events_recorded_at",
         "sqlite_autoindex_aftercommit_events_1",

@@ -61,6 +61,7 @@ OTHERS = {
     "aftercommit_deliveries": {"handler", "owner", "previous_owner"},
     "aftercommit_failures": {"handler", "owner"},
     "aftercommit_handler_pauses": {"handler", "paused_by"},
+    "aftercommit_application": {"name"},
 }
 NOT_ABOUT_A_PERSON = {"batch_reference", "code"}
 
