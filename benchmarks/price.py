@@ -34,7 +34,7 @@ from tests import shape
 from tests.measured import PRICE, write
 
 REPEATS = 200
-ONCE_A_SECOND = "SELECT handler_pauses.handler"
+ONCE_A_SECOND = "SELECT aftercommit_handler_pauses.handler"
 
 
 def register(connection: sqlite3.Connection, name: str, email: str) -> None:

@@ -14,6 +14,7 @@ from anyio import Semaphore
 
 from allocation import messages
 from allocation.adapters import database
+from allocation.adapters.migrations import HISTORY
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, Command, RedeemCoupon, RegisterUser
 from allocation.domain.events import Event, UserId, UserRegistered
@@ -78,8 +79,9 @@ CODEC = Codec(
 """Of the application, and of things."""
 open_database = partial(
     database.open_database,
-    application=Settings.application,
     codec=CODEC,
+    application=Settings.application,
+    history=HISTORY,
     backends=EXTENSIONS.database_backends(),
 )
 

@@ -34,6 +34,7 @@ FOR_CALLERS = tuple(
 NO_FAILURES = {
     "DeliverySuperseded",
     "MessageAlreadyHandled",
+    "SchemaOfAnother",
     "SchemaOutdated",
     "SchemaTooNew",
     "WiringError",

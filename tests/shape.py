@@ -11,7 +11,7 @@ from statistics import median, quantiles
 SOURCE = Path(__file__).parents[1] / "src"
 ALLOCATION = SOURCE / "allocation"
 
-MACHINERY_LINES = 4826  # what is read in an evening
+MACHINERY_LINES = 4904  # what is read in an evening
 PATH_LINES = 1000  # the same of the path; with the use cases on it, an hour
 FILE_LINES = 250
 MEDIAN_BODY_LINES = 6
@@ -33,7 +33,6 @@ USE_CASES = [
     "service_layer/repositories.py",
     "service_layer/unit_of_work.py",
     "service_layer/user_mailer.py",
-    "adapters/column_types.py",  # names each value object
     "adapters/maildir.py",
     "adapters/mime.py",
     "adapters/orm.py",
@@ -41,6 +40,7 @@ USE_CASES = [
     "adapters/smtp",
     "adapters/unit_of_work.py",
     "adapters/user_view.py",
+    "adapters/value_columns.py",
     "entrypoints/allocation.py",
     "entrypoints/console_reporter.py",
     "entrypoints/cli.py",
@@ -68,9 +68,11 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def core() -> list[Path]:
-    """Return the files of the core: all but those of extensions, and the migrations."""
-    folders = {ALLOCATION / "adapters" / "migrations", ALLOCATION / "extensions"}
-    return [file for file in files(ALLOCATION) if folders.isdisjoint(file.parents)]
+    """Return the files of the core: all but those of extensions, and the schema of the engine."""
+    adapters = ALLOCATION / "adapters"
+    folders = {adapters / "migrations", adapters / "engine_migrations", ALLOCATION / "extensions"}
+    some = [file for file in files(ALLOCATION) if folders.isdisjoint(file.parents)]
+    return [file for file in some if file != adapters / "tables.py"]
 
 
 def machinery(some: Iterable[Path]) -> list[Path]:

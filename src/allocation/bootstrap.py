@@ -16,6 +16,7 @@ from allocation import views
 from allocation.adapters.attempt_transaction import open_unit_of_work
 from allocation.adapters.database import open_database
 from allocation.adapters.maildir import MaildirEmailSender
+from allocation.adapters.migrations import HISTORY
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_setup import ensure_schema
@@ -67,6 +68,7 @@ async def bootstrap(
                 settings.database_url,
                 application=settings.application,
                 codec=CODEC,
+                history=HISTORY,
                 backends=EXTENSIONS.database_backends(),
                 connections=settings.pool_size,
                 handler_timeout=settings.handler_timeout_seconds,

@@ -22,7 +22,9 @@ from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery_model import CommandEnvelope
 
-RUNNING = "SELECT count(*) FROM deliveries WHERE completed_at IS NULL AND owner IS NOT NULL"
+RUNNING = (
+    "SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NULL AND owner IS NOT NULL"
+)
 
 Step = Callable[[Any, Any], Awaitable[bool]]
 

@@ -168,8 +168,10 @@ def test_what_the_outside_answers_is_stored_once(
 
     let_a_worker_finish(empty)
 
-    assert empty.rows("SELECT count(*) FROM events WHERE type = 'email_bounced'") == [(1,)]
-    answers = "SELECT source FROM commands WHERE type = 'record_bounce'"
+    assert empty.rows("SELECT count(*) FROM aftercommit_events WHERE type = 'email_bounced'") == [
+        (1,)
+    ]
+    answers = "SELECT source FROM aftercommit_commands WHERE type = 'record_bounce'"
     assert empty.rows(answers) == [("send_welcome_email",)]
     assert empty.rows("SELECT count(*) FROM users WHERE email_undeliverable") == [(1,)]
     assert len(mail.asked) == 1 + (not point.startswith("after"))
@@ -187,7 +189,9 @@ def test_a_parked_delivery_survives_a_kill(
     application.end_leases()
     assert application.run(*WORK, max_attempts="1").returncode == 0
     mail.refusing = False
-    parked = application.rows("SELECT handler FROM deliveries WHERE parked_at IS NOT NULL")
+    parked = application.rows(
+        "SELECT handler FROM aftercommit_deliveries WHERE parked_at IS NOT NULL"
+    )
     assert ("send_welcome_email",) in parked
 
     assert application.run("deliveries", "retry", "--all-parked").returncode == 0

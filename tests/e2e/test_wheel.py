@@ -6,7 +6,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from allocation.adapters.migrations.revisions import revisions
+from allocation.adapters.engine_migrations.history import ENGINE
+from allocation.adapters.migrations import HISTORY
 from tests.e2e.environments import build_wheel, make_environment, run
 from tests.e2e.processes import ROOT, Application
 
@@ -33,7 +34,8 @@ def test_the_wheel_has_all_that_is_in_the_packages(wheel: Path) -> None:
 
     assert inside >= {name.removeprefix("src/") for name in tracked if (ROOT / name).exists()}
     assert {name.partition("/")[0] for name in inside} == set(PACKAGES)
-    assert len([name for name in inside if "/versions/" in name]) == len(revisions())
+    migrations = [*ENGINE.revisions(), *HISTORY.revisions()]
+    assert len([name for name in inside if "/versions/" in name]) == len(migrations)
 
 
 def test_the_wheel_works_in_an_empty_environment(installed: Path, tmp_path: Path) -> None:
@@ -50,6 +52,7 @@ def test_the_wheel_works_in_an_empty_environment(installed: Path, tmp_path: Path
     told = allocation("--help")
     assert {line.split()[0] for line in told.splitlines() if line.startswith("  ")} >= USUAL
     assert "registered Иван" in allocation("demo")
-    assert f"(revision {revisions()[-1]})" in allocation("db", "upgrade")
+    revisions = f"(revision {ENGINE.newest} and {HISTORY.newest})"
+    assert revisions in allocation("db", "upgrade")
     allocation("register-user", "Иван", "ivan@example.com")
     assert application.rows("SELECT count(*) FROM user_view") == [(1,)]

@@ -11,7 +11,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.adapters.delivery_states import is_scheduled
 from allocation.adapters.inbox import record_command
 from allocation.application import Application
@@ -112,8 +112,8 @@ async def application(
 
 async def outstanding(application: Application) -> dict[str, int]:
     """Return how many deliveries of each handler are not done, but for those for later."""
-    due = ~orm.FINISHED, ~is_scheduled(application.database.clock)
-    handler = orm.deliveries.c.handler
+    due = ~tables.FINISHED, ~is_scheduled(application.database.clock)
+    handler = tables.deliveries.c.handler
     number = sa.func.count().label("number")
     counted: sa.Select[Any] = sa.select(handler, number).where(*due).group_by(handler)
     async with application.database.read_transaction() as transaction:
@@ -122,11 +122,11 @@ async def outstanding(application: Application) -> dict[str, int]:
 
 async def assert_that_others_are_well(application: Application, hanging: str) -> None:
     """Each is done at its first attempt, and no failure is told of it."""
-    row = orm.deliveries.c
+    row = tables.deliveries.c
     others = sa.select(row.handler, row.attempts, row.unavailable_attempts, row.parked_at)
     async with application.database.read_transaction() as transaction:
         found = (await transaction.execute(others.where(row.handler != hanging))).all()
-        failed = (await transaction.execute(sa.select(orm.failures.c.handler))).scalars().all()
+        failed = (await transaction.execute(sa.select(tables.failures.c.handler))).scalars().all()
     assert {tuple(each[2:]) for each in found} == {(0, None)}
     assert max(each.attempts for each in found) == 1
     assert {*failed} <= {hanging}

@@ -1,7 +1,7 @@
 """What a use case still lacks is named in a sentence: the file to mend, or the command to run."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, make_dataclass
+from dataclasses import fields, make_dataclass, replace
 from inspect import signature, unwrap
 from itertools import chain
 from types import CodeType, FunctionType
@@ -12,7 +12,9 @@ from fastapi.routing import APIRoute
 from sqlalchemy import Column, MetaData, String, Table, inspect
 from sqlalchemy.orm import Mapper
 
-from allocation.adapters.orm import _mapping, metadata, start_mappers, user_view
+from allocation.adapters.engine_migrations.history import ENGINE, History
+from allocation.adapters.migrations import HISTORY
+from allocation.adapters.orm import _mapping, start_mappers, user_view
 from allocation.domain import commands, events
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command, RecordBounce
@@ -195,11 +197,11 @@ def fields_without_column(row: "type[DataclassInstance]", table: Table) -> list[
     ]
 
 
-def tables_without_migration(tables: MetaData) -> list[str]:
+def tables_without_migration(history: History) -> list[str]:
     return [
-        f"{difference} is in {SOURCE}/adapters/orm.py or in the migrations, and not in both:"
-        ' run make migration NAME="…"'
-        for difference in differences(tables)
+        f"{difference} is in the tables or in the migrations of {history.name}, and not in both:"
+        f' run make migration OF={history.name} NAME="…"'
+        for difference in differences(history)
     ]
 
 
@@ -255,12 +257,12 @@ def mapped() -> Iterator[type]:
     return (mapper.class_ for mapper in _mapping.mappers)
 
 
-def with_a_column_more() -> MetaData:
-    tables = MetaData(naming_convention=metadata.naming_convention)
-    for table in metadata.tables.values():
+def with_a_column_more() -> History:
+    tables = MetaData(naming_convention=HISTORY.metadata.naming_convention)
+    for table in HISTORY.metadata.tables.values():
         table.to_metadata(tables)
-    tables.tables["events"].append_column(Column("colour", String))
-    return tables
+    tables.tables["users"].append_column(Column("colour", String))
+    return replace(HISTORY, metadata=tables)
 
 
 def test_every_event_is_in_the_table_of_handlers() -> None:
@@ -398,8 +400,8 @@ def test_every_field_of_a_row_of_the_view_has_a_column() -> None:
 
 def test_every_table_has_its_migrations() -> None:
     """Or it would be found by the first database; both kinds are tried by the integration tests."""
-    assert tables_without_migration(metadata) == []
+    assert tables_without_migration(ENGINE) == tables_without_migration(HISTORY) == []
 
     [sentence] = tables_without_migration(with_a_column_more())
-    assert "'events'" in sentence
-    assert sentence.endswith('run make migration NAME="…"')
+    assert "'users'" in sentence
+    assert sentence.endswith('run make migration OF=allocation NAME="…"')

@@ -3,6 +3,7 @@
 import ast
 import re
 import tomllib
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,13 @@ from typing import Any
 import yaml
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Integer, MetaData, String, Table
 
-from allocation.adapters.orm import metadata
+from allocation.adapters.migrations import HISTORY
 from allocation.messages import ACCEPTED_FROM_BROKERS
+from tests.later_schema import LATER
 from tools import migration
 
 ROOT = Path(__file__).parents[2]
-VERSIONS = ROOT / "src" / "allocation" / "adapters" / "migrations" / "versions"
-RELEASED = "allocation_0001"  # what is later must leave it in use
+RELEASED = {"aftercommit_0001", "allocation_0001"}  # what is later must leave them in use
 ONLY_ADD = {"add_column", "bulk_insert", "create_index", "create_table", "execute", "get_bind"}
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CITATION: dict[str, Any] = yaml.safe_load((ROOT / "CITATION.cff").read_text())
@@ -64,8 +65,11 @@ def test_a_migration_only_adds() -> None:
 
     What takes something away, when nobody needs it any more, is named here with its reason.
     """
-    later = [file for file in VERSIONS.glob("allocation_*.py") if file.stem[:15] > RELEASED]
+    folders = [folder for history in LATER for folder in history.folders]
+    files = [file for folder in folders for file in folder.glob("*_*.py")]
+    later = [file for file in files if not file.name.startswith(tuple(RELEASED))]
 
+    assert len(later) == len(files) - len(RELEASED)
     assert {file.name: operations(file.read_text()) - ONLY_ADD for file in later} == {
         file.name: set() for file in later
     }
@@ -76,8 +80,8 @@ def test_a_migration_only_adds() -> None:
 
 def test_a_migration_that_was_made_of_new_tables_only_adds(tmp_path: Path) -> None:
     """What `make migration` writes is committed as it is, constraints and indexes with it."""
-    tables = MetaData(naming_convention=metadata.naming_convention)
-    for table in metadata.tables.values():
+    tables = MetaData(naming_convention=HISTORY.metadata.naming_convention)
+    for table in HISTORY.metadata.tables.values():
         table.to_metadata(tables)
     Table(
         "colours",
@@ -87,7 +91,7 @@ def test_a_migration_that_was_made_of_new_tables_only_adds(tmp_path: Path) -> No
         Column("depth", Integer, CheckConstraint("depth > 0", name="depth"), unique=True),
     )
 
-    file = migration.make("Users have colours", tables, tmp_path)
+    file = migration.make("Users have colours", replace(HISTORY, metadata=tables), tmp_path)
 
     assert file is not None
     assert operations(file.read_text()) - ONLY_ADD == set()

@@ -8,7 +8,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from allocation.adapters import failure_history
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED
-from allocation.adapters.orm import PENDING, deliveries, events
+from allocation.adapters.tables import PENDING, deliveries, events
 from allocation.service_layer.codec import MAX_EVENT_LENGTH, Codec
 from allocation.service_layer.delivery_model import DeliveryPolicy
 from allocation.service_layer.exceptions import InvalidPayload

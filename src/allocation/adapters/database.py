@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from allocation.adapters.aggregates import AggregateSession
 from allocation.adapters.database_backend import DatabaseBackend, wrong_url
+from allocation.adapters.engine_migrations.history import ENGINE, History
 from allocation.adapters.exceptions import DatabaseLocked
 from allocation.adapters.sqlite import SQLite
 from allocation.adapters.transaction import Transaction
@@ -50,13 +51,16 @@ class Database:
         self,
         engine: AsyncEngine,
         backend: DatabaseBackend,
-        application: str,
+        *,
         codec: Codec[object],
+        application: str,
+        history: History | None,
         process: str,
         connections: int,
     ) -> None:
         self.engine, self.backend, self.process = engine, backend, process
-        self.application, self.codec = application, codec
+        self.codec, self.application = codec, application
+        self.histories = (ENGINE, history) if history else (ENGINE,)
         self.listen = partial(backend.listen, engine)
         self.clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
@@ -143,8 +147,9 @@ class Database:
 async def open_database(
     url: str,
     *,
-    application: str,
     codec: Codec[object],
+    application: str,
+    history: History | None = None,
     backends: Backends = MappingProxyType({}),
     connections: int = 10,
     handler_timeout: float = 20.0,
@@ -152,7 +157,9 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """Open the database at `url`, and close it at the end. Nothing is connected before first use.
 
-    Its events are read and written by `codec`; what the server shows bears the application's name.
+    Its events are read and written by `codec`. Its schema belongs to the application of this name,
+    and has the tables of its `history` beside those of the engine. An application without one sees
+    to its tables by itself.
 
     Nothing waits longer for the database than a handler may take, about.
 
@@ -168,7 +175,15 @@ async def open_database(
         raise wrong_url(f"has an option that is wrong: {error}") from None
     try:
         async with backend.lifespan(engine):
-            yield Database(engine, backend, application, codec, process, connections)
+            yield Database(
+                engine,
+                backend,
+                codec=codec,
+                application=application,
+                history=history,
+                process=process,
+                connections=connections,
+            )
     finally:
         with CancelScope(shield=True):
             await engine.dispose()

@@ -7,7 +7,7 @@ is not.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
@@ -65,6 +65,11 @@ class DatabaseBackend(ABC):
 
         :raises Unavailable: if the database cannot hold what will be stored in it
         """
+
+    def lock_tables(  # noqa: B027 - most have locked all of them
+        self, connection: Connection, names: Collection[str]
+    ) -> None:
+        """Wait until nobody else uses those of these tables that there are; then others wait."""
 
     def notify_workers(self) -> None:  # noqa: B027 - not all can
         """Let the processes that listen know soon that deliveries have been committed."""

@@ -31,20 +31,30 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
 class SchemaOutdated(Unavailable):
     """The database has an older schema than this program needs."""
 
-    def __init__(self, found: str, application: str) -> None:
+    def __init__(self, history: str, found: str | None, application: str) -> None:
+        problem = f"is outdated (revision {found})" if found else "is missing beside other tables"
         super().__init__(
-            f'the database schema is outdated (revision {found}); run "{application} db upgrade"'
+            f'the database schema of {history} {problem}; run "{application} db upgrade"'
         )
 
 
 class SchemaTooNew(TransientError):
     """The database has a schema this program does not know."""
 
-    def __init__(self, found: str) -> None:
-        owner = found.rpartition("_")[0]  # a revision begins with the name of what it belongs to
+    def __init__(self, history: str, found: str) -> None:
         super().__init__(
-            f"the database schema (revision {found}) is not known to this version of {owner}; "
+            f"the database schema (revision {found}) is not known to this version of {history}; "
             "install a newer one"
+        )
+
+
+class SchemaOfAnother(TransientError):
+    """Another application has its commands, events and deliveries in this schema."""
+
+    def __init__(self, owner: str, application: str) -> None:
+        super().__init__(
+            f"the database schema belongs to the application {owner}; "
+            f"give {application} another database, or another schema of this one"
         )
 
 

@@ -26,7 +26,7 @@ from allocation.adapters.batch_settlement import (
 from allocation.adapters.claim_statements import NEXT_TOKEN, RAW_EVENTS, claim_statement, pending
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED_HANDLERS, is_scheduled, pause_of
-from allocation.adapters.orm import deliveries, events
+from allocation.adapters.tables import deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.adapters.write_line import Writer
 from allocation.service_layer.commit import Subscribed

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import click
     from fastapi import APIRouter
 
+    from allocation.adapters.engine_migrations.history import History
     from allocation.application import Application
     from allocation.config import Settings
     from allocation.domain.commands import Command
@@ -84,6 +85,12 @@ class Allocation(App["Settings"]):
         from allocation.messages import CODEC
 
         return CODEC
+
+    def history(self) -> History:
+        """Return the migrations of its tables."""
+        from allocation.adapters.migrations import HISTORY
+
+        return HISTORY
 
     def accepted_from_brokers(self) -> Sequence[type[Command]]:
         """Return the commands that others may send by a message broker."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from allocation.adapters.database import Database
+    from allocation.adapters.engine_migrations.history import History
     from allocation.application import Application
     from allocation.process.extension import Extensions
     from allocation.process.runtime import Service
@@ -58,6 +59,10 @@ class App(Generic[S]):
         """Return what is said of its messages."""
         raise NotImplementedError
 
+    def history(self) -> History | None:
+        """Return the migrations of its tables; None if it sees to its tables by itself."""
+        return None
+
     def accepted_from_brokers(self) -> Sequence[type[Any]]:
         """Return the commands that others may send by a message broker."""
         raise NotImplementedError
@@ -81,9 +86,13 @@ class App(Generic[S]):
         """Open the database alone, with the usual limits."""
         from allocation.adapters.database import open_database
 
-        backends = self.extensions.database_backends()
-        opening = partial(open_database, settings.database_url, application=settings.application)
-        return opening(codec=self.codec(), backends=backends)
+        return open_database(
+            settings.database_url,
+            codec=self.codec(),
+            application=self.name,
+            history=self.history(),
+            backends=self.extensions.database_backends(),
+        )
 
     def load(self, overrides: Mapping[str, Any]) -> S:
         """Return its settings, as the environment and these say.

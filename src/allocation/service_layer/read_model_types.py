@@ -1,7 +1,6 @@
 """The read models: what lists and answers show, declared here once.
 
-A field is a copy of what has its name: an attribute of the user, or, after `coupon_`, of the user's
-coupon. The table, the statements that fill it and the fake follow from that.
+`adapters/orm.py` has the table with these columns, and the query that fills it.
 """
 
 from dataclasses import dataclass

@@ -31,7 +31,9 @@ def test_a_registration_ends_whatever_the_mail_server_does(tmp_path: Path, backe
         assert "[Log Service]    user registered: ivan@example.com" in out
         assert "1 delivery will be retried: send_welcome_email in 1 s" in errors
     for application in applications:
-        [(error,)] = application.rows("SELECT last_error FROM deliveries WHERE last_error > ''")
+        [(error,)] = application.rows(
+            "SELECT last_error FROM aftercommit_deliveries WHERE last_error > ''"
+        )
         assert "took longer than 10 s" in error
 
 

@@ -53,7 +53,9 @@ def test_what_does_not_finish_in_time_is_given_back(owing: Application, mail: Ma
         assert stop(worker) == 0
 
     assert ("send_welcome_email", 1) in owed(owing)
-    due = owing.rows("SELECT available_at FROM deliveries WHERE handler = 'send_welcome_email'")
+    due = owing.rows(
+        "SELECT available_at FROM aftercommit_deliveries WHERE handler = 'send_welcome_email'"
+    )
     assert due[0][0] <= time.time() + 1
     mail.release.set()
     assert owing.run("worker", "--until-idle").returncode == 0
@@ -92,7 +94,9 @@ def test_a_failure_is_one_line_in_the_log(owing: Application, mail: MailServer) 
 
     failures = [line for line in result.stderr.splitlines() if "send_welcome_email" in line]
     assert len(failures) == 1
-    event_id = owing.rows("SELECT event_id FROM deliveries WHERE handler = 'send_welcome_email'")
+    event_id = owing.rows(
+        "SELECT event_id FROM aftercommit_deliveries WHERE handler = 'send_welcome_email'"
+    )
     assert event_id[0][0] in failures[0].replace("-", "")
     assert "attempt 2: SMTPDataError: (451, b'come back later'); parked" in failures[0]
 

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 from anyio import to_thread
 
-from allocation.adapters import orm
-from allocation.adapters.column_types import ValueObject
+from allocation.adapters import orm, tables
+from allocation.adapters.value_columns import ValueObjectType
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
@@ -45,10 +45,10 @@ PERSONAL = {
     "users": {"name", "email", "email_key"},
     "user_view": {"name", "email"},
     "registration_log": {"email"},
-    "events": {"data"},
-    "deliveries": {"last_error"},
-    "failures": {"error"},
-    "commands": {"source", "message_id"},
+    "aftercommit_events": {"data"},
+    "aftercommit_deliveries": {"last_error"},
+    "aftercommit_failures": {"error"},
+    "aftercommit_commands": {"source", "message_id"},
 }
 """The columns that may hold a name or an address of a user."""
 OTHERS = {
@@ -57,11 +57,12 @@ OTHERS = {
     "coupons": {"code", "batch_reference", "state"},
     "coupon_batches": {"reference"},
     "registration_log": set(),
-    "commands": {"type", "fingerprint"},
-    "events": {"source", "type", "subject", "handler", "traceparent"},
-    "deliveries": {"handler", "owner", "previous_owner"},
-    "failures": {"handler", "owner"},
-    "handler_pauses": {"handler", "paused_by"},
+    "aftercommit_commands": {"type", "fingerprint"},
+    "aftercommit_events": {"source", "type", "subject", "handler", "traceparent"},
+    "aftercommit_deliveries": {"handler", "owner", "previous_owner"},
+    "aftercommit_failures": {"handler", "owner"},
+    "aftercommit_handler_pauses": {"handler", "paused_by"},
+    "aftercommit_application": {"name"},
 }
 NOT_ABOUT_A_PERSON = {"batch_reference", "code"}
 
@@ -88,11 +89,11 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
 
 async def begin_again(application: Application, *handlers: str) -> None:
     """Let deliveries of Anna's events be as if they had never been attempted."""
-    row, hers = orm.deliveries.c, orm.events.c.data.contains(str(ANNA.user_id))
-    these = row.handler.in_(handlers), row.event_id.in_(sa.select(orm.events.c.id).where(hers))
+    row, hers = tables.deliveries.c, tables.events.c.data.contains(str(ANNA.user_id))
+    these = row.handler.in_(handlers), row.event_id.in_(sa.select(tables.events.c.id).where(hers))
     now = {"available_at": application.database.clock}
     fresh = {"attempts": 0, "completed_at": None, "discarded_at": None, **now}
-    await change(application.database, sa.update(orm.deliveries).where(*these).values(fresh))
+    await change(application.database, sa.update(tables.deliveries).where(*these).values(fresh))
 
 
 async def claimed(application: Application, *handlers: str) -> Sequence[Delivery]:
@@ -129,7 +130,7 @@ async def files_with(settings: Settings, *texts: str) -> int:
 
 
 async def stored_deliveries(application: Application) -> dict[tuple[Any, str], Any]:
-    columns = orm.deliveries.c
+    columns = tables.deliveries.c
     found = await rows(application.database, sa.select(*columns))
     return {(row.event_id, row.handler): row for row in found}
 
@@ -149,9 +150,11 @@ async def test_neither_name_nor_address_is_left_anywhere(
     await erase_anna(application)
     assert await removed(settings, person) == hers
 
-    assert await columns_with(application, SECRETS) == {"commands": {"source"}}  # Ivan's: /jo…
+    assert await columns_with(application, SECRETS) == {
+        "aftercommit_commands": {"source"}
+    }  # Ivan's: /jo…
     assert await files_with(settings, *SECRETS) == 0
-    left = {"users": {"name"}, "user_view": {"name"}, "events": {"data"}}
+    left = {"users": {"name"}, "user_view": {"name"}, "aftercommit_events": {"data"}}
     assert await columns_with(application, ["иван"]) == left
     assert await files_with(settings, "ivan@example.com") == his
 
@@ -172,7 +175,7 @@ async def test_the_commands_of_others_in_the_same_trace_stay_as_they_are(
 
     await erase(application.database, user_id, [])
 
-    command = orm.commands.c
+    command = tables.commands.c
     sums = sa.select(command.message_id, command.fingerprint).where(command.source == "/shop")
     found = {row.message_id: row.fingerprint for row in await rows(application.database, sums)}
     assert found == {"m1": None, "m2": "sum"}
@@ -191,7 +194,7 @@ async def test_an_address_in_an_id_is_found_however_it_is_spelled(
 
     [(id_,)] = await rows(
         application.database,
-        sa.select(orm.commands.c.message_id).where(orm.commands.c.source == "/shop"),
+        sa.select(tables.commands.c.message_id).where(tables.commands.c.source == "/shop"),
     )
     assert id_.startswith("erased-")
 
@@ -207,7 +210,7 @@ async def test_the_page_reads_again_what_was_erased(application: Application) ->
     now = await stored_deliveries(application)
     changed = {str(event_id) for (event_id, _), row in now.items()}
     changed &= {str(key[0]) for key, row in now.items() if row.token > before[key].token}
-    named = sa.select(orm.events.c.id).where(orm.events.c.data.contains("erased"))
+    named = sa.select(tables.events.c.id).where(tables.events.c.data.contains("erased"))
     assert {str(id_) for (id_,) in await rows(application.database, named)} <= changed
     assert changed <= {*hers.event_ids}
 
@@ -216,14 +219,14 @@ def test_every_column_with_text_was_looked_at() -> None:
     """A new one is added here: to those that are searched, or to those with nobody in them."""
     texts = {
         table.name: {column.name for column in table.columns if _is_text(column)}
-        for table in orm.metadata.sorted_tables
+        for table in (*orm.metadata.sorted_tables, *tables.metadata.sorted_tables)
     }
 
     assert texts == {name: OTHERS[name] | PERSONAL.get(name, set()) for name in OTHERS}
 
 
 def _is_text(column: sa.Column[Any]) -> bool:
-    return isinstance(column.type, sa.String | ValueObject)
+    return isinstance(column.type, sa.String | ValueObjectType)
 
 
 def test_every_text_in_an_event_was_looked_at() -> None:
@@ -241,7 +244,7 @@ def test_every_text_in_an_event_was_looked_at() -> None:
 @pytest.mark.anyio
 async def test_ids_and_times_stay(application: Application) -> None:
     """Of events and commands: what has happened, and when, is still known, and can be read."""
-    event, command = orm.events.c, orm.commands.c
+    event, command = tables.events.c, tables.commands.c
     kept = sa.select(*(column for column in event if column.name != "data")).order_by(event.id)
     accepted = sa.select(command.id, command.type, command.accepted_at).order_by(command.id)
     before = [await rows(application.database, each) for each in (kept, accepted)]
@@ -287,7 +290,7 @@ async def test_what_runs_begins_again_without_the_name(application: Application)
     await erase_anna(application)
 
     assert (await application.bus.run_deliveries(before)).failures == []
-    assert await columns_with(application, SECRETS) == {"commands": {"source"}}
+    assert await columns_with(application, SECRETS) == {"aftercommit_commands": {"source"}}
     again = await claimed(application, "log_registration")
     assert [(each.attempt, each.message.email) for each in again] == [  # type: ignore[attr-defined]
         (1, f"{ANNA.user_id}@erased.invalid")
@@ -304,7 +307,7 @@ async def test_repeating_it_does_no_harm(application: Application) -> None:
     assert await erase_anna(application) == 0
 
     assert await stored_deliveries(application) == before
-    assert await columns_with(application, SECRETS) == {"commands": {"source"}}
+    assert await columns_with(application, SECRETS) == {"aftercommit_commands": {"source"}}
 
 
 @pytest.mark.anyio
@@ -314,7 +317,7 @@ async def test_nobody_can_take_what_an_erasure_needs(
     """Strangers may know ids: they take the address to come, and the id of a message to come."""
     by_anna = MessageOrigin(source="/shop", id=f"changes {NEW}")
     await application.bus.handle(RecordBounce(user_id=ANNA.user_id, email=NEW), by_anna)
-    hers = sa.select(orm.commands.c.id).where(orm.commands.c.message_id == by_anna.id)
+    hers = sa.select(tables.commands.c.id).where(tables.commands.c.message_id == by_anna.id)
     [(command_id,)] = await rows(application.database, hers)
     taken = f"{ANNA.user_id}@ERASED.invalid"
     stranger = a_registration(name="Stranger", email=taken)
@@ -323,7 +326,7 @@ async def test_nobody_can_take_what_an_erasure_needs(
 
     await erase_anna(application)
 
-    assert await columns_with(application, SECRETS) == {"commands": {"source"}}
+    assert await columns_with(application, SECRETS) == {"aftercommit_commands": {"source"}}
     user = sa.select(orm.users.c.email_key).where(orm.users.c.id == stranger.user_id)
     assert await rows(application.database, user) == [(taken.lower(),)]
     await begin_again(application, "send_welcome_email")
@@ -347,8 +350,8 @@ async def test_who_holds_her_old_address_now_is_left_alone(
     await removed(settings, person)
 
     found = await columns_with(application, [OLD.casefold()])
-    assert found.pop("commands") == {"source"}
-    assert found.keys() == {"users", "user_view", "registration_log", "events"}
+    assert found.pop("aftercommit_commands") == {"source"}
+    assert found.keys() == {"users", "user_view", "registration_log", "aftercommit_events"}
     assert await files_with(settings, OLD.casefold())
 
 
@@ -359,9 +362,9 @@ async def test_kept_emails_are_found_without_their_events(
     """Events may have been pruned: the recipient is in the file."""
     await change(
         application.database,
-        sa.delete(orm.failures),
-        sa.delete(orm.deliveries),
-        sa.delete(orm.events),
+        sa.delete(tables.failures),
+        sa.delete(tables.deliveries),
+        sa.delete(tables.events),
     )
 
     person = await find_person(application.database, ANNA.user_id)

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import anyio
 import pytest
 
-from allocation.adapters import orm
+from allocation.adapters import orm, tables
 from allocation.config import Settings
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import UserId
@@ -60,7 +60,7 @@ async def test_dispatch_can_be_left_to_workers(settings: Settings, change: dict[
     async with running_web(replace(settings, **change)) as web:
         await web.register_user()
     async with running_web(settings) as web:
-        rows = await stored(web.application.database, orm.deliveries)
+        rows = await stored(web.application.database, tables.deliveries)
 
     assert {(row.attempts, row.owner, row.completed_at) for row in rows} == {(0, None, None)}
 
@@ -73,7 +73,7 @@ async def test_the_same_key_with_the_same_body_gives_the_first_result(web: Web) 
     assert (again.status_code, again.content) == (201, first.content)
     assert again.headers["location"] == first.headers["location"]
     assert again.headers["x-request-id"] == first.headers["x-request-id"]
-    assert len(await stored(web.application.database, orm.commands)) == 1
+    assert len(await stored(web.application.database, tables.commands)) == 1
 
 
 async def test_a_first_result_stays_it_when_the_user_has_changed(web: Web) -> None:
@@ -128,7 +128,7 @@ async def test_keys_of_two_callers_do_not_meet(web: Web) -> None:
 
     assert (mine.status_code, theirs.status_code) == (201, 201)
     assert mine.json()["user_id"] != theirs.json()["user_id"]
-    sources = {row.source for row in await stored(web.application.database, orm.commands)}
+    sources = {row.source for row in await stored(web.application.database, tables.commands)}
     assert len(sources) == 3
     assert "http:operator POST /coupon-batches" in sources
     guesses = ("shop", sha256(b"of-a-shop").hexdigest()[:8])
@@ -253,8 +253,8 @@ async def test_the_story_of_the_caller_goes_on(
     response = await web.register_user(headers=headers)
 
     assert response.headers["x-request-id"] == story
-    (command,) = await stored(web.application.database, orm.commands)
-    (event, *_) = await stored(web.application.database, orm.events)
+    (command,) = await stored(web.application.database, tables.commands)
+    (event, *_) = await stored(web.application.database, tables.events)
     assert str(command.correlation_id) == str(event.correlation_id) == story
     assert event.traceparent == headers.get("traceparent")
 

@@ -14,7 +14,7 @@ from allocation.user_import.model import ImportedRow, ImportUsers, UsersImported
 from tests.builders import a_registration, a_user_id
 from tests.command_line import Application
 
-OWED = "SELECT count(DISTINCT event_id) FROM deliveries WHERE completed_at IS NULL"
+OWED = "SELECT count(DISTINCT event_id) FROM aftercommit_deliveries WHERE completed_at IS NULL"
 
 
 def write(application: Application, rows: list[str]) -> None:
@@ -37,7 +37,9 @@ def test_refusals_are_told_in_order_and_spoil_nothing(application: Application) 
     *refusals, due = result.stderr.splitlines()
     assert [line.partition(":")[0] for line in refusals] == ["line 22", "line 122", "line 142"]
     assert due == '984 deliveries due; run "allocation worker --until-idle"'
-    commands = application.rows("SELECT type, source, count(*) FROM commands GROUP BY 1, 2")
+    commands = application.rows(
+        "SELECT type, source, count(*) FROM aftercommit_commands GROUP BY 1, 2"
+    )
     assert commands == [("import_users", "import", 3)]
 
 
@@ -78,7 +80,7 @@ def test_a_file_that_has_not_changed_stores_nothing(application: Application) ->
     """It may be imported every night: also its refused rows are in no history."""
     write(application, [f"user{n},user{n}@example.com\n" for n in range(150)])
     application.run("import-users", "users.csv")
-    tables = "users", "commands", "events", "deliveries"
+    tables = "users", "aftercommit_commands", "aftercommit_events", "aftercommit_deliveries"
     before = [application.rows(f"SELECT * FROM {table}") for table in tables]
     with (application.folder / "users.csv").open("a") as file:
         file.write("other,user149@example.com\nnobody,nowhere\n")

@@ -15,9 +15,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from allocation.adapters.claim_statements import claimable_here, pending
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED, delivery_state
-from allocation.adapters.exceptions import SchemaTooNew
-from allocation.adapters.migrations import revisions
-from allocation.adapters.orm import PARKED, PENDING, deliveries, events, handler_pauses
+from allocation.adapters.tables import PARKED, PENDING, deliveries, events, handler_pauses
 from allocation.adapters.transaction import Transaction
 
 STATES = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "parked")
@@ -83,18 +81,12 @@ async def readiness_error(
     :raises Unavailable: if the database is not there
     """
     async with database.probe_transaction() as transaction:
-        if await _schema_is_outdated(transaction):
-            return "the database schema is outdated"
+        for history in database.histories:
+            if await transaction.run_sync(history.is_outdated):
+                return f"the database schema of {history.name} is outdated"
         [late] = await _ages(transaction, handlers, _due(database))
     too_late = f"work is overdue for {late:.0f} s: does a worker run?"
     return too_late if late > max_lag_seconds else None
-
-
-async def _schema_is_outdated(transaction: Transaction) -> bool:
-    try:
-        return await transaction.run_sync(revisions.stored_revision) != revisions.revisions()[-1]
-    except SchemaTooNew:
-        return False
 
 
 def _outstanding(now: Now) -> sa.Select[str, str, int]:

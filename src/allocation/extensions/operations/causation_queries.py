@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import delivery_state
-from allocation.adapters.orm import commands, deliveries, events, failures
+from allocation.adapters.tables import commands, deliveries, events, failures
 from allocation.adapters.transaction import Transaction
 from allocation.extensions.operations import SubjectQuery
 from allocation.extensions.operations.causation_tree import Node, part_of, tree

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from allocation.adapters.claim_statements import NEXT_TOKEN
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import delivery_state, is_scheduled, pause_of
-from allocation.adapters.orm import FINISHED, PARKED, PENDING, deliveries, events
+from allocation.adapters.tables import FINISHED, PARKED, PENDING, deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.extensions.operations.causation_tree import State, summary
 from allocation.extensions.operations.exceptions import DeliveryNotFound, HandlerNotFound

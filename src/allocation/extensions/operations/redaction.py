@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from allocation.adapters.claim_statements import NEXT_TOKEN
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import pause_of
-from allocation.adapters.orm import FINISHED, PENDING, commands, deliveries, events, failures
+from allocation.adapters.tables import FINISHED, PENDING, commands, deliveries, events, failures
 from allocation.adapters.transaction import Transaction
 from allocation.application import Application
 from allocation.extensions.operations.delivery_admin import discarded_now

@@ -10,7 +10,7 @@ from anyio import CancelScope, create_task_group, sleep
 from allocation.adapters.claim_statements import claimable_here
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED
-from allocation.adapters.orm import PENDING, deliveries, events
+from allocation.adapters.tables import PENDING, deliveries, events
 from allocation.application import Application
 from allocation.extensions.operations.retention import prune
 from allocation.extensions.operations.settings import OperationsSettings

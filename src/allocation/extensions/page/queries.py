@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import delivery_state, is_scheduled
-from allocation.adapters.orm import PARKED, PENDING, commands, deliveries, events
+from allocation.adapters.tables import PARKED, PENDING, commands, deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.extensions.operations.causation_queries import MAX_ROWS, Traces, read_traces
 from allocation.extensions.operations.causation_tree import Node

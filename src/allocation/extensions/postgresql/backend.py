@@ -18,7 +18,6 @@ from allocation.adapters.exceptions import (
     DatabaseUnavailable,
     StatementRefused,
 )
-from allocation.adapters.migrations import revisions
 from allocation.extensions.postgresql import connections
 from allocation.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from allocation.extensions.postgresql.notifications import Notifier, background_task, listen
@@ -116,6 +115,8 @@ class PostgreSQL(DatabaseBackend):
             for scope in self._calls:
                 scope.deadline = min(scope.deadline, current_time() + FINAL_SECONDS)
 
+    lock_tables = staticmethod(lock_tables)
+
     def prepare_upgrade(self, connection: Connection) -> None:
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
         if encoding != "UTF8":
@@ -123,8 +124,6 @@ class PostgreSQL(DatabaseBackend):
             raise UnsuitableDatabase(problem, "create it with ENCODING 'UTF8' TEMPLATE template0")
         lock = text("SELECT pg_advisory_xact_lock(hashtext(:application))")
         connection.execute(lock, {"application": self._application})
-        if revisions.stored_revision(connection) not in (None, revisions.revisions()[-1]):
-            lock_tables(connection)
 
     def notify_workers(self) -> None:
         self._notifier.notify()

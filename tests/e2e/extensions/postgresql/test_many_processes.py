@@ -59,7 +59,7 @@ def test_four_registering_and_four_working_processes_share_one_batch_of_coupons(
     owners = Counter(user for (user,) in application.rows("SELECT user_id FROM coupons"))
     assert (len(owners), max(owners.values())) == (QUANTITY, 1)
     assert application.rows("SELECT remaining FROM coupon_batches") == [(0,)]
-    events = Counter(kind for (kind,) in application.rows("SELECT type FROM events"))
+    events = Counter(kind for (kind,) in application.rows("SELECT type FROM aftercommit_events"))
     assert events == {
         "users_imported": PROCESSES,
         "user_registered": users,

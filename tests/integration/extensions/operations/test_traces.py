@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from allocation import views
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.adapters.database import Database
 from allocation.adapters.failure_history import LEASE_EXPIRED
 from allocation.extensions.operations import (
@@ -155,9 +155,9 @@ async def test_an_event_hangs_as_deep_as_its_cause_is_known(world: SqlWorld) -> 
         return next(node.parent for node in nodes if node.id == str(caused))
 
     assert await parent() == delivery.idempotency_key
-    await change(world.database, sa.update(orm.events).values(handler=None))
+    await change(world.database, sa.update(tables.events).values(handler=None))
     assert await parent() == str(delivery.envelope.id)
-    await change(world.database, sa.delete(orm.commands))
+    await change(world.database, sa.delete(tables.commands))
     nodes = await nodes_of(world, str(caused))
     assert (nodes[0].kind, nodes[0].parent) == ("event", None)
 
@@ -168,7 +168,7 @@ async def test_events_of_other_versions_are_shown_without_words(
 ) -> None:
     """Their names and deliveries are known, and perhaps they are what is wrong."""
     delivery = (await commit_a_registration(world))["log_registration"]
-    await change(world.database, sa.update(orm.events).values(**values))
+    await change(world.database, sa.update(tables.events).values(**values))
 
     nodes = await nodes_of(world, str(delivery.envelope.id))
     (row,) = await command_history.latest_commands(world.database, limit=5)
@@ -182,7 +182,9 @@ async def test_data_that_are_no_text_are_shown_and_hide_nothing_else(sqlite_url:
     """SQLite stores what is no UTF-8; a person may have to know what it is."""
     async with sql_world(sqlite_url) as world:
         delivery = (await commit_a_registration(world))["log_registration"]
-        await change(world.database, sa.text("UPDATE events SET data = CAST(x'ff' AS TEXT)"))
+        await change(
+            world.database, sa.text("UPDATE aftercommit_events SET data = CAST(x'ff' AS TEXT)")
+        )
 
         assert (await node_of(world, delivery)).state == "running"
         key = delivery.envelope.id, delivery.handler
@@ -224,7 +226,8 @@ async def test_of_many_stories_the_newest_are_shown(
         ]
         ids.append(str(delivery.envelope.context.causation_id))
     await change(
-        world.database, sa.update(orm.events).values(subject="7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
+        world.database,
+        sa.update(tables.events).values(subject="7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"),
     )
 
     about = query("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
@@ -295,8 +298,8 @@ async def test_the_history_reads_what_its_commands_have_caused_however_long_thei
         claims = await commit_a_registration(world, f"user{number}@example.com")
         await cause_an_event(world, claims["log_registration"], f"below{number}@example.com")
     in_one = {"correlation_id": uuid4()}
-    tables = (orm.commands, orm.events)
-    await change(world.database, *(sa.update(table).values(**in_one) for table in tables))
+    in_both = (tables.commands, tables.events)
+    await change(world.database, *(sa.update(table).values(**in_one) for table in in_both))
 
     newest, _ = await command_history.latest_commands(world.database, limit=2)
 
@@ -348,12 +351,12 @@ async def test_history_knows_those_that_failed(world: SqlWorld) -> None:
             await outbox.record_failure(a_failure(delivery))
         elif name == "deep":
             caused = await cause_an_event(world, delivery, "below@example.com")
-            parked = sa.update(orm.deliveries).where(orm.deliveries.c.event_id == caused)
+            parked = sa.update(tables.deliveries).where(tables.deliveries.c.event_id == caused)
             await change(world.database, parked.values(parked_at=1, owner=None, last_error="no"))
         elif name == "lost":
-            is_this = orm.deliveries.c.event_id == delivery.envelope.id
+            is_this = tables.deliveries.c.event_id == delivery.envelope.id
             await change(
-                world.database, sa.update(orm.deliveries).where(is_this).values(available_at=1)
+                world.database, sa.update(tables.deliveries).where(is_this).values(available_at=1)
             )
 
     with counting(world.database) as statements:

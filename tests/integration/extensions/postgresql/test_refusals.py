@@ -43,7 +43,7 @@ async def test_a_missing_right_is_told_and_not_tried_again(postgres_url: str, dr
         with pytest.raises(PermissionDenied, match="permission denied for table events; GRANT"):
             async with database.write_transaction() as transaction:
                 await transaction.execute(text("SET LOCAL ROLE pg_monitor"))
-                await transaction.execute(text("SELECT * FROM events"))
+                await transaction.execute(text("SELECT * FROM aftercommit_events"))
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])

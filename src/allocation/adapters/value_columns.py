@@ -1,7 +1,6 @@
-"""The types of columns that SQLAlchemy does not have: value objects of the domain, and times."""
+"""The type of columns that hold value objects of the domain."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -15,7 +14,7 @@ class _Value(Protocol):
 V = TypeVar("V", bound=_Value)
 
 
-class ValueObject(sa.TypeDecorator[V], Generic[V]):
+class ValueObjectType(sa.TypeDecorator[V], Generic[V]):
     """A column that holds the `value` of a value object."""
 
     impl = sa.String
@@ -35,18 +34,3 @@ class ValueObject(sa.TypeDecorator[V], Generic[V]):
     def compare_values(self, x: V | None, y: V | None) -> bool:
         # whether to store it: equal addresses may be spelled differently
         return (x and x.value) == (y and y.value)
-
-
-class UtcDateTime(sa.TypeDecorator[datetime]):
-    """A time in UTC, whatever time zone the server has, and whether the database knows zones."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        if value is None or value.tzinfo:
-            return value and value.astimezone(UTC)
-        return value.replace(tzinfo=UTC)
