@@ -8,14 +8,14 @@ PLAYGROUND := $(VENV)/installed-playground
 TEST := $(VENV)/installed-test
 BENCH := $(VENV)/installed-bench
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
+LONG := tests/e2e/playground tests/e2e/extensions/page tests/e2e/extensions/operations/test_playbook.py
 LAYERS := tests/unit tests/integration packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests tests/e2e
-LONG := tests/e2e/playground tests/e2e/extensions/page/test_site.py tests/integration/test_site.py tests/full
 INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full long coverage lint unit compliance screenshots format language migration bench bench-full docs clean
+.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full long coverage lint unit compliance format language migration bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,9 +31,9 @@ install: $(TEST)  ## Install all that tests and checks need
 test: $(TEST)  ## What a change has to pass: lint, types, contracts, and all tests but those that take long
 	@$(MAKE) --no-print-directory -j 2 lint pyramid
 
-test-full: $(TEST)  ## What a release has to pass: all tests in each combination, coverage, SQLAlchemy's suite
+test-full: $(TEST)  ## What a release has to pass: the site, all tests in each combination, coverage, compliance
 	$(BIN)/coverage erase
-	@$(MAKE) --no-print-directory lint pyramid-in-full
+	@$(MAKE) --no-print-directory lint docs pyramid-in-full
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include=$(INNER)
@@ -44,15 +44,16 @@ quick: $(TEST)  ## Lint, check types and contracts, run the unit tests and the c
 
 core-tests: $(TEST)
 	$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/integration -k "not postgres" \
-	  --ignore-glob='tests/integration/extensions/*' --ignore=tests/integration/test_site.py
+	  --ignore-glob='tests/integration/extensions/*'
 
 pyramid: $(TEST)  # most of the time, tests wait
+	@$(BIN)/pytest -q --collect-only $(LAYERS) > /dev/null  # compiles all once, and not six times
 	$(BIN)/pytest $(PARALLEL) $(LONG:%=--ignore=%) $(LAYERS)
 
 pyramid-in-full: $(TEST)
 	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS) tests/full
 
-long: $(TEST)  ## Run the tests that take long: playground, site, tutorials
+long: $(TEST)  ## Run the tests that take long: in a browser, of the playground, of the runbook
 	$(BIN)/pytest $(PARALLEL) $(LONG)
 
 coverage: $(TEST)  ## Measure what the tests of the layers within one process reach
@@ -76,10 +77,6 @@ compliance: $(TEST)  ## Run SQLAlchemy's own suite against our dialects
 	@cd .compliance && ../$(BIN)/pytest ../packages/sqlalchemy-anyio/tests/compliance -c ../packages/sqlalchemy-anyio/tests/compliance/setup.cfg > told 2>&1 \
 	  || { cat told; exit 1; }
 	@echo "SQLAlchemy's own suite: $$(tail -n 1 .compliance/told)"
-
-screenshots: $(TEST)  ## Take the pictures of the page that README and docs/extensions.md show
-	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/extensions/page/test_pictures.py
-	ALLOCATION_SCREENSHOTS=1 $(BIN)/pytest tests/e2e/playground/test_pictures.py
 
 format: $(TEST)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff format .

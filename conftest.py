@@ -1,6 +1,5 @@
 """Fixtures for every layer."""
 
-import fcntl
 import gc
 import os
 import shutil
@@ -17,10 +16,10 @@ from blockbuster import BlockBuster
 from allocation.settings import EVENT_LOOPS
 from tests import worlds
 from tests.databases import new_database
-from tests.matrix import left_out, rank, table
+from tests.matrix import left_out, rank
 
 pytest_plugins: list[str] = [
-    "tests.e2e.extensions.smtp.fixtures",
+    "tests.e2e.smtp.fixtures",
     "tests.integration.extensions.brokers.fixtures",
     "tests.integration.extensions.postgresql.fixtures",
 ]
@@ -48,14 +47,14 @@ def detector() -> BlockBuster:
         # SQLAlchemy looks up where a dialect is, once
         function.can_block_in("sqlalchemy/util/langhelpers.py", {"load"})
         # Alembic reads its scripts: once, at start, before any message is handled
-        function.can_block_in("adapters/migrations/revisions.py", {"upgrade", "revisions"})
+        function.can_block_in("adapters/engine_migrations/history.py", {"upgrade", "revisions"})
         function.can_block_in("allocation/adapters/database.py", {"backend_for"})
         function.can_block_in("allocation/adapters/sqlite.py", {"new_engine"})
         otel = "allocation/extensions/otel/spans.py"
         function.can_block_in(otel, {"_tracing"})  # at the end
         brokers = "allocation/extensions/brokers/broker_factory.py"
         function.can_block_in(brokers, {"_new_broker"})  # imports
-        smtp = "tests/integration/extensions/smtp/"
+        smtp = "tests/integration/smtp/"
         function.can_block_in(f"{smtp}hostile.py", {"misbehaving"})  # starts threads
         function.can_block_in(f"{smtp}sending.py", {"keeping"})
         web = "allocation/extensions/web/application.py"
@@ -90,19 +89,6 @@ def shared_folder(request: pytest.FixtureRequest) -> Path:
     """
     folder = folder_of(request.config)
     folder.mkdir(mode=0o755, exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def site(shared_folder: Path) -> Path:
-    """The site of the documentation, built by the first process of this run that needs it."""
-    from tools.site import build_site
-
-    folder = shared_folder / "site"
-    with (shared_folder / "site.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            build_site(folder)
     return folder
 
 
@@ -160,16 +146,3 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the folder, when all processes of this test run have ended."""
     if not hasattr(config, "workerinput"):
         shutil.rmtree(folder_of(config), ignore_errors=True)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what ran where."""
-    reports = [
-        (report.nodeid, outcome)
-        for outcome in ("passed", "failed")
-        for report in terminalreporter.stats.get(outcome, ())
-        if report.when == "call" or outcome == "failed"
-    ]
-    terminalreporter.section("event loop × database")
-    for line in table(reports):
-        terminalreporter.line(line)

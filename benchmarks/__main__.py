@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from benchmarks import charts, results
 from benchmarks.measuring import Effort, Row, Topic, Unavailable, measure
-from benchmarks.page import figure, ratio
+from benchmarks.page import figure, parts, ratio
 from benchmarks.results import Measured
 from benchmarks.topics import TOPICS
 from tests import generated
@@ -33,7 +33,7 @@ def main() -> None:
         except Unavailable as reason:
             print(f"  not measured: {reason}")
     charts.write_all()
-    generated.write()
+    generated.write(parts())
 
 
 def measured(topic: Topic, effort: Effort) -> Measured:

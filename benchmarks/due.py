@@ -23,18 +23,19 @@ NO_OP = "no_op"
 EVENT = '{"user_id":"7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11","name":"Иван","email":"i@example.com"}'
 MAKE_DUE = """
     WITH made AS (
-        INSERT INTO events (id, source, type, schema_version, subject, time, correlation_id,
+        INSERT INTO aftercommit_events
+            (id, source, type, schema_version, subject, time, correlation_id,
             causation_id, data, recorded_at)
         SELECT gen_random_uuid(), '/allocation', 'user_registered', 2, 'a user', now(),
             gen_random_uuid(), gen_random_uuid(), $2, 0
         FROM generate_series(1, $1)
         RETURNING id
     )
-    INSERT INTO deliveries (event_id, handler, attempts, token, available_at)
+    INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at)
     SELECT id, $3, 0, 1, 0 FROM made
 """
-LEFT = "SELECT EXISTS (SELECT FROM deliveries WHERE completed_at IS NULL)"
-TAKEN = "SELECT max(completed_at) - min(completed_at) FROM deliveries"
+LEFT = "SELECT EXISTS (SELECT FROM aftercommit_deliveries WHERE completed_at IS NULL)"
+TAKEN = "SELECT max(completed_at) - min(completed_at) FROM aftercommit_deliveries"
 LIMIT_SECONDS = 60
 LOOK_SECONDS = 0.005
 

@@ -33,19 +33,19 @@ FILL = (
     SELECT {new_id}, 'Иван', 'old' || i || '@example.com', 'old' || i || '@example.com', 1 FROM n
     """,
     """
-    INSERT INTO commands (id, type, source, correlation_id, accepted_at)
+    INSERT INTO aftercommit_commands (id, type, source, correlation_id, accepted_at)
     SELECT id, 'register_user', 'cli', id, 1e9 FROM users
     """,
     """
-    INSERT INTO events (id, source, type, schema_version, subject, time, correlation_id,
+    INSERT INTO aftercommit_events (id, source, type, schema_version, subject, time, correlation_id,
         causation_id, data, recorded_at)
     SELECT id, '/allocation', 'user_registered', 2, {subject}, {time}, id, id, '{{}}', 1e9
     FROM users
     """,
     """
-    INSERT INTO deliveries (event_id, handler, attempts, token, owner, completed_at,
+    INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, owner, completed_at,
         duration_seconds)
-    SELECT id, 'send_welcome_email', 1, 1, 'host:1', 1e9, 0.01 FROM events
+    SELECT id, 'send_welcome_email', 1, 1, 'host:1', 1e9, 0.01 FROM aftercommit_events
     """,
 )
 WORDS = {

@@ -25,7 +25,9 @@ from benchmarks.measuring import Contest, Effort, Way
 
 CONNECTIONS = 20
 # a delivery that is for later was not attempted yet
-OWED = text("SELECT count(*) FROM deliveries WHERE completed_at IS NULL AND attempts > 0")
+OWED = text(
+    "SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NULL AND attempts > 0"
+)
 LOOK_SECONDS = 0.005
 LIMIT_SECONDS = 60
 

@@ -20,7 +20,7 @@ from allocation.entrypoints.allocation import Allocation
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.server import open_listener, web_service
 from allocation.extensions.web.settings import WebSettings
-from allocation.process.app import run_services
+from allocation.process.app import CommandLine
 from benchmarks.application import WithoutMail, settings_for
 from benchmarks.registration_drivers import by_sqlalchemy
 
@@ -43,9 +43,9 @@ class User(NewUser):
 def ours(url: str, dispatch: Any, of_web: WebSettings) -> None:
     """Serve the application until told to stop."""
     settings = settings_for(url, dispatch=dispatch, max_dispatches=MANY, of_extensions=(of_web,))
-    app = web_application(of_web, Allocation.extensions)
+    app = web_application(Allocation(), of_web, Allocation.extensions)
     service = web_service(settings, app)
-    run_services(WithoutMail(), settings, service, delivers=dispatch == "inline")
+    CommandLine(WithoutMail(), {}).run_services(settings, service, delivers=dispatch == "inline")
 
 
 async def by_hand(url: str, dispatch: str, of_web: WebSettings) -> None:

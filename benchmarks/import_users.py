@@ -37,7 +37,7 @@ def ours() -> float:
         subprocess.run(command, check=True, capture_output=True)
         seconds = time.perf_counter() - started
         with sqlite_connection(file) as connection:
-            for table, to_a_user in (("users", 1), ("deliveries", len(OF_REGISTERED))):
+            for table, to_a_user in (("users", 1), ("aftercommit_deliveries", len(OF_REGISTERED))):
                 (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
                 assert count == USERS * to_a_user
     return USERS / seconds

@@ -20,9 +20,9 @@ import anyio
 from anyio import to_thread
 
 from allocation.domain.events import Event, UserRegistered
-from allocation.process.app import run_services
+from allocation.process.app import CommandLine
 from allocation.process.worker import worker_service
-from allocation.service_layer.ports import Notifications
+from allocation.service_layer.user_mailer import EmailSender
 from benchmarks.application import (
     WithoutMail,
     handled_by,
@@ -43,7 +43,7 @@ NOBODY_LISTENS = """
 """
 
 
-async def print_time(event: Event, notifications: Notifications) -> None:
+async def print_time(event: Event, notifications: EmailSender) -> None:
     """Print when it was called."""
     print(CALLED, time.monotonic(), flush=True)
 
@@ -53,7 +53,7 @@ def work(url: str) -> None:
     logging.disable(logging.WARNING)
     settings = settings_for(url, dispatch="worker")
     with handled_by({UserRegistered: [print_time]}):
-        run_services(WithoutMail(), settings, worker_service(settings))
+        CommandLine(WithoutMail(), {}).run_services(settings, worker_service(settings))
 
 
 def ours(times: int) -> float:

@@ -25,7 +25,7 @@ FOR_LATER = ("send_coupon_reminder", "expire_coupon")
 
 STATEMENTS = {
     "note": """
-        INSERT INTO commands (id, type, source, correlation_id, accepted_at)
+        INSERT INTO aftercommit_commands (id, type, source, correlation_id, accepted_at)
         VALUES (:id, 'register_user', 'program', :story, {now})""",
     "find user": "SELECT id, name, email, email_key, version FROM users WHERE id = :id",
     "find mark": "SELECT email_undeliverable FROM users WHERE email_key = :key",
@@ -33,18 +33,19 @@ STATEMENTS = {
         INSERT INTO users (id, name, email, email_key, version)
         VALUES (:id, :name, :email, :key, 1)""",
     "add event": """
-        INSERT INTO events (id, source, type, schema_version, subject, time, correlation_id,
+        INSERT INTO aftercommit_events
+            (id, source, type, schema_version, subject, time, correlation_id,
             causation_id, handler, data, recorded_at)
         VALUES (:id, '/allocation', :type, :version, :subject, CURRENT_TIMESTAMP, :story,
             :cause, :handler, :data, {now})""",
     "add delivery": """
-        INSERT INTO deliveries (event_id, handler, attempts, token, available_at, owner)
+        INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at, owner)
         VALUES (:event, :handler, 1, 1, {now} + 30.0, 'host')""",
     "schedule delivery": """
-        INSERT INTO deliveries (event_id, handler, attempts, token, available_at)
+        INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at)
         VALUES (:event, :handler, 0, 1, {now} + 2592000.0)""",
     "done": """
-        UPDATE deliveries
+        UPDATE aftercommit_deliveries
         SET completed_at = {now}, available_at = NULL, duration_seconds = 0.01, last_error = NULL
         WHERE event_id = :event AND handler = :handler AND token = 1
             AND parked_at IS NULL AND completed_at IS NULL""",

@@ -19,7 +19,7 @@ from aio_pika.abc import AbstractExchange
 from anyio import create_task_group
 
 from allocation.domain.events import UserRegistered
-from allocation.extensions.brokers.base import EVENTS
+from allocation.extensions.brokers.channels import Channels
 from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.service_layer.handler_table import PUBLISH
 from benchmarks.application import handled_by, settings_for
@@ -93,7 +93,9 @@ async def _publish(exchange: AbstractExchange) -> None:
 async def _exchange() -> AsyncIterator[AbstractExchange]:
     async with await aio_pika.connect(URL) as connection:
         channel = await connection.channel(publisher_confirms=True)
-        yield await channel.declare_exchange(EVENTS, aio_pika.ExchangeType.TOPIC, durable=True)
+        yield await channel.declare_exchange(
+            Channels("allocation").events, aio_pika.ExchangeType.TOPIC, durable=True
+        )
 
 
 def contests(effort: Effort) -> Iterator[Contest]:

@@ -22,8 +22,8 @@ from allocation.domain.events import Event, UserRegistered
 from allocation.process.runtime import Shutdown
 from allocation.process.worker import Worker
 from allocation.service_layer.handler_table import Handler
-from allocation.service_layer.ports import Notifications
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.user_mailer import EmailSender
 from benchmarks.application import handled_by, opened, settings_for
 from benchmarks.due import Queue, Tally, connected, filled, jobs_per_second, make_due
 from benchmarks.measuring import Contest, Effort, Way
@@ -35,16 +35,16 @@ UNIT = "deliveries/s"
 RAW_AT_A_TIME = 10
 
 
-def outside(tally: Tally) -> Handler[Any]:
+def outside(tally: Tally) -> Handler[Any, Any]:
     """Return a handler with an effect outside, which does nothing."""
 
-    async def no_op(event: Event, notifications: Notifications) -> None:
+    async def no_op(event: Event, notifications: EmailSender) -> None:
         tally.count()
 
     return no_op
 
 
-def transactional(tally: Tally) -> Handler[Any]:
+def transactional(tally: Tally) -> Handler[Any, Any]:
     """Return a handler with a unit of work, which does nothing."""
 
     async def no_op(event: Event, uow: UnitOfWork) -> None:
@@ -53,7 +53,7 @@ def transactional(tally: Tally) -> Handler[Any]:
     return no_op
 
 
-def ours(handler: Callable[[Tally], Handler[Any]]) -> Queue:
+def ours(handler: Callable[[Tally], Handler[Any, Any]]) -> Queue:
     """Have our worker do what is due, by this handler."""
 
     @asynccontextmanager
@@ -111,7 +111,9 @@ def raw(jobs: int) -> float:
 async def _raw(url: str, jobs: int) -> float:
     done, _ = numbered(statements("postgresql")["done"])
     async with connected(url) as connection:
-        left = [row[0] for row in await connection.fetch("SELECT event_id FROM deliveries")]
+        left = [
+            row[0] for row in await connection.fetch("SELECT event_id FROM aftercommit_deliveries")
+        ]
     async with asyncpg.create_pool(url, min_size=RAW_AT_A_TIME, max_size=RAW_AT_A_TIME) as pool:
         started = time.perf_counter()
         async with create_task_group() as group:

@@ -49,10 +49,10 @@ def playground(cli: CommandLine[Settings], port: int | None, no_browser: bool) -
 def playing(settings: Settings, sandbox: Sandbox, *, browser: bool) -> Service:
     """Return the service: the page, with a panel, and all that can be broken from there."""
     token = str(settings.of(WebSettings).operator_token)
-    app = web_application(settings.of(WebSettings), Allocation.extensions)
+    app = web_application(Allocation(), settings.of(WebSettings), Allocation.extensions)
     app.include_router(router, dependencies=[Depends(operator)])
     new_code = app.state.sessions.new_code
-    app.state.panels = ["/playground/panel.js"]
+    app.state.panels.append("/playground/panel.js")
 
     async def play(application: Application, stop: Shutdown) -> None:
         async with (

@@ -35,7 +35,7 @@ async def killed_after_the_commit(play: Playground, run: ExperimentRun) -> None:
     await owner.kill()
     await play.proxy.set_mode("up")
     await run.step("lease")
-    await _until_all(play, [user], lambda row: row.name != WELCOME or _is_done(row))
+    await _until_all(play, [user], _is_done)
     after = await play.delivery(user, WELCOME)
     run.check_another_owner(before, after)
     run.check_one_email(play.mailboxes.to(user.email, "Welcome"), after)
@@ -57,7 +57,8 @@ async def the_frozen_owner(play: Playground, run: ExperimentRun) -> None:
     owner.thaw()
     play.children[process_of(after)].freeze()  # the next user is left to the one that wakes
     following = await play.registrations.register()
-    done = await wait_for(lambda: _done(play, following, "log_registration"))
+    await _until_all(play, [following], _is_done)
+    done = await play.delivery(following, "log_registration")
     run.check("works_on", is_so=process_of(done) == owner.name, process=process_of(done))
     run.check("changed_nothing", is_so=await play.delivery(user, WELCOME) == after)
     run.check_one_email(play.mailboxes.to(user.email, "Welcome"), after)
@@ -181,11 +182,6 @@ async def _until_all(
 
 def _is_done(delivery: Node) -> bool:
     return delivery.state == "done"
-
-
-async def _done(play: Playground, user: Registered, handler: str) -> Node | None:
-    delivery = await play.delivery(user, handler)
-    return delivery if _is_done(delivery) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

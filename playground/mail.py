@@ -1,6 +1,5 @@
 """The mail server: aiosmtpd, in a thread of its own, on a socket in the playground's folder."""
 
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,11 +31,19 @@ class Received:
 
 @dataclass(slots=True)
 class Mailboxes:
-    """What the mail server does: takes all e-mails but those to mailboxes it does not know."""
+    """What the mail server does: takes all e-mails but those to mailboxes it does not know.
 
-    received: deque[Received] = field(default_factory=partial(deque, maxlen=KEPT))
+    The mail server's thread adds to `received` while the event loop reads it. Each e-mail therefore
+    replaces the whole tuple: a deque raises RuntimeError if it changes while somebody iterates it.
+    """
+
+    received: tuple[Received, ...] = ()
     unknown: set[str] = field(default_factory=set)
-    count: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many e-mails have arrived, also those that are no longer kept."""
+        return self.received[-1].number if self.received else 0
 
     async def handle_RCPT(  # noqa: N802 the name is aiosmtpd's
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -51,16 +58,16 @@ class Mailboxes:
         """Take an e-mail."""
         message = message_from_bytes(envelope.original_content or b"", policy=policy.default)
         message_id = str(message["Message-ID"]).strip()
-        self.count += 1
         email = Received(
-            number=self.count,
+            number=self.count + 1,
             at=datetime.now(UTC),
-            recipient=envelope.rcpt_tos[0],
+            # what was not UTF-8 is surrogates here, which no JSON can be encoded with
+            recipient=envelope.rcpt_tos[0].encode(errors="replace").decode(),
             subject=str(message["Subject"]),
             message_id=message_id,
             is_repeated=any(each.message_id == message_id for each in self.received),
         )
-        self.received.append(email)
+        self.received = (*self.received, email)[-KEPT:]
         return "250 OK"
 
     def to(self, recipient: str, subject: str) -> list[Received]:
@@ -70,7 +77,7 @@ class Mailboxes:
         """
         return [
             email
-            for email in [*self.received]
+            for email in self.received
             if email.recipient == recipient and email.subject.startswith(subject)
             if not email.is_repeated
         ]

@@ -10,13 +10,13 @@ from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import HANDLERS as TABLE
-from allocation.service_layer.ports import Notifications
+from allocation.service_layer.user_mailer import EmailSender
 
 SUBJECT = "There is a newsletter now"
 
 
 async def announce_newsletter(
-    event: UserRegistered, notifications: Notifications, idempotency_key: IdempotencyKey
+    event: UserRegistered, notifications: EmailSender, idempotency_key: IdempotencyKey
 ) -> None:
     """Tell everybody who has registered, whenever that was."""
     text = "Hello,\n\nthere is a newsletter now.\n"

@@ -14,7 +14,7 @@ from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, Field
 
-from allocation.domain.error_kinds import RuleViolation
+from allocation.service_layer.error_kinds import Refused
 from playground import fault_proxy, guarantee_page
 from playground.experiment_run import ExperimentRun
 from playground.experiments import EXPERIMENTS, carry_out
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/playground", include_in_schema=False)
 
 
-class ExperimentUnderWay(RuleViolation):
+class ExperimentUnderWay(Refused):
     """Another experiment is under way; it ends by itself."""
 
     def __init__(self, name: str) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from allocation.adapters.database import Database
-from allocation.adapters.orm import PENDING, coupon_batches, coupons, deliveries, events
+from allocation.adapters.orm import coupon_batches, coupons
+from allocation.adapters.tables import PENDING, deliveries, events
 
 
 @dataclass(frozen=True, slots=True)

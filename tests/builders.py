@@ -14,6 +14,7 @@ from anyio import Semaphore
 
 from allocation import messages
 from allocation.adapters import database
+from allocation.adapters.migrations import HISTORY
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, Command, RedeemCoupon, RegisterUser
 from allocation.domain.events import Event, UserId, UserRegistered
@@ -39,14 +40,14 @@ from allocation.service_layer.envelopes import (
     MessageOrigin,
 )
 from allocation.service_layer.handler_binding import Dependencies, bind
-from allocation.service_layer.handler_table import Handler, Handlers, on
+from allocation.service_layer.handler_table import Handler, Handlers, Row
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.user_mailer import UserMail
+from allocation.service_layer.user_mailer import UserMailer
 from tests import things
 from tests.fakes import (
     FakeDatabase,
-    FakeNotifications,
+    FakeEmailSender,
     FakeOutbox,
     fake_find_contact,
     fake_find_coupon_holder,
@@ -55,16 +56,17 @@ from tests.fakes import (
 )
 
 EventHandlers = Mapping[type[Event], Sequence[Any]]
+CommandHandlers = Mapping[type[Command], Handler[Any, Any]]
 
 
 def table(
     events: EventHandlers,
-    commands: Mapping[type[Command], Handler[Any]] = MappingProxyType({}),
+    commands: CommandHandlers = MappingProxyType({}),
     renamed: Mapping[str, str] = MappingProxyType({}),
-) -> Handlers:
+) -> Handlers[Command, Event]:
     """Return the table that says the same as these."""
-    rows = [on(event, *listed) for event, listed in events.items()]
-    of_commands = [on(command, handler) for command, handler in commands.items()]
+    rows: list[Row[Event, Command]] = [Row(event, (*listed,)) for event, listed in events.items()]
+    of_commands: list[Row[Command, None]] = [Row(c, (handler,)) for c, handler in commands.items()]
     return Handlers(commands=of_commands, events=rows, renamed=renamed)
 
 
@@ -72,10 +74,15 @@ CODEC = Codec(
     source=messages.CODEC.source,
     events=[*messages.CODEC.events.values(), *things.EVENTS],
     upcasters=messages.UPCASTERS,
+    describe=messages.describe,
 )
 """Of the application, and of things."""
 open_database = partial(
-    database.open_database, codec=CODEC, backends=EXTENSIONS.database_backends()
+    database.open_database,
+    codec=CODEC,
+    application=Settings.application,
+    history=HISTORY,
+    backends=EXTENSIONS.database_backends(),
 )
 
 ACCEPTED = {CODEC.name_of(each): each for each in messages.ACCEPTED_FROM_BROKERS}
@@ -192,12 +199,14 @@ class FakeApplication:
     """The whole application on fakes: handlers, bus, and everything a test may look at."""
 
     event_handlers: EventHandlers = field(default_factory=lambda: HANDLERS)
-    command_handlers: Mapping[type[Command], Handler[Any]] = field(default_factory=lambda: COMMANDS)
+    command_handlers: Mapping[type[Command], Handler[Any, Any]] = field(
+        default_factory=lambda: COMMANDS
+    )
     policy: DeliveryPolicy = POLICY
     observers: Sequence[Observer] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     database: FakeDatabase = field(default_factory=FakeDatabase)
-    notifications: FakeNotifications = field(default_factory=FakeNotifications)
+    notifications: FakeEmailSender = field(default_factory=FakeEmailSender)
     new_token: Callable[[], str] = lambda: uuid4().hex
     now: datetime = NOW
     slots: int = 50
@@ -218,7 +227,7 @@ class FakeApplication:
         dependencies = Dependencies(
             effect_ports={
                 "notifications": port(self.notifications),
-                "user_mail": port(UserMail(self.notifications, is_undeliverable)),
+                "user_mail": port(UserMailer(self.notifications, is_undeliverable)),
             },
             queries={
                 "find_contact": partial(fake_find_contact, self.database),

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
-import psycopg
-from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url
 
 
 @contextmanager
 def new_database(server: str, *, template: str = "template1") -> Iterator[str]:
     """Make a database for the time of the context, and return its URL."""
+    import psycopg
+    from psycopg.sql import SQL, Identifier
+
     name = f"allocation_test_{uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as connection:
         create = SQL("CREATE DATABASE {} TEMPLATE {}")

@@ -22,7 +22,6 @@ from allocation.domain.coupons import (
     CouponBatch,
     CouponCode,
 )
-from allocation.domain.error_kinds import is_away
 from allocation.domain.events import UserId
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
@@ -37,6 +36,7 @@ from allocation.service_layer.delivery_model import (
 )
 from allocation.service_layer.emails import Email
 from allocation.service_layer.envelopes import Envelope, EventId
+from allocation.service_layer.error_kinds import is_away
 from allocation.service_layer.exceptions import (
     ConcurrentUpdate,
     DeliverySuperseded,
@@ -557,7 +557,7 @@ class FakePublisher:
 
 
 @dataclass
-class FakeNotifications:
+class FakeEmailSender:
     """Keeps the e-mails it was given; fails for the recipients it was told to fail for."""
 
     sent: list[tuple[IdempotencyKey, Email]] = field(default_factory=list)

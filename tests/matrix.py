@@ -1,10 +1,12 @@
-"""Event loop × database: the rule that says what runs where, and the table of what ran where.
+"""Event loop × database: the rule that says what runs where.
 
 A combination runs where it can matter, and `pytest --in-full` runs all there are:
 
-- each event loop with each database: contract suites, and what is about event loops or drivers;
+- each event loop with each database: contract suites, and what is about event loops or drivers,
+  such as the bus;
 - crash matrices on asyncio with each database, since a kill gives no event loop a chance to do
-  anything; points that stand for others on Trio, too; what repeats the same code is left out;
+  anything; points that stand for others on Trio, too; where no transaction is open, with one
+  database; what repeats the same code is left out;
 - any other end-to-end test on one event loop with one database;
 - elsewhere each event loop once and each database once; without a database, one event loop.
 
@@ -13,25 +15,23 @@ some size.
 """
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from zlib import crc32
 
 LAYERS = ("unit", "integration", "sqlalchemy_anyio", "e2e")
-BACKENDS = ("asyncio", "trio")
-DATABASES = ("fake", "sqlite", "postgres")
-USUAL_DATABASE = {"unit": "fake", **dict.fromkeys(LAYERS[1:], "sqlite")}
 
 IN_FULL = (
     "_contract",
     "test_signals",
-    "tests/e2e/extensions/smtp/test_worker",
+    "tests/e2e/smtp/test_worker",
     "tests/integration/test_application",
     "tests/integration/test_database",
     "tests/integration/extensions/postgresql/",
-    "tests/integration/extensions/smtp/test_sessions",
+    "tests/integration/smtp/test_sessions",
     "packages/sqlalchemy-anyio/",
-    "tests/unit/",
+    "tests/unit/test_messagebus",
+    "tests/unit/test_worker",
 )
 CRASHES = "crash_matrix"
 ON_BOTH_LOOPS = {
@@ -43,6 +43,27 @@ ON_BOTH_LOOPS = {
     "while rescheduling",
     "while replaying, in the commit",
     "while forgetting",
+}
+ON_ONE_DATABASE = {  # no transaction is open there: the database cannot tell it from other points
+    "before the fan-out",
+    "before log_registration",
+    "after log_registration",
+    "before send_welcome_email",
+    "inside send_welcome_email, before the effect",
+    "after the completion of send_welcome_email",
+    "after allocate_welcome_coupon",
+    "inside send_coupon_email, after the effect",
+    "before the completion of send_coupon_email",
+    "before claiming",
+    "before rescheduling",
+    "after rescheduling",
+    "before parking",
+    "after parking",
+    "before replaying",
+    "after replaying",
+    "before forgetting",
+    "before a chunk",
+    "after a chunk",
 }
 REPEATED = [  # the first handler of its kind is killed there, too
     "before allocate_welcome_coupon",
@@ -64,7 +85,6 @@ PAIRED = (
     {("asyncio", "postgres"), ("trio", "sqlite")},
 )
 
-Cell = tuple[str, str, str, str]
 Where = tuple[str | None, str | None]
 
 
@@ -104,7 +124,8 @@ def _chosen(name: str, group: Mapping[str, Where]) -> set[str]:
     tests, number = sorted(group), crc32(name.encode())
     loops, databases = (set(each) for each in zip(*group.values(), strict=True))
     if CRASHES in name and len(tests) > 1:
-        return {test for test, where in group.items() if _is_killed(name, where)}
+        killed = sorted(test for test, where in group.items() if _is_killed(name, where))
+        return {killed[number % len(killed)]} if _is_at(name, ON_ONE_DATABASE) else set(killed)
     if "tests/e2e/" in name or len(databases) == 1:
         return {tests[number % len(tests)]}
     if len(loops) == 1:
@@ -118,33 +139,3 @@ def _is_killed(name: str, where: Where) -> bool:
 
 def _is_at(name: str, points: Iterable[str]) -> bool:
     return any(f"-{point}{end}" in name for point in points for end in "-]")
-
-
-def table(outcomes: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield the lines of the table, from the ids of tests and what came of them.
-
-    Tests that run on no event loop are not counted.
-    """
-    counts = Counter(cell for test, outcome in outcomes for cell in _cells(test, outcome))
-    yield f"{'':18}{'':9}" + "".join(f"{database:>22}" for database in DATABASES)
-    for layer in LAYERS:
-        for backend in BACKENDS:
-            shown = [_show(counts, (layer, backend, database)) for database in DATABASES]
-            yield f"{layer:18}{backend:9}" + "".join(f"{text:>22}" for text in shown)
-
-
-def _cells(test: str, outcome: str) -> Iterator[Cell]:
-    layer = _layer(test)
-    words = set(re.findall(r"[a-z]+", test.partition("[")[2]))
-    if "/postgresql/" in test:
-        words.add("postgres")
-    database = next((name for name in DATABASES if name in words), USUAL_DATABASE.get(layer))
-    for backend in BACKENDS:
-        if backend in words and database:
-            yield layer, backend, database, outcome
-
-
-def _show(counts: Counter[Cell], cell: tuple[str, str, str]) -> str:
-    passed, failed = (counts[*cell, outcome] for outcome in ("passed", "failed"))
-    text = f"{passed} passed" if passed else "-"
-    return f"{failed} FAILED, {text}" if failed else text

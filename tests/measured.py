@@ -8,8 +8,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.translations import in_step, translation
-
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 LIFE = ROOT / "docs" / "life-of-a-delivery.md"
@@ -23,11 +21,9 @@ def measured(name: str, page: Path = README) -> list[str]:
 
 
 def write(name: str, lines: Iterable[str], page: Path = README) -> None:
-    """Put these lines in their place in the page, and what they say in its translation."""
+    """Put these lines in their place in the page."""
     before, _, after = _divided(name, page)
     page.write_text(before + "".join(f"{line}\n" for line in lines) + after)
-    if russian := translation(page):
-        russian.write_text(in_step(russian.read_text(), page.read_text()))
 
 
 def _divided(name: str, page: Path) -> tuple[str, str, str]:

@@ -14,14 +14,14 @@ from sqlalchemy.orm import configure_mappers, registry, relationship
 from allocation.adapters.aggregates import ensure_versions
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command
-from allocation.domain.error_kinds import RuleViolation
 from allocation.domain.events import Event
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
+from allocation.service_layer.error_kinds import Refused
 from allocation.service_layer.handler_table import Handlers, on
-from allocation.service_layer.ports import Notifications
 from allocation.service_layer.repository import Repository
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.user_mailer import EmailSender
 
 RECIPIENT = "reader@example.com"
 ThingId = NewType("ThingId", UUID)
@@ -69,7 +69,7 @@ class ThingBroken(Event):
 EVENTS: list[type[Event]] = [ThingMade, ThingRenamed, ThingBroken]
 
 
-class ThingNotFound(RuleViolation):
+class ThingNotFound(Refused):
     """No thing has this id."""
 
     def __init__(self, thing_id: object) -> None:
@@ -102,7 +102,7 @@ class Thing(Aggregate):
             self.record(ThingRenamed(thing_id=self.id, name=name))
 
 
-class ClubIsFull(RuleViolation):
+class ClubIsFull(Refused):
     """A club has as many members as it may."""
 
     def __init__(self, club_id: object) -> None:
@@ -148,7 +148,7 @@ class Club(Aggregate):
         return next(member for member in self.members if member.name == name)
 
 
-class ClubNotFound(RuleViolation):
+class ClubNotFound(Refused):
     """No club has this id."""
 
     def __init__(self, club_id: object) -> None:
@@ -246,7 +246,7 @@ async def rename_thing(command: RenameThing, uow: UnitOfWork) -> None:
 
 
 async def announce(
-    event: ThingMade, notifications: Notifications, idempotency_key: IdempotencyKey
+    event: ThingMade, notifications: EmailSender, idempotency_key: IdempotencyKey
 ) -> None:
     """Have an external effect."""
     await notifications.send(announcement(event), idempotency_key=idempotency_key)

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.sql import Executable
 
 from allocation import views
-from allocation.adapters import orm
+from allocation.adapters import orm, tables
 from allocation.adapters.attempt_transaction import open_unit_of_work
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSE
@@ -40,9 +40,9 @@ from allocation.adapters.schema_setup import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.service_layer.commit import UnitOfWorkScope, commit_unit_of_work
 from allocation.service_layer.delivery_model import Committed, Delivery, DeliveryPolicy, WorkItem
+from allocation.service_layer.delivery_ports import Outbox
 from allocation.service_layer.envelope_factory import EnvelopeFactory
 from allocation.service_layer.envelopes import INTERNAL, EventId, MessageOrigin
-from allocation.service_layer.ports import Outbox
 from allocation.service_layer.read_model_types import UserRow
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests import things
@@ -220,17 +220,17 @@ class SqlWorld:
         await self._execute(update(test_clock).values(seconds=test_clock.c.seconds + seconds))
 
     async def mark_as_replayed(self, event_id: EventId) -> None:
-        of_event = orm.deliveries.c.event_id == event_id
-        await self._execute(update(orm.deliveries).where(of_event).values(replay=True))
+        of_event = tables.deliveries.c.event_id == event_id
+        await self._execute(update(tables.deliveries).where(of_event).values(replay=True))
 
     async def pause(self, handler: str) -> None:
         values = {"handler": handler, "paused_at": self.database.clock, "paused_by": "a test"}
-        await self._execute(insert(orm.handler_pauses).values(values))
+        await self._execute(insert(tables.handler_pauses).values(values))
 
     async def resume(self, handler: str) -> None:
-        of_this, owed = orm.handler_pauses.c.handler == handler, orm.deliveries.c
-        await self._execute(delete(orm.handler_pauses).where(of_this))
-        held = update(orm.deliveries).where(owed.handler == handler, owed.available_at > PAUSE)
+        of_this, owed = tables.handler_pauses.c.handler == handler, tables.deliveries.c
+        await self._execute(delete(tables.handler_pauses).where(of_this))
+        held = update(tables.deliveries).where(owed.handler == handler, owed.available_at > PAUSE)
         await self._execute(held.values(available_at=owed.available_at - PAUSE))
 
     async def things(self) -> list[str]:
@@ -264,25 +264,25 @@ class SqlWorld:
         return await views.is_undeliverable(next(self._in_turn), email)
 
     async def event_ids(self) -> set[EventId]:
-        return {event_id for (event_id,) in await self._rows(orm.events.c.id)}
+        return {event_id for (event_id,) in await self._rows(tables.events.c.id)}
 
     async def deliveries(self) -> Deliveries:
-        rows = await self._rows(*orm.deliveries.c, self.database.clock.label("now"))
+        rows = await self._rows(*tables.deliveries.c, self.database.clock.label("now"))
         owed = [row for row in rows if row.completed_at is None]
         return {(row.event_id, row.handler): _relative(_stored(row), row.now) for row in owed}
 
     async def finished(self) -> dict[Key, int]:
-        rows = await self._rows(*orm.deliveries.c)
+        rows = await self._rows(*tables.deliveries.c)
         return {(row.event_id, row.handler): row.attempts for row in rows if row.completed_at}
 
     async def failures(self) -> dict[Key, list[KeptFailure]]:
         found: dict[Key, list[KeptFailure]] = {}
-        for row in sorted(await self._rows(*orm.failures.c), key=lambda row: row.token):
+        for row in sorted(await self._rows(*tables.failures.c), key=lambda row: row.token):
             found.setdefault((row.event_id, row.handler), []).append((row.attempt, row.error))
         return found
 
     async def commands(self) -> set[UUID]:
-        return {command_id for (command_id,) in await self._rows(orm.commands.c.id)}
+        return {command_id for (command_id,) in await self._rows(tables.commands.c.id)}
 
     async def _execute(self, statement: Executable) -> None:
         async with self.database.write_transaction() as transaction:

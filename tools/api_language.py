@@ -6,6 +6,7 @@ What an extension brings has a file of its own, which goes with the extension.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from allocation.entrypoints.allocation import Allocation
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.settings import WebSettings
@@ -14,14 +15,14 @@ Json = dict[str, Any]
 
 
 def own() -> Json:
-    """Return the document of what the extension web answers by itself."""
-    return web_application(WebSettings(), extensions=()).openapi()
+    """Return the document of what the application answers with the extension web alone."""
+    return web_application(Allocation(), WebSettings(), extensions=()).openapi()
 
 
 def of_extension(extension: str) -> Json:
     """Return that part of the document which an extension brings."""
     [brought] = [each for each in EXTENSIONS if each.name == extension]
-    document, without = web_application(WebSettings(), [brought]).openapi(), own()
+    document, without = web_application(Allocation(), WebSettings(), [brought]).openapi(), own()
     schemas = _added(document["components"]["schemas"], without["components"]["schemas"])
     return {
         "openapi": document["openapi"],

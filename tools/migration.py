@@ -2,7 +2,8 @@
 
     make migration NAME="Users can be deactivated"
 
-A fresh SQLite file is brought to the newest revision and compared with `adapters/orm.py`.
+A fresh SQLite file is brought to the newest revision and compared with `adapters/orm.py`; with
+OF=aftercommit, it is the engine's history and `adapters/tables.py`.
 """
 
 import os
@@ -17,36 +18,29 @@ from typing import Any, Literal
 
 from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
 from alembic.migration import MigrationContext
-from alembic.operations.ops import AddColumnOp, DropTableOp, ModifyTableOps, UpgradeOps
-from sqlalchemy import (
-    Connection,
-    DefaultClause,
-    MetaData,
-    TypeDecorator,
-    create_engine,
-    inspect,
-)
+from alembic.operations.ops import AddColumnOp, ModifyTableOps, UpgradeOps
+from sqlalchemy import Connection, DefaultClause, MetaData, TypeDecorator, create_engine
 from sqlalchemy.sql.elements import False_, True_
 
-from allocation.adapters.migrations import revisions
-from allocation.adapters.orm import metadata
-from allocation.extension_list import EXTENSIONS
+from allocation.adapters.engine_migrations.history import ENGINE, History, of_application
+from allocation.adapters.migrations import HISTORY
 from tools.files import ROOT, write
 
-VERSIONS = revisions.FOLDER / "versions"
+TABLES = {
+    ENGINE.name: "src/allocation/adapters/tables.py",
+    HISTORY.name: "src/allocation/adapters/orm.py",
+}
 
 USAGE = 'say what changes: make migration NAME="Users can be deactivated"'
-NOTHING = "nothing to migrate: the migrations make what is in src/allocation/adapters/orm.py"
+NOTHING = "nothing to migrate: the migrations make what is in {tables}"
 CHECK = """\
 Look at it by hand. It knows the tables, and nothing of
 - rows: what is new may have to be filled in; what was renamed is dropped, with all that is in it;
 - PostgreSQL: it was made on SQLite, and both have to understand its types and defaults;
 - SQLite: which adds columns, and cannot change those that are there;
 - old processes, which work on for a while: what a new column says, they neither fill nor reset
-  (docs/changes.md, "Split a table"){rebuild}.
+  (docs/changes.md, "Split a table"); "allocation rebuild-users" when they have ended.
 tests/integration/test_schema.py upgrades both databases from every revision, with rows in them."""
-
-REBUILD = '; "allocation rebuild-users" when they have ended'
 
 TEMPLATE = '''"""{sentence}."""
 
@@ -62,40 +56,30 @@ def upgrade() -> None:
 '''
 
 
-def differences(tables: MetaData = metadata) -> list[Any]:
+def differences(history: History = HISTORY) -> list[Any]:
     """Return in what the tables differ from those that the migrations make."""
-    with _migrated() as context:
-        return list(compare_metadata(context, tables))
+    with _migrated(history) as context:
+        return list(compare_metadata(context, history.metadata))
 
 
-def make(name: str, tables: MetaData = metadata, folder: Path = VERSIONS) -> Path | None:
+def make(name: str, history: History = HISTORY, folder: Path | None = None) -> Path | None:
     """Write the next migration into a folder, and return it; None if there is nothing to migrate.
 
     It is called after the newest one, whose number it continues, and after its name.
     """
-    with _migrated() as context:
-        upgrade = produce_migrations(context, _with_postgresql(tables)).upgrade_ops
+    with _migrated(history) as context:
+        tables = _with_postgresql(history.metadata)
+        upgrade = produce_migrations(context, tables).upgrade_ops
         if upgrade is None or upgrade.is_empty():
             return None
-        _order_drops(upgrade, context)
-        text = _text(name, upgrade, context)
-    file = folder / f"{_next_revision()}_{_slug(name)}.py"
+        text = _text(name, upgrade, context, history)
+    file = (folder or history.folders[-1]) / f"{_next_revision(history)}_{_slug(name)}.py"
     write(file, _formatted(text))
     return file
 
 
-def _order_drops(upgrade: UpgradeOps, context: MigrationContext) -> None:
-    """Let a table be dropped before those that it refers to."""
-    assert context.connection is not None
-    found = inspect(context.connection).get_sorted_table_and_fkc_names()
-    order = {name: number for number, (name, _) in enumerate(found)}
-    drops = [each for each in upgrade.ops if isinstance(each, DropTableOp)]
-    others = [each for each in upgrade.ops if not isinstance(each, DropTableOp)]
-    upgrade.ops = [*others, *sorted(drops, key=lambda each: -order[each.table_name])]
-
-
 def _with_postgresql(tables: MetaData) -> MetaData:
-    """Give indexes the option of PostgreSQL that `orm.py` keeps in `info`.
+    """Give indexes the option of PostgreSQL that the tables keep in `info`.
 
     An option would import that dialect, in every process that has a SQLite file.
     """
@@ -105,14 +89,14 @@ def _with_postgresql(tables: MetaData) -> MetaData:
     return tables
 
 
-def impossible(tables: MetaData = metadata) -> list[str]:
+def impossible(history: History = HISTORY) -> list[str]:
     """Return a sentence for each new column that no row could have which is there already."""
-    with _migrated() as context:
-        upgrade = produce_migrations(context, tables).upgrade_ops
+    with _migrated(history) as context:
+        upgrade = produce_migrations(context, history.metadata).upgrade_ops
     new = [op for op in _operations(upgrade) if isinstance(op, AddColumnOp)]
     return [
         f"{op.table_name}.{op.column.name} must not be NULL, and has no server_default for the rows"
-        " that are there: give it one in src/allocation/adapters/orm.py; or, if the migration that"
+        f" that are there: give it one in {TABLES[history.name]}; or, if the migration that"
         " makes the table is not committed yet, delete that one; then make this anew"
         for op in new
         if not op.column.nullable and op.column.server_default is None
@@ -120,27 +104,40 @@ def impossible(tables: MetaData = metadata) -> list[str]:
 
 
 @contextmanager
-def _migrated() -> Iterator[MigrationContext]:
-    """Open a new database at the newest revision."""
+def _migrated(history: History) -> Iterator[MigrationContext]:
+    """Open a new database at the newest revision of one history."""
     with TemporaryDirectory(prefix="allocation-migration-") as folder:
         engine = create_engine(f"sqlite:///{folder}/new.db")
         with engine.connect() as connection:
-            yield _context(connection)
+            history.upgrade(connection)
+            yield comparing(connection, history)
         engine.dispose()
 
 
-def _context(connection: Connection) -> MigrationContext:
-    revisions.upgrade(connection)
-    return MigrationContext.configure(connection, opts={"compare_server_default": True})
+def comparing(connection: Connection, history: History) -> MigrationContext:
+    """Return how a database is compared with the tables of one history; it may have others."""
+
+    def is_its_own(name: str | None, kind: str, parents: object) -> bool:
+        is_of_application = of_application(name, kind, parents)
+        return kind != "table" or is_of_application is (history.name != ENGINE.name)
+
+    return MigrationContext.configure(
+        connection,
+        opts={
+            "compare_server_default": True,
+            "include_name": is_its_own,
+            "version_table": history.version_table,
+        },
+    )
 
 
-def _text(name: str, upgrade: UpgradeOps, context: MigrationContext) -> str:
+def _text(name: str, upgrade: UpgradeOps, context: MigrationContext, history: History) -> str:
     code = render_python_code(upgrade, render_item=_portable, migration_context=context)
     lines = [line for line in code.splitlines() if not line.lstrip().startswith("#")]
     return TEMPLATE.format(
         sentence=name.rstrip("."),
-        revision=_next_revision(),
-        before=revisions.revisions()[-1],
+        revision=_next_revision(history),
+        before=history.newest,
         code="\n".join(lines).strip(),
     )
 
@@ -166,8 +163,8 @@ def _operations(upgrade: UpgradeOps | None) -> Iterator[object]:
         yield from operation.ops if isinstance(operation, ModifyTableOps) else [operation]
 
 
-def _next_revision() -> str:
-    prefix, _, number = revisions.revisions()[-1].rpartition("_")
+def _next_revision(history: History) -> str:
+    prefix, _, number = history.newest.rpartition("_")
     return f"{prefix}_{int(number) + 1:04}"
 
 
@@ -175,22 +172,18 @@ def _slug(name: str) -> str:
     return "_".join(re.findall(r"[a-z0-9]+", name.lower()))
 
 
-def _check() -> str:
-    groups = [group for extension in EXTENSIONS for group in extension.commands.values()]
-    return CHECK.format(rebuild=REBUILD if any("rebuild-users" in each for each in groups) else "")
-
-
-def main(name: str, folder: Path = VERSIONS) -> str | None:
+def main(name: str, history: History = HISTORY, folder: Path | None = None) -> str | None:
     """Make a migration, and say what to look at; return why there is none."""
     if not _slug(name):
         return USAGE
-    if problems := impossible():
+    if problems := impossible(history):
         return "\n".join(["nothing is written:", *problems])
-    if (file := make(name, folder=folder)) is None:
-        return NOTHING
-    print(f"written: {file.relative_to(ROOT)}\n\n{_check()}")
+    if (file := make(name, history, folder)) is None:
+        return NOTHING.format(tables=TABLES[history.name])
+    print(f"written: {file.relative_to(ROOT)}\n\n{CHECK}")
     return None
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.environ.get("NAME", "")))
+    histories = {each.name: each for each in (ENGINE, HISTORY)}
+    sys.exit(main(os.environ.get("NAME", ""), histories[os.environ.get("OF", HISTORY.name)]))

@@ -31,7 +31,7 @@ from allocation.service_layer.exceptions import MessageAlreadyHandled
 MAIL = Path("allocation-mail")
 COUNTS = """SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM registration_log),
 (SELECT count(*) FROM coupons),
-(SELECT count(*) FROM deliveries WHERE completed_at IS NULL AND attempts > 0)"""
+(SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NULL AND attempts > 0)"""
 
 
 def registration() -> RegisterUser:
@@ -66,7 +66,7 @@ async def measure(application: Application) -> None:
     event.listen(engine, "checkout", lambda driver, *_: driver.run_async(trace))
     for claim in (await bus.execute(registration())).claims:  # who settle together is chance
         await bus.run_deliveries([claim])
-    asked = [each for each in statements if "SELECT handler_pauses" not in each[:24]]
+    asked = [each for each in statements if "SELECT aftercommit_handler_pauses" not in each[:36]]
     price = f"{len(asked)} statements, {(perf_counter() - started) * 1000:.1f} ms"
     ours = (module for name, module in sys.modules.items() if name.startswith("allocation."))
     lines = round(sum(len(getsourcelines(module)[0]) for module in ours), -2)

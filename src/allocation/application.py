@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from allocation.adapters.database import Database
+from allocation.service_layer.delivery_ports import Publisher
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.ports import Publisher
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,24 +15,25 @@ from anyio import Semaphore
 from allocation import views
 from allocation.adapters.attempt_transaction import open_unit_of_work
 from allocation.adapters.database import open_database
-from allocation.adapters.maildir import MaildirNotifications
+from allocation.adapters.maildir import MaildirEmailSender
+from allocation.adapters.migrations import HISTORY
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_setup import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.application import Application
 from allocation.config import MAIL_URLS, Settings
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extension_list import EXTENSIONS
 from allocation.messages import CODEC
+from allocation.service_layer.delivery_ports import Publisher
 from allocation.service_layer.envelope_factory import EnvelopeFactory
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.handler_binding import Dependencies, bind
 from allocation.service_layer.handler_table import Handlers
 from allocation.service_layer.handlers import HANDLERS
 from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
 from allocation.service_layer.messagebus import MessageBus
-from allocation.service_layer.ports import Notifications, Publisher
-from allocation.service_layer.user_mailer import UserMail
+from allocation.service_layer.user_mailer import EmailSender, UserMailer
 
 
 @asynccontextmanager
@@ -40,8 +41,8 @@ async def bootstrap(
     settings: Settings,
     *,
     observers: Sequence[Observer] = (),
-    handlers: Handlers = HANDLERS,
-    notifications: Notifications | None = None,
+    handlers: Handlers[object, object] = HANDLERS,
+    notifications: EmailSender | None = None,
     delivers: bool = True,
 ) -> AsyncIterator[Application]:
     """Open everything the settings ask for, and close it at the end, also when cancelled.
@@ -65,7 +66,9 @@ async def bootstrap(
         database = await opened.enter_async_context(
             open_database(
                 settings.database_url,
+                application=settings.application,
                 codec=CODEC,
+                history=HISTORY,
                 backends=EXTENSIONS.database_backends(),
                 connections=settings.pool_size,
                 handler_timeout=settings.handler_timeout_seconds,
@@ -74,7 +77,7 @@ async def bootstrap(
         )
         ports = {name: port(name, publisher) for name, publisher in publishers.items()}
         table = handlers.publishing_to(ports)
-        user_mail = notifications and UserMail(
+        user_mail = notifications and UserMailer(
             notifications, partial(views.is_undeliverable, database)
         )
         dependencies = Dependencies(
@@ -113,15 +116,15 @@ async def bootstrap(
         yield Application(bus, database, publishers, names, projections)
 
 
-def _notifications(settings: Settings, *, delivers: bool) -> Notifications | None:
+def _notifications(settings: Settings, *, delivers: bool) -> EmailSender | None:
     folder, url, sender = settings.mail_folder, settings.mail_url, settings.mail_from
     if folder:
-        return MaildirNotifications(Path(folder), sender=sender)
+        return MaildirEmailSender(Path(folder), sender=sender)
     if url:
-        from allocation.extensions.smtp.notifications import SmtpNotifications
-        from allocation.extensions.smtp.server import SmtpServer
+        from allocation.adapters.smtp.email_sender import SmtpEmailSender
+        from allocation.adapters.smtp.smtp_url import SmtpServer
 
-        return SmtpNotifications(SmtpServer.from_url(url), sender=sender)
+        return SmtpEmailSender(SmtpServer.from_url(url), sender=sender)
     if delivers:
         raise InvalidValue(
             "ALLOCATION_MAIL_URL",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar
 
-from allocation.domain.error_kinds import InvalidValue
+from allocation.domain.exceptions import InvalidValue
 from allocation.domain.values import EmailAddress
 from allocation.extension_list import EXTENSIONS
 from allocation.settings import DAY, EngineSettings, Seconds

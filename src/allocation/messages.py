@@ -1,14 +1,43 @@
 """The messages as others see them: how events are written down, and which commands may be sent."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
 from allocation.domain import commands, events
 from allocation.service_layer.codec import Codec, Upcaster
 from allocation.service_layer.envelopes import message_types
+from allocation.user_import.model import UsersImported
 
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
     # the worked example: version 1 had no name
     ("user_registered", 1): lambda old: {**old, "name": str(old["email"]).partition("@")[0]}
 }
-CODEC = Codec(source="/allocation", events=message_types(events, events.Event), upcasters=UPCASTERS)
+
+
+def describe(event: events.Event) -> str:
+    """Say whom and what an event is about, as far as its fields do: name, address, batch.
+
+    A coupon's code is money, and never in it.
+    """
+    return " ".join(_words(asdict(event)))  # type: ignore[call-overload]
+
+
+def _words(fields: Mapping[str, str]) -> Iterator[str]:
+    addresses = " → ".join(value for name, value in fields.items() if name.endswith("email"))
+    if "name" in fields:
+        yield fields["name"]
+    if addresses:
+        yield f"<{addresses}>" if "name" in fields else addresses
+    if "batch_reference" in fields:
+        yield fields["batch_reference"] + ("-…" if "code" in fields else "")
+
+
+EVENTS = [*message_types(events, events.Event), UsersImported]
+CODEC: Codec[events.Event] = Codec(
+    source="/allocation", events=EVENTS, upcasters=UPCASTERS, describe=describe
+)
 
 ACCEPTED_FROM_BROKERS: tuple[type[commands.Command], ...] = (
     commands.RegisterUser,
@@ -17,3 +46,20 @@ ACCEPTED_FROM_BROKERS: tuple[type[commands.Command], ...] = (
     # not RedeemCoupon: a code is money, it waits in no queue, and lies among no dead letters
 )
 """The commands that others may send by a message broker; it refuses all others."""
+
+USER = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
+EXAMPLE_VALUES: Mapping[str, Any] = {
+    "batch_reference": "WELCOME",
+    "code": "WELCOME-0123456789ABCDEF",
+    "email": "ivan@example.com",
+    "name": "Иван",
+    "new_email": "ivan@example.org",
+    "old_email": "ivan@example.com",
+    "quantity": 100,
+    "redemption_id": UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69"),
+    "reference": "WELCOME",
+    "user_id": events.UserId(USER),
+    "subject": USER,
+    "coupon_denied.subject": "WELCOME",  # recorded by the batch
+}
+"""What messages hold in the examples of the AsyncAPI document: see `App.example_values`."""

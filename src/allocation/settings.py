@@ -1,8 +1,8 @@
 """The settings of the engine, and the only reader of the environment.
 
 An application adds its own by a subclass, and extensions bring classes of theirs. Every field is an
-environment variable: `handler_timeout_seconds` of `allocation` is
-`ALLOCATION_HANDLER_TIMEOUT_SECONDS`. The text in its annotation says why its default is that.
+environment variable: `handler_timeout_seconds` of `shop` is `SHOP_HANDLER_TIMEOUT_SECONDS`. The
+text in its annotation says why its default is that.
 """
 
 import os
@@ -14,13 +14,14 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 import msgspec
 from msgspec import Meta
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.service_layer.delivery_model import DeliveryPolicy
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import WiringError
 
 S = TypeVar("S", bound="EngineSettings")
 E = TypeVar("E")
 
+NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")  # also in capitals, unquoted in SQL, as a package
 DAY = 86400.0
 Seconds = Annotated[float, Meta(gt=0, le=10**9, description="seconds")]
 Count = Annotated[int, Meta(ge=1, le=1000, description="how many")]
@@ -37,7 +38,10 @@ class EngineSettings(DeliveryPolicy):
     """What can be set of any application. URLs may hold passwords, so they never show in `repr`."""
 
     application: ClassVar[str]
-    """The name of the application: environment variables begin with it."""
+    """The name of the application: channels, queues, metrics, all that others see begins with it.
+
+    So two of them can share servers. It is of the form `NAME`, which is safe everywhere.
+    """
 
     database_url: str = field(repr=False)
     event_loop: Annotated[EventLoop, "comes with Python; brokers need it"] = "asyncio"
@@ -58,6 +62,10 @@ class EngineSettings(DeliveryPolicy):
     max_attempts: Annotated[Count, "spans 1¾ to 3½ hours; then a person decides"] = 10
     of_extensions: tuple[Any, ...] = ()
     """The settings of the extensions, each of a class of its own."""
+
+    def __init_subclass__(cls) -> None:
+        if not NAME.fullmatch(cls.application):
+            raise WiringError(f"the name of the application is not {NAME.pattern}", cls.application)
 
     @classmethod
     def variable(cls, name: str) -> str:

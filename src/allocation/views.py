@@ -4,12 +4,14 @@ Reading waits for nobody and sees only what is committed. The view of users is k
 handlers, so it follows a command a moment later.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import String, bindparam, select, type_coerce
 
 from allocation.adapters.database import Database
+from allocation.adapters.orm import coupon_batches as batches_table
 from allocation.adapters.orm import coupons, user_view
 from allocation.adapters.orm import users as users_table
 from allocation.domain.coupons import CouponCode
@@ -17,7 +19,7 @@ from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.ports import Contact
-from allocation.service_layer.read_model_types import UserRow
+from allocation.service_layer.read_model_types import CouponBatchRow, UserRow
 
 
 async def find_contact(database: Database, user_id: UserId) -> Contact:
@@ -48,7 +50,7 @@ _HOLDER = (
 
 
 async def is_undeliverable(database: Database, email: str) -> bool:
-    """Tell whether nothing can be sent to an address. See `ports.IsUndeliverable`."""
+    """Tell whether nothing can be sent to an address. See `user_mailer.IsUndeliverable`."""
     async with database.read_transaction() as transaction:
         found = await transaction.execute(_UNDELIVERABLE, {"key": EmailAddress(email).key})
         return bool(found.scalar_one_or_none())
@@ -59,9 +61,35 @@ _UNDELIVERABLE = select(users_table.c.email_undeliverable).where(
 )
 
 
+def find_subjects(email: str) -> Callable[[Database], Awaitable[Sequence[UserId]]]:
+    """Return the query for the user who has this e-mail address now.
+
+    :raises InvalidValue: if it is not an e-mail address
+    """
+    return partial(_holders_of, key=EmailAddress(email).key)
+
+
+async def _holders_of(database: Database, key: str) -> Sequence[UserId]:
+    async with database.read_transaction() as transaction:
+        return (await transaction.execute(_HOLDER_OF, {"key": key})).scalars().all()
+
+
+_HOLDER_OF = select(users_table.c.id).where(users_table.c.email_key == bindparam("key"))
+
+
 @asynccontextmanager
 async def users(database: Database) -> AsyncIterator[AsyncIterator[UserRow]]:
     """Open an iterator over all users, by e-mail address, in constant memory."""
     statement = select(user_view).order_by(user_view.c.email, user_view.c.user_id)
     async with database.read_transaction() as transaction:
         yield (UserRow(**row._asdict()) async for row in transaction.stream(statement))
+
+
+@asynccontextmanager
+async def coupon_batches(database: Database) -> AsyncIterator[AsyncIterator[CouponBatchRow]]:
+    """Open an iterator over all coupon batches, in the order in which they are used up."""
+    row = batches_table.c
+    reference = type_coerce(row.reference, String).label("reference")
+    statement = select(reference, row.quantity, row.remaining).order_by(reference)
+    async with database.read_transaction() as transaction:
+        yield (CouponBatchRow(**each._asdict()) async for each in transaction.stream(statement))

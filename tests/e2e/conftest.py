@@ -1,4 +1,4 @@
-"""Fixtures of real processes, and the table of the crash matrix at the end of the run."""
+"""Fixtures of real processes."""
 
 import os
 from collections.abc import Iterator
@@ -9,8 +9,6 @@ import pytest
 from tests.e2e.mail import Mail, MailFolder
 from tests.e2e.processes import Application
 from tests.worlds import template
-
-CELL = "crash matrix cell"
 
 
 @pytest.fixture
@@ -45,17 +43,6 @@ def on_each(request: pytest.FixtureRequest, tmp_path: Path, backend: str) -> App
         return application
     application.database.write_bytes(template())
     return application
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the crash matrix, so that it can be read."""
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    properties = [entry for report in reports for entry in getattr(report, "user_properties", ())]
-    cells = {value for name, value in properties if name == CELL}
-    if cells:
-        terminalreporter.section("crash matrix: killed there, then a worker ran")
-        for cell in sorted(cells):
-            terminalreporter.line(cell)
 
 
 @pytest.fixture

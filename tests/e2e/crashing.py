@@ -21,11 +21,11 @@ from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, Failure
 from allocation.service_layer.messagebus import MessageBus
 
-NOTIFICATIONS = "allocation.extensions.smtp.notifications:SmtpNotifications"
+NOTIFICATIONS = "allocation.adapters.smtp.email_sender:SmtpEmailSender"
 REPLAY = "allocation.extensions.operations.replay:Replay"
 FORGETTING_MODULE = "allocation.extensions.operations.retention"
 BATCHES = "allocation.extensions.operations.batched_transactions"
-IMPORT = "allocation.extensions.operations.import_users:Import"
+IMPORT = "allocation.user_import.command_line:Import"
 BROKER = "allocation.extensions.brokers.base:Broker"
 CONSUMER = "allocation.extensions.brokers.consumer"
 

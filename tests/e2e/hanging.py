@@ -22,44 +22,44 @@ from allocation.entrypoints.cli import cli
 from allocation.messages import CODEC
 from allocation.process.app import CommandLine
 from allocation.service_layer.handlers import HANDLERS as TABLE
-from allocation.service_layer.ports import Notifications
+from allocation.service_layer.user_mailer import EmailSender
 from tests import things
 
 HANGING_ON: list[type[Event]] = [things.ThingMade, UserRegistered]
 
 
-async def wait(event: Event, notifications: Notifications) -> None:
+async def wait(event: Event, notifications: EmailSender) -> None:
     """Wait for ever, and let itself be cancelled."""
     click.echo("hanging")
     await anyio.sleep_forever()
 
 
-async def wait_deaf(event: Event, notifications: Notifications) -> None:
+async def wait_deaf(event: Event, notifications: EmailSender) -> None:
     """Wait for ever, after taking away what tells signals at once, as asyncio does."""
     signal.set_wakeup_fd(-1)
     await wait(event, notifications)
 
 
-async def block(event: Event, notifications: Notifications) -> None:
+async def block(event: Event, notifications: EmailSender) -> None:
     """Block the event loop."""
     click.echo("hanging")
     time.sleep(3600)  # noqa: ASYNC251 - that is the point
 
 
-async def hold_the_log(event: Event, notifications: Notifications) -> None:
+async def hold_the_log(event: Event, notifications: EmailSender) -> None:
     """Block the event loop, and whoever wants to log."""
     click.echo("hanging")
     logging.getLogger().handlers[0].acquire()
     time.sleep(3600)  # noqa: ASYNC251 - that is the point
 
 
-async def block_in_a_thread(event: Event, notifications: Notifications) -> None:
+async def block_in_a_thread(event: Event, notifications: EmailSender) -> None:
     """Wait for a thread that cannot be told to stop."""
     click.echo("hanging")
     await to_thread.run_sync(time.sleep, 3600)
 
 
-async def swallow(event: Event, notifications: Notifications) -> None:
+async def swallow(event: Event, notifications: EmailSender) -> None:
     """Go on when cancelled; shielded after that, or it would be cancelled in each turn."""
     click.echo("hanging")
     try:
@@ -69,7 +69,7 @@ async def swallow(event: Event, notifications: Notifications) -> None:
             await anyio.sleep_forever()
 
 
-async def exit_in_a_child(event: Event, notifications: Notifications) -> None:
+async def exit_in_a_child(event: Event, notifications: EmailSender) -> None:
     """Do not hang, but end the event loop, where a child task can."""
 
     async def leave() -> None:

@@ -21,7 +21,7 @@ from tests.measured import LIFE, write
 
 LEASE = 4.0
 WORK = ("worker", "--until-idle")
-ROWS = "SELECT handler, attempts, token, available_at FROM deliveries ORDER BY handler"
+ROWS = "SELECT handler, attempts, token, available_at FROM aftercommit_deliveries ORDER BY handler"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where e-mails arrive: a folder, or, with the extension "smtp", a server (`mail_server.py`)."""
+"""Where e-mails arrive: a folder, or a server (`mail_server.py`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -37,6 +37,7 @@ class Application:
     postgres_url: str | None = None
     backend: str = "asyncio"
     settings: dict[str, str] = field(default_factory=dict)
+    module: str = "allocation"
 
     @property
     def database(self) -> Path:
@@ -62,12 +63,12 @@ class Application:
     def start(
         self,
         *arguments: str,
-        module: Iterable[str] = ("allocation",),
+        module: Iterable[str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
         """Start one command, and do not wait for it."""
         return WarmProcess(
-            [sys.executable, "-m", *module, *arguments],
+            [sys.executable, "-m", *(module or [self.module]), *arguments],
             cwd=self.folder,
             env=environment or self.environment(),
             stdin=subprocess.DEVNULL,
@@ -78,7 +79,7 @@ class Application:
 
     @contextmanager
     def running(
-        self, *arguments: str, module: Iterable[str] = ("allocation",), **settings: str
+        self, *arguments: str, module: Iterable[str] | None = None, **settings: str
     ) -> Iterator[subprocess.Popen[str]]:
         """Run one command beside the test, and end it with the context."""
         environment = self.environment(**settings)
@@ -132,7 +133,7 @@ class Application:
 
         What is scheduled for later is not.
         """
-        self.change(f"UPDATE deliveries SET available_at = 0 WHERE {outstanding()}")
+        self.change(f"UPDATE aftercommit_deliveries SET available_at = 0 WHERE {outstanding()}")
 
     def connected(self) -> AbstractContextManager[Any]:
         """Connect to the database from outside."""
@@ -202,7 +203,8 @@ def outstanding() -> str:
 def owed(application: Application) -> list[tuple[str, int]]:
     """Return the handler and the attempts of each delivery, by handler."""
     return application.rows(
-        f"SELECT handler, attempts FROM deliveries WHERE {outstanding()} ORDER BY handler"
+        "SELECT handler, attempts FROM aftercommit_deliveries"
+        f" WHERE {outstanding()} ORDER BY handler"
     )
 
 

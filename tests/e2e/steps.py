@@ -86,11 +86,6 @@ def table(printed: Mapping[Path, str]) -> Iterator[str]:
         yield f"| [{step.name}]({step.name}) | {price} |"
 
 
-def lines(printed: str) -> int:
-    """Return the lines that the step is about."""
-    return int(PRICE.findall(printed)[0][0].replace(",", ""))
-
-
 def milliseconds(printed: str) -> float:
     """Return the time of a registration."""
     return float(PRICE.findall(printed)[0][-1])

@@ -17,12 +17,14 @@ from typing import Any
 import anyio
 
 from allocation.adapters.attempt_transaction import SqlAlchemyUnitOfWorkScope
-from allocation.adapters.maildir import MaildirNotifications
+from allocation.adapters.maildir import MaildirEmailSender
 from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.entrypoints.cli import cli
 from allocation.service_layer.delivery_model import CommandEnvelope
 
-RUNNING = "SELECT count(*) FROM deliveries WHERE completed_at IS NULL AND owner IS NOT NULL"
+RUNNING = (
+    "SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NULL AND owner IS NOT NULL"
+)
 
 Step = Callable[[Any, Any], Awaitable[bool]]
 
@@ -62,5 +64,5 @@ async def when_alone(*_: object) -> bool:
 if __name__ == "__main__":
     stop_after(SqlAlchemyUnitOfWorkScope, "commit", of_command)
     stop_after(SqlAlchemyOutbox, "claim", of_something)
-    stop_after(MaildirNotifications, "send", when_alone)
+    stop_after(MaildirEmailSender, "send", when_alone)
     cli(sys.argv[1:])

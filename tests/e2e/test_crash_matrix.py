@@ -1,16 +1,14 @@
 """A real process is killed at every step; then a worker runs; then nothing may be missing.
 
-Each test is one cell of the matrix; the table is printed at the end of the run.
+Each test is one cell of the matrix.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import CELL
 from tests.e2e.crashing import (
     ANSWERING,
     CLAIMING,
@@ -19,9 +17,9 @@ from tests.e2e.crashing import (
     PARKING,
     RESCHEDULING,
 )
-from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.mail import Mail, message_ids
 from tests.e2e.processes import Application, owed
+from tests.e2e.smtp.mail_server import MailServer
 
 EMAIL = "ivan@example.com"
 REGISTER_USER = ("register-user", "Иван", EMAIL)
@@ -70,27 +68,6 @@ def worker(application: Application) -> Application:
     return application
 
 
-@pytest.fixture
-def row_of_the_matrix(
-    application: Application,
-    mail: Mail,
-    request: pytest.FixtureRequest,
-    record_property: Callable[[str, object], None],
-) -> Iterator[None]:
-    """Write a row of the table at the end of the test."""
-    yield
-    process = request.function.__name__.removeprefix("test_a_").removesuffix("_survives_a_kill")
-    welcomes = len(message_ids(mail, EMAIL, "Welcome"))
-    parameters = request.node.callspec.params
-    cell = (
-        f"{process:18} {parameters['point']:46} "
-        f"{parameters['backend']:8} {parameters['empty']:9}"
-        f"log {log_lines(application)}, welcome e-mails {welcomes}"
-    )
-    cell += f", coupons {coupons_of(application)}, e-mails with them {coupon_emails(mail)}"
-    record_property(CELL, cell)
-
-
 def add_coupons(application: Application) -> None:
     columns = "reference, quantity, remaining, version"
     application.change(f"INSERT INTO coupon_batches ({columns}) VALUES ('WELCOME', 10, 10, 1)")
@@ -132,7 +109,6 @@ def assert_user_has_everything(application: Application, mail: Mail) -> None:
 
 
 @pytest.mark.parametrize("point", [*COMMITTING, *HANDLING])
-@pytest.mark.usefixtures("row_of_the_matrix")
 def test_a_registration_survives_a_kill(point: str, application: Application, mail: Mail) -> None:
     """The user is there with everything that belongs to it, or was never acknowledged."""
     printed = application.crash(point, *REGISTER_USER)
@@ -148,7 +124,6 @@ def test_a_registration_survives_a_kill(point: str, application: Application, ma
 
 
 @pytest.mark.parametrize("point", [*CLAIMING, *HANDLING])
-@pytest.mark.usefixtures("row_of_the_matrix")
 def test_a_worker_survives_a_kill(point: str, worker: Application, mail: Mail) -> None:
     """A worker is a process like any other: the next one takes over."""
     worker.crash(point, *WORK)
@@ -171,7 +146,6 @@ def test_a_lease_that_ends_by_time_is_taken_over(application: Application, mail:
 
 
 @pytest.mark.parametrize("point", RESCHEDULING)
-@pytest.mark.usefixtures("row_of_the_matrix")
 def test_a_failing_delivery_survives_a_kill(point: str, worker: Application, mail: Mail) -> None:
     """The attempt counts or not, but the work is done in the end."""
     mail.refusing = True
@@ -194,8 +168,10 @@ def test_what_the_outside_answers_is_stored_once(
 
     let_a_worker_finish(empty)
 
-    assert empty.rows("SELECT count(*) FROM events WHERE type = 'email_bounced'") == [(1,)]
-    answers = "SELECT source FROM commands WHERE type = 'record_bounce'"
+    assert empty.rows("SELECT count(*) FROM aftercommit_events WHERE type = 'email_bounced'") == [
+        (1,)
+    ]
+    answers = "SELECT source FROM aftercommit_commands WHERE type = 'record_bounce'"
     assert empty.rows(answers) == [("send_welcome_email",)]
     assert empty.rows("SELECT count(*) FROM users WHERE email_undeliverable") == [(1,)]
     assert len(mail.asked) == 1 + (not point.startswith("after"))
@@ -204,7 +180,6 @@ def test_what_the_outside_answers_is_stored_once(
 
 
 @pytest.mark.parametrize("point", PARKING)
-@pytest.mark.usefixtures("row_of_the_matrix")
 def test_a_parked_delivery_survives_a_kill(
     point: str, application: Application, mail: Mail
 ) -> None:
@@ -214,7 +189,9 @@ def test_a_parked_delivery_survives_a_kill(
     application.end_leases()
     assert application.run(*WORK, max_attempts="1").returncode == 0
     mail.refusing = False
-    parked = application.rows("SELECT handler FROM deliveries WHERE parked_at IS NOT NULL")
+    parked = application.rows(
+        "SELECT handler FROM aftercommit_deliveries WHERE parked_at IS NOT NULL"
+    )
     assert ("send_welcome_email",) in parked
 
     assert application.run("deliveries", "retry", "--all-parked").returncode == 0

@@ -57,7 +57,9 @@ def test_the_grace_period_ends_what_cannot_be_cancelled(
 
     assert "did not end in its grace period" in log
     assert where in log.splitlines()[-1]
-    assert application.rows(f"SELECT attempts FROM deliveries WHERE handler = '{handler}'")
+    assert application.rows(
+        f"SELECT attempts FROM aftercommit_deliveries WHERE handler = '{handler}'"
+    )
 
 
 @pytest.mark.parametrize("handler", ["block", "hold_the_log"])
@@ -121,12 +123,14 @@ def test_a_worker_ends_tidily_where_event_loops_have_no_signal_handlers(
 def test_a_handler_that_exits_in_a_child_task_has_failed(application: Application) -> None:
     """Asyncio lets any task end the process, but not as if all were well; the attempt counts."""
     with hanging_worker(application, "exit_in_a_child") as worker:
-        wait_until(lambda: application.rows("SELECT 1 FROM deliveries WHERE last_error > ''"))
+        wait_until(
+            lambda: application.rows("SELECT 1 FROM aftercommit_deliveries WHERE last_error > ''")
+        )
         if application.backend == "asyncio":
             assert worker.wait(LIMIT_SECONDS) == 70
 
     ((handler, error),) = application.rows(
-        "SELECT handler, last_error FROM deliveries WHERE last_error > ''"
+        "SELECT handler, last_error FROM aftercommit_deliveries WHERE last_error > ''"
     )
     assert (handler, error.partition(":")[0]) == ("exit_in_a_child", "HandlerInterrupted")
 

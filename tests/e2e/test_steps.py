@@ -1,18 +1,12 @@
 """The steps in docs/steps: each loses or doubles what it says, and mends what it says."""
 
-import ast
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.steps import PAGE, REPEATS, STEPS, lines, masked, run, shown, table
+from tests.e2e.steps import PAGE, STEPS, masked, run, shown
 from tests.measured import measured
-
-MAX_LINES = 120
-LIBRARIES = {"aiosqlite", "anyio", "sqlalchemy", "allocation"}  # what a user has installed
 
 WHAT_HAPPENS = {
     "1_bus": {
@@ -86,39 +80,8 @@ def test_a_step_does_what_its_page_says(step: Path, tmp_path: Path) -> None:
             assert fact in found[scene], (scene, found)
     assert printed.splitlines()[-1].startswith("Stop here if ")
     assert masked(shown(step, printed)) == masked(measured(step.stem, PAGE))
-    part = "\n".join(measured(step.stem, PAGE))
-    assert lines(part) == pytest.approx(lines(printed), rel=0 if lines(part) < 1000 else 0.2)
-    *_, row = table({step: part})
-    assert row in measured("prices", PAGE)
-
-
-def test_the_page_says_how_often_the_time_was_taken() -> None:
-    """The shortest of many times is another figure than a single one."""
-    assert f"the shortest of {REPEATS} runs" in PAGE.read_text().replace("\n", " ")
 
 
 def test_every_step_is_looked_at() -> None:
     """One that nobody expects anything of could print anything."""
     assert [step.stem for step in STEPS] == list(WHAT_HAPPENS)
-
-
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.stem)
-def test_a_step_is_read_in_five_minutes(step: Path) -> None:
-    """It is one file, of a length that nobody is afraid of."""
-    assert len(step.read_text().splitlines()) <= MAX_LINES
-
-
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.stem)
-def test_a_step_needs_nothing_but_the_project(step: Path) -> None:
-    """Neither another file of this folder, nor a library that has to be installed for it."""
-    imported = {name.partition(".")[0] for name in _imports(step)}
-
-    assert imported - LIBRARIES <= sys.stdlib_module_names
-
-
-def _imports(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (each.name for each in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield str(node.module)

@@ -6,7 +6,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from allocation.adapters.migrations.revisions import revisions
+from allocation.adapters.engine_migrations.history import ENGINE
+from allocation.adapters.migrations import HISTORY
 from tests.e2e.environments import PACKAGES, build_wheels, make_environment, run
 from tests.e2e.processes import ROOT, Application
 
@@ -45,6 +46,7 @@ def test_the_wheels_work_in_an_empty_environment(installed: Path, tmp_path: Path
     told = allocation("--help")
     assert {line.split()[0] for line in told.splitlines() if line.startswith("  ")} >= USUAL
     assert "registered Иван" in allocation("demo")
-    assert f"(revision {revisions()[-1]})" in allocation("db", "upgrade")
+    revisions = f"(revision {ENGINE.newest} and {HISTORY.newest})"
+    assert revisions in allocation("db", "upgrade")
     allocation("register-user", "Иван", "ivan@example.com")
     assert application.rows("SELECT count(*) FROM user_view") == [(1,)]

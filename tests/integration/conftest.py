@@ -63,3 +63,9 @@ def application(
     yield Application(tmp_path, backend)
     logging.basicConfig(handlers=[], force=True)
     logging.getLogger("allocation").setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows in each."""
+    monkeypatch.setattr("allocation.extensions.operations.batched_transactions.BATCH_ROWS", 2)

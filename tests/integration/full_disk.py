@@ -14,7 +14,7 @@ import click
 import sqlalchemy as sa
 from anyio import to_thread
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.adapters.delivery_states import is_scheduled
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
@@ -95,21 +95,21 @@ async def main(disk: Disk) -> None:
 
 async def outstanding(application: Application) -> int:
     """Return how many deliveries are neither done nor parked."""
-    due = ~orm.FINISHED, ~orm.PARKED, ~is_scheduled(application.database.clock)
+    due = ~tables.FINISHED, ~tables.PARKED, ~is_scheduled(application.database.clock)
     async with application.database.read_transaction() as transaction:
-        counted = sa.select(sa.func.count()).select_from(orm.deliveries).where(*due)
+        counted = sa.select(sa.func.count()).select_from(tables.deliveries).where(*due)
         return int((await transaction.execute(counted)).scalar_one())
 
 
 async def report(application: Application) -> None:
     """Print what has become of all deliveries, and the failures on the way."""
-    row = orm.deliveries.c
+    row = tables.deliveries.c
     found: sa.Select[Any] = sa.select(row.handler, row.attempts, row.parked_at, row.last_error)
     async with application.database.read_transaction() as transaction:
         for each in await transaction.execute(found):
             state = "done" if each.parked_at is None else f"parked {each.last_error}"
             click.echo(f"{each.handler}: attempts {each.attempts}, {state}")
-        for error in (await transaction.execute(sa.select(orm.failures.c.error))).scalars():
+        for error in (await transaction.execute(sa.select(tables.failures.c.error))).scalars():
             click.echo(f"failure: {error}")
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import ColumnElement, Table, event, func, select
 
 from allocation import views
-from allocation.adapters import orm
+from allocation.adapters import orm, tables
 from allocation.adapters.delivery_states import is_scheduled
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
@@ -43,8 +43,8 @@ async def test_many_registrations_at_once_all_succeed(application: Application) 
     assert len(await register_twenty(application)) == 20
     assert await count(application, orm.registration_log) == 20
     is_due = ~is_scheduled(application.database.clock)
-    assert await count(application, orm.deliveries, ~orm.FINISHED, is_due) == 0
-    assert await count(application, orm.deliveries) >= 20 * 3
+    assert await count(application, tables.deliveries, ~tables.FINISHED, is_due) == 0
+    assert await count(application, tables.deliveries) >= 20 * 3
 
 
 async def test_a_worker_has_a_slot_for_each_of_its_deliveries(settings: Settings) -> None:
@@ -78,7 +78,7 @@ async def test_of_many_at_once_as_many_are_given_a_coupon_as_there_are(
     users = await register_twenty(application)
 
     assert len({user.coupon_code for user in users if user.coupon_code}) == 12
-    assert await count(application, orm.deliveries) == 20 * 4 + 12 * 4 + 1
+    assert await count(application, tables.deliveries) == 20 * 4 + 12 * 4 + 1
 
 
 async def test_one_address_registered_twice_at_once_gives_one_user_and_one_refusal(
@@ -100,7 +100,7 @@ async def test_one_address_registered_twice_at_once_gives_one_user_and_one_refus
     assert len(refusals) == 1
     async with views.users(application.database) as rows:
         assert len([row async for row in rows]) == 1
-    assert await count(application, orm.events, orm.events.c.type == "user_registered") == 1
+    assert await count(application, tables.events, tables.events.c.type == "user_registered") == 1
 
 
 async def test_cancelled_registrations_are_stored_if_and_only_if_acknowledged(
@@ -161,7 +161,7 @@ async def test_ids_are_stored_with_the_events(application: Application) -> None:
     report = await application.bus.handle(ChangeEmail(user_id=ivan.user_id, new_email="i@b.org"))
 
     async with application.database.read_transaction() as transaction:
-        rows = {row.id: row for row in await transaction.execute(select(orm.events))}
+        rows = {row.id: row for row in await transaction.execute(select(tables.events))}
     [changed] = report.events
     assert rows[changed.id].causation_id == changed.context.causation_id
     assert rows[changed.id].correlation_id == changed.context.correlation_id

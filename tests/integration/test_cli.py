@@ -127,7 +127,7 @@ def test_a_repeated_command_is_done_once(application: Application) -> None:
         (0, f"[Coupon Service] redemption {redeem[-1]} was done before; nothing to do\n"),
     ]
     assert application.rows("SELECT count(*) FROM registration_log") == [(1,)]
-    assert len(application.rows("SELECT type FROM commands")) == 3
+    assert len(application.rows("SELECT type FROM aftercommit_commands")) == 3
 
 
 def test_a_repeated_command_that_changes_nothing_is_not_stored(application: Application) -> None:
@@ -143,7 +143,7 @@ def test_a_repeated_command_that_changes_nothing_is_not_stored(application: Appl
     for command in commands[1:]:
         assert application.run(*command).returncode == 0
 
-    assert application.rows("SELECT count(*) FROM commands") == [(2,)]
+    assert application.rows("SELECT count(*) FROM aftercommit_commands") == [(2,)]
 
 
 def test_a_refusal_is_one_line_and_exit_code_1(application: Application) -> None:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 from sqlalchemy import select
 
-from allocation.adapters import orm
+from allocation.adapters import orm, tables
 from allocation.adapters.delivery_states import delivery_state
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
@@ -61,7 +61,7 @@ async def rows(application: Application, *columns: Any) -> list[tuple[Any, ...]]
 
 
 async def all_done(application: Application) -> bool:
-    completed = await rows(application, orm.deliveries.c.completed_at)
+    completed = await rows(application, tables.deliveries.c.completed_at)
     return all(at is not None for (at,) in completed)
 
 
@@ -81,9 +81,9 @@ async def about_coupons(settings: Settings) -> list[str]:
 
 async def scheduled(application: Application) -> dict[str, float]:
     """Return in how many seconds, from when they were committed, what is for later is due."""
-    due_in = orm.deliveries.c.available_at - orm.events.c.recorded_at
+    due_in = tables.deliveries.c.available_at - tables.events.c.recorded_at
     state = delivery_state(application.database.clock)
-    statement = select(orm.deliveries.c.handler, due_in).join(orm.events)
+    statement = select(tables.deliveries.c.handler, due_in).join(tables.events)
     async with application.database.read_transaction() as transaction:
         found: Any = await transaction.execute(statement.where(state == "scheduled"))
         return dict(found.all())
@@ -98,7 +98,7 @@ async def test_a_coupon_that_nobody_redeems_is_reminded_of_and_expires(settings:
             await eventually(lambda: all_done(application))
 
         assert await left(application) == ("expired", 2)
-        names = [name for (name,) in await rows(application, orm.events.c.type)]
+        names = [name for (name,) in await rows(application, tables.events.c.type)]
         assert names.count("coupon_expired") == 1
     assert await about_coupons(settings) == SUBJECTS
 

@@ -22,10 +22,10 @@ from allocation.adapters.transaction import Transaction
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.coupons import BatchReference, CouponBatch, Quantity
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import UserRegistered
 from allocation.domain.users import User
 from allocation.service_layer.delivery_model import Committed
+from allocation.service_layer.error_kinds import InvalidValue
 from tests.builders import TODAY, a_registration, a_user_id, open_database
 from tests.things import write
 from tests.worlds import a_uow, on, sql_world, sqlite_url

@@ -26,9 +26,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import EventId
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import DeliverySuperseded
 from tests.builders import POLICY, a_failure
 from tests.things import HANDLERS_OF_THING_MADE, ThingMade, a_thing, things_of, write

@@ -11,23 +11,24 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.adapters.delivery_states import is_scheduled
 from allocation.adapters.inbox import record_command
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.domain.error_kinds import Unavailable
+from allocation.domain.commands import Command
 from allocation.domain.events import Event, UserRegistered
 from allocation.process.runtime import Shutdown
 from allocation.process.worker import Worker
 from allocation.service_layer.envelopes import MessageOrigin
+from allocation.service_layer.error_kinds import TransientError
 from allocation.service_layer.exceptions import HandlerTimeout, NotBegun
 from allocation.service_layer.handler_table import Handlers
 from allocation.service_layer.handlers import HANDLERS
 from allocation.service_layer.instrumentation import Observer
 from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.service_layer.user_mailer import UserMail
+from allocation.service_layer.user_mailer import UserMailer
 from tests.builders import a_batch, a_command_envelope, a_registration, table
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +41,7 @@ async def hangs_in_its_transaction(event: Event, uow: UnitOfWork) -> None:
     await anyio.sleep_forever()
 
 
-async def hangs_outside(event: Event, user_mail: UserMail) -> None:
+async def hangs_outside(event: Event, user_mail: UserMailer) -> None:
     await anyio.sleep_forever()
 
 
@@ -72,7 +73,7 @@ def hanging(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def with_one_that_hangs(name: str) -> Handlers:
+def with_one_that_hangs(name: str) -> Handlers[Command, Event]:
     """Return the table with one more handler of registrations."""
     listed = [HANGING[name], *HANDLERS.events[UserRegistered]]
     return table({**HANDLERS.events, UserRegistered: listed}, HANDLERS.commands)
@@ -111,8 +112,8 @@ async def application(
 
 async def outstanding(application: Application) -> dict[str, int]:
     """Return how many deliveries of each handler are not done, but for those for later."""
-    due = ~orm.FINISHED, ~is_scheduled(application.database.clock)
-    handler = orm.deliveries.c.handler
+    due = ~tables.FINISHED, ~is_scheduled(application.database.clock)
+    handler = tables.deliveries.c.handler
     number = sa.func.count().label("number")
     counted: sa.Select[Any] = sa.select(handler, number).where(*due).group_by(handler)
     async with application.database.read_transaction() as transaction:
@@ -121,11 +122,11 @@ async def outstanding(application: Application) -> dict[str, int]:
 
 async def assert_that_others_are_well(application: Application, hanging: str) -> None:
     """Each is done at its first attempt, and no failure is told of it."""
-    row = orm.deliveries.c
+    row = tables.deliveries.c
     others = sa.select(row.handler, row.attempts, row.unavailable_attempts, row.parked_at)
     async with application.database.read_transaction() as transaction:
         found = (await transaction.execute(others.where(row.handler != hanging))).all()
-        failed = (await transaction.execute(sa.select(orm.failures.c.handler))).scalars().all()
+        failed = (await transaction.execute(sa.select(tables.failures.c.handler))).scalars().all()
     assert {tuple(each[2:]) for each in found} == {(0, None)}
     assert max(each.attempts for each in found) == 1
     assert {*failed} <= {hanging}
@@ -227,5 +228,5 @@ async def test_a_copy_of_a_command_does_not_wait_for_ever_for_the_other(
         database = application.database
         async with database.write_transaction() as transaction:
             await record_command(transaction, database.clock, other)
-            with anyio.fail_after(LIMIT_SECONDS), pytest.raises(Unavailable):
+            with anyio.fail_after(LIMIT_SECONDS), pytest.raises(TransientError):
                 await application.bus.execute(a_registration(), origin)

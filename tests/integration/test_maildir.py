@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from allocation.adapters.maildir import MaildirNotifications
+from allocation.adapters.maildir import MaildirEmailSender
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 def send(folder: Path, *keys: IdempotencyKey, backend: str) -> None:
     """Send the same e-mail with each of these keys, all at once."""
-    notifications = MaildirNotifications(folder, sender="shop@example.com")
+    notifications = MaildirEmailSender(folder, sender="shop@example.com")
 
     async def send_one(key: IdempotencyKey) -> None:
         await notifications.send(EMAIL, idempotency_key=key)

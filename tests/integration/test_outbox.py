@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, event, inspect, text, update
 
-from allocation.adapters import orm
+from allocation.adapters import orm, tables
 from allocation.adapters.batch_settlement import BATCH_SIZE
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
@@ -50,7 +50,7 @@ async def test_what_only_a_newer_process_can_read_is_left_to_it(
     """While old and new run side by side, the old ones give nothing up that the new ones can do."""
     await commit_an_event(world)
     async with world.database.write_transaction() as transaction:
-        await transaction.execute(update(orm.events).values(**change))
+        await transaction.execute(update(tables.events).values(**change))
         await transaction.commit()
     before = await world.deliveries()
     await world.move_clock(world.policy.lease_seconds + 1)
@@ -89,13 +89,13 @@ async def test_after_an_outage_a_settle_settles_its_own_delivery(world: SqlWorld
         failed.append(claim)
 
     async with world.database.write_transaction() as transaction:
-        await transaction.execute(text("ALTER TABLE deliveries RENAME TO away"))
+        await transaction.execute(text("ALTER TABLE aftercommit_deliveries RENAME TO away"))
         await transaction.commit()
     async with anyio.create_task_group() as group:
         for claim in before:
             group.start_soon(settle, claim)
     async with world.database.write_transaction() as transaction:
-        await transaction.execute(text("ALTER TABLE away RENAME TO deliveries"))
+        await transaction.execute(text("ALTER TABLE away RENAME TO aftercommit_deliveries"))
         await transaction.commit()
 
     await outbox.settle(last)
@@ -157,7 +157,9 @@ async def test_an_event_that_cannot_be_read_is_parked_alone(
     await world.move_clock(world.policy.lease_seconds + 1)
     async with world.database.write_transaction() as transaction:
         for column, damaged in broken.items():
-            statement = f"UPDATE events SET {column} = CAST(:damaged AS TEXT) WHERE id = :id"
+            statement = (
+                f"UPDATE aftercommit_events SET {column} = CAST(:damaged AS TEXT) WHERE id = :id"
+            )
             values = {"damaged": damaged, "id": first.envelope.id.hex}
             await transaction.execute(text(statement), values)
         await transaction.commit()
@@ -196,14 +198,14 @@ async def test_an_outage_in_the_middle_of_a_claim_uses_up_no_attempt(database_ur
             (good, *others), bad = await commit_an_event(world), await commit_an_event(world)
             exhausted = await commit_an_event(world)
             async with world.database.write_transaction() as transaction:
-                of = orm.deliveries.c.event_id
+                of = tables.deliveries.c.event_id
                 await transaction.execute(
-                    update(orm.events)
-                    .where(orm.events.c.id == bad[0].envelope.id)
+                    update(tables.events)
+                    .where(tables.events.c.id == bad[0].envelope.id)
                     .values(data="{]")
                 )
                 await transaction.execute(
-                    update(orm.deliveries)
+                    update(tables.deliveries)
                     .where(of == exhausted[0].envelope.id)
                     .values(attempts=world.policy.max_attempts)
                 )
@@ -223,7 +225,7 @@ async def test_an_outage_in_the_middle_of_a_claim_uses_up_no_attempt(database_ur
             if len(asked) <= number:
                 break
             async with world.database.write_transaction() as transaction:
-                await transaction.execute(delete(orm.deliveries))
+                await transaction.execute(delete(tables.deliveries))
                 await transaction.commit()
 
 
@@ -258,9 +260,9 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
         async with database.write_transaction() as transaction:
             await new_outbox(database, POLICY).store(transaction, many)
             for name, column in fates.items():
-                this = orm.deliveries.c.handler == name
+                this = tables.deliveries.c.handler == name
                 await transaction.execute_dml(
-                    update(orm.deliveries).where(this).values({column: 1})
+                    update(tables.deliveries).where(this).values({column: 1})
                 )
             await transaction.execute(text("ANALYZE"))  # or a planner would not know how many
             await transaction.commit()
@@ -275,17 +277,21 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
             plan = await connection.exec_driver_sql(explain, claim.values)
             steps = "\n".join(map(str, plan))
         async with database.read_transaction() as transaction:
-            indexes = await transaction.run_sync(lambda c: inspect(c).get_indexes("deliveries"))
+            indexes = await transaction.run_sync(
+                lambda c: inspect(c).get_indexes("aftercommit_deliveries")
+            )
 
-        (index,) = (index for index in indexes if index["name"] == "ix_deliveries_available_at")
+        (index,) = (
+            index for index in indexes if index["name"] == "ix_aftercommit_deliveries_available_at"
+        )
         assert index["column_names"] == ["replay", "available_at"]
         pending_only = str(index["dialect_options"][f"{engine.dialect.name}_where"])
         assert "parked_at IS NULL" in pending_only
         assert "completed_at IS NULL" in pending_only
         assert re.search(
-            r"SEARCH deliveries USING INDEX ix_deliveries_available_at"
+            r"SEARCH aftercommit_deliveries USING INDEX ix_aftercommit_deliveries_available_at"
             r" \(replay=\? AND available_at<\?\)"
-            r"|Index Scan using ix_deliveries_available_at",
+            r"|Index Scan using ix_aftercommit_deliveries_available_at",
             steps,
         )
         assert "TEMP B-TREE" not in steps
@@ -304,7 +310,9 @@ async def test_what_settles_together_is_one_statement_and_no_series(database_url
                 for claim in claims:
                     group.start_soon(outbox.settle, claim)
 
-        assert [each.is_series for each in asked if "UPDATE deliveries" in each.sql] == [False]
+        assert [
+            each.is_series for each in asked if "UPDATE aftercommit_deliveries" in each.sql
+        ] == [False]
         assert await world.deliveries() == {}
 
 

@@ -8,8 +8,8 @@ from anyio import current_time
 from anyio.lowlevel import checkpoint
 
 from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.domain.error_kinds import Unavailable
 from allocation.service_layer.delivery_model import Delivery
+from allocation.service_layer.error_kinds import Unavailable
 from allocation.service_layer.exceptions import DeliverySuperseded
 from allocation.service_layer.handler_table import Later
 from tests.builders import HANDLER_NAMES, a_failure, an_envelope_factory
@@ -417,7 +417,9 @@ async def test_many_claims_are_given_back_with_one_call(world: World) -> None:
 
 async def test_what_is_for_later_is_due_then_and_not_before(world: World) -> None:
     """Its time counts from the commit, by the database's clock; nobody holds it until then."""
-    later = Later(write_down, after=lambda settings: settings.retry_max_seconds)
+    later: Later[ThingMade, None] = Later(
+        write_down, after=lambda settings: settings.retry_max_seconds
+    )
     world.envelopes = an_envelope_factory({ThingMade: [announce, later]})
     outbox, name = world.outbox(), "write_down"
 
@@ -435,7 +437,9 @@ async def test_what_is_for_later_is_due_then_and_not_before(world: World) -> Non
 
 async def test_what_was_written_while_the_clock_was_ahead_is_not_for_later(world: World) -> None:
     """No rule lets it wait: whoever waits until all is done waits for it, too."""
-    later = Later(write_down, after=lambda settings: settings.retry_max_seconds)
+    later: Later[ThingMade, None] = Later(
+        write_down, after=lambda settings: settings.retry_max_seconds
+    )
     world.envelopes = an_envelope_factory({ThingMade: [announce, look_at, later]})
     outbox = world.outbox()
     await world.pause("announce")  # so nobody claims it in the commit

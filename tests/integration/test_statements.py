@@ -41,7 +41,7 @@ def counting(application: Application) -> Iterator[list[str]]:
     counted: list[str] = []
     with asked_of(application.database) as asked:
         yield counted
-    ignored = "BEGIN", "NOTIFY", "SELECT handler_pauses.handler"
+    ignored = "BEGIN", "NOTIFY", "SELECT aftercommit_handler_pauses.handler"
     counted += [each.sql for each in asked if not each.sql.startswith(ignored)]
 
 

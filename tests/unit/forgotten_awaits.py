@@ -9,22 +9,22 @@ from allocation.domain.aggregate import Aggregate
 from allocation.domain.events import Event, UserRegistered
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
-from allocation.service_layer.ports import Notifications
 from allocation.service_layer.repository import Repository
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.user_mailer import EmailSender
 
 LETTER = Email(recipient="reader@example.com", subject="A letter", text="")
 ANY = UUID(int=1)
 
 
 async def sends_an_email(
-    event: Event, notifications: Notifications, idempotency_key: IdempotencyKey
+    event: Event, notifications: EmailSender, idempotency_key: IdempotencyKey
 ) -> None:
     notifications.send(LETTER, idempotency_key=idempotency_key)  # type: ignore[unused-coroutine]
 
 
 async def returns_an_email(
-    event: Event, notifications: Notifications, idempotency_key: IdempotencyKey
+    event: Event, notifications: EmailSender, idempotency_key: IdempotencyKey
 ) -> None:
     return notifications.send(LETTER, idempotency_key=idempotency_key)  # type: ignore[return-value]
 

@@ -5,9 +5,9 @@ import pytest
 from anyio import CancelScope, Event, create_task_group
 from anyio.lowlevel import checkpoint
 
-from allocation.domain.error_kinds import Unavailable
 from allocation.extensions import circuit_breaker
 from allocation.extensions.circuit_breaker import CircuitBreaker
+from allocation.service_layer.error_kinds import Unavailable
 
 pytestmark = pytest.mark.anyio
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from allocation.config import Settings, load
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extension_list import EXTENSIONS
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.settings import EVENT_LOOPS
 
 LOG_FORMAT = EXTENSIONS.log_formats[-1]  # as EVENT_LOOPS[-1]: of an extension, as a rule

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
+from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.config import Settings, load
+from allocation.entrypoints.allocation import Allocation
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.brokers.settings import BrokerSettings
-from allocation.extensions.smtp.server import SmtpServer
 from allocation.extensions.web.application import web_application
 from allocation.extensions.web.settings import WebSettings
 
@@ -93,7 +94,7 @@ def test_the_server_is_asked_where_it_listens(secrets: dict[str, str], tmp_path:
     assert port.split(":") == ["127.0.0.1", "8000", str(settings.http_port)]
     assert int(asked) == settings.http_port
     assert host in settings.hosts
-    assert path in web_application(settings, EXTENSIONS).openapi()["paths"]
+    assert path in web_application(Allocation(), settings, EXTENSIONS).openapi()["paths"]
     assert web["command"] == ["serve", "--host", "0.0.0.0"]
 
 

@@ -12,8 +12,8 @@ from allocation.domain.coupons import (
     CouponIsExpired,
     CouponNotFound,
 )
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import CouponAllocated, CouponExpired, CouponRedeemed
+from allocation.domain.exceptions import InvalidValue
 from tests.builders import a_redemption, a_user_id
 
 CODE = "SPRING-x7"

@@ -1,5 +1,6 @@
 """What comes after a failed attempt, and the life of a delivery as a table."""
 
+import sys
 from dataclasses import replace
 from functools import partial
 from uuid import UUID
@@ -8,17 +9,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from allocation.domain.error_kinds import (
-    AllocationError,
-    Conflict,
-    InvalidInput,
-    ProgrammingError,
-    RuleViolation,
-    Unavailable,
-    is_permanent,
-)
 from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy
 from allocation.service_layer.envelopes import EventId
+from allocation.service_layer.error_kinds import (
+    Error,
+    Kind,
+    Unavailable,
+    has_kind,
+    is_permanent,
+    kind_of,
+    slug_of,
+)
 from allocation.service_layer.exceptions import HandlerTimeout, LeaseExpired
 from tests.builders import POLICY, a_delivery, an_envelope
 from tests.generated import all_errors
@@ -115,12 +116,13 @@ def test_a_permanent_error_parks_the_delivery_at_once() -> None:
     assert POLICY.retry_delay(a_delivery(), TEMPORARY, random=lambda: 1.0) is not None
 
 
-KINDS: dict[type[AllocationError], bool] = {
-    InvalidInput: True,
-    RuleViolation: True,
-    Conflict: False,
-    Unavailable: False,
-    ProgrammingError: False,  # the program may be mended by then
+IS_PERMANENT: dict[Kind, bool] = {
+    "invalid": True,
+    "refused": True,
+    "conflict": False,
+    "transient": False,
+    "unavailable": False,
+    "defect": False,  # the program may be mended by then
 }
 OTHERWISE = {
     "StatementRefused": True,
@@ -131,23 +133,69 @@ OTHERWISE = {
 TREE = all_errors()
 
 
-def kinds_of(error: type[AllocationError]) -> list[type[AllocationError]]:
-    return [kind for kind in KINDS if issubclass(error, kind)]
-
-
 @pytest.mark.parametrize("error", TREE, ids=[error.__name__ for error in TREE])
 def test_an_error_is_permanent_if_the_message_itself_is_the_problem(
-    error: type[AllocationError],
+    error: type[Exception],
 ) -> None:
     """A wrong yes loses an e-mail until somebody looks; a wrong no tries in vain for hours."""
-    [kind] = kinds_of(error)
+    usual = IS_PERMANENT[kind_of(error)]
 
-    assert is_permanent(error.__new__(error)) is OTHERWISE.get(error.__name__, KINDS[kind])
+    assert is_permanent(error.__new__(error)) is OTHERWISE.get(error.__name__, usual)
+
+
+def errors_of_the_application() -> list[type[Exception]]:
+    """Return all errors that its modules define, whatever their base."""
+    found = [
+        each
+        for name, module in sys.modules.items()
+        if name.startswith("allocation.")
+        for each in vars(module).values()
+        if isinstance(each, type)
+    ]
+    ours = {
+        each
+        for each in found
+        if issubclass(each, Exception)
+        and each is not Error
+        and each.__module__.startswith("allocation.")
+    }
+    return sorted(ours, key=lambda error: error.__qualname__)
+
+
+UNTOLD = {"ConfirmTimeoutError", "MessageRefusedError"}  # as an OSError, they are no bugs
+
+
+def test_every_error_of_the_application_has_a_known_kind() -> None:
+    """One without a kind would be taken for a bug: another exit code, 500, and no dead letter."""
+    untold = {error.__name__ for error in errors_of_the_application() if not has_kind(error)}
+
+    assert untold == UNTOLD
+    assert {error for error in errors_of_the_application() if has_kind(error)} == set(TREE)
+
+
+def test_machines_know_each_error_by_a_name_of_its_own() -> None:
+    """What has the same name, such as a value that a model and the engine refuse, is one thing."""
+    meanings: dict[str, set[tuple[str, Kind]]] = {}
+    for error in TREE:
+        meanings.setdefault(slug_of(error), set()).add((error.__name__, kind_of(error)))
+
+    assert [slug for slug, meaning in meanings.items() if len(meaning) > 1] == []
+    twice = [error.__name__ for error in TREE if [*map(slug_of, TREE)].count(slug_of(error)) > 1]
+    assert set(twice) == {"InvalidValue"}
+
+
+@pytest.mark.parametrize("kind", ["no such kind", None, 7])
+def test_an_unknown_kind_is_that_of_a_bug(kind: object) -> None:
+    """Others name attributes as they like: an error of theirs is no promise of ours."""
+    theirs = type("TheirError", (Exception,), {"error_kind": kind})()
+
+    assert not has_kind(theirs)
+    assert kind_of(theirs) == "defect"
 
 
 @pytest.mark.parametrize(
     "error",
-    [AllocationError(), OSError("connection refused"), TimeoutError(), KeyError("a bug")],
+    [Error(), OSError("connection refused"), TimeoutError(), KeyError("a bug")],
 )
 def test_an_error_of_no_kind_may_pass(error: Exception) -> None:
     """A server comes back, and a bug is fixed by the next release: the e-mail still goes out."""

@@ -18,7 +18,6 @@ from allocation.entrypoints.cli import cli
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.metrics.metrics_server import NOT_FOUND
 from allocation.process.cli.main import COMMANDS
-from tests.capacity import capacity
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
@@ -235,13 +234,6 @@ def test_the_commands_that_the_page_names_exist() -> None:
     for text in named:
         words = [word for word in text.split() if re.fullmatch("[a-z-]*[a-z]", word)]
         assert CliRunner().invoke(cli, [*words, "--help"]).exit_code == 0, text
-
-
-def test_the_words_about_many_users_fit_the_figures() -> None:
-    """One server of PostgreSQL that writes is enough for a million a day."""
-    [row] = [line for line in capacity() if line.startswith("| servers of PostgreSQL that write")]
-
-    assert row.split("|")[3].strip() == "1"
 
 
 def test_the_web_process_may_have_enough_descriptors() -> None:

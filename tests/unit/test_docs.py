@@ -15,7 +15,6 @@ PROOFS = re.findall(
 LIFE = (ROOT / "docs" / "life-of-a-delivery.md").read_text()
 TESTING = ROOT / "docs" / "testing.md"
 EXAMPLES = re.findall(r"\]\(([^)]+)\)\)\.\n\n```python\n(.*?)```", TESTING.read_text(), re.DOTALL)
-MAX_LINE = 100
 
 
 def prose(page: str) -> str:
@@ -127,16 +126,6 @@ def test_no_proof_and_no_example_is_overlooked() -> None:
         == GUARANTEES.count("::")
         > 40
     )
-
-
-def test_no_line_is_longer_than_a_screen() -> None:
-    """Pages are read in editors and in reviews, too. A row of a table has to be one line."""
-    assert [
-        f"{page.name}:{number} has more than {MAX_LINE} characters, without where its links lead"
-        for page in PAGES
-        for number, line in enumerate(page.read_text().splitlines(), start=1)
-        if len(re.sub(r"\]\([^)]+\)", "]", line)) > MAX_LINE and not line.startswith("|")
-    ] == []
 
 
 def test_readme_is_short() -> None:

@@ -14,18 +14,18 @@ from allocation.domain.coupons import (
     CouponIsExpired,
     CouponNotFound,
 )
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import (
     CouponAllocated,
     EmailBounced,
     EmailChanged,
     UserRegistered,
 )
+from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import UserAlreadyRegistered
 from allocation.service_layer.envelopes import EventId
-from allocation.service_layer.exceptions import AddressUndeliverable
 from allocation.service_layer.handler_table import Handler
 from allocation.service_layer.handlers import expire_coupon, send_coupon_reminder
+from allocation.service_layer.user_mailer import AddressUndeliverable
 from tests.builders import (
     HANDLER_NAMES,
     HANDLERS,
@@ -186,7 +186,7 @@ async def test_a_coupon_goes_to_the_address_the_user_has_by_then(
     assert application.notifications.subjects_to("new@example.com") == ["Your welcome coupon"]
 
 
-def an_application_that(handler: Handler[Any]) -> FakeApplication:
+def an_application_that(handler: Handler[Any, Any]) -> FakeApplication:
     """Return one in which this handler follows the allocation of a coupon, and nothing else."""
     return FakeApplication(
         event_handlers={**HANDLERS, CouponAllocated: [handler]}, new_token=lambda: "1"

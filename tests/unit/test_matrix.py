@@ -3,7 +3,7 @@
 import pytest
 
 from tests.e2e.crashing import CRASH_POINTS
-from tests.matrix import ON_BOTH_LOOPS, REPEATED, left_out
+from tests.matrix import ON_BOTH_LOOPS, ON_ONE_DATABASE, REPEATED, left_out
 
 COMBINATIONS = ["asyncio-sqlite", "asyncio-postgres", "trio-sqlite", "trio-postgres"]
 PAIRS = [{"asyncio-sqlite", "trio-postgres"}, {"asyncio-postgres", "trio-sqlite"}]
@@ -72,7 +72,7 @@ def test_contracts_and_what_is_about_event_loops_run_in_full(file: str) -> None:
 @pytest.mark.parametrize(
     ("point", "expected"),
     [
-        ("before claiming", {"sqlite-asyncio", "postgres-asyncio"}),
+        ("in the commit", {"sqlite-asyncio", "postgres-asyncio"}),
         ("after claiming", {"sqlite-asyncio", "postgres-asyncio", "sqlite-trio"}),
         ("before send_coupon_email", set()),
     ],
@@ -86,9 +86,23 @@ def test_a_kill_is_the_same_on_each_event_loop(point: str, expected: set[str]) -
     }
 
 
+def test_where_no_transaction_is_open_a_kill_is_the_same_on_each_database() -> None:
+    """Which one it is differs from test to test."""
+    cells = [f"{d}-{loop}" for d in ("sqlite", "postgres") for loop in ("asyncio", "trio")]
+    found = [run(*(f"{KILLED}[{cell}-{point}]" for cell in cells)) for point in ON_ONE_DATABASE]
+
+    assert {len(each) for each in found} == {1}
+    both = str(found)
+    assert "[sqlite-asyncio-" in both
+    assert "[postgres-asyncio-" in both
+    assert "trio" not in both
+
+
 def test_the_points_are_points() -> None:
     """A name that is none would choose nothing."""
-    points = {point.removeprefix("kafka-") for point in (*ON_BOTH_LOOPS, *REPEATED)}
+    points = {
+        point.removeprefix("kafka-") for point in (*ON_BOTH_LOOPS, *ON_ONE_DATABASE, *REPEATED)
+    }
 
     assert points - CRASH_POINTS.keys() == set()
 

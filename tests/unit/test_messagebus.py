@@ -15,7 +15,6 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from allocation.domain.commands import Command
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import Event
 from allocation.service_layer.commit import MAX_DEPTH
 from allocation.service_layer.delivery_model import (
@@ -25,6 +24,7 @@ from allocation.service_layer.delivery_model import (
     IdempotencyKey,
 )
 from allocation.service_layer.envelopes import MessageContext, MessageOrigin, current_context
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import (
     CausationTooDeep,
     ConcurrentUpdate,
@@ -37,8 +37,8 @@ from allocation.service_layer.exceptions import (
 from allocation.service_layer.handler_table import Handler, Later, Unsubscribed
 from allocation.service_layer.instrumentation import Observer, Outcome
 from allocation.service_layer.messagebus import MAX_CONFLICT_RETRIES
-from allocation.service_layer.ports import Notifications
 from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.user_mailer import EmailSender
 from tests import things
 from tests.builders import COMMANDS, POLICY, FakeApplication, a_delivery
 from tests.fakes import FakeOutbox
@@ -96,7 +96,9 @@ def on_made(*handlers: Any, **others: Any) -> FakeApplication:
     return FakeApplication(event_handlers={ThingMade: handlers}, **others)
 
 
-def on_change(*handlers: Handler[Any], beside: Sequence[Handler[Any]] = ()) -> FakeApplication:
+def on_change(
+    *handlers: Handler[Any, Any], beside: Sequence[Handler[Any, Any]] = ()
+) -> FakeApplication:
     """Return an application in which one event follows another one."""
     return FakeApplication(event_handlers={ThingMade: [change, *beside], ThingRenamed: handlers})
 
@@ -137,7 +139,7 @@ async def test_all_handlers_of_an_event_run_concurrently() -> None:
     """A slow mail server must not delay the others."""
     meeting = Meeting(3)
 
-    def attending(name: str) -> Handler[Any]:
+    def attending(name: str) -> Handler[Any, Any]:
         async def attend(event: Event) -> None:
             await meeting.attend()
 
@@ -397,7 +399,7 @@ async def test_every_attempt_gets_a_unit_of_work_of_its_own() -> None:
     assert len({id(unit) for unit in units}) == 2
 
 
-def losing(times: int) -> tuple[Handler[Any], list[UnitOfWork]]:
+def losing(times: int) -> tuple[Handler[Any, Any], list[UnitOfWork]]:
     """Return a command handler that loses to others so many times, and its units of work."""
     units: list[UnitOfWork] = []
 
@@ -409,8 +411,8 @@ def losing(times: int) -> tuple[Handler[Any], list[UnitOfWork]]:
     return make_thing, units
 
 
-def with_command_handler(handler: Handler[Any], **others: Any) -> FakeApplication:
-    handlers: dict[type[Command], Handler[Any]] = {**COMMANDS, MakeThing: handler}
+def with_command_handler(handler: Handler[Any, Any], **others: Any) -> FakeApplication:
+    handlers: dict[type[Command], Handler[Any, Any]] = {**COMMANDS, MakeThing: handler}
     return FakeApplication(command_handlers=handlers, **others)
 
 
@@ -480,7 +482,7 @@ async def commits_its_unit_of_work(event: ThingMade, uow: UnitOfWork) -> None:
     ],
 )
 async def test_an_event_handler_that_is_written_wrongly_has_done_nothing_and_is_still_owed(
-    wrong: Handler[Any], error: type[Exception]
+    wrong: Handler[Any, Any], error: type[Exception]
 ) -> None:
     """Nothing may count as done that was not done: somebody who copies will write this."""
     application = on_made(wrong)
@@ -559,7 +561,7 @@ async def test_waiting_for_what_was_cancelled_is_a_failure() -> None:
 @pytest.mark.parametrize(
     "wrong", [raises_system_exit, raises_system_exit_in_a_group, cancels_itself]
 )
-async def test_a_cancellation_that_nobody_asked_for_is_a_failure(wrong: Handler[Any]) -> None:
+async def test_a_cancellation_that_nobody_asked_for_is_a_failure(wrong: Handler[Any, Any]) -> None:
     """Libraries raise it when a connection is lost; the worker must not end silently by it."""
     application = on_made(wrong)
 
@@ -746,7 +748,7 @@ class SettlesNothing(FakeOutbox):
         self.released += len(claims)
 
 
-def settling_nothing(handler: Handler[Any]) -> tuple[FakeApplication, SettlesNothing]:
+def settling_nothing(handler: Handler[Any, Any]) -> tuple[FakeApplication, SettlesNothing]:
     application = on_made(handler, policy=replace(IMPATIENT, lease_seconds=4.0))
     outbox = application.outbox = SettlesNothing(application.database, application.policy)
     application.wire()
@@ -1020,7 +1022,7 @@ class Recorder(Observer):
     [(works, None, "succeeded"), (fails, OSError, "retried"), (sleeps, HandlerTimeout, "retried")],
 )
 async def test_an_observer_sees_begin_end_and_outcome(
-    handler: Handler[Any], error: type[Exception] | None, outcome: str
+    handler: Handler[Any, Any], error: type[Exception] | None, outcome: str
 ) -> None:
     """Of the command, and then of each delivery: with the error that is stored, if it has failed.
 
@@ -1087,7 +1089,7 @@ async def test_an_observer_sees_the_calls_to_external_systems() -> None:
     recorder = Recorder()
 
     async def sends(
-        event: ThingMade, notifications: Notifications, idempotency_key: IdempotencyKey
+        event: ThingMade, notifications: EmailSender, idempotency_key: IdempotencyKey
     ) -> None:
         await notifications.send(announcement(event), idempotency_key=idempotency_key)
 
@@ -1216,7 +1218,7 @@ async def test_what_is_left_to_another_holds_no_lease_of_the_rest_when_cancelled
     assert [claim.attempt for claim in again] == [1, 1]
 
 
-def asks_outside(answer: Command | None, called: list[IdempotencyKey]) -> Handler[Any]:
+def asks_outside(answer: Command | None, called: list[IdempotencyKey]) -> Handler[Any, Any]:
     """Return a handler with an external effect, which returns what the outside has answered."""
 
     async def ask(event: ThingMade, idempotency_key: IdempotencyKey) -> RenameThing | None:
@@ -1266,7 +1268,7 @@ async def test_an_answer_that_a_rule_refuses_is_parked_with_what_it_says() -> No
     """The effect has happened: a person needs to know what the outside has said."""
     thing_id = a_thing_id()
 
-    async def ask(event: ThingMade, notifications: Notifications) -> RenameThing:
+    async def ask(event: ThingMade, notifications: EmailSender) -> RenameThing:
         return RenameThing(thing_id=thing_id, name="torch")
 
     application = on_made(ask)

@@ -1,39 +1,44 @@
 """`make migration`: a migration that is made of the tables, and says what it cannot know."""
 
-import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Boolean, Column, DateTime, MetaData, String, false, true
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Boolean, Column, DateTime, MetaData, String, create_engine, false, true
 
-from allocation.adapters.column_types import UtcDateTime
-from allocation.adapters.migrations.revisions import revisions
-from allocation.adapters.orm import metadata
+from allocation.adapters.engine_migrations.history import ENGINE, History
+from allocation.adapters.migrations import HISTORY
+from allocation.adapters.tables import UtcDateTime
 from tools import migration
 from tools.files import write
 
 
-def tables_with(*columns: Column[object]) -> MetaData:
-    tables = MetaData(naming_convention=metadata.naming_convention)
-    for table in metadata.tables.values():
-        table.to_metadata(tables)
+def with_columns(history: History, table: str, *columns: Column[object]) -> History:
+    """Return a history whose tables have more columns than its migrations make."""
+    tables = MetaData(naming_convention=history.metadata.naming_convention)
+    for each in history.metadata.tables.values():
+        each.to_metadata(tables)
     for column in columns:
-        tables.tables["events"].append_column(column)
-    return tables
+        tables.tables[table].append_column(column)
+    return replace(history, metadata=tables)
 
 
 def test_a_migration_is_called_after_the_newest_and_made_of_the_tables(tmp_path: Path) -> None:
     """Nothing in it is left to be formatted, and every database understands it."""
-    tables = tables_with(
+    history = with_columns(
+        ENGINE,
+        "aftercommit_events",
         Column("bright", Boolean, nullable=False, server_default=true()),
         Column("dim", Boolean, nullable=False, server_default=false()),
         Column("seen_at", UtcDateTime),
     )
 
-    file = migration.make("Events can shine.", tables, tmp_path)
+    file = migration.make("Events can shine.", history, tmp_path)
 
-    newest = revisions()[-1]
-    following = f"allocation_{int(newest.removeprefix('allocation_')) + 1:04}"
+    newest = ENGINE.newest
+    following = f"aftercommit_{int(newest.removeprefix('aftercommit_')) + 1:04}"
     assert file == tmp_path / f"{following}_events_can_shine.py"
     assert (
         file.read_text()
@@ -48,44 +53,39 @@ down_revision = "{newest}"
 
 def upgrade() -> None:
     op.add_column(
-        "events", sa.Column("bright", sa.Boolean(), server_default=sa.true(), nullable=False)
+        "aftercommit_events",
+        sa.Column("bright", sa.Boolean(), server_default=sa.true(), nullable=False),
     )
     op.add_column(
-        "events", sa.Column("dim", sa.Boolean(), server_default=sa.false(), nullable=False)
+        "aftercommit_events",
+        sa.Column("dim", sa.Boolean(), server_default=sa.false(), nullable=False),
     )
-    op.add_column("events", sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column(
+        "aftercommit_events", sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True)
+    )
 '''
     )
 
 
-def test_the_migrations_make_the_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize("history", [ENGINE, HISTORY], ids=lambda history: history.name)
+def test_the_migrations_make_the_tables(history: History, tmp_path: Path) -> None:
     """Otherwise one is missing; and an empty one would be a mistake that nobody sees."""
-    forgotten = migration.make("Forgotten", metadata, tmp_path)
+    forgotten = migration.make("Forgotten", history, tmp_path)
     assert forgotten is None, f"run make migration; it lacks this:\n{forgotten.read_text()}"
-
-
-def test_a_table_is_dropped_before_those_that_it_refers_to(tmp_path: Path) -> None:
-    """PostgreSQL refuses another order, and SQLite does not."""
-    tables = tables_with()
-    for name in ("events", "deliveries", "failures"):
-        tables.remove(tables.tables[name])
-
-    file = migration.make("No history", tables, tmp_path)
-
-    assert file is not None
-    dropped = re.findall(r'op.drop_table\("(\w+)"\)', file.read_text())
-    assert dropped == ["failures", "deliveries", "events"]
 
 
 def test_a_column_that_the_rows_could_not_have_is_refused() -> None:
     """On the empty tables of a test it would work."""
-    tables = tables_with(
-        Column("colour", String, nullable=False), Column("seen_at", DateTime, nullable=True)
+    history = with_columns(
+        HISTORY,
+        "users",
+        Column("colour", String, nullable=False),
+        Column("seen_at", DateTime, nullable=True),
     )
 
-    [sentence] = migration.impossible(tables)
+    [sentence] = migration.impossible(history)
 
-    assert sentence.startswith("events.colour must not be NULL, and has no server_default")
+    assert sentence.startswith("users.colour must not be NULL, and has no server_default")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,35 @@ def test_a_column_that_the_rows_could_not_have_is_refused() -> None:
 )
 def test_what_cannot_be_made_is_said_in_a_line(name: str, reason: str, tmp_path: Path) -> None:
     """No traceback; `sys.exit` makes an exit code of it for make."""
-    assert str(migration.main(name, tmp_path)).startswith(reason)
+    assert str(migration.main(name, folder=tmp_path)).startswith(reason)
+
+
+@pytest.mark.parametrize("history", [ENGINE, HISTORY], ids=lambda history: history.name)
+def test_the_tables_of_the_other_history_are_not_looked_at(history: History) -> None:
+    """In a database that has both, one would be dropped, and its version table with it."""
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        for each in (ENGINE, HISTORY):
+            each.upgrade(connection)
+        blind = MigrationContext.configure(
+            connection, opts={"version_table": history.version_table}
+        )
+
+        assert compare_metadata(migration.comparing(connection, history), history.metadata) == []
+        assert {difference[0] for difference in compare_metadata(blind, history.metadata)} >= {
+            "remove_table"
+        }
+    engine.dispose()
+
+
+def test_a_table_of_its_own_is_still_dropped() -> None:
+    """The filter is by owner, not by what is named at present."""
+    history = with_columns(HISTORY, "users")
+    history.metadata.remove(history.metadata.tables["registration_log"])
+
+    [(kind, table)] = migration.differences(history)
+
+    assert (kind, table.name) == ("remove_table", "registration_log")
 
 
 def test_a_file_is_written_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

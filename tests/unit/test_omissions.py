@@ -1,7 +1,7 @@
 """What a use case still lacks is named in a sentence: the file to mend, or the command to run."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, make_dataclass
+from dataclasses import fields, make_dataclass, replace
 from inspect import signature, unwrap
 from itertools import chain
 from types import CodeType, FunctionType
@@ -12,10 +12,12 @@ from fastapi.routing import APIRoute
 from sqlalchemy import Column, MetaData, String, Table, inspect
 from sqlalchemy.orm import Mapper
 
-from allocation.adapters.orm import _mapping, metadata, start_mappers, user_view
+from allocation.adapters.engine_migrations.history import ENGINE, History
+from allocation.adapters.migrations import HISTORY
+from allocation.adapters.orm import _mapping, start_mappers, user_view
 from allocation.domain import commands, events
 from allocation.domain.aggregate import Aggregate
-from allocation.domain.commands import Command, ImportUsers, RecordBounce
+from allocation.domain.commands import Command, RecordBounce
 from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode, Quantity
 from allocation.domain.events import (
     CouponAllocated,
@@ -23,12 +25,10 @@ from allocation.domain.events import (
     CouponDenied,
     EmailChanged,
     Event,
-    UsersImported,
 )
-from allocation.domain.user_imports import UserImport
 from allocation.entrypoints.cli import cli
+from allocation.entrypoints.http import routes
 from allocation.extension_list import EXTENSIONS
-from allocation.extensions.web.application import GUARDED, PUBLIC
 from allocation.messages import ACCEPTED_FROM_BROKERS
 from allocation.process.cli.main import LazyCommand
 from allocation.service_layer.envelopes import message_types
@@ -36,10 +36,11 @@ from allocation.service_layer.handler_table import PUBLISH, Handler, handler_of
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.handlers import refresh_user_view
 from allocation.service_layer.read_model_types import UserRow
+from allocation.service_layer.unit_of_work import EventOfMany
+from allocation.user_import.model import ImportUsers, UsersImported
 from tests import things
 from tests.builders import a_user, a_user_id
 from tests.things import Thing, ThingRenamed, a_club, a_thing, write_down
-from tests.wiring_map import recorded_in
 from tools.migration import differences
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ RETURNED = {RecordBounce}  # by handlers, and offered to nobody
 OFFERED = [each for each in message_types(commands, Command) if each not in RETURNED]
 SOURCE = "src/allocation"
 NOT_LISTED: list[type[Event]] = [CouponDenied]  # it names a user; the list shows nothing of it
-NOT_STORED: list[type[Aggregate]] = [UserImport]  # only its users are
+NOT_STORED: list[type[Aggregate]] = [EventOfMany]  # it stands for others, which are
 SECRET = "code"  # of a coupon: it is money
 
 
@@ -70,14 +71,13 @@ def ours() -> list[type[Aggregate]]:
 
 
 def events_the_user_list_misses(handlers: Mapping[type[Event], Sequence[Any]]) -> list[str]:
-    methods = [value for type_ in ours() for value in vars(type_).values()]
-    recorded = {name for method in methods for name in recorded_in(method)}
+    recorded = message_types(events, Event)
     return [
         f"{event.__name__} has a user_id, and refresh_user_view is not among its handlers in"
         f" HANDLERS of {SOURCE}/service_layer/handlers.py: add it, or write the event into"
         " NOT_LISTED of tests/unit/test_omissions.py, if the list of users shows nothing of it"
         for event, listed in handlers.items()
-        if event.__name__ in recorded and event not in NOT_LISTED
+        if event in recorded and event not in NOT_LISTED
         if "user_id" in _field_names(event)
         if refresh_user_view not in listed
     ]
@@ -97,7 +97,7 @@ def handlers_of_other_events(handlers: Mapping[type[Event], Sequence[Any]]) -> l
     ]
 
 
-def _accepted(handler: Handler[Any]) -> tuple[type, ...]:
+def _accepted(handler: Handler[Any, Any]) -> tuple[type, ...]:
     first, *_ = signature(handler, eval_str=True).parameters.values()
     return get_args(first.annotation) or (first.annotation,)
 
@@ -197,11 +197,11 @@ def fields_without_column(row: "type[DataclassInstance]", table: Table) -> list[
     ]
 
 
-def tables_without_migration(tables: MetaData) -> list[str]:
+def tables_without_migration(history: History) -> list[str]:
     return [
-        f"{difference} is in {SOURCE}/adapters/orm.py or in the migrations, and not in both:"
-        ' run make migration NAME="…"'
-        for difference in differences(tables)
+        f"{difference} is in the tables or in the migrations of {history.name}, and not in both:"
+        f' run make migration OF={history.name} NAME="…"'
+        for difference in differences(history)
     ]
 
 
@@ -257,12 +257,12 @@ def mapped() -> Iterator[type]:
     return (mapper.class_ for mapper in _mapping.mappers)
 
 
-def with_a_column_more() -> MetaData:
-    tables = MetaData(naming_convention=metadata.naming_convention)
-    for table in metadata.tables.values():
+def with_a_column_more() -> History:
+    tables = MetaData(naming_convention=HISTORY.metadata.naming_convention)
+    for table in HISTORY.metadata.tables.values():
         table.to_metadata(tables)
-    tables.tables["events"].append_column(Column("colour", String))
-    return tables
+    tables.tables["users"].append_column(Column("colour", String))
+    return replace(HISTORY, metadata=tables)
 
 
 def test_every_event_is_in_the_table_of_handlers() -> None:
@@ -292,7 +292,10 @@ def test_every_handler_says_what_it_handles() -> None:
 
 def test_what_changes_a_coupon_refreshes_the_list() -> None:
     """It shows the coupon of each user, and not who went without."""
-    others: dict[type[Event], list[Handler[Any]]] = {CouponDenied: [], CouponBatchExhausted: []}
+    others: dict[type[Event], list[Handler[Any, Any]]] = {
+        CouponDenied: [],
+        CouponBatchExhausted: [],
+    }
 
     assert len(events_the_user_list_misses({CouponAllocated: [], **others})) == 1
 
@@ -335,7 +338,7 @@ def test_http_offers_all_that_is_no_work_of_operators() -> None:
 
 def endpoints() -> Iterator[object]:
     brought = (each.operator_routes() for each in EXTENSIONS)
-    for router in (*PUBLIC, *GUARDED, *filter(None, brought)):
+    for router in (routes.public, routes.guarded, *filter(None, brought)):
         yield from (route.endpoint for route in router.routes if isinstance(route, APIRoute))
 
 
@@ -397,8 +400,8 @@ def test_every_field_of_a_row_of_the_view_has_a_column() -> None:
 
 def test_every_table_has_its_migrations() -> None:
     """Or it would be found by the first database; both kinds are tried by the integration tests."""
-    assert tables_without_migration(metadata) == []
+    assert tables_without_migration(ENGINE) == tables_without_migration(HISTORY) == []
 
     [sentence] = tables_without_migration(with_a_column_more())
-    assert "'events'" in sentence
-    assert sentence.endswith('run make migration NAME="…"')
+    assert "'users'" in sentence
+    assert sentence.endswith('run make migration OF=allocation NAME="…"')

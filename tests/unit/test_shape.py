@@ -1,12 +1,12 @@
 """The machinery of the core is read in an evening, and the path through it in an hour."""
 
-from tests.generated import PATH
 from tests.shape import (
     ALLOCATION,
     FILE_LINES,
     LONG_BODY_LINES,
     MACHINERY_LINES,
     MEDIAN_BODY_LINES,
+    PATH,
     PATH_LINES,
     SOURCE,
     core,
@@ -56,10 +56,14 @@ def test_every_extension_has_a_folder() -> None:
     assert {str(package) for package in packages} == {
         ".",
         "adapters",
+        "adapters/smtp",
         "domain",
         "entrypoints",
+        "entrypoints/http",
+        "erase_user",
         "process",
         "process/cli",
         "service_layer",
+        "user_import",
     }
     assert all((folder / "__init__.py").is_file() for folder in extension_folders())

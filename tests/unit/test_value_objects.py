@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from allocation.domain import values
 from allocation.domain.coupons import MAX_QUANTITY, BatchReference, Quantity
-from allocation.domain.error_kinds import InvalidValue
+from allocation.domain.exceptions import InvalidValue
 from allocation.domain.values import (
     MAX_EMAIL_LENGTH,
     MAX_LABEL_LENGTH,

@@ -74,7 +74,7 @@ LEASE: Callable[[Settings], float] = attrgetter("lease_seconds")
 PUBLISHERS = {"rabbitmq": FakePublisher(), "kafka": FakePublisher()}
 
 
-def another_count() -> Handler[Any]:
+def another_count() -> Handler[Any, Any]:
     async def count(event: Event) -> None:
         """Have the name of the other, by mistake."""
 
@@ -83,7 +83,7 @@ def another_count() -> Handler[Any]:
 
 def bound(
     *,
-    commands: Mapping[type[Command], Handler[Any]] = COMMANDS,
+    commands: Mapping[type[Command], Handler[Any, Any]] = COMMANDS,
     events: EventHandlers = HANDLERS,
     renamed: Mapping[str, str] = {},
 ) -> BoundHandlers:
@@ -155,6 +155,9 @@ async def returns_what_it_could_do(event: Event, uow: UnitOfWork) -> RenameThing
 async def is_annotated_wrongly(event: Event) -> "Nonsense": ...  # type: ignore[name-defined] # noqa: F821
 
 
+async def takes_what_only_a_checker_imports(event: "Nonsense") -> None: ...  # type: ignore[name-defined] # noqa: F821
+
+
 async def is_without_uow(command: Command, notifications: object) -> None: ...
 
 
@@ -216,7 +219,7 @@ def test_whoever_writes_to_users_may_return_that_the_address_does_not_exist() ->
     ],
 )
 def test_a_command_handler_that_cannot_work_is_a_mistake_at_start(
-    handler: Handler[Any], complaint: str
+    handler: Handler[Any, Any], complaint: str
 ) -> None:
     """As above."""
     with pytest.raises(WiringError, match=complaint):
@@ -231,10 +234,17 @@ def test_a_command_handler_that_cannot_work_is_a_mistake_at_start(
         ([on(MakeThing, make_thing)] * 2, "messages with two rows: MakeThing"),
     ],
 )
-def test_a_command_has_one_row_and_one_handler(rows: list[Row], complaint: str) -> None:
+def test_a_command_has_one_row_and_one_handler(
+    rows: list[Row[MakeThing, None]], complaint: str
+) -> None:
     """Nobody else would notice before the first user tries."""
     with pytest.raises(WiringError, match=f"^{complaint}$"):
         Handlers(commands=rows, events=[])
+
+
+def test_the_type_of_a_message_may_be_imported_for_type_checkers_only() -> None:
+    """Linters move such imports there; only what a handler returns is looked at."""
+    FakeApplication(event_handlers={ThingMade: [takes_what_only_a_checker_imports]})
 
 
 def test_two_event_handlers_of_one_name_are_a_mistake() -> None:

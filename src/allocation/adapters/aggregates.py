@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstanceState, Session, registry
 
 from allocation.adapters.exceptions import PartWithoutAggregate
-from allocation.domain.aggregate import Aggregate
 from allocation.service_layer.handler_table import raise_if_any
+from allocation.service_layer.repository import Recorder, is_recorder
 
 UNVERSIONED = """aggregates are mapped without a version: give the table a column
     sa.Column("version", sa.Integer, nullable=False)
@@ -26,7 +26,7 @@ def ensure_versions(mapping: registry) -> None:
 
     :raises WiringError: if one is mapped without its version
     """
-    aggregates = [each for each in mapping.mappers if issubclass(each.class_, Aggregate)]
+    aggregates = [each for each in mapping.mappers if hasattr(each.class_, "pull_events")]
     versions = {each: each.columns.get("version") for each in aggregates}
     wrong = [each for each, v in versions.items() if v is None or v is not each.version_id_col]
     raise_if_any(UNVERSIONED, [each.class_.__name__ for each in wrong])
@@ -43,7 +43,7 @@ class AggregateSession(Session):
         dirty = filter(self.is_modified, self.dirty)
         changed = {id(entity): entity for entity in (*self.new, *dirty, *self.deleted)}
         owned = set[int]()
-        for aggregate in [each for each in self if isinstance(each, Aggregate)] if changed else ():
+        for aggregate in list(filter(is_recorder, self)) if changed else ():
             whole = {id(entity) for entity in _whole(aggregate)}
             if not whole.isdisjoint(changed):
                 aggregate.version += 1  # so its row is written, unless others have written it first
@@ -53,7 +53,7 @@ class AggregateSession(Session):
         super().flush(objects)
 
 
-def _whole(aggregate: Aggregate) -> Iterator[object]:
+def _whole(aggregate: Recorder) -> Iterator[object]:
     """Yield an aggregate and its parts, and theirs; also what was removed from it."""
     yield aggregate
     yield from aggregate.new_parts
@@ -63,4 +63,4 @@ def _whole(aggregate: Aggregate) -> Iterator[object]:
 
 
 def _is_aggregate(state: InstanceState[Any]) -> bool:
-    return isinstance(state.obj(), Aggregate)
+    return is_recorder(state.obj())

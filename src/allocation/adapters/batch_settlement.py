@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from anyio.lowlevel import checkpoint
 
 from allocation.adapters.database import Database
-from allocation.adapters.orm import PARKED, PENDING, deliveries
+from allocation.adapters.tables import PARKED, PENDING, deliveries
 from allocation.adapters.write_line import Writer
 from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy
 from allocation.service_layer.envelopes import EventId

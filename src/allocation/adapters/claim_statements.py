@@ -8,7 +8,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from allocation.adapters import failure_history
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED
-from allocation.adapters.orm import PENDING, deliveries, events
+from allocation.adapters.tables import PENDING, deliveries, events
 from allocation.service_layer.codec import MAX_EVENT_LENGTH, Codec
 from allocation.service_layer.delivery_model import DeliveryPolicy
 from allocation.service_layer.exceptions import InvalidPayload
@@ -27,14 +27,14 @@ _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 RAW_EVENTS = sa.select(events.c.id, *_RAW).where(events.c.id.in_(_IDS))
 
 
-def claimable_here(codec: Codec) -> sa.ColumnElement[bool]:
+def claimable_here(codec: Codec[object]) -> sa.ColumnElement[bool]:
     """What this process can do: other types, and later versions, are for newer processes."""
     row, versions = events.c, codec.versions.items()
     known = [sa.and_(row.type == name, row.schema_version <= v) for name, v in versions]
     return sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, sa.or_(*known))
 
 
-def pending(codec: Codec, replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+def pending(codec: Codec[object], replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     """What is pending for `HANDLERS` and can be tried here, the longest due first."""
     wanted = PENDING, deliveries.c.replay == replay, claimable_here(codec)
     return sa.select(*columns).join(events).where(*wanted).order_by(deliveries.c.available_at)

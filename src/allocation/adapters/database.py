@@ -25,11 +25,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from allocation.adapters.aggregates import AggregateSession
 from allocation.adapters.database_backend import DatabaseBackend, wrong_url
-from allocation.adapters.exceptions import DatabaseLocked, DatabaseUnavailable
+from allocation.adapters.engine_migrations.history import ENGINE, History
+from allocation.adapters.exceptions import DatabaseLocked
 from allocation.adapters.sqlite import SQLite
 from allocation.adapters.transaction import Transaction
 from allocation.adapters.write_line import WriteLine, Writer
 from allocation.service_layer.codec import Codec
+from allocation.service_layer.error_kinds import TransientError
 
 Backends = Mapping[str, Callable[[], type[DatabaseBackend]]]
 """By the scheme of their URLs: functions that import and return them. SQLite needs none."""
@@ -42,7 +44,7 @@ NOT_FOR_HANDLERS = 2  # connections of the pool, if there are more
 class Database:
     """An engine, the rules to use it by, what its events say, and who uses it.
 
-    `process` is NAME@HOST:PID.
+    `application` is the name of the application, and `process` NAME@HOST:PID.
     """
 
     def __init__(
@@ -50,12 +52,15 @@ class Database:
         engine: AsyncEngine,
         backend: DatabaseBackend,
         *,
-        codec: Codec,
+        codec: Codec[object],
+        application: str,
+        history: History | None,
         process: str,
         connections: int,
     ) -> None:
         self.engine, self.backend, self.process = engine, backend, process
-        self.codec = codec
+        self.codec, self.application = codec, application
+        self.histories = (ENGINE, history) if history else (ENGINE,)
         self.listen = partial(backend.listen, engine)
         self.clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
         self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
@@ -134,7 +139,7 @@ class Database:
                 with CancelScope(shield=True):
                     try:
                         await self.backend.call(session.close)
-                    except DatabaseUnavailable:  # it is lost: the server rolls back by itself
+                    except TransientError:  # it is lost: the server rolls back by itself
                         await self.backend.call(session.invalidate)
 
 
@@ -142,7 +147,9 @@ class Database:
 async def open_database(
     url: str,
     *,
-    codec: Codec,
+    codec: Codec[object],
+    application: str,
+    history: History | None = None,
     backends: Backends = MappingProxyType({}),
     connections: int = 10,
     handler_timeout: float = 20.0,
@@ -150,7 +157,9 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """Open the database at `url`, and close it at the end. Nothing is connected before first use.
 
-    Its events are read and written by `codec`.
+    Its events are read and written by `codec`. Its schema belongs to the application of this name,
+    and has the tables of its `history` beside those of the engine. An application without one sees
+    to its tables by itself.
 
     Nothing waits longer for the database than a handler may take, about.
 
@@ -160,12 +169,21 @@ async def open_database(
     size = connections + LAST_WRITES + 3  # one listens, one notifies, and one probes
     process = "@".join(filter(None, (instance_name, f"{gethostname()}:{getpid()}")))
     try:
-        engine = backend.new_engine(process, pool_size=size, max_overflow=0, hide_parameters=True)
+        options = {"pool_size": size, "max_overflow": 0, "hide_parameters": True}
+        engine = backend.new_engine(application, process, **options)
     except ValueError as error:
         raise wrong_url(f"has an option that is wrong: {error}") from None
     try:
         async with backend.lifespan(engine):
-            yield Database(engine, backend, codec=codec, process=process, connections=connections)
+            yield Database(
+                engine,
+                backend,
+                codec=codec,
+                application=application,
+                history=history,
+                process=process,
+                connections=connections,
+            )
     finally:
         with CancelScope(shield=True):
             await engine.dispose()

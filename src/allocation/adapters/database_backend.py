@@ -7,7 +7,7 @@ is not.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
@@ -20,7 +20,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
 
 from allocation.adapters.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
-from allocation.domain.error_kinds import InvalidValue, Unavailable
+from allocation.service_layer.error_kinds import InvalidValue, TransientError
 from allocation.service_layer.exceptions import ConcurrentUpdate
 
 wrong_url = partial(InvalidValue, "database URL")
@@ -49,7 +49,7 @@ class DatabaseBackend(ABC):
         """
 
     @abstractmethod
-    def new_engine(self, process: str, **options: Any) -> AsyncEngine:
+    def new_engine(self, application: str, process: str, **options: Any) -> AsyncEngine:
         """Return an engine whose connections are set up; nothing is connected yet.
 
         :raises InvalidValue: if its driver is not installed
@@ -65,6 +65,11 @@ class DatabaseBackend(ABC):
 
         :raises Unavailable: if the database cannot hold what will be stored in it
         """
+
+    def lock_tables(  # noqa: B027 - most have locked all of them
+        self, connection: Connection, names: Collection[str]
+    ) -> None:
+        """Wait until nobody else uses those of these tables that there are; then others wait."""
 
     def notify_workers(self) -> None:  # noqa: B027 - not all can
         """Let the processes that listen know soon that deliveries have been committed."""
@@ -91,7 +96,7 @@ class DatabaseBackend(ABC):
         """
         try:
             return await self.call(connecting)
-        except Unavailable:
+        except TransientError:
             raise
         except Exception as error:
             raise DatabaseUnavailable(error_text(error.__cause__ or error)) from error

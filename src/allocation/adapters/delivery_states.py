@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from allocation.adapters.orm import FINISHED, PARKED, deliveries, events, handler_pauses
+from allocation.adapters.tables import FINISHED, PARKED, deliveries, events, handler_pauses
 
 PAUSED_HANDLERS = sa.select(handler_pauses.c.handler)
 PAUSED = deliveries.c.handler.in_(PAUSED_HANDLERS)

@@ -1,6 +1,6 @@
 """The errors of the core's adapters: the database, and what is stored in it."""
 
-from allocation.domain.error_kinds import ProgrammingError, Unavailable
+from allocation.service_layer.error_kinds import Defect, TransientError, Unavailable
 
 
 class DatabaseUnavailable(Unavailable):
@@ -31,25 +31,34 @@ class CommitOutcomeUnknown(DatabaseUnavailable):
 class SchemaOutdated(Unavailable):
     """The database has an older schema than this program needs."""
 
-    def __init__(self, found: str) -> None:
+    def __init__(self, history: str, found: str | None, application: str) -> None:
+        problem = f"is outdated (revision {found})" if found else "is missing beside other tables"
         super().__init__(
-            f'the database schema is outdated (revision {found}); run "allocation db upgrade"'
+            f'the database schema of {history} {problem}; run "{application} db upgrade"'
         )
 
 
-class SchemaTooNew(Unavailable):
+class SchemaTooNew(TransientError):
     """The database has a schema this program does not know."""
 
-    resource_is_away = False
-
-    def __init__(self, found: str) -> None:
+    def __init__(self, history: str, found: str) -> None:
         super().__init__(
-            f"the database schema (revision {found}) is not known to this version of allocation; "
+            f"the database schema (revision {found}) is not known to this version of {history}; "
             "install a newer one"
         )
 
 
-class StatementRefused(ProgrammingError):
+class SchemaOfAnother(TransientError):
+    """Another application has its commands, events and deliveries in this schema."""
+
+    def __init__(self, owner: str, application: str) -> None:
+        super().__init__(
+            f"the database schema belongs to the application {owner}; "
+            f"give {application} another database, or another schema of this one"
+        )
+
+
+class StatementRefused(Defect):
     """The database can never accept a statement, or the data in it."""
 
     retryable = False
@@ -58,7 +67,7 @@ class StatementRefused(ProgrammingError):
         super().__init__(f"the database refuses a statement: {reason}")
 
 
-class PartWithoutAggregate(ProgrammingError):
+class PartWithoutAggregate(Defect):
     """A part was added or changed without its aggregate, which would have checked its rules."""
 
     def __init__(self, part: str) -> None:

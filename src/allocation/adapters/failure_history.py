@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from allocation.adapters.orm import failures
+from allocation.adapters.tables import failures
 from allocation.adapters.transaction import Transaction
 from allocation.service_layer.envelopes import EventId
 

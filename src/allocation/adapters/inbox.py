@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters.database import Database
-from allocation.adapters.orm import commands
+from allocation.adapters.tables import commands
 from allocation.adapters.transaction import Transaction
 from allocation.service_layer.delivery_model import CommandEnvelope
 from allocation.service_layer.exceptions import MessageAlreadyHandled

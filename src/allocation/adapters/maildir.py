@@ -15,7 +15,7 @@ from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 
-class MaildirNotifications:
+class MaildirEmailSender:
     """Keeps each e-mail once, however often it comes. The first one makes the folder."""
 
     def __init__(self, folder: Path, *, sender: str) -> None:

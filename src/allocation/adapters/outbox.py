@@ -26,12 +26,12 @@ from allocation.adapters.batch_settlement import (
 from allocation.adapters.claim_statements import NEXT_TOKEN, RAW_EVENTS, claim_statement, pending
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED_HANDLERS, is_scheduled, pause_of
-from allocation.adapters.orm import deliveries, events
+from allocation.adapters.tables import deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.adapters.write_line import Writer
-from allocation.domain.error_kinds import Unavailable, is_away
 from allocation.service_layer.commit import Subscribed
 from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy, Failure
+from allocation.service_layer.error_kinds import TransientError, is_away
 from allocation.service_layer.exceptions import DeliverySuperseded, InvalidMessage
 
 Claimed = tuple[Mapping[Any, Any], Mapping[Any, Any]]  # the rows of a delivery and of its event
@@ -121,7 +121,7 @@ class SqlAlchemyOutbox:
                 if current_time() >= self._known_until:
                     async with self.database.probe_transaction() as transaction:
                         await self._paused(transaction)
-            except Unavailable as error:
+            except TransientError as error:
                 logger.warning("pauses count as they were last known: %s", error)
                 self._known_until = current_time() + PAUSES_SECONDS
         return delivery.handler in self._known_pauses

@@ -51,7 +51,7 @@ class SQLite(DatabaseBackend):
         self._may_be_made = url.query.get("mode", "rwc") == "rwc"
         self._path = os.path.realpath(unquote(urlsplit(name).path) if "uri" in url.query else name)
 
-    def new_engine(self, process: str, **options: Any) -> AsyncEngine:
+    def new_engine(self, application: str, process: str, **options: Any) -> AsyncEngine:
         url = self._url.set(query={"timeout": BUSY_SECONDS, **self._url.query})
         engine = create_async_engine(url, connect_args={"factory": self._open}, **options)
         event.listen(engine.sync_engine, "connect", _set_up)

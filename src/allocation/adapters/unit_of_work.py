@@ -6,9 +6,8 @@ from allocation.adapters import repositories
 from allocation.adapters.transaction import Refusals, Transaction
 from allocation.adapters.user_view import SqlAlchemyUserProjection
 from allocation.domain.coupons import Coupon, CouponAlreadyAllocated
-from allocation.domain.user_imports import UserImport
 from allocation.domain.users import EmailAlreadyRegistered, User
-from allocation.service_layer.unit_of_work import UnitOfWork
+from allocation.service_layer.unit_of_work import EventOfMany, UnitOfWork
 
 
 class SqlAlchemyUnitOfWork(UnitOfWork):
@@ -31,13 +30,13 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     def refusals(self, seen: Sequence[object]) -> Refusals:
         """Return the rules that only the database can check, by the constraint that checks them.
 
-        Of several users, as of an import, nobody knows which it was: a conflict, which a fresh unit
-        of work resolves, since it finds the address known.
+        Of many users, nobody knows which it was: a conflict, which a fresh unit of work resolves,
+        since it finds the address known.
         """
         meanings: dict[str, Exception] = {}
-        is_import = any(isinstance(entity, UserImport) for entity in seen)
+        of_many = any(isinstance(entity, EventOfMany) for entity in seen)
         match [entity for entity in seen if isinstance(entity, User)]:
-            case [user] if not is_import:
+            case [user] if not of_many:
                 meanings["uq_users_email_key"] = EmailAlreadyRegistered(user.email)
         match [entity for entity in seen if isinstance(entity, Coupon)]:
             case [coupon]:

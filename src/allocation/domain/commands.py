@@ -27,27 +27,6 @@ class RegisterUser(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImportedRow:
-    """One row of a list of users: the line it stands on, a new id, and what it says."""
-
-    line: int
-    user_id: UserId
-    name: str
-    email: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportUsers(Command):
-    """Register the users of these rows, and refuse only those rows that have to be.
-
-    A row is recognized by its address, so repeating an import changes nothing.
-    """
-
-    import_id: UUID
-    rows: tuple[ImportedRow, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeEmail(Command):
     """Give a user another e-mail address."""
 

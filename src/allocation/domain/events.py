@@ -27,23 +27,6 @@ class UserRegistered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedRow:
-    """A row of an import that registered nobody, and why."""
-
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsersImported(Event):
-    """So many users of a list were registered; each has an event of its own, too."""
-
-    import_id: UUID
-    registered: int
-    refused: tuple[RefusedRow, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class EmailChanged(Event):
     """A user has another e-mail address now."""
 

@@ -12,10 +12,13 @@ from allocation.process.app import App
 
 if TYPE_CHECKING:
     import click
+    from fastapi import APIRouter
 
+    from allocation.adapters.engine_migrations.history import History
     from allocation.application import Application
     from allocation.config import Settings
     from allocation.domain.commands import Command
+    from allocation.domain.events import Event
     from allocation.service_layer.codec import Codec
     from allocation.service_layer.handler_table import Handlers
     from allocation.service_layer.instrumentation import Observer
@@ -29,6 +32,7 @@ class Allocation(App["Settings"]):
     name = "allocation"
     summary = "Register users, and give each of them a welcome e-mail and a coupon."
     extensions = EXTENSIONS
+    page_scripts = ("/register-form.js",)
     default_database_url = "sqlite:///allocation.db"
     commands: ClassVar = {
         "Use": {
@@ -38,6 +42,14 @@ class Allocation(App["Settings"]):
             "add-coupon-batch": "Make QUANTITY more welcome coupons available.",
             "users": "List all users with their coupons.",
             "demo": "Execute some commands in a temporary database.",
+            "import-users": "Register the users of a CSV file.",
+        },
+        "Inspect": {
+            "coupon-batches": "List the coupon batches, and how many coupons are left.",
+        },
+        "Maintain": {
+            "rebuild-users": "Rebuild the list of users from the stored users.",
+            "erase-user": "Erase the name and all addresses of a user, for good.",
         },
     }
     options: ClassVar = {
@@ -47,27 +59,62 @@ class Allocation(App["Settings"]):
 
     def command(self, name: str) -> click.Command:
         """Import one of the commands."""
-        from allocation.entrypoints import demo, users
+        match name:
+            case "demo":
+                from allocation.entrypoints.demo import demo as command
+            case "import-users":
+                from allocation.user_import.command_line import import_users as command
+            case "rebuild-users":
+                from allocation.rebuild_users import rebuild_users as command
+            case "erase-user":
+                from allocation.erase_user.command_line import erase_user as command
+            case _:
+                from allocation.entrypoints.users import commands
 
-        return demo.demo if name == "demo" else users.commands.commands[name]
+                return commands.commands[name]
+        return command
 
-    def handlers(self) -> Handlers:
+    def handlers(self) -> Handlers[Command, Event]:
         """Return the table of handlers."""
         from allocation.service_layer.handlers import HANDLERS
 
         return HANDLERS
 
-    def codec(self) -> Codec:
+    def codec(self) -> Codec[Event]:
         """Return what is said of messages."""
         from allocation.messages import CODEC
 
         return CODEC
+
+    def history(self) -> History:
+        """Return the migrations of its tables."""
+        from allocation.adapters.migrations import HISTORY
+
+        return HISTORY
 
     def accepted_from_brokers(self) -> Sequence[type[Command]]:
         """Return the commands that others may send by a message broker."""
         from allocation.messages import ACCEPTED_FROM_BROKERS
 
         return ACCEPTED_FROM_BROKERS
+
+    def example_values(self) -> Mapping[str, Any]:
+        """Return what messages hold in examples."""
+        from allocation.messages import EXAMPLE_VALUES
+
+        return EXAMPLE_VALUES
+
+    def public_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to anybody."""
+        from allocation.entrypoints.http.routes import public
+
+        return public
+
+    def operator_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to the operator only."""
+        from allocation.entrypoints.http.routes import guarded
+
+        return guarded
 
     def load(self, overrides: Mapping[str, Any]) -> Settings:
         """Return the settings, as the environment and these say."""

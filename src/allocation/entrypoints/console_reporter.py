@@ -17,7 +17,6 @@ from allocation.domain.commands import (
     RedeemCoupon,
     RegisterUser,
 )
-from allocation.domain.events import Event
 from allocation.process.terminal_escaping import escape_controls
 from allocation.service_layer.instrumentation import Observer, Outcome
 
@@ -87,7 +86,7 @@ class ConsoleReporter(Observer):
             if line := self._line(done, message, caused):
                 self._print(escape_controls(line))
 
-    def _line(self, done: Done, message: Any, caused: Mapping[str, Event]) -> str:
+    def _line(self, done: Done, message: Any, caused: Mapping[str, object]) -> str:
         if done not in MESSAGES:
             return _generic_line(done, message, caused)
         for text in MESSAGES[done]:
@@ -96,7 +95,7 @@ class ConsoleReporter(Observer):
         return ""
 
 
-def _generic_line(done: Done, message: Any, caused: Mapping[str, Event]) -> str:
+def _generic_line(done: Done, message: Any, caused: Mapping[str, object]) -> str:
     """Return a line with the first field of the message, if any: that is what it is about.
 
     If a command has no events, it says so: after a repetition, one sees that it was done before.

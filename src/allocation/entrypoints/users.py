@@ -1,7 +1,8 @@
 """The commands about users and their coupons: what the application is for."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from uuid import UUID, uuid4
@@ -9,6 +10,7 @@ from uuid import UUID, uuid4
 import click
 
 from allocation import views
+from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
 from allocation.application import Application
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
@@ -16,9 +18,9 @@ from allocation.domain.coupons import BatchReference, CouponCode, Quantity
 from allocation.domain.events import UserId
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.process.app import CommandLine
-from allocation.process.printing import json_line, print_all, with_repeat_hint
+from allocation.process.printing import json_line, print_all
 from allocation.process.terminal_escaping import escape_controls
-from allocation.service_layer.read_model_types import UserRow
+from allocation.service_layer.read_model_types import CouponBatchRow, UserRow
 
 commands = click.Group()
 
@@ -39,7 +41,7 @@ def register_user(cli: CommandLine[Settings], name: str, email: str, user_id: UU
         name=PersonName(name).value,
         email=EmailAddress(email).value,
     )
-    with with_repeat_hint(f"--user-id {command.user_id}"):
+    with _with_repeat_hint(f"--user-id {command.user_id}"):
         cli.handle(command)
 
 
@@ -78,7 +80,7 @@ def redeem_coupon(cli: CommandLine[Settings], code: str | None, redemption_id: U
     """
     given = CouponCode(code or _line_of_standard_input()).value
     command = RedeemCoupon(redemption_id=redemption_id or uuid4(), code=given)
-    with with_repeat_hint(f"--redemption-id {command.redemption_id}"):
+    with _with_repeat_hint(f"--redemption-id {command.redemption_id}"):
         cli.handle(command)
 
 
@@ -88,6 +90,29 @@ def redeem_coupon(cli: CommandLine[Settings], code: str | None, redemption_id: U
 def users(cli: CommandLine[Settings], as_json: bool) -> None:
     """List all users with their coupons."""
     cli.run(cli.load_settings(), partial(list_users, as_json=as_json))
+
+
+@commands.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.pass_obj
+def coupon_batches(cli: CommandLine[Settings], as_json: bool) -> None:
+    """List the coupon batches, and how many coupons are left.
+
+    The batches come in the order in which they are used up. Pending deliveries of
+    allocate_welcome_coupon have not taken their coupons yet.
+    """
+    cli.run(cli.load_settings(), partial(_list_coupon_batches, as_json=as_json))
+
+
+async def _list_coupon_batches(application: Application, *, as_json: bool) -> None:
+    if not as_json:
+        click.echo(f"{'REFERENCE':20}  REMAINING  QUANTITY")
+    async with views.coupon_batches(application.database) as rows:
+        await print_all(json_line(row) if as_json else _batch_line(row) async for row in rows)
+
+
+def _batch_line(row: CouponBatchRow) -> str:
+    return escape_controls(f"{row.reference:20}  {row.remaining:9}  {row.quantity}")
 
 
 async def list_users(application: Application, *, as_json: bool = False) -> None:
@@ -114,3 +139,13 @@ def _columns(values: Mapping[str, object]) -> str:
 def _line_of_standard_input() -> str:
     """Return one line, which is empty if there is none."""
     return click.open_file("-", errors="replace").readline().strip() if sys.stdin else ""
+
+
+@contextmanager
+def _with_repeat_hint(option: str) -> Iterator[None]:
+    """Let an error after which nobody knows what was stored say how to ask again."""
+    try:
+        yield
+    except (CommitOutcomeUnknown, ConnectionLost, KeyboardInterrupt) as error:
+        error.add_note(f"repeat it with {option}")
+        raise

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from anyio import current_time
 
-from allocation.domain.error_kinds import Unavailable
+from allocation.service_layer.error_kinds import Unavailable
 
 PAUSE_SECONDS = 1
 

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from allocation.service_layer.exceptions import WiringError
+
 if TYPE_CHECKING:
     import click
+    from fastapi import APIRouter
 
     from allocation.adapters.database import Database
+    from allocation.adapters.engine_migrations.history import History
     from allocation.application import Application
-    from allocation.domain.commands import Command
     from allocation.process.extension import Extensions
     from allocation.process.runtime import Service
     from allocation.service_layer.codec import Codec
@@ -32,38 +35,64 @@ class App(Generic[S]):
     """An application, as the command line and its services start it."""
 
     name: ClassVar[str]
-    """Its command, its distribution, and the beginning of its environment variables."""
+    """Its command, distribution and package: that of `EngineSettings.application`."""
     summary: ClassVar[str]
     """What it does, for `--help`."""
     extensions: ClassVar[Extensions]
     commands: ClassVar[Mapping[str, Mapping[str, str]]]
     """The summaries of its own commands by name, in groups, in the order of the help."""
     options: ClassVar[Mapping[str, str]] = {}
-    """Options of all commands, each the name of a setting, with their help."""
+    """Options of all commands: settings, with their help, where {prefix} is that of variables."""
+    page_scripts: ClassVar[Sequence[str]] = ()
+    """The URLs of further scripts of the page in the browser."""
     default_database_url: ClassVar[str]
 
     def command(self, name: str) -> click.Command:
         """Return one of its own commands."""
         raise NotImplementedError
 
-    def handlers(self) -> Handlers:
+    def handlers(self) -> Handlers[object, object]:
         """Return the table of its handlers."""
         raise NotImplementedError
 
-    def codec(self) -> Codec:
+    def codec(self) -> Codec[object]:
         """Return what is said of its messages."""
         raise NotImplementedError
 
-    def accepted_from_brokers(self) -> Sequence[type[Command]]:
+    def history(self) -> History | None:
+        """Return the migrations of its tables; None if it sees to its tables by itself."""
+        return None
+
+    def accepted_from_brokers(self) -> Sequence[type[Any]]:
         """Return the commands that others may send by a message broker."""
+        raise NotImplementedError
+
+    def example_values(self) -> Mapping[str, Any]:
+        """Return what the fields of messages hold in examples, by the name of the field.
+
+        `subject` is that of an event, `message_name.subject` that of one event alone.
+        """
+        raise NotImplementedError
+
+    def public_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to anybody."""
+        raise NotImplementedError
+
+    def operator_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to the operator only."""
         raise NotImplementedError
 
     def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:
         """Open the database alone, with the usual limits."""
         from allocation.adapters.database import open_database
 
-        backends = self.extensions.database_backends()
-        return open_database(settings.database_url, codec=self.codec(), backends=backends)
+        return open_database(
+            settings.database_url,
+            codec=self.codec(),
+            application=self.name,
+            history=self.history(),
+            backends=self.extensions.database_backends(),
+        )
 
     def load(self, overrides: Mapping[str, Any]) -> S:
         """Return its settings, as the environment and these say.
@@ -108,6 +137,8 @@ class CommandLine(Generic[S]):
         from allocation.process.logging_setup import set_up_logging
 
         settings = self.app.load({**self.options, **changed})
+        if settings.application != self.app.name:
+            raise WiringError("two names of one application", self.app.name, settings.application)
         level, formatters = settings.log_level or log_level, self.app.extensions.formatters()
         set_up_logging(self.app.name, level, settings.log_format, formatters)
         return settings
@@ -124,20 +155,36 @@ class CommandLine(Generic[S]):
 
         :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
         """
-        from allocation.process.runtime import run_with_application
+        from allocation.process.runtime import run
 
         observers = [self.app.reporter(settings)] if report else []
-        opening = partial(self.app.open, settings, observers=observers, delivers=delivers)
-        return run_with_application(opening, work, event_loop=settings.event_loop)
+        opening = self.app.open(settings, observers=observers, delivers=delivers)
+
+        async def main() -> T:
+            async with opening as application:
+                return await work(application)
+
+        return run(main, event_loop=settings.event_loop)
 
     def run_services(self, settings: S, *services: Service, delivers: bool = True) -> None:
         """Run services until they end, or until SIGTERM or SIGINT. The console reports on them.
 
         :raises Unavailable: if the database cannot be used at start; later the services wait for it
         """
-        run_services(self.app, settings, *services, delivers=delivers)
+        from allocation.process import runtime
 
-    def handle(self, command: Command) -> None:
+        self.app.warn_operators(settings, delivers=delivers)
+        observers = [self.app.reporter(settings)]
+        runtime.run_services(
+            partial(self.app.open, settings, observers=observers, delivers=delivers),
+            services,
+            [partial(extension.lifespan, settings) for extension in self.app.extensions],
+            name=self.app.name,
+            grace=settings.shutdown_grace_seconds,
+            event_loop=settings.event_loop,
+        )
+
+    def handle(self, command: object) -> None:
         """Execute a command, run what follows if this process is to, and report what is pending."""
         from allocation.process.printing import CLI, pending
 
@@ -152,18 +199,3 @@ class CommandLine(Generic[S]):
 
 Cli = CommandLine[Any]
 """Of any application."""
-
-
-def run_services(app: App[S], settings: S, *services: Service, delivers: bool = True) -> None:
-    """Run services of an application: see `runtime.run_services`."""
-    from allocation.process import runtime
-
-    app.warn_operators(settings, delivers=delivers)
-    observers = [app.reporter(settings)]
-    runtime.run_services(
-        partial(app.open, settings, observers=observers, delivers=delivers),
-        services,
-        [partial(extension.lifespan, settings) for extension in app.extensions],
-        grace=settings.shutdown_grace_seconds,
-        event_loop=settings.event_loop,
-    )

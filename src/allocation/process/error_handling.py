@@ -7,22 +7,22 @@ from typing import Any
 
 import click
 
-from allocation.domain.error_kinds import Conflict, InvalidInput, RuleViolation, Unavailable
 from allocation.process.terminal_escaping import escape_controls, escape_lines
+from allocation.service_layer.error_kinds import kind_of
 
 REFUSED, MALFORMED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 
 
 def exit_code(error: Exception) -> int:
     """Return the exit code for the kind of an error. Nothing else maps them."""
-    match error:
-        case RuleViolation():
+    match kind_of(error):
+        case "refused":
             return REFUSED
-        case InvalidInput():
+        case "invalid":
             return MALFORMED
-        case Unavailable() | Conflict() | OSError():
+        case "transient" | "unavailable" | "conflict":
             return UNAVAILABLE
-    return BUG  # a ProgrammingError, too
+    return UNAVAILABLE if isinstance(error, OSError) else BUG
 
 
 class ErrorHandlingGroup(click.Group):

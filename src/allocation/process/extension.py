@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from allocation.application import Application
     from allocation.process.logging_setup import Formatters
     from allocation.process.runtime import Service, Shutdown
+    from allocation.service_layer.delivery_ports import Publisher
     from allocation.service_layer.instrumentation import Observer
-    from allocation.service_layer.ports import Publisher
     from allocation.settings import EngineSettings, EnvLookup
 
 
@@ -34,7 +34,7 @@ class Extension:
     commands: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     """The summaries of its commands by name, in groups: Use, Run, Inspect, Maintain."""
     options: ClassVar[Mapping[str, str]] = {}
-    """Options of all commands, each the name of a setting, with their help."""
+    """Options of all commands, each the name of a setting, with their help: see `App.options`."""
     database_scheme: ClassVar[str | None] = None
     log_formats: ClassVar[Sequence[str]] = ()
 

@@ -34,11 +34,12 @@ def set_up_logging(
     log_format: str = "text",
     formatters: Formatters = MappingProxyType({}),
 ) -> None:
-    """Log to stderr from `level` on; libraries are heard only about problems."""
+    """Log to stderr from `level` on; other libraries are heard only about problems."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatters.get(log_format, TextFormatter)())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger(application).setLevel(level.upper())
+    for package in (application, __name__.partition(".")[0]):
+        logging.getLogger(package).setLevel(level.upper())
 
 
 def ids() -> dict[str, str]:

@@ -1,14 +1,12 @@
 """What every command does: opens an application as its options say, and prints what came of it."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
 from math import ceil
 
 import click
 import msgspec
 
-from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
 from allocation.process.nonblocking_output import MAX_WAITING, drain
 from allocation.process.terminal_escaping import escape_controls
 from allocation.service_layer.delivery_model import Failure
@@ -57,13 +55,3 @@ def show_pending(found: Mapping[tuple[str, str], int], *, command: str, can_look
 def pluralize(count: int, one: str = "delivery", many: str = "deliveries") -> str:
     """Return "1 delivery", or as many deliveries as there are, or of something else."""
     return f"{count} {one if count == 1 else many}"
-
-
-@contextmanager
-def with_repeat_hint(option: str) -> Iterator[None]:
-    """Let an error after which nobody knows what was stored say how to ask again."""
-    try:
-        yield
-    except (CommitOutcomeUnknown, ConnectionLost, KeyboardInterrupt) as error:
-        error.add_note(f"repeat it with {option}")
-        raise

@@ -11,8 +11,9 @@ import anyio
 from anyio import CancelScope, move_on_after
 
 from allocation.application import Application
-from allocation.domain.error_kinds import InvalidValue
 from allocation.process.signals import stop_signals
+from allocation.service_layer.error_kinds import InvalidValue
+from allocation.service_layer.exceptions import install_hint
 from allocation.service_layer.handler_containment import first_error
 
 logger = logging.getLogger(__name__)
@@ -41,27 +42,10 @@ class Wakeup:
 
 
 Service = Callable[[Application, Shutdown], Coroutine[Any, Any, None]]
-
-
 Opening = Callable[[], AbstractAsyncContextManager[Application]]
 """Opens the application, and closes it at the end."""
 Lifespan = Callable[[Application, Shutdown], AbstractAsyncContextManager[None]]
 """Is open for as long as any services of a process run."""
-
-
-def run_with_application(
-    opening: Opening, work: Callable[[Application], Awaitable[T]], *, event_loop: str
-) -> T:
-    """Run `work` with an application.
-
-    :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
-    """
-
-    async def main() -> T:
-        async with opening() as application:
-            return await work(application)
-
-    return run(main, event_loop=event_loop)
 
 
 def run_services(
@@ -69,6 +53,7 @@ def run_services(
     services: Sequence[Service],
     lifespans: Sequence[Lifespan],
     *,
+    name: str,
     grace: float,
     event_loop: str,
 ) -> None:
@@ -88,7 +73,7 @@ def run_services(
             shutdown.set()
             body.deadline = anyio.current_time() + grace
 
-        stopping = stop_signals(stop, signal.SIGTERM, signal.SIGINT, grace=grace)
+        stopping = stop_signals(stop, signal.SIGTERM, signal.SIGINT, name=name, grace=grace)
         with CancelScope() as body, stopping:
             async with opening() as application, AsyncExitStack() as opened:
                 for lifespan in lifespans:
@@ -108,7 +93,7 @@ def run(work: Callable[[], Awaitable[T]], *, event_loop: str) -> T:
     :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
     """
     if find_spec(event_loop) is None:
-        problem = f"is {event_loop}, which is not installed; pip install -e '.[{event_loop}]'"
+        problem = f"is {event_loop}, which is not installed; {install_hint(event_loop)}"
         raise InvalidValue("event loop", problem)
 
     async def main() -> T:

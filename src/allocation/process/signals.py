@@ -32,12 +32,13 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def stop_signals(
-    stop: Callable[[], None], *numbers: signal.Signals, grace: float | None = None
+    stop: Callable[[], None], *numbers: signal.Signals, name: str = "", grace: float | None = None
 ) -> Iterator[None]:
     """Call `stop` in the event loop at the first of these signals. For the main thread.
 
     With `grace`, in seconds, a second signal ends the process at once; and so does the end of the
     grace period, MARGIN_SECONDS later, whatever blocks the loop, hangs, or cannot be cancelled.
+    The `name` of the application begins that of a file that may be left.
 
     Python's handler in C sends the number of a signal at once, in any thread. It sends it to
     another descriptor if somebody has set one since, as asyncio does for a signal handler of the
@@ -57,7 +58,7 @@ def stop_signals(
             set_receiver(present)
             sender.send(bytes([number]))
 
-    _start(_watch, receiver, numbers, stop_in_loop, grace)
+    _start(_watch, receiver, numbers, stop_in_loop, name, grace)
     with sender:
         present = set_receiver(sender.fileno())
         previous = {number: signal.signal(number, send_if_diverted) for number in numbers}
@@ -70,7 +71,11 @@ def stop_signals(
 
 
 def _watch(
-    receiver: socket.socket, numbers: tuple[int, ...], stop: Callable[[], None], grace: float | None
+    receiver: socket.socket,
+    numbers: tuple[int, ...],
+    stop: Callable[[], None],
+    name: str,
+    grace: float | None,
 ) -> None:
     with receiver:
         received = chain.from_iterable(iter(partial(receiver.recv, 1), b""))
@@ -79,17 +84,17 @@ def _watch(
                 os._exit(128 + number)
             _start(stop)  # it returns only when the loop has done it
             if grace is not None:
-                _start(_end_after, grace + MARGIN_SECONDS)
+                _start(_end_after, name, grace + MARGIN_SECONDS)
 
 
-def _end_after(seconds: float) -> None:
+def _end_after(name: str, seconds: float) -> None:
     """End the process then: its loop may have ended, but not what runs in threads.
 
     If this thread hangs, too, in a lock of the log for example, `faulthandler` ends the process
     with exit code 1, and leaves a file with the stacks of all threads: a pipe may be full.
     """
     time.sleep(seconds)
-    stacks = _file_for_stacks()
+    stacks = _file_for_stacks(name)
     faulthandler.dump_traceback_later(3 * PATIENCE_SECONDS, exit=True, file=stacks)
     logger.critical("the process did not end in its grace period; it hangs in %s", _positions())
     finish()
@@ -97,9 +102,9 @@ def _end_after(seconds: float) -> None:
     os._exit(HUNG)
 
 
-def _file_for_stacks() -> IO[bytes]:
+def _file_for_stacks(name: str) -> IO[bytes]:
     with suppress(OSError):
-        return NamedTemporaryFile(prefix="allocation-stacks-")
+        return NamedTemporaryFile(prefix=f"{name}-stacks-")
     return open(os.devnull, "wb")
 
 

@@ -9,9 +9,9 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from allocation.application import Application
-from allocation.domain.error_kinds import Unavailable
 from allocation.process.runtime import Service, Shutdown, Wakeup
 from allocation.service_layer.delivery_model import Delivery, LastWrite
+from allocation.service_layer.error_kinds import TransientError
 from allocation.settings import EngineSettings
 
 BATCH_WINDOW = 0.01
@@ -62,7 +62,7 @@ class Worker:
                     async with self._database.listen(self._wakeup.wake):
                         await self._run_loop(group, until_idle=until_idle)
                 except Exception as error:  # nothing in the database may end the worker
-                    unexpected = not isinstance(error, Unavailable)
+                    unexpected = not isinstance(error, TransientError)
                     logger.error("%s; the worker tries again", error, exc_info=unexpected)
                     await self._wakeup.sleep(POLL_SECONDS)
 
@@ -126,7 +126,7 @@ class Worker:
         while self._unwritten:
             try:
                 await self._unwritten[0]()
-            except Unavailable:
+            except TransientError:
                 raise
             except Exception as error:  # such as: another process was faster
                 logger.info("%s", error)

@@ -12,7 +12,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -29,24 +29,27 @@ Upcaster = Callable[[Data], Data]
 Upcasters = Mapping[tuple[str, int], Upcaster]
 """By the wire name and the old version."""
 M = TypeVar("M")
+E_co = TypeVar("E_co", covariant=True)
 
 
-class Codec:
+class Codec(Generic[E_co]):
     """What is said of an application's messages: their classes, names and versions.
 
     `source` is that of its events, for others. `aliases` has the wire names of classes that were
-    renamed.
+    renamed. `describe` says in a few words, to operators, what an event is about.
     """
 
     def __init__(
         self,
         *,
         source: str,
-        events: Iterable[type[Any]],
+        events: Iterable[type[E_co]],
         upcasters: Upcasters = MappingProxyType({}),
         aliases: Mapping[type[Any], str] = MappingProxyType({}),
+        describe: Callable[[Any], str] = lambda event: "",
     ) -> None:
         self.source, self._upcasters, self._aliases = source, upcasters, aliases
+        self.describe = describe
         self.events = {self.name_of(event): event for event in events}
 
     def name_of(self, message_type: type[Any]) -> str:

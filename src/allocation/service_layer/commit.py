@@ -13,12 +13,11 @@ from typing import Any, Protocol
 
 from anyio import CancelScope
 
-from allocation.domain.aggregate import Aggregate
 from allocation.service_layer.delivery_model import Committed, Delivery, WorkItem
 from allocation.service_layer.envelope_factory import EnvelopeFactory
 from allocation.service_layer.envelopes import Envelope, Subscribers
 from allocation.service_layer.exceptions import CausationTooDeep
-from allocation.service_layer.repository import AggregateStore
+from allocation.service_layer.repository import AggregateStore, Recorder, is_recorder
 
 MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for a cycle
 
@@ -60,7 +59,7 @@ async def commit_unit_of_work(
 ) -> Committed:
     """Commit what a handler has done. Nothing interrupts a commit, so the answer is reliable.
 
-    :raises RuleViolation: if a rule is violated that only the database can check
+    :raises Exception: if a rule is violated that only the database can check
     :raises ConcurrentUpdate: if what was read has changed meanwhile; a fresh attempt may succeed
     :raises DeliverySuperseded: if the delivery has another owner now
     :raises CausationTooDeep: if it has recorded an event, and `MAX_DEPTH` of them led to it
@@ -76,10 +75,10 @@ async def commit_unit_of_work(
     return Committed(tuple(event for event, _ in subscribed), tuple(claims))
 
 
-def _aggregates(store: AggregateStore) -> Iterator[Aggregate]:
+def _aggregates(store: AggregateStore) -> Iterator[Recorder]:
     """Yield the aggregates that this transaction has seen, also through another one."""
     for aggregate in store.seen:  # it grows on the way
-        if isinstance(aggregate, Aggregate):
+        if is_recorder(aggregate):
             for part in aggregate.new_parts:
                 store.add(part)
             yield aggregate

@@ -15,10 +15,8 @@ from math import inf
 from typing import ClassVar, Literal, NewType
 from uuid import UUID
 
-from allocation.domain.commands import Command
-from allocation.domain.error_kinds import is_away, is_permanent
-from allocation.domain.events import Event
 from allocation.service_layer.envelopes import INTERNAL, Envelope, MessageContext, MessageOrigin
+from allocation.service_layer.error_kinds import is_away, is_permanent
 
 IdempotencyKey = NewType("IdempotencyKey", str)
 LastWrite = Callable[[], Awaitable[None]]
@@ -41,7 +39,7 @@ class Delivery:
     records: ClassVar[None] = None
 
     @property
-    def message(self) -> Event:
+    def message(self) -> object:
         """The event."""
         return self.envelope.event
 
@@ -78,7 +76,7 @@ class CommandEnvelope:
 
     id: UUID
     type: str
-    message: Command
+    message: object
     origin: MessageOrigin = INTERNAL
     settles: Delivery | None = None
 
@@ -115,7 +113,7 @@ class Committed:
 
     events: tuple[Envelope, ...] = ()
     claims: tuple[Delivery, ...] = ()
-    answer: Command | None = None
+    answer: object | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

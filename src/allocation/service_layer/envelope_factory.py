@@ -3,11 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from allocation.domain.aggregate import Aggregate
-from allocation.domain.commands import Command
-from allocation.domain.events import Event
 from allocation.service_layer.codec import Codec
 from allocation.service_layer.delivery_model import CommandEnvelope, Delivery
 from allocation.service_layer.envelopes import (
@@ -18,19 +16,20 @@ from allocation.service_layer.envelopes import (
     Subscribers,
     current_traceparent,
 )
+from allocation.service_layer.repository import Recorder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeFactory:
     """Makes envelopes of messages, and knows who subscribes to events."""
 
-    codec: Codec
-    subscriptions: Mapping[type[Event], Subscribers]
+    codec: Codec[object]
+    subscriptions: Mapping[type[Any], Subscribers]
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
 
     def of_command(
-        self, command: Command, origin: MessageOrigin, settles: Delivery | None = None
+        self, command: object, origin: MessageOrigin, settles: Delivery | None = None
     ) -> CommandEnvelope:
         """Return a command in an envelope, with a new id."""
         name = self.codec.name_of(type(command))
@@ -39,7 +38,7 @@ class EnvelopeFactory:
         )
 
     def of_events(
-        self, aggregates: Iterable[Aggregate], context: MessageContext
+        self, aggregates: Iterable[Recorder], context: MessageContext
     ) -> Iterator[tuple[Envelope, Subscribers]]:
         """Take the events of these aggregates; yield each in an envelope, with its subscribers."""
         context = replace(context, traceparent=current_traceparent.get() or context.traceparent)

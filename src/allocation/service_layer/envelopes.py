@@ -7,8 +7,6 @@ from datetime import datetime
 from typing import NewType, TypeVar
 from uuid import UUID
 
-from allocation.domain.events import Event
-
 EventId = NewType("EventId", UUID)
 M = TypeVar("M")
 
@@ -35,7 +33,7 @@ class Envelope:
     source: str
     type: str
     schema_version: int
-    event: Event
+    event: object
     subject: str
     time: datetime
     context: MessageContext

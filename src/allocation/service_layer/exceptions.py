@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 
-from allocation.domain.error_kinds import (
+from allocation.service_layer.error_kinds import (
     Conflict,
-    InvalidInput,
-    ProgrammingError,
-    RuleViolation,
-    Unavailable,
+    Defect,
+    Invalid,
+    TransientError,
 )
 
 
@@ -32,70 +31,54 @@ class MessageAlreadyHandled(Conflict):
         super().__init__(f"message {message_id!r} from {source!r} has been handled already")
 
 
-class HandlerTimeout(Unavailable):
+class HandlerTimeout(TransientError):
     """A handler was stopped because it took longer than its time limit."""
-
-    resource_is_away = False
 
     def __init__(self, handler: str, seconds: float) -> None:
         super().__init__(f"{handler} took longer than {seconds:g} s")
 
 
-class LeaseExpired(Unavailable):
+class LeaseExpired(TransientError):
     """Too little was left of a lease to begin or to go on: the delivery is given back."""
-
-    resource_is_away = False
 
     def __init__(self, handler: str) -> None:
         super().__init__(f"{handler} could not run in time; the delivery was given back")
 
 
-class HandlerPaused(Unavailable):
+class HandlerPaused(TransientError):
     """A handler was paused while a delivery to it waited to begin: the delivery is given back."""
-
-    resource_is_away = False
 
     def __init__(self, handler: str) -> None:
         super().__init__(f"{handler} is paused; the delivery was given back")
 
 
-class NotBegun(Unavailable):
+class NotBegun(TransientError):
     """A command has waited too long for its transaction, and has stored nothing: repeat it."""
-
-    resource_is_away = False
 
     def __init__(self, command: str) -> None:
         super().__init__(f"{command} could not begin in time: others were using the database")
 
 
-class NotCompleted(Unavailable):
+class NotCompleted(TransientError):
     """A handler has done its work, but that could not be stored until the end of its lease."""
-
-    resource_is_away = False
 
     def __init__(self) -> None:
         super().__init__("others were using the database until the lease ended: it is not stored")
 
 
-class AddressUndeliverable(RuleViolation):
-    """The mail server says that there is no such e-mail address, so nothing can ever be sent to it.
-
-    Raised by `Notifications.send`.
-    """
-
-    def __init__(self, address: str) -> None:
-        super().__init__("the mail server says that there is no such e-mail address")
-        self.address = address
+def install_hint(extra: str) -> str:
+    """Return how to install what an extra of the program needs: the end of many errors."""
+    return f"pip install -e '.[{extra}]'"
 
 
-class WiringError(ProgrammingError):
+class WiringError(Defect):
     """The program is put together wrongly; raised at start, before any message is handled."""
 
     def __init__(self, problem: str, *names: str) -> None:
         super().__init__(f"{problem}: {', '.join(sorted(names))}")
 
 
-class CausationTooDeep(ProgrammingError):
+class CausationTooDeep(Defect):
     """Handlers seem to cause each other for ever: the last of them may record no more events."""
 
     retryable = False
@@ -107,7 +90,7 @@ class CausationTooDeep(ProgrammingError):
         )
 
 
-class UnexpectedAnswer(ProgrammingError):
+class UnexpectedAnswer(Defect):
     """A handler has returned another type than its annotation says; it counts as a failure."""
 
     def __init__(self, handler: str, answer: object) -> None:
@@ -115,14 +98,14 @@ class UnexpectedAnswer(ProgrammingError):
         super().__init__(f"{handler} returned {kind}, which its annotation does not say")
 
 
-class HandlerInterrupted(ProgrammingError):
+class HandlerInterrupted(Defect):
     """A handler has raised an exception that ends a task or the process; it has failed."""
 
     def __init__(self, handler: str, error: BaseException) -> None:
         super().__init__(f"{handler} raised {type(error).__name__}, which nobody had asked for")
 
 
-class InvalidMessage(InvalidInput):
+class InvalidMessage(Invalid):
     """A stored or received message cannot be handled, however often it is tried."""
 
 

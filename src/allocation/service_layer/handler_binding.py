@@ -6,18 +6,16 @@ could lose or double work are refused.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from inspect import getmembers_static, iscoroutinefunction, signature
-from types import NoneType, UnionType
+from inspect import getmembers_static, iscoroutinefunction, signature, unwrap
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from allocation.domain.commands import Command
 from allocation.service_layer.delivery_model import WorkItem
 from allocation.service_layer.exceptions import UnexpectedAnswer, WiringError
 from allocation.service_layer.handler_containment import contain_errors
 from allocation.service_layer.handler_table import Handler, Handlers, handler_name, raise_if_any
-from allocation.service_layer.unit_of_work import UnitOfWork
 
-PER_ATTEMPT: Mapping[str, Callable[[Any, UnitOfWork | None], Any]] = {
+PER_ATTEMPT: Mapping[str, Callable[[Any, object], Any]] = {
     "uow": lambda work, uow: uow,
     "idempotency_key": lambda delivery, uow: delivery.idempotency_key,
     "envelope": lambda delivery, uow: delivery.envelope,
@@ -55,7 +53,7 @@ class BoundHandler:
 
     def __init__(
         self,
-        handler: Handler[Any],
+        handler: Handler[Any, Any],
         dependencies: Dependencies,
         may_ask: Collection[str] = PER_ATTEMPT,
     ) -> None:
@@ -81,7 +79,7 @@ class BoundHandler:
             # it would hold a connection, and wait for another one
             raise_if_any(f"{self.name} can look things up in uow, and has to leave out", queries)
 
-    async def run(self, work: WorkItem, uow: UnitOfWork | None) -> Command | None:
+    async def run(self, work: WorkItem, uow: object) -> object:
         """Make one attempt; return the command that the handler has returned, if it may.
 
         :raises HandlerInterrupted: if it tried to end the process, or made a cancellation up
@@ -99,11 +97,11 @@ class BoundHandler:
 class BoundHandlers:
     """The handlers this process can run: of commands by type, of events by name."""
 
-    commands: Mapping[type[Command], BoundHandler]
+    commands: Mapping[type[Any], BoundHandler]
     events: Mapping[str, BoundHandler]
 
 
-def bind(handlers: Handlers, dependencies: Dependencies) -> BoundHandlers:
+def bind(handlers: Handlers[object, object], dependencies: Dependencies) -> BoundHandlers:
     """Bind every handler. Those of events whose outside port is not configured are left out.
 
     :raises WiringError: if something is missing, unknown, ambiguous, or does not go together
@@ -123,10 +121,13 @@ def bind(handlers: Handlers, dependencies: Dependencies) -> BoundHandlers:
     return BoundHandlers(commands=of_commands, events=of_events)
 
 
-def _returned_types(handler: Handler[Any]) -> set[type]:
+def _returned_types(handler: Handler[Any, Any]) -> set[type]:
     """Return the types that a handler may return, by its annotation; without one, that of None."""
+    function: Any = unwrap(handler)  # its parameters may have types that only a checker imports
+    returns = {key: said for key, said in function.__annotations__.items() if key == "return"}
     try:
-        returned = get_type_hints(handler).get("return", NoneType)
+        hints = get_type_hints(SimpleNamespace(__annotations__=returns), function.__globals__)
+        returned = hints.get("return", NoneType)
     except Exception as error:
         raise WiringError(f"wrong annotations ({error})", handler_name(handler)) from error
     is_union = get_origin(returned) in (Union, UnionType)

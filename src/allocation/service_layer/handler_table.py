@@ -10,38 +10,52 @@ from dataclasses import dataclass
 from datetime import timedelta
 from inspect import iscoroutinefunction
 from types import MappingProxyType
-from typing import Any, Concatenate, Generic, TypeVar
+from typing import Any, ClassVar, Concatenate, Generic, Protocol, Self, TypeVar
 
-from allocation.domain.commands import Command
+from allocation.service_layer.delivery_ports import Publisher
 from allocation.service_layer.envelopes import Envelope
 from allocation.service_layer.exceptions import WiringError
-from allocation.service_layer.ports import Publisher
 
-M = TypeVar("M")
+
+class Message(Protocol):
+    """A dataclass, which the base of all commands or events is not.
+
+    So a type checker takes the type of a row from its message, and not from the base.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+A = TypeVar("A")
+M_co = TypeVar("M_co", covariant=True)
 M_contra = TypeVar("M_contra", contravariant=True)
+A_co = TypeVar("A_co", covariant=True)
+C_co = TypeVar("C_co", covariant=True)
+E_co = TypeVar("E_co", covariant=True)
 
-Handler = Callable[
-    Concatenate[M, ...], Awaitable[Command | None]
-]  # further parameters: see `Dependencies`
+Handler = Callable[Concatenate[T, ...], Awaitable[A | None]]
+"""Handles a T, and may return a command, an A. Further parameters: see `Dependencies`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Later(Generic[M_contra]):
+class Later(Generic[M_contra, A_co]):
     """A handler that is due only so long `after` the event was committed.
 
     The delay is a fixed time, or a function of the settings, in seconds. Such a handler is not
     cancelled by what happens meanwhile, it looks at the state of the world when it runs.
     """
 
-    handler: Handler[M_contra]
+    handler: Handler[M_contra, A_co]
     after: timedelta | Callable[[Any], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Unsubscribed(Generic[M_contra]):
+class Unsubscribed(Generic[M_contra, A_co]):
     """A handler that gets no new deliveries, and still runs those that are stored."""
 
-    handler: Handler[M_contra]
+    handler: Handler[M_contra, A_co]
 
 
 class Publish:
@@ -55,16 +69,23 @@ PUBLISH = Publish()
 """In the table: the event is public."""
 
 
-Row = tuple[type[Any], tuple[Any, ...]]
+@dataclass(frozen=True, slots=True)
+class Row(Generic[M_co, A_co]):
+    """A message and its handlers, which may return an A."""
+
+    message: type[M_co]
+    handlers: tuple[Any, ...]
 
 
-def on(message: type[M], *handlers: Handler[M] | Later[M] | Unsubscribed[M] | Publish) -> Row:
+def on(
+    message: type[M], *handlers: Handler[M, A] | Later[M, A] | Unsubscribed[M, A] | Publish
+) -> Row[M, A]:
     """Return a row of the table: a command has one handler, an event any number of them."""
-    return message, handlers
+    return Row(message, handlers)
 
 
-class Handlers:
-    """The table of an application: what handles its commands and events.
+class Handlers(Generic[C_co, E_co]):
+    """The table of an application: what handles its commands and events, by their two bases.
 
     `projections` are those handlers of events that only write a read model from what is stored now:
     doing it again does no harm. `renamed` has the old names of handlers, and what each is called
@@ -76,26 +97,28 @@ class Handlers:
     def __init__(
         self,
         *,
-        commands: Sequence[Row],
-        events: Sequence[Row],
-        projections: Collection[Handler[Any]] = (),
+        commands: Sequence[Row[C_co, None]],
+        events: Sequence[Row[E_co, C_co]],
+        projections: Collection[Handler[Any, Any]] = (),
         renamed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        messages = Counter(message for message, _ in (*commands, *events))
+        messages = Counter(row.message for row in (*commands, *events))
         twice = [message.__name__ for message, count in messages.items() if count > 1]
         raise_if_any("messages with two rows", twice)
-        many = [message.__name__ for message, handlers in commands if len(handlers) != 1]
+        many = [row.message.__name__ for row in commands if len(row.handlers) != 1]
         raise_if_any("commands that have not one handler", many)
-        self.commands: dict[type[Any], Handler[Any]] = {c: handler for c, (handler,) in commands}
-        self.events: dict[type[Any], Sequence[Any]] = dict(events)
+        self.commands: dict[type[Any], Handler[Any, Any]] = {
+            c.message: c.handlers[0] for c in commands
+        }
+        self.events: dict[type[Any], Sequence[Any]] = {e.message: e.handlers for e in events}
         self.projections, self.renamed = projections, renamed
 
     @property
-    def public_events(self) -> list[type[Any]]:
+    def public_events(self) -> list[type[E_co]]:
         """The events that are published."""
         return [event for event, listed in self.events.items() if PUBLISH in listed]
 
-    def publishing_to(self, publishers: Mapping[str, Publisher]) -> "Handlers":
+    def publishing_to(self, publishers: Mapping[str, Publisher]) -> Self:
         """Return the table with handlers for these brokers, by name, in the place of `PUBLISH`."""
         to_each = [_publish_to(*named) for named in publishers.items()]
         table = copy(self)
@@ -116,12 +139,12 @@ class Handlers:
             for event, listed in self.events.items()
         }
 
-    def by_name(self) -> dict[str, Handler[Any]]:
+    def by_name(self) -> dict[str, Handler[Any, Any]]:
         """Return all handlers of events by name.
 
         :raises WiringError: if two have one name, or an event has one twice: it has one delivery
         """
-        by_name: dict[str, Handler[Any]] = {}
+        by_name: dict[str, Handler[Any, Any]] = {}
         for event, listed in self.events.items():
             handlers = [handler_of(each) for each in listed if each is not PUBLISH]
             for name, handler in zip(map(handler_name, handlers), handlers, strict=True):
@@ -131,13 +154,13 @@ class Handlers:
         return by_name
 
 
-def handler_of(subscriber: Any) -> Handler[Any]:
+def handler_of(subscriber: Any) -> Handler[Any, Any]:
     """Return the handler itself."""
-    handler: Handler[Any] = getattr(subscriber, "handler", subscriber)
+    handler: Handler[Any, Any] = getattr(subscriber, "handler", subscriber)
     return handler
 
 
-def handler_name(handler: Handler[Any]) -> str:
+def handler_name(handler: Handler[Any, Any]) -> str:
     """Return the name, by which deliveries are known; what has none, or is not async, fails."""
     if iscoroutinefunction(handler) and (name := getattr(handler, "__name__", None)):
         return str(name)
@@ -160,7 +183,7 @@ def _delay(subscriber: object, settings: object) -> float:
         raise WiringError("a delay asks for a setting that there is not", str(error)) from error
 
 
-def _publish_to(name: str, publisher: Publisher) -> Handler[Any]:
+def _publish_to(name: str, publisher: Publisher) -> Handler[Any, Any]:
     async def publish(event: object, envelope: Envelope) -> None:
         """Publish the event there."""
         await publisher.publish(envelope)

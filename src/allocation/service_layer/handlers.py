@@ -16,15 +16,16 @@ from datetime import datetime
 
 from allocation.domain import commands, events
 from allocation.domain.coupons import BatchReference, CouponBatch, CouponCode, Quantity
-from allocation.domain.user_imports import UserImport
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer import emails
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.handler_table import PUBLISH, Handlers, Later, on
-from allocation.service_layer.ports import FindContact, FindCouponHolder, Notifications
+from allocation.service_layer.ports import FindContact, FindCouponHolder
 from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.service_layer.user_mailer import UserMail
+from allocation.service_layer.user_mailer import EmailSender, UserMailer
+from allocation.user_import.handler import import_users
+from allocation.user_import.model import ImportUsers, UsersImported
 
 
 async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None:
@@ -35,13 +36,6 @@ async def register_user(command: commands.RegisterUser, uow: UnitOfWork) -> None
         uow.users.add(User.register(command.user_id, name, email))
     else:
         user.ensure_same_registration(name, email)
-
-
-async def import_users(command: commands.ImportUsers, uow: UnitOfWork) -> None:
-    """Register the users of a list with one commit."""
-    user_import = UserImport(command.import_id, command.rows)
-    user_import.register(await uow.users.find_by_email(user_import.emails))
-    uow.user_imports.add(user_import)
 
 
 async def change_email(command: commands.ChangeEmail, uow: UnitOfWork) -> None:
@@ -74,7 +68,7 @@ async def redeem_coupon(command: commands.RedeemCoupon, uow: UnitOfWork) -> None
 
 
 async def send_welcome_email(
-    event: events.UserRegistered, user_mail: UserMail, idempotency_key: IdempotencyKey
+    event: events.UserRegistered, user_mail: UserMailer, idempotency_key: IdempotencyKey
 ) -> commands.RecordBounce | None:
     """Greet the new user."""
     return await user_mail.send(emails.welcome(event), event.user_id, idempotency_key)
@@ -112,7 +106,7 @@ async def refresh_user_view(
 async def send_coupon_email(
     event: events.CouponAllocated,
     find_contact: FindContact,
-    user_mail: UserMail,
+    user_mail: UserMailer,
     idempotency_key: IdempotencyKey,
 ) -> commands.RecordBounce | None:
     """Send the coupon to the address the user has now."""
@@ -124,7 +118,7 @@ async def send_coupon_email(
 async def send_coupon_reminder(
     event: events.CouponAllocated,
     find_coupon_holder: FindCouponHolder,
-    user_mail: UserMail,
+    user_mail: UserMailer,
     idempotency_key: IdempotencyKey,
 ) -> commands.RecordBounce | None:
     """Remind the user of the coupon, if it can still be redeemed."""
@@ -148,7 +142,7 @@ async def give_coupon_back(event: events.CouponExpired, uow: UnitOfWork) -> None
 
 
 async def send_change_notice(
-    event: events.EmailChanged, user_mail: UserMail, idempotency_key: IdempotencyKey
+    event: events.EmailChanged, user_mail: UserMailer, idempotency_key: IdempotencyKey
 ) -> commands.RecordBounce | None:
     """Warn the old address."""
     return await user_mail.send(emails.change_notice(event), event.user_id, idempotency_key)
@@ -156,7 +150,7 @@ async def send_change_notice(
 
 async def notify_marketing(
     event: events.CouponBatchExhausted,
-    notifications: Notifications,
+    notifications: EmailSender,
     marketing_email: str,
     idempotency_key: IdempotencyKey,
 ) -> None:
@@ -165,10 +159,10 @@ async def notify_marketing(
     await notifications.send(email, idempotency_key=idempotency_key)
 
 
-HANDLERS = Handlers(
+HANDLERS: Handlers[commands.Command, events.Event] = Handlers(
     commands=[
         on(commands.RegisterUser, register_user),
-        on(commands.ImportUsers, import_users),
+        on(ImportUsers, import_users),
         on(commands.ChangeEmail, change_email),
         on(commands.RecordBounce, record_bounce),
         on(commands.AddCouponBatch, add_coupon_batch),
@@ -183,7 +177,7 @@ HANDLERS = Handlers(
             refresh_user_view,
             PUBLISH,
         ),
-        on(events.UsersImported),
+        on(UsersImported),
         on(events.EmailChanged, send_change_notice, refresh_user_view, PUBLISH),
         on(events.EmailBounced, refresh_user_view, PUBLISH),
         # a coupon's code is money: not public

@@ -8,15 +8,15 @@ from typing import TypeVar
 
 from anyio import CancelScope, current_time, get_cancelled_exc_class, move_on_after, sleep
 
-from allocation.domain.error_kinds import Unavailable, is_away
 from allocation.service_layer.delivery_model import (
     Delivery,
     DeliveryPolicy,
     DispatchResult,
     Failure,
 )
+from allocation.service_layer.delivery_ports import Outbox
+from allocation.service_layer.error_kinds import TransientError, is_away
 from allocation.service_layer.exceptions import DeliverySuperseded, NotCompleted
-from allocation.service_layer.ports import Outbox
 
 FINAL_WRITE_TIMEOUT = 2  # seconds to store what became of a cancelled delivery
 FINAL_WRITE_PAUSE = 0.5  # before it is tried again, if the database is away
@@ -80,16 +80,16 @@ async def persist_despite_cancellation(store: Callable[[], Awaitable[T]], *, lea
     It waits in line until the lease ends; as long, it is tried again if the database is away.
 
     :raises NotCompleted: if it was not its turn by then
-    :raises Unavailable: if the database was away
+    :raises TransientError: if the database was away, or did not answer in time
     """
     longest = max(lease_end, current_time() + FINAL_WRITE_TIMEOUT)
-    problem: Unavailable = NotCompleted()
+    problem: TransientError = NotCompleted()
     try:
         with CancelScope(deadline=longest):
             while True:
                 try:
                     return await store()
-                except Unavailable as error:
+                except TransientError as error:
                     problem = error
                     if not is_away(error) or current_time() + FINAL_WRITE_PAUSE >= lease_end:
                         break

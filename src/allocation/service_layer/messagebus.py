@@ -16,7 +16,6 @@ from functools import partial
 import anyio
 from anyio import CancelScope, Semaphore, get_cancelled_exc_class
 
-from allocation.domain.commands import Command
 from allocation.service_layer import exceptions
 from allocation.service_layer.commit import UnitOfWorkFactory, commit_unit_of_work
 from allocation.service_layer.delivery_model import (
@@ -28,12 +27,12 @@ from allocation.service_layer.delivery_model import (
     Failure,
     WorkItem,
 )
+from allocation.service_layer.delivery_ports import Outbox
 from allocation.service_layer.envelope_factory import EnvelopeFactory
 from allocation.service_layer.envelopes import INTERNAL, MessageOrigin, bind_context
 from allocation.service_layer.handler_binding import BoundHandler, BoundHandlers
 from allocation.service_layer.instrumentation import Instrumentation, Outcome
 from allocation.service_layer.last_writes import LastWrites, persist_despite_cancellation
-from allocation.service_layer.ports import Outbox
 from allocation.service_layer.time_limits import TimeLimit
 
 MAX_CONFLICT_RETRIES = 5  # runs of a handler whose data others changed, before it counts as failed
@@ -54,17 +53,17 @@ class MessageBus:
     random: Callable[[], float]
     instrumentation: Instrumentation
 
-    async def handle(self, command: Command, origin: MessageOrigin = INTERNAL) -> DispatchResult:
+    async def handle(self, command: object, origin: MessageOrigin = INTERNAL) -> DispatchResult:
         """Execute a command, then dispatch what it caused; return when all of it is settled.
 
-        :raises AllocationError: as `execute`; a failing event handler raises nothing
+        :raises Exception: as `execute`; a failing event handler raises nothing
         """
         committed = await self.execute(command, origin)
         result = await self.run_deliveries(committed.claims)
         result.events[:0] = committed.events
         return result
 
-    async def execute(self, command: Command, origin: MessageOrigin = INTERNAL) -> Committed:
+    async def execute(self, command: object, origin: MessageOrigin = INTERNAL) -> Committed:
         """Run the one handler of a command, and return what it committed, or raise its error.
 
         The events are stored with their deliveries, so nothing is lost if they are not dispatched
@@ -176,7 +175,7 @@ class MessageBus:
         await LastWrites(self.outbox, self.policy).settle(delivery, result)
         return Committed()
 
-    async def _store_answer(self, answer: Command, delivery: Delivery) -> Committed:
+    async def _store_answer(self, answer: object, delivery: Delivery) -> Committed:
         """Execute the command that a handler has returned; its commit settles the delivery.
 
         If others change what it has read, only the command is repeated, not the external effect.

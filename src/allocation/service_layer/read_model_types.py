@@ -1,13 +1,21 @@
 """The read models: what lists and answers show, declared here once.
 
-A field is a copy of what has its name: an attribute of the user, or, after `coupon_`, of the user's
-coupon. The table, the statements that fill it and the fake follow from that.
+`adapters/orm.py` has the table with these columns, and the query that fills it.
 """
 
 from dataclasses import dataclass
 from uuid import UUID
 
 from allocation.domain.coupons import CouponState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CouponBatchRow:
+    """A coupon batch, and how many coupons are left."""
+
+    reference: str
+    quantity: int
+    remaining: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

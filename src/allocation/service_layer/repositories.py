@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 
 from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNotFound
 from allocation.domain.events import UserId
-from allocation.domain.user_imports import UserImport
 from allocation.domain.users import User, UserNotFound
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.repository import AggregateStore, Repository
@@ -20,17 +19,6 @@ class Users(Repository[User, UserId], ABC):
     @abstractmethod
     async def find_by_email(self, emails: Collection[EmailAddress]) -> Mapping[EmailAddress, User]:
         """Return the users who hold some of these addresses, however they are spelled."""
-
-
-class UserImports:
-    """The imports of users: of an import, only the users and the event are stored."""
-
-    def __init__(self, store: AggregateStore) -> None:
-        self._store = store
-
-    def add(self, user_import: UserImport) -> None:
-        """Store the new users of an import with the commit."""
-        self._store.seen.append(user_import)
 
 
 class CouponBatches(Repository[CouponBatch, BatchReference], ABC):

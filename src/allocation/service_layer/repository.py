@@ -4,15 +4,36 @@ Source: *Architecture Patterns with Python*, chapter 2. Different from the book:
 serves every aggregate, in the database and in tests, so an aggregate is declared once.
 """
 
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, Protocol, TypeGuard, TypeVar
 
-from allocation.domain.aggregate import Aggregate
-from allocation.domain.error_kinds import RuleViolation
-
-A = TypeVar("A", bound=Aggregate)
 K = TypeVar("K")
 T = TypeVar("T")
+
+
+class Recorder(Protocol):
+    """What is asked of an aggregate: what has happened, about what, and what is stored with it."""
+
+    version: int
+
+    @property
+    def subject(self) -> str:
+        """What its events are about, to other services."""
+
+    @property
+    def new_parts(self) -> Iterable[object]:
+        """What was made through it and is stored with it: entities, also other aggregates."""
+
+    def pull_events(self) -> Sequence[object]:
+        """Hand over the recorded events, once."""
+
+
+A = TypeVar("A", bound=Recorder)
+
+
+def is_recorder(entity: object) -> TypeGuard[Recorder]:
+    """Tell aggregates by one attribute: to look at all of a protocol takes long, and calls them."""
+    return hasattr(type(entity), "pull_events")
 
 
 class AggregateStore(Protocol):
@@ -35,7 +56,7 @@ class Repository(Generic[A, K]):
     """The aggregates of one type: what is changed in them is stored with the commit."""
 
     def __init__(
-        self, store: AggregateStore, aggregate: type[A], missing: Callable[[K], RuleViolation]
+        self, store: AggregateStore, aggregate: type[A], missing: Callable[[K], Exception]
     ) -> None:
         self._store, self._aggregate, self._missing = store, aggregate, missing
 

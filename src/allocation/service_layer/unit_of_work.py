@@ -4,9 +4,24 @@ The engine opens the transaction for each attempt, and commits it when the handl
 `commit.py`.
 """
 
+from allocation.domain.aggregate import Aggregate
 from allocation.domain.coupons import Coupon, CouponNotFound
+from allocation.domain.events import Event
 from allocation.service_layer import ports, repositories
 from allocation.service_layer.repository import AggregateStore, Repository
+
+
+class EventOfMany(Aggregate):
+    """Stands for the aggregates that one event is about, and is not stored itself."""
+
+    def __init__(self, event: Event, subject: object) -> None:
+        self._subject = subject
+        self.record(event)
+
+    @property
+    def key(self) -> object:
+        """What the event is about."""
+        return self._subject
 
 
 class UnitOfWork:
@@ -23,8 +38,11 @@ class UnitOfWork:
     ) -> None:
         self._store = store
         self.users = users
-        self.user_imports = repositories.UserImports(store)
         self.coupon_batches = coupon_batches
         self.coupons = Repository(store, Coupon, CouponNotFound)
         self.registration_log = registration_log
         self.user_view = user_view
+
+    def record(self, event: Event, *, subject: object) -> None:
+        """Record an event about many aggregates, of which none can record it."""
+        self._store.seen.append(EventOfMany(event, subject))

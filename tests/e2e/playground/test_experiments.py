@@ -13,10 +13,10 @@ from tests.e2e.processes import LIMIT_SECONDS, outstanding
 
 WELCOME = """
 SELECT event_id, attempts, token, owner, completed_at, json_extract(data, '$.email')
-FROM deliveries JOIN events ON events.id = event_id
+FROM aftercommit_deliveries AS deliveries JOIN aftercommit_events AS events ON events.id = event_id
 WHERE deliveries.handler = 'send_welcome_email' ORDER BY recorded_at
 """
-LOST = "SELECT owner, attempt, error FROM failures WHERE handler = 'send_welcome_email'"
+LOST = "SELECT owner, attempt, error FROM aftercommit_failures WHERE handler = 'send_welcome_email'"
 
 
 def begin(page: Page, name: str) -> Locator:
@@ -61,7 +61,7 @@ def test_killed_after_the_commit(page: Page, play: Playing) -> None:
     assert name_of(owner) != name_of(killed)
     assert "it had not finished when its lease ended" in error
     assert play.emails(email, "Welcome") == [message_id(event)]
-    assert play.rows(f"SELECT count(*) FROM deliveries WHERE {outstanding()}") == [(0,)]
+    assert play.rows(f"SELECT count(*) FROM aftercommit_deliveries WHERE {outstanding()}") == [(0,)]
     trace = page.locator("#list")
     expect(trace).to_contain_text("it had not finished when its lease ended")
     expect(trace).to_contain_text(f"token {token}")
@@ -78,7 +78,8 @@ def test_the_frozen_owner(page: Page, play: Playing) -> None:
     (event, _, token, owner, completed_at, email), (_, *_, following) = play.rows(WELCOME)
     lost = [row for row in play.rows(LOST) if row[2].startswith("it had not finished")]
     logged = play.rows(
-        "SELECT deliveries.owner FROM deliveries JOIN events ON events.id = event_id "
+        "SELECT deliveries.owner FROM aftercommit_deliveries AS deliveries "
+        "JOIN aftercommit_events AS events ON events.id = event_id "
         f"WHERE deliveries.handler = 'log_registration' AND data LIKE '%{following}%'"
     )
     assert completed_at
@@ -99,9 +100,10 @@ def test_mail_is_down(page: Page, play: Playing) -> None:
 
     rows = play.rows(WELCOME)
     failures = play.rows(
-        "SELECT count(*) FROM failures WHERE handler = 'send_welcome_email' GROUP BY event_id"
+        "SELECT count(*) FROM aftercommit_failures "
+        "WHERE handler = 'send_welcome_email' GROUP BY event_id"
     )
-    ends = "SELECT {}(completed_at) FROM deliveries WHERE handler {} 'send_%'"
+    ends = "SELECT {}(completed_at) FROM aftercommit_deliveries WHERE handler {} 'send_%'"
     assert len(rows) == 5
     assert all(count >= 3 for (count,) in failures)
     assert play.rows(ends.format("max", "NOT LIKE")) < play.rows(ends.format("min", "LIKE"))
@@ -126,7 +128,7 @@ def test_poison(page: Page, play: Playing) -> None:
     assert process
     for event, *_, email in rows:
         assert play.emails(email, "Welcome") == [message_id(event)]
-    assert poisoned[0] in play.rows("SELECT group_concat(event_id) FROM failures")[0][0]
+    assert poisoned[0] in play.rows("SELECT group_concat(event_id) FROM aftercommit_failures")[0][0]
     page.get_by_role("link", name="Outstanding").click()
     expect(page.locator("#outstanding")).to_contain_text("scheduled for later")
     expect(page.locator("#outstanding")).not_to_contain_text("send_welcome_email")
@@ -141,7 +143,9 @@ def test_never_one_coupon_too_many(page: Page, play: Playing) -> None:
     assert play.rows("SELECT count(*) FROM users") == [(100,)]
     assert play.rows("SELECT count(*), count(DISTINCT user_id) FROM coupons") == [(10, 10)]
     assert play.rows("SELECT sum(quantity), sum(remaining) FROM coupon_batches") == [(10, 0)]
-    assert play.rows("SELECT count(DISTINCT owner) FROM deliveries") == [(2,)]  # both have worked
+    assert play.rows("SELECT count(DISTINCT owner) FROM aftercommit_deliveries") == [
+        (2,)
+    ]  # both have worked
     mail = play.state()["mail"]
     emails = [each["subject"] for each in mail["latest"] if not each["is_repeated"]]
     assert emails.count("Your welcome coupon") == 10
@@ -159,7 +163,7 @@ def test_a_handler_added_later(page: Page, play: Playing) -> None:
     is_kept(experiment, "later")
 
     emails = [email for *_, email in play.rows(WELCOME)]
-    new = "SELECT completed_at IS NOT NULL, replay FROM deliveries WHERE handler = '{}'"
+    new = "SELECT completed_at IS NOT NULL, replay FROM aftercommit_deliveries WHERE handler = '{}'"
     assert len(emails) == 3
     assert play.rows(new.format("announce_newsletter")) == [(1, 1)] * 3
     for email in emails:

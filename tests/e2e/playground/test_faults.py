@@ -28,7 +28,7 @@ def test_who_gets_no_answer_asks_again_with_the_same_key(
 
         assert play.state()["registering"]["waiting"] == 0
         assert play.rows("SELECT count(*), count(DISTINCT email) FROM users") == [(120, 120)]
-        registrations = "SELECT count(*) FROM events WHERE type = 'user_registered'"
+        registrations = "SELECT count(*) FROM aftercommit_events WHERE type = 'user_registered'"
         assert play.rows(registrations) == [(120,)]
 
 

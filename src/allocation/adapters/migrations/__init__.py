@@ -1,1 +1,8 @@
-"""The history of the schema, for Alembic. `versions` has a file for each revision."""
+"""The history of the application's tables: `versions` has a file for each revision."""
+
+from pathlib import Path
+
+from allocation.adapters.engine_migrations.history import History
+from allocation.adapters.orm import metadata
+
+HISTORY = History("allocation", metadata, [Path(__file__).parent / "versions"])

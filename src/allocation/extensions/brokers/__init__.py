@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import click
 
     from allocation.extensions.brokers.settings import BrokerSettings
-    from allocation.service_layer.ports import Publisher
+    from allocation.service_layer.delivery_ports import Publisher
     from allocation.settings import EngineSettings
 
 

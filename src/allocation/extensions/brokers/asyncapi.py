@@ -3,7 +3,7 @@
 Made from the same classes and tables that read and write the messages, so it cannot lag behind.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from inspect import signature
 from typing import Any, TypeVar
@@ -11,9 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from allocation.domain.commands import Command
-from allocation.domain.events import CouponDenied, Event, UserId
-from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, DELIVERY_LIMIT, EVENTS
+from allocation.extensions.brokers.base import DELIVERY_LIMIT
+from allocation.extensions.brokers.channels import Channels
 from allocation.extensions.brokers.cloud_events import (
     CONTENT_TYPE,
     CloudEvent,
@@ -24,29 +23,11 @@ from allocation.service_layer.codec import Codec
 from allocation.service_layer.envelopes import Envelope, EventId, MessageContext
 from allocation.service_layer.exceptions import WiringError
 
-M = TypeVar("M", bound=Event | Command)
+M = TypeVar("M")
 
 Json = dict[str, Any]
 
-SUBJECT = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
 MESSAGE_ID = UUID("0b6f2c0e-5d43-4f6e-9a57-2f1d3c4b5a69")
-
-EXAMPLE_VALUES: dict[str, Any] = {
-    "batch_reference": "WELCOME",
-    "code": "WELCOME-0123456789ABCDEF",
-    "email": "ivan@example.com",
-    "name": "Иван",
-    "new_email": "ivan@example.org",
-    "old_email": "ivan@example.com",
-    "quantity": 100,
-    "redemption_id": MESSAGE_ID,
-    "reference": "WELCOME",
-    "user_id": UserId(SUBJECT),
-}
-"""What the fields of messages hold in the examples: a field means the same in each of them."""
-
-OTHER_SUBJECTS: dict[type[Event], str] = {CouponDenied: "WELCOME"}
-"""The subjects, in the examples, of events that no user or coupon has recorded."""
 
 ALL = (
     "CloudEvents 1.0 in structured JSON, over RabbitMQ and Kafka. Each message has a version of its"
@@ -54,39 +35,45 @@ ALL = (
 )
 OF_EVENTS = "What has happened, for all who want to know."
 OF_COMMANDS = (
-    f"On RabbitMQ a quorum queue whose x-delivery-limit is {DELIVERY_LIMIT}; what exceeds it is"
-    f" dead-lettered at least once to {DEAD_LETTER_QUEUE} by the default exchange. A queue that is"
+    "On RabbitMQ a quorum queue whose x-delivery-limit is {}; what exceeds it is"
+    " dead-lettered at least once to {} by the default exchange. A queue that is"
     " there already is used as it is."
 )
 OF_DEAD_COMMANDS = (
     "Commands that cannot be read or were refused for good: the same body and headers, and two"
-    " headers more, allocation-error, a stable name, and allocation-reason. What RabbitMQ has moved"
+    " headers more, {}, a stable name, and {}. What RabbitMQ has moved"
     " there by itself has x-death."
 )
 PUBLISHING = (
     "At least once; `id` stays the same. On RabbitMQ the routing key is the type, on Kafka the key"
-    " is the subject: what has recorded the event, which is a user if nothing else is said of it."
+    " is the subject: what has recorded the event."
 )
 CONSUMING = "At most one effect for each `source` and `id`."
 
 
 def published_language(app: App[Any]) -> str:
     """Return the document, as JSON: what others may rely on."""
-    codec = app.codec()
+    codec, values = app.codec(), app.example_values()
     events = {codec.name_of(each): each for each in app.handlers().public_events}
     accepted = {codec.name_of(each): each for each in app.accepted_from_brokers()}
-    messages = {n: _message(codec, n, t) for n, t in (events | accepted).items()}
-    topic_exchange = {"name": EVENTS, "type": "topic", "durable": True}
+    payloads = {n: _example_of_event(codec, n, t, values) for n, t in events.items()}
+    payloads |= {n: _example_of_command(n, t, values) for n, t in accepted.items()}
+    types = events | accepted
+    messages = {n: _message(codec, n, types[n], each) for n, each in payloads.items()}
+    own = Channels(app.name)
+    of_commands = OF_COMMANDS.format(DELIVERY_LIMIT, own.dead_letters)
+    of_dead_commands = OF_DEAD_COMMANDS.format(own.header("error"), own.header("reason"))
+    topic_exchange = {"name": own.events, "type": "topic", "durable": True}
     exchange = {"is": "routingKey", "exchange": topic_exchange}
-    dead_letter_queue = _queue(DEAD_LETTER_QUEUE)
+    dead_letter_queue = _queue(own.dead_letters)
     document = {
         "asyncapi": "3.0.0",
-        "info": {"title": "allocation", "version": "1.0.0", "description": ALL},
+        "info": {"title": app.name, "version": "1.0.0", "description": ALL},
         "defaultContentType": CONTENT_TYPE,
         "channels": {
-            "events": _channel(EVENTS, events, exchange, OF_EVENTS),
-            "commands": _channel(COMMANDS, accepted, _queue(COMMANDS), OF_COMMANDS),
-            "deadCommands": _channel(DEAD_LETTER_QUEUE, (), dead_letter_queue, OF_DEAD_COMMANDS),
+            "events": _channel(own.events, events, exchange, OF_EVENTS),
+            "commands": _channel(own.commands, accepted, _queue(own.commands), of_commands),
+            "deadCommands": _channel(own.dead_letters, (), dead_letter_queue, of_dead_commands),
         },
         "operations": {
             "publishEvents": _operation("send", "events", events, PUBLISHING),
@@ -97,29 +84,29 @@ def published_language(app: App[Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(document)).decode()
 
 
-def example_of(type_: type[M]) -> M:
-    """Return a message of this type.
+def example_of(type_: type[M], values: Mapping[str, Any]) -> M:
+    """Return a message of this type with these values: see `App.example_values`.
 
-    :raises WiringError: if nobody has said what one of its fields may hold
+    :raises WiringError: if the application has not said what one of its fields may hold
     """
     names = signature(type_).parameters
-    if missing := names.keys() - EXAMPLE_VALUES.keys():
-        where = "EXAMPLE_VALUES of src/allocation/extensions/brokers/asyncapi.py"
-        raise WiringError(f"fields of {type_.__name__} without an example in {where}", *missing)
-    return type_(**{name: EXAMPLE_VALUES[name] for name in names})
+    if missing := names.keys() - values.keys():
+        problem = f"fields of {type_.__name__} without a value in `example_values` of the App"
+        raise WiringError(problem, *missing)
+    return type_(**{name: values[name] for name in names})
 
 
-def _message(codec: Codec, name: str, type_: type[Event] | type[Command]) -> Json:
+def _message(codec: Codec[object], name: str, type_: type, example: Json) -> Json:
     return {
         "name": name,
         "summary": str(type_.__doc__),
         "contentType": CONTENT_TYPE,
         "payload": _payload(codec, name, type_),
-        "examples": [{"name": "example", "payload": _example(codec, name, example_of(type_))}],
+        "examples": [{"name": "example", "payload": example}],
     }
 
 
-def _payload(codec: Codec, name: str, type_: type) -> Json:
+def _payload(codec: Codec[object], name: str, type_: type) -> Json:
     schema, version = _schema(CloudEvent), codec.version_of(name)
     schema["properties"] |= {
         "type": {"const": name},
@@ -135,17 +122,21 @@ def _schema(type_: type) -> Json:
     return {key: value for key, value in components[type_.__name__].items() if key != "title"}
 
 
-def _example(codec: Codec, name: str, message: Event | Command) -> Json:
-    if isinstance(message, Command):
-        required = {"specversion": "1.0", "id": MESSAGE_ID, "source": "/shop", "type": name}
-        return required | {"data": msgspec.to_builtins(message)}
+def _example_of_command(name: str, type_: type, values: Mapping[str, Any]) -> Json:
+    required = {"specversion": "1.0", "id": MESSAGE_ID, "source": "/shop", "type": name}
+    return required | {"data": msgspec.to_builtins(example_of(type_, values))}
+
+
+def _example_of_event(
+    codec: Codec[object], name: str, type_: type, values: Mapping[str, Any]
+) -> Json:
     envelope = Envelope(
         id=EventId(MESSAGE_ID),
         source=codec.source,
         type=name,
         schema_version=codec.version_of(name),
-        event=message,
-        subject=OTHER_SUBJECTS.get(type(message), str(SUBJECT)),
+        event=example_of(type_, values),
+        subject=str(values.get(f"{name}.subject", values["subject"])),
         time=datetime(2026, 1, 1, tzinfo=UTC),
         context=MessageContext(correlation_id=MESSAGE_ID, causation_id=MESSAGE_ID),
     )

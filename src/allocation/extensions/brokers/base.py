@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import anyio
 from anyio import fail_after, get_cancelled_exc_class, move_on_after
 
-from allocation.domain.error_kinds import AllocationError
+from allocation.extensions.brokers.channels import Channels
 from allocation.extensions.brokers.exceptions import (
     BrokerUnavailable,
     ConfirmTimeoutError,
@@ -23,11 +23,8 @@ from allocation.extensions.brokers.exceptions import (
 )
 from allocation.extensions.circuit_breaker import CircuitBreaker
 from allocation.service_layer.envelopes import Envelope
+from allocation.service_layer.error_kinds import has_kind, slug_of
 from allocation.service_layer.handler_containment import cancellation_requested
-
-EVENTS = "allocation.events"  # the exchange, or topic
-COMMANDS = "allocation.commands"  # the queue, or topic
-DEAD_LETTER_QUEUE = "allocation.commands.dead"
 
 DELIVERY_LIMIT = 20  # of RabbitMQ, its own since version 4; a consumer that is restarted counts
 MAX_DEAD_LETTER_BYTES = 10_000  # of a dead command that the broker does not take as a whole
@@ -140,7 +137,8 @@ class Broker(ABC):
     refusals: ClassVar[Errors]  # the library's errors that mean MessageRefusedError
     rejections: ClassVar[Errors]  # and those that mean ConfirmTimeoutError
 
-    def __init__(self) -> None:
+    def __init__(self, channels: Channels) -> None:
+        self.channels = channels
         self._events, self._dead_letters = PublisherConnection(self), PublisherConnection(self)
         self._dead_lettering = anyio.Lock()
 
@@ -159,15 +157,16 @@ class Broker(ABC):
 
         :raises BrokerUnavailable: if the broker does not confirm that, for whatever reason
         """
-        slug = error.slug if isinstance(error, AllocationError) else "bug"
-        reason = {"allocation-error": slug, "allocation-reason": _one_line(error)}
+        slug = slug_of(error) if has_kind(error) else "bug"
+        header = self.channels.header
+        reason = {header("error"): slug, header("reason"): _one_line(error)}
         dead = replace(message, headers={**message.headers, **reason})
         async with self._dead_lettering:
             try:
                 try:
                     await self._dead_letters.send(lambda connection: connection.dead_letter(dead))
                 except MessageRefusedError as refusal:
-                    reason["allocation-cut"] = f"{len(dead.body)} bytes; {_one_line(refusal)}"
+                    reason[header("cut")] = f"{len(dead.body)} bytes; {_one_line(refusal)}"
                     body = dead.body[:MAX_DEAD_LETTER_BYTES]
                     cut = replace(dead, body=body, headers=reason, properties={})
                     await self._dead_letters.send(lambda connection: connection.dead_letter(cut))

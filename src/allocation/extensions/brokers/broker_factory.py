@@ -12,9 +12,11 @@ from urllib.parse import unquote, urlsplit
 
 import anyio
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.brokers.base import Broker
+from allocation.extensions.brokers.channels import Channels
 from allocation.extensions.brokers.settings import BrokerSettings
+from allocation.service_layer.error_kinds import InvalidValue
+from allocation.service_layer.exceptions import install_hint
 from allocation.settings import EngineSettings
 
 CHATTY_LIBRARIES = ("aio_pika", "aiokafka", "aiormq")  # they log what they raise, or fix
@@ -37,7 +39,7 @@ async def publishing(settings: EngineSettings) -> AsyncIterator[Mapping[str, Bro
         raise settings.refused("broker_urls", f"needs the event loop asyncio, not {event_loop}")
     for library in CHATTY_LIBRARIES:
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    brokers = new_brokers(urls)
+    brokers = new_brokers(urls, Channels(settings.application))
     try:
         yield brokers
     finally:
@@ -46,34 +48,34 @@ async def publishing(settings: EngineSettings) -> AsyncIterator[Mapping[str, Bro
                 group.start_soon(broker.close)
 
 
-def new_brokers(urls: Sequence[str]) -> dict[str, Broker]:
+def new_brokers(urls: Sequence[str], channels: Channels) -> dict[str, Broker]:
     """Return a broker for each URL, by name: `rabbitmq`, `kafka`, and `kafka_2` if there are two.
 
     :raises InvalidValue: if a URL is not acceptable
     """
     brokers: dict[str, Broker] = {}
     for url in urls:
-        broker = _new_broker(url)
+        broker = _new_broker(url, channels)
         of_its_kind = sum(other.kind == broker.kind for other in brokers.values())
         name = broker.kind.lower()
         brokers[f"{name}_{of_its_kind + 1}" if of_its_kind else name] = broker
     return brokers
 
 
-def _new_broker(url: str) -> Broker:
+def _new_broker(url: str, channels: Channels) -> Broker:
     try:
         if url.startswith(("amqp://", "amqps://")):
             _require_amqp(url)
             from allocation.extensions.brokers.rabbitmq import RabbitMQ
 
-            return RabbitMQ(url)
+            return RabbitMQ(url, channels)
         if url.startswith("kafka://"):
             servers = _kafka_servers(url)
             from allocation.extensions.brokers.kafka import Kafka
 
-            return Kafka(servers)
+            return Kafka(servers, channels)
     except ModuleNotFoundError as error:
-        raise _invalid(f"needs {error.name}; pip install -e '.[brokers]'") from None
+        raise _invalid(f"needs {error.name}; {install_hint('brokers')}") from None
     raise _invalid("is not of the form amqp://… or kafka://host:port,host:port")
 
 

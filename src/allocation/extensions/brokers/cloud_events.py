@@ -8,24 +8,23 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
-from allocation.domain.commands import Command
-from allocation.domain.values import INVISIBLE
 from allocation.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
 from allocation.service_layer.codec import Codec, decode
 from allocation.service_layer.envelopes import Envelope, MessageOrigin
 from allocation.service_layer.exceptions import InvalidPayload
 
-Accepted = Mapping[str, type[Command]]
+Accepted = Mapping[str, type[Any]]
 """The commands that others may send, by wire name; the consumer dead-letters all others."""
 
 CONTENT_TYPE = "application/cloudevents+json"
 MAX_MESSAGE_BYTES = 65_536  # of a command: a hundred times what any needs, as over HTTP
+INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's controls, formats, surrogates, separators
 MAX_BYTES = 500  # of an id, and of a source: PostgreSQL's index takes 2704 for both together
 Attribute = Annotated[
     str,
@@ -80,8 +79,8 @@ def to_cloud_event(envelope: Envelope) -> bytes:
 
 
 def from_cloud_event(
-    body: bytes, codec: Codec, accepted: Accepted
-) -> tuple[Command, MessageOrigin]:
+    body: bytes, codec: Codec[object], accepted: Accepted
+) -> tuple[object, MessageOrigin]:
     """Return the command in a message, and what is to be known of that message.
 
     Its length is checked before anything that costs more than reading it.

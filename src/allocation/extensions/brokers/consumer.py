@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
+from typing import Any
 
 from anyio import Event, create_task_group, move_on_after
 from anyio.abc import TaskGroup
@@ -18,15 +19,8 @@ from anyio.abc import TaskGroup
 from allocation.adapters import inbox
 from allocation.adapters.inbox import AcceptedCommand
 from allocation.application import Application
-from allocation.domain.commands import Command
-from allocation.domain.error_kinds import (
-    AllocationError,
-    ProgrammingError,
-    is_permanent,
-)
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import (
-    DEAD_LETTER_QUEUE,
     Broker,
     InboundMessage,
     describe,
@@ -38,6 +32,7 @@ from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.process.runtime import Service, Shutdown
 from allocation.service_layer.delivery_model import Committed
 from allocation.service_layer.envelopes import MessageOrigin
+from allocation.service_layer.error_kinds import is_permanent, is_transient, kind_of
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.handler_containment import first_error
 from allocation.service_layer.messagebus import MessageBus
@@ -49,7 +44,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 logger = logging.getLogger(__name__)
 
 
-def consumer_service(settings: EngineSettings, accepted: Sequence[type[Command]]) -> Service:
+def consumer_service(settings: EngineSettings, accepted: Sequence[type[Any]]) -> Service:
     """Return the service, for these commands.
 
     :raises InvalidValue: if there is no broker
@@ -88,7 +83,7 @@ class Consumer:
     """
 
     bus: MessageBus
-    read: Callable[[bytes], tuple[Command, MessageOrigin]]
+    read: Callable[[bytes], tuple[object, MessageOrigin]]
     find_accepted: Callable[[str, str | None], Awaitable[AcceptedCommand | None]]
     dispatch: BoundedDispatch
     stop: Shutdown
@@ -122,7 +117,7 @@ class Consumer:
                     await self._take(broker, messages)
             except Exception as raised:  # nothing at one broker may end the others
                 error = first_error(raised)
-                known = isinstance(error, BrokerUnavailable)
+                known = is_transient(error)
                 trouble = error if known else BrokerUnavailable(broker.kind, describe(error))
                 if not self.stop.is_set():
                     logger.warning("%s; trying again", trouble)
@@ -155,7 +150,7 @@ class Consumer:
                     self._dispatches.start_soon(self.dispatch.dispatch, committed)
                 return
             except Exception as error:
-                if isinstance(error, AllocationError) and not isinstance(error, ProgrammingError):
+                if kind_of(error) != "defect":
                     logger.warning("a message has to wait: %s", error)
                 else:
                     logger.exception("a message has to wait")
@@ -191,7 +186,7 @@ class Consumer:
                 logger.warning(left, broker.kind, refusal, error)
                 await _acknowledge(message.reject)
                 return committed
-            logger.warning("a message is in %s: %s", DEAD_LETTER_QUEUE, error)
+            logger.warning("a message is in %s: %s", broker.channels.dead_letters, error)
         await _acknowledge(message.ack)
         return committed
 

@@ -4,7 +4,7 @@
 event is tried again until the broker is back.
 """
 
-from allocation.domain.error_kinds import Unavailable
+from allocation.service_layer.error_kinds import TransientError, Unavailable
 from allocation.service_layer.exceptions import InvalidMessage
 
 
@@ -37,16 +37,18 @@ class BrokerUnavailable(Unavailable):
         self.reason = reason
 
 
-class MissingTopic(BrokerUnavailable):
+class MissingTopic(TransientError):
     """A topic does not exist, and this program may not create it."""
 
-    resource_is_away = False
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(f"{broker} is not available: {reason}")
 
 
-class UndecodableMessage(BrokerUnavailable):
+class UndecodableMessage(TransientError):
     """A message broke the connection, because the AMQP library cannot decode it."""
 
-    resource_is_away = False
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(f"{broker} is not available: {reason}")
 
 
 class ConfirmTimeoutError(TimeoutError):

@@ -11,13 +11,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors  # type: ignore[
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
 
 from allocation.extensions.brokers import base
-from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, InboundMessage, describe
+from allocation.extensions.brokers.base import InboundMessage, describe
+from allocation.extensions.brokers.channels import Channels
 from allocation.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from allocation.extensions.brokers.exceptions import MissingTopic
 from allocation.extensions.brokers.kafka_decompression import limit_decompression
 from allocation.service_layer.envelopes import Envelope
 
-GROUP = "allocation"
 UNDECODABLE = (UnicodeDecodeError, errors.CorruptRecordException)
 PROBE_SECONDS = 1.0  # for a partition, which may have nothing new
 MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
@@ -31,10 +31,14 @@ class Connection(AIOKafkaProducer):  # type: ignore[misc]
     loss: BaseException | None = None
     close = AIOKafkaProducer.stop
 
+    def __init__(self, channels: Channels, **options: Any) -> None:
+        super().__init__(**options)
+        self._channels = channels
+
     async def publish(self, envelope: Envelope) -> None:
         """Send an event."""
         await self.send_and_wait(
-            base.EVENTS,
+            self._channels.events,
             to_cloud_event(envelope),
             key=envelope.subject.encode(),
             headers=[("content-type", CONTENT_TYPE.encode())],
@@ -46,7 +50,8 @@ class Connection(AIOKafkaProducer):  # type: ignore[misc]
             (name, value.encode() if isinstance(value, str) else value)
             for name, value in dead.headers.items()
         ]
-        await self.send_and_wait(DEAD_LETTER_QUEUE, dead.body, headers=headers, **dead.properties)
+        topic = self._channels.dead_letters
+        await self.send_and_wait(topic, dead.body, headers=headers, **dead.properties)
 
 
 class Kafka(base.Broker):
@@ -60,8 +65,8 @@ class Kafka(base.Broker):
     )
     rejections = (errors.KafkaTimeoutError,)
 
-    def __init__(self, servers: Sequence[str]) -> None:
-        super().__init__()
+    def __init__(self, servers: Sequence[str], channels: Channels) -> None:
+        super().__init__(channels)
         self._servers = servers
 
     @asynccontextmanager
@@ -69,9 +74,9 @@ class Kafka(base.Broker):
         limit_decompression()
         await self._ensure_dead_letter_topic()
         consumer = AIOKafkaConsumer(
-            COMMANDS,
+            self.channels.commands,
             bootstrap_servers=self._servers,
-            group_id=GROUP,
+            group_id=self.channels.application,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
             max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
@@ -89,27 +94,29 @@ class Kafka(base.Broker):
 
         :raises MissingTopic: if it can neither be found nor created
         """
-        limit = base.CONNECT_TIMEOUT * 1000
+        limit, wanted = base.CONNECT_TIMEOUT * 1000, self.channels.dead_letters
         admin = AIOKafkaAdminClient(bootstrap_servers=self._servers, request_timeout_ms=limit)
         try:
             await admin.start()
             topics = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
-            if DEAD_LETTER_QUEUE in topics:
+            if wanted in topics:
                 return
-            copies = max((len(each["replicas"]) for each in topics.get(COMMANDS, ())), default=1)
-            created = await admin.create_topics([NewTopic(DEAD_LETTER_QUEUE, 1, copies)])
+            commands = topics.get(self.channels.commands, ())
+            copies = max((len(each["replicas"]) for each in commands), default=1)
+            created = await admin.create_topics([NewTopic(wanted, 1, copies)])
         finally:
             await base.close_best_effort(admin.close)
         ((_, code, *reason),) = created.topic_errors
         if code not in (0, errors.TopicAlreadyExistsError.errno):
             raise MissingTopic(
                 self.kind,
-                f"the topic {DEAD_LETTER_QUEUE} does not exist and cannot be created"
+                f"the topic {wanted} does not exist and cannot be created"
                 f" ({errors.for_code(code)(*reason)}): create it, or nothing is consumed",
             )
 
     def new_connection(self) -> Connection:
         return Connection(
+            self.channels,
             bootstrap_servers=self._servers,
             acks="all",
             request_timeout_ms=base.CONFIRM_TIMEOUT * 1000,

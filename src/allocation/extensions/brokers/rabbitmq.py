@@ -20,28 +20,28 @@ from aiormq import exceptions as amqp
 from pamqp.common import Arguments
 
 from allocation.extensions.brokers import base
-from allocation.extensions.brokers.base import COMMANDS, DEAD_LETTER_QUEUE, InboundMessage, describe
+from allocation.extensions.brokers.base import InboundMessage, describe
+from allocation.extensions.brokers.channels import Channels
 from allocation.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
 from allocation.extensions.brokers.exceptions import BrokerUnavailable, UndecodableMessage
 from allocation.service_layer.envelopes import Envelope
 
-QUORUM_QUEUE: Arguments = {
+QUORUM_QUEUE: dict[str, str | int] = {
     "x-queue-type": "quorum",
     "x-delivery-limit": base.DELIVERY_LIMIT,
     "x-dead-letter-exchange": "",
-    "x-dead-letter-routing-key": DEAD_LETTER_QUEUE,
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",  # which that strategy insists on
 }
 
 OTHER_QUEUE = (
-    f"the queue {COMMANDS} is not of the kind that this program makes, with a delivery limit: a"
+    "the queue %s is not of the kind that this program makes, with a delivery limit: a"
     " message that cannot be decoded would come for ever"
 )
 UNDECODABLE = (
-    f"a message in {COMMANDS} cannot be decoded (%s), which ends the connection; RabbitMQ moves it"
-    f" to {DEAD_LETTER_QUEUE} after {base.DELIVERY_LIMIT} deliveries; without that limit it comes"
-    " again until somebody takes it out of the queue"
+    "a message in {0.commands} cannot be decoded ({1}), which ends the connection; RabbitMQ moves"
+    " it to {0.dead_letters} after {2} deliveries; without that limit it comes again until somebody"
+    " takes it out of the queue"
 )
 
 logger = logging.getLogger(__name__)
@@ -50,8 +50,9 @@ logger = logging.getLogger(__name__)
 class Connection(aio_pika.Connection):
     """A connection that stays lost when it is lost, and knows why."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, channels: Channels) -> None:
         super().__init__(make_url(url))
+        self._channels = channels
         self.loss: BaseException | None = None
         self.is_lost = anyio.Event()
         self.moves_dead_letters = False  # whether the queue of commands does, if one is rejected
@@ -73,7 +74,7 @@ class Connection(aio_pika.Connection):
         """Send an event; it is fine if nobody listens."""
         async with self._declaring:
             if self._events is None:
-                self._events = await self._declare_exchange(base.EVENTS)
+                self._events = await self._declare_exchange(self._channels.events)
         message = Message(
             to_cloud_event(envelope),
             content_type=CONTENT_TYPE,
@@ -92,7 +93,7 @@ class Connection(aio_pika.Connection):
 
     async def dead_letter(self, dead: InboundMessage) -> None:
         """Send a dead command; it is mandatory, or it could be lost with its queue."""
-        await self.declare(DEAD_LETTER_QUEUE, {})
+        await self.declare(self._channels.dead_letters, {})
         message = Message(
             dead.body,
             headers=dict(dead.headers),
@@ -100,7 +101,7 @@ class Connection(aio_pika.Connection):
             **dead.properties,
         )
         async with self.channel(on_return_raises=True) as channel:
-            await channel.default_exchange.publish(message, DEAD_LETTER_QUEUE)
+            await channel.default_exchange.publish(message, self._channels.dead_letters)
 
     async def declare(self, queue: str, arguments: Arguments) -> bool:
         """Make a queue, and tell whether it is as wanted; if not, there is another one.
@@ -120,7 +121,7 @@ class Connection(aio_pika.Connection):
         await channel.set_qos(prefetch)
         underlay = await channel.get_underlay_channel()
         underlay.on_consumer_cancel_callbacks.add(self._on_consumer_cancelled)
-        messages = (await channel.get_queue(COMMANDS)).iterator()
+        messages = (await channel.get_queue(self._channels.commands)).iterator()
         await messages.consume()
         return messages
 
@@ -145,8 +146,8 @@ class RabbitMQ(base.Broker):
     )
     rejections = (amqp.DeliveryError,)
 
-    def __init__(self, url: str) -> None:
-        super().__init__()
+    def __init__(self, url: str, channels: Channels) -> None:
+        super().__init__(channels)
         self._url = url
         self._serial_mode = False
 
@@ -155,10 +156,12 @@ class RabbitMQ(base.Broker):
         connection = self.new_connection()
         try:
             await connection.start()
-            await connection.declare(DEAD_LETTER_QUEUE, {})
-            connection.moves_dead_letters = await connection.declare(COMMANDS, QUORUM_QUEUE)
+            commands, dead_letters = self.channels.commands, self.channels.dead_letters
+            await connection.declare(dead_letters, {})
+            arguments: Arguments = {**QUORUM_QUEUE, "x-dead-letter-routing-key": dead_letters}
+            connection.moves_dead_letters = await connection.declare(commands, arguments)
             if not connection.moves_dead_letters:
-                logger.warning(OTHER_QUEUE)
+                logger.warning(OTHER_QUEUE, commands)
             received = await connection.receive(1 if self._serial_mode else prefetch)
             yield self._until_lost(received, connection, prefetch)
         finally:
@@ -179,11 +182,12 @@ class RabbitMQ(base.Broker):
         loss = connection.loss or ConnectionError("the connection was lost")
         if isinstance(loss, (amqp.InvalidFrameError, RecursionError)):
             self._serial_mode = True
-            raise UndecodableMessage(self.kind, UNDECODABLE % describe(loss)) from loss
+            problem = UNDECODABLE.format(self.channels, describe(loss), base.DELIVERY_LIMIT)
+            raise UndecodableMessage(self.kind, problem) from loss
         raise BrokerUnavailable(self.kind, describe(loss)) from loss
 
     def new_connection(self) -> Connection:
-        return Connection(self._url)
+        return Connection(self._url, self.channels)
 
 
 def _to_inbound(message: AbstractIncomingMessage, *, moves_dead_letters: bool) -> InboundMessage:

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 from typing import TYPE_CHECKING
 
 from allocation.process.extension import Extension
+from allocation.service_layer.exceptions import install_hint
 
 if TYPE_CHECKING:
     from allocation.application import Application
@@ -24,7 +25,7 @@ class MetricsExtension(Extension):
     name = "metrics"
     options = {
         "--metrics-port": "Answer GET /metrics, /healthz and /readyz here, while working or"
-        " consuming, on 127.0.0.1 (or ALLOCATION_METRICS_HOST). Default: none"
+        " consuming, on 127.0.0.1 (or {prefix}_METRICS_HOST). Default: none"
     }
 
     def settings(self) -> type:
@@ -39,9 +40,9 @@ class MetricsExtension(Extension):
         try:
             from allocation.extensions.metrics.observer import MetricsObserver
         except ModuleNotFoundError as error:
-            problem = f"needs {error.name}; pip install -e '.[metrics]'"
+            problem = f"needs {error.name}; {install_hint(self.name)}"
             raise settings.refused("metrics_port", problem) from None
-        return nullcontext(MetricsObserver())
+        return nullcontext(MetricsObserver(settings.application))
 
     def lifespan(
         self, settings: EngineSettings, application: Application, stop: Shutdown

@@ -17,10 +17,10 @@ from typing import Any
 from anyio import to_thread
 
 from allocation.application import Application
-from allocation.domain.error_kinds import Unavailable
 from allocation.extensions.metrics.process_health import CONTENT_TYPE, Probes, probing
 from allocation.extensions.metrics.settings import MetricsSettings
 from allocation.process.runtime import Shutdown
+from allocation.service_layer.error_kinds import Unavailable
 from allocation.settings import EngineSettings
 
 MAX_CONNECTIONS = 20

@@ -12,8 +12,8 @@ from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
-from allocation.domain.error_kinds import Unavailable, is_permanent
 from allocation.service_layer.delivery_model import CommandEnvelope, Delivery
+from allocation.service_layer.error_kinds import is_permanent, is_transient
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.instrumentation import Observer, Outcome
 
@@ -32,17 +32,17 @@ SETTLED = "From the commit of an event to the end of its handler's work, with al
 
 
 class MetricsObserver(Observer):
-    """Counts by name and outcome, and durations by name."""
+    """Counts by name and outcome, and durations by name; they begin with the application's name."""
 
-    def __init__(self) -> None:
+    def __init__(self, application: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # when counting began: no metric
         self.registry = registry = CollectorRegistry()
         self.writes = WriteHealth()
-        counter = partial(Counter, namespace="allocation", registry=registry)
+        counter = partial(Counter, namespace=application, registry=registry)
         self._commands = counter("commands", COMMANDS, ["command", "outcome"])
         self._attempts = counter("attempts", ATTEMPTS, ["handler", "outcome"])
         self._conflicts = counter("optimistic_retries", CONFLICTS, ["name"])
-        timer = partial(Histogram, namespace="allocation", registry=registry, unit="seconds")
+        timer = partial(Histogram, namespace=application, registry=registry, unit="seconds")
         text = "From begin to end of a command's handler."
         self._command_seconds = timer("command_duration", text, ["command"], buckets=SECONDS)
         text = "From begin to end of an attempt."
@@ -57,7 +57,7 @@ class MetricsObserver(Observer):
                 yield
         except BaseException as error:
             self._commands.labels(name, _outcome(error)).inc()
-            if isinstance(error, Unavailable | OSError):
+            if is_transient(error) or isinstance(error, OSError):
                 self.writes.failed()
             raise
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from math import inf
 from threading import Lock
@@ -91,12 +92,14 @@ class Probes(Collector):
         """Yield that: a collector, as Prometheus calls it."""
         if self._counts:
             yield from self._counts.registry.collect()
+        database = self._application.database
+        named = partial(gauge, database.application)
         found = () if self._is_silent else self._outstanding
-        yield gauge("database_up", "1 if the database has answered lately.", {(): bool(found)})
-        if isinstance(pool := self._application.database.engine.pool, QueuePool):
-            yield gauge("connections_in_use", "Connections in use.", {(): pool.checkedout()})
+        yield named("database_up", "1 if the database has answered lately.", {(): bool(found)})
+        if isinstance(pool := database.engine.pool, QueuePool):
+            yield named("connections_in_use", "Connections in use.", {(): pool.checkedout()})
             # the one for probes does not count: no work can use it
-            yield gauge("connections_limit", "How many there may be.", {(): pool.size() - 1})
+            yield named("connections_limit", "How many there may be.", {(): pool.size() - 1})
         yield from found
 
     async def beat(self) -> None:

@@ -5,6 +5,7 @@ nothing, and a backlog of a million costs a second.
 """
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -14,9 +15,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from allocation.adapters.claim_statements import claimable_here, pending
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED, delivery_state
-from allocation.adapters.exceptions import SchemaTooNew
-from allocation.adapters.migrations import revisions
-from allocation.adapters.orm import PARKED, PENDING, deliveries, events, handler_pauses
+from allocation.adapters.tables import PARKED, PENDING, deliveries, events, handler_pauses
 from allocation.adapters.transaction import Transaction
 
 STATES = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "parked")
@@ -46,19 +45,22 @@ async def queue_metrics(database: Database, handlers: Collection[str]) -> list[M
     outstanding |= {(row.handler, row.state): row.deliveries for row in counts}
     paused = {(row.handler, row.paused_by): row.paused_at for row in pauses}
     text = f"Outstanding deliveries: {', '.join(STATES)}."
+    named = partial(gauge, database.application)
     return [
-        gauge("deliveries", text, outstanding, "handler", "state"),
-        gauge("handler_paused_timestamp_seconds", PAUSED_AT, paused, "handler", "paused_by"),
+        named("deliveries", text, outstanding, "handler", "state"),
+        named("handler_paused_timestamp_seconds", PAUSED_AT, paused, "handler", "paused_by"),
         *(
-            gauge(name, text, {(): age})
+            named(name, text, {(): age})
             for (name, text), age in zip(AGES.items(), ages, strict=True)
         ),
     ]
 
 
-def gauge(name: str, text: str, values: Mapping[Any, float], *labels: str) -> Metric:
-    """Return a metric of this program, with a value for each tuple of labels."""
-    metric = GaugeMetricFamily(f"allocation_{name}", text, labels=labels)
+def gauge(
+    application: str, name: str, text: str, values: Mapping[Any, float], *labels: str
+) -> Metric:
+    """Return a metric of an application, with a value for each tuple of labels."""
+    metric = GaugeMetricFamily(f"{application}_{name}", text, labels=labels)
     for of_labels, value in values.items():
         metric.add_metric(of_labels, value)
     return metric
@@ -79,18 +81,12 @@ async def readiness_error(
     :raises Unavailable: if the database is not there
     """
     async with database.probe_transaction() as transaction:
-        if await _schema_is_outdated(transaction):
-            return "the database schema is outdated"
+        for history in database.histories:
+            if await transaction.run_sync(history.is_outdated):
+                return f"the database schema of {history.name} is outdated"
         [late] = await _ages(transaction, handlers, _due(database))
     too_late = f"work is overdue for {late:.0f} s: does a worker run?"
     return too_late if late > max_lag_seconds else None
-
-
-async def _schema_is_outdated(transaction: Transaction) -> bool:
-    try:
-        return await transaction.run_sync(revisions.stored_revision) != revisions.revisions()[-1]
-    except SchemaTooNew:
-        return False
 
 
 def _outstanding(now: Now) -> sa.Select[str, str, int]:

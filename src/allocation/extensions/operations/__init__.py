@@ -1,17 +1,21 @@
-"""The extension "operations": for those who look after an installation and fill it with data.
+"""The extension "operations": for those who look after an installation.
 
-The import of users, the deliveries that need a decision, the past for a handler that was added
-later, the end of old history, the list of users rebuilt, a log for machines, passwords in files.
+The deliveries that need a decision, the past for a handler that was added later, the end of old
+history, a log for machines, passwords in files. For the commands of an application: long work in
+batches, and what an erasure needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+from uuid import UUID
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.process.extension import Extension
+from allocation.service_layer.error_kinds import InvalidValue
+from allocation.service_layer.exceptions import install_hint
 
 if TYPE_CHECKING:
     import logging
@@ -19,28 +23,47 @@ if TYPE_CHECKING:
     import click
     from fastapi import APIRouter
 
+    from allocation.adapters.database import Database
     from allocation.process.runtime import Service
     from allocation.service_layer.instrumentation import Observer
     from allocation.settings import EngineSettings, EnvLookup
 
 
+SubjectQuery = Callable[["Database"], Awaitable[Sequence[UUID]]]
+"""Finds the ids of those whom events are about."""
+
+
+def nothing_but_ids(text: str) -> SubjectQuery:
+    """Find nobody by another text.
+
+    :raises InvalidValue: always
+    """
+    raise InvalidValue("nothing", "is found by another text")
+
+
 class OperationsExtension(Extension):
-    """What it brings to the program."""
+    """What it brings to the program.
+
+    `find_subjects` returns the query for whom a person means by a text that is no id, such as a
+    name. It raises InvalidInput for what cannot mean anybody, before anything is opened. `form` is
+    the JSON Schema of such texts, for the description of the HTTP interface.
+    """
+
+    def __init__(
+        self,
+        find_subjects: Callable[[str], SubjectQuery] = nothing_but_ids,
+        form: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.find_subjects, self._form = find_subjects, form
 
     name = "operations"
     commands = {
-        "Use": {"import-users": "Register the users of a CSV file."},
         "Inspect": {
             "history": "List the latest commands, and how far each has come.",
             "trace": "Show everything that a command has caused.",
             "deliveries": "List, retry, pause, discard and replay deliveries.",
-            "coupon-batches": "List the coupon batches, and how many coupons are left.",
         },
-        "Maintain": {
-            "events": "Prune the history of events.",
-            "rebuild-users": "Rebuild the list of users from the stored users.",
-            "erase-user": "Erase the name and all addresses of a user, for good.",
-        },
+        "Maintain": {"events": "Prune the history of events."},
     }
     log_formats = ("json",)
 
@@ -63,7 +86,7 @@ class OperationsExtension(Extension):
         try:
             from allocation.extensions.operations.json_logs import JsonFormatter
         except ModuleNotFoundError as error:
-            problem = f"needs {error.name}; pip install -e '.[operations]'"
+            problem = f"needs {error.name}; {install_hint(self.name)}"
             raise InvalidValue("the log format json", problem) from None
         return JsonFormatter()
 
@@ -78,6 +101,6 @@ class OperationsExtension(Extension):
         return worker_services(settings)
 
     def operator_routes(self) -> APIRouter:
-        from allocation.extensions.operations.routes import router
+        from allocation.extensions.operations.routes import routes
 
-        return router
+        return routes(self.find_subjects, self._form)

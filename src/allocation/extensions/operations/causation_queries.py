@@ -5,7 +5,7 @@ is committed by then: what a delivery has caused would be missing beside the del
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,13 +14,13 @@ import sqlalchemy as sa
 
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import delivery_state
-from allocation.adapters.orm import commands, deliveries, events, failures, users
+from allocation.adapters.tables import commands, deliveries, events, failures
 from allocation.adapters.transaction import Transaction
-from allocation.domain.error_kinds import InvalidValue
-from allocation.domain.values import EmailAddress
+from allocation.extensions.operations import SubjectQuery
 from allocation.extensions.operations.causation_tree import Node, part_of, tree
 from allocation.extensions.operations.exceptions import TraceNotFound
 from allocation.extensions.operations.times import Epoch, in_utc
+from allocation.service_layer.error_kinds import InvalidValue, kind_of
 
 MAX_TRACES = 100
 MAX_ROWS = 5000  # of one kind, in all traces that are shown together
@@ -28,24 +28,27 @@ MIN_PREFIX = 8  # digits of an id: what is shown of it, and the fewest that it i
 
 
 class TraceQuery(NamedTuple):
-    """What somebody has given, and what it means: a user's address, or the first and last id."""
+    """What somebody has given, and what it means: the first and last id, or some subjects."""
 
     text: str
-    meaning: EmailAddress | tuple[UUID, UUID]
+    meaning: tuple[UUID, UUID] | SubjectQuery
 
 
-def trace_query(text: str) -> TraceQuery:
-    """Return what is meant by what somebody has given.
+def trace_query(text: str, find_subjects: Callable[[str], SubjectQuery]) -> TraceQuery:
+    """Return what is meant by what somebody has given: an id, or what the application knows.
 
-    :raises InvalidValue: if it is neither an address nor an id
+    :raises InvalidValue: if it is neither
     """
-    if "@" in text:
-        return TraceQuery(text, EmailAddress(text))
     digits = text.removesuffix("…").replace("-", "").lower()
-    if not re.fullmatch(f"[0-9a-f]{{{MIN_PREFIX},32}}", digits):
-        rule = f"neither an e-mail address nor an id, nor {MIN_PREFIX} or more of its first digits"
-        raise InvalidValue("ID", f"{text!r} is {rule}")
-    return TraceQuery(text, (UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
+    if re.fullmatch(f"[0-9a-f]{{{MIN_PREFIX},32}}", digits):
+        return TraceQuery(text, (UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
+    try:
+        return TraceQuery(text, find_subjects(text))
+    except Exception as error:
+        if kind_of(error) != "invalid":
+            raise
+        rule = f"neither an id nor {MIN_PREFIX} or more of its first digits"
+        raise InvalidValue("ID", f"{text!r} is {rule}; {error}") from None
 
 
 class Traces(NamedTuple):
@@ -59,21 +62,25 @@ class Traces(NamedTuple):
 async def find_traces(database: Database, about: TraceQuery) -> Traces:
     """Return the newest MAX_TRACES that something is part of.
 
-    An e-mail address stands for the user who holds it now. Of a trace that many users are part of,
-    such as an import, only what concerns this user is shown.
+    Of a trace that many subjects are part of, only what concerns those that are meant is shown.
 
     :raises TraceNotFound: if it is part of none
     """
+    ids = [about.meaning] if isinstance(about.meaning, tuple) else []
+    if not isinstance(about.meaning, tuple):
+        ids += [(subject, subject) for subject in await about.meaning(database)]
     async with database.read_transaction() as transaction:
-        ids = await _range(transaction, about)
         newest = await _newest(transaction, ids)
         found = await read_traces(transaction, database, newest, limit=MAX_ROWS)
-    if not (ids and found.nodes):
+    if not found.nodes:
         raise TraceNotFound(about.text)
-    first, last = map(str, ids)
-    named = {node.id for node in found.nodes if first <= node.subject <= last}
-    is_about_user = isinstance(about.meaning, EmailAddress) or named
-    return found._replace(nodes=part_of(found.nodes, named)) if is_about_user else found
+    named = {node.id for node in found.nodes if _is_in(ids, node.subject)}
+    is_part = named or not isinstance(about.meaning, tuple)
+    return found._replace(nodes=part_of(found.nodes, named)) if is_part else found
+
+
+def _is_in(ids: Sequence[tuple[UUID, UUID]], subject: str) -> bool:
+    return any(str(first) <= subject <= str(last) for first, last in ids)
 
 
 async def read_traces(
@@ -121,33 +128,23 @@ def _caused_by(accepted: Collection[UUID], correlation_ids: Collection[UUID]) ->
     return sa.select(causes.union(effects).c.id)
 
 
-async def _range(transaction: Transaction, about: TraceQuery) -> tuple[UUID, UUID] | None:
-    ids = [about.meaning] if isinstance(about.meaning, tuple) else []
-    if isinstance(about.meaning, EmailAddress):
-        ids += await _ids_of_user(transaction, about.meaning)
-    return next(iter(ids), None)
-
-
-async def _ids_of_user(transaction: Transaction, email: EmailAddress) -> list[tuple[UUID, UUID]]:
-    statement = sa.select(users.c.id).where(users.c.email_key == email.key)
-    return [(user_id, user_id) for (user_id,) in await transaction.execute(statement)]
-
-
-async def _newest(transaction: Transaction, ids: tuple[UUID, UUID] | None) -> Sequence[UUID]:
+async def _newest(transaction: Transaction, ids: Sequence[tuple[UUID, UUID]]) -> Sequence[UUID]:
     """Return the correlation ids of the newest traces, each part by an index of its own."""
-    if ids is None:
+    parts = [part for each in ids for part in _parts(*each)]
+    if not parts:
         return []
-    parts = [
-        (table.c.correlation_id, time.label("time"), column.between(*ids))
-        for table, time in ((commands, commands.c.accepted_at), (events, events.c.recorded_at))
-        for column in (table.c.id, table.c.correlation_id)
-    ]
-    of_subject = events.c.subject.between(str(ids[0]), str(ids[1]))
-    parts += [(events.c.correlation_id, events.c.recorded_at.label("time"), of_subject)]
-    found = sa.union_all(*(sa.select(*part).where(which) for *part, which in parts)).subquery()
+    found = sa.union_all(*parts).subquery()
     newest = sa.func.max(found.c.time).desc()
     statement = sa.select(found.c.correlation_id).group_by(found.c.correlation_id)
     return (await transaction.execute(statement.order_by(newest).limit(MAX_TRACES))).scalars().all()
+
+
+def _parts(first: UUID, last: UUID) -> Iterator[sa.Select[Any]]:
+    for table, time in ((commands, commands.c.accepted_at), (events, events.c.recorded_at)):
+        trace = sa.select(table.c.correlation_id, time.label("time"))
+        for column in (table.c.id, table.c.correlation_id):
+            yield trace.where(column.between(first, last))
+    yield trace.where(events.c.subject.between(str(first), str(last)))
 
 
 def _columns(table: sa.Table, *names: str) -> list[sa.Column[Any]]:

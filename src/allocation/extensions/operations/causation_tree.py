@@ -1,13 +1,12 @@
 """Makes a tree of what is stored of traces: commands, events, deliveries. Pure: no I/O."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 
 from allocation.service_layer.codec import Codec
@@ -74,7 +73,7 @@ class Node:
         return self.state in ("scheduled", "done", "discarded", "parked", "paused")
 
 
-def tree(codec: Codec, commands: Iterable[Row], rows: Sequence[Row]) -> list[Node]:
+def tree(codec: Codec[object], commands: Iterable[Row], rows: Sequence[Row]) -> list[Node]:
     """Return the nodes of some traces, depth first and the oldest first.
 
     An event hangs under the delivery that caused it. If it is not known which, as of events from
@@ -136,7 +135,7 @@ def _command(row: Row, known: Collection[str]) -> Node:
     )
 
 
-def _event(codec: Codec, row: Row, known: Collection[str]) -> Node:
+def _event(codec: Codec[object], row: Row, known: Collection[str]) -> Node:
     causes = (f"{row.causation_id}:{row.committed_by}", str(row.causation_id))
     parent = next((cause for cause in causes if cause in known), None)
     return Node(
@@ -171,23 +170,12 @@ def _failure(row: Row) -> FailedAttempt:
     return FailedAttempt(owner=row.failed_in, error=row.failure, **what)
 
 
-def summary(codec: Codec, name: str, version: int, data: str) -> str:
-    """Return whom and what an event is about, as far as its fields say: name, address, batch.
+def summary(codec: Codec[object], name: str, version: int, data: str) -> str:
+    """Return whom and what an event is about, in the application's words.
 
-    It is empty if this process cannot read the event. A coupon's code is money, and never in it.
+    It is empty if this process cannot read the event.
     """
     try:
-        event = codec.read(name, version, data, codec.events[name])
+        return codec.describe(codec.read(name, version, data, codec.events[name]))
     except Exception:  # also one in an upcaster, or in the class of the event
         return ""
-    return " ".join(_words(msgspec.to_builtins(event)))
-
-
-def _words(fields: Mapping[str, str]) -> Iterator[str]:
-    addresses = " → ".join(value for name, value in fields.items() if name.endswith("email"))
-    if "name" in fields:
-        yield fields["name"]
-    if addresses:
-        yield f"<{addresses}>" if "name" in fields else addresses
-    if "batch_reference" in fields:
-        yield fields["batch_reference"] + ("-…" if "code" in fields else "")

@@ -199,9 +199,7 @@ def _operator() -> str:
 @click.option(
     "--again", is_flag=True, help="Also events it has processed; it must keep a read model."
 )
-@click.option(
-    "--allow-side-effects", is_flag=True, help="Allow a handler that sends e-mail or publishes."
-)
+@click.option("--allow-side-effects", is_flag=True, help="Allow a handler that sends or publishes.")
 @click.option("--dry-run", is_flag=True, help="Only print how many deliveries it would create.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj

@@ -17,6 +17,16 @@ P = ParamSpec("P")
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 
 
+class NamedCommand(click.Command):
+    """In its help, {prefix} is the beginning of the application's environment variables."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the command does."""
+        prefix = str(ctx.find_root().command.name).upper()
+        named = click.Command(self.name, help=str(self.help).format(prefix=prefix))
+        named.format_help_text(ctx, formatter)
+
+
 def with_application(
     work: Callable[Concatenate[Application, P], Awaitable[None]],
 ) -> Callable[..., None]:

@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from allocation.adapters.database import Database
-from allocation.adapters.orm import PARKED, PENDING, commands, deliveries, events
+from allocation.adapters.tables import PARKED, PENDING, commands, deliveries, events
 from allocation.extensions.operations.causation_queries import read_traces
 from allocation.extensions.operations.causation_tree import Node
 

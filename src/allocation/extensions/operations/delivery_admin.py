@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from allocation.adapters.claim_statements import NEXT_TOKEN
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import delivery_state, is_scheduled, pause_of
-from allocation.adapters.orm import FINISHED, PARKED, PENDING, deliveries, events
+from allocation.adapters.tables import FINISHED, PARKED, PENDING, deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.extensions.operations.causation_tree import State, summary
 from allocation.extensions.operations.exceptions import DeliveryNotFound, HandlerNotFound
@@ -98,7 +98,7 @@ def _deliveries(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
     ).join_from(deliveries, events)
 
 
-def _delivery(codec: Codec, row: sa.Row[Any]) -> Delivery:
+def _delivery(codec: Codec[object], row: sa.Row[Any]) -> Delivery:
     values = row._asdict()
     words = summary(codec, row.event_type, values.pop("schema_version"), values.pop("data"))
     return Delivery(about=words, **values)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from allocation.domain.error_kinds import InvalidValue
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.settings import EnvLookup
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from allocation.domain.error_kinds import RuleViolation
+from allocation.service_layer.error_kinds import Refused
 
 
-class DeliveryNotFound(RuleViolation):
+class DeliveryNotFound(Refused):
     """No delivery of this event to this handler is outstanding."""
 
     def __init__(self, event_id: object, handler: str) -> None:
@@ -15,18 +15,14 @@ class DeliveryNotFound(RuleViolation):
         )
 
 
-class TraceNotFound(RuleViolation):
-    """Nothing is stored under this id or address."""
+class TraceNotFound(Refused):
+    """Nothing is stored under this id, or of what is meant otherwise."""
 
     def __init__(self, about: str) -> None:
-        nobody, nothing = (
-            "nothing is stored of a user with the e-mail address",
-            "no trace, command, event or user has id",
-        )
-        super().__init__(f"{nobody if '@' in about else nothing} {about}")
+        super().__init__(f"no trace, command, event or subject is found by {about}")
 
 
-class HandlerNotFound(RuleViolation):
+class HandlerNotFound(Refused):
     """No handler of events has this name, and none had it."""
 
     def __init__(self, handler: str, known: Collection[str]) -> None:
@@ -34,17 +30,17 @@ class HandlerNotFound(RuleViolation):
         super().__init__(f"{handler!r} is no handler of events: none of {names}")
 
 
-class HasExternalEffects(RuleViolation):
+class HasExternalEffects(Refused):
     """A handler would have external effects for past events, which has to be allowed."""
 
     def __init__(self, handler: str) -> None:
         super().__init__(
-            f"{handler} sends e-mail or publishes, and would do so for each of these past events;"
+            f"{handler} has effects outside, and would have them for each of these past events;"
             " pass --allow-side-effects to allow it"
         )
 
 
-class NotAProjection(RuleViolation):
+class NotAProjection(Refused):
     """Only a handler that keeps a read model can repeat its work."""
 
     def __init__(self, handler: str) -> None:

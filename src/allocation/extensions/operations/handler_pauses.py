@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSE, PAUSED_HANDLERS
-from allocation.adapters.orm import PENDING, deliveries, handler_pauses
+from allocation.adapters.tables import PENDING, deliveries, handler_pauses
 from allocation.adapters.transaction import Transaction
 from allocation.extensions.operations.delivery_admin import all_names, delivery_key
 from allocation.extensions.operations.exceptions import HandlerNotFound

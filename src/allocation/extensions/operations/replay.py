@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from allocation.adapters.claim_statements import NEXT_TOKEN
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import pause_of
-from allocation.adapters.orm import deliveries, events
+from allocation.adapters.tables import deliveries, events
 from allocation.adapters.transaction import Transaction
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.operations.batched_transactions import Advance, for_each_batch
 from allocation.service_layer.envelopes import EventId
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.messagebus import MessageBus
 
 Now = sa.ColumnElement[float]

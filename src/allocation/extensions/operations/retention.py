@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from allocation.adapters.database import Database
-from allocation.adapters.orm import FINISHED, commands, deliveries, events
+from allocation.adapters.tables import FINISHED, commands, deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.extensions.operations.batched_transactions import Advance, for_each_batch
 from allocation.service_layer.envelopes import EventId

@@ -1,6 +1,7 @@
 """The endpoints of this extension. The extension web finds and guards them."""
 
 import logging
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -10,9 +11,13 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 
 from allocation.adapters.inbox import record_command
 from allocation.application import Application
-from allocation.domain.commands import Command
 from allocation.extensions.idempotency_key import IdempotencyKey
-from allocation.extensions.operations import causation_queries, delivery_admin, handler_pauses
+from allocation.extensions.operations import (
+    SubjectQuery,
+    causation_queries,
+    delivery_admin,
+    handler_pauses,
+)
 from allocation.extensions.operations.causation_tree import Node
 from allocation.extensions.operations.command_history import (
     MAX_ROWS,
@@ -29,10 +34,10 @@ NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"description": "It is not there.", "content": PROBLEM}
 }
 ABOUT = (
-    "The id of a trace, command, event or user, or its first eight digits; or the e-mail address"
-    " that a user has now."
+    "The id of a trace, command, event or subject, or its first eight digits; or what the"
+    " application finds subjects by."
 )
-ABOUT_FORMS = [{"pattern": "^-*([0-9A-Fa-f]-*){8,32}…?$"}, {"format": "idn-email"}]
+ID_FORM = {"pattern": "^-*([0-9A-Fa-f]-*){8,32}…?$"}
 
 router = APIRouter()
 
@@ -47,10 +52,24 @@ def _application(request: Request) -> Application:
 
 Running = Annotated[Application, Depends(_application)]
 Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")]
-About = Annotated[
-    str, Path(description=ABOUT, json_schema_extra={"anyOf": ABOUT_FORMS}, examples=["7d3c1a52"])
-]
 HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name of a handler.")]
+
+
+def routes(find_subjects: Callable[[str], SubjectQuery], form: Mapping[str, Any]) -> APIRouter:
+    """Return all endpoints; `form` is the schema of what subjects are found by."""
+    every = APIRouter(routes=[*router.routes])
+    forms = {"anyOf": [ID_FORM, *([dict(form)] if form else [])]}
+    of_about = Path(description=ABOUT, json_schema_extra=forms, examples=["7d3c1a52"])
+
+    # what it is found by may have a slash in it
+    @every.get("/traces/{about:path}", responses=NOT_FOUND)
+    async def trace(about: Annotated[str, of_about], running: Running) -> list[Node]:
+        """Show what something has caused, and what became of it: the newest 100 traces it is in."""
+        query = causation_queries.trace_query(about, find_subjects)
+        found = await causation_queries.find_traces(running.database, query)
+        return [*found.nodes]
+
+    return every
 
 
 @router.get("/history")
@@ -59,14 +78,6 @@ async def history(
 ) -> list[AcceptedCommand]:
     """List the latest commands, the newest first; with `failed`, those with trouble."""
     return [*await latest_commands(running.database, limit=limit, failed_only=failed)]
-
-
-@router.get("/traces/{about:path}", responses=NOT_FOUND)  # an address may have a slash in it
-async def trace(about: About, running: Running) -> list[Node]:
-    """Show what something has caused, and what became of it: the newest 100 traces it is in."""
-    query = causation_queries.trace_query(about)
-    found = await causation_queries.find_traces(running.database, query)
-    return [*found.nodes]
 
 
 @router.get("/deliveries")
@@ -85,7 +96,7 @@ async def list_deliveries(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryDelivery(Command):
+class RetryDelivery:
     """Make a delivery due now. It goes past the bus: no aggregate decides about deliveries."""
 
     event_id: EventId

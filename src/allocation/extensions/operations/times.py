@@ -9,7 +9,7 @@ import click
 import sqlalchemy as sa
 
 from allocation.adapters.delivery_states import DUE_AT
-from allocation.adapters.orm import deliveries
+from allocation.adapters.tables import deliveries
 
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 

@@ -10,7 +10,7 @@ from anyio import CancelScope, create_task_group, sleep
 from allocation.adapters.claim_statements import claimable_here
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import PAUSED
-from allocation.adapters.orm import PENDING, deliveries, events
+from allocation.adapters.tables import PENDING, deliveries, events
 from allocation.application import Application
 from allocation.extensions.operations.retention import prune
 from allocation.extensions.operations.settings import OperationsSettings
@@ -51,7 +51,7 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
         for row in found if found != known else ():
             logger.warning(
                 "overdue: %s for %s (%d): this process cannot run them: unknown handler or event,"
-                " or no broker or mail server is configured; start a process that can",
+                " or no server that they need is configured; start a process that can",
                 *row,
             )
         known[:] = found

@@ -1,6 +1,6 @@
 """The extension "otel": traces, by OpenTelemetry's API. One trace may span processes and days.
 
-Where they go is set up from outside, as by `opentelemetry-instrument allocation worker`. Without
+Where they go is set up from outside, as by `opentelemetry-instrument COMMAND worker`. Without
 that, nothing of OpenTelemetry is imported.
 """
 
@@ -27,4 +27,4 @@ class OtelExtension(Extension):
             return None
         from allocation.extensions.otel.spans import tracing
 
-        return tracing()
+        return tracing(settings.application)

@@ -26,13 +26,12 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from allocation.domain.error_kinds import AllocationError
 from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, WorkItem
 from allocation.service_layer.envelopes import current_traceparent
+from allocation.service_layer.error_kinds import has_kind, slug_of
 from allocation.service_layer.exceptions import DeliverySuperseded, MessageAlreadyHandled
 from allocation.service_layer.instrumentation import Observer, Operation
 
-SYSTEM = "allocation"  # also the instrumentation scope
 FAREWELL_SECONDS = 2  # in which the last spans may go out; a collector may be away for longer
 NO_FAULT = (DeliverySuperseded, MessageAlreadyHandled)  # somebody else has done it
 
@@ -41,30 +40,38 @@ W3C = TraceContextTextMapPropagator()
 logger = logging.getLogger(__name__)
 
 
-def tracing() -> AbstractContextManager[Observer] | None:
+def tracing(application: str) -> AbstractContextManager[Observer] | None:
     """Return what makes spans while it lasts; None if nobody has set OpenTelemetry up.
+
+    The instrumentation scope has the name of the application.
 
     At its end, the last spans go out, if that is soon done.
     """
     provider = get_tracer_provider()
-    return None if isinstance(provider, ProxyTracerProvider) else _tracing(provider)
+    return None if isinstance(provider, ProxyTracerProvider) else _tracing(application, provider)
 
 
 class Spans(Observer):
     """An observer that begins and ends spans, and makes each the current one of its task."""
 
-    def __init__(self, tracer: Tracer) -> None:
-        self._tracer = tracer
+    def __init__(self, application: str, tracer: Tracer) -> None:
+        self._application, self._tracer = application, tracer
 
     def command(self, envelope: CommandEnvelope, seconds: float) -> Operation:
         kind = SpanKind.CONSUMER if envelope.origin.id else SpanKind.INTERNAL
         message_id = envelope.origin.id or str(envelope.id)
-        more = {"messaging.message.id": message_id, "allocation.source": envelope.origin.source}
+        more = {
+            "messaging.message.id": message_id,
+            f"{self._application}.source": envelope.origin.source,
+        }
         return self._process(envelope, kind, envelope.type, "process", more)
 
     def attempt(self, delivery: Delivery, seconds: float) -> Operation:
         name, message_id = delivery.envelope.type, str(delivery.envelope.id)
-        more = {"messaging.message.id": message_id, "allocation.attempt": delivery.attempt}
+        more = {
+            "messaging.message.id": message_id,
+            f"{self._application}.attempt": delivery.attempt,
+        }
         return self._process(delivery, SpanKind.CONSUMER, name, delivery.handler, more)
 
     def port_call(self, port: str, method: str) -> Operation:
@@ -75,7 +82,7 @@ class Spans(Observer):
         self, work: WorkItem, kind: SpanKind, name: str, operation: str, more: dict[str, Any]
     ) -> Operation:
         attributes = {
-            "messaging.system": SYSTEM,
+            "messaging.system": self._application,
             "messaging.operation.type": "process",
             "messaging.operation.name": operation,
             "messaging.destination.name": name,
@@ -107,9 +114,9 @@ class Spans(Observer):
 
 
 @contextmanager
-def _tracing(provider: Any) -> Iterator[Observer]:
+def _tracing(application: str, provider: Any) -> Iterator[Observer]:
     try:
-        yield Spans(provider.get_tracer(SYSTEM))
+        yield Spans(application, provider.get_tracer(application))
     finally:
         farewell = Thread(target=_shut_down, args=[provider], daemon=True)
         farewell.start()
@@ -126,7 +133,7 @@ def _shut_down(provider: Any) -> None:
 
 
 def _record(span: Span, error: BaseException) -> None:
-    slug = error.slug if isinstance(error, AllocationError) else type(error).__qualname__
+    slug = slug_of(error) if has_kind(error) else type(error).__qualname__
     span.set_attribute("error.type", slug)
     span.record_exception(error)
     if isinstance(error, Exception) and not isinstance(error, NO_FAULT):

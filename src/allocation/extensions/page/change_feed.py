@@ -22,11 +22,11 @@ from anyio.abc import TaskGroup
 
 from allocation.adapters.database import Database
 from allocation.adapters.transaction import Transaction
-from allocation.domain.error_kinds import Unavailable
 from allocation.extensions.operations.causation_queries import Traces
 from allocation.extensions.page import queries
 from allocation.extensions.page.queries import Fingerprint, is_settled
 from allocation.process.runtime import Shutdown, Wakeup
+from allocation.service_layer.error_kinds import TransientError
 
 MAX_TRACES = 1000  # that are stored, and shown: the newest
 PIECE = 50  # what is read, or sent, together
@@ -118,7 +118,7 @@ class ChangeFeed:
                     async with self._database.listen(self._pause.wake):
                         await self._poll_while_watched()
                 except Exception as error:  # nothing in the database may end the server
-                    unexpected = not isinstance(error, Unavailable)
+                    unexpected = not isinstance(error, TransientError)
                     logger.error("%s; the page tries again", error, exc_info=unexpected)
                     self._set("error", "the log has the reason" if unexpected else str(error))
                     self._notify()

@@ -24,7 +24,7 @@ async def handler_map(bus: MessageBus) -> dict[str, Any]:
 
 def _described(handler: BoundHandler) -> dict[str, Any]:
     function: Any = handler.handler
-    file = function.__module__.partition(".")[2].replace(".", "/")
+    file = function.__module__.replace(".", "/")
     source = ""
     with suppress(OSError, TypeError):
         source = getsource(function)

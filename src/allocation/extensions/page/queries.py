@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from allocation.adapters.database import Database
 from allocation.adapters.delivery_states import delivery_state, is_scheduled
-from allocation.adapters.orm import PARKED, PENDING, commands, deliveries, events
+from allocation.adapters.tables import PARKED, PENDING, commands, deliveries, events
 from allocation.adapters.transaction import Transaction
 from allocation.extensions.operations.causation_queries import MAX_ROWS, Traces, read_traces
 from allocation.extensions.operations.causation_tree import Node
@@ -74,8 +74,8 @@ async def traces(
 async def backlog(transaction: Transaction, database: Database) -> dict[str, Any]:
     """Return how much is outstanding, by handler and state, up to MAX_COUNTED, and the first of it.
 
-    And which handlers are paused. What is for `later`, and was not attempted yet, is apart: each
-    user leaves some of it for weeks.
+    And which handlers are paused. What is for `later`, and was not attempted yet, is apart: there
+    may be much of it, for weeks.
     """
     later = is_scheduled(database.clock)
     state = delivery_state(database.clock).label("state"), later.label("later")

@@ -32,8 +32,10 @@ async def page(request: Request) -> Response:
     scripts = "".join(
         f'<script type="module" src="{escape(url)}"></script>' for url in request.app.state.panels
     )
+    name = request.app.state.name
+    shell = SHELL.replace("{name}", name).replace("{NAME}", name.upper())
     return HTMLResponse(
-        SHELL.replace("<!-- panels -->", scripts), headers={"Content-Security-Policy": POLICY}
+        shell.replace("<!-- panels -->", scripts), headers={"Content-Security-Policy": POLICY}
     )
 
 

@@ -18,14 +18,13 @@ from allocation.adapters.exceptions import (
     DatabaseUnavailable,
     StatementRefused,
 )
-from allocation.adapters.migrations import revisions
-from allocation.domain.error_kinds import Unavailable
 from allocation.extensions.postgresql import connections
 from allocation.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from allocation.extensions.postgresql.notifications import Notifier, background_task, listen
 from allocation.extensions.postgresql.outbox import AsyncpgOutbox
 from allocation.extensions.postgresql.table_locks import lock_tables
 from allocation.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
+from allocation.service_layer.error_kinds import TransientError, Unavailable
 from allocation.service_layer.exceptions import ConcurrentUpdate
 
 # SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -62,10 +61,11 @@ class PermissionDenied(Unavailable):
         super().__init__(f"the database refuses: {reason}; GRANT its user the right to do that")
 
 
-class StatementTimeout(DatabaseUnavailable):
+class StatementTimeout(TransientError):  # noqa: N818 - the name is the fact
     """The server has stopped what took too long: it is there, so the attempt counts."""
 
-    resource_is_away = False
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database is not available: {reason}")
 
 
 class PostgreSQL(DatabaseBackend):
@@ -86,11 +86,13 @@ class PostgreSQL(DatabaseBackend):
         self._timeouts = Timeouts(handler_timeout)
         self._longest_call = inf
         self._calls: WeakSet[CancelScope] = WeakSet()  # those under way, and maybe some more
-        self._notifier = Notifier(self)
 
-    def new_engine(self, process: str, *, pool_size: int = 0, **options: Any) -> AsyncEngine:
-        options["pool_size"] = pool_size + CONNECTIONS
-        engine = connections.new_engine(self._url, self._timeouts, process, **options)
+    def new_engine(
+        self, application: str, process: str, *, pool_size: int = 0, **options: Any
+    ) -> AsyncEngine:
+        self._application, self._notifier = application, Notifier(self, application)
+        named, options["pool_size"] = (application, process), pool_size + CONNECTIONS
+        engine = connections.new_engine(self._url, self._timeouts, *named, **options)
         self._statements = SingleStatements(self, engine)
         if engine.dialect.driver == "asyncpg":
             self.outbox = partial(AsyncpgOutbox, self._statements)
@@ -113,14 +115,15 @@ class PostgreSQL(DatabaseBackend):
             for scope in self._calls:
                 scope.deadline = min(scope.deadline, current_time() + FINAL_SECONDS)
 
+    lock_tables = staticmethod(lock_tables)
+
     def prepare_upgrade(self, connection: Connection) -> None:
         encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
         if encoding != "UTF8":
             problem = f"stores text as {encoding}, so not every name"
             raise UnsuitableDatabase(problem, "create it with ENCODING 'UTF8' TEMPLATE template0")
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('allocation'))"))
-        if revisions.stored_revision(connection) not in (None, revisions.revisions()[-1]):
-            lock_tables(connection)
+        lock = text("SELECT pg_advisory_xact_lock(hashtext(:application))")
+        connection.execute(lock, {"application": self._application})
 
     def notify_workers(self) -> None:
         self._notifier.notify()
@@ -128,7 +131,8 @@ class PostgreSQL(DatabaseBackend):
     def listen(
         self, engine: AsyncEngine, wake: Callable[[], None]
     ) -> AbstractAsyncContextManager[None]:
-        return background_task(partial(listen, self, engine, wake, self._timeouts.response))
+        check_every = self._timeouts.response
+        return background_task(partial(listen, self, engine, self._application, wake, check_every))
 
     def call_scope(self, *, no_timeout: bool = False) -> CancelScope:
         # when it is over, SQLAlchemy drops the connection, and the driver hangs up without a word

@@ -13,8 +13,8 @@ from sqlalchemy.util.concurrency import await_
 
 from allocation.adapters.database_backend import wrong_url
 from allocation.extensions.postgresql.timeouts import Timeouts
+from allocation.service_layer.exceptions import install_hint
 
-SESSION_PREFIX = "allocation:"  # of the names of our sessions; others are left alone
 # https://www.postgresql.org/docs/current/libpq-connect.html; asyncpg has these
 OPTIONS = {"application_name", "connect_timeout", "gsslib", "host", "krbsrvname", "passfile"} | {
     *("port", "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcert", "sslcrl"),
@@ -22,11 +22,18 @@ OPTIONS = {"application_name", "connect_timeout", "gsslib", "host", "krbsrvname"
 }
 
 
-def new_engine(url: URL, timeouts: Timeouts, process: str, **options: Any) -> AsyncEngine:
+def session_prefix(application: str) -> str:
+    """Return how the names of an application's sessions begin; others are left alone."""
+    return f"{application}:"
+
+
+def new_engine(
+    url: URL, timeouts: Timeouts, application: str, process: str, **options: Any
+) -> AsyncEngine:
     """Return an engine whose connections are set up, and tried before they are used again.
 
-    The server shows them as `allocation:` and the `application_name` in the URL, or else the name
-    of the process; the first 63 bytes of that.
+    The server shows them as the name of the application, a colon, and the `application_name` in the
+    URL, or else the name of the process; the first 63 bytes of that.
 
     :raises InvalidValue: if libpq would not understand the URL, or its driver is not installed
     :raises ValueError: if an option in the URL has a wrong value
@@ -36,8 +43,9 @@ def new_engine(url: URL, timeouts: Timeouts, process: str, **options: Any) -> As
     try:
         engine = create_async_engine(address, connect_args=arguments, **options)
     except ImportError as error:  # psycopg without libpq has no name
-        raise wrong_url(f"needs {error.name or 'libpq'}; pip install -e '.[postgresql]'") from None
-    name = SESSION_PREFIX + str(url.query.get("application_name", process))
+        problem = f"needs {error.name or 'libpq'}; {install_hint('postgresql')}"
+        raise wrong_url(problem) from None
+    name = session_prefix(application) + str(url.query.get("application_name", process))
     settings = {"application_name": name, "DateStyle": "ISO", **server_settings(timeouts)}
     event.listen(engine.sync_engine, "connect", partial(_set_up, settings))
     event.listen(engine.sync_engine, "checkout", partial(_try_out, engine.dialect, timeouts.ping))

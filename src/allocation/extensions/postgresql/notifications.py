@@ -15,9 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from allocation.adapters.database_backend import DatabaseBackend, error_text
-from allocation.extensions.postgresql.connections import SESSION_PREFIX
+from allocation.extensions.postgresql.connections import session_prefix
 
-CHANNEL = "allocation_deliveries"
 PAUSE_SECONDS = 0.05  # between two NOTIFY
 RECONNECT_SECONDS = 1.0
 
@@ -27,7 +26,7 @@ TERMINATE_STALLED = text(
     "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()"
     " AND state = 'active' AND wait_event = 'ClientRead' AND query NOT ILIKE 'copy%'"
-    f" AND starts_with(application_name, '{SESSION_PREFIX}')"
+    " AND starts_with(application_name, :prefix)"
     " AND query_start < now() - :seconds * interval '1 second'"
 )
 
@@ -35,6 +34,11 @@ Wake = Callable[[], None]
 UntilLost = Callable[[], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
+
+
+def channel_of(application: str) -> str:
+    """Return the channel on which the processes of an application wake each other."""
+    return f"{application}_deliveries"
 
 
 @asynccontextmanager
@@ -59,8 +63,8 @@ class Notifier:
     make all commits wait in line.
     """
 
-    def __init__(self, backend: DatabaseBackend) -> None:
-        self._backend = backend
+    def __init__(self, backend: DatabaseBackend, application: str) -> None:
+        self._backend, self._channel = backend, channel_of(application)
         self._due = anyio.Event()
 
     def notify(self) -> None:
@@ -81,27 +85,32 @@ class Notifier:
         self._due = anyio.Event()
         with CancelScope(shield=True):
             try:
-                await self._backend.connect(partial(_notify, engine))
+                await self._backend.connect(partial(_notify, engine, self._channel))
             except Exception as error:
                 logger.warning("workers were not notified: %s", error)
 
 
-async def _notify(engine: AsyncEngine) -> None:
+async def _notify(engine: AsyncEngine, channel: str) -> None:
     async with engine.begin() as connection:
-        await connection.execute(text(f"NOTIFY {CHANNEL}"))
+        await connection.execute(text(f"NOTIFY {channel}"))
 
 
 async def listen(
-    backend: DatabaseBackend, engine: AsyncEngine, wake: Wake, check_every: float
+    backend: DatabaseBackend,
+    engine: AsyncEngine,
+    application: str,
+    wake: Wake,
+    check_every: float,
 ) -> None:
     """Call `wake` at each NOTIFY, for ever; if the connection is lost, listen over another one.
 
     It calls `wake` also when it has begun to listen, and when one may have been missed.
     """
-    stalled = TERMINATE_STALLED.bindparams(seconds=check_every)
+    prefix, channel = session_prefix(application), channel_of(application)
+    stalled = TERMINATE_STALLED.bindparams(prefix=prefix, seconds=check_every)
     while True:
         try:
-            async with _listening(backend, engine, wake) as (connection, until_lost):
+            async with _listening(backend, engine, channel, wake) as (connection, until_lost):
                 while True:
                     wake()
                     with move_on_after(check_every):
@@ -116,27 +125,27 @@ async def listen(
 
 @asynccontextmanager
 async def _listening(
-    backend: DatabaseBackend, engine: AsyncEngine, wake: Wake
+    backend: DatabaseBackend, engine: AsyncEngine, channel: str, wake: Wake
 ) -> AsyncIterator[tuple[AsyncConnection, UntilLost]]:
     connection = engine.connect()
     await backend.connect(connection.start)
     try:
-        yield connection, await backend.connect(partial(_subscribe, connection, wake))
+        yield connection, await backend.connect(partial(_subscribe, connection, channel, wake))
     finally:
         with CancelScope(shield=True):
             await connection.invalidate()
             await connection.close()
 
 
-async def _subscribe(connection: AsyncConnection, wake: Wake) -> UntilLost:
+async def _subscribe(connection: AsyncConnection, channel: str, wake: Wake) -> UntilLost:
     await connection.execution_options(isolation_level="AUTOCOMMIT")  # not in a transaction
     driver: Any = (await connection.get_raw_connection()).driver_connection
     if connection.dialect.driver == "asyncpg":
         lost = anyio.Event()
         driver.add_termination_listener(lambda _: lost.set())
-        await driver.add_listener(CHANNEL, lambda *_: wake())
+        await driver.add_listener(channel, lambda *_: wake())
         return lost.wait
-    await connection.exec_driver_sql(f"LISTEN {CHANNEL}")
+    await connection.exec_driver_sql(f"LISTEN {channel}")
     return partial(_read, driver.pgconn, wake)
 
 

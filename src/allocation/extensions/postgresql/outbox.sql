@@ -19,12 +19,12 @@ WITH due AS MATERIALIZED (  -- as a subquery, the limit might be applied again f
             WHEN length(event.data) > :max_length THEN :too_long
             WHEN event.time < '0001-01-01 UTC' OR event.time >= '10000-01-01 UTC' THEN :no_time
         END AS problem
-    FROM deliveries AS delivery JOIN events AS event ON event.id = delivery.event_id
+    FROM aftercommit_deliveries AS delivery JOIN aftercommit_events AS event ON event.id = delivery.event_id
     WHERE delivery.parked_at IS NULL AND delivery.completed_at IS NULL  -- as the index says
         AND delivery.replay = :replay
         AND delivery.available_at <= :now
         AND delivery.handler = ANY (CAST(:handlers AS text[]))
-        AND delivery.handler NOT IN (SELECT handler FROM handler_pauses)
+        AND delivery.handler NOT IN (SELECT handler FROM aftercommit_handler_pauses)
         -- other types, and later versions, are for newer processes
         AND event.schema_version <= (CAST(:versions AS int[]))[
             array_position(CAST(:types AS text[]), CAST(event.type AS text))
@@ -34,7 +34,7 @@ WITH due AS MATERIALIZED (  -- as a subquery, the limit might be applied again f
     FOR UPDATE OF delivery SKIP LOCKED  -- workers that claim at the same time share the work
 ),
 claimed AS (
-    UPDATE deliveries AS delivery
+    UPDATE aftercommit_deliveries AS delivery
     SET token = delivery.token + 1,  -- from here on, an earlier owner can write nothing
         attempts = delivery.attempts + CASE WHEN due.problem IS NULL THEN 1 ELSE 0 END,
         available_at = :now + :lease,
@@ -49,25 +49,25 @@ claimed AS (
         delivery.token, delivery.previous_owner, due.attempts AS attempts_before, due.problem
 ),
 lost AS (  -- a previous owner has neither finished nor failed: its lease has ended
-    INSERT INTO failures (event_id, handler, token, attempt, failed_at, owner, error)
+    INSERT INTO aftercommit_failures (event_id, handler, token, attempt, failed_at, owner, error)
     SELECT event_id, handler, token - 1, attempts_before, :now, previous_owner, :lease_expired
     FROM claimed WHERE previous_owner IS NOT NULL
 ),
 forgotten AS (  -- the last ten are kept; this does not see the one that is inserted beside it
-    DELETE FROM failures USING claimed
+    DELETE FROM aftercommit_failures AS failures USING claimed
     WHERE claimed.previous_owner IS NOT NULL
         AND failures.event_id = claimed.event_id AND failures.handler = claimed.handler
         AND :max_failures - 1 <= (
-            SELECT count(*) FROM failures AS newer
+            SELECT count(*) FROM aftercommit_failures AS newer
             WHERE newer.event_id = claimed.event_id AND newer.handler = claimed.handler
                 AND newer.token > failures.token
         )
 )
 SELECT claimed.*, event.*, claimed.handler AS subscriber  -- both have a handler: event's causes it
-FROM claimed LEFT JOIN events AS event ON event.id = claimed.event_id AND claimed.problem IS NULL
+FROM claimed LEFT JOIN aftercommit_events AS event ON event.id = claimed.event_id AND claimed.problem IS NULL
 
 -- name: settle
-UPDATE deliveries AS delivery  -- what is done already with this token was done by this claim
+UPDATE aftercommit_deliveries AS delivery  -- what is done already with this token was done by this claim
 SET completed_at = coalesce(delivery.completed_at, :now),
     duration_seconds = coalesce(  -- the lease has begun so long ago
         delivery.duration_seconds, :now - delivery.available_at + :lease

@@ -4,29 +4,28 @@ An upgrade that has changed one table, and waits for another, is in a deadlock w
 that has locked the other, and goes on to the first. The server would end one of the two.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
-
-from allocation.adapters.orm import metadata
 
 LOCK_NOT_AVAILABLE = "55P03"
 TRY = text("SET LOCAL lock_timeout = '500ms'")  # PostgreSQL looks for deadlocks after a second
 TRIES = 60
 
 
-def lock_tables(connection: Connection) -> None:
-    """Lock the tables of this program that there are, until the transaction ends.
+def lock_tables(connection: Connection, names: Collection[str]) -> None:
+    """Lock those of these tables that there are, until the transaction ends.
 
     :raises sqlalchemy.exc.DBAPIError: if one of them stays locked for half a minute
     """
-    names = sorted(metadata.tables.keys() & {*inspect(connection).get_table_names()})
+    found = sorted({*names}.intersection(inspect(connection).get_table_names()))
     for left in reversed(range(TRIES)):
         try:
             with connection.begin_nested():  # what it has locked is free again if it fails
                 connection.execute(TRY)
-                connection.execute(text(f"LOCK TABLE {', '.join(names)}"))
+                connection.execute(text(f"LOCK TABLE {', '.join(found)}"))
             return
         except DBAPIError as error:
             driver_error: Any = error.orig

@@ -1,6 +1,7 @@
-"""The extension web: the application over HTTP. Words in, a command, words out; it holds no rules.
+"""The extension web: an application over HTTP. The routes are its own; see `App.public_routes`.
 
-Read `routes.py` first, then `idempotency.py`, and `dispatch_after_response.py` for what follows.
+Read `endpoints.py` first, which has what they need. Then read `idempotency.py`, and
+`dispatch_after_response.py` for what follows.
 """
 
 from __future__ import annotations

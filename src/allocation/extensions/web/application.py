@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from enum import Enum
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,8 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.domain.error_kinds import AllocationError
-from allocation.extensions.web import documentation, health, routes
+from allocation.extensions.web import documentation, health
 from allocation.extensions.web.authentication import operator
 from allocation.extensions.web.body_limit import BodyLimit
 from allocation.extensions.web.exceptions import (
@@ -24,54 +24,57 @@ from allocation.extensions.web.exceptions import (
     UnknownHost,
 )
 from allocation.extensions.web.idempotency import receive
-from allocation.extensions.web.problems import BUG, answer_error, errors
+from allocation.extensions.web.problems import BUG, KindsAnswered, answer_error, errors
 from allocation.extensions.web.request_context import REQUEST_ID
 from allocation.extensions.web.sessions import Sessions
 from allocation.extensions.web.settings import WebSettings
+from allocation.process.app import App
 from allocation.process.extension import Extension
+from allocation.service_layer.error_kinds import Error
 
-PUBLIC = (routes.public, health.public, documentation.public)
-GUARDED = (routes.guarded, health.guarded)
-ANSWERED = (HTTPException, RequestValidationError, AllocationError, OSError, Exception)
+ANSWERED = (HTTPException, RequestValidationError, Error, OSError, Exception)
 ASKED_BY_ADDRESS = ("/healthz", "/readyz")  # as probes do, such as those of Kubernetes
 
 
-def web_application(settings: WebSettings, extensions: Iterable[Extension]) -> FastAPI:
-    """Return the application: its own endpoints, and those of extensions, under a guard.
+def web_application(
+    app: App[Any], settings: WebSettings, extensions: Iterable[Extension]
+) -> FastAPI:
+    """Return the HTTP application: the endpoints of `app`, and those of extensions, under a guard.
 
     What they work with is in its state: `application` and `probes`, as soon as they are open.
     """
     limit = Middleware(BodyLimit, max_bytes=settings.http_max_body_bytes)
-    app = FastAPI(
-        title="allocation",
+    web = documentation.Documented(
+        title=app.name,
         version="1.0.0",
-        description=documentation.DESCRIPTION,
+        description=documentation.description(app.summary),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         dependencies=[Depends(known_host), Depends(documentation.trace_headers)],
-        middleware=[*_cors(settings.origins), limit],
+        middleware=[*_cors(settings.origins), limit, Middleware(KindsAnswered)],
         exception_handlers=dict.fromkeys(ANSWERED, answer_error) | {405: _name_methods},
         responses=errors(NotJson, InvalidRequest, DatabaseUnavailable) | BUG,
     )
-    app.state.hosts = settings.hosts
-    app.state.operator_token = settings.operator_token or secrets.token_urlsafe(24)
-    app.state.sessions = Sessions(app.state.operator_token)
-    app.state.panels = []  # URLs of further scripts of the page
+    web.state.name = app.name
+    web.state.hosts = settings.hosts
+    web.state.operator_token = settings.operator_token or secrets.token_urlsafe(24)
+    web.state.sessions = Sessions(web.state.operator_token)
+    web.state.panels = [*app.page_scripts]
     guards = [Depends(operator), Depends(receive)]
     refused = errors(NotAuthenticated)
-    for router in PUBLIC:
-        app.include_router(router, dependencies=[Depends(receive)])
-    for router in GUARDED:
-        app.include_router(router, dependencies=guards, responses=refused)
+    for router in (app.public_routes(), health.public, documentation.public):
+        web.include_router(router, dependencies=[Depends(receive)])
+    for router in (app.operator_routes(), health.guarded):
+        web.include_router(router, dependencies=guards, responses=refused)
     for extension in extensions:
         tags: list[str | Enum] = [extension.name]
         if guarded := extension.operator_routes():
-            app.include_router(guarded, tags=tags, dependencies=guards, responses=refused)
+            web.include_router(guarded, tags=tags, dependencies=guards, responses=refused)
         if public := extension.public_routes():
-            app.include_router(public, tags=tags)
-    documentation.mount_assets(app)
-    return app
+            web.include_router(public, tags=tags)
+    documentation.mount_assets(web)
+    return web
 
 
 async def known_host(request: Request) -> None:

@@ -12,7 +12,7 @@ from allocation.extensions.web.exceptions import CallerUnknown, NotAuthenticated
 BEARER = HTTPBearer(
     auto_error=False,
     scheme_name="operator",
-    description="`ALLOCATION_OPERATOR_TOKEN`, or what the server printed at its start.",
+    description="`{prefix}_OPERATOR_TOKEN`, or what the server printed at its start.",
 )
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
 

@@ -5,23 +5,23 @@ asked, and the content security policy forbids all others.
 """
 
 import mimetypes
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Header
+from fastapi import APIRouter, FastAPI, Header, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
+from allocation.extensions.web.authentication import BEARER
 from allocation.extensions.web.request_context import REQUEST_ID
 
-DESCRIPTION = """Register users; each gets a welcome e-mail and a coupon.
-
-Every answer names its trace in `X-Request-ID`: the one that the request came with, in `traceparent`
-or `X-Request-ID`, or a new one. Every error is a problem (RFC 9457); `instance` is that id, and
-`type` a stable name. A request with an `Idempotency-Key` may be repeated until it is answered.
+OF_REQUESTS = """Every answer names its trace in `X-Request-ID`: the one that the request came
+with, in `traceparent` or `X-Request-ID`, or a new one. Every error is a problem (RFC 9457);
+`instance` is that id, and `type` a stable name. A request with an `Idempotency-Key` may be repeated
+until it is answered.
 """
 ASSETS = "/docs/assets"
 PAGE = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>allocation</title>
+<html lang="en"><head><meta charset="utf-8"><title>{{name}}</title>
 <link rel="stylesheet" href="{ASSETS}/swagger-ui.css"></head>
 <body><div id="page"></div>
 <script src="{ASSETS}/swagger-ui-bundle.js"></script>
@@ -40,14 +40,30 @@ Traceparent = Annotated[
 public = APIRouter(include_in_schema=False)
 
 
+def description(summary: str) -> str:
+    """Return what the document says first: what the application does, and what holds for all."""
+    return f"{summary}\n\n{OF_REQUESTS}"
+
+
+class Documented(FastAPI):
+    """Says in its document how the environment variable of the operator's token is called."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the document."""
+        document = super().openapi()
+        operator = document["components"]["securitySchemes"][BEARER.scheme_name]
+        operator["description"] = operator["description"].format(prefix=self.state.name.upper())
+        return document
+
+
 async def trace_headers(_id: RequestId = None, traceparent: Traceparent = None) -> None:
     """Document the headers that `request_context.py` reads: a dependency of all routes."""
 
 
 @public.get("/docs")
-async def page() -> HTMLResponse:
+async def page(request: Request) -> HTMLResponse:
     """Show the document to people."""
-    return HTMLResponse(PAGE)
+    return HTMLResponse(PAGE.format(name=request.app.state.name))
 
 
 @public.get("/docs/page.js")

@@ -2,22 +2,22 @@
 
 from collections.abc import Iterable
 
-from allocation.domain.error_kinds import InvalidInput, RuleViolation, Unavailable
+from allocation.service_layer.error_kinds import Invalid, Refused, Unavailable
 
 
-class NotAuthenticated(RuleViolation):
+class NotAuthenticated(Refused):
     """The request needs the operator's token: `Authorization: Bearer …`."""
 
 
-class IdempotencyKeyReused(InvalidInput):
+class IdempotencyKeyReused(Invalid):
     """The idempotency key was used before, for a different request."""
 
 
-class UnknownHost(InvalidInput):
+class UnknownHost(Invalid):
     """The request is for a host that this server is not."""
 
 
-class InvalidRequest(InvalidInput):
+class InvalidRequest(Invalid):
     """The request does not match the document of the API."""
 
     def __init__(self, mistakes: Iterable[dict[str, str]]) -> None:
@@ -27,11 +27,11 @@ class InvalidRequest(InvalidInput):
         )
 
 
-class NotJson(InvalidInput):
+class NotJson(Invalid):
     """The body of the request is not JSON."""
 
 
-class UnsupportedMediaType(InvalidInput):
+class UnsupportedMediaType(Invalid):
     """The body of the request has a media type other than JSON."""
 
 
@@ -39,7 +39,7 @@ class CallerUnknown(Unavailable):
     """The connection was reset before the address of the caller was known."""
 
 
-class BodyTooLarge(InvalidInput):
+class BodyTooLarge(Invalid):
     """The body of the request is larger than the server accepts."""
 
 

@@ -13,13 +13,12 @@ from fastapi import Request
 
 from allocation.adapters import inbox
 from allocation.application import Application
-from allocation.domain.commands import Command
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.idempotency_key import PATTERN, IdempotencyKey
 from allocation.extensions.web.authentication import caller
 from allocation.extensions.web.exceptions import IdempotencyKeyReused
 from allocation.extensions.web.request_context import NAMESPACE, request_context
 from allocation.service_layer.envelopes import MessageOrigin
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 
 METHODS = frozenset({"POST", "PUT"})  # the others that change something are repeatable anyhow
@@ -62,13 +61,13 @@ class IdempotentExecution:
             return uuid5(NAMESPACE, f"{self._origin.source}\n{key}")
         return uuid4()
 
-    async def execute(self, command: Command) -> None:
+    async def execute(self, command: object) -> None:
         """Execute the command, unless the request is the repetition of one that was accepted.
 
         The answer to a repetition names the trace of the first.
 
         :raises IdempotencyKeyReused: if its key was used for another command
-        :raises AllocationError: as `bus.execute`
+        :raises Exception: as `bus.execute`
         """
         origin = self._origin
         if origin.id is not None:

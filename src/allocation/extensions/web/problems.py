@@ -10,35 +10,30 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from allocation.domain.error_kinds import (
-    AllocationError,
-    Conflict,
-    InvalidInput,
-    RuleViolation,
-    Unavailable,
-)
 from allocation.extensions.web import exceptions
 from allocation.extensions.web.request_context import request_context
+from allocation.service_layer.error_kinds import Kind, has_kind, kind_of, slug_of
 
 MEDIA_TYPE = "application/problem+json"
 CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-TYPE = "urn:problem-type:allocation:"
 MAX_MISTAKES, MAX_POINTER = 20, 100  # of what a caller sent, no more comes back than went out
 
-STATUS: Mapping[type[Exception], int] = {
+STATUS: Mapping[Kind | type[Exception], int] = {
     exceptions.NotJson: 400,
     exceptions.UnknownHost: 400,
     exceptions.NotAuthenticated: 401,
     exceptions.BodyTooLarge: 413,
     exceptions.UnsupportedMediaType: 415,
-    InvalidInput: 422,
-    RuleViolation: 409,
-    Conflict: 503,
-    Unavailable: 503,
     OSError: 503,
+    "invalid": 422,
+    "refused": 409,
+    "conflict": 503,
+    "transient": 503,
+    "unavailable": 503,
 }
-"""The status of each kind of error. Nothing else maps them; what is not here is a bug: 500."""
+"""The status of an error, or of its kind; what is not here is a bug: 500. Only this maps them."""
 
 OF_FRAMEWORK = {400: exceptions.NotJson, 413: exceptions.BodyTooLarge}
 HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}  # seconds
@@ -75,16 +70,16 @@ BUG: dict[int | str, dict[str, Any]] = {
 
 def status_of(kind: type[Exception]) -> int:
     """Return the status for a kind of errors; a refusal whose name says so is 404."""
-    if issubclass(kind, RuleViolation) and kind.slug.endswith("-not-found"):
+    if kind_of(kind) == "refused" and slug_of(kind).endswith("-not-found"):
         return 404
-    return next((STATUS[each] for each in kind.__mro__ if each in STATUS), 500)
+    return next((STATUS[each] for each in (*kind.__mro__, kind_of(kind)) if each in STATUS), 500)
 
 
-def errors(*kinds: type[AllocationError]) -> dict[int | str, dict[str, Any]]:
+def errors(*kinds: type[Exception]) -> dict[int | str, dict[str, Any]]:
     """Return `responses` of FastAPI: what an endpoint may answer, by the status of each kind."""
     by_status: dict[int | str, list[str]] = {}
     for kind in kinds:
-        by_status.setdefault(status_of(kind), []).append(f"`{kind.slug}`: {title_of(kind)}")
+        by_status.setdefault(status_of(kind), []).append(f"`{slug_of(kind)}`: {title_of(kind)}")
     return {
         n: {"description": "\n\n".join(each), "content": CONTENT} for n, each in by_status.items()
     }
@@ -98,14 +93,31 @@ def title_of(kind: type[Exception]) -> str:
 async def answer_error(request: Request, error: Exception) -> Response:
     """Answer with a problem. It shows no internals: they are in the log."""
     error = _as_ours(error)
-    problem = _problem(error, request_context(request).correlation_id.urn)
+    urn = f"urn:problem-type:{request.app.state.name}:"
+    problem = _problem(error, request_context(request).correlation_id.urn, urn)
     if problem.status == 503:
         logger.warning("a request has to be repeated: %s", error)
-    elif problem.status == 500 and isinstance(error, AllocationError):  # others are raised again
+    elif problem.status == 500 and has_kind(error):  # others are raised again
         logger.error("a request failed", exc_info=error)
     headers = {**(getattr(error, "headers", None) or {}), **HEADERS.get(problem.status, {})}
     content = problem.model_dump_json(exclude_unset=True)
     return Response(content, problem.status, headers, MEDIA_TYPE)
+
+
+class KindsAnswered:
+    """Answers errors of a known kind whatever their class; the framework goes by classes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception as error:
+            if not has_kind(error):
+                raise
+            answer = await answer_error(Request(scope, receive), error)
+            await answer(scope, receive, send)
 
 
 def _as_ours(error: Exception) -> Exception:
@@ -129,7 +141,7 @@ def _mistakes(error: RequestValidationError) -> Iterator[dict[str, str]]:
         yield {"pointer": pointer[:MAX_POINTER], "detail": each["msg"]}
 
 
-def _problem(error: Exception, instance: str) -> Problem:
+def _problem(error: Exception, instance: str, urn: str) -> Problem:
     if isinstance(error, HTTPException):
         status, title = error.status_code, error.detail
         return Problem(type="about:blank", title=title, status=status, instance=instance)
@@ -141,6 +153,6 @@ def _problem(error: Exception, instance: str) -> Problem:
         content["detail"] = str(error)
     if isinstance(error, exceptions.InvalidRequest):
         content["errors"] = error.mistakes
-    if status == 500 or not isinstance(error, AllocationError):
+    if status == 500 or not has_kind(error):
         return Problem(type="about:blank", title=HTTPStatus(status).phrase, **content)
-    return Problem(type=f"{TYPE}{error.slug}", title=title_of(type(error)), **content)
+    return Problem(type=f"{urn}{slug_of(error)}", title=title_of(type(error)), **content)

@@ -89,4 +89,4 @@ class Sessions:
 
 def _cookie_name(request: Request) -> str:
     """Name the port in it: browsers do not tell the cookies of a host's ports apart."""
-    return f"allocation-{request.url.port or ''}"
+    return f"{request.app.state.name}-{request.url.port or ''}"

@@ -19,7 +19,7 @@ HostNames = Annotated[str, Meta(pattern=rf"^ *({HOST}( +{HOST})*)? *$")]
 class WebSettings:
     """Where to listen, who may do what, and how much a request may take.
 
-    The names begin with HTTP because Kubernetes sets ALLOCATION_PORT, for a service of that name.
+    The names begin with HTTP because Kubernetes sets NAME_PORT for a service called NAME.
     """
 
     operator_token: Annotated[Token | None, "a new one at each start"] = field(

@@ -2,7 +2,6 @@
 
 import click
 
-from allocation.adapters.migrations.revisions import revisions
 from allocation.adapters.schema_setup import upgrade_schema
 from allocation.process.app import Cli
 from allocation.process.runtime import run
@@ -19,9 +18,10 @@ def upgrade(cli: Cli) -> None:
     """Bring the database schema up to date."""
     settings = cli.load_settings()
 
-    async def work() -> None:
+    async def work() -> list[str]:
         async with cli.app.open_database(settings) as database:
             await upgrade_schema(database)
+            return [history.newest for history in database.histories]
 
-    run(work, event_loop=settings.event_loop)
-    click.echo(f"the database schema is up to date (revision {revisions()[-1]})")
+    revisions = run(work, event_loop=settings.event_loop)
+    click.echo(f"the database schema is up to date (revision {' and '.join(revisions)})")

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.process.app import App, CommandLine
 from allocation.process.error_handling import ErrorHandlingGroup
-from allocation.service_layer.exceptions import WiringError
+from allocation.service_layer.error_kinds import InvalidValue
+from allocation.service_layer.exceptions import WiringError, install_hint
 
 GROUPS = ("Use", "Run", "Inspect", "Maintain")
 COMMANDS = {
@@ -121,8 +121,7 @@ def _load_from(
     try:
         return load(name)
     except ModuleNotFoundError as error:
-        problem = f"needs {error.name}; pip install -e '.[{extra}]'"
-        raise InvalidValue(f"{app} {name}", problem) from None
+        raise InvalidValue(f"{app} {name}", f"needs {error.name}; {install_hint(extra)}") from None
 
 
 def _options(app: App[Any]) -> Iterator[click.Parameter]:
@@ -134,7 +133,8 @@ def _options(app: App[Any]) -> Iterator[click.Parameter]:
     level = "Default: error; info for what runs until it is stopped"
     brought = (app.options, *(extension.options for extension in app.extensions))
     for name, text in ((name, text) for options in brought for name, text in options.items()):
-        yield click.Option([name], metavar=name.rpartition("-")[2].upper(), help=text)
+        metavar, about = name.rpartition("-")[2].upper(), text.format(prefix=app.name.upper())
+        yield click.Option([name], metavar=metavar, help=about)
     yield click.Option(["--log-level"], type=click.Choice(LOG_LEVELS), help=level)
     formats = click.Choice(list(app.extensions.log_formats))
     yield click.Option(["--log-format"], type=formats, help="Default: text")

@@ -16,7 +16,6 @@ import pytest
 
 from tests.builders import a_user_message
 from tests.e2e.crashing import CONSUMING, DEAD_LETTERING
-from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.processes import (
     LIMIT_SECONDS,
     TIMEOUT_SECONDS,
@@ -26,6 +25,7 @@ from tests.e2e.processes import (
     wait_for_line,
     wait_until,
 )
+from tests.e2e.smtp.mail_server import MailServer
 from tests.integration.extensions.brokers.outside import (
     COMMANDS,
     DEAD,
@@ -39,8 +39,10 @@ EMAIL = "ivan@example.com"
 USERS = 1000
 GRACE_SECONDS = 6
 REJOIN_SECONDS = 180  # Kafka waits for a dead member of a group before it lets others work
-RECEIVED = "commands WHERE message_id IS NOT NULL"
-FAILED_TO_PUBLISH = "SELECT * FROM deliveries WHERE last_error LIKE 'BrokerUnavailable%'"
+RECEIVED = "aftercommit_commands WHERE message_id IS NOT NULL"
+FAILED_TO_PUBLISH = (
+    "SELECT * FROM aftercommit_deliveries WHERE last_error LIKE 'BrokerUnavailable%'"
+)
 
 
 @pytest.fixture
@@ -222,7 +224,7 @@ def test_a_thousand_events_are_published_though_the_broker_goes_away(
 
     seen = outside.events(lambda seen: len({message.body for message in seen}) >= 2 * USERS)
     published = {json.loads(message.body)["id"].replace("-", "") for message in seen}
-    public = "SELECT id FROM events WHERE type <> 'users_imported'"
+    public = "SELECT id FROM aftercommit_events WHERE type <> 'users_imported'"
     assert {event_id for (event_id,) in application.rows(public)} == published
     assert len(log_lines(application)) == USERS
 

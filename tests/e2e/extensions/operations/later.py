@@ -16,8 +16,9 @@ from allocation.service_layer.unit_of_work import UnitOfWork
 FEW = 10
 FILL = """
 WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})
-INSERT INTO events (id, source, type, schema_version, subject, time, correlation_id, causation_id,
-                    data, recorded_at)
+INSERT INTO aftercommit_events (
+    id, source, type, schema_version, subject, time, correlation_id, causation_id, data, recorded_at
+)
 SELECT {id}, '/allocation', 'user_registered', 2, 'subject', '2026-01-01 00:00:00', {id}, {id},
        '{{"user_id":"00000000-0000-0000-0000-000000000001","name":"U","email":"u' || n
            || '@example.com"}}', n

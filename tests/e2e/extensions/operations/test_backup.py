@@ -22,7 +22,7 @@ ON_SQLITE, INTO_SQLITE, ON_POSTGRESQL, INTO_POSTGRESQL, AFTER = re.findall(
 SHORT = {"lease_seconds": "3", "handler_timeout_seconds": "2"}
 USERS = 40
 REGISTERED = "".join(f"Иван,user{number}@example.com\n" for number in range(USERS))
-DONE = "SELECT count(*) FROM deliveries WHERE completed_at IS NOT NULL"
+DONE = "SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NOT NULL"
 TWICE = "SELECT user_id FROM registration_log GROUP BY user_id HAVING count(*) <> 1"
 LEFT = "SELECT id FROM users WHERE id NOT IN (SELECT user_id FROM registration_log)"
 WITHOUT = "SELECT id FROM users WHERE id NOT IN (SELECT user_id FROM coupons)"
@@ -78,7 +78,7 @@ def assert_all_is_done_once(application: Application, emails: MailFolder) -> Non
 
 
 def coupon_events(application: Application) -> list[UUID]:
-    found = application.rows("SELECT id FROM events WHERE type = 'coupon_allocated'")
+    found = application.rows("SELECT id FROM aftercommit_events WHERE type = 'coupon_allocated'")
     return [UUID(str(event_id)) for (event_id,) in found]
 
 

@@ -33,7 +33,7 @@ def logged(application: Application) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("point", REPLAYING)
 def test_a_replay_survives_a_kill(point: str, application: Application) -> None:
     """Each past event is done by the handler that was added later, and by no second delivery."""
-    application.change("DELETE FROM deliveries WHERE handler = 'log_registration'")
+    application.change("DELETE FROM aftercommit_deliveries WHERE handler = 'log_registration'")
     application.crash(point, *REPLAY)
 
     repeated = application.run(*REPLAY)
@@ -48,16 +48,20 @@ def test_forgetting_survives_a_kill(point: str, application: Application) -> Non
     """What owes nothing is gone whole, what owes something is there whole, and is done."""
     application.run("register-user", "Анна", "anna@example.com", dispatch="worker")
     application.crash(point, *PRUNE)
-    orphans = "SELECT * FROM deliveries WHERE event_id NOT IN (SELECT id FROM events)"
+    stored = "SELECT id FROM aftercommit_events"
+    orphans = f"SELECT * FROM aftercommit_deliveries WHERE event_id NOT IN ({stored})"
     assert application.rows(orphans) == []
 
     assert application.run(*PRUNE).returncode == 0
 
-    assert (count(application, "events"), count(application, "commands")) == (1, 1)
+    assert (
+        count(application, "aftercommit_events"),
+        count(application, "aftercommit_commands"),
+    ) == (1, 1)
     assert application.run("worker", "--until-idle").returncode == 0
     assert len(logged(application)) == 3
     assert application.run(*PRUNE).returncode == 0
-    for table in ("events", "deliveries", "commands"):
+    for table in ("aftercommit_events", "aftercommit_deliveries", "aftercommit_commands"):
         assert count(application, table) == 0
 
 
@@ -72,9 +76,9 @@ def test_an_import_survives_a_kill(point: str, dispatch: str, on_each: Applicati
     is_committed = point.startswith("after")
     found = count(on_each, "users")
     assert found == (chunk if is_committed else 0)
-    registered = count(on_each, "events WHERE type = 'user_registered'")
+    registered = count(on_each, "aftercommit_events WHERE type = 'user_registered'")
     assert registered == found
-    assert count(on_each, "commands") == is_committed
+    assert count(on_each, "aftercommit_commands") == is_committed
 
     repeated = on_each.run(*IMPORT, "--dispatch", dispatch)
 

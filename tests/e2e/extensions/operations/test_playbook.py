@@ -17,11 +17,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import sqlalchemy as sa
 
-from allocation.adapters.migrations import revisions
 from tests.consoles import Command, commands, shows
-from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.processes import (
     LIMIT_SECONDS,
     ROOT,
@@ -33,6 +30,7 @@ from tests.e2e.processes import (
     stat_of,
     wait_until,
 )
+from tests.e2e.smtp.mail_server import MailServer
 from tests.integration.extensions.brokers.fixtures import tansu
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -44,7 +42,8 @@ USER_ID = "7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"
 BROKEN_VIEW = """CREATE TRIGGER broken BEFORE UPDATE ON user_view
                  BEGIN SELECT RAISE(ABORT, 'broken'); END"""
 AN_HOUR_LATE = "-3600"
-LATER = "UPDATE deliveries SET available_at = available_at - 60"  # a minute later, for the database
+LATER = "UPDATE aftercommit_deliveries SET available_at = available_at - 60"
+"""A minute later, for the database."""
 
 
 @dataclass
@@ -139,10 +138,8 @@ def a_stranger(application: Application, mail: MailServer) -> Iterator[Trouble]:
 @contextmanager
 def an_old_schema(application: Application, mail: MailServer) -> Iterator[Trouble]:
     application.mail = mail
-    engine = sa.create_engine(f"sqlite:///{application.database}")
-    with engine.begin() as connection:
-        revisions.upgrade(connection, "allocation_0001")
-    engine.dispose()
+    application.run("db", "upgrade")
+    application.module = "tests.later_schema"
     yield Trouble()
 
 
@@ -276,7 +273,10 @@ def many_parked(application: Application, mail: MailServer) -> Iterator[Trouble]
 @contextmanager
 def an_event_that_cannot_be_read(application: Application, mail: MailServer) -> Iterator[Trouble]:
     """Its data change, and change back, as if another release read them."""
-    application.mail, change = mail, "UPDATE events SET data = replace(data, '{}', '{}')"
+    application.mail, change = (
+        mail,
+        "UPDATE aftercommit_events SET data = replace(data, '{}', '{}')",
+    )
     application.run(*REGISTER, dispatch="worker")
     application.change(change.format('"name"', '"full_name"'))
     application.run("worker", "--until-idle")
@@ -298,8 +298,8 @@ def a_server_away(application: Application, mail: MailServer) -> Iterator[Troubl
 @contextmanager
 def a_clock_was_ahead(application: Application, _: MailServer) -> Iterator[Trouble]:
     application.run(*REGISTER, dispatch="worker")
-    application.change("UPDATE events SET recorded_at = recorded_at + 3600")
-    application.change("UPDATE deliveries SET available_at = available_at + 3600")
+    application.change("UPDATE aftercommit_events SET recorded_at = recorded_at + 3600")
+    application.change("UPDATE aftercommit_deliveries SET available_at = available_at + 3600")
     yield Trouble()
 
 

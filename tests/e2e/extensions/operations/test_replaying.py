@@ -33,8 +33,10 @@ def test_a_handler_added_later_has_run_once_for_each_event(on_each: Application)
     for kill in range(1, KILLS + 1):
         with application.running("worker", module=LATER):
             with application.running(*REPLAY, module=LATER):
-                wait_for(application, "deliveries", kill * 60)
-            interrupted += application.rows("SELECT count(*) FROM deliveries") < [(EVENTS,)]
+                wait_for(application, "aftercommit_deliveries", kill * 60)
+            interrupted += application.rows("SELECT count(*) FROM aftercommit_deliveries") < [
+                (EVENTS,)
+            ]
             wait_for(application, "registration_log", kill * 30)
         application.end_leases()
     replay = application.start(*REPLAY, module=LATER)
@@ -46,5 +48,7 @@ def test_a_handler_added_later_has_run_once_for_each_event(on_each: Application)
     assert worker.returncode == 0
     emails = Counter(email for (email,) in application.rows("SELECT email FROM registration_log"))
     assert emails == Counter(f"u{n}@example.com" for n in range(1, EVENTS + 1))
-    assert application.rows("SELECT count(*) FROM deliveries WHERE completed_at IS NULL") == [(0,)]
+    assert application.rows(
+        "SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NULL"
+    ) == [(0,)]
     assert interrupted

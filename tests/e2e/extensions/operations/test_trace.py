@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.mail import MailFolder
 from tests.e2e.processes import LIMIT_SECONDS, Application, on_terminal, wait_until
 
-FAILED_ONCE = "SELECT 1 FROM failures WHERE attempt = 2"
+FAILED_ONCE = "SELECT 1 FROM aftercommit_failures WHERE attempt = 2"
 
 
 @pytest.fixture

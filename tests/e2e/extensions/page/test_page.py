@@ -136,7 +136,7 @@ def test_what_is_outstanding_is_discarded_all_that_is_shown(
     page.locator("#outstanding").get_by_label("Handler").select_option("")
     expect(items).to_have_count(3)
 
-    discarded = "SELECT handler FROM deliveries WHERE completed_at IS NOT NULL"
+    discarded = "SELECT handler FROM aftercommit_deliveries WHERE completed_at IS NOT NULL"
     assert application.rows(discarded) == [("log_registration",)]
     items.first.get_by_role("link", name="Trace").click()
     expect(row(page, "Иван").locator(".tree")).to_be_visible()
@@ -186,7 +186,7 @@ def test_a_handler_is_paused_and_resumed(application: Application, page: Page) -
     expect(page.get_by_role("dialog")).to_contain_text("Resume this handler?")
     confirm(page, "Resume")
     expect(page.locator("#handler-map .box.paused")).to_have_count(0)
-    assert application.rows("SELECT * FROM handler_pauses") == []
+    assert application.rows("SELECT * FROM aftercommit_handler_pauses") == []
 
 
 def test_a_page_that_was_cut_off_says_so_and_catches_up(

@@ -20,7 +20,9 @@ SHORT = {
     "dispatch": "worker",
 }
 ALLOCATION = "allocate_welcome_coupon"
-FAILED_FOR_A_LOCK = "SELECT * FROM deliveries WHERE last_error LIKE '%somebody else holds a lock%'"
+FAILED_FOR_A_LOCK = (
+    "SELECT * FROM aftercommit_deliveries WHERE last_error LIKE '%somebody else holds a lock%'"
+)
 
 
 @pytest.fixture

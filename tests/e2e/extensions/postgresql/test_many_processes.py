@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.extensions.smtp.mail_server import MailServer
 from tests.e2e.mail import message_ids
 from tests.e2e.processes import TIMEOUT_SECONDS, Application, owed, wait_until
+from tests.e2e.smtp.mail_server import MailServer
 
 PROCESSES = 4
 USERS_EACH = 15
@@ -59,7 +59,7 @@ def test_four_registering_and_four_working_processes_share_one_batch_of_coupons(
     owners = Counter(user for (user,) in application.rows("SELECT user_id FROM coupons"))
     assert (len(owners), max(owners.values())) == (QUANTITY, 1)
     assert application.rows("SELECT remaining FROM coupon_batches") == [(0,)]
-    events = Counter(kind for (kind,) in application.rows("SELECT type FROM events"))
+    events = Counter(kind for (kind,) in application.rows("SELECT type FROM aftercommit_events"))
     assert events == {
         "users_imported": PROCESSES,
         "user_registered": users,

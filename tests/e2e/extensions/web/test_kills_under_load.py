@@ -79,4 +79,4 @@ def test_what_was_acknowledged_is_there_and_what_is_owed_is_done(on_each: Applic
     logged = Counter(email for (email,) in on_each.rows("SELECT email FROM registration_log"))
     assert logged == Counter(emails)
     assert on_each.rows("SELECT count(*) FROM user_view") == [(USERS,)]
-    assert on_each.rows("SELECT count(*) FROM commands") == [(USERS,)]
+    assert on_each.rows("SELECT count(*) FROM aftercommit_commands") == [(USERS,)]

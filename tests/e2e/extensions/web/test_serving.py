@@ -127,7 +127,7 @@ def test_who_is_cut_off_at_once_repeats_the_request(on_each: Application) -> Non
     with serving(on_each) as server, server.client() as client:
         reset_before_it_is_accepted(server, sent)
         wait_for_line(server.process.stderr, "POST '/users'")
-        before = on_each.rows("SELECT source FROM commands")
+        before = on_each.rows("SELECT source FROM aftercommit_commands")
         del client.headers["Authorization"]
         repeated = client.post("/users", json=body, headers={"Idempotency-Key": "k1"})
         assert server.stop() == 0

@@ -19,7 +19,7 @@ def locked(application: Application) -> Iterator[Callable[[], None]]:
     """Keep others from writing until what is yielded is called."""
     with application.connected() as connection:
         is_postgres = bool(application.postgres_url)
-        connection.execute("LOCK TABLE commands" if is_postgres else "BEGIN IMMEDIATE")
+        connection.execute("LOCK TABLE aftercommit_commands" if is_postgres else "BEGIN IMMEDIATE")
         yield connection.rollback
 
 
@@ -77,7 +77,7 @@ def test_what_cannot_be_done_in_time_goes_back_to_workers(on_each: Application) 
         wait_for_line(server.process.stdout, "hanging")
         assert server.stop() == 0
 
-    statement = "SELECT attempts, owner FROM deliveries WHERE handler = 'wait'"
+    statement = "SELECT attempts, owner FROM aftercommit_deliveries WHERE handler = 'wait'"
     assert on_each.rows(statement) == [(0, None)]
 
 

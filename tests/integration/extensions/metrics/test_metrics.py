@@ -12,18 +12,19 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Executable
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.metrics import process_health
 from allocation.extensions.metrics.observer import MetricsObserver
 from allocation.extensions.metrics.process_health import STALE_SECONDS, TEXT_SECONDS, Probes
 from allocation.extensions.metrics.settings import MetricsSettings
 from allocation.process.runtime import Shutdown
+from allocation.service_layer.error_kinds import InvalidValue
 from tests.builders import a_batch, a_registration
+from tests.later_schema import LATER
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +80,7 @@ async def execute(application: Application, *statements: Executable) -> None:
 
 async def change(application: Application, handler: str, **values: object) -> None:
     """Change the delivery to a handler, from outside."""
-    changed = sa.update(orm.deliveries).where(orm.deliveries.c.handler == handler)
+    changed = sa.update(tables.deliveries).where(tables.deliveries.c.handler == handler)
     await execute(application, changed.values(**values))
 
 
@@ -155,8 +156,8 @@ async def test_what_is_paused_is_told_and_neither_late_nor_failing(waiting: Appl
     values = {"handler": name, "paused_at": 1000.0, "paused_by": "maria@host"}
     await execute(
         waiting,
-        sa.insert(orm.handler_pauses).values(values),
-        sa.update(orm.events).values(recorded_at=late),
+        sa.insert(tables.handler_pauses).values(values),
+        sa.update(tables.events).values(recorded_at=late),
     )
     found = await metrics_of(waiting)
 
@@ -171,7 +172,7 @@ async def test_what_has_failed_for_hours_is_told(waiting: Application) -> None:
     """It is neither late, nor parked while a resource is away: nothing else would show it."""
     now = waiting.database.clock
     before = await metrics_of(waiting)
-    await execute(waiting, sa.update(orm.events).values(recorded_at=now - 9000))
+    await execute(waiting, sa.update(tables.events).values(recorded_at=now - 9000))
     nothing_failed = await metrics_of(waiting)
     failed = {"last_error": "MailServerUnavailable: …", "available_at": now + 1000}
     await change(waiting, "send_welcome_email", **failed)
@@ -185,9 +186,9 @@ async def test_what_has_failed_for_hours_is_told(waiting: Application) -> None:
 
 
 STRANGE = [
-    (orm.deliveries, {"handler": "send_sms"}),
-    (orm.events, {"type": "user_vanished"}),
-    (orm.events, {"schema_version": 99}),
+    (tables.deliveries, {"handler": "send_sms"}),
+    (tables.events, {"type": "user_vanished"}),
+    (tables.events, {"schema_version": 99}),
 ]
 
 
@@ -201,8 +202,8 @@ async def test_what_no_program_here_can_do_makes_nobody_late(
     an_hour_ago = application.database.clock - 3600
     await change(application, "log_registration", completed_at=None, available_at=an_hour_ago)
     before = await metrics_of(application)
-    changed, late = sa.update(table).values(**values), orm.deliveries.c.completed_at.is_(None)
-    await execute(application, changed.where(late) if table is orm.deliveries else changed)
+    changed, late = sa.update(table).values(**values), tables.deliveries.c.completed_at.is_(None)
+    await execute(application, changed.where(late) if table is tables.deliveries else changed)
 
     ready = await readiness(found)
     after = await metrics_of(application)
@@ -254,15 +255,24 @@ async def readiness(found: Probes) -> str | None:
 
 @pytest.mark.parametrize(
     ("revision", "told"),
-    [("allocation_0001", "the database schema is outdated"), ("allocation_9999", None)],
+    [
+        ("allocation_0001", "the database schema of allocation is outdated"),
+        ("aftercommit_0001", "the database schema of aftercommit is outdated"),
+        ("allocation_9999", None),
+        ("aftercommit_9999", None),
+    ],
 )
 async def test_a_process_is_ready_when_others_upgrade_but_not_on_an_old_copy(
     application: Application, revision: str, told: str | None
 ) -> None:
     """An upgrade comes before the programs are replaced, and must not take all of them away."""
     found = Probes(application, Shutdown(), 300.0)
-    outdated = sa.text(f"UPDATE alembic_version SET version_num = '{revision}'")
-    await execute(application, outdated)
+    for history in LATER:
+        is_this = revision.startswith(f"{history.name}_")
+        stored = revision if is_this else history.newest
+        changed = f"UPDATE {history.version_table} SET version_num = '{stored}'"
+        await execute(application, sa.text(changed))
+    application.database.histories = LATER
 
     ready = await readiness(found)
 

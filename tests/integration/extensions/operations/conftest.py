@@ -18,12 +18,6 @@ async def world(database_url: str) -> AsyncIterator[SqlWorld]:
         yield world
 
 
-@pytest.fixture
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rows in each."""
-    monkeypatch.setattr("allocation.extensions.operations.batched_transactions.BATCH_ROWS", 2)
-
-
 async def commit_events(world: SqlWorld, number: int) -> Sequence[dict[str, Delivery]]:
     return [await commit_a_registration(world, email=f"user{n}@example.com") for n in range(number)]
 

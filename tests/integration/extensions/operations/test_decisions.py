@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from sqlalchemy import event
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.extensions.operations import delivery_admin, handler_pauses
 from allocation.extensions.operations.command_history import latest_commands
 from allocation.extensions.operations.delivery_admin import Which, listed_deliveries
@@ -82,8 +82,8 @@ async def test_what_is_for_later_is_listed_only_if_it_is_asked_for(world: SqlWor
     """What has failed, and waits, is another matter; so is what is paused, but would be due."""
     [first] = await commit_events(world, 1)
     await world.outbox().record_failure(a_failure(first["send_welcome_email"], retry_in=500))
-    fresh = sa.update(orm.deliveries).values(attempts=0, owner=None)
-    handler, later = orm.deliveries.c.handler, world.database.clock + 1000
+    fresh = sa.update(tables.deliveries).values(attempts=0, owner=None)
+    handler, later = tables.deliveries.c.handler, world.database.clock + 1000
     await change(
         world.database,
         fresh.where(handler == "log_registration").values(available_at=world.database.clock),
@@ -137,7 +137,7 @@ async def test_what_is_owed_is_listed_without_looking_at_what_is_done(tmp_path: 
         async with world.database.read_transaction() as transaction:
             listed = listed_deliveries(transaction, world.database)
             assert [row async for row in listed] == []
-        selects = [select for select in asked if "FROM deliveries" in select[0]]
+        selects = [select for select in asked if "FROM aftercommit_deliveries" in select[0]]
         async with world.database.engine.connect() as connection:
             plans = [
                 (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", given)).all()
@@ -146,11 +146,17 @@ async def test_what_is_owed_is_listed_without_looking_at_what_is_done(tmp_path: 
 
     indexes = [[step.detail.partition("INDEX ")[2] for step in plan] for plan in plans]
     used = [[index.split()[0] for index in each if index] for each in indexes]
-    others = ["sqlite_autoindex_events_1", "sqlite_autoindex_handler_pauses_1"]
-    ahead = ["ix_events_recorded_at", "sqlite_autoindex_events_1"]  # the events of the future
+    others = [
+        "sqlite_autoindex_aftercommit_events_1",
+        "sqlite_autoindex_aftercommit_handler_pauses_1",
+    ]
+    ahead = [
+        "ix_aftercommit_events_recorded_at",
+        "sqlite_autoindex_aftercommit_events_1",
+    ]  # the events of the future
     assert used == [
-        ["ix_deliveries_available_at", *ahead, *others, *ahead],
-        ["ix_deliveries_parked_at", *others, *ahead],
+        ["ix_aftercommit_deliveries_available_at", *ahead, *others, *ahead],
+        ["ix_aftercommit_deliveries_parked_at", *others, *ahead],
     ]
 
 

@@ -4,7 +4,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.extensions.operations.batched_transactions import count_rows
 from allocation.extensions.operations.retention import old_events, prune
 from allocation.service_layer.envelopes import MessageOrigin
@@ -37,7 +37,7 @@ async def test_what_is_young_or_still_owes_work_is_kept(world: SqlWorld) -> None
 
     kept = {first[HANDLERS[1]].envelope.id for first in (owing, parked, young)}
     assert await world.event_ids() == kept
-    assert await number_of(world, orm.deliveries) == 12
+    assert await number_of(world, tables.deliveries) == 12
     assert looked_at == [2, 2, 2, 1]
 
 
@@ -48,12 +48,12 @@ async def test_what_was_done_about_an_event_goes_with_it(world: SqlWorld) -> Non
     await outbox.record_failure(a_failure(first.pop(name), retry_in=0))
     await outbox.settle((await outbox.claim(1, [name]))[0])
     await settle(world, [first])
-    assert await number_of(world, orm.failures) == 1
+    assert await number_of(world, tables.failures) == 1
     await world.move_clock(10)
 
     assert await prune(world.database, older_than=5) == 1
 
-    for table in (orm.events, orm.deliveries, orm.failures):
+    for table in (tables.events, tables.deliveries, tables.failures):
         assert await number_of(world, table) == 0
 
 
@@ -99,7 +99,7 @@ async def test_forgetting_passes_by_what_is_being_replayed(postgres_url: str) ->
         await settle(world, committed)
         await world.move_clock(10)
         event_id = first["log_registration"].envelope.id
-        kept = sa.select(orm.events.c.id).where(orm.events.c.id == event_id)
+        kept = sa.select(tables.events.c.id).where(tables.events.c.id == event_id)
 
         async with world.other_database.write_transaction() as replay:
             await replay.execute(kept.with_for_update(read=True, key_share=True))

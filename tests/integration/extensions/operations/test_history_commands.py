@@ -16,7 +16,9 @@ def application(application: Application) -> Application:
     """With two users, whose registration was never logged, as before there was a log."""
     for name in ("ivan", "maria"):
         assert application.run("register-user", name, f"{name}@example.com").returncode == 0
-    application.rows_changed("DELETE FROM deliveries WHERE handler = 'log_registration'")
+    application.rows_changed(
+        "DELETE FROM aftercommit_deliveries WHERE handler = 'log_registration'"
+    )
     application.rows_changed("DELETE FROM registration_log")
     return application
 
@@ -50,7 +52,7 @@ def test_what_is_for_later_is_scheduled_and_not_pending(application: Application
     assert (row["done"], row["pending"], row["scheduled"]) == (6, 0, 2)
     assert row["seconds"] is not None
 
-    application.rows_changed("DELETE FROM deliveries WHERE handler = 'expire_coupon'")
+    application.rows_changed("DELETE FROM aftercommit_deliveries WHERE handler = 'expire_coupon'")
     replayed = application.run(*REPLAY, "expire_coupon", "--yes").stdout
     assert '1 delivery, each due 30 d after its event; run "allocation worker"' in replayed
     assert application.run("worker", "--until-idle").returncode == 0
@@ -64,10 +66,13 @@ def test_what_was_done_is_done_again_if_that_is_asked_for(application: Applicati
 
     assert replayed.stdout.endswith('2 deliveries due now; run "allocation worker"\n')
     assert application.run("worker", "--until-idle").returncode == 0
-    assert application.rows("SELECT attempts, token FROM deliveries WHERE replay") == [(1, 3)] * 2
+    assert (
+        application.rows("SELECT attempts, token FROM aftercommit_deliveries WHERE replay")
+        == [(1, 3)] * 2
+    )
 
 
-EFFECTS = "send_welcome_email sends e-mail or publishes.*--allow-side-effects"
+EFFECTS = "send_welcome_email has effects outside.*--allow-side-effects"
 
 
 @pytest.mark.parametrize(
@@ -84,19 +89,23 @@ def test_what_cannot_be_replayed_is_refused(
     application: Application, arguments: list[str], code: int, complaint: str
 ) -> None:
     """Nobody wants to be welcomed years later by mistake, or gets two coupons."""
-    application.rows_changed("DELETE FROM deliveries WHERE handler = 'send_welcome_email'")
-    before = application.rows("SELECT * FROM deliveries")
+    application.rows_changed(
+        "DELETE FROM aftercommit_deliveries WHERE handler = 'send_welcome_email'"
+    )
+    before = application.rows("SELECT * FROM aftercommit_deliveries")
 
     refused = application.run(*REPLAY, *arguments, "--yes")
 
     assert (refused.returncode, refused.stdout) == (code, "")
     assert re.search(complaint, refused.stderr)
-    assert application.rows("SELECT * FROM deliveries") == before
+    assert application.rows("SELECT * FROM aftercommit_deliveries") == before
 
 
 def test_a_handler_with_an_effect_outside_needs_a_word_more(application: Application) -> None:
     """Then it has its effects for the past."""
-    application.rows_changed("DELETE FROM deliveries WHERE handler = 'send_welcome_email'")
+    application.rows_changed(
+        "DELETE FROM aftercommit_deliveries WHERE handler = 'send_welcome_email'"
+    )
 
     allowed = application.run(*REPLAY, "send_welcome_email", "--allow-side-effects")
 

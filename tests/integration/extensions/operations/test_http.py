@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.config import Settings
 from tests.integration.extensions.web.conftest import Web, running_web
 from tests.web import OPERATOR, stored
@@ -65,7 +65,7 @@ async def test_deliveries_are_listed_retried_and_discarded(web: Web) -> None:
     assert retried.status_code == 204
     assert [answer.status_code for answer in discarded] == [204, 404]
     assert (await web.client.post(f"{path}/retry", headers=OPERATOR)).status_code == 404
-    rows = await stored(web.application.database, orm.deliveries)
+    rows = await stored(web.application.database, tables.deliveries)
     assert [row.discarded_at for row in rows] == [row.completed_at for row in rows]
     assert len([row for row in rows if row.completed_at]) == 1
 
@@ -95,7 +95,7 @@ async def test_a_handler_is_paused_and_resumed(web: Web, caplog: pytest.LogCaptu
     await web.register_user()
     with caplog.at_level("INFO"):
         assert (await decided("PUT")).json() == {"deliveries": 1}
-    [paused] = await stored(web.application.database, orm.handler_pauses)
+    [paused] = await stored(web.application.database, tables.handler_pauses)
     assert (paused.handler, paused.paused_by) == ("send_welcome_email", "operator@127.0.0.1")
     assert "pause of send_welcome_email, by hand, from 127.0.0.1" in caplog.messages
     states = {row["handler"]: row["state"] for row in (await web.get("/deliveries")).json()}
@@ -104,7 +104,7 @@ async def test_a_handler_is_paused_and_resumed(web: Web, caplog: pytest.LogCaptu
 
     assert (await decided("DELETE")).json() == {"deliveries": 1}
     assert (await decided("PUT", "nobody")).status_code == 404
-    assert await stored(web.application.database, orm.handler_pauses) == []
+    assert await stored(web.application.database, tables.handler_pauses) == []
 
 
 async def test_a_retry_under_a_key_happens_once(web: Web) -> None:
@@ -115,7 +115,7 @@ async def test_a_retry_under_a_key_happens_once(web: Web) -> None:
     once = OPERATOR | {"Idempotency-Key": "k1"}
 
     async def token() -> int:
-        rows = await stored(web.application.database, orm.deliveries)
+        rows = await stored(web.application.database, tables.deliveries)
         (found,) = (row.token for row in rows if row.handler == owed["handler"])
         return int(found)
 
@@ -130,5 +130,5 @@ async def test_a_retry_under_a_key_happens_once(web: Web) -> None:
     ]
 
     assert [answer.status_code for answer in answers] == [204, 404, 422]
-    noted = [row.type for row in await stored(web.application.database, orm.commands)]
+    noted = [row.type for row in await stored(web.application.database, tables.commands)]
     assert sorted(noted) == ["register_user", "retry_delivery"]

@@ -19,7 +19,7 @@ from tests.command_line import Application
         ),
         ("events prune --older-than soon", "'soon' is not a number followed by"),
         ("deliveries replay log_registration --since long", "'long' is not a number followed by"),
-        ("trace 5f2c", "ID '5f2c' is neither an e-mail address nor an id"),
+        ("trace 5f2c", "ID '5f2c' is neither an id nor 8 or more of its first digits"),
         ("trace ivan@", "e-mail address 'ivan@' is not of the form name@example.com"),
         ("history --limit 0", "0 is not in the range 1<=x<=1000"),
     ],
@@ -36,7 +36,7 @@ def test_what_is_stored_cannot_command_a_terminal(application: Application) -> N
     application.run("register-user", "Иван", "i@example.com", dispatch="worker")
     commands = "\x1b[2J\x9b2J\u202e\r"
     with closing(sqlite3.connect(application.database)) as other:
-        other.execute("UPDATE deliveries SET last_error = 'Ж' || ?", [commands])
+        other.execute("UPDATE aftercommit_deliveries SET last_error = 'Ж' || ?", [commands])
         other.commit()
 
     listed = application.run("deliveries", "list").stdout
@@ -53,8 +53,10 @@ def test_what_is_stored_cannot_command_a_terminal(application: Application) -> N
 def test_an_error_of_many_lines_cannot_pass_for_other_fields(application: Application) -> None:
     """A mail server writes what it likes into its reply, and a person decides by what is shown."""
     application.run("register-user", "Иван", "i@example.com", dispatch="worker")
-    [(event_id, *_)] = application.rows("SELECT id FROM events")
-    application.rows_changed("UPDATE deliveries SET last_error = '554 no\nstate:       done'")
+    [(event_id, *_)] = application.rows("SELECT id FROM aftercommit_events")
+    application.rows_changed(
+        "UPDATE aftercommit_deliveries SET last_error = '554 no\nstate:       done'"
+    )
 
     shown = application.run("deliveries", "show", str(event_id), "send_welcome_email").stdout
 
@@ -150,7 +152,7 @@ def test_what_is_done_is_listed_if_all_is_asked_for(application: Application) ->
     application.run("register-user", "old", "old@example.com")
     application.run("register-user", "new", "new@example.com", dispatch="worker")
     application.rows_changed(
-        "UPDATE deliveries SET parked_at = 1, available_at = 1"
+        "UPDATE aftercommit_deliveries SET parked_at = 1, available_at = 1"
         " WHERE completed_at IS NULL AND handler = 'send_welcome_email'"
     )
 
@@ -173,12 +175,14 @@ def test_what_is_done_is_listed_if_all_is_asked_for(application: Application) ->
 def test_a_handler_without_a_name_is_not_all_of_them(application: Application) -> None:
     """It comes from a script whose variable is not set: what is parked is not retried."""
     application.run("register-user", "Иван", "i@example.com", dispatch="worker")
-    application.rows_changed("UPDATE deliveries SET parked_at = 1")
+    application.rows_changed("UPDATE aftercommit_deliveries SET parked_at = 1")
 
     result = application.run("deliveries", "retry", "--all-parked", "--handler", "")
 
     assert (result.returncode, result.stdout) == (1, "")
-    assert application.rows("SELECT count(*) FROM deliveries WHERE parked_at IS NULL") == [(0,)]
+    assert application.rows(
+        "SELECT count(*) FROM aftercommit_deliveries WHERE parked_at IS NULL"
+    ) == [(0,)]
 
 
 @pytest.mark.parametrize(

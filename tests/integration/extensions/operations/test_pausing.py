@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.adapters.attempt_transaction import open_unit_of_work
 from allocation.adapters.outbox import new_outbox
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
@@ -123,8 +123,10 @@ async def test_what_a_process_runs_that_does_not_know_of_the_pause_yet_lasts_no_
     await world.move_clock(3)
     await outbox.settle(begun)
 
-    durations = sa.select(orm.deliveries.c.duration_seconds)
-    [(duration,)] = await rows(world.database, durations.where(orm.deliveries.c.completed_at > 0))
+    durations = sa.select(tables.deliveries.c.duration_seconds)
+    [(duration,)] = await rows(
+        world.database, durations.where(tables.deliveries.c.completed_at > 0)
+    )
     assert duration == 3
 
 
@@ -141,7 +143,7 @@ async def test_many_deliveries_are_released_some_at_a_time(
     with asked_of(world.database) as statements:
         assert await resume(world) == 5
 
-    releases = [each for each in statements if each.sql.startswith("UPDATE deliveries")]
+    releases = [each for each in statements if each.sql.startswith("UPDATE aftercommit_deliveries")]
     assert len(releases) == 4
     assert len(await world.outbox().claim(10, [NAME])) == 5
 
@@ -161,7 +163,7 @@ async def test_two_people_who_resume_at_once_release_each_delivery_once(postgres
             psycopg.connect(postgres_url) as person,
             psycopg.connect(postgres_url, autocommit=True) as looks,
         ):
-            person.execute("SELECT * FROM deliveries FOR UPDATE")
+            person.execute("SELECT * FROM aftercommit_deliveries FOR UPDATE")
             async with anyio.create_task_group() as group:
                 group.start_soon(resume, world)
                 group.start_soon(resume, world)
@@ -262,7 +264,7 @@ async def test_who_commits_while_a_handler_is_resumed_waits(postgres_url: str) -
             anyio.create_task_group() as group,
             world.other_database.write_transaction() as resuming,
         ):
-            await resuming.execute(sa.delete(orm.handler_pauses))
+            await resuming.execute(sa.delete(tables.handler_pauses))
             group.start_soon(commit_a_registration, world)
             await somebody_waits(world)
             await resuming.commit()
@@ -285,7 +287,7 @@ async def test_of_two_who_pause_at_once_one_is_told_that_it_is_paused(postgres_u
             world.other_database.write_transaction() as first,
         ):
             values = {"handler": NAME, "paused_at": 0.0, "paused_by": "Ivan"}
-            await first.execute(sa.insert(orm.handler_pauses), values)
+            await first.execute(sa.insert(tables.handler_pauses), values)
             group.start_soon(be_second)
             await somebody_waits(world)
             await first.commit()
@@ -309,20 +311,20 @@ async def somebody_waits(world: SqlWorld) -> None:
 async def test_claims_do_not_read_what_is_paused(world: SqlWorld) -> None:
     """100,000 rows at the head of the index would be read by each claim of each worker."""
     database, engine = world.database, world.database.engine.sync_engine
-    columns = [column for column in orm.events.c if column.name != "id"]
+    columns = [column for column in tables.events.c if column.name != "id"]
     new_id = {"sqlite": "lower(hex(randomblob(16)))", "postgresql": "gen_random_uuid()"}
     due = {"handler": NAME, "attempts": 0, "token": 1, "available_at": 0.0, "replay": False}
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99999)"
     names = ", ".join(column.name for column in columns)
     async with database.write_transaction(no_timeout=True) as transaction:
-        first = sa.insert(orm.events).values(recorded_at=0.0)
+        first = sa.insert(tables.events).values(recorded_at=0.0)
         await transaction.execute(first, [CODEC.to_row(an_envelope(a_user_registered()))])
         some_id = new_id[engine.dialect.name]
-        many = f"{numbers} SELECT {some_id}, {names} FROM events CROSS JOIN n"
-        await transaction.execute(sa.text(f"INSERT INTO events (id, {names}) {many}"))
+        many = f"{numbers} SELECT {some_id}, {names} FROM aftercommit_events CROSS JOIN n"
+        await transaction.execute(sa.text(f"INSERT INTO aftercommit_events (id, {names}) {many}"))
         values = [sa.literal(value).label(name) for name, value in due.items()]
-        all_due = sa.select(orm.events.c.id, *values)
-        insert = sa.insert(orm.deliveries).from_select(["event_id", *due], all_due)
+        all_due = sa.select(tables.events.c.id, *values)
+        insert = sa.insert(tables.deliveries).from_select(["event_id", *due], all_due)
         await transaction.execute(insert)
         await transaction.commit()
     assert await pause(world) == 100_000
@@ -364,7 +366,7 @@ def test_a_handler_is_paused_from_the_command_line(application: Application) -> 
     assert NAME not in application.run("deliveries", "list").stdout
     application.run("deliveries", "pause", NAME, "--by", "\udcff")
     assert application.run("deliveries", "pauses").stdout.split()[2] == "?"
-    application.rows_changed("UPDATE handler_pauses SET handler = 'send_mail'")
+    application.rows_changed("UPDATE aftercommit_handler_pauses SET handler = 'send_mail'")
     assert "send_mail resumed" in application.run("deliveries", "resume", "send_mail").stdout
     unknown = application.run("deliveries", "resume", "send_mail")
     assert (unknown.returncode, "none of allocate_welcome_" in unknown.stderr) == (1, True)

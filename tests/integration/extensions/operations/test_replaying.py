@@ -7,7 +7,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.adapters.database import Database
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.extensions.operations import delivery_admin, handler_pauses
@@ -135,8 +135,10 @@ async def test_again_is_what_was_done_and_nothing_else(world: SqlWorld) -> None:
     await outbox.record_failure(a_failure(parked[name]))
     await delivery_admin.discard(world.database, discarded[name].envelope.id, name)
     await outbox.settle(other[name])
-    is_other = orm.events.c.id == other[name].envelope.id
-    await change(world.database, sa.update(orm.events).where(is_other).values(type="user_vanished"))
+    is_other = tables.events.c.id == other[name].envelope.id
+    await change(
+        world.database, sa.update(tables.events).where(is_other).values(type="user_vanished")
+    )
     before = await owed_to(world, name)
 
     assert await AGAIN.count(world.database) == 1

@@ -19,8 +19,8 @@ HISTORY = (
 
 def test_what_is_not_known_is_exit_code_1(application: Application) -> None:
     """Also where it should be followed: it would be for ever."""
-    no_id = "no trace, command, event or user has id 5f2c8a91"
-    nobody = "nothing is stored of a user with the e-mail address ivan@example.com"
+    no_id = "no trace, command, event or subject is found by 5f2c8a91"
+    nobody = "no trace, command, event or subject is found by ivan@example.com"
     for arguments, said in ((["5f2c8a91"], no_id), (["ivan@example.com", "--follow"], nobody)):
         result = application.run("trace", *arguments)
 

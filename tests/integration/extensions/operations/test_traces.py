@@ -11,22 +11,23 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from allocation.adapters import orm
+from allocation import views
+from allocation.adapters import tables
 from allocation.adapters.database import Database
 from allocation.adapters.failure_history import LEASE_EXPIRED
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.operations import (
     causation_queries,
     causation_tree,
     command_history,
     delivery_admin,
 )
-from allocation.extensions.operations.causation_queries import Traces, trace_query
+from allocation.extensions.operations.causation_queries import TraceQuery, Traces, trace_query
 from allocation.extensions.operations.causation_tree import Node, summary
 from allocation.extensions.operations.trace_display import show
 from allocation.service_layer.codec import Codec
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import EventId, MessageOrigin
+from allocation.service_layer.error_kinds import InvalidValue
 from tests.builders import HANDLERS_OF_REGISTRATION as HANDLERS
 from tests.builders import a_command_envelope, a_failure, a_user
 from tests.integration.extensions.operations.conftest import change
@@ -57,12 +58,16 @@ async def cause_an_event(world: SqlWorld, delivery: Delivery, email: str) -> Eve
     return scope.committed.events[0].id
 
 
+def query(text: str) -> TraceQuery:
+    return trace_query(text, views.find_subjects)
+
+
 async def nodes_of(world: SqlWorld, about: str) -> Sequence[Node]:
-    return (await causation_queries.find_traces(world.database, trace_query(about))).nodes
+    return (await causation_queries.find_traces(world.database, query(about))).nodes
 
 
 async def due_in(world: SqlWorld, delivery: Delivery) -> float:
-    about = trace_query(str(delivery.envelope.id))
+    about = query(str(delivery.envelope.id))
     found = await causation_queries.find_traces(world.database, about)
     node = next(node for node in found.nodes if node.id == delivery.idempotency_key)
     assert node.available_at
@@ -102,8 +107,8 @@ async def test_a_story_is_found_by_every_id_in_it_and_by_address(world: SqlWorld
 @pytest.mark.parametrize("text", ["", "5f2c8a9", "5f2c8a91x", "5f2c8a91" * 4 + "0", "%" * 36])
 async def test_what_is_no_id_is_refused(text: str) -> None:
     """Fewer digits would find anything."""
-    with pytest.raises(InvalidValue, match="neither an e-mail address nor an id"):
-        trace_query(text)
+    with pytest.raises(InvalidValue, match="neither an id nor 8 or more of its .*; e-mail address"):
+        query(text)
 
 
 async def test_the_whole_life_of_a_delivery_can_be_read(world: SqlWorld) -> None:
@@ -150,9 +155,9 @@ async def test_an_event_hangs_as_deep_as_its_cause_is_known(world: SqlWorld) -> 
         return next(node.parent for node in nodes if node.id == str(caused))
 
     assert await parent() == delivery.idempotency_key
-    await change(world.database, sa.update(orm.events).values(handler=None))
+    await change(world.database, sa.update(tables.events).values(handler=None))
     assert await parent() == str(delivery.envelope.id)
-    await change(world.database, sa.delete(orm.commands))
+    await change(world.database, sa.delete(tables.commands))
     nodes = await nodes_of(world, str(caused))
     assert (nodes[0].kind, nodes[0].parent) == ("event", None)
 
@@ -163,7 +168,7 @@ async def test_events_of_other_versions_are_shown_without_words(
 ) -> None:
     """Their names and deliveries are known, and perhaps they are what is wrong."""
     delivery = (await commit_a_registration(world))["log_registration"]
-    await change(world.database, sa.update(orm.events).values(**values))
+    await change(world.database, sa.update(tables.events).values(**values))
 
     nodes = await nodes_of(world, str(delivery.envelope.id))
     (row,) = await command_history.latest_commands(world.database, limit=5)
@@ -177,7 +182,9 @@ async def test_data_that_are_no_text_are_shown_and_hide_nothing_else(sqlite_url:
     """SQLite stores what is no UTF-8; a person may have to know what it is."""
     async with sql_world(sqlite_url) as world:
         delivery = (await commit_a_registration(world))["log_registration"]
-        await change(world.database, sa.text("UPDATE events SET data = CAST(x'ff' AS TEXT)"))
+        await change(
+            world.database, sa.text("UPDATE aftercommit_events SET data = CAST(x'ff' AS TEXT)")
+        )
 
         assert (await node_of(world, delivery)).state == "running"
         key = delivery.envelope.id, delivery.handler
@@ -188,7 +195,7 @@ async def test_data_that_are_no_text_are_shown_and_hide_nothing_else(sqlite_url:
 async def test_a_long_story_takes_no_more_statements_than_a_short_one(world: SqlWorld) -> None:
     """One for each kind of thing, not one for each thing."""
     delivery = (await commit_a_registration(world))["log_registration"]
-    story = trace_query(str(delivery.envelope.context.correlation_id))
+    story = query(str(delivery.envelope.context.correlation_id))
     counts = []
     for number in range(11):
         with counting(world.database) as statements:
@@ -219,10 +226,11 @@ async def test_of_many_stories_the_newest_are_shown(
         ]
         ids.append(str(delivery.envelope.context.causation_id))
     await change(
-        world.database, sa.update(orm.events).values(subject="7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
+        world.database,
+        sa.update(tables.events).values(subject="7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"),
     )
 
-    about = trace_query("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
+    about = query("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
     found = await causation_queries.find_traces(world.database, about)
 
     assert found.is_whole
@@ -232,7 +240,7 @@ async def test_of_many_stories_the_newest_are_shown(
 async def test_a_trace_is_followed_until_all_is_settled(world: SqlWorld) -> None:
     """Whatever settles it, and whichever process: parked is settled, too."""
     first = await commit_a_registration(world)
-    sought = trace_query(str(first["log_registration"].envelope.id))
+    sought = query(str(first["log_registration"].envelope.id))
     seen = anyio.Event()
     states: list[Counter[str]] = []
 
@@ -280,7 +288,7 @@ async def test_the_history_reads_what_its_commands_have_caused_however_long_thei
     """Anybody may register any number of users in one trace: that must not hold up the server."""
     read = []
 
-    def counted(codec: Codec, name: str, version: int, data: str) -> str:
+    def counted(codec: Codec[object], name: str, version: int, data: str) -> str:
         read.append(name)
         return summary(codec, name, version, data)
 
@@ -290,8 +298,8 @@ async def test_the_history_reads_what_its_commands_have_caused_however_long_thei
         claims = await commit_a_registration(world, f"user{number}@example.com")
         await cause_an_event(world, claims["log_registration"], f"below{number}@example.com")
     in_one = {"correlation_id": uuid4()}
-    tables = (orm.commands, orm.events)
-    await change(world.database, *(sa.update(table).values(**in_one) for table in tables))
+    in_both = (tables.commands, tables.events)
+    await change(world.database, *(sa.update(table).values(**in_one) for table in in_both))
 
     newest, _ = await command_history.latest_commands(world.database, limit=2)
 
@@ -343,12 +351,12 @@ async def test_history_knows_those_that_failed(world: SqlWorld) -> None:
             await outbox.record_failure(a_failure(delivery))
         elif name == "deep":
             caused = await cause_an_event(world, delivery, "below@example.com")
-            parked = sa.update(orm.deliveries).where(orm.deliveries.c.event_id == caused)
+            parked = sa.update(tables.deliveries).where(tables.deliveries.c.event_id == caused)
             await change(world.database, parked.values(parked_at=1, owner=None, last_error="no"))
         elif name == "lost":
-            is_this = orm.deliveries.c.event_id == delivery.envelope.id
+            is_this = tables.deliveries.c.event_id == delivery.envelope.id
             await change(
-                world.database, sa.update(orm.deliveries).where(is_this).values(available_at=1)
+                world.database, sa.update(tables.deliveries).where(is_this).values(available_at=1)
             )
 
     with counting(world.database) as statements:

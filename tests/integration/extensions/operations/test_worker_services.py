@@ -10,7 +10,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.application import Application
 from allocation.config import Settings
 from allocation.extensions.operations import worker_services
@@ -96,7 +96,7 @@ async def test_what_nobody_here_can_do_is_found_when_it_is_overdue(
     lease = world.policy.lease_seconds
     await commit_a_registration(world)
     if changed:
-        await change(world.database, sa.update(orm.events).values(**changed))
+        await change(world.database, sa.update(tables.events).values(**changed))
     await let_leases_end(world)
     assert await unclaimable_deliveries(world.database, handlers, overdue=lease) == []
 

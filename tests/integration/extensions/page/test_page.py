@@ -155,7 +155,7 @@ async def test_the_map_is_the_wiring_of_the_running_program(web: Web) -> None:
     assert (welcome["uow"], welcome["outside"]) == (False, ["user_mail"])
     assert welcome["about"] == "Greet the new user."
     file, _, line = welcome["place"].partition(":")
-    assert file == "service_layer/handlers.py"
+    assert file == "allocation/service_layer/handlers.py"
     assert "def send_welcome_email" in HANDLERS[int(line) - 1]
     assert welcome["source"].splitlines()[0] == HANDLERS[int(line) - 1]
     assert wiring["handlers"].keys() >= {"register_user", *web.application.bus.registry.events}

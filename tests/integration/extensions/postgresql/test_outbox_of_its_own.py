@@ -54,7 +54,9 @@ async def test_an_event_that_cannot_be_read_does_not_take_the_others_with_it(
     """All leases of the batch would be taken, and nothing handled: again when they have ended."""
     bad, good = await committed(world), await committed(world)
     with psycopg.connect(postgres_url) as connection:
-        connection.execute(f"UPDATE events SET {change} WHERE id = %s", [bad[0].envelope.id])
+        connection.execute(
+            f"UPDATE aftercommit_events SET {change} WHERE id = %s", [bad[0].envelope.id]
+        )
     await let_leases_end(world)
 
     claims = await world.outbox().claim(100, HANDLER_NAMES)
@@ -125,7 +127,7 @@ async def test_a_row_that_somebody_has_locked_is_waited_for_as_long_as_for_any_o
     async with open_database(postgres_url, handler_timeout=1) as database:
         outbox = new_outbox(database, POLICY)
         with psycopg.connect(postgres_url) as person:
-            person.execute("SELECT * FROM deliveries FOR UPDATE")
+            person.execute("SELECT * FROM aftercommit_deliveries FOR UPDATE")
             with anyio.fail_after(ENOUGH_SECONDS):
                 with pytest.raises(DatabaseUnavailable, match="somebody else holds a lock"):
                     await outbox.settle(one)
@@ -175,7 +177,7 @@ async def test_a_statement_that_is_never_answered_is_a_lost_connection(
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("word", [b"BEGIN", b"ROLLBACK", b"UPDATE deliveries"])
+@pytest.mark.parametrize("word", [b"BEGIN", b"ROLLBACK", b"UPDATE aftercommit_deliveries"])
 async def test_a_server_that_falls_silent_is_given_up_whatever_it_was_asked(
     world: SqlWorld, proxied: tuple[str, Proxy], word: bytes
 ) -> None:

@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from sqlalchemy import false, make_url, select, text
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from allocation.adapters import orm
+from allocation.adapters import tables
 from allocation.adapters.database import backend_for
 from allocation.adapters.exceptions import (
     CommitOutcomeUnknown,
@@ -27,11 +27,11 @@ from allocation.adapters.outbox import new_outbox
 from allocation.adapters.schema_setup import ensure_schema, upgrade_schema
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.postgresql.backend import StatementTimeout, UnsuitableDatabase
 from allocation.extensions.postgresql.connections import server_settings
 from allocation.extensions.postgresql.timeouts import Timeouts
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import ConcurrentUpdate
 from tests.builders import (
     CODEC,
@@ -44,7 +44,7 @@ from tests.builders import (
     open_database,
 )
 from tests.integration.extensions.postgresql.listening import listening
-from tests.integration.test_schema import start_at_revision
+from tests.integration.test_schema import outdate
 from tests.proxy import postgres_behind_a_proxy
 from tests.worlds import on, sql_world
 
@@ -272,26 +272,28 @@ async def test_times_are_utc_whatever_the_time_zone_of_the_server(
             await transaction.commit()
 
         async with database.read_transaction() as transaction:
-            row = (await transaction.execute(select(orm.events))).one()
+            row = (await transaction.execute(select(tables.events))).one()
             assert CODEC.from_row(row._asdict()).time == envelope.time
             assert row.time.utcoffset() == timedelta(0)
 
 
 async def test_the_clock_lets_what_is_due_be_found_through_the_index(postgres_url: str) -> None:
     """A clock that may change within a statement does not: then every row is looked at."""
-    owed = orm.deliveries.c
+    owed = tables.deliveries.c
     async with open_database(postgres_url) as database, database.write_transaction() as transaction:
         await new_outbox(database, POLICY).store(
             transaction, [(an_envelope(a_user_registered()), {})]
         )
         await transaction.execute(
             text(
-                "INSERT INTO deliveries (event_id, handler, attempts, token, available_at)"
-                " SELECT id, n::text, 0, 1, 1e10 + n FROM events, generate_series(1, 5000) AS n"
+                "INSERT INTO aftercommit_deliveries"
+                " (event_id, handler, attempts, token, available_at)"
+                " SELECT id, n::text, 0, 1, 1e10 + n"
+                " FROM aftercommit_events, generate_series(1, 5000) AS n"
             )
         )
-        await transaction.execute(text("ANALYZE deliveries"))
-        pending = orm.PENDING, owed.replay == false()
+        await transaction.execute(text("ANALYZE aftercommit_deliveries"))
+        pending = tables.PENDING, owed.replay == false()
         due = select(owed.handler).where(*pending, owed.available_at <= database.clock)
         query = due.order_by(owed.available_at).limit(20)
         sql = query.compile(database.engine.sync_engine, compile_kwargs={"literal_binds": True})
@@ -341,7 +343,7 @@ async def test_an_upgrade_waits_for_others_and_holds_nothing_meanwhile(
         " WHERE datname = current_database() AND NOT granted"
     )
     async with open_database(empty_postgres_url) as database:
-        await start_at_revision(database, "allocation_0001")
+        await outdate(database)
         async with database.write_transaction() as holder, anyio.create_task_group() as group:
             await holder.execute(text("SELECT 1 FROM users FOR UPDATE"))
             group.start_soon(upgrade_schema, database)
@@ -355,13 +357,32 @@ async def test_an_upgrade_waits_for_others_and_holds_nothing_meanwhile(
         await ensure_schema(database)
 
 
+async def test_two_applications_have_a_schema_each_in_one_database(empty_postgres_url: str) -> None:
+    """As the error says that the second one gets without a schema of its own."""
+    async with open_database(empty_postgres_url) as database:
+        await ensure_schema(database)
+        async with database.write_transaction() as transaction:
+            await transaction.execute(text("CREATE SCHEMA shop"))
+            name = make_url(empty_postgres_url).database
+            await transaction.execute(text(f"ALTER DATABASE {name} SET search_path = shop"))
+            await transaction.commit()
+
+    async with open_database(empty_postgres_url, application="shop", history=None) as database:
+        await ensure_schema(database)
+        async with database.read_transaction() as transaction:
+            owners = "SELECT name FROM {}.aftercommit_application"
+            for schema, owner in (("public", "allocation"), ("shop", "shop")):
+                found = await transaction.execute(text(owners.format(schema)))
+                assert found.scalars().all() == [owner]
+
+
 async def test_an_upgrade_gives_up_if_a_table_stays_locked(
     empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others wait behind it each time it tries; and its user is told what to look for."""
     monkeypatch.setattr("allocation.extensions.postgresql.table_locks.TRIES", 2)
     async with open_database(empty_postgres_url) as database:
-        await start_at_revision(database, "allocation_0001")
+        await outdate(database)
         async with database.write_transaction() as holder:
             await holder.execute(text("SELECT 1 FROM users FOR UPDATE"))
             with pytest.raises(DatabaseUnavailable, match="somebody else holds a lock"):
@@ -555,16 +576,18 @@ def frozen_within_a_statement(url: str, name: str) -> psycopg.Connection:
     return frozen
 
 
+@pytest.mark.parametrize("stranger", ["report", "shop:worker"])
 async def test_a_process_of_ours_that_is_frozen_within_a_statement_is_hung_up_on(
-    postgres_url: str, caplog: pytest.LogCaptureFixture
+    postgres_url: str, caplog: pytest.LogCaptureFixture, stranger: str
 ) -> None:
     """The server waits for the rest of it, with all locks, and its own time limits do not count.
 
-    Sessions of others may look the same: a debugger, a client that sends much at once. They stay.
+    Sessions of others may look the same: a debugger, a client that sends much at once, another
+    application that runs on this engine. They stay.
     """
     sessions = text("SELECT pid FROM pg_stat_activity WHERE pid IN (:ours, :of_others)")
     with (
-        closing(frozen_within_a_statement(postgres_url, "report")) as of_others,
+        closing(frozen_within_a_statement(postgres_url, stranger)) as of_others,
         closing(frozen_within_a_statement(postgres_url, "allocation:worker")) as ours,
     ):
         these = {"ours": ours.info.backend_pid, "of_others": of_others.info.backend_pid}

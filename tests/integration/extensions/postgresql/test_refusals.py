@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import text
 
 from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.postgresql.backend import PermissionDenied
+from allocation.service_layer.error_kinds import InvalidValue
 from tests.builders import open_database
 from tests.proxy import postgres_behind_a_proxy
 from tests.worlds import on
@@ -43,7 +43,7 @@ async def test_a_missing_right_is_told_and_not_tried_again(postgres_url: str, dr
         with pytest.raises(PermissionDenied, match="permission denied for table events; GRANT"):
             async with database.write_transaction() as transaction:
                 await transaction.execute(text("SET LOCAL ROLE pg_monitor"))
-                await transaction.execute(text("SELECT * FROM events"))
+                await transaction.execute(text("SELECT * FROM aftercommit_events"))
 
 
 @pytest.mark.parametrize("anyio_backend", ["trio"])

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
+from allocation.entrypoints.allocation import Allocation
 from allocation.extension_list import EXTENSIONS
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.metrics.process_health import Probes
@@ -55,7 +56,7 @@ async def running_web(settings: Settings, observers: Sequence[Observer] = ()) ->
     collecting = MetricsSettings(collect_metrics=True)
     settings = replace(settings, of_extensions=(of_web, collecting))
     async with bootstrap(settings, observers=observers) as application:
-        app, stop = web_application(of_web, EXTENSIONS), Shutdown()
+        app, stop = web_application(Allocation(), of_web, EXTENSIONS), Shutdown()
         async with create_task_group() as group:
             probes = Probes(application, stop, collecting.readiness_max_lag_seconds)
             app.state.application, app.state.probes = application, probes

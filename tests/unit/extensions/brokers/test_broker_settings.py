@@ -3,8 +3,8 @@
 import pytest
 
 from allocation.config import Settings, load
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.brokers.settings import BrokerSettings
+from allocation.service_layer.error_kinds import InvalidValue
 
 URL = "amqp://ivan:hunter2@broker.example.com"
 

@@ -16,21 +16,22 @@ from anyio import create_memory_object_stream
 from allocation.adapters.exceptions import DatabaseUnavailable
 from allocation.adapters.inbox import AcceptedCommand
 from allocation.domain.commands import Command, RegisterUser
-from allocation.domain.error_kinds import ProgrammingError
 from allocation.domain.users import UserNotFound
 from allocation.extensions.bounded_dispatch import BoundedDispatch
 from allocation.extensions.brokers.base import Broker, InboundMessage
+from allocation.extensions.brokers.channels import Channels
 from allocation.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES
 from allocation.extensions.brokers.consumer import Consumer
 from allocation.extensions.brokers.exceptions import BrokerUnavailable
 from allocation.process.runtime import Shutdown
 from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
+from allocation.service_layer.error_kinds import Defect
 from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import FakeApplication, a_user_message, from_cloud_event
-from tests.fakes import FakeDatabase, FakeNotifications
+from tests.fakes import FakeDatabase, FakeEmailSender
 
 pytestmark = pytest.mark.anyio
 
@@ -43,6 +44,7 @@ class FakeBroker:
     """Hands out the messages it was given, and remembers what became of them."""
 
     kind: str = "Fake"
+    channels: Channels = field(default_factory=lambda: Channels("allocation"))
     acknowledged: list[bytes] = field(default_factory=list)
     dead_lettered: list[tuple[bytes, str]] = field(default_factory=list)
     opened: int = 0
@@ -167,14 +169,14 @@ async def until(condition: Callable[[], object]) -> None:
             await anyio.lowlevel.checkpoint()
 
 
-class CannotHealError(ProgrammingError):
+class CannotHealError(Defect):
     """A statement that the database will never understand, for example."""
 
     retryable = False
 
 
 @dataclass
-class SilentNotifications(FakeNotifications):
+class SilentEmailSender(FakeEmailSender):
     """A mail server that says nothing, until it does."""
 
     speaks: anyio.Event = field(default_factory=anyio.Event)
@@ -414,7 +416,7 @@ async def test_what_commands_have_caused_takes_no_hand_and_is_bounded(
 ) -> None:
     """A mail server that says nothing must not hold up the queue; what is too much is left."""
     caplog.set_level("INFO", "allocation")
-    notifications = SilentNotifications()
+    notifications = SilentEmailSender()
     application = FakeApplication(notifications=notifications)
     messages = [a_user_message(message_id=f"m{n}", email=f"u{n}@example.com") for n in range(200)]
     async with consuming(broker, application, max_dispatches=3) as stop:

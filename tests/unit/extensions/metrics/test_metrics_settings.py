@@ -3,8 +3,8 @@
 import pytest
 
 from allocation.config import Settings, load
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.metrics.settings import MetricsSettings
+from allocation.service_layer.error_kinds import InvalidValue
 
 
 def test_nobody_is_told_unless_a_port_is_said() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import anyio
 import pytest
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import Event
 from allocation.extensions.metrics.observer import MetricsObserver
 from allocation.service_layer.delivery_model import Delivery
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.exceptions import (
     ConcurrentUpdate,
     DeliverySuperseded,
@@ -36,7 +36,7 @@ def counted(counts: MetricsObserver, name: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def observed(counts: MetricsObserver, *handlers: Handler[Any]) -> FakeApplication:
+def observed(counts: MetricsObserver, *handlers: Handler[Any, Any]) -> FakeApplication:
     return FakeApplication(event_handlers={ThingMade: handlers}, observers=[counts])
 
 
@@ -53,7 +53,7 @@ def failing(error: Exception) -> Callable[[Event], Awaitable[None]]:
 
 async def test_what_was_done_is_counted_with_its_durations() -> None:
     """By the names that logs and tables have, too."""
-    counts = MetricsObserver()
+    counts = MetricsObserver("allocation")
 
     await observed(counts, works).bus.handle(a_command())
 
@@ -75,7 +75,7 @@ async def test_an_attempt_that_failed_is_counted_by_what_comes_next(
     error: Exception, outcome: str
 ) -> None:
     """What is parked needs a person, what is retried does not."""
-    counts = MetricsObserver()
+    counts = MetricsObserver("allocation")
 
     await observed(counts, failing(error)).bus.handle(a_command())
 
@@ -85,7 +85,7 @@ async def test_an_attempt_that_failed_is_counted_by_what_comes_next(
 
 async def test_an_attempt_that_was_cancelled_is_counted_as_handed_over() -> None:
     """A worker that stops does that, and nobody has failed."""
-    counts, begun = MetricsObserver(), anyio.Event()
+    counts, begun = MetricsObserver("allocation"), anyio.Event()
 
     async def hangs(event: Event) -> None:
         begun.set()
@@ -101,7 +101,7 @@ async def test_an_attempt_that_was_cancelled_is_counted_as_handed_over() -> None
 
 async def test_lost_races_are_counted() -> None:
     """For the command or handler that lost them."""
-    counts = MetricsObserver()
+    counts = MetricsObserver("allocation")
     tries: list[UnitOfWork] = []
 
     async def make_thing(command: MakeThing, uow: UnitOfWork) -> None:
@@ -130,7 +130,7 @@ async def test_lost_races_are_counted() -> None:
 )
 def test_every_bad_end_of_a_command_has_an_outcome(error: BaseException, outcome: str) -> None:
     """With those that are done, their sum is what began. None of them leaves a row."""
-    counts, envelope = MetricsObserver(), a_command_envelope()
+    counts, envelope = MetricsObserver("allocation"), a_command_envelope()
 
     with suppress(BaseException), counts.command(envelope, 1.0):
         raise error
@@ -146,7 +146,7 @@ async def test_an_attempt_that_fails_after_a_takeover_has_lost_its_lease() -> No
         await application.outbox.claim(1, ["late"])
         raise OSError("too late")
 
-    counts = MetricsObserver()
+    counts = MetricsObserver("allocation")
     application = observed(counts, late)
 
     await application.bus.handle(a_command())
@@ -161,7 +161,7 @@ async def test_an_attempt_that_somebody_else_was_faster_with_has_lost_its_lease(
         async def settle(self, delivery: Delivery) -> None:
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
 
-    counts = MetricsObserver()
+    counts = MetricsObserver("allocation")
     application = observed(counts, works)
     application.bus = replace(
         application.bus, outbox=Outpaced(application.database, application.policy)
@@ -174,7 +174,7 @@ async def test_an_attempt_that_somebody_else_was_faster_with_has_lost_its_lease(
 
 async def test_an_attempt_whose_lease_was_over_is_handed_over() -> None:
     """It was not begun: it has an outcome, but no duration."""
-    counts = MetricsObserver()
+    counts = MetricsObserver("allocation")
     late = replace(
         a_delivery(handler="works"), leased_at=anyio.current_time() - POLICY.lease_seconds
     )
@@ -187,7 +187,7 @@ async def test_an_attempt_whose_lease_was_over_is_handed_over() -> None:
 
 async def test_a_clock_that_is_behind_makes_no_negative_time() -> None:
     """The event may have been committed on a machine whose clock is ahead."""
-    counts = MetricsObserver()
+    counts = MetricsObserver("allocation")
     application = observed(counts, works)
     ahead = application.bus.envelopes.now().replace(year=2999)
     (claim,) = (await application.bus.execute(a_command())).claims

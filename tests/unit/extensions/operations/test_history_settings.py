@@ -3,8 +3,8 @@
 import pytest
 
 from allocation.config import Settings, load
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.operations.settings import OperationsSettings
+from allocation.service_layer.error_kinds import InvalidValue
 
 
 @pytest.mark.parametrize(("text", "days"), [("", None), ("30", 30.0), ("0.5", 0.5)])

@@ -16,7 +16,6 @@ from allocation.extensions.operations.causation_queries import Traces
 from allocation.extensions.operations.causation_tree import FailedAttempt, Node
 from allocation.extensions.operations.cli import history_table
 from allocation.extensions.operations.command_history import AcceptedCommand
-from allocation.extensions.operations.times import format_duration
 from allocation.extensions.operations.trace_display import display, plain_lines, render_tree
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -76,78 +75,6 @@ def fate(node: Node) -> list[str]:
     return [first.removeprefix(f"{node.name}  "), *(line.strip() for line in others)]
 
 
-def test_the_tree_is_drawn_with_branches() -> None:
-    """Everything stands under what caused it."""
-    caused = replace(
-        EVENT, id="9a1b0000", parent=f"{EVENT.id}:a", name="allocated", about="WELCOME-…"
-    )
-    nodes = [
-        COMMAND,
-        EVENT,
-        a_delivery("a", seconds=0.005),
-        caused,
-        a_delivery("send", id="x", parent=caused.id, seconds=1.25),
-        a_delivery("send_welcome_email", seconds=0.012, failures=(a_failure(),), attempts=2),
-    ]
-
-    assert lines(nodes) == [
-        "register_user  cli, 2026-11-24 12:00:00Z  5f2c0000…",
-        "└── user_registered  Иван <ivan@example.com>  3c1f0000…",
-        "    ├── a                   done in 5 ms, by host:1",
-        "    │   └── allocated  WELCOME-…  9a1b0000…",
-        "    │       └── send  done in 1.2 s, by host:1",
-        "    └── send_welcome_email  done in 12 ms, attempt 2, by host:1",
-        "        · attempt 1 failed 2026-11-24 12:00:00Z, by worker-1: OSError: no",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ({"seconds": 0.003, "owner": "w@host:1"}, "done in 3 ms, by w"),
-        ({"state": "discarded", "owner": None, "error": "no"}, "discarded by a person: no"),
-        (
-            {"state": "running", "attempts": 2, "available_at": due(12.0)},
-            "running, attempt 2, lease ends in 12 s, by host:1",
-        ),
-        (
-            {
-                "state": "retrying",
-                "owner": None,
-                "available_at": due(3.0),
-                "error": "hung up\nat last",
-            },
-            "retrying in 3.0 s, attempt 2: hung up",
-        ),
-        (
-            {"state": "scheduled", "owner": None, "attempts": 0, "available_at": due(90.0)},
-            "scheduled in 2 min, attempt 1",
-        ),
-        (
-            {"state": "due", "owner": None, "attempts": 0, "available_at": due(90.0)},
-            "due in 2 min, attempt 1",
-        ),
-        (
-            {"state": "due", "owner": None, "attempts": 0, "available_at": due(-90.0)},
-            "due for 2 min, attempt 1",
-        ),
-        (
-            {"state": "lease_expired", "available_at": due(-5.0)},
-            "lease expired 5.0 s ago, attempt 1, by host:1; attempt 2 is due",
-        ),
-        (
-            {"state": "parked", "owner": None, "parked_at": NOON, "error": "no such user"},
-            "parked 2026-11-24 12:00:00Z, attempt 1: no such user",
-        ),
-    ],
-)
-def test_a_delivery_says_what_became_of_it_and_what_comes_next(
-    values: dict[str, Any], words: str
-) -> None:
-    """State, duration, attempt and process; when it is due, or why it was parked."""
-    assert fate(a_delivery(**values)) == [words]
-
-
 def test_an_error_is_told_once() -> None:
     """What a delivery waits for is what its last attempt failed with."""
     failures = (a_failure(1, "first"), a_failure(2, "second", owner=None))
@@ -174,17 +101,6 @@ def on_terminal(nodes: Sequence[Node], *, width: int) -> list[str]:
     return captured.get().splitlines()
 
 
-def test_what_is_too_long_is_wrapped_beside_the_branches() -> None:
-    """Nothing is lost on a narrow terminal, and the tree stays one."""
-    long = a_delivery(error="word " * 20, owner=None)
-
-    shown = on_terminal([ROOT, long, a_delivery("z")], width=60)
-
-    assert max(map(len, shown)) <= 60
-    assert sum(line.count("word") for line in shown) == 20
-    assert all(line[0] in "u├│└" for line in shown)
-
-
 def test_what_is_stored_cannot_command_a_terminal() -> None:
     """Errors, names and sources come from anywhere."""
     hostile = "\x1b[2J\u202e\r"
@@ -198,49 +114,6 @@ def test_what_is_stored_cannot_command_a_terminal() -> None:
 
     assert not set(shown) & set("\x1b\u202e\r")
     assert shown.count("\\u001b[2J") == 7
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.0004, "0 ms"),
-        (0.25, "250 ms"),
-        (2.5, "2.5 s"),
-        (25.4, "25 s"),
-        (240, "4 min"),
-        (7200, "2 h"),
-        (864000, "10 d"),
-    ],
-)
-def test_a_span_is_told_in_the_unit_that_says_most(seconds: float, words: str) -> None:
-    """Nobody counts the seconds of a day."""
-    assert format_duration(seconds) == words
-
-
-def test_the_lines_of_history_have_their_cells_below_each_other() -> None:
-    """Also where a character takes two columns."""
-    row = AcceptedCommand(
-        id=uuid4(),
-        type="register_user",
-        source="cli",
-        correlation_id=uuid4(),
-        accepted_at=NOON,
-        about="李 <li@example.com>",
-        done=3,
-        discarded=1,
-        pending=0,
-        parked=1,
-        seconds=0.5,
-    )
-    busy = replace(row, id=uuid4(), about="[Ivan] <i@example.com>", pending=2, seconds=None)
-
-    assert list(plain_lines(history_table([row, busy]))) == [
-        "ACCEPTED              COMMAND        ABOUT                   ID         DELIVERIES",
-        f"2026-11-24 12:00:00Z  register_user  李 <li@example.com>     {str(row.id)[:8]}…"
-        "  3 done, 1 discarded, 1 parked in 500 ms",
-        f"2026-11-24 12:00:00Z  register_user  [Ivan] <i@example.com>  {str(busy.id)[:8]}…"
-        "  3 done, 1 discarded, 2 pending, 1 parked",
-    ]
 
 
 def test_a_name_is_shown_as_it_is_and_never_as_a_picture() -> None:

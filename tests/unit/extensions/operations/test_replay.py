@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from allocation.domain.error_kinds import InvalidValue
 from allocation.domain.events import UserRegistered
 from allocation.extensions.operations.cli_parts import is_wanted
 from allocation.extensions.operations.replay import Replay, replay_of
+from allocation.service_layer.error_kinds import InvalidValue
 from allocation.service_layer.handler_table import Unsubscribed
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import HANDLERS, FakeApplication

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from allocation.config import load
-from allocation.domain.error_kinds import InvalidValue
+from allocation.service_layer.error_kinds import InvalidValue
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,9 @@ def test_an_event_is_summed_up_by_its_fields(event: tuple[str, int, str], words:
 def test_an_event_that_cannot_be_upcast_has_no_words() -> None:
     """Whatever an upcaster raises: the rest of the history is shown."""
     upcasters: Upcasters = {("user_registered", 1): lambda old: old.name}  # type: ignore[attr-defined]
-    codec = Codec(source="/", events=[UserRegistered], upcasters=upcasters)
+    codec = Codec(
+        source="/", events=[UserRegistered], upcasters=upcasters, describe=lambda event: "?"
+    )
 
     assert summary(codec, "user_registered", 1, USER + "}") == ""
 

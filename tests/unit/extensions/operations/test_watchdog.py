@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 LIMIT_SECONDS = 30
 
 
-async def run_past_its_time_limit(handler: Handler[Any]) -> None:
+async def run_past_its_time_limit(handler: Handler[Any, Any]) -> None:
     """Run it, under the eyes of a watchdog; anew if a busy machine came to it too late."""
     begun: list[Event] = []
 
@@ -33,7 +33,7 @@ async def run_past_its_time_limit(handler: Handler[Any]) -> None:
     with watching(every=0.01) as watchdog:
         application = FakeApplication(
             event_handlers={ThingMade: [noted]},
-            policy=replace(POLICY, handler_timeout_seconds=0.25),
+            policy=replace(POLICY, lease_seconds=2, handler_timeout_seconds=0.25),
             observers=[watchdog],
         )
         while True:

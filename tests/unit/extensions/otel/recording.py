@@ -15,7 +15,7 @@ class Recorded:
         self._exporter = InMemorySpanExporter()
         provider = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.observer = Spans(provider.get_tracer("test"))
+        self.observer = Spans("allocation", provider.get_tracer("test"))
 
     @property
     def spans(self) -> dict[str, ReadableSpan]:

@@ -10,6 +10,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from allocation.domain.events import Event
 from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.envelopes import MessageOrigin, current_traceparent
+from allocation.service_layer.error_kinds import slug_of
 from allocation.service_layer.exceptions import MessageAlreadyHandled
 from allocation.service_layer.handler_table import Handler
 from tests.builders import HANDLERS, EventHandlers, FakeApplication, a_command_envelope
@@ -23,7 +24,7 @@ TRACEPARENT = f"00-{TRACE}-{SPAN}-01"
 CONVERSATION = "messaging.message.conversation_id"
 
 
-def observed(recorded: Recorded, *handlers: Handler[Any]) -> FakeApplication:
+def observed(recorded: Recorded, *handlers: Handler[Any, Any]) -> FakeApplication:
     """Return the application, with these handlers of a new thing if there are some."""
     event_handlers: EventHandlers = {ThingMade: handlers} if handlers else HANDLERS
     return FakeApplication(event_handlers=event_handlers, observers=[recorded.observer])
@@ -143,7 +144,7 @@ async def test_errors_are_recorded() -> None:
     assert attempt.status.description == "mail server is down"
     assert (attempt.attributes or {})["error.type"] == "OSError"
     assert [event.name for event in attempt.events] == ["exception"]
-    assert (refused.attributes or {})["error.type"] == ThingNotFound.slug
+    assert (refused.attributes or {})["error.type"] == slug_of(ThingNotFound)
 
 
 def test_a_repetition_is_no_error() -> None:
@@ -155,7 +156,7 @@ def test_a_repetition_is_no_error() -> None:
 
     (span,) = recorded.spans.values()
     assert span.status.status_code is StatusCode.UNSET
-    assert (span.attributes or {})["error.type"] == MessageAlreadyHandled.slug
+    assert (span.attributes or {})["error.type"] == slug_of(MessageAlreadyHandled)
 
 
 async def test_two_attempts_at_one_delivery_are_two_spans() -> None:

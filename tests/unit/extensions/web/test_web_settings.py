@@ -3,8 +3,8 @@
 import pytest
 
 from allocation.config import load
-from allocation.domain.error_kinds import InvalidValue
 from allocation.extensions.web.settings import WebSettings
+from allocation.service_layer.error_kinds import InvalidValue
 
 
 def of_web(**variables: str) -> WebSettings:

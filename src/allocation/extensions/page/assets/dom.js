@@ -43,6 +43,20 @@ export async function ask(path, body = null, { method = body ? "POST" : "GET", h
   return answered;
 }
 
+/** Send a form, and tell in it what is wrong. */
+export function sending(form, send) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const wrong = $(".wrong", form);
+    wrong.textContent = "";
+    try {
+      await send(Object.fromEntries(new FormData(form)));
+    } catch (error) {
+      wrong.textContent = error.status === 401 ? say("notYou") : error.message;
+    }
+  });
+}
+
 /** Say whom something is about: a name that looks like an address stays beside the address. */
 export function whom(about) {
   const [, name, address] = about.match(/^(.*) <([^<>]*)>$/s) ?? [null, about, ""];

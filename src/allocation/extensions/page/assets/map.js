@@ -160,7 +160,7 @@ function described(name, isOneOfSome) {
     handler?.about ? h("p", { lang: "en" }, handler.about) : null,
     h("p", {}, say(promise)),
     pausedBy(name) ? h("p", {}, h("b", {}, pausedBy(name))) : null,
-    handler ? h("p", { class: "quiet code" }, `allocation/${handler.place}`) : null,
+    handler ? h("p", { class: "quiet code" }, handler.place) : null,
     handler?.source ? h("pre", { tabindex: "0", class: "code", lang: "en" }, handler.source) : null,
   ].filter(Boolean);
 }

@@ -8,7 +8,7 @@ const MOST = 10_000; // of a state, that are counted
 const STATES = ["due", "retrying", "running", "scheduled", "lease_expired", "paused", "parked"];
 const chosen = { handler: "", state: "", later: false };
 
-/** What is for later only if it is asked for: each user leaves some of it for weeks. */
+/** What is for later only if it is asked for: there may be much of it, for weeks. */
 const wanted = (rows) => rows.filter((row) => chosen.later || !(row.later ?? isForLater(row)));
 const isForLater = (row) => stateOf(row) === "scheduled" || (row.state === "paused" && row.available_at > now() && !row.attempts && !row.last_error);
 

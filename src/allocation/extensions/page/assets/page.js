@@ -3,9 +3,9 @@
 import * as map from "./map.js";
 import * as outstanding from "./outstanding.js";
 import * as traces from "./traces.js";
-import { $, announce, ask, tick } from "./dom.js";
+import { $, ask, sending, tick } from "./dom.js";
 import { link, listen } from "./live.js";
-import { say, span, translate, when } from "./words.js";
+import { NAME, say, span, translate, when } from "./words.js";
 
 const VIEWS = ["traces", "map", "outstanding"];
 const TICK = 250; // ms
@@ -23,7 +23,7 @@ function route() {
     if (each.hash === `#${view}`) each.setAttribute("aria-current", "page");
     else each.removeAttribute("aria-current");
   }
-  document.title = `${say(view)} · allocation`;
+  document.title = `${say(view)} · ${NAME}`;
   if (view === "outstanding") outstanding.show();
   if (view === "map") map.load().then(map.draw, refuse);
   if (name === "trace" && id) traces.point(id).catch(() => {});
@@ -68,34 +68,9 @@ function refuse() {
   $("#entry").elements.token.focus();
 }
 
-/** Send a form, and tell in it what is wrong. */
-function sending(form, send) {
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const wrong = $(".wrong", form);
-    wrong.textContent = "";
-    try {
-      await send(Object.fromEntries(new FormData(form)));
-    } catch (error) {
-      wrong.textContent = error.status === 401 ? say("notYou") : error.message;
-    }
-  });
-}
-
 sending($("#entry"), async ({ token }) => {
   await ask("/page/session", { token });
   location.reload();
-});
-
-let attempt = null; // the same key until it is known what became of it
-sending($("#register"), async ({ name, email }) => {
-  const said = `${name}\n${email}`;
-  if (attempt?.said !== said) attempt = { said, key: crypto.getRandomValues(new Uint32Array(4)).join("-") };
-  const user = await ask("/users", { name, email }, { headers: { "Idempotency-Key": attempt.key } });
-  attempt = null;
-  $("#register").reset();
-  $("#register").elements.name.focus();
-  announce(`${user.name}: ${say("registered")}`);
 });
 
 addEventListener("hashchange", route);

@@ -5,7 +5,7 @@ import { deliveries, link, outcome, settledAt, stateOf, traces } from "./live.js
 import { say, span, when } from "./words.js";
 import { timeline } from "./timeline.js";
 
-const OLD = /@|^[0-9a-f-]{8,36}…?$/i; // what also finds traces that are not here
+const SHORTEST = 3; // characters that are looked for among what is not here, too
 const LONG = 300; // nodes
 const AGAIN = 2000; // ms between two looks at an old trace, of which the server reports nothing
 const SIGNS = {
@@ -18,7 +18,7 @@ const rows = new Map(); // id → row: its element, and how to draw it
 const form = $("#filter");
 let wanted = null; // the trace that the address names
 
-/** Begin: the filter filters, and an address or an id is looked for also among what is not here. */
+/** Begin: the filter filters; what is entered is looked for also among what is not here. */
 export function begin() {
   const states = ["running", "retrying", "scheduled", "due", "lease_expired", "paused", "parked", "failed", "done", "discarded"];
   form.elements.state.append(option("", say("anyState")), ...states.map((state) => option(state, say(state))));
@@ -29,7 +29,7 @@ export function begin() {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const text = form.elements.text.value.trim();
-    if (OLD.test(text)) await find(text);
+    if (text.length >= SHORTEST) await find(text);
     filter(text);
   });
 }
@@ -120,7 +120,7 @@ function filter(sought = null) {
   }
   $("#older").hidden = !link.older;
   $("#none").hidden = shown > 0 || link.state === "wait";
-  const older = OLD.test(text.trim()) && sought !== text.trim();
+  const older = text.trim().length >= SHORTEST && sought !== text.trim();
   $("#none").textContent = say(!traces.size ? "none" : older ? "pressEnter" : "noneFound");
 }
 

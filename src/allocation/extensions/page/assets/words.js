@@ -3,17 +3,16 @@
 const ENGLISH = {
   skip: "To the content", views: "Views", traces: "Traces", map: "Map", outstanding: "Outstanding",
   entry: "Operator sign-in", token: "Token", enter: "Enter", notYou: "Wrong token.", leave: "Log out",
-  entryHint: "The operator’s token is ALLOCATION_OPERATOR_TOKEN, or in what the server printed at its start.",
-  name: "Name", email: "E-mail", register: "Register a user", registered: "registered",
-  search: "Search", searchHint: "e-mail, id, name, process", handler: "Handler", state: "State", any: "any", anyState: "any",
+  entryHint: "The operator’s token is {NAME}_OPERATOR_TOKEN, or in what the server printed at its start.",
+  search: "Search", searchHint: "id, subject, name, process", handler: "Handler", state: "State", any: "any", anyState: "any",
   intro: "Each row is a trace: one command, and everything that it has caused, in all processes; open it to see when, where and how often each handler ran.",
-  legend: "What the signs mean", older: "Only the newest 1,000 are shown. To find an older one, search for its e-mail address or id, and press Enter.",
+  legend: "What the signs mean", older: "Only the newest 1,000 are shown. To find an older one, search for what it is about, or for its id, and press Enter.",
   runningMeans: "a process runs it, under a lease", dueMeans: "dashed: due, retrying, scheduled, paused, or its lease has expired", parkedMeans: "parked: waits for a person",
   doneMeans: "done", mendedMeans: "done, after failed attempts", discardedMeans: "discarded by a person: never done",
   commandMeans: "a command, until all that it caused has ended", eventMeans: "an event", deliveryMeans: "a delivery: one handler’s share in an event",
   workMeans: "an attempt that did it, as long as it took", brokenMeans: "an attempt that failed, when it did; or a lease that expired", pauseMeans: "nobody works on it",
   outstandingHint: "Deliveries that are not done: pending ones, which workers take by themselves, and parked ones, which wait for you.",
-  none: "Nothing has happened yet. Register a user, and watch.", noneFound: "No matches.", pressEnter: "No matches. To search older ones, too, press Enter.",
+  none: "Nothing has happened yet. Execute a command, and watch.", noneFound: "No matches.", pressEnter: "No matches. To search older ones, too, press Enter.",
   live: "live", wait: "connecting", cut: "cut off", out: "logged out",
   cutOff: "Cut off from the server since {0}. What is shown is as old; trying again …",
   behind: "This view is {0} behind: too many updates.", error: "The database cannot be read: {0}",
@@ -22,7 +21,7 @@ const ENGLISH = {
   doneIn: "done in {0}", attempt: "attempt {0}", lease: "lease {0}", fence: "token {0}", retryIn: "retry in {0}", dueIn: "due in {0}", discardedAt: "discarded {0}",
   leaseOver: "lease expired {0} ago, others may take over", dueFor: "due for {0}", parkedAt: "parked {0}",
   attemptFailed: "attempt {0} failed {1}", same: "the same again", committed: "committed {0}",
-  inAll: "{0} in all", link: "Trace", from: "from {0}", more: "This trace is longer; allocation trace shows all of it.",
+  inAll: "{0} in all", link: "Trace", from: "from {0}", more: "This trace is longer; {name} trace shows all of it.",
   retry: "Retry", discard: "Discard", retryAll: "Retry all shown", discardAll: "Discard all shown", cancel: "Cancel",
   close: "Close", sureRetry: "Retry {0}?", sureDiscard: "Discard {0}?",
   retryMeans: "Its attempts are reset, and it is due now. A worker then runs it.",
@@ -45,17 +44,16 @@ const ENGLISH = {
 const RUSSIAN = {
   skip: "К содержанию", views: "Виды", traces: "Трассировки", map: "Карта", outstanding: "Невыполненные",
   entry: "Вход оператора", token: "Токен", enter: "Войти", notYou: "Неверный токен.", leave: "Выйти",
-  entryHint: "Токен оператора — в ALLOCATION_OPERATOR_TOKEN или в том, что сервер напечатал при запуске.",
-  name: "Имя", email: "Эл. почта", register: "Зарегистрировать", registered: "готово",
-  search: "Поиск", searchHint: "почта, id, имя, процесс", handler: "Обработчик", state: "Состояние", any: "любой", anyState: "любое",
+  entryHint: "Токен оператора — в {NAME}_OPERATOR_TOKEN или в том, что сервер напечатал при запуске.",
+  search: "Поиск", searchHint: "id, субъект, имя, процесс", handler: "Обработчик", state: "Состояние", any: "любой", anyState: "любое",
   intro: "Каждая строка — трассировка: одна команда и всё, к чему она привела, во всех процессах; откройте её — и увидите, когда, где и сколько раз работал каждый обработчик.",
-  legend: "Обозначения", older: "Показаны только 1000 последних. Чтобы найти более старую, введите адрес почты или id и нажмите Enter.",
+  legend: "Обозначения", older: "Показаны только 1000 последних. Чтобы найти более старую, введите, о ком или о чём она, или её id и нажмите Enter.",
   runningMeans: "выполняется процессом, пока действует аренда", dueMeans: "пунктир: к выполнению, ждёт повтора, запланирована, на паузе или аренда истекла", parkedMeans: "остановлена: ждёт решения человека",
   doneMeans: "выполнена", mendedMeans: "выполнена после неудачных попыток", discardedMeans: "отброшена человеком: выполнена не будет",
   commandMeans: "команда: до конца всего, к чему она привела", eventMeans: "событие", deliveryMeans: "доставка: работа одного обработчика по событию",
   workMeans: "удачная попытка и её длительность", brokenMeans: "попытка не удалась или аренда истекла", pauseMeans: "никто ею не занят",
   outstandingHint: "Доставки, которые ещё не выполнены: одни воркеры возьмут сами, а остановленные ждут вашего решения.",
-  none: "Пока ничего не произошло. Зарегистрируйте кого-нибудь и смотрите.", noneFound: "Ничего не найдено.", pressEnter: "Ничего не найдено. Чтобы искать и среди старых, нажмите Enter.",
+  none: "Пока ничего не произошло. Выполните команду и смотрите.", noneFound: "Ничего не найдено.", pressEnter: "Ничего не найдено. Чтобы искать и среди старых, нажмите Enter.",
   live: "на связи", wait: "соединение", cut: "нет связи", out: "вход не выполнен",
   cutOff: "Нет связи с сервером с {0}. Показано то, что было тогда; подключаемся снова…",
   behind: "Страница отстаёт на {0}: слишком много изменений.", error: "Не удаётся прочитать базу данных: {0}",
@@ -64,7 +62,7 @@ const RUSSIAN = {
   doneIn: "выполнена за {0}", attempt: "попытка {0}", lease: "аренда {0}", fence: "fencing-токен {0}", retryIn: "повтор через {0}", dueIn: "начнётся через {0}", discardedAt: "отброшена {0}",
   leaseOver: "аренда истекла {0} назад, может взять другой процесс", dueFor: "ждёт {0}", parkedAt: "остановлена {0}",
   attemptFailed: "попытка {0} не удалась {1}", same: "та же ошибка", committed: "коммит {0}",
-  inAll: "всего {0}", link: "Трассировка", from: "источник: {0}", more: "Трассировка длиннее; целиком её покажет allocation trace.",
+  inAll: "всего {0}", link: "Трассировка", from: "источник: {0}", more: "Трассировка длиннее; целиком её покажет {name} trace.",
   retry: "Повторить", discard: "Отбросить", retryAll: "Повторить все показанные", discardAll: "Отбросить все показанные", cancel: "Отмена",
   close: "Закрыть", sureRetry: "Повторить: {0}?", sureDiscard: "Отбросить: {0}?",
   retryMeans: "Счётчик попыток обнулится, срок наступит сразу. Выполнит воркер.",
@@ -92,11 +90,15 @@ const decimal = new Intl.NumberFormat(language, { minimumFractionDigits: 1, maxi
 const clock = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(language, { day: "numeric", month: "short" });
 
+/** What the application is called. */
+export const NAME = document.querySelector(".name").textContent.trim();
+
 /** Return words, with values in the places of {0} and {1}; of what is counted by the first value. */
 export function say(word, ...values) {
   const found = LANGUAGES[language][word];
   const text = typeof found === "object" ? found[plural.select(values[0])] : found;
-  return text.replace(/\{(\d)\}/g, (_, number) => values[number]);
+  const named = text.replace("{name}", NAME).replace("{NAME}", NAME.toUpperCase());
+  return named.replace(/\{(\d)\}/g, (_, number) => values[number]);
 }
 
 /** Tell a span of seconds, as short as it is useful. */

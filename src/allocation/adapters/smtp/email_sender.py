@@ -1,0 +1,68 @@
+"""The port for e-mail, by SMTP: one time limit for each e-mail, one breaker for the server."""
+
+from collections.abc import Callable
+from functools import partial
+from math import inf
+
+from anyio import CapacityLimiter, fail_after, to_thread
+
+from allocation.adapters.mime import compose
+from allocation.adapters.smtp.exceptions import MailServerUnavailable, meaning_of
+from allocation.adapters.smtp.session import SmtpSession
+from allocation.adapters.smtp.smtp_url import SmtpServer
+from allocation.extensions.circuit_breaker import CircuitBreaker
+from allocation.service_layer.delivery_model import IdempotencyKey
+from allocation.service_layer.emails import Email
+
+TIMEOUT_SECONDS = 10  # for one e-mail, from looking up the name to the last reply
+MAX_CONNECTIONS = 100
+
+
+class SmtpEmailSender:
+    """Sends e-mails by SMTP, each over a connection of its own.
+
+    TLS certificates are verified against the system's authorities.
+    """
+
+    def __init__(
+        self, server: SmtpServer, *, sender: str, timeout: float = TIMEOUT_SECONDS
+    ) -> None:
+        self._server, self._sender, self._timeout = server, sender, timeout
+        self._connections = CapacityLimiter(MAX_CONNECTIONS)
+        self._threads = CapacityLimiter(inf)  # one that was given up ends soon
+        self._circuit_breaker = CircuitBreaker(
+            partial(MailServerUnavailable, str(server)),
+            outages=(MailServerUnavailable, TimeoutError),
+        )
+
+    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
+        """Return when the mail server has accepted the e-mail; if cancelled, it may have.
+
+        :raises AddressUndeliverable: if the server replies that there is no such address
+        :raises EmailRefused: if the server will never accept this e-mail for another reason
+        :raises MailServerUnavailable: if the server is away, or was a moment ago
+        :raises TimeoutError: if the session takes too long
+        :raises smtplib.SMTPException: if the server does not accept the e-mail now
+        """
+        message = compose(email, sender=self._sender, idempotency_key=idempotency_key)
+        session = SmtpSession(self._server, self._timeout)
+        talk = partial(session.deliver, message, self._sender, email.recipient)
+        async with self._connections:  # the wait for one is not the server's
+            await self._deliver(session, talk, email.recipient)
+
+    async def _deliver(
+        self, session: SmtpSession, talk: Callable[[], None], recipient: str
+    ) -> None:
+        with self._circuit_breaker.attempt():
+            try:
+                with fail_after(self._timeout):
+                    await to_thread.run_sync(talk, abandon_on_cancel=True, limiter=self._threads)
+            except TimeoutError as error:
+                late = f"mail server {self._server} took longer than {self._timeout:g} s"
+                raise TimeoutError(late) from error
+            except OSError as error:
+                if meaning := meaning_of(error, str(self._server), recipient):
+                    raise meaning from error
+                raise
+            finally:
+                session.cut()

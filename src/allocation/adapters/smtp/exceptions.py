@@ -1,0 +1,57 @@
+"""The errors of mail servers, and what the replies of a mail server mean."""
+
+import re
+import smtplib
+
+from allocation.service_layer.error_kinds import Refused, Unavailable
+from allocation.service_layer.user_mailer import AddressUndeliverable
+
+CLOSING = 421  # RFC 5321: the server closes the connection, whatever was asked
+NEED_A_LOGIN = {530, 534, 535, 538}  # RFC 4954: the operator can fix that, the e-mail is fine
+NO_SUCH_ADDRESS = re.compile(r"5\.1\.[1236]\b")  # RFC 3463: mailbox, domain, syntax, moved away
+
+
+class EmailRefused(Refused):
+    """The mail server will never accept this e-mail."""
+
+    def __init__(self, reply: str) -> None:
+        super().__init__(f"the mail server refuses this e-mail: {reply}")
+
+
+class MailServerUnavailable(Unavailable):
+    """The mail server cannot be reached, or closes the connection."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__(f"mail server {server} is not available: {reason}")
+        self.reason = reason
+
+
+def meaning_of(error: OSError, server: str, recipient: str) -> Exception | None:
+    """Return what an error means: that the server is away, or refuses this e-mail for good.
+
+    None if another attempt may succeed, or the settings are at fault.
+    """
+    code, text = _reply_of(error)
+    is_final = 500 <= code < 600 and code not in NEED_A_LOGIN
+    match error:
+        case smtplib.SMTPServerDisconnected() | smtplib.SMTPConnectError():
+            return MailServerUnavailable(server, str(error))
+        case smtplib.SMTPRecipientsRefused() if is_final and NO_SUCH_ADDRESS.match(text):
+            return AddressUndeliverable(recipient)
+        case (
+            smtplib.SMTPSenderRefused() | smtplib.SMTPRecipientsRefused() | smtplib.SMTPDataError()
+        ) if is_final:
+            return EmailRefused(f"{code} {text}")
+        case smtplib.SMTPNotSupportedError() if "SMTPUTF8" in str(error):
+            return EmailRefused(str(error))
+        case smtplib.SMTPException() if code != CLOSING:
+            return None
+    return MailServerUnavailable(server, str(error))
+
+
+def _reply_of(error: OSError) -> tuple[int, str]:
+    """Return the code and the text of the server's reply; 0 if there was none."""
+    code, text = getattr(error, "smtp_code", 0), getattr(error, "smtp_error", "")
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        [(code, text)] = error.recipients.values()
+    return code, text.decode(errors="replace") if isinstance(text, bytes) else text

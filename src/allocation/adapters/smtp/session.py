@@ -1,0 +1,105 @@
+"""One session with a mail server, in a thread that always ends.
+
+The standard library's client limits each read, and not the session: a server that sends one byte a
+second would hold its thread for ever, and with it the process. So the connection can be cut, which
+ends the thread: when the session is cancelled, or out of time.
+"""
+
+import smtplib
+import socket
+import ssl
+from contextlib import closing, suppress
+from email.message import EmailMessage
+from typing import BinaryIO
+
+from allocation.adapters.smtp.smtp_url import SmtpServer
+
+READY = 220
+MAX_REPLY_BYTES = 100_000  # of all replies in a session; a dozen lines are usual
+
+
+class Replies:
+    """What the server says in a session: one that does not come to an end fills no memory."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._left = stream, MAX_REPLY_BYTES
+        self.close = stream.close
+
+    def readline(self, limit: int) -> bytes:
+        """Return the next line.
+
+        :raises OSError: if it cannot be read, or there have been too many
+        """
+        line = self._stream.readline(limit)
+        self._left -= len(line)
+        if self._left < 0:
+            raise OSError(f"its replies are longer than {MAX_REPLY_BYTES:,} bytes")
+        return line
+
+
+class SmtpSession(smtplib.SMTP):
+    """The standard library's client; another thread may cut its connection at any time."""
+
+    _line: socket.socket | None = None
+    _is_cut = False
+
+    def __init__(self, server: SmtpServer, seconds: float) -> None:
+        # without a name, it would ask the DNS for its own, for as long as that takes
+        super().__init__(local_hostname="[127.0.0.1]", timeout=seconds)
+        self._server, self._host = server, server.host
+
+    def deliver(self, message: EmailMessage, sender: str, recipient: str) -> None:
+        """Connect, and send one e-mail; return when the server has accepted it.
+
+        :raises OSError: if it does not, or cannot be reached
+        """
+        server = self._server
+        with closing(self):
+            code, reply = self.connect(server.host, server.port)
+            if code != READY:
+                raise smtplib.SMTPConnectError(code, reply)
+            if server.starttls:
+                self.starttls(context=ssl.create_default_context())
+            if server.login is not None:
+                self.login(server.login, server.password)
+            self.ehlo_or_helo_if_needed()  # before what is about this e-mail
+            self.send_message(message, sender, [recipient])
+            with suppress(OSError):
+                self.putcmd("QUIT")  # no answer to this could change that the e-mail is accepted
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Read a reply, of many lines perhaps."""
+        if self.file is None and self.sock:
+            self.file = Replies(self.sock.makefile("rb"))
+        return super().getreply()
+
+    def _rset(self) -> None:
+        """Ask for nothing: there is one e-mail, and what became of it is known."""
+
+    def cut(self) -> None:
+        """End the session now, or when it has connected. From any thread."""
+        self._is_cut = True
+        with suppress(OSError):
+            if self._line:
+                self._line.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        if self._line:
+            self._line.close()
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        try:
+            sock = socket.create_connection((host, port), timeout / 4)  # to each address, in turn
+        except TimeoutError:
+            raise ConnectionError("it does not answer") from None
+        sock.settimeout(2 * timeout)  # the connection is cut before that, if the event loop runs
+        self._line = sock.dup()  # TLS takes the connection away from `sock`, and not from this
+        if self._is_cut:
+            self.cut()
+        address = sock.getsockname()[0]
+        self.local_hostname = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+        if self._server.tls:
+            return ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+        return sock

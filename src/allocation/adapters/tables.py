@@ -1,0 +1,132 @@
+"""The tables of the engine: commands, events, deliveries, and what failed or is paused.
+
+Migrations are the only source of the schema; a test checks that they and these tables agree. The
+tables of the application are its own. Times that are compared are seconds since 1970, by the
+database's clock.
+"""
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """A time in UTC, whatever time zone the server has, and whether the database knows zones."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None or value.tzinfo:
+            return value and value.astimezone(UTC)
+        return value.replace(tzinfo=UTC)
+
+
+metadata = sa.MetaData(naming_convention=NAMING_CONVENTION)
+
+application = sa.Table(  # has one row: whose schema it is
+    "aftercommit_application", metadata, sa.Column("name", sa.String, primary_key=True)
+)
+
+commands = sa.Table(
+    "aftercommit_commands",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("type", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("message_id", sa.String),
+    sa.Column("fingerprint", sa.String),
+    sa.Column("correlation_id", sa.Uuid, nullable=False, index=True),
+    sa.Column("causation_id", sa.Uuid),  # the event, whose handler is the source, if one is
+    sa.Column("accepted_at", sa.Double, nullable=False, index=True),
+)
+_HAS_ID = commands.c.message_id.is_not(None)
+sa.Index(
+    "uq_aftercommit_commands_source",
+    commands.c.source,
+    commands.c.message_id,
+    unique=True,
+    sqlite_where=_HAS_ID,
+    info={"postgresql_where": _HAS_ID},
+)
+
+events = sa.Table(
+    "aftercommit_events",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("type", sa.String, nullable=False),
+    sa.Column("schema_version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("subject", sa.String, nullable=False, index=True),
+    sa.Column("time", UtcDateTime, nullable=False),
+    sa.Column("correlation_id", sa.Uuid, nullable=False, index=True),
+    sa.Column("causation_id", sa.Uuid, nullable=False),
+    sa.Column("handler", sa.String),
+    sa.Column("depth", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("traceparent", sa.String),
+    sa.Column("data", sa.Text, nullable=False),
+    sa.Column("recorded_at", sa.Double, nullable=False, index=True),
+)
+
+deliveries = sa.Table(
+    "aftercommit_deliveries",
+    metadata,
+    sa.Column("event_id", sa.Uuid, sa.ForeignKey(events.c.id), primary_key=True),
+    sa.Column("handler", sa.String, primary_key=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("unavailable_attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("token", sa.Integer, nullable=False),
+    sa.Column("available_at", sa.Double),  # when it is done, never
+    sa.Column("replay", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("owner", sa.String),  # the process that runs it, or has done it
+    sa.Column("previous_owner", sa.String),  # the process that lost it: its lease ended
+    sa.Column("last_error", sa.Text),
+    sa.Column("parked_at", sa.Double),
+    sa.Column("completed_at", sa.Double),
+    sa.Column("discarded_at", sa.Double),  # completed by a person, not by its handler
+    sa.Column("duration_seconds", sa.Double),
+)
+PARKED, FINISHED = deliveries.c.parked_at.is_not(None), deliveries.c.completed_at.is_not(None)
+PENDING = sa.and_(~PARKED, ~FINISHED)
+sa.Index(
+    "ix_aftercommit_deliveries_available_at",
+    deliveries.c.replay,
+    deliveries.c.available_at,
+    sqlite_where=PENDING,
+    info={"postgresql_where": PENDING},
+)
+sa.Index(None, deliveries.c.parked_at, sqlite_where=PARKED, info={"postgresql_where": PARKED})
+
+handler_pauses = sa.Table(
+    "aftercommit_handler_pauses",
+    metadata,
+    sa.Column("handler", sa.String, primary_key=True),
+    sa.Column("paused_at", sa.Double, nullable=False),
+    sa.Column("paused_by", sa.String, nullable=False),
+)
+
+failures = sa.Table(
+    "aftercommit_failures",
+    metadata,
+    sa.Column("event_id", sa.Uuid, primary_key=True),
+    sa.Column("handler", sa.String, primary_key=True),
+    sa.Column("token", sa.Integer, primary_key=True),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("failed_at", sa.Double, nullable=False),
+    sa.Column("owner", sa.String),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.ForeignKeyConstraint(
+        ["event_id", "handler"], [deliveries.c.event_id, deliveries.c.handler], ondelete="CASCADE"
+    ),
+)

@@ -1,0 +1,40 @@
+"""The queries of the HTTP API. Users are read from their own tables, not from the view of users.
+
+Who has just registered follows the `Location` at once, and the view is kept a moment later.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from allocation.adapters.database import Database
+from allocation.adapters.orm import user_rows, users
+from allocation.domain.events import UserId
+from allocation.domain.users import UserNotFound
+from allocation.domain.values import EmailAddress
+from allocation.service_layer.read_model_types import UserRow
+
+
+async def user(database: Database, user_id: UserId) -> UserRow:
+    """Return one user.
+
+    :raises UserNotFound: if there is none
+    """
+    async with database.read_transaction() as transaction:
+        row = (await transaction.execute(user_rows.where(users.c.id == user_id))).one_or_none()
+    if row is None:
+        raise UserNotFound(user_id)
+    return UserRow(**row._mapping)
+
+
+async def users_page(
+    database: Database, *, email: EmailAddress | None, after: UUID | None, limit: int
+) -> Sequence[UserRow]:
+    """Return the next users by id, at most `limit`: by an index, so no page is slower than others.
+
+    With an address it is that of one user, or of none.
+    """
+    page = user_rows.order_by(users.c.id).limit(limit)
+    page = page if after is None else page.where(users.c.id > after)
+    page = page if email is None else page.where(users.c.email_key == email.key)
+    async with database.read_transaction() as transaction:
+        return [UserRow(**row._mapping) for row in (await transaction.execute(page)).all()]

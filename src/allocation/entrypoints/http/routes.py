@@ -1,0 +1,215 @@
+"""The endpoints about users and their coupons."""
+
+from importlib.resources import files
+from typing import Annotated
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
+from allocation.domain.coupons import (
+    MAX_QUANTITY,
+    BatchReference,
+    CouponAlreadyRedeemed,
+    CouponBatchAlreadyAdded,
+    CouponCode,
+    CouponIsExpired,
+    CouponNotFound,
+    CouponState,
+    Quantity,
+)
+from allocation.domain.events import UserId
+from allocation.domain.users import EmailAlreadyRegistered, UserNotFound
+from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, EmailAddress, PersonName
+from allocation.entrypoints.http import queries
+from allocation.extensions.web.endpoints import OF_BODIES, Execution, Running, errors
+
+
+def integral_float(number: object) -> object:
+    """Return 100.0 as 100: JSON knows one kind of numbers."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+# what a value has to be is described here, and judged by the value objects of the domain, unless it
+# is longer than whatever composing its characters can bring down to its limit
+MOST = 4
+ID = "7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11"
+Name = Annotated[
+    str,
+    Field(description="One line in any script, with a letter or digit in it.", examples=["Иван"]),
+    Field(max_length=MOST * MAX_NAME_LENGTH),
+    Field(json_schema_extra={"format": "person-name", "maxLength": MAX_NAME_LENGTH}),
+]
+NO_ENCODED_WORD = {"pattern": r"=\?"}  # would be decoded in the head of an e-mail
+Address = Annotated[
+    str,
+    Field(description="Compared case-insensitively.", examples=["ivan@example.com"]),
+    Field(max_length=MOST * MAX_EMAIL_LENGTH),
+    Field(json_schema_extra={"format": "idn-email", "maxLength": MAX_EMAIL_LENGTH}),
+    Field(json_schema_extra={"not": NO_ENCODED_WORD}),
+]
+Reference = Annotated[
+    str,
+    Field(description="What every code of the batch begins with.", examples=["WELCOME"]),
+    Field(json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$"}),
+]
+Code = Annotated[
+    str,
+    Field(
+        description="A secret: it is in no log.",
+        examples=["WELCOME-0123456789ABCDEF"],
+        json_schema_extra={"pattern": "^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$"},
+    ),
+]
+HowMany = Annotated[
+    int,
+    BeforeValidator(integral_float),
+    Field(strict=True, examples=[100], json_schema_extra={"minimum": 1, "maximum": MAX_QUANTITY}),
+]
+FORM = files(str(__package__)).joinpath("register_form.js").read_text("utf-8")
+LOCATION = {"Location": {"description": "The user.", "schema": {"type": "string"}}}
+LINK = {"Link": {"description": 'The next page: rel="next".', "schema": {"type": "string"}}}
+
+public, guarded = APIRouter(), APIRouter()  # who may use the second needs the token
+
+
+class Registration(BaseModel):
+    """Who registers. Without `user_id`, the server makes one; with a key, always the same."""
+
+    model_config = ConfigDict(extra="forbid")
+    user_id: Annotated[UUID | None, Field(examples=[ID])] = None
+    name: Name
+    email: Address
+
+
+class RegisteredUser(BaseModel):
+    """A user as registered; the coupon follows."""
+
+    user_id: Annotated[UUID, Field(examples=[ID])]
+    name: Name
+    email: Address
+
+
+class UserResponse(RegisteredUser):
+    """A user, and the coupon if there is one by now."""
+
+    model_config = ConfigDict(from_attributes=True)
+    coupon_code: Annotated[str | None, Field(examples=["WELCOME-0123456789ABCDEF"])]
+    coupon_state: CouponState | None = None
+    email_undeliverable: Annotated[bool, Field(description="There is no such address.")] = False
+
+
+class NewEmail(BaseModel):
+    """The address a user has from now on."""
+
+    model_config = ConfigDict(extra="forbid")
+    email: Address
+
+
+class CouponBatchRequest(BaseModel):
+    """A batch of welcome coupons."""
+
+    model_config = ConfigDict(extra="forbid")
+    reference: Reference
+    quantity: HowMany
+
+
+class Redemption(BaseModel):
+    """The coupon that is redeemed."""
+
+    model_config = ConfigDict(extra="forbid")
+    code: Code
+
+
+@public.post(
+    "/users",
+    status_code=201,
+    responses={201: {"headers": LOCATION}, **errors(EmailAlreadyRegistered), **OF_BODIES},
+    tags=["users"],
+)
+async def register_user(
+    registration: Registration, execution: Execution, request: Request, response: Response
+) -> RegisteredUser:
+    """Register a user.
+
+    The answer comes when the user is stored; welcome e-mail and coupon follow.
+    """
+    command = RegisterUser(
+        user_id=UserId(registration.user_id or execution.new_id()),
+        name=PersonName(registration.name).value,
+        email=EmailAddress(registration.email).value,
+    )
+    await execution.execute(command)
+    response.headers["Location"] = request.app.url_path_for("get_user", user_id=command.user_id)
+    return RegisteredUser(user_id=command.user_id, name=command.name, email=command.email)
+
+
+@public.get("/register-form.js", include_in_schema=False)
+async def register_form() -> PlainTextResponse:
+    """Return the script by which the page registers users."""
+    return PlainTextResponse(FORM, media_type="text/javascript")
+
+
+@guarded.get("/users/{user_id}", responses=errors(UserNotFound), tags=["users"])
+async def get_user(user_id: UUID, running: Running) -> UserResponse:
+    """Show a user."""
+    row = await queries.user(running.database, UserId(user_id))
+    return UserResponse.model_validate(row)
+
+
+@guarded.get("/users", responses={200: {"headers": LINK}}, tags=["users"])
+async def list_users(
+    running: Running,
+    request: Request,
+    response: Response,
+    email: Annotated[Address | None, Query(description="Only who has this address.")] = None,
+    after: Annotated[UUID | None, Query(description="The last id of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 50,
+) -> list[UserResponse]:
+    """List users by their ids, a page at a time; `Link` leads to the next page."""
+    address = None if email is None else EmailAddress(email)
+    rows = await queries.users_page(running.database, email=address, after=after, limit=limit + 1)
+    if len(rows) > limit:
+        page = urlencode({"after": rows[limit - 1].user_id, "limit": limit})
+        response.headers["Link"] = f'<{request.url.path}?{page}>; rel="next"'
+    return [UserResponse.model_validate(row) for row in rows[:limit]]
+
+
+@guarded.put(
+    "/users/{user_id}/email",
+    status_code=204,
+    responses=errors(UserNotFound, EmailAlreadyRegistered) | OF_BODIES,
+    tags=["users"],
+)
+async def change_email(user_id: UUID, new: NewEmail, execution: Execution) -> None:
+    """Give a user another e-mail address; the old one gets a notice."""
+    email = EmailAddress(new.email).value
+    await execution.execute(ChangeEmail(user_id=UserId(user_id), new_email=email))
+
+
+@guarded.post(
+    "/coupon-batches",
+    status_code=201,
+    responses=errors(CouponBatchAlreadyAdded) | OF_BODIES,
+    tags=["coupons"],
+)
+async def add_coupon_batch(batch: CouponBatchRequest, execution: Execution) -> CouponBatchRequest:
+    """Make more welcome coupons available. Repeating it with the same quantity changes nothing."""
+    reference, quantity = BatchReference(batch.reference).value, Quantity(batch.quantity).value
+    await execution.execute(AddCouponBatch(reference=reference, quantity=quantity))
+    return batch
+
+
+@guarded.post(
+    "/coupon-redemptions",
+    status_code=204,
+    responses=errors(CouponNotFound, CouponIsExpired, CouponAlreadyRedeemed) | OF_BODIES,
+    tags=["coupons"],
+)
+async def redeem_coupon(redemption: Redemption, execution: Execution) -> None:
+    """Redeem a coupon, once."""
+    code = CouponCode(redemption.code).value  # in the body, since paths are logged
+    await execution.execute(RedeemCoupon(redemption_id=execution.new_id(), code=code))

@@ -1,0 +1,58 @@
+"""Rebuilds the read model of users, while registrations go on: the command `rebuild-users`."""
+
+from collections.abc import Sequence
+
+import click
+import sqlalchemy as sa
+
+from allocation.adapters.database import Database
+from allocation.adapters.orm import user_view, users
+from allocation.adapters.transaction import Transaction
+from allocation.adapters.user_view import SqlAlchemyUserProjection
+from allocation.application import Application
+from allocation.domain.events import UserId
+from allocation.extensions.operations.batched_transactions import (
+    Advance,
+    count_rows,
+    for_each_batch,
+)
+from allocation.extensions.operations.cli_parts import progress, with_application
+from allocation.process.printing import pluralize
+
+ALL_USERS, _ROWS = sa.select(users.c.id), sa.select(user_view.c.user_id)
+
+
+@click.command()
+@with_application
+async def rebuild_users(application: Application) -> None:
+    """Rebuild the list of users from the stored users.
+
+    Other commands may run meanwhile. No events are needed, so they may have been pruned.
+    """
+    with progress("rebuilding", await count_rows(application.database, ALL_USERS)) as advance:
+        count = await rebuild(application.database, advance)
+    click.echo(f"{pluralize(count, 'user', 'users')} rebuilt")
+
+
+async def rebuild(database: Database, advance: Advance) -> int:
+    """Refresh the row of each user, and return how many there are; rows of nobody go.
+
+    Users who register meanwhile, and changes, have their own refresh, which waits for this one or
+    the other way round.
+    """
+    await for_each_batch(database.write_transaction, _ROWS, _delete_orphans)
+    return await for_each_batch(database.write_transaction, ALL_USERS, _refresh, advance)
+
+
+async def _delete_orphans(transaction: Transaction, ids: Sequence[UserId]) -> int:
+    somebody = sa.exists().where(users.c.id == user_view.c.user_id)
+    orphans = sa.delete(user_view).where(user_view.c.user_id.in_(ids), ~somebody)
+    return await transaction.execute_dml(orphans)
+
+
+async def _refresh(transaction: Transaction, ids: Sequence[UserId]) -> int:
+    view = SqlAlchemyUserProjection(transaction)
+    for user_id in ids:
+        await view.refresh(user_id)
+    await view.write()
+    return len(ids)

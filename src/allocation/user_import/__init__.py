@@ -1,0 +1,1 @@
+"""The import of users from a CSV file. What else names it: two rows of handlers, one of events."""

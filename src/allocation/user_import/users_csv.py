@@ -1,0 +1,115 @@
+"""Reads the rows of a CSV file, in constant memory, whatever is in it. For the import only."""
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from select import select
+from typing import Any
+from uuid import uuid4
+
+from anyio import from_thread
+
+from allocation.domain.events import UserId
+from allocation.extensions.operations.batched_transactions import Advance
+from allocation.service_layer.error_kinds import InvalidValue
+from allocation.user_import.model import ImportedRow, RefusedRow
+
+COLUMNS = {"name", "email"}
+MAX_LENGTH = 10_000  # of a row, in characters
+MAX_LINES = 10  # of a row: a quoted cell may have a few line breaks in it
+POLL_SECONDS = 0.1
+
+Row = ImportedRow | RefusedRow
+
+
+@contextmanager
+def read_rows(path: Path, *, advance: Advance) -> Iterator[Iterator[Row]]:
+    """Open a CSV file whose rows are read as they are taken; `advance` is called with the bytes.
+
+    UTF-8, with or without a byte order mark. A row that cannot be read is refused; reading goes on
+    with its next line. Rows are taken in a worker thread, which can be cancelled.
+    """
+    raw = _Cancellable(path)
+    raw.advance = advance
+    buffered = io.BufferedReader(raw)
+    with io.TextIOWrapper(buffered, encoding="utf-8-sig", errors="surrogateescape") as text:
+        yield _rows(text)
+
+
+class _Cancellable(io.FileIO):
+    """A file whose reader can be cancelled while it waits, as for a pipe to which nobody writes."""
+
+    advance: Advance
+
+    def readinto(self, buffer: Any) -> int:
+        """Wait for bytes, or for the end; be cancelled meanwhile."""
+        while not select([self], [], [], POLL_SECONDS)[0]:
+            from_thread.check_cancelled()
+        count = super().readinto(buffer) or 0
+        self.advance(count)
+        return count
+
+
+def _rows(text: io.TextIOWrapper) -> Iterator[Row]:
+    found = _numbered_rows(text)
+    header = _header(next(found, (1, ""))[1])
+    for line, row in found:
+        if isinstance(row, str):
+            yield RefusedRow(line=line, reason=f"row {row}")
+        elif row:
+            cells = dict(zip(header, row, strict=False))
+            if cells.keys() >= COLUMNS:
+                of_user = {name: cells[name] for name in COLUMNS}
+                yield ImportedRow(line=line, user_id=UserId(uuid4()), **of_user)
+            else:
+                yield RefusedRow(line=line, reason="row has too few cells")
+
+
+def _header(row: list[str] | str) -> list[str]:
+    header = [] if isinstance(row, str) else [cell.strip().lower() for cell in row]
+    for column in sorted(COLUMNS):
+        if column not in header:
+            raise InvalidValue("the first line", "does not name the columns name,email")
+        if header.count(column) > 1:
+            raise InvalidValue("the first line", f"names the column {column} more than once")
+    return header
+
+
+def _numbered_rows(text: io.TextIOWrapper) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield the cells of each row, or why it is none, with the line it starts on.
+
+    After a row that is none, its second line begins the next one.
+    """
+    number, ahead = 1, list[str]()
+    while True:
+        taken: list[str] = []
+        try:
+            row: list[str] | str | None
+            row = next(csv.reader(_lines_of_one_row(text, ahead, taken), strict=True), None)
+        except csv.Error as error:
+            row = f"is not valid CSV up to line {number + len(taken) - 1}: {error}"
+            ahead[:0] = taken[1:]
+            del taken[1:]
+        if row is None:
+            return
+        yield number, row
+        number += len(taken)
+
+
+def _lines_of_one_row(text: io.TextIOWrapper, ahead: list[str], taken: list[str]) -> Iterator[str]:
+    while len(taken) < MAX_LINES and (line := ahead.pop(0) if ahead else _line(text)):
+        taken.append(line)
+        if sum(map(len, taken)) > MAX_LENGTH + 1:
+            raise csv.Error(f"it has more than {MAX_LENGTH} characters")
+        yield line
+    if taken:  # a line more is asked for only if a quote is open
+        raise csv.Error("a quote is not closed")
+
+
+def _line(text: io.TextIOWrapper) -> str:
+    line = rest = text.readline(MAX_LENGTH + 2)
+    while len(rest) > MAX_LENGTH + 1 and not rest.endswith("\n"):
+        rest = text.readline(MAX_LENGTH + 2)  # and forget it
+    return line

@@ -1,0 +1,119 @@
+"""The OpenAPI document: complete, and what others rely on. That it is kept: `test_language.py`."""
+
+import json
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from allocation.entrypoints.allocation import Allocation
+from allocation.extension_list import EXTENSIONS
+from allocation.extensions.web.application import web_application
+from allocation.extensions.web.problems import STATUS
+from allocation.extensions.web.settings import WebSettings
+from tools.api_language import broken_in_api, own
+
+Json = dict[str, Any]
+
+
+def described() -> Json:
+    return web_application(Allocation(), WebSettings(), EXTENSIONS).openapi()
+
+
+def operations() -> Json:
+    paths = described()["paths"]
+    return {f"{method} {path}": of for path in paths for method, of in paths[path].items()}
+
+
+def test_every_answer_is_documented() -> None:
+    """Whoever writes a client finds everything in one place."""
+    for name, operation in operations().items():
+        documented = operation["responses"]
+        for status, answer in documented.items():
+            is_problem = "application/problem+json" in answer.get("content", ())
+            assert status < "4" or is_problem, name
+        assert {"400", "422", "500", "503"} <= documented.keys(), name
+        assert ("401" in documented) == ("security" in operation), name
+        names = {parameter["name"] for parameter in operation["parameters"]}
+        assert {"traceparent", "X-Request-ID"} <= names, name
+        if "requestBody" in operation:
+            assert {"413", "415"} <= documented.keys(), name
+            assert "Idempotency-Key" in names, name
+
+
+def test_a_key_is_documented_alike_wherever_one_is_taken() -> None:
+    """With the characters that it may have: another one is refused."""
+    keys = [
+        parameter
+        for operation in operations().values()
+        for parameter in operation["parameters"]
+        if parameter["name"] == "Idempotency-Key"
+    ]
+
+    assert keys == [keys[0]] * len(keys)
+    assert "pattern" in keys[0]["schema"]
+
+
+def test_every_status_of_an_error_is_documented_for_users_of_the_api() -> None:
+    """One that is not would surprise a client."""
+    documented = {status for each in operations().values() for status in each["responses"]}
+
+    assert set(map(str, STATUS.values())) <= documented
+
+
+def test_the_document_is_openapi_3_1() -> None:
+    """And asked for twice it is the same."""
+    app = web_application(Allocation(), WebSettings(), EXTENSIONS)
+
+    assert app.openapi()["openapi"].startswith("3.1.")
+    assert json.dumps(app.openapi()) == json.dumps(app.openapi())
+
+
+def users_changed(change: str) -> Json:
+    """Return the document after one change that somebody could not live with."""
+    new = deepcopy(own())
+    users, schemas = new["paths"]["/users"], new["components"]["schemas"]
+    match change:
+        case "operation":
+            del users["post"]
+        case "answer":
+            users["post"]["responses"]["202"] = users["post"]["responses"].pop("201")
+        case "parameter":
+            users["get"]["parameters"] = users["get"]["parameters"][1:]
+        case "requires":
+            users["get"]["parameters"][0]["required"] = True
+        case "property":
+            del schemas["UserResponse"]["properties"]["name"]
+        case "type":
+            schemas["Registration"]["properties"]["name"]["type"] = "integer"
+        case "required":
+            schemas["Registration"]["required"] += ["user_id"]
+    return new
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("operation", "POST /users is gone"),
+        ("answer", "POST /users does not answer 201 any more"),
+        ("parameter", "GET /users does not take the parameter query email any more"),
+        ("requires", "GET /users requires the parameter email now"),
+        ("property", "UserResponse has another shape"),
+        ("type", "Registration has another shape"),
+        ("required", "Registration requires other properties"),
+    ],
+)
+def test_what_would_break_a_client_is_said(change: str, sentence: str) -> None:
+    """In one sentence, before it is written."""
+    [found] = broken_in_api(own(), users_changed(change))
+
+    assert found.startswith(sentence)
+
+
+def test_what_is_new_breaks_nobody() -> None:
+    """An operation, an answer's property, a parameter that may be left out."""
+    old = users_changed("operation")
+    del old["components"]["schemas"]["UserResponse"]["properties"]["name"]
+    old["components"]["schemas"]["UserResponse"]["required"].remove("name")
+
+    assert list(broken_in_api(old, own())) == []

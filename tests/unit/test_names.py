@@ -1,0 +1,147 @@
+"""The name of an application begins all that others see of it; the engine knows no name."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from click.testing import CliRunner
+
+from allocation.config import Settings
+from allocation.entrypoints.allocation import Allocation
+from allocation.extension_list import EXTENSIONS
+from allocation.extensions.brokers.asyncapi import published_language
+from allocation.extensions.metrics.observer import MetricsObserver
+from allocation.extensions.web.application import web_application
+from allocation.extensions.web.settings import WebSettings
+from allocation.process.app import CommandLine
+from allocation.process.cli.main import command_line
+from allocation.service_layer.exceptions import WiringError
+from tests.shape import ALLOCATION
+from tests.shop import Shop
+
+OF_THE_APPLICATION = (
+    "__main__.py",
+    "bootstrap.py",
+    "config.py",
+    "messages.py",
+    "adapters/migrations",
+    "adapters/mime.py",
+    "domain",  # the slug of the base of all errors
+    "entrypoints",
+)
+LITERAL = re.compile(r"allocation|ALLOCATION")
+IMPORTED = re.compile(r"^\s*(from|import) allocation\b.*$", re.MULTILINE)
+
+
+def test_no_file_of_the_engine_names_the_application() -> None:
+    """But in what it imports: it runs others, too."""
+    of_the_application = {ALLOCATION / name for name in OF_THE_APPLICATION}
+    text = [
+        each for each in ALLOCATION.rglob("*") if each.suffix in {".py", ".sql", ".js", ".html"}
+    ]
+
+    engine = [each for each in text if of_the_application.isdisjoint((each, *each.parents))]
+
+    assert len(engine) > 100
+    assert [str(each) for each in engine if names_the_application(each)] == []
+
+
+def names_the_application(file: Path) -> bool:
+    return bool(LITERAL.search(IMPORTED.sub("", file.read_text("utf-8"))))
+
+
+@pytest.mark.parametrize("name", ["", "Shop", "shop-floor", "1shop", "shop'", "лавка", "a" * 32])
+def test_a_name_that_is_not_safe_everywhere_is_refused(name: str) -> None:
+    """It is in statements and in names of variables, where nothing quotes it."""
+    with pytest.raises(WiringError, match="the name of the application is not"):
+        type("OtherSettings", (Settings,), {"application": name})
+
+
+def test_an_application_has_one_name() -> None:
+    """Else its metrics would have one, and its command line and logger another."""
+
+    class Renamed(Allocation):
+        name: ClassVar[str] = "shop"
+
+    with pytest.raises(WiringError, match="two names of one application: allocation, shop"):
+        CommandLine(Renamed(), {}).load_settings()
+
+
+def test_the_environment_is_asked_by_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two applications in one container have settings of their own."""
+    monkeypatch.setenv("SHOP_POOL_SIZE", "7")
+    monkeypatch.setenv("ALLOCATION_POOL_SIZE", "8")
+
+    assert Shop().load({}).pool_size == 7
+
+
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        ([], "SHOP_DATABASE_URL"),
+        ([], "SHOP_METRICS_HOST"),
+        ([], "SHOP_MAIL_URL"),
+        (["events", "prune"], "SHOP_RETENTION_DAYS"),
+    ],
+)
+def test_the_help_names_the_variables_of_the_application(command: list[str], variable: str) -> None:
+    """What it says can be copied."""
+    shown = CliRunner().invoke(command_line(Shop()), [*command, "--help"], terminal_width=80)
+
+    assert shown.exit_code == 0
+    assert variable in shown.output
+    assert not LITERAL.search(shown.output)
+
+
+@pytest.fixture
+def loggers() -> Iterator[list[logging.Logger]]:
+    """The loggers of the application and of what runs it, which get their levels back."""
+    found = [logging.getLogger(name) for name in ("shop", "allocation")]
+    yield found
+    logging.basicConfig(handlers=[], force=True)
+    for logger in found:
+        logger.setLevel(logging.NOTSET)
+
+
+def test_the_level_of_the_log_is_that_of_the_application_and_of_the_engine(
+    loggers: list[logging.Logger],
+) -> None:
+    """They are packages of two names, and one process."""
+    CommandLine(Shop(), {}).load_settings(log_level="debug")
+
+    assert [logger.level for logger in loggers] == [logging.DEBUG, logging.DEBUG]
+    assert logging.getLogger("sqlalchemy").getEffectiveLevel() == logging.WARNING
+
+
+def test_queues_topics_and_dead_letters_have_the_name() -> None:
+    """Others on the broker have theirs."""
+    text = published_language(Shop())
+    document = json.loads(text)
+    channels = document["channels"].values()
+
+    assert document["info"]["title"] == "shop"
+    names = {"shop.events", "shop.commands", "shop.commands.dead"}
+    assert {each["address"] for each in channels} == names
+    assert {each["bindings"]["kafka"]["topic"] for each in channels} == names
+    assert {"shop-error", "shop-reason"} <= set(re.findall(r"shop-\w+", text))
+    assert not LITERAL.search(text.replace('"/allocation"', "the source of its codec"))
+
+
+def test_metrics_have_the_name() -> None:
+    """One scraper reads both, and sums up neither with the other."""
+    found = [metric.name for metric in MetricsObserver("shop").registry.collect()]
+
+    assert found
+    assert [name for name in found if not name.startswith("shop_")] == []
+
+
+def test_the_document_of_the_api_has_the_name() -> None:
+    """It says what the operator's token is called."""
+    document = web_application(Shop(), WebSettings(), EXTENSIONS).openapi()
+
+    assert document["info"]["title"] == "shop"
+    assert "`SHOP_OPERATOR_TOKEN`" in json.dumps(document["components"]["securitySchemes"])
