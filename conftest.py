@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import hypothesis  # noqa: F401  # asks who refers to what, before that is frozen
 import pytest
+from aftercommit.settings import EVENT_LOOPS
 from blockbuster import BlockBuster
 
-from allocation.settings import EVENT_LOOPS
 from tests import worlds
 from tests.databases import new_database
 from tests.matrix import left_out, rank
@@ -48,16 +48,16 @@ def detector() -> BlockBuster:
         function.can_block_in("sqlalchemy/util/langhelpers.py", {"load"})
         # Alembic reads its scripts: once, at start, before any message is handled
         function.can_block_in("adapters/engine_migrations/history.py", {"upgrade", "revisions"})
-        function.can_block_in("allocation/adapters/database.py", {"backend_for"})
-        function.can_block_in("allocation/adapters/sqlite.py", {"new_engine"})
-        otel = "allocation/extensions/otel/spans.py"
+        function.can_block_in("aftercommit/sql/database.py", {"backend_for"})
+        function.can_block_in("aftercommit/sql/sqlite.py", {"new_engine"})
+        otel = "aftercommit/extensions/otel/spans.py"
         function.can_block_in(otel, {"_tracing"})  # at the end
-        brokers = "allocation/extensions/brokers/broker_factory.py"
+        brokers = "aftercommit/extensions/brokers/broker_factory.py"
         function.can_block_in(brokers, {"_new_broker"})  # imports
         smtp = "tests/integration/smtp/"
         function.can_block_in(f"{smtp}hostile.py", {"misbehaving"})  # starts threads
         function.can_block_in(f"{smtp}sending.py", {"keeping"})
-        web = "allocation/extensions/web/application.py"
+        web = "aftercommit/extensions/web/application.py"
         function.can_block_in(web, {"web_application"})  # imports, at start
         function.can_block_in("extensions/postgresql/connections.py", {"new_engine"})
         function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})

@@ -12,18 +12,18 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from aftercommit.claims import IdempotencyKey
+from aftercommit.observers import Observer
+from aftercommit.process.application import Application
 from anyio import create_task_group
 
-from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, RegisterUser
 from allocation.domain.events import Event, UserId
 from allocation.entrypoints.allocation import Allocation
-from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import HANDLERS as TABLE
-from allocation.service_layer.instrumentation import Observer
 
 COUPONS = AddCouponBatch(reference="WELCOME", quantity=10**9)
 WARM_UP = 15  # times, in which connections are opened and statements compiled

@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 import anyio
+from aftercommit.claims import Delivery, Failure
 
 from allocation.domain.events import Event, UserRegistered
-from allocation.service_layer.delivery_model import Delivery, Failure
 from benchmarks.application import handled_by, opened, rate, registration, settings_for
 from benchmarks.databases import new_file
 from benchmarks.measuring import Contest, Effort, Way

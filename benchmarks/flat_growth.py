@@ -12,10 +12,10 @@ from functools import partial
 from statistics import median
 
 import anyio
+from aftercommit.process.application import Application
+from aftercommit.sql.database import Database
 from sqlalchemy import text
 
-from allocation.adapters.database import Database
-from allocation.application import Application
 from benchmarks.application import COUPONS, opened, registration, settings_for
 from benchmarks.databases import (
     folder,

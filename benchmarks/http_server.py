@@ -13,14 +13,14 @@ from uuid import UUID
 
 import anyio
 import uvicorn
+from aftercommit.extensions.web.application import web_application
+from aftercommit.extensions.web.server import open_listener, web_service
+from aftercommit.extensions.web.settings import WebSettings
+from aftercommit.process.app import CommandLine
 from fastapi import BackgroundTasks, FastAPI, Response
 from pydantic import BaseModel, Field
 
 from allocation.entrypoints.allocation import Allocation
-from allocation.extensions.web.application import web_application
-from allocation.extensions.web.server import open_listener, web_service
-from allocation.extensions.web.settings import WebSettings
-from allocation.process.app import CommandLine
 from benchmarks.application import WithoutMail, settings_for
 from benchmarks.registration_drivers import by_sqlalchemy
 

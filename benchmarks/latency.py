@@ -17,11 +17,11 @@ from itertools import islice
 from statistics import median
 
 import anyio
+from aftercommit.process.app import CommandLine
+from aftercommit.process.worker import worker_service
 from anyio import to_thread
 
 from allocation.domain.events import Event, UserRegistered
-from allocation.process.app import CommandLine
-from allocation.process.worker import worker_service
 from allocation.service_layer.user_mailer import EmailSender
 from benchmarks.application import (
     WithoutMail,

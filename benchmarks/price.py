@@ -22,9 +22,9 @@ from typing import Any
 from uuid import uuid4
 
 import anyio
+from aftercommit.process.application import Application
 from sqlalchemy import event
 
-from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch

@@ -15,13 +15,13 @@ from uuid import UUID
 
 import anyio
 import asyncpg
+from aftercommit.handler_table import Handler
+from aftercommit.process.runtime import Shutdown
+from aftercommit.process.worker import Worker
 from anyio import create_task_group
 
 from allocation.config import Settings
 from allocation.domain.events import Event, UserRegistered
-from allocation.process.runtime import Shutdown
-from allocation.process.worker import Worker
-from allocation.service_layer.handler_table import Handler
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.user_mailer import EmailSender
 from benchmarks.application import handled_by, opened, settings_for

@@ -6,18 +6,18 @@ from contextlib import suppress
 from dataclasses import replace
 
 import click
+from aftercommit.extensions.web.application import web_application
+from aftercommit.extensions.web.authentication import operator
+from aftercommit.extensions.web.server import web_service
+from aftercommit.extensions.web.settings import WebSettings
+from aftercommit.process.app import CommandLine
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Service, Shutdown
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 
-from allocation.application import Application
 from allocation.config import Settings
 from allocation.entrypoints.allocation import Allocation
-from allocation.extensions.web.application import web_application
-from allocation.extensions.web.authentication import operator
-from allocation.extensions.web.server import web_service
-from allocation.extensions.web.settings import WebSettings
-from allocation.process.app import CommandLine
-from allocation.process.runtime import Service, Shutdown
 from playground import playground as grounds
 from playground.reaper import Sandbox, reaper
 from playground.routes import panel, router

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from aftercommit.extensions.operations.causation_tree import Node
 from anyio import sleep
 
-from allocation.extensions.operations.causation_tree import Node
 from playground.mail import Received
 
 PACE_SECONDS = 0.7

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from allocation.extensions.operations.causation_tree import Node
+from aftercommit.extensions.operations.causation_tree import Node
+
 from playground import views
 from playground.experiment_run import LOOK_SECONDS, ExperimentRun, process_of
 from playground.load_client import Registered

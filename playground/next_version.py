@@ -5,9 +5,10 @@ python -m playground.next_version worker
 
 import sys
 
+from aftercommit.claims import IdempotencyKey
+
 from allocation.domain.events import UserRegistered
 from allocation.entrypoints.cli import cli
-from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.user_mailer import EmailSender

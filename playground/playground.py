@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
+from aftercommit.extensions.operations.causation_queries import read_traces
+from aftercommit.extensions.operations.causation_tree import Node
+from aftercommit.process.application import Application
 from anyio import CancelScope, fail_after
 
-from allocation.application import Application
 from allocation.config import Settings
-from allocation.extensions.operations.causation_queries import read_traces
-from allocation.extensions.operations.causation_tree import Node
 from playground import views
 from playground.fault_proxy import FaultProxy
 from playground.load_client import Registered, RegistrationClient

@@ -8,13 +8,13 @@ from itertools import islice
 from pathlib import Path as File
 from typing import Annotated, Any, Literal
 
+from aftercommit.error_kinds import Refused
 from anyio import create_task_group
 from anyio.abc import TaskGroup
 from fastapi import APIRouter, HTTPException, Path, Request
 from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, Field
 
-from allocation.service_layer.error_kinds import Refused
 from playground import fault_proxy, guarantee_page
 from playground.experiment_run import ExperimentRun
 from playground.experiments import EXPERIMENTS, carry_out

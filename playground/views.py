@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from aftercommit.sql.database import Database
+from aftercommit.sql.tables import PENDING, deliveries, events
 
-from allocation.adapters.database import Database
 from allocation.adapters.orm import coupon_batches, coupons
-from allocation.adapters.tables import PENDING, deliveries, events
 
 
 @dataclass(frozen=True, slots=True)

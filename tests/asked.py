@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from aftercommit.extensions.postgresql import autocommit
+from aftercommit.sql.database import Database
 from sqlalchemy import event
-
-from allocation.adapters.database import Database
-from allocation.extensions.postgresql import autocommit
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,20 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
+from aftercommit.bus import MessageBus
+from aftercommit.claims import CommandEnvelope, Delivery, DeliveryPolicy, Failure
+from aftercommit.codec import Codec
+from aftercommit.envelope_factory import EnvelopeFactory
+from aftercommit.envelopes import INTERNAL, Envelope, EventId, MessageContext, MessageOrigin
+from aftercommit.extensions.brokers import cloud_events
+from aftercommit.handler_binding import Dependencies, bind
+from aftercommit.handler_table import Handler, Handlers, Row
+from aftercommit.observers import Instrumentation, InstrumentedPort, Observer
+from aftercommit.sql import database
+from aftercommit.unit_of_work import UnitOfWorkFactory
 from anyio import Semaphore
 
 from allocation import messages
-from allocation.adapters import database
 from allocation.adapters.migrations import HISTORY
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, Command, RedeemCoupon, RegisterUser
@@ -21,28 +31,7 @@ from allocation.domain.events import Event, UserId, UserRegistered
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.extension_list import EXTENSIONS
-from allocation.extensions.brokers import cloud_events
 from allocation.service_layer import handlers
-from allocation.service_layer.codec import Codec
-from allocation.service_layer.commit import UnitOfWorkFactory
-from allocation.service_layer.delivery_model import (
-    CommandEnvelope,
-    Delivery,
-    DeliveryPolicy,
-    Failure,
-)
-from allocation.service_layer.envelope_factory import EnvelopeFactory
-from allocation.service_layer.envelopes import (
-    INTERNAL,
-    Envelope,
-    EventId,
-    MessageContext,
-    MessageOrigin,
-)
-from allocation.service_layer.handler_binding import Dependencies, bind
-from allocation.service_layer.handler_table import Handler, Handlers, Row
-from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
-from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.user_mailer import UserMailer
 from tests import things
 from tests.fakes import (

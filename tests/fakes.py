@@ -11,6 +11,18 @@ from itertools import repeat
 from typing import Any, TypeVar, cast
 
 import anyio
+from aftercommit.claims import (
+    CommandEnvelope,
+    Delivery,
+    DeliveryPolicy,
+    Failure,
+    IdempotencyKey,
+    WorkItem,
+)
+from aftercommit.envelopes import Envelope, EventId
+from aftercommit.error_kinds import is_away
+from aftercommit.exceptions import ConcurrentUpdate, DeliverySuperseded, MessageAlreadyHandled
+from aftercommit.unit_of_work import Subscribed
 from anyio import current_time
 from anyio.lowlevel import checkpoint
 
@@ -25,23 +37,7 @@ from allocation.domain.coupons import (
 from allocation.domain.events import UserId
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.commit import Subscribed
-from allocation.service_layer.delivery_model import (
-    CommandEnvelope,
-    Delivery,
-    DeliveryPolicy,
-    Failure,
-    IdempotencyKey,
-    WorkItem,
-)
 from allocation.service_layer.emails import Email
-from allocation.service_layer.envelopes import Envelope, EventId
-from allocation.service_layer.error_kinds import is_away
-from allocation.service_layer.exceptions import (
-    ConcurrentUpdate,
-    DeliverySuperseded,
-    MessageAlreadyHandled,
-)
 from allocation.service_layer.ports import Contact
 from allocation.service_layer.read_model_types import UserRow
 from allocation.service_layer.repositories import CouponBatches, Users

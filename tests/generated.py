@@ -14,11 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 
+from aftercommit.error_kinds import Error, is_permanent, slug_of
+from aftercommit.extensions.web.problems import status_of
+from aftercommit.process.error_handling import exit_code
+
 import allocation
 from allocation.domain.exceptions import InvalidInput, RuleViolation
-from allocation.extensions.web.problems import status_of
-from allocation.process.error_handling import exit_code
-from allocation.service_layer.error_kinds import Error, is_permanent, slug_of
 from tests import settings_table
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +29,7 @@ PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 FOR_CALLERS = tuple(
-    f"allocation.extensions.{name}." for name in ("web", "page", "operations", "metrics")
+    f"aftercommit.extensions.{name}." for name in ("web", "page", "operations", "metrics")
 )
 """Extensions whose errors answer a caller, and never end an attempt of a delivery."""
 NO_FAILURES = {

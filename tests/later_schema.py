@@ -9,7 +9,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from allocation.adapters.engine_migrations.history import ENGINE, History
+from aftercommit.sql.migrations.history import ENGINE, History
+
 from allocation.adapters.migrations import HISTORY
 
 FOLDER = Path(__file__).parent / "later_migrations"

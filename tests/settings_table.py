@@ -8,11 +8,11 @@ from dataclasses import MISSING, Field, fields
 from inspect import get_annotations
 from typing import Any, get_type_hints
 
+from aftercommit.settings import EngineSettings
 from msgspec import Meta
 
 from allocation.config import Settings
 from allocation.extension_list import EXTENSIONS
-from allocation.settings import EngineSettings
 
 WHAT = {
     "database_url": "the database: SQLite, or PostgreSQL with that extension",

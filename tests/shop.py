@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from aftercommit.settings import load
+
 from allocation.config import Settings
 from allocation.entrypoints.allocation import Allocation
 from allocation.extension_list import EXTENSIONS
-from allocation.settings import load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,17 +9,17 @@ from typing import NewType
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
+from aftercommit.claims import IdempotencyKey
+from aftercommit.error_kinds import Refused
+from aftercommit.handler_table import Handlers, on
+from aftercommit.repository import Repository
+from aftercommit.sql.aggregates import ensure_versions
 from sqlalchemy.orm import configure_mappers, registry, relationship
 
-from allocation.adapters.aggregates import ensure_versions
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command
 from allocation.domain.events import Event
-from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
-from allocation.service_layer.error_kinds import Refused
-from allocation.service_layer.handler_table import Handlers, on
-from allocation.service_layer.repository import Repository
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.user_mailer import EmailSender
 

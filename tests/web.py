@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from aftercommit.sql.database import Database
 from sqlalchemy import Row, Table, select
-
-from allocation.adapters.database import Database
 
 TOKEN = "t0ken-of-the-operator"
 OPERATOR = {"Authorization": f"Bearer {TOKEN}"}

@@ -16,6 +16,17 @@ from typing import Any
 from uuid import UUID
 
 import anyio
+from aftercommit.claims import Committed, Delivery, DeliveryPolicy, WorkItem
+from aftercommit.envelope_factory import EnvelopeFactory
+from aftercommit.envelopes import INTERNAL, EventId, MessageOrigin
+from aftercommit.ports import Outbox
+from aftercommit.sql import tables
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import PAUSE
+from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.schema import ensure_schema
+from aftercommit.sql.unit_of_work import open_unit_of_work
+from aftercommit.unit_of_work import UnitOfWorkScope, commit_unit_of_work
 from anyio import to_thread
 from sqlalchemy import (
     Column,
@@ -31,18 +42,8 @@ from sqlalchemy import (
 from sqlalchemy.sql import Executable
 
 from allocation import views
-from allocation.adapters import orm, tables
-from allocation.adapters.attempt_transaction import open_unit_of_work
-from allocation.adapters.database import Database
-from allocation.adapters.delivery_states import PAUSE
-from allocation.adapters.outbox import new_outbox
-from allocation.adapters.schema_setup import ensure_schema
+from allocation.adapters import orm
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.service_layer.commit import UnitOfWorkScope, commit_unit_of_work
-from allocation.service_layer.delivery_model import Committed, Delivery, DeliveryPolicy, WorkItem
-from allocation.service_layer.delivery_ports import Outbox
-from allocation.service_layer.envelope_factory import EnvelopeFactory
-from allocation.service_layer.envelopes import INTERNAL, EventId, MessageOrigin
 from allocation.service_layer.read_model_types import UserRow
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests import things

@@ -6,10 +6,11 @@ What an extension brings has a file of its own, which goes with the extension.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from aftercommit.extensions.web.application import web_application
+from aftercommit.extensions.web.settings import WebSettings
+
 from allocation.entrypoints.allocation import Allocation
 from allocation.extension_list import EXTENSIONS
-from allocation.extensions.web.application import web_application
-from allocation.extensions.web.settings import WebSettings
 
 Json = dict[str, Any]
 

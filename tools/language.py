@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from aftercommit.error_kinds import Error, slug_of
+from aftercommit.extensions.brokers.asyncapi import published_language
 
 from allocation.entrypoints.allocation import Allocation
-from allocation.extensions.brokers.asyncapi import published_language
 from allocation.messages import CODEC
-from allocation.service_layer.error_kinds import Error, slug_of
 from tests.generated import all_errors
 from tools.api_language import broken_in_api, of_extension, own
 from tools.files import ROOT, write

@@ -16,18 +16,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from aftercommit.sql.migrations.history import ENGINE, History, of_application
 from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
 from alembic.migration import MigrationContext
 from alembic.operations.ops import AddColumnOp, ModifyTableOps, UpgradeOps
 from sqlalchemy import Connection, DefaultClause, MetaData, TypeDecorator, create_engine
 from sqlalchemy.sql.elements import False_, True_
 
-from allocation.adapters.engine_migrations.history import ENGINE, History, of_application
 from allocation.adapters.migrations import HISTORY
 from tools.files import ROOT, write
 
 TABLES = {
-    ENGINE.name: "src/allocation/adapters/tables.py",
+    ENGINE.name: "packages/aftercommit/src/aftercommit/sql/tables.py",
     HISTORY.name: "src/allocation/adapters/orm.py",
 }
 

@@ -5,15 +5,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
+from aftercommit.claims import IdempotencyKey
+from aftercommit.process.application import Application
 from anyio import create_task_group, sleep
 from trying import AGAIN, OLD, USER, Change, send_notice, tried
 
-from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail, RegisterUser
 from allocation.domain.events import UserId
-from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 USER_ID = UserId(UUID(USER))

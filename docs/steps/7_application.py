@@ -16,17 +16,17 @@ from time import perf_counter
 from uuid import uuid4
 
 import anyio
+from aftercommit.envelopes import MessageOrigin
+from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Shutdown
+from aftercommit.process.worker import Worker
 from sqlalchemy import event
 
-from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, RegisterUser
 from allocation.domain.events import UserId
-from allocation.process.runtime import Shutdown
-from allocation.process.worker import Worker
-from allocation.service_layer.envelopes import MessageOrigin
-from allocation.service_layer.exceptions import MessageAlreadyHandled
 
 MAIL = Path("allocation-mail")
 COUNTS = """SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM registration_log),

@@ -10,29 +10,29 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from aftercommit.bus import MessageBus
+from aftercommit.envelope_factory import EnvelopeFactory
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.handler_binding import Dependencies, bind
+from aftercommit.handler_table import Handlers
+from aftercommit.observers import Instrumentation, InstrumentedPort, Observer
+from aftercommit.ports import Publisher
+from aftercommit.process.application import Application
+from aftercommit.sql.database import open_database
+from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.schema import ensure_schema
+from aftercommit.sql.unit_of_work import open_unit_of_work
 from anyio import Semaphore
 
 from allocation import views
-from allocation.adapters.attempt_transaction import open_unit_of_work
-from allocation.adapters.database import open_database
 from allocation.adapters.maildir import MaildirEmailSender
 from allocation.adapters.migrations import HISTORY
 from allocation.adapters.orm import start_mappers
-from allocation.adapters.outbox import new_outbox
-from allocation.adapters.schema_setup import ensure_schema
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.application import Application
 from allocation.config import MAIL_URLS, Settings
 from allocation.extension_list import EXTENSIONS
 from allocation.messages import CODEC
-from allocation.service_layer.delivery_ports import Publisher
-from allocation.service_layer.envelope_factory import EnvelopeFactory
-from allocation.service_layer.error_kinds import InvalidValue
-from allocation.service_layer.handler_binding import Dependencies, bind
-from allocation.service_layer.handler_table import Handlers
 from allocation.service_layer.handlers import HANDLERS
-from allocation.service_layer.instrumentation import Instrumentation, InstrumentedPort, Observer
-from allocation.service_layer.messagebus import MessageBus
 from allocation.service_layer.user_mailer import EmailSender, UserMailer
 
 

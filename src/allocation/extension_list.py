@@ -3,14 +3,14 @@
 Importing this imports no library that an extension needs: the list of commands has to be quick.
 """
 
-from allocation.extensions.brokers import BrokersExtension
-from allocation.extensions.metrics import MetricsExtension
-from allocation.extensions.operations import OperationsExtension, SubjectQuery
-from allocation.extensions.otel import OtelExtension
-from allocation.extensions.page import PageExtension
-from allocation.extensions.postgresql import PostgreSQLExtension
-from allocation.extensions.web import WebExtension
-from allocation.process.extension import Extensions
+from aftercommit.extensions.brokers import BrokersExtension
+from aftercommit.extensions.metrics import MetricsExtension
+from aftercommit.extensions.operations import OperationsExtension, SubjectQuery
+from aftercommit.extensions.otel import OtelExtension
+from aftercommit.extensions.page import PageExtension
+from aftercommit.extensions.postgresql import PostgreSQLExtension
+from aftercommit.extensions.web import WebExtension
+from aftercommit.process.extension import Extensions
 
 
 def find_subjects(email: str) -> SubjectQuery:

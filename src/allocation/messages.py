@@ -5,9 +5,10 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
+from aftercommit.codec import Codec, Upcaster
+from aftercommit.envelopes import message_types
+
 from allocation.domain import commands, events
-from allocation.service_layer.codec import Codec, Upcaster
-from allocation.service_layer.envelopes import message_types
 from allocation.user_import.model import UsersImported
 
 UPCASTERS: dict[tuple[str, int], Upcaster] = {

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 
 import click
 import sqlalchemy as sa
-
-from allocation.adapters.database import Database
-from allocation.adapters.orm import user_view, users
-from allocation.adapters.transaction import Transaction
-from allocation.adapters.user_view import SqlAlchemyUserProjection
-from allocation.application import Application
-from allocation.domain.events import UserId
-from allocation.extensions.operations.batched_transactions import (
+from aftercommit.extensions.operations.batched_transactions import (
     Advance,
     count_rows,
     for_each_batch,
 )
-from allocation.extensions.operations.cli_parts import progress, with_application
-from allocation.process.printing import pluralize
+from aftercommit.extensions.operations.cli_parts import progress, with_application
+from aftercommit.process.application import Application
+from aftercommit.process.printing import pluralize
+from aftercommit.sql.database import Database
+from aftercommit.sql.transaction import Transaction
+
+from allocation.adapters.orm import user_view, users
+from allocation.adapters.user_view import SqlAlchemyUserProjection
+from allocation.domain.events import UserId
 
 ALL_USERS, _ROWS = sa.select(users.c.id), sa.select(user_view.c.user_id)
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
+from aftercommit.sql.database import Database
 from sqlalchemy import String, bindparam, select, type_coerce
 
-from allocation.adapters.database import Database
 from allocation.adapters.orm import coupon_batches as batches_table
 from allocation.adapters.orm import coupons, user_view
 from allocation.adapters.orm import users as users_table

@@ -14,20 +14,21 @@ from functools import wraps
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-from allocation.adapters.attempt_transaction import SqlAlchemyUnitOfWorkScope
-from allocation.adapters.outbox import SqlAlchemyOutbox
-from allocation.adapters.transaction import Transaction
+from aftercommit.bus import MessageBus
+from aftercommit.claims import CommandEnvelope, Delivery, Failure
+from aftercommit.sql.outbox import SqlAlchemyOutbox
+from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope
+
 from allocation.entrypoints.cli import cli
-from allocation.service_layer.delivery_model import CommandEnvelope, Delivery, Failure
-from allocation.service_layer.messagebus import MessageBus
 
 NOTIFICATIONS = "allocation.adapters.smtp.email_sender:SmtpEmailSender"
-REPLAY = "allocation.extensions.operations.replay:Replay"
-FORGETTING_MODULE = "allocation.extensions.operations.retention"
-BATCHES = "allocation.extensions.operations.batched_transactions"
+REPLAY = "aftercommit.extensions.operations.replay:Replay"
+FORGETTING_MODULE = "aftercommit.extensions.operations.retention"
+BATCHES = "aftercommit.extensions.operations.batched_transactions"
 IMPORT = "allocation.user_import.command_line:Import"
-BROKER = "allocation.extensions.brokers.base:Broker"
-CONSUMER = "allocation.extensions.brokers.consumer"
+BROKER = "aftercommit.extensions.brokers.base:Broker"
+CONSUMER = "aftercommit.extensions.brokers.consumer"
 
 ending = signal.SIGKILL  # freezing.py says otherwise
 
@@ -172,7 +173,7 @@ ANSWERING: dict[str, CrashPoint] = {  # the effect has happened, and what it ans
         SqlAlchemyUnitOfWorkScope, "commit", "after", _of_answer
     ),
 }
-SINGLE_STATEMENTS = "allocation.extensions.postgresql.autocommit:SingleStatements"
+SINGLE_STATEMENTS = "aftercommit.extensions.postgresql.autocommit:SingleStatements"
 CLAIMED_AT_ONCE = CrashPoint(SINGLE_STATEMENTS, "fetch", "after", _claims)  # the answer is lost
 CLAIMING: dict[str, CrashPoint] = {
     "before claiming": CrashPoint(SqlAlchemyOutbox, "claim", "before"),

@@ -15,12 +15,12 @@ from typing import Any, NoReturn
 
 import anyio
 import click
+from aftercommit.process.app import CommandLine
 from anyio import to_thread
 
 from allocation.domain.events import Event, UserRegistered
 from allocation.entrypoints.cli import cli
 from allocation.messages import CODEC
-from allocation.process.app import CommandLine
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.user_mailer import EmailSender
 from tests import things

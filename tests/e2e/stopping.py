@@ -15,12 +15,12 @@ from functools import wraps
 from typing import Any
 
 import anyio
+from aftercommit.claims import CommandEnvelope
+from aftercommit.sql.outbox import SqlAlchemyOutbox
+from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope
 
-from allocation.adapters.attempt_transaction import SqlAlchemyUnitOfWorkScope
 from allocation.adapters.maildir import MaildirEmailSender
-from allocation.adapters.outbox import SqlAlchemyOutbox
 from allocation.entrypoints.cli import cli
-from allocation.service_layer.delivery_model import CommandEnvelope
 
 RUNNING = (
     "SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NULL AND owner IS NOT NULL"

@@ -5,8 +5,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from aftercommit.sql.migrations.history import ENGINE
 
-from allocation.adapters.engine_migrations.history import ENGINE
 from allocation.adapters.migrations import HISTORY
 from tests.e2e.environments import PACKAGES, build_wheels, make_environment, run
 from tests.e2e.processes import ROOT, Application

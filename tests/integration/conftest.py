@@ -68,4 +68,4 @@ def application(
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows in each."""
-    monkeypatch.setattr("allocation.extensions.operations.batched_transactions.BATCH_ROWS", 2)
+    monkeypatch.setattr("aftercommit.extensions.operations.batched_transactions.BATCH_ROWS", 2)

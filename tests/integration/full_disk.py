@@ -12,16 +12,16 @@ from typing import Any
 import anyio
 import click
 import sqlalchemy as sa
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Shutdown
+from aftercommit.process.worker import Worker
+from aftercommit.sql import tables
+from aftercommit.sql.delivery_states import is_scheduled
 from anyio import to_thread
 
-from allocation.adapters import tables
-from allocation.adapters.delivery_states import is_scheduled
-from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.events import Event, UserRegistered
-from allocation.process.runtime import Shutdown
-from allocation.process.worker import Worker
 from allocation.service_layer.handlers import HANDLERS
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import a_registration, table

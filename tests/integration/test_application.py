@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import anyio
 import pytest
+from aftercommit.process.application import Application
+from aftercommit.sql import tables
+from aftercommit.sql.delivery_states import is_scheduled
 from sqlalchemy import ColumnElement, Table, event, func, select
 
 from allocation import views
-from allocation.adapters import orm, tables
-from allocation.adapters.delivery_states import is_scheduled
-from allocation.application import Application
+from allocation.adapters import orm
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain import events

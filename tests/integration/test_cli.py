@@ -9,10 +9,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from aftercommit.bus import MessageBus
+from aftercommit.exceptions import WiringError
+from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
 
-from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
-from allocation.service_layer.exceptions import WiringError
-from allocation.service_layer.messagebus import MessageBus
 from tests.command_line import Application
 
 

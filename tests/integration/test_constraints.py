@@ -6,13 +6,13 @@ from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
+from aftercommit.exceptions import ConcurrentUpdate
+from aftercommit.sql.database import Database
+from aftercommit.sql.exceptions import StatementRefused
+from aftercommit.sql.transaction import Refusals
 from sqlalchemy.orm import registry
 
-from allocation.adapters.database import Database
-from allocation.adapters.exceptions import StatementRefused
-from allocation.adapters.transaction import Refusals
 from allocation.domain.aggregate import Aggregate
-from allocation.service_layer.exceptions import ConcurrentUpdate
 from tests.builders import open_database
 from tests.worlds import on
 

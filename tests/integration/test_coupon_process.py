@@ -8,17 +8,18 @@ from typing import Any
 
 import anyio
 import pytest
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Shutdown
+from aftercommit.process.worker import Worker
+from aftercommit.settings import DAY
+from aftercommit.sql import tables
+from aftercommit.sql.delivery_states import delivery_state
 from sqlalchemy import select
 
-from allocation.adapters import orm, tables
-from allocation.adapters.delivery_states import delivery_state
-from allocation.application import Application
+from allocation.adapters import orm
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.events import CouponAllocated
-from allocation.process.runtime import Shutdown
-from allocation.process.worker import Worker
-from allocation.settings import DAY
 from tests.builders import a_batch, a_redemption, a_registration
 
 pytestmark = pytest.mark.anyio

@@ -9,6 +9,11 @@ from pathlib import Path
 
 import anyio
 import pytest
+from aftercommit.claims import Committed
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.sql.database import Database
+from aftercommit.sql.exceptions import DatabaseUnavailable, StatementRefused
+from aftercommit.sql.transaction import Transaction
 from anyio import to_thread
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
@@ -16,16 +21,11 @@ from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from allocation.adapters import orm
-from allocation.adapters.database import Database
-from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
-from allocation.adapters.transaction import Transaction
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.coupons import BatchReference, CouponBatch, Quantity
 from allocation.domain.events import UserRegistered
 from allocation.domain.users import User
-from allocation.service_layer.delivery_model import Committed
-from allocation.service_layer.error_kinds import InvalidValue
 from tests.builders import TODAY, a_registration, a_user_id, open_database
 from tests.things import write
 from tests.worlds import a_uow, on, sql_world, sqlite_url
@@ -321,7 +321,7 @@ async def test_a_handler_that_holds_the_only_write_lock_for_long_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All other writers wait for it, and nobody would know for whom."""
-    monkeypatch.setattr("allocation.adapters.attempt_transaction.LONG_SECONDS", 0.0)
+    monkeypatch.setattr("aftercommit.sql.unit_of_work.LONG_SECONDS", 0.0)
     async with sql_world(sqlite_url(tmp_path)) as world, a_uow(world) as uow:
         write(uow, "lamp")
 

@@ -15,6 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pytest
+from aftercommit.claims import Delivery
+from aftercommit.envelopes import EventId
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.exceptions import DeliverySuperseded
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -26,10 +30,6 @@ from hypothesis.stateful import (
     rule,
 )
 
-from allocation.service_layer.delivery_model import Delivery
-from allocation.service_layer.envelopes import EventId
-from allocation.service_layer.error_kinds import InvalidValue
-from allocation.service_layer.exceptions import DeliverySuperseded
 from tests.builders import POLICY, a_failure
 from tests.things import HANDLERS_OF_THING_MADE, ThingMade, a_thing, things_of, write
 from tests.transitions import TRANSITIONS, State, Step

@@ -10,23 +10,23 @@ from uuid import uuid4
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit.envelopes import MessageOrigin
+from aftercommit.error_kinds import TransientError
+from aftercommit.exceptions import HandlerTimeout, NotBegun
+from aftercommit.handler_table import Handlers
+from aftercommit.observers import Observer
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Shutdown
+from aftercommit.process.worker import Worker
+from aftercommit.sql import tables
+from aftercommit.sql.delivery_states import is_scheduled
+from aftercommit.sql.inbox import record_command
 
-from allocation.adapters import tables
-from allocation.adapters.delivery_states import is_scheduled
-from allocation.adapters.inbox import record_command
-from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import Command
 from allocation.domain.events import Event, UserRegistered
-from allocation.process.runtime import Shutdown
-from allocation.process.worker import Worker
-from allocation.service_layer.envelopes import MessageOrigin
-from allocation.service_layer.error_kinds import TransientError
-from allocation.service_layer.exceptions import HandlerTimeout, NotBegun
-from allocation.service_layer.handler_table import Handlers
 from allocation.service_layer.handlers import HANDLERS
-from allocation.service_layer.instrumentation import Observer
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.user_mailer import UserMailer
 from tests.builders import a_batch, a_command_envelope, a_registration, table

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import anyio
 import pytest
+from aftercommit.process.application import Application
 from sqlalchemy import Connection, event
 
 from allocation.adapters.repositories import SqlAlchemyCouponBatches
-from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.coupons import CouponBatch

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+from aftercommit.claims import IdempotencyKey
 
 from allocation.adapters.maildir import MaildirEmailSender
-from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 EVENT_ID = "6f1d2c3b-0000-4000-8000-000000000001"

@@ -9,18 +9,19 @@ from typing import Any
 
 import anyio
 import pytest
+from aftercommit.claims import Delivery
+from aftercommit.exceptions import DeliverySuperseded, InvalidPayload
+from aftercommit.sql import tables
+from aftercommit.sql.batch_settlement import BATCH_SIZE
+from aftercommit.sql.database import Database
+from aftercommit.sql.exceptions import DatabaseUnavailable, StatementRefused
+from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.schema import ensure_schema
 from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, event, inspect, text, update
 
-from allocation.adapters import orm, tables
-from allocation.adapters.batch_settlement import BATCH_SIZE
-from allocation.adapters.database import Database
-from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
-from allocation.adapters.outbox import new_outbox
-from allocation.adapters.schema_setup import ensure_schema
+from allocation.adapters import orm
 from allocation.messages import UPCASTERS
-from allocation.service_layer.delivery_model import Delivery
-from allocation.service_layer.exceptions import DeliverySuperseded, InvalidPayload
 from tests.asked import asked_of
 from tests.builders import HANDLER_NAMES, POLICY, a_delivery, a_failure, an_envelope, open_database
 from tests.things import HANDLERS_OF_THING_MADE, ThingRenamed, a_thing, things_of

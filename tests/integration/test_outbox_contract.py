@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import anyio
 import pytest
+from aftercommit.claims import Delivery
+from aftercommit.error_kinds import Unavailable
+from aftercommit.exceptions import DeliverySuperseded
+from aftercommit.handler_table import Later
+from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio import current_time
 from anyio.lowlevel import checkpoint
 
-from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.service_layer.delivery_model import Delivery
-from allocation.service_layer.error_kinds import Unavailable
-from allocation.service_layer.exceptions import DeliverySuperseded
-from allocation.service_layer.handler_table import Later
 from tests.builders import HANDLER_NAMES, a_failure, an_envelope_factory
 from tests.things import HANDLERS_OF_THING_MADE as HANDLERS
 from tests.things import ThingMade, a_thing, announce, look_at, things_of, write_down

@@ -6,10 +6,10 @@ from subprocess import run
 
 import anyio
 import pytest
+from aftercommit.exceptions import ConcurrentUpdate
+from aftercommit.sql.exceptions import PartWithoutAggregate
 from anyio.lowlevel import checkpoint
 
-from allocation.adapters.exceptions import PartWithoutAggregate
-from allocation.service_layer.exceptions import ConcurrentUpdate
 from tests.things import Club, ClubIsFull, Member, a_club, clubs_of
 from tests.worlds import SqlWorld, World, a_uow, sql_world
 

@@ -6,15 +6,15 @@ from uuid import UUID
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit.extensions.operations.batched_transactions import count_rows
+from aftercommit.extensions.operations.retention import prune
+from aftercommit.process.application import Application
 
 from allocation.adapters import orm
-from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import UserId
-from allocation.extensions.operations.batched_transactions import count_rows
-from allocation.extensions.operations.retention import prune
 from allocation.rebuild_users import ALL_USERS, rebuild
 from tests.builders import a_batch, a_registration, a_user_id
 from tests.integration.extensions.operations.conftest import change, rows

@@ -6,27 +6,29 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, insert, inspect, select, text
-
-from allocation.adapters import orm, schema_setup, tables
-from allocation.adapters.database import Database
-from allocation.adapters.engine_migrations.history import ENGINE, History
-from allocation.adapters.exceptions import (
+from aftercommit.envelopes import MessageOrigin
+from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.sql import schema as schema_setup
+from aftercommit.sql import tables
+from aftercommit.sql.database import Database
+from aftercommit.sql.exceptions import (
     DatabaseUnavailable,
     SchemaOfAnother,
     SchemaOutdated,
     SchemaTooNew,
 )
-from allocation.adapters.inbox import record_command
+from aftercommit.sql.inbox import record_command
+from aftercommit.sql.migrations.history import ENGINE, History
+from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.transaction import Transaction
+from alembic.autogenerate import compare_metadata
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, insert, inspect, select, text
+
+from allocation.adapters import orm
 from allocation.adapters.migrations import HISTORY
-from allocation.adapters.outbox import new_outbox
-from allocation.adapters.transaction import Transaction
 from allocation.adapters.user_view import SqlAlchemyUserProjection
 from allocation.domain.events import UserId
-from allocation.service_layer.envelopes import MessageOrigin
-from allocation.service_layer.exceptions import MessageAlreadyHandled
 from tests.builders import CODEC, POLICY, a_command_envelope, a_user, an_envelope, open_database
 from tests.later_schema import LATER, NOW
 from tools.migration import comparing

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import anyio
 import pytest
+from aftercommit.sql.database import Database
+from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio import to_thread
 from sqlalchemy import text
 
-from allocation.adapters.database import Database
-from allocation.adapters.exceptions import DatabaseUnavailable
 from tests.builders import open_database
 from tests.worlds import sqlite_url
 

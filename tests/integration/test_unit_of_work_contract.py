@@ -11,6 +11,9 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from aftercommit.claims import CommandEnvelope, Committed, Delivery
+from aftercommit.envelopes import INTERNAL, MessageOrigin
+from aftercommit.exceptions import ConcurrentUpdate, DeliverySuperseded, MessageAlreadyHandled
 from anyio.lowlevel import checkpoint
 
 from allocation.domain.aggregate import Aggregate
@@ -33,13 +36,6 @@ from allocation.domain.events import (
 )
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.delivery_model import CommandEnvelope, Committed, Delivery
-from allocation.service_layer.envelopes import INTERNAL, MessageOrigin
-from allocation.service_layer.exceptions import (
-    ConcurrentUpdate,
-    DeliverySuperseded,
-    MessageAlreadyHandled,
-)
 from allocation.service_layer.read_model_types import UserRow
 from tests.builders import HANDLER_NAMES, TODAY, a_command_envelope, a_user, a_user_id
 from tests.things import (

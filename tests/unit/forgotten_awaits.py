@@ -5,11 +5,12 @@ At run time, such a call does nothing, and the handler counts as done.
 
 from uuid import UUID
 
+from aftercommit.claims import IdempotencyKey
+from aftercommit.repository import Repository
+
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.events import Event, UserRegistered
-from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
-from allocation.service_layer.repository import Repository
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.user_mailer import EmailSender
 

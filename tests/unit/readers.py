@@ -4,8 +4,7 @@ import io
 import threading
 
 import click
-
-from allocation.process.nonblocking_output import MAX_WAITING
+from aftercommit.process.nonblocking_output import MAX_WAITING
 
 LIMIT_SECONDS = 180
 

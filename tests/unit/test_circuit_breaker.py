@@ -2,12 +2,11 @@
 
 import anyio
 import pytest
+from aftercommit.error_kinds import Unavailable
+from aftercommit.extensions import circuit_breaker
+from aftercommit.extensions.circuit_breaker import CircuitBreaker
 from anyio import CancelScope, Event, create_task_group
 from anyio.lowlevel import checkpoint
-
-from allocation.extensions import circuit_breaker
-from allocation.extensions.circuit_breaker import CircuitBreaker
-from allocation.service_layer.error_kinds import Unavailable
 
 pytestmark = pytest.mark.anyio
 

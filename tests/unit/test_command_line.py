@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 import click
 import pytest
+from aftercommit.exceptions import WiringError
+from aftercommit.process.app import CommandLine
+from aftercommit.process.cli.main import COMMANDS, GROUPS, LazyCommand
 from click.testing import CliRunner
 
 from allocation.config import Settings
 from allocation.entrypoints.allocation import Allocation
 from allocation.entrypoints.cli import cli
-from allocation.process.app import CommandLine
-from allocation.process.cli.main import COMMANDS, GROUPS, LazyCommand
-from allocation.service_layer.exceptions import WiringError
 
 
 @pytest.mark.parametrize("name", cli.commands)

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.settings import EVENT_LOOPS
 
 from allocation.config import Settings, load
 from allocation.extension_list import EXTENSIONS
-from allocation.service_layer.error_kinds import InvalidValue
-from allocation.settings import EVENT_LOOPS
 
 LOG_FORMAT = EXTENSIONS.log_formats[-1]  # as EVENT_LOOPS[-1]: of an extension, as a rule
 

@@ -7,12 +7,12 @@ from string import Formatter
 from uuid import uuid4
 
 import pytest
+from aftercommit.claims import CommandEnvelope, Committed
+from aftercommit.handler_table import PUBLISH, handler_of
+from aftercommit.observers import Outcome
 
 from allocation.entrypoints.console_reporter import MESSAGES, ConsoleReporter
-from allocation.service_layer.delivery_model import CommandEnvelope, Committed
-from allocation.service_layer.handler_table import PUBLISH, handler_of
 from allocation.service_layer.handlers import HANDLERS as TABLE
-from allocation.service_layer.instrumentation import Outcome
 from tests.builders import FakeApplication, a_delivery, a_registration, an_envelope
 from tests.things import RenameThing, a_thing_id
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
+from aftercommit.extensions.brokers.settings import BrokerSettings
+from aftercommit.extensions.web.application import web_application
+from aftercommit.extensions.web.settings import WebSettings
 
 from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.config import Settings, load
 from allocation.entrypoints.allocation import Allocation
 from allocation.extension_list import EXTENSIONS
-from allocation.extensions.brokers.settings import BrokerSettings
-from allocation.extensions.web.application import web_application
-from allocation.extensions.web.settings import WebSettings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())

@@ -6,12 +6,9 @@ from functools import partial
 from uuid import UUID
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-
-from allocation.service_layer.delivery_model import Delivery, DeliveryPolicy
-from allocation.service_layer.envelopes import EventId
-from allocation.service_layer.error_kinds import (
+from aftercommit.claims import Delivery, DeliveryPolicy
+from aftercommit.envelopes import EventId
+from aftercommit.error_kinds import (
     Error,
     Kind,
     Unavailable,
@@ -20,7 +17,10 @@ from allocation.service_layer.error_kinds import (
     kind_of,
     slug_of,
 )
-from allocation.service_layer.exceptions import HandlerTimeout, LeaseExpired
+from aftercommit.exceptions import HandlerTimeout, LeaseExpired
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from tests.builders import POLICY, a_delivery, an_envelope
 from tests.generated import all_errors
 from tests.things import ThingNotFound

@@ -11,13 +11,13 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from aftercommit.extensions.metrics.metrics_server import NOT_FOUND
+from aftercommit.process.cli.main import COMMANDS
 from click.testing import CliRunner
 
 from allocation.config import Settings, load
 from allocation.entrypoints.cli import cli
 from allocation.extension_list import EXTENSIONS
-from allocation.extensions.metrics.metrics_server import NOT_FOUND
-from allocation.process.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "docs" / "deploy"

@@ -5,6 +5,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from aftercommit.envelopes import EventId
+from aftercommit.handler_table import Handler
 
 from allocation.domain.commands import ChangeEmail, RecordBounce
 from allocation.domain.coupons import (
@@ -22,8 +24,6 @@ from allocation.domain.events import (
 )
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import UserAlreadyRegistered
-from allocation.service_layer.envelopes import EventId
-from allocation.service_layer.handler_table import Handler
 from allocation.service_layer.handlers import expire_coupon, send_coupon_reminder
 from allocation.service_layer.user_mailer import AddressUndeliverable
 from tests.builders import (

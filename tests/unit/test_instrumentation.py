@@ -3,15 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
+from aftercommit.claims import Delivery
+from aftercommit.observers import Instrumentation, InstrumentedPort, Observer, Operation, Outcome
 
-from allocation.service_layer.delivery_model import Delivery
-from allocation.service_layer.instrumentation import (
-    Instrumentation,
-    InstrumentedPort,
-    Observer,
-    Operation,
-    Outcome,
-)
 from tests.builders import a_delivery
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import anyio
 import pytest
+from aftercommit.envelopes import MessageContext, bind_context
+from aftercommit.process.logging_setup import TextFormatter
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
-from allocation.process.logging_setup import TextFormatter
-from allocation.service_layer.envelopes import MessageContext, bind_context
 from tests.builders import a_context
 from tests.output import Log
 

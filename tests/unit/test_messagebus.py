@@ -12,20 +12,11 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from anyio.lowlevel import checkpoint
-
-from allocation.domain.commands import Command
-from allocation.domain.events import Event
-from allocation.service_layer.commit import MAX_DEPTH
-from allocation.service_layer.delivery_model import (
-    CommandEnvelope,
-    Delivery,
-    Failure,
-    IdempotencyKey,
-)
-from allocation.service_layer.envelopes import MessageContext, MessageOrigin, current_context
-from allocation.service_layer.error_kinds import InvalidValue
-from allocation.service_layer.exceptions import (
+from aftercommit.bus import MAX_CONFLICT_RETRIES
+from aftercommit.claims import CommandEnvelope, Delivery, Failure, IdempotencyKey
+from aftercommit.envelopes import MessageContext, MessageOrigin, current_context
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.exceptions import (
     CausationTooDeep,
     ConcurrentUpdate,
     HandlerInterrupted,
@@ -34,9 +25,13 @@ from allocation.service_layer.exceptions import (
     NotCompleted,
     UnexpectedAnswer,
 )
-from allocation.service_layer.handler_table import Handler, Later, Unsubscribed
-from allocation.service_layer.instrumentation import Observer, Outcome
-from allocation.service_layer.messagebus import MAX_CONFLICT_RETRIES
+from aftercommit.handler_table import Handler, Later, Unsubscribed
+from aftercommit.observers import Observer, Outcome
+from aftercommit.unit_of_work import MAX_DEPTH
+from anyio.lowlevel import checkpoint
+
+from allocation.domain.commands import Command
+from allocation.domain.events import Event
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.user_mailer import EmailSender
 from tests import things

@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aftercommit.sql.migrations.history import ENGINE, History
+from aftercommit.sql.tables import UtcDateTime
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Boolean, Column, DateTime, MetaData, String, create_engine, false, true
 
-from allocation.adapters.engine_migrations.history import ENGINE, History
 from allocation.adapters.migrations import HISTORY
-from allocation.adapters.tables import UtcDateTime
 from tools import migration
 from tools.files import write
 

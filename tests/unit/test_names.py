@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from aftercommit.exceptions import WiringError
+from aftercommit.extensions.brokers.asyncapi import published_language
+from aftercommit.extensions.metrics.observer import MetricsObserver
+from aftercommit.extensions.web.application import web_application
+from aftercommit.extensions.web.settings import WebSettings
+from aftercommit.process.app import CommandLine
+from aftercommit.process.cli.main import command_line
 from click.testing import CliRunner
 
 from allocation.config import Settings
 from allocation.entrypoints.allocation import Allocation
 from allocation.extension_list import EXTENSIONS
-from allocation.extensions.brokers.asyncapi import published_language
-from allocation.extensions.metrics.observer import MetricsObserver
-from allocation.extensions.web.application import web_application
-from allocation.extensions.web.settings import WebSettings
-from allocation.process.app import CommandLine
-from allocation.process.cli.main import command_line
-from allocation.service_layer.exceptions import WiringError
 from tests.shape import ALLOCATION
 from tests.shop import Shop
 

@@ -8,11 +8,14 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
+from aftercommit.envelopes import message_types
+from aftercommit.handler_table import PUBLISH, Handler, handler_of
+from aftercommit.process.cli.main import LazyCommand
+from aftercommit.sql.migrations.history import ENGINE, History
 from fastapi.routing import APIRoute
 from sqlalchemy import Column, MetaData, String, Table, inspect
 from sqlalchemy.orm import Mapper
 
-from allocation.adapters.engine_migrations.history import ENGINE, History
 from allocation.adapters.migrations import HISTORY
 from allocation.adapters.orm import _mapping, start_mappers, user_view
 from allocation.domain import commands, events
@@ -30,9 +33,6 @@ from allocation.entrypoints.cli import cli
 from allocation.entrypoints.http import routes
 from allocation.extension_list import EXTENSIONS
 from allocation.messages import ACCEPTED_FROM_BROKERS
-from allocation.process.cli.main import LazyCommand
-from allocation.service_layer.envelopes import message_types
-from allocation.service_layer.handler_table import PUBLISH, Handler, handler_of
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.handlers import refresh_user_view
 from allocation.service_layer.read_model_types import UserRow

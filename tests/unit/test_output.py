@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from aftercommit.process import nonblocking_output
+from aftercommit.process.logging_setup import set_up_logging
+from aftercommit.process.nonblocking_output import MAX_WAITING, lifespan
 
 from allocation.extension_list import EXTENSIONS
-from allocation.process import nonblocking_output
-from allocation.process.logging_setup import set_up_logging
-from allocation.process.nonblocking_output import MAX_WAITING, lifespan
 from tests.unit.readers import Reader, write_too_much
 
 

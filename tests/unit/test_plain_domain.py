@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from aftercommit.error_kinds import is_permanent, slug_of
+from aftercommit.process.error_handling import exit_code
 
-from allocation.process.error_handling import exit_code
-from allocation.service_layer.error_kinds import is_permanent, slug_of
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import FakeApplication
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from aftercommit.envelopes import Envelope
+from aftercommit.exceptions import WiringError
+from aftercommit.extensions.brokers import asyncapi
+from aftercommit.extensions.brokers.cloud_events import to_cloud_event
+from aftercommit.handler_table import PUBLISH
 from jsonschema import Draft202012Validator
 
 from allocation.domain.commands import ChangeEmail, RecordBounce
 from allocation.domain.events import CouponAllocated, Event, UserId
 from allocation.entrypoints.allocation import Allocation
-from allocation.extensions.brokers import asyncapi
-from allocation.extensions.brokers.cloud_events import to_cloud_event
-from allocation.service_layer.envelopes import Envelope
-from allocation.service_layer.exceptions import WiringError
-from allocation.service_layer.handler_table import PUBLISH
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from tests.builders import (
     ACCEPTED,

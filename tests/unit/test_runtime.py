@@ -5,10 +5,9 @@ import signal
 
 import anyio
 import pytest
-
-from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.process.runtime import run
-from allocation.settings import EVENT_LOOPS
+from aftercommit.process.runtime import run
+from aftercommit.settings import EVENT_LOOPS
+from aftercommit.sql.exceptions import DatabaseUnavailable
 
 
 @pytest.mark.parametrize("backend", EVENT_LOOPS)

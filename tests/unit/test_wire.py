@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aftercommit.codec import Codec
+from aftercommit.envelopes import Envelope
+from aftercommit.exceptions import InvalidPayload, UnknownEventType
 
-from allocation.service_layer.codec import Codec
-from allocation.service_layer.envelopes import Envelope
-from allocation.service_layer.exceptions import InvalidPayload, UnknownEventType
 from tests import things
 from tests.builders import an_envelope
 

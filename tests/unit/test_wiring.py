@@ -8,26 +8,14 @@ from typing import Any, get_type_hints
 
 import msgspec
 import pytest
+from aftercommit.claims import IdempotencyKey
+from aftercommit.exceptions import WiringError
+from aftercommit.handler_binding import BoundHandler, BoundHandlers, Dependencies, bind
+from aftercommit.handler_table import Handler, Handlers, Later, Row, Unsubscribed, on
 
 from allocation.config import Settings
 from allocation.domain.commands import Command, RecordBounce
 from allocation.domain.events import Event
-from allocation.service_layer.delivery_model import IdempotencyKey
-from allocation.service_layer.exceptions import WiringError
-from allocation.service_layer.handler_binding import (
-    BoundHandler,
-    BoundHandlers,
-    Dependencies,
-    bind,
-)
-from allocation.service_layer.handler_table import (
-    Handler,
-    Handlers,
-    Later,
-    Row,
-    Unsubscribed,
-    on,
-)
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import (

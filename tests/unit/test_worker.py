@@ -8,12 +8,12 @@ from typing import cast
 
 import anyio
 import pytest
+from aftercommit.claims import Delivery
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Shutdown
+from aftercommit.process.worker import Worker
 
-from allocation.application import Application
 from allocation.domain.events import Event
-from allocation.process.runtime import Shutdown
-from allocation.process.worker import Worker
-from allocation.service_layer.delivery_model import Delivery
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import POLICY, EventHandlers, FakeApplication
 from tests.fakes import FakeOutbox

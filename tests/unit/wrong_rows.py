@@ -2,12 +2,13 @@
 
 from datetime import timedelta
 
+from aftercommit.codec import Codec
+from aftercommit.envelopes import message_types
+from aftercommit.handler_table import PUBLISH, Handlers, Later, Unsubscribed, on
+
 from allocation.domain import commands, events
 from allocation.domain.commands import ChangeEmail, Command, RegisterUser
 from allocation.domain.events import CouponRedeemed, Event, UserRegistered
-from allocation.service_layer.codec import Codec
-from allocation.service_layer.envelopes import message_types
-from allocation.service_layer.handler_table import PUBLISH, Handlers, Later, Unsubscribed, on
 from allocation.service_layer.unit_of_work import UnitOfWork
 
 

@@ -8,10 +8,10 @@ from email import policy
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from aftercommit.claims import IdempotencyKey
 from anyio import to_thread
 
 from allocation.adapters.mime import compose, safe_key
-from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 

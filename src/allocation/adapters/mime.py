@@ -3,7 +3,8 @@
 from email.message import EmailMessage
 from email.utils import localtime
 
-from allocation.service_layer.delivery_model import IdempotencyKey
+from aftercommit.claims import IdempotencyKey
+
 from allocation.service_layer.emails import Email
 
 

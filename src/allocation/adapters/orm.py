@@ -7,11 +7,11 @@ tables of the engine are in `tables.py`.
 from typing import Any
 
 import sqlalchemy as sa
+from aftercommit.sql.aggregates import ensure_versions
+from aftercommit.sql.tables import NAMING_CONVENTION, UtcDateTime
 from sqlalchemy import event
 from sqlalchemy.orm import configure_mappers, registry
 
-from allocation.adapters.aggregates import ensure_versions
-from allocation.adapters.tables import NAMING_CONVENTION, UtcDateTime
 from allocation.adapters.value_columns import ValueObjectType
 from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode
 from allocation.domain.users import User

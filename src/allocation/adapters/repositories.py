@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 from functools import cache
 
 import sqlalchemy as sa
+from aftercommit.sql.transaction import Transaction
 
 from allocation.adapters import orm
-from allocation.adapters.transaction import Transaction
 from allocation.domain.coupons import BatchReference, CouponBatch
 from allocation.domain.events import UserId
 from allocation.domain.users import User

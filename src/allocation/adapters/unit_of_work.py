@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from aftercommit.sql.transaction import Refusals, Transaction
+
 from allocation.adapters import repositories
-from allocation.adapters.transaction import Refusals, Transaction
 from allocation.adapters.user_view import SqlAlchemyUserProjection
 from allocation.domain.coupons import Coupon, CouponAlreadyAllocated
 from allocation.domain.users import EmailAlreadyRegistered, User

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+from aftercommit.sql.transaction import Transaction
 
 from allocation.adapters import orm
-from allocation.adapters.transaction import Transaction
 from allocation.domain.events import UserId
 
 

@@ -7,21 +7,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from aftercommit.process.app import App
+
 from allocation.extension_list import EXTENSIONS
-from allocation.process.app import App
 
 if TYPE_CHECKING:
     import click
+    from aftercommit.codec import Codec
+    from aftercommit.handler_table import Handlers
+    from aftercommit.observers import Observer
+    from aftercommit.process.application import Application
+    from aftercommit.sql.migrations.history import History
     from fastapi import APIRouter
 
-    from allocation.adapters.engine_migrations.history import History
-    from allocation.application import Application
     from allocation.config import Settings
     from allocation.domain.commands import Command
     from allocation.domain.events import Event
-    from allocation.service_layer.codec import Codec
-    from allocation.service_layer.handler_table import Handlers
-    from allocation.service_layer.instrumentation import Observer
 
 logger = logging.getLogger(__name__)
 

@@ -9,6 +9,9 @@ from contextlib import suppress
 from dataclasses import astuple
 from typing import Any
 
+from aftercommit.observers import Observer, Outcome
+from aftercommit.process.terminal_escaping import escape_controls
+
 from allocation.domain.commands import (
     AddCouponBatch,
     ChangeEmail,
@@ -17,8 +20,6 @@ from allocation.domain.commands import (
     RedeemCoupon,
     RegisterUser,
 )
-from allocation.process.terminal_escaping import escape_controls
-from allocation.service_layer.instrumentation import Observer, Outcome
 
 Done = type[Command] | str  # the type of a command, or the present name of a handler
 PUBLISH_TO = "publish_event_to_"

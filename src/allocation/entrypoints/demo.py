@@ -5,13 +5,13 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import click
+from aftercommit.process.app import CommandLine
+from aftercommit.process.application import Application
 
-from allocation.application import Application
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, Command, RegisterUser
 from allocation.domain.events import UserId
 from allocation.entrypoints.users import list_users
-from allocation.process.app import CommandLine
 
 
 @click.command()

@@ -8,18 +8,18 @@ from functools import partial
 from uuid import UUID, uuid4
 
 import click
+from aftercommit.process.app import CommandLine
+from aftercommit.process.application import Application
+from aftercommit.process.printing import json_line, print_all
+from aftercommit.process.terminal_escaping import escape_controls
+from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
 
 from allocation import views
-from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost
-from allocation.application import Application
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
 from allocation.domain.coupons import BatchReference, CouponCode, Quantity
 from allocation.domain.events import UserId
 from allocation.domain.values import EmailAddress, PersonName
-from allocation.process.app import CommandLine
-from allocation.process.printing import json_line, print_all
-from allocation.process.terminal_escaping import escape_controls
 from allocation.service_layer.read_model_types import CouponBatchRow, UserRow
 
 commands = click.Group()

@@ -4,16 +4,16 @@ from pathlib import Path
 from uuid import UUID
 
 import click
+from aftercommit.extensions.operations.cli_parts import is_wanted
+from aftercommit.extensions.operations.redaction import handlers_with_effects
+from aftercommit.process.app import CommandLine
+from aftercommit.process.application import Application
+from aftercommit.process.printing import pluralize
 
-from allocation.application import Application
 from allocation.config import Settings
 from allocation.domain.events import UserId
 from allocation.erase_user.erasure import erase, find_person
 from allocation.erase_user.kept_emails import remove_emails
-from allocation.extensions.operations.cli_parts import is_wanted
-from allocation.extensions.operations.redaction import handlers_with_effects
-from allocation.process.app import CommandLine
-from allocation.process.printing import pluralize
 
 
 @click.command()

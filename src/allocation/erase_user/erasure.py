@@ -8,15 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-
-from allocation.adapters.database import Database
-from allocation.adapters.orm import registration_log, user_view, users
-from allocation.adapters.transaction import Transaction
-from allocation.domain.events import UserId
-from allocation.domain.exceptions import InvalidValue
-from allocation.domain.users import UserNotFound
-from allocation.domain.values import EmailAddress, PersonName
-from allocation.extensions.operations.redaction import (
+from aftercommit.extensions.operations.redaction import (
     ERASED,
     StoredEvent,
     count_outstanding,
@@ -25,6 +17,14 @@ from allocation.extensions.operations.redaction import (
     redact_events,
     redact_message_ids,
 )
+from aftercommit.sql.database import Database
+from aftercommit.sql.transaction import Transaction
+
+from allocation.adapters.orm import registration_log, user_view, users
+from allocation.domain.events import UserId
+from allocation.domain.exceptions import InvalidValue
+from allocation.domain.users import UserNotFound
+from allocation.domain.values import EmailAddress, PersonName
 
 NOT_DONE = "the user was erased"
 NAMES = frozenset({"name"})

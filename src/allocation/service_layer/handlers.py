@@ -14,13 +14,14 @@ handler is refused at start. Let the one with `uow` record an event, and handle 
 from collections.abc import Callable
 from datetime import datetime
 
+from aftercommit.claims import IdempotencyKey
+from aftercommit.handler_table import PUBLISH, Handlers, Later, on
+
 from allocation.domain import commands, events
 from allocation.domain.coupons import BatchReference, CouponBatch, CouponCode, Quantity
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 from allocation.service_layer import emails
-from allocation.service_layer.delivery_model import IdempotencyKey
-from allocation.service_layer.handler_table import PUBLISH, Handlers, Later, on
 from allocation.service_layer.ports import FindContact, FindCouponHolder
 from allocation.service_layer.unit_of_work import UnitOfWork
 from allocation.service_layer.user_mailer import EmailSender, UserMailer

@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 
+from aftercommit.repository import AggregateStore, Repository
+
 from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNotFound
 from allocation.domain.events import UserId
 from allocation.domain.users import User, UserNotFound
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.repository import AggregateStore, Repository
 
 
 class Users(Repository[User, UserId], ABC):

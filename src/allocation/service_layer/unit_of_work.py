@@ -4,11 +4,12 @@ The engine opens the transaction for each attempt, and commits it when the handl
 `commit.py`.
 """
 
+from aftercommit.repository import AggregateStore, Repository
+
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.coupons import Coupon, CouponNotFound
 from allocation.domain.events import Event
 from allocation.service_layer import ports, repositories
-from allocation.service_layer.repository import AggregateStore, Repository
 
 
 class EventOfMany(Aggregate):

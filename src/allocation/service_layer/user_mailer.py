@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from aftercommit.claims import IdempotencyKey
+from aftercommit.error_kinds import Refused
+
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import UserId
-from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
-from allocation.service_layer.error_kinds import Refused
 
 NOWHERE = ".invalid"  # RFC 2606: no server is called that
 

@@ -10,17 +10,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import click
+from aftercommit.envelopes import MessageOrigin
+from aftercommit.extensions.operations.cli_parts import progress
+from aftercommit.process.app import App, CommandLine
+from aftercommit.process.application import Application
+from aftercommit.process.error_handling import REFUSED
+from aftercommit.process.nonblocking_output import MAX_WAITING, drain
+from aftercommit.process.printing import pending, pluralize
+from aftercommit.process.terminal_escaping import escape_controls
 from anyio import to_thread
 
-from allocation.application import Application
 from allocation.config import Settings
-from allocation.extensions.operations.cli_parts import progress
-from allocation.process.app import App, CommandLine
-from allocation.process.error_handling import REFUSED
-from allocation.process.nonblocking_output import MAX_WAITING, drain
-from allocation.process.printing import pending, pluralize
-from allocation.process.terminal_escaping import escape_controls
-from allocation.service_layer.envelopes import MessageOrigin
 from allocation.user_import.model import (
     ImportedRow,
     ImportUsers,

@@ -9,11 +9,11 @@ from select import select
 from typing import Any
 from uuid import uuid4
 
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.extensions.operations.batched_transactions import Advance
 from anyio import from_thread
 
 from allocation.domain.events import UserId
-from allocation.extensions.operations.batched_transactions import Advance
-from allocation.service_layer.error_kinds import InvalidValue
 from allocation.user_import.model import ImportedRow, RefusedRow
 
 COLUMNS = {"name", "email"}

@@ -8,11 +8,15 @@ from typing import Any, get_type_hints
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit.claims import Delivery
+from aftercommit.envelopes import MessageOrigin
+from aftercommit.extensions.operations.redaction import handlers_with_effects
+from aftercommit.process.application import Application
+from aftercommit.sql import tables
 from anyio import to_thread
 
-from allocation.adapters import orm, tables
+from allocation.adapters import orm
 from allocation.adapters.value_columns import ValueObjectType
-from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail, RecordBounce
@@ -26,10 +30,7 @@ from allocation.erase_user.erasure import (
     find_person,
 )
 from allocation.erase_user.kept_emails import remove_emails
-from allocation.extensions.operations.redaction import handlers_with_effects
 from allocation.messages import CODEC
-from allocation.service_layer.delivery_model import Delivery
-from allocation.service_layer.envelopes import MessageOrigin
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from tests.builders import FakeApplication, a_batch, a_failure, a_registration, a_user_id
 from tests.fakes import FakePublisher

@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 
 import anyio
 import pytest
+from aftercommit.sql import tables
 
-from allocation.adapters import orm, tables
+from allocation.adapters import orm
 from allocation.config import Settings
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import UserId

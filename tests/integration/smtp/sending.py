@@ -7,12 +7,12 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 
+from aftercommit.claims import IdempotencyKey
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from allocation.adapters.smtp.email_sender import SmtpEmailSender
 from allocation.adapters.smtp.smtp_url import SmtpServer
-from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 Send = Callable[..., Coroutine[Any, Any, None]]

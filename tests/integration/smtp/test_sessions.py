@@ -7,6 +7,8 @@ from smtplib import SMTPServerDisconnected
 from socket import AF_INET, SOCK_STREAM, socket
 
 import pytest
+from aftercommit.error_kinds import is_away, is_permanent
+from aftercommit.extensions import circuit_breaker
 from anyio import create_task_group, fail_after, move_on_after, to_thread
 from anyio.lowlevel import checkpoint
 
@@ -15,8 +17,6 @@ from allocation.adapters.smtp.email_sender import MAX_CONNECTIONS
 from allocation.adapters.smtp.exceptions import MailServerUnavailable
 from allocation.adapters.smtp.session import SmtpSession
 from allocation.adapters.smtp.smtp_url import SmtpServer
-from allocation.extensions import circuit_breaker
-from allocation.service_layer.error_kinds import is_away, is_permanent
 from allocation.service_layer.user_mailer import AddressUndeliverable
 from tests.integration.smtp.hostile import (
     Behaviour,

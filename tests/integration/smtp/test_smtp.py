@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 import trustme
+from aftercommit.claims import IdempotencyKey
+from aftercommit.error_kinds import is_permanent
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from allocation.adapters.smtp.exceptions import EmailRefused, MailServerUnavailable
-from allocation.service_layer.delivery_model import IdempotencyKey
-from allocation.service_layer.error_kinds import is_permanent
 from allocation.service_layer.user_mailer import AddressUndeliverable
 from tests.integration.smtp.hostile import misbehaving, scripted
 from tests.integration.smtp.sending import (

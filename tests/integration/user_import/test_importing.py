@@ -4,12 +4,12 @@ from contextlib import suppress
 
 import anyio
 import pytest
+from aftercommit.bus import MessageBus
 
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import RegisterUser
 from allocation.domain.users import EmailAlreadyRegistered
-from allocation.service_layer.messagebus import MessageBus
 from allocation.user_import.model import ImportedRow, ImportUsers, UsersImported
 from tests.builders import a_registration, a_user_id
 from tests.command_line import Application

@@ -5,12 +5,12 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from aftercommit.extensions.web.application import web_application
+from aftercommit.extensions.web.problems import STATUS
+from aftercommit.extensions.web.settings import WebSettings
 
 from allocation.entrypoints.allocation import Allocation
 from allocation.extension_list import EXTENSIONS
-from allocation.extensions.web.application import web_application
-from allocation.extensions.web.problems import STATUS
-from allocation.extensions.web.settings import WebSettings
 from tools.api_language import broken_in_api, own
 
 Json = dict[str, Any]

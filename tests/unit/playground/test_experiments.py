@@ -6,8 +6,8 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from aftercommit.extensions.operations.causation_tree import Node
 
-from allocation.extensions.operations.causation_tree import Node
 from playground import guarantee_page
 from playground.experiment_run import ExperimentRun
 from playground.experiments import EXPERIMENTS

@@ -3,9 +3,9 @@
 import traceback
 
 import pytest
+from aftercommit.error_kinds import InvalidValue
 
 from allocation.adapters.smtp.smtp_url import SmtpServer
-from allocation.service_layer.error_kinds import InvalidValue
 
 HOST = "mail.example.com"
 ACCEPTED = {

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from allocation.adapters.engine_migrations.history import History
+from aftercommit.sql.migrations.history import History
+
 from allocation.adapters.orm import metadata
 
 HISTORY = History("allocation", metadata, [Path(__file__).parent / "versions"])

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 
+from aftercommit.claims import IdempotencyKey
+from aftercommit.extensions.circuit_breaker import CircuitBreaker
 from anyio import CapacityLimiter, fail_after, to_thread
 
 from allocation.adapters.mime import compose
 from allocation.adapters.smtp.exceptions import MailServerUnavailable, meaning_of
 from allocation.adapters.smtp.session import SmtpSession
 from allocation.adapters.smtp.smtp_url import SmtpServer
-from allocation.extensions.circuit_breaker import CircuitBreaker
-from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
 
 TIMEOUT_SECONDS = 10  # for one e-mail, from looking up the name to the last reply

@@ -3,7 +3,8 @@
 import re
 import smtplib
 
-from allocation.service_layer.error_kinds import Refused, Unavailable
+from aftercommit.error_kinds import Refused, Unavailable
+
 from allocation.service_layer.user_mailer import AddressUndeliverable
 
 CLOSING = 421  # RFC 5321: the server closes the connection, whatever was asked

@@ -6,7 +6,8 @@ Who has just registered follows the `Location` at once, and the view is kept a m
 from collections.abc import Sequence
 from uuid import UUID
 
-from allocation.adapters.database import Database
+from aftercommit.sql.database import Database
+
 from allocation.adapters.orm import user_rows, users
 from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound

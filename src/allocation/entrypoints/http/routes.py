@@ -5,6 +5,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
+from aftercommit.extensions.web.endpoints import OF_BODIES, Execution, Running, errors
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -25,7 +26,6 @@ from allocation.domain.events import UserId
 from allocation.domain.users import EmailAlreadyRegistered, UserNotFound
 from allocation.domain.values import MAX_EMAIL_LENGTH, MAX_NAME_LENGTH, EmailAddress, PersonName
 from allocation.entrypoints.http import queries
-from allocation.extensions.web.endpoints import OF_BODIES, Execution, Running, errors
 
 
 def integral_float(number: object) -> object:

@@ -7,9 +7,10 @@ What it replays, it replays in small batches, so that there is more to kill.
 
 import sys
 
+from aftercommit.extensions.operations import batched_transactions
+
 from allocation.domain.events import UserRegistered
 from allocation.entrypoints.cli import cli
-from allocation.extensions.operations import batched_transactions
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.unit_of_work import UnitOfWork
 

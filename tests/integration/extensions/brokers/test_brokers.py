@@ -9,6 +9,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from aftercommit.envelopes import MessageOrigin
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.exceptions import InvalidPayload, MessageAlreadyHandled
+from aftercommit.extensions.brokers.base import InboundMessage
+from aftercommit.extensions.brokers.broker_factory import new_brokers
+from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.cloud_events import MAX_BYTES
+from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
+from aftercommit.extensions.brokers.settings import BrokerSettings
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
 from aiokafka.errors import TopicAuthorizationFailedError  # type: ignore[import-untyped]
 from aiokafka.protocol.admin import (  # type: ignore[import-untyped]
@@ -27,15 +36,6 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail
-from allocation.extensions.brokers.base import InboundMessage
-from allocation.extensions.brokers.broker_factory import new_brokers
-from allocation.extensions.brokers.channels import Channels
-from allocation.extensions.brokers.cloud_events import MAX_BYTES
-from allocation.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
-from allocation.extensions.brokers.settings import BrokerSettings
-from allocation.service_layer.envelopes import MessageOrigin
-from allocation.service_layer.error_kinds import InvalidValue
-from allocation.service_layer.exceptions import InvalidPayload, MessageAlreadyHandled
 from tests.builders import (
     a_batch,
     a_registration,
@@ -160,7 +160,7 @@ async def test_a_broker_that_does_not_answer_is_given_up_in_seconds(
     tmp_path: Path, proxied: tuple[str, Proxy, Outside], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before its handler's time is over. And while it is known to be silent, nobody asks it."""
-    monkeypatch.setattr("allocation.extensions.circuit_breaker.PAUSE_SECONDS", 1000)
+    monkeypatch.setattr("aftercommit.extensions.circuit_breaker.PAUSE_SECONDS", 1000)
     url, proxy, _ = proxied
     async with bootstrap(settings(tmp_path, url)) as application:
         await application.bus.handle(a_registration(email="first@example.com"))

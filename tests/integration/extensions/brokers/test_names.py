@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from aftercommit.exceptions import InvalidPayload
+from aftercommit.extensions.brokers.base import Broker, InboundMessage
+from aftercommit.extensions.brokers.broker_factory import new_brokers
+from aftercommit.extensions.brokers.channels import Channels
 from anyio import fail_after, to_thread
 
-from allocation.extensions.brokers.base import Broker, InboundMessage
-from allocation.extensions.brokers.broker_factory import new_brokers
-from allocation.extensions.brokers.channels import Channels
-from allocation.service_layer.exceptions import InvalidPayload
 from tests.builders import a_user_message, a_user_registered, an_envelope
 from tests.integration.extensions.brokers.outside import DEAD, RabbitOutside
 

@@ -10,17 +10,17 @@ import promql_parser
 import pytest
 import sqlalchemy as sa
 import yaml
+from aftercommit.extensions.metrics.process_health import Probes
+from aftercommit.extensions.metrics.settings import MetricsSettings
+from aftercommit.extensions.operations.handler_pauses import pause
+from aftercommit.process.runtime import Shutdown
+from aftercommit.sql import tables
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import AggregateExpr, Expr, VectorSelector
 
-from allocation.adapters import tables
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.extensions.metrics.process_health import Probes
-from allocation.extensions.metrics.settings import MetricsSettings
-from allocation.extensions.operations.handler_pauses import pause
-from allocation.process.runtime import Shutdown
 from tests.builders import a_batch, a_registration
 from tests.integration.extensions.metrics.alert_clock import (
     EVERY_SECONDS,

@@ -9,20 +9,20 @@ from itertools import product
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.extensions.metrics import process_health
+from aftercommit.extensions.metrics.observer import MetricsObserver
+from aftercommit.extensions.metrics.process_health import STALE_SECONDS, TEXT_SECONDS, Probes
+from aftercommit.extensions.metrics.settings import MetricsSettings
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Shutdown
+from aftercommit.sql import tables
+from aftercommit.sql.exceptions import DatabaseUnavailable
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Executable
 
-from allocation.adapters import tables
-from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.extensions.metrics import process_health
-from allocation.extensions.metrics.observer import MetricsObserver
-from allocation.extensions.metrics.process_health import STALE_SECONDS, TEXT_SECONDS, Probes
-from allocation.extensions.metrics.settings import MetricsSettings
-from allocation.process.runtime import Shutdown
-from allocation.service_layer.error_kinds import InvalidValue
 from tests.builders import a_batch, a_registration
 from tests.later_schema import LATER
 
@@ -341,7 +341,7 @@ async def test_a_library_that_is_missing_is_named(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the extra that brings it."""
-    monkeypatch.setitem(sys.modules, "allocation.extensions.metrics.observer", None)
+    monkeypatch.setitem(sys.modules, "aftercommit.extensions.metrics.observer", None)
 
     with pytest.raises(InvalidValue, match=r"pip install -e '\.\[metrics\]'"):
         async with bootstrap(settings):

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from aftercommit.claims import Delivery
+from aftercommit.sql.database import Database
 
-from allocation.adapters.database import Database
-from allocation.service_layer.delivery_model import Delivery
 from tests.worlds import SqlWorld, commit_a_registration, sql_world
 
 

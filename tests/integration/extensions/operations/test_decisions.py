@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit.extensions.operations.command_history import latest_commands
+from aftercommit.extensions.operations.delivery_admin import Which, listed_deliveries
+from aftercommit.extensions.operations.exceptions import DeliveryNotFound
+from aftercommit.sql import tables
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from sqlalchemy import event
 
-from allocation.adapters import tables
-from allocation.extensions.operations import delivery_admin, handler_pauses
-from allocation.extensions.operations.command_history import latest_commands
-from allocation.extensions.operations.delivery_admin import Which, listed_deliveries
-from allocation.extensions.operations.exceptions import DeliveryNotFound
 from tests.builders import HANDLER_NAMES, a_failure
 from tests.integration.extensions.operations.conftest import change, commit_events
 from tests.integration.test_delivery_model import Key, SqliteModel

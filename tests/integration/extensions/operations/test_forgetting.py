@@ -3,12 +3,12 @@
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit.envelopes import MessageOrigin
+from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.extensions.operations.batched_transactions import count_rows
+from aftercommit.extensions.operations.retention import old_events, prune
+from aftercommit.sql import tables
 
-from allocation.adapters import tables
-from allocation.extensions.operations.batched_transactions import count_rows
-from allocation.extensions.operations.retention import old_events, prune
-from allocation.service_layer.envelopes import MessageOrigin
-from allocation.service_layer.exceptions import MessageAlreadyHandled
 from tests.builders import HANDLERS_OF_REGISTRATION as HANDLERS
 from tests.builders import a_failure
 from tests.integration.extensions.operations.conftest import commit_events, rows, settle

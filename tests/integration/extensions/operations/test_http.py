@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from aftercommit.sql import tables
 
-from allocation.adapters import tables
 from allocation.config import Settings
 from tests.integration.extensions.web.conftest import Web, running_web
 from tests.web import OPERATOR, stored

@@ -8,18 +8,18 @@ import anyio
 import psycopg
 import pytest
 import sqlalchemy as sa
+from aftercommit.claims import Delivery
+from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit.extensions.operations.delivery_admin import listed_deliveries
+from aftercommit.extensions.operations.exceptions import HandlerNotFound
+from aftercommit.extensions.operations.handler_pauses import Pause
+from aftercommit.extensions.operations.worker_services import unclaimable_deliveries
+from aftercommit.sql import tables
+from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.unit_of_work import open_unit_of_work
 from sqlalchemy import event
 
-from allocation.adapters import tables
-from allocation.adapters.attempt_transaction import open_unit_of_work
-from allocation.adapters.outbox import new_outbox
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
-from allocation.extensions.operations import delivery_admin, handler_pauses
-from allocation.extensions.operations.delivery_admin import listed_deliveries
-from allocation.extensions.operations.exceptions import HandlerNotFound
-from allocation.extensions.operations.handler_pauses import Pause
-from allocation.extensions.operations.worker_services import unclaimable_deliveries
-from allocation.service_layer.delivery_model import Delivery
 from tests.asked import asked_of
 from tests.builders import (
     CODEC,

@@ -6,13 +6,13 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit.extensions.operations.replay import Replay
+from aftercommit.extensions.operations.retention import prune
+from aftercommit.sql import tables
+from aftercommit.sql.database import Database
+from aftercommit.sql.exceptions import DatabaseUnavailable
 
-from allocation.adapters import tables
-from allocation.adapters.database import Database
-from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.extensions.operations import delivery_admin, handler_pauses
-from allocation.extensions.operations.replay import Replay
-from allocation.extensions.operations.retention import prune
 from tests.builders import HANDLER_NAMES, a_failure
 from tests.builders import HANDLERS_OF_REGISTRATION as HANDLERS
 from tests.integration.extensions.operations.conftest import change, commit_events, settle

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from aftercommit.extensions.operations import causation_queries
 
-from allocation.extensions.operations import causation_queries
 from tests.command_line import Application
 
 KEYS = (

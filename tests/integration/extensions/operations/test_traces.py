@@ -9,25 +9,25 @@ from uuid import uuid4
 import anyio
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import event
-
-from allocation import views
-from allocation.adapters import tables
-from allocation.adapters.database import Database
-from allocation.adapters.failure_history import LEASE_EXPIRED
-from allocation.extensions.operations import (
+from aftercommit.claims import Delivery
+from aftercommit.codec import Codec
+from aftercommit.envelopes import EventId, MessageOrigin
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.extensions.operations import (
     causation_queries,
     causation_tree,
     command_history,
     delivery_admin,
 )
-from allocation.extensions.operations.causation_queries import TraceQuery, Traces, trace_query
-from allocation.extensions.operations.causation_tree import Node, summary
-from allocation.extensions.operations.trace_display import show
-from allocation.service_layer.codec import Codec
-from allocation.service_layer.delivery_model import Delivery
-from allocation.service_layer.envelopes import EventId, MessageOrigin
-from allocation.service_layer.error_kinds import InvalidValue
+from aftercommit.extensions.operations.causation_queries import TraceQuery, Traces, trace_query
+from aftercommit.extensions.operations.causation_tree import Node, summary
+from aftercommit.extensions.operations.trace_display import show
+from aftercommit.sql import tables
+from aftercommit.sql.database import Database
+from aftercommit.sql.failure_history import LEASE_EXPIRED
+from sqlalchemy import event
+
+from allocation import views
 from tests.builders import HANDLERS_OF_REGISTRATION as HANDLERS
 from tests.builders import a_command_envelope, a_failure, a_user
 from tests.integration.extensions.operations.conftest import change

@@ -9,14 +9,14 @@ from typing import Any, cast
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit.extensions.operations import worker_services
+from aftercommit.extensions.operations.settings import OperationsSettings
+from aftercommit.extensions.operations.worker_services import unclaimable_deliveries
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Shutdown
+from aftercommit.sql import tables
 
-from allocation.adapters import tables
-from allocation.application import Application
 from allocation.config import Settings
-from allocation.extensions.operations import worker_services
-from allocation.extensions.operations.settings import OperationsSettings
-from allocation.extensions.operations.worker_services import unclaimable_deliveries
-from allocation.process.runtime import Shutdown
 from tests.builders import HANDLER_NAMES
 from tests.builders import HANDLERS_OF_REGISTRATION as HANDLERS
 from tests.integration.extensions.operations.conftest import change, commit_events, settle

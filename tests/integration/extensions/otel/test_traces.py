@@ -6,6 +6,10 @@ from dataclasses import replace
 from threading import Event
 
 import pytest
+from aftercommit.extensions.otel import spans
+from aftercommit.extensions.otel.spans import Spans
+from aftercommit.process.runtime import Shutdown
+from aftercommit.process.worker import Worker
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -13,10 +17,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.extensions.otel import spans
-from allocation.extensions.otel.spans import Spans
-from allocation.process.runtime import Shutdown
-from allocation.process.worker import Worker
 from tests.builders import a_batch, a_registration
 from tests.unit.extensions.otel.recording import Recorded, id_of, parent_of, trace_of
 

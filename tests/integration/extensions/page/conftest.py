@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from aftercommit.extensions.page.change_feed import ChangeFeed
+from aftercommit.process.application import Application
 from anyio import fail_after
 
-from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.extensions.page.change_feed import ChangeFeed
 from tests.integration.extensions.web.conftest import Web, running_web
 
 LIMIT_SECONDS = 180

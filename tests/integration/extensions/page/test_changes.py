@@ -6,13 +6,13 @@ from uuid import UUID
 import anyio
 import pytest
 import sqlalchemy as sa
+from aftercommit.envelopes import EventId
+from aftercommit.extensions.operations import delivery_admin
+from aftercommit.extensions.page import change_feed, queries
+from aftercommit.process.application import Application
 
-from allocation.application import Application
 from allocation.domain.commands import RegisterUser
 from allocation.domain.events import UserId
-from allocation.extensions.operations import delivery_admin
-from allocation.extensions.page import change_feed, queries
-from allocation.service_layer.envelopes import EventId
 from tests.integration.extensions.page.conftest import (
     LIMIT_SECONDS,
     Json,

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from aftercommit.extensions.page.routes import router
 from fastapi.routing import APIRoute
 
-from allocation.extensions.page.routes import router
 from allocation.service_layer import handlers
 from tests.integration.extensions.web.conftest import Web
 from tests.web import OPERATOR, TOKEN

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
-
-from allocation.adapters.database import Database
+from aftercommit.sql.database import Database
 
 
 @asynccontextmanager

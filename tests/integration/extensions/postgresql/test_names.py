@@ -5,9 +5,9 @@ from functools import partial
 
 import anyio
 import pytest
+from aftercommit.sql.exceptions import DatabaseUnavailable
 from sqlalchemy import text
 
-from allocation.adapters.exceptions import DatabaseUnavailable
 from tests.builders import open_database
 from tests.integration.extensions.postgresql.listening import listening
 from tests.worlds import on

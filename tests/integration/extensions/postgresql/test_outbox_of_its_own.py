@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 import anyio
 import psycopg
 import pytest
+from aftercommit.claims import Delivery
+from aftercommit.extensions.postgresql import autocommit, timeouts
+from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
+from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
+from aftercommit.sql.outbox import SqlAlchemyOutbox, new_outbox
 from anyio.lowlevel import checkpoint
 
-from allocation.adapters.exceptions import ConnectionLost, DatabaseUnavailable
-from allocation.adapters.outbox import SqlAlchemyOutbox, new_outbox
-from allocation.extensions.postgresql import autocommit, timeouts
-from allocation.extensions.postgresql.outbox import AsyncpgOutbox
-from allocation.service_layer.delivery_model import Delivery
 from tests.asked import asked_of
 from tests.builders import HANDLER_NAMES, POLICY, open_database
 from tests.integration.extensions.postgresql.test_postgres import end_connections

@@ -11,28 +11,24 @@ from typing import Any
 import anyio
 import psycopg
 import pytest
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.exceptions import ConcurrentUpdate
+from aftercommit.extensions.postgresql.backend import StatementTimeout, UnsuitableDatabase
+from aftercommit.extensions.postgresql.connections import server_settings
+from aftercommit.extensions.postgresql.timeouts import Timeouts
+from aftercommit.sql import tables
+from aftercommit.sql.database import backend_for
+from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
+from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.schema import ensure_schema, upgrade_schema
 from anyio.lowlevel import checkpoint
 from sqlalchemy import false, make_url, select, text
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from allocation.adapters import tables
-from allocation.adapters.database import backend_for
-from allocation.adapters.exceptions import (
-    CommitOutcomeUnknown,
-    ConnectionLost,
-    DatabaseUnavailable,
-)
 from allocation.adapters.orm import start_mappers
-from allocation.adapters.outbox import new_outbox
-from allocation.adapters.schema_setup import ensure_schema, upgrade_schema
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.extension_list import EXTENSIONS
-from allocation.extensions.postgresql.backend import StatementTimeout, UnsuitableDatabase
-from allocation.extensions.postgresql.connections import server_settings
-from allocation.extensions.postgresql.timeouts import Timeouts
-from allocation.service_layer.error_kinds import InvalidValue
-from allocation.service_layer.exceptions import ConcurrentUpdate
 from tests.builders import (
     CODEC,
     HANDLER_NAMES,
@@ -380,7 +376,7 @@ async def test_an_upgrade_gives_up_if_a_table_stays_locked(
     empty_postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others wait behind it each time it tries; and its user is told what to look for."""
-    monkeypatch.setattr("allocation.extensions.postgresql.table_locks.TRIES", 2)
+    monkeypatch.setattr("aftercommit.extensions.postgresql.table_locks.TRIES", 2)
     async with open_database(empty_postgres_url) as database:
         await outdate(database)
         async with database.write_transaction() as holder:

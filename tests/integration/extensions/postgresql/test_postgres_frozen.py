@@ -6,12 +6,12 @@ from typing import cast
 import anyio
 import psycopg
 import pytest
+from aftercommit.extensions.postgresql import timeouts
+from aftercommit.sql.database import Database
+from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
 from anyio import to_thread
 from sqlalchemy import text
 
-from allocation.adapters.database import Database
-from allocation.adapters.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
-from allocation.extensions.postgresql import timeouts
 from tests.builders import open_database
 from tests.integration.extensions.postgresql.listening import listening
 from tests.proxy import Proxy, postgres_behind_a_proxy

@@ -1,11 +1,11 @@
 """What PostgreSQL does not accept, and what its URLs can say."""
 
 import pytest
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.extensions.postgresql.backend import PermissionDenied
+from aftercommit.sql.exceptions import DatabaseUnavailable, StatementRefused
 from sqlalchemy import text
 
-from allocation.adapters.exceptions import DatabaseUnavailable, StatementRefused
-from allocation.extensions.postgresql.backend import PermissionDenied
-from allocation.service_layer.error_kinds import InvalidValue
 from tests.builders import open_database
 from tests.proxy import postgres_behind_a_proxy
 from tests.worlds import on

@@ -7,22 +7,22 @@ from typing import Any
 
 import httpx
 import pytest
+from aftercommit.extensions.bounded_dispatch import BoundedDispatch
+from aftercommit.extensions.metrics.process_health import Probes
+from aftercommit.extensions.metrics.settings import MetricsSettings
+from aftercommit.extensions.web.application import web_application
+from aftercommit.extensions.web.dispatch_after_response import DispatchAfterResponse
+from aftercommit.extensions.web.settings import WebSettings
+from aftercommit.observers import Observer
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Shutdown
 from anyio import create_task_group
 from fastapi import FastAPI
 
-from allocation.application import Application
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.entrypoints.allocation import Allocation
 from allocation.extension_list import EXTENSIONS
-from allocation.extensions.bounded_dispatch import BoundedDispatch
-from allocation.extensions.metrics.process_health import Probes
-from allocation.extensions.metrics.settings import MetricsSettings
-from allocation.extensions.web.application import web_application
-from allocation.extensions.web.dispatch_after_response import DispatchAfterResponse
-from allocation.extensions.web.settings import WebSettings
-from allocation.process.runtime import Shutdown
-from allocation.service_layer.instrumentation import Observer
 from tests.web import OPERATOR, TOKEN
 
 

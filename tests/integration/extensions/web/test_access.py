@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from aftercommit.extensions.web.settings import WebSettings
 
 from allocation.config import Settings
-from allocation.extensions.web.settings import WebSettings
 from tests.integration.extensions.web.conftest import Web, running_web
 from tests.web import OPERATOR, TOKEN
 

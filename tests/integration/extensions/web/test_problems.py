@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aftercommit.exceptions import ConcurrentUpdate, UnexpectedAnswer
+from aftercommit.sql.exceptions import DatabaseUnavailable
 
-from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.service_layer.exceptions import ConcurrentUpdate, UnexpectedAnswer
 from tests.integration.extensions.web.conftest import Web
 from tests.web import OPERATOR
 

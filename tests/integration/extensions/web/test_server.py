@@ -3,10 +3,9 @@
 import socket
 
 import pytest
-
-from allocation.extensions.web.exceptions import CannotListen
-from allocation.extensions.web.server import open_listener
-from allocation.extensions.web.settings import WebSettings
+from aftercommit.extensions.web.exceptions import CannotListen
+from aftercommit.extensions.web.server import open_listener
+from aftercommit.extensions.web.settings import WebSettings
 
 
 def test_no_answer_waits_for_the_caller_to_confirm_the_begin_of_it() -> None:

@@ -4,8 +4,8 @@ from time import time
 
 import httpx
 import pytest
+from aftercommit.extensions.web import sessions
 
-from allocation.extensions.web import sessions
 from tests.integration.extensions.web.conftest import Web
 from tests.web import TOKEN
 

@@ -1,10 +1,10 @@
 """The settings of the extension "brokers"."""
 
 import pytest
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.extensions.brokers.settings import BrokerSettings
 
 from allocation.config import Settings, load
-from allocation.extensions.brokers.settings import BrokerSettings
-from allocation.service_layer.error_kinds import InvalidValue
 
 URL = "amqp://ivan:hunter2@broker.example.com"
 

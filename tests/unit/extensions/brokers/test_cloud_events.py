@@ -5,15 +5,12 @@ from dataclasses import asdict, replace
 from uuid import UUID, uuid4
 
 import pytest
+from aftercommit.envelopes import MessageOrigin
+from aftercommit.exceptions import InvalidPayload
+from aftercommit.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES, to_cloud_event
+from aftercommit.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
 
 from allocation.domain.commands import ChangeEmail, Command
-from allocation.extensions.brokers.cloud_events import (
-    MAX_MESSAGE_BYTES,
-    to_cloud_event,
-)
-from allocation.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
-from allocation.service_layer.envelopes import MessageOrigin
-from allocation.service_layer.exceptions import InvalidPayload
 from tests.builders import (
     CODEC,
     a_batch,

@@ -11,23 +11,23 @@ from typing import Any, cast
 import anyio
 import anyio.lowlevel
 import pytest
+from aftercommit.claims import IdempotencyKey
+from aftercommit.error_kinds import Defect
+from aftercommit.exceptions import ConcurrentUpdate
+from aftercommit.extensions.bounded_dispatch import BoundedDispatch
+from aftercommit.extensions.brokers.base import Broker, InboundMessage
+from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES
+from aftercommit.extensions.brokers.consumer import Consumer
+from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
+from aftercommit.process.runtime import Shutdown
+from aftercommit.sql.exceptions import DatabaseUnavailable
+from aftercommit.sql.inbox import AcceptedCommand
 from anyio import create_memory_object_stream
 
-from allocation.adapters.exceptions import DatabaseUnavailable
-from allocation.adapters.inbox import AcceptedCommand
 from allocation.domain.commands import Command, RegisterUser
 from allocation.domain.users import UserNotFound
-from allocation.extensions.bounded_dispatch import BoundedDispatch
-from allocation.extensions.brokers.base import Broker, InboundMessage
-from allocation.extensions.brokers.channels import Channels
-from allocation.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES
-from allocation.extensions.brokers.consumer import Consumer
-from allocation.extensions.brokers.exceptions import BrokerUnavailable
-from allocation.process.runtime import Shutdown
-from allocation.service_layer.delivery_model import IdempotencyKey
 from allocation.service_layer.emails import Email
-from allocation.service_layer.error_kinds import Defect
-from allocation.service_layer.exceptions import ConcurrentUpdate
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import FakeApplication, a_user_message, from_cloud_event

@@ -9,20 +9,19 @@ from typing import NoReturn
 import anyio
 import anyio.lowlevel
 import pytest
-from anyio import CancelScope, Event, create_task_group
-
-from allocation.extensions.brokers.base import (
+from aftercommit.envelopes import Envelope
+from aftercommit.extensions.brokers.base import (
     Broker,
     Connection,
     InboundMessage,
     PublisherConnection,
 )
-from allocation.extensions.brokers.exceptions import (
+from aftercommit.extensions.brokers.exceptions import (
     BrokerUnavailable,
     ConfirmTimeoutError,
     MessageRefusedError,
 )
-from allocation.service_layer.envelopes import Envelope
+from anyio import CancelScope, Event, create_task_group
 
 pytestmark = pytest.mark.anyio
 
@@ -100,7 +99,7 @@ async def test_after_a_failure_others_begin_on_a_new_connection(
     error: Exception, told: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old one may be broken; it is closed with all that is in flight on it."""
-    monkeypatch.setattr("allocation.extensions.circuit_breaker.PAUSE_SECONDS", 0)
+    monkeypatch.setattr("aftercommit.extensions.circuit_breaker.PAUSE_SECONDS", 0)
     server = FakeServer()
     publisher = PublisherConnection(server)
     with pytest.raises(told):

@@ -9,9 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-from allocation.extensions.metrics import metrics_server
-from allocation.extensions.metrics.metrics_server import MetricsServer
+from aftercommit.extensions.metrics import metrics_server
+from aftercommit.extensions.metrics.metrics_server import MetricsServer
 
 LIMIT_SECONDS = 180
 

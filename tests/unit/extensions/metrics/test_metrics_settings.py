@@ -1,10 +1,10 @@
 """The settings of the extension "metrics"."""
 
 import pytest
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.extensions.metrics.settings import MetricsSettings
 
 from allocation.config import Settings, load
-from allocation.extensions.metrics.settings import MetricsSettings
-from allocation.service_layer.error_kinds import InvalidValue
 
 
 def test_nobody_is_told_unless_a_port_is_said() -> None:

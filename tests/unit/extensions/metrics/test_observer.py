@@ -7,17 +7,13 @@ from typing import Any
 
 import anyio
 import pytest
+from aftercommit.claims import Delivery
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.exceptions import ConcurrentUpdate, DeliverySuperseded, MessageAlreadyHandled
+from aftercommit.extensions.metrics.observer import MetricsObserver
+from aftercommit.handler_table import Handler
 
 from allocation.domain.events import Event
-from allocation.extensions.metrics.observer import MetricsObserver
-from allocation.service_layer.delivery_model import Delivery
-from allocation.service_layer.error_kinds import InvalidValue
-from allocation.service_layer.exceptions import (
-    ConcurrentUpdate,
-    DeliverySuperseded,
-    MessageAlreadyHandled,
-)
-from allocation.service_layer.handler_table import Handler
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import COMMANDS, POLICY, FakeApplication, a_command_envelope, a_delivery
 from tests.fakes import FakeOutbox

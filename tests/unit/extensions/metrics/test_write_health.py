@@ -1,8 +1,7 @@
 """When writes count as refused: not at the first failure, and not for ever."""
 
 import pytest
-
-from allocation.extensions.metrics.observer import FAILING_SECONDS, RECENT_SECONDS, WriteHealth
+from aftercommit.extensions.metrics.observer import FAILING_SECONDS, RECENT_SECONDS, WriteHealth
 
 FOR_LONG = ["failed", FAILING_SECONDS, "failed"]
 

@@ -1,10 +1,10 @@
 """The settings of the extension "operations"."""
 
 import pytest
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.extensions.operations.settings import OperationsSettings
 
 from allocation.config import Settings, load
-from allocation.extensions.operations.settings import OperationsSettings
-from allocation.service_layer.error_kinds import InvalidValue
 
 
 @pytest.mark.parametrize(("text", "days"), [("", None), ("30", 30.0), ("0.5", 0.5)])

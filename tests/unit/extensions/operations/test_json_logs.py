@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from io import BytesIO, TextIOWrapper
 
 import pytest
+from aftercommit.envelopes import bind_context
+from aftercommit.extensions.operations.json_logs import JsonFormatter
+from aftercommit.process.logging_setup import set_up_logging
 
 from allocation.extension_list import EXTENSIONS
-from allocation.extensions.operations.json_logs import JsonFormatter
-from allocation.process.logging_setup import set_up_logging
-from allocation.service_layer.envelopes import bind_context
 from tests.builders import a_context
 from tests.output import Log
 

@@ -10,13 +10,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from aftercommit.extensions.operations.causation_queries import Traces
+from aftercommit.extensions.operations.causation_tree import FailedAttempt, Node
+from aftercommit.extensions.operations.cli import history_table
+from aftercommit.extensions.operations.command_history import AcceptedCommand
+from aftercommit.extensions.operations.trace_display import display, plain_lines, render_tree
 from rich.console import Console
-
-from allocation.extensions.operations.causation_queries import Traces
-from allocation.extensions.operations.causation_tree import FailedAttempt, Node
-from allocation.extensions.operations.cli import history_table
-from allocation.extensions.operations.command_history import AcceptedCommand
-from allocation.extensions.operations.trace_display import display, plain_lines, render_tree
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 COMMAND = Node(

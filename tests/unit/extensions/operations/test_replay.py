@@ -3,12 +3,12 @@
 from types import SimpleNamespace
 
 import pytest
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.extensions.operations.cli_parts import is_wanted
+from aftercommit.extensions.operations.replay import Replay, replay_of
+from aftercommit.handler_table import Unsubscribed
 
 from allocation.domain.events import UserRegistered
-from allocation.extensions.operations.cli_parts import is_wanted
-from allocation.extensions.operations.replay import Replay, replay_of
-from allocation.service_layer.error_kinds import InvalidValue
-from allocation.service_layer.handler_table import Unsubscribed
 from allocation.service_layer.unit_of_work import UnitOfWork
 from tests.builders import HANDLERS, FakeApplication
 

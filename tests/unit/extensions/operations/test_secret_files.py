@@ -4,9 +4,9 @@ import traceback
 from pathlib import Path
 
 import pytest
+from aftercommit.error_kinds import InvalidValue
 
 from allocation.config import load
-from allocation.service_layer.error_kinds import InvalidValue
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from aftercommit.codec import Codec, Upcasters
+from aftercommit.extensions.operations.causation_tree import part_of, summary, tree
+from aftercommit.extensions.operations.command_history import summed_up
 
 from allocation.domain.events import UserRegistered
-from allocation.extensions.operations.causation_tree import part_of, summary, tree
-from allocation.extensions.operations.command_history import summed_up
-from allocation.service_layer.codec import Codec, Upcasters
 from tests.builders import CODEC
 
 COMMAND = UUID(int=1)

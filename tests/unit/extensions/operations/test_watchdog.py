@@ -8,11 +8,11 @@ from typing import Any
 
 import anyio
 import pytest
+from aftercommit.exceptions import HandlerTimeout
+from aftercommit.extensions.operations.stuck_handlers import watching
+from aftercommit.handler_table import Handler
 
 from allocation.domain.events import Event
-from allocation.extensions.operations.stuck_handlers import watching
-from allocation.service_layer.exceptions import HandlerTimeout
-from allocation.service_layer.handler_table import Handler
 from tests.builders import POLICY, FakeApplication
 from tests.things import ThingMade, a_command
 

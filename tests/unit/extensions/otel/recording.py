@@ -1,11 +1,10 @@
 """Spans that are kept in memory, as the SDK's own exporter does."""
 
+from aftercommit.extensions.otel.spans import Spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-from allocation.extensions.otel.spans import Spans
 
 
 class Recorded:

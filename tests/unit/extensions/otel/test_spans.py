@@ -4,15 +4,15 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from aftercommit.claims import Delivery
+from aftercommit.envelopes import MessageOrigin, current_traceparent
+from aftercommit.error_kinds import slug_of
+from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.handler_table import Handler
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
 from allocation.domain.events import Event
-from allocation.service_layer.delivery_model import Delivery
-from allocation.service_layer.envelopes import MessageOrigin, current_traceparent
-from allocation.service_layer.error_kinds import slug_of
-from allocation.service_layer.exceptions import MessageAlreadyHandled
-from allocation.service_layer.handler_table import Handler
 from tests.builders import HANDLERS, EventHandlers, FakeApplication, a_command_envelope
 from tests.things import RenameThing, ThingMade, ThingNotFound, a_command, a_thing_id
 from tests.unit.extensions.otel.recording import Recorded, id_of, parent_of, trace_of

@@ -7,7 +7,7 @@ import pytest
 
 FILES = {
     file.name: file.read_text("utf-8")
-    for file in files("allocation.extensions.page").joinpath("assets").iterdir()
+    for file in files("aftercommit.extensions.page").joinpath("assets").iterdir()
 }
 SCRIPTS = {name: text for name, text in FILES.items() if name.endswith(".js")}
 MARKUP = r"(inner|outer|insertAdjacent)HTML|document\.write|\beval\b|Function\(|srcdoc|DOMParser"

@@ -12,7 +12,7 @@ def test_serve_without_its_libraries_says_how_to_install_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A traceback would look like a bug in the program."""
-    for name in [name for name in sys.modules if name.startswith("allocation.extensions.web.")]:
+    for name in [name for name in sys.modules if name.startswith("aftercommit.extensions.web.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)
 

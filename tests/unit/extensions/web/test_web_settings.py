@@ -1,10 +1,10 @@
 """The settings of the HTTP server."""
 
 import pytest
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.extensions.web.settings import WebSettings
 
 from allocation.config import load
-from allocation.extensions.web.settings import WebSettings
-from allocation.service_layer.error_kinds import InvalidValue
 
 
 def of_web(**variables: str) -> WebSettings:

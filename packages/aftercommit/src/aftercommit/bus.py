@@ -1,0 +1,249 @@
+"""The message bus: takes a command to its handler, and fans events out to all of theirs.
+
+Source: *Architecture Patterns with Python*, chapters 8 to 10. Different from the book: handlers of
+events run concurrently, each in a unit of work of its own, and a failure is stored, not swallowed.
+
+The bus holds no state of any message, so one bus serves any number of tasks at once.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+
+import anyio
+from anyio import CancelScope, Semaphore, get_cancelled_exc_class
+
+from aftercommit import exceptions
+from aftercommit.claims import (
+    CommandEnvelope,
+    Committed,
+    Delivery,
+    DeliveryPolicy,
+    DispatchResult,
+    Failure,
+    WorkItem,
+)
+from aftercommit.envelope_factory import EnvelopeFactory
+from aftercommit.envelopes import INTERNAL, MessageOrigin, bind_context
+from aftercommit.handler_binding import BoundHandler, BoundHandlers
+from aftercommit.last_writes import LastWrites, persist_despite_cancellation
+from aftercommit.observers import Instrumentation, Outcome
+from aftercommit.ports import Outbox
+from aftercommit.time_limits import TimeLimit
+from aftercommit.unit_of_work import UnitOfWorkFactory, commit_unit_of_work
+
+MAX_CONFLICT_RETRIES = 5  # runs of a handler whose data others changed, before it counts as failed
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageBus:
+    """Handles commands and events; a slot is for one handler that runs, not for what it causes."""
+
+    registry: BoundHandlers
+    new_uow: UnitOfWorkFactory
+    outbox: Outbox
+    policy: DeliveryPolicy
+    slots: Semaphore
+    envelopes: EnvelopeFactory
+    random: Callable[[], float]
+    instrumentation: Instrumentation
+
+    async def handle(self, command: object, origin: MessageOrigin = INTERNAL) -> DispatchResult:
+        """Execute a command, then dispatch what it caused; return when all of it is settled.
+
+        :raises Exception: as `execute`; a failing event handler raises nothing
+        """
+        committed = await self.execute(command, origin)
+        result = await self.run_deliveries(committed.claims)
+        result.events[:0] = committed.events
+        return result
+
+    async def execute(self, command: object, origin: MessageOrigin = INTERNAL) -> Committed:
+        """Run the one handler of a command, and return what it committed, or raise its error.
+
+        The events are stored with their deliveries, so nothing is lost if they are not dispatched
+        here; and so is the command: one that came with an id is recognized when it comes again.
+
+        :raises NotBegun: if it waits for its transaction as long as a handler may take
+        :raises HandlerTimeout: if it takes longer than a handler may; then nothing is stored
+        """
+        return await self._execute(self.envelopes.of_command(command, origin))
+
+    async def run_deliveries(self, claims: Collection[Delivery]) -> DispatchResult:
+        """Run the handlers of deliveries on which this process has claims.
+
+        They run concurrently, in no particular order; what they commit is dispatched in the same
+        way; this returns when the whole tree is settled. A failing handler neither stops nor fails
+        another: its failure is stored and in the result. Cancellation loses nothing either.
+        """
+        result = DispatchResult()
+        await self._run_all(claims, result)
+        return result
+
+    async def hand_over_to_workers(
+        self, claims: Collection[Delivery], result: DispatchResult | None = None
+    ) -> None:
+        """Make claimed deliveries due for workers now, as if they had not been claimed."""
+        for delivery in claims:
+            self.instrumentation.finished(Outcome(delivery, "handed over"))
+        await LastWrites(self.outbox, self.policy).release(claims, result or DispatchResult())
+
+    async def _run_all(self, claims: Collection[Delivery], result: DispatchResult) -> None:
+        """Run each in a task, as slots get free; one alone needs no task of its own."""
+        known = self.registry.events
+        waiting = deque(claim for claim in claims if claim.handler in known)
+        elsewhere = [claim for claim in claims if claim.handler not in known]
+        if len(waiting) == 1 and not elsewhere:
+            if only := await self._next(waiting, result):
+                await self._run_one(only, result)
+        elif claims:
+            async with anyio.create_task_group() as group:
+                if elsewhere:  # a port is not configured here
+                    group.start_soon(self.hand_over_to_workers, elsewhere, result)
+                while waiting and (following := await self._next(waiting, result)):
+                    group.start_soon(self._run_one, following, result)
+
+    async def _next(self, waiting: deque[Delivery], result: DispatchResult) -> Delivery | None:
+        """Wait for a slot; what has no time left to begin is handed over to workers."""
+        if self.slots.value:
+            self.slots.acquire_nowait()
+            return waiting.popleft()
+        try:
+            with CancelScope(deadline=waiting[0].leased_at + self.policy.begin_seconds):
+                await self.slots.acquire()
+                return waiting.popleft()
+        except get_cancelled_exc_class():
+            await self.hand_over_to_workers(waiting, result)
+            raise
+        logger.warning("%s handlers could not begin in time: left to workers", len(waiting))
+        errors = [(each, exceptions.LeaseExpired(each.handler)) for each in waiting]
+        result.failures += [Failure(delivery=d, error=e, retry_in=0.0) for d, e in errors]
+        await self.hand_over_to_workers(waiting, result)
+        return None
+
+    async def _run_one(self, delivery: Delivery, result: DispatchResult) -> None:
+        with bind_context(delivery.context):
+            try:
+                committed = await self._attempt(delivery, result)
+            finally:
+                self.slots.release()
+        result.events += committed.events
+        await self._run_all(committed.claims, result)
+
+    async def _attempt(self, delivery: Delivery, result: DispatchResult) -> Committed:
+        """Attempt one delivery; return what its handler has committed, if it has not failed."""
+        handler = self.registry.events[delivery.handler]
+        limit = TimeLimit.of_attempt(delivery, self.policy, handler.is_transactional)
+        try:
+            with self.instrumentation.operation(lambda o: o.attempt(delivery, limit.seconds_left)):
+                if handler.is_transactional:
+                    committed = await limit.keep(self._commit(handler, delivery, limit))
+                else:
+                    committed = await self._have_effect(handler, delivery, limit, result)
+            self.instrumentation.finished(Outcome(delivery, "succeeded", committed, handler.name))
+            return committed
+        except exceptions.HandlerPaused:
+            await self.hand_over_to_workers([delivery], result)
+        except exceptions.LeaseExpired as late:
+            logger.warning("%s", late)
+            result.failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))
+            await self.hand_over_to_workers([delivery], result)
+        except exceptions.DeliverySuperseded as superseded:
+            self._lease_lost(delivery, superseded)
+        except Exception as error:
+            await self._record_failure(delivery, error, result)
+        except get_cancelled_exc_class():
+            if not limit.has_returned:  # what has had its effect is not to be repeated at once
+                await self.hand_over_to_workers([delivery], result)
+            raise
+        return Committed()
+
+    async def _have_effect(
+        self, handler: BoundHandler, delivery: Delivery, limit: TimeLimit, result: DispatchResult
+    ) -> Committed:
+        """Run a handler that has no transaction, and store that it is done."""
+        await self._begin(delivery, limit)
+        answer = await limit.keep(handler.run(delivery, None))
+        limit.has_returned = True
+        if answer is not None:
+            return await self._store_answer(answer, delivery)
+        await LastWrites(self.outbox, self.policy).settle(delivery, result)
+        return Committed()
+
+    async def _store_answer(self, answer: object, delivery: Delivery) -> Committed:
+        """Execute the command that a handler has returned; its commit settles the delivery.
+
+        If others change what it has read, only the command is repeated, not the external effect.
+        """
+        origin = MessageOrigin(source=delivery.handler)
+        envelope = self.envelopes.of_command(answer, origin, delivery)
+        end, execute = self.policy.lease_end(delivery), partial(self._execute, envelope)
+        try:
+            stored = await persist_despite_cancellation(execute, lease_end=end)
+        except Exception as error:  # what the outside has answered is known nowhere else
+            error.add_note(f"{delivery.handler} had returned {answer!r}")
+            raise
+        return replace(stored, answer=answer)
+
+    async def _execute(self, envelope: CommandEnvelope) -> Committed:
+        """Run the one handler of a command within its limits."""
+        handler = self.registry.commands[type(envelope.message)]
+        limit = TimeLimit.of_command(envelope, self.policy, handler.name)
+        with bind_context(envelope.context):
+            with self.instrumentation.operation(lambda o: o.command(envelope, limit.seconds_left)):
+                committed = await limit.keep(self._commit(handler, envelope, limit))
+            logger.info("%s handled", envelope.name)
+            self.instrumentation.finished(Outcome(envelope, "succeeded", committed))
+        return committed
+
+    async def _commit(
+        self, handler: BoundHandler, work: WorkItem, limit: TimeLimit, tries: int = 1
+    ) -> Committed:
+        """Run a handler in a fresh unit of work.
+
+        Optimistic retry: it is run again while others change what it has read.
+        """
+        limit.wait()
+        try:
+            async with self.new_uow(work) as scope:
+                await self._begin(work, limit)
+                await handler.run(work, scope.uow)
+                return await commit_unit_of_work(scope, self.envelopes, work)
+        except exceptions.ConcurrentUpdate:
+            if tries == MAX_CONFLICT_RETRIES:
+                raise
+        self.instrumentation.finished(Outcome(work, "conflict"))
+        return await self._commit(handler, work, limit, tries + 1)
+
+    async def _begin(self, work: WorkItem, limit: TimeLimit) -> None:
+        """Start the handler's time, unless a person has paused it while it waited."""
+        if isinstance(work, Delivery) and await self.outbox.is_paused(work):
+            raise exceptions.HandlerPaused(work.handler)
+        limit.begin()
+
+    async def _record_failure(
+        self, delivery: Delivery, error: Exception, result: DispatchResult
+    ) -> None:
+        pause = self.policy.retry_delay(delivery, error, random=self.random)
+        failure = Failure(delivery=delivery, error=error, retry_in=pause)
+        try:
+            is_stored = await LastWrites(self.outbox, self.policy).record_failure(failure, result)
+        except exceptions.DeliverySuperseded as superseded:
+            self._lease_lost(delivery, f"{failure}; {superseded}")
+            return
+        if not is_stored:  # the row is as it was: it falls due when the lease ends
+            failure = replace(failure, retry_in=(pause := self.policy.lease_seconds))
+        later = self.envelopes.now() + timedelta(seconds=pause or 0)
+        fate = "parked" if pause is None else f"next attempt at {later:%FT%TZ}"
+        logger.warning("%s; %s", failure, fate)
+        self.instrumentation.finished(Outcome(delivery, "parked" if pause is None else "retried"))
+        result.failures.append(failure)
+
+    def _lease_lost(self, delivery: Delivery, reason: object) -> None:
+        logger.info("%s", reason)
+        self.instrumentation.finished(Outcome(delivery, "lease lost"))

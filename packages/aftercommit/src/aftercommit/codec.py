@@ -1,0 +1,155 @@
+"""The wire format: how messages are written down, for the database and for others.
+
+The attributes are those of CloudEvents 1.0 (https://cloudevents.io). The wire name of a type is
+made from its class name and never changes: a renamed class keeps it by an alias. When the fields of
+a message change, its version grows, and an upcaster turns the data of the version before into those
+of the next, so that whatever was written is still read.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from aftercommit.envelopes import Envelope, EventId, MessageContext
+from aftercommit.exceptions import InvalidPayload, UnknownEventType, WiringError
+
+CONTEXT = tuple(field.name for field in fields(MessageContext))  # columns of the same names
+MAX_EVENT_LENGTH = 1_000_000  # characters of JSON: what is longer belongs elsewhere
+
+Data = dict[str, Any]
+Upcaster = Callable[[Data], Data]
+"""Makes the data of one version of a message those of the next."""
+Upcasters = Mapping[tuple[str, int], Upcaster]
+"""By the wire name and the old version."""
+M = TypeVar("M")
+E_co = TypeVar("E_co", covariant=True)
+
+
+class Codec(Generic[E_co]):
+    """What is said of an application's messages: their classes, names and versions.
+
+    `source` is that of its events, for others. `aliases` has the wire names of classes that were
+    renamed. `describe` says in a few words, to operators, what an event is about.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        events: Iterable[type[E_co]],
+        upcasters: Upcasters = MappingProxyType({}),
+        aliases: Mapping[type[Any], str] = MappingProxyType({}),
+        describe: Callable[[Any], str] = lambda event: "",
+    ) -> None:
+        self.source, self._upcasters, self._aliases = source, upcasters, aliases
+        self.describe = describe
+        self.events = {self.name_of(event): event for event in events}
+
+    def name_of(self, message_type: type[Any]) -> str:
+        """Return what a message type is called on the wire: UserRegistered is user_registered."""
+        name = message_type.__name__
+        return self._aliases.get(message_type) or re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+    def version_of(self, name: str) -> int:
+        """Return the present version of a message: one more than the newest that is upcast."""
+        return 1 + max((old for known, old in self._upcasters if known == name), default=0)
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The present version of each event, by its name."""
+        return {name: self.version_of(name) for name in self.events}
+
+    def to_row(self, envelope: Envelope) -> Data:
+        """Return the columns of the events table for `envelope`.
+
+        :raises WiringError: if nobody could read it: the codec does not know its class
+        :raises InvalidPayload: if it is too long
+        """
+        name, event_type = envelope.type, type(envelope.event)
+        if self.events.get(name) is not event_type:
+            raise WiringError("events that the codec does not know", event_type.__name__)
+        data = msgspec.json.encode(envelope.event).decode()
+        if len(data) > MAX_EVENT_LENGTH:
+            raise InvalidPayload(name, f"{len(data)} characters; there may be {MAX_EVENT_LENGTH}")
+        return {
+            "id": envelope.id,
+            "source": envelope.source,
+            "type": name,
+            "schema_version": envelope.schema_version,
+            "subject": envelope.subject,
+            "time": envelope.time,
+            "data": data,
+            **{name: getattr(envelope.context, name) for name in CONTEXT},
+        }
+
+    def from_row(self, row: Mapping[Any, Any]) -> Envelope:
+        """Return the envelope that was stored as `row`; each value may also be text.
+
+        :raises UnknownEventType: if no event has this wire name
+        :raises InvalidPayload: if no envelope can be made of what is stored, whatever is wrong
+        """
+        name = row["type"]
+        if name not in self.events:
+            raise UnknownEventType(name)
+        try:
+            time = datetime.fromisoformat(str(row["time"]))
+            context = {name: row[name] for name in CONTEXT}
+            around: Data = {
+                "id": EventId(UUID(str(row["id"]))),
+                "source": row["source"],
+                "type": name,
+                "subject": row["subject"],
+                "time": time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC),
+                "context": msgspec.convert(context, MessageContext, strict=False),
+            }
+            version = int(row["schema_version"])
+            around["schema_version"] = version
+        except (ValueError, OverflowError, msgspec.MsgspecError) as error:
+            raise InvalidPayload("an event", str(error)) from error
+        try:
+            return Envelope(
+                event=self.read(name, version, row["data"], self.events[name]), **around
+            )
+        except InvalidPayload:
+            raise
+        except Exception as error:  # in an upcaster, or in the class of the event
+            raise InvalidPayload(name, f"{type(error).__name__}: {error}") from error
+
+    def read(self, name: str, version: int, data: str | bytes, message_type: type[M]) -> M:
+        """Return the message of this wire name and version.
+
+        :raises InvalidPayload: if there is no such version, or the data do not fit
+        """
+        present = self.version_of(name)
+        if version == present:
+            return decode(name, data, message_type)
+        if not 1 <= version < present:
+            reason = f"its version {version} is not known, only those up to {present}"
+            raise InvalidPayload(name, reason)
+        fields: Data = decode(name, data, dict)
+        try:
+            for old in range(version, present):
+                fields = self._upcasters[name, old](fields)
+            return msgspec.convert(fields, message_type)
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise InvalidPayload(name, f"version {version}: {error}") from error
+
+    def fingerprint(self, command: object) -> str:
+        """Return what tells commands apart that say different things, however they are spelled."""
+        said = msgspec.json.encode([self.name_of(type(command)), msgspec.to_builtins(command)])
+        return sha256(said).hexdigest()
+
+
+def decode(name: str, data: str | bytes, message_type: type[M]) -> M:
+    """Return what some JSON says, or raise InvalidPayload."""
+    try:
+        return msgspec.json.decode(data, type=message_type)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InvalidPayload(name, str(error)) from error

@@ -1,0 +1,58 @@
+"""Makes envelopes: of what aggregates have recorded, and of commands."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from aftercommit.claims import CommandEnvelope, Delivery
+from aftercommit.codec import Codec
+from aftercommit.envelopes import (
+    Envelope,
+    EventId,
+    MessageContext,
+    MessageOrigin,
+    Subscribers,
+    current_traceparent,
+)
+from aftercommit.repository import Recorder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvelopeFactory:
+    """Makes envelopes of messages, and knows who subscribes to events."""
+
+    codec: Codec[object]
+    subscriptions: Mapping[type[Any], Subscribers]
+    new_id: Callable[[], UUID]
+    now: Callable[[], datetime]
+
+    def of_command(
+        self, command: object, origin: MessageOrigin, settles: Delivery | None = None
+    ) -> CommandEnvelope:
+        """Return a command in an envelope, with a new id."""
+        name = self.codec.name_of(type(command))
+        return CommandEnvelope(
+            id=self.new_id(), type=name, message=command, origin=origin, settles=settles
+        )
+
+    def of_events(
+        self, aggregates: Iterable[Recorder], context: MessageContext
+    ) -> Iterator[tuple[Envelope, Subscribers]]:
+        """Take the events of these aggregates; yield each in an envelope, with its subscribers."""
+        context = replace(context, traceparent=current_traceparent.get() or context.traceparent)
+        for aggregate in aggregates:
+            for event in aggregate.pull_events():
+                name = self.codec.name_of(type(event))
+                envelope = Envelope(
+                    id=EventId(self.new_id()),
+                    source=self.codec.source,
+                    type=name,
+                    schema_version=self.codec.version_of(name),
+                    event=event,
+                    subject=aggregate.subject,
+                    time=self.now(),
+                    context=context,
+                )
+                yield envelope, self.subscriptions.get(type(event), {})

@@ -1,0 +1,61 @@
+"""Contains what a handler can do wrong with what it raises."""
+
+import sys
+
+from anyio import get_cancelled_exc_class
+
+from aftercommit.exceptions import HandlerInterrupted
+
+
+class contain_errors:  # noqa: N801 - reads as a statement, and a generator would cost more
+    """Let a handler neither end the process nor make a cancellation up.
+
+    Of a group of errors, the first is raised, so that it is known and dealt with by its kind.
+
+    :raises HandlerInterrupted: instead of what may not pass
+    """
+
+    def __init__(self, handler: str) -> None:
+        self._handler = handler
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None:
+            return
+        first = first_error(error)
+        may_pass = isinstance(first, (Exception, KeyboardInterrupt, GeneratorExit))
+        if not may_pass and not cancellation_requested(first):
+            raise HandlerInterrupted(self._handler, first) from error
+        if first is not error:
+            raise first
+
+
+def cancellation_requested(error: BaseException) -> bool:
+    """Tell a cancellation, by AnyIO or by the event loop, from one that a library has made up.
+
+    AnyIO knows only its own scopes, so asyncio is asked, if that is what runs.
+    """
+    cancelled = get_cancelled_exc_class()
+    if not isinstance(error, cancelled):
+        return False
+    if not cancelled.__module__.startswith("asyncio"):  # nobody can make up Trio's
+        return True
+    task = sys.modules["asyncio"].current_task()
+    return bool(task and task.cancelling())
+
+
+def first_error(error: BaseException) -> BaseException:
+    """Return the first error of a group that is not the cancellation of the others.
+
+    It keeps its cause; the other errors are in its notes.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    _, others = error.split(get_cancelled_exc_class())
+    first, *more = (others or error).exceptions
+    found = first_error(first)
+    for other in map(first_error, more):
+        found.add_note(f"beside it: {type(other).__name__}: {other}")
+    return found

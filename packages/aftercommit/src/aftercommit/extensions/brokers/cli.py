@@ -1,0 +1,59 @@
+"""The commands about message brokers."""
+
+import click
+
+from aftercommit.extensions.brokers.asyncapi import published_language
+from aftercommit.extensions.brokers.consumer import consumer_service
+from aftercommit.process import runtime
+from aftercommit.process.app import Cli
+from aftercommit.process.nonblocking_output import drain
+from aftercommit.process.worker import WORKER_SETTINGS, worker_service
+
+PREFETCH = click.option(
+    "--prefetch",
+    type=click.IntRange(1, 1000),
+    help="How many messages of RabbitMQ to work on at a time; of Kafka, it is one. Default: 20",
+)
+
+
+@click.command()
+@PREFETCH
+@click.pass_obj
+def consume(cli: Cli, prefetch: int | None) -> None:
+    """Execute commands that come from message brokers.
+
+    On SIGTERM or Ctrl-C, running handlers get a grace period; a second signal exits immediately. No
+    work is lost.
+    """
+    settings = cli.load_settings(log_level="info", prefetch=prefetch)
+    cli.run_services(
+        settings,
+        consumer_service(settings, cli.app.accepted_from_brokers()),
+        delivers=settings.dispatch == "inline",
+    )
+
+
+@click.command()
+@PREFETCH
+@click.pass_obj
+def run(cli: Cli, prefetch: int | None) -> None:
+    """Do what worker and consume do, in one process.
+
+    For small installations.
+    """
+    settings = cli.load_settings(log_level="info", prefetch=prefetch, **WORKER_SETTINGS)
+    beside = cli.app.extensions.worker_services(settings)
+    working = worker_service(settings, beside=beside)
+    consuming = consumer_service(settings, cli.app.accepted_from_brokers())
+    cli.run_services(settings, working, consuming)
+
+
+@click.command()
+@click.pass_obj
+def asyncapi(cli: Cli) -> None:
+    """Print the AsyncAPI document of all public messages.
+
+    It is JSON, and describes what is published and what is consumed.
+    """
+    click.echo(published_language(cli.app))
+    runtime.run(drain, event_loop="asyncio")

@@ -1,0 +1,119 @@
+"""The messages on a broker: CloudEvents 1.0 (https://cloudevents.io) in structured JSON.
+
+With extensions of ours, `correlationid`, `causationid` and `schemaversion`, and `traceparent` of
+CloudEvents' own extension Distributed Tracing: the span in which an event was committed.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from aftercommit.codec import Codec, decode
+from aftercommit.envelopes import Envelope, MessageOrigin
+from aftercommit.exceptions import InvalidPayload
+from aftercommit.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
+
+Accepted = Mapping[str, type[Any]]
+"""The commands that others may send, by wire name; the consumer dead-letters all others."""
+
+CONTENT_TYPE = "application/cloudevents+json"
+MAX_MESSAGE_BYTES = 65_536  # of a command: a hundred times what any needs, as over HTTP
+INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # Unicode's controls, formats, surrogates, separators
+MAX_BYTES = 500  # of an id, and of a source: PostgreSQL's index takes 2704 for both together
+Attribute = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_BYTES,
+        description=f"At most {MAX_BYTES} bytes of UTF-8, without control and invisible characters"
+        f" (of the Unicode categories {', '.join(sorted(INVISIBLE))}).",
+    ),
+]
+
+TraceParent = Annotated[
+    str, Meta(description="As the header of W3C Trace Context; what is not of that form is ignored")
+]
+W3C_FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class CloudEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A message on a broker: CloudEvents 1.0 in structured JSON."""
+
+    specversion: Literal["1.0"]
+    id: Attribute
+    source: Attribute
+    type: Attribute
+    subject: str | None = None
+    time: datetime | None = None
+    datacontenttype: Annotated[str, Meta(pattern=r"^application/json($|;)")] | None = None
+    correlationid: UUID | None = None
+    causationid: UUID | None = None
+    traceparent: TraceParent | None = None
+    schemaversion: Annotated[int, Meta(ge=1)] = 1
+    data: msgspec.Raw
+
+
+def to_cloud_event(envelope: Envelope) -> bytes:
+    """Return the message that tells others of an event."""
+    message = CloudEvent(
+        specversion="1.0",
+        id=str(envelope.id),
+        source=envelope.source,
+        type=envelope.type,
+        subject=envelope.subject,
+        time=envelope.time,
+        datacontenttype="application/json",
+        correlationid=envelope.context.correlation_id,
+        causationid=envelope.context.causation_id,
+        traceparent=envelope.context.traceparent,
+        schemaversion=envelope.schema_version,
+        data=msgspec.Raw(msgspec.json.encode(envelope.event)),
+    )
+    return msgspec.json.encode(message)
+
+
+def from_cloud_event(
+    body: bytes, codec: Codec[object], accepted: Accepted
+) -> tuple[object, MessageOrigin]:
+    """Return the command in a message, and what is to be known of that message.
+
+    Its length is checked before anything that costs more than reading it.
+
+    :raises MessageTooLarge: if it has more than `MAX_MESSAGE_BYTES`
+    :raises UnknownCommandType: if no command that others may send has this wire name
+    :raises InvalidPayload: if it is no CloudEvent, or its data do not fit the command
+    """
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(len(body), MAX_MESSAGE_BYTES)
+    message = decode("a command", body, CloudEvent)
+    _require_legible("id", message.id)
+    _require_legible("source", message.source)
+    if message.type not in accepted:
+        raise UnknownCommandType(message.type)
+    of_type, data = accepted[message.type], bytes(message.data)
+    command = codec.read(message.type, message.schemaversion, data, of_type)
+    return command, MessageOrigin(
+        source=message.source,
+        id=message.id,
+        fingerprint=codec.fingerprint(command),
+        traceparent=_if_well_formed(message.traceparent),
+        correlation_id=message.correlationid,
+    )
+
+
+def _if_well_formed(traceparent: str | None) -> str | None:
+    """Return it, or None: W3C wants a new trace to begin then; a command is worth more than it."""
+    return traceparent if traceparent and W3C_FORM.fullmatch(traceparent) else None
+
+
+def _require_legible(attribute: str, text: str) -> None:
+    if any(unicodedata.category(character) in INVISIBLE for character in text):
+        raise InvalidPayload("a command", f"its {attribute} has an invisible character in it")
+    if len(text.encode()) > MAX_BYTES:
+        raise InvalidPayload("a command", f"its {attribute} has more than {MAX_BYTES} bytes")

@@ -1,0 +1,65 @@
+"""The errors of the extension, and those a publisher raises; see `ports.Publisher`.
+
+`MessageRefusedError` and `ConfirmTimeoutError` count as attempts. `BrokerUnavailable` does not: the
+event is tried again until the broker is back.
+"""
+
+from aftercommit.error_kinds import TransientError, Unavailable
+from aftercommit.exceptions import InvalidMessage
+
+
+class UnknownCommandType(InvalidMessage):
+    """No command of this wire name exists in this version of the program."""
+
+    def __init__(self, wire_name: str) -> None:
+        super().__init__(f"unknown command type {wire_name!r}")
+
+
+class MessageTooLarge(InvalidMessage):
+    """A message from a broker is longer than any command may be; it was not decoded."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"a message of {size:,} bytes; a command has at most {limit:,}")
+
+
+class MessageIdReused(InvalidMessage):
+    """A message has the source and id of an earlier one, but another command."""
+
+    def __init__(self, source: str, message_id: str | None) -> None:
+        super().__init__(f"message {message_id!r} from {source!r} was another command before")
+
+
+class BrokerUnavailable(Unavailable):
+    """A message broker cannot be reached, or the connection was lost."""
+
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(f"{broker} is not available: {reason}")
+        self.reason = reason
+
+
+class MissingTopic(TransientError):
+    """A topic does not exist, and this program may not create it."""
+
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(f"{broker} is not available: {reason}")
+
+
+class UndecodableMessage(TransientError):
+    """A message broke the connection, because the AMQP library cannot decode it."""
+
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(f"{broker} is not available: {reason}")
+
+
+class ConfirmTimeoutError(TimeoutError):
+    """A message broker has not confirmed a message; it may have it."""
+
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(f"{broker} has not confirmed a message: {reason}")
+
+
+class MessageRefusedError(OSError):
+    """A message broker does not take this message as it is."""
+
+    def __init__(self, broker: str, reason: str) -> None:
+        super().__init__(f"{broker} refuses a message: {reason}")

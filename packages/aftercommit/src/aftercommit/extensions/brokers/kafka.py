@@ -1,0 +1,172 @@
+"""Kafka, or what speaks its protocol: a topic each for events, commands and dead commands."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from random import choice
+from typing import Any
+
+import anyio
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, errors  # type: ignore[import-untyped]
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
+
+from aftercommit.envelopes import Envelope
+from aftercommit.extensions.brokers import base
+from aftercommit.extensions.brokers.base import InboundMessage, describe
+from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, to_cloud_event
+from aftercommit.extensions.brokers.exceptions import MissingTopic
+from aftercommit.extensions.brokers.kafka_decompression import limit_decompression
+
+UNDECODABLE = (UnicodeDecodeError, errors.CorruptRecordException)
+PROBE_SECONDS = 1.0  # for a partition, which may have nothing new
+MAX_MESSAGE_BYTES = 20_000_000  # what arrived has to fit into the dead letters
+
+Parts = tuple[bytes, Mapping[str, Any], Mapping[str, Any]]  # body, headers, properties
+
+
+class Connection(AIOKafkaProducer):  # type: ignore[misc]
+    """A connection to publish with; the library restores what it loses."""
+
+    loss: BaseException | None = None
+    close = AIOKafkaProducer.stop
+
+    def __init__(self, channels: Channels, **options: Any) -> None:
+        super().__init__(**options)
+        self._channels = channels
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Send an event."""
+        await self.send_and_wait(
+            self._channels.events,
+            to_cloud_event(envelope),
+            key=envelope.subject.encode(),
+            headers=[("content-type", CONTENT_TYPE.encode())],
+        )
+
+    async def dead_letter(self, dead: InboundMessage) -> None:
+        """Send a dead command."""
+        headers = [
+            (name, value.encode() if isinstance(value, str) else value)
+            for name, value in dead.headers.items()
+        ]
+        topic = self._channels.dead_letters
+        await self.send_and_wait(topic, dead.body, headers=headers, **dead.properties)
+
+
+class Kafka(base.Broker):
+    """Publishes with `acks=all`; the key is the aggregate's id, so its events share a partition."""
+
+    kind = "Kafka"
+    refusals = (
+        errors.MessageSizeTooLargeError,
+        errors.RecordListTooLargeError,
+        errors.InvalidMessageError,
+    )
+    rejections = (errors.KafkaTimeoutError,)
+
+    def __init__(self, servers: Sequence[str], channels: Channels) -> None:
+        super().__init__(channels)
+        self._servers = servers
+
+    @asynccontextmanager
+    async def consume(self, prefetch: int) -> AsyncIterator[AsyncIterator[InboundMessage]]:
+        limit_decompression()
+        await self._ensure_dead_letter_topic()
+        consumer = AIOKafkaConsumer(
+            self.channels.commands,
+            bootstrap_servers=self._servers,
+            group_id=self.channels.application,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=MAX_MESSAGE_BYTES,
+        )
+        try:
+            await consumer.start()
+            yield _one_by_one(consumer)
+        finally:
+            await base.close_best_effort(consumer.stop)
+
+    async def _ensure_dead_letter_topic(self) -> None:
+        """Create the topic if it is not there, with as many copies as the commands have.
+
+        Where topics do not come by themselves, the first dead command would hold up all behind it.
+
+        :raises MissingTopic: if it can neither be found nor created
+        """
+        limit, wanted = base.CONNECT_TIMEOUT * 1000, self.channels.dead_letters
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._servers, request_timeout_ms=limit)
+        try:
+            await admin.start()
+            topics = {each["topic"]: each["partitions"] for each in await admin.describe_topics()}
+            if wanted in topics:
+                return
+            commands = topics.get(self.channels.commands, ())
+            copies = max((len(each["replicas"]) for each in commands), default=1)
+            created = await admin.create_topics([NewTopic(wanted, 1, copies)])
+        finally:
+            await base.close_best_effort(admin.close)
+        ((_, code, *reason),) = created.topic_errors
+        if code not in (0, errors.TopicAlreadyExistsError.errno):
+            raise MissingTopic(
+                self.kind,
+                f"the topic {wanted} does not exist and cannot be created"
+                f" ({errors.for_code(code)(*reason)}): create it, or nothing is consumed",
+            )
+
+    def new_connection(self) -> Connection:
+        return Connection(
+            self.channels,
+            bootstrap_servers=self._servers,
+            acks="all",
+            request_timeout_ms=base.CONFIRM_TIMEOUT * 1000,
+            max_request_size=MAX_MESSAGE_BYTES,
+        )
+
+
+async def _one_by_one(consumer: AIOKafkaConsumer) -> AsyncIterator[InboundMessage]:
+    """Fetch a message when the one before is acknowledged: an offset acknowledges all before it."""
+    while True:
+        for body, headers, properties in await _next(consumer):
+            done = anyio.Event()
+            ack = partial(_acknowledge, consumer, done)
+            yield InboundMessage(body=body, headers=headers, properties=properties, ack=ack)
+            await done.wait()
+
+
+async def _next(consumer: AIOKafkaConsumer) -> Sequence[Parts]:
+    """Return the next message; or, if one cannot be decoded, what of it is known.
+
+    The library raises, and does not say which partition it is: so each is asked, until one has an
+    answer, as it raises once a fetch. One of them may have another message meanwhile.
+    """
+    with suppress(*UNDECODABLE):
+        return [_parts(await consumer.getone())]
+    found: Sequence[Parts] = []
+    while not found and (partitions := [*consumer.assignment()]):
+        found = await _ask(consumer, choice(partitions))
+    return found
+
+
+async def _ask(consumer: AIOKafkaConsumer, partition: Any) -> Sequence[Parts]:
+    """Return what a partition has, if it answers soon: a message, or the place of a skipped one."""
+    try:
+        with anyio.move_on_after(PROBE_SECONDS):
+            return [_parts(await consumer.getone(partition))]
+    except UNDECODABLE as error:
+        offset = await consumer.position(partition)
+        consumer.seek(partition, offset + 1)
+        place = f"partition {partition.partition}, offset {offset}: {describe(error)}"
+        return [(b"", {"undecodable": place}, {})]
+    return []
+
+
+def _parts(record: Any) -> Parts:
+    return record.value or b"", dict(record.headers), {"key": record.key}
+
+
+async def _acknowledge(consumer: AIOKafkaConsumer, done: anyio.Event) -> None:
+    try:
+        await consumer.commit()
+    finally:
+        done.set()

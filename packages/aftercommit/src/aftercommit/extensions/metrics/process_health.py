@@ -1,0 +1,133 @@
+"""How this process is, kept up to date beside its work: so a hanging database hangs no scrape."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from itertools import count
+from math import inf
+from threading import Lock
+from time import monotonic
+
+from anyio import create_task_group, sleep
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from sqlalchemy.pool import QueuePool
+
+from aftercommit.extensions.metrics.observer import MetricsObserver
+from aftercommit.extensions.metrics.queue_metrics import gauge, queue_metrics, readiness_error
+from aftercommit.extensions.metrics.settings import MetricsSettings
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Shutdown
+from aftercommit.settings import EngineSettings
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+BEAT_SECONDS = 1.0  # between two looks at what decides whether the process is ready
+STATS_BEATS = 5  # between two counts of what is outstanding, which may take a second
+TEXT_SECONDS = 1.0  # for which all that ask get the same text: making it takes time from the work
+STALE_SECONDS = 3.0  # after which no answer means that the database does not answer
+BLOCKED_SECONDS = 10.0  # after which an event loop that does not run is not alive
+
+
+class Probes(Collector):
+    """What is known of this process; the answers come at once, from any thread."""
+
+    def __init__(
+        self,
+        application: Application,
+        stop: Shutdown,
+        max_lag_seconds: float,
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.stop = stop
+        self._application, self._max_lag, self._clock = application, max_lag_seconds, clock
+        observers = application.bus.instrumentation.observers
+        self._counts = next((o for o in observers if isinstance(o, MetricsObserver)), None)
+        self._answered = self._beaten = clock()
+        self._database_error: str | None = None
+        self._outstanding: Sequence[Metric] = ()
+        self._text, self._text_made_at, self._making_text = b"", -inf, Lock()
+
+    async def look(self, *, with_stats: bool = False) -> None:
+        """Ask the database now."""
+        database, handlers = self._application.database, self._application.handlers
+        try:
+            self._database_error = await readiness_error(database, handlers, self._max_lag)
+            if with_stats:
+                self._outstanding = await queue_metrics(database, handlers)
+        except Exception:  # those who probe need not know more
+            self._database_error, self._outstanding = "the database cannot be used", ()
+        self._answered = self._clock()
+
+    def liveness_error(self) -> str | None:
+        """Return why this process should be restarted, if it should."""
+        seconds = self._clock() - self._beaten
+        stuck = f"the event loop has been blocked for {seconds:.0f} s"
+        return stuck if seconds > BLOCKED_SECONDS else None
+
+    def readiness_error(self) -> str | None:
+        """Return why nothing should be given to this process now; None if it is ready."""
+        if self.stop.is_set():
+            return "draining"
+        if hindrances := self._application.hindrances:
+            return next(iter(hindrances.values()))
+        if self._is_silent:
+            return "the database does not answer"
+        failing = self._counts and self._counts.writes.failing_seconds()
+        write_error = f"no write has succeeded for {failing:.0f} s" if failing else None
+        return self._database_error or write_error
+
+    def metrics(self) -> bytes:
+        """Return what this process has done, and what is outstanding, as Prometheus reads it.
+
+        It is up to TEXT_SECONDS old.
+        """
+        with self._making_text:
+            if self._clock() - self._text_made_at >= TEXT_SECONDS:
+                self._text, self._text_made_at = generate_latest(self), self._clock()
+            return self._text
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield that: a collector, as Prometheus calls it."""
+        if self._counts:
+            yield from self._counts.registry.collect()
+        database = self._application.database
+        named = partial(gauge, database.application)
+        found = () if self._is_silent else self._outstanding
+        yield named("database_up", "1 if the database has answered lately.", {(): bool(found)})
+        if isinstance(pool := database.engine.pool, QueuePool):
+            yield named("connections_in_use", "Connections in use.", {(): pool.checkedout()})
+            # the one for probes does not count: no work can use it
+            yield named("connections_limit", "How many there may be.", {(): pool.size() - 1})
+        yield from found
+
+    async def beat(self) -> None:
+        """Know that the event loop runs."""
+        while True:
+            self._beaten = self._clock()
+            await sleep(BEAT_SECONDS)
+
+    async def look_on(self) -> None:
+        """Look each second."""
+        for beat in count(1):
+            await sleep(BEAT_SECONDS)
+            await self.look(with_stats=beat % STATS_BEATS == 0)
+
+    @property
+    def _is_silent(self) -> bool:
+        return self._clock() - self._answered > STALE_SECONDS
+
+
+@asynccontextmanager
+async def probing(
+    settings: EngineSettings, application: Application, stop: Shutdown
+) -> AsyncIterator[Probes]:
+    """Look at this process and its database once, and then again and again."""
+    probes = Probes(application, stop, settings.of(MetricsSettings).readiness_max_lag_seconds)
+    async with create_task_group() as group:
+        await probes.look(with_stats=True)
+        group.start_soon(probes.beat)
+        group.start_soon(probes.look_on)
+        yield probes
+        group.cancel_scope.cancel()

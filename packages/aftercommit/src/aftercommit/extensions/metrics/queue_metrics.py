@@ -1,0 +1,141 @@
+"""What only the database knows: which deliveries are outstanding, in which state, and how late.
+
+It reads each delivery that is pending or parked, by their partial indexes: what is done costs
+nothing, and a backlog of a million costs a second.
+"""
+
+from collections.abc import Collection, Mapping
+from functools import partial
+from itertools import product
+from typing import Any
+
+import sqlalchemy as sa
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+from aftercommit.sql.claim_statements import claimable_here, pending
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import PAUSED, delivery_state
+from aftercommit.sql.tables import PARKED, PENDING, deliveries, events, handler_pauses
+from aftercommit.sql.transaction import Transaction
+
+STATES = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "parked")
+PAUSED_AT = "When a handler was paused that still is, in seconds since 1970."
+AGES = {
+    "oldest_due_seconds": "For how long a delivery has been due that this program can do.",
+    "oldest_unclaimable_seconds": "For how long the oldest has been due, if it cannot do that.",
+    "oldest_failing_seconds": "The age of the oldest event with a failed delivery to be retried.",
+}
+
+Now = sa.ColumnElement[float]
+
+
+async def queue_metrics(database: Database, handlers: Collection[str]) -> list[Metric]:
+    """Return what is outstanding; `handlers` are those of this process.
+
+    Of each of them there is a figure for each state, or nobody could tell none from unknown.
+
+    :raises Unavailable: if the database is not there
+    """
+    now = database.clock
+    async with database.probe_transaction() as transaction:
+        counts = (await transaction.execute(_outstanding(now))).all()
+        pauses = (await transaction.execute(sa.select(handler_pauses))).all()
+        ages = await _ages(transaction, handlers, *_lateness(database))
+    outstanding = dict.fromkeys(product(handlers, STATES), 0)
+    outstanding |= {(row.handler, row.state): row.deliveries for row in counts}
+    paused = {(row.handler, row.paused_by): row.paused_at for row in pauses}
+    text = f"Outstanding deliveries: {', '.join(STATES)}."
+    named = partial(gauge, database.application)
+    return [
+        named("deliveries", text, outstanding, "handler", "state"),
+        named("handler_paused_timestamp_seconds", PAUSED_AT, paused, "handler", "paused_by"),
+        *(
+            named(name, text, {(): age})
+            for (name, text), age in zip(AGES.items(), ages, strict=True)
+        ),
+    ]
+
+
+def gauge(
+    application: str, name: str, text: str, values: Mapping[Any, float], *labels: str
+) -> Metric:
+    """Return a metric of an application, with a value for each tuple of labels."""
+    metric = GaugeMetricFamily(f"{application}_{name}", text, labels=labels)
+    for of_labels, value in values.items():
+        metric.add_metric(of_labels, value)
+    return metric
+
+
+async def readiness_error(
+    database: Database, handlers: Collection[str], max_lag_seconds: float
+) -> str | None:
+    """Return what the database has against giving work to this process, if it has something.
+
+    An older schema than this program needs. A newer one does no harm to a process that runs: an
+    upgrade only adds. If it did, all processes would be taken out of use by an upgrade, before
+    there is one of the new version.
+
+    Or that the oldest delivery that these handlers can do has been due for too long. What is
+    replayed may wait. What only others know, or can read, is not theirs to be late with.
+
+    :raises Unavailable: if the database is not there
+    """
+    async with database.probe_transaction() as transaction:
+        for history in database.histories:
+            if await transaction.run_sync(history.is_outdated):
+                return f"the database schema of {history.name} is outdated"
+        [late] = await _ages(transaction, handlers, _due(database))
+    too_late = f"work is overdue for {late:.0f} s: does a worker run?"
+    return too_late if late > max_lag_seconds else None
+
+
+def _outstanding(now: Now) -> sa.Select[str, str, int]:
+    columns = deliveries.c.handler, delivery_state(now).label("state")
+    each = (sa.select(*columns).where(which) for which in (PENDING, PARKED))  # an index each
+    found = sa.union_all(*each).subquery()
+    names = found.c.handler, found.c.state
+    return sa.select(*names, sa.func.count().label("deliveries")).group_by(*names)
+
+
+def _lateness(database: Database) -> list[sa.Select[Any]]:
+    """Return the queries of `AGES`, in their order."""
+    return [_due(database), _unclaimable(database), _failing(database.clock)]
+
+
+def _due(database: Database) -> sa.Select[Any]:
+    now = database.clock
+    since = now - deliveries.c.available_at
+    found = pending(database.codec, False, since)
+    return found.where(deliveries.c.available_at <= now).limit(1)
+
+
+def _unclaimable(database: Database) -> sa.Select[Any]:
+    """Look at the oldest of all: what can be done is done, so such a one soon stands in front."""
+    now = database.clock
+    first = (
+        sa.select(deliveries.c.available_at, claimable_here(database.codec).label("is_ours"))
+        .join_from(deliveries, events)
+        .where(
+            PENDING, deliveries.c.replay == sa.false(), ~PAUSED, deliveries.c.available_at <= now
+        )
+        .order_by(deliveries.c.available_at)
+        .limit(1)
+        .subquery()
+    )
+    return sa.select(now - first.c.available_at).where(~first.c.is_ours)
+
+
+def _failing(now: Now) -> sa.Select[Any]:
+    """Look at what is retried, whichever handler it is: an outage alone never parks it."""
+    failed = PENDING, deliveries.c.last_error.is_not(None), ~deliveries.c.replay, ~PAUSED
+    age = now - sa.func.min(events.c.recorded_at)
+    return sa.select(age).join_from(deliveries, events).where(*failed)
+
+
+async def _ages(
+    transaction: Transaction, handlers: Collection[str], *queries: sa.Select[Any]
+) -> list[float]:
+    """Return the seconds that each query finds; 0 if there is nothing so late."""
+    columns = (query.scalar_subquery() for query in queries)
+    found = await transaction.execute(sa.select(*columns), {"handlers": list(handlers)})
+    return [max(0.0, age or 0.0) for age in found.one()]

@@ -1,0 +1,66 @@
+"""Long work in small transactions, so that it holds nobody up and takes constant memory.
+
+Each batch begins behind the last row of the one before it (a keyset), so no row is looked at twice,
+whatever has become of it.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import anyio
+import sqlalchemy as sa
+from anyio import current_time
+
+from aftercommit.sql.database import Database
+from aftercommit.sql.transaction import Transaction
+
+Begin = Callable[[], AbstractAsyncContextManager[Transaction]]
+Work = Callable[[Transaction, Sequence[Any]], Awaitable[int]]
+Advance = Callable[[int], object]
+Rows = Sequence[sa.Row[Any]]
+
+BATCH_ROWS = 300
+
+
+async def for_each_batch(
+    begin: Begin,
+    rows: sa.Select[Any],
+    work: Work,
+    advance: Advance = lambda size: None,
+    *,
+    pause: float = 1.0,
+) -> int:
+    """Hand the ids of rows to `work`, a batch and a transaction at a time; add up what it returns.
+
+    The rows come in the order of their columns: together a key, of which the last is the id.
+    `advance` is called with the size of each batch that is committed. `pause` times as long as a
+    batch has taken, others have for themselves after it: else a writer could keep them from
+    SQLite's only lock for as long as it works.
+    """
+    key = sa.tuple_(*rows.selected_columns)
+    total, batch = 0, rows.order_by(*rows.selected_columns).limit(BATCH_ROWS)
+    while True:
+        began = current_time()
+        found, number = await _run_batch(begin, batch, work)
+        total += number
+        advance(len(found))
+        if len(found) < BATCH_ROWS:
+            return total
+        batch = batch.where(key > tuple(found[-1]))
+        await anyio.sleep((current_time() - began) * pause)
+
+
+async def _run_batch(begin: Begin, batch: sa.Select[Any], work: Work) -> tuple[Rows, int]:
+    async with begin() as transaction:
+        found = (await transaction.execute(batch)).all()
+        number = await work(transaction, [row[-1] for row in found])
+        await transaction.commit()
+    return found, number
+
+
+async def count_rows(database: Database, rows: sa.Select[Any]) -> int:
+    """Return how many rows a query finds."""
+    counted = sa.select(sa.func.count()).select_from(rows.subquery())
+    async with database.read_transaction() as transaction:
+        return int((await transaction.execute(counted)).scalar_one())

@@ -1,0 +1,176 @@
+"""The queries behind a trace: everything that has one correlation id, found by any id in it.
+
+Events, deliveries and failures come with one statement, for PostgreSQL shows each statement what
+is committed by then: what a delivery has caused would be missing beside the delivery that is done.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from aftercommit.error_kinds import InvalidValue, kind_of
+from aftercommit.extensions.operations import SubjectQuery
+from aftercommit.extensions.operations.causation_tree import Node, part_of, tree
+from aftercommit.extensions.operations.exceptions import TraceNotFound
+from aftercommit.extensions.operations.times import Epoch, in_utc
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import delivery_state
+from aftercommit.sql.tables import commands, deliveries, events, failures
+from aftercommit.sql.transaction import Transaction
+
+MAX_TRACES = 100
+MAX_ROWS = 5000  # of one kind, in all traces that are shown together
+MIN_PREFIX = 8  # digits of an id: what is shown of it, and the fewest that it is found by
+
+
+class TraceQuery(NamedTuple):
+    """What somebody has given, and what it means: the first and last id, or some subjects."""
+
+    text: str
+    meaning: tuple[UUID, UUID] | SubjectQuery
+
+
+def trace_query(text: str, find_subjects: Callable[[str], SubjectQuery]) -> TraceQuery:
+    """Return what is meant by what somebody has given: an id, or what the application knows.
+
+    :raises InvalidValue: if it is neither
+    """
+    digits = text.removesuffix("…").replace("-", "").lower()
+    if re.fullmatch(f"[0-9a-f]{{{MIN_PREFIX},32}}", digits):
+        return TraceQuery(text, (UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))))
+    try:
+        return TraceQuery(text, find_subjects(text))
+    except Exception as error:
+        if kind_of(error) != "invalid":
+            raise
+        rule = f"neither an id nor {MIN_PREFIX} or more of its first digits"
+        raise InvalidValue("ID", f"{text!r} is {rule}; {error}") from None
+
+
+class Traces(NamedTuple):
+    """All that has some correlation ids, as one tree: see `causation_tree.tree`."""
+
+    nodes: Sequence[Node]
+    is_whole: bool
+    read_at: datetime | None  # by the database's clock; None if there is no event
+
+
+async def find_traces(database: Database, about: TraceQuery) -> Traces:
+    """Return the newest MAX_TRACES that something is part of.
+
+    Of a trace that many subjects are part of, only what concerns those that are meant is shown.
+
+    :raises TraceNotFound: if it is part of none
+    """
+    ids = [about.meaning] if isinstance(about.meaning, tuple) else []
+    if not isinstance(about.meaning, tuple):
+        ids += [(subject, subject) for subject in await about.meaning(database)]
+    async with database.read_transaction() as transaction:
+        newest = await _newest(transaction, ids)
+        found = await read_traces(transaction, database, newest, limit=MAX_ROWS)
+    if not found.nodes:
+        raise TraceNotFound(about.text)
+    named = {node.id for node in found.nodes if _is_in(ids, node.subject)}
+    is_part = named or not isinstance(about.meaning, tuple)
+    return found._replace(nodes=part_of(found.nodes, named)) if is_part else found
+
+
+def _is_in(ids: Sequence[tuple[UUID, UUID]], subject: str) -> bool:
+    return any(str(first) <= subject <= str(last) for first, last in ids)
+
+
+async def read_traces(
+    transaction: Transaction,
+    database: Database,
+    correlation_ids: Collection[UUID],
+    *,
+    limit: int | None,
+    only_of: Collection[UUID] | None = None,
+) -> Traces:
+    """Return these traces; or only some of their commands, with all that these have caused.
+
+    There are as many statements for a long trace as for a short one. What they return is bounded by
+    the limit, of one kind and for all traces together.
+    """
+    table = events.c, commands.c
+    these = [each.correlation_id.in_(correlation_ids) for each in table]
+    if only_of is not None:
+        these = [each.id.in_(_caused_by(only_of, correlation_ids)) for each in table]
+    read_at = sa.type_coerce(database.clock, Epoch).label("read_at")
+    state = delivery_state(database.clock).label("state")
+    found = _EVENTS.add_columns(read_at, state).where(these[0])
+    rows = (await transaction.execute(found.limit(limit))).all()
+    accepted = (await transaction.execute(_COMMANDS.where(these[1]).limit(limit))).all()
+    is_whole = limit is None or max(len(rows), len(accepted)) < limit
+    nodes = tree(database.codec, accepted, rows)
+    return Traces(nodes, is_whole, rows[0].read_at if rows else None)
+
+
+def _caused_by(accepted: Collection[UUID], correlation_ids: Collection[UUID]) -> sa.Select[Any]:
+    """Return the ids of some commands, and of all events and commands that these have caused.
+
+    No index has the causes: the database makes one of the ids in these traces.
+    """
+    each = (
+        sa.select(table.c.id, table.c.causation_id).where(
+            table.c.correlation_id.in_(correlation_ids)
+        )
+        for table in (events, commands)
+    )
+    known = sa.union_all(*each).cte("known")
+    first = sa.select(commands.c.id).where(commands.c.id.in_(accepted))
+    causes = first.cte("caused", recursive=True)
+    effects = sa.select(known.c.id).join_from(causes, known, known.c.causation_id == causes.c.id)
+    return sa.select(causes.union(effects).c.id)
+
+
+async def _newest(transaction: Transaction, ids: Sequence[tuple[UUID, UUID]]) -> Sequence[UUID]:
+    """Return the correlation ids of the newest traces, each part by an index of its own."""
+    parts = [part for each in ids for part in _parts(*each)]
+    if not parts:
+        return []
+    found = sa.union_all(*parts).subquery()
+    newest = sa.func.max(found.c.time).desc()
+    statement = sa.select(found.c.correlation_id).group_by(found.c.correlation_id)
+    return (await transaction.execute(statement.order_by(newest).limit(MAX_TRACES))).scalars().all()
+
+
+def _parts(first: UUID, last: UUID) -> Iterator[sa.Select[Any]]:
+    for table, time in ((commands, commands.c.accepted_at), (events, events.c.recorded_at)):
+        trace = sa.select(table.c.correlation_id, time.label("time"))
+        for column in (table.c.id, table.c.correlation_id):
+            yield trace.where(column.between(first, last))
+    yield trace.where(events.c.subject.between(str(first), str(last)))
+
+
+def _columns(table: sa.Table, *names: str) -> list[sa.Column[Any]]:
+    return [table.c[name] for name in names]
+
+
+_OF_DELIVERY = [failures.c[name] == deliveries.c[name] for name in ("event_id", "handler")]
+_COMMANDS = sa.select(
+    *_columns(commands, "id", "type", "source", "correlation_id", "causation_id"),
+    in_utc(commands.c.accepted_at),
+)
+_EVENTS = (  # a row for each failure of each delivery; None for what there is none of
+    sa.select(
+        *_columns(events, "id", "type", "schema_version", "subject", "data"),
+        *_columns(events, "correlation_id", "causation_id"),
+        in_utc(events.c.recorded_at),
+        events.c.handler.label("committed_by"),
+        *_columns(deliveries, "handler", "attempts", "owner", "token", "replay"),
+        *map(in_utc, _columns(deliveries, "available_at", "completed_at", "parked_at")),
+        deliveries.c.duration_seconds.label("seconds"),
+        deliveries.c.last_error.label("error"),
+        failures.c.attempt,
+        in_utc(failures.c.failed_at),
+        failures.c.owner.label("failed_in"),
+        failures.c.error.label("failure"),
+    )
+    .select_from(events.outerjoin(deliveries).outerjoin(failures, sa.and_(*_OF_DELIVERY)))
+    .order_by(events.c.recorded_at, events.c.id, deliveries.c.handler, failures.c.token)
+)

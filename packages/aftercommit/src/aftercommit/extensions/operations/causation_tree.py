@@ -1,0 +1,181 @@
+"""Makes a tree of what is stored of traces: commands, events, deliveries. Pure: no I/O."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from aftercommit.codec import Codec
+
+Kind = Literal["command", "event", "delivery"]
+State = Literal[
+    "scheduled",
+    "due",
+    "retrying",
+    "running",
+    "lease_expired",
+    "paused",
+    "parked",
+    "done",
+    "discarded",
+]
+Row = sa.Row[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedAttempt:
+    """An attempt of a delivery that failed, or that lost its lease."""
+
+    attempt: int
+    failed_at: datetime
+    owner: str | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A command, an event or a delivery, in the tree of what caused what.
+
+    Commands and events are done when they are committed. Of a delivery whose lease has expired,
+    `owner` is the process that has lost it. `seconds` is how long the last attempt took. `about` is
+    a few words: where a command comes from, what an event is about, whose id is `subject`.
+    """
+
+    # the schema of the API says that an answer has them all
+    __pydantic_config__: ClassVar = {"json_schema_serialization_defaults_required": True}
+
+    kind: Kind
+    id: str  # that of a delivery is EVENT_ID:HANDLER
+    parent: str | None
+    correlation_id: UUID  # of the trace
+    name: str
+    about: str = ""
+    subject: str = ""
+    state: State
+    attempts: int | None = None
+    token: int | None = None  # fencing token
+    replay: bool = False
+    seconds: float | None = None
+    owner: str | None = None
+    available_at: datetime | None = None
+    completed_at: datetime | None = None
+    parked_at: datetime | None = None
+    error: str | None = None
+    failures: tuple[FailedAttempt, ...]  # those that are kept, the oldest first
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more happens to it by itself, or only later, as it was subscribed."""
+        return self.state in ("scheduled", "done", "discarded", "parked", "paused")
+
+
+def tree(codec: Codec[object], commands: Iterable[Row], rows: Sequence[Row]) -> list[Node]:
+    """Return the nodes of some traces, depth first and the oldest first.
+
+    An event hangs under the delivery that caused it. If it is not known which, as of events from
+    before that was noted, it hangs under the event; and if that is not known, under nothing.
+    """
+    attempts: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.handler is not None:
+            attempts[f"{row.id}:{row.handler}"].append(row)
+    events = {str(row.id): row for row in rows}
+    accepted = [_command(row, attempts) for row in commands]
+    known = {*events, *attempts, *(node.id for node in accepted)}
+    deliveries = [_delivery(key, of_one) for key, of_one in attempts.items()]
+    return _in_order(
+        [*accepted, *deliveries, *(_event(codec, row, known) for row in events.values())]
+    )
+
+
+def _in_order(nodes: Iterable[Node]) -> list[Node]:
+    """Return nodes depth first: deliveries by handler, the others by time."""
+    children: defaultdict[str | None, list[Node]] = defaultdict(list)
+    for node in sorted(nodes, key=_place, reverse=True):
+        children[node.parent].append(node)
+    ordered, left = [], children[None]
+    while left:  # not by recursion: nobody limits how long a chain of causes is
+        ordered.append(left.pop())
+        left += children[ordered[-1].id]
+    return ordered
+
+
+def _place(node: Node) -> tuple[bool, float, str, str]:
+    is_delivery = node.kind == "delivery"
+    committed_at = node.completed_at.timestamp() if node.completed_at and not is_delivery else 0.0
+    return not is_delivery, committed_at, node.name, node.id
+
+
+def part_of(nodes: Sequence[Node], roots: Collection[str]) -> list[Node]:
+    """Return some nodes of a tree, with what has caused them and what they have caused."""
+    effects, causes = set(roots), set[str | None](roots)
+    for node in nodes:  # depth first: each comes after its parent
+        effects |= {node.id} if node.parent in effects else set()
+    for node in reversed(nodes):
+        causes |= {node.parent} if node.id in causes else set()
+    return [node for node in nodes if node.id in effects | causes]
+
+
+def _command(row: Row, known: Collection[str]) -> Node:
+    cause = f"{row.causation_id}:{row.source}"
+    return Node(
+        kind="command",
+        id=str(row.id),
+        parent=cause if cause in known else None,
+        correlation_id=row.correlation_id,
+        name=row.type,
+        about=row.source,
+        state="done",
+        completed_at=row.accepted_at,
+        failures=(),
+    )
+
+
+def _event(codec: Codec[object], row: Row, known: Collection[str]) -> Node:
+    causes = (f"{row.causation_id}:{row.committed_by}", str(row.causation_id))
+    parent = next((cause for cause in causes if cause in known), None)
+    return Node(
+        kind="event",
+        id=str(row.id),
+        parent=parent,
+        correlation_id=row.correlation_id,
+        name=row.type,
+        about=summary(codec, row.type, row.schema_version, row.data),
+        subject=row.subject,
+        state="done",
+        completed_at=row.recorded_at,
+        failures=(),
+    )
+
+
+_OF_DELIVERY = (
+    *("correlation_id", "state", "attempts", "seconds", "owner", "token", "replay", "error"),
+    *("available_at", "parked_at", "completed_at"),
+)
+
+
+def _delivery(key: str, rows: Sequence[Row]) -> Node:
+    row = rows[0]
+    failures = tuple(_failure(each) for each in rows if each.attempt is not None)
+    what = {name: getattr(row, name) for name in _OF_DELIVERY} | {"failures": failures}
+    return Node(kind="delivery", id=key, parent=str(row.id), name=row.handler, **what)
+
+
+def _failure(row: Row) -> FailedAttempt:
+    what = {"attempt": row.attempt, "failed_at": row.failed_at}
+    return FailedAttempt(owner=row.failed_in, error=row.failure, **what)
+
+
+def summary(codec: Codec[object], name: str, version: int, data: str) -> str:
+    """Return whom and what an event is about, in the application's words.
+
+    It is empty if this process cannot read the event.
+    """
+    try:
+        return codec.describe(codec.read(name, version, data, codec.events[name]))
+    except Exception:  # also one in an upcaster, or in the class of the event
+        return ""

@@ -1,0 +1,126 @@
+"""The commands: what they take, and what they print. Those about deliveries are beside it."""
+
+from collections.abc import Sequence
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from aftercommit.extensions.operations import OperationsExtension, causation_queries
+from aftercommit.extensions.operations.batched_transactions import count_rows
+from aftercommit.extensions.operations.causation_queries import TraceQuery, trace_query
+from aftercommit.extensions.operations.cli_deliveries import deliveries
+from aftercommit.extensions.operations.cli_parts import (
+    NamedCommand,
+    as_json,
+    progress,
+    with_application,
+)
+from aftercommit.extensions.operations.command_history import (
+    COUNTED,
+    MAX_ROWS,
+    AcceptedCommand,
+    latest_commands,
+)
+from aftercommit.extensions.operations.retention import old_events, prune
+from aftercommit.extensions.operations.times import duration, format_duration
+from aftercommit.extensions.operations.trace_display import (
+    display,
+    plain_lines,
+    print_each,
+    short_id,
+    show,
+)
+from aftercommit.process.application import Application
+from aftercommit.process.extension import Extensions
+from aftercommit.process.nonblocking_output import drain
+from aftercommit.process.printing import json_line, pluralize
+from aftercommit.process.terminal_escaping import escape_controls
+
+commands = click.Group(commands={"deliveries": deliveries})
+
+
+@commands.command()
+@click.option(
+    "--failed",
+    is_flag=True,
+    help="Only commands with a parked delivery, or one that waits for a retry.",
+)
+@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many. Default: 20")
+@as_json
+@with_application
+async def history(application: Application, failed: bool, limit: int, as_json: bool) -> None:
+    """List the latest commands, and how far each has come.
+
+    The newest come first. Each row shows how many deliveries of the command's events are done,
+    discarded, pending, parked, or scheduled for later; and how long it took until none was pending.
+    """
+    rows = await latest_commands(application.database, limit=limit, failed_only=failed)
+    if rows:
+        await print_each(map(json_line, rows) if as_json else plain_lines(history_table(rows)))
+    await drain()
+
+
+def history_table(rows: Sequence[AcceptedCommand]) -> Table:
+    """Return a table of commands, with its headings."""
+    headings = ("ACCEPTED", "COMMAND", "ABOUT", "ID", "DELIVERIES")
+    table = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for row in rows:
+        table.add_row(*(Text(escape_controls(cell)) for cell in _cells(row)))  # no markup, no emoji
+    return table
+
+
+def _cells(row: AcceptedCommand) -> Sequence[str]:
+    counts = ((getattr(row, state), state) for state in COUNTED)
+    states = ", ".join(f"{count} {state}" for count, state in counts if count)
+    took = "" if row.seconds is None else f" in {format_duration(row.seconds)}"
+    return f"{row.accepted_at:%F %T}Z", row.type, row.about, short_id(row.id), states + took
+
+
+def _query(ctx: click.Context, param: click.Parameter, text: str) -> TraceQuery:
+    extensions: Extensions = ctx.obj.app.extensions
+    [this] = [each for each in extensions if isinstance(each, OperationsExtension)]
+    return trace_query(text, this.find_subjects)
+
+
+@commands.command()
+@click.argument("query", metavar="ID", callback=_query)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a node and line.")
+@click.option(
+    "--follow", is_flag=True, help="Go on until all is done, parked, paused or for later."
+)
+@with_application
+async def trace(application: Application, query: TraceQuery, as_json: bool, follow: bool) -> None:
+    """Show everything that a command has caused.
+
+    ID is the id of a trace (the correlation id), a command, an event or its subject; its first
+    eight digits are enough. Or it is what the application finds subjects by, such as a name. Of
+    more than 100 traces, the newest 100 are shown, with at most 5,000 attempts.
+    """
+    with display(as_json=as_json) as changes:
+        is_whole = await show(application.database, query, changes, follow=follow)
+    if not is_whole:
+        most = f"{causation_queries.MAX_ROWS:,}"
+        click.echo(f"not all is shown: there are more than {most} attempts or commands", err=True)
+    await drain()
+
+
+@commands.group("events")
+def event_history() -> None:
+    """Prune the history of events."""
+
+
+@event_history.command("prune", cls=NamedCommand)
+@duration("--older-than", required=True, help="Such as 30d, 12h, 15m or 45s.")
+@with_application
+async def prune_events(application: Application, older_than: float) -> None:
+    """Delete old events with their deliveries, and old commands.
+
+    Events with an outstanding delivery are kept. Once a command is deleted, a repeated message with
+    its id is executed again. Workers prune by themselves if {prefix}_RETENTION_DAYS is set.
+    """
+    database = application.database
+    length = await count_rows(database, old_events(database, older_than))
+    with progress("pruning", length) as advance:
+        count = await prune(database, older_than=older_than, advance=advance)
+    click.echo(f"{pluralize(count, 'event', 'events')} deleted")

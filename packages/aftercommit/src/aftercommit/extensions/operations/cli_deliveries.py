@@ -1,0 +1,248 @@
+"""The commands about deliveries: what is outstanding, what is parked, and what is past."""
+
+import getpass
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Collection
+from functools import partial
+from uuid import UUID
+
+import click
+import msgspec
+import sqlalchemy as sa
+from rich.cells import cell_len
+
+from aftercommit.envelopes import EventId
+from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit.extensions.operations.cli_parts import (
+    as_json,
+    is_wanted,
+    progress,
+    with_application,
+)
+from aftercommit.extensions.operations.delivery_admin import Delivery, Which, listed_deliveries
+from aftercommit.extensions.operations.exceptions import HasExternalEffects, NotAProjection
+from aftercommit.extensions.operations.replay import Replay, replay_of
+from aftercommit.extensions.operations.times import duration, format_duration
+from aftercommit.process import printing as common
+from aftercommit.process.app import Cli
+from aftercommit.process.application import Application
+from aftercommit.process.nonblocking_output import drain
+from aftercommit.process.printing import json_line, pluralize
+from aftercommit.process.terminal_escaping import escape_controls, escape_lines
+
+_WIDTH = 40
+HEADING = f"{'EVENT_ID':36}  {'HANDLER':24}  {'EVENT':22}  {'ABOUT':{_WIDTH}}  STATE  LAST ERROR"
+
+
+@click.group()
+def deliveries() -> None:
+    """List, retry, pause, discard and replay deliveries."""
+
+
+@deliveries.command("list")
+@click.option("--parked", "which", flag_value="parked", help="Only parked deliveries.")
+@click.option("--scheduled", "which", flag_value="scheduled", help="Only those for later.")
+@click.option("--all", "which", flag_value="all", help="All, even finished ones.")
+@as_json
+@with_application
+async def list_deliveries(application: Application, which: Which | None, as_json: bool) -> None:
+    """List outstanding deliveries; those for later once they are due."""
+    database = application.database
+    async with database.read_transaction() as transaction:
+        rows = listed_deliveries(transaction, database, which or "outstanding")
+        lines = _lines(rows, application.handlers)
+        await common.print_all((json_line(row) async for row in rows) if as_json else lines)
+
+
+async def _lines(rows: AsyncIterator[Delivery], known: Collection[str]) -> AsyncIterator[str]:
+    """Yield a line for each row, below a heading; that there is none, only to a person."""
+    heading = HEADING
+    async for row in rows:
+        if heading:
+            yield heading
+        heading = ""
+        unknown = "" if row.handler in known else ", no handler of this program"
+        error = (row.last_error or "").partition("\n")[0]
+        yield escape_controls(f"{_cells(row)}{unknown}  {error}".rstrip())
+    if heading and sys.stdout and sys.stdout.isatty():
+        yield "nothing; --scheduled lists what is for later"
+
+
+def _cells(row: Delivery) -> str:
+    about = escape_controls(row.about or "-")
+    about += " " * (_WIDTH - cell_len(about))
+    moment = row.completed_at or row.parked_at or row.available_at
+    owner = f" by {row.owner}" if row.owner else ""
+    state = f"{row.state.replace('_', ' ')} {moment:%FT%TZ}{owner}"
+    attempts = pluralize(row.attempts, "attempt", "attempts")
+    return f"{row.event_id}  {row.handler:24}  {row.event_type:22}  {about}  {state}, {attempts}"
+
+
+def _name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Take the name of a handler, perhaps of one that no longer exists."""
+    if value and not value.isidentifier():
+        raise click.BadParameter(f"{value!r} is no name")
+    return value
+
+
+event_id = partial(click.argument, "event_id", type=click.UUID)
+handler = partial(click.argument, "handler", callback=_name)
+
+
+@deliveries.command("show")
+@event_id()
+@handler()
+@with_application
+async def show_delivery(application: Application, event_id: UUID, handler: str) -> None:
+    """Show one delivery, with the data of its event."""
+    row, data = await delivery_admin.delivery(application.database, EventId(event_id), handler)
+    for name, value in (msgspec.to_builtins(row) | {"data": data}).items():
+        text = "-" if value is None else str(value)
+        click.echo(f"{name + ':':12} {escape_lines(text, indent=13)}")
+    await drain()
+
+
+@deliveries.command("retry")
+@event_id(required=False)
+@handler(required=False)
+@click.option("--all-parked", is_flag=True, help="Retry everything that is parked.")
+@click.option("--handler", "only", metavar="NAME", help="With --all-parked: of this handler only.")
+@click.pass_obj
+def retry_delivery(
+    cli: Cli, event_id: UUID | None, handler: str | None, all_parked: bool, only: str | None
+) -> None:
+    """Retry one delivery now, or all parked ones.
+
+    Its attempts are reset. If its handler is paused, it is due when that is resumed.
+    """
+    if all_parked == (event_id is not None) or (event_id is None) != (handler is None):
+        raise click.UsageError("give either EVENT_ID and HANDLER, or --all-parked")
+    if only is not None and not all_parked:
+        raise click.UsageError("--handler goes with --all-parked")
+
+    async def work(application: Application) -> int:
+        if event_id is None or handler is None:
+            names = only if only is None else delivery_admin.all_names(application.handlers, only)
+            return await delivery_admin.retry_all_parked(application.database, names)
+        await delivery_admin.retry(application.database, EventId(event_id), handler)
+        return 1
+
+    count = cli.run(cli.load_settings(), work)
+    click.echo(f'{pluralize(count)} due now; run "{cli.app.name} worker"')
+
+
+@deliveries.command("discard")
+@event_id()
+@handler()
+@with_application
+async def discard_delivery(application: Application, event_id: UUID, handler: str) -> None:
+    """End a delivery for good: its handler never runs it."""
+    await delivery_admin.discard(application.database, EventId(event_id), handler)
+    click.echo("1 delivery discarded")
+
+
+@deliveries.command("pause")
+@handler()
+@click.option("--by", metavar="NAME", help="Who wants it. Default: the user, and this host.")
+@with_application
+async def pause_handler(application: Application, handler: str, by: str | None) -> None:
+    """Hold all deliveries of HANDLER, until it is resumed.
+
+    Running attempts go on to their end. New deliveries are held, too. Held ones are not late.
+    """
+    names = delivery_admin.all_names(application.handlers, handler)
+    who = (by or _operator()).encode(errors="replace").decode()  # nobody's name holds it up
+    count = await handler_pauses.pause(application.database, names, by=who)
+    result = "was paused already" if count is None else f"paused: {pluralize(count)} held"
+    click.echo(f"{handler} {result}")
+
+
+@deliveries.command("resume")
+@handler()
+@with_application
+async def resume_handler(application: Application, handler: str) -> None:
+    """Release the deliveries of HANDLER, even if it no longer exists."""
+    names = await handler_pauses.paused_names(application.database, application.handlers, handler)
+    count = await handler_pauses.resume(application.database, names)
+    result = "was not paused" if count is None else f"resumed: {pluralize(count)} released"
+    click.echo(f"{handler} {result}")
+
+
+@deliveries.command("pauses")
+@as_json
+@with_application
+async def list_pauses(application: Application, as_json: bool) -> None:
+    """List the handlers that are paused, since when, and by whom."""
+    async with application.database.read_transaction() as transaction:
+        rows = await handler_pauses.paused_handlers(transaction)
+    for row in rows:
+        line = f"{row.handler:24}  {row.paused_at:%FT%TZ}  {row.paused_by}"
+        click.echo(json_line(row) if as_json else escape_controls(line))
+    await drain()
+
+
+def _operator() -> str:
+    """Return the user and host of the operating system; a number, if the user has no name."""
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):
+        account = str(os.getuid())
+    return f"{account}@{socket.gethostname()}"
+
+
+@deliveries.command()
+@click.argument("handler")
+@click.option("--event-type", "types", multiple=True, metavar="TYPE", help="Only these events.")
+@duration("--since", help="Only as far back as this, such as 30d.")
+@click.option(
+    "--again", is_flag=True, help="Also events it has processed; it must keep a read model."
+)
+@click.option("--allow-side-effects", is_flag=True, help="Allow a handler that sends or publishes.")
+@click.option("--dry-run", is_flag=True, help="Only print how many deliveries it would create.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def replay(
+    cli: Cli,
+    /,
+    handler: str,
+    types: tuple[str, ...],
+    since: float | None,
+    again: bool,
+    allow_side_effects: bool,
+    **answers: bool,
+) -> None:
+    """Create the missing deliveries of past events for HANDLER.
+
+    Workers run them when nothing else is due. An interrupted replay can be repeated: no event gets
+    a second delivery. Outstanding and discarded deliveries stay as they are. Deploy HANDLER
+    everywhere first: events that older processes commit get no delivery for it.
+    """
+    settings = cli.load_settings()
+
+    async def look(application: Application) -> tuple[Replay, int]:
+        database, bus = application.database, application.bus
+        async with database.read_transaction() as transaction:
+            now = (await transaction.execute(sa.select(database.clock))).scalar_one()
+        begin = 0.0 if since is None else now - since
+        wanted = replay_of(bus, handler, types, since=begin, until=now, again=again)
+        if again and handler not in application.projections:
+            raise NotAProjection(handler)
+        if not (allow_side_effects or bus.registry.events[handler].is_transactional):
+            raise HasExternalEffects(handler)
+        return wanted, await wanted.count(database)
+
+    wanted, number = cli.run(settings, look)
+    click.echo(f"{pluralize(number)} of past events to {handler}")
+    if answers["dry_run"] or not is_wanted(number, yes=answers["yes"]):
+        return
+    try:
+        with progress("replaying", number) as advance:
+            due = cli.run(settings, lambda a: wanted.run(a.database, advance))
+    except KeyboardInterrupt as error:
+        error.add_note("repeat it: no event gets a second delivery")
+        raise
+    delay = max(wanted.event_types.values())
+    when = f", each due {format_duration(delay)} after its event" if delay else " due now"
+    click.echo(f'{pluralize(due)}{when}; run "{cli.app.name} worker"')

@@ -1,0 +1,54 @@
+"""What several commands have in common."""
+
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Concatenate, ParamSpec
+
+import click
+
+from aftercommit.extensions.operations.batched_transactions import Advance
+from aftercommit.process.app import Cli
+from aftercommit.process.application import Application
+
+P = ParamSpec("P")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+class NamedCommand(click.Command):
+    """In its help, {prefix} is the beginning of the application's environment variables."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the command does."""
+        prefix = str(ctx.find_root().command.name).upper()
+        named = click.Command(self.name, help=str(self.help).format(prefix=prefix))
+        named.format_help_text(ctx, formatter)
+
+
+def with_application(
+    work: Callable[Concatenate[Application, P], Awaitable[None]],
+) -> Callable[..., None]:
+    """Turn work with an application into what a command calls."""
+
+    @click.pass_obj
+    @wraps(work)
+    def run(cli: Cli, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        cli.run(cli.load_settings(), lambda a: work(a, *args, **kwargs))
+
+    return run
+
+
+def is_wanted(count: int, *, yes: bool) -> bool:
+    """Ask a person, if there is one, and something to ask about."""
+    is_asked = count and not yes and sys.stdin and sys.stdin.isatty()
+    return not is_asked or click.confirm("Go on?", err=True)
+
+
+@contextmanager
+def progress(label: str, length: int) -> Iterator[Advance]:
+    """Show, on a terminal, how much is done and the time left; yield what is called each step."""
+    hidden = not (sys.stderr and sys.stderr.isatty())
+    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
+        yield bar.update

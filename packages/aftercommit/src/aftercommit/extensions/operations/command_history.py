@@ -1,0 +1,125 @@
+"""The latest commands, and what has become of all that they caused."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from aftercommit.extensions.operations.causation_queries import read_traces
+from aftercommit.extensions.operations.causation_tree import Node
+from aftercommit.sql.database import Database
+from aftercommit.sql.tables import PARKED, PENDING, commands, deliveries, events
+
+MAX_ROWS = 1000
+COUNTED = ("done", "discarded", "pending", "parked", "scheduled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedCommand:
+    """A command from outside, a few words about its first event, and how much is in which state.
+
+    `scheduled` counts deliveries that are for later, and were not attempted yet. `pending` counts
+    those that are retrying, paused, due or running, or have lost their lease. `seconds`:
+    from the command to the last delivery that was settled, replays left out; None while one is
+    pending, or if there is none.
+    """
+
+    id: UUID
+    type: str
+    source: str
+    correlation_id: UUID
+    accepted_at: datetime
+    about: str = ""
+    done: int
+    discarded: int = 0
+    pending: int
+    scheduled: int = 0
+    parked: int
+    seconds: float | None
+
+
+async def latest_commands(
+    database: Database, *, limit: int, failed_only: bool = False
+) -> Sequence[AcceptedCommand]:
+    """Return the latest commands from outside, the newest first, in three statements.
+
+    What a handler has returned belongs, with all that it caused, to the command that led to it.
+    Those that failed have a delivery that is parked, or has failed or lost its lease and waits.
+    """
+    # by the index of times, all commands would be read to find those that failed
+    order = -commands.c.accepted_at if failed_only else commands.c.accepted_at.desc()
+    statement = sa.select(commands.c.id, commands.c.correlation_id).order_by(order)
+    statement = statement.where(commands.c.causation_id.is_(None))
+    if failed_only:
+        statement = statement.where(commands.c.id.in_(_causes_of_trouble(database)))
+    async with database.read_transaction() as transaction:
+        latest = (await transaction.execute(statement.limit(limit))).all()
+        traces = {command.correlation_id for command in latest}
+        ids = [command.id for command in latest]  # a stranger may have any number in one trace
+        found = await read_traces(transaction, database, traces, limit=None, only_of=ids)
+    return summed_up(found.nodes, ids)
+
+
+def summed_up(nodes: Sequence[Node], commands: Sequence[UUID]) -> list[AcceptedCommand]:
+    """Return a row for each command; what hangs below it in the tree belongs to it."""
+    trees: defaultdict[str, list[Node]] = defaultdict(list)
+    roots: dict[str | None, str] = {}
+    for node in nodes:  # depth first: each comes after its parent
+        roots[node.id] = roots.get(node.parent, node.id)
+        trees[roots[node.id]].append(node)
+    return [_row(*trees[str(id_)]) for id_ in commands if str(id_) in trees]
+
+
+def _row(command: Node, *below: Node) -> AcceptedCommand:
+    each = [node for node in below if node.kind == "delivery"]
+    counts = Counter(map(_counted_as, each))
+    settled = [node.completed_at or node.parked_at for node in each if not node.replay]
+    ended_at = None if counts["pending"] else max(filter(None, settled), default=None)
+    began_at: Any = command.completed_at
+    return AcceptedCommand(
+        id=UUID(command.id),
+        type=command.name,
+        source=command.about,
+        correlation_id=command.correlation_id,
+        accepted_at=began_at,
+        about=_about([node for node in below if node.parent == command.id]),
+        seconds=(ended_at - began_at).total_seconds() if ended_at else None,
+        **{state: counts[state] for state in COUNTED},
+    )
+
+
+def _counted_as(node: Node) -> str:
+    return node.state if node.state in COUNTED else "pending"
+
+
+def _about(events: Sequence[Node]) -> str:
+    """Say what the first event of a command is about, and how many there are like it."""
+    for first in (event for event in events if event.about):
+        more = sum(event.name == first.name for event in events) - 1
+        return f"{first.about} and {more} more" if more else first.about
+    return events[0].subject if events else ""
+
+
+def _causes_of_trouble(database: Database) -> sa.Select[Any]:
+    """Return the ids of what led to what failed and is not finished, back to the first causes."""
+    lost = sa.and_(deliveries.c.owner.is_not(None), deliveries.c.available_at <= database.clock)
+    has_failed = (
+        deliveries.c.last_error.is_not(None) | deliveries.c.previous_owner.is_not(None) | lost
+    )
+    causes_of = sa.select(events.c.causation_id).join(deliveries)
+    # apart, for each has an index of its own; in a subquery, for SQLite nests no unions
+    trouble = sa.union(causes_of.where(PARKED), causes_of.where(PENDING, has_failed)).subquery()
+    causes = sa.select(trouble.c.causation_id).cte("causes", recursive=True)
+    cause = sa.func.coalesce(events.c.causation_id, commands.c.causation_id)  # of either, if it has
+    earlier = (
+        sa.select(cause)
+        .select_from(causes)
+        .outerjoin(events, events.c.id == causes.c.causation_id)
+        .outerjoin(commands, commands.c.id == causes.c.causation_id)
+        .where(cause.is_not(None))
+    )
+    return sa.select(causes.union(earlier).c.causation_id)

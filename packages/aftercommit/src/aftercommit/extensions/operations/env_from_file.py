@@ -1,0 +1,31 @@
+"""EngineSettings in files, as Docker's secrets are: so passwords need not be in the environment."""
+
+from pathlib import Path
+
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.settings import EnvLookup
+
+
+def env_from_file(find: EnvLookup) -> EnvLookup:
+    """Let a variable, its name followed by `_FILE`, name a file that has the value in it.
+
+    What is refused, is refused without its content or path: they may be secrets.
+    """
+
+    def find_or_read(variable: str) -> str | None:
+        value, in_file = find(variable), f"{variable}_FILE"
+        if not (file := find(in_file)):
+            return value
+        if value:
+            raise InvalidValue(variable, f"and {in_file} are both set: set only one")
+        try:
+            if content := Path(file).read_text("utf-8").removesuffix("\n"):
+                return content
+            problem = "names an empty file"
+        except UnicodeError:
+            problem = "names a file that is not valid UTF-8"
+        except OSError as error:
+            problem = f"names a file that cannot be read: {error.strerror}"
+        raise InvalidValue(in_file, problem)
+
+    return find_or_read

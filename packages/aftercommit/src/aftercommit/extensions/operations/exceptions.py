@@ -1,0 +1,50 @@
+"""The errors of this extension."""
+
+from collections.abc import Collection
+
+from aftercommit.error_kinds import Refused
+
+
+class DeliveryNotFound(Refused):
+    """No delivery of this event to this handler is outstanding."""
+
+    def __init__(self, event_id: object, handler: str) -> None:
+        super().__init__(
+            f"no delivery of event {event_id} to {handler} is outstanding; if there was one, it is"
+            " done or discarded"
+        )
+
+
+class TraceNotFound(Refused):
+    """Nothing is stored under this id, or of what is meant otherwise."""
+
+    def __init__(self, about: str) -> None:
+        super().__init__(f"no trace, command, event or subject is found by {about}")
+
+
+class HandlerNotFound(Refused):
+    """No handler of events has this name, and none had it."""
+
+    def __init__(self, handler: str, known: Collection[str]) -> None:
+        names = ", ".join(sorted(known))
+        super().__init__(f"{handler!r} is no handler of events: none of {names}")
+
+
+class HasExternalEffects(Refused):
+    """A handler would have external effects for past events, which has to be allowed."""
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(
+            f"{handler} has effects outside, and would have them for each of these past events;"
+            " pass --allow-side-effects to allow it"
+        )
+
+
+class NotAProjection(Refused):
+    """Only a handler that keeps a read model can repeat its work."""
+
+    def __init__(self, handler: str) -> None:
+        super().__init__(
+            f"{handler} keeps no read model, so doing its work again would double it; without"
+            " --again, it gets only the events that it has no delivery of"
+        )

@@ -1,0 +1,103 @@
+"""Pausing a handler, and resuming it.
+
+Pending deliveries of a paused handler are moved out of the way of claims, by `PAUSE`; what runs
+ends as always. What is committed, retried, replayed or given back meanwhile is held by `pause_of`:
+resuming waits for it, and finds it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from aftercommit.extensions.operations.delivery_admin import all_names, delivery_key
+from aftercommit.extensions.operations.exceptions import HandlerNotFound
+from aftercommit.extensions.operations.times import in_utc
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import PAUSE, PAUSED_HANDLERS
+from aftercommit.sql.tables import PENDING, deliveries, handler_pauses
+from aftercommit.sql.transaction import Transaction
+
+RELEASED_TOGETHER = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Who has paused a handler, and when."""
+
+    handler: str
+    paused_at: datetime
+    paused_by: str
+
+
+async def pause(database: Database, names: Collection[str], *, by: str) -> int | None:
+    """Pause a handler; return how many deliveries that holds, None if it was paused already."""
+    row, now = deliveries.c, {"paused_at": database.clock, "paused_by": sa.bindparam("by")}
+    known = PAUSED_HANDLERS.where(handler_pauses.c.handler.in_(names))
+    with suppress(IntegrityError):  # another person does it, too, and was faster
+        async with database.write_transaction(no_timeout=True) as transaction:
+            paused = await transaction.execute(known)
+            if not (new := set(names) - set(paused.scalars())):
+                return None
+            rows = [{"handler": name, "by": by} for name in new]
+            await transaction.execute(sa.insert(handler_pauses).values(**now), rows)
+            # what a process runs, or has lost, is left alone: it is little
+            pending = PENDING, row.handler.in_(new), row.owner.is_(None), row.available_at < PAUSE
+            held = sa.update(deliveries).values(available_at=row.available_at + PAUSE)
+            count = await transaction.execute_dml(held.where(*pending))
+            await transaction.commit()
+            return count
+    return None
+
+
+async def resume(database: Database, names: Collection[str]) -> int | None:
+    """Resume a handler; return how many deliveries that releases, None if it was not paused.
+
+    Each is due when it would have been without the pause. If interrupted, it is paused as before.
+    """
+    row, paused = deliveries.c, handler_pauses.c.handler
+    held = PENDING, row.handler.in_(names), row.available_at > PAUSE
+    released = sa.update(deliveries).values(available_at=row.available_at - PAUSE)
+    some = sa.select(row.event_id, row.handler).where(*held).limit(RELEASED_TOGETHER)
+    count, number = 0, RELEASED_TOGETHER
+    while number == RELEASED_TOGETHER:
+        async with database.write_transaction(no_timeout=True) as transaction:
+            number = await transaction.execute_dml(released.where(*held, delivery_key.in_(some)))
+            await transaction.commit()
+        count += number
+    async with database.write_transaction(no_timeout=True) as transaction:
+        # waits for the commits that have seen the pause; others wait for this one, so it is short
+        ended = await transaction.execute_dml(sa.delete(handler_pauses).where(paused.in_(names)))
+        count += await transaction.execute_dml(released.where(*held))
+        transaction.notify_workers()
+        await transaction.commit()
+    return count if ended else None
+
+
+async def paused_names(
+    database: Database, handlers: Mapping[str, str], handler: str
+) -> Collection[str]:
+    """Return all names of a handler, or the one name of a paused handler that is gone.
+
+    A release may have removed it, or renamed it so long ago that the old name is forgotten.
+
+    :raises HandlerNotFound: if there is none of this name, and none is paused under it
+    """
+    try:
+        return all_names(handlers, handler)
+    except HandlerNotFound:
+        async with database.read_transaction() as transaction:
+            if handler in (await transaction.execute(PAUSED_HANDLERS)).scalars().all():
+                return [handler]
+        raise
+
+
+async def paused_handlers(transaction: Transaction) -> Sequence[Pause]:
+    """Return what is paused, the longest first."""
+    row = handler_pauses.c
+    statement = sa.select(row.handler, in_utc(row.paused_at), row.paused_by)
+    rows = await transaction.execute(statement.order_by(row.paused_at, row.handler))
+    return [Pause(**each._asdict()) for each in rows]

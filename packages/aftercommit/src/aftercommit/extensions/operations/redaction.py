@@ -1,0 +1,153 @@
+"""Replaces what is stored of somebody in events and around them: for what an application erases.
+
+The application says which events these are, which of their fields are personal, and what they say
+from then on. Rows stay, with their ids and times, so nothing that refers to them breaks.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from unicodedata import normalize
+from uuid import uuid4
+
+import msgspec
+import sqlalchemy as sa
+
+from aftercommit.codec import decode
+from aftercommit.envelopes import EventId
+from aftercommit.exceptions import InvalidPayload
+from aftercommit.extensions.operations.delivery_admin import discarded_now
+from aftercommit.process.application import Application
+from aftercommit.sql.claim_statements import NEXT_TOKEN
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import pause_of
+from aftercommit.sql.tables import FINISHED, PENDING, commands, deliveries, events, failures
+from aftercommit.sql.transaction import Transaction
+
+ERASED = "erased"
+
+
+class StoredEvent(NamedTuple):
+    """What an event is about, and what it says; no fields, if nobody can read its data."""
+
+    id: EventId
+    subject: str
+    fields: Mapping[str, Any]
+
+
+def handlers_with_effects(application: Application) -> Collection[str]:
+    """Return the handlers that have an effect through a port, also those that cannot run here.
+
+    Not those that publish: other services wait for what they do.
+    """
+    available = application.bus.registry.events
+    return [name for name in application.handlers if name not in available or available[name].ports]
+
+
+async def events_with(transaction: Transaction, text: str) -> Sequence[StoredEvent]:
+    """Return the events that have this subject, or this text in their data; this reads all."""
+    row = events.c
+    found = sa.select(row.id, row.subject, row.type, row.data)
+    found = found.where(sa.or_(row.subject == text, row.data.contains(text)))
+    rows = await transaction.execute(found)
+    return [StoredEvent(each.id, each.subject, _fields(each)) for each in rows]
+
+
+def _fields(row: sa.Row[Any]) -> Mapping[str, Any]:
+    try:
+        return decode(row.type, row.data, dict)
+    except InvalidPayload:
+        return {}
+
+
+async def count_outstanding(transaction: Transaction, of: Iterable[StoredEvent]) -> int:
+    """Return how many deliveries of these events are outstanding."""
+    count = sa.select(sa.func.count()).select_from(deliveries).where(_of(of), ~FINISHED)
+    return int((await transaction.execute(count)).scalar_one())
+
+
+async def end_deliveries(
+    transaction: Transaction,
+    database: Database,
+    of: Sequence[StoredEvent],
+    *,
+    discard: Collection[str],
+    reason: str,
+) -> int:
+    """Discard outstanding deliveries to these handlers, and return how many these were.
+
+    Of the others, what runs is taken from its process, which knows the events still, and begins
+    again.
+    """
+    outstanding = _of(of), ~FINISHED, deliveries.c.handler.in_(discard)
+    ended = discarded_now(database).values(last_error=reason).where(*outstanding)
+    discarded = await transaction.execute_dml(ended)
+    running = _of(of), PENDING, deliveries.c.owner.is_not(None)
+    await transaction.execute_dml(_taken_back(database).where(*running))
+    transaction.notify_workers()
+    return discarded
+
+
+def _of(some: Iterable[StoredEvent]) -> sa.ColumnElement[bool]:
+    return deliveries.c.event_id.in_([event.id for event in some])
+
+
+def _taken_back(database: Database) -> sa.Update:
+    fresh = {"attempts": deliveries.c.attempts - 1, "token": NEXT_TOKEN, "owner": None}
+    due = database.clock + pause_of(deliveries.c.handler)
+    return sa.update(deliveries).values(available_at=due, **fresh)
+
+
+async def redact_events(
+    transaction: Transaction, some: Sequence[StoredEvent], texts: Mapping[str, str], *, reason: str
+) -> None:
+    """Replace fields of events by these texts, and all that may quote what the fields have said.
+
+    These are errors of handlers, except `reason`, and sums over what commands have said.
+    """
+    ids = [event.id for event in some]
+    failed = sa.update(failures).where(failures.c.event_id.in_(ids))
+    last = sa.update(deliveries).where(_of(some), deliveries.c.last_error != reason)
+    await transaction.execute_dml(failed.values(error=ERASED))
+    await transaction.execute_dml(last.values(last_error=ERASED))
+    for event in some:
+        await _redact(transaction, event, texts)
+    causes = sa.select(events.c.causation_id).where(events.c.id.in_(ids))
+    these = sa.update(commands).where(commands.c.id.in_(causes))
+    await transaction.execute_dml(these.values(fingerprint=None))
+
+
+async def _redact(transaction: Transaction, event: StoredEvent, texts: Mapping[str, str]) -> None:
+    data = {name: texts.get(name, value) for name, value in event.fields.items()}
+    if data != event.fields:  # so that the page reads it again
+        its = sa.update(deliveries).where(deliveries.c.event_id == event.id)
+        await transaction.execute_dml(its.values(token=NEXT_TOKEN))
+    this = sa.update(events).where(events.c.id == event.id)
+    await transaction.execute_dml(this.values(data=msgspec.json.encode(data).decode()))
+
+
+async def redact_message_ids(transaction: Transaction, texts: Collection[str]) -> None:
+    """Replace sources and ids of messages that have one of the texts in them, as a word.
+
+    The new ids cannot be guessed: nobody has sent one of them before.
+    """
+    quoted = re.compile("|".join(map(_quoted, texts)), re.IGNORECASE)
+    for column in (commands.c.source, commands.c.message_id):
+        may_be = sa.or_(*(_may_have(column, text) for text in texts))
+        wanted: sa.Select[Any] = sa.select(commands.c.id, column.label("text")).where(may_be)
+        found = (await transaction.execute(wanted)).all()
+        for command_id in [row.id for row in found if quoted.search(normalize("NFC", row.text))]:
+            this = sa.update(commands).where(commands.c.id == command_id)
+            await transaction.execute_dml(this.values({column: f"{ERASED}-{uuid4()}"}))
+
+
+def _may_have(column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:
+    if text.isascii():
+        return column.icontains(text, autoescape=True)
+    sign = next((c for c in text if c.isascii() and not c.isalnum()), "")
+    return column.contains(sign, autoescape=True)  # SQLite ignores the case of ASCII only
+
+
+def _quoted(text: str) -> str:
+    """Return the pattern of a text, such as an address, that is not a part of a longer one."""
+    return rf"(?<![\w.+-]){re.escape(text)}(?![\w-]|\.\w)"

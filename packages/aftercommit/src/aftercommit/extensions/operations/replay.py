@@ -1,0 +1,128 @@
+"""Creates deliveries of past events for a handler, such as one that was added later.
+
+No position is stored: an event that has a delivery to the handler gets no second one. So a replay
+can be killed, repeated, or run twice at once. Its deliveries wait for all that is not replayed.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from aftercommit.bus import MessageBus
+from aftercommit.envelopes import EventId
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.extensions.operations.batched_transactions import Advance, for_each_batch
+from aftercommit.sql.claim_statements import NEXT_TOKEN
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import pause_of
+from aftercommit.sql.tables import deliveries, events
+from aftercommit.sql.transaction import Transaction
+
+Now = sa.ColumnElement[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Which past events are to be delivered to a handler; times are seconds since 1970."""
+
+    handler: str
+    aliases: Collection[str]  # its name, and those that it had: what it did then, it has done
+    event_types: Mapping[str, float]  # wire names, each with the delay of the subscription
+    since: float = 0.0
+    until: float  # when it began
+    again: bool = False  # what it has done before that, too, unless a person has discarded it
+
+    async def count(self, database: Database) -> int:
+        """Return how many deliveries it would make due now."""
+        now = database.clock
+
+        async def count_batch(transaction: Transaction, ids: Sequence[EventId]) -> int:
+            number = sa.select(sa.func.count()).select_from(self._wanted(ids, now).subquery())
+            return int((await transaction.execute(number)).scalar_one())
+
+        begin, all_events = database.read_transaction, self._events(now)
+        return await for_each_batch(begin, all_events, count_batch, pause=0)
+
+    async def run(self, database: Database, advance: Advance) -> int:
+        """Make the deliveries due, a batch after the other, and return how many that were.
+
+        Those of a handler that is subscribed for later are due as long after their events.
+        Deliveries that another process makes due at the same time are counted there. `advance` is
+        called with the number of each batch.
+        """
+
+        async def enqueue(transaction: Transaction, ids: Sequence[EventId]) -> int:
+            number = await self._enqueue(transaction, database.clock, ids)
+            if number:
+                transaction.notify_workers()
+            advance(number)
+            return number
+
+        # another replay waits here, and retention passes by what is locked
+        locked = self._events(database.clock).with_for_update(key_share=True)
+        return await for_each_batch(database.write_transaction, locked, enqueue)
+
+    def _is_past(self, time: sa.Column[float], now: Now) -> sa.ColumnElement[bool]:
+        """Tell what was before this began; what is of the future was, too: a clock was ahead."""
+        return sa.or_(time <= self.until, time > now)
+
+    def _events(self, now: Now) -> sa.Select[Any]:
+        """Select events of all types, so that a batch has the same size however rare one is."""
+        time = events.c.recorded_at
+        return sa.select(time, events.c.id).where(time >= self.since, self._is_past(time, now))
+
+    def _wanted(self, ids: Sequence[EventId], now: Now) -> sa.Select[Any]:
+        """Select those without a delivery to the handler, but one that is to be done again."""
+        row = deliveries.c
+        is_done = sa.and_(self._is_past(row.completed_at, now), row.discarded_at.is_(None))
+        is_kept = ~sa.func.coalesce(is_done, sa.false()) if self.again else sa.true()
+        kept = sa.exists().where(
+            row.event_id == events.c.id, row.handler.in_(self.aliases), is_kept
+        )
+        these = events.c.id.in_(ids), events.c.type.in_(self.event_types)
+        return sa.select(events.c.id).where(*these, ~kept)
+
+    async def _enqueue(self, transaction: Transaction, now: Now, ids: Sequence[EventId]) -> int:
+        wanted, paused, number = self._wanted(ids, now), pause_of(sa.literal(self.handler)), 0
+        if self.again:
+            its = deliveries.c.event_id.in_(wanted), deliveries.c.handler.in_(self.aliases)
+            fresh = {"attempts": 0, "unavailable_attempts": 0, "token": NEXT_TOKEN, "replay": True}
+            again = sa.update(deliveries).where(*its).values(**_NOTHING_DONE, **fresh)
+            again = again.values(available_at=now + paused)
+            number = await transaction.execute_dml(again)
+        columns = ("event_id", "handler", "attempts", "token", "available_at", "replay")
+        happened = sa.case((events.c.recorded_at < now, events.c.recorded_at), else_=now)
+        later = happened + sa.case(dict(self.event_types), value=events.c.type)
+        due = sa.case((later > now, later), else_=now) + paused
+        state = sa.literal(self.handler), sa.literal(0), sa.literal(1), due, sa.true()
+        new = sa.insert(deliveries).from_select(columns, wanted.add_columns(*state))
+        return number + len((await transaction.execute(new.returning(deliveries.c.event_id))).all())
+
+
+_NOTHING_DONE = dict.fromkeys(
+    ("completed_at", "duration_seconds", "owner", "previous_owner", "last_error")
+)
+
+
+def replay_of(bus: MessageBus, handler: str, types: Collection[str], **period: Any) -> Replay:
+    """Return the replay that was asked for.
+
+    :raises InvalidValue: if no such handler of events can run here, or it has no such events
+    """
+    bound = bus.registry.events
+    aliases = [name for name, each in bound.items() if each.name == handler]
+    if handler not in aliases:
+        names = ", ".join(sorted({each.name for each in bound.values()}))
+        problem = f"{handler!r} is no handler of events that can run here: none of {names}"
+        raise InvalidValue("handler", problem)
+    subscribed, name_of = bus.envelopes.subscriptions.items(), bus.envelopes.codec.name_of
+    its_types = {name_of(each): names[handler] for each, names in subscribed if handler in names}
+    if not its_types:
+        raise InvalidValue("handler", f"{handler!r} is unsubscribed, and only runs what is stored")
+    for unknown in set(types) - set(its_types):
+        problem = f"{unknown!r} is none of those of {handler}: {', '.join(its_types)}"
+        raise InvalidValue("event type", problem)
+    event_types = {name: its_types[name] for name in types or its_types}
+    return Replay(handler=handler, aliases=aliases, event_types=event_types, **period)

@@ -1,0 +1,61 @@
+"""Prunes old events and commands that are done with. Workers do it, too: `worker_services.py`."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from aftercommit.envelopes import EventId
+from aftercommit.extensions.operations.batched_transactions import Advance, for_each_batch
+from aftercommit.sql.database import Database
+from aftercommit.sql.tables import FINISHED, commands, deliveries, events
+from aftercommit.sql.transaction import Transaction
+
+
+async def prune(
+    database: Database,
+    *,
+    older_than: float,
+    advance: Advance = lambda size: None,
+    pause: float = 1.0,
+) -> int:
+    """Delete what was recorded more than so many seconds ago; return how many events went.
+
+    An event goes, with its deliveries and their failures, if each of them is done; a command, if
+    no event of its trace is left. What is locked is left for the next time. For `advance`, which
+    counts what is looked at, and `pause` see `for_each_batch`.
+    """
+    in_batches = partial(for_each_batch, database.write_transaction, pause=pause)
+    locked = old_events(database, older_than).with_for_update(skip_locked=True)
+    count = await in_batches(locked, _delete_done, advance)
+    is_old = commands.c.accepted_at < database.clock - older_than
+    old_commands = sa.select(commands.c.accepted_at, commands.c.id).where(is_old)
+    await in_batches(old_commands.with_for_update(skip_locked=True), _delete_commands)
+    return count
+
+
+def old_events(database: Database, older_than: float) -> sa.Select[Any]:
+    """Select the events that are older than so many seconds, whether they can go or not."""
+    time = events.c.recorded_at
+    return sa.select(time, events.c.id).where(time < database.clock - older_than)
+
+
+async def _delete_done(transaction: Transaction, locked: Sequence[EventId]) -> int:
+    """Delete those events whose deliveries are all done.
+
+    This has to be asked under the lock, in a statement of its own: one that locks sees deliveries
+    as they were when it began, and a replay may have added some until it got the lock.
+    """
+    pending = sa.exists().where(deliveries.c.event_id == events.c.id, ~FINISHED)
+    done = sa.select(events.c.id).where(events.c.id.in_(locked), ~pending)
+    ids = (await transaction.execute(done)).scalars().all()
+    await transaction.execute_dml(sa.delete(deliveries).where(deliveries.c.event_id.in_(ids)))
+    return await transaction.execute_dml(sa.delete(events).where(events.c.id.in_(ids)))
+
+
+async def _delete_commands(transaction: Transaction, locked: Sequence[UUID]) -> int:
+    has_events = sa.exists().where(events.c.correlation_id == commands.c.correlation_id)
+    unused = sa.delete(commands).where(commands.c.id.in_(locked), ~has_events)
+    return await transaction.execute_dml(unused)

@@ -1,0 +1,170 @@
+"""The endpoints of this extension. The extension web finds and guards them."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+
+from aftercommit.claims import CommandEnvelope
+from aftercommit.envelopes import EventId
+from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.extensions.idempotency_key import IdempotencyKey
+from aftercommit.extensions.operations import (
+    SubjectQuery,
+    causation_queries,
+    delivery_admin,
+    handler_pauses,
+)
+from aftercommit.extensions.operations.causation_tree import Node
+from aftercommit.extensions.operations.command_history import (
+    MAX_ROWS,
+    AcceptedCommand,
+    latest_commands,
+)
+from aftercommit.extensions.operations.delivery_admin import Delivery, listed_deliveries
+from aftercommit.process.application import Application
+from aftercommit.sql.inbox import record_command
+
+PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"description": "It is not there.", "content": PROBLEM}
+}
+ABOUT = (
+    "The id of a trace, command, event or subject, or its first eight digits; or what the"
+    " application finds subjects by."
+)
+ID_FORM = {"pattern": "^-*([0-9A-Fa-f]-*){8,32}…?$"}
+
+router = APIRouter()
+
+
+logger = logging.getLogger(__name__)
+
+
+def _application(request: Request) -> Application:
+    application: Application = request.app.state.application
+    return application
+
+
+Running = Annotated[Application, Depends(_application)]
+Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")]
+HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name of a handler.")]
+
+
+def routes(find_subjects: Callable[[str], SubjectQuery], form: Mapping[str, Any]) -> APIRouter:
+    """Return all endpoints; `form` is the schema of what subjects are found by."""
+    every = APIRouter(routes=[*router.routes])
+    forms = {"anyOf": [ID_FORM, *([dict(form)] if form else [])]}
+    of_about = Path(description=ABOUT, json_schema_extra=forms, examples=["7d3c1a52"])
+
+    # what it is found by may have a slash in it
+    @every.get("/traces/{about:path}", responses=NOT_FOUND)
+    async def trace(about: Annotated[str, of_about], running: Running) -> list[Node]:
+        """Show what something has caused, and what became of it: the newest 100 traces it is in."""
+        query = causation_queries.trace_query(about, find_subjects)
+        found = await causation_queries.find_traces(running.database, query)
+        return [*found.nodes]
+
+    return every
+
+
+@router.get("/history")
+async def history(
+    running: Running, limit: Limit = 20, failed: bool = False
+) -> list[AcceptedCommand]:
+    """List the latest commands, the newest first; with `failed`, those with trouble."""
+    return [*await latest_commands(running.database, limit=limit, failed_only=failed)]
+
+
+@router.get("/deliveries")
+async def list_deliveries(
+    running: Running,
+    state: Literal["outstanding", "parked", "scheduled"] = "outstanding",
+    limit: Limit = 100,
+) -> list[Delivery]:
+    """List outstanding deliveries, pending ones first; or only parked ones, or those for later.
+
+    A delivery for later is outstanding from its time on.
+    """
+    async with running.database.read_transaction() as transaction:
+        rows = listed_deliveries(transaction, running.database, state, limit=limit)
+        return [row async for row in rows][:limit]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryDelivery:
+    """Make a delivery due now. It goes past the bus: no aggregate decides about deliveries."""
+
+    event_id: EventId
+    handler: str
+
+
+@router.post("/deliveries/{event_id}/{handler}/retry", status_code=204, responses=NOT_FOUND)
+async def retry(
+    event_id: UUID,
+    handler: HandlerName,
+    running: Running,
+    request: Request,
+    _key: IdempotencyKey = None,
+) -> None:
+    """Reset a delivery's attempts, and make it due now."""
+    command = RetryDelivery(event_id=EventId(event_id), handler=handler)
+    database = running.database
+    envelope = CommandEnvelope(
+        id=uuid4(),
+        type=running.database.codec.name_of(type(command)),
+        message=command,
+        origin=request.state.received,
+    )
+    with suppress(MessageAlreadyHandled):
+        async with database.write_transaction() as transaction:
+            await record_command(transaction, database.clock, envelope)
+            due_now = delivery_admin.due_now(database)
+            await delivery_admin.change(transaction, due_now, command.event_id, handler)
+            await transaction.commit()
+        _log(request, f"retry of {handler} for event {event_id}")
+
+
+@router.delete("/deliveries/{event_id}/{handler}", status_code=204, responses=NOT_FOUND)
+async def discard(event_id: UUID, handler: HandlerName, running: Running, request: Request) -> None:
+    """End a delivery although its handler has not done it."""
+    await delivery_admin.discard(running.database, EventId(event_id), handler)
+    _log(request, f"discard of {handler} for event {event_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """How many deliveries that holds or releases; none, if it was so already."""
+
+    deliveries: int
+
+
+@router.put("/handlers/{handler}/pause", responses=NOT_FOUND)
+async def pause(handler: HandlerName, running: Running, request: Request) -> Affected:
+    """Let no process begin with deliveries of a handler, until it is resumed."""
+    names = delivery_admin.all_names(running.handlers, handler)
+    who = f"operator@{_client(request)}"
+    count = await handler_pauses.pause(running.database, names, by=who)
+    _log(request, f"pause of {handler}")
+    return Affected(count or 0)
+
+
+@router.delete("/handlers/{handler}/pause", responses=NOT_FOUND)
+async def resume(handler: HandlerName, running: Running, request: Request) -> Affected:
+    """Let the deliveries of a handler be done again, each when it is due."""
+    names = await handler_pauses.paused_names(running.database, running.handlers, handler)
+    count = await handler_pauses.resume(running.database, names)
+    _log(request, f"resume of {handler}")
+    return Affected(count or 0)
+
+
+def _log(request: Request, decision: str) -> None:
+    logger.info("%s, by hand, from %s", decision, _client(request))
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else "nowhere"

@@ -1,0 +1,167 @@
+"""Shows a trace as a tree: once, or following it until nothing in it is pending."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+import anyio
+import click
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+from rich.tree import Tree
+
+from aftercommit.extensions.operations import causation_queries
+from aftercommit.extensions.operations.causation_queries import MIN_PREFIX, TraceQuery, Traces
+from aftercommit.extensions.operations.causation_tree import FailedAttempt, Node
+from aftercommit.extensions.operations.times import format_duration
+from aftercommit.process.nonblocking_output import MAX_WAITING, drain
+from aftercommit.process.printing import json_line
+from aftercommit.process.terminal_escaping import escape_controls
+from aftercommit.sql.database import Database
+
+POLL_SECONDS = 0.5  # no process notifies that it has settled
+
+Changes = Callable[[Traces], Iterable[str | bytes]]
+"""Draws traces, or returns the lines in which they have changed since the last call."""
+
+
+async def show(
+    database: Database, query: TraceQuery, changes: Changes, *, follow: bool = True
+) -> bool:
+    """Show a trace, and, to follow it, what changes in it; return whether all of it was shown.
+
+    :raises TraceNotFound: if there is none
+    """
+    while True:
+        found = await causation_queries.find_traces(database, query)
+        await print_each(changes(found))
+        if not follow or all(node.is_settled for node in found.nodes):
+            return found.is_whole
+        await anyio.sleep(POLL_SECONDS)
+
+
+async def print_each(lines: Iterable[str | bytes]) -> None:
+    """Print lines, not faster than they are read."""
+    for line in lines:
+        click.echo(line)
+        await drain(MAX_WAITING // 2)
+
+
+@contextmanager
+def display(*, as_json: bool = False) -> Iterator[Changes]:
+    """Open what shows a trace: on a terminal in one place, where all of it stays at the end.
+
+    Else as text, all of it again when it has changed; or as JSON, an object for each node that is
+    new or has changed.
+    """
+    shown: dict[str, Node] = {}
+
+    def changes(found: Traces) -> Iterable[str | bytes]:
+        new, is_first = [node for node in found.nodes if shown.get(node.id) != node], not shown
+        shown.update((node.id, node) for node in new)
+        if as_json:
+            return map(json_line, new)
+        return [*([] if is_first else [""]), *plain_lines(render_tree(found))] if new else []
+
+    if as_json or not (sys.stdout and sys.stdout.isatty()):
+        yield changes
+        return
+    with Live(console=Console(), auto_refresh=False, vertical_overflow="crop") as place:
+
+        def redraw(found: Traces) -> Iterable[str]:
+            place.update(render_tree(found), refresh=True)
+            return ()
+
+        try:
+            yield redraw
+        finally:
+            place.vertical_overflow = "visible"
+
+
+def render_tree(found: Traces) -> Tree:
+    """Return a tree of nodes that come depth first. Under a delivery stand its failed attempts."""
+    root = Tree("", hide_root=True, guide_style="dim")
+    branches: dict[str | None, Tree] = {None: root}
+    pads = _pads(found.nodes)
+    for node in found.nodes:
+        parent = branches.get(node.parent, root)
+        label = _label(node, pads[node.parent, node.kind], found.read_at)
+        branches[node.id] = parent.add(label)
+    return root
+
+
+def plain_lines(drawn: RenderableType) -> Iterator[str]:
+    """Yield the lines of a tree or a table without colours; none is wrapped."""
+    console = Console(width=100_000, color_system=None, highlight=False)
+    with console.capture() as captured:
+        console.print(drawn)
+    yield from map(str.rstrip, captured.get().splitlines())
+
+
+def short_id(some_id: object) -> str:
+    """Return the first digits of an id: those that it is found by."""
+    return f"{str(some_id)[:MIN_PREFIX]}…"
+
+
+def _pads(nodes: Sequence[Node]) -> Mapping[tuple[str | None, str], int]:
+    """Return how wide the names of siblings are, so that what is beside them is aligned."""
+    pads: dict[tuple[str | None, str], int] = {}
+    for node in nodes:
+        key = node.parent, node.kind
+        pads[key] = max(pads.get(key, 0), len(node.name))
+    return pads
+
+
+def _label(node: Node, pad: int, read_at: datetime | None) -> Text:
+    if node.kind == "delivery":
+        failures = (f"· {_failed(failure, node)}" for failure in node.failures)
+        due_in = node.available_at and read_at and node.available_at - read_at
+        seconds = due_in.total_seconds() if due_in else 0.0
+        texts = [f"{node.name:{pad}}  {_status(node, seconds)}", *failures]
+    else:
+        when = f", {node.completed_at:%F %T}Z" if node.kind == "command" else ""
+        texts = [f"{node.name}  {node.about}{when}".rstrip() + f"  {short_id(node.id)}"]
+    is_bad = node.state == "parked"
+    return Text("\n".join(map(escape_controls, texts)), style="red" if is_bad else "")
+
+
+def _status(node: Node, due_in: float) -> str:
+    """Return the state of a delivery and what comes next; the process that runs it, in full."""
+    attempts, reason = node.attempts or 0, _reason(node.error)
+    span = format_duration(abs(due_in))
+    attempt = f"attempt {attempts}"
+    match node.state:
+        case "done":
+            took = "" if node.seconds is None else f" in {format_duration(node.seconds)}"
+            again = f", {attempt}" if attempts != 1 else ""
+            return f"done{took}{again}{_by(node.owner)}{reason}"
+        case "parked":
+            return f"parked {node.parked_at:%F %T}Z, {attempt}{reason}"
+        case "running":
+            return f"running, {attempt}, lease ends in {span}, by {node.owner}"
+        case "discarded":
+            return f"discarded by a person{reason}"
+        case "paused":
+            return f"paused, attempt {attempts + 1}{reason}"
+        case "lease_expired":
+            lost = f"lease expired {span} ago, {attempt}, by {node.owner}"
+            return f"{lost}; attempt {attempts + 1} is due{reason}"
+    return f"{node.state} {'in' if due_in > 0 else 'for'} {span}, attempt {attempts + 1}{reason}"
+
+
+def _failed(failure: FailedAttempt, node: Node) -> str:
+    """Return when and where an attempt failed, and why, if its delivery does not say so already."""
+    why = "" if failure.error == node.error else _reason(failure.error)
+    return f"attempt {failure.attempt} failed {failure.failed_at:%F %T}Z{_by(failure.owner)}{why}"
+
+
+def _reason(error: str | None) -> str:
+    first_line = (error or "").partition("\n")[0]
+    return f": {first_line}" if first_line else ""
+
+
+def _by(process: str | None) -> str:
+    """Return by which process: by its name, or its host and number if it has none."""
+    return f", by {process.rpartition('@')[0] or process}" if process else ""

@@ -1,0 +1,110 @@
+"""What runs beside a worker: old history is pruned, and what no process can do is warned of."""
+
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from anyio import CancelScope, create_task_group, sleep
+
+from aftercommit.extensions.operations.retention import prune
+from aftercommit.extensions.operations.settings import OperationsSettings
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Service, Shutdown
+from aftercommit.settings import EngineSettings
+from aftercommit.sql.claim_statements import claimable_here
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import PAUSED
+from aftercommit.sql.tables import PENDING, deliveries, events
+
+PRUNE_SECONDS = 600.0
+WARN_SECONDS = 60.0
+DAY_SECONDS = 86400.0
+PRUNE_PAUSE = 9.0  # times as long as pruning takes: there is no hurry
+
+logger = logging.getLogger(__name__)
+
+
+def worker_services(settings: EngineSettings) -> Sequence[Service]:
+    """Return the services; without a retention time, nothing is pruned."""
+    days, known = settings.of(OperationsSettings).retention_days, list[sa.Row[Any]]()
+    was_ahead = False
+
+    async def prune_old(application: Application) -> None:
+        older_than = (days or 0) * DAY_SECONDS
+        count = await prune(application.database, older_than=older_than, pause=PRUNE_PAUSE)
+        logger.info("%d events older than %g days pruned", count, days)
+
+    async def warn(application: Application) -> None:
+        nonlocal was_ahead
+        handlers, overdue = application.bus.registry.events, settings.lease_seconds
+        with CancelScope(shield=True):  # also a worker that soon ends says it once
+            found = await unclaimable_deliveries(application.database, handlers, overdue=overdue)
+            ahead = await seconds_ahead(application.database)
+        if ahead > overdue and not was_ahead:
+            logger.warning(
+                "the newest event is from %.0f s ahead of the clock: deliveries that were written"
+                " then wait until the clock has come to their time, unless you retry them",
+                ahead,
+            )
+        was_ahead = ahead > overdue
+        for row in found if found != known else ():
+            logger.warning(
+                "overdue: %s for %s (%d): this process cannot run them: unknown handler or event,"
+                " or no server that they need is configured; start a process that can",
+                *row,
+            )
+        known[:] = found
+
+    warning = _repeating(warn, WARN_SECONDS, "it is not known what is overdue")
+    if days is None:
+        return [warning]
+    return [warning, _repeating(prune_old, PRUNE_SECONDS, "old history could not be pruned")]
+
+
+async def unclaimable_deliveries(
+    database: Database, handlers: Collection[str], *, overdue: float
+) -> Sequence[sa.Row[Any]]:
+    """Return event type and handler of each unclaimable delivery that is overdue, and how many.
+
+    It was due so many seconds ago, and these handlers cannot do it.
+    """
+    key = (events.c.type, deliveries.c.handler)
+    late = ~PAUSED, deliveries.c.available_at <= database.clock - overdue
+    statement = sa.select(*key, sa.func.count().label("number")).join_from(deliveries, events)
+    statement = (
+        statement.where(PENDING, *late, ~claimable_here(database.codec))
+        .group_by(*key)
+        .order_by(*key)
+    )
+    async with database.read_transaction() as transaction:
+        return (await transaction.execute(statement, {"handlers": list(handlers)})).all()
+
+
+async def seconds_ahead(database: Database) -> float:
+    """Return how far in the future the newest event was recorded: then, the clock was ahead."""
+    newest = sa.select(sa.func.max(events.c.recorded_at) - database.clock)
+    async with database.read_transaction() as transaction:
+        return (await transaction.execute(newest)).scalar_one() or 0.0
+
+
+def _repeating(
+    work: Callable[[Application], Awaitable[None]], seconds: float, problem: str
+) -> Service:
+    """Return the service that does the work again and again, until it is asked to stop."""
+
+    async def repeat(application: Application) -> None:
+        while True:
+            try:
+                await work(application)
+            except Exception as error:  # nothing in the database may end the worker
+                logger.warning("%s: %s", problem, error)
+            await sleep(seconds)
+
+    async def serve(application: Application, stop: Shutdown) -> None:
+        async with create_task_group() as group:
+            group.start_soon(repeat, application)
+            await stop.wait()
+            group.cancel_scope.cancel()
+
+    return serve

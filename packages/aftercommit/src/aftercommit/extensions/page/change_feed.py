@@ -1,0 +1,196 @@
+"""Reads what has changed, once for all viewers, and only while somebody asks.
+
+What is shown is stored as it was when it last changed, with a version that grows with each change.
+A viewer is a cursor, the version that it has seen: so nobody has a queue, however slowly it reads,
+and a viewer that comes back gets what it has missed.
+"""
+
+import logging
+import re
+import secrets
+from bisect import bisect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from math import inf
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from anyio import CancelScope, Event, create_task_group, current_time, move_on_after, sleep
+from anyio.abc import TaskGroup
+
+from aftercommit.error_kinds import TransientError
+from aftercommit.extensions.operations.causation_queries import Traces
+from aftercommit.extensions.page import queries
+from aftercommit.extensions.page.queries import Fingerprint, is_settled
+from aftercommit.process.runtime import Shutdown, Wakeup
+from aftercommit.sql.database import Database
+from aftercommit.sql.transaction import Transaction
+
+MAX_TRACES = 1000  # that are stored, and shown: the newest
+PIECE = 50  # what is read, or sent, together
+MARGIN_SECONDS = 5.0  # after the time limit of a handler: a command that commits then is found
+BUSY_SECONDS, IDLE_SECONDS, RETRY_SECONDS = 0.25, 0.6, 2.0  # pauses between two polls
+WAIT_SECONDS = 5.0  # how long a viewer waits for something new
+WATCHED_SECONDS = 10.0  # after the last request
+POLLS_UNTIL_ALL = 10  # even traces that are settled can change: by a replay, or by a person
+MAX_BYTES = 65536  # of a trace that is stored
+POLLS_UNTIL_BACKLOG = 3  # what is outstanding can belong to traces that are not shown
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Something that is shown, as JSON; when it changed, by the clock of the event loop."""
+
+    version: int
+    changed_at: float
+    json: bytes
+
+
+class ChangeFeed:
+    """What is shown, kept up to date while somebody asks. Its size does not grow with time."""
+
+    def __init__(self, database: Database, stop: Shutdown, *, handler_timeout: float) -> None:
+        self.fragments: dict[UUID | str, Fragment] = {}  # by trace or name; what changed last, last
+        self.is_running = False
+        self._version = 0
+        self._name = secrets.token_hex(4)
+        self._database, self._stop = database, stop
+        self._late = handler_timeout + MARGIN_SECONDS
+        self._times: dict[UUID, float] = {}  # when the last command of each trace was accepted
+        self._fingerprints: dict[UUID, Fingerprint | None] = {}  # when each was read
+        self._older_exist = False
+        self._polls = 0
+        self._asked_at = -inf
+        self._clock_offset: float | None = None  # of the database's clock, from the event loop's
+        self._changed, self._pause = Event(), Wakeup()
+
+    async def changes(self, group: TaskGroup, after: str) -> bytes:
+        """Return what a viewer has not seen: at once, or after a while, even if it is nothing.
+
+        Who sends no cursor, or that of another process, gets everything, in pieces. The first
+        viewer starts the reader, in the task group.
+        """
+        found = re.fullmatch(rf"{self._name}\.(\d{{1,15}})", after)
+        seen = int(found[1]) if found else 0
+        self._asked_at = current_time()
+        if not self.is_running:
+            self.is_running = True
+            group.start_soon(self._run)
+        if found:
+            await self._wait(seen)
+        return self._piece(seen, full=not found)
+
+    def _piece(self, seen: int, *, full: bool) -> bytes:
+        unsent = [(key, each) for key, each in self.fragments.items() if each.version > seen]
+        piece = unsent[:PIECE]
+        offset, now = self._clock_offset, current_time()
+        news = {
+            "full": full,
+            "most": MAX_TRACES,
+            "older": self._older_exist,
+            "last": len(piece) == len(unsent),
+            "behind": now - unsent[0][1].changed_at if seen and unsent else 0.0,
+            "now": None if offset is None else now + offset,
+            "cursor": f"{self._name}.{piece[-1][1].version if piece else seen}",
+            "traces": [msgspec.Raw(each.json) for key, each in piece if isinstance(key, UUID)],
+        }
+        others = {key: msgspec.Raw(each.json) for key, each in piece if isinstance(key, str)}
+        return msgspec.json.encode(news | others)
+
+    async def _wait(self, version: int) -> None:
+        with move_on_after(WAIT_SECONDS):
+            while self._version <= version and not self._stop.is_set():
+                await self._changed.wait()
+
+    @property
+    def _is_watched(self) -> bool:
+        return current_time() - self._asked_at < WATCHED_SECONDS
+
+    async def _run(self) -> None:
+        async with create_task_group() as group:
+            group.start_soon(self._end, group.cancel_scope)
+            while self._is_watched:
+                try:
+                    async with self._database.listen(self._pause.wake):
+                        await self._poll_while_watched()
+                except Exception as error:  # nothing in the database may end the server
+                    unexpected = not isinstance(error, TransientError)
+                    logger.error("%s; the page tries again", error, exc_info=unexpected)
+                    self._set("error", "the log has the reason" if unexpected else str(error))
+                    self._notify()
+                    await self._pause.sleep(RETRY_SECONDS)
+            self.is_running = False
+            group.cancel_scope.cancel()
+
+    async def _end(self, scope: CancelScope) -> None:
+        await self._stop.wait()
+        self._notify()
+        scope.cancel()
+
+    async def _poll_while_watched(self) -> None:
+        while self._is_watched:
+            before = self._version
+            more = await self._poll()
+            self._set("error", None)
+            if self._version != before:
+                self._notify()
+            if not more:
+                await sleep(BUSY_SECONDS)  # for all callers: a few times a second, no more
+            if self._version == before:
+                await self._pause.sleep(IDLE_SECONDS - BUSY_SECONDS)
+
+    async def _poll(self) -> bool:
+        """Read what has changed, the newest first; return whether there is more of it."""
+        async with self._database.read_transaction() as transaction:
+            await self._find_newest(transaction)
+            changed = await self._find_changed(transaction)
+            ids = [*changed][:PIECE]
+            found = await queries.traces(transaction, self._database, ids) if ids else {}
+            for id_, trace in found.items():
+                self._fingerprints[id_] = changed[id_]
+                self._set(id_, _content(id_, self._times[id_], trace))
+                if trace.read_at:
+                    self._clock_offset = trace.read_at.timestamp() - current_time()
+            if ids or self._polls % POLLS_UNTIL_BACKLOG == 0:
+                self._set("outstanding", await queries.backlog(transaction, self._database))
+        self._polls = (self._polls + 1) % POLLS_UNTIL_ALL
+        return len(changed) > len(ids)
+
+    async def _find_newest(self, transaction: Transaction) -> None:
+        since = max(self._times.values(), default=self._late) - self._late
+        times = self._times | dict(await queries.recent(transaction, since, MAX_TRACES + 1))
+        newest = sorted(times, key=lambda id_: times[id_], reverse=True)[:MAX_TRACES]
+        self._older_exist |= len(times) > MAX_TRACES
+        for gone in self._fingerprints.keys() - newest:
+            del self.fragments[gone], self._fingerprints[gone]
+        self._times = {id_: times[id_] for id_ in newest}
+
+    async def _find_changed(self, transaction: Transaction) -> Mapping[UUID, Fingerprint | None]:
+        """Return the traces that have to be read, the newest first, with their fingerprints."""
+        known = self._fingerprints
+        asked = [i for i in self._times if self._polls == 0 or not is_settled(known.get(i))]
+        found = await queries.fingerprints(transaction, self._database, asked)
+        return {i: found.get(i) for i in asked if i not in known or found.get(i) != known[i]}
+
+    def _set(self, key: UUID | str, content: Any) -> None:
+        json, known = msgspec.json.encode(content), self.fragments.get(key)
+        if known is None or known.json != json:
+            self.fragments.pop(key, None)
+            self._version += 1
+            self.fragments[key] = Fragment(self._version, current_time(), json)
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = Event()
+
+
+def _content(id_: UUID, at: float, trace: Traces) -> dict[str, Any]:
+    """Return what is sent of a trace; of a very long one the beginning, and that there is more."""
+    nodes = [msgspec.Raw(msgspec.json.encode(node)) for node in trace.nodes]
+    count = bisect([*accumulate(map(len, nodes))], MAX_BYTES)
+    more = count < len(nodes) or not trace.is_whole
+    return {"id": id_, "at": at, "more": more, "nodes": nodes[:count]}

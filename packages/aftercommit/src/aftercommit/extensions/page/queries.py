@@ -1,0 +1,112 @@
+"""The queries of the page: which traces are new or have changed, what is in them, what is left.
+
+A trace is all that has one correlation id. Nothing is stored when one changes; but each change of
+a delivery changes a count, a time or its fencing token, so sums show it, in one small statement.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from aftercommit.extensions.operations.causation_queries import MAX_ROWS, Traces, read_traces
+from aftercommit.extensions.operations.causation_tree import Node
+from aftercommit.extensions.operations.delivery_admin import Which, listed_deliveries
+from aftercommit.extensions.operations.handler_pauses import paused_handlers
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import delivery_state, is_scheduled
+from aftercommit.sql.tables import PARKED, PENDING, commands, deliveries, events
+from aftercommit.sql.transaction import Transaction
+
+MAX_COUNTED = 10_000  # of what is pending, and of what is parked
+MAX_SHOWN = 100  # of each as well
+TRACE_ROWS = 1000  # of a trace: far more than is sent of it, and read at once
+
+Fingerprint = sa.Row[Any]
+"""What changes whenever a trace does."""
+
+
+def is_settled(fingerprint: Fingerprint | None) -> bool:
+    """Tell whether nothing of a trace is outstanding, except what is for later."""
+    return bool(fingerprint and fingerprint.deliveries == fingerprint.done + fingerprint.later)
+
+
+async def recent(transaction: Transaction, since: float, limit: int) -> Mapping[UUID, float]:
+    """Return the traces of the newest commands since then, and when the last of each came."""
+    newest = (
+        sa.select(commands.c.correlation_id, commands.c.accepted_at)
+        .where(commands.c.accepted_at >= since)
+        .order_by(commands.c.accepted_at.desc())
+        .limit(limit)
+        .subquery()
+    )
+    latest = sa.func.max(newest.c.accepted_at)
+    statement = sa.select(newest.c.correlation_id, latest).group_by(newest.c.correlation_id)
+    return {row[0]: row[-1] for row in (await transaction.execute(statement)).all()}
+
+
+async def fingerprints(
+    transaction: Transaction, database: Database, ids: Collection[UUID]
+) -> Mapping[UUID, Fingerprint]:
+    """Return the fingerprints of these traces; one that has no event has none."""
+    wanted = events.c.correlation_id.in_(ids)
+    rows = await transaction.execute(_sums(database.clock).where(wanted))
+    return {row[0]: row for row in rows}
+
+
+async def traces(
+    transaction: Transaction, database: Database, ids: Collection[UUID]
+) -> Mapping[UUID, Traces]:
+    """Return each of these traces; they are read one by one if they are long."""
+    limit = min(len(ids) * TRACE_ROWS, MAX_ROWS)
+    found = await read_traces(transaction, database, ids, limit=limit)
+    if len(ids) > 1 and not found.is_whole:
+        return {id_: (await traces(transaction, database, [id_]))[id_] for id_ in ids}
+    nodes: defaultdict[UUID, list[Node]] = defaultdict(list)
+    for node in found.nodes:
+        nodes[node.correlation_id].append(node)
+    return {id_: found._replace(nodes=nodes[id_]) for id_ in ids}
+
+
+async def backlog(transaction: Transaction, database: Database) -> dict[str, Any]:
+    """Return how much is outstanding, by handler and state, up to MAX_COUNTED, and the first of it.
+
+    And which handlers are paused. What is for `later`, and was not attempted yet, is apart: there
+    may be much of it, for weeks.
+    """
+    later = is_scheduled(database.clock)
+    state = delivery_state(database.clock).label("state"), later.label("later")
+    limited = (
+        sa.select(deliveries.c.handler, *state).where(which).limit(MAX_COUNTED).subquery()
+        for which in (sa.and_(PENDING, ~later), sa.and_(PENDING, later), PARKED)
+    )
+    found = sa.union_all(*map(sa.select, limited)).subquery()
+    key = (found.c.handler, found.c.state, found.c.later)
+    counted = sa.select(*key, sa.func.count().label("count")).group_by(*key).order_by(*key)
+    counts = [row._asdict() for row in await transaction.execute(counted)]
+    parts: tuple[Which, ...] = ("parked", "pending", "scheduled")
+    first = [
+        row
+        for part in parts
+        async for row in listed_deliveries(transaction, database, part, limit=MAX_SHOWN)
+    ]
+    return {"counts": counts, "first": first, "pauses": await paused_handlers(transaction)}
+
+
+@cache
+def _sums(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
+    sums = sa.select(
+        events.c.correlation_id,
+        sa.func.count(),
+        sa.func.sum(deliveries.c.token),
+        sa.func.sum(deliveries.c.attempts),
+        sa.func.sum(deliveries.c.available_at),
+        sa.func.count(deliveries.c.parked_at),
+        sa.func.count(deliveries.c.completed_at).label("done"),
+        sa.func.count(deliveries.c.handler).filter(is_scheduled(clock)).label("later"),
+        sa.func.count(deliveries.c.handler).label("deliveries"),
+    )
+    return sums.select_from(events.outerjoin(deliveries)).group_by(events.c.correlation_id)

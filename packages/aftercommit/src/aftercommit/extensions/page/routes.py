@@ -1,0 +1,78 @@
+"""The endpoints of the page: the page itself for everybody, all data for the operator only.
+
+What a person looks for or decides goes to the API of the extension operations.
+"""
+
+from html import escape
+from importlib.resources import files
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+
+from aftercommit.extensions.page.change_feed import ChangeFeed
+from aftercommit.extensions.page.handler_map import handler_map
+from aftercommit.extensions.web.authentication import operator
+from aftercommit.extensions.web.dispatch_after_response import SECURITY
+
+SHELL = files(f"{__package__}.assets").joinpath("page.html").read_text("utf-8")
+POLICY = SECURITY["Content-Security-Policy"].replace(" 'unsafe-inline'", "").replace(" data:", "")
+
+router = APIRouter(include_in_schema=False)
+router.mount("/page/assets", StaticFiles(packages=[(str(__package__), "assets")]))
+guarded = APIRouter(prefix="/page", dependencies=[Depends(operator)])
+
+Token = Annotated[str, Body(embed=True, max_length=200)]
+
+
+@router.get("/")
+async def page(request: Request) -> Response:
+    """Show the page, which has no data in it."""
+    scripts = "".join(
+        f'<script type="module" src="{escape(url)}"></script>' for url in request.app.state.panels
+    )
+    name = request.app.state.name
+    shell = SHELL.replace("{name}", name).replace("{NAME}", name.upper())
+    return HTMLResponse(
+        shell.replace("<!-- panels -->", scripts), headers={"Content-Security-Policy": POLICY}
+    )
+
+
+@router.post("/page/session", status_code=204)
+async def create(token: Token, request: Request, response: Response) -> None:
+    """Let somebody in who knows the token, or has a link with a code that was not used yet."""
+    request.app.state.sessions.create(request, response, token)
+
+
+@guarded.delete("/session", status_code=204)
+async def log_out(request: Request, response: Response) -> None:
+    """End the session of a browser."""
+    request.app.state.sessions.end(request, response)
+
+
+@guarded.get("/changes")
+async def changes(request: Request, after: str = "") -> Response:
+    """Send what has changed after a cursor, at once or as soon as something has; or all of it."""
+    content = await _change_feed(request).changes(request.state.group, after)
+    return Response(content, media_type="application/json")
+
+
+@guarded.get("/handler-map")
+async def show_handler_map(request: Request) -> dict[str, Any]:
+    """Show which handlers handle what, and what is written about them."""
+    return await handler_map(request.app.state.application.bus)
+
+
+router.include_router(guarded)
+
+
+def _change_feed(request: Request) -> ChangeFeed:
+    """Return the one feed of this process."""
+    state = request.app.state
+    if not hasattr(state, "change_feed"):
+        database, policy = state.application.database, state.application.bus.policy
+        limit = policy.handler_timeout_seconds
+        state.change_feed = ChangeFeed(database, state.probes.stop, handler_timeout=limit)
+    feed: ChangeFeed = state.change_feed
+    return feed

@@ -1,0 +1,88 @@
+"""Connections of asyncpg for statements that are transactions of their own: no BEGIN, no COMMIT.
+
+A session's time limits count for them, too, and so does the limit for a call of the driver.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from anyio import CancelScope, Semaphore, current_time
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from aftercommit.sql.backend import DatabaseBackend, error_text
+from aftercommit.sql.exceptions import ConnectionLost
+
+CONNECTIONS = 2  # one claims while another settles
+KEPT_SECONDS = 1.0  # without use; then the pool has to try it, as each that was idle
+
+Records = Sequence[Mapping[str, Any]]
+
+
+class SingleStatements:
+    """Executes single statements, two at a time, on connections that it keeps while it is busy."""
+
+    def __init__(self, backend: DatabaseBackend, engine: AsyncEngine) -> None:
+        self._backend, self._engine = backend, engine
+        self._slots = Semaphore(CONNECTIONS, fast_acquire=True)
+        self._kept: list[tuple[float, AsyncConnection, Any]] = []  # each with the driver's own
+
+    async def fetch(self, sql: str, values: Sequence[object]) -> Records:
+        """Execute a statement, and return its rows; a connection on which it fails is dropped.
+
+        It may be executed twice, if a connection that was kept was lost.
+
+        :raises ConnectionLost: if the connection broke, or was silent for too long
+        """
+        async with self._slots:
+            while True:
+                connection, driver, is_kept = await self._take()
+                try:
+                    rows: Records = await self._backend.call(driver.fetch, sql, *values)
+                except BaseException as error:
+                    is_lost = driver.is_closed()
+                    await _drop(connection)
+                    if is_kept and is_lost and isinstance(error, Exception):
+                        continue
+                    if is_lost and isinstance(error, Exception):
+                        raise ConnectionLost(error_text(error.__cause__ or error)) from error
+                    raise
+                self._kept.append((current_time(), connection, driver))
+                return rows
+
+    async def aclose(self) -> None:
+        """Hang up on those that are kept."""
+        while self._kept:
+            await _drop(self._kept.pop()[1])
+
+    async def _take(self) -> tuple[AsyncConnection, Any, bool]:
+        """Return a connection, the driver's, and whether it was kept."""
+        while self._kept:
+            used_at, connection, driver = self._kept.pop()
+            if driver.is_closed():
+                await _drop(connection)
+            elif current_time() - used_at < KEPT_SECONDS:
+                return connection, driver, True
+            else:
+                await connection.close()  # it goes back to the pool
+        connection = self._engine.connect()
+        try:
+            driver = await self._backend.connect(partial(_start, connection))
+        except BaseException:
+            await _drop(connection)
+            raise
+        return connection, driver, False
+
+
+async def _start(connection: AsyncConnection) -> Any:
+    """Begin to use a connection; what is sent meanwhile, also a ROLLBACK, may get no answer."""
+    await connection.start()
+    await connection.execution_options(isolation_level="AUTOCOMMIT")
+    return (await connection.get_raw_connection()).driver_connection
+
+
+async def _drop(connection: AsyncConnection) -> None:
+    with CancelScope(shield=True):
+        if connection.sync_connection is not None:  # it has begun
+            await connection.invalidate()
+            await connection.close()

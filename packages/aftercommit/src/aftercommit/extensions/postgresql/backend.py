@@ -1,0 +1,173 @@
+"""PostgreSQL, as the database adapter asks for it: see `adapters/database_backend.py`."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from math import inf
+from typing import Any
+from weakref import WeakSet
+
+from anyio import CancelScope, current_time
+from sqlalchemy import URL, Connection, Table, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from aftercommit.error_kinds import TransientError, Unavailable
+from aftercommit.exceptions import ConcurrentUpdate
+from aftercommit.extensions.postgresql import connections
+from aftercommit.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
+from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen
+from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
+from aftercommit.extensions.postgresql.table_locks import lock_tables
+from aftercommit.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
+from aftercommit.sql.backend import DatabaseBackend, error_text
+from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
+
+# SQLSTATE, or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
+RACES = {"40001", "40P01"}  # a failed serialization, a deadlock
+INTEGRITY = "23"
+UNSUITABLE = {"23502", "23514"}  # NULL where none may be, and a CHECK
+PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit exceeded
+TOO_LONG = {"57014", "25P03"}  # a statement; a transaction in which nothing was asked for
+HINTS = {
+    "25P03": " (this process stood still: it was frozen, or had no processor)",
+    "55P03": " (somebody else holds a lock on it: see docs/operations.md, 14)",
+    "57014": " (it waited for somebody else, or has too much to do)",
+}
+TIMED_OUT = "it did not answer in time; is this the right host and port?"
+SESSION_ENDED = "the server has ended the session"
+NOT_ASKED = "InternalClientError"  # asyncpg has heard of that before it was asked
+
+
+class UnsuitableDatabase(Unavailable):
+    """The database cannot hold all data, because of how it was created."""
+
+    retryable = False
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(f"the database {problem}; {advice}")
+
+
+class PermissionDenied(Unavailable):
+    """The user of the database lacks a right that the program needs."""
+
+    retryable = False
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database refuses: {reason}; GRANT its user the right to do that")
+
+
+class StatementTimeout(TransientError):  # noqa: N818 - the name is the fact
+    """The server has stopped what took too long: it is there, so the attempt counts."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database is not available: {reason}")
+
+
+class PostgreSQL(DatabaseBackend):
+    """A server, which may be silent for ever, or refuse, or restart at any time."""
+
+    asyncio_driver = "asyncpg"
+    # not clock_timestamp(), which may change within a statement, so that no index can be used
+    clock = "extract(epoch FROM statement_timestamp())::double precision"
+    no_statement_timeout = text(  # but locks come soon or never, and a process that lives goes on
+        "SELECT set_config('statement_timeout', '0', true),"
+        " set_config('lock_timeout', '30s', true),"
+        " set_config('idle_in_transaction_session_timeout', '60s', true)"
+    )
+    allow_idle = text("SET LOCAL idle_in_transaction_session_timeout = '1h'")
+
+    def __init__(self, url: URL, *, handler_timeout: float) -> None:
+        self._url = url
+        self._timeouts = Timeouts(handler_timeout)
+        self._longest_call = inf
+        self._calls: WeakSet[CancelScope] = WeakSet()  # those under way, and maybe some more
+
+    def new_engine(
+        self, application: str, process: str, *, pool_size: int = 0, **options: Any
+    ) -> AsyncEngine:
+        self._application, self._notifier = application, Notifier(self, application)
+        named, options["pool_size"] = (application, process), pool_size + CONNECTIONS
+        engine = connections.new_engine(self._url, self._timeouts, *named, **options)
+        self._statements = SingleStatements(self, engine)
+        if engine.dialect.driver == "asyncpg":
+            self.outbox = partial(AsyncpgOutbox, self._statements)
+        return engine
+
+    @asynccontextmanager
+    async def lifespan(self, engine: AsyncEngine) -> AsyncIterator[None]:
+        try:
+            async with background_task(partial(self._notify_until_cancelled, engine)):
+                yield
+        finally:
+            await self._notifier.send(engine)
+            await self._statements.aclose()
+
+    async def _notify_until_cancelled(self, engine: AsyncEngine) -> None:
+        try:
+            await self._notifier.run(engine)
+        finally:  # there are other things to do than to wait for a server that is silent
+            self._longest_call = FINAL_SECONDS
+            for scope in self._calls:
+                scope.deadline = min(scope.deadline, current_time() + FINAL_SECONDS)
+
+    lock_tables = staticmethod(lock_tables)
+
+    def prepare_upgrade(self, connection: Connection) -> None:
+        encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+        if encoding != "UTF8":
+            problem = f"stores text as {encoding}, so not every name"
+            raise UnsuitableDatabase(problem, "create it with ENCODING 'UTF8' TEMPLATE template0")
+        lock = text("SELECT pg_advisory_xact_lock(hashtext(:application))")
+        connection.execute(lock, {"application": self._application})
+
+    def notify_workers(self) -> None:
+        self._notifier.notify()
+
+    def listen(
+        self, engine: AsyncEngine, wake: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        check_every = self._timeouts.response
+        return background_task(partial(listen, self, engine, self._application, wake, check_every))
+
+    def call_scope(self, *, no_timeout: bool = False) -> CancelScope:
+        # when it is over, SQLAlchemy drops the connection, and the driver hangs up without a word
+        seconds = min(inf if no_timeout else self._timeouts.response, self._longest_call)
+        scope = CancelScope(shield=True, deadline=current_time() + seconds)
+        self._calls.add(scope)
+        return scope
+
+    def violated(self, error: IntegrityError, tables: Iterable[Table]) -> str | None:
+        cause: Any = error.orig
+        if str(getattr(cause, "sqlstate", "")) in UNSUITABLE:
+            raise StatementRefused(error_text(error)) from error
+        told = getattr(cause, "diag", None) or cause.__cause__  # of psycopg, and of asyncpg
+        return getattr(told, "constraint_name", None)
+
+    def translate(self, error: Exception) -> Exception:
+        cause = getattr(error, "orig", None) or error
+        state, reason = str(getattr(cause, "sqlstate", None) or ""), error_text(error)
+        if isinstance(error, TimeoutError):
+            return ConnectionLost(TIMED_OUT)  # of a commit, nobody knows the outcome
+        if NOT_ASKED in (type(error).__name__, type(cause.__cause__).__name__):
+            return ConnectionLost(SESSION_ENDED)
+        if isinstance(error, ConnectionError):
+            return ConnectionLost(reason)
+        is_lost = getattr(error, "connection_invalidated", False) and state not in RACES | TOO_LONG
+        if not state or state[:2] == INTEGRITY or is_lost:
+            return super().translate(error)
+        return _meaning(state, reason + HINTS.get(state, ""))
+
+
+def _meaning(state: str, reason: str) -> Exception:
+    """Return what the server means that refuses a statement."""
+    match state:
+        case "40001":
+            return ConcurrentUpdate()
+        case "40P01":
+            return ConcurrentUpdate("this transaction and another one waited for each other")
+        case "57014" | "25P03":
+            return StatementTimeout(reason)
+        case "42501":
+            return PermissionDenied(reason)
+    return (StatementRefused if state[:2] in PERMANENT else DatabaseUnavailable)(reason)

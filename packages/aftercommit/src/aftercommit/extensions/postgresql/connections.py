@@ -1,0 +1,121 @@
+"""What PostgreSQL needs of its connections: libpq's options, and limits to all that can hang."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from anyio import fail_after
+from sqlalchemy import URL, event
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util.concurrency import await_
+
+from aftercommit.exceptions import install_hint
+from aftercommit.extensions.postgresql.timeouts import Timeouts
+from aftercommit.sql.backend import wrong_url
+
+# https://www.postgresql.org/docs/current/libpq-connect.html; asyncpg has these
+OPTIONS = {"application_name", "connect_timeout", "gsslib", "host", "krbsrvname", "passfile"} | {
+    *("port", "ssl_max_protocol_version", "ssl_min_protocol_version", "sslcert", "sslcrl"),
+    *("sslkey", "sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "target_session_attrs"),
+}
+
+
+def session_prefix(application: str) -> str:
+    """Return how the names of an application's sessions begin; others are left alone."""
+    return f"{application}:"
+
+
+def new_engine(
+    url: URL, timeouts: Timeouts, application: str, process: str, **options: Any
+) -> AsyncEngine:
+    """Return an engine whose connections are set up, and tried before they are used again.
+
+    The server shows them as the name of the application, a colon, and the `application_name` in the
+    URL, or else the name of the process; the first 63 bytes of that.
+
+    :raises InvalidValue: if libpq would not understand the URL, or its driver is not installed
+    :raises ValueError: if an option in the URL has a wrong value
+    """
+    _check(url)
+    address, arguments = _connect_args(url, timeouts)
+    try:
+        engine = create_async_engine(address, connect_args=arguments, **options)
+    except ImportError as error:  # psycopg without libpq has no name
+        problem = f"needs {error.name or 'libpq'}; {install_hint('postgresql')}"
+        raise wrong_url(problem) from None
+    name = session_prefix(application) + str(url.query.get("application_name", process))
+    settings = {"application_name": name, "DateStyle": "ISO", **server_settings(timeouts)}
+    event.listen(engine.sync_engine, "connect", partial(_set_up, settings))
+    event.listen(engine.sync_engine, "checkout", partial(_try_out, engine.dialect, timeouts.ping))
+    event.listen(engine.sync_engine, "close", _hang_up)
+    return engine
+
+
+def server_settings(timeouts: Timeouts) -> dict[str, float]:
+    """Return what each session keeps to: milliseconds, but seconds for the probes.
+
+    With the latter the kernel finds out that the other host has vanished.
+    """
+    return {
+        "statement_timeout": round(timeouts.statement * 1000),
+        "lock_timeout": round(timeouts.lock * 1000),
+        "idle_in_transaction_session_timeout": round(timeouts.idle_in_transaction * 1000),
+        "tcp_keepalives_idle": int(timeouts.keepalive / 4),
+        "tcp_keepalives_interval": int(timeouts.keepalive / 4),
+        "tcp_user_timeout": round(timeouts.keepalive * 1000),
+        # indexes are in memory, or on a disk that does not seek: so plans that use them are kept
+        "random_page_cost": 1.1,
+    }
+
+
+def _check(url: URL) -> None:
+    if not url.database:
+        raise wrong_url("names no database")
+    if unknown := ", ".join(sorted(url.query.keys() - OPTIONS)):
+        raise wrong_url(f"has an unknown option: {unknown}; libpq's are known, such as sslmode")
+
+
+def _connect_args(url: URL, timeouts: Timeouts) -> tuple[URL, dict[str, Any]]:
+    seconds = int(str(url.query.get("connect_timeout", 0))) or timeouts.connect
+    if url.get_driver_name() != "asyncpg":
+        return url, {"connect_timeout": int(seconds), "abandonable": True}
+    libpq = url.set(drivername="postgresql").difference_update_query(["connect_timeout"])
+    dsn = libpq.render_as_string(hide_password=False)  # asyncpg knows libpq's names only in one
+    return URL.create(url.drivername), {"dsn": dsn, "timeout": seconds}
+
+
+def _set_up(settings: Mapping[str, object], connection: Any, _: object) -> None:
+    """Set what the session keeps to. Poolers allow no start-up parameters for it."""
+    quoted = ((name, str(value).replace("'", "''")) for name, value in settings.items())
+    calls = (f"set_config('{name}', '{value}', false)" for name, value in quoted)
+    try:
+        connection.autocommit = True  # a rollback would take it back
+        connection.cursor().execute(f"SELECT {', '.join(calls)}")
+        connection.autocommit = False
+    except BaseException:  # nobody else would close it
+        _hang_up(connection)
+        raise
+
+
+def _try_out(dialect: Dialect, seconds: float, connection: Any, *_: object) -> None:
+    """Try a connection; if it is dead, so are those that lay idle beside it.
+
+    With asyncpg the BEGIN of the transaction is the probe: one that fails has executed nothing.
+    """
+    try:
+        with fail_after(seconds):  # noqa: ASYNC100 - SQLAlchemy's greenlet awaits in it
+            if hasattr(connection, "_start_transaction"):
+                await_(connection._start_transaction())
+            else:
+                dialect.do_ping(connection)
+    except (dialect.loaded_dbapi.Error, OSError) as error:
+        raise InvalidatePoolError from error
+
+
+def _hang_up(connection: Any, _: object = None) -> None:
+    """Do not say good-bye to a server that may never answer."""
+    driver = connection.driver_connection
+    if not hasattr(driver, "fileno"):
+        driver.terminate()

@@ -1,0 +1,157 @@
+"""Wakes workers when other processes commit deliveries: PostgreSQL's NOTIFY and LISTEN.
+
+A notification is only a hint, since workers look by themselves, too. So what fails here is logged.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import anyio
+from anyio import CancelScope, move_on_after
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from aftercommit.extensions.postgresql.connections import session_prefix
+from aftercommit.sql.backend import DatabaseBackend, error_text
+
+PAUSE_SECONDS = 0.05  # between two NOTIFY
+RECONNECT_SECONDS = 1.0
+
+# a process of ours that is frozen within a statement is no idle one to the server, which would wait
+# for the rest for ever, and so would all who need what it has locked
+TERMINATE_STALLED = text(
+    "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE usename = current_user AND datname = current_database() AND pid <> pg_backend_pid()"
+    " AND state = 'active' AND wait_event = 'ClientRead' AND query NOT ILIKE 'copy%'"
+    " AND starts_with(application_name, :prefix)"
+    " AND query_start < now() - :seconds * interval '1 second'"
+)
+
+Wake = Callable[[], None]
+UntilLost = Callable[[], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+
+def channel_of(application: str) -> str:
+    """Return the channel on which the processes of an application wake each other."""
+    return f"{application}_deliveries"
+
+
+@asynccontextmanager
+async def background_task(task: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run a task as long as the body lasts, whose errors come out as they are, in no group."""
+    error: Exception | None = None
+    async with anyio.create_task_group() as group:
+        group.start_soon(task)
+        try:
+            yield
+        except Exception as raised:
+            error = raised
+        group.cancel_scope.cancel()
+    if error is not None:
+        raise error
+
+
+class Notifier:
+    """Sends one NOTIFY for all that this process commits within a short time, after the commits.
+
+    The server takes a lock over all databases to commit a NOTIFY, so one in each transaction would
+    make all commits wait in line.
+    """
+
+    def __init__(self, backend: DatabaseBackend, application: str) -> None:
+        self._backend, self._channel = backend, channel_of(application)
+        self._due = anyio.Event()
+
+    def notify(self) -> None:
+        """Let a NOTIFY be sent soon."""
+        self._due.set()
+
+    async def run(self, engine: AsyncEngine) -> None:
+        """Send what is due, for ever."""
+        while True:
+            await self._due.wait()
+            await self.send(engine)
+            await anyio.sleep(PAUSE_SECONDS)
+
+    async def send(self, engine: AsyncEngine) -> None:
+        """Send it now, if it is due, whatever is cancelled."""
+        if not self._due.is_set():
+            return
+        self._due = anyio.Event()
+        with CancelScope(shield=True):
+            try:
+                await self._backend.connect(partial(_notify, engine, self._channel))
+            except Exception as error:
+                logger.warning("workers were not notified: %s", error)
+
+
+async def _notify(engine: AsyncEngine, channel: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text(f"NOTIFY {channel}"))
+
+
+async def listen(
+    backend: DatabaseBackend,
+    engine: AsyncEngine,
+    application: str,
+    wake: Wake,
+    check_every: float,
+) -> None:
+    """Call `wake` at each NOTIFY, for ever; if the connection is lost, listen over another one.
+
+    It calls `wake` also when it has begun to listen, and when one may have been missed.
+    """
+    prefix, channel = session_prefix(application), channel_of(application)
+    stalled = TERMINATE_STALLED.bindparams(prefix=prefix, seconds=check_every)
+    while True:
+        try:
+            async with _listening(backend, engine, channel, wake) as (connection, until_lost):
+                while True:
+                    wake()
+                    with move_on_after(check_every):
+                        await until_lost()
+                    # a server that has vanished is quiet, too: this finds out
+                    for pid, _ in await backend.call(connection.execute, stalled):
+                        logger.warning("session %d was frozen within a statement: ended", pid)
+        except Exception as error:
+            logger.warning("%s; listening again", error_text(error))
+            await anyio.sleep(RECONNECT_SECONDS)
+
+
+@asynccontextmanager
+async def _listening(
+    backend: DatabaseBackend, engine: AsyncEngine, channel: str, wake: Wake
+) -> AsyncIterator[tuple[AsyncConnection, UntilLost]]:
+    connection = engine.connect()
+    await backend.connect(connection.start)
+    try:
+        yield connection, await backend.connect(partial(_subscribe, connection, channel, wake))
+    finally:
+        with CancelScope(shield=True):
+            await connection.invalidate()
+            await connection.close()
+
+
+async def _subscribe(connection: AsyncConnection, channel: str, wake: Wake) -> UntilLost:
+    await connection.execution_options(isolation_level="AUTOCOMMIT")  # not in a transaction
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    if connection.dialect.driver == "asyncpg":
+        lost = anyio.Event()
+        driver.add_termination_listener(lambda _: lost.set())
+        await driver.add_listener(channel, lambda *_: wake())
+        return lost.wait
+    await connection.exec_driver_sql(f"LISTEN {channel}")
+    return partial(_read, driver.pgconn, wake)
+
+
+async def _read(pgconn: Any, wake: Wake) -> None:
+    while True:
+        await anyio.wait_readable(pgconn.socket)
+        pgconn.consume_input()
+        while pgconn.notifies():
+            wake()

@@ -1,0 +1,83 @@
+"""The outbox on asyncpg: it claims and settles by the statements in `outbox.sql`."""
+
+import logging
+import re
+from collections.abc import Collection, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from anyio import current_time
+from sqlalchemy import text
+
+from aftercommit.claims import DeliveryPolicy
+from aftercommit.codec import MAX_EVENT_LENGTH
+from aftercommit.exceptions import InvalidPayload
+from aftercommit.extensions.postgresql.autocommit import Records, SingleStatements
+from aftercommit.sql import claim_statements, failure_history, outbox
+from aftercommit.sql.batch_settlement import Claim, Settlement
+from aftercommit.sql.database import Database
+
+_, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
+STATEMENTS = dict(zip(_PARTS[::2], _PARTS[1::2], strict=True))
+NO_TIME = InvalidPayload("an event", "its time is not within the years 1 to 9999")
+
+logger = logging.getLogger(__name__)
+
+
+class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
+    """The outbox of PostgreSQL, where most of what workers ask for is asked for in this way."""
+
+    def __init__(
+        self, statements: SingleStatements, database: Database, policy: DeliveryPolicy
+    ) -> None:
+        super().__init__(database, policy)
+        self._settlement = Settlement(database, policy, self._settle_all)
+        self._statements, self._compiled = statements, cache(self._compile)
+        versions = database.codec.versions
+        self._constants = {
+            "process": database.process,
+            "lease": policy.lease_seconds,
+            "lease_expired": failure_history.LEASE_EXPIRED,
+            "max_attempts": policy.max_attempts,
+            "max_failures": failure_history.MAX_FAILURES,
+            "max_length": MAX_EVENT_LENGTH,
+            "no_time": failure_history.describe(NO_TIME),
+            "too_long": claim_statements.TOO_LONG,
+            "types": list(versions),
+            "unfinished": claim_statements.LAST_ATTEMPT_UNFINISHED,
+            "versions": list(versions.values()),
+        }
+
+    async def _take_leases(
+        self, limit: int, handlers: Collection[str]
+    ) -> tuple[float, list[outbox.Claimed]]:
+        leased_at, names = current_time(), list(handlers)
+        rows = await self._execute("claim", limit=limit, handlers=names, replay=False)
+        rows = rows or await self._execute("claim", limit=limit, handlers=names, replay=True)
+        claimed = list[outbox.Claimed]()
+        for event in rows:
+            delivery = {**event, "handler": event["subscriber"]}
+            if event["problem"]:
+                outbox.log_parked(delivery, event["problem"])
+            else:
+                claimed.append((delivery, event))
+        return leased_at, claimed
+
+    async def _settle_all(self, claims: Sequence[Claim]) -> set[Claim]:
+        ids, handlers, tokens = map(list, zip(*claims, strict=True))
+        rows = await self._execute("settle", event_ids=ids, handlers=handlers, tokens=tokens)
+        return {(row["event_id"], row["handler"], row["token"]) for row in rows}
+
+    async def _execute(self, name: str, *, limit: int = 0, **values: Any) -> Records:
+        sql, names = self._compiled(name, limit)
+        values |= self._constants
+        return await self._statements.fetch(sql, [values[each] for each in names])
+
+    def _compile(self, name: str, limit: int) -> tuple[str, Sequence[str]]:
+        """Return a statement as asyncpg wants it, and the names of its parameters in order."""
+        dialect = self.database.engine.dialect
+        now = str(self.database.clock.compile(dialect=dialect))
+        sql = STATEMENTS[name].replace(":now", now).replace(":limit", str(limit))
+        compiled: Any = text(sql).compile(dialect=dialect)
+        return compiled.string, compiled.positiontup

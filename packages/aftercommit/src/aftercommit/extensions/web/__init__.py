@@ -1,0 +1,31 @@
+"""The extension web: an application over HTTP. The routes are its own; see `App.public_routes`.
+
+Read `endpoints.py` first, which has what they need. Then read `idempotency.py`, and
+`dispatch_after_response.py` for what follows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aftercommit.process.extension import Extension
+
+if TYPE_CHECKING:
+    import click
+
+
+class WebExtension(Extension):
+    """What it brings to the program."""
+
+    name = "web"
+    commands = {"Run": {"serve": "Serve the HTTP API, with its documentation at /docs."}}
+
+    def command(self, name: str) -> click.Command:
+        from aftercommit.extensions.web.cli import serve
+
+        return serve
+
+    def settings(self) -> type:
+        from aftercommit.extensions.web.settings import WebSettings
+
+        return WebSettings

@@ -1,0 +1,111 @@
+"""Puts the HTTP application together: its own endpoints, and those that extensions bring."""
+
+import re
+import secrets
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
+
+from aftercommit.error_kinds import Error
+from aftercommit.extensions.web import documentation, health
+from aftercommit.extensions.web.authentication import operator
+from aftercommit.extensions.web.body_limit import BodyLimit
+from aftercommit.extensions.web.exceptions import (
+    InvalidRequest,
+    NotAuthenticated,
+    NotJson,
+    UnknownHost,
+)
+from aftercommit.extensions.web.idempotency import receive
+from aftercommit.extensions.web.problems import BUG, KindsAnswered, answer_error, errors
+from aftercommit.extensions.web.request_context import REQUEST_ID
+from aftercommit.extensions.web.sessions import Sessions
+from aftercommit.extensions.web.settings import WebSettings
+from aftercommit.process.app import App
+from aftercommit.process.extension import Extension
+from aftercommit.sql.exceptions import DatabaseUnavailable
+
+ANSWERED = (HTTPException, RequestValidationError, Error, OSError, Exception)
+ASKED_BY_ADDRESS = ("/healthz", "/readyz")  # as probes do, such as those of Kubernetes
+
+
+def web_application(
+    app: App[Any], settings: WebSettings, extensions: Iterable[Extension]
+) -> FastAPI:
+    """Return the HTTP application: the endpoints of `app`, and those of extensions, under a guard.
+
+    What they work with is in its state: `application` and `probes`, as soon as they are open.
+    """
+    limit = Middleware(BodyLimit, max_bytes=settings.http_max_body_bytes)
+    web = documentation.Documented(
+        title=app.name,
+        version="1.0.0",
+        description=documentation.description(app.summary),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(known_host), Depends(documentation.trace_headers)],
+        middleware=[*_cors(settings.origins), limit, Middleware(KindsAnswered)],
+        exception_handlers=dict.fromkeys(ANSWERED, answer_error) | {405: _name_methods},
+        responses=errors(NotJson, InvalidRequest, DatabaseUnavailable) | BUG,
+    )
+    web.state.name = app.name
+    web.state.hosts = settings.hosts
+    web.state.operator_token = settings.operator_token or secrets.token_urlsafe(24)
+    web.state.sessions = Sessions(web.state.operator_token)
+    web.state.panels = [*app.page_scripts]
+    guards = [Depends(operator), Depends(receive)]
+    refused = errors(NotAuthenticated)
+    for router in (app.public_routes(), health.public, documentation.public):
+        web.include_router(router, dependencies=[Depends(receive)])
+    for router in (app.operator_routes(), health.guarded):
+        web.include_router(router, dependencies=guards, responses=refused)
+    for extension in extensions:
+        tags: list[str | Enum] = [extension.name]
+        if guarded := extension.operator_routes():
+            web.include_router(guarded, tags=tags, dependencies=guards, responses=refused)
+        if public := extension.public_routes():
+            web.include_router(public, tags=tags)
+    documentation.mount_assets(web)
+    return web
+
+
+async def known_host(request: Request) -> None:
+    """Let only requests pass that are for this server, by the names in the settings, if any.
+
+    :raises UnknownHost: if one is for another
+    """
+    hosts, host = request.app.state.hosts, request.headers.get("host", "").lower()
+    is_ours = not hosts or re.sub(r":\d+$", "", host) in hosts
+    if not is_ours and request.url.path not in ASKED_BY_ADDRESS:
+        raise UnknownHost
+
+
+def _cors(origins: list[str]) -> list[Middleware]:
+    """Let pages of these origins ask, and read the answers; without any, let none."""
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["Authorization", "Idempotency-Key", "traceparent", REQUEST_ID],
+        expose_headers=["Link", "Location", "Retry-After", REQUEST_ID],
+    )
+    return [cors] if origins else []
+
+
+async def _name_methods(request: Request, error: Exception) -> Response:
+    """Name all methods of a resource: the framework names those of its first route."""
+    answer = await answer_error(request, error)
+    asked = ({**request.scope, "method": method} for method in ("GET", "POST", "PUT", "DELETE"))
+    routes = request.app.routes
+    found = [s["method"] for s in asked if any(r.matches(s)[0] is Match.FULL for r in routes)]
+    if found:
+        answer.headers["Allow"] = ", ".join(found).replace("GET", "GET, HEAD")
+    return answer

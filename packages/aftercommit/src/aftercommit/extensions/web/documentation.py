@@ -1,0 +1,78 @@
+"""What the OpenAPI document says of all requests, and a page to read it.
+
+The page's scripts come out of a package, and none is written in the page: nobody else's server is
+asked, and the content security policy forbids all others.
+"""
+
+import mimetypes
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Header, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from starlette.staticfiles import StaticFiles
+
+from aftercommit.extensions.web.authentication import BEARER
+from aftercommit.extensions.web.request_context import REQUEST_ID
+
+OF_REQUESTS = """Every answer names its trace in `X-Request-ID`: the one that the request came
+with, in `traceparent` or `X-Request-ID`, or a new one. Every error is a problem (RFC 9457);
+`instance` is that id, and `type` a stable name. A request with an `Idempotency-Key` may be repeated
+until it is answered.
+"""
+ASSETS = "/docs/assets"
+PAGE = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{name}}</title>
+<link rel="stylesheet" href="{ASSETS}/swagger-ui.css"></head>
+<body><div id="page"></div>
+<script src="{ASSETS}/swagger-ui-bundle.js"></script>
+<script src="/docs/page.js"></script></body></html>
+"""
+SCRIPT = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#page", validatorUrl: null});\n'
+
+RequestId = Annotated[
+    str | None,
+    Header(alias=REQUEST_ID, description="The trace: a UUID; any other value is mapped to one."),
+]
+Traceparent = Annotated[
+    str | None, Header(description="The same (W3C Trace Context); it counts before X-Request-ID.")
+]
+
+public = APIRouter(include_in_schema=False)
+
+
+def description(summary: str) -> str:
+    """Return what the document says first: what the application does, and what holds for all."""
+    return f"{summary}\n\n{OF_REQUESTS}"
+
+
+class Documented(FastAPI):
+    """Says in its document how the environment variable of the operator's token is called."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the document."""
+        document = super().openapi()
+        operator = document["components"]["securitySchemes"][BEARER.scheme_name]
+        operator["description"] = operator["description"].format(prefix=self.state.name.upper())
+        return document
+
+
+async def trace_headers(_id: RequestId = None, traceparent: Traceparent = None) -> None:
+    """Document the headers that `request_context.py` reads: a dependency of all routes."""
+
+
+@public.get("/docs")
+async def page(request: Request) -> HTMLResponse:
+    """Show the document to people."""
+    return HTMLResponse(PAGE.format(name=request.app.state.name))
+
+
+@public.get("/docs/page.js")
+async def script() -> PlainTextResponse:
+    """Begin the page."""
+    return PlainTextResponse(SCRIPT, media_type="text/javascript")
+
+
+def mount_assets(app: FastAPI) -> None:
+    """Let the application send the files of the page."""
+    mimetypes.init()  # now: it reads files, which the event loop must not wait for
+    app.mount(ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]))

@@ -1,0 +1,139 @@
+"""Binds handlers to what they ask for, once, at start: what cannot work is found before it runs.
+
+A handler's signature says what it is promised (see `handlers.py`), so this is where mixtures that
+could lose or double work are refused.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from inspect import getmembers_static, iscoroutinefunction, signature, unwrap
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from aftercommit.claims import WorkItem
+from aftercommit.error_boundary import contain_errors
+from aftercommit.exceptions import UnexpectedAnswer, WiringError
+from aftercommit.handler_table import Handler, Handlers, handler_name, raise_if_any
+
+PER_ATTEMPT: Mapping[str, Callable[[Any, object], Any]] = {
+    "uow": lambda work, uow: uow,
+    "idempotency_key": lambda delivery, uow: delivery.idempotency_key,
+    "envelope": lambda delivery, uow: delivery.envelope,
+}
+SPLIT_IT = """asks for uow and for an external effect. No transaction holds both: split it in two.
+First the database, then the outside: record an event, and have a handler of it without uow.
+    self.record(events.OrderPlaced(order_id=self.id))
+First the outside, then the database: without uow, return a command, which is executed.
+    return commands.RecordPayment(order_id=event.order_id, receipt=receipt.id)
+The external effects are"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """What handlers may ask for by name, besides what is made for every attempt.
+
+    `effect_ports` have effects that no rollback takes back; one that is None is not configured in
+    this process. `queries` read what is committed. `constants` have no effect at all.
+    """
+
+    effect_ports: Mapping[str, Any]
+    queries: Mapping[str, Any]
+    constants: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        ports = [name for name, value in self.constants.items() if _is_asynchronous(value)]
+        raise_if_any("ports with an external effect among the constants", ports)
+
+
+class BoundHandler:
+    """A handler with what its parameters, after the message, ask for by name.
+
+    :raises WiringError: if it asks for something unknown, or for what does not go together
+    """
+
+    def __init__(
+        self,
+        handler: Handler[Any, Any],
+        dependencies: Dependencies,
+        may_ask: Collection[str] = PER_ATTEMPT,
+    ) -> None:
+        self.name, self.handler = handler_name(handler), handler
+        asks_for = set(list(signature(handler).parameters)[1:])
+
+        def chosen(offered: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: offered[name] for name in asks_for & offered.keys()}
+
+        queries, self.ports = chosen(dependencies.queries), chosen(dependencies.effect_ports)
+        self._given = chosen(dependencies.constants) | queries | self.ports
+        self._made = chosen({name: PER_ATTEMPT[name] for name in may_ask})
+        unknown = asks_for - self._given.keys() - self._made.keys()
+        raise_if_any(f"{self.name} asks for what nobody provides in bootstrap.py", unknown)
+        self.is_transactional = "uow" in asks_for
+        self.is_available = None not in self.ports.values()
+        self._returns = _returned_types(handler)
+        self.answers = self._returns - {NoneType}
+        if self.is_transactional:
+            returned = map(str, self.answers)
+            raise_if_any(f"{self.name} has uow, and may do itself what it returns", [*returned])
+            raise_if_any(f"{self.name} {SPLIT_IT}", self.ports)
+            # it would hold a connection, and wait for another one
+            raise_if_any(f"{self.name} can look things up in uow, and has to leave out", queries)
+
+    async def run(self, work: WorkItem, uow: object) -> object:
+        """Make one attempt; return the command that the handler has returned, if it may.
+
+        :raises HandlerInterrupted: if it tried to end the process, or made a cancellation up
+        :raises UnexpectedAnswer: if it has returned what its annotation does not say
+        """
+        made = {name: make(work, uow) for name, make in self._made.items()}
+        with contain_errors(self.name):
+            answer = await self.handler(work.message, **self._given, **made)
+        if type(answer) not in self._returns:
+            raise UnexpectedAnswer(self.name, answer)
+        return answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundHandlers:
+    """The handlers this process can run: of commands by type, of events by name."""
+
+    commands: Mapping[type[Any], BoundHandler]
+    events: Mapping[str, BoundHandler]
+
+
+def bind(handlers: Handlers[object, object], dependencies: Dependencies) -> BoundHandlers:
+    """Bind every handler. Those of events whose outside port is not configured are left out.
+
+    :raises WiringError: if something is missing, unknown, ambiguous, or does not go together
+    """
+    commands, renamed = handlers.commands, handlers.renamed
+    of_commands = {c: BoundHandler(h, dependencies, ["uow"]) for c, h in commands.items()}
+    without_uow = [handler.name for handler in of_commands.values() if not handler.is_transactional]
+    raise_if_any("handlers of commands that do not ask for uow", without_uow)
+    bound = {name: BoundHandler(each, dependencies) for name, each in handlers.by_name().items()}
+    lost, kept = set(renamed.values()) - bound.keys(), renamed.keys() & bound.keys()
+    raise_if_any("`renamed` needs an old name that is gone, and a new one", lost | kept)
+    returned = {answer for handler in bound.values() for answer in handler.answers}
+    unknown = map(str, returned - commands.keys())
+    raise_if_any("handlers return what is no command with a handler", [*unknown])
+    bound |= {old: bound[new] for old, new in renamed.items()}
+    of_events = {name: handler for name, handler in bound.items() if handler.is_available}
+    return BoundHandlers(commands=of_commands, events=of_events)
+
+
+def _returned_types(handler: Handler[Any, Any]) -> set[type]:
+    """Return the types that a handler may return, by its annotation; without one, that of None."""
+    function: Any = unwrap(handler)  # its parameters may have types that only a checker imports
+    returns = {key: said for key, said in function.__annotations__.items() if key == "return"}
+    try:
+        hints = get_type_hints(SimpleNamespace(__annotations__=returns), function.__globals__)
+        returned = hints.get("return", NoneType)
+    except Exception as error:
+        raise WiringError(f"wrong annotations ({error})", handler_name(handler)) from error
+    is_union = get_origin(returned) in (Union, UnionType)
+    return set(get_args(returned) if is_union else [returned])
+
+
+def _is_asynchronous(value: object) -> bool:
+    members = [member for _, member in getmembers_static(type(value))]
+    return any(map(iscoroutinefunction, [value, *members]))

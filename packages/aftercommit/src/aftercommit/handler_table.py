@@ -1,0 +1,192 @@
+"""What handles what: the table of an application, whose rows a type checker can judge.
+
+Handlers are bound to what they ask for in `handler_binding.py`.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from datetime import timedelta
+from inspect import iscoroutinefunction
+from types import MappingProxyType
+from typing import Any, ClassVar, Concatenate, Generic, Protocol, Self, TypeVar
+
+from aftercommit.envelopes import Envelope
+from aftercommit.exceptions import WiringError
+from aftercommit.ports import Publisher
+
+
+class Message(Protocol):
+    """A dataclass, which the base of all commands or events is not.
+
+    So a type checker takes the type of a row from its message, and not from the base.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+A = TypeVar("A")
+M_co = TypeVar("M_co", covariant=True)
+M_contra = TypeVar("M_contra", contravariant=True)
+A_co = TypeVar("A_co", covariant=True)
+C_co = TypeVar("C_co", covariant=True)
+E_co = TypeVar("E_co", covariant=True)
+
+Handler = Callable[Concatenate[T, ...], Awaitable[A | None]]
+"""Handles a T, and may return a command, an A. Further parameters: see `Dependencies`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later(Generic[M_contra, A_co]):
+    """A handler that is due only so long `after` the event was committed.
+
+    The delay is a fixed time, or a function of the settings, in seconds. Such a handler is not
+    cancelled by what happens meanwhile, it looks at the state of the world when it runs.
+    """
+
+    handler: Handler[M_contra, A_co]
+    after: timedelta | Callable[[Any], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribed(Generic[M_contra, A_co]):
+    """A handler that gets no new deliveries, and still runs those that are stored."""
+
+    handler: Handler[M_contra, A_co]
+
+
+class Publish:
+    """Stands for a handler for each message broker, which publishes the event there.
+
+    So each has deliveries of its own, and a broker that is away delays no other.
+    """
+
+
+PUBLISH = Publish()
+"""In the table: the event is public."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[M_co, A_co]):
+    """A message and its handlers, which may return an A."""
+
+    message: type[M_co]
+    handlers: tuple[Any, ...]
+
+
+def on(
+    message: type[M], *handlers: Handler[M, A] | Later[M, A] | Unsubscribed[M, A] | Publish
+) -> Row[M, A]:
+    """Return a row of the table: a command has one handler, an event any number of them."""
+    return Row(message, handlers)
+
+
+class Handlers(Generic[C_co, E_co]):
+    """The table of an application: what handles its commands and events, by their two bases.
+
+    `projections` are those handlers of events that only write a read model from what is stored now:
+    doing it again does no harm. `renamed` has the old names of handlers, and what each is called
+    now: for deliveries that were stored before.
+
+    :raises WiringError: if a message has two rows, or a command not one handler
+    """
+
+    def __init__(
+        self,
+        *,
+        commands: Sequence[Row[C_co, None]],
+        events: Sequence[Row[E_co, C_co]],
+        projections: Collection[Handler[Any, Any]] = (),
+        renamed: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        messages = Counter(row.message for row in (*commands, *events))
+        twice = [message.__name__ for message, count in messages.items() if count > 1]
+        raise_if_any("messages with two rows", twice)
+        many = [row.message.__name__ for row in commands if len(row.handlers) != 1]
+        raise_if_any("commands that have not one handler", many)
+        self.commands: dict[type[Any], Handler[Any, Any]] = {
+            c.message: c.handlers[0] for c in commands
+        }
+        self.events: dict[type[Any], Sequence[Any]] = {e.message: e.handlers for e in events}
+        self.projections, self.renamed = projections, renamed
+
+    @property
+    def public_events(self) -> list[type[E_co]]:
+        """The events that are published."""
+        return [event for event, listed in self.events.items() if PUBLISH in listed]
+
+    def publishing_to(self, publishers: Mapping[str, Publisher]) -> Self:
+        """Return the table with handlers for these brokers, by name, in the place of `PUBLISH`."""
+        to_each = [_publish_to(*named) for named in publishers.items()]
+        table = copy(self)
+        table.events = {
+            event: [each for one in listed for each in (to_each if one is PUBLISH else [one])]
+            for event, listed in self.events.items()
+        }
+        return table
+
+    def subscriptions(self, settings: object) -> dict[type[Any], dict[str, float]]:
+        """Return the names of the handlers of each event, with their delays in seconds."""
+        return {
+            event: {
+                handler_name(handler_of(each)): _delay(each, settings)
+                for each in listed
+                if not isinstance(each, Unsubscribed | Publish)
+            }
+            for event, listed in self.events.items()
+        }
+
+    def by_name(self) -> dict[str, Handler[Any, Any]]:
+        """Return all handlers of events by name.
+
+        :raises WiringError: if two have one name, or an event has one twice: it has one delivery
+        """
+        by_name: dict[str, Handler[Any, Any]] = {}
+        for event, listed in self.events.items():
+            handlers = [handler_of(each) for each in listed if each is not PUBLISH]
+            for name, handler in zip(map(handler_name, handlers), handlers, strict=True):
+                if by_name.setdefault(name, handler) is not handler or handlers.count(handler) > 1:
+                    problem = f"for {event.__name__}, two handlers with one name, or one twice"
+                    raise WiringError(problem, name)
+        return by_name
+
+
+def handler_of(subscriber: Any) -> Handler[Any, Any]:
+    """Return the handler itself."""
+    handler: Handler[Any, Any] = getattr(subscriber, "handler", subscriber)
+    return handler
+
+
+def handler_name(handler: Handler[Any, Any]) -> str:
+    """Return the name, by which deliveries are known; what has none, or is not async, fails."""
+    if iscoroutinefunction(handler) and (name := getattr(handler, "__name__", None)):
+        return str(name)
+    raise WiringError("handlers that are not made with `async def`", repr(handler))
+
+
+def raise_if_any(problem: str, names: Collection[str]) -> None:
+    """Raise WiringError about these names, if there are any."""
+    if names:
+        raise WiringError(problem, *names)
+
+
+def _delay(subscriber: object, settings: object) -> float:
+    if not isinstance(subscriber, Later):
+        return 0.0
+    after: timedelta | Callable[[Any], float] = subscriber.after
+    try:
+        return after.total_seconds() if isinstance(after, timedelta) else after(settings)
+    except AttributeError as error:
+        raise WiringError("a delay asks for a setting that there is not", str(error)) from error
+
+
+def _publish_to(name: str, publisher: Publisher) -> Handler[Any, Any]:
+    async def publish(event: object, envelope: Envelope) -> None:
+        """Publish the event there."""
+        await publisher.publish(envelope)
+
+    publish.__name__ = f"publish_event_to_{name}"
+    return publish

@@ -1,0 +1,96 @@
+"""Last writes: what became of a claim. They are made though their task is cancelled."""
+
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from anyio import CancelScope, current_time, get_cancelled_exc_class, move_on_after, sleep
+
+from aftercommit.claims import Delivery, DeliveryPolicy, DispatchResult, Failure
+from aftercommit.error_kinds import TransientError, is_away
+from aftercommit.exceptions import DeliverySuperseded, NotCompleted
+from aftercommit.ports import Outbox
+
+FINAL_WRITE_TIMEOUT = 2  # seconds to store what became of a cancelled delivery
+FINAL_WRITE_PAUSE = 0.5  # before it is tried again, if the database is away
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LastWrites:
+    """Tells the outbox; what cannot be told in time is `unwritten` in the result."""
+
+    outbox: Outbox
+    policy: DeliveryPolicy
+
+    async def release(self, claims: Collection[Delivery], result: DispatchResult) -> None:
+        """Release claims, if that is possible: their leases also end by themselves."""
+        release = partial(self.outbox.release, tuple(claims))
+        try:
+            if claims:
+                end = max(map(self.policy.lease_end, claims))
+                await persist_despite_cancellation(release, lease_end=end)
+        except Exception as error:
+            logger.warning("leases could not be given back, they end by themselves: %s", error)
+            result.unwritten.append(release)
+
+    async def settle(self, delivery: Delivery, result: DispatchResult) -> None:
+        """Mark a delivery as done.
+
+        :raises Exception: if that is not possible
+        """
+        settle = partial(self.outbox.settle, delivery)
+        try:
+            await persist_despite_cancellation(settle, lease_end=self.policy.lease_end(delivery))
+        except Exception:
+            result.unwritten.append(settle)  # done is done, if nobody has it done again before
+            raise
+
+    async def record_failure(self, failure: Failure, result: DispatchResult) -> bool:
+        """Store a failure, and tell whether it is stored: otherwise the lease ends by itself.
+
+        :raises DeliverySuperseded: if the delivery has another owner now, or is done
+        """
+        end = self.policy.lease_end(failure.delivery)
+        store = partial(self.outbox.record_failure, failure)
+        try:
+            await persist_despite_cancellation(store, lease_end=end)
+        except DeliverySuperseded:
+            raise
+        except Exception as error:
+            logger.error("the next failure could not be stored: %s", error)
+            result.unwritten.append(store)
+            return False
+        return True
+
+
+async def persist_despite_cancellation(store: Callable[[], Awaitable[T]], *, lease_end: float) -> T:
+    """Make the last write about a delivery; if that is cancelled, once more, but not for ever.
+
+    It waits in line until the lease ends; as long, it is tried again if the database is away.
+
+    :raises NotCompleted: if it was not its turn by then
+    :raises TransientError: if the database was away, or did not answer in time
+    """
+    longest = max(lease_end, current_time() + FINAL_WRITE_TIMEOUT)
+    problem: TransientError = NotCompleted()
+    try:
+        with CancelScope(deadline=longest):
+            while True:
+                try:
+                    return await store()
+                except TransientError as error:
+                    problem = error
+                    if not is_away(error) or current_time() + FINAL_WRITE_PAUSE >= lease_end:
+                        break
+                await sleep(FINAL_WRITE_PAUSE)
+    except get_cancelled_exc_class():
+        with move_on_after(FINAL_WRITE_TIMEOUT, shield=True):
+            await store()
+        raise
+    raise problem

@@ -1,0 +1,107 @@
+"""What observers see of the work, as it happens. What they raise is logged, and hurts nobody.
+
+An observer is asked for a context manager at the begin of each operation, which then sees its end
+and its error, in the task that runs it. Source of the shape: stamina, OpenTelemetry.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any, Literal
+
+from aftercommit.claims import CommandEnvelope, Committed, Delivery, WorkItem
+
+Status = Literal["succeeded", "retried", "parked", "handed over", "lease lost", "conflict"]
+Operation = AbstractContextManager[object]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a work item. After a conflict, its handler runs again in this attempt.
+
+    `handler` is what the handler of a delivery that succeeded is called now; `work` may have an
+    old name.
+    """
+
+    work: WorkItem
+    status: Status
+    committed: Committed = field(default_factory=Committed)
+    handler: str = ""
+
+
+class Observer:
+    """Watches the work; each method may be left as it is. Seconds are the time limit."""
+
+    def command(self, envelope: CommandEnvelope, seconds: float) -> Operation:
+        """Watch the handler of a command."""
+        return nullcontext()
+
+    def attempt(self, delivery: Delivery, seconds: float) -> Operation:
+        """Watch an attempt of a delivery."""
+        return nullcontext()
+
+    def port_call(self, port: str, method: str) -> Operation:
+        """Watch a call to an external system, within an attempt."""
+        return nullcontext()
+
+    def finished(self, outcome: Outcome) -> None:
+        """See what became of a work item, after its operation has ended."""
+
+
+class Instrumentation:
+    """Several observers as one that never fails."""
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        self.observers = observers
+
+    def operation(self, begin: Callable[[Observer], Operation]) -> Operation:
+        """Let each watch what begins now; they see its end in the opposite order."""
+        operations = ExitStack()
+        for observer in self.observers:
+            _safely(_enter, operations, begin, observer)
+        return operations
+
+    def finished(self, outcome: Outcome) -> None:
+        """Report an outcome to each."""
+        for observer in self.observers:
+            _safely(observer.finished, outcome)
+
+
+def _enter(
+    operations: ExitStack, begin: Callable[[Observer], Operation], observer: Observer
+) -> None:
+    operation = begin(observer)
+    operation.__enter__()
+    operations.push(partial(_safely, operation.__exit__))
+
+
+def _safely(function: Callable[..., object], *args: object) -> None:
+    try:
+        function(*args)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        logger.exception("an observer failed")
+
+
+class InstrumentedPort:
+    """Stands for a port with an external effect: observers see its calls."""
+
+    def __init__(self, instrumentation: Instrumentation, name: str, port: object) -> None:
+        self._instrumentation, self._name, self._port = instrumentation, name, port
+
+    def __getattr__(self, method: str) -> Any:
+        member = getattr(self._port, method)
+        if not iscoroutinefunction(member):
+            return member
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            with self._instrumentation.operation(lambda o: o.port_call(self._name, method)):
+                return await member(*args, **kwargs)
+
+        return call

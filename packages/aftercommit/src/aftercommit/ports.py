@@ -1,0 +1,63 @@
+"""What the engine needs of those who store and publish: deliveries, and message brokers.
+
+Every asynchronous method raises Unavailable when its resource is away, and lets cancellation pass.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from aftercommit.claims import Delivery, Failure
+from aftercommit.envelopes import Envelope
+
+
+class Publisher(Protocol):
+    """One message broker, on the sending side."""
+
+    async def publish(self, envelope: Envelope) -> None:
+        """Return when the broker has confirmed the event. That nobody listens is no failure."""
+
+
+class Outbox(Protocol):
+    """The stored deliveries.
+
+    Each write names a claim, and changes nothing if somebody else has claimed the delivery since:
+    then that is the one to say what becomes of it.
+    """
+
+    async def settle(self, delivery: Delivery) -> None:
+        """Mark a delivery as done whose handler has no transaction of its own.
+
+        :raises DeliverySuperseded: if the delivery has another owner now, or was parked
+        """
+
+    async def record_failure(self, failure: Failure) -> None:
+        """Store the error, and when the delivery is due again; parked, it waits for a person.
+
+        Of the failures of one delivery, the last ten are kept.
+
+        :raises DeliverySuperseded: if the delivery has another owner now, or is done
+        """
+
+    async def release(self, claims: Collection[Delivery]) -> None:
+        """Make claimed deliveries due as they were then, as if these attempts had not been made."""
+
+    async def is_paused(self, delivery: Delivery) -> bool:
+        """Tell whether a person has paused the handler, while the claim has waited to begin.
+
+        A pause of less than a second may go unseen; so may one while the database is away.
+        """
+
+    async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
+        """Take a lease on up to `limit` due deliveries to these handlers, longest due first.
+
+        What is replayed is taken only if nothing else is due. What only a newer process can read
+        is left to it. What was due but can never be handled is parked on the way.
+        """
+
+    async def seconds_until_due(
+        self, handlers: Collection[str], *, scheduled: bool = True
+    ) -> float | None:
+        """Return the seconds until the next delivery that `claim` would take; None if none is.
+
+        Unless `scheduled`, those are left out that are delayed, and were not attempted yet.
+        """

@@ -1,0 +1,201 @@
+"""What an application is to those who start it: its name, its extensions, and how it is opened.
+
+Nothing heavy is imported for it. A method imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from aftercommit.exceptions import WiringError
+
+if TYPE_CHECKING:
+    import click
+    from fastapi import APIRouter
+
+    from aftercommit.codec import Codec
+    from aftercommit.handler_table import Handlers
+    from aftercommit.observers import Observer
+    from aftercommit.process.application import Application
+    from aftercommit.process.extension import Extensions
+    from aftercommit.process.runtime import Service
+    from aftercommit.settings import EngineSettings
+    from aftercommit.sql.database import Database
+    from aftercommit.sql.migrations.history import History
+
+S = TypeVar("S", bound="EngineSettings")
+T = TypeVar("T")
+
+
+class App(Generic[S]):
+    """An application, as the command line and its services start it."""
+
+    name: ClassVar[str]
+    """Its command, distribution and package: that of `EngineSettings.application`."""
+    summary: ClassVar[str]
+    """What it does, for `--help`."""
+    extensions: ClassVar[Extensions]
+    commands: ClassVar[Mapping[str, Mapping[str, str]]]
+    """The summaries of its own commands by name, in groups, in the order of the help."""
+    options: ClassVar[Mapping[str, str]] = {}
+    """Options of all commands: settings, with their help, where {prefix} is that of variables."""
+    page_scripts: ClassVar[Sequence[str]] = ()
+    """The URLs of further scripts of the page in the browser."""
+    default_database_url: ClassVar[str]
+
+    def command(self, name: str) -> click.Command:
+        """Return one of its own commands."""
+        raise NotImplementedError
+
+    def handlers(self) -> Handlers[object, object]:
+        """Return the table of its handlers."""
+        raise NotImplementedError
+
+    def codec(self) -> Codec[object]:
+        """Return what is said of its messages."""
+        raise NotImplementedError
+
+    def history(self) -> History | None:
+        """Return the migrations of its tables; None if it sees to its tables by itself."""
+        return None
+
+    def accepted_from_brokers(self) -> Sequence[type[Any]]:
+        """Return the commands that others may send by a message broker."""
+        raise NotImplementedError
+
+    def example_values(self) -> Mapping[str, Any]:
+        """Return what the fields of messages hold in examples, by the name of the field.
+
+        `subject` is that of an event, `message_name.subject` that of one event alone.
+        """
+        raise NotImplementedError
+
+    def public_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to anybody."""
+        raise NotImplementedError
+
+    def operator_routes(self) -> APIRouter:
+        """Return what it answers over HTTP to the operator only."""
+        raise NotImplementedError
+
+    def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:
+        """Open the database alone, with the usual limits."""
+        from aftercommit.sql.database import open_database
+
+        return open_database(
+            settings.database_url,
+            codec=self.codec(),
+            application=self.name,
+            history=self.history(),
+            backends=self.extensions.database_backends(),
+        )
+
+    def load(self, overrides: Mapping[str, Any]) -> S:
+        """Return its settings, as the environment and these say.
+
+        :raises InvalidValue: if one is not acceptable
+        """
+        raise NotImplementedError
+
+    def open(
+        self, settings: S, *, observers: Sequence[Observer] = (), delivers: bool = True
+    ) -> AbstractAsyncContextManager[Application]:
+        """Open everything the settings ask for: see the bootstrap of the application."""
+        raise NotImplementedError
+
+    def warn_operators(self, settings: S, *, delivers: bool) -> None:
+        """Log what they may not expect of services with these settings."""
+
+    def show_pending(self, found: Mapping[tuple[str, str], int]) -> None:
+        """Print what will be retried and what is parked, and what to do about it."""
+        from aftercommit.process.printing import show_pending
+
+        can_look = any("deliveries" in each.commands.get("Inspect", ()) for each in self.extensions)
+        show_pending(found, command=self.name, can_look=can_look)
+
+    def reporter(self, settings: S) -> Observer:
+        """Return what prints what happens."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine(Generic[S]):
+    """What every command is called with: the application, and the options before the command."""
+
+    app: App[S]
+    options: Mapping[str, Any]
+
+    def load_settings(self, *, log_level: str = "error", **changed: object) -> S:
+        """Return the settings, with logging as they want it; `log_level` is its default.
+
+        :raises InvalidValue: if a setting is not acceptable
+        """
+        from aftercommit.process.logging_setup import set_up_logging
+
+        settings = self.app.load({**self.options, **changed})
+        if settings.application != self.app.name:
+            raise WiringError("two names of one application", self.app.name, settings.application)
+        level, formatters = settings.log_level or log_level, self.app.extensions.formatters()
+        set_up_logging(self.app.name, level, settings.log_format, formatters)
+        return settings
+
+    def run(
+        self,
+        settings: S,
+        work: Callable[[Application], Awaitable[T]],
+        *,
+        report: bool = True,
+        delivers: bool = False,
+    ) -> T:
+        """Run `work` with the application, and report on the console, unless asked not to.
+
+        :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
+        """
+        from aftercommit.process.runtime import run
+
+        observers = [self.app.reporter(settings)] if report else []
+        opening = self.app.open(settings, observers=observers, delivers=delivers)
+
+        async def main() -> T:
+            async with opening as application:
+                return await work(application)
+
+        return run(main, event_loop=settings.event_loop)
+
+    def run_services(self, settings: S, *services: Service, delivers: bool = True) -> None:
+        """Run services until they end, or until SIGTERM or SIGINT. The console reports on them.
+
+        :raises Unavailable: if the database cannot be used at start; later the services wait for it
+        """
+        from aftercommit.process import runtime
+
+        self.app.warn_operators(settings, delivers=delivers)
+        observers = [self.app.reporter(settings)]
+        runtime.run_services(
+            partial(self.app.open, settings, observers=observers, delivers=delivers),
+            services,
+            [partial(extension.lifespan, settings) for extension in self.app.extensions],
+            name=self.app.name,
+            grace=settings.shutdown_grace_seconds,
+            event_loop=settings.event_loop,
+        )
+
+    def handle(self, command: object) -> None:
+        """Execute a command, run what follows if this process is to, and report what is pending."""
+        from aftercommit.process.printing import CLI, pending
+
+        settings = self.load_settings()
+        report = self.run(
+            settings,
+            lambda application: application.bus.handle(command, CLI),
+            delivers=settings.dispatch == "inline",
+        )
+        self.app.show_pending(pending(report.failures))
+
+
+Cli = CommandLine[Any]
+"""Of any application."""

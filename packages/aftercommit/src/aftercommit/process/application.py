@@ -1,0 +1,26 @@
+"""What an entrypoint works with, when the composition root has opened and wired it."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from aftercommit.bus import MessageBus
+from aftercommit.ports import Publisher
+from aftercommit.sql.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """What an entrypoint works with.
+
+    `handlers` has all names of handlers of events, old ones, too, also of those it cannot run; and
+    what each is called now.
+    `projections` names those among them that only write a read model.
+    """
+
+    bus: MessageBus
+    database: Database
+    publishers: Mapping[str, Publisher]
+    handlers: Mapping[str, str]
+    projections: Collection[str] = ()
+    hindrances: dict[object, str] = field(default_factory=dict)
+    """What keeps the process from being ready besides the database: services write it here."""

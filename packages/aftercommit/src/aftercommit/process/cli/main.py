@@ -1,0 +1,141 @@
+"""The group of all commands of an application, and the options that all of them have.
+
+Shells ask for the list at every press of the tab key, so a command is imported when it is called.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import click
+
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.exceptions import WiringError, install_hint
+from aftercommit.process.app import App, CommandLine
+from aftercommit.process.error_handling import ErrorHandlingGroup
+
+GROUPS = ("Use", "Run", "Inspect", "Maintain")
+COMMANDS = {
+    "Run": {"worker": "Run pending deliveries."},
+    "Maintain": {"db": "Upgrade the database schema."},
+}
+"""The commands that every application has, by group."""
+LOG_LEVELS = ["debug", "info", "warning", "error"]
+HELP = """\b
+{summary}
+
+Options come before the command. Each one is also an environment variable: --database-url is
+{prefix}_DATABASE_URL.
+
+Exit codes: 0 done, 1 refused, 2 malformed input, 3 a resource is not available,
+70 a bug in this program, 130 interrupted.
+"""
+
+
+def command_line(app: App[Any]) -> click.Group:
+    """Return the command line of an application: its commands, ours, and those of extensions."""
+
+    @click.pass_context
+    def begin(ctx: click.Context, /, **options: str | None) -> None:
+        from aftercommit.process.nonblocking_output import lifespan
+
+        ctx.with_resource(lifespan())
+        ctx.obj = CommandLine(app, options)
+
+    return GroupedCommands(
+        app.name,
+        callback=begin,
+        commands=[*_lazy_commands(app)],
+        params=[*_options(app)],
+        help=HELP.format(summary=app.summary, prefix=app.name.upper()).removeprefix("\b\n"),
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+class LazyCommand(click.Command):
+    """Stands for a command of a group, which is imported when somebody calls it."""
+
+    def __init__(
+        self, group: str, name: str, summary: str, load: Callable[[str], click.Command]
+    ) -> None:
+        super().__init__(name, help=summary)
+        self.group, self._load = group, partial(load, name)
+
+    def load(self) -> click.Command:
+        """Import the command itself.
+
+        :raises WiringError: if the module that is to have it has none of this name
+        """
+        try:
+            return self._load()
+        except KeyError as error:
+            # Click names a command after its function, without a _group or _command at its end
+            problem = f'no module has this command; say @commands.command("{self.name}") there'
+            raise WiringError(problem, str(self.name)) from error
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """Begin a call: from here on it is the command itself that works."""
+        return self.load().make_context(*arguments, **extra)
+
+
+class GroupedCommands(ErrorHandlingGroup):
+    """Lists its commands in groups, each with the whole of its summary."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group that has commands."""
+        found = [each for each in self.commands.values() if isinstance(each, LazyCommand)]
+        width = max(len(each.name or "") for each in found)
+        for group in GROUPS:
+            rows = [(f"{c.name:{width}}", c.help or "") for c in found if c.group == group]
+            if rows:
+                with formatter.section(group):
+                    formatter.write_dl(rows)
+
+
+def _lazy_commands(app: App[Any]) -> Iterator[LazyCommand]:
+    """Yield what stands for the commands of the application, of all, and of extensions."""
+    yield from _stand_ins(app.commands, app.command)
+    yield from _stand_ins(COMMANDS, _load_command)
+    for each in app.extensions:
+        load = partial(_load_from, app.name, each.name, each.command)
+        yield from _stand_ins(each.commands, load)
+
+
+def _stand_ins(
+    groups: Mapping[str, Mapping[str, str]], load: Callable[[str], click.Command]
+) -> Iterator[LazyCommand]:
+    for group, commands in groups.items():
+        yield from (LazyCommand(group, *each, load) for each in commands.items())
+
+
+def _load_command(name: str) -> click.Command:
+    from aftercommit.process.cli import db, worker
+
+    commands: dict[str, click.Command] = {"db": db.db, "worker": worker.worker}
+    return commands[name]
+
+
+def _load_from(
+    app: str, extra: str, load: Callable[[str], click.Command], name: str
+) -> click.Command:
+    try:
+        return load(name)
+    except ModuleNotFoundError as error:
+        raise InvalidValue(f"{app} {name}", f"needs {error.name}; {install_hint(extra)}") from None
+
+
+def _options(app: App[Any]) -> Iterator[click.Parameter]:
+    """Yield the options of all commands; the value of --broker-urls, say, is shown as a URL."""
+    default = f"Default: {app.default_database_url}"
+    yield click.Option(["--database-url"], metavar="URL", help=default)
+    loops = click.Choice(["asyncio", "trio"])
+    yield click.Option(["--event-loop"], type=loops, help="Default: asyncio")
+    level = "Default: error; info for what runs until it is stopped"
+    brought = (app.options, *(extension.options for extension in app.extensions))
+    for name, text in ((name, text) for options in brought for name, text in options.items()):
+        metavar, about = name.rpartition("-")[2].upper(), text.format(prefix=app.name.upper())
+        yield click.Option([name], metavar=metavar, help=about)
+    yield click.Option(["--log-level"], type=click.Choice(LOG_LEVELS), help=level)
+    formats = click.Choice(list(app.extensions.log_formats))
+    yield click.Option(["--log-format"], type=formats, help="Default: text")
+    yield click.version_option(package_name=app.name)(lambda: None).__click_params__[0]  # type: ignore[attr-defined]

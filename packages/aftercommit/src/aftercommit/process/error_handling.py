@@ -1,0 +1,66 @@
+"""What a script gets: one line on stderr for an error, and an exit code for its kind."""
+
+import sys
+import traceback
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from aftercommit.error_kinds import kind_of
+from aftercommit.process.terminal_escaping import escape_controls, escape_lines
+
+REFUSED, MALFORMED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
+
+
+def exit_code(error: Exception) -> int:
+    """Return the exit code for the kind of an error. Nothing else maps them."""
+    match kind_of(error):
+        case "refused":
+            return REFUSED
+        case "invalid":
+            return MALFORMED
+        case "transient" | "unavailable" | "conflict":
+            return UNAVAILABLE
+    return UNAVAILABLE if isinstance(error, OSError) else BUG
+
+
+class ErrorHandlingGroup(click.Group):
+    """Turns whatever its commands raise into a line and an exit code. The only place that does."""
+
+    def main(self, *arguments: Any, **extra: Any) -> Any:
+        """Run the program. Its own help is printed before there is a command."""
+        try:
+            return super().main(*arguments, **extra)
+        except OSError as error:
+            with suppress(OSError):  # the log may be on the same full disk
+                _report(error)
+            sys.exit(exit_code(error))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BrokenPipeError:
+            pass  # the reader has seen enough
+        except KeyboardInterrupt as error:
+            if notes := _error_notes(error):
+                click.echo(f"interrupted{notes}", err=True)
+            ctx.exit(INTERRUPTED)
+        except Exception as error:
+            ctx.exit(_report(error))
+
+
+def _report(error: Exception) -> int:
+    code, reason = exit_code(error), str(error)
+    if code == BUG:
+        click.echo(escape_lines(traceback.format_exc().rstrip(), indent=2), err=True)
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+    click.echo(escape_controls(f"error: {reason}{_error_notes(error)}"), err=True)
+    return code
+
+
+def _error_notes(error: BaseException) -> str:
+    return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))

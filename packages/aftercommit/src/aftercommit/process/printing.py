@@ -1,0 +1,57 @@
+"""What every command does: opens an application as its options say, and prints what came of it."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from math import ceil
+
+import click
+import msgspec
+
+from aftercommit.claims import Failure
+from aftercommit.envelopes import MessageOrigin
+from aftercommit.process.nonblocking_output import MAX_WAITING, drain
+from aftercommit.process.terminal_escaping import escape_controls
+
+CLI = MessageOrigin(source="cli")
+RETRIED, PARKED = "will be retried", "parked"
+
+
+async def print_all(lines: AsyncIterator[str | bytes]) -> None:
+    """Print lines as fast as they are read: what somebody asked for has to be whole.
+
+    :raises OSError: if they cannot be written; BrokenPipeError if nobody wants more of them
+    """
+    async for line in lines:
+        click.echo(line)
+        await drain(MAX_WAITING // 2)
+    await drain()
+
+
+def json_line(row: object) -> bytes:
+    """Return a row of a view as JSON, which is UTF-8 everywhere."""
+    return escape_controls(msgspec.json.encode(row).decode()).encode()
+
+
+def pending(failures: Iterable[Failure]) -> Counter[tuple[str, str]]:
+    """Count what is left to do after these failures, by its fate and its handler."""
+    return Counter(
+        (PARKED, failure.delivery.handler)
+        if failure.retry_in is None
+        else (RETRIED, f"{failure.delivery.handler} in {ceil(failure.retry_in)} s")
+        for failure in failures
+    )
+
+
+def show_pending(found: Mapping[tuple[str, str], int], *, command: str, can_look: bool) -> None:
+    """Print what will be retried and what is parked, on stderr; nothing is lost."""
+    look = f'see "{command} deliveries list"' if can_look else "not retried"
+    for fate, advice in ((RETRIED, f'run "{command} worker"'), (PARKED, look)):
+        handlers = {name: count for (each, name), count in found.items() if each == fate}
+        if handlers:
+            count = pluralize(sum(handlers.values()))
+            click.echo(f"{count} {fate}: {', '.join(handlers)}; {advice}", err=True)
+
+
+def pluralize(count: int, one: str = "delivery", many: str = "deliveries") -> str:
+    """Return "1 delivery", or as many deliveries as there are, or of something else."""
+    return f"{count} {one if count == 1 else many}"

@@ -1,0 +1,113 @@
+"""Runs asynchronous work from a synchronous command: to its end, or until it is asked to stop."""
+
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+import anyio
+from anyio import CancelScope, move_on_after
+
+from aftercommit.error_boundary import first_error
+from aftercommit.error_kinds import InvalidValue
+from aftercommit.exceptions import install_hint
+from aftercommit.process.application import Application
+from aftercommit.process.signals import stop_signals
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Shutdown = anyio.Event
+"""Set when services have to stop: they begin nothing more, and finish what runs."""
+
+
+class Wakeup:
+    """A sleep that others can end. A call that comes while nobody sleeps ends the next sleep."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    def wake(self) -> None:
+        """End the present or the next sleep."""
+        self._event.set()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after so many seconds, or when woken. Only one task may sleep."""
+        with move_on_after(seconds):
+            await self._event.wait()
+        self._event = anyio.Event()
+
+
+Service = Callable[[Application, Shutdown], Coroutine[Any, Any, None]]
+Opening = Callable[[], AbstractAsyncContextManager[Application]]
+"""Opens the application, and closes it at the end."""
+Lifespan = Callable[[Application, Shutdown], AbstractAsyncContextManager[None]]
+"""Is open for as long as any services of a process run."""
+
+
+def run_services(
+    opening: Opening,
+    services: Sequence[Service],
+    lifespans: Sequence[Lifespan],
+    *,
+    name: str,
+    grace: float,
+    event_loop: str,
+) -> None:
+    """Run the services until they end, or until SIGTERM or SIGINT.
+
+    On the first signal nothing more is begun, and what runs has `grace` seconds to finish; the
+    rest is given back. What still hangs then is ended; leases expire by themselves.
+
+    :raises Unavailable: if the database cannot be used at start; later the services wait for it
+    """
+
+    async def main() -> None:
+        shutdown = Shutdown()
+
+        def stop() -> None:
+            logger.info("stopping; what runs has %g s to finish", grace)
+            shutdown.set()
+            body.deadline = anyio.current_time() + grace
+
+        stopping = stop_signals(stop, signal.SIGTERM, signal.SIGINT, name=name, grace=grace)
+        with CancelScope() as body, stopping:
+            async with opening() as application, AsyncExitStack() as opened:
+                for lifespan in lifespans:
+                    await opened.enter_async_context(lifespan(application, shutdown))
+                async with anyio.create_task_group() as group:
+                    for service in services:
+                        group.start_soon(service, application, shutdown)
+
+    run(main, event_loop=event_loop)
+
+
+def run(work: Callable[[], Awaitable[T]], *, event_loop: str) -> T:
+    """Run `work` on an event loop and return its result; of a group of errors, raise the first.
+
+    Ctrl-C, even a second one, waits for shielded calls; the event loop's own way breaks in.
+
+    :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
+    """
+    if find_spec(event_loop) is None:
+        problem = f"is {event_loop}, which is not installed; {install_hint(event_loop)}"
+        raise InvalidValue("event loop", problem)
+
+    async def main() -> T:
+        scope = CancelScope()
+        try:
+            with scope, stop_signals(scope.cancel, signal.SIGINT):
+                return await work()
+        except Exception as error:
+            if not scope.cancel_called:  # otherwise it failed because of that
+                first = first_error(error)
+                raise first from (first.__cause__ or first.__context__)
+        raise KeyboardInterrupt
+
+    try:
+        return anyio.run(main, backend=event_loop)
+    except SystemExit as error:  # it ends asyncio at once
+        raise RuntimeError("a task has called sys.exit, and so ended the event loop") from error

@@ -1,0 +1,141 @@
+"""The worker: takes over the deliveries that nobody holds, until it is asked to stop."""
+
+import logging
+from collections import Counter, deque
+from collections.abc import Sequence
+
+from anyio import create_task_group, current_time
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+
+from aftercommit.claims import Delivery, LastWrite
+from aftercommit.error_kinds import TransientError
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Service, Shutdown, Wakeup
+from aftercommit.settings import EngineSettings
+
+BATCH_WINDOW = 0.01
+POLL_SECONDS = 1.0  # how long what others make due may go unseen; also before a reconnect
+WORKER_SETTINGS = {"dispatch": "worker"}  # what its deliveries cause is claimed, too
+
+logger = logging.getLogger(__name__)
+
+
+def worker_service(
+    settings: EngineSettings, *, beside: Sequence[Service] = (), until_idle: bool = False
+) -> Service:
+    """Return the service, with what runs `beside` it; with `until_idle`, see `Worker.run`."""
+
+    async def work(application: Application, shutdown: Shutdown) -> None:
+        worker = Worker(application, shutdown, concurrency=settings.worker_concurrency)
+        async with create_task_group() as group:
+            for service in beside:
+                group.start_soon(service, application, shutdown)
+            await worker.run(until_idle=until_idle)
+
+    return work
+
+
+class Worker:
+    """Runs up to `concurrency` deliveries at a time, so that a slow one holds up no other."""
+
+    def __init__(self, application: Application, shutdown: Shutdown, *, concurrency: int) -> None:
+        self._outbox, self._bus = application.bus.outbox, application.bus
+        self._database = application.database
+        self._handlers = list(application.bus.registry.events)
+        self._shutdown = shutdown
+        self._wakeup = Wakeup()
+        self._concurrency = concurrency
+        self._running: Counter[str] = Counter()
+        self._backlog_likely = False
+        self._unwritten: deque[LastWrite] = deque()
+
+    async def run(self, *, until_idle: bool = False) -> None:
+        """Work until asked to stop or, `until_idle`, until nothing is left to do now.
+
+        Left are deliveries that are parked, paused, or scheduled and not attempted yet.
+        """
+        async with create_task_group() as group:
+            group.start_soon(self._wake_at_shutdown)
+            while not self._shutdown.is_set():
+                try:
+                    async with self._database.listen(self._wakeup.wake):
+                        await self._run_loop(group, until_idle=until_idle)
+                except Exception as error:  # nothing in the database may end the worker
+                    unexpected = not isinstance(error, TransientError)
+                    logger.error("%s; the worker tries again", error, exc_info=unexpected)
+                    await self._wakeup.sleep(POLL_SECONDS)
+
+    async def _wake_at_shutdown(self) -> None:
+        await self._shutdown.wait()
+        self._wakeup.wake()
+
+    async def _run_loop(self, group: TaskGroup, *, until_idle: bool) -> None:
+        while not self._shutdown.is_set():
+            is_idle = not self._running.total()  # what runs may cause something, until it has ended
+            pause = await self._claim_and_start(group, scheduled=not until_idle)
+            if pause is None and until_idle and is_idle:
+                self._shutdown.set()
+                return
+            await self._wakeup.sleep(POLL_SECONDS if pause is None else pause)
+
+    async def _claim_and_start(self, group: TaskGroup, *, scheduled: bool) -> float | None:
+        """Start what free slots may take; return the seconds to sleep, None if nothing is due."""
+        await self._await_capacity()
+        if not self._backlog_likely:
+            pause = await self._outbox.seconds_until_due(self._handlers, scheduled=scheduled)
+            if pause is None or pause > 0:
+                return pause and min(pause, POLL_SECONDS)
+        for delivery in (claimed := await self._claim()):
+            self._running[delivery.handler] += 1
+            group.start_soon(self._deliver, delivery)
+        return 0 if claimed else POLL_SECONDS  # what is due may be locked, or of a busy handler
+
+    async def _await_capacity(self) -> None:
+        """Wait a moment for half of the slots, and all that become free with them.
+
+        Many at once cost little more than one.
+        """
+        end, free = current_time() + BATCH_WINDOW, -1
+        while self._free() < self._concurrency // 2 and (left := end - current_time()) > 0:
+            await self._wakeup.sleep(left)
+        while free < (free := self._free()):
+            await checkpoint()
+
+    def _free(self) -> int:
+        return self._concurrency - self._running.total()
+
+    async def _claim(self) -> Sequence[Delivery]:
+        """Claim for all handlers while there is room; then only for those of which none runs.
+
+        So one handler, whose mail server is silent, cannot have all slots: one is kept free for
+        each of the others, or half of them where there are fewer.
+        """
+        free = self._free()
+        idle = [name for name in self._handlers if not self._running[name]]
+        limit, handlers = free - min(len(idle), self._concurrency // 2), self._handlers
+        if limit <= 0:
+            limit, handlers = min(1, free, len(idle)), idle
+        await self._make_last_writes()
+        claimed = await self._outbox.claim(limit, handlers) if limit else ()
+        self._backlog_likely = len(claimed) == limit
+        return claimed
+
+    async def _make_last_writes(self) -> None:
+        """Make those that were not possible in their leases, which a claim would count as lost."""
+        while self._unwritten:
+            try:
+                await self._unwritten[0]()
+            except TransientError:
+                raise
+            except Exception as error:  # such as: another process was faster
+                logger.info("%s", error)
+            self._unwritten.popleft()
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        try:
+            result = await self._bus.run_deliveries([delivery])
+            self._unwritten += result.unwritten
+        finally:
+            self._running[delivery.handler] -= 1
+            self._wakeup.wake()

@@ -1,0 +1,1 @@
+"""The outbox, the inbox and the unit of work in a database, by SQLAlchemy."""

@@ -1,0 +1,101 @@
+"""Last writes about deliveries whose handlers have no transaction: many with one statement."""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import Any
+
+import anyio
+import sqlalchemy as sa
+from anyio.lowlevel import checkpoint
+
+from aftercommit.claims import Delivery, DeliveryPolicy
+from aftercommit.envelopes import EventId
+from aftercommit.exceptions import DeliverySuperseded
+from aftercommit.sql.database import Database
+from aftercommit.sql.tables import PARKED, PENDING, deliveries
+from aftercommit.sql.write_line import Writer
+
+BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
+
+Claim = tuple[EventId, str, int]  # the key of the delivery, and its token
+WriteAll = Callable[[Sequence[Claim]], Awaitable[Collection[Claim]]]  # returns those it has hit
+
+# the rows of these claims, unless another one has been made on them
+_CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
+_KEY_AND_TOKEN = deliveries.c.event_id, deliveries.c.handler, deliveries.c.token
+_CLAIMED = sa.tuple_(*_KEY_AND_TOKEN).in_(_CLAIMS)
+WITH_VALID_TOKEN = sa.update(deliveries).where(_CLAIMED, PENDING)
+
+
+def claim_of(delivery: Delivery) -> Claim:
+    """Return what tells this claim from all others on the same delivery."""
+    return delivery.envelope.id, delivery.handler, delivery.token
+
+
+def claim_params(claims: Iterable[Delivery]) -> dict[str, Any]:
+    """Return the parameters by which `WITH_VALID_TOKEN` finds rows, in the same order always."""
+    return {"claims": sorted(map(claim_of, claims))}
+
+
+def done(database: Database, policy: DeliveryPolicy) -> dict[str, Any]:
+    """Return what is set when a delivery is done; what was set before stays."""
+    columns, now = deliveries.c, database.clock
+    took = now - columns.available_at + policy.lease_seconds  # the lease has begun so long ago
+    return {
+        "completed_at": sa.func.coalesce(columns.completed_at, now),
+        "duration_seconds": sa.func.coalesce(columns.duration_seconds, took),
+        "available_at": None,
+        "last_error": None,
+    }
+
+
+class Batches:
+    """Writes about claims. All that come while a write is under way share the next."""
+
+    def __init__(self, write_all: WriteAll) -> None:
+        self._write_all = write_all
+        self._was_hit: dict[Claim, bool | None] = {}  # None: not known yet
+        self._writing = anyio.Lock()
+
+    async def write(self, claims: Sequence[Claim]) -> bool:
+        """Return when it is written, and whether it has hit the rows of all these claims."""
+        known = self._was_hit
+        known |= dict.fromkeys(claims)
+        try:
+            await checkpoint()  # others have ended at the same time
+            async with self._writing:
+                while mine := [each for each in claims if known[each] is None]:
+                    others = (each for each, hit in known.items() if hit is None)
+                    batch = sorted([*dict.fromkeys([*mine, *others])][:BATCH_SIZE])
+                    hit = await self._write_all(batch)
+                    known |= {each: each in hit for each in known.keys() & batch}  # some are gone
+            return all(known[each] for each in claims)
+        finally:
+            for each in claims:
+                known.pop(each, None)
+
+
+class Settlement:
+    """Marks deliveries as done, many at once."""
+
+    def __init__(
+        self, database: Database, policy: DeliveryPolicy, settle_all: WriteAll | None = None
+    ) -> None:
+        self._database = database
+        self._batches = Batches(settle_all or self._settle_in_transaction)
+        # done already with this token: by this claim, whose first answer was cancelled
+        settled = sa.update(deliveries).where(_CLAIMED, ~PARKED).values(**done(database, policy))
+        self._statement = settled.returning(*_KEY_AND_TOKEN)
+
+    async def settle(self, delivery: Delivery) -> None:
+        """Return when this delivery is settled.
+
+        :raises DeliverySuperseded: if it has another owner now, or was parked
+        """
+        if not await self._batches.write([claim_of(delivery)]):
+            raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+
+    async def _settle_in_transaction(self, claims: Sequence[Claim]) -> set[Claim]:
+        async with self._database.write_transaction(Writer.LAST) as transaction:
+            rows = (await transaction.execute(self._statement, {"claims": claims})).all()
+            await transaction.commit()
+        return set(map(tuple, rows))

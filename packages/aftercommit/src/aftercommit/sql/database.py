@@ -1,0 +1,213 @@
+"""The database: its transactions, how they share connections, and in which order they wait.
+
+Two traps are handled here, so that no other module has to know them:
+
+- SQLite has one writer at a time. A transaction that begins as a reader and then writes fails with
+  "database is locked" whatever the busy timeout, so a writing one says so in its BEGIN; writers of
+  this process wait in line for each other instead of spinning.
+- A pool that is exhausted fails after a while, and cannot be left while one waits in it. So tasks
+  wait in line before it, for as long as it takes. Handlers cannot have all connections, however
+  long they take: some are left for what only reads, and last writes have theirs.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from os import getpid
+from socket import gethostname
+from types import MappingProxyType
+
+import sqlalchemy as sa
+from anyio import CancelScope, Semaphore, sleep
+from anyio.lowlevel import current_token
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from aftercommit.codec import Codec
+from aftercommit.error_kinds import TransientError
+from aftercommit.sql.aggregates import AggregateSession
+from aftercommit.sql.backend import DatabaseBackend, wrong_url
+from aftercommit.sql.exceptions import DatabaseLocked
+from aftercommit.sql.migrations.history import ENGINE, History
+from aftercommit.sql.sqlite import SQLite
+from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.write_line import WriteLine, Writer
+
+Backends = Mapping[str, Callable[[], type[DatabaseBackend]]]
+"""By the scheme of their URLs: functions that import and return them. SQLite needs none."""
+
+LOCKED_PAUSE = 0.01  # seconds, if `?timeout=` is shorter
+LAST_WRITES = 1  # connection for them: many share one transaction
+NOT_FOR_HANDLERS = 2  # connections of the pool, if there are more
+
+
+class Database:
+    """An engine, the rules to use it by, what its events say, and who uses it.
+
+    `application` is the name of the application, and `process` NAME@HOST:PID.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        backend: DatabaseBackend,
+        *,
+        codec: Codec[object],
+        application: str,
+        history: History | None,
+        process: str,
+        connections: int,
+    ) -> None:
+        self.engine, self.backend, self.process = engine, backend, process
+        self.codec, self.application = codec, application
+        self.histories = (ENGINE, history) if history else (ENGINE,)
+        self.listen = partial(backend.listen, engine)
+        self.clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
+        self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
+        self._slots = Semaphore(connections, fast_acquire=True)
+        of_handlers = max(connections - NOT_FOR_HANDLERS, 1)
+        self._handler_slots = Semaphore(of_handlers, fast_acquire=True)
+        self._last_slots = Semaphore(LAST_WRITES, fast_acquire=True)
+        self._probe_slot = Semaphore(1, fast_acquire=True)
+        self._write_line = WriteLine() if backend.single_writer else None
+
+    @asynccontextmanager
+    async def write_transaction(
+        self, writer: Writer = Writer.OTHER, *, no_timeout: bool = False
+    ) -> AsyncIterator[Transaction]:
+        """Open a transaction that may write; without a commit it is rolled back.
+
+        What concerns a delivery waits until other processes have written, as long as it is let.
+        Without a time-out, such as for a migration, each statement may take as long as it needs.
+        """
+        while True:
+            async with AsyncExitStack() as opened:
+                try:
+                    transaction = await self._open(opened, writer, no_timeout=no_timeout)
+                except DatabaseLocked:
+                    if writer > Writer.DELIVERY:
+                        raise
+                    await sleep(LOCKED_PAUSE)
+                    continue  # from the end of the line
+                line = self._write_line if writer >= Writer.DELIVERY else None
+                if line and line.is_urgent:
+                    continue  # while it waited for another process
+                yield transaction
+                return
+
+    async def _open(
+        self, opened: AsyncExitStack, writer: Writer, *, no_timeout: bool
+    ) -> Transaction:
+        if self._write_line:
+            await opened.enter_async_context(self._write_line.turn(writer))
+        if writer in (Writer.DELIVERY, Writer.COMMAND):
+            await opened.enter_async_context(self._handler_slots)
+        slots = self._last_slots if writer is Writer.LAST else self._slots
+        beginning = self._begin(self.engine, slots, no_timeout=no_timeout)
+        transaction = await opened.enter_async_context(beginning)
+        if no_timeout:
+            await transaction.execute(self.backend.no_statement_timeout)
+        return transaction
+
+    def read_transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction that only reads, and waits for no writer."""
+        return self._begin(self._reading_engine, self._slots)
+
+    def probe_transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction that only reads, on a connection that no work keeps; one at a time.
+
+        So a busy process differs from a database that is away, and the pool's last user can ask.
+        """
+        return self._begin(self._reading_engine, self._probe_slot)
+
+    @asynccontextmanager
+    async def _begin(
+        self, engine: AsyncEngine, slots: Semaphore, *, no_timeout: bool = False
+    ) -> AsyncIterator[Transaction]:
+        session = AsyncSession(
+            engine,
+            sync_session_class=AggregateSession,
+            expire_on_commit=False,
+            autoflush=False,
+            close_resets_only=False,
+        )
+        async with slots:
+            try:
+                connection = await self.backend.connect(session.connection)
+                yield Transaction(session, connection, self.backend, no_timeout=no_timeout)
+            finally:
+                with CancelScope(shield=True):
+                    try:
+                        await self.backend.call(session.close)
+                    except TransientError:  # it is lost: the server rolls back by itself
+                        await self.backend.call(session.invalidate)
+
+
+@asynccontextmanager
+async def open_database(
+    url: str,
+    *,
+    codec: Codec[object],
+    application: str,
+    history: History | None = None,
+    backends: Backends = MappingProxyType({}),
+    connections: int = 10,
+    handler_timeout: float = 20.0,
+    instance_name: str | None = None,
+) -> AsyncIterator[Database]:
+    """Open the database at `url`, and close it at the end. Nothing is connected before first use.
+
+    Its events are read and written by `codec`. Its schema belongs to the application of this name,
+    and has the tables of its `history` beside those of the engine. An application without one sees
+    to its tables by itself.
+
+    Nothing waits longer for the database than a handler may take, about.
+
+    :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
+    """
+    backend = backend_for(url, backends, handler_timeout)
+    size = connections + LAST_WRITES + 3  # one listens, one notifies, and one probes
+    process = "@".join(filter(None, (instance_name, f"{gethostname()}:{getpid()}")))
+    try:
+        options = {"pool_size": size, "max_overflow": 0, "hide_parameters": True}
+        engine = backend.new_engine(application, process, **options)
+    except ValueError as error:
+        raise wrong_url(f"has an option that is wrong: {error}") from None
+    try:
+        async with backend.lifespan(engine):
+            yield Database(
+                engine,
+                backend,
+                codec=codec,
+                application=application,
+                history=history,
+                process=process,
+                connections=connections,
+            )
+    finally:
+        with CancelScope(shield=True):
+            await engine.dispose()
+
+
+def backend_for(url: str, backends: Backends, handler_timeout: float) -> DatabaseBackend:
+    """Return what is to be known of the database at `url`, with a driver for this event loop."""
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        others = (f"{scheme}://HOST/DATABASE" for scheme in backends)
+        forms = " or ".join((SQLite.url_example, *others))
+        raise wrong_url(f"is not of the form {forms}") from None
+    if not url.isprintable():
+        raise wrong_url("has characters that cannot be printed")
+    if "?" in url and not parsed.query:  # SQLAlchemy drops it, and another file is meant
+        raise wrong_url("has no option=value after the ?")
+    scheme, _, driver = parsed.drivername.partition("+")
+    found = backends.get(scheme)
+    backend = SQLite if scheme == "sqlite" else found and found()
+    is_asyncio = hasattr(current_token().native_token, "call_soon_threadsafe")
+    drivers = [backend.asyncio_driver, "anyio"] if backend and is_asyncio else ["anyio"]
+    if backend is None or (driver or "anyio") not in drivers:
+        where = f" on {'asyncio' if is_asyncio else 'trio'}" if backend else ""
+        raise wrong_url(f"names {parsed.drivername}, which is not supported{where}")
+    with_driver = parsed.set(drivername=f"{scheme}+{driver or drivers[0]}")
+    return backend(with_driver, handler_timeout=handler_timeout)

@@ -1,0 +1,77 @@
+"""The errors of the core's adapters: the database, and what is stored in it."""
+
+from aftercommit.error_kinds import Defect, TransientError, Unavailable
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached, is locked, full or read-only."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database is not available: {reason}")
+
+
+class DatabaseLocked(DatabaseUnavailable):
+    """Another process has been writing for too long; nothing was begun."""
+
+
+class ConnectionLost(DatabaseUnavailable):
+    """The connection to the database broke; the transaction was rolled back."""
+
+
+class CommitOutcomeUnknown(DatabaseUnavailable):
+    """The connection broke while committing. Repeating a command with the same ids is safe."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the connection was lost while committing, so it is not known whether anything was "
+            "stored; look, or repeat the command, to make sure"
+        )
+
+
+class SchemaOutdated(Unavailable):
+    """The database has an older schema than this program needs."""
+
+    def __init__(self, history: str, found: str | None, application: str) -> None:
+        problem = f"is outdated (revision {found})" if found else "is missing beside other tables"
+        super().__init__(
+            f'the database schema of {history} {problem}; run "{application} db upgrade"'
+        )
+
+
+class SchemaTooNew(TransientError):
+    """The database has a schema this program does not know."""
+
+    def __init__(self, history: str, found: str) -> None:
+        super().__init__(
+            f"the database schema (revision {found}) is not known to this version of {history}; "
+            "install a newer one"
+        )
+
+
+class SchemaOfAnother(TransientError):
+    """Another application has its commands, events and deliveries in this schema."""
+
+    def __init__(self, owner: str, application: str) -> None:
+        super().__init__(
+            f"the database schema belongs to the application {owner}; "
+            f"give {application} another database, or another schema of this one"
+        )
+
+
+class StatementRefused(Defect):
+    """The database can never accept a statement, or the data in it."""
+
+    retryable = False
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database refuses a statement: {reason}")
+
+
+class PartWithoutAggregate(Defect):
+    """A part was added or changed without its aggregate, which would have checked its rules."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(
+            f"a {part} was changed, and no aggregate of this unit of work has it; "
+            "load its aggregate, and change it there"
+        )

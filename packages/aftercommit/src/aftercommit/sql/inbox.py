@@ -1,0 +1,62 @@
+"""The commands that were executed: a message that arrives again is recognized by them."""
+
+from dataclasses import dataclass
+from functools import cache
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from aftercommit.claims import CommandEnvelope
+from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.sql.database import Database
+from aftercommit.sql.tables import commands
+from aftercommit.sql.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedCommand:
+    """A command that was executed before: what it said, and the trace that it began."""
+
+    fingerprint: str | None
+    correlation_id: UUID
+
+
+_record = cache(lambda now: sa.insert(commands).values(accepted_at=now))  # once for all
+
+
+async def record_command(
+    transaction: Transaction, now: sa.ColumnElement[float], envelope: CommandEnvelope
+) -> None:
+    """Write a command down, in the caller's transaction.
+
+    If it came with an id, before anything else: of two copies at once the second then waits for the
+    first, and is recognized before its command could be refused.
+
+    :raises MessageAlreadyHandled: if it is known: the caller must roll back
+    """
+    source, message_id = envelope.origin.source, envelope.origin.id
+    row = {
+        "id": envelope.id,
+        "type": envelope.type,
+        "source": source,
+        "message_id": message_id,
+        "fingerprint": envelope.origin.fingerprint,
+        "correlation_id": envelope.context.correlation_id,
+        "causation_id": envelope.settles and envelope.settles.envelope.id,
+    }
+    try:
+        await transaction.execute(_record(now), [row])
+    except IntegrityError as error:  # its own id is new, so it is that of the message
+        raise MessageAlreadyHandled(source, message_id) from error
+
+
+async def accepted_command(
+    database: Database, source: str, message_id: str | None
+) -> AcceptedCommand | None:
+    """Return the command that was accepted under this id, if there is one."""
+    this = commands.c.source == source, commands.c.message_id == message_id
+    statement = sa.select(commands.c.fingerprint, commands.c.correlation_id).where(*this)
+    async with database.read_transaction() as transaction:
+        row = (await transaction.execute(statement)).one_or_none()
+    return row and AcceptedCommand(row.fingerprint, row.correlation_id)

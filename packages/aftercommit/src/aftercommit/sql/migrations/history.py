@@ -1,0 +1,101 @@
+"""The histories of a schema: one of the engine, and one of the application beside it.
+
+Each knows its own tables and its own version table, and leaves all others alone. Alembic costs a
+third of a second to import, so it is imported only when there is something to do.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, MetaData, column, inspect, select, table
+
+from aftercommit.sql import tables
+from aftercommit.sql.exceptions import DatabaseUnavailable, SchemaTooNew
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class History:
+    """The migrations of some tables, and the table that says how far they are applied.
+
+    Its revisions are called NAME_0001, NAME_0002 and so on, and each file begins with that.
+    """
+
+    name: str
+    metadata: MetaData
+    folders: list[Path]
+    version_table: str = "alembic_version"
+
+    def revisions(self) -> list[str]:
+        """Return the names of all migrations, the oldest first."""
+        files = (file.name for folder in self.folders for file in folder.iterdir())
+        names = (re.match(rf"{self.name}_\d+", file) for file in files)
+        return sorted(name[0] for name in names if name)
+
+    @property
+    def newest(self) -> str:
+        """The revision that this program needs."""
+        return self.revisions()[-1]
+
+    def is_outdated(self, connection: Connection) -> bool:
+        """Return whether the tables are older than this program needs. Newer ones are not."""
+        try:
+            return self.stored_revision(connection) != self.newest
+        except SchemaTooNew:
+            return False
+
+    def stored_revision(self, connection: Connection) -> str | None:
+        """Return the revision of these tables as it is stored; None if there are none of them yet.
+
+        :raises SchemaTooNew: if it was made by a newer version of this program
+        :raises DatabaseUnavailable: if tables with these names belong to something else
+        """
+        inspector = inspect(connection)
+        if inspector.has_table(self.version_table):
+            version = table(self.version_table, column("version_num"))
+            revision = ", ".join(connection.execute(select(version)).scalars())
+            if revision in self.revisions():
+                return revision
+            if revision.startswith(f"{self.name}_"):
+                raise SchemaTooNew(self.name, revision)
+        elif self.metadata.tables.keys().isdisjoint(inspector.get_table_names()):
+            return None
+        raise DatabaseUnavailable("it holds tables of something else")
+
+    def upgrade(self, connection: Connection, revision: str = "head") -> None:
+        """Bring the tables to a revision, in the caller's transaction; for errors see above."""
+        from alembic import command
+
+        self.stored_revision(connection)
+        settings = self.config()
+        settings.attributes |= {"connection": connection, "version_table": self.version_table}
+        command.upgrade(settings, revision)
+
+    def config(self) -> "Config":
+        """Return what Alembic has to know."""
+        from alembic.config import Config
+
+        settings = Config()
+        settings.set_main_option("script_location", str(FOLDER))
+        settings.set_main_option("path_separator", "os")
+        settings.set_main_option("version_locations", os.pathsep.join(map(str, self.folders)))
+        return settings
+
+
+ENGINE = History("aftercommit", tables.metadata, [FOLDER / "versions"], "aftercommit_version")
+PREFIX = f"{ENGINE.name}_"
+
+
+def of_application(name: str | None, kind: str, _: object) -> bool:
+    """Say whether a table is none of the engine's: Alembic's `include_name`.
+
+    Without it, autogenerate would drop the engine's tables, which the application does not name.
+    """
+    return kind != "table" or not str(name).startswith(PREFIX)

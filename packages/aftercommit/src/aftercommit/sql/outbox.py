@@ -1,0 +1,241 @@
+"""The outbox: events and deliveries in the database. For the rules see `delivery_model.py`.
+
+Every write of a claim filters on its fencing token. A claim goes by status, never by "later than
+the last one seen", so an event whose transaction commits late is not skipped.
+"""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from math import inf
+from typing import Any
+
+import sqlalchemy as sa
+from anyio import CancelScope, Lock, current_time
+
+from aftercommit.claims import Delivery, DeliveryPolicy, Failure
+from aftercommit.error_kinds import TransientError, is_away
+from aftercommit.exceptions import DeliverySuperseded, InvalidMessage
+from aftercommit.sql import failure_history
+from aftercommit.sql.batch_settlement import (
+    WITH_VALID_TOKEN,
+    Batches,
+    Claim,
+    Settlement,
+    claim_of,
+    claim_params,
+    done,
+)
+from aftercommit.sql.claim_statements import NEXT_TOKEN, RAW_EVENTS, claim_statement, pending
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import PAUSED_HANDLERS, is_scheduled, pause_of
+from aftercommit.sql.tables import deliveries, events
+from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.write_line import Writer
+from aftercommit.unit_of_work import Subscribed
+
+Claimed = tuple[Mapping[Any, Any], Mapping[Any, Any]]  # the rows of a delivery and of its event
+
+PAUSES_SECONDS = 0.5  # before a commit that the pauses were read, and again from it to an attempt
+
+SCHEDULED: sa.BindParameter[bool] = sa.bindparam("scheduled", type_=sa.Boolean)
+
+logger = logging.getLogger(__name__)
+
+
+def new_outbox(database: Database, policy: DeliveryPolicy) -> "SqlAlchemyOutbox":
+    """Return the outbox of a database: the one that fits all, or one of its own."""
+    return (database.backend.outbox or SqlAlchemyOutbox)(database, policy)
+
+
+class SqlAlchemyOutbox:
+    """The outbox in a database. Its statements are made once: that costs as much as sending."""
+
+    def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
+        self.database = database
+        self._policy = policy
+        self._settlement = Settlement(database, policy)
+        self._releases = Batches(self._release_all)
+        now, owner, lease = database.clock, database.process, policy.lease_seconds
+        # no pause of "" moves the end of the lease
+        self._claimed = {"attempts": 1, "owner": owner, "seconds": lease, "subscriber": ""}
+        due = now + sa.bindparam("seconds", type_=sa.Double)
+        later = due + pause_of(sa.bindparam("subscriber"))
+        self._insert_deliveries = sa.insert(deliveries).values(token=1, available_at=later)
+        self._known_pauses, self._known_until, self._asking = frozenset[str](), -inf, Lock()
+        self._insert_events = sa.insert(events).values(recorded_at=now)
+        self._settle_one = WITH_VALID_TOKEN.values(**done(database, policy))
+        claimed_at = deliveries.c.available_at - lease + pause_of(deliveries.c.handler)
+        attempts = deliveries.c.attempts - 1
+        self._release = WITH_VALID_TOKEN.values(
+            attempts=attempts, token=NEXT_TOKEN, owner=None, available_at=claimed_at
+        )
+        pause, wanted = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
+        first = [
+            pending(database.codec, r, pause).where(wanted).limit(1).subquery()
+            for r in (False, True)
+        ]
+        self._seconds_until_due = sa.union_all(*map(sa.select, first))
+        self._claims = [claim_statement(replay, database, policy) for replay in (False, True)]
+
+    async def store(self, transaction: Transaction, subscribed: Subscribed) -> Sequence[Delivery]:
+        """Insert events, and a delivery to each of their handlers, in the caller's transaction.
+
+        Return the claims on them. What is due later or paused is left to workers, if not all is.
+        """
+        if not subscribed:
+            return []
+        first = partial(Delivery, attempt=1, leased_at=current_time())
+        rows = [self.database.codec.to_row(envelope) for envelope, _ in subscribed]
+        await transaction.execute(self._insert_events, rows)
+        inline = self._policy.dispatch == "inline"
+        paused = await self._paused(transaction) if inline else ()
+        rows, claims = [], []
+        for envelope, handlers in subscribed:
+            for handler, delay in handlers.items():
+                key = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
+                if inline and not delay and handler not in paused:
+                    claims += [first(envelope=envelope, handler=handler)]
+                    rows += [key | self._claimed]
+                else:
+                    rows += [key | {"attempts": 0, "owner": None, "seconds": delay}]
+        if rows:
+            await transaction.execute(self._insert_deliveries, rows)
+            if not claims:
+                transaction.notify_workers()
+        return claims
+
+    async def _paused(self, transaction: Transaction) -> Collection[str]:
+        """Return the paused handlers, as they were at most PAUSES_SECONDS ago."""
+        if current_time() >= self._known_until:
+            found = (await transaction.execute(PAUSED_HANDLERS)).scalars()
+            self._known_pauses = frozenset(found)
+            self._known_until = current_time() + PAUSES_SECONDS
+        return self._known_pauses
+
+    async def is_paused(self, delivery: Delivery) -> bool:
+        if current_time() - delivery.leased_at <= PAUSES_SECONDS:
+            return False
+        async with self._asking:  # all that have waited go by what the first of them reads
+            try:
+                if current_time() >= self._known_until:
+                    async with self.database.probe_transaction() as transaction:
+                        await self._paused(transaction)
+            except TransientError as error:
+                logger.warning("pauses count as they were last known: %s", error)
+                self._known_until = current_time() + PAUSES_SECONDS
+        return delivery.handler in self._known_pauses
+
+    async def settle_in(self, transaction: Transaction, delivery: Delivery) -> None:
+        """Mark a delivery as done, in the caller's transaction.
+
+        :raises DeliverySuperseded: if it is no longer the caller's: the caller must roll back
+        """
+        if await transaction.execute_dml(self._settle_one, claim_params([delivery])) != 1:
+            raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+
+    async def settle(self, delivery: Delivery) -> None:
+        await self._settlement.settle(delivery)
+
+    async def record_failure(self, failure: Failure) -> None:
+        delivery, error = failure.delivery, failure_history.describe(failure.error)
+        now, pause, columns = self.database.clock, failure.retry_in, deliveries.c
+        fate = {"parked_at": now} if pause is None else {"available_at": now + pause}
+        if is_away(failure.error):
+            fate["attempts"] = columns.attempts - 1
+            fate["unavailable_attempts"] = columns.unavailable_attempts + 1
+        failed = WITH_VALID_TOKEN.values(owner=None, last_error=error, **fate)
+        async with self.database.write_transaction(Writer.LAST) as transaction:
+            if await transaction.execute_dml(failed, claim_params([delivery])) != 1:
+                raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+            what = {"attempt": delivery.attempt, "owner": self.database.process, "error": error}
+            await failure_history.record(transaction, now, claim_of(delivery), **what)
+            await transaction.commit()
+
+    async def release(self, claims: Collection[Delivery]) -> None:
+        await self._releases.write([claim_of(each) for each in claims])
+
+    async def _release_all(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        await self._change(self._release, {"claims": claims})
+        return claims
+
+    async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
+        runnable = list[Delivery]()
+        leased_at, claimed = await self._take_leases(limit, handlers)
+        with CancelScope(shield=True):  # as from the commit on, or nobody would know of the leases
+            for row, event in claimed:
+                try:
+                    envelope = self.database.codec.from_row(event)
+                except InvalidMessage as error:
+                    await self._park(row, error)
+                    continue
+                delivery = Delivery(
+                    envelope=envelope,
+                    handler=row["handler"],
+                    attempt=row["attempts"],
+                    token=row["token"],
+                    unavailable_attempts=row["unavailable_attempts"],
+                    leased_at=leased_at,
+                )
+                runnable.append(delivery)
+        return runnable
+
+    async def seconds_until_due(
+        self, handlers: Collection[str], *, scheduled: bool = True
+    ) -> float | None:
+        asked = {"handlers": list(handlers), "scheduled": scheduled}
+        async with self.database.read_transaction() as transaction:
+            found = await transaction.execute(self._seconds_until_due, asked)
+        return min(found.scalars(), default=None)
+
+    async def _take_leases(
+        self, limit: int, handlers: Collection[str]
+    ) -> tuple[float, Sequence[Claimed]]:
+        """Claim what is due, record the leases that were lost, and read the events as they are.
+
+        All in one transaction: a claim of which its process learns nothing counts as an attempt.
+        Return when the leases began, too.
+        """
+        asked = {"limit": limit, "handlers": list(handlers)}
+        async with self.database.write_transaction() as transaction:
+            leased_at = current_time()  # not before: it may have waited in line for long
+            live, replayed = self._claims
+            rows = (await transaction.execute(live, asked)).mappings().all()
+            rows = rows or (await transaction.execute(replayed, asked)).mappings().all()
+            for row in (row for row in rows if row["previous_owner"]):
+                await failure_history.record_expired_lease(transaction, self.database.clock, row)
+            claimed = [row for row in rows if row["parked_at"] is None]
+            ids = {"ids": list({row["event_id"] for row in claimed})}
+            found = (await transaction.execute(RAW_EVENTS, ids)).mappings() if claimed else ()
+            stored = {event["id"]: event for event in found}
+            await transaction.commit()
+        for row in (row for row in rows if row["parked_at"] is not None):
+            log_parked(row, row["last_error"])
+        return leased_at, [(row, stored[row["event_id"]]) for row in claimed]
+
+    async def _park(self, row: Mapping[Any, Any], problem: InvalidMessage) -> None:
+        """Park what was claimed and cannot be read; if that fails, its lease ends by itself."""
+        this = row["event_id"], row["handler"], row["token"]
+        error = failure_history.describe(problem)
+        parked = WITH_VALID_TOKEN.values(
+            parked_at=self.database.clock,
+            last_error=error,
+            owner=None,
+            attempts=deliveries.c.attempts - 1,
+        )
+        try:
+            await self._change(parked, {"claims": [this]})
+        except Exception as storing_error:  # the others of this claim can be run all the same
+            logger.error("what cannot be read could not be parked: %s", storing_error)
+        else:
+            log_parked(row, error)
+
+    async def _change(self, change: sa.Update, claims: dict[str, Any]) -> None:
+        async with self.database.write_transaction(Writer.LAST) as transaction:
+            await transaction.execute_dml(change, claims)
+            await transaction.commit()
+
+
+def log_parked(row: Mapping[Any, Any], error: str) -> None:
+    """Name a delivery that a claim has parked."""
+    logger.warning("%s parked on event %s: %s", row["handler"], row["event_id"], error)

@@ -1,0 +1,72 @@
+"""The schema of the database: checked at start, created on first use, upgraded by hand."""
+
+from functools import partial
+
+from sqlalchemy import Connection, insert, inspect, select
+
+from aftercommit.sql import tables
+from aftercommit.sql.database import Database
+from aftercommit.sql.exceptions import SchemaOfAnother, SchemaOutdated
+
+
+async def ensure_schema(database: Database) -> None:
+    """Create the schema in an empty database; otherwise check that it is the current one.
+
+    :raises SchemaOutdated: if it has to be upgraded first
+    :raises SchemaTooNew: if it was made by a newer version of this program
+    :raises SchemaOfAnother: if another application has its tables in it
+    :raises DatabaseUnavailable: if the database belongs to something else
+    """
+    async with database.read_transaction() as transaction:
+        is_empty = await transaction.run_sync(partial(_check, database))
+    if is_empty:
+        await upgrade_schema(database)
+
+
+async def upgrade_schema(database: Database) -> None:
+    """Bring the schema to the newest revisions, in one transaction; others wait meanwhile.
+
+    :raises Unavailable: if the database cannot store all that people are called
+    :raises SchemaTooNew: if it was made by a newer version of this program
+    :raises SchemaOfAnother: if another application has its tables in it
+    :raises DatabaseUnavailable: if the database belongs to something else
+    """
+    async with database.write_transaction(no_timeout=True) as transaction:
+        await transaction.run_sync(partial(_upgrade, database))
+        await transaction.commit()
+
+
+def _check(database: Database, connection: Connection) -> bool:
+    """Return whether the database is empty; otherwise its schema is as it has to be."""
+    if not inspect(connection).get_table_names():  # first, as others may create the tables now
+        return True
+    _owner(database, connection)
+    for history in database.histories:
+        stored = history.stored_revision(connection)
+        if stored != history.newest:
+            raise SchemaOutdated(history.name, stored, database.application)
+    return False
+
+
+def _upgrade(database: Database, connection: Connection) -> None:
+    database.backend.prepare_upgrade(connection)
+    owner = _owner(database, connection)
+    histories = database.histories
+    stored = [(history.stored_revision(connection), history.newest) for history in histories]
+    if any(revision not in (None, newest) for revision, newest in stored):
+        names = {name for history in histories for name in history.metadata.tables}
+        database.backend.lock_tables(connection, names)
+    for history in histories:
+        history.upgrade(connection)
+    if owner is None:
+        connection.execute(insert(tables.application).values(name=database.application))
+
+
+def _owner(database: Database, connection: Connection) -> str | None:
+    """Return whose schema this is; None if it is nobody's yet."""
+    if not inspect(connection).has_table(tables.application.name):
+        return None
+    owner = connection.execute(select(tables.application.c.name)).scalar()
+    if owner not in (None, database.application):
+        raise SchemaOfAnother(owner, database.application)
+    return owner

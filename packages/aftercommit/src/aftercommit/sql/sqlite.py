@@ -1,0 +1,126 @@
+"""What SQLite needs of its connections: durable, private, and patient with other writers."""
+
+import os
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import anyio
+from anyio import CancelScope
+from sqlalchemy import URL, Connection, Table, UniqueConstraint, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from aftercommit.sql.backend import DatabaseBackend, error_text, wrong_url
+from aftercommit.sql.exceptions import DatabaseLocked, StatementRefused
+
+BUSY_SECONDS = "10"  # for other processes; `?timeout=` in the URL says otherwise
+MAX_LOG_BYTES = 2**24  # while somebody reads, the log grows; then it shrinks to this
+PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", f"journal_size_limit = {MAX_LOG_BYTES}")
+OPTIONS = {"mode", "timeout", "uri"}
+UNSUITABLE = {"SQLITE_CONSTRAINT_CHECK", "SQLITE_CONSTRAINT_NOTNULL"}
+PERMANENT = {"SQLITE_ERROR", "SQLITE_TOOBIG", "SQLITE_MISMATCH", "SQLITE_RANGE"}  # SQL, or data
+
+
+class SQLite(DatabaseBackend):
+    """A file, which has to stay where it is as long as a process uses it."""
+
+    url_example = "sqlite:///FILE"
+    asyncio_driver = "aiosqlite"
+    clock = "((julianday('now') - 2440587.5) * 86400.0)"
+    single_writer = True
+
+    def __init__(self, url: URL, *, handler_timeout: float) -> None:
+        name = url.database or ":memory:"
+        if url.host or url.username or url.password:
+            raise wrong_url(f"is not of the form {self.url_example}")
+        if ":memory:" in name or "memory" in url.query.values():
+            raise wrong_url("names no file; an in-memory database is not supported")
+        if "mode" in url.query and "uri" not in url.query:
+            raise wrong_url("has a mode, which needs file:FILE and uri=true")
+        if unknown := ", ".join(sorted(url.query.keys() - OPTIONS)):
+            known = ", ".join(sorted(OPTIONS))
+            raise wrong_url(f"has {unknown} after the ?; known are {known}")
+        self._url = url
+        self._failed_to_open = False
+        self._may_be_made = url.query.get("mode", "rwc") == "rwc"
+        self._path = os.path.realpath(unquote(urlsplit(name).path) if "uri" in url.query else name)
+
+    def new_engine(self, application: str, process: str, **options: Any) -> AsyncEngine:
+        url = self._url.set(query={"timeout": BUSY_SECONDS, **self._url.query})
+        engine = create_async_engine(url, connect_args={"factory": self._open}, **options)
+        event.listen(engine.sync_engine, "connect", _set_up)
+        event.listen(engine.sync_engine, "begin", _begin)
+        return engine
+
+    def violated(self, error: IntegrityError, tables: Iterable[Table]) -> str | None:
+        """SQLite names the columns, or an index of expressions; the tables have the name."""
+        if getattr(error.orig, "sqlite_errorname", None) in UNSUITABLE:
+            raise StatementRefused(error_text(error)) from error
+        found = set(re.sub(r".*failed: |index |'", "", str(error.orig)).split(", "))
+        for table in tables:
+            uniques = [each for each in table.constraints if isinstance(each, UniqueConstraint)]
+            columns = {each.name: each.columns for each in uniques}
+            columns |= {index.name: index.columns for index in table.indexes if index.unique}
+            for name, of_this in columns.items():
+                if found in ({f"{table.name}.{column.name}" for column in of_this}, {name}):
+                    return str(name)
+        return None
+
+    def translate(self, error: Exception) -> Exception:
+        code = getattr(getattr(error, "orig", None), "sqlite_errorname", None)
+        if code in PERMANENT:
+            return StatementRefused(error_text(error))
+        if code == "SQLITE_BUSY":
+            return DatabaseLocked(error_text(error))
+        return super().translate(error)
+
+    @asynccontextmanager
+    async def lifespan(self, engine: AsyncEngine) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            if self._failed_to_open and engine.dialect.driver == "aiosqlite":
+                with CancelScope(shield=True):
+                    await anyio.sleep(0.05)  # its thread still calls the event loop, to say so
+
+    def _open(self, *args: Any, **kwargs: Any) -> sqlite3.Connection:
+        """Connect, in the driver's thread. A new file is for nobody else to read."""
+        if self._may_be_made:
+            with suppress(OSError):  # it is there already, or SQLite says what is wrong
+                Path(self._path).touch(0o600, exist_ok=False)
+        try:
+            connection = sqlite3.Connection(*args, **kwargs)
+        except sqlite3.Error:
+            self._failed_to_open = True
+            raise
+        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        return connection
+
+
+def _set_up(connection: DBAPIConnection, _: object) -> None:
+    connection.isolation_level = None  # or sqlite3 would begin transactions of its own
+    cursor = connection.cursor()
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:  # another process writes to a new file
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+        cursor.execute("BEGIN IMMEDIATE")  # waits for the other, as long as `timeout` says
+        cursor.execute("ROLLBACK")
+    for pragma in PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    # no bare BEGIN IMMEDIATE, which `sqlalchemy_anyio` would defer: who waits has not begun
+    begin = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE TRANSACTION")
+    connection.exec_driver_sql(begin)

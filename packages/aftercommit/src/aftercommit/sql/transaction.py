@@ -1,0 +1,151 @@
+"""One transaction of the database, and what can be done in it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, TypeVarTuple, cast
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import Mapper
+from sqlalchemy.sql import Executable
+
+from aftercommit.exceptions import ConcurrentUpdate
+from aftercommit.sql.backend import DatabaseBackend
+from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+STREAM_ROWS = 500
+
+Refusals = Mapping[str, Exception]
+"""What a violated constraint means, by its name."""
+
+
+class Transaction:
+    """One transaction: a session of SQLAlchemy, whose calls of the driver are shielded.
+
+    What raises an error has failed the transaction, also if somebody catches that error: the
+    commit raises it. Nothing can be done with a transaction that has ended.
+    """
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        connection: AsyncConnection,
+        backend: DatabaseBackend,
+        *,
+        no_timeout: bool,
+    ) -> None:
+        self.seen: list[object] = []  # was added or loaded; the session forgets what is unchanged
+        self._session, self._connection = session, connection
+        self._backend, self._no_timeout = backend, no_timeout
+        self._failures: list[Exception] = []
+        self._has_news = False
+        self.has_written = False
+        self.refusals: Callable[[Sequence[object]], Refusals] = lambda seen: {}
+
+    def add(self, entity: object) -> None:
+        """Store a new entity with the commit."""
+        self._session.add(self._saw(entity))
+
+    def notify_workers(self) -> None:
+        """Let workers know, when this is committed, that deliveries are due."""
+        self._has_news = True
+
+    async def get(self, entity: type[T], key: object) -> T | None:
+        """Return the entity with this primary key, or None."""
+        return self._saw(await self._call(self._session.get, entity, key))
+
+    async def load(self, statement: sa.Select[T], values: Any = None) -> T | None:
+        """Return the one entity that a query finds, or None."""
+        return next(iter(await self.load_all(statement, values)), None)
+
+    async def load_all(self, statement: sa.Select[T], values: Any) -> Sequence[T]:
+        """Return all entities that a query finds."""
+        result = await self._call(self._session.execute, statement, values)
+        entities: Sequence[T] = result.scalars().all()
+        self.seen += entities
+        return entities
+
+    async def execute(self, statement: Executable, rows: Any = None) -> sa.Result[Any]:
+        """Execute a statement on tables, once or for each of the rows; fetch what it returns.
+
+        :raises ConcurrentUpdate: if a race was lost
+        :raises sqlalchemy.exc.IntegrityError: if a constraint is violated
+        :raises StatementRefused: if the statement or its data can never be accepted
+        :raises ConnectionLost: if the connection broke, or was silent for too long
+        :raises DatabaseUnavailable: if the database refuses for any other reason
+        """
+        self.has_written |= statement.is_dml
+        return await self._call(self._connection.execute, statement, rows)
+
+    async def execute_dml(self, statement: sa.Update | sa.Delete, rows: Any = None) -> int:
+        """Execute an update or delete, and return how many rows it hit."""
+        return cast("sa.CursorResult[Any]", await self.execute(statement, rows)).rowcount
+
+    async def stream(self, statement: Executable) -> AsyncIterator[sa.Row[Any]]:
+        """Execute a query, and yield its rows as they are fetched, in constant memory."""
+        await self.execute(self._backend.allow_idle)
+        result = await self._call(self._connection.stream, statement)
+        while rows := await self._call(result.fetchmany, STREAM_ROWS):
+            for row in rows:
+                yield row
+
+    async def run_sync(self, function: Callable[[sa.Connection], T]) -> T:
+        """Run a function that wants a synchronous connection, such as a migration."""
+        return await self._call(self._connection.run_sync, function)
+
+    async def flush(self) -> None:
+        """Write what was added and changed; see `execute` for what else is raised.
+
+        :raises Exception: one of `refusals`, if that constraint is violated
+        :raises ConcurrentUpdate: if another one is: a fresh transaction resolves that
+        :raises StatementRefused: if data are missing or out of range
+        """
+        refusals = self.refusals(self.seen)  # they are unreadable after a failed flush
+        dirty = map(self._session.is_modified, self._session.dirty)
+        self.has_written |= bool(self._session.new) or any(dirty)
+        try:
+            await self._call(self._session.flush)
+        except IntegrityError as error:
+            name = self._backend.violated(error, self._tables())
+            raise refusals.get(name or "", ConcurrentUpdate()) from error
+
+    def _tables(self) -> Iterator[sa.Table]:
+        """Yield the tables of what was seen."""
+        for entity_type in {type(entity) for entity in self.seen}:
+            mapper: Mapper[Any] | None = sa.inspect(entity_type, raiseerr=False)
+            for table in mapper.tables if mapper else ():
+                if isinstance(table, sa.Table):
+                    yield table
+
+    async def commit(self) -> None:
+        """Commit the transaction.
+
+        :raises CommitOutcomeUnknown: if the connection was lost before the answer came
+        """
+        self.raise_failure()
+        try:
+            await self._call(self._session.commit)
+        except ConnectionLost as error:
+            raise CommitOutcomeUnknown from error
+        self._session.sync_session.close()  # or it would begin another one; waits for nothing
+        if self._has_news:
+            self._backend.notify_workers()
+
+    async def _call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        try:
+            return await self._backend.call(function, *args, no_timeout=self._no_timeout)
+        except Exception as error:
+            self._failures.append(error)
+            raise
+
+    def raise_failure(self) -> None:
+        """Raise the first error of this transaction, if there was one."""
+        for failure in self._failures:
+            raise failure
+
+    def _saw(self, entity: T) -> T:
+        self.seen += [] if entity is None else [entity]
+        return entity
