@@ -119,7 +119,7 @@ def costs(folder: Path, times: int = REPEATS) -> dict[str, tuple[str, Meter]]:
     """Measure both ways, and return what each takes: the lines to read, and the rest."""
     function = of_function(folder, times)
     command, rest = anyio.run(of_application, folder, times)
-    lines, infrastructure = len(inspect.getsourcelines(register)[0]), f"{shape.MACHINERY_LINES:,}"
+    lines, infrastructure = len(inspect.getsourcelines(register)[0]), f"{shape.ENGINE_LINES:,}"
     return {
         "a function that inserts the row": (str(lines), function),
         "the command, stored with its event and deliveries": (infrastructure, command),

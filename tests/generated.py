@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 
+import aftercommit
 from aftercommit.error_kinds import Error, is_permanent, slug_of
 from aftercommit.extensions.web.problems import status_of
 from aftercommit.process.error_handling import exit_code
@@ -23,7 +24,7 @@ from allocation.domain.exceptions import InvalidInput, RuleViolation
 from tests import settings_table
 
 ROOT = Path(__file__).parents[1]
-PAGES = [page for folder in ("", "docs/**/", "src/**/") for page in ROOT.glob(f"{folder}*.md")]
+PAGES = [page for folder in ("", "docs/**/", "packages/*/") for page in ROOT.glob(f"{folder}*.md")]
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -69,7 +70,10 @@ def _fate(error: type[Exception]) -> str:
 
 def all_errors() -> list[type[Exception]]:
     """Return every error of the application, parents before their children."""
-    for module in walk_packages(allocation.__path__, "allocation."):
+    for module in (
+        *walk_packages(aftercommit.__path__, "aftercommit."),
+        *walk_packages(allocation.__path__, "allocation."),
+    ):
         if "migrations" not in module.name and not module.name.endswith("__main__"):
             import_module(module.name)
     roots: list[type[Exception]] = [InvalidInput, RuleViolation, *Error.__subclasses__()]
@@ -79,7 +83,7 @@ def all_errors() -> list[type[Exception]]:
 def _tree(error: type[Exception]) -> Iterator[type[Exception]]:
     by_module = sorted(error.__subclasses__(), key=_module)  # not by who was imported first
     for child in by_module:
-        if child.__module__.startswith("allocation."):
+        if child.__module__.startswith(("aftercommit.", "allocation.")):
             yield child
             yield from _tree(child)
 

@@ -3,7 +3,7 @@
     make migration NAME="Users can be deactivated"
 
 A fresh SQLite file is brought to the newest revision and compared with `adapters/orm.py`; with
-OF=aftercommit, it is the engine's history and `adapters/tables.py`.
+OF=aftercommit, it is the engine's history and `sql/tables.py` of the engine.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What happens to an event after it was stored: its deliveries and their life. Pure: no I/O.
 
 A delivery is one handler's share in one event: pending until the handler has done the work, and
-kept as history then. What comes next is decided here, and stored by `adapters/outbox.py`.
+kept as history then. What comes next is decided here, and stored by `sql/outbox.py`.
 
 Every claim has a fencing token: the row's token grows whenever its owner changes, and every write
 of a claim must find it unchanged, so a late owner cannot overwrite the work of a new one (Martin

@@ -1,4 +1,4 @@
-"""The outbox: events and deliveries in the database. For the rules see `delivery_model.py`.
+"""The outbox: events and deliveries in the database. For the rules see `claims.py`.
 
 Every write of a claim filters on its fencing token. A claim goes by status, never by "later than
 the last one seen", so an event whose transaction commits late is not skipped.

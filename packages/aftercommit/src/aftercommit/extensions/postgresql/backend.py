@@ -1,4 +1,4 @@
-"""PostgreSQL, as the database adapter asks for it: see `adapters/database_backend.py`."""
+"""PostgreSQL, as the database adapter asks for it: see `sql/backend.py`."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
