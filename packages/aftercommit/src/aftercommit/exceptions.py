@@ -62,8 +62,8 @@ class NotCompleted(TransientError):
 
 
 def install_hint(extra: str) -> str:
-    """Return how to install what an extra of the program needs: the end of many errors."""
-    return f"pip install -e '.[{extra}]'"
+    """Return how to install what an extra of this engine needs: the end of many errors."""
+    return f"pip install 'aftercommit[{extra}]'"
 
 
 class WiringError(Defect):

@@ -343,6 +343,6 @@ async def test_a_library_that_is_missing_is_named(
     """With the extra that brings it."""
     monkeypatch.setitem(sys.modules, "aftercommit.extensions.metrics.observer", None)
 
-    with pytest.raises(InvalidValue, match=r"pip install -e '\.\[metrics\]'"):
+    with pytest.raises(InvalidValue, match=r"pip install 'aftercommit\[metrics\]'"):
         async with bootstrap(settings):
             pass

@@ -19,4 +19,4 @@ def test_serve_without_its_libraries_says_how_to_install_them(
     result = CliRunner().invoke(cli, ["serve"])
 
     assert result.exit_code == 2
-    assert "allocation serve needs fastapi; pip install -e '.[web]'" in result.output
+    assert "allocation serve needs fastapi; pip install 'aftercommit[web]'" in result.output
