@@ -5,8 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
-from aftercommit.claims import IdempotencyKey
-from aftercommit.process.application import Application
+from aftercommit import Application, IdempotencyKey
 from anyio import create_task_group, sleep
 from trying import AGAIN, OLD, USER, Change, send_notice, tried
 

@@ -16,9 +16,8 @@ from time import perf_counter
 from uuid import uuid4
 
 import anyio
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import Application, MessageOrigin
 from aftercommit.exceptions import MessageAlreadyHandled
-from aftercommit.process.application import Application
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
 from sqlalchemy import event

@@ -10,18 +10,23 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from aftercommit.bus import MessageBus
-from aftercommit.envelope_factory import EnvelopeFactory
-from aftercommit.error_kinds import InvalidValue
-from aftercommit.handler_binding import Dependencies, bind
-from aftercommit.handler_table import Handlers
-from aftercommit.observers import Instrumentation, InstrumentedPort, Observer
-from aftercommit.ports import Publisher
-from aftercommit.process.application import Application
-from aftercommit.sql.database import open_database
-from aftercommit.sql.outbox import new_outbox
-from aftercommit.sql.schema import ensure_schema
-from aftercommit.sql.unit_of_work import open_unit_of_work
+from aftercommit import (
+    Application,
+    Dependencies,
+    EnvelopeFactory,
+    Handlers,
+    Instrumentation,
+    InstrumentedPort,
+    InvalidValue,
+    MessageBus,
+    Observer,
+    Publisher,
+    bind,
+    ensure_schema,
+    new_outbox,
+    open_database,
+    open_unit_of_work,
+)
 from anyio import Semaphore
 
 from allocation import views

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar
 
-from aftercommit.settings import DAY, EngineSettings, Seconds
-from aftercommit.settings import load as load_kind
+from aftercommit import EngineSettings, Seconds
+from aftercommit import load as load_kind
 
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.values import EmailAddress
 from allocation.extension_list import EXTENSIONS
 
+DAY = 86400.0  # seconds
 MAIL_URLS = "maildir:FOLDER or smtp://user:password@host:port[?starttls=1] or smtps://user:password@host:port"
 
 

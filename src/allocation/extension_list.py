@@ -3,6 +3,7 @@
 Importing this imports no library that an extension needs: the list of commands has to be quick.
 """
 
+from aftercommit import Extensions
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.metrics import MetricsExtension
 from aftercommit.extensions.operations import OperationsExtension, SubjectQuery
@@ -10,7 +11,6 @@ from aftercommit.extensions.otel import OtelExtension
 from aftercommit.extensions.page import PageExtension
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.extensions.web import WebExtension
-from aftercommit.process.extension import Extensions
 
 
 def find_subjects(email: str) -> SubjectQuery:

@@ -5,8 +5,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from aftercommit.codec import Codec, Upcaster
-from aftercommit.envelopes import message_types
+from aftercommit import Codec, Upcaster, message_types
 
 from allocation.domain import commands, events
 from allocation.user_import.model import UsersImported

@@ -4,16 +4,14 @@ from collections.abc import Sequence
 
 import click
 import sqlalchemy as sa
+from aftercommit import Application, Database, Transaction
 from aftercommit.extensions.operations.batched_transactions import (
     Advance,
     count_rows,
     for_each_batch,
 )
 from aftercommit.extensions.operations.cli_parts import progress, with_application
-from aftercommit.process.application import Application
 from aftercommit.process.printing import pluralize
-from aftercommit.sql.database import Database
-from aftercommit.sql.transaction import Transaction
 
 from allocation.adapters.orm import user_view, users
 from allocation.adapters.user_view import SqlAlchemyUserProjection

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from aftercommit.sql.database import Database
+from aftercommit import Database
 from sqlalchemy import String, bindparam, select, type_coerce
 
 from allocation.adapters.orm import coupon_batches as batches_table

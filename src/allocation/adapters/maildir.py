@@ -8,7 +8,7 @@ from email import policy
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from aftercommit.claims import IdempotencyKey
+from aftercommit import IdempotencyKey
 from anyio import to_thread
 
 from allocation.adapters.mime import compose, safe_key

@@ -3,7 +3,7 @@
 from email.message import EmailMessage
 from email.utils import localtime
 
-from aftercommit.claims import IdempotencyKey
+from aftercommit import IdempotencyKey
 
 from allocation.service_layer.emails import Email
 

@@ -7,8 +7,7 @@ tables of the engine are in `tables.py`.
 from typing import Any
 
 import sqlalchemy as sa
-from aftercommit.sql.aggregates import ensure_versions
-from aftercommit.sql.tables import NAMING_CONVENTION, UtcDateTime
+from aftercommit import NAMING_CONVENTION, UtcDateTime, ensure_versions
 from sqlalchemy import event
 from sqlalchemy.orm import configure_mappers, registry
 

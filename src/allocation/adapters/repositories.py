@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from functools import cache
 
 import sqlalchemy as sa
-from aftercommit.sql.transaction import Transaction
+from aftercommit import Transaction
 
 from allocation.adapters import orm
 from allocation.domain.coupons import BatchReference, CouponBatch

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from aftercommit.sql.transaction import Refusals, Transaction
+from aftercommit import Refusals, Transaction
 
 from allocation.adapters import repositories
 from allocation.adapters.user_view import SqlAlchemyUserProjection

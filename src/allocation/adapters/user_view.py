@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from aftercommit.sql.transaction import Transaction
+from aftercommit import Transaction
 
 from allocation.adapters import orm
 from allocation.domain.events import UserId

@@ -7,17 +7,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aftercommit.process.app import App
+from aftercommit import App
 
 from allocation.extension_list import EXTENSIONS
 
 if TYPE_CHECKING:
     import click
-    from aftercommit.codec import Codec
-    from aftercommit.handler_table import Handlers
-    from aftercommit.observers import Observer
-    from aftercommit.process.application import Application
-    from aftercommit.sql.migrations.history import History
+    from aftercommit import Application, Codec, Handlers, History, Observer
     from fastapi import APIRouter
 
     from allocation.config import Settings

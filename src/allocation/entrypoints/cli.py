@@ -1,6 +1,6 @@
 """The command line: turns words into commands, queries and services, and shows what came of it."""
 
-from aftercommit.process.cli.main import command_line
+from aftercommit import command_line
 
 from allocation.entrypoints.allocation import Allocation
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import astuple
 from typing import Any
 
-from aftercommit.observers import Observer, Outcome
+from aftercommit import Observer, Outcome
 from aftercommit.process.terminal_escaping import escape_controls
 
 from allocation.domain.commands import (

@@ -5,8 +5,7 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import click
-from aftercommit.process.app import CommandLine
-from aftercommit.process.application import Application
+from aftercommit import Application, CommandLine
 
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, Command, RegisterUser

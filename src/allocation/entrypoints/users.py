@@ -8,11 +8,9 @@ from functools import partial
 from uuid import UUID, uuid4
 
 import click
-from aftercommit.process.app import CommandLine
-from aftercommit.process.application import Application
+from aftercommit import Application, CommandLine, CommitOutcomeUnknown, ConnectionLost
 from aftercommit.process.printing import json_line, print_all
 from aftercommit.process.terminal_escaping import escape_controls
-from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
 
 from allocation import views
 from allocation.config import Settings

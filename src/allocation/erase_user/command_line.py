@@ -4,10 +4,9 @@ from pathlib import Path
 from uuid import UUID
 
 import click
+from aftercommit import Application, CommandLine
 from aftercommit.extensions.operations.cli_parts import is_wanted
 from aftercommit.extensions.operations.redaction import handlers_with_effects
-from aftercommit.process.app import CommandLine
-from aftercommit.process.application import Application
 from aftercommit.process.printing import pluralize
 
 from allocation.config import Settings

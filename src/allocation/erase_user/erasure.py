@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from aftercommit import Database, Transaction
 from aftercommit.extensions.operations.redaction import (
     ERASED,
     StoredEvent,
@@ -17,8 +18,6 @@ from aftercommit.extensions.operations.redaction import (
     redact_events,
     redact_message_ids,
 )
-from aftercommit.sql.database import Database
-from aftercommit.sql.transaction import Transaction
 
 from allocation.adapters.orm import registration_log, user_view, users
 from allocation.domain.events import UserId

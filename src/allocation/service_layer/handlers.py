@@ -14,8 +14,7 @@ handler is refused at start. Let the one with `uow` record an event, and handle 
 from collections.abc import Callable
 from datetime import datetime
 
-from aftercommit.claims import IdempotencyKey
-from aftercommit.handler_table import PUBLISH, Handlers, Later, on
+from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, on
 
 from allocation.domain import commands, events
 from allocation.domain.coupons import BatchReference, CouponBatch, CouponCode, Quantity

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 
-from aftercommit.repository import AggregateStore, Repository
+from aftercommit import AggregateStore, Repository
 
 from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNotFound
 from allocation.domain.events import UserId

@@ -4,7 +4,7 @@ The engine opens the transaction for each attempt, and commits it when the handl
 `commit.py`.
 """
 
-from aftercommit.repository import AggregateStore, Repository
+from aftercommit import AggregateStore, Repository
 
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.coupons import Coupon, CouponNotFound

@@ -3,8 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from aftercommit.claims import IdempotencyKey
-from aftercommit.error_kinds import Refused
+from aftercommit import IdempotencyKey, Refused
 
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import UserId

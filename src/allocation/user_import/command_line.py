@@ -10,10 +10,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import click
-from aftercommit.envelopes import MessageOrigin
+from aftercommit import App, Application, CommandLine, MessageOrigin
 from aftercommit.extensions.operations.cli_parts import progress
-from aftercommit.process.app import App, CommandLine
-from aftercommit.process.application import Application
 from aftercommit.process.error_handling import REFUSED
 from aftercommit.process.nonblocking_output import MAX_WAITING, drain
 from aftercommit.process.printing import pending, pluralize

@@ -9,7 +9,7 @@ from select import select
 from typing import Any
 from uuid import uuid4
 
-from aftercommit.error_kinds import InvalidValue
+from aftercommit import InvalidValue
 from aftercommit.extensions.operations.batched_transactions import Advance
 from anyio import from_thread
 

@@ -3,4 +3,24 @@
 The engine knows no application: what one consists of is passed in. Begin with `bus.py` and
 `unit_of_work.py`; `sql` keeps all of it in a database, `process` runs it, and `extensions` are
 optional, each with an extra of its name.
+
+The public names are listed once, in `__init__.pyi`, and each is imported when it is first used: so
+`--help` imports no database. (The library for this parses the list with `ast`, which costs more
+than all else that `--help` needs but Click.)
 """
+
+import re
+from importlib import import_module
+from typing import Any
+
+with open(f"{__file__}i") as _file:
+    _FROM = re.findall(r"^from \.([\w.]+) import ([^(]+?|\([^)]+\))$", _file.read(), re.MULTILINE)
+_HOMES = {name: home for home, names in _FROM for name in re.findall(r" as (\w+)", names)}
+__all__ = tuple(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"{__name__} has no public name {name}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aftercommit.sql.migrations.history import History
+from aftercommit import History
 
 from allocation.adapters.orm import metadata
 

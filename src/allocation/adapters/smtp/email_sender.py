@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 
-from aftercommit.claims import IdempotencyKey
+from aftercommit import IdempotencyKey
 from aftercommit.extensions.circuit_breaker import CircuitBreaker
 from anyio import CapacityLimiter, fail_after, to_thread
 

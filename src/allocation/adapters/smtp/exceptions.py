@@ -3,7 +3,7 @@
 import re
 import smtplib
 
-from aftercommit.error_kinds import Refused, Unavailable
+from aftercommit import Refused, Unavailable
 
 from allocation.service_layer.user_mailer import AddressUndeliverable
 

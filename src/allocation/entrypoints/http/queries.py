@@ -6,7 +6,7 @@ Who has just registered follows the `Location` at once, and the view is kept a m
 from collections.abc import Sequence
 from uuid import UUID
 
-from aftercommit.sql.database import Database
+from aftercommit import Database
 
 from allocation.adapters.orm import user_rows, users
 from allocation.domain.events import UserId
