@@ -23,6 +23,8 @@ from pkgutil import walk_packages
 from runpy import run_module
 from typing import Any
 
+import aftercommit
+
 import allocation
 from allocation.adapters.orm import start_mappers
 
@@ -130,7 +132,11 @@ def main(orders: socket.socket) -> None:
 
 def import_all() -> None:
     """Import what any command may import, and map the classes, for the children to share."""
-    for module in walk_packages(allocation.__path__, "allocation."):
+    modules = [
+        *walk_packages(aftercommit.__path__, "aftercommit."),
+        *walk_packages(allocation.__path__, "allocation."),
+    ]
+    for module in modules:
         if "migrations" not in module.name and not module.name.endswith("__main__"):
             import_module(module.name)
     for name in ON_FIRST_USE:

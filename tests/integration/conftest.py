@@ -62,7 +62,8 @@ def application(
     monkeypatch.chdir(tmp_path)
     yield Application(tmp_path, backend)
     logging.basicConfig(handlers=[], force=True)
-    logging.getLogger("allocation").setLevel(logging.NOTSET)
+    for package in ("aftercommit", "allocation"):
+        logging.getLogger(package).setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def errors_of_the_application() -> list[type[Exception]]:
     found = [
         each
         for name, module in sys.modules.items()
-        if name.startswith("allocation.")
+        if name.startswith(("aftercommit.", "allocation."))
         for each in vars(module).values()
         if isinstance(each, type)
     ]
@@ -157,7 +157,7 @@ def errors_of_the_application() -> list[type[Exception]]:
         for each in found
         if issubclass(each, Exception)
         and each is not Error
-        and each.__module__.startswith("allocation.")
+        and each.__module__.startswith(("aftercommit.", "allocation."))
     }
     return sorted(ours, key=lambda error: error.__qualname__)
 

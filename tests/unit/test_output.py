@@ -62,7 +62,8 @@ def test_the_count_is_a_line_of_the_log_where_the_log_is(
         write_too_much(reader, err=True)
         reader.awake.set()
     logging.basicConfig(handlers=[], force=True)
-    logging.getLogger("allocation").setLevel(logging.NOTSET)
+    for package in ("aftercommit", "allocation"):
+        logging.getLogger(package).setLevel(logging.NOTSET)
 
     line = reader.lines()[-1]
     if log_format == "json":

@@ -28,6 +28,7 @@ async def test_a_coupon_is_redeemed_once(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A key recognizes a repetition; whoever comes without it is told that it is too late."""
+    caplog.set_level(logging.DEBUG, "aftercommit")
     caplog.set_level(logging.DEBUG, "allocation")
     code, keyed = await a_code(settings), OPERATOR | {"Idempotency-Key": "k1"}
     async with running_web(settings) as web:

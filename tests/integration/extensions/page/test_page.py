@@ -76,7 +76,9 @@ async def test_another_token_opens_nothing(web: Web, caplog: pytest.LogCaptureFi
     assert not any("set-cookie" in answer.headers for answer in answers)
     assert right.status_code == 204
     assert "set-cookie" in right.headers
-    ours = "".join(r.getMessage() for r in caplog.records if r.name.startswith("allocation"))
+    ours = "".join(
+        r.getMessage() for r in caplog.records if r.name.startswith(("aftercommit", "allocation"))
+    )
     assert "POST '/page/session': 401" in ours
     assert "wr0ng" not in ours
     assert TOKEN not in ours

@@ -415,7 +415,7 @@ async def test_what_commands_have_caused_takes_no_hand_and_is_bounded(
     broker: FakeBroker, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A mail server that says nothing must not hold up the queue; what is too much is left."""
-    caplog.set_level("INFO", "allocation")
+    caplog.set_level("INFO", "aftercommit")
     notifications = SilentEmailSender()
     application = FakeApplication(notifications=notifications)
     messages = [a_user_message(message_id=f"m{n}", email=f"u{n}@example.com") for n in range(200)]

@@ -81,7 +81,8 @@ def test_a_line_for_machines_is_json_in_every_encoding(
     set_up_logging("allocation", "info", "json", EXTENSIONS.formatters())
     logging.getLogger("allocation").info("registered é Иван")
     logging.basicConfig(handlers=[], force=True)
-    logging.getLogger("allocation").setLevel(logging.NOTSET)
+    for package in ("aftercommit", "allocation"):
+        logging.getLogger(package).setLevel(logging.NOTSET)
     stream.flush()
 
     assert json.loads(written.getvalue().decode(encoding))["message"] == "registered é Иван"
