@@ -55,11 +55,13 @@ async def the_frozen_owner(play: Playground, run: ExperimentRun) -> None:
     run.check_another_owner(before, after)
     await run.step("woken")
     owner.thaw()
-    play.children[process_of(after)].freeze()  # the next user is left to the one that wakes
+    other = play.children[process_of(after)]
+    other.freeze()  # the next user is left to the one that wakes
     following = await play.registrations.register()
-    await _until_all(play, [following], _is_done)
-    done = await play.delivery(following, "log_registration")
+    done = await wait_for(lambda: _done(play, following, "log_registration"))
     run.check("works_on", is_so=process_of(done) == owner.name, process=process_of(done))
+    other.thaw()  # the one that wakes leaves the mail server alone for some seconds
+    await _until_all(play, [following], _is_done)
     run.check("changed_nothing", is_so=await play.delivery(user, WELCOME) == after)
     run.check_one_email(play.mailboxes.to(user.email, "Welcome"), after)
 
@@ -182,6 +184,11 @@ async def _until_all(
 
 def _is_done(delivery: Node) -> bool:
     return delivery.state == "done"
+
+
+async def _done(play: Playground, user: Registered, handler: str) -> Node | None:
+    delivery = await play.delivery(user, handler)
+    return delivery if _is_done(delivery) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
