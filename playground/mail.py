@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiosmtpd.controller import UnixSocketController
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from anyio import connect_unix, create_task_group, to_thread
+from anyio import CancelScope, connect_unix, create_task_group, to_thread
 
 from playground.fault_proxy import FaultProxy
 
@@ -97,4 +97,5 @@ async def mail_server(folder: Path) -> AsyncIterator[tuple[Mailboxes, FaultProxy
             yield mailboxes, proxy
             group.cancel_scope.cancel()
     finally:
-        controller.stop()
+        with CancelScope(shield=True):
+            await to_thread.run_sync(controller.stop)

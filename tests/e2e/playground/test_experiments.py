@@ -16,7 +16,9 @@ SELECT event_id, attempts, token, owner, completed_at, json_extract(data, '$.ema
 FROM aftercommit_deliveries AS deliveries JOIN aftercommit_events AS events ON events.id = event_id
 WHERE deliveries.handler = 'send_welcome_email' ORDER BY recorded_at
 """
-LOST = "SELECT owner, attempt, error FROM aftercommit_failures WHERE handler = 'send_welcome_email'"
+FAILURES = "SELECT owner, attempt, error FROM aftercommit_failures WHERE handler = 'send_welcome_email'"
+UNAVAILABLE = "SELECT unavailable_attempts FROM aftercommit_deliveries WHERE handler = 'send_welcome_email'"
+NO_MAILBOX = "no such mailbox"
 
 
 def begin(page: Page, name: str) -> Locator:
@@ -43,6 +45,12 @@ def name_of(process: str) -> str:
     return process.partition("@")[0]
 
 
+def lost_leases(play: Playing) -> list[tuple[str, int]]:
+    """Return the owner and the attempt of each lost lease; a slow machine has time-outs, too."""
+    lost = "it had not finished when its lease ended"
+    return [(owner, attempt) for owner, attempt, error in play.rows(FAILURES) if lost in error]
+
+
 def message_id(event_id: str, handler: str = "send_welcome_email") -> str:
     return f"<{UUID(event_id)}.{handler}@allocation>"
 
@@ -55,11 +63,11 @@ def test_killed_after_the_commit(page: Page, play: Playing) -> None:
     is_kept(experiment, "killed")
 
     ((event, attempts, token, owner, completed_at, email),) = play.rows(WELCOME)
-    ((killed, attempt, error),) = play.rows(LOST)
+    ((killed, attempt),) = lost_leases(play)
+    ((unavailable,),) = play.rows(UNAVAILABLE)  # claims that were no attempts
     assert completed_at
-    assert (attempts, token) == (attempt + 1, attempt + 2)
+    assert (attempts, token) == (attempt + 1, attempt + unavailable + 2)
     assert name_of(owner) != name_of(killed)
-    assert "it had not finished when its lease ended" in error
     assert play.emails(email, "Welcome") == [message_id(event)]
     assert play.rows(f"SELECT count(*) FROM aftercommit_deliveries WHERE {outstanding()}") == [(0,)]
     trace = page.locator("#list")
@@ -76,7 +84,7 @@ def test_the_frozen_owner(page: Page, play: Playing) -> None:
     is_kept(experiment, "frozen")
 
     (event, _, token, owner, completed_at, email), (_, *_, following) = play.rows(WELCOME)
-    lost = [row for row in play.rows(LOST) if row[2].startswith("it had not finished")]
+    ((late, _),) = lost_leases(play)
     logged = play.rows(
         "SELECT deliveries.owner FROM aftercommit_deliveries AS deliveries "
         "JOIN aftercommit_events AS events ON events.id = event_id "
@@ -84,8 +92,8 @@ def test_the_frozen_owner(page: Page, play: Playing) -> None:
     )
     assert completed_at
     assert token > 2
-    assert [name_of(process) for process, *_ in lost] == [name_of(logged[0][0])]
-    assert name_of(owner) != name_of(lost[0][0])
+    assert name_of(late) == name_of(logged[0][0])
+    assert name_of(owner) != name_of(late)
     assert play.emails(email, "Welcome") == [message_id(event)]
     expect(page.locator("#list")).to_contain_text("it had not finished when its lease ended")
 
@@ -115,15 +123,14 @@ def test_poison(page: Page, play: Playing) -> None:
     """What can never work is parked; others flow on; when its cause has gone, it is retried."""
     experiment = begin(page, "poison")
     expect(page.locator("#list")).to_contain_text("2 parked")
-    expect(page.locator("#list")).to_contain_text("no such mailbox")
+    expect(page.locator("#list")).to_contain_text(NO_MAILBOX)
 
     is_kept(experiment, "poison")
 
     rows = play.rows(WELCOME)
-    ((process, attempt, error),) = play.rows(LOST)
+    ((process, attempt),) = [row[:2] for row in play.rows(FAILURES) if NO_MAILBOX in row[2]]
     poisoned, *others = sorted(rows, key=lambda row: row[4], reverse=True)
     assert len(others) == 3
-    assert "no such mailbox" in error
     assert attempt == 1  # parked at once
     assert process
     for event, *_, email in rows:
