@@ -21,6 +21,7 @@ from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import Event
 from allocation.domain.users import EmailAlreadyRegistered
 from allocation.messages import CODEC
+from allocation.service_layer.handlers import HANDLERS
 from allocation.service_layer.read_model_types import UserRow
 from tests.builders import a_batch, a_registration
 
@@ -148,7 +149,8 @@ def test_every_event_can_be_written_down() -> None:
     """An event without a wire name would fail at its first commit."""
     defined = {name for name, member in vars(events).items() if is_event(member)}
 
-    assert {event_type.__name__ for event_type in CODEC.events.values()} == defined
+    assert {event_type.__name__ for event_type in CODEC.events.values()} > defined
+    assert set(CODEC.events.values()) == set(HANDLERS.events)
 
 
 def is_event(member: object) -> bool:

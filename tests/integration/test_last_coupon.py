@@ -23,7 +23,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "last-coupon.md").read_text()
 HANDLER = "allocate_welcome_coupon"
 SHORTENED = (
     (r"\s+", " "),
-    (r"\b(?:coupon_batches|coupons|deliveries|events)\.(?=\w)", ""),
+    (r"\b(?:coupon_batches|coupons|aftercommit_\w+)\.(?=\w)", ""),
     (r"\$\d+(?:::[A-Z]+)?", "?"),
     (r"SELECT EXISTS .*", "SELECT EXISTS (…)"),
     (r"SELECT .*? FROM", "SELECT … FROM"),

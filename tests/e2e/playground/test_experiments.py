@@ -16,8 +16,12 @@ SELECT event_id, attempts, token, owner, completed_at, json_extract(data, '$.ema
 FROM aftercommit_deliveries AS deliveries JOIN aftercommit_events AS events ON events.id = event_id
 WHERE deliveries.handler = 'send_welcome_email' ORDER BY recorded_at
 """
-FAILURES = "SELECT owner, attempt, error FROM aftercommit_failures WHERE handler = 'send_welcome_email'"
-UNAVAILABLE = "SELECT unavailable_attempts FROM aftercommit_deliveries WHERE handler = 'send_welcome_email'"
+FAILURES = (
+    "SELECT owner, attempt, error FROM aftercommit_failures WHERE handler = 'send_welcome_email'"
+)
+UNAVAILABLE = (
+    "SELECT unavailable_attempts FROM aftercommit_deliveries WHERE handler = 'send_welcome_email'"
+)
 NO_MAILBOX = "no such mailbox"
 
 

@@ -16,7 +16,12 @@ from aftercommit.extensions.brokers.base import InboundMessage
 from aftercommit.extensions.brokers.broker_factory import new_brokers
 from aftercommit.extensions.brokers.channels import Channels
 from aftercommit.extensions.brokers.cloud_events import MAX_BYTES
-from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
+from aftercommit.extensions.brokers.exceptions import (
+    BrokerUnavailable,
+    ConfirmTimeoutError,
+    MissingTopic,
+    UndecodableMessage,
+)
 from aftercommit.extensions.brokers.settings import BrokerSettings
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]
 from aiokafka.errors import TopicAuthorizationFailedError  # type: ignore[import-untyped]
@@ -381,7 +386,7 @@ async def test_a_message_that_cannot_be_decoded_is_told_of(rabbitmq: RabbitOutsi
 
     told = "cannot be decoded .*year 55840 .*until somebody takes it out of the queue"
     for _ in range(3):
-        with pytest.raises(BrokerUnavailable, match=told):
+        with pytest.raises(UndecodableMessage, match=told):
             async with broker.consume(20) as messages:
                 await anext(messages)
 
@@ -439,7 +444,7 @@ async def test_where_the_topic_of_dead_letters_cannot_be_made_nothing_is_consume
     monkeypatch.setattr(AIOKafkaAdminClient, "create_topics", forbidden)
     (broker,) = new_brokers([without_dead_letters.url], CHANNELS).values()
 
-    with pytest.raises(BrokerUnavailable, match=f"{DEAD} does not exist .*not allowed.* create it"):
+    with pytest.raises(MissingTopic, match=f"{DEAD} does not exist .*not allowed.* create it"):
         async with broker.consume(1):
             pass
 

@@ -60,21 +60,22 @@ async def test_nobody_is_woken_by_another_application(postgres_url: str, driver:
         assert heard == {"allocation": ["allocation"], "shop": ["shop"]}
 
 
-async def test_nobody_waits_for_the_upgrade_of_another_application(
+async def test_nobody_waits_for_the_upgrade_of_another_schema(
     postgres_url: str, driver: str
 ) -> None:
-    """The lock for it has the name; a second process of the same application does wait."""
+    """Who upgrades the same one does wait, also another application, which is refused then."""
     url = on(driver, postgres_url)
     async with (
         open_database(url) as upgrading,
-        open_database(url, handler_timeout=0.5) as same,
-        open_database(url, application="shop") as other,
+        open_database(url, application="shop", handler_timeout=0.5) as other,
         upgrading.write_transaction() as first,
     ):
         await first.run_sync(upgrading.backend.prepare_upgrade)
         with anyio.fail_after(60):
             async with other.write_transaction() as transaction:
+                await transaction.execute(text("CREATE SCHEMA shop"))
+                await transaction.execute(text("SET LOCAL search_path = shop"))
                 await transaction.run_sync(other.backend.prepare_upgrade)
         with pytest.raises(DatabaseUnavailable, match="lock timeout"):
-            async with same.write_transaction() as transaction:
-                await transaction.run_sync(same.backend.prepare_upgrade)
+            async with other.write_transaction() as transaction:
+                await transaction.run_sync(other.backend.prepare_upgrade)

@@ -40,7 +40,9 @@ async def test_what_postgres_does_not_accept_is_a_mistake_of_ours(
 async def test_a_missing_right_is_told_and_not_tried_again(postgres_url: str, driver: str) -> None:
     """Somebody has to grant it; until then it is the same every time."""
     async with open_database(on(driver, postgres_url)) as database:
-        with pytest.raises(PermissionDenied, match="permission denied for table events; GRANT"):
+        with pytest.raises(
+            PermissionDenied, match="permission denied for table aftercommit_events; GRANT"
+        ):
             async with database.write_transaction() as transaction:
                 await transaction.execute(text("SET LOCAL ROLE pg_monitor"))
                 await transaction.execute(text("SELECT * FROM aftercommit_events"))

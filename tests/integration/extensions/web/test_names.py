@@ -1,8 +1,9 @@
 """Over HTTP, an application shows its own name: in cookies, problems and pages."""
 
+from pathlib import Path
+
 import pytest
 
-from allocation.config import Settings
 from tests.integration.extensions.web.conftest import running_web
 from tests.shop import ShopSettings
 from tests.web import TOKEN
@@ -10,9 +11,11 @@ from tests.web import TOKEN
 pytestmark = pytest.mark.anyio
 
 
-async def test_cookies_problems_metrics_and_pages_have_the_name(settings: Settings) -> None:
+async def test_cookies_problems_metrics_and_pages_have_the_name(
+    empty_url: str, tmp_path: Path
+) -> None:
     """A browser that is logged in at two applications of a host keeps both sessions."""
-    shop = ShopSettings(database_url=settings.database_url, mail_url=settings.mail_url)
+    shop = ShopSettings(database_url=empty_url, mail_url=f"maildir:{tmp_path / 'mail'}")
     async with running_web(shop) as web:
         refused = await web.client.get("/users")
         assert refused.json()["type"] == "urn:problem-type:shop:not-authenticated"

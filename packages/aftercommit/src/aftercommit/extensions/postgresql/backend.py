@@ -118,8 +118,8 @@ class PostgreSQL(DatabaseBackend):
         if encoding != "UTF8":
             problem = f"stores text as {encoding}, so not every name"
             raise UnsuitableDatabase(problem, "create it with ENCODING 'UTF8' TEMPLATE template0")
-        lock = text("SELECT pg_advisory_xact_lock(hashtext(:application))")
-        connection.execute(lock, {"application": self._application})
+        lock = "pg_advisory_xact_lock(hashtext('aftercommit'), hashtext(current_schema()))"
+        connection.execute(text(f"SELECT {lock}"))  # also for whom the schema does not belong to
 
     def notify_workers(self) -> None:
         self._notifier.notify()
