@@ -50,13 +50,15 @@ class Web:
 
 
 @asynccontextmanager
-async def running_web(settings: Settings, observers: Sequence[Observer] = ()) -> AsyncIterator[Web]:
+async def running_web(
+    settings: Settings, observers: Sequence[Observer] = (), described: type[Allocation] = Allocation
+) -> AsyncIterator[Web]:
     """Run the HTTP application; at the end, wait for what requests have caused."""
     of_web = replace(settings.of(WebSettings), operator_token=TOKEN)
     collecting = MetricsSettings(collect_metrics=True)
     settings = replace(settings, of_extensions=(of_web, collecting))
     async with bootstrap(settings, observers=observers) as application:
-        app, stop = web_application(Allocation(), of_web, EXTENSIONS), Shutdown()
+        app, stop = web_application(described(), of_web, EXTENSIONS), Shutdown()
         async with create_task_group() as group:
             probes = Probes(application, stop, collecting.readiness_max_lag_seconds)
             app.state.application, app.state.probes = application, probes

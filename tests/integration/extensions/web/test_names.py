@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.extensions.web.conftest import running_web
-from tests.shop import ShopSettings
+from tests.shop import Shop, ShopSettings
 from tests.web import TOKEN
 
 pytestmark = pytest.mark.anyio
@@ -16,7 +16,7 @@ async def test_cookies_problems_metrics_and_pages_have_the_name(
 ) -> None:
     """A browser that is logged in at two applications of a host keeps both sessions."""
     shop = ShopSettings(database_url=empty_url, mail_url=f"maildir:{tmp_path / 'mail'}")
-    async with running_web(shop) as web:
+    async with running_web(shop, described=Shop) as web:
         refused = await web.client.get("/users")
         assert refused.json()["type"] == "urn:problem-type:shop:not-authenticated"
 
