@@ -2,24 +2,28 @@
 
     python3 -m tools.install .venv test     # an extra of pyproject.toml
 
-The application and the packages of this repository are installed together, each by its path: an
-index could know another distribution by the same name. What builds them is installed once, beside
-them: three times in environments of its own would take longer than all else.
+The application and the packages of this repository are installed by their paths, and never by their
+names: an index could know others by these. First comes what they need from others, and what builds
+them: with an environment for each build, that would take longer than all else.
 
 Any Python does that has `venv` and pip's wheel, as Debian's `python3-venv` brings it. The
 environment has no pip of its own, which would be half of it; nothing is compiled before it is used.
 """
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 BUNDLED = Path(sysconfig.get_path("stdlib")) / "ensurepip" / "_bundled"
 OPTIONS = ("--quiet", "--disable-pip-version-check", "--no-warn-script-location", "--no-compile")
-PINNED = {"PIP_CONSTRAINT": "constraints.txt"}
+PINNED = dict.fromkeys(("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"), "constraints.txt")
+"""The versions of all, also of what builds others; until 25.3, pip had one name for both."""
 NO_PIP = "there is no pip here that could install it; on Debian: apt-get install python3-venv"
 
 
@@ -29,21 +33,27 @@ def install(environment: Path, extra: str) -> None:
     if not python.exists():
         command = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
         subprocess.run(command, check=True)
-    ours = [
-        f".[{extra}]",
-        *sorted(str(each.parent) for each in Path().glob("packages/*/pyproject.toml")),
-    ]
-    run_pip(python, *requirements_to_build())
-    editable = [argument for each in ours for argument in ("-e", each)]
-    run_pip(python, "--no-build-isolation", *editable)
+    files = [Path("pyproject.toml"), *sorted(Path().glob("packages/*/pyproject.toml"))]
+    ours = {file.parent: tomllib.loads(file.read_text()) for file in files}
+    projects = {each["project"]["name"]: each["project"] for each in ours.values()}
+    program = next(iter(projects))
+    builders = {name for each in ours.values() for name in each["build-system"]["requires"]}
+    run_pip(python, *sorted(builders | {*needed(projects, f"{program}[{extra}]")}))
+    editable = [argument for folder in ours for argument in ("-e", str(folder))]
+    run_pip(python, "--no-build-isolation", "--no-deps", *editable)
 
 
-def requirements_to_build() -> list[str]:
-    """Return what builds the application, and so the packages, too."""
-    required: list[str] = tomllib.loads(Path("pyproject.toml").read_text())["build-system"][
-        "requires"
-    ]
-    return required
+def needed(projects: Mapping[str, Any], requirement: str) -> Iterator[str]:
+    """Yield a requirement; if it is one of our projects, what that requires, with these extras."""
+    name, extras = re.match(r"([\w.-]+)(?:\[([^\]]*)\])?", requirement).groups()  # type: ignore[union-attr]
+    if name not in projects:
+        yield requirement
+        return
+    optional = projects[name].get("optional-dependencies", {})
+    groups = [optional[extra] for extra in extras.split(",")] if extras else []
+    for group in (projects[name].get("dependencies", ()), *groups):
+        for each in group:
+            yield from needed(projects, each)
 
 
 def run_pip(python: Path, *arguments: str) -> None:
