@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from zlib import crc32
 
-LAYERS = ("unit", "integration", "sqlalchemy_anyio", "e2e")
+LAYERS = ("unit", "integration", "packages", "e2e")
 
 IN_FULL = (
     "_contract",
@@ -108,8 +108,9 @@ def rank(test: str) -> int:
 
 
 def _layer(test: str) -> str:
-    """Return the layer of a test: the dialects are one by themselves."""
-    return "sqlalchemy_anyio" if "/sqlalchemy_anyio_tests/" in test else test.split("/")[1]
+    """Return the layer of a test: the packages are one by themselves."""
+    first, second, *_ = test.split("/")
+    return first if first == "packages" else second
 
 
 def _parted(test: str) -> tuple[str, Where]:

@@ -1,0 +1,1 @@
+"""The engine's own tests: none of them knows the application beside it."""
