@@ -20,8 +20,7 @@ from aftercommit.claims import (
     WorkItem,
 )
 from aftercommit.envelopes import Envelope, EventId
-from aftercommit.error_kinds import is_away
-from aftercommit.exceptions import ConcurrentUpdate, DeliverySuperseded, MessageAlreadyHandled
+from aftercommit.errors import ConcurrentUpdate, DeliverySuperseded, MessageAlreadyHandled, is_away
 from aftercommit.unit_of_work import Subscribed
 from anyio import current_time
 from anyio.lowlevel import checkpoint

@@ -15,7 +15,7 @@ from pathlib import Path
 from pkgutil import walk_packages
 
 import aftercommit
-from aftercommit.error_kinds import Error, is_permanent, slug_of
+from aftercommit.errors import Error, is_permanent, slug_of
 from aftercommit.extensions.web.problems import status_of
 from aftercommit.process.error_handling import exit_code
 

@@ -14,10 +14,10 @@ ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 DIALECTS = ROOT / "packages" / "sqlalchemy-anyio" / "src" / "sqlalchemy_anyio"
 EXTENSIONS = ENGINE / "extensions"
 
-APPLICATION_LINES = 3645  # all of it
-READ_LINES = 2369  # what everybody reads of it
-ENGINE_LINES = 5158  # without extensions: what is read in an evening
-PATH_LINES = 990  # the way of a delivery through it: what is read in an hour
+APPLICATION_LINES = 3634  # all of it
+READ_LINES = 2364  # what everybody reads of it
+ENGINE_LINES = 5138  # without extensions: what is read in an evening
+PATH_LINES = 1054  # the way of a delivery through it: what is read in an hour
 FILE_LINES = 250
 MEDIAN_BODY_LINES = 6
 LONG_BODY_LINES = 15  # nine functions in ten are shorter, or as long

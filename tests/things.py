@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from aftercommit.claims import IdempotencyKey
-from aftercommit.error_kinds import Refused
+from aftercommit.errors import Refused
 from aftercommit.handler_table import Handlers, on
-from aftercommit.repository import Repository
 from aftercommit.sql.aggregates import ensure_versions
+from aftercommit.unit_of_work import Repository
 from sqlalchemy.orm import configure_mappers, registry, relationship
 
 from allocation.domain.aggregate import Aggregate

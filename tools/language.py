@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from aftercommit.error_kinds import Error, slug_of
+from aftercommit.errors import Error, slug_of
 from aftercommit.extensions.brokers.asyncapi import published_language
 
 from allocation.entrypoints.allocation import Allocation

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from aftercommit.bus import MessageBus
-from aftercommit.exceptions import WiringError
+from aftercommit.errors import WiringError
 from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
 
 from tests.command_line import Application

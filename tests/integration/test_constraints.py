@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
-from aftercommit.exceptions import ConcurrentUpdate
+from aftercommit.errors import ConcurrentUpdate
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import StatementRefused
 from aftercommit.sql.transaction import Refusals

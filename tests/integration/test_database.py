@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 from aftercommit.claims import Committed
-from aftercommit.error_kinds import InvalidValue
+from aftercommit.errors import InvalidValue
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import DatabaseUnavailable, StatementRefused
 from aftercommit.sql.transaction import Transaction

@@ -17,8 +17,7 @@ from typing import Any, TypeVar
 import pytest
 from aftercommit.claims import Delivery
 from aftercommit.envelopes import EventId
-from aftercommit.error_kinds import InvalidValue
-from aftercommit.exceptions import DeliverySuperseded
+from aftercommit.errors import DeliverySuperseded, InvalidValue
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st

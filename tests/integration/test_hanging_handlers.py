@@ -11,8 +11,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.error_kinds import TransientError
-from aftercommit.exceptions import HandlerTimeout, NotBegun
+from aftercommit.errors import HandlerTimeout, NotBegun, TransientError
 from aftercommit.handler_table import Handlers
 from aftercommit.observers import Observer
 from aftercommit.process.application import Application

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from aftercommit.claims import Delivery
-from aftercommit.exceptions import DeliverySuperseded, InvalidPayload
+from aftercommit.errors import DeliverySuperseded, InvalidPayload
 from aftercommit.sql import tables
 from aftercommit.sql.batch_settlement import BATCH_SIZE
 from aftercommit.sql.database import Database

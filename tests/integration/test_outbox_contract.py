@@ -5,8 +5,7 @@ from dataclasses import replace
 import anyio
 import pytest
 from aftercommit.claims import Delivery
-from aftercommit.error_kinds import Unavailable
-from aftercommit.exceptions import DeliverySuperseded
+from aftercommit.errors import DeliverySuperseded, Unavailable
 from aftercommit.handler_table import Later
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from anyio import current_time

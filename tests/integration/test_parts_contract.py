@@ -6,7 +6,7 @@ from subprocess import run
 
 import anyio
 import pytest
-from aftercommit.exceptions import ConcurrentUpdate
+from aftercommit.errors import ConcurrentUpdate
 from aftercommit.sql.exceptions import PartWithoutAggregate
 from anyio.lowlevel import checkpoint
 

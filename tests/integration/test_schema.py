@@ -7,7 +7,7 @@ from uuid import uuid4
 import anyio
 import pytest
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.sql import schema as schema_setup
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database

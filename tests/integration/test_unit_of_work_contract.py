@@ -13,7 +13,7 @@ import anyio
 import pytest
 from aftercommit.claims import CommandEnvelope, Committed, Delivery
 from aftercommit.envelopes import INTERNAL, MessageOrigin
-from aftercommit.exceptions import ConcurrentUpdate, DeliverySuperseded, MessageAlreadyHandled
+from aftercommit.errors import ConcurrentUpdate, DeliverySuperseded, MessageAlreadyHandled
 from anyio.lowlevel import checkpoint
 
 from allocation.domain.aggregate import Aggregate

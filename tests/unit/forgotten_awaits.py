@@ -6,7 +6,7 @@ At run time, such a call does nothing, and the handler counts as done.
 from uuid import UUID
 
 from aftercommit.claims import IdempotencyKey
-from aftercommit.repository import Repository
+from aftercommit.unit_of_work import Repository
 
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.events import Event, UserRegistered

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import click
 import pytest
-from aftercommit.exceptions import WiringError
+from aftercommit.errors import WiringError
 from aftercommit.process.app import CommandLine
 from aftercommit.process.cli.main import COMMANDS, GROUPS, LazyCommand
 from click.testing import CliRunner

@@ -8,16 +8,17 @@ from uuid import UUID
 import pytest
 from aftercommit.claims import Delivery, DeliveryPolicy
 from aftercommit.envelopes import EventId
-from aftercommit.error_kinds import (
+from aftercommit.errors import (
     Error,
+    HandlerTimeout,
     Kind,
+    LeaseExpired,
     Unavailable,
     has_kind,
     is_permanent,
     kind_of,
     slug_of,
 )
-from aftercommit.exceptions import HandlerTimeout, LeaseExpired
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

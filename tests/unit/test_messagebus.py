@@ -15,12 +15,12 @@ import pytest
 from aftercommit.bus import MAX_CONFLICT_RETRIES
 from aftercommit.claims import CommandEnvelope, Delivery, Failure, IdempotencyKey
 from aftercommit.envelopes import MessageContext, MessageOrigin, current_context
-from aftercommit.error_kinds import InvalidValue
-from aftercommit.exceptions import (
+from aftercommit.errors import (
     CausationTooDeep,
     ConcurrentUpdate,
     HandlerInterrupted,
     HandlerTimeout,
+    InvalidValue,
     LeaseExpired,
     NotCompleted,
     UnexpectedAnswer,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
-from aftercommit.exceptions import WiringError
+from aftercommit.errors import WiringError
 from aftercommit.extensions.brokers.asyncapi import published_language
 from aftercommit.extensions.metrics.observer import MetricsObserver
 from aftercommit.extensions.web.application import web_application

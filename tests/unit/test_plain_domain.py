@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from aftercommit.error_kinds import is_permanent, slug_of
+from aftercommit.errors import is_permanent, slug_of
 from aftercommit.process.error_handling import exit_code
 
 from allocation.service_layer.unit_of_work import UnitOfWork

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from aftercommit.envelopes import Envelope
-from aftercommit.exceptions import WiringError
+from aftercommit.errors import WiringError
 from aftercommit.extensions.brokers import asyncapi
 from aftercommit.extensions.brokers.cloud_events import to_cloud_event
 from aftercommit.handler_table import PUBLISH

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aftercommit.codec import Codec
 from aftercommit.envelopes import Envelope
-from aftercommit.exceptions import InvalidPayload, UnknownEventType
+from aftercommit.errors import InvalidPayload, UnknownEventType
 
 from tests import things
 from tests.builders import an_envelope

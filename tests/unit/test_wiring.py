@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 import msgspec
 import pytest
 from aftercommit.claims import IdempotencyKey
-from aftercommit.exceptions import WiringError
+from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler, BoundHandlers, Dependencies, bind
 from aftercommit.handler_table import Handler, Handlers, Later, Row, Unsubscribed, on
 

@@ -7,7 +7,7 @@ from smtplib import SMTPServerDisconnected
 from socket import AF_INET, SOCK_STREAM, socket
 
 import pytest
-from aftercommit.error_kinds import is_away, is_permanent
+from aftercommit.errors import is_away, is_permanent
 from aftercommit.extensions import circuit_breaker
 from anyio import create_task_group, fail_after, move_on_after, to_thread
 from anyio.lowlevel import checkpoint

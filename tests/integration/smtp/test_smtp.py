@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import trustme
 from aftercommit.claims import IdempotencyKey
-from aftercommit.error_kinds import is_permanent
+from aftercommit.errors import is_permanent
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from allocation.adapters.smtp.exceptions import EmailRefused, MailServerUnavailable

@@ -3,7 +3,7 @@
 import traceback
 
 import pytest
-from aftercommit.error_kinds import InvalidValue
+from aftercommit.errors import InvalidValue
 
 from allocation.adapters.smtp.smtp_url import SmtpServer
 

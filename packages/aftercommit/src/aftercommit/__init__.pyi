@@ -31,28 +31,28 @@ from .envelopes import (
 from .envelopes import (
     message_types as message_types,
 )
-from .error_kinds import (
+from .errors import (
     Conflict as Conflict,
 )
-from .error_kinds import (
+from .errors import (
     Defect as Defect,
 )
-from .error_kinds import (
+from .errors import (
     Invalid as Invalid,
 )
-from .error_kinds import (
+from .errors import (
     InvalidValue as InvalidValue,
 )
-from .error_kinds import (
+from .errors import (
     Refused as Refused,
 )
-from .error_kinds import (
+from .errors import (
     TransientError as TransientError,
 )
-from .error_kinds import (
+from .errors import (
     Unavailable as Unavailable,
 )
-from .exceptions import WiringError as WiringError
+from .errors import WiringError as WiringError
 from .handler_binding import Dependencies as Dependencies
 from .handler_binding import bind as bind
 from .handler_table import (
@@ -89,8 +89,6 @@ from .process.application import Application as Application
 from .process.cli.main import command_line as command_line
 from .process.extension import Extension as Extension
 from .process.extension import Extensions as Extensions
-from .repository import AggregateStore as AggregateStore
-from .repository import Repository as Repository
 from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
 from .settings import load as load
@@ -111,3 +109,5 @@ from .sql.tables import UtcDateTime as UtcDateTime
 from .sql.transaction import Refusals as Refusals
 from .sql.transaction import Transaction as Transaction
 from .sql.unit_of_work import open_unit_of_work as open_unit_of_work
+from .unit_of_work import AggregateStore as AggregateStore
+from .unit_of_work import Repository as Repository

@@ -16,7 +16,7 @@ from functools import partial
 import anyio
 from anyio import CancelScope, Semaphore, get_cancelled_exc_class
 
-from aftercommit import exceptions
+from aftercommit import errors
 from aftercommit.claims import (
     CommandEnvelope,
     Committed,
@@ -121,8 +121,8 @@ class MessageBus:
             await self.hand_over_to_workers(waiting, result)
             raise
         logger.warning("%s handlers could not begin in time: left to workers", len(waiting))
-        errors = [(each, exceptions.LeaseExpired(each.handler)) for each in waiting]
-        result.failures += [Failure(delivery=d, error=e, retry_in=0.0) for d, e in errors]
+        expired = [(each, errors.LeaseExpired(each.handler)) for each in waiting]
+        result.failures += [Failure(delivery=d, error=e, retry_in=0.0) for d, e in expired]
         await self.hand_over_to_workers(waiting, result)
         return None
 
@@ -147,13 +147,13 @@ class MessageBus:
                     committed = await self._have_effect(handler, delivery, limit, result)
             self.instrumentation.finished(Outcome(delivery, "succeeded", committed, handler.name))
             return committed
-        except exceptions.HandlerPaused:
+        except errors.HandlerPaused:
             await self.hand_over_to_workers([delivery], result)
-        except exceptions.LeaseExpired as late:
+        except errors.LeaseExpired as late:
             logger.warning("%s", late)
             result.failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))
             await self.hand_over_to_workers([delivery], result)
-        except exceptions.DeliverySuperseded as superseded:
+        except errors.DeliverySuperseded as superseded:
             self._lease_lost(delivery, superseded)
         except Exception as error:
             await self._record_failure(delivery, error, result)
@@ -214,7 +214,7 @@ class MessageBus:
                 await self._begin(work, limit)
                 await handler.run(work, scope.uow)
                 return await commit_unit_of_work(scope, self.envelopes, work)
-        except exceptions.ConcurrentUpdate:
+        except errors.ConcurrentUpdate:
             if tries == MAX_CONFLICT_RETRIES:
                 raise
         self.instrumentation.finished(Outcome(work, "conflict"))
@@ -223,7 +223,7 @@ class MessageBus:
     async def _begin(self, work: WorkItem, limit: TimeLimit) -> None:
         """Start the handler's time, unless a person has paused it while it waited."""
         if isinstance(work, Delivery) and await self.outbox.is_paused(work):
-            raise exceptions.HandlerPaused(work.handler)
+            raise errors.HandlerPaused(work.handler)
         limit.begin()
 
     async def _record_failure(
@@ -233,7 +233,7 @@ class MessageBus:
         failure = Failure(delivery=delivery, error=error, retry_in=pause)
         try:
             is_stored = await LastWrites(self.outbox, self.policy).record_failure(failure, result)
-        except exceptions.DeliverySuperseded as superseded:
+        except errors.DeliverySuperseded as superseded:
             self._lease_lost(delivery, f"{failure}; {superseded}")
             return
         if not is_stored:  # the row is as it was: it falls due when the lease ends

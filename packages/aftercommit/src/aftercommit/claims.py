@@ -16,7 +16,7 @@ from typing import ClassVar, Literal, NewType
 from uuid import UUID
 
 from aftercommit.envelopes import INTERNAL, Envelope, MessageContext, MessageOrigin
-from aftercommit.error_kinds import is_away, is_permanent
+from aftercommit.errors import is_away, is_permanent
 
 IdempotencyKey = NewType("IdempotencyKey", str)
 LastWrite = Callable[[], Awaitable[None]]

@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 
 from aftercommit.envelopes import Envelope, EventId, MessageContext
-from aftercommit.exceptions import InvalidPayload, UnknownEventType, WiringError
+from aftercommit.errors import InvalidPayload, UnknownEventType, WiringError
 
 CONTEXT = tuple(field.name for field in fields(MessageContext))  # columns of the same names
 MAX_EVENT_LENGTH = 1_000_000  # characters of JSON: what is longer belongs elsewhere

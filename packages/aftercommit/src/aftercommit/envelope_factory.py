@@ -16,7 +16,6 @@ from aftercommit.envelopes import (
     Subscribers,
     current_traceparent,
 )
-from aftercommit.repository import Recorder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,21 +37,20 @@ class EnvelopeFactory:
         )
 
     def of_events(
-        self, aggregates: Iterable[Recorder], context: MessageContext
+        self, recorded: Iterable[tuple[object, str]], context: MessageContext
     ) -> Iterator[tuple[Envelope, Subscribers]]:
-        """Take the events of these aggregates; yield each in an envelope, with its subscribers."""
+        """Yield each event, which comes with its subject, in an envelope, with its subscribers."""
         context = replace(context, traceparent=current_traceparent.get() or context.traceparent)
-        for aggregate in aggregates:
-            for event in aggregate.pull_events():
-                name = self.codec.name_of(type(event))
-                envelope = Envelope(
-                    id=EventId(self.new_id()),
-                    source=self.codec.source,
-                    type=name,
-                    schema_version=self.codec.version_of(name),
-                    event=event,
-                    subject=aggregate.subject,
-                    time=self.now(),
-                    context=context,
-                )
-                yield envelope, self.subscriptions.get(type(event), {})
+        for event, subject in recorded:
+            name = self.codec.name_of(type(event))
+            envelope = Envelope(
+                id=EventId(self.new_id()),
+                source=self.codec.source,
+                type=name,
+                schema_version=self.codec.version_of(name),
+                event=event,
+                subject=subject,
+                time=self.now(),
+                context=context,
+            )
+            yield envelope, self.subscriptions.get(type(event), {})

@@ -4,7 +4,7 @@ import sys
 
 from anyio import get_cancelled_exc_class
 
-from aftercommit.exceptions import HandlerInterrupted
+from aftercommit.errors import HandlerInterrupted
 
 
 class contain_errors:  # noqa: N801 - reads as a statement, and a generator would cost more

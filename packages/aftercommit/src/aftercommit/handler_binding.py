@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from aftercommit.claims import WorkItem
 from aftercommit.error_boundary import contain_errors
-from aftercommit.exceptions import UnexpectedAnswer, WiringError
+from aftercommit.errors import UnexpectedAnswer, WiringError
 from aftercommit.handler_table import Handler, Handlers, handler_name, raise_if_any
 
 PER_ATTEMPT: Mapping[str, Callable[[Any, object], Any]] = {

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Concatenate, Generic, Protocol, Self, TypeVar
 
 from aftercommit.envelopes import Envelope
-from aftercommit.exceptions import WiringError
+from aftercommit.errors import WiringError
 from aftercommit.ports import Publisher
 
 

@@ -9,8 +9,7 @@ from typing import TypeVar
 from anyio import CancelScope, current_time, get_cancelled_exc_class, move_on_after, sleep
 
 from aftercommit.claims import Delivery, DeliveryPolicy, DispatchResult, Failure
-from aftercommit.error_kinds import TransientError, is_away
-from aftercommit.exceptions import DeliverySuperseded, NotCompleted
+from aftercommit.errors import DeliverySuperseded, NotCompleted, TransientError, is_away
 from aftercommit.ports import Outbox
 
 FINAL_WRITE_TIMEOUT = 2  # seconds to store what became of a cancelled delivery

@@ -15,8 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from aftercommit.claims import DeliveryPolicy
-from aftercommit.error_kinds import InvalidValue
-from aftercommit.exceptions import WiringError
+from aftercommit.errors import InvalidValue, WiringError
 
 S = TypeVar("S", bound="EngineSettings")
 E = TypeVar("E")

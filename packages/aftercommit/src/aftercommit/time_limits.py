@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 from anyio import CancelScope, current_time
 
 from aftercommit.claims import CommandEnvelope, Delivery, DeliveryPolicy
-from aftercommit.exceptions import HandlerTimeout, LeaseExpired, NotBegun
+from aftercommit.errors import HandlerTimeout, LeaseExpired, NotBegun
 
 T = TypeVar("T")
 

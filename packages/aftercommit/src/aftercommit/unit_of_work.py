@@ -5,23 +5,89 @@ Source: *Architecture Patterns with Python*, chapter 6. Different from the book:
 - The message bus opens the unit of work, and commits it when the handler has returned. Returned
   means done, raised means not done: there is no `commit()` to forget, or to work on after.
 - Events leave only after the commit, so work that was rolled back never speaks.
+- One generic repository serves every aggregate (chapter 2), in any database.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
 from anyio import CancelScope
 
 from aftercommit.claims import Committed, Delivery, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import Envelope, Subscribers
-from aftercommit.exceptions import CausationTooDeep
-from aftercommit.repository import AggregateStore, Recorder, is_recorder
+from aftercommit.errors import CausationTooDeep
 
 MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for a cycle
 
 Subscribed = Sequence[tuple[Envelope, Subscribers]]
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+class Recorder(Protocol):
+    """What is asked of an aggregate: what has happened, about what, and what is stored with it."""
+
+    version: int
+
+    @property
+    def subject(self) -> str:
+        """What its events are about, to other services."""
+
+    @property
+    def new_parts(self) -> Iterable[object]:
+        """What was made through it and is stored with it: entities, also other aggregates."""
+
+    def pull_events(self) -> Sequence[object]:
+        """Hand over the recorded events, once."""
+
+
+A = TypeVar("A", bound=Recorder)
+
+
+def is_recorder(entity: object) -> TypeGuard[Recorder]:
+    """Tell aggregates by one attribute: to look at all of a protocol takes long, and calls them."""
+    return hasattr(type(entity), "pull_events")
+
+
+class AggregateStore(Protocol):
+    """Where the aggregates of one transaction come from and go to.
+
+    It holds each one that was added or loaded, in `seen`, until the transaction ends. So an event
+    that one of them has recorded is stored, even if nothing else refers to the aggregate.
+    """
+
+    seen: list[object]
+
+    def add(self, entity: object) -> None:
+        """Store a new object with the commit."""
+
+    async def get(self, entity: type[T], key: object) -> T | None:
+        """Return the object with this key, or None."""
+
+
+class Repository(Generic[A, K]):
+    """The aggregates of one type: what is changed in them is stored with the commit."""
+
+    def __init__(
+        self, store: AggregateStore, aggregate: type[A], missing: Callable[[K], Exception]
+    ) -> None:
+        self._store, self._aggregate, self._missing = store, aggregate, missing
+
+    def add(self, aggregate: A) -> None:
+        """Store a new aggregate with the commit."""
+        self._store.add(aggregate)
+
+    async def find(self, key: K) -> A | None:
+        """Return the aggregate with this key, or None."""
+        return await self._store.get(self._aggregate, key)
+
+    async def get(self, key: K) -> A:
+        """Return the aggregate with this key, or raise the error that says there is none."""
+        if aggregate := await self.find(key):
+            return aggregate
+        raise self._missing(key)
 
 
 class UnitOfWorkScope(Protocol):
@@ -65,7 +131,7 @@ async def commit_unit_of_work(
     :raises CausationTooDeep: if it has recorded an event, and `MAX_DEPTH` of them led to it
     """
     context = work.context
-    subscribed = list(envelopes.of_events(_aggregates(scope.store), context))
+    subscribed = list(envelopes.of_events(_recorded(scope.store), context))
     if subscribed and context.depth > MAX_DEPTH:
         before = [d.envelope.context.handler for d in (work.settles,) if d]
         raise CausationTooDeep(context.depth, [*before, work.name])
@@ -75,10 +141,11 @@ async def commit_unit_of_work(
     return Committed(tuple(event for event, _ in subscribed), tuple(claims))
 
 
-def _aggregates(store: AggregateStore) -> Iterator[Recorder]:
-    """Yield the aggregates that this transaction has seen, also through another one."""
-    for aggregate in store.seen:  # it grows on the way
+def _recorded(store: AggregateStore) -> Iterator[tuple[object, str]]:
+    """Take the events of the aggregates that this transaction has seen, each with its subject."""
+    for aggregate in store.seen:  # it grows on the way, also by what is reached through another one
         if is_recorder(aggregate):
             for part in aggregate.new_parts:
                 store.add(part)
-            yield aggregate
+            for event in aggregate.pull_events():
+                yield event, aggregate.subject

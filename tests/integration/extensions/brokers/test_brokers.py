@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.error_kinds import InvalidValue
-from aftercommit.exceptions import InvalidPayload, MessageAlreadyHandled
+from aftercommit.errors import InvalidPayload, InvalidValue, MessageAlreadyHandled
 from aftercommit.extensions.brokers.base import InboundMessage
 from aftercommit.extensions.brokers.broker_factory import new_brokers
 from aftercommit.extensions.brokers.channels import Channels

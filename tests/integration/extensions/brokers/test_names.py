@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from aftercommit.exceptions import InvalidPayload
+from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.brokers.base import Broker, InboundMessage
 from aftercommit.extensions.brokers.broker_factory import new_brokers
 from aftercommit.extensions.brokers.channels import Channels

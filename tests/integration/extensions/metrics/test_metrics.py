@@ -9,7 +9,7 @@ from itertools import product
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.error_kinds import InvalidValue
+from aftercommit.errors import InvalidValue
 from aftercommit.extensions.metrics import process_health
 from aftercommit.extensions.metrics.observer import MetricsObserver
 from aftercommit.extensions.metrics.process_health import STALE_SECONDS, TEXT_SECONDS, Probes

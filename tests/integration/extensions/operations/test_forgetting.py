@@ -4,7 +4,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.extensions.operations.batched_transactions import count_rows
 from aftercommit.extensions.operations.retention import old_events, prune
 from aftercommit.sql import tables

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from aftercommit.claims import Delivery
 from aftercommit.codec import Codec
 from aftercommit.envelopes import EventId, MessageOrigin
-from aftercommit.error_kinds import InvalidValue
+from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations import (
     causation_queries,
     causation_tree,

@@ -11,8 +11,7 @@ from typing import Any
 import anyio
 import psycopg
 import pytest
-from aftercommit.error_kinds import InvalidValue
-from aftercommit.exceptions import ConcurrentUpdate
+from aftercommit.errors import ConcurrentUpdate, InvalidValue
 from aftercommit.extensions.postgresql.backend import StatementTimeout, UnsuitableDatabase
 from aftercommit.extensions.postgresql.connections import server_settings
 from aftercommit.extensions.postgresql.timeouts import Timeouts

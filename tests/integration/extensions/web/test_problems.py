@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aftercommit.exceptions import ConcurrentUpdate, UnexpectedAnswer
+from aftercommit.errors import ConcurrentUpdate, UnexpectedAnswer
 from aftercommit.sql.exceptions import DatabaseUnavailable
 
 from tests.integration.extensions.web.conftest import Web

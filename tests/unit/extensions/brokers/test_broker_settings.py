@@ -1,7 +1,7 @@
 """The settings of the extension "brokers"."""
 
 import pytest
-from aftercommit.error_kinds import InvalidValue
+from aftercommit.errors import InvalidValue
 from aftercommit.extensions.brokers.settings import BrokerSettings
 
 from allocation.config import Settings, load

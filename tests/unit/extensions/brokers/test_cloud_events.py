@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.exceptions import InvalidPayload
+from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES, to_cloud_event
 from aftercommit.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
 

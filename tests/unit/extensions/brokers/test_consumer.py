@@ -12,8 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from aftercommit.claims import IdempotencyKey
-from aftercommit.error_kinds import Defect
-from aftercommit.exceptions import ConcurrentUpdate
+from aftercommit.errors import ConcurrentUpdate, Defect
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.brokers.base import Broker, InboundMessage
 from aftercommit.extensions.brokers.channels import Channels

@@ -1,7 +1,7 @@
 """The settings of the extension "metrics"."""
 
 import pytest
-from aftercommit.error_kinds import InvalidValue
+from aftercommit.errors import InvalidValue
 from aftercommit.extensions.metrics.settings import MetricsSettings
 
 from allocation.config import Settings, load

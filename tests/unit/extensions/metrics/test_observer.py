@@ -8,8 +8,12 @@ from typing import Any
 import anyio
 import pytest
 from aftercommit.claims import Delivery
-from aftercommit.error_kinds import InvalidValue
-from aftercommit.exceptions import ConcurrentUpdate, DeliverySuperseded, MessageAlreadyHandled
+from aftercommit.errors import (
+    ConcurrentUpdate,
+    DeliverySuperseded,
+    InvalidValue,
+    MessageAlreadyHandled,
+)
 from aftercommit.extensions.metrics.observer import MetricsObserver
 from aftercommit.handler_table import Handler
 

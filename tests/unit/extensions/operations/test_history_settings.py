@@ -1,7 +1,7 @@
 """The settings of the extension "operations"."""
 
 import pytest
-from aftercommit.error_kinds import InvalidValue
+from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.settings import OperationsSettings
 
 from allocation.config import Settings, load

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from aftercommit.error_kinds import InvalidValue
+from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.cli_parts import is_wanted
 from aftercommit.extensions.operations.replay import Replay, replay_of
 from aftercommit.handler_table import Unsubscribed

@@ -4,7 +4,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from aftercommit.error_kinds import InvalidValue
+from aftercommit.errors import InvalidValue
 
 from allocation.config import load
 

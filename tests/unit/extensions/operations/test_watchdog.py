@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from aftercommit.exceptions import HandlerTimeout
+from aftercommit.errors import HandlerTimeout
 from aftercommit.extensions.operations.stuck_handlers import watching
 from aftercommit.handler_table import Handler
 

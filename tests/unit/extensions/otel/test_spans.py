@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from aftercommit.claims import Delivery
 from aftercommit.envelopes import MessageOrigin, current_traceparent
-from aftercommit.error_kinds import slug_of
-from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.errors import MessageAlreadyHandled, slug_of
 from aftercommit.handler_table import Handler
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode

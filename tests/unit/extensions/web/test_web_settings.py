@@ -1,7 +1,7 @@
 """The settings of the HTTP server."""
 
 import pytest
-from aftercommit.error_kinds import InvalidValue
+from aftercommit.errors import InvalidValue
 from aftercommit.extensions.web.settings import WebSettings
 
 from allocation.config import load

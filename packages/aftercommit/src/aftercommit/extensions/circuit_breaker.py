@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from anyio import current_time
 
-from aftercommit.error_kinds import Unavailable
+from aftercommit.errors import Unavailable
 
 PAUSE_SECONDS = 1
 

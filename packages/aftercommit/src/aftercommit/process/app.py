@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from aftercommit.exceptions import WiringError
+from aftercommit.errors import WiringError
 
 if TYPE_CHECKING:
     import click

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aftercommit.error_kinds import kind_of
+from aftercommit.errors import kind_of
 from aftercommit.process.terminal_escaping import escape_controls, escape_lines
 
 REFUSED, MALFORMED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130

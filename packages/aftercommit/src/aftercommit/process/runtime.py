@@ -11,8 +11,7 @@ import anyio
 from anyio import CancelScope, move_on_after
 
 from aftercommit.error_boundary import first_error
-from aftercommit.error_kinds import InvalidValue
-from aftercommit.exceptions import install_hint
+from aftercommit.errors import InvalidValue, install_hint
 from aftercommit.process.application import Application
 from aftercommit.process.signals import stop_signals
 

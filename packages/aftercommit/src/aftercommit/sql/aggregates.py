@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstanceState, Session, registry
 
 from aftercommit.handler_table import raise_if_any
-from aftercommit.repository import Recorder, is_recorder
 from aftercommit.sql.exceptions import PartWithoutAggregate
+from aftercommit.unit_of_work import Recorder, is_recorder
 
 UNVERSIONED = """aggregates are mapped without a version: give the table a column
     sa.Column("version", sa.Integer, nullable=False)

@@ -19,8 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql import Executable
 
-from aftercommit.error_kinds import InvalidValue, TransientError
-from aftercommit.exceptions import ConcurrentUpdate
+from aftercommit.errors import ConcurrentUpdate, InvalidValue, TransientError
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable, StatementRefused
 
 wrong_url = partial(InvalidValue, "database URL")

@@ -9,7 +9,7 @@ from anyio.lowlevel import checkpoint
 
 from aftercommit.claims import Delivery, DeliveryPolicy
 from aftercommit.envelopes import EventId
-from aftercommit.exceptions import DeliverySuperseded
+from aftercommit.errors import DeliverySuperseded
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import PARKED, PENDING, deliveries
 from aftercommit.sql.write_line import Writer

@@ -7,7 +7,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from aftercommit.claims import DeliveryPolicy
 from aftercommit.codec import MAX_EVENT_LENGTH, Codec
-from aftercommit.exceptions import InvalidPayload
+from aftercommit.errors import InvalidPayload
 from aftercommit.sql import failure_history
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED

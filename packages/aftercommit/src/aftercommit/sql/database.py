@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from aftercommit.codec import Codec
-from aftercommit.error_kinds import TransientError
+from aftercommit.errors import TransientError
 from aftercommit.sql.aggregates import AggregateSession
 from aftercommit.sql.backend import DatabaseBackend, wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked

@@ -1,6 +1,6 @@
 """The errors of the core's adapters: the database, and what is stored in it."""
 
-from aftercommit.error_kinds import Defect, TransientError, Unavailable
+from aftercommit.errors import Defect, TransientError, Unavailable
 
 
 class DatabaseUnavailable(Unavailable):

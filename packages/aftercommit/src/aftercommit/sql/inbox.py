@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from aftercommit.claims import CommandEnvelope
-from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import commands
 from aftercommit.sql.transaction import Transaction

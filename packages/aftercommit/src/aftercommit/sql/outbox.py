@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from anyio import CancelScope, Lock, current_time
 
 from aftercommit.claims import Delivery, DeliveryPolicy, Failure
-from aftercommit.error_kinds import TransientError, is_away
-from aftercommit.exceptions import DeliverySuperseded, InvalidMessage
+from aftercommit.errors import DeliverySuperseded, InvalidMessage, TransientError, is_away
 from aftercommit.sql import failure_history
 from aftercommit.sql.batch_settlement import (
     WITH_VALID_TOKEN,

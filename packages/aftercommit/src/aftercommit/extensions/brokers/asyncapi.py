@@ -13,7 +13,7 @@ import msgspec
 
 from aftercommit.codec import Codec
 from aftercommit.envelopes import Envelope, EventId, MessageContext
-from aftercommit.exceptions import WiringError
+from aftercommit.errors import WiringError
 from aftercommit.extensions.brokers.base import DELIVERY_LIMIT
 from aftercommit.extensions.brokers.channels import Channels
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, CloudEvent, to_cloud_event

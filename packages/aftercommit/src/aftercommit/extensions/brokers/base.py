@@ -17,7 +17,7 @@ from anyio import fail_after, get_cancelled_exc_class, move_on_after
 
 from aftercommit.envelopes import Envelope
 from aftercommit.error_boundary import cancellation_requested
-from aftercommit.error_kinds import has_kind, slug_of
+from aftercommit.errors import has_kind, slug_of
 from aftercommit.extensions.brokers.channels import Channels
 from aftercommit.extensions.brokers.exceptions import (
     BrokerUnavailable,

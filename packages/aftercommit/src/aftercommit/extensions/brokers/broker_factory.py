@@ -12,8 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import anyio
 
-from aftercommit.error_kinds import InvalidValue
-from aftercommit.exceptions import install_hint
+from aftercommit.errors import InvalidValue, install_hint
 from aftercommit.extensions.brokers.base import Broker
 from aftercommit.extensions.brokers.channels import Channels
 from aftercommit.extensions.brokers.settings import BrokerSettings

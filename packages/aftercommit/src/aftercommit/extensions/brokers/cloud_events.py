@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from aftercommit.codec import Codec, decode
 from aftercommit.envelopes import Envelope, MessageOrigin
-from aftercommit.exceptions import InvalidPayload
+from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
 
 Accepted = Mapping[str, type[Any]]

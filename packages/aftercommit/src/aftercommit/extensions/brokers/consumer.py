@@ -20,8 +20,7 @@ from aftercommit.bus import MessageBus
 from aftercommit.claims import Committed
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.error_boundary import first_error
-from aftercommit.error_kinds import is_permanent, is_transient, kind_of
-from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.errors import MessageAlreadyHandled, is_permanent, is_transient, kind_of
 from aftercommit.extensions.bounded_dispatch import BoundedDispatch
 from aftercommit.extensions.brokers.base import (
     Broker,

@@ -4,8 +4,7 @@
 event is tried again until the broker is back.
 """
 
-from aftercommit.error_kinds import TransientError, Unavailable
-from aftercommit.exceptions import InvalidMessage
+from aftercommit.errors import InvalidMessage, TransientError, Unavailable
 
 
 class UnknownCommandType(InvalidMessage):

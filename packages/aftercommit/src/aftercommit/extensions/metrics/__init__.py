@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from aftercommit.exceptions import install_hint
+from aftercommit.errors import install_hint
 from aftercommit.process.extension import Extension
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import Any
 
 from anyio import to_thread
 
-from aftercommit.error_kinds import Unavailable
+from aftercommit.errors import Unavailable
 from aftercommit.extensions.metrics.process_health import CONTENT_TYPE, Probes, probing
 from aftercommit.extensions.metrics.settings import MetricsSettings
 from aftercommit.process.application import Application

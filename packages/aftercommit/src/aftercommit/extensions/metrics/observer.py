@@ -13,8 +13,7 @@ from time import monotonic
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from aftercommit.claims import CommandEnvelope, Delivery
-from aftercommit.error_kinds import is_permanent, is_transient
-from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.errors import MessageAlreadyHandled, is_permanent, is_transient
 from aftercommit.observers import Observer, Outcome
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

@@ -13,8 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from aftercommit.error_kinds import InvalidValue
-from aftercommit.exceptions import install_hint
+from aftercommit.errors import InvalidValue, install_hint
 from aftercommit.process.extension import Extension
 
 if TYPE_CHECKING:

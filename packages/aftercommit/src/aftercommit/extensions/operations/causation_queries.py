@@ -12,7 +12,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from aftercommit.error_kinds import InvalidValue, kind_of
+from aftercommit.errors import InvalidValue, kind_of
 from aftercommit.extensions.operations import SubjectQuery
 from aftercommit.extensions.operations.causation_tree import Node, part_of, tree
 from aftercommit.extensions.operations.exceptions import TraceNotFound

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aftercommit.error_kinds import InvalidValue
+from aftercommit.errors import InvalidValue
 from aftercommit.settings import EnvLookup
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from aftercommit.error_kinds import Refused
+from aftercommit.errors import Refused
 
 
 class DeliveryNotFound(Refused):

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from aftercommit.codec import decode
 from aftercommit.envelopes import EventId
-from aftercommit.exceptions import InvalidPayload
+from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.operations.delivery_admin import discarded_now
 from aftercommit.process.application import Application
 from aftercommit.sql.claim_statements import NEXT_TOKEN

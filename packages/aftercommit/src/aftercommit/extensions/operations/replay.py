@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from aftercommit.bus import MessageBus
 from aftercommit.envelopes import EventId
-from aftercommit.error_kinds import InvalidValue
+from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.batched_transactions import Advance, for_each_batch
 from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database

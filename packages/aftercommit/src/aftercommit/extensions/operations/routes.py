@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 
 from aftercommit.claims import CommandEnvelope
 from aftercommit.envelopes import EventId
-from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.extensions.idempotency_key import IdempotencyKey
 from aftercommit.extensions.operations import (
     SubjectQuery,

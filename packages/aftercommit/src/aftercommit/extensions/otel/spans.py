@@ -28,8 +28,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from aftercommit.claims import CommandEnvelope, Delivery, WorkItem
 from aftercommit.envelopes import current_traceparent
-from aftercommit.error_kinds import has_kind, slug_of
-from aftercommit.exceptions import DeliverySuperseded, MessageAlreadyHandled
+from aftercommit.errors import DeliverySuperseded, MessageAlreadyHandled, has_kind, slug_of
 from aftercommit.observers import Observer, Operation
 
 FAREWELL_SECONDS = 2  # in which the last spans may go out; a collector may be away for longer

@@ -20,7 +20,7 @@ import msgspec
 from anyio import CancelScope, Event, create_task_group, current_time, move_on_after, sleep
 from anyio.abc import TaskGroup
 
-from aftercommit.error_kinds import TransientError
+from aftercommit.errors import TransientError
 from aftercommit.extensions.operations.causation_queries import Traces
 from aftercommit.extensions.page import queries
 from aftercommit.extensions.page.queries import Fingerprint, is_settled

@@ -12,8 +12,7 @@ from sqlalchemy import URL, Connection, Table, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from aftercommit.error_kinds import TransientError, Unavailable
-from aftercommit.exceptions import ConcurrentUpdate
+from aftercommit.errors import ConcurrentUpdate, TransientError, Unavailable
 from aftercommit.extensions.postgresql import connections
 from aftercommit.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen

@@ -11,7 +11,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util.concurrency import await_
 
-from aftercommit.exceptions import install_hint
+from aftercommit.errors import install_hint
 from aftercommit.extensions.postgresql.timeouts import Timeouts
 from aftercommit.sql.backend import wrong_url
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from aftercommit.claims import DeliveryPolicy
 from aftercommit.codec import MAX_EVENT_LENGTH
-from aftercommit.exceptions import InvalidPayload
+from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.postgresql.autocommit import Records, SingleStatements
 from aftercommit.sql import claim_statements, failure_history, outbox
 from aftercommit.sql.batch_settlement import Claim, Settlement

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from aftercommit.error_kinds import Invalid, Refused, Unavailable
+from aftercommit.errors import Invalid, Refused, Unavailable
 
 
 class NotAuthenticated(Refused):

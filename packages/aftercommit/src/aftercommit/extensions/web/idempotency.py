@@ -12,8 +12,7 @@ from uuid import UUID, uuid4, uuid5
 from fastapi import Request
 
 from aftercommit.envelopes import MessageOrigin
-from aftercommit.error_kinds import InvalidValue
-from aftercommit.exceptions import MessageAlreadyHandled
+from aftercommit.errors import InvalidValue, MessageAlreadyHandled
 from aftercommit.extensions.idempotency_key import PATTERN, IdempotencyKey
 from aftercommit.extensions.web.authentication import caller
 from aftercommit.extensions.web.exceptions import IdempotencyKeyReused

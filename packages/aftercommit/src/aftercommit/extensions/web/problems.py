@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from aftercommit.error_kinds import Kind, has_kind, kind_of, slug_of
+from aftercommit.errors import Kind, has_kind, kind_of, slug_of
 from aftercommit.extensions.web import exceptions
 from aftercommit.extensions.web.request_context import request_context
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from aftercommit.error_kinds import InvalidValue
-from aftercommit.exceptions import WiringError, install_hint
+from aftercommit.errors import InvalidValue, WiringError, install_hint
 from aftercommit.process.app import App, CommandLine
 from aftercommit.process.error_handling import ErrorHandlingGroup
 
