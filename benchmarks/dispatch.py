@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import anyio
-from aftercommit.claims import Delivery, Failure
+from aftercommit.claims import Claim, Failure
 
 from allocation.domain.events import Event, UserRegistered
 from benchmarks.application import handled_by, opened, rate, registration, settings_for
@@ -24,21 +24,21 @@ NoOp = Callable[[Event | None], Coroutine[Any, Any, None]]
 class NoOutbox:
     """Takes note of nothing, and owes nothing."""
 
-    async def settle(self, delivery: Delivery) -> None:
+    async def settle(self, delivery: Claim) -> None:
         """Forget it."""
 
     async def record_failure(self, failure: Failure) -> None:
         """Raise it: a benchmark of failing handlers measures nothing."""
         raise failure.error
 
-    async def release(self, claims: Collection[Delivery]) -> None:
+    async def release(self, claims: Collection[Claim]) -> None:
         """Forget it."""
 
-    async def is_paused(self, delivery: Delivery) -> bool:
+    async def is_paused(self, delivery: Claim) -> bool:
         """Know of no pause."""
         return False
 
-    async def claim(self, limit: int, handlers: object) -> Sequence[Delivery]:
+    async def claim(self, limit: int, handlers: object) -> Sequence[Claim]:
         """Find nothing."""
         return ()
 
@@ -70,7 +70,7 @@ async def _by_the_bus(url: str, seconds: float) -> float:
     async with opened(settings_for(url, **NEVER)) as application:
         events = await application.bus.execute(registration())
         bus = replace(application.bus, outbox=NoOutbox())
-        work = partial(bus.run_deliveries, events.claims)
+        work = partial(bus.run, events.claims)
         return await rate(work, at_a_time=1, seconds=seconds)
 
 

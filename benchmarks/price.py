@@ -96,7 +96,7 @@ async def of_application(folder: Path, times: int = REPEATS) -> tuple[Meter, Met
             claims = committed.claims
             with rest.once():
                 for some in [[claim] for claim in claims] if is_last else [claims]:
-                    await application.bus.run_deliveries(some)
+                    await application.bus.run(some)
     return command, rest
 
 

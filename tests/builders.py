@@ -11,14 +11,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from aftercommit.bus import MessageBus
-from aftercommit.claims import CommandEnvelope, Delivery, DeliveryPolicy, Failure
+from aftercommit.claims import Claim, CommandWork, DeliveryPolicy, Failure
 from aftercommit.codec import Codec
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, Envelope, EventId, MessageContext, MessageOrigin
 from aftercommit.extensions.brokers import cloud_events
 from aftercommit.handler_binding import Dependencies, bind
 from aftercommit.handler_table import Handler, Handlers, Row
-from aftercommit.observers import Instrumentation, InstrumentedPort, Observer
+from aftercommit.observers import CompositeObserver, ObservedPort, Observer
 from aftercommit.sql import database
 from aftercommit.unit_of_work import UnitOfWorkFactory
 from anyio import Semaphore
@@ -143,10 +143,10 @@ def a_context() -> MessageContext:
 
 def a_command_envelope(
     received: MessageOrigin = INTERNAL, command: Command | None = None
-) -> CommandEnvelope:
+) -> CommandWork:
     command = command or things.a_command()
     name = CODEC.name_of(type(command))
-    return CommandEnvelope(id=uuid4(), type=name, message=command, origin=received)
+    return CommandWork(id=uuid4(), type=name, message=command, origin=received)
 
 
 def an_envelope(event: Event | None = None) -> Envelope:
@@ -164,12 +164,12 @@ def an_envelope(event: Event | None = None) -> Envelope:
     )
 
 
-def a_delivery(*, handler: str = "announce", attempt: int = 1) -> Delivery:
-    return Delivery(envelope=an_envelope(), handler=handler, attempt=attempt)
+def a_delivery(*, handler: str = "announce", attempt: int = 1) -> Claim:
+    return Claim(envelope=an_envelope(), handler=handler, attempt=attempt)
 
 
 def a_failure(
-    delivery: Delivery, error: Exception | None = None, *, retry_in: float | None = None
+    delivery: Claim, error: Exception | None = None, *, retry_in: float | None = None
 ) -> Failure:
     return Failure(delivery=delivery, error=error or OSError(), retry_in=retry_in)
 
@@ -210,8 +210,8 @@ class FakeApplication:
         self.new_uow: UnitOfWorkFactory = partial(
             open_fake_unit_of_work, self.database, self.policy
         )
-        instrumentation = Instrumentation(self.observers)
-        port = partial(InstrumentedPort, instrumentation, "notifications")
+        instrumentation = CompositeObserver(self.observers)
+        port = partial(ObservedPort, instrumentation, "notifications")
         is_undeliverable = partial(fake_is_undeliverable, self.database)
         dependencies = Dependencies(
             effect_ports={

@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast
 
 import anyio
 from aftercommit.claims import (
-    CommandEnvelope,
-    Delivery,
+    Claim,
+    CommandWork,
     DeliveryPolicy,
     Failure,
     IdempotencyKey,
@@ -71,7 +71,7 @@ class FakeDatabase:
     tables: defaultdict[type, dict[Any, Any]] = field(default_factory=lambda: defaultdict(dict))
     registration_log: list[tuple[UserId, str]] = field(default_factory=list)
     user_view: dict[UserId, UserRow] = field(default_factory=dict)
-    commands: list[CommandEnvelope] = field(default_factory=list)
+    commands: list[CommandWork] = field(default_factory=list)
     events: dict[EventId, tuple[float, Envelope]] = field(default_factory=dict)
     deliveries: dict[Key, StoredDelivery] = field(default_factory=dict)  # what is owed
     finished: dict[Key, int] = field(default_factory=dict)  # the attempt that was the last
@@ -107,12 +107,12 @@ class FakeDatabase:
         for _ in range(next(self.schedule, 1)):
             await checkpoint()
 
-    def owned(self, delivery: Delivery) -> bool:
+    def owned(self, delivery: Claim) -> bool:
         """Tell whether this claim is the newest one, and not parked."""
         row = self.deliveries.get((delivery.envelope.id, delivery.handler))
         return row is not None and row.token == delivery.token and row.parked_at is None
 
-    def finish(self, delivery: Delivery) -> None:
+    def finish(self, delivery: Claim) -> None:
         """Mark a delivery as done."""
         key = (delivery.envelope.id, delivery.handler)
         del self.deliveries[key]
@@ -288,11 +288,11 @@ class FakeUnitOfWorkScope:
             user_view=self._user_view,
         )
 
-    async def write(self, subscribed: Subscribed) -> list[Delivery]:
+    async def write(self, subscribed: Subscribed) -> list[Claim]:
         await self._database.step()
         self._subscribed = subscribed
         self._check()
-        claim = partial(Delivery, attempt=1, leased_at=current_time())
+        claim = partial(Claim, attempt=1, leased_at=current_time())
         return [
             claim(envelope=event, handler=handler)
             for event, handlers in subscribed
@@ -407,7 +407,7 @@ class FakeOutbox:
         self._database = database
         self._policy = policy
 
-    async def settle(self, delivery: Delivery) -> None:
+    async def settle(self, delivery: Claim) -> None:
         await self._database.step()
         key = (delivery.envelope.id, delivery.handler)
         if self._database.owned(delivery):
@@ -427,20 +427,20 @@ class FakeOutbox:
         key = (delivery.envelope.id, delivery.handler)
         self._database.keep_failure(key, delivery.attempt, error)
 
-    async def release(self, claims: Collection[Delivery]) -> None:
+    async def release(self, claims: Collection[Claim]) -> None:
         for each in claims:
             row = self._database.deliveries.get((each.envelope.id, each.handler))
             due = row.available_at - self._policy.lease_seconds if row else 0.0
             attempts, token = each.attempt - 1, each.token + 1
             await self._update(each, attempts=attempts, token=token, available_at=due)
 
-    async def is_paused(self, delivery: Delivery) -> bool:
+    async def is_paused(self, delivery: Claim) -> bool:
         return delivery.handler in self._database.paused
 
-    async def claim(self, limit: int, handlers: Collection[str]) -> list[Delivery]:
+    async def claim(self, limit: int, handlers: Collection[str]) -> list[Claim]:
         leased_at = current_time()
         await self._database.step()
-        claims: list[Delivery] = []
+        claims: list[Claim] = []
         due = [
             item for item in self._pending(handlers) if item[1].available_at <= self._database.clock
         ]
@@ -466,7 +466,7 @@ class FakeOutbox:
                 self._database.deliveries[key] = leased
                 envelope = self._database.events[key[0]][1]
                 claims.append(
-                    Delivery(
+                    Claim(
                         envelope=envelope,
                         handler=key[1],
                         attempt=leased.attempts,
@@ -498,7 +498,7 @@ class FakeOutbox:
         rows = self._database.deliveries.items()
         return [(key, row) for key, row in rows if row.parked_at is None and key[1] in wanted]
 
-    async def _update(self, delivery: Delivery, **changes: float | str) -> bool:
+    async def _update(self, delivery: Claim, **changes: float | str) -> bool:
         await self._database.step()
         if not self._database.owned(delivery):
             return False

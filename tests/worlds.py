@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import anyio
-from aftercommit.claims import Committed, Delivery, DeliveryPolicy, WorkItem
+from aftercommit.claims import Claim, Committed, DeliveryPolicy, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, EventId, MessageOrigin
 from aftercommit.ports import Outbox
@@ -300,14 +300,12 @@ World = FakeWorld | SqlWorld
 
 
 def a_uow(
-    world: World, delivery: Delivery | None = None, *, received: MessageOrigin = INTERNAL
+    world: World, delivery: Claim | None = None, *, received: MessageOrigin = INTERNAL
 ) -> Unit:
     return world.new_uow(delivery or a_command_envelope(received))
 
 
-async def commit_a_registration(
-    world: World, email: str = "ivan@example.com"
-) -> dict[str, Delivery]:
+async def commit_a_registration(world: World, email: str = "ivan@example.com") -> dict[str, Claim]:
     """Register a user, and return the first claims on the deliveries of the event, by handler."""
     async with (scope := world.new_uow(a_command_envelope(command=a_registration()))) as uow:
         uow.users.add(a_user(email=email))

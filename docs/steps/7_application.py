@@ -46,7 +46,7 @@ async def register(application: Application) -> None:
 async def be_hit(application: Application) -> None:
     events = await application.bus.execute(registration())
     os.kill(os.getpid(), signal.Signals[sys.argv[1]])  # only SIGSTOP is survived
-    report = await application.bus.run_deliveries(events.claims)
+    report = await application.bus.run(events.claims)
     print("  too late:", *{type(failure.error).__name__ for failure in report.failures})
 
 
@@ -64,7 +64,7 @@ async def measure(application: Application) -> None:
     engine = application.database.engine.sync_engine
     event.listen(engine, "checkout", lambda driver, *_: driver.run_async(trace))
     for claim in (await bus.execute(registration())).claims:  # who settle together is chance
-        await bus.run_deliveries([claim])
+        await bus.run([claim])
     asked = [each for each in statements if "SELECT aftercommit_handler_pauses" not in each[:36]]
     price = f"{len(asked)} statements, {(perf_counter() - started) * 1000:.1f} ms"
     ours = (module for name, module in sys.modules.items() if name.startswith("allocation."))

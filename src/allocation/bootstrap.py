@@ -12,13 +12,13 @@ from uuid import uuid4
 
 from aftercommit import (
     Application,
+    CompositeObserver,
     Dependencies,
     EnvelopeFactory,
     Handlers,
-    Instrumentation,
-    InstrumentedPort,
     InvalidValue,
     MessageBus,
+    ObservedPort,
     Observer,
     Publisher,
     bind,
@@ -66,8 +66,8 @@ async def bootstrap(
             publishers |= await opened.enter_async_context(extension.publishers(settings))
             if observer := extension.observer(settings):
                 watching.append(opened.enter_context(observer))
-        instrumentation = Instrumentation(watching)
-        port: Callable[[str, Any], Any] = partial(InstrumentedPort, instrumentation)
+        instrumentation = CompositeObserver(watching)
+        port: Callable[[str, Any], Any] = partial(ObservedPort, instrumentation)
         database = await opened.enter_async_context(
             open_database(
                 settings.database_url,

@@ -15,7 +15,7 @@ from pkgutil import resolve_name
 from typing import Any, Literal
 
 from aftercommit.bus import MessageBus
-from aftercommit.claims import CommandEnvelope, Delivery, Failure
+from aftercommit.claims import Claim, CommandWork, Failure
 from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope
@@ -74,7 +74,7 @@ class CrashPoint:
 
 
 def _of_command(uow: Any, *args: object) -> bool:
-    return isinstance(uow._work, CommandEnvelope)
+    return isinstance(uow._work, CommandWork)
 
 
 def _of_answer(uow: Any, *args: object) -> bool:
@@ -86,7 +86,7 @@ def _commit_of(handler: str) -> Callable[..., bool]:
 
 
 def _delivery_to(handler: str) -> Callable[..., bool]:
-    def matches(self: object, delivery: Delivery, *args: object, **kwargs: object) -> bool:
+    def matches(self: object, delivery: Claim, *args: object, **kwargs: object) -> bool:
         return delivery.handler == handler
 
     return matches
@@ -162,7 +162,7 @@ COMMITTING: dict[str, CrashPoint] = {
     "before the commit": CrashPoint(SqlAlchemyUnitOfWorkScope, "commit", "before", _of_command),
     "in the commit": CrashPoint(SqlAlchemyOutbox, "store", "after"),
     "after the commit": CrashPoint(SqlAlchemyUnitOfWorkScope, "commit", "after", _of_command),
-    "before the fan-out": CrashPoint(MessageBus, "run_deliveries", "before"),
+    "before the fan-out": CrashPoint(MessageBus, "run", "before"),
 }
 ANSWERING: dict[str, CrashPoint] = {  # the effect has happened, and what it answered is stored
     "before the command with the answer": CrashPoint(MessageBus, "_store_answer", "before"),

@@ -15,7 +15,7 @@ from functools import wraps
 from typing import Any
 
 import anyio
-from aftercommit.claims import CommandEnvelope
+from aftercommit.claims import CommandWork
 from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope
 
@@ -45,7 +45,7 @@ def stop_after(owner: Any, name: str, is_step: Step) -> None:
 
 async def of_command(uow: Any, _: None) -> bool:
     """Take the commit of a command for a step, not those of handlers of events."""
-    return isinstance(uow._work, CommandEnvelope)
+    return isinstance(uow._work, CommandWork)
 
 
 async def of_something(_: object, claimed: list[object]) -> bool:

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pytest
-from aftercommit.claims import Delivery
+from aftercommit.claims import Claim
 from aftercommit.envelopes import EventId
 from aftercommit.errors import DeliverySuperseded, InvalidValue
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -68,7 +68,7 @@ class DeliveryModel(RuleBasedStateMachine):
         self._portal_context = start_blocking_portal()
         self.portal = self._portal_context.__enter__()
         self.world = self.open_world()
-        self.in_hand: list[tuple[int, Delivery]] = []
+        self.in_hand: list[tuple[int, Claim]] = []
         self.effects: Counter[Key] = Counter()
         self.owed: set[Key] = set()
         self.states: dict[Key, State] = {}
@@ -158,7 +158,7 @@ class DeliveryModel(RuleBasedStateMachine):
         if is_current:
             self._step(_key(delivery), Step.SUCCEED)
 
-    async def _succeed(self, delivery: Delivery) -> bool:
+    async def _succeed(self, delivery: Claim) -> bool:
         """Do the work, and tell whether it counts."""
         try:
             if delivery.handler != TRANSACTIONAL:
@@ -251,7 +251,7 @@ class DeliveryModel(RuleBasedStateMachine):
         pending = [key for key, _ in rows if key not in parked and key[1] not in self.paused]
         assert (self.stored().until_due is None) == (not pending)
 
-    def _take(self, data: st.DataObject) -> Delivery:
+    def _take(self, data: st.DataObject) -> Claim:
         index = data.draw(st.integers(0, len(self.in_hand) - 1))
         return self.in_hand.pop(index)[1]
 
@@ -266,12 +266,12 @@ class DeliveryModel(RuleBasedStateMachine):
         if self.states[key] in (State.PENDING, State.SCHEDULED):
             self._step(key, Step.PAUSE)
 
-    def _is_current(self, delivery: Delivery) -> bool:
+    def _is_current(self, delivery: Claim) -> bool:
         row = self.stored().rows.get(_key(delivery))
         return row is not None and row.token == delivery.token and row.parked_at is None
 
 
-def _key(delivery: Delivery) -> Key:
+def _key(delivery: Claim) -> Key:
     return delivery.envelope.id, delivery.handler
 
 

@@ -83,9 +83,9 @@ async def test_the_page_follows_two_processes(
     listen(first, partial(note, 1))
     listen(second, partial(note, 2))
     async with anyio.create_task_group() as group:
-        group.start_soon(first.bus.run_deliveries, [one])
+        group.start_soon(first.bus.run, [one])
         await has_it.wait()
-        group.start_soon(second.bus.run_deliveries, [two])
+        group.start_soon(second.bus.run, [two])
 
     database = "PostgreSQL" if database_url.startswith("postgresql") else "SQLite"
     assert asked == shown(database)

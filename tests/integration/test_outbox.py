@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from aftercommit.claims import Delivery
+from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded, InvalidPayload
 from aftercommit.sql import tables
 from aftercommit.sql.batch_settlement import BATCH_SIZE
@@ -37,7 +37,7 @@ async def world(sqlite_url: str) -> AsyncIterator[SqlWorld]:
         yield world
 
 
-async def commit_an_event(world: SqlWorld) -> tuple[Delivery, ...]:
+async def commit_an_event(world: SqlWorld) -> tuple[Claim, ...]:
     """Commit one, and return the first claims on its deliveries."""
     async with (scope := a_uow(world)) as uow:
         things_of(uow).add(a_thing())
@@ -82,9 +82,9 @@ async def test_after_an_outage_a_settle_settles_its_own_delivery(world: SqlWorld
     """However many have failed before it: an e-mail that counts as sent must not go out again."""
     claims = [claim for _ in range(50) for claim in await commit_an_event(world)]
     *before, last = claims
-    outbox, failed = world.outbox(), list[Delivery]()
+    outbox, failed = world.outbox(), list[Claim]()
 
-    async def settle(claim: Delivery) -> None:
+    async def settle(claim: Claim) -> None:
         with pytest.raises(StatementRefused):
             await outbox.settle(claim)
         failed.append(claim)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit.claims import Delivery
+from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded, Unavailable
 from aftercommit.handler_table import Later
 from aftercommit.sql.exceptions import DatabaseUnavailable
@@ -19,7 +19,7 @@ from tests.worlds import World, a_uow
 pytestmark = pytest.mark.anyio
 
 
-async def commit_an_event(world: World) -> dict[str, Delivery]:
+async def commit_an_event(world: World) -> dict[str, Claim]:
     """Commit one event, and return the first claims on its deliveries, by handler."""
     async with (scope := a_uow(world)) as uow:
         things_of(uow).add(a_thing())
@@ -77,7 +77,7 @@ async def test_workers_that_claim_at_once_share_the_work(world: World) -> None:
     for _ in range(5):
         await commit_an_event(world)
     await let_leases_end(world)
-    claims: list[Delivery] = []
+    claims: list[Claim] = []
 
     async def claim() -> None:
         outbox = world.outbox()
@@ -353,7 +353,7 @@ async def test_of_two_claims_of_one_process_the_later_one_settles(world: World) 
     outbox, answers = world.outbox(), dict[int, str]()
     [later] = await outbox.claim(10, ["announce"])
 
-    async def settle(claim: Delivery) -> None:
+    async def settle(claim: Claim) -> None:
         try:
             await outbox.settle(claim)
             answers[claim.attempt] = "settled"
@@ -372,9 +372,9 @@ async def test_a_claim_that_is_cancelled_anywhere_leaves_no_lease(world: World) 
     outbox = world.outbox()
     await outbox.release([*(await commit_an_event(world)).values()])
     for steps in range(40):
-        claimed: list[Delivery] = []
+        claimed: list[Claim] = []
 
-        async def claim(claimed: list[Delivery] = claimed) -> None:
+        async def claim(claimed: list[Claim] = claimed) -> None:
             claimed += await outbox.claim(10, HANDLER_NAMES)
 
         async with anyio.create_task_group() as group:

@@ -82,7 +82,7 @@ async def test_a_handler_takes_so_many_statements(application: Application) -> N
     while claims := await application.bus.outbox.claim(10, list(HANDLERS)):
         for claim in claims:
             with counting(application) as asked:
-                await application.bus.run_deliveries([claim])
+                await application.bus.run([claim])
             found[claim.handler] = len(asked)
 
     assert found == HANDLERS
@@ -91,7 +91,7 @@ async def test_a_handler_takes_so_many_statements(application: Application) -> N
 async def test_a_redemption_takes_so_many_statements(application: Application) -> None:
     """The coupon and its update, its row, its event, and a delivery to each handler."""
     claims = await application.bus.outbox.claim(1, ["allocate_welcome_coupon"])
-    [allocated] = (await application.bus.run_deliveries(claims)).events
+    [allocated] = (await application.bus.run(claims)).events
     assert isinstance(allocated.event, CouponAllocated)
 
     with counting(application) as asked:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
-from aftercommit.claims import CommandEnvelope, Committed, Delivery
+from aftercommit.claims import Claim, CommandWork, Committed
 from aftercommit.envelopes import INTERNAL, MessageOrigin
 from aftercommit.errors import ConcurrentUpdate, DeliverySuperseded, MessageAlreadyHandled
 from anyio.lowlevel import checkpoint
@@ -59,7 +59,7 @@ async def store(world: World, *aggregates: Aggregate) -> None:
             uow._store.add(aggregate)
 
 
-def claims_of(handler: str, scope: Unit) -> list[Delivery]:
+def claims_of(handler: str, scope: Unit) -> list[Claim]:
     return [claim for claim in scope.committed.claims if claim.handler == handler]
 
 
@@ -648,7 +648,7 @@ async def test_of_two_copies_at_once_one_takes_effect(world: World) -> None:
     assert len(await world.things()) == 1
 
 
-async def an_answer_about(world: World, thing: Thing) -> CommandEnvelope:
+async def an_answer_about(world: World, thing: Thing) -> CommandWork:
     """Make a thing, and return a command that settles the delivery of its announcement."""
     async with (scope := a_uow(world)) as uow:
         things_of(uow).add(thing)
@@ -656,7 +656,7 @@ async def an_answer_about(world: World, thing: Thing) -> CommandEnvelope:
     return replace(a_command_envelope(), settles=claim)
 
 
-async def assert_recorded(world: World, answer: CommandEnvelope) -> None:
+async def assert_recorded(world: World, answer: CommandWork) -> None:
     assert answer.settles
     assert (answer.settles.envelope.id, answer.settles.handler) in await world.finished()
     assert answer.id in await world.commands()

@@ -7,7 +7,7 @@ from string import Formatter
 from uuid import uuid4
 
 import pytest
-from aftercommit.claims import CommandEnvelope, Committed
+from aftercommit.claims import CommandWork, Committed
 from aftercommit.handler_table import PUBLISH, handler_of
 from aftercommit.observers import Outcome
 
@@ -22,7 +22,7 @@ def test_a_new_command_is_told_in_the_words_of_its_name() -> None:
     told: list[str] = []
     command = RenameThing(thing_id=a_thing_id(), name="a secret")
 
-    envelope = CommandEnvelope(id=uuid4(), type="", message=command)
+    envelope = CommandWork(id=uuid4(), type="", message=command)
     reporter = ConsoleReporter(told.append)
 
     reporter.finished(Outcome(envelope, "succeeded", Committed((an_envelope(),))))
@@ -66,7 +66,7 @@ async def test_a_delivery_under_an_old_name_is_told_as_what_its_handler_is_calle
     for name, now in old.items():
         [claim] = [replace(each, handler=name) for each in claims if each.handler == now]
         stored[claim.envelope.id, name] = stored.pop((claim.envelope.id, now))
-        await application.bus.run_deliveries([claim])
+        await application.bus.run([claim])
 
     assert told[1:] == ["[Log Service]    user registered: i@example.com"]
 

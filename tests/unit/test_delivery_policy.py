@@ -6,7 +6,7 @@ from functools import partial
 from uuid import UUID
 
 import pytest
-from aftercommit.claims import Delivery, DeliveryPolicy
+from aftercommit.claims import Claim, DeliveryPolicy
 from aftercommit.envelopes import EventId
 from aftercommit.errors import (
     Error,
@@ -215,7 +215,7 @@ def test_a_resource_that_is_away_is_never_parked_by_counting() -> None:
     away = Unavailable("connection refused")
     first, last = a_delivery(), a_delivery(attempt=POLICY.max_attempts)
 
-    def delay(delivery: Delivery, times: int) -> float | None:
+    def delay(delivery: Claim, times: int) -> float | None:
         waiting = replace(delivery, unavailable_attempts=times)
         return POLICY.retry_delay(waiting, away, random=lambda: 1.0)
 
@@ -235,7 +235,7 @@ def test_an_idempotency_key_is_the_same_in_each_attempt_and_no_other_delivery() 
     """It is how a mail server recognizes the e-mail that it has already sent, and no other."""
     handlers = ["send_letter", "write_down"]
     both = [an_envelope(), an_envelope()]
-    claims = [Delivery(envelope=e, handler=name, attempt=1) for e in both for name in handlers]
+    claims = [Claim(envelope=e, handler=name, attempt=1) for e in both for name in handlers]
 
     keys = {replace(claim, attempt=n).idempotency_key for claim in claims for n in range(1, 11)}
 
@@ -248,7 +248,7 @@ def test_the_idempotency_key_is_spelled_the_same_in_every_release() -> None:
     event_id = EventId(UUID("12345678-1234-5678-1234-567812345678"))
     envelope = replace(an_envelope(), id=event_id)
 
-    delivery = Delivery(envelope=envelope, handler="send_letter", attempt=1)
+    delivery = Claim(envelope=envelope, handler="send_letter", attempt=1)
 
     assert delivery.idempotency_key == "12345678-1234-5678-1234-567812345678:send_letter"
 

@@ -132,7 +132,7 @@ async def test_a_second_coupon_for_one_user_is_refused_for_good(
     key = (copy.id, "allocate_welcome_coupon")
     application.database.deliveries[key] = StoredDelivery(attempts=0, token=1, available_at=0.0)
 
-    again = await application.bus.run_deliveries(await application.outbox.claim(1, HANDLER_NAMES))
+    again = await application.bus.run(await application.outbox.claim(1, HANDLER_NAMES))
 
     (failure,) = again.failures
     assert (type(failure.error), failure.retry_in) == (CouponAlreadyAllocated, None)
@@ -181,7 +181,7 @@ async def test_a_coupon_goes_to_the_address_the_user_has_by_then(
 
     assert report.failures[-1].delivery.handler == "send_coupon_email"
     application.database.clock += application.policy.retry_initial_seconds
-    await application.bus.run_deliveries(await application.outbox.claim(10, HANDLER_NAMES))
+    await application.bus.run(await application.outbox.claim(10, HANDLER_NAMES))
 
     assert application.notifications.subjects_to("new@example.com") == ["Your welcome coupon"]
 
@@ -253,7 +253,7 @@ async def test_nobody_is_reminded_of_a_coupon_that_is_redeemed() -> None:
     application.notifications.failures.clear()
     application.database.clock += application.policy.retry_initial_seconds
     claims = await application.outbox.claim(10, ["send_coupon_reminder"])
-    report = await application.bus.run_deliveries(claims)
+    report = await application.bus.run(claims)
 
     assert (len(claims), report.failures, application.notifications.sent) == (1, [], [])
 
@@ -277,7 +277,7 @@ async def test_an_address_that_does_not_exist_is_recorded_and_not_written_to_aga
     application.database.events[copy.id] = (0.0, copy)
     key = (copy.id, "send_welcome_email")
     application.database.deliveries[key] = StoredDelivery(attempts=0, token=1, available_at=0.0)
-    again = await application.bus.run_deliveries(await application.outbox.claim(1, HANDLER_NAMES))
+    again = await application.bus.run(await application.outbox.claim(1, HANDLER_NAMES))
 
     assert (again.events, again.failures) == ([], [])
     assert application.notifications.sent == []

@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
-from aftercommit.claims import Delivery
-from aftercommit.observers import Instrumentation, InstrumentedPort, Observer, Operation, Outcome
+from aftercommit.claims import Claim
+from aftercommit.observers import CompositeObserver, ObservedPort, Observer, Operation, Outcome
 
 from tests.builders import a_delivery
 
@@ -15,7 +15,7 @@ class Interrupted(Observer):
     def port_call(self, port: str, method: str) -> Operation:
         raise AssertionError("nobody has made a call")
 
-    def attempt(self, delivery: Delivery, seconds: float) -> Operation:
+    def attempt(self, delivery: Claim, seconds: float) -> Operation:
         raise KeyboardInterrupt
 
     def finished(self, outcome: Outcome) -> None:
@@ -24,7 +24,7 @@ class Interrupted(Observer):
 
 def test_ctrl_c_is_not_kept_by_an_observer() -> None:
     """It comes whenever it comes, and somebody waits for the program to end."""
-    instrumentation = Instrumentation([Interrupted()])
+    instrumentation = CompositeObserver([Interrupted()])
 
     with pytest.raises(KeyboardInterrupt):
         instrumentation.finished(Outcome(a_delivery(), "succeeded"))
@@ -34,7 +34,7 @@ def test_ctrl_c_is_not_kept_by_an_observer() -> None:
 
 def test_an_observer_may_care_for_nothing() -> None:
     """Each of its methods may be left as it is."""
-    instrumentation = Instrumentation([Observer()])
+    instrumentation = CompositeObserver([Observer()])
 
     with (
         instrumentation.operation(lambda each: each.attempt(a_delivery(), 1.0)),
@@ -46,8 +46,8 @@ def test_an_observer_may_care_for_nothing() -> None:
 
 def test_what_is_no_call_to_an_external_system_is_as_it_was() -> None:
     """A port may say something about itself; no observer sees that."""
-    port = InstrumentedPort(
-        Instrumentation([Interrupted()]), "notifications", SimpleNamespace(name="a folder")
+    port = ObservedPort(
+        CompositeObserver([Interrupted()]), "notifications", SimpleNamespace(name="a folder")
     )
 
     assert port.name == "a folder"

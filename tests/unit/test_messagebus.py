@@ -13,7 +13,7 @@ from uuid import uuid4
 import anyio
 import pytest
 from aftercommit.bus import MAX_CONFLICT_RETRIES
-from aftercommit.claims import CommandEnvelope, Delivery, Failure, IdempotencyKey
+from aftercommit.claims import Claim, CommandWork, Failure, IdempotencyKey
 from aftercommit.envelopes import MessageContext, MessageOrigin, current_context
 from aftercommit.errors import (
     CausationTooDeep,
@@ -65,7 +65,7 @@ IMPATIENT = replace(POLICY, handler_timeout_seconds=1.0)
 PATIENT = replace(POLICY, handler_timeout_seconds=1000, lease_seconds=2000)
 
 
-async def make_some(application: FakeApplication, count: int) -> list[Delivery]:
+async def make_some(application: FakeApplication, count: int) -> list[Claim]:
     """Make things, and return the claims on the deliveries of their events."""
     commands = [a_command() for _ in range(count)]
     committed = [await application.bus.execute(command) for command in commands]
@@ -181,7 +181,7 @@ async def test_no_more_handlers_run_at_once_than_there_are_slots() -> None:
     application = on_made(count, slots=3)
     claims = await make_some(application, 20)
 
-    report = await application.bus.run_deliveries(claims)
+    report = await application.bus.run(claims)
 
     assert report.failures == []
     assert application.database.deliveries == {}
@@ -200,7 +200,7 @@ async def test_a_slot_is_free_when_its_handler_has_ended_not_its_tree() -> None:
     claims = await make_some(application, 3)
 
     with anyio.fail_after(LIMIT_SECONDS):
-        report = await application.bus.run_deliveries(claims)
+        report = await application.bus.run(claims)
 
     assert len(report.events) == 3
     assert application.database.deliveries == {}
@@ -211,7 +211,7 @@ async def test_what_has_no_time_left_to_begin_is_handed_over_at_once() -> None:
     released: list[int] = []
 
     class Counting(FakeOutbox):
-        async def release(self, claims: Collection[Delivery]) -> None:
+        async def release(self, claims: Collection[Claim]) -> None:
             released.append(len(claims))
             await super().release(claims)
 
@@ -228,7 +228,7 @@ async def test_what_has_no_time_left_to_begin_is_handed_over_at_once() -> None:
     ]
 
     with anyio.fail_after(LIMIT_SECONDS):
-        report = await application.bus.run_deliveries(claims)
+        report = await application.bus.run(claims)
 
     assert released == [4]
     assert [(type(f.error), f.retry_in) for f in report.failures] == [(LeaseExpired, 0.0)] * 4
@@ -247,7 +247,7 @@ async def test_what_waits_for_a_slot_is_given_back_when_its_handler_is_paused() 
     application = on_made(spams, slots=1)
     claims = await make_some(application, 3)
 
-    report = await application.bus.run_deliveries(claims)
+    report = await application.bus.run(claims)
 
     assert (len(begun), report.failures) == (1, [])
     application.database.paused.clear()
@@ -266,7 +266,7 @@ async def test_what_waits_for_a_slot_is_given_back_when_cancelled() -> None:
     claims = await make_some(application, 3)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(application.bus.run_deliveries, claims)
+        group.start_soon(application.bus.run, claims)
         await begun.wait()
         group.cancel_scope.cancel()
 
@@ -278,7 +278,7 @@ class AnswersAtOnce(FakeOutbox):
 
     released = 0
 
-    async def release(self, claims: Collection[Delivery]) -> None:
+    async def release(self, claims: Collection[Claim]) -> None:
         self.released += len(claims)
 
 
@@ -290,7 +290,7 @@ async def test_what_waits_for_a_slot_ends_with_its_cancellation_however_it_is_gi
     claims = await make_some(application, 3)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(application.bus.run_deliveries, claims)
+        group.start_soon(application.bus.run, claims)
         await anyio.wait_all_tasks_blocked()
         group.cancel_scope.cancel()
 
@@ -371,7 +371,7 @@ async def test_execute_only_stores_and_dispatch_does_the_rest() -> None:
     events = await application.bus.execute(a_command())
     sent_before = list(application.notifications.sent)
     owed_before = len(application.database.deliveries)
-    report = await application.bus.run_deliveries(events.claims)
+    report = await application.bus.run(events.claims)
 
     assert (sent_before, owed_before) == ([], len(HANDLERS_OF_THING_MADE))
     assert application.notifications.subjects_to(RECIPIENT) == ["A thing"]
@@ -495,7 +495,7 @@ async def test_a_mistake_that_stays_is_parked_in_the_end() -> None:
     (first,) = (await application.bus.execute(a_command())).claims
     last = replace(first, attempt=POLICY.max_attempts)
 
-    report = await application.bus.run_deliveries([last])
+    report = await application.bus.run([last])
 
     assert [failure.retry_in for failure in report.failures] == [None]
     assert [row.parked_at is None for row in application.database.deliveries.values()] == [False]
@@ -643,7 +643,7 @@ async def test_no_attempt_begins_when_its_lease_may_be_over_before_it_ends(
     (claim,) = (await application.bus.execute(a_command())).claims
     late = replace(claim, leased_at=claim.leased_at - latest)
 
-    report = await application.bus.run_deliveries([late])
+    report = await application.bus.run([late])
 
     assert runs == []
     assert [failure.retry_in for failure in report.failures] == [0.0]
@@ -665,7 +665,7 @@ async def test_the_time_limit_counts_from_the_begin_of_the_handler() -> None:
     claims = (await application.bus.execute(a_command())).claims
     late = [replace(claim, leased_at=claim.leased_at - 500) for claim in claims]
 
-    await application.bus.run_deliveries(late)
+    await application.bus.run(late)
 
     now = anyio.current_time()
     assert deadlines == [pytest.approx(now + PATIENT.handler_timeout_seconds, abs=100)] * 2
@@ -679,7 +679,7 @@ async def test_who_is_stopped_by_the_end_of_its_lease_is_not_at_fault() -> None:
     late = replace(claim, leased_at=anyio.current_time() - latest + 0.2)
 
     with anyio.fail_after(LIMIT_SECONDS):
-        report = await application.bus.run_deliveries([late])
+        report = await application.bus.run([late])
 
     assert [type(failure.error) for failure in report.failures] == [LeaseExpired]
     assert lines(application) == []
@@ -693,7 +693,7 @@ async def test_what_is_left_to_workers_is_available_at_once() -> None:
     committed = await application.bus.execute(a_command())
 
     for claims in ((), committed.claims):
-        await application.bus.hand_over_to_workers(claims)
+        await application.bus.release(claims)
 
     (again,) = await application.outbox.claim(10, ["sleeps"])
     assert again.attempt == 1
@@ -736,10 +736,10 @@ class SettlesNothing(FakeOutbox):
 
     released = 0
 
-    async def settle(self, delivery: Delivery) -> None:
+    async def settle(self, delivery: Claim) -> None:
         await anyio.sleep_forever()
 
-    async def release(self, claims: Collection[Delivery]) -> None:
+    async def release(self, claims: Collection[Claim]) -> None:
         self.released += len(claims)
 
 
@@ -781,13 +781,13 @@ async def test_a_last_write_survives_a_cancellation_by_asyncio_itself() -> None:
     """No scope protects from it, and servers and libraries do it."""
 
     class Cancelled(FakeOutbox):
-        async def settle(self, delivery: Delivery) -> None:
+        async def settle(self, delivery: Claim) -> None:
             if not cancelled:
                 cancelled.append(delivery)
                 asyncio.current_task().cancel()  # type: ignore[union-attr]
             await super().settle(delivery)
 
-    cancelled: list[Delivery] = []
+    cancelled: list[Claim] = []
     application = on_made(works)
     application.outbox = Cancelled(application.database, application.policy)
     application.wire()
@@ -800,7 +800,7 @@ async def test_a_last_write_survives_a_cancellation_by_asyncio_itself() -> None:
 
 async def test_a_delivery_that_was_taken_over_is_left_alone() -> None:
     """The late owner's work is rolled back, and is nobody's failure."""
-    taken_over: list[Delivery] = []
+    taken_over: list[Claim] = []
 
     async def late(event: ThingMade, uow: UnitOfWork) -> None:
         write(uow, event.name)
@@ -872,7 +872,7 @@ async def test_a_renamed_handler_still_gets_its_deliveries() -> None:
     application.database = before.database
     application.wire()
 
-    await application.bus.run_deliveries([replace(claim, handler="send_hello")])
+    await application.bus.run([replace(claim, handler="send_hello")])
 
     assert keys == [f"{claim.envelope.id}:send_hello"]
 
@@ -883,7 +883,7 @@ class LosesItsDatabase(FakeOutbox):
     async def record_failure(self, failure: Failure) -> None:
         raise OSError("the database is gone")
 
-    async def release(self, claims: Collection[Delivery]) -> None:
+    async def release(self, claims: Collection[Claim]) -> None:
         raise OSError("the database is gone")
 
 
@@ -913,7 +913,7 @@ async def test_a_lease_that_cannot_be_given_back_does_not_hide_the_cancellation(
 class NeverAnswers(FakeOutbox):
     """An outbox whose database is busy for ever."""
 
-    async def release(self, claims: Collection[Delivery]) -> None:
+    async def release(self, claims: Collection[Claim]) -> None:
         await anyio.sleep_forever()
 
 
@@ -999,10 +999,10 @@ class Recorder(Observer):
         finally:
             self.seen.append(("end", error))
 
-    def command(self, envelope: CommandEnvelope, seconds: float) -> AbstractContextManager[None]:
+    def command(self, envelope: CommandWork, seconds: float) -> AbstractContextManager[None]:
         return self.watch(envelope.name)
 
-    def attempt(self, delivery: Delivery, seconds: float) -> AbstractContextManager[None]:
+    def attempt(self, delivery: Claim, seconds: float) -> AbstractContextManager[None]:
         return self.watch(delivery.name)
 
     def port_call(self, port: str, method: str) -> AbstractContextManager[None]:
@@ -1057,7 +1057,7 @@ async def test_an_observer_works_in_the_task_that_runs_the_handler() -> None:
 
     class Sets(Observer):
         @contextmanager
-        def attempt(self, delivery: Delivery, seconds: float) -> Iterator[None]:
+        def attempt(self, delivery: Claim, seconds: float) -> Iterator[None]:
             ambient.set("set by the observer")
             yield
 
@@ -1107,7 +1107,7 @@ async def test_an_observer_sees_an_attempt_that_was_not_begun() -> None:
     application = FakeApplication(observers=[recorder])
     late = replace(a_delivery(), leased_at=anyio.current_time() - POLICY.lease_seconds)
 
-    await application.bus.run_deliveries([late])
+    await application.bus.run([late])
 
     (_, begun), (_, error), outcome = recorder.seen
     assert begun == late.handler
@@ -1121,10 +1121,10 @@ class Fails(Observer):
     def __init__(self, moment: str, raised: BaseException) -> None:
         self._moment, self._raised = moment, raised
 
-    def command(self, envelope: CommandEnvelope, seconds: float) -> Self:
+    def command(self, envelope: CommandWork, seconds: float) -> Self:
         return self.at("call")
 
-    def attempt(self, delivery: Delivery, seconds: float) -> Self:
+    def attempt(self, delivery: Claim, seconds: float) -> Self:
         return self.at("call")
 
     def finished(self, outcome: Outcome) -> None:
@@ -1187,7 +1187,7 @@ async def test_what_has_no_handler_in_this_process_is_left_to_another() -> None:
     (claim,) = await make_some(application, 1)
     elsewhere = replace(application.bus, registry=replace(application.bus.registry, events={}))
 
-    report = await elsewhere.run_deliveries([claim])
+    report = await elsewhere.run([claim])
 
     assert report.failures == []
     (again,) = await application.outbox.claim(10, ["works"])
@@ -1207,7 +1207,7 @@ async def test_what_is_left_to_another_holds_no_lease_of_the_rest_when_cancelled
 
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await here.run_deliveries(claims)
+        await here.run(claims)
 
     again = await application.outbox.claim(10, ["works", "works_elsewhere"])
     assert [claim.attempt for claim in again] == [1, 1]
@@ -1238,7 +1238,7 @@ async def test_the_answer_of_the_outside_is_stored_with_the_delivery() -> None:
     application = on_made(asks_outside(an_answer(lamp), called))
 
     first = await application.bus.execute(lamp)
-    result = await application.bus.run_deliveries(first.claims)
+    result = await application.bus.run(first.claims)
 
     [claim], [_, answer] = first.claims, application.database.commands
     assert result.failures == []
@@ -1319,10 +1319,10 @@ async def test_an_answer_is_stored_once_however_often_the_outside_is_asked() -> 
     application.database.clock += POLICY.lease_seconds + 1
     second = await application.outbox.claim(10, ["ask"])
 
-    late = await application.bus.run_deliveries(first)
+    late = await application.bus.run(first)
     assert (late.events, late.failures) == ([], [])
     assert names(application) == [lamp.name]
-    await application.bus.run_deliveries(second)
+    await application.bus.run(second)
 
     assert len(called) == 2
     assert len(set(called)) == 1
@@ -1343,7 +1343,7 @@ async def test_an_answer_is_stored_though_the_caller_gives_up() -> None:
     committed = await application.bus.execute(lamp)
 
     with scope:
-        await application.bus.run_deliveries(committed.claims)
+        await application.bus.run(committed.claims)
 
     assert scope.cancelled_caught
     assert names(application) == [ANSWER]
@@ -1372,7 +1372,7 @@ async def test_an_unsubscribed_handler_does_what_is_stored_and_gets_nothing_new(
     committed = await application.bus.execute(a_command())
     application.database.clock += POLICY.lease_seconds + 1
     stored = await application.outbox.claim(10, ["works"])
-    await application.bus.run_deliveries(stored)
+    await application.bus.run(stored)
 
     assert (len(committed.claims), len(stored)) == (0, 1)
     assert application.database.deliveries == {}

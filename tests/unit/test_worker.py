@@ -8,7 +8,7 @@ from typing import cast
 
 import anyio
 import pytest
-from aftercommit.claims import Delivery
+from aftercommit.claims import Claim
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
@@ -114,7 +114,7 @@ class LockedByOthers(FakeOutbox):
 
     claims = 0
 
-    async def claim(self, limit: int, handlers: Collection[str]) -> list[Delivery]:
+    async def claim(self, limit: int, handlers: Collection[str]) -> list[Claim]:
         assert limit > 0
         self.claims += 1
         return []

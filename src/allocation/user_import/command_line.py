@@ -89,7 +89,7 @@ class Import:
         except NobodyImported as error:
             return error.refused
         if self.dispatches:
-            self.pending.update(pending((await bus.run_deliveries(committed.claims)).failures))
+            self.pending.update(pending((await bus.run(committed.claims)).failures))
         else:
             subscribed, events = bus.envelopes.subscriptions, committed.events
             self.counts["due"] += sum(len(subscribed.get(type(each.event), ())) for each in events)

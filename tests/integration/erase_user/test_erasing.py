@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.claims import Delivery
+from aftercommit.claims import Claim
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.extensions.operations.redaction import handlers_with_effects
 from aftercommit.process.application import Application
@@ -97,7 +97,7 @@ async def begin_again(application: Application, *handlers: str) -> None:
     await change(application.database, sa.update(tables.deliveries).where(*these).values(fresh))
 
 
-async def claimed(application: Application, *handlers: str) -> Sequence[Delivery]:
+async def claimed(application: Application, *handlers: str) -> Sequence[Claim]:
     return await application.bus.outbox.claim(10, handlers)
 
 
@@ -254,7 +254,7 @@ async def test_ids_and_times_stay(application: Application) -> None:
 
     assert [await rows(application.database, each) for each in (kept, accepted)] == before
     await begin_again(application, "refresh_user_view")
-    report = await application.bus.run_deliveries(await claimed(application, "refresh_user_view"))
+    report = await application.bus.run(await claimed(application, "refresh_user_view"))
     assert report.failures == []
 
 
@@ -279,7 +279,7 @@ async def test_nothing_is_sent_to_her_any_more(
 
     await begin_again(application, *emails)  # or it was committed a moment too late
     sent = await claimed(application, *emails)
-    assert (await application.bus.run_deliveries(sent)).failures == []
+    assert (await application.bus.run(sent)).failures == []
     assert await files_with(settings, "erased") == 0
 
 
@@ -290,13 +290,13 @@ async def test_what_runs_begins_again_without_the_name(application: Application)
     before = await claimed(application, "log_registration")
     await erase_anna(application)
 
-    assert (await application.bus.run_deliveries(before)).failures == []
+    assert (await application.bus.run(before)).failures == []
     assert await columns_with(application, SECRETS) == {"aftercommit_commands": {"source"}}
     again = await claimed(application, "log_registration")
     assert [(each.attempt, each.message.email) for each in again] == [  # type: ignore[attr-defined]
         (1, f"{ANNA.user_id}@erased.invalid")
     ]
-    assert (await application.bus.run_deliveries(again)).failures == []
+    assert (await application.bus.run(again)).failures == []
 
 
 @pytest.mark.anyio
@@ -332,7 +332,7 @@ async def test_nobody_can_take_what_an_erasure_needs(
     assert await rows(application.database, user) == [(taken.lower(),)]
     await begin_again(application, "send_welcome_email")
     again = await claimed(application, "send_welcome_email")
-    assert (await application.bus.run_deliveries(again)).failures == []
+    assert (await application.bus.run(again)).failures == []
     assert await files_with(settings, "erased") == 0  # the address is as unreachable as before
     await erase(application.database, stranger.user_id, [])
     assert await erase_anna(application) == 0

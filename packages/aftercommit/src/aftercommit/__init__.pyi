@@ -2,22 +2,22 @@
 
 from .bus import MessageBus as MessageBus
 from .claims import (
+    Claim as Claim,
+)
+from .claims import (
     Committed as Committed,
 )
 from .claims import (
-    Delivery as Delivery,
-)
-from .claims import (
     DeliveryPolicy as DeliveryPolicy,
-)
-from .claims import (
-    DispatchResult as DispatchResult,
 )
 from .claims import (
     Failure as Failure,
 )
 from .claims import (
     IdempotencyKey as IdempotencyKey,
+)
+from .claims import (
+    Report as Report,
 )
 from .codec import Codec as Codec
 from .codec import Upcaster as Upcaster
@@ -71,10 +71,10 @@ from .handler_table import (
     on as on,
 )
 from .observers import (
-    Instrumentation as Instrumentation,
+    CompositeObserver as CompositeObserver,
 )
 from .observers import (
-    InstrumentedPort as InstrumentedPort,
+    ObservedPort as ObservedPort,
 )
 from .observers import (
     Observer as Observer,

@@ -18,19 +18,19 @@ from anyio import CancelScope, Semaphore, get_cancelled_exc_class
 
 from aftercommit import errors
 from aftercommit.claims import (
-    CommandEnvelope,
+    Claim,
+    CommandWork,
     Committed,
-    Delivery,
     DeliveryPolicy,
-    DispatchResult,
     Failure,
+    Report,
     WorkItem,
 )
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, MessageOrigin, bind_context
 from aftercommit.handler_binding import BoundHandler, BoundHandlers
 from aftercommit.last_writes import LastWrites, persist_despite_cancellation
-from aftercommit.observers import Instrumentation, Outcome
+from aftercommit.observers import CompositeObserver, Outcome
 from aftercommit.ports import Outbox
 from aftercommit.time_limits import TimeLimit
 from aftercommit.unit_of_work import UnitOfWorkFactory, commit_unit_of_work
@@ -51,15 +51,15 @@ class MessageBus:
     slots: Semaphore
     envelopes: EnvelopeFactory
     random: Callable[[], float]
-    instrumentation: Instrumentation
+    instrumentation: CompositeObserver
 
-    async def handle(self, command: object, origin: MessageOrigin = INTERNAL) -> DispatchResult:
+    async def handle(self, command: object, origin: MessageOrigin = INTERNAL) -> Report:
         """Execute a command, then dispatch what it caused; return when all of it is settled.
 
         :raises Exception: as `execute`; a failing event handler raises nothing
         """
         committed = await self.execute(command, origin)
-        result = await self.run_deliveries(committed.claims)
+        result = await self.run(committed.claims)
         result.events[:0] = committed.events
         return result
 
@@ -74,26 +74,24 @@ class MessageBus:
         """
         return await self._execute(self.envelopes.of_command(command, origin))
 
-    async def run_deliveries(self, claims: Collection[Delivery]) -> DispatchResult:
+    async def run(self, claims: Collection[Claim]) -> Report:
         """Run the handlers of deliveries on which this process has claims.
 
         They run concurrently, in no particular order; what they commit is dispatched in the same
         way; this returns when the whole tree is settled. A failing handler neither stops nor fails
         another: its failure is stored and in the result. Cancellation loses nothing either.
         """
-        result = DispatchResult()
+        result = Report()
         await self._run_all(claims, result)
         return result
 
-    async def hand_over_to_workers(
-        self, claims: Collection[Delivery], result: DispatchResult | None = None
-    ) -> None:
+    async def release(self, claims: Collection[Claim], result: Report | None = None) -> None:
         """Make claimed deliveries due for workers now, as if they had not been claimed."""
         for delivery in claims:
             self.instrumentation.finished(Outcome(delivery, "handed over"))
-        await LastWrites(self.outbox, self.policy).release(claims, result or DispatchResult())
+        await LastWrites(self.outbox, self.policy).release(claims, result or Report())
 
-    async def _run_all(self, claims: Collection[Delivery], result: DispatchResult) -> None:
+    async def _run_all(self, claims: Collection[Claim], result: Report) -> None:
         """Run each in a task, as slots get free; one alone needs no task of its own."""
         known = self.registry.events
         waiting = deque(claim for claim in claims if claim.handler in known)
@@ -104,11 +102,11 @@ class MessageBus:
         elif claims:
             async with anyio.create_task_group() as group:
                 if elsewhere:  # a port is not configured here
-                    group.start_soon(self.hand_over_to_workers, elsewhere, result)
+                    group.start_soon(self.release, elsewhere, result)
                 while waiting and (following := await self._next(waiting, result)):
                     group.start_soon(self._run_one, following, result)
 
-    async def _next(self, waiting: deque[Delivery], result: DispatchResult) -> Delivery | None:
+    async def _next(self, waiting: deque[Claim], result: Report) -> Claim | None:
         """Wait for a slot; what has no time left to begin is handed over to workers."""
         if self.slots.value:
             self.slots.acquire_nowait()
@@ -118,15 +116,15 @@ class MessageBus:
                 await self.slots.acquire()
                 return waiting.popleft()
         except get_cancelled_exc_class():
-            await self.hand_over_to_workers(waiting, result)
+            await self.release(waiting, result)
             raise
         logger.warning("%s handlers could not begin in time: left to workers", len(waiting))
         expired = [(each, errors.LeaseExpired(each.handler)) for each in waiting]
         result.failures += [Failure(delivery=d, error=e, retry_in=0.0) for d, e in expired]
-        await self.hand_over_to_workers(waiting, result)
+        await self.release(waiting, result)
         return None
 
-    async def _run_one(self, delivery: Delivery, result: DispatchResult) -> None:
+    async def _run_one(self, delivery: Claim, result: Report) -> None:
         with bind_context(delivery.context):
             try:
                 committed = await self._attempt(delivery, result)
@@ -135,7 +133,7 @@ class MessageBus:
         result.events += committed.events
         await self._run_all(committed.claims, result)
 
-    async def _attempt(self, delivery: Delivery, result: DispatchResult) -> Committed:
+    async def _attempt(self, delivery: Claim, result: Report) -> Committed:
         """Attempt one delivery; return what its handler has committed, if it has not failed."""
         handler = self.registry.events[delivery.handler]
         limit = TimeLimit.of_attempt(delivery, self.policy, handler.is_transactional)
@@ -148,23 +146,23 @@ class MessageBus:
             self.instrumentation.finished(Outcome(delivery, "succeeded", committed, handler.name))
             return committed
         except errors.HandlerPaused:
-            await self.hand_over_to_workers([delivery], result)
+            await self.release([delivery], result)
         except errors.LeaseExpired as late:
             logger.warning("%s", late)
             result.failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))
-            await self.hand_over_to_workers([delivery], result)
+            await self.release([delivery], result)
         except errors.DeliverySuperseded as superseded:
             self._lease_lost(delivery, superseded)
         except Exception as error:
             await self._record_failure(delivery, error, result)
         except get_cancelled_exc_class():
             if not limit.has_returned:  # what has had its effect is not to be repeated at once
-                await self.hand_over_to_workers([delivery], result)
+                await self.release([delivery], result)
             raise
         return Committed()
 
     async def _have_effect(
-        self, handler: BoundHandler, delivery: Delivery, limit: TimeLimit, result: DispatchResult
+        self, handler: BoundHandler, delivery: Claim, limit: TimeLimit, result: Report
     ) -> Committed:
         """Run a handler that has no transaction, and store that it is done."""
         await self._begin(delivery, limit)
@@ -175,7 +173,7 @@ class MessageBus:
         await LastWrites(self.outbox, self.policy).settle(delivery, result)
         return Committed()
 
-    async def _store_answer(self, answer: object, delivery: Delivery) -> Committed:
+    async def _store_answer(self, answer: object, delivery: Claim) -> Committed:
         """Execute the command that a handler has returned; its commit settles the delivery.
 
         If others change what it has read, only the command is repeated, not the external effect.
@@ -190,7 +188,7 @@ class MessageBus:
             raise
         return replace(stored, answer=answer)
 
-    async def _execute(self, envelope: CommandEnvelope) -> Committed:
+    async def _execute(self, envelope: CommandWork) -> Committed:
         """Run the one handler of a command within its limits."""
         handler = self.registry.commands[type(envelope.message)]
         limit = TimeLimit.of_command(envelope, self.policy, handler.name)
@@ -222,13 +220,11 @@ class MessageBus:
 
     async def _begin(self, work: WorkItem, limit: TimeLimit) -> None:
         """Start the handler's time, unless a person has paused it while it waited."""
-        if isinstance(work, Delivery) and await self.outbox.is_paused(work):
+        if isinstance(work, Claim) and await self.outbox.is_paused(work):
             raise errors.HandlerPaused(work.handler)
         limit.begin()
 
-    async def _record_failure(
-        self, delivery: Delivery, error: Exception, result: DispatchResult
-    ) -> None:
+    async def _record_failure(self, delivery: Claim, error: Exception, result: Report) -> None:
         pause = self.policy.retry_delay(delivery, error, random=self.random)
         failure = Failure(delivery=delivery, error=error, retry_in=pause)
         try:
@@ -244,6 +240,6 @@ class MessageBus:
         self.instrumentation.finished(Outcome(delivery, "parked" if pause is None else "retried"))
         result.failures.append(failure)
 
-    def _lease_lost(self, delivery: Delivery, reason: object) -> None:
+    def _lease_lost(self, delivery: Claim, reason: object) -> None:
         logger.info("%s", reason)
         self.instrumentation.finished(Outcome(delivery, "lease lost"))

@@ -24,7 +24,7 @@ LastWrite = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Claim:
     """One claim on one delivery, with its attempt from 1 and its fencing token.
 
     As a work item, the transaction of its handler settles it.
@@ -57,7 +57,7 @@ class Delivery:
         )
 
     @property
-    def settles(self) -> "Delivery":
+    def settles(self) -> "Claim":
         """What is settled in the transaction of the handler."""
         return self
 
@@ -68,7 +68,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CommandEnvelope:
+class CommandWork:
     """A command and what is known about it. As a work item, its commit records it.
 
     If the handler of a delivery has returned it, the same commit settles that delivery.
@@ -78,7 +78,7 @@ class CommandEnvelope:
     type: str
     message: object
     origin: MessageOrigin = INTERNAL
-    settles: Delivery | None = None
+    settles: Claim | None = None
 
     @property
     def name(self) -> str:
@@ -95,12 +95,12 @@ class CommandEnvelope:
         return MessageContext(correlation_id=first_id, causation_id=self.id, traceparent=parent)
 
     @property
-    def records(self) -> "CommandEnvelope":
+    def records(self) -> "CommandWork":
         """What is recorded in the transaction of the handler."""
         return self
 
 
-WorkItem = CommandEnvelope | Delivery
+WorkItem = CommandWork | Claim
 """What a handler works on. Both have a message, a name and a context."""
 
 
@@ -112,7 +112,7 @@ class Committed:
     """
 
     events: tuple[Envelope, ...] = ()
-    claims: tuple[Delivery, ...] = ()
+    claims: tuple[Claim, ...] = ()
     answer: object | None = None
 
 
@@ -120,7 +120,7 @@ class Committed:
 class Failure:
     """A delivery whose attempt failed, and in how many seconds it is tried again; None: parked."""
 
-    delivery: Delivery
+    delivery: Claim
     error: Exception
     retry_in: float | None
 
@@ -131,7 +131,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class DispatchResult:
+class Report:
     """What came out of deliveries, and of those they caused: committed events, and failures.
 
     `unwritten` are the last writes that could not be made; they may still be made later.
@@ -154,7 +154,7 @@ class DeliveryPolicy:
     retry_max_seconds: float
     max_attempts: int
 
-    def lease_end(self, delivery: Delivery) -> float:
+    def lease_end(self, delivery: Claim) -> float:
         """Return when the lease of a claim is over, by the event loop's clock."""
         return delivery.leased_at + self.lease_seconds
 
@@ -169,7 +169,7 @@ class DeliveryPolicy:
         return self.lease_seconds - self.last_write_seconds - self.handler_timeout_seconds
 
     def retry_delay(
-        self, delivery: Delivery, error: Exception, *, random: Callable[[], float]
+        self, delivery: Claim, error: Exception, *, random: Callable[[], float]
     ) -> float | None:
         """Return the pause before the next attempt, or None if the delivery has to be parked.
 

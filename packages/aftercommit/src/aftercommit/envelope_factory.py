@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from aftercommit.claims import CommandEnvelope, Delivery
+from aftercommit.claims import Claim, CommandWork
 from aftercommit.codec import Codec
 from aftercommit.envelopes import (
     Envelope,
@@ -28,11 +28,11 @@ class EnvelopeFactory:
     now: Callable[[], datetime]
 
     def of_command(
-        self, command: object, origin: MessageOrigin, settles: Delivery | None = None
-    ) -> CommandEnvelope:
+        self, command: object, origin: MessageOrigin, settles: Claim | None = None
+    ) -> CommandWork:
         """Return a command in an envelope, with a new id."""
         name = self.codec.name_of(type(command))
-        return CommandEnvelope(
+        return CommandWork(
             id=self.new_id(), type=name, message=command, origin=origin, settles=settles
         )
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from anyio import CancelScope, current_time, get_cancelled_exc_class, move_on_after, sleep
 
-from aftercommit.claims import Delivery, DeliveryPolicy, DispatchResult, Failure
+from aftercommit.claims import Claim, DeliveryPolicy, Failure, Report
 from aftercommit.errors import DeliverySuperseded, NotCompleted, TransientError, is_away
 from aftercommit.ports import Outbox
 
@@ -27,7 +27,7 @@ class LastWrites:
     outbox: Outbox
     policy: DeliveryPolicy
 
-    async def release(self, claims: Collection[Delivery], result: DispatchResult) -> None:
+    async def release(self, claims: Collection[Claim], result: Report) -> None:
         """Release claims, if that is possible: their leases also end by themselves."""
         release = partial(self.outbox.release, tuple(claims))
         try:
@@ -38,7 +38,7 @@ class LastWrites:
             logger.warning("leases could not be given back, they end by themselves: %s", error)
             result.unwritten.append(release)
 
-    async def settle(self, delivery: Delivery, result: DispatchResult) -> None:
+    async def settle(self, delivery: Claim, result: Report) -> None:
         """Mark a delivery as done.
 
         :raises Exception: if that is not possible
@@ -50,7 +50,7 @@ class LastWrites:
             result.unwritten.append(settle)  # done is done, if nobody has it done again before
             raise
 
-    async def record_failure(self, failure: Failure, result: DispatchResult) -> bool:
+    async def record_failure(self, failure: Failure, result: Report) -> bool:
         """Store a failure, and tell whether it is stored: otherwise the lease ends by itself.
 
         :raises DeliverySuperseded: if the delivery has another owner now, or is done

@@ -12,7 +12,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, Literal
 
-from aftercommit.claims import CommandEnvelope, Committed, Delivery, WorkItem
+from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
 
 Status = Literal["succeeded", "retried", "parked", "handed over", "lease lost", "conflict"]
 Operation = AbstractContextManager[object]
@@ -37,11 +37,11 @@ class Outcome:
 class Observer:
     """Watches the work; each method may be left as it is. Seconds are the time limit."""
 
-    def command(self, envelope: CommandEnvelope, seconds: float) -> Operation:
+    def command(self, envelope: CommandWork, seconds: float) -> Operation:
         """Watch the handler of a command."""
         return nullcontext()
 
-    def attempt(self, delivery: Delivery, seconds: float) -> Operation:
+    def attempt(self, delivery: Claim, seconds: float) -> Operation:
         """Watch an attempt of a delivery."""
         return nullcontext()
 
@@ -53,7 +53,7 @@ class Observer:
         """See what became of a work item, after its operation has ended."""
 
 
-class Instrumentation:
+class CompositeObserver:
     """Several observers as one that never fails."""
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
@@ -89,10 +89,10 @@ def _safely(function: Callable[..., object], *args: object) -> None:
         logger.exception("an observer failed")
 
 
-class InstrumentedPort:
+class ObservedPort:
     """Stands for a port with an external effect: observers see its calls."""
 
-    def __init__(self, instrumentation: Instrumentation, name: str, port: object) -> None:
+    def __init__(self, instrumentation: CompositeObserver, name: str, port: object) -> None:
         self._instrumentation, self._name, self._port = instrumentation, name, port
 
     def __getattr__(self, method: str) -> Any:

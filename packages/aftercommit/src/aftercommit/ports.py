@@ -6,7 +6,7 @@ Every asynchronous method raises Unavailable when its resource is away, and lets
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from aftercommit.claims import Delivery, Failure
+from aftercommit.claims import Claim, Failure
 from aftercommit.envelopes import Envelope
 
 
@@ -24,7 +24,7 @@ class Outbox(Protocol):
     then that is the one to say what becomes of it.
     """
 
-    async def settle(self, delivery: Delivery) -> None:
+    async def settle(self, delivery: Claim) -> None:
         """Mark a delivery as done whose handler has no transaction of its own.
 
         :raises DeliverySuperseded: if the delivery has another owner now, or was parked
@@ -38,16 +38,16 @@ class Outbox(Protocol):
         :raises DeliverySuperseded: if the delivery has another owner now, or is done
         """
 
-    async def release(self, claims: Collection[Delivery]) -> None:
+    async def release(self, claims: Collection[Claim]) -> None:
         """Make claimed deliveries due as they were then, as if these attempts had not been made."""
 
-    async def is_paused(self, delivery: Delivery) -> bool:
+    async def is_paused(self, delivery: Claim) -> bool:
         """Tell whether a person has paused the handler, while the claim has waited to begin.
 
         A pause of less than a second may go unseen; so may one while the database is away.
         """
 
-    async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
+    async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Claim]:
         """Take a lease on up to `limit` due deliveries to these handlers, longest due first.
 
         What is replayed is taken only if nothing else is due. What only a newer process can read

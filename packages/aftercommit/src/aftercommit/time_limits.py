@@ -6,7 +6,7 @@ from typing import Self, TypeVar
 
 from anyio import CancelScope, current_time
 
-from aftercommit.claims import CommandEnvelope, Delivery, DeliveryPolicy
+from aftercommit.claims import Claim, CommandWork, DeliveryPolicy
 from aftercommit.errors import HandlerTimeout, LeaseExpired, NotBegun
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class TimeLimit:
         self.has_returned = False  # so an effect outside is out
 
     @classmethod
-    def of_attempt(cls, delivery: Delivery, policy: DeliveryPolicy, transactional: bool) -> Self:
+    def of_attempt(cls, delivery: Claim, policy: DeliveryPolicy, transactional: bool) -> Self:
         """Return the limits of an attempt, which has to end before its lease does.
 
         If it has effects outside, it begins only with all of its time before it.
@@ -46,7 +46,7 @@ class TimeLimit:
         return cls(delivery.handler, seconds, begin_by=latest, end_by=end, not_begun=late)
 
     @classmethod
-    def of_command(cls, envelope: CommandEnvelope, policy: DeliveryPolicy, handler: str) -> Self:
+    def of_command(cls, envelope: CommandWork, policy: DeliveryPolicy, handler: str) -> Self:
         """Return the limits of a command; a reply may be stored until the lease ends."""
         seconds, late = policy.handler_timeout_seconds, NotBegun(envelope.name)
         if asked := envelope.settles:

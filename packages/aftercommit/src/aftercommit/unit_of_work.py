@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
 from anyio import CancelScope
 
-from aftercommit.claims import Committed, Delivery, WorkItem
+from aftercommit.claims import Claim, Committed, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import Envelope, Subscribers
 from aftercommit.errors import CausationTooDeep
@@ -106,7 +106,7 @@ class UnitOfWorkScope(Protocol):
     def store(self) -> AggregateStore:
         """The aggregates of this transaction."""
 
-    async def write(self, subscribed: Subscribed) -> Sequence[Delivery]:
+    async def write(self, subscribed: Subscribed) -> Sequence[Claim]:
         """Write state, events and deliveries, and settle the delivery; return the new claims."""
 
     async def commit(self) -> None:

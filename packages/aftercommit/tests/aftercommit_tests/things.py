@@ -23,6 +23,7 @@ from aftercommit import (
     Application,
     Codec,
     CommandLine,
+    CompositeObserver,
     Database,
     Dependencies,
     EngineSettings,
@@ -30,7 +31,6 @@ from aftercommit import (
     Extensions,
     Handlers,
     IdempotencyKey,
-    Instrumentation,
     Later,
     MessageBus,
     Observer,
@@ -216,7 +216,7 @@ async def bootstrap(
                 now=partial(datetime.now, UTC),
             ),
             random=random.random,
-            instrumentation=Instrumentation(observers),
+            instrumentation=CompositeObserver(observers),
         )
         yield Application(bus, database, {}, {name: name for name in HANDLERS.by_name()})
 

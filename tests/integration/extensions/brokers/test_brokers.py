@@ -146,9 +146,7 @@ async def test_a_broker_that_is_down_delays_only_its_own_deliveries(
         handlers_here = list(application.bus.registry.events)
         while (pause := await application.bus.outbox.seconds_until_due(handlers_here)) is not None:
             await to_thread.run_sync(time.sleep, max(pause, 0.05))
-            await application.bus.run_deliveries(
-                await application.bus.outbox.claim(10, handlers_here)
-            )
+            await application.bus.run(await application.bus.outbox.claim(10, handlers_here))
 
     seen = await to_thread.run_sync(
         outside.events, lambda seen: len(of_type(seen, "user_registered")) >= 2

@@ -156,7 +156,7 @@ async def test_what_was_for_later_is_late_only_after_its_time(settings: Settings
         waits = await samples(available_at=now + 60)
         late = await samples(available_at=now - 60)
         claims = await application.bus.outbox.claim(10, [handler])
-        assert (await application.bus.run_deliveries(claims)).failures == []
+        assert (await application.bus.run(claims)).failures == []
         is_done = await samples(replay=False)
 
     rule = ALERTS["AllocationLate"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from aftercommit.claims import Delivery
+from aftercommit.claims import Claim
 from aftercommit.sql.database import Database
 
 from tests.worlds import SqlWorld, commit_a_registration, sql_world
@@ -18,11 +18,11 @@ async def world(database_url: str) -> AsyncIterator[SqlWorld]:
         yield world
 
 
-async def commit_events(world: SqlWorld, number: int) -> Sequence[dict[str, Delivery]]:
+async def commit_events(world: SqlWorld, number: int) -> Sequence[dict[str, Claim]]:
     return [await commit_a_registration(world, email=f"user{n}@example.com") for n in range(number)]
 
 
-async def settle(world: SqlWorld, committed: Sequence[dict[str, Delivery]]) -> None:
+async def settle(world: SqlWorld, committed: Sequence[dict[str, Claim]]) -> None:
     outbox = world.outbox()
     for first in committed:
         for delivery in first.values():

@@ -8,7 +8,7 @@ import anyio
 import psycopg
 import pytest
 import sqlalchemy as sa
-from aftercommit.claims import Delivery
+from aftercommit.claims import Claim
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.delivery_admin import listed_deliveries
 from aftercommit.extensions.operations.exceptions import HandlerNotFound
@@ -108,7 +108,7 @@ async def test_what_a_process_runs_that_does_not_know_of_the_pause_yet_lasts_no_
     """It looks once a second: what it has begun is running, and is done in seconds."""
     outbox = new_outbox(world.database, world.policy)
 
-    async def register(email: str) -> Delivery:
+    async def register(email: str) -> Claim:
         work = a_command_envelope()
         unit = Unit(open_unit_of_work(outbox, SqlAlchemyUnitOfWork, work), world.envelopes, work)
         async with unit as uow:

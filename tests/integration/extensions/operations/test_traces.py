@@ -9,7 +9,7 @@ from uuid import uuid4
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.claims import Delivery
+from aftercommit.claims import Claim
 from aftercommit.codec import Codec
 from aftercommit.envelopes import EventId, MessageOrigin
 from aftercommit.errors import InvalidValue
@@ -51,7 +51,7 @@ def counting(database: Database) -> Iterator[list[str]]:
     event.remove(database.engine.sync_engine, "before_cursor_execute", count)
 
 
-async def cause_an_event(world: SqlWorld, delivery: Delivery, email: str) -> EventId:
+async def cause_an_event(world: SqlWorld, delivery: Claim, email: str) -> EventId:
     """Let the handler of a delivery commit an event."""
     async with (scope := world.new_uow(delivery)) as uow:
         uow.users.add(a_user(email=email))
@@ -66,7 +66,7 @@ async def nodes_of(world: SqlWorld, about: str) -> Sequence[Node]:
     return (await causation_queries.find_traces(world.database, query(about))).nodes
 
 
-async def due_in(world: SqlWorld, delivery: Delivery) -> float:
+async def due_in(world: SqlWorld, delivery: Claim) -> float:
     about = query(str(delivery.envelope.id))
     found = await causation_queries.find_traces(world.database, about)
     node = next(node for node in found.nodes if node.id == delivery.idempotency_key)
@@ -75,7 +75,7 @@ async def due_in(world: SqlWorld, delivery: Delivery) -> float:
     return (node.available_at - found.read_at).total_seconds()
 
 
-async def node_of(world: SqlWorld, delivery: Delivery) -> Node:
+async def node_of(world: SqlWorld, delivery: Claim) -> Node:
     nodes = await nodes_of(world, str(delivery.envelope.id))
     return next(node for node in nodes if node.id == delivery.idempotency_key)
 
@@ -207,7 +207,7 @@ async def test_a_long_story_takes_no_more_statements_than_a_short_one(world: Sql
     assert (counts[0], counts[-1]) == ((6, 3), (56, 3))
 
 
-async def _claimed(world: SqlWorld) -> Delivery:
+async def _claimed(world: SqlWorld) -> Claim:
     await let_leases_end(world)
     (delivery,) = await world.outbox().claim(1, ["log_registration"])
     return delivery

@@ -39,7 +39,7 @@ async def work(application: Application) -> None:
     """Do all that is due."""
     names = list(application.bus.registry.events)
     while claimed := await application.bus.outbox.claim(100, names):
-        await application.bus.run_deliveries(claimed)
+        await application.bus.run(claimed)
 
 
 async def register(application: Application, number: int) -> None:

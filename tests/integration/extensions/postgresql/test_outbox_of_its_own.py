@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import psycopg
 import pytest
-from aftercommit.claims import Delivery
+from aftercommit.claims import Claim
 from aftercommit.extensions.postgresql import autocommit, timeouts
 from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
@@ -32,7 +32,7 @@ async def world(postgres_url: str) -> AsyncIterator[SqlWorld]:
         yield world
 
 
-async def committed(world: SqlWorld) -> tuple[Delivery, ...]:
+async def committed(world: SqlWorld) -> tuple[Claim, ...]:
     async with (scope := a_uow(world)) as uow:
         things_of(uow).add(a_thing())
     return scope.committed.claims
@@ -148,9 +148,7 @@ def proxied(
 
 
 @asynccontextmanager
-async def cut_off_after(
-    one: Delivery, proxied: tuple[str, Proxy]
-) -> AsyncIterator[SqlAlchemyOutbox]:
+async def cut_off_after(one: Claim, proxied: tuple[str, Proxy]) -> AsyncIterator[SqlAlchemyOutbox]:
     """An outbox that has settled a delivery, and whose database is frozen since then."""
     url, proxy = proxied
     with anyio.fail_after(ENOUGH_SECONDS):

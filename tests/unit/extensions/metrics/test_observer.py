@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from aftercommit.claims import Delivery
+from aftercommit.claims import Claim
 from aftercommit.errors import (
     ConcurrentUpdate,
     DeliverySuperseded,
@@ -158,7 +158,7 @@ async def test_an_attempt_that_somebody_else_was_faster_with_has_lost_its_lease(
     """Also if that is found out only when it is to be settled."""
 
     class Outpaced(FakeOutbox):
-        async def settle(self, delivery: Delivery) -> None:
+        async def settle(self, delivery: Claim) -> None:
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
 
     counts = MetricsObserver("allocation")
@@ -179,7 +179,7 @@ async def test_an_attempt_whose_lease_was_over_is_handed_over() -> None:
         a_delivery(handler="works"), leased_at=anyio.current_time() - POLICY.lease_seconds
     )
 
-    await observed(counts, works).bus.run_deliveries([late])
+    await observed(counts, works).bus.run([late])
 
     assert counted(counts, "attempts_total") == {("works", "handed_over"): 1}
     assert counted(counts, "attempt_duration_seconds_count") == {}
@@ -193,6 +193,6 @@ async def test_a_clock_that_is_behind_makes_no_negative_time() -> None:
     (claim,) = (await application.bus.execute(a_command())).claims
     late = replace(claim, envelope=replace(claim.envelope, time=ahead))
 
-    await application.bus.run_deliveries([late])
+    await application.bus.run([late])
 
     assert counted(counts, "commit_to_settled_seconds_sum") == {("works",): 0.0}

@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from aftercommit.claims import Delivery
+from aftercommit.claims import Claim
 from aftercommit.envelopes import MessageOrigin, current_traceparent
 from aftercommit.errors import MessageAlreadyHandled, slug_of
 from aftercommit.handler_table import Handler
@@ -167,9 +167,7 @@ async def test_two_attempts_at_one_delivery_are_two_spans() -> None:
     first = report.failures[0].delivery
     before = recorded.spans["fails thing_made"]
 
-    await application.bus.run_deliveries(
-        [Delivery(envelope=first.envelope, handler="fails", attempt=2, token=2)]
-    )
+    await application.bus.run([Claim(envelope=first.envelope, handler="fails", attempt=2, token=2)])
 
     after = recorded.spans["fails thing_made"]
     assert id_of(before) != id_of(after)

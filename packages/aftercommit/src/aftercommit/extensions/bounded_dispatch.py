@@ -27,10 +27,10 @@ class BoundedDispatch:
                     "more comes in than can be dispatched here: the rest is left to workers"
                 )
             self._has_handed_over = True
-            await self._bus.hand_over_to_workers(committed.claims)
+            await self._bus.release(committed.claims)
             return
         self._dispatching += 1
         try:
-            await self._bus.run_deliveries(committed.claims)
+            await self._bus.run(committed.claims)
         finally:
             self._dispatching -= 1

@@ -8,7 +8,7 @@ from anyio import create_task_group, current_time
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from aftercommit.claims import Delivery, LastWrite
+from aftercommit.claims import Claim, LastWrite
 from aftercommit.errors import TransientError
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
@@ -105,7 +105,7 @@ class Worker:
     def _free(self) -> int:
         return self._concurrency - self._running.total()
 
-    async def _claim(self) -> Sequence[Delivery]:
+    async def _claim(self) -> Sequence[Claim]:
         """Claim for all handlers while there is room; then only for those of which none runs.
 
         So one handler, whose mail server is silent, cannot have all slots: one is kept free for
@@ -132,9 +132,9 @@ class Worker:
                 logger.info("%s", error)
             self._unwritten.popleft()
 
-    async def _deliver(self, delivery: Delivery) -> None:
+    async def _deliver(self, delivery: Claim) -> None:
         try:
-            result = await self._bus.run_deliveries([delivery])
+            result = await self._bus.run([delivery])
             self._unwritten += result.unwritten
         finally:
             self._running[delivery.handler] -= 1

@@ -7,7 +7,7 @@ import anyio
 import sqlalchemy as sa
 from anyio.lowlevel import checkpoint
 
-from aftercommit.claims import Delivery, DeliveryPolicy
+from aftercommit.claims import Claim, DeliveryPolicy
 from aftercommit.envelopes import EventId
 from aftercommit.errors import DeliverySuperseded
 from aftercommit.sql.database import Database
@@ -16,8 +16,10 @@ from aftercommit.sql.write_line import Writer
 
 BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
 
-Claim = tuple[EventId, str, int]  # the key of the delivery, and its token
-WriteAll = Callable[[Sequence[Claim]], Awaitable[Collection[Claim]]]  # returns those it has hit
+ClaimKey = tuple[EventId, str, int]  # the key of the delivery, and its token
+WriteAll = Callable[
+    [Sequence[ClaimKey]], Awaitable[Collection[ClaimKey]]
+]  # returns those it has hit
 
 # the rows of these claims, unless another one has been made on them
 _CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
@@ -26,12 +28,12 @@ _CLAIMED = sa.tuple_(*_KEY_AND_TOKEN).in_(_CLAIMS)
 WITH_VALID_TOKEN = sa.update(deliveries).where(_CLAIMED, PENDING)
 
 
-def claim_of(delivery: Delivery) -> Claim:
+def claim_of(delivery: Claim) -> ClaimKey:
     """Return what tells this claim from all others on the same delivery."""
     return delivery.envelope.id, delivery.handler, delivery.token
 
 
-def claim_params(claims: Iterable[Delivery]) -> dict[str, Any]:
+def claim_params(claims: Iterable[Claim]) -> dict[str, Any]:
     """Return the parameters by which `WITH_VALID_TOKEN` finds rows, in the same order always."""
     return {"claims": sorted(map(claim_of, claims))}
 
@@ -53,10 +55,10 @@ class Batches:
 
     def __init__(self, write_all: WriteAll) -> None:
         self._write_all = write_all
-        self._was_hit: dict[Claim, bool | None] = {}  # None: not known yet
+        self._was_hit: dict[ClaimKey, bool | None] = {}  # None: not known yet
         self._writing = anyio.Lock()
 
-    async def write(self, claims: Sequence[Claim]) -> bool:
+    async def write(self, claims: Sequence[ClaimKey]) -> bool:
         """Return when it is written, and whether it has hit the rows of all these claims."""
         known = self._was_hit
         known |= dict.fromkeys(claims)
@@ -86,7 +88,7 @@ class Settlement:
         settled = sa.update(deliveries).where(_CLAIMED, ~PARKED).values(**done(database, policy))
         self._statement = settled.returning(*_KEY_AND_TOKEN)
 
-    async def settle(self, delivery: Delivery) -> None:
+    async def settle(self, delivery: Claim) -> None:
         """Return when this delivery is settled.
 
         :raises DeliverySuperseded: if it has another owner now, or was parked
@@ -94,7 +96,7 @@ class Settlement:
         if not await self._batches.write([claim_of(delivery)]):
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
 
-    async def _settle_in_transaction(self, claims: Sequence[Claim]) -> set[Claim]:
+    async def _settle_in_transaction(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:
         async with self._database.write_transaction(Writer.LAST) as transaction:
             rows = (await transaction.execute(self._statement, {"claims": claims})).all()
             await transaction.commit()

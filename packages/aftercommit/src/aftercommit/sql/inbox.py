@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from aftercommit.claims import CommandEnvelope
+from aftercommit.claims import CommandWork
 from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import commands
@@ -26,7 +26,7 @@ _record = cache(lambda now: sa.insert(commands).values(accepted_at=now))  # once
 
 
 async def record_command(
-    transaction: Transaction, now: sa.ColumnElement[float], envelope: CommandEnvelope
+    transaction: Transaction, now: sa.ColumnElement[float], envelope: CommandWork
 ) -> None:
     """Write a command down, in the caller's transaction.
 

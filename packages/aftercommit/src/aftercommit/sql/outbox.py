@@ -13,13 +13,13 @@ from typing import Any
 import sqlalchemy as sa
 from anyio import CancelScope, Lock, current_time
 
-from aftercommit.claims import Delivery, DeliveryPolicy, Failure
+from aftercommit.claims import Claim, DeliveryPolicy, Failure
 from aftercommit.errors import DeliverySuperseded, InvalidMessage, TransientError, is_away
 from aftercommit.sql import failure_history
 from aftercommit.sql.batch_settlement import (
     WITH_VALID_TOKEN,
     Batches,
-    Claim,
+    ClaimKey,
     Settlement,
     claim_of,
     claim_params,
@@ -77,14 +77,14 @@ class SqlAlchemyOutbox:
         self._seconds_until_due = sa.union_all(*map(sa.select, first))
         self._claims = [claim_statement(replay, database, policy) for replay in (False, True)]
 
-    async def store(self, transaction: Transaction, subscribed: Subscribed) -> Sequence[Delivery]:
+    async def store(self, transaction: Transaction, subscribed: Subscribed) -> Sequence[Claim]:
         """Insert events, and a delivery to each of their handlers, in the caller's transaction.
 
         Return the claims on them. What is due later or paused is left to workers, if not all is.
         """
         if not subscribed:
             return []
-        first = partial(Delivery, attempt=1, leased_at=current_time())
+        first = partial(Claim, attempt=1, leased_at=current_time())
         rows = [self.database.codec.to_row(envelope) for envelope, _ in subscribed]
         await transaction.execute(self._insert_events, rows)
         inline = self._policy.dispatch == "inline"
@@ -112,7 +112,7 @@ class SqlAlchemyOutbox:
             self._known_until = current_time() + PAUSES_SECONDS
         return self._known_pauses
 
-    async def is_paused(self, delivery: Delivery) -> bool:
+    async def is_paused(self, delivery: Claim) -> bool:
         if current_time() - delivery.leased_at <= PAUSES_SECONDS:
             return False
         async with self._asking:  # all that have waited go by what the first of them reads
@@ -125,7 +125,7 @@ class SqlAlchemyOutbox:
                 self._known_until = current_time() + PAUSES_SECONDS
         return delivery.handler in self._known_pauses
 
-    async def settle_in(self, transaction: Transaction, delivery: Delivery) -> None:
+    async def settle_in(self, transaction: Transaction, delivery: Claim) -> None:
         """Mark a delivery as done, in the caller's transaction.
 
         :raises DeliverySuperseded: if it is no longer the caller's: the caller must roll back
@@ -133,7 +133,7 @@ class SqlAlchemyOutbox:
         if await transaction.execute_dml(self._settle_one, claim_params([delivery])) != 1:
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
 
-    async def settle(self, delivery: Delivery) -> None:
+    async def settle(self, delivery: Claim) -> None:
         await self._settlement.settle(delivery)
 
     async def record_failure(self, failure: Failure) -> None:
@@ -151,15 +151,15 @@ class SqlAlchemyOutbox:
             await failure_history.record(transaction, now, claim_of(delivery), **what)
             await transaction.commit()
 
-    async def release(self, claims: Collection[Delivery]) -> None:
+    async def release(self, claims: Collection[Claim]) -> None:
         await self._releases.write([claim_of(each) for each in claims])
 
-    async def _release_all(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+    async def _release_all(self, claims: Sequence[ClaimKey]) -> Sequence[ClaimKey]:
         await self._change(self._release, {"claims": claims})
         return claims
 
-    async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Delivery]:
-        runnable = list[Delivery]()
+    async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Claim]:
+        runnable = list[Claim]()
         leased_at, claimed = await self._take_leases(limit, handlers)
         with CancelScope(shield=True):  # as from the commit on, or nobody would know of the leases
             for row, event in claimed:
@@ -168,7 +168,7 @@ class SqlAlchemyOutbox:
                 except InvalidMessage as error:
                     await self._park(row, error)
                     continue
-                delivery = Delivery(
+                delivery = Claim(
                     envelope=envelope,
                     handler=row["handler"],
                     attempt=row["attempts"],

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from anyio import current_time
 
-from aftercommit.claims import Delivery, WorkItem
+from aftercommit.claims import Claim, WorkItem
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Refusals, Transaction
@@ -68,7 +68,7 @@ class SqlAlchemyUnitOfWorkScope:
         self.uow, self.store, self._outbox, self._work = uow, transaction, outbox, work
         transaction.refusals = uow.refusals
 
-    async def write(self, subscribed: Subscribed) -> Sequence[Delivery]:
+    async def write(self, subscribed: Subscribed) -> Sequence[Claim]:
         self.store.raise_failure()  # one that a handler has swallowed
         await self.store.flush()
         await self.uow.before_commit()

@@ -12,7 +12,7 @@ from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
-from aftercommit.claims import CommandEnvelope, Delivery
+from aftercommit.claims import Claim, CommandWork
 from aftercommit.errors import MessageAlreadyHandled, is_permanent, is_transient
 from aftercommit.observers import Observer, Outcome
 
@@ -49,7 +49,7 @@ class MetricsObserver(Observer):
         self._settled = timer("commit_to_settled", SETTLED, ["handler"], buckets=LONG_SECONDS)
 
     @contextmanager
-    def command(self, envelope: CommandEnvelope, seconds: float) -> Iterator[None]:
+    def command(self, envelope: CommandWork, seconds: float) -> Iterator[None]:
         name = envelope.type
         try:
             with self._command_seconds.labels(name).time():
@@ -61,7 +61,7 @@ class MetricsObserver(Observer):
             raise
 
     @contextmanager
-    def attempt(self, delivery: Delivery, seconds: float) -> Iterator[None]:
+    def attempt(self, delivery: Claim, seconds: float) -> Iterator[None]:
         came_in_time = seconds > 0  # else it is not begun
         with (
             self._attempt_seconds.labels(delivery.handler).time() if came_in_time else nullcontext()
@@ -71,14 +71,14 @@ class MetricsObserver(Observer):
     def finished(self, outcome: Outcome) -> None:
         """Count what became of it. A command is done with its commit, not when its handler ends."""
         match outcome:
-            case Outcome(CommandEnvelope() as envelope, "succeeded"):
+            case Outcome(CommandWork() as envelope, "succeeded"):
                 self._commands.labels(envelope.type, "done").inc()
                 self.writes.succeeded()
-            case Outcome(CommandEnvelope(settles=None) as envelope, "conflict"):
+            case Outcome(CommandWork(settles=None) as envelope, "conflict"):
                 self._conflicts.labels(envelope.type).inc()
             case Outcome(work, "conflict") if work.settles:
                 self._conflicts.labels(work.settles.handler).inc()
-            case Outcome(Delivery() as delivery, "succeeded"):
+            case Outcome(Claim() as delivery, "succeeded"):
                 self._attempts.labels(delivery.handler, "done").inc()
                 self.writes.succeeded()
                 # two clocks, if another machine has committed it

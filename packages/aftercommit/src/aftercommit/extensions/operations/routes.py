@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from aftercommit.claims import CommandEnvelope
+from aftercommit.claims import CommandWork
 from aftercommit.envelopes import EventId
 from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.extensions.idempotency_key import IdempotencyKey
@@ -114,7 +114,7 @@ async def retry(
     """Reset a delivery's attempts, and make it due now."""
     command = RetryDelivery(event_id=EventId(event_id), handler=handler)
     database = running.database
-    envelope = CommandEnvelope(
+    envelope = CommandWork(
         id=uuid4(),
         type=running.database.codec.name_of(type(command)),
         message=command,

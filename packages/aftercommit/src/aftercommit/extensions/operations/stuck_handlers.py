@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Thread
 from time import monotonic
 
-from aftercommit.claims import CommandEnvelope, Delivery
+from aftercommit.claims import Claim, CommandWork
 from aftercommit.observers import Observer
 
 LOOK_SECONDS = 1.0
@@ -24,10 +24,10 @@ class Watchdog(Observer):
     def __init__(self) -> None:
         self._limits: dict[object, tuple[str, float]] = {}
 
-    def command(self, envelope: CommandEnvelope, seconds: float) -> AbstractContextManager[None]:
+    def command(self, envelope: CommandWork, seconds: float) -> AbstractContextManager[None]:
         return self._watch(f"{envelope.name} {envelope.id}", seconds)
 
-    def attempt(self, delivery: Delivery, seconds: float) -> AbstractContextManager[None]:
+    def attempt(self, delivery: Claim, seconds: float) -> AbstractContextManager[None]:
         return self._watch(f"{delivery.name} on event {delivery.envelope.id}", seconds)
 
     @contextmanager

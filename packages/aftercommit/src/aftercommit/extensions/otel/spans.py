@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from aftercommit.claims import CommandEnvelope, Delivery, WorkItem
+from aftercommit.claims import Claim, CommandWork, WorkItem
 from aftercommit.envelopes import current_traceparent
 from aftercommit.errors import DeliverySuperseded, MessageAlreadyHandled, has_kind, slug_of
 from aftercommit.observers import Observer, Operation
@@ -56,7 +56,7 @@ class Spans(Observer):
     def __init__(self, application: str, tracer: Tracer) -> None:
         self._application, self._tracer = application, tracer
 
-    def command(self, envelope: CommandEnvelope, seconds: float) -> Operation:
+    def command(self, envelope: CommandWork, seconds: float) -> Operation:
         kind = SpanKind.CONSUMER if envelope.origin.id else SpanKind.INTERNAL
         message_id = envelope.origin.id or str(envelope.id)
         more = {
@@ -65,7 +65,7 @@ class Spans(Observer):
         }
         return self._process(envelope, kind, envelope.type, "process", more)
 
-    def attempt(self, delivery: Delivery, seconds: float) -> Operation:
+    def attempt(self, delivery: Claim, seconds: float) -> Operation:
         name, message_id = delivery.envelope.type, str(delivery.envelope.id)
         more = {
             "messaging.message.id": message_id,

@@ -15,7 +15,7 @@ from aftercommit.codec import MAX_EVENT_LENGTH
 from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.postgresql.autocommit import Records, SingleStatements
 from aftercommit.sql import claim_statements, failure_history, outbox
-from aftercommit.sql.batch_settlement import Claim, Settlement
+from aftercommit.sql.batch_settlement import ClaimKey, Settlement
 from aftercommit.sql.database import Database
 
 _, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
@@ -64,7 +64,7 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
                 claimed.append((delivery, event))
         return leased_at, claimed
 
-    async def _settle_all(self, claims: Sequence[Claim]) -> set[Claim]:
+    async def _settle_all(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:
         ids, handlers, tokens = map(list, zip(*claims, strict=True))
         rows = await self._execute("settle", event_ids=ids, handlers=handlers, tokens=tokens)
         return {(row["event_id"], row["handler"], row["token"]) for row in rows}
