@@ -1,6 +1,6 @@
 """The kinds of errors that the domain raises. The errors of an aggregate stand with it.
 
-`error_kind` says what becomes of the work that failed: whoever runs the domain reads it by its
+`error_kind` says what becomes of the work that failed: what runs the domain reads it by its
 name. An error takes facts and composes its own sentence.
 """
 

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LastWrites:
-    """Tells the outbox; what cannot be told in time is `unwritten` in the result."""
+    """Writes to the outbox; what cannot be written in time is `unwritten` in the report."""
 
     outbox: Outbox
     policy: DeliveryPolicy

@@ -1,6 +1,6 @@
 """The line in which the writers of one process wait for a database that has one writer at a time.
 
-Whose delivery is claimed goes first, since its lease runs: so whoever claims, at the front of the
+Whose delivery is claimed goes first, since its lease runs: so a process that claims, at the front of the
 line, can run at once what it claims. Commands and claims come in order. Last writes let others pass
 for a moment, since many of them cost as much as one; then they go before all others.
 """
@@ -29,7 +29,7 @@ class Writer(IntEnum):
 
 
 class WriteLine:
-    """A lock that is given to whoever is the most urgent.
+    """A lock that the most urgent writer gets.
 
     It is the process's own. After a long turn, and last writes, other processes have time for one.
     """

@@ -59,7 +59,7 @@ async def latest_commands(
     async with database.read_transaction() as transaction:
         latest = (await transaction.execute(statement.limit(limit))).all()
         traces = {command.correlation_id for command in latest}
-        ids = [command.id for command in latest]  # a stranger may have any number in one trace
+        ids = [command.id for command in latest]  # a caller may have any number in one trace
         found = await read_traces(transaction, database, traces, limit=None, only_of=ids)
     return summed_up(found.nodes, ids)
 

@@ -140,8 +140,8 @@ class PostgreSQL(DatabaseBackend):
         cause: Any = error.orig
         if str(getattr(cause, "sqlstate", "")) in UNSUITABLE:
             raise StatementRefused(error_text(error)) from error
-        told = getattr(cause, "diag", None) or cause.__cause__  # of psycopg, and of asyncpg
-        return getattr(told, "constraint_name", None)
+        details = getattr(cause, "diag", None) or cause.__cause__  # of psycopg, and of asyncpg
+        return getattr(details, "constraint_name", None)
 
     def translate(self, error: Exception) -> Exception:
         cause = getattr(error, "orig", None) or error

@@ -2,7 +2,7 @@
 
 LONGEST = 2_000_000.0  # PostgreSQL counts milliseconds in 31 bits
 RESPONSE_SECONDS = 5.0  # by then, an answer that the server has sent in time has arrived
-AFTER_SECONDS = 1.0  # the server waits longer than a handler may: that is told first, and by name
+AFTER_SECONDS = 1.0  # the server waits longer than a handler may, whose limit has a better message
 FINAL_SECONDS = 2.0  # how long a call may still take when everything is cancelled
 
 
