@@ -130,7 +130,7 @@ async def _serve(
 def short_of_descriptors_in_one_line() -> Iterator[None]:
     """Log a warning now and then while no connection can be accepted.
 
-    asyncio would log each try with a traceback: a client that opens enough connections would fill a disk.
+    asyncio would log each try with a traceback, and a client with enough connections fill a disk.
     """
     of_asyncio, warned_at = logging.getLogger("asyncio"), -inf
 
