@@ -1,8 +1,8 @@
 """The line in which the writers of one process wait for a database that has one writer at a time.
 
 Whose delivery is claimed goes first, since its lease runs. So a process that claims, at the front
-of the line, can run at once what it claims. Commands and claims come in order. Last writes let others pass
-for a moment, since many of them cost as much as one; then they go before all others.
+of the line, can run at once what it claims. Commands and claims come in order. Last writes let
+others pass for a moment, since many of them cost as much as one; then they go before all others.
 """
 
 from collections import deque
