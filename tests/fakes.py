@@ -324,6 +324,14 @@ class FakeUnitOfWorkScope:
                     held=first,
                 )
 
+    @property
+    def _command(self) -> CommandWork | None:
+        return self._work if isinstance(self._work, CommandWork) else None
+
+    @property
+    def _claim(self) -> Claim | None:
+        return self._work if isinstance(self._work, Claim) else self._work.settles
+
     async def begin(self) -> None:
         await self._database.step()
         self._check_command()
@@ -333,10 +341,10 @@ class FakeUnitOfWorkScope:
         self._coupon_batches.unlock()
 
     def _settle(self) -> None:
-        command = self._work.records
+        command = self._command
         if command and (command.origin.id is not None or self._has_written()):
             self._database.commands.append(command)
-        if delivery := self._work.settles:
+        if delivery := self._claim:
             self._database.finish(delivery)
 
     def _has_written(self) -> bool:
@@ -344,7 +352,7 @@ class FakeUnitOfWorkScope:
             self._subscribed,
             self._registration_log.lines,
             self._user_view.refreshed,
-            self._work.settles,
+            self._claim,
         ]
         tables = self._database.tables
         return any(written) or any(
@@ -353,7 +361,7 @@ class FakeUnitOfWorkScope:
         )
 
     def _check_command(self) -> None:
-        command = self._work.records
+        command = self._command
         if command is None or command.origin.id is None:
             return
         if any(known.origin == command.origin for known in self._database.commands):
@@ -367,7 +375,7 @@ class FakeUnitOfWorkScope:
             _check_version(aggregate, self._database.tables[type(aggregate)].get(aggregate.key))
         for coupon in self.store.rows(Coupon):
             self._check_coupon(coupon)
-        delivery = self._work.settles
+        delivery = self._claim
         if delivery and not self._database.owned(delivery):
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
 

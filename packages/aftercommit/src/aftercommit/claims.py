@@ -12,7 +12,7 @@ can start again.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import ClassVar, Literal, NewType
+from typing import Literal, NewType
 from uuid import UUID
 
 from aftercommit.envelopes import INTERNAL, Envelope, MessageContext, MessageOrigin
@@ -36,7 +36,6 @@ class Claim:
     token: int = 1
     unavailable_attempts: int = 0  # those that failed because a resource was away: not counted
     leased_at: float = field(default=inf, compare=False)  # event loop's clock: begin of the lease
-    records: ClassVar[None] = None
 
     @property
     def message(self) -> object:
@@ -55,11 +54,6 @@ class Claim:
         return replace(
             cause, causation_id=self.envelope.id, handler=self.handler, depth=cause.depth + 1
         )
-
-    @property
-    def settles(self) -> "Claim":
-        """What is settled in the transaction of the handler."""
-        return self
 
     @property
     def idempotency_key(self) -> IdempotencyKey:
@@ -93,11 +87,6 @@ class CommandWork:
         first_id = self.origin.correlation_id or self.id
         parent = self.origin.traceparent
         return MessageContext(correlation_id=first_id, causation_id=self.id, traceparent=parent)
-
-    @property
-    def records(self) -> "CommandWork":
-        """What is recorded in the transaction of the handler."""
-        return self
 
 
 WorkItem = CommandWork | Claim

@@ -133,7 +133,8 @@ async def commit_unit_of_work(
     context = work.context
     subscribed = list(envelopes.of_events(_recorded(scope.store), context))
     if subscribed and context.depth > MAX_DEPTH:
-        before = [d.envelope.context.handler for d in (work.settles,) if d]
+        claim = work if isinstance(work, Claim) else work.settles
+        before = [claim.envelope.context.handler] if claim else []
         raise CausationTooDeep(context.depth, [*before, work.name])
     claims = await scope.write(subscribed)
     with CancelScope(shield=True):  # nor is there a checkpoint between this and the caller

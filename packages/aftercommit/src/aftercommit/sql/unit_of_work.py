@@ -8,7 +8,7 @@ from typing import Protocol
 
 from anyio import current_time
 
-from aftercommit.claims import Claim, WorkItem
+from aftercommit.claims import Claim, CommandWork, WorkItem
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Refusals, Transaction
@@ -40,19 +40,25 @@ async def open_unit_of_work(
     :raises MessageAlreadyHandled: if the command was received and stored before
     """
     begun, database = inf, outbox.database
-    writer = Writer.DELIVERY if work.settles else Writer.COMMAND
-    if work.records and work.settles:
-        writer = Writer.REPLY
     try:
-        async with database.write_transaction(writer) as transaction:
+        async with database.write_transaction(_writer(work)) as transaction:
             begun = current_time()
-            if (command := work.records) and command.origin.id is not None:
-                await record_command(transaction, database.clock, command)
+            if isinstance(work, CommandWork) and work.origin.id is not None:
+                await record_command(transaction, database.clock, work)
             yield SqlAlchemyUnitOfWorkScope(new_uow(transaction), transaction, outbox, work)
     finally:
         if database.backend.single_writer and (seconds := current_time() - begun) > LONG_SECONDS:
             text = "%s held the only write lock of the database for %.1f s"
             logger.warning(text, work.name, seconds)
+
+
+def _writer(work: WorkItem) -> Writer:
+    match work:
+        case Claim():
+            return Writer.DELIVERY
+        case CommandWork(settles=None):
+            return Writer.COMMAND
+    return Writer.REPLY
 
 
 class SqlAlchemyUnitOfWorkScope:
@@ -73,12 +79,18 @@ class SqlAlchemyUnitOfWorkScope:
         await self.store.flush()
         await self.uow.before_commit()
         claims = await self._outbox.store(self.store, subscribed)
-        if delivery := self._work.settles:
-            await self._outbox.settle_in(self.store, delivery)  # which is a change, too
-        command = self._work.records
-        if command and command.origin.id is None and self.store.has_written:
-            await record_command(self.store, self._outbox.database.clock, command)
+        match self._work:
+            case Claim() as claim:
+                await self._outbox.settle_in(self.store, claim)
+            case CommandWork(settles=Claim() as claim) as command:
+                await self._outbox.settle_in(self.store, claim)
+                await self._record(command)
+            case CommandWork() as command if command.origin.id is None and self.store.has_written:
+                await self._record(command)
         return claims
+
+    async def _record(self, command: CommandWork) -> None:
+        await record_command(self.store, self._outbox.database.clock, command)
 
     async def commit(self) -> None:
         await self.store.commit()

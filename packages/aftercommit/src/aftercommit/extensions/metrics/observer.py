@@ -76,8 +76,10 @@ class MetricsObserver(Observer):
                 self.writes.succeeded()
             case Outcome(CommandWork(settles=None) as envelope, "conflict"):
                 self._conflicts.labels(envelope.type).inc()
-            case Outcome(work, "conflict") if work.settles:
-                self._conflicts.labels(work.settles.handler).inc()
+            case Outcome(
+                Claim(handler=handler) | CommandWork(settles=Claim(handler=handler)), "conflict"
+            ):
+                self._conflicts.labels(handler).inc()
             case Outcome(Claim() as delivery, "succeeded"):
                 self._attempts.labels(delivery.handler, "done").inc()
                 self.writes.succeeded()
