@@ -20,7 +20,7 @@ from mkdocs.exceptions import MkDocsException
 from tools.files import ROOT
 
 SITE = ROOT / "site"
-PACKAGES = ("allocation", "sqlalchemy_anyio")
+PACKAGES = ("allocation", "aftercommit", "sqlalchemy_anyio")
 REFERENCE = "::: {0}\n    options: {{heading_level: 1, show_submodules: true}}\n"
 MARK = re.compile(r"^<!-- .* -->$", re.MULTILINE)  # a table after it would be none
 
