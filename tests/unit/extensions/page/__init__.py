@@ -1,1 +1,0 @@
-"""Tests of the extension page that need no database."""
