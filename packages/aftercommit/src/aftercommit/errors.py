@@ -92,7 +92,7 @@ def slug_of(error: OneError) -> str:
 
 
 def is_permanent(error: Exception) -> bool:
-    """Tell whether trying again cannot help: time retryable no rule, and no refused e-mail."""
+    """Tell whether trying again cannot help: time retryable no rule, and no refusal."""
     is_final = has_kind(error) and not getattr(error, "retryable", True)
     return is_final or kind_of(error) in ("invalid", "refused")
 
