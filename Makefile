@@ -97,7 +97,7 @@ bench: $(BENCH)  ## Measure in minutes, beside peers, and write docs/performance
 bench-full: $(BENCH)  ## The same in longer rounds
 	@$(BIN)/python -m benchmarks --full $(TOPICS)
 
-docs: $(DOCS)  ## Build the site of README.md and docs/, in the folder site
+docs: $(DOCS)  ## Build the site of all pages, with the API reference, in the folder site
 	@$(BIN)/python -m tools.site
 
 secrets:  ## Make the passwords of compose.yaml, once

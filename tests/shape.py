@@ -16,7 +16,7 @@ EXTENSIONS = ENGINE / "extensions"
 
 APPLICATION_LINES = 3634  # all of it
 READ_LINES = 2364  # what everybody reads of it
-ENGINE_LINES = 5138  # without extensions: what is read in an evening
+ENGINE_LINES = 5140  # without extensions: what is read in an evening
 PATH_LINES = 1054  # the way of a delivery through it: what is read in an hour
 FILE_LINES = 250
 MEDIAN_BODY_LINES = 6

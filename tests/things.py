@@ -1,4 +1,4 @@
-"""A domain for the tests of the machinery: things, lines that handlers write, clubs with members.
+"""A domain for the tests of the engine: things, lines that handlers write, clubs with members.
 
 What message bus, unit of work and outbox promise has nothing to do with users and coupons. Tests
 that speak of things stay as they are when the domain of the application changes, or is replaced.

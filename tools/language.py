@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from aftercommit.errors import Error, slug_of
+from aftercommit.errors import has_kind, slug_of
 from aftercommit.extensions.brokers.asyncapi import published_language
 
 from allocation.entrypoints.allocation import Allocation
@@ -199,5 +199,7 @@ def write_all(files: Sequence[GoldenFile] = GOLDEN, errors: Path = ERRORS) -> st
 if __name__ == "__main__":
     try:
         sys.exit(write_all())
-    except Error as error:
+    except Exception as error:
+        if not has_kind(error):
+            raise
         sys.exit(f"error: {error}")

@@ -251,6 +251,20 @@ async def test_a_schema_from_the_future_is_refused(empty_url: str, history: Hist
                 await use(database)
 
 
+async def test_what_no_upgrade_would_help_is_said_at_once(empty_url: str) -> None:
+    """Or the start says "db upgrade", and that says something else."""
+    async with open_database(empty_url) as database:
+        await execute(
+            database,
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
+            "INSERT INTO alembic_version VALUES ('allocation_9999')",
+        )
+
+        for use in (schema_setup.ensure_schema, schema_setup.upgrade_schema):
+            with pytest.raises(SchemaTooNew, match="allocation_9999"):
+                await use(database)
+
+
 OTHERS = {  # many projects number their revisions; ours must not be mixed with theirs
     **{
         f"a table {name}": [f"CREATE TABLE {name} (x TEXT)"]

@@ -11,10 +11,11 @@ than all else that `--help` needs but Click.)
 
 import re
 from importlib import import_module
+from pkgutil import get_data
 from typing import Any
 
-with open(f"{__file__}i") as _file:
-    _FROM = re.findall(r"^from \.([\w.]+) import ([^(]+?|\([^)]+\))$", _file.read(), re.MULTILINE)
+_LIST = (get_data(__name__, "__init__.pyi") or b"").decode()
+_FROM = re.findall(r"^from \.([\w.]+) import ([^(]+?|\([^)]+\))$", _LIST, re.MULTILINE)
 _HOMES = {name: home for home, names in _FROM for name in re.findall(r" as (\w+)", names)}
 __all__ = tuple(_HOMES)
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from aftercommit.errors import ConcurrentUpdate, InvalidValue
 from aftercommit.extensions.postgresql.backend import StatementTimeout, UnsuitableDatabase
 from aftercommit.extensions.postgresql.connections import server_settings
+from aftercommit.extensions.postgresql.table_locks import lock_tables
 from aftercommit.extensions.postgresql.timeouts import Timeouts
 from aftercommit.sql import tables
 from aftercommit.sql.database import backend_for
@@ -369,6 +371,23 @@ async def test_two_applications_have_a_schema_each_in_one_database(empty_postgre
             for schema, owner in (("public", "allocation"), ("shop", "shop")):
                 found = await transaction.execute(text(owners.format(schema)))
                 assert found.scalars().all() == [owner]
+
+
+async def test_tables_of_any_name_are_locked_for_an_upgrade(empty_postgres_url: str) -> None:
+    """An application may call them what it likes: also by a word of SQL."""
+    lock = partial(lock_tables, names=["order", "Users", "missing"])
+    async with open_database(empty_postgres_url) as database:
+        async with database.write_transaction() as transaction:
+            for name in ("order", "Users"):
+                await transaction.execute(text(f'CREATE TABLE "{name}" (x TEXT)'))
+            await transaction.commit()
+
+        async with database.write_transaction() as transaction:
+            await transaction.run_sync(lock)
+
+            locked = "SELECT relname FROM pg_locks JOIN pg_class ON oid = relation"
+            found = await transaction.execute(text(f"{locked} WHERE mode = 'AccessExclusiveLock'"))
+            assert {"order", "Users"} <= {*found.scalars()}
 
 
 async def test_an_upgrade_gives_up_if_a_table_stays_locked(

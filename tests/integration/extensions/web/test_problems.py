@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aftercommit.errors import ConcurrentUpdate, UnexpectedAnswer
+from aftercommit.errors import ConcurrentUpdate, Unavailable, UnexpectedAnswer
+from aftercommit.extensions.web.problems import status_of
 from aftercommit.sql.exceptions import DatabaseUnavailable
 
 from tests.integration.extensions.web.conftest import Web
@@ -130,12 +131,30 @@ async def test_other_methods_are_named(web: Web, path: str, methods: str) -> Non
     assert (answer.status_code, answer.headers["allow"]) == (405, methods)
 
 
+class MisspelledKind(Unavailable):
+    """Has no known kind, so it is a bug."""
+
+    error_kind = "unavailible"  # type: ignore[assignment]
+
+
+class RefusedInTimeError(TimeoutError):
+    """Has a kind, which says more than its base: nobody is to try it again."""
+
+    error_kind = "refused"
+
+
+def test_a_kind_says_more_than_a_base_class() -> None:
+    """A client would otherwise repeat for ever what can never be accepted."""
+    assert (status_of(RefusedInTimeError), status_of(TimeoutError)) == (409, 503)
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [
         (DatabaseUnavailable("host 10.0.0.7"), 503),
         (ConcurrentUpdate(), 503),
         (OSError("host 10.0.0.7"), 503),
+        (MisspelledKind("host 10.0.0.7"), 500),
         (UnexpectedAnswer("send", None), 500),
         (ZeroDivisionError("host 10.0.0.7"), 500),
     ],

@@ -1,4 +1,4 @@
-"""The errors of the core's adapters: the database, and what is stored in it."""
+"""The errors of the database, and of what is stored in it."""
 
 from aftercommit.errors import Defect, TransientError, Unavailable
 

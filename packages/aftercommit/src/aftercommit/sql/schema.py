@@ -41,10 +41,11 @@ def _check(database: Database, connection: Connection) -> bool:
     if not inspect(connection).get_table_names():  # first, as others may create the tables now
         return True
     _owner(database, connection)
-    for history in database.histories:
-        stored = history.stored_revision(connection)
-        if stored != history.newest:
-            raise SchemaOutdated(history.name, stored, database.application)
+    # all of them first: if one is too new, or belongs to something else, no upgrade would help
+    stored = [(history, history.stored_revision(connection)) for history in database.histories]
+    for history, revision in stored:
+        if revision != history.newest:
+            raise SchemaOutdated(history.name, revision, database.application)
     return False
 
 

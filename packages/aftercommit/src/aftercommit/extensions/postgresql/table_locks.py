@@ -21,11 +21,12 @@ def lock_tables(connection: Connection, names: Collection[str]) -> None:
     :raises sqlalchemy.exc.DBAPIError: if one of them stays locked for half a minute
     """
     found = sorted({*names}.intersection(inspect(connection).get_table_names()))
+    quoted = ", ".join(map(connection.dialect.identifier_preparer.quote, found))
     for left in reversed(range(TRIES)):
         try:
             with connection.begin_nested():  # what it has locked is free again if it fails
                 connection.execute(TRY)
-                connection.execute(text(f"LOCK TABLE {', '.join(found)}"))
+                connection.execute(text(f"LOCK TABLE {quoted}"))
             return
         except DBAPIError as error:
             driver_error: Any = error.orig

@@ -13,7 +13,6 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from aftercommit.errors import Error
 from aftercommit.extensions.web import documentation, health
 from aftercommit.extensions.web.authentication import operator
 from aftercommit.extensions.web.body_limit import BodyLimit
@@ -32,7 +31,7 @@ from aftercommit.process.app import App
 from aftercommit.process.extension import Extension
 from aftercommit.sql.exceptions import DatabaseUnavailable
 
-ANSWERED = (HTTPException, RequestValidationError, Error, OSError, Exception)
+ANSWERED = (HTTPException, RequestValidationError, OSError, Exception)
 ASKED_BY_ADDRESS = ("/healthz", "/readyz")  # as probes do, such as those of Kubernetes
 
 

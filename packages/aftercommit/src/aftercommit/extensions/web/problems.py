@@ -72,7 +72,9 @@ def status_of(kind: type[Exception]) -> int:
     """Return the status for a kind of errors; a refusal whose name says so is 404."""
     if kind_of(kind) == "refused" and slug_of(kind).endswith("-not-found"):
         return 404
-    return next((STATUS[each] for each in (*kind.__mro__, kind_of(kind)) if each in STATUS), 500)
+    classes = (each for each in kind.__mro__ if each is not OSError)  # a kind says more than that
+    known = (*classes, kind_of(kind), *kind.__mro__)
+    return next((STATUS[each] for each in known if each in STATUS), 500)
 
 
 def errors(*kinds: type[Exception]) -> dict[int | str, dict[str, Any]]:

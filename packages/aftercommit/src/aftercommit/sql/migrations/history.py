@@ -63,7 +63,7 @@ class History:
             revision = ", ".join(connection.execute(select(version)).scalars())
             if revision in self.revisions():
                 return revision
-            if revision.startswith(f"{self.name}_"):
+            if re.fullmatch(rf"{self.name}_\d+", revision):
                 raise SchemaTooNew(self.name, revision)
         elif self.metadata.tables.keys().isdisjoint(inspector.get_table_names()):
             return None
