@@ -22,6 +22,7 @@ from tests.e2e.mail import Mail
 from tests.e2e.warm import WarmProcess
 
 ROOT = Path(__file__).parents[2]
+SOURCES = os.pathsep.join(map(str, [ROOT, ROOT / "src", *sorted(ROOT.glob("packages/*/src"))]))
 TIMEOUT_SECONDS = 240
 LIMIT_SECONDS = 180
 POLL_SECONDS = (0.01, 0.1)  # at first, and after a while
@@ -54,7 +55,7 @@ class Application:
             own.setdefault("database_url", self.postgres_url)
             own.setdefault("mail_url", f"maildir:{self.folder / 'mail'}")
         prefixed = {f"ALLOCATION_{name.upper()}": value for name, value in own.items()}
-        return outside | {"PYTHONPATH": str(ROOT)} | prefixed
+        return outside | {"PYTHONPATH": SOURCES} | prefixed
 
     def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""

@@ -29,7 +29,8 @@ class Copy:
             for name, value in os.environ.items()
             if not name.startswith(("ALLOCATION_", "COVERAGE_", "MAKE", "PYTEST_"))
         }
-        return environment | {"PYTHONPATH": f"{self.folder / 'src'}:{self.folder}"}
+        sources = (self.folder / "src", *sorted(self.folder.glob("packages/*/src")), self.folder)
+        return environment | {"PYTHONPATH": os.pathsep.join(map(str, sources))}
 
     def run(self, *command: str) -> str:
         """Run a command in it that has to succeed, and return what it printed."""
