@@ -14,23 +14,11 @@ ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 DIALECTS = ROOT / "packages" / "sqlalchemy-anyio" / "src" / "sqlalchemy_anyio"
 EXTENSIONS = ENGINE / "extensions"
 
-APPLICATION_LINES = 3634  # all of it
-READ_LINES = 2364  # what everybody reads of it
 ENGINE_LINES = 5140  # without extensions: what is read in an evening
 PATH_LINES = 1054  # the way of a delivery through it: what is read in an hour
 FILE_LINES = 250
 MEDIAN_BODY_LINES = 6
 LONG_BODY_LINES = 15  # nine functions in ten are shorter, or as long
-
-ASIDE = [
-    "adapters/migrations",
-    "adapters/smtp",
-    "entrypoints/http",
-    "erase_user",
-    "rebuild_users.py",
-    "user_import",
-]
-"""What of the application can be left for later."""
 
 PATH = ["unit_of_work.py", "claims.py", "bus.py", "sql/unit_of_work.py", "sql/outbox.py"]
 """What docs/README.md leads through after events and handlers, and before the worker."""
@@ -42,12 +30,6 @@ def engine() -> list[Path]:
     """Return the files of the engine: all but its extensions, and the migrations themselves."""
     aside = {EXTENSIONS, ENGINE / "sql" / "migrations" / "versions"}
     return [file for file in files(ENGINE) if aside.isdisjoint(file.parents)]
-
-
-def read_by_all() -> list[Path]:
-    """Return the files of the application but what can be left for later."""
-    aside = {APPLICATION / name for name in ASIDE}
-    return [file for file in files(APPLICATION) if aside.isdisjoint((file, *file.parents))]
 
 
 def files(*folders: Path) -> list[Path]:
