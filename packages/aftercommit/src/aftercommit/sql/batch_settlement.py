@@ -17,9 +17,8 @@ from aftercommit.sql.write_line import Writer
 BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
 
 ClaimKey = tuple[EventId, str, int]  # the key of the delivery, and its token
-WriteAll = Callable[
-    [Sequence[ClaimKey]], Awaitable[Collection[ClaimKey]]
-]  # returns those it has hit
+WriteAll = Callable[[Sequence[ClaimKey]], Awaitable[Collection[ClaimKey]]]
+"""Writes about all these claims, and returns those that it has hit."""
 
 # the rows of these claims, unless another one has been made on them
 _CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)

@@ -7,13 +7,18 @@ batches, and what an erasure needs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from aftercommit.errors import InvalidValue, install_hint
+from aftercommit.extensions.operations.subjects import (
+    FindsSubjects,
+    FindSubjects,
+    nothing_but_ids,
+)
+from aftercommit.extensions.operations.subjects import SubjectQuery as SubjectQuery
 from aftercommit.process.extension import Extension
 
 if TYPE_CHECKING:
@@ -25,32 +30,18 @@ if TYPE_CHECKING:
     from aftercommit.observers import Observer
     from aftercommit.process.runtime import Service
     from aftercommit.settings import EngineSettings, EnvLookup
-    from aftercommit.sql.database import Database
 
 
-SubjectQuery = Callable[["Database"], Awaitable[Sequence[UUID]]]
-"""Finds the ids of those whom events are about."""
-
-
-def nothing_but_ids(text: str) -> SubjectQuery:
-    """Find nobody by another text.
-
-    :raises InvalidValue: always
-    """
-    raise InvalidValue("nothing", "is found by another text")
-
-
-class OperationsExtension(Extension):
+class OperationsExtension(FindsSubjects, Extension):
     """What it brings to the program.
 
-    `find_subjects` returns the query for whom a person means by a text that is no id, such as a
-    name. It raises InvalidInput for what cannot mean anybody, before anything is opened. `form` is
-    the JSON Schema of such texts, for the description of the HTTP interface.
+    For `find_subjects` see `subjects.py`. `form` is the JSON Schema of the texts that it takes, for
+    the description of the HTTP interface.
     """
 
     def __init__(
         self,
-        find_subjects: Callable[[str], SubjectQuery] = nothing_but_ids,
+        find_subjects: FindSubjects = nothing_but_ids,
         form: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.find_subjects, self._form = find_subjects, form

@@ -5,7 +5,7 @@ is committed by then: what a delivery has caused would be missing beside the del
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -13,9 +13,9 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from aftercommit.errors import InvalidValue, kind_of
-from aftercommit.extensions.operations import SubjectQuery
 from aftercommit.extensions.operations.causation_tree import Node, part_of, tree
 from aftercommit.extensions.operations.exceptions import TraceNotFound
+from aftercommit.extensions.operations.subjects import FindSubjects, SubjectQuery
 from aftercommit.extensions.operations.times import Epoch, in_utc
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import delivery_state
@@ -34,7 +34,7 @@ class TraceQuery(NamedTuple):
     meaning: tuple[UUID, UUID] | SubjectQuery
 
 
-def trace_query(text: str, find_subjects: Callable[[str], SubjectQuery]) -> TraceQuery:
+def trace_query(text: str, find_subjects: FindSubjects) -> TraceQuery:
     """Return what is meant by what somebody has given: an id, or what the application knows.
 
     :raises InvalidValue: if it is neither

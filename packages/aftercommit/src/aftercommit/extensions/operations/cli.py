@@ -6,7 +6,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from aftercommit.extensions.operations import OperationsExtension, causation_queries
+from aftercommit.extensions.operations import causation_queries
 from aftercommit.extensions.operations.batched_transactions import count_rows
 from aftercommit.extensions.operations.causation_queries import TraceQuery, trace_query
 from aftercommit.extensions.operations.cli_deliveries import deliveries
@@ -23,6 +23,7 @@ from aftercommit.extensions.operations.command_history import (
     latest_commands,
 )
 from aftercommit.extensions.operations.retention import old_events, prune
+from aftercommit.extensions.operations.subjects import FindsSubjects
 from aftercommit.extensions.operations.times import duration, format_duration
 from aftercommit.extensions.operations.trace_display import (
     display,
@@ -79,7 +80,7 @@ def _cells(row: AcceptedCommand) -> Sequence[str]:
 
 def _query(ctx: click.Context, param: click.Parameter, text: str) -> TraceQuery:
     extensions: Extensions = ctx.obj.app.extensions
-    [this] = [each for each in extensions if isinstance(each, OperationsExtension)]
+    [this] = [each for each in extensions if isinstance(each, FindsSubjects)]
     return trace_query(text, this.find_subjects)
 
 

@@ -1,7 +1,7 @@
 """The endpoints of this extension. The extension web finds and guards them."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -14,7 +14,6 @@ from aftercommit.envelopes import EventId
 from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.extensions.idempotency_key import IdempotencyKey
 from aftercommit.extensions.operations import (
-    SubjectQuery,
     causation_queries,
     delivery_admin,
     handler_pauses,
@@ -26,6 +25,7 @@ from aftercommit.extensions.operations.command_history import (
     latest_commands,
 )
 from aftercommit.extensions.operations.delivery_admin import Delivery, listed_deliveries
+from aftercommit.extensions.operations.subjects import FindSubjects
 from aftercommit.process.application import Application
 from aftercommit.sql.inbox import record_command
 
@@ -55,7 +55,7 @@ Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")
 HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name of a handler.")]
 
 
-def routes(find_subjects: Callable[[str], SubjectQuery], form: Mapping[str, Any]) -> APIRouter:
+def routes(find_subjects: FindSubjects, form: Mapping[str, Any]) -> APIRouter:
     """Return all endpoints; `form` is the schema of what subjects are found by."""
     every = APIRouter(routes=[*router.routes])
     forms = {"anyOf": [ID_FORM, *([dict(form)] if form else [])]}

@@ -1,0 +1,34 @@
+"""How a person names what events are about, where it is not by an id: the application says it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from aftercommit.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from aftercommit.sql.database import Database
+
+SubjectQuery = Callable[["Database"], Awaitable[Sequence[UUID]]]
+"""Finds the ids of those whom events are about."""
+FindSubjects = Callable[[str], SubjectQuery]
+"""Returns the query for whom a person means by a text that is no id, such as a name.
+
+It raises an error of the kind "invalid" for what cannot mean anybody, before anything is opened.
+"""
+
+
+class FindsSubjects:
+    """An extension that has been given this, for its commands."""
+
+    find_subjects: FindSubjects
+
+
+def nothing_but_ids(text: str) -> SubjectQuery:
+    """Find nobody by another text.
+
+    :raises InvalidValue: always
+    """
+    raise InvalidValue("nothing", "is found by another text")
