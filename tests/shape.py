@@ -27,8 +27,8 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def engine() -> list[Path]:
-    """Return the files of the engine: all but its extensions, and the migrations themselves."""
-    aside = {EXTENSIONS, ENGINE / "sql" / "migrations" / "versions"}
+    """Return the files of the engine: all but extensions, test kit, and migrations themselves."""
+    aside = {EXTENSIONS, ENGINE / "testing", ENGINE / "sql" / "migrations" / "versions"}
     return [file for file in files(ENGINE) if aside.isdisjoint(file.parents)]
 
 

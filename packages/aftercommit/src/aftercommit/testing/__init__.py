@@ -1,0 +1,114 @@
+"""What tests of an application use beside its own code: databases in a moment, and passing time.
+
+Nothing here stands in for anything: the bus, the unit of work and the database are the real ones. A
+SQLite file is a copy of one that was migrated once in the process, so a test has its own in 10 ms.
+
+    @pytest.fixture
+    async def application(tmp_path):
+        url = testing.sqlite_url(APP, tmp_path)
+        async with APP.open(APP.load({"database_url": url})) as application:
+            yield application
+
+    async def test_a_reminder(application):
+        await application.bus.handle(RegisterUser(...))
+        await testing.let_time_pass(application, days=25)
+        report = await testing.deliver_due(application)
+        assert report.failures == []
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+import anyio
+import sqlalchemy as sa
+
+from aftercommit.claims import Report
+from aftercommit.process.app import App
+from aftercommit.process.application import Application
+from aftercommit.sql import tables
+from aftercommit.sql.schema import ensure_schema
+
+CLAIMED_AT_ONCE = 20
+
+
+def sqlite_url(app: App[Any], folder: Path, name: str = "test.db") -> str:
+    """Return the URL of a new SQLite file in a folder, which has the schema of the application."""
+    (folder / name).write_bytes(_migrated_file(app))
+    return f"sqlite:///{folder / name}"
+
+
+@contextmanager
+def postgresql_url(server: str, *, template: str = "template1") -> Iterator[str]:
+    """Make a database on a server of PostgreSQL for the time of the context, and return its URL.
+
+    It is a copy of the `template`: see `migrate`. Needs `aftercommit[postgresql]`.
+    """
+    import psycopg
+    from psycopg.sql import SQL, Identifier
+
+    name = f"aftercommit_test_{uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        create = SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(create.format(Identifier(name), Identifier(template)))
+        try:
+            url = sa.make_url(server).set(database=name)
+            yield url.render_as_string(hide_password=False)
+        finally:
+            connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+def migrate(app: App[Any], url: str) -> None:
+    """Give the database at `url` the schema of the application; also where an event loop runs."""
+
+    async def upgrade() -> None:
+        async with app.open_database(app.load({"database_url": url})) as database:
+            await ensure_schema(database)
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(anyio.run, upgrade).result()
+
+
+async def deliver_due(application: Application) -> Report:
+    """Run what is due, as a worker does, and what follows, until nothing is; return what came out.
+
+    What fails is due again after its pause: `let_time_pass`.
+    """
+    outbox, handlers = application.bus.outbox, list(application.bus.registry.events)
+    report = Report()
+    while claims := await outbox.claim(CLAIMED_AT_ONCE, handlers):
+        result = await application.bus.run(claims)
+        report.events += result.events
+        report.failures += result.failures
+        report.unwritten += result.unwritten
+    return report
+
+
+async def let_time_pass(application: Application, **time: float) -> None:
+    """Let everything that is stored be older, by a time as `timedelta` takes it: `days=25`.
+
+    Leases expire so, pauses end, what is scheduled falls due. Clocks stay as they are.
+    """
+    seconds = timedelta(**time).total_seconds()
+    async with application.database.write_transaction() as transaction:
+        for column in (
+            tables.commands.c.accepted_at,
+            tables.events.c.recorded_at,
+            tables.deliveries.c.available_at,
+        ):
+            older = sa.update(column.table).values({column.name: column - seconds})
+            await transaction.execute(older.where(column.is_not(None)))
+        await transaction.commit()
+
+
+@cache
+def _migrated_file(app: App[Any]) -> bytes:
+    with TemporaryDirectory(prefix="aftercommit-") as folder:
+        migrate(app, f"sqlite:///{folder}/template.db")
+        return Path(folder, "template.db").read_bytes()
