@@ -4,14 +4,14 @@ import re
 from pathlib import Path
 
 README = Path(__file__).parents[2] / "README.md"
-THINGS = Path(__file__).parent / "things.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "one_file.py"
 
 
 def test_the_table_it_shows_is_one_that_runs() -> None:
     """It is copied by readers."""
     [shown] = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
-    assert shown in THINGS.read_text()
+    assert shown in EXAMPLE.read_text()
 
 
 def test_its_links_lead_somewhere() -> None:

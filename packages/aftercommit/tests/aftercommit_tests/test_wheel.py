@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.environments import PACKAGES, build_wheels, make_environment, run
 
-THINGS = Path(__file__).parent / "things.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "one_file.py"
 
 Command = Callable[..., str]
 
@@ -25,7 +25,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def things(python: Path, tmp_path: Path) -> Command:
     """The command of a small application, which stands beside nothing else."""
-    return lambda *arguments: run(str(python), str(THINGS), *arguments, cwd=tmp_path)
+    return lambda *arguments: run(str(python), str(EXAMPLE), *arguments, cwd=tmp_path)
 
 
 def test_there_is_no_other_application(python: Path) -> None:

@@ -1,7 +1,7 @@
 """A small application, which nothing but the engine runs: things are made, noted and announced.
 
-    python things.py make-thing lamp
-    python things.py worker --until-idle
+    python one_file.py make-thing lamp
+    python one_file.py worker --until-idle
 
 Its domain imports the standard library alone, as everybody's should.
 """

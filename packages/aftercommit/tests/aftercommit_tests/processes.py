@@ -1,0 +1,271 @@
+"""Runs an application as its users do: as a process, on a database of its own."""
+
+import os
+import pty
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, ClassVar
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import psycopg
+
+from aftercommit_tests.warm import SOURCES, WarmProcess
+
+TIMEOUT_SECONDS = 240
+LIMIT_SECONDS = 180
+POLL_SECONDS = (0.01, 0.1)  # at first, and after a while
+TERMINAL = {"TERM": "xterm", "COLUMNS": "200", "LINES": "24"}  # if one is written to
+
+
+@dataclass
+class Installation:
+    """An application in a folder of its own, with its database."""
+
+    folder: Path
+    postgres_url: str | None = None
+    backend: str = "asyncio"
+    settings: dict[str, str] = field(default_factory=dict)
+    name: ClassVar[str] = "things"
+    module: ClassVar[str] = "aftercommit_tests.things"
+    crashing: ClassVar[str] = "aftercommit_tests.crashing"
+    process: ClassVar[type[WarmProcess]] = WarmProcess
+
+    @property
+    def database(self) -> Path:
+        return self.folder / f"{self.name}.db"
+
+    @property
+    def rung(self) -> list[str]:
+        """Return what the bell has rung, once for each idempotency key, sorted."""
+        return sorted(line.rpartition(" ")[0] for line in set(self.rings))
+
+    @property
+    def rings(self) -> list[str]:
+        """Return the lines of the bell: what it has rung, and the idempotency key."""
+        bell = self.folder / self.settings.get("bell_file", "bell.txt")
+        return bell.read_text().splitlines() if bell.exists() else []
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        """Return the environment of a process: neither our settings nor the coverage are in it."""
+        prefix = f"{self.name.upper()}_"
+        ours = (prefix, "COVERAGE_")
+        outside = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
+        own = {"event_loop": self.backend, **self.settings, **settings}
+        if self.postgres_url:
+            own.setdefault("database_url", self.postgres_url)
+        prefixed = {f"{prefix}{name.upper()}": value for name, value in own.items()}
+        return outside | {"PYTHONPATH": SOURCES} | prefixed
+
+    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end."""
+        return self._finish(self.start(*arguments, environment=self.environment(**settings)))
+
+    def start(
+        self,
+        *arguments: str,
+        module: Iterable[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[str]:
+        """Start one command, and do not wait for it."""
+        return self.process(
+            [sys.executable, "-m", *(module or [self.module]), *arguments],
+            cwd=self.folder,
+            env=environment or self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @contextmanager
+    def running(
+        self, *arguments: str, module: Iterable[str] | None = None, **settings: str
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Run one command beside the test, and end it with the context."""
+        environment = self.environment(**settings)
+        process = self.start(*arguments, module=module, environment=environment)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def crash(self, point: str, *arguments: str, **settings: str) -> str:
+        """Run one command that is killed at a crash point; return what it had printed."""
+        environment = self.environment(**settings)
+        module = (self.crashing, point)
+        process = self._finish(self.start(*arguments, module=module, environment=environment))
+        assert process.returncode == -signal.SIGKILL, (
+            f"{point} was never reached:\n{process.stderr}"
+        )
+        return process.stdout
+
+    def shell(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a line by a shell, with the programs of the database's server in its path."""
+        programs = [str(Path(sys.executable).parent)]
+        if self.postgres_url:
+            bindir = "SELECT setting FROM pg_config WHERE name = 'BINDIR'"
+            programs += [folder for (folder,) in self.rows(bindir)]
+        path = os.pathsep.join([*programs, os.environ["PATH"]])
+        return subprocess.run(
+            ["bash", "-c", line],
+            cwd=self.folder,
+            env=self.environment() | {"PATH": path, "DATABASE_URL": self.postgres_url or ""},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+
+    def rows(self, statement: str) -> list[Any]:
+        """Query the database from outside."""
+        with self.connected() as connection:
+            rows: list[Any] = connection.execute(statement).fetchall()
+        return rows
+
+    def change(self, statement: str) -> None:
+        """Change the database from outside."""
+        with self.connected() as connection:
+            connection.execute(statement)
+            connection.commit()
+
+    def end_leases(self) -> None:
+        """Let so much time pass, for the database, that everything that is owed is due.
+
+        What is scheduled for later is not.
+        """
+        self.change(f"UPDATE aftercommit_deliveries SET available_at = 0 WHERE {outstanding()}")
+
+    def connected(self) -> AbstractContextManager[Any]:
+        """Connect to the database from outside."""
+        if self.postgres_url:
+            return psycopg.connect(self.postgres_url)
+        return closing(sqlite3.connect(self.database))
+
+    def _finish(self, process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
+        with process:
+            try:
+                out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def wait_until(condition: Callable[[], object], *, limit: float = LIMIT_SECONDS) -> None:
+    """Wait for a condition of another process, with a limit."""
+    deadline = time.monotonic() + limit
+    pause, longest = POLL_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(pause)  # or the test would take the processor from those it waits for
+        pause = min(1.2 * pause, longest)
+
+
+def wait_for_line(stream: IO[str] | None, text: str) -> str:
+    """Return the next line with this text in what a process writes."""
+    assert stream is not None
+    for line in stream:
+        if text in line:
+            return line
+    raise AssertionError(f"it has ended without {text!r}")
+
+
+def stop(process: "subprocess.Popen[str]", by: int = signal.SIGTERM) -> int:
+    """Send a signal to a process, and return how it ends."""
+    process.send_signal(by)
+    return process.wait(LIMIT_SECONDS)
+
+
+def asked(port: int, path: str) -> tuple[int, str]:
+    """Ask on a port of this machine: return the status and the body, 0 if nobody answers."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=LIMIT_SECONDS) as response:
+            return response.status, response.read().decode()
+    except HTTPError as refused:
+        with refused:
+            return refused.code, refused.read().decode()
+    except (URLError, ConnectionError):
+        return 0, ""
+
+
+def a_free_port() -> int:
+    """Return a port that nobody has."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        return int(server.getsockname()[1])
+
+
+def outstanding() -> str:
+    """Return the condition, in SQL, of what is owed; what is scheduled for later is not yet."""
+    later = f"attempts = 0 AND unavailable_attempts = 0 AND available_at > {time.time()}"
+    return f"completed_at IS NULL AND NOT ({later})"
+
+
+def owed(application: Installation) -> list[tuple[str, int]]:
+    """Return the handler and the attempts of each delivery, by handler."""
+    return application.rows(
+        "SELECT handler, attempts FROM aftercommit_deliveries"
+        f" WHERE {outstanding()} ORDER BY handler"
+    )
+
+
+def stat_of(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat after the name, the state first; see proc(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+
+
+@contextmanager
+def writing_to(
+    application: Installation,
+    *arguments: str,
+    stdout: int,
+    stderr: int,
+    module: Iterable[str] = (),
+    **settings: str,
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run one command beside the test, with its output going there."""
+    process: Any = application.process(
+        [sys.executable, "-m", *(module or [application.module]), *arguments],
+        cwd=application.folder,
+        env=application.environment(**settings) | TERMINAL,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def on_terminal(
+    application: Installation, *arguments: str, errors: bool = False
+) -> "Iterator[tuple[subprocess.Popen[bytes], Iterator[bytes]]]":
+    """Run one command beside the test, whose output, or errors, a terminal shows.
+
+    What is shown is yielded, too; it ends when the command does.
+    """
+    parent, child = pty.openpty()
+    out, err = (subprocess.PIPE, child) if errors else (child, subprocess.PIPE)
+    try:
+        with writing_to(application, *arguments, stdout=out, stderr=err) as process:
+            os.close(child)
+            yield process, _pieces(parent)
+    finally:
+        os.close(parent)
+
+
+def _pieces(terminal: int) -> Iterator[bytes]:
+    with suppress(OSError):  # nobody has the terminal open any more
+        while True:
+            yield os.read(terminal, 65536)

@@ -1,0 +1,272 @@
+"""A database, whose clock a test moves, and the engine on it: what contract suites look at.
+
+It is opened twice, as by two processes, and units of work and outboxes take them in turn: what
+keeps them apart is then the database, not a lock of this process.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import cycle
+from typing import Any
+from uuid import UUID
+
+from aftercommit.bus import MessageBus
+from aftercommit.claims import Claim, Committed, DeliveryPolicy, WorkItem
+from aftercommit.envelope_factory import EnvelopeFactory
+from aftercommit.envelopes import INTERNAL, EventId, MessageOrigin
+from aftercommit.handler_binding import Dependencies, bind
+from aftercommit.observers import CompositeObserver, ObservedPort, Observer
+from aftercommit.process.application import Application
+from aftercommit.sql import tables
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import PAUSE
+from aftercommit.sql.outbox import SqlAlchemyOutbox, new_outbox
+from aftercommit.sql.schema import ensure_schema
+from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
+from aftercommit.unit_of_work import commit_unit_of_work
+from anyio import Semaphore
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Double,
+    MetaData,
+    Row,
+    Table,
+    delete,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.sql import Executable
+
+from aftercommit_tests.builders import (
+    PLAIN,
+    POLICY,
+    CommandHandlers,
+    EventHandlers,
+    a_command_work,
+    an_envelope_factory,
+    table,
+)
+from aftercommit_tests.things import storage
+from aftercommit_tests.things.app import open_things_database
+from aftercommit_tests.things.bell import RecordingBell
+from aftercommit_tests.things.handlers import HANDLERS
+from aftercommit_tests.things.storage import UnitOfWork, start_mappers
+
+Key = tuple[EventId, str]
+KeptFailure = tuple[int, str]  # attempt and error
+START = 1_000_000.0
+
+metadata = MetaData()
+test_clock = Table("test_clock", metadata, Column("seconds", Double, nullable=False))
+
+
+@dataclass(frozen=True)
+class StoredDelivery:
+    """What decides what comes next of a delivery; times are relative to the clock."""
+
+    attempts: int
+    token: int
+    available_at: float
+    unavailable_attempts: int = 0
+    last_error: str | None = None
+    parked_at: float | None = None
+    held: bool = False  # by a process that works on it, or did when it died
+    replay: bool = False
+
+
+Deliveries = dict[Key, StoredDelivery]
+
+
+class Unit:
+    """A unit of work of some process, which is committed as the bus commits it."""
+
+    def __init__(
+        self,
+        opened: AbstractAsyncContextManager[SqlAlchemyUnitOfWorkScope],
+        envelopes: EnvelopeFactory,
+        work: WorkItem,
+    ) -> None:
+        self._opened, self._envelopes, self._work = opened, envelopes, work
+        self._resources = AsyncExitStack()
+        self.committed = Committed()  # empty until the commit
+
+    async def __aenter__(self) -> UnitOfWork:
+        self._scope = await self._resources.enter_async_context(self._opened)
+        self._resources.push_async_exit(self._commit)
+        uow: Any = self._scope.uow
+        assert isinstance(uow, UnitOfWork)
+        return uow
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._resources.__aexit__(*error)
+
+    async def _commit(self, kind: object, error: object, traceback: object) -> None:
+        if error is None:
+            self.committed = await commit_unit_of_work(self._scope, self._envelopes, self._work)
+
+
+@dataclass
+class World:
+    """The engine on a database, and everything a test may look at."""
+
+    database: Database
+    other_database: Database
+    policy: DeliveryPolicy = POLICY
+    event_handlers: EventHandlers = field(default_factory=lambda: PLAIN)
+    command_handlers: CommandHandlers = field(default_factory=lambda: HANDLERS.commands)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    observers: Sequence[Observer] = ()
+    slots: int = 50
+    bell: RecordingBell = field(default_factory=RecordingBell)
+
+    def __post_init__(self) -> None:
+        self._in_turn = cycle([self.database, self.other_database])
+        self.wire()
+
+    def wire(self) -> None:
+        """Make the bus; again, after a test has exchanged something."""
+        handlers = table(self.event_handlers, self.command_handlers, self.renamed)
+        instrumentation = CompositeObserver(self.observers)
+        bell = ObservedPort(instrumentation, "bell", self.bell)
+        dependencies = Dependencies(effect_ports={"bell": bell}, queries={}, constants={})
+        outbox = new_outbox(self.database, self.policy)
+        self.envelopes = an_envelope_factory(self.event_handlers)
+        self.bus = MessageBus(
+            registry=bind(handlers, dependencies),
+            envelopes=self.envelopes,
+            new_uow=partial(open_unit_of_work, outbox, UnitOfWork),
+            outbox=outbox,
+            policy=self.policy,
+            random=lambda: 1.0,
+            slots=Semaphore(self.slots, fast_acquire=True),
+            instrumentation=instrumentation,
+        )
+        names = {name: name for name in handlers.by_name()} | dict(self.renamed)
+        self.application = Application(self.bus, self.database, {}, names)
+
+    def new_uow(self, work: WorkItem) -> Unit:
+        """Return a unit of work of some process."""
+        outbox = new_outbox(next(self._in_turn), self.policy)
+        return Unit(open_unit_of_work(outbox, UnitOfWork, work), self.envelopes, work)
+
+    def a_uow(self, claim: Claim | None = None, *, received: MessageOrigin = INTERNAL) -> Unit:
+        """Return the unit of work of a claim, or else of some command."""
+        return self.new_uow(claim or a_command_work(received))
+
+    def outbox(self) -> SqlAlchemyOutbox:
+        """Return the outbox of one more process."""
+        return new_outbox(next(self._in_turn), self.policy)
+
+    async def move_clock(self, seconds: float) -> None:
+        """Move the clock that the deliveries are measured with."""
+        await self.execute(update(test_clock).values(seconds=test_clock.c.seconds + seconds))
+
+    async def mark_as_replayed(self, event_id: EventId) -> None:
+        """Let the deliveries of an event be those of a replay."""
+        of_event = tables.deliveries.c.event_id == event_id
+        await self.execute(update(tables.deliveries).where(of_event).values(replay=True))
+
+    async def pause(self, handler: str) -> None:
+        """Pause a handler."""
+        values = {"handler": handler, "paused_at": self.database.clock, "paused_by": "a test"}
+        await self.execute(insert(tables.handler_pauses).values(values))
+
+    async def resume(self, handler: str) -> None:
+        """Let it go on."""
+        of_this, owed = tables.handler_pauses.c.handler == handler, tables.deliveries.c
+        await self.execute(delete(tables.handler_pauses).where(of_this))
+        held = update(tables.deliveries).where(owed.handler == handler, owed.available_at > PAUSE)
+        await self.execute(held.values(available_at=owed.available_at - PAUSE))
+
+    async def things(self) -> list[str]:
+        """Return the names of all things, sorted."""
+        return sorted(name for (name,) in await self.rows(storage.things.c.name))
+
+    async def lines(self) -> list[str]:
+        """Return what handlers have written, sorted."""
+        return sorted(text for (text,) in await self.rows(storage.lines.c.text))
+
+    async def members(self) -> list[str]:
+        """Return the names of the members of all clubs, sorted."""
+        return sorted(name for (name,) in await self.rows(storage.members.c.name))
+
+    async def event_ids(self) -> set[EventId]:
+        """Return the ids of the stored events."""
+        return {event_id for (event_id,) in await self.rows(tables.events.c.id)}
+
+    async def deliveries(self) -> Deliveries:
+        """Return what is not done."""
+        rows = await self.rows(*tables.deliveries.c, self.database.clock.label("now"))
+        owed = [row for row in rows if row.completed_at is None]
+        return {(row.event_id, row.handler): _relative(_stored(row), row.now) for row in owed}
+
+    async def owed(self) -> list[str]:
+        """Return the handlers whose deliveries will be tried again, sorted."""
+        return sorted(
+            handler
+            for (_, handler), row in (await self.deliveries()).items()
+            if row.parked_at is None
+        )
+
+    async def finished(self) -> dict[Key, int]:
+        """Return what is done, and at which attempt."""
+        rows = await self.rows(*tables.deliveries.c)
+        return {(row.event_id, row.handler): row.attempts for row in rows if row.completed_at}
+
+    async def failures(self) -> dict[Key, list[KeptFailure]]:
+        """Return the attempts that failed, of each delivery the oldest first."""
+        found: dict[Key, list[KeptFailure]] = {}
+        for row in sorted(await self.rows(*tables.failures.c), key=lambda row: row.token):
+            found.setdefault((row.event_id, row.handler), []).append((row.attempt, row.error))
+        return found
+
+    async def commands(self) -> set[UUID]:
+        """Return the ids of the commands that were accepted."""
+        return {command_id for (command_id,) in await self.rows(tables.commands.c.id)}
+
+    async def execute(self, statement: Executable) -> None:
+        """Execute a statement in a transaction of its own."""
+        async with self.database.write_transaction() as transaction:
+            await transaction.execute(statement)
+            await transaction.commit()
+
+    async def rows(self, *columns: ColumnElement[Any]) -> Sequence[Row[Any]]:
+        """Return some columns of all rows."""
+        async with self.database.read_transaction() as transaction:
+            return (await transaction.execute(select(*columns))).all()
+
+
+@asynccontextmanager
+async def open_world(url: str, **changed: Any) -> AsyncIterator[World]:
+    """Open a world on a database that has its schema, with its clock standing still."""
+    start_mappers()
+    async with open_things_database(url) as database, open_things_database(url) as another:
+        await ensure_schema(database)
+        database.clock = another.clock = select(test_clock.c.seconds).scalar_subquery()
+        async with database.write_transaction() as transaction:
+            await transaction.run_sync(metadata.create_all)
+            await transaction.execute(insert(test_clock).values(seconds=START))
+            await transaction.commit()
+        yield World(database, another, **changed)
+
+
+def _stored(row: Row[Any]) -> StoredDelivery:
+    return StoredDelivery(
+        attempts=row.attempts,
+        token=row.token,
+        available_at=row.available_at,
+        unavailable_attempts=row.unavailable_attempts,
+        last_error=row.last_error,
+        parked_at=row.parked_at,
+        held=row.owner is not None,
+        replay=row.replay,
+    )
+
+
+def _relative(row: StoredDelivery, now: float) -> StoredDelivery:
+    parked_at = None if row.parked_at is None else row.parked_at - now
+    return replace(row, available_at=row.available_at - now, parked_at=parked_at)
