@@ -27,8 +27,11 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def engine() -> list[Path]:
-    """Return the files of the engine: all but extensions, test kit, and migrations themselves."""
-    aside = {EXTENSIONS, ENGINE / "testing", ENGINE / "sql" / "migrations" / "versions"}
+    """Return the files of the engine: all but what is beside it, and the migrations themselves.
+
+    Beside it are extensions, the outbox for sessions of others, and the test kit.
+    """
+    aside = {EXTENSIONS, *map(ENGINE.joinpath, ("outbox", "testing", "sql/migrations/versions"))}
     return [file for file in files(ENGINE) if aside.isdisjoint(file.parents)]
 
 

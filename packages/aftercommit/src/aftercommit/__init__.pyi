@@ -82,6 +82,7 @@ from .observers import (
 from .observers import (
     Outcome as Outcome,
 )
+from .outbox import Outbox as Outbox
 from .ports import Publisher as Publisher
 from .process.app import App as App
 from .process.app import CommandLine as CommandLine

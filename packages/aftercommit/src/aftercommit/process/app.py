@@ -35,7 +35,9 @@ class App(Generic[S]):
     """An application, as the command line and its services start it."""
 
     name: ClassVar[str]
-    """Its command, distribution and package: that of `EngineSettings.application`."""
+    """Its distribution and package, and its command: that of `EngineSettings.application`."""
+    program: ClassVar[str | None] = None
+    """Its command, if that is not its name."""
     summary: ClassVar[str]
     """What it does, for `--help`."""
     extensions: ClassVar[Extensions]
@@ -90,6 +92,7 @@ class App(Generic[S]):
             settings.database_url,
             codec=self.codec(),
             application=self.name,
+            program=self.program,
             history=self.history(),
             backends=self.extensions.database_backends(),
         )

@@ -50,6 +50,10 @@ class Worker:
         self._backlog_likely = False
         self._unwritten: deque[LastWrite] = deque()
 
+    def wake(self) -> None:
+        """Have it look at once for what is due."""
+        self._wakeup.wake()
+
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until asked to stop or, `until_idle`, until nothing is left to do now.
 
