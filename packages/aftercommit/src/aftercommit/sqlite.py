@@ -16,9 +16,11 @@ def prepare(engine: AsyncEngine | Engine) -> None:
     Journal and pragmas are those of the worker; a transaction begins as a writer, with BEGIN
     IMMEDIATE, since one that has read first could not wait. For one that only reads, and waits for
     nobody: `engine.execution_options(sqlite_begin="BEGIN")`. A listener of yours that says BEGIN
-    does no harm; it has to be there before.
+    does no harm; it has to be there before. An engine of another database stays as it is.
     """
     engine = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
+    if engine.dialect.name != "sqlite":
+        return
     event.listen(engine, "connect", set_up)
     event.listen(engine, "begin", _begin)
 
