@@ -60,7 +60,7 @@ class Outbox:
         self,
         name: str,
         database_url: str,
-        events: Sequence[Row[Any, Any]],
+        events: Sequence[Row[object, None]],
         *,
         ports: Mapping[str, Any] = NOTHING,
         values: Mapping[str, Any] = NOTHING,

@@ -41,7 +41,7 @@ class OutboxApp(App[EngineSettings]):
         self,
         name: str,
         database_url: str,
-        events: Sequence[Row[Any, Any]],
+        events: Sequence[Row[object, None]],
         *,
         ports: Mapping[str, Any],
         values: Mapping[str, Any],
