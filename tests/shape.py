@@ -14,8 +14,8 @@ ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 DIALECTS = ROOT / "packages" / "sqlalchemy-anyio" / "src" / "sqlalchemy_anyio"
 EXTENSIONS = ENGINE / "extensions"
 
-ENGINE_LINES = 5140  # without extensions: what is read in an evening
-PATH_LINES = 1054  # the way of a delivery through it: what is read in an hour
+ENGINE_LINES = 5302  # without extensions: what is read in an evening
+PATH_LINES = 1053  # the way of a delivery through it: what is read in an hour
 FILE_LINES = 250
 MEDIAN_BODY_LINES = 6
 LONG_BODY_LINES = 15  # nine functions in ten are shorter, or as long

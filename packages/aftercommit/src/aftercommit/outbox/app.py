@@ -20,7 +20,7 @@ from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.handler_binding import BoundHandlers, Dependencies, bind
 from aftercommit.handler_table import Handlers, Row
 from aftercommit.observers import CompositeObserver, ObservedPort, Observer
-from aftercommit.outbox.handler_session import SessionUnitOfWork
+from aftercommit.outbox.handler_session import open_session
 from aftercommit.ports import Publisher
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
@@ -28,7 +28,6 @@ from aftercommit.process.extension import Extension, Extensions
 from aftercommit.settings import EngineSettings, load
 from aftercommit.sql.outbox import new_outbox
 from aftercommit.sql.schema import ensure_schema
-from aftercommit.sql.unit_of_work import open_unit_of_work
 
 
 class OutboxApp(App[EngineSettings]):
@@ -120,9 +119,7 @@ class OutboxApp(App[EngineSettings]):
             outbox = new_outbox(database, settings)
             bus = MessageBus(
                 registry=self._bind(table, ports),
-                new_uow=partial(
-                    open_unit_of_work, outbox, partial(SessionUnitOfWork, self._session)
-                ),
+                new_uow=partial(open_session, outbox, self._session),
                 outbox=outbox,
                 policy=settings,
                 slots=Semaphore(settings.worker_concurrency, fast_acquire=True),

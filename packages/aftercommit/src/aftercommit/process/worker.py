@@ -45,14 +45,11 @@ class Worker:
         self._handlers = list(application.bus.registry.events)
         self._shutdown = shutdown
         self._wakeup = Wakeup()
+        self.wake = self._wakeup.wake
         self._concurrency = concurrency
         self._running: Counter[str] = Counter()
         self._backlog_likely = False
         self._unwritten: deque[LastWrite] = deque()
-
-    def wake(self) -> None:
-        """Have it look at once for what is due."""
-        self._wakeup.wake()
 
     async def run(self, *, until_idle: bool = False) -> None:
         """Work until asked to stop or, `until_idle`, until nothing is left to do now.

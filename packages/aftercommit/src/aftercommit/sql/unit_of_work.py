@@ -7,7 +7,6 @@ from math import inf
 from typing import Protocol
 
 from anyio import current_time
-from sqlalchemy.exc import SQLAlchemyError
 
 from aftercommit.claims import Claim, CommandWork, WorkItem
 from aftercommit.sql.inbox import record_command
@@ -47,10 +46,6 @@ async def open_unit_of_work(
             if isinstance(work, CommandWork) and work.origin.id is not None:
                 await record_command(transaction, database.clock, work)
             yield SqlAlchemyUnitOfWorkScope(new_uow(transaction), transaction, outbox, work)
-    except SQLAlchemyError as error:  # of a session that is not ours
-        if (meaning := database.backend.translate(error)) is error:
-            raise
-        raise meaning from error
     finally:
         if database.backend.single_writer and (seconds := current_time() - begun) > LONG_SECONDS:
             text = "%s held the only write lock of the database for %.1f s"

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from aftercommit_tests.outbox.orders import (
+    LIMIT_SECONDS,
     Order,
     OrderPlaced,
     Shop,
@@ -192,7 +193,7 @@ async def test_a_slow_endpoint_holds_up_nobody_who_resumes(shop: Shop) -> None:
             await shop.place(session, 1)
             if database.backend.single_writer:  # who writes holds up all others
                 await session.commit()
-            with anyio.fail_after(5):
+            with anyio.fail_after(LIMIT_SECONDS):
                 await handler_pauses.resume(database, ["confirm"])
                 await handler_pauses.pause(database, ["confirm"], by="a test")
         await until(lambda: only_confirming(shop))
