@@ -15,7 +15,6 @@ from aftercommit.errors import WiringError
 
 if TYPE_CHECKING:
     import click
-    from fastapi import APIRouter
 
     from aftercommit.codec import Codec
     from aftercommit.handler_table import Handlers
@@ -64,25 +63,6 @@ class App(Generic[S]):
     def history(self) -> History | None:
         """Return the migrations of its tables; None if it sees to its tables by itself."""
         return None
-
-    def accepted_from_brokers(self) -> Sequence[type[Any]]:
-        """Return the commands that others may send by a message broker."""
-        raise NotImplementedError
-
-    def example_values(self) -> Mapping[str, Any]:
-        """Return what the fields of messages hold in examples, by the name of the field.
-
-        `subject` is that of an event, `message_name.subject` that of one event alone.
-        """
-        raise NotImplementedError
-
-    def public_routes(self) -> APIRouter:
-        """Return what it answers over HTTP to anybody."""
-        raise NotImplementedError
-
-    def operator_routes(self) -> APIRouter:
-        """Return what it answers over HTTP to the operator only."""
-        raise NotImplementedError
 
     def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:
         """Open the database alone, with the usual limits."""

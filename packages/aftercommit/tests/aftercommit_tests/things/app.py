@@ -58,7 +58,7 @@ from aftercommit_tests.things.handlers import CODEC, HANDLERS
 from aftercommit_tests.things.storage import HISTORY, UnitOfWork, find_thing, start_mappers
 
 if TYPE_CHECKING:
-    from fastapi import APIRouter
+    pass
 
 LAMP = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
 
@@ -76,11 +76,11 @@ def find_subjects(name: str) -> SubjectQuery:
 EXTENSIONS = Extensions(
     (
         PostgreSQLExtension(),
-        BrokersExtension(),
+        BrokersExtension("aftercommit_tests.things.messages"),
         OperationsExtension(find_subjects),
         MetricsExtension(),
         OtelExtension(),
-        WebExtension(),
+        WebExtension("aftercommit_tests.things.routes"),
         PageExtension(),
     )
 )
@@ -180,22 +180,6 @@ class Things(App[Settings]):
 
     def history(self) -> History:
         return HISTORY
-
-    def accepted_from_brokers(self) -> Sequence[type[Command]]:
-        return [MakeThing, RenameThing]
-
-    def example_values(self) -> Mapping[str, Any]:
-        return {"thing_id": LAMP, "name": "lamp", "subject": LAMP}
-
-    def public_routes(self) -> "APIRouter":
-        from aftercommit_tests.things.routes import public
-
-        return public
-
-    def operator_routes(self) -> "APIRouter":
-        from aftercommit_tests.things.routes import guarded
-
-        return guarded
 
     def load(self, overrides: Mapping[str, Any]) -> Settings:
         return load(
