@@ -63,6 +63,7 @@ PUBLIC = {
     "message_types",
     "new_outbox",
     "on",
+    "open_application",
     "open_database",
     "open_unit_of_work",
 }

@@ -1,33 +1,28 @@
 """An outbox as the command line, its commands and the worker know applications."""
 
 import os
-import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, ClassVar
 from uuid import uuid4
 
 import click
-from anyio import Semaphore
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aftercommit.bus import MessageBus
 from aftercommit.codec import Codec, Upcasters
 from aftercommit.envelope_factory import EnvelopeFactory
-from aftercommit.handler_binding import BoundHandlers, Dependencies, bind
+from aftercommit.handler_binding import Dependencies, bind
 from aftercommit.handler_table import Handlers, Row
-from aftercommit.observers import CompositeObserver, ObservedPort, Observer
+from aftercommit.observers import Observer
 from aftercommit.outbox.handler_session import open_session
-from aftercommit.ports import Publisher
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
+from aftercommit.process.assembly import open_application
 from aftercommit.process.extension import Extension, Extensions
 from aftercommit.settings import EngineSettings, load
-from aftercommit.sql.outbox import new_outbox
-from aftercommit.sql.schema import ensure_schema
 
 
 class OutboxApp(App[EngineSettings]):
@@ -65,7 +60,8 @@ class OutboxApp(App[EngineSettings]):
         self._codec = Codec[Any](
             source=f"/{name}", events=types, upcasters=upcasters, aliases=aliases
         )
-        self.bound = self._bind(self._handlers, ports)
+        dependencies = Dependencies(effect_ports=ports, queries={}, constants=values)
+        self.bound = bind(self._handlers, dependencies, transaction="session")
 
     def handlers(self) -> Handlers[Any, Any]:
         return self._handlers
@@ -100,39 +96,19 @@ class OutboxApp(App[EngineSettings]):
             log_formats=self.extensions.log_formats,
         )
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self, settings: EngineSettings, *, observers: Sequence[Observer] = (), delivers: bool = True
-    ) -> AsyncIterator[Application]:
-        async with AsyncExitStack() as opened:
-            publishers, watching = dict[str, Publisher](), [*observers]
-            for extension in self.extensions:
-                publishers |= await opened.enter_async_context(extension.publishers(settings))
-                if observer := extension.observer(settings):
-                    watching.append(opened.enter_context(observer))
-            instrumentation = CompositeObserver(watching)
-            database = await opened.enter_async_context(self.open_database(settings))
-            await ensure_schema(database)
-            observed = partial(ObservedPort, instrumentation)
-            ports = {name: observed(name, port) for name, port in self._ports.items()}
-            table = self._handlers.publishing_to(publishers)
-            outbox = new_outbox(database, settings)
-            bus = MessageBus(
-                registry=self._bind(table, ports),
-                new_uow=partial(open_session, outbox, self._session),
-                outbox=outbox,
-                policy=settings,
-                slots=Semaphore(settings.worker_concurrency, fast_acquire=True),
-                envelopes=self.envelopes,
-                random=random.random,
-                instrumentation=instrumentation,
-            )
-            names = {name: name for name in table.by_name()} | dict(table.renamed)
-            yield Application(bus, database, publishers, names)
+    ) -> AbstractAsyncContextManager[Application]:
+        return open_application(
+            self,
+            settings,
+            self._session,
+            effect_ports=self._ports,
+            constants=self._values,
+            observers=observers,
+            open_uow=open_session,
+            transaction="session",
+        )
 
     def reporter(self, settings: EngineSettings) -> Observer:
         return Observer()
-
-    def _bind(self, table: Handlers[Any, Any], ports: Mapping[str, Any]) -> BoundHandlers:
-        dependencies = Dependencies(effect_ports=ports, queries={}, constants=self._values)
-        return bind(table, dependencies, transaction="session")

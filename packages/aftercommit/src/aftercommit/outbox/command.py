@@ -2,12 +2,14 @@
 
 aftercommit worker main:outbox
 aftercommit check main:outbox
+aftercommit new ../shop
 """
 
 import re
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import click
 
@@ -15,18 +17,21 @@ from aftercommit.errors import InvalidValue
 from aftercommit.outbox import Outbox
 from aftercommit.process.cli.main import command_line
 from aftercommit.process.terminal_escaping import escape_controls
+from aftercommit.project import new_project
 
 TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 HELP = """Run, look after and check an outbox: `aftercommit COMMAND MODULE:NAME`.
 
 MODULE:NAME is where the outbox is, such as main:outbox, seen from this folder. "aftercommit --help
-main:outbox" lists all commands.
+main:outbox" lists all commands. "aftercommit new FOLDER" makes a project.
 """
 
 
 def main() -> None:
     """Run the command line of the outbox that one of the arguments names."""
     arguments = sys.argv[1:]
+    if arguments[:1] == ["new"]:
+        new(arguments[1:], prog_name="aftercommit new")
     targets = [each for each in arguments if TARGET.fullmatch(each)]
     if len(targets) != 1:
         if arguments and arguments[0] not in ("-h", "--help"):
@@ -41,6 +46,22 @@ def main() -> None:
         click.echo(escape_controls(f"error: {error}"), err=True)
         sys.exit(2)
     command_line(outbox.app)(arguments, prog_name="aftercommit")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--wheels", type=click.Path(path_type=Path, exists=True), help="Of the engine.")
+def new(folder: Path, options: tuple[str, ...], wheels: Path | None) -> None:
+    """Make a project on the engine in FOLDER, with tests; its name is that of the folder.
+
+    OPTIONS are --http and --brokers.
+    """
+    try:
+        made = new_project(folder, options, wheels.glob("*.whl") if wheels else ())
+    except InvalidValue as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"{len(made)} files in {folder}; go there, and: make run test")
 
 
 def find_outbox(target: str) -> Outbox:

@@ -65,7 +65,7 @@ class App(Generic[S]):
         return None
 
     def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:
-        """Open the database alone, with the usual limits."""
+        """Open the database alone."""
         from aftercommit.sql.database import open_database
 
         return open_database(
@@ -75,6 +75,9 @@ class App(Generic[S]):
             program=self.program,
             history=self.history(),
             backends=self.extensions.database_backends(),
+            connections=settings.pool_size,
+            handler_timeout=settings.handler_timeout_seconds,
+            instance_name=settings.instance_name,
         )
 
     def load(self, overrides: Mapping[str, Any]) -> S:
