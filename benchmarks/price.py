@@ -30,8 +30,8 @@ from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch
 from benchmarks import guarantees, ways
 from benchmarks.application import registration
-from tests import shape
-from tests.measured import PRICE, write
+from tests.project import shape
+from tests.project.measured import PRICE, write
 
 REPEATS = 200
 ONCE_A_SECOND = "SELECT aftercommit_handler_pauses.handler"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.generated import PAGES, brought_up_to_date
+from tests.project.generated import PAGES, brought_up_to_date
 from tests.transitions import TRANSITIONS
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.consoles import Command, shows
-from tests.full.conftest import TIMEOUT_SECONDS, Copy
-from tests.tutorials import Change, tutorials
+from tests.project.full.conftest import TIMEOUT_SECONDS, Copy
+from tests.project.tutorials import Change, tutorials
 
 
 @pytest.mark.timeout(1000)

@@ -1,6 +1,6 @@
 """Kills real processes after the commit, and shows the rows that are left.
 
-    python -m tests.e2e.killed
+    python -m tests.project.killed
 
 It takes some ten seconds, and writes its part of docs/life-of-a-delivery.md; a test does the same,
 and compares.
@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.e2e.processes import Application, stat_of, wait_until
-from tests.measured import LIFE, write
+from tests.project.measured import LIFE, write
 
 LEASE = 4.0
 WORK = ("worker", "--until-idle")

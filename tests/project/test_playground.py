@@ -13,7 +13,7 @@ from playground.experiment_run import ExperimentRun
 from playground.experiments import EXPERIMENTS
 from playground.mail import Received
 
-GUARANTEES = (Path(__file__).parents[3] / "docs" / "guarantees.md").read_text()
+GUARANTEES = (Path(__file__).parents[2] / "docs" / "guarantees.md").read_text()
 BEFORE = Node(
     kind="delivery",
     id=f"{UUID(int=1)}:send_welcome_email",

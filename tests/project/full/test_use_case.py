@@ -6,13 +6,14 @@ import sys
 
 import pytest
 
-from tests.full.conftest import Copy
-from tests.tutorials import BY_HAND, CHECKLIST, PATCH
+from tests.project.full.conftest import ROOT, Copy
+from tests.project.tutorials import BY_HAND, CHECKLIST, PATCH
 
 AFFECTED = {
     "tests/unit",
+    *(str(file.relative_to(ROOT)) for file in ROOT.glob("tests/project/test_*.py")),
     "tests/integration/test_schema.py",
-    "tests/e2e/test_readme.py::test_every_command_of_the_first_hour_does_what_its_page_says",
+    "tests/project/pages/test_readme.py::test_every_command_of_the_first_hour_does_what_its_page_says",
 }
 
 
@@ -27,7 +28,7 @@ def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) 
     assert applied.returncode == 0, applied.stderr
     made = copy.run("env", f"NAME={name}", sys.executable, "-m", "tools.migration")
     written = copy.python("-m", "tools.language")
-    copy.python("-m", "tests.generated")
+    copy.python("-m", "tests.project.generated")
 
     assert f"_{name.lower().replace(' ', '_')}.py" in made
     assert "written: stored_events.json" in written

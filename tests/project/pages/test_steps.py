@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.steps import PAGE, STEPS, masked, run, shown
-from tests.measured import measured
+from tests.project.measured import measured
+from tests.project.steps import PAGE, STEPS, masked, run, shown
 
 WHAT_HAPPENS = {
     "1_bus": {
@@ -71,7 +71,7 @@ def scenes(printed: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.stem)
 def test_a_step_does_what_its_page_says(step: Path, tmp_path: Path) -> None:
-    """What was lost or doubled before, and what is not now. Else: python -m tests.e2e.steps."""
+    """What was lost or doubled before, and what is not now. Else: python -m tests.project.steps."""
     printed = run(step, tmp_path)
     found = scenes(printed)
 

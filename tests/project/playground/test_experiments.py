@@ -8,8 +8,8 @@ from uuid import UUID
 from playwright.sync_api import Locator, Page, expect
 
 from playground.experiments import EXPERIMENTS
-from tests.e2e.playground.playing import Playing
 from tests.e2e.processes import LIMIT_SECONDS, outstanding
+from tests.project.playground.playing import Playing
 
 WELCOME = """
 SELECT event_id, attempts, token, owner, completed_at, json_extract(data, '$.email')

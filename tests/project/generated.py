@@ -1,6 +1,6 @@
 """Writes the parts of the documentation that are made from the code.
 
-    python -m tests.generated
+    python -m tests.project.generated
 
 A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. A test fails when it differs
 from what the code says.
@@ -21,9 +21,9 @@ from aftercommit.process.error_handling import exit_code
 
 import allocation
 from allocation.domain.exceptions import InvalidInput, RuleViolation
-from tests import settings_table
+from tests.project import settings_table
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [page for folder in ("", "docs/**/", "packages/*/") for page in ROOT.glob(f"{folder}*.md")]
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -1,10 +1,10 @@
-"""Tutorials and the worked use case fit the code. Whether they work: tests/full."""
+"""Tutorials and the worked use case fit the code. Whether they work: tests/project/full."""
 
 import re
 import subprocess
 from pathlib import Path
 
-from tests.tutorials import PATCH, TUTORIAL, Change, tutorials
+from tests.project.tutorials import PATCH, TUTORIAL, Change, tutorials
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.consoles import Command, commands
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 TUTORIAL = DOCS / "tutorial.md"
 CHECKLIST = DOCS / "use-case.md"
 PATCH = DOCS / "use_case" / "deactivate_user.patch"

@@ -5,8 +5,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.extensions.page.browser import page_of
-from tests.e2e.playground.playing import Playing
 from tests.e2e.processes import wait_until
+from tests.project.playground.playing import Playing
 
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.playground.playing import family_of, is_alive, playing
 from tests.e2e.processes import LIMIT_SECONDS, Application, stat_of, wait_until
+from tests.project.playground.playing import family_of, is_alive, playing
 
 GENTLE = (signal.SIGINT, signal.SIGTERM)
 VIOLENT = (signal.SIGHUP, signal.SIGKILL)

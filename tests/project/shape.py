@@ -1,6 +1,6 @@
 """Measures the source: how much there is to read, how long files and functions are.
 
-The limits stand here, once; `tests/unit/test_shape.py` compares.
+The limits stand here, once; `tests/project/test_shape.py` compares.
 """
 
 import ast
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median, quantiles
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 APPLICATION = ROOT / "src" / "allocation"
 ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 DIALECTS = ROOT / "packages" / "sqlalchemy-anyio" / "src" / "sqlalchemy_anyio"

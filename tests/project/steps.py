@@ -1,6 +1,6 @@
 """Runs the steps in docs/steps, and writes what they print into the page that tells of them.
 
-    python -m tests.e2e.steps
+    python -m tests.project.steps
 
 It takes some minutes, for the shortest time of several runs counts. A test runs each step once,
 and compares all but the time.
@@ -16,7 +16,7 @@ from pathlib import Path
 from signal import SIGKILL
 from tempfile import TemporaryDirectory
 
-from tests.measured import ROOT, write
+from tests.project.measured import ROOT, write
 
 FOLDER = ROOT / "docs" / "steps"
 STEPS = sorted(FOLDER.glob("[0-9]_*.py"))

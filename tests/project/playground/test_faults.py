@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.playground.playing import playing
 from tests.e2e.processes import Application, stat_of, wait_until
+from tests.project.playground.playing import playing
 
 
 @pytest.mark.parametrize(("fault", "remedy"), [("kill", "start"), ("freeze", "thaw")])

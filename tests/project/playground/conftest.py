@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.e2e.extensions.page.browser import chromium, page_of
-from tests.e2e.playground.playing import Playing, playing
 from tests.e2e.processes import Application
+from tests.project.playground.playing import Playing, playing
 
 
 @pytest.fixture(autouse=True)

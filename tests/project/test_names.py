@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from allocation.config import Settings
 from allocation.entrypoints.allocation import Allocation
 from allocation.extension_list import EXTENSIONS
-from tests.shape import ENGINE
+from tests.project.shape import ENGINE
 from tests.shop import Shop
 
 LITERAL = re.compile(r"allocation|ALLOCATION")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MYPY_CACHE = ".mypy_cache"
 TIMEOUT_SECONDS = 800  # for busy machines; a minute on a quiet one
 

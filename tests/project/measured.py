@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 LIFE = ROOT / "docs" / "life-of-a-delivery.md"
 PRICE = ROOT / "docs" / "price.md"
