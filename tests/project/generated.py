@@ -22,6 +22,7 @@ from aftercommit.process.error_handling import exit_code
 import allocation
 from allocation.domain.exceptions import InvalidInput, RuleViolation
 from tests.project import settings_table
+from tests.transitions import TRANSITIONS, State
 
 ROOT = Path(__file__).parents[2]
 PAGES = [page for folder in ("", "docs/**/", "packages/*/") for page in ROOT.glob(f"{folder}*.md")]
@@ -139,10 +140,23 @@ def _name_of(node: ast.stmt) -> str | None:
     return None
 
 
+def deliveries() -> Iterator[str]:
+    """Yield the diagram of the life of a delivery: the table that its model test walks."""
+    yield from ["```mermaid", "stateDiagram-v2"]
+    for (before, step), after in TRANSITIONS.items():
+        yield f"    {_node(before)} --> {_node(after)}: {step.value}"
+    yield "```"
+
+
+def _node(state: State) -> str:
+    return "[*]" if state is State.NONE else state.name.lower()
+
+
 Parts = Mapping[str, Callable[[], Iterator[str]]]
 
 GENERATED: Parts = {
     "book_handler": partial(_excerpt, HANDLERS, ["add_coupon_batch"]),
+    "deliveries": deliveries,
     "errors": errors,
     "handlers": handlers,
     "settings": settings_table.settings,

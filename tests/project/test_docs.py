@@ -1,48 +1,19 @@
-"""The documentation cannot rot: its links, names and diagrams are checked against the code."""
+"""The documentation cannot rot: its links, names, examples and orders are checked by the code."""
 
 import re
-from collections.abc import Iterator
+import subprocess
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.project.generated import PAGES, brought_up_to_date
-from tests.transitions import TRANSITIONS
+from tests.project.tutorials import PATCH, TUTORIAL, Change, tutorials
+from tools.files import ROOT
 
-ROOT = Path(__file__).parents[2]
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
-PROOFS = re.findall(
-    r"^- `((?:packages/[\w-]+/)?tests/[^:`]+)(?:`\n  `)?::(\w+)`$", GUARANTEES, re.MULTILINE
-)
-LIFE = (ROOT / "docs" / "life-of-a-delivery.md").read_text()
+PROOF = re.compile(r"^- `((?:packages/[\w-]+/)?tests/[^:`]+)(?:`\n  `)?::(\w+)`$", re.MULTILINE)
 TESTING = ROOT / "docs" / "testing.md"
 EXAMPLES = re.findall(r"\]\(([^)]+)\)\)\.\n\n```python\n(.*?)```", TESTING.read_text(), re.DOTALL)
-
-
-def prose(page: str) -> str:
-    """Leave out blocks of code."""
-    return re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
-
-
-NAMED = [
-    (page, name, page.parent / file)
-    for page in PAGES
-    for name, file in re.findall(r"\[`([\w.]+)`\]\(([^)#]+\.py)\)", prose(page.read_text()))
-]
-
-
-def diagram() -> Iterator[str]:
-    """Yield the lines of the state diagram of a delivery."""
-    yield "stateDiagram-v2"
-    for (state, step), following in TRANSITIONS.items():
-        yield f"    {_node(state.name)} --> {_node(following.name)}: {step.value}"
-
-
-def _node(name: str) -> str:
-    return "[*]" if name == "NONE" else name.lower()
-
-
-def test_the_diagram_of_deliveries_is_the_table_of_the_code() -> None:
-    """A wrong picture is worse than none."""
-    assert "```mermaid\n" + "\n".join(diagram()) + "\n```" in LIFE
 
 
 def test_what_is_made_from_the_code_is_up_to_date() -> None:
@@ -51,26 +22,21 @@ def test_what_is_made_from_the_code_is_up_to_date() -> None:
     assert old == [], "run: make language"
 
 
-def test_every_link_to_a_file_leads_somewhere() -> None:
-    """Readers follow the links into the code."""
-    assert [
-        f"{page.name}: {link}"
-        for page in PAGES
-        for link in re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", page.read_text())
-        if not (page.parent / link).exists()
-    ] == []
+def test_every_link_leads_to_a_file_and_a_heading() -> None:
+    """Readers follow the links into the code; without a heading, a browser shows the top."""
+    link = re.compile(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)")
+    links = [(page, *found) for page in PAGES for found in link.findall(page.read_text())]
 
-
-def test_every_link_to_a_heading_leads_there() -> None:
-    """A browser says nothing when a heading is not there: it shows the top of the page."""
+    assert len(links) > 1000
     assert [
         f"{page.name}: {file}#{heading}"
-        for page in PAGES
-        for file, heading in re.findall(r"\]\((?!https?://)([^)#]*)#([^)]+)\)", page.read_text())
-        if heading not in headings(page.parent / file if file else page)
+        for page, file, heading in links
+        for target in [page.parent / file if file else page]
+        if not target.exists() or (heading and heading not in headings(target))
     ] == []
 
 
+@cache
 def headings(page: Path) -> list[str]:
     """Return the headings of a page, as links name them."""
     return list(map(as_anchor, re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)))
@@ -83,16 +49,40 @@ def as_anchor(title: str) -> str:
 
 def test_what_a_link_names_is_in_the_file() -> None:
     """Readers look for it there."""
+    code = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+    link = re.compile(r"\[`([\w.]+)`\]\(([^)#]+\.py)\)")
+    named = [
+        (page, *found) for page in PAGES for found in link.findall(code.sub("", page.read_text()))
+    ]
+
+    assert len(named) > 100
     assert [
-        f"{page.name}: {name} in {file.name}"
-        for page, name, file in NAMED
+        f"{page.name}: {name} in {file}"
+        for page, name, file in named
         for part in name.split(".")
-        if not re.search(rf"\b{part}\b", file.read_text())
+        if not re.search(rf"\b{part}\b", (page.parent / file).read_text())
     ] == []
+
+
+def test_what_a_page_tells_to_run_is_there() -> None:
+    """Targets of make, and modules; what they do is tested where it is."""
+    pages = [page for page in PAGES if page.name != "CHANGELOG.md"]
+    orders = [
+        order
+        for page in pages
+        for order in re.findall(
+            r"(?:`|^\$ |^ {4})(?:make|python -m) ([\w-][\w.-]*)", page.read_text(), re.MULTILINE
+        )
+    ]
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert len(orders) > 50
+    assert [each for each in orders if each not in targets and not find_spec(each)] == []
 
 
 def test_every_example_of_a_test_is_in_the_file_it_is_taken_from() -> None:
     """It is copied by readers, and must be what is run."""
+    assert len(EXAMPLES) == TESTING.read_text().count("```python") > 5
     assert [
         f"{file}: {part}"
         for file, example in EXAMPLES
@@ -105,11 +95,16 @@ def _unindented(text: str) -> str:
     return "\n".join(map(str.strip, text.splitlines()))
 
 
-def test_every_proof_of_a_guarantee_exists() -> None:
+def test_every_guarantee_has_proofs_that_exist() -> None:
     """A promise without a test is only a hope."""
+    _, *promises = GUARANTEES.partition("## Promises")[2].split("\n### ")
+    proofs = PROOF.findall(GUARANTEES)
+
+    assert [promise for promise in promises if not PROOF.search(promise)] == []
+    assert len(proofs) == GUARANTEES.count("::") > 40  # one that is written otherwise is no proof
     assert [
         f"{path}::{name}"
-        for path, name in PROOFS
+        for path, name in proofs
         if not (ROOT / path).exists()
         or not re.search(
             rf"^(async def|def) {name}\(|^{name} = ", (ROOT / path).read_text(), re.MULTILINE
@@ -117,28 +112,41 @@ def test_every_proof_of_a_guarantee_exists() -> None:
     ] == []
 
 
-def test_no_proof_and_no_example_is_overlooked() -> None:
-    """One that is written in another way would not be looked for."""
-    assert len(EXAMPLES) == TESTING.read_text().count("```python") > 5
-    assert (
-        len(PROOFS)
-        == len(re.findall(r"`(?:packages/[\w-]+/)?tests/", GUARANTEES))
-        == GUARANTEES.count("::")
-        > 40
-    )
+def test_every_change_of_a_tutorial_fits_the_code() -> None:
+    """What it looks for is there, once, when its turn comes. Whether it works: `full`."""
+    misfits = []
+
+    for steps in tutorials().values():
+        files: dict[str, str] = {}
+        for change in (step for step in steps if isinstance(step, Change)):
+            path = ROOT / change.file
+            before = files.get(change.file) or (path.read_text() if path.exists() else "")
+            try:
+                files[change.file] = change.make(before)
+            except AssertionError as error:
+                misfits.append(str(error))
+
+    assert misfits == []
 
 
-def test_readme_is_short() -> None:
-    """It is read in four minutes, or not at all. The manual is in docs."""
-    for page in ("README.md", "README.ru.md"):
-        assert len((ROOT / page).read_text().splitlines()) <= 200, page
+def test_a_tutorial_quotes_the_patch() -> None:
+    """A block of `py` is shown only; what it shows is what the reader has applied."""
+    quoted = re.findall(r"^```py\n(.*?)^```$", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL)
+    added = "".join(re.findall(r"^\+(.*\n)", PATCH.read_text(), re.MULTILINE))
+
+    assert len(quoted) > 3
+    assert [block for block in quoted if block.rstrip() not in added] == []
 
 
-def test_every_guarantee_has_a_limit_and_a_proof() -> None:
-    """What is not promised is as important as what is."""
-    _, *promises = GUARANTEES.partition("## Promises")[2].split("\n### ")
+def test_the_patch_of_the_use_case_fits_the_code() -> None:
+    """If not, CONTRIBUTING.md says how to mend it: "The worked use case".
 
-    assert len(promises) > 8
-    for promise in promises:
-        assert "*Not" in promise, promise
-        assert "- `tests/" in promise, promise
+    Where somebody has followed the tutorial, it is in the code, and can be taken back.
+    """
+    assert "" in (refused(), refused("--reverse")), refused()
+
+
+def refused(*options: str) -> str:
+    """Return why the patch cannot be applied, or nothing."""
+    command = ("git", "apply", "--check", *options, str(PATCH))
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stderr

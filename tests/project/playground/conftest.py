@@ -1,6 +1,7 @@
 """A playground, and its page in a browser, which is that of the module."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -16,9 +17,9 @@ def blockbuster() -> None:
 
 
 @pytest.fixture
-def backend() -> str:
-    """HTTP is served on asyncio only."""
-    return "asyncio"
+def application(tmp_path: Path) -> Application:
+    """A folder for the playground's processes."""
+    return Application(tmp_path)
 
 
 @pytest.fixture
