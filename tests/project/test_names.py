@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
@@ -53,77 +52,47 @@ def test_an_application_has_one_name() -> None:
         CommandLine(Renamed(), {}).load_settings()
 
 
-def test_the_environment_is_asked_by_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two applications in one container have settings of their own."""
+def test_two_applications_in_one_environment_have_settings_and_logs_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The level of the log is also that of the engine, and of nobody else."""
     monkeypatch.setenv("SHOP_POOL_SIZE", "7")
     monkeypatch.setenv("ALLOCATION_POOL_SIZE", "8")
+    loggers = [logging.getLogger(name) for name in ("shop", "aftercommit", "sqlalchemy")]
 
-    assert Shop().load({}).pool_size == 7
-
-
-@pytest.mark.parametrize(
-    ("command", "variable"),
-    [
-        ([], "SHOP_DATABASE_URL"),
-        ([], "SHOP_METRICS_HOST"),
-        ([], "SHOP_MAIL_URL"),
-        (["events", "prune"], "SHOP_RETENTION_DAYS"),
-    ],
-)
-def test_the_help_names_the_variables_of_the_application(command: list[str], variable: str) -> None:
-    """What it says can be copied."""
-    shown = CliRunner().invoke(command_line(Shop()), [*command, "--help"], terminal_width=80)
-
-    assert shown.exit_code == 0
-    assert variable in shown.output
-    assert not LITERAL.search(shown.output)
-
-
-@pytest.fixture
-def loggers() -> Iterator[list[logging.Logger]]:
-    """The loggers of the application and of what runs it, which get their levels back."""
-    found = [logging.getLogger(name) for name in ("shop", "aftercommit")]
-    yield found
+    settings = CommandLine(Shop(), {}).load_settings(log_level="debug")
+    levels = [logger.getEffectiveLevel() for logger in loggers]
     logging.basicConfig(handlers=[], force=True)
-    for logger in found:
+    for logger in loggers:
         logger.setLevel(logging.NOTSET)
 
-
-def test_the_level_of_the_log_is_that_of_the_application_and_of_the_engine(
-    loggers: list[logging.Logger],
-) -> None:
-    """They are packages of two names, and one process."""
-    CommandLine(Shop(), {}).load_settings(log_level="debug")
-
-    assert [logger.level for logger in loggers] == [logging.DEBUG, logging.DEBUG]
-    assert logging.getLogger("sqlalchemy").getEffectiveLevel() == logging.WARNING
+    assert settings.pool_size == 7
+    assert levels == [logging.DEBUG, logging.DEBUG, logging.WARNING]
 
 
-def test_queues_topics_and_dead_letters_have_the_name() -> None:
-    """Others on the broker have theirs."""
+def test_the_help_names_the_variables_of_the_application() -> None:
+    """What it says can be copied."""
+    variables = ("SHOP_DATABASE_URL", "SHOP_METRICS_HOST", "SHOP_MAIL_URL")
+
+    for command, expected in (((), variables), (("events", "prune"), ("SHOP_RETENTION_DAYS",))):
+        shown = CliRunner().invoke(command_line(Shop()), [*command, "--help"], terminal_width=80)
+        assert [name for name in expected if name not in shown.output] == []
+        assert not LITERAL.search(shown.output)
+
+
+def test_what_others_read_has_the_name() -> None:
+    """On a broker, in metrics, and in the document of the API, others have theirs."""
     text = published_language(Shop())
     document = json.loads(text)
     channels = document["channels"].values()
+    metrics = [metric.name for metric in MetricsObserver("shop").registry.collect()]
+    api = web_application(Shop(), WebSettings(), EXTENSIONS).openapi()
 
-    assert document["info"]["title"] == "shop"
     names = {"shop.events", "shop.commands", "shop.commands.dead"}
+    assert document["info"]["title"] == api["info"]["title"] == "shop"
     assert {each["address"] for each in channels} == names
     assert {each["bindings"]["kafka"]["topic"] for each in channels} == names
     assert {"shop-error", "shop-reason"} <= set(re.findall(r"shop-\w+", text))
     assert not LITERAL.search(text.replace('"/allocation"', "the source of its codec"))
-
-
-def test_metrics_have_the_name() -> None:
-    """One scraper reads both, and sums up neither with the other."""
-    found = [metric.name for metric in MetricsObserver("shop").registry.collect()]
-
-    assert found
-    assert [name for name in found if not name.startswith("shop_")] == []
-
-
-def test_the_document_of_the_api_has_the_name() -> None:
-    """It says what the operator's token is called."""
-    document = web_application(Shop(), WebSettings(), EXTENSIONS).openapi()
-
-    assert document["info"]["title"] == "shop"
-    assert "`SHOP_OPERATOR_TOKEN`" in json.dumps(document["components"]["securitySchemes"])
+    assert {name.partition("_")[0] for name in metrics} == {"shop"}
+    assert "`SHOP_OPERATOR_TOKEN`" in json.dumps(api["components"]["securitySchemes"])

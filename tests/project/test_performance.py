@@ -1,36 +1,28 @@
 """How benchmarks measure; time itself is measured by no test."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
-from benchmarks.measuring import Contest, Effort, Way, in_turn, measure
-
-EFFORT = Effort(full=False)
+from benchmarks.measuring import Contest, Effort, Way, measure
 
 
-def test_rounds_take_turns_and_nobody_is_always_first() -> None:
-    """What begins finds the machine in another state than what follows."""
+def test_rounds_take_turns_and_a_ratio_is_that_of_one_round() -> None:
+    """What begins finds another machine; two medians would be of two different moments."""
     order: list[str] = []
 
-    def once(name: str) -> float:
-        order.append(name)
-        return 1.0
+    def once(name: str, *figures: float) -> Callable[[], float]:
+        left = iter(figures)
 
-    figures = in_turn({"a": lambda: once("a"), "b": lambda: once("b")}, 3)
+        def measured() -> float:
+            order.append(name)
+            return next(left)
 
-    assert order == ["a", "b", "b", "a", "a", "b"]
-    assert figures == {"a": [1.0] * 3, "b": [1.0] * 3}
+        return measured
 
+    ways = [Way(name="peer", once=once("peer", 10.0, 2.0, 4.0))]
+    contest = Contest(what="work", unit="/s", ours=once("ours", 10.0, 1.0, 6.0), ways=ways)
 
-def test_a_ratio_is_that_of_one_round() -> None:
-    """On a noisy machine the ratio of two medians is made of two different moments."""
-    ours, theirs = _each(10.0, 1.0, 6.0), _each(10.0, 2.0, 4.0)
-    way = Way(name="peer", once=lambda: next(theirs))
+    [row] = measure(contest, Effort(full=False))
 
-    [row] = measure(Contest(what="work", unit="/s", ours=lambda: next(ours), ways=[way]), EFFORT)
-
+    assert order == ["ours", "peer", "peer", "ours", "ours", "peer"]
     assert (row.ours, row.theirs) == (6.0, 4.0)
     assert (row.ratio, row.lowest, row.highest) == (1.0, 0.5, 1.5)
-
-
-def _each(*figures: float) -> Iterator[float]:
-    yield from figures

@@ -1,19 +1,29 @@
-"""Each experiment shows a promise that is made, and comes to a verdict that may be bad."""
+"""The playground, as far as it needs no browser: its promises, words, faults and mail server."""
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from smtplib import SMTP
 from uuid import UUID
 
+import anyio
 import pytest
 from aftercommit.extensions.operations.causation_tree import Node
+from anyio import create_task_group, to_thread
+from anyio.abc import ByteStream, SocketAttribute
 
 from playground import guarantee_page
 from playground.experiment_run import ExperimentRun
-from playground.experiments import EXPERIMENTS
-from playground.mail import Received
+from playground.experiments import EXPERIMENTS, Experiment
+from playground.fault_proxy import FaultProxy
+from playground.mail import Received, mail_server
+from tools.files import ROOT
 
-GUARANTEES = (Path(__file__).parents[2] / "docs" / "guarantees.md").read_text()
+SCRIPTS = {
+    name: (ROOT / "playground" / "static" / name).read_text() for name in ("panel.js", "words.js")
+}
 BEFORE = Node(
     kind="delivery",
     id=f"{UUID(int=1)}:send_welcome_email",
@@ -36,67 +46,142 @@ EMAIL = Received(
 )
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_shows_a_promise_and_its_proof(name: str) -> None:
-    """They are those of the documentation."""
-    promise = guarantee_page.section(GUARANTEES, EXPERIMENTS[name].promise)
-    file, _, test = EXPERIMENTS[name].proof.partition("::")
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+def test_an_experiment_shows_a_promise_and_its_proof(experiment: Experiment) -> None:
+    """They are those of the documentation, and stand on a page of their own."""
+    file, _, test = experiment.proof.partition("::")
 
+    page = anyio.run(guarantee_page.page, experiment)
+
+    promise, proof = re.findall("<pre>(.*?)</pre>", page, re.DOTALL)
     assert "*Not" in promise
     assert file in promise
     assert f"::{test}`" in promise
-
-
-def test_a_section_ends_where_the_next_begins() -> None:
-    """And what is not there is empty: an installation has no documentation."""
-    text = "## Promises\n\n### One\n\nIt is.\n\n### Two\n\nIt is not.\n"
-
-    assert guarantee_page.section(text, "One") == "It is."
-    assert guarantee_page.section(text, "Two") == "It is not."
-    assert guarantee_page.section("", "One") == ""
-
-
-def test_a_function_is_shown_with_its_decorators() -> None:
-    """They say how it is run."""
-    source = "import x\n\n@x.mark\nasync def test_it() -> None:\n    assert x\n\nrest = 1\n"
-
-    assert guarantee_page.function(source, "test_it") == (
-        "@x.mark\nasync def test_it() -> None:\n    assert x"
-    )
-    assert guarantee_page.function("", "test_it") == ""
-
-
-def test_what_was_promised_and_is_so_is_kept() -> None:
-    """The run of things as they should be."""
-    run = ExperimentRun()
-
-    run.check_another_owner(BEFORE, AFTER)
-    run.check_one_email([EMAIL], AFTER)
-    run.check_one_each([1, 1, 1])
-    run.end()
-
-    assert [fact["is_so"] for fact in run.facts] == [True, True, True]
-    assert run.state == "kept"
+    assert f"def {test}(" in proof
 
 
 @pytest.mark.parametrize(
-    "found",
+    ("found", "verdict"),
     [
-        lambda run: run.check_another_owner(BEFORE, replace(AFTER, owner=BEFORE.owner)),
-        lambda run: run.check_another_owner(BEFORE, replace(AFTER, token=2)),
-        lambda run: run.check_one_email([], AFTER),
-        lambda run: run.check_one_email([EMAIL, EMAIL], AFTER),
-        lambda run: run.check_one_email([replace(EMAIL, message_id="<another>")], AFTER),
-        lambda run: run.check_one_each([1, 2, 1]),
-        lambda run: run.check_one_each([1, 0, 1]),
+        (lambda run: run.check_another_owner(BEFORE, AFTER), "kept"),
+        (lambda run: run.check_another_owner(BEFORE, replace(AFTER, owner=BEFORE.owner)), "broken"),
+        (lambda run: run.check_another_owner(BEFORE, replace(AFTER, token=2)), "broken"),
+        (lambda run: run.check_one_email([EMAIL], AFTER), "kept"),
+        (lambda run: run.check_one_email([], AFTER), "broken"),
+        (lambda run: run.check_one_email([EMAIL, EMAIL], AFTER), "broken"),
+        (lambda run: run.check_one_email([replace(EMAIL, message_id="<x>")], AFTER), "broken"),
+        (lambda run: run.check_one_each([1, 1, 1]), "kept"),
+        (lambda run: run.check_one_each([1, 2, 1]), "broken"),
+        (lambda run: run.check_one_each([1, 0, 1]), "broken"),
     ],
 )
-def test_what_was_promised_and_is_not_so_is_broken(found: object) -> None:
-    """One bad fact is enough."""
+def test_one_bad_fact_breaks_a_promise(
+    found: Callable[[ExperimentRun], None], verdict: str
+) -> None:
+    """An experiment that can only succeed shows nothing."""
     run = ExperimentRun()
     run.check("works_on", is_so=True)
 
-    found(run)  # type: ignore[operator]
+    found(run)
     run.end()
 
-    assert run.state == "broken"
+    assert run.state == verdict
+
+
+def words(language: str) -> dict[str, set[str]]:
+    """Return the words of a language, each with the names of the values in it."""
+    text = SCRIPTS["words.js"].partition(f"const {language} = {{")[2].partition("\n};")[0]
+    found = re.findall(r'([\w.]+|"[\w.]+"): "([^"]*)"', text)
+    return {name.strip('"'): {*re.findall(r"\{(\w+)\}", value)} for name, value in found}
+
+
+def test_the_panel_has_words_for_all_that_it_may_have_to_say() -> None:
+    """In each language, with the same values; also for a promise that nobody has seen broken."""
+    known = words("ENGLISH")
+    sources = "".join(file.read_text() for file in (ROOT / "playground").glob("experiment*.py"))
+    facts = re.findall(r'\.check\(\s*"(\w+)"', sources)
+    parts = [f"{name}.{part}" for name in EXPERIMENTS for part in ("title", "what", "look")]
+
+    assert known == words("RUSSIAN")
+    assert len(facts) > 10
+    assert {*parts, *facts, "restore"} - known.keys() == set()
+    for name, experiment in EXPERIMENTS.items():
+        assert all(step in known or f"{name}.{step}" in known for step in experiment.steps), name
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_text_becomes_markup_and_nobody_else_is_asked(name: str) -> None:
+    """The subject of an e-mail is what somebody has called himself."""
+    assert not re.search(r"HTML|document\.write|\beval\b|Function\(|\w+://", SCRIPTS[name])
+
+
+@pytest.mark.anyio
+async def test_whoever_uses_a_line_meets_what_a_broken_server_would_do() -> None:
+    """Everybody is cut off by a change, as by a server that starts again, at the same port."""
+
+    async def echo(client: ByteStream) -> None:
+        async with client:
+            async for piece in client:
+                await client.send(piece)
+
+    async def connected(port: int) -> ByteStream:
+        return await anyio.connect_tcp("127.0.0.1", port)
+
+    async def is_cut_off(client: ByteStream) -> None:
+        with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            await client.receive()
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as server,
+        create_task_group() as group,
+    ):
+        group.start_soon(server.serve, echo)
+        line = FaultProxy(lambda: connected(server.extra(SocketAttribute.local_port)))
+        group.start_soon(line.run)
+        await line.settled()
+        for state in ("up", "slow", "up"):
+            await line.set_mode(state)
+            async with await connected(line.port) as client:
+                await client.send(b"Hello")
+                assert await client.receive() == b"Hello"
+                await line.set_mode("refuses")
+                await is_cut_off(client)
+            with pytest.raises(OSError, match=r"(?i)connect"):
+                await connected(line.port)
+        await line.set_mode("hangs")
+        async with await connected(line.port) as first, await connected(line.port) as second:
+            await until_stalled(line, 2)
+            await second.aclose()
+            await until_stalled(line, 1)
+            await line.set_mode("up")
+            await is_cut_off(first)
+        group.cancel_scope.cancel()
+
+
+async def until_stalled(line: FaultProxy, number: int) -> None:
+    with anyio.fail_after(60):
+        while line.stalled != number:
+            await anyio.wait_all_tasks_blocked()
+
+
+@pytest.mark.anyio
+async def test_what_arrives_can_be_shown_at_any_moment_whatever_it_is(tmp_path: Path) -> None:
+    """The mail server has a thread of its own, and any program of this machine can connect."""
+
+    def send(number: int, recipient: str = "ivan@example.com") -> None:
+        text = f"Message-ID: <{number}@example.com>\nSubject: Welcome\n\nHello"
+        with SMTP("127.0.0.1", proxy.port) as client:
+            client.ehlo()
+            client.command_encoding = "latin-1"  # each character is sent as one byte
+            client.sendmail("shop@example.com", recipient, text)
+
+    async with mail_server(tmp_path) as (mailboxes, proxy):
+        await to_thread.run_sync(send, 1)
+        await to_thread.run_sync(send, 2)
+        for _ in mailboxes.received:  # others arrive while somebody reads
+            await to_thread.run_sync(send, 2)
+        await to_thread.run_sync(send, 3, "\xff@example.com")
+
+        shown = [(email.number, email.is_repeated) for email in mailboxes.received]
+        assert shown == [(1, False), (2, False), (3, True), (4, True), (5, False)]
+        assert mailboxes.received[-1].recipient == "?@example.com"

@@ -1,26 +1,32 @@
-"""What others read about the project says the same everywhere."""
+"""What others read about the project says the same everywhere, and is what they install."""
 
-import ast
+import os
 import re
+import subprocess
+import sys
 import tomllib
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import yaml
-from sqlalchemy import CheckConstraint, Column, ForeignKey, Integer, MetaData, String, Table
 
-from allocation.adapters.migrations import HISTORY
 from allocation.messages import ACCEPTED_FROM_BROKERS
-from tests.later_schema import LATER
-from tools import migration
+from tools.files import ROOT
 
-ROOT = Path(__file__).parents[2]
-RELEASED = {"aftercommit_0001", "allocation_0001"}  # what is later must leave them in use
-ONLY_ADD = {"add_column", "bulk_insert", "create_index", "create_table", "execute", "get_bind"}
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CITATION: dict[str, Any] = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+BUILT = """\
+[build-system]
+requires = ["builder"]
+build-backend = "builder"
+
+[project]
+name = "built"
+version = "1"
+optional-dependencies = { demo = [] }
+"""
 
 
 def test_the_version_is_the_same_everywhere() -> None:
@@ -48,50 +54,39 @@ def test_what_a_broker_lets_others_do_is_written_where_they_look() -> None:
     assert named == {command.__name__ for command in ACCEPTED_FROM_BROKERS}
 
 
-def operations(source: str) -> set[str]:
-    """Return which of Alembic's operations a migration uses; `op.f` is none, it marks a name."""
-    calls = (node.func for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
-    return {
-        called.attr
-        for called in calls
-        if isinstance(called, ast.Attribute)
-        and isinstance(called.value, ast.Name)
-        and called.value.id in {"op", "batch"}
-    } - {"f"}
+def test_every_extension_has_an_extra_of_its_name() -> None:
+    """What is missing is installed by the name of the folder."""
+    engine = ROOT / "packages" / "aftercommit"
+    extras = tomllib.loads((engine / "pyproject.toml").read_text())["project"]
+    folders = {file.parent.name for file in engine.glob("src/*/extensions/*/__init__.py")}
+
+    assert len(folders) > 5
+    assert folders <= extras["optional-dependencies"].keys()
 
 
-def test_a_migration_only_adds() -> None:
-    """Processes of the version before work on, while and after it runs: expand, then contract.
+def test_what_builds_the_program_has_the_version_that_was_tested(tmp_path: Path) -> None:
+    """Pip builds in an environment of its own, which knows nothing of the usual `-c`."""
+    for number in ("1", "2"):
+        about = f"builder-{number}.dist-info"
+        files = {
+            "builder.py": f"raise SystemExit('this is builder {number}')",
+            f"{about}/METADATA": f"Metadata-Version: 2.1\nName: builder\nVersion: {number}\n",
+            f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            f"{about}/RECORD": "",
+        }
+        with ZipFile(tmp_path / f"builder-{number}-py3-none-any.whl", "w") as wheel:
+            for name, text in files.items():
+                wheel.writestr(name, text)
+    (tmp_path / "pyproject.toml").write_text(BUILT)
+    (tmp_path / "constraints.txt").write_text("builder==1\n")
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PYTHONPATH": str(ROOT)}
 
-    What takes something away, when nobody needs it any more, is named here with its reason.
-    """
-    folders = [folder for history in LATER for folder in history.folders]
-    files = [file for folder in folders for file in folder.glob("*_*.py")]
-    later = [file for file in files if not file.name.startswith(tuple(RELEASED))]
-
-    assert len(later) == len(files) - len(RELEASED)
-    assert {file.name: operations(file.read_text()) - ONLY_ADD for file in later} == {
-        file.name: set() for file in later
-    }
-    assert operations("def upgrade(): op.drop_column('users', 'name')") - ONLY_ADD == {
-        "drop_column"
-    }
-
-
-def test_a_migration_that_was_made_of_new_tables_only_adds(tmp_path: Path) -> None:
-    """What `make migration` writes is committed as it is, constraints and indexes with it."""
-    tables = MetaData(naming_convention=HISTORY.metadata.naming_convention)
-    for table in HISTORY.metadata.tables.values():
-        table.to_metadata(tables)
-    Table(
-        "colours",
-        tables,
-        Column("name", String, primary_key=True),
-        Column("user_id", ForeignKey("users.id"), index=True),
-        Column("depth", Integer, CheckConstraint("depth > 0", name="depth"), unique=True),
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.install", ".venv", "demo"],
+        cwd=tmp_path,
+        env=os.environ | offline,
+        capture_output=True,
+        text=True,
     )
 
-    file = migration.make("Users have colours", replace(HISTORY, metadata=tables), tmp_path)
-
-    assert file is not None
-    assert operations(file.read_text()) - ONLY_ADD == set()
+    assert "this is builder 1" in done.stderr + done.stdout

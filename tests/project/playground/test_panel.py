@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.extensions.page.browser import page_of
-from tests.e2e.processes import wait_until
+from tests.e2e.processes import stat_of, wait_until
 from tests.project.playground.playing import Playing
 
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
@@ -41,12 +41,15 @@ def test_no_rule_of_accessibility_is_violated_on_any_screen(
 
 def test_a_keyboard_is_enough(page: Page, play: Playing) -> None:
     """To break something, to mend it, and to begin an experiment; the focus stays where it was."""
+    worker = play.pids()["worker-2"]
     page.get_by_role("button", name="Freeze: worker-2").focus()
     page.keyboard.press("Enter")
     wait_until(lambda: play.state()["processes"][2]["state"] == "frozen")
+    assert stat_of(worker)[0] == "T"
     page.get_by_role("button", name="Resume: worker-2").focus()
     page.keyboard.press("Enter")
     wait_until(lambda: play.state()["processes"][2]["state"] == "running")
+    wait_until(lambda: stat_of(worker)[0] != "T")
     page.get_by_role("radio", name="up").focus()
     page.keyboard.press("ArrowRight")
     wait_until(lambda: play.state()["mail"]["state"] == "refuses")
