@@ -6,14 +6,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.e2e.extensions.page.browser import chromium, page_of
+from tests.e2e.extensions.page.browser import page_of
+from tests.e2e.extensions.page.conftest import blockbuster, browser
 from tests.e2e.processes import Application
 from tests.project.playground.playing import Playing, playing
 
-
-@pytest.fixture(autouse=True)
-def blockbuster() -> None:
-    """Nothing is detected here: Playwright's client has an event loop, which tests may block."""
+__all__ = ["application", "blockbuster", "browser", "page", "play"]
 
 
 @pytest.fixture
@@ -29,15 +27,8 @@ def play(application: Application) -> Iterator[Playing]:
         yield play
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The browser."""
-    with chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
-def page(browser: Browser, play: Playing) -> Iterator[Page]:
+def page(browser: Browser, play: Playing) -> Iterator[Page]:  # a fixture
     """The page, with its panel."""
     with page_of(browser, play.url, token=play.token, width=1440, height=1000) as page:
         yield page
