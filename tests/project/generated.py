@@ -1,14 +1,15 @@
-"""Writes the parts of the documentation that are made from the code.
+"""Writes the parts of the documentation that are made from the code, or that come from a run.
 
     python -m tests.project.generated
 
-A part stands between `<!-- generated: NAME -->` and `<!-- end -->`. A test fails when it differs
-from what the code says.
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; a test fails when it differs
+from what the code says. One after `<!-- measured: NAME -->` is written by whoever makes the run; a
+test makes the run anew, and compares what does not depend on the machine.
 """
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -23,11 +24,12 @@ import allocation
 from allocation.domain.exceptions import InvalidInput, RuleViolation
 from tests.project import settings_table
 from tests.transitions import TRANSITIONS, State
+from tools.files import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = [page for folder in ("", "docs/**/", "packages/*/") for page in ROOT.glob(f"{folder}*.md")]
 
-PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+LIFE = ROOT / "docs" / "life-of-a-delivery.md"
+PART = re.compile(r"(<!-- (?:generated|measured): (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 FOR_CALLERS = tuple(
@@ -170,17 +172,28 @@ def brought_up_to_date(page: Path, parts: Parts = GENERATED) -> str:
     def made(part: re.Match[str]) -> str:
         if part[2] not in parts:
             return part[0]
-        return part[1] + "\n".join(parts[part[2]]()) + f"\n{part[3]}"
+        return part[1] + "\n".join(parts[part[2]]()) + f"\n{part[4]}"
 
     return PART.sub(made, page.read_text())
 
 
-def write(parts: Parts = GENERATED) -> None:
+def shown(name: str, page: Path) -> list[str]:
+    """Return the lines of a part, as a page has them."""
+    parts = {found[2]: found[3] for found in PART.finditer(page.read_text())}
+    return parts[name].splitlines()
+
+
+def write(parts: Parts = GENERATED, pages: Iterable[Path] = PAGES) -> None:
     """Write what differs into the pages."""
-    for each in PAGES:
+    for each in pages:
         if (new := brought_up_to_date(each, parts)) != each.read_text():
             each.write_text(new)
             print(f"written: {each.relative_to(ROOT)}")  # noqa: T201
+
+
+def write_run(name: str, lines: Iterable[str], page: Path) -> None:
+    """Write what a run has printed into its part of a page."""
+    write({name: lambda: iter(lines)}, [page])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.e2e.processes import Application, stat_of, wait_until
-from tests.project.measured import LIFE, write
+from tests.project.generated import LIFE, write_run
 
 LEASE = 4.0
 WORK = ("worker", "--until-idle")
@@ -93,4 +93,4 @@ def table(moments: Sequence[Moment]) -> Iterator[str]:
 
 if __name__ == "__main__":
     with TemporaryDirectory(prefix="allocation-killed-") as folder:
-        write("killed", table(list(story(Path(folder)))), LIFE)
+        write_run("killed", table(list(story(Path(folder)))), LIFE)

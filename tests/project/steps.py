@@ -16,7 +16,8 @@ from pathlib import Path
 from signal import SIGKILL
 from tempfile import TemporaryDirectory
 
-from tests.project.measured import ROOT, write
+from tests.project.generated import write_run
+from tools.files import ROOT
 
 FOLDER = ROOT / "docs" / "steps"
 STEPS = sorted(FOLDER.glob("[0-9]_*.py"))
@@ -69,7 +70,7 @@ def masked(lines: Iterable[str]) -> list[str]:
     return [re.sub(r"[\d.]+(?= ms)|(?<=some )[\d,]+", "…", line) for line in lines]
 
 
-def shown(step: Path, printed: str) -> Iterator[str]:
+def console(step: Path, printed: str) -> Iterator[str]:
     """Yield what a page shows of a run."""
     yield "```console"
     yield f"$ python {step.relative_to(ROOT)}"
@@ -98,9 +99,9 @@ def main() -> None:
         for step in STEPS * REPEATS:  # in turn, so that what disturbs one disturbs all
             text = run(step, Path(folder))
             printed[step] = min(printed.get(step, text), text, key=milliseconds)
-    write("prices", table(printed), PAGE)
+    write_run("prices", table(printed), PAGE)
     for step, text in printed.items():
-        write(step.stem, shown(step, text), PAGE)
+        write_run(step.stem, console(step, text), PAGE)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from tests.consoles import Command, commands, shows
 from tests.e2e.environments import build_wheels, make_environment
 from tests.e2e.processes import ROOT, TIMEOUT_SECONDS, Application, stat_of, wait_until
 from tests.project.copies import copy_project
+from tests.project.generated import LIFE, shown
 from tests.project.killed import story, table
-from tests.project.measured import LIFE, measured
 
 AFTER_THE_DEMO = {"readme": ["README.md"], "getting started": ["docs/getting-started.md"]}
 FIRST_HOUR = ["docs/getting-started.md", "docs/extensions.md"]
@@ -95,7 +95,7 @@ def test_the_rows_that_a_kill_leaves_are_those_of_the_page(tmp_path: Path) -> No
     """It is the promise. If the rows have to be others: python -m tests.project.killed."""
     found = table(list(story(tmp_path)))
 
-    assert [*map(without_times, found)] == [*map(without_times, measured("killed", LIFE))]
+    assert [*map(without_times, found)] == [*map(without_times, shown("killed", LIFE))]
 
 
 def without_times(row: str) -> list[str]:

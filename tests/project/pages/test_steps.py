@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.project.measured import measured
-from tests.project.steps import PAGE, STEPS, masked, run, shown
+from tests.project.generated import shown
+from tests.project.steps import PAGE, STEPS, console, masked, run
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.stem)
@@ -13,4 +13,4 @@ def test_a_step_does_what_its_page_says(step: Path, tmp_path: Path) -> None:
     """If it has to print something else: python -m tests.project.steps."""
     printed = run(step, tmp_path)
 
-    assert masked(shown(step, printed)) == masked(measured(step.stem, PAGE))
+    assert masked(console(step, printed)) == masked(shown(step.stem, PAGE))
