@@ -92,7 +92,9 @@ def test_the_points_are_points() -> None:
 
 
 def test_who_is_asked_for_alone_runs() -> None:
-    """Also in the combination that the rule would leave out."""
+    """Also in the combination, and at the point, that the rule would leave out."""
     for combination in COMBINATIONS:
         for test in (ELSEWHERE, IN_A_PROCESS, KILLED):
             assert chosen(test, combination) == {combination}
+    repeated = f"sqlite-asyncio-{REPEATED[0]}"
+    assert chosen(KILLED, repeated) == {repeated}

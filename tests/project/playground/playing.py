@@ -76,38 +76,25 @@ def playing(application: Application) -> Iterator[Playing]:
 
 def folder_of(pid: int) -> Path:
     """Return the folder of a playground: its keeper has been told."""
-    (keeper,) = [each for each in children_of(pid) if KEEPER in command_of(each)]
-    return Path(command_of(keeper).split(b"\0")[-2].decode())
+    commands = [Path(f"/proc/{each}/cmdline").read_bytes() for each in family_of(pid)]
+    (keeper,) = [command for command in commands if KEEPER in command]
+    return Path(keeper.split(b"\0")[-2].decode())
 
 
 def family_of(pid: int) -> set[int]:
     """Return the numbers of a process, and of all that it and its have started."""
-    found = [pid]
+    found, parents = [pid], living()
     for each in found:  # which grows meanwhile
-        found += children_of(each)
+        found += [number for number, parent in parents.items() if parent == each]
     return set(found)
 
 
-def children_of(pid: int) -> list[int]:
-    numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
-    return [number for number in numbers if (stat := living(number)) and int(stat[1]) == pid]
-
-
-def is_alive(pid: int) -> bool:
-    """Tell whether a process is there; one that has died may wait for somebody to notice."""
-    return living(pid) is not None
-
-
-def living(pid: int) -> list[str] | None:
-    """Return what `stat_of` does of a process that lives: it may end at any moment."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        stat = stat_of(pid)
-        return None if stat[0] in "ZX" else stat
-    return None
-
-
-def command_of(pid: int) -> bytes:
-    """Return the arguments of a process, if it lives."""
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
+def living() -> dict[int, int]:
+    """Return the number of each process that has not ended, with that of its parent."""
+    found: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError, ValueError):  # it may end meanwhile
+            state, parent, *_ = stat_of(int(entry.name))
+            if state not in "ZX":
+                found[int(entry.name)] = int(parent)
+    return found

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.e2e.processes import LIMIT_SECONDS, Application, stat_of, wait_until
-from tests.project.playground.playing import Playing, family_of, is_alive
+from tests.project.playground.playing import Playing, family_of, living
 
 GENTLE = (signal.SIGINT, signal.SIGTERM)
 VIOLENT = (signal.SIGHUP, signal.SIGKILL)
@@ -66,7 +66,7 @@ def test_nothing_is_left_of_a_playground(number: signal.Signals, play: Playing) 
 
     assert len(family) == 6  # itself, its keeper and what that keeps, and three to break
     assert code == (0 if number in GENTLE else -number)
-    wait_until(lambda: not any(map(is_alive, family)))
+    wait_until(lambda: family.isdisjoint(living()))
     wait_until(lambda: not play.folder.exists())
 
 
