@@ -76,7 +76,8 @@ def playing(application: Application) -> Iterator[Playing]:
 
 def folder_of(pid: int) -> Path:
     """Return the folder of a playground: its keeper has been told."""
-    commands = [Path(f"/proc/{each}/cmdline").read_bytes() for each in family_of(pid)]
+    children = [number for number, parent in living().items() if parent == pid]
+    commands = [Path(f"/proc/{child}/cmdline").read_bytes() for child in children]
     (keeper,) = [command for command in commands if KEEPER in command]
     return Path(keeper.split(b"\0")[-2].decode())
 
