@@ -28,7 +28,7 @@ from tests.integration.extensions.metrics.alert_clock import (
     Samples,
     fires_after,
 )
-from tests.unit.test_docs import as_anchor
+from tests.project.test_docs import as_anchor
 
 pytestmark = pytest.mark.anyio
 

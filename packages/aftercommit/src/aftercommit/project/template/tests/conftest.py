@@ -68,7 +68,7 @@ def emails() -> SentEmails:
 
 
 @pytest.fixture
-async def shop(sqlite_url: str, emails: SentEmails) -> AsyncIterator[Application]:
+async def application(sqlite_url: str, emails: SentEmails) -> AsyncIterator[Application]:
     """The service on a SQLite file, with e-mails that are only kept."""
     async with bootstrap(APP, Settings(database_url=sqlite_url), emails=emails) as application:
         yield application

@@ -15,7 +15,8 @@ from shop.domain import messages
 from shop.domain.aggregate import Event
 from shop.service_layer.handlers import EmailSender
 
-CODEC: Codec[Event] = Codec(source="/shop", events=message_types(messages, Event))
+EVENTS = message_types(messages, Event)
+CODEC: Codec[Event] = Codec(source="/shop", events=EVENTS)
 
 
 def bootstrap(

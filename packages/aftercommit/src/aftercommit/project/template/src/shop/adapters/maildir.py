@@ -23,7 +23,8 @@ class MaildirEmailSender:
         """
         message = EmailMessage()
         message["To"], message["Subject"] = recipient, subject
-        message["Message-ID"] = f"<{idempotency_key.replace(':', '.')}@shop>"
+        name = idempotency_key.replace(":", ".")
+        message["Message-ID"] = f"<{name}@shop>"
         message.set_content(text)
         await to_thread.run_sync(self._keep, message)
 

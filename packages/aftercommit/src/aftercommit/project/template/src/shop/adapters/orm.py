@@ -31,7 +31,8 @@ statistics = sa.Table(
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("count", sa.Integer, nullable=False),
 )
-HISTORY = History("shop", metadata, [Path(__file__).parent / "migrations"])
+MIGRATIONS = Path(__file__).parent / "migrations"
+HISTORY = History("shop", metadata, [MIGRATIONS])
 _mapping = registry(metadata=metadata)
 
 

@@ -19,4 +19,4 @@ EXAMPLE_VALUES: Mapping[str, Any] = {
     "articles": {"lamp": 2},
     "pieces": 2,
 }
-"""What the fields of messages hold in the examples of `shop asyncapi`."""
+"""What the fields of messages hold in the examples of the AsyncAPI document."""

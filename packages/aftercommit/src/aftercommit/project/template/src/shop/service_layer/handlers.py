@@ -10,7 +10,12 @@ from typing import Protocol
 from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, on
 
 from shop.domain.aggregate import Command, Event
-from shop.domain.messages import CancelOrder, OrderCancelled, OrderPlaced, PlaceOrder
+from shop.domain.messages import (
+    CancelOrder,
+    OrderCancelled,
+    OrderPlaced,
+    PlaceOrder,
+)
 from shop.domain.orders import Order
 from shop.service_layer.unit_of_work import UnitOfWork
 
