@@ -18,7 +18,7 @@ NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full long coverage lint unit compliance format language migration bench bench-full docs clean
+.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full long coverage lint unit compliance format language migration new bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -92,6 +92,9 @@ language: $(TEST)  ## Format, and write what is made from messages and errors: g
 
 migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Users have a colour"
 	@$(BIN)/python -m tools.migration
+
+new: $(TEST)  ## Make a project on the engine: make new DIR=../shop OPTIONS="--http --brokers"
+	@$(BIN)/python -m tools.new $(DIR) $(OPTIONS)
 
 bench: $(BENCH)  ## Measure in minutes, beside peers, and write docs/performance.md
 	@$(BIN)/python -m benchmarks $(TOPICS)

@@ -109,6 +109,3 @@ class OutboxApp(App[EngineSettings]):
             open_uow=open_session,
             transaction="session",
         )
-
-    def reporter(self, settings: EngineSettings) -> Observer:
-        return Observer()

@@ -5,6 +5,7 @@ Nothing heavy is imported for it. A method imports what it needs when it is call
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -80,12 +81,24 @@ class App(Generic[S]):
             instance_name=settings.instance_name,
         )
 
+    def settings(self) -> type[S]:
+        """Return the class of its settings."""
+        raise NotImplementedError
+
     def load(self, overrides: Mapping[str, Any]) -> S:
         """Return its settings, as the environment and these say.
 
         :raises InvalidValue: if one is not acceptable
         """
-        raise NotImplementedError
+        from aftercommit.settings import load
+
+        return load(
+            self.settings(),
+            overrides,
+            self.extensions.env_lookup(os.environ.get),
+            of_extensions=self.extensions.settings(),
+            log_formats=self.extensions.log_formats,
+        )
 
     def open(
         self, settings: S, *, observers: Sequence[Observer] = (), delivers: bool = True
@@ -104,8 +117,10 @@ class App(Generic[S]):
         show_pending(found, command=self.name, can_look=can_look)
 
     def reporter(self, settings: S) -> Observer:
-        """Return what prints what happens."""
-        raise NotImplementedError
+        """Return what prints what happens: nothing, unless it says otherwise."""
+        from aftercommit.observers import Observer
+
+        return Observer()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Its settings, its composition root, and how the engine starts it."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,6 @@ from aftercommit import (
     History,
     Observer,
     command_line,
-    load,
     open_application,
     open_database,
 )
@@ -130,22 +128,13 @@ class Things(App[Settings]):
     def history(self) -> History:
         return HISTORY
 
-    def load(self, overrides: Mapping[str, Any]) -> Settings:
-        return load(
-            Settings,
-            overrides,
-            EXTENSIONS.env_lookup(os.environ.get),
-            of_extensions=EXTENSIONS.settings(),
-            log_formats=EXTENSIONS.log_formats,
-        )
+    def settings(self) -> type[Settings]:
+        return Settings
 
     def open(
         self, settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True
     ) -> AbstractAsyncContextManager[Application]:
         return bootstrap(settings, observers=observers)
-
-    def reporter(self, settings: Settings) -> Observer:
-        return Observer()
 
 
 @click.command()

@@ -1,4 +1,7 @@
-"""The settings beside those of the engine. Each is an environment variable: SHOP_MAIL_FOLDER."""
+"""The settings beside those of the engine.
+
+Each is an environment variable, such as SHOP_MAIL_FOLDER.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -15,9 +15,12 @@ LIMIT_SECONDS = 60
 
 def start(folder: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
     """Start a command of the service."""
-    environment = os.environ | {f"SHOP_{name.upper()}": value for name, value in settings.items()}
+    prefix = "SHOP_"
+    ours = {f"{prefix}{name.upper()}": value for name, value in settings.items()}
     command = [sys.executable, "-m", "shop", *arguments]
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=folder, env=os.environ | ours, stdout=subprocess.PIPE, text=True
+    )
 
 
 def rows(folder: Path, statement: str) -> list[tuple[object, ...]]:

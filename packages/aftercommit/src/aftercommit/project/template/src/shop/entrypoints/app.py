@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from aftercommit import App, command_line
 
@@ -54,18 +53,10 @@ class Shop(App["Settings"]):
 
         return HISTORY
 
-    def load(self, overrides: Mapping[str, Any]) -> Settings:
-        from aftercommit import load
-
+    def settings(self) -> type[Settings]:
         from shop.config import Settings
 
-        return load(
-            Settings,
-            overrides,
-            EXTENSIONS.env_lookup(os.environ.get),
-            of_extensions=EXTENSIONS.settings(),
-            log_formats=EXTENSIONS.log_formats,
-        )
+        return Settings
 
     def open(
         self, settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True
@@ -73,11 +64,6 @@ class Shop(App["Settings"]):
         from shop.bootstrap import bootstrap
 
         return bootstrap(self, settings, observers=observers)
-
-    def reporter(self, settings: Settings) -> Observer:
-        from aftercommit import Observer
-
-        return Observer()
 
 
 APP = Shop()
