@@ -61,7 +61,7 @@ def new(folder: Path, options: tuple[str, ...], wheels: Path | None) -> None:
         made = new_project(folder, options, wheels.glob("*.whl") if wheels else ())
     except InvalidValue as error:
         raise click.UsageError(str(error)) from None
-    click.echo(f"{len(made)} files in {folder}; go there, and: make run test")
+    click.echo(f"{len(made)} files in {folder}; its README.md says how it goes on")
 
 
 def find_outbox(target: str) -> Outbox:
