@@ -26,8 +26,6 @@ IN_FULL = (
     "test_signals",
     "tests/e2e/smtp/test_worker",
     "tests/integration/test_application",
-    "tests/integration/test_database",
-    "tests/integration/extensions/postgresql/",
     "aftercommit_tests/extensions/postgresql/test_",
     "aftercommit_tests/test_transactions",
     "aftercommit_tests/test_sqlite",

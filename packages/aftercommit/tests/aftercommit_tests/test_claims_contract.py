@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 
 import anyio
@@ -16,7 +17,7 @@ from aftercommit.sql.outbox import new_outbox
 from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, event, update
 
-from aftercommit_tests.builders import NAMES, a_failure
+from aftercommit_tests.builders import NAMES, POLICY, a_failure
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.world import World
 
@@ -77,6 +78,16 @@ async def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(world:
     claims = await world.outbox().claim(len(NAMES), NAMES)
 
     assert events_of(claims) == events_of(old.values())
+
+
+async def test_where_workers_dispatch_deliveries_are_available_at_once(world: World) -> None:
+    """The front end stores and answers; it runs no handler of an event."""
+    world.policy = replace(POLICY, dispatch="worker")
+
+    assert await world.make_thing() == {}
+
+    claims = await world.outbox().claim(10, NAMES)
+    assert sorted((claim.handler, claim.attempt) for claim in claims) == [(n, 1) for n in NAMES]
 
 
 async def test_what_is_replayed_is_claimed_only_while_nothing_else_is_due(world: World) -> None:

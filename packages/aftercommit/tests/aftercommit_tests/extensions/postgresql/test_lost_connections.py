@@ -1,64 +1,74 @@
-"""PostgreSQL that does not answer any more, but does not hang up either: nobody waits for ever."""
+"""A server that restarts, is not there, or falls silent: what is under way is lost, and told."""
 
-from collections.abc import Iterator
-from typing import cast
+import re
 
 import anyio
-import psycopg
 import pytest
-from aftercommit.extensions.postgresql import timeouts
-from aftercommit.sql.database import Database
+from aftercommit.sql.database import backend_for
 from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost, DatabaseUnavailable
-from anyio import to_thread
+from anyio.lowlevel import checkpoint
 from sqlalchemy import text
 
-from tests.builders import open_database
-from tests.integration.extensions.postgresql.listening import listening
-from tests.proxy import Proxy, postgres_behind_a_proxy
-from tests.worlds import on
+from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, end_connections, value
+from aftercommit_tests.proxy import Proxy
+from aftercommit_tests.things.app import EXTENSIONS
+from aftercommit_tests.things.app import open_things_database as open_database
 
-pytestmark = [pytest.mark.anyio]
+pytestmark = pytest.mark.anyio
 
-ENOUGH_SECONDS = 60  # for noisy machines
-PLACES = [
-    ("asyncio", "asyncpg"),
-    ("asyncio", "anyio"),
-    ("trio", "anyio"),
-]
+SHORT = 1.0  # seconds that a handler may take: a call of the driver may take two
 
 
-SHORT = 1.0  # seconds; what a test can wait for
+@pytest.mark.parametrize("looks", range(4))
+async def test_a_session_that_the_server_ends_is_lost_and_the_next_one_works(
+    url: str, postgres_url: str, looks: int
+) -> None:
+    """A server that restarts costs what is under way, and nothing after it.
+
+    The driver may hear of the end, or of the closed connection, before it is asked again. It speaks
+    of its own state then, and a person who reads that learns nothing.
+    """
+    async with open_database(url) as database:
+        with pytest.raises(ConnectionLost) as raised:
+            async with database.write_transaction() as transaction:
+                await transaction.execute(text("SELECT 1"))
+                end_connections(postgres_url)
+                for _ in range(looks):
+                    await checkpoint()
+                await transaction.execute(text("SELECT 1"))
+
+        assert await value(database) == 1
+    told = "terminating connection|connection (is|was) closed|the server has ended the session"
+    assert re.search(told, str(raised.value))
 
 
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hang up after two seconds."""
-    monkeypatch.setattr(timeouts, "RESPONSE_SECONDS", 2.0 - SHORT)
+async def test_a_connection_lost_while_committing_leaves_the_outcome_unknown(
+    url: str, postgres_url: str
+) -> None:
+    """Whether it was stored cannot be known; to claim either would be a lie."""
+    async with open_database(url) as database:
+        with pytest.raises(CommitOutcomeUnknown, match="not known whether anything was stored"):
+            async with database.write_transaction() as transaction:
+                await transaction.execute(text("SELECT 1"))
+                end_connections(postgres_url)
+                await transaction.commit()
 
 
-@pytest.fixture(params=PLACES, ids=["-".join(place) for place in PLACES])
-def place(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Each event loop with each of its drivers."""
-    return cast("tuple[str, str]", request.param)
+async def test_what_the_driver_calls_a_time_out_leaves_the_outcome_of_a_commit_unknown() -> None:
+    """A commit asks whether the connection was lost: what has no answer may have been stored."""
+    backend = backend_for("postgresql://localhost/things", EXTENSIONS.database_backends(), 1.0)
+
+    assert isinstance(backend.translate(TimeoutError()), ConnectionLost)
 
 
-@pytest.fixture
-def anyio_backend(place: tuple[str, str]) -> str:
-    return place[0]
+async def test_a_server_that_is_not_there_is_a_resource_error(free_tcp_port: int) -> None:
+    """It may be there again in a moment."""
+    url = f"postgresql://nobody:hunter2@127.0.0.1:{free_tcp_port}/things"
+    async with open_database(url) as database:
+        with pytest.raises(DatabaseUnavailable) as refusal:
+            await value(database)
 
-
-@pytest.fixture
-def proxied(
-    postgres_url: str, free_tcp_port: int, place: tuple[str, str]
-) -> Iterator[tuple[str, Proxy]]:
-    """A database behind a proxy."""
-    with postgres_behind_a_proxy(postgres_url, port=free_tcp_port) as (url, proxy):
-        yield on(place[1], url), proxy
-
-
-async def answers(database: Database) -> bool:
-    async with database.read_transaction() as transaction:
-        return bool((await transaction.execute(text("SELECT 1"))).scalar_one() == 1)
+    assert "hunter2" not in str(refusal.value)
 
 
 async def test_a_statement_that_is_never_answered_is_a_lost_connection(
@@ -75,7 +85,7 @@ async def test_a_statement_that_is_never_answered_is_a_lost_connection(
                     await transaction.execute(text("SELECT 1"))
 
             proxy.open()
-            assert await answers(database)
+            assert await value(database) == 1
     assert "the database did not answer; hanging up" in caplog.text
 
 
@@ -107,12 +117,10 @@ async def test_an_error_of_the_body_is_not_hidden_by_a_rollback_that_is_never_an
                     raise ZeroDivisionError
 
             proxy.open()
-            assert await answers(database)
+            assert await value(database) == 1
 
 
-async def test_connections_that_died_in_the_pool_cost_one_wait(
-    proxied: tuple[str, Proxy],
-) -> None:
+async def test_connections_that_died_in_the_pool_cost_one_wait(proxied: tuple[str, Proxy]) -> None:
     """They are tried before they are used; when one is dead, all that lay beside it are."""
     url, proxy = proxied
     with anyio.fail_after(ENOUGH_SECONDS):
@@ -123,8 +131,7 @@ async def test_connections_that_died_in_the_pool_cost_one_wait(
             proxy.freeze()
             proxy.open()
 
-            assert await answers(database)
-            assert await answers(database)
+            assert await value(database) == await value(database) == 1
 
 
 async def test_a_server_that_accepts_and_says_nothing_is_told_in_words(
@@ -136,8 +143,7 @@ async def test_a_server_that_accepts_and_says_nothing_is_told_in_words(
     with anyio.fail_after(ENOUGH_SECONDS):
         async with open_database(url, handler_timeout=SHORT) as database:
             with pytest.raises(DatabaseUnavailable, match=r"not available: \w+"):
-                async with database.read_transaction():
-                    pass
+                await value(database)
 
 
 async def test_whoever_is_cancelled_does_not_wait_for_a_server_that_does_not_answer(
@@ -157,36 +163,3 @@ async def test_whoever_is_cancelled_does_not_wait_for_a_server_that_does_not_ans
 
     assert limit.cancelled_caught
     assert anyio.current_time() - limit.deadline < ENOUGH_SECONDS
-
-
-@pytest.mark.parametrize("loss", ["cut", "freeze"])
-async def test_a_lost_connection_that_listens_is_opened_again(
-    proxied: tuple[str, Proxy], postgres_url: str, loss: str
-) -> None:
-    """Or a worker would poll from then on; and what was said meanwhile is heard as one wake."""
-    url, proxy = proxied
-    wakes = 0
-    woken = anyio.Event()
-
-    def wake() -> None:
-        nonlocal wakes
-        wakes += 1
-        woken.set()
-
-    with anyio.fail_after(ENOUGH_SECONDS):
-        async with (
-            open_database(url, handler_timeout=SHORT) as database,
-            listening(database, wake),
-        ):
-            getattr(proxy, loss)()
-            proxy.open()
-            await woken.wait()
-            before = wakes
-            while wakes == before:
-                await to_thread.run_sync(notify, postgres_url)
-                await anyio.sleep(0.1)
-
-
-def notify(url: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("NOTIFY allocation_deliveries")
