@@ -37,9 +37,9 @@ IN_FULL = (
 CRASHES = "crash_matrix"
 ON_BOTH_LOOPS = {
     "after the commit",
-    "in the commit of log_registration",
-    "inside send_welcome_email, after the effect",
-    "before the completion of send_welcome_email",
+    "in the commit of write_down",
+    "inside announce, after the effect",
+    "before the completion of announce",
     "after claiming",
     "while rescheduling",
     "while replaying, in the commit",
@@ -47,14 +47,13 @@ ON_BOTH_LOOPS = {
 }
 ON_ONE_DATABASE = {  # no transaction is open there: the database cannot tell it from other points
     "before the fan-out",
-    "before log_registration",
-    "after log_registration",
-    "before send_welcome_email",
-    "inside send_welcome_email, before the effect",
-    "after the completion of send_welcome_email",
-    "after allocate_welcome_coupon",
-    "inside send_coupon_email, after the effect",
-    "before the completion of send_coupon_email",
+    "before write_down",
+    "after write_down",
+    "before announce",
+    "inside announce, before the effect",
+    "after the completion of announce",
+    "inside praise, after the effect",
+    "before the completion of praise",
     "before claiming",
     "before rescheduling",
     "after rescheduling",
@@ -63,16 +62,11 @@ ON_ONE_DATABASE = {  # no transaction is open there: the database cannot tell it
     "before replaying",
     "after replaying",
     "before forgetting",
-    "before a chunk",
-    "after a chunk",
 }
 REPEATED = [  # the first handler of its kind is killed there, too
-    "before allocate_welcome_coupon",
-    "inside allocate_welcome_coupon, before it has written",
-    "inside allocate_welcome_coupon, when it has written",
-    "before send_coupon_email",
-    "inside send_coupon_email, before the effect",
-    "after the completion of send_coupon_email",
+    "before praise",
+    "inside praise, before the effect",
+    "after the completion of praise",
     # with RabbitMQ, too, which does not let the next one wait for the dead
     "kafka-before the command of a message",
     "kafka-in the commit of its command",
@@ -111,6 +105,8 @@ def rank(test: str) -> int:
 def _layer(test: str) -> str:
     """Return the layer of a test: the packages are one by themselves."""
     first, second, *_ = test.split("/")
+    if "/processes/" in test:
+        return "e2e"
     return first if first == "packages" else second
 
 
