@@ -149,15 +149,16 @@ async def test_an_upgrade_fills_in_what_it_adds_and_lets_old_processes_go_on(
         assert await query(database, rows) == [("lamp", "lamp", 1), ("vase", None, 1)]
 
 
-async def test_an_empty_database_is_migrated_once_by_many_at_once(empty_url: str) -> None:
-    """The first use may come from several processes."""
-    async with (
-        open_database(empty_url) as one,
-        open_database(empty_url) as other,
-        anyio.create_task_group() as group,
-    ):
-        for database in (one, other, one, other):
-            group.start_soon(ensure_schema, database)
+async def test_a_database_is_migrated_once_by_many_at_once(empty_url: str) -> None:
+    """The first use may come from several processes, and an upgrade, too."""
+    async with open_database(empty_url) as one, open_database(empty_url) as other:
+        for use, histories in ((ensure_schema, one.histories), (upgrade_schema, LATER)):
+            one.histories = other.histories = histories
+            async with anyio.create_task_group() as group:
+                for database in (one, other, one, other):
+                    group.start_soon(use, database)
+
+        await ensure_schema(other)
 
 
 @pytest.mark.parametrize("behind", [0, 1])
