@@ -87,24 +87,17 @@ async def test_a_claim_that_has_waited_sees_a_pause_and_its_end(world: World) ->
 async def test_what_is_given_back_is_due_as_it_was_and_held_by_a_pause(world: World) -> None:
     """It counts as late from then on; and whoever resumes the handler finds it."""
     claims, outbox = await world.make_thing(), world.outbox()
+    begun = (await world.make_thing())["announce"]
     await world.pause("announce")
     await world.move_clock(10)
 
     await outbox.release([claims["announce"], claims["write_down"]])
+    await outbox.settle(begun)  # it had begun: the effect is there, and so it is done
 
+    assert len(await world.finished()) == 1
     assert await outbox.seconds_until_due(["write_down"]) == pytest.approx(-10, abs=0.1)
     assert await outbox.claim(10, ["announce"]) == []
     await world.resume("announce")
     assert await outbox.seconds_until_due(["announce"]) == pytest.approx(-10, abs=0.1)
     [again] = await outbox.claim(10, ["announce"])
     assert again.attempt == 1
-
-
-async def test_what_runs_when_its_handler_is_paused_is_settled(world: World) -> None:
-    """It had begun: the effect is there, and so it is done."""
-    claims = await world.make_thing()
-    await world.pause("announce")
-
-    await world.outbox().settle(claims["announce"])
-
-    assert "announce" not in await world.owed()

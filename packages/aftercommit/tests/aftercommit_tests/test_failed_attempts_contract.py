@@ -11,34 +11,27 @@ from aftercommit_tests.world import World
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_rescheduled_delivery_is_due_after_its_pause(world: World) -> None:
-    """Not before, and then at once. Whoever waits until all is done waits for it, too."""
+@pytest.mark.parametrize("retry_in", [100.0, None])
+async def test_a_delivery_that_failed_waits_for_its_pause_or_for_a_person(
+    world: World, retry_in: float | None
+) -> None:
+    """It is due after its pause, and not before; or parked, kept and visible, in nobody's way.
+
+    Whoever waits until all is done waits for a pause, too.
+    """
     first, outbox = (await world.make_thing())["announce"], world.outbox()
 
-    await outbox.record_failure(a_failure(first, OSError("mailbox full"), retry_in=100))
+    await outbox.record_failure(a_failure(first, OSError("mailbox full"), retry_in=retry_in))
 
     row = (await world.deliveries())[first.envelope.id, "announce"]
     assert row.last_error == "OSError: mailbox full"
-    assert row.available_at == pytest.approx(100, abs=5)
-    seconds = await outbox.seconds_until_due(["announce"], scheduled=False)
-    assert seconds == pytest.approx(100, abs=5)
+    assert row.parked_at == (None if retry_in else 0)
+    assert await outbox.seconds_until_due(["announce"], scheduled=False) == retry_in
     await world.move_clock(95)
     assert "announce" not in [claim.handler for claim in await outbox.claim(10, NAMES)]
     await world.move_clock(10)
-    assert [claim.handler for claim in await outbox.claim(10, NAMES)] == ["announce"]
-
-
-async def test_a_parked_delivery_is_in_nobodys_way(world: World) -> None:
-    """It is kept and visible, but not tried."""
-    first, outbox = (await world.make_thing())["announce"], world.outbox()
-
-    await outbox.record_failure(a_failure(first, ValueError("no such mailbox")))
-
-    row = (await world.deliveries())[first.envelope.id, "announce"]
-    assert row.parked_at == pytest.approx(0, abs=5)
-    assert row.last_error == "ValueError: no such mailbox"
-    await world.end_leases()
-    assert "announce" not in [claim.handler for claim in await outbox.claim(10, NAMES)]
+    claims = await outbox.claim(10, NAMES)
+    assert [claim.handler for claim in claims] == (["announce"] if retry_in else [])
 
 
 async def test_what_is_given_back_is_available_at_once_and_was_no_attempt(world: World) -> None:

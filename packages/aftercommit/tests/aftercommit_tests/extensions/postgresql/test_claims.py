@@ -1,25 +1,19 @@
 """What claims and settles on PostgreSQL, beside the promises that all outboxes share."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import anyio
-import psycopg
 import pytest
-from aftercommit.claims import Claim
 from aftercommit.extensions.postgresql import autocommit
 from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
 from aftercommit.sql import tables
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
 from aftercommit.sql.outbox import SqlAlchemyOutbox, new_outbox
 from anyio.lowlevel import checkpoint
-from sqlalchemy import false, make_url, select, text
+from sqlalchemy import make_url
 
 from aftercommit_tests.asked import asked_of
-from aftercommit_tests.builders import NAMES, POLICY, an_envelope, on
+from aftercommit_tests.builders import NAMES, POLICY, on
 from aftercommit_tests.extensions.postgresql.server import (
     ENOUGH_SECONDS,
-    change,
     change_from_outside,
     end_connections,
     value,
@@ -86,31 +80,6 @@ async def test_on_asyncpg_a_claim_and_a_settlement_are_one_statement_each(
         assert type(new_outbox(database, POLICY)) is SqlAlchemyOutbox
 
 
-async def test_the_clock_lets_what_is_due_be_found_through_the_index(url: str) -> None:
-    """A clock that may change within a statement does not: then every row is looked at."""
-    owed = tables.deliveries.c
-    async with open_database(url) as database:
-        async with database.write_transaction() as transaction:
-            await new_outbox(database, POLICY).store(transaction, [(an_envelope(), {})])
-            await transaction.commit()
-        await change(
-            database,
-            "INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at)"
-            " SELECT id, n::text, 0, 1, 1e10 + n"
-            " FROM aftercommit_events, generate_series(1, 5000) AS n",
-            "ANALYZE aftercommit_deliveries",
-        )
-        pending = tables.PENDING, owed.replay == false()
-        due = select(owed.handler).where(*pending, owed.available_at <= database.clock)
-        query = due.order_by(owed.available_at).limit(20)
-        sql = query.compile(database.engine.sync_engine, compile_kwargs={"literal_binds": True})
-
-        async with database.read_transaction() as transaction:
-            plan = (await transaction.execute(text(f"EXPLAIN {sql}"))).scalars().all()
-
-    assert any("Index Cond" in line and "available_at" in line for line in plan), plan
-
-
 async def test_a_connection_that_was_kept_and_lost_is_not_used_again(
     world: World, postgres_url: str
 ) -> None:
@@ -126,63 +95,28 @@ async def test_a_connection_that_was_kept_and_lost_is_not_used_again(
     assert len(await world.finished()) == 2
 
 
-async def test_a_row_that_somebody_has_locked_is_waited_for_as_long_as_for_any_other(
-    url: str, postgres_url: str, world: World
+@pytest.mark.parametrize("kept_seconds", [60, 0])
+async def test_a_connection_that_died_costs_what_it_is_asked_and_nothing_if_it_was_idle(
+    world: World, proxied: tuple[str, Proxy], monkeypatch: pytest.MonkeyPatch, kept_seconds: int
 ) -> None:
-    """The limits of a session count for a statement without a transaction, too."""
-    one, *_ = (await world.make_thing()).values()
-    async with open_database(url, handler_timeout=1) as database:
-        outbox = new_outbox(database, POLICY)
-        with psycopg.connect(postgres_url) as person:
-            person.execute("SELECT * FROM aftercommit_deliveries FOR UPDATE")
-            with (
-                anyio.fail_after(ENOUGH_SECONDS),
-                pytest.raises(DatabaseUnavailable, match="somebody else holds a lock"),
-            ):
-                await outbox.settle(one)
+    """An idle one is tried before it is used: an e-mail that counts as unsent would go out again.
 
-        await outbox.settle(one)
-
-    assert len(await world.finished()) == 1
-
-
-@asynccontextmanager
-async def cut_off_after(one: Claim, proxied: tuple[str, Proxy]) -> AsyncIterator[SqlAlchemyOutbox]:
-    """An outbox that has settled a delivery, and whose database is frozen since then."""
+    One that was in use just now is used at once, and given up if there is no answer.
+    """
+    monkeypatch.setattr(autocommit, "KEPT_SECONDS", kept_seconds)
     url, proxy = proxied
+    one, other, _ = (await world.make_thing()).values()
     with anyio.fail_after(ENOUGH_SECONDS):
         async with open_database(url, handler_timeout=1) as database:
             outbox = new_outbox(database, POLICY)
             await outbox.settle(one)
             proxy.freeze()
-            yield outbox
+            if kept_seconds:
+                with pytest.raises(ConnectionLost, match="no answer within 2 s"):
+                    await outbox.settle(other)
+            proxy.open()
 
-
-async def test_a_settlement_that_is_never_answered_is_a_lost_connection(
-    world: World, proxied: tuple[str, Proxy]
-) -> None:
-    """The connection is given up, and the next statement has another one."""
-    one, other, _ = (await world.make_thing()).values()
-    async with cut_off_after(one, proxied) as outbox:
-        with pytest.raises(ConnectionLost, match="no answer within 2 s"):
             await outbox.settle(other)
-        proxied[1].open()
-
-        await outbox.settle(other)
-
-    assert len(await world.finished()) == 2
-
-
-async def test_a_connection_that_died_while_it_was_idle_is_no_error(
-    world: World, proxied: tuple[str, Proxy], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is tried before it is used: an e-mail that counts as unsent would go out again."""
-    monkeypatch.setattr(autocommit, "KEPT_SECONDS", 0)  # or idle for longer
-    one, other, _ = (await world.make_thing()).values()
-    async with cut_off_after(one, proxied) as outbox:
-        proxied[1].open()
-
-        await outbox.settle(other)
 
     assert len(await world.finished()) == 2
 

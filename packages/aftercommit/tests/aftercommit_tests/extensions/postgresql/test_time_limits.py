@@ -1,7 +1,7 @@
 """How long the server waits for a process, and a process for others: never for ever."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
+from functools import partial
 
 import anyio
 import psycopg
@@ -10,11 +10,14 @@ from aftercommit.extensions.postgresql.backend import StatementTimeout
 from aftercommit.extensions.postgresql.connections import server_settings
 from aftercommit.extensions.postgresql.timeouts import Timeouts
 from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
+from aftercommit.sql.outbox import new_outbox
 from sqlalchemy import text
 
+from aftercommit_tests.builders import POLICY, a_failure
 from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change, value
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import open_things_database as open_database
+from aftercommit_tests.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -23,15 +26,6 @@ SETTINGS = {
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "21s",
 }
-
-
-@contextmanager
-def a_person_holding(url: str, table: str) -> Iterator[None]:
-    """Lock the rows of a table by hand, without any of our settings, and leave it so."""
-    with psycopg.connect(url) as connection:
-        connection.execute(f"SELECT * FROM {table} FOR UPDATE")
-        yield
-        connection.rollback()
 
 
 async def test_the_server_knows_when_to_give_a_connection_up(
@@ -55,19 +49,31 @@ async def test_limits_follow_the_time_limit_of_a_handler() -> None:
 
 
 async def test_a_lock_that_somebody_else_holds_is_not_waited_for_for_ever(
-    url: str, postgres_url: str
+    url: str, postgres_url: str, world: World
 ) -> None:
-    """A person has looked at a row and gone to lunch: the delivery is tried again later."""
-    async with open_database(url, handler_timeout=1) as database:
-        await change(database, "CREATE TABLE t AS SELECT 1 AS id")
-        with (
-            a_person_holding(postgres_url, "t"),
-            anyio.fail_after(ENOUGH_SECONDS),
-            pytest.raises(DatabaseUnavailable, match="somebody else holds a lock"),
-        ):
-            await change(database, "UPDATE t SET id = 2")
+    """A person has looked at a row and gone to lunch: the delivery is tried again later.
 
-        await change(database, "UPDATE t SET id = 2")
+    The limits of a session count for a transaction, and for a statement without one.
+    """
+    claims = await world.make_thing()
+    async with open_database(url, handler_timeout=1) as database:
+        outbox = new_outbox(database, POLICY)
+        settling = partial(outbox.settle, claims["announce"])
+        rescheduling = partial(outbox.record_failure, a_failure(claims["look_at"], retry_in=1))
+        with psycopg.connect(postgres_url) as person:
+            person.execute("SELECT * FROM aftercommit_deliveries FOR UPDATE")
+            for use in (settling, rescheduling):
+                with (
+                    anyio.fail_after(ENOUGH_SECONDS),
+                    pytest.raises(DatabaseUnavailable, match="somebody else holds a lock"),
+                ):
+                    await use()
+            person.rollback()
+
+        await settling()
+        await rescheduling()
+
+    assert len(await world.finished()) == 1
 
 
 async def test_a_statement_that_takes_too_long_is_ended(url: str) -> None:
