@@ -26,20 +26,21 @@ IN_FULL = (
     "test_signals",
     "tests/e2e/smtp/test_worker",
     "tests/integration/test_application",
-    "tests/integration/test_database",
-    "tests/integration/extensions/postgresql/",
+    "aftercommit_tests/extensions/postgresql/test_",
+    "aftercommit_tests/test_transactions",
+    "aftercommit_tests/test_sqlite",
     "tests/integration/smtp/test_sessions",
     "packages/sqlalchemy-anyio/",
     "tests/unit/test_messagebus",
     "tests/unit/test_worker",
 )
 CRASHES = "crash_matrix"
-WITH_PROCESSES = ("tests/e2e/", "tests/project/")
+WITH_PROCESSES = ("tests/e2e/", "tests/project/", "/processes/")
 ON_BOTH_LOOPS = {
     "after the commit",
-    "in the commit of log_registration",
-    "inside send_welcome_email, after the effect",
-    "before the completion of send_welcome_email",
+    "in the commit of write_down",
+    "inside announce, after the effect",
+    "before the completion of announce",
     "after claiming",
     "while rescheduling",
     "while replaying, in the commit",
@@ -47,14 +48,13 @@ ON_BOTH_LOOPS = {
 }
 ON_ONE_DATABASE = {  # no transaction is open there: the database cannot tell it from other points
     "before the fan-out",
-    "before log_registration",
-    "after log_registration",
-    "before send_welcome_email",
-    "inside send_welcome_email, before the effect",
-    "after the completion of send_welcome_email",
-    "after allocate_welcome_coupon",
-    "inside send_coupon_email, after the effect",
-    "before the completion of send_coupon_email",
+    "before write_down",
+    "after write_down",
+    "before announce",
+    "inside announce, before the effect",
+    "after the completion of announce",
+    "inside praise, after the effect",
+    "before the completion of praise",
     "before claiming",
     "before rescheduling",
     "after rescheduling",
@@ -63,16 +63,11 @@ ON_ONE_DATABASE = {  # no transaction is open there: the database cannot tell it
     "before replaying",
     "after replaying",
     "before forgetting",
-    "before a chunk",
-    "after a chunk",
 }
 REPEATED = [  # the first handler of its kind is killed there, too
-    "before allocate_welcome_coupon",
-    "inside allocate_welcome_coupon, before it has written",
-    "inside allocate_welcome_coupon, when it has written",
-    "before send_coupon_email",
-    "inside send_coupon_email, before the effect",
-    "after the completion of send_coupon_email",
+    "before praise",
+    "inside praise, before the effect",
+    "after the completion of praise",
     # with RabbitMQ, too, which does not let the next one wait for the dead
     "kafka-before the command of a message",
     "kafka-in the commit of its command",
@@ -111,6 +106,8 @@ def rank(test: str) -> int:
 def _layer(test: str) -> str:
     """Return the layer of a test: the packages are one by themselves."""
     first, second, *_ = test.split("/")
+    if "/processes/" in test:
+        return "e2e"
     return first if first == "packages" else second
 
 
@@ -128,7 +125,7 @@ def _chosen(name: str, group: Mapping[str, Where]) -> set[str]:
     if CRASHES in name and len(tests) > 1:
         killed = sorted(test for test, where in group.items() if _is_killed(name, where))
         return {killed[number % len(killed)]} if _is_at(name, ON_ONE_DATABASE) else set(killed)
-    if name.startswith(WITH_PROCESSES) or len(databases) == 1:
+    if _has_processes(name) or len(databases) == 1:
         return {tests[number % len(tests)]}
     if len(loops) == 1:
         return set(tests)
@@ -141,3 +138,7 @@ def _is_killed(name: str, where: Where) -> bool:
 
 def _is_at(name: str, points: Iterable[str]) -> bool:
     return any(f"-{point}{end}" in name for point in points for end in "-]")
+
+
+def _has_processes(name: str) -> bool:
+    return any(part in name for part in WITH_PROCESSES)

@@ -1,8 +1,8 @@
 """The rule that says what runs on which event loop with which database."""
 
 import pytest
+from aftercommit_tests.crashing import CRASH_POINTS
 
-from tests.e2e.crashing import CRASH_POINTS
 from tests.matrix import ON_BOTH_LOOPS, ON_ONE_DATABASE, REPEATED, left_out
 
 COMBINATIONS = ["asyncio-sqlite", "asyncio-postgres", "trio-sqlite", "trio-postgres"]
@@ -62,7 +62,7 @@ def test_contracts_and_what_is_about_event_loops_run_in_full(file: str) -> None:
     [
         ("in the commit", {"sqlite-asyncio", "postgres-asyncio"}),
         ("after claiming", {"sqlite-asyncio", "postgres-asyncio", "sqlite-trio"}),
-        ("before send_coupon_email", set()),
+        ("before praise", set()),
     ],
 )
 def test_a_kill_is_the_same_on_each_event_loop(point: str, expected: set[str]) -> None:

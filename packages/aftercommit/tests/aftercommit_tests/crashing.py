@@ -153,6 +153,9 @@ def _outside(handler: str) -> dict[str, CrashPoint]:
 
 HANDLING: dict[str, CrashPoint] = {
     **_transactional("write_down"),
+    "in the commit of polish": CrashPoint(  # with an event that it causes
+        SqlAlchemyUnitOfWorkScope, "commit", "before", _commit_of("polish")
+    ),
     **_outside("announce"),
     **_outside("praise"),  # of an event that a handler has caused
 }

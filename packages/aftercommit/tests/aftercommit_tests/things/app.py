@@ -144,7 +144,11 @@ class Things(App[Settings]):
 def make_thing(cli: CommandLine[Settings], name: str, thing_id: UUID | None) -> None:
     """Make a thing called NAME."""
     made = MakeThing(thing_id=ThingId(thing_id or uuid4()), name=name)
-    cli.handle(made)
+    try:
+        cli.handle(made)
+    except KeyboardInterrupt as error:
+        error.add_note(f"repeat it with --thing-id {made.thing_id}")
+        raise
     click.echo(f"made {name}: {made.thing_id}")
 
 

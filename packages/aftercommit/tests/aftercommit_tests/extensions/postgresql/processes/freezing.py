@@ -1,13 +1,13 @@
 """Runs the application until it reaches a crash point, and freezes it there with SIGSTOP.
 
-python -m tests.e2e.extensions.postgresql.freezing POINT ARGUMENTS…
+python -m aftercommit_tests.extensions.postgresql.processes.freezing POINT ARGUMENTS…
 """
 
 import signal
 import sys
 
-from allocation.entrypoints.cli import cli
-from tests.e2e import crashing
+from aftercommit_tests import crashing
+from aftercommit_tests.things.app import cli
 
 point, *arguments = sys.argv[1:]
 crashing.ending = signal.SIGSTOP

@@ -19,12 +19,12 @@ from aftercommit.sql import tables
 from aftercommit.sql.delivery_states import is_scheduled
 from anyio import to_thread
 
-from allocation.bootstrap import bootstrap
-from allocation.config import Settings
-from allocation.domain.events import Event, UserRegistered
-from allocation.service_layer.handlers import HANDLERS
-from allocation.service_layer.unit_of_work import UnitOfWork
-from tests.builders import a_registration, table
+from aftercommit_tests.builders import a_command, table
+from aftercommit_tests.things.app import Settings, bootstrap
+from aftercommit_tests.things.bell import Bell
+from aftercommit_tests.things.domain import ThingMade
+from aftercommit_tests.things.handlers import HANDLERS
+from aftercommit_tests.things.storage import UnitOfWork
 
 LIMIT_SECONDS = 180
 LEASE_SECONDS = 4.0
@@ -58,18 +58,16 @@ class Disk:
 async def main(disk: Disk) -> None:
     """Print the attempts of each delivery, whether it is parked or done, and the errors."""
 
-    async def log_registration(event: UserRegistered, uow: UnitOfWork) -> None:
+    async def write_down(event: ThingMade, uow: UnitOfWork) -> None:
         await disk.fill()
-        await uow.registration_log.append(event.user_id, event.email + "x" * 100_000)
+        uow.write(event.name + "x" * 100_000)
 
-    async def tell_others(event: Event, idempotency_key: str) -> None:
+    async def announce(event: ThingMade, bell: Bell) -> None:
         await disk.is_full.wait()  # done, but this cannot be stored
 
-    both = [log_registration, tell_others]
-    handlers = table({**HANDLERS.events, UserRegistered: both}, HANDLERS.commands)
+    handlers = table({**HANDLERS.events, ThingMade: [write_down, announce]})
     settings = Settings(
         database_url=f"sqlite:///{disk.folder / 'test.db'}",
-        mail_url=f"maildir:{disk.folder.parent / 'mail'}",
         dispatch="worker",
         lease_seconds=LEASE_SECONDS,
         handler_timeout_seconds=2.0,
@@ -78,8 +76,8 @@ async def main(disk: Disk) -> None:
         retry_max_seconds=0.1,
     )
     async with bootstrap(settings, handlers=handlers) as application:
-        for number in range(3):
-            await application.bus.execute(a_registration(email=f"user{number}@example.com"))
+        for _ in range(3):
+            await application.bus.execute(a_command())
         worker = Worker(application, Shutdown(), concurrency=20)
         async with anyio.create_task_group() as group:
             group.start_soon(worker.run)

@@ -8,6 +8,8 @@ from shutil import which
 
 import pytest
 
+from aftercommit_tests.warm import SOURCES
+
 LIMIT_SECONDS = 400
 NAMESPACE = ["unshare", "--mount"] + ([] if os.geteuid() == 0 else ["--map-root-user"])
 
@@ -20,10 +22,15 @@ def test_a_full_disk_uses_up_no_attempt(tmp_path: Path, backend: str) -> None:
     """Nothing can be stored for two leases, and each attempt is the last: none is parked."""
     folder = tmp_path / "small"
     folder.mkdir()
-    module = [sys.executable, "-m", "tests.integration.full_disk", str(folder), backend]
+    module = [sys.executable, "-m", "aftercommit_tests.processes.full_disk", str(folder), backend]
 
     run = subprocess.run(
-        [*NAMESPACE, *module], capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+        [*NAMESPACE, *module],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+        env=os.environ | {"PYTHONPATH": SOURCES},
     )
 
     assert run.returncode == 0, run.stderr

@@ -65,9 +65,23 @@ class Installation:
         prefixed = {f"{prefix}{name.upper()}": value for name, value in own.items()}
         return outside | {"PYTHONPATH": SOURCES} | prefixed
 
-    def run(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    @property
+    def lines(self) -> list[str]:
+        """Return what handlers have written, sorted."""
+        return sorted(text for (text,) in self.rows("SELECT text FROM lines"))
+
+    def run(
+        self, *arguments: str, module: Iterable[str] | None = None, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
-        return self._finish(self.start(*arguments, environment=self.environment(**settings)))
+        environment = self.environment(**settings)
+        return self._finish(self.start(*arguments, module=module, environment=environment))
+
+    def succeed(self, *arguments: str, module: Iterable[str] | None = None, **settings: str) -> str:
+        """Run one command that has to succeed; return what it has printed."""
+        ended = self.run(*arguments, module=module, **settings)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
 
     def start(
         self,
@@ -101,9 +115,7 @@ class Installation:
 
     def crash(self, point: str, *arguments: str, **settings: str) -> str:
         """Run one command that is killed at a crash point; return what it had printed."""
-        environment = self.environment(**settings)
-        module = (self.crashing, point)
-        process = self._finish(self.start(*arguments, module=module, environment=environment))
+        process = self.run(*arguments, module=(self.crashing, point), **settings)
         assert process.returncode == -signal.SIGKILL, (
             f"{point} was never reached:\n{process.stderr}"
         )
@@ -130,6 +142,11 @@ class Installation:
         with self.connected() as connection:
             rows: list[Any] = connection.execute(statement).fetchall()
         return rows
+
+    def count(self, rows: str) -> int:
+        """Return how many rows a table has, or some condition of it."""
+        [(number,)] = self.rows(f"SELECT count(*) FROM {rows}")
+        return int(number)
 
     def change(self, statement: str) -> None:
         """Change the database from outside."""

@@ -1,0 +1,23 @@
+"""Runs the application in a process whose clock is wrong by some seconds.
+
+python -m aftercommit_tests.extensions.postgresql.processes.skewed SECONDS ARGUMENTS…
+"""
+
+import sys
+from datetime import datetime, timedelta, tzinfo
+
+from aftercommit_tests.things import app
+
+seconds, *arguments = sys.argv[1:]
+
+
+class WrongClock(datetime):
+    """The only clock that an application of the engine reads itself."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "WrongClock":
+        return super().now(tz) + timedelta(seconds=float(seconds))
+
+
+app.datetime = WrongClock  # type: ignore[attr-defined]
+app.cli(arguments)

