@@ -9,7 +9,7 @@ COMBINATIONS = ["asyncio-sqlite", "asyncio-postgres", "trio-sqlite", "trio-postg
 PAIRS = [{"asyncio-sqlite", "trio-postgres"}, {"asyncio-postgres", "trio-sqlite"}]
 ELSEWHERE = "tests/integration/test_things.py::test_"
 IN_A_PROCESS = "tests/e2e/test_things.py::test_"
-KILLED = "tests/e2e/test_crash_matrix.py::test_a"
+KILLED = "packages/aftercommit/tests/aftercommit_tests/processes/test_crash_matrix.py::test_a"
 
 
 def run(*tests: str) -> set[str]:
