@@ -213,12 +213,13 @@ class Experiment:
     proof: str
 
 
+ENGINE = "packages/aftercommit/tests/aftercommit_tests"
 EXPERIMENTS = {
     "killed": Experiment(
         run=killed_after_the_commit,
         steps=("hang", "register", "running_email", "killed", "lease"),
         promise="Every handler of a committed event does its work in the end",
-        proof="tests/e2e/test_crash_matrix.py::test_a_worker_survives_a_kill",
+        proof=f"{ENGINE}/processes/test_crash_matrix.py::test_a_worker_survives_a_kill",
     ),
     "frozen": Experiment(
         run=the_frozen_owner,
@@ -251,7 +252,7 @@ EXPERIMENTS = {
         run=a_handler_added_later,
         steps=("register", "replace", "replay", "work"),
         promise="A handler added later can process past events",
-        proof="tests/e2e/extensions/operations/test_replaying.py"
+        proof=f"{ENGINE}/extensions/operations/processes/test_replaying.py"
         "::test_a_handler_added_later_has_run_once_for_each_event",
     ),
 }

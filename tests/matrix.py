@@ -49,7 +49,6 @@ ON_BOTH_LOOPS = {
 ON_ONE_DATABASE = {  # no transaction is open there: the database cannot tell it from other points
     "before the fan-out",
     "before write_down",
-    "after write_down",
     "before announce",
     "inside announce, before the effect",
     "after the completion of announce",

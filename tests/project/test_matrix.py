@@ -10,7 +10,7 @@ PAIRS = [{"asyncio-sqlite", "trio-postgres"}, {"asyncio-postgres", "trio-sqlite"
 ELSEWHERE = "tests/integration/test_things.py::test_"
 IN_A_PROCESS = "tests/e2e/test_things.py::test_"
 OF_THE_PROJECT = "tests/project/playground/test_things.py::test_"
-KILLED = "tests/e2e/test_crash_matrix.py::test_a"
+KILLED = "packages/aftercommit/tests/aftercommit_tests/processes/test_crash_matrix.py::test_a"
 CELLS = [
     f"{database}-{loop}" for database in ("sqlite", "postgres") for loop in ("asyncio", "trio")
 ]

@@ -129,7 +129,9 @@ def _transactional(handler: str) -> dict[str, CrashPoint]:
         f"in the commit of {handler}": CrashPoint(
             SqlAlchemyUnitOfWorkScope, "commit", "before", _commit_of(handler)
         ),
-        f"after {handler}": CrashPoint(MessageBus, "_attempt", "after", _delivery_to(handler)),
+        f"after the commit of {handler}": CrashPoint(
+            SqlAlchemyUnitOfWorkScope, "commit", "after", _commit_of(handler)
+        ),
     }
 
 

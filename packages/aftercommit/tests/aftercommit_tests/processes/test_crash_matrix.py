@@ -3,6 +3,9 @@
 Each test is one cell of the matrix.
 """
 
+import os
+import signal
+
 import pytest
 
 from aftercommit_tests.crashing import (
@@ -13,7 +16,7 @@ from aftercommit_tests.crashing import (
     PARKING,
     RESCHEDULING,
 )
-from aftercommit_tests.processes import Installation, owed
+from aftercommit_tests.processes import Installation, owed, stop, wait_until
 
 MAKE = ("make-thing", "lamp")
 WORK = ("worker", "--until-idle")
@@ -116,3 +119,25 @@ def test_what_the_outside_answers_is_stored_once(point: str, on_each: Installati
     rings = [ring for ring in on_each.rings if ring.endswith(":announce")]
     assert len(rings) == 1 + (not point.startswith("after"))
     assert owed(on_each) == []
+
+
+def test_a_frozen_worker_that_wakes_up_changes_nothing(on_each: Installation) -> None:
+    """A machine that was asleep must not settle, or fail, what others have done meanwhile."""
+    on_each.succeed(*MAKE, dispatch="worker")
+    bell = on_each.folder / "fifo"
+    os.mkfifo(bell)  # who rings it hangs until somebody reads
+    row = "SELECT * FROM aftercommit_deliveries WHERE handler = 'announce'"
+    with on_each.running("worker", bell_file="fifo") as frozen:
+        wait_until(lambda: [handler for handler, _ in owed(on_each)] == ["announce", "praise"])
+        frozen.send_signal(signal.SIGSTOP)
+        let_a_worker_finish(on_each)
+        done = on_each.rows(row)
+
+        frozen.send_signal(signal.SIGCONT)
+        assert "lamp" in bell.read_text()  # so late
+        assert stop(frozen) == 0
+        assert frozen.stderr is not None
+        assert "to announce is another's, or done" in frozen.stderr.read()
+
+    assert on_each.rows(row) == done
+    assert_all_was_done(on_each)

@@ -113,11 +113,16 @@ class Things(App[Settings]):
     extensions = EXTENSIONS
     default_database_url = "sqlite:///things.db"
     commands: ClassVar = {
-        "Use": {"make-thing": "Make a thing called NAME.", "rename-thing": "Call a thing NAME."}
+        "Use": {
+            "make-thing": "Make a thing called NAME.",
+            "make-things": "Make COUNT things.",
+            "rename-thing": "Call a thing NAME.",
+        }
     }
 
     def command(self, name: str) -> click.Command:
-        return {"make-thing": make_thing, "rename-thing": rename_thing}[name]
+        commands = [make_thing, make_things, rename_thing]
+        return next(command for command in commands if command.name == name)
 
     def handlers(self) -> Handlers[Command, Event]:
         return HANDLERS
@@ -150,6 +155,20 @@ def make_thing(cli: CommandLine[Settings], name: str, thing_id: UUID | None) -> 
         error.add_note(f"repeat it with --thing-id {made.thing_id}")
         raise
     click.echo(f"made {name}: {made.thing_id}")
+
+
+@click.command()
+@click.argument("count", type=int)
+@click.pass_obj
+def make_things(cli: CommandLine[Settings], count: int) -> None:
+    """Make COUNT things; repeating it makes those that are missing."""
+
+    async def work(application: Application) -> None:
+        for n in range(1, count + 1):
+            made = MakeThing(thing_id=ThingId(UUID(int=n)), name=f"thing {n}")
+            await application.bus.handle(made)
+
+    cli.run(cli.load_settings(), work)
 
 
 @click.command()

@@ -1,0 +1,1 @@
+"""Tests of the extension in real processes."""
