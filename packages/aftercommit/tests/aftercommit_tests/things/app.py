@@ -155,7 +155,8 @@ async def bootstrap(
             instrumentation=instrumentation,
         )
         names = {name: name for name in table.by_name()} | dict(table.renamed)
-        yield Application(bus, database, publishers, names)
+        projections = [each.__name__ for each in table.projections]
+        yield Application(bus, database, publishers, names, projections)
 
 
 class Things(App[Settings]):
