@@ -46,7 +46,9 @@ from aftercommit_tests.builders import (
     POLICY,
     CommandHandlers,
     EventHandlers,
+    a_command,
     a_command_work,
+    a_thing,
     an_envelope_factory,
     table,
 )
@@ -238,6 +240,17 @@ class World:
         """Return some columns of all rows."""
         async with self.database.read_transaction() as transaction:
             return (await transaction.execute(select(*columns))).all()
+
+    async def make_thing(self, name: str | None = None) -> dict[str, Claim]:
+        """Commit one more thing, and return the first claims on its event, by handler."""
+        command = a_command(name)
+        async with (unit := self.a_uow()) as uow:
+            uow.things.add(a_thing(command.name, thing_id=command.thing_id))
+        return {claim.handler: claim for claim in unit.committed.claims}
+
+    async def end_leases(self) -> None:
+        """Let so much time pass that the processes that have claimed count as dead."""
+        await self.move_clock(self.policy.lease_seconds + 1)
 
 
 @asynccontextmanager

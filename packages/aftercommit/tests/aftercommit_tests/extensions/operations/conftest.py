@@ -7,22 +7,14 @@ import pytest
 from aftercommit.claims import Claim
 from aftercommit.extensions.operations.delivery_admin import Delivery, Which, listed_deliveries
 
-from aftercommit_tests.builders import a_thing
 from aftercommit_tests.world import START, World, open_world
 
 Claims = dict[str, Claim]
 
 
-async def make_thing(world: World, name: str | None = None) -> Claims:
-    """Commit a new thing; return what its process has claimed, by handler."""
-    thing = a_thing(name or f"thing {len(await world.event_ids())}")
-    async with (unit := world.a_uow()) as uow:
-        uow.things.add(thing)
-    return {claim.handler: claim for claim in unit.committed.claims}
-
-
 async def make_things(world: World, number: int) -> list[Claims]:
-    return [await make_thing(world) for _ in range(number)]
+    """Commit things; return what their process has claimed of each, by handler."""
+    return [await world.make_thing() for _ in range(number)]
 
 
 async def settle(world: World, *made: Mapping[str, Claim]) -> None:
@@ -30,10 +22,6 @@ async def settle(world: World, *made: Mapping[str, Claim]) -> None:
     for claims in made:
         for claim in claims.values():
             await world.outbox().settle(claim)
-
-
-async def let_leases_end(world: World) -> None:
-    await world.move_clock(world.policy.lease_seconds + 1)
 
 
 async def listed(world: World, which: Which = "outstanding") -> dict[str, Delivery]:

@@ -26,15 +26,15 @@ from aftercommit_tests.builders import (
 from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.operations.conftest import (
-    let_leases_end,
     listed,
-    make_thing,
     make_things,
     seconds_since_start,
 )
 from aftercommit_tests.things.handlers import CODEC
 from aftercommit_tests.things.storage import UnitOfWork
 from aftercommit_tests.world import Unit, World
+
+pytestmark = pytest.mark.anyio
 
 NAME = "announce"
 
@@ -52,10 +52,9 @@ async def pauses(world: World) -> Sequence[Pause]:
         return await handler_pauses.paused_handlers(transaction)
 
 
-@pytest.mark.anyio
 async def test_what_was_paused_is_due_when_it_would_have_been(world: World) -> None:
     """A pause moves no due time, and shows the true one; nor is anybody warned of what it holds."""
-    claims = await make_thing(world)
+    claims = await world.make_thing()
     await world.outbox().record_failure(a_failure(claims[NAME], retry_in=500))
 
     assert await pause(world) == 1
@@ -73,7 +72,6 @@ async def test_what_was_paused_is_due_when_it_would_have_been(world: World) -> N
     assert claim.attempt == 2
 
 
-@pytest.mark.anyio
 async def test_who_has_paused_what_and_when_is_known(world: World) -> None:
     """Until it is resumed; a second person changes nothing."""
     assert await resume(world) is None
@@ -88,7 +86,6 @@ async def test_who_has_paused_what_and_when_is_known(world: World) -> None:
     assert await pauses(world) == []
 
 
-@pytest.mark.anyio
 async def test_an_attempt_that_has_begun_during_the_pause_is_shown_as_it_is(world: World) -> None:
     """A process looks for pauses once a second; how long such an attempt took is right, too."""
     outbox = world.outbox()
@@ -111,7 +108,6 @@ async def test_an_attempt_that_has_begun_during_the_pause_is_shown_as_it_is(worl
     assert [seconds for seconds in durations if seconds is not None] == [3]
 
 
-@pytest.mark.anyio
 async def test_many_deliveries_are_released_some_at_a_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,7 +124,6 @@ async def test_many_deliveries_are_released_some_at_a_time(
     assert len(await world.outbox().claim(10, [NAME])) == 5
 
 
-@pytest.mark.anyio
 async def test_all_names_of_a_handler_are_paused(new_world: NewWorld) -> None:
     """Rows of older releases have its old names; one that is unknown is refused with the others."""
     world = await new_world(renamed={"ring": NAME, "toll": NAME})
@@ -137,7 +132,7 @@ async def test_all_names_of_a_handler_are_paused(new_world: NewWorld) -> None:
     with pytest.raises(HandlerNotFound, match="none of announce, look_at, ring, toll, write_down"):
         all_names(known, "rin")
 
-    await make_thing(world)
+    await world.make_thing()
     await world.execute(sa.update(tables.deliveries).values(owner=None, available_at=0.0))
     this = tables.deliveries.c.handler == NAME
     await world.execute(sa.update(tables.deliveries).where(this).values(handler="ring"))
@@ -146,7 +141,6 @@ async def test_all_names_of_a_handler_are_paused(new_world: NewWorld) -> None:
     assert await world.outbox().claim(10, [NAME, "ring"]) == []
 
 
-@pytest.mark.anyio
 async def test_a_pause_of_a_handler_that_is_gone_can_be_lifted(world: World) -> None:
     """A release has removed it while it was paused; a misspelled name is refused as before."""
     await pause(world, "send_fax")
@@ -159,7 +153,6 @@ async def test_a_pause_of_a_handler_that_is_gone_can_be_lifted(world: World) -> 
         await paused_names(world.database, {NAME: NAME}, "send_fax")
 
 
-@pytest.mark.anyio
 async def test_what_is_retried_while_its_handler_is_paused_waits_too(world: World) -> None:
     """It begins again when it is resumed; all that is not parked is left alone."""
     [parked, held] = await make_things(world, 2)
@@ -191,13 +184,12 @@ async def somebody_waits(world: World, number: int = 1) -> None:
             await anyio.sleep(0.01)
 
 
-@pytest.mark.anyio
 async def test_two_people_who_resume_at_once_release_each_delivery_once(
     postgres_world: World,
 ) -> None:
     """The second one waits for the rows of the first: a pause must not be taken off twice."""
     world = postgres_world
-    await world.outbox().release([(await make_thing(world))[NAME]])
+    await world.outbox().release([(await world.make_thing())[NAME]])
     before = await world.deliveries()
     await pause(world)
 
@@ -213,7 +205,6 @@ async def test_two_people_who_resume_at_once_release_each_delivery_once(
     assert await world.deliveries() == before
 
 
-@pytest.mark.anyio
 async def test_who_resumes_finds_what_is_being_committed(postgres_world: World) -> None:
     """A commit that has seen the pause is waited for, or its delivery would wait for ever."""
     world = postgres_world
@@ -231,7 +222,6 @@ async def test_who_resumes_finds_what_is_being_committed(postgres_world: World) 
     assert len(await world.outbox().claim(10, [NAME])) == 1
 
 
-@pytest.mark.anyio
 async def test_who_commits_while_a_handler_is_resumed_waits(postgres_world: World) -> None:
     """It would store a pause that is over."""
     world = postgres_world
@@ -242,15 +232,14 @@ async def test_who_commits_while_a_handler_is_resumed_waits(postgres_world: Worl
         world.other_database.write_transaction() as resuming,
     ):
         await resuming.execute(sa.delete(tables.handler_pauses))
-        group.start_soon(make_thing, world)
+        group.start_soon(world.make_thing)
         await somebody_waits(world)
         await resuming.commit()
 
-    await let_leases_end(world)
+    await world.end_leases()
     assert len(await world.outbox().claim(10, [NAME])) == 1
 
 
-@pytest.mark.anyio
 async def test_of_two_who_pause_at_once_one_is_told_that_it_is_paused(
     postgres_world: World,
 ) -> None:
@@ -274,7 +263,6 @@ async def test_of_two_who_pause_at_once_one_is_told_that_it_is_paused(
     assert (told, paused.paused_by) == ([None], "Ivan")
 
 
-@pytest.mark.anyio
 async def test_claims_do_not_read_what_is_paused(world: World) -> None:
     """All that is held, at the head of the index, would be read by each claim of each worker."""
     event = CODEC.to_row(an_envelope()) | {"recorded_at": 0.0}
