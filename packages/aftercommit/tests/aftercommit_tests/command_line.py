@@ -38,7 +38,7 @@ class CommandLine:
         given = {"event_loop": self.backend, **settings}
         environment = {f"THINGS_{name.upper()}": value for name, value in given.items()}
         runner = CliRunner(env=environment)
-        with _own_logging():
+        with own_logging():
             result = runner.invoke(cli, arguments, prog_name="things", catch_exceptions=False)
         return Result(result.exit_code, result.stdout, result.stderr)
 
@@ -68,8 +68,8 @@ class CommandLine:
 
 
 @contextmanager
-def _own_logging() -> Iterator[None]:
-    """Undo what the command does to the logging of this process."""
+def own_logging() -> Iterator[None]:
+    """Undo what a command does to the logging of this process."""
     try:
         yield
     finally:

@@ -1,0 +1,197 @@
+"""The commands of operators: what they print and refuse."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from aftercommit.extensions.operations import causation_queries
+
+from aftercommit_tests.command_line import CommandLine
+
+KEYS = (
+    "kind id parent correlation_id name about subject state attempts token replay seconds owner"
+    " available_at completed_at parked_at error failures"
+)
+HISTORY = (
+    "id type source correlation_id accepted_at about"
+    " done discarded pending scheduled parked seconds"
+)
+DELIVERY = (
+    "event_id correlation_id event_type handler state about attempts available_at parked_at"
+    " completed_at owner last_error"
+)
+
+
+def as_json(command_line: CommandLine, *arguments: str) -> list[Any]:
+    return [json.loads(line) for line in command_line.shows(*arguments, "--json").splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("deliveries retry", "give either EVENT_ID and HANDLER, or --all-parked"),
+        (
+            "deliveries retry 00000000-0000-0000-0000-000000000000 announce --handler x",
+            "--handler goes with --all-parked",
+        ),
+        ("events prune --older-than soon", "'soon' is not a number followed by"),
+        ("deliveries replay announce --since long", "'long' is not a number followed by"),
+        (f"trace {'5f2c' * 26}", "is neither an id nor 8 or more of its first digits; a name has"),
+        ("history --limit 0", "0 is not in the range 1<=x<=1000"),
+    ],
+)
+def test_malformed_input_is_exit_code_2(
+    command_line: CommandLine, command: str, complaint: str
+) -> None:
+    """The message says what is wrong, and nothing is created."""
+    command_line.refuses(*command.split(), complaint=complaint)
+
+
+def test_what_is_not_there_is_no_bug(command_line: CommandLine) -> None:
+    """A new database has an empty history; a trace that is not there is not followed for ever."""
+    assert command_line.shows("history") == command_line.shows("history", "--json") == ""
+    for arguments in (["5f2c8a91"], ["lamp", "--follow"]):
+        result = command_line.run("trace", *arguments)
+        assert (result.returncode, result.stdout) == (1, "")
+        found_by = f"no trace, command, event or subject is found by {arguments[0]}"
+        assert result.stderr == f"error: {found_by}\n"
+
+
+def test_what_is_stored_neither_commands_a_terminal_nor_passes_for_other_fields(
+    command_line: CommandLine,
+) -> None:
+    """Errors come from anywhere, and a person decides by what is shown of them."""
+    command_line.shows("make-thing", "lamp", dispatch="worker")
+    error = "Ж\x1b[2J\x9b2J\u202e\r\nstate:       done"
+    command_line.change("UPDATE aftercommit_deliveries SET last_error = ?", error)
+    first, *_ = as_json(command_line, "deliveries", "list")
+
+    listed = command_line.shows("deliveries", "list")
+    raw = command_line.shows("deliveries", "list", "--json")
+    shown = command_line.shows("deliveries", "show", first["event_id"], first["handler"])
+
+    for output in (listed, raw, shown):
+        assert not set(output) & set("\x1b\x9b\u202e\r")
+        assert "Ж\\u001b[2J" in output
+    assert first["last_error"] == error
+    assert sum(line.startswith("state:") for line in shown.splitlines()) == 1
+    assert f"\n{'':13}state:       done" in shown
+
+
+def test_what_failed_is_found_inspected_retried_and_discarded(command_line: CommandLine) -> None:
+    """What cannot be done by itself needs a person, and the person needs tools."""
+    command_line.shows("make-thing", "chair")
+    command_line.shows("make-thing", "lamp", bell_file=".", max_attempts="1")  # it is a folder
+
+    _, line = command_line.shows("history", "--failed").splitlines()
+    assert "make_thing  lamp  " in line
+    assert "3 done, 2 parked, 1 scheduled in " in line
+    [row] = as_json(command_line, "history", "--failed")
+    assert " ".join(row) == HISTORY
+    assert (row["type"], row["source"], row["done"], row["parked"]) == ("make_thing", "cli", 3, 2)
+    short_id = next(word for word in line.split() if word.endswith("…"))
+    told = command_line.shows("trace", short_id, "--follow")
+    assert "announce    parked 20" in told
+    assert "IsADirectoryError" in told
+    assert "· attempt 1 failed 20" in told
+
+    rows = {row["handler"]: row for row in as_json(command_line, "deliveries", "list", "--parked")}
+    assert set(rows) == {"announce", "praise"}
+    assert " ".join(rows["announce"]) == DELIVERY
+    assert (rows["announce"]["event_type"], rows["announce"]["attempts"]) == ("thing_made", 1)
+    assert "parked" in command_line.shows("deliveries", "list")
+    assert "no handler of this program" not in command_line.shows("deliveries", "list")
+    announce, praise = ((rows[name]["event_id"], name) for name in rows)
+    assert '"name":"lamp"' in command_line.shows("deliveries", "show", *announce)
+    command_line.shows("deliveries", "discard", *praise)
+    assert command_line.run("deliveries", "discard", *praise).returncode == 1
+    command_line.shows("deliveries", "retry", *announce)
+    command_line.shows("worker", "--until-idle")
+
+    assert command_line.shows("deliveries", "list") == command_line.shows("history", "--failed")
+    assert command_line.run("deliveries", "show", *announce).returncode == 1
+    assert command_line.shows("deliveries", "list", "--scheduled").count(" scheduled ") == 2
+    assert command_line.shows("events", "prune", "--older-than", "0s") == "2 events deleted\n"
+
+
+def test_a_trace_is_printed_as_a_tree(command_line: CommandLine) -> None:
+    """All that a command has caused, and who has done it when; what is for later is no part."""
+    command_line.shows("make-thing", "lamp", instance_name="front")
+
+    text = command_line.shows("trace", "lamp").splitlines()
+    nodes = as_json(command_line, "trace", "lamp", "--follow")
+
+    assert text[0].startswith("make_thing  cli, 20")
+    assert text[1].startswith("└── thing_made  lamp  ")
+    assert text[2].startswith("    ├── announce    done in ")
+    assert text[2].endswith(" ms, by front")
+    assert text[6].startswith("    │   └── thing_polished  lamp  ")
+    assert {" ".join(node) for node in nodes} == {KEYS}
+    assert nodes[2]["id"] == f"{nodes[1]['id']}:announce"
+    assert nodes[2]["owner"].startswith("front@")
+    assert [node["parent"] for node in nodes[:3]] == [None, *(node["id"] for node in nodes[:2])]
+    states = {node["name"]: node["state"] for node in nodes if node["state"] != "done"}
+    assert states == {"forget": "scheduled"}
+    assert all(n["completed_at"].endswith("Z") for n in nodes if n["name"] not in states)
+    assert re.search(r"  5 done, 1 scheduled in \d+ ms$", command_line.shows("history"))
+
+
+def test_a_trace_that_is_too_long_says_so(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or what is missing would be taken for what never happened."""
+    command_line.shows("make-thing", "lamp")
+    whole = command_line.run("trace", "lamp")
+
+    monkeypatch.setattr(causation_queries, "MAX_ROWS", 3)
+    cut = command_line.run("trace", "lamp", "--json")
+
+    assert (whole.stderr, cut.returncode) == ("", 0)
+    assert cut.stderr == "not all is shown: there are more than 3 attempts or commands\n"
+    assert len(cut.stdout.splitlines()) < len(whole.stdout.splitlines())
+
+
+def test_what_is_done_is_listed_if_all_is_asked_for(command_line: CommandLine) -> None:
+    """After what is owed: first what is tried, then what is for later, then what is parked."""
+    command_line.shows("make-thing", "old")
+    command_line.shows("make-thing", "a new one", dispatch="worker")
+    command_line.change(
+        "UPDATE aftercommit_deliveries SET parked_at = 1, available_at = 1"
+        " WHERE completed_at IS NULL AND handler = 'announce'"
+    )
+
+    heading, *listed = command_line.shows("deliveries", "list", "--all").splitlines()
+    rows = as_json(command_line, "deliveries", "list", "--all")
+
+    states = [row["state"] for row in rows]
+    assert states == ["due"] * 3 + ["scheduled"] * 2 + ["parked"] + ["done"] * 5
+    about, state = map(heading.index, ("ABOUT", "STATE"))
+    for line, row in zip(listed, rows, strict=True):
+        assert line.startswith(row["event_id"])
+        assert line[about:state].rstrip() == row["about"]
+        assert line[state:].startswith(f"{row['state']} ")
+    done = [row for row in rows if row["completed_at"]]
+    assert {(row["available_at"], row["parked_at"]) for row in done} == {(None, None)}
+
+
+def test_a_handler_without_a_name_is_not_all_of_them(command_line: CommandLine) -> None:
+    """It comes from a script whose variable is not set: what is parked is not retried."""
+    command_line.shows("make-thing", "lamp", dispatch="worker")
+    command_line.change("UPDATE aftercommit_deliveries SET parked_at = 1")
+
+    result = command_line.run("deliveries", "retry", "--all-parked", "--handler", "")
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert command_line.rows("SELECT * FROM aftercommit_deliveries WHERE parked_at IS NULL") == []
+
+
+def test_the_log_is_json_on_request(command_line: CommandLine) -> None:
+    """Each line is one object, with the ids that tie it to its command."""
+    command = ("--log-format", "json", "make-thing", "lamp")
+    result = command_line.run(*command, log_level="warning", bell_file=".")
+
+    lines = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    assert {line["level"] for line in lines} == {"warning"}
+    assert len({line["correlation_id"] for line in lines}) == 1
+    assert any("announce" in line["message"] for line in lines)
