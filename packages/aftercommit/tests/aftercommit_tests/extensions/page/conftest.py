@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from aftercommit.extensions.page.change_feed import ChangeFeed
-from aftercommit.process.application import Application
+from aftercommit import Application
 from anyio import fail_after
 
-from allocation.bootstrap import bootstrap
-from allocation.config import Settings
-from tests.integration.extensions.web.conftest import Web, running_web
+from aftercommit_tests.extensions.web.conftest import anyio_backend
+from aftercommit_tests.extensions.web.running import Web, running_web
+from aftercommit_tests.things.app import APP, Settings, bootstrap
+
+__all__ = ["anyio_backend"]
 
 LIMIT_SECONDS = 180
 
@@ -27,7 +28,7 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 async def web(settings: Settings) -> AsyncIterator[Web]:
     """The HTTP application on each database."""
-    async with running_web(settings) as web:
+    async with running_web(APP, settings) as web:
         yield web
 
 
@@ -38,12 +39,6 @@ async def elsewhere(settings: Settings) -> AsyncIterator[Application]:
         yield application
 
 
-def feed_of(web: Web) -> ChangeFeed:
-    """Return the feed, which is there as soon as somebody has asked."""
-    feed: ChangeFeed = web.app.state.change_feed
-    return feed
-
-
 class Viewer:
     """A browser that shows the page, and asks only when the test tells it to."""
 
@@ -52,6 +47,17 @@ class Viewer:
         self.cursor = cursor
         self.traces: dict[str, Json] = {}
         self.outstanding: Json = {"counts": [], "first": []}
+
+    @property
+    def trace(self) -> Json:
+        """The only trace that there is."""
+        [trace] = self.traces.values()
+        return trace
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The state of each delivery in it."""
+        return {n["name"]: n["state"] for n in self.trace["nodes"] if n["kind"] == "delivery"}
 
     async def next(self) -> Json:
         """Ask for what is new; return the answer."""
@@ -67,7 +73,10 @@ class Viewer:
     async def until(self, fact: Any) -> Json:
         """Ask until something is so; return the answer that said it."""
         with fail_after(LIMIT_SECONDS):
-            while True:
-                news = await self.next()
-                if fact(news):
-                    return news
+            while not fact(news := await self.next()):
+                pass
+        return news
+
+    async def until_there_are(self, traces: int) -> Json:
+        """Ask until so many traces have been sent."""
+        return await self.until(lambda _: len(self.traces) == traces)
