@@ -224,7 +224,8 @@ EXPERIMENTS = {
         run=the_frozen_owner,
         steps=("hang", "register", "running_email", "stopped", "lease", "woken"),
         promise="Two owners never both settle a delivery",
-        proof="tests/integration/test_outbox_contract.py::test_a_late_owner_changes_nothing",
+        proof="packages/aftercommit/tests/aftercommit_tests/test_claims_contract.py"
+        "::test_a_late_owner_changes_nothing",
     ),
     "mail": Experiment(
         run=mail_is_down,

@@ -146,3 +146,8 @@ def an_envelope_factory(event_handlers: EventHandlers = PLAIN) -> EnvelopeFactor
         new_id=lambda: UUID(int=next(_NUMBERS)),
         now=lambda: NOW,
     )
+
+
+def on(driver: str, url: str) -> str:
+    """Name the driver in a URL, if there is one to name."""
+    return url.replace("://", f"+{driver}://", 1) if driver else url

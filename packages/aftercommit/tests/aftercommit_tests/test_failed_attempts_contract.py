@@ -1,0 +1,97 @@
+"""What becomes of a delivery whose attempt has failed, or was given back: on each database."""
+
+from dataclasses import replace
+
+import pytest
+from aftercommit.errors import Unavailable
+
+from aftercommit_tests.builders import NAMES, POLICY, a_failure
+from aftercommit_tests.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_rescheduled_delivery_is_due_after_its_pause(world: World) -> None:
+    """Not before, and then at once. Whoever waits until all is done waits for it, too."""
+    first, outbox = (await world.make_thing())["announce"], world.outbox()
+
+    await outbox.record_failure(a_failure(first, OSError("mailbox full"), retry_in=100))
+
+    row = (await world.deliveries())[first.envelope.id, "announce"]
+    assert row.last_error == "OSError: mailbox full"
+    assert row.available_at == pytest.approx(100, abs=5)
+    seconds = await outbox.seconds_until_due(["announce"], scheduled=False)
+    assert seconds == pytest.approx(100, abs=5)
+    await world.move_clock(95)
+    assert "announce" not in [claim.handler for claim in await outbox.claim(10, NAMES)]
+    await world.move_clock(10)
+    assert [claim.handler for claim in await outbox.claim(10, NAMES)] == ["announce"]
+
+
+async def test_a_parked_delivery_is_in_nobodys_way(world: World) -> None:
+    """It is kept and visible, but not tried."""
+    first, outbox = (await world.make_thing())["announce"], world.outbox()
+
+    await outbox.record_failure(a_failure(first, ValueError("no such mailbox")))
+
+    row = (await world.deliveries())[first.envelope.id, "announce"]
+    assert row.parked_at == pytest.approx(0, abs=5)
+    assert row.last_error == "ValueError: no such mailbox"
+    await world.end_leases()
+    assert "announce" not in [claim.handler for claim in await outbox.claim(10, NAMES)]
+
+
+async def test_what_is_given_back_is_available_at_once_and_was_no_attempt(world: World) -> None:
+    """A worker that stops neither makes others wait nor uses attempts up, however much it has."""
+    await world.outbox().release([*(await world.make_thing()).values()])
+
+    claims = await world.outbox().claim(10, NAMES)
+
+    assert sorted((claim.handler, claim.attempt) for claim in claims) == [(n, 1) for n in NAMES]
+
+
+async def test_failures_are_kept_and_stay_when_it_is_done(world: World) -> None:
+    """Each with its attempt, the oldest first; an error that no database could store is spelled.
+
+    Whoever looks must see why it failed, whatever a library puts into the text.
+    """
+    claim, outbox = (await world.make_thing())["announce"], world.outbox()
+    for error in (OSError("down"), ValueError("half a \ud83d and a \0")):
+        await outbox.record_failure(a_failure(claim, error, retry_in=0))
+        (claim,) = await outbox.claim(10, ["announce"])
+
+    await outbox.settle(claim)
+
+    key = (claim.envelope.id, "announce")
+    kept = [(1, "OSError: down"), (2, "ValueError: half a \\ud83d and a \\0")]
+    assert await world.failures() == {key: kept}
+    assert await world.finished() == {key: 3}
+
+
+async def test_of_many_failures_the_last_ten_are_kept(world: World) -> None:
+    """Whoever looks for a cause needs no thousand of them."""
+    world.policy = replace(POLICY, max_attempts=100)
+    claim, outbox = (await world.make_thing())["write_down"], world.outbox()
+    for n in range(15):
+        await outbox.record_failure(a_failure(claim, OSError(f"down {n}"), retry_in=0))
+        (claim,) = await outbox.claim(1, ["write_down"])
+
+    (kept,) = (await world.failures()).values()
+    assert kept == [(n + 1, f"OSError: down {n}") for n in range(5, 15)]
+
+
+async def test_what_fails_because_a_resource_is_away_does_not_count(world: World) -> None:
+    """It is tried until the resource is back; the pause knows how often."""
+    claim = (await world.make_thing())["announce"]
+    outbox, times = world.outbox(), world.policy.max_attempts + 3
+
+    for number in range(times):
+        assert (claim.attempt, claim.unavailable_attempts) == (1, number)
+        await outbox.record_failure(a_failure(claim, Unavailable("refused"), retry_in=0))
+        (claim,) = await outbox.claim(10, ["announce"])
+
+    row = (await world.deliveries())[claim.envelope.id, claim.handler]
+    assert (row.attempts, row.unavailable_attempts, row.parked_at) == (1, times, None)
+    await outbox.record_failure(a_failure(claim, OSError("its own fault"), retry_in=0))
+    (claim,) = await outbox.claim(10, ["announce"])
+    assert (claim.attempt, claim.unavailable_attempts) == (2, times)

@@ -1,0 +1,60 @@
+"""Claims cost the same, however much history there is."""
+
+import re
+
+import pytest
+from aftercommit.sql import tables
+from aftercommit.sql.outbox import new_outbox
+from sqlalchemy import inspect, text, update
+
+from aftercommit_tests.asked import asked_of
+from aftercommit_tests.builders import NAMES, POLICY, an_envelope
+from aftercommit_tests.things.app import open_things_database
+
+pytestmark = pytest.mark.anyio
+
+EXPLAIN = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}
+INDEX = "ix_aftercommit_deliveries_available_at"
+
+
+@pytest.mark.parametrize("replay", [False, True])
+async def test_what_is_parked_or_done_does_not_slow_claiming(
+    database_url: str, replay: bool
+) -> None:
+    """It is in no index that a claim looks into. Otherwise each claim would read it all."""
+    many = [(an_envelope(), dict.fromkeys(NAMES, 0.0)) for _ in range(3000)]
+    parked, done, _ = NAMES
+    async with open_things_database(database_url) as database:
+        outbox, handler = new_outbox(database, POLICY), tables.deliveries.c.handler
+        async with database.write_transaction() as transaction:
+            await outbox.store(transaction, many)
+            for name, column in {parked: "parked_at", done: "completed_at"}.items():
+                finished = update(tables.deliveries).where(handler == name).values({column: 1})
+                await transaction.execute_dml(finished)
+            await transaction.execute(text("ANALYZE"))  # or a planner would not know how many
+            await transaction.commit()
+
+        with asked_of(database) as asked:
+            await outbox.claim(10, NAMES)
+        claims = [each for each in asked if each.sql.startswith("WITH due")]
+        claim = claims[replay]  # replays are looked for when nothing else is due
+        dialect = database.engine.dialect.name
+        async with database.engine.connect() as connection:
+            plan = await connection.exec_driver_sql(f"{EXPLAIN[dialect]} {claim.sql}", claim.values)
+            steps = "\n".join(map(str, plan))
+        async with database.read_transaction() as transaction:
+            indexes = await transaction.run_sync(
+                lambda c: inspect(c).get_indexes("aftercommit_deliveries")
+            )
+
+    (index,) = (index for index in indexes if index["name"] == INDEX)
+    assert index["column_names"] == ["replay", "available_at"]
+    pending_only = str(index["dialect_options"][f"{dialect}_where"])
+    assert "parked_at IS NULL" in pending_only
+    assert "completed_at IS NULL" in pending_only
+    assert re.search(
+        rf"SEARCH aftercommit_deliveries USING INDEX {INDEX} \(replay=\? AND available_at<\?\)"
+        rf"|Index Scan using {INDEX}",
+        steps,
+    )
+    assert not re.search(r"TEMP B-TREE|Sort|SCAN deliveries|Seq Scan on deliveries", steps)

@@ -1,0 +1,138 @@
+"""What is done is marked as done, once and for good: on each database."""
+
+import anyio
+import pytest
+from aftercommit.claims import Claim
+from aftercommit.errors import DeliverySuperseded
+from aftercommit.sql.batch_settlement import BATCH_SIZE
+from aftercommit.sql.exceptions import StatementRefused
+from aftercommit.sql.outbox import new_outbox
+from anyio.lowlevel import checkpoint
+from sqlalchemy import text
+
+from aftercommit_tests.asked import asked_of
+from aftercommit_tests.builders import NAMES, a_claim, a_failure
+from aftercommit_tests.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_what_is_settled_is_history(world: World) -> None:
+    """It is not owed any more, but it can be seen that it was, and at which attempt it was done.
+
+    The first answer may have been cancelled: the second must not call the claim another's.
+    """
+    done, outbox = (await world.make_thing())["announce"], world.outbox()
+
+    await outbox.settle(done)
+    await outbox.settle(done)
+
+    assert await world.owed() == NAMES[1:]
+    assert await world.finished() == {(done.envelope.id, done.handler): 1}
+    await world.end_leases()
+    assert sorted(claim.handler for claim in await outbox.claim(10, NAMES)) == NAMES[1:]
+
+
+async def test_each_of_many_that_settle_at_once_gets_its_own_answer(world: World) -> None:
+    """Nothing counts as done that was not done: neither another's, nor what was parked."""
+    owed = [claim for _ in range(40) for claim in (await world.make_thing()).values()]
+    lost = set(range(0, len(owed), 7))
+    outbox = world.outbox()
+    for number in lost:
+        await world.outbox().record_failure(a_failure(owed[number]))
+    superseded: list[int] = []
+
+    async def settle(number: int) -> None:
+        try:
+            await outbox.settle(owed[number])
+        except DeliverySuperseded:
+            superseded.append(number)
+
+    async with anyio.create_task_group() as group:
+        for number in range(len(owed)):
+            group.start_soon(settle, number)
+
+    assert set(superseded) == lost
+    assert len(await world.finished()) == len(owed) - len(lost)
+
+
+async def test_of_two_claims_of_one_process_the_later_one_settles(world: World) -> None:
+    """The process was frozen past its lease, and claimed the delivery again."""
+    earlier = (await world.make_thing())["announce"]
+    await world.end_leases()
+    outbox, answers = world.outbox(), dict[int, str]()
+    [later] = await outbox.claim(10, ["announce"])
+
+    async def settle(claim: Claim) -> None:
+        try:
+            await outbox.settle(claim)
+            answers[claim.attempt] = "settled"
+        except DeliverySuperseded:
+            answers[claim.attempt] = "superseded"
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(settle, earlier)
+        group.start_soon(settle, later)
+
+    assert answers == {1: "superseded", 2: "settled"}
+
+
+async def test_what_settles_together_is_one_statement_and_no_series(world: World) -> None:
+    """A process that is frozen within a series holds its locks beyond the server's time limits."""
+    claims, outbox = await world.make_thing(), world.outbox()
+
+    with asked_of(world.database, world.other_database) as asked:
+        async with anyio.create_task_group() as group:
+            for claim in claims.values():
+                group.start_soon(outbox.settle, claim)
+
+    updates = [each.is_series for each in asked if "UPDATE aftercommit_deliveries" in each.sql]
+    assert updates == [False]
+    assert await world.deliveries() == {}
+
+
+async def test_settling_that_is_cancelled_anywhere_loses_and_doubles_nothing(world: World) -> None:
+    """Settled or not settled, and the second try of the same claim is no other owner's."""
+    outbox = new_outbox(world.database, world.policy)
+    for steps in range(40):
+        claims = await world.make_thing()
+        async with anyio.create_task_group() as group:
+            for claim in claims.values():
+                group.start_soon(outbox.settle, claim)
+            for _ in range(steps):
+                await checkpoint()
+            group.cancel_scope.cancel()
+
+        for claim in claims.values():
+            await outbox.settle(claim)
+
+    assert len(await world.finished()) == 40 * len(NAMES)
+
+
+async def test_after_an_outage_a_settle_settles_its_own_delivery(world: World) -> None:
+    """However many have failed before it: an e-mail that counts as sent must not go out again."""
+    claims = [claim for _ in range(50) for claim in (await world.make_thing()).values()]
+    *before, last = claims
+    outbox, failed = world.outbox(), list[Claim]()
+
+    async def settle(claim: Claim) -> None:
+        with pytest.raises(StatementRefused):
+            await outbox.settle(claim)
+        failed.append(claim)
+
+    await world.execute(text("ALTER TABLE aftercommit_deliveries RENAME TO away"))
+    async with anyio.create_task_group() as group:
+        for claim in before:
+            group.start_soon(settle, claim)
+    await world.execute(text("ALTER TABLE away RENAME TO aftercommit_deliveries"))
+
+    await outbox.settle(last)
+
+    assert len(failed) == len(before) > BATCH_SIZE
+    assert set(await world.finished()) == {(last.envelope.id, last.handler)}
+
+
+async def test_a_claim_on_no_row_settles_nothing(world: World) -> None:
+    """A process that claimed before its event was pruned learns that nothing was there."""
+    with pytest.raises(DeliverySuperseded):
+        await world.outbox().settle(a_claim())

@@ -1,0 +1,304 @@
+"""What every unit of work promises, on each database."""
+
+import gc
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import anyio
+import pytest
+from aftercommit.claims import Committed
+from aftercommit.envelopes import INTERNAL, MessageOrigin
+from aftercommit.errors import (
+    ConcurrentUpdate,
+    DeliverySuperseded,
+    InvalidPayload,
+    MessageAlreadyHandled,
+)
+from anyio.lowlevel import checkpoint
+
+from aftercommit_tests.builders import NAMES, a_command_work, a_thing, a_thing_id
+from aftercommit_tests.things.domain import (
+    Aggregate,
+    NameTaken,
+    Thing,
+    ThingMade,
+    ThingNotFound,
+    ThingRenamed,
+)
+from aftercommit_tests.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+async def store(world: World, *things: Thing) -> None:
+    async with world.a_uow() as uow:
+        for thing in things:
+            uow.things.add(thing)
+
+
+async def test_a_commit_stores_state_events_and_one_delivery_for_each_handler(
+    world: World,
+) -> None:
+    """All three in one transaction is what makes delivery durable."""
+    async with (unit := world.a_uow()) as uow:
+        uow.things.add(a_thing("lamp"))
+        before_the_commit = unit.committed
+
+    assert await world.things() == ["lamp"]
+    assert [type(event.event) for event in unit.committed.events] == [ThingMade]
+    assert await world.event_ids() == {event.id for event in unit.committed.events}
+    assert before_the_commit == Committed()  # work that may still be rolled back must not speak
+    assert sorted(claim.handler for claim in unit.committed.claims) == NAMES == await world.owed()
+    assert {row.attempts for row in (await world.deliveries()).values()} == {1}
+
+
+async def test_a_unit_of_work_cannot_be_opened_or_committed_by_a_handler(world: World) -> None:
+    """The habit of the book, `async with uow`, would commit in the middle of a handler."""
+    async with world.a_uow() as uow:
+        assert not {"__aenter__", "__aexit__", "commit"} & set(dir(uow))
+
+
+async def test_nothing_is_stored_after_the_end_of_a_unit_of_work(world: World) -> None:
+    """A task that a handler has left behind must not open a transaction that nobody ends."""
+    async with world.a_uow() as uow:
+        pass
+
+    with suppress(Exception):
+        uow.things.add(a_thing())
+    with pytest.raises(Exception, match=r"(?i)closed|over"):
+        await uow.things.find(a_thing_id())
+
+    await store(world, a_thing("other"))
+    assert await world.things() == ["other"]
+
+
+async def test_an_event_is_stored_also_if_nothing_else_has_changed(world: World) -> None:
+    """And though nobody holds the aggregate any more that has recorded it."""
+    thing = a_thing()
+    await store(world, thing)
+
+    async with (unit := world.a_uow()) as uow:
+        (await uow.things.get(thing.id)).polish()
+        gc.collect()
+
+    assert len(unit.committed.events) == 1
+    assert {event.id for event in unit.committed.events} <= await world.event_ids()
+
+
+async def test_the_event_of_an_aggregate_behind_another_one_is_stored(world: World) -> None:
+    """It was made through the other one, and is stored with it. What is none is passed over."""
+
+    class Pair(Aggregate):
+        """It makes a thing, as others make lines of an order."""
+
+        new_parts = (a_thing(),)
+
+    pair = Pair()
+    pair.id = uuid4()
+    async with (unit := world.a_uow()) as uow:
+        uow.transaction.seen += [object(), pair]
+
+    assert [type(event.event) for event in unit.committed.events] == [ThingMade]
+    assert await world.things() == ["lamp"]
+
+
+async def test_an_error_rolls_back(world: World) -> None:
+    """Half a change is worse than none."""
+    with pytest.raises(ZeroDivisionError):
+        async with world.a_uow() as uow:
+            uow.things.add(a_thing())
+            raise ZeroDivisionError
+
+    assert await world.things() == []
+    assert await world.deliveries() == {}
+
+
+async def test_cancellation_rolls_back_and_leaves_the_database_usable(world: World) -> None:
+    """A cancelled request must not hold a lock, a connection or half a change."""
+    with anyio.CancelScope() as scope:
+        async with world.a_uow() as uow:
+            uow.things.add(a_thing())
+            await uow.transaction.flush()
+            scope.cancel()
+            await checkpoint()
+
+    assert scope.cancelled_caught
+    assert await world.things() == []
+    await store(world, a_thing())
+    assert await world.things() == ["lamp"]
+
+
+async def test_work_that_failed_to_commit_has_no_events(world: World) -> None:
+    """An event of work that was rolled back would be a lie.
+
+    One id twice at once is a conflict: the loser tries again, and finds what the winner has made.
+    """
+    await store(world, thing := a_thing())
+
+    with pytest.raises(ConcurrentUpdate):
+        async with (unit := world.a_uow()) as uow:
+            uow.things.add(a_thing("other", thing_id=thing.id))
+
+    assert unit.committed == Committed()
+    assert len(await world.event_ids()) == 1
+
+
+async def test_a_rule_that_only_the_database_can_check_is_told_in_its_words(world: World) -> None:
+    """Also before the commit: a query may have to write what was changed."""
+    await store(world, a_thing("lamp"))
+
+    for early in (False, True):
+        with pytest.raises(NameTaken, match="there is a thing called lamp"):
+            async with world.a_uow() as uow:
+                uow.things.add(a_thing("lamp"))
+                await (uow.transaction.flush() if early else checkpoint())
+
+    assert len(await world.event_ids()) == 1
+
+
+async def test_what_is_not_there_is_not_found(world: World) -> None:
+    """`find` answers None, `get` raises: the name says which."""
+    async with world.a_uow() as uow:
+        assert await uow.things.find(a_thing_id()) is None
+        with pytest.raises(ThingNotFound):
+            await uow.things.get(a_thing_id())
+
+
+async def test_an_event_over_a_megabyte_is_refused_by_the_commit(world: World) -> None:
+    """Each worker, consumer and page would have to read it, again and again."""
+    with pytest.raises(InvalidPayload, match="there may be 1000000"):
+        async with world.a_uow() as uow:
+            uow.things.add(thing := a_thing())
+            thing.record(ThingRenamed(thing_id=thing.id, name="x" * 1_000_000))
+
+    assert await world.things() == []
+
+
+async def test_a_delivery_is_settled_with_the_commit_of_its_handler(world: World) -> None:
+    """One transaction for effect and settlement is what makes the effect happen exactly once."""
+    claim = (await world.make_thing())["write_down"]
+
+    async with world.a_uow(claim) as uow:
+        uow.write("lamp")
+
+    assert await world.lines() == ["lamp"]
+    assert "write_down" not in await world.owed()
+
+
+async def test_a_superseded_delivery_has_no_effect(world: World) -> None:
+    """Two owners of one delivery must not both do the work."""
+    late = (await world.make_thing())["write_down"]
+    await world.end_leases()
+    await world.outbox().claim(10, NAMES)
+
+    with pytest.raises(DeliverySuperseded):
+        async with world.a_uow(late) as uow:
+            uow.write("lamp")
+
+    assert await world.lines() == []
+    assert "write_down" in await world.owed()
+
+
+MESSAGE = MessageOrigin(source="/shop", id="m1")
+
+
+async def test_a_received_message_is_noted_with_the_commit_of_its_command(world: World) -> None:
+    """So its command takes effect once, however often it comes."""
+    async with world.a_uow(received=MESSAGE) as uow:
+        uow.things.add(a_thing("first"))
+
+    with pytest.raises(MessageAlreadyHandled, match="'m1' from '/shop'"):
+        async with world.a_uow(received=MESSAGE):
+            pytest.fail("the command would be executed again")
+
+    for other in (replace(MESSAGE, id="m2"), replace(MESSAGE, source="/x")):
+        async with world.a_uow(received=other) as uow:
+            uow.things.add(a_thing(f"{other.id}{other.source}"))
+    assert len(await world.things()) == 3
+
+
+async def test_a_message_whose_command_failed_is_not_noted(world: World) -> None:
+    """It has to be tried again."""
+    with pytest.raises(ZeroDivisionError):
+        async with world.a_uow(received=MESSAGE) as uow:
+            uow.things.add(a_thing())
+            raise ZeroDivisionError
+
+    async with world.a_uow(received=MESSAGE) as uow:
+        uow.things.add(a_thing())
+
+    assert await world.things() == ["lamp"]
+
+
+async def test_of_two_copies_at_once_one_takes_effect(world: World) -> None:
+    """The second waits for the first, and is recognized before the command could be refused."""
+    outcomes: list[str] = []
+
+    async def make() -> None:
+        try:
+            async with world.a_uow(received=MESSAGE) as uow:
+                uow.things.add(a_thing())
+            outcomes.append("stored")
+        except MessageAlreadyHandled:
+            outcomes.append("recognized")
+
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(make)
+
+    assert sorted(outcomes) == ["recognized"] * 3 + ["stored"]
+    assert await world.things() == ["lamp"]
+
+
+async def test_a_command_that_was_accepted_leaves_a_row_and_a_refused_one_none(
+    world: World,
+) -> None:
+    """Also one that nobody could recognize: it is a part of what happened."""
+    async with world.new_uow(making := a_command_work()) as uow:
+        uow.things.add(a_thing())
+    async with world.new_uow(writing := a_command_work()) as uow:
+        uow.write("lamp")
+    with pytest.raises(ZeroDivisionError):
+        async with world.new_uow(a_command_work()):
+            raise ZeroDivisionError
+
+    assert await world.commands() == {making.id, writing.id}
+
+
+async def test_a_command_from_outside_that_changed_nothing_leaves_a_row_only_if_it_came_with_an_id(
+    world: World,
+) -> None:
+    """A script that repeats itself every night fills no history; a message has to be recognized."""
+    thing = a_thing()
+    await store(world, thing)
+
+    for received in (INTERNAL, MESSAGE):
+        async with world.a_uow(received=received) as uow:
+            await uow.things.get(thing.id)
+        assert len(await world.commands()) == 1 + (received is not INTERNAL)
+
+
+@pytest.mark.parametrize("name", ["new", "lamp"])
+async def test_an_answer_is_recorded_and_settles_its_delivery(world: World, name: str) -> None:
+    """In one transaction; whoever has lost the lease stores neither.
+
+    Also an answer that changes nothing: that its delivery is done is a change, and the trace shows
+    what the outside has said.
+    """
+    claim = (await world.make_thing("lamp"))["announce"]
+    answer = replace(a_command_work(), settles=claim)
+    event: Any = claim.envelope.event
+
+    async with (unit := world.new_uow(answer)) as uow:
+        (await uow.things.get(event.thing_id)).rename(name)
+    with pytest.raises(DeliverySuperseded):
+        async with world.new_uow(replace(answer, id=uuid4())) as uow:
+            uow.write("again")
+
+    assert len(unit.committed.events) == (name == "new")
+    assert (await world.things(), await world.lines()) == ([name], [])
+    assert (claim.envelope.id, "announce") in await world.finished()
+    commands = await world.commands()
+    assert (answer.id in commands, len(commands)) == (True, 2)
