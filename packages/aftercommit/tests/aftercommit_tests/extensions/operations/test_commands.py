@@ -162,17 +162,10 @@ def test_what_is_done_is_listed_if_all_is_asked_for(command_line: CommandLine) -
     )
 
     heading, *listed = command_line.shows("deliveries", "list", "--all").splitlines()
-    rows = as_json(command_line, "deliveries", "list", "--all")
 
-    states = [row["state"] for row in rows]
-    assert states == ["due"] * 3 + ["scheduled"] * 2 + ["parked"] + ["done"] * 5
-    about, state = map(heading.index, ("ABOUT", "STATE"))
-    for line, row in zip(listed, rows, strict=True):
-        assert line.startswith(row["event_id"])
-        assert line[about:state].rstrip() == row["about"]
-        assert line[state:].startswith(f"{row['state']} ")
-    done = [row for row in rows if row["completed_at"]]
-    assert {(row["available_at"], row["parked_at"]) for row in done} == {(None, None)}
+    state = heading.index("STATE")
+    states = ["due"] * 3 + ["scheduled"] * 2 + ["parked"] + ["done"] * 5
+    assert [line[state:].split()[0] for line in listed] == states
 
 
 def test_a_handler_without_a_name_is_not_all_of_them(command_line: CommandLine) -> None:

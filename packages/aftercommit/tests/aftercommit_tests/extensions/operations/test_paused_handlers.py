@@ -1,7 +1,9 @@
 """No process starts a paused handler until it is resumed: on each database."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 import anyio
@@ -13,6 +15,7 @@ from aftercommit.extensions.operations.exceptions import HandlerNotFound
 from aftercommit.extensions.operations.handler_pauses import Pause, paused_names
 from aftercommit.extensions.operations.worker_services import unclaimable_deliveries
 from aftercommit.sql import tables
+from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.unit_of_work import open_unit_of_work
 
 from aftercommit_tests.asked import asked_of
@@ -170,18 +173,27 @@ async def test_what_is_retried_while_its_handler_is_paused_waits_too(world: Worl
     assert [claim.attempt for claim in await world.outbox().claim(10, [NAME])] == [1, 1]
 
 
-async def somebody_waits(world: World, number: int = 1) -> None:
-    """Wait until so many transactions wait for another one."""
-    waiting = sa.text(
+@asynccontextmanager
+async def waited_for(world: World, *waiting: Callable[[World], Any]) -> AsyncIterator[Transaction]:
+    """Open a transaction, and commit it when all these wait for it, each in another one."""
+    number = sa.text(
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE wait_event_type = 'Lock' AND datname = current_database()"
     )
     with anyio.fail_after(60):
-        while True:
-            async with world.database.read_transaction() as transaction:
-                if (await transaction.execute(waiting)).scalar_one() == number:
-                    return
-            await anyio.sleep(0.01)
+        async with (
+            anyio.create_task_group() as group,
+            world.other_database.write_transaction() as transaction,
+        ):
+            yield transaction
+            for each in waiting:
+                group.start_soon(each, world)
+            found = 0
+            while found < len(waiting):
+                await anyio.sleep(0.01)
+                async with world.database.read_transaction() as looking:
+                    found = (await looking.execute(number)).scalar_one()
+            await transaction.commit()
 
 
 async def test_two_people_who_resume_at_once_release_each_delivery_once(
@@ -193,14 +205,8 @@ async def test_two_people_who_resume_at_once_release_each_delivery_once(
     before = await world.deliveries()
     await pause(world)
 
-    async with (
-        anyio.create_task_group() as group,
-        world.other_database.write_transaction() as person,
-    ):
+    async with waited_for(world, resume, resume) as person:
         await person.execute(sa.text("SELECT * FROM aftercommit_deliveries FOR UPDATE"))
-        for _ in range(2):
-            group.start_soon(resume, world)
-        await somebody_waits(world, 2)
 
     assert await world.deliveries() == before
 
@@ -210,14 +216,8 @@ async def test_who_resumes_finds_what_is_being_committed(postgres_world: World) 
     world = postgres_world
     await pause(world)
 
-    async with (
-        anyio.create_task_group() as group,
-        world.other_database.write_transaction() as committing,
-    ):
+    async with waited_for(world, resume) as committing:
         await world.outbox().store(committing, [(an_envelope(), {NAME: 0.0})])
-        group.start_soon(resume, world)
-        await somebody_waits(world)
-        await committing.commit()
 
     assert len(await world.outbox().claim(10, [NAME])) == 1
 
@@ -227,14 +227,8 @@ async def test_who_commits_while_a_handler_is_resumed_waits(postgres_world: Worl
     world = postgres_world
     await pause(world)
 
-    async with (
-        anyio.create_task_group() as group,
-        world.other_database.write_transaction() as resuming,
-    ):
+    async with waited_for(world, World.make_thing) as resuming:
         await resuming.execute(sa.delete(tables.handler_pauses))
-        group.start_soon(world.make_thing)
-        await somebody_waits(world)
-        await resuming.commit()
 
     await world.end_leases()
     assert len(await world.outbox().claim(10, [NAME])) == 1
@@ -244,22 +238,16 @@ async def test_of_two_who_pause_at_once_one_is_told_that_it_is_paused(
     postgres_world: World,
 ) -> None:
     """It is what both want."""
-    world, told = postgres_world, list[int | None]()
+    told: list[int | None] = []
 
-    async def be_second() -> None:
+    async def be_second(world: World) -> None:
         told.append(await pause(world))
 
-    async with (
-        anyio.create_task_group() as group,
-        world.other_database.write_transaction() as first,
-    ):
+    async with waited_for(postgres_world, be_second) as first:
         values = {"handler": NAME, "paused_at": 0.0, "paused_by": "Ivan"}
         await first.execute(sa.insert(tables.handler_pauses), values)
-        group.start_soon(be_second)
-        await somebody_waits(world)
-        await first.commit()
 
-    [paused] = await pauses(world)
+    [paused] = await pauses(postgres_world)
     assert (told, paused.paused_by) == ([None], "Ivan")
 
 

@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -34,25 +33,8 @@ LATER = BEFORE._replace(read_at=NOON + timedelta(seconds=1))
 AFTER = BEFORE._replace(nodes=[EVENT, DONE, replace(RUNNING, state="done")])
 
 
-def a_failure(attempt: int, error: str, owner: str | None = "worker-1@host:1") -> FailedAttempt:
-    return FailedAttempt(attempt=attempt, error=error, failed_at=NOON, owner=owner)
-
-
 def lines(*nodes: Node) -> list[str]:
     return [*plain_lines(render_tree(BEFORE._replace(nodes=nodes)))]
-
-
-def test_an_error_is_told_once() -> None:
-    """What a delivery waits for is what its last attempt failed with."""
-    failures = (a_failure(1, "first"), a_failure(2, "second", owner=None))
-    waits: dict[str, Any] = {"state": "retrying", "available_at": NOON + timedelta(seconds=3)}
-    node = replace(DONE, parent=None, attempts=2, error="second", failures=failures, **waits)
-
-    assert [line.strip() for line in lines(node)] == [
-        "a  retrying in 3.0 s, attempt 3: second",
-        "· attempt 1 failed 2026-11-24 12:00:00Z, by worker-1: first",
-        "· attempt 2 failed 2026-11-24 12:00:00Z",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +58,8 @@ def test_what_is_stored_is_shown_as_it_is(text: str, shown: str | None) -> None:
         parked=0,
         seconds=None,
     )
-    delivery = replace(
-        DONE, name=text, owner=text, error=text, failures=(a_failure(1, f"x{text}"),)
-    )
+    failure = FailedAttempt(attempt=1, error=f"x{text}", failed_at=NOON, owner=None)
+    delivery = replace(DONE, name=text, owner=text, error=text, failures=(failure,))
 
     tree = "".join(lines(replace(EVENT, name=text, about=text), delivery))
     table = [*plain_lines(history_table([row]))][1]
