@@ -58,23 +58,30 @@ def test_what_is_not_there_is_no_bug(command_line: CommandLine) -> None:
         assert result.stderr == f"error: {found_by}\n"
 
 
+PICTURES = ":skull: [bold red]:warning:[/] [link=https://x]"
+
+
 def test_what_is_stored_neither_commands_a_terminal_nor_passes_for_other_fields(
     command_line: CommandLine,
 ) -> None:
-    """Errors come from anywhere, and a person decides by what is shown of them."""
-    command_line.shows("make-thing", "lamp", dispatch="worker")
-    error = "Ж\x1b[2J\x9b2J\u202e\r\nstate:       done"
-    command_line.change("UPDATE aftercommit_deliveries SET last_error = ?", error)
-    first, *_ = as_json(command_line, "deliveries", "list")
+    """Names and errors come from anywhere, and a person decides by what is shown of them."""
+    hostile = f"\x1b[2J\x9b2J\u202e\r{PICTURES}\nstate:       done"
+    failing = {"bell_file": ".", "max_attempts": "1"}  # it is a folder
+    command_line.shows("make-thing", hostile, **failing)
+    command_line.change(
+        "UPDATE aftercommit_deliveries SET owner = ?, last_error = ?", *[hostile] * 2
+    )
+    row, *_ = as_json(command_line, "deliveries", "list", "--parked")
+    assert row["last_error"] == hostile
 
-    listed = command_line.shows("deliveries", "list")
-    raw = command_line.shows("deliveries", "list", "--json")
-    shown = command_line.shows("deliveries", "show", first["event_id"], first["handler"])
+    shown = command_line.shows("deliveries", "show", row["event_id"], row["handler"])
+    outputs = [shown]
+    for command in ("history", f"trace {row['event_id']}", "deliveries list --all"):
+        outputs += [command_line.shows(*command.split(), *more) for more in ([], ["--json"])]
 
-    for output in (listed, raw, shown):
+    for output in outputs:
         assert not set(output) & set("\x1b\x9b\u202e\r")
-        assert "Ж\\u001b[2J" in output
-    assert first["last_error"] == error
+        assert f"\\u001b[2J\\u009b2J\\u202e\\u000d{PICTURES}" in output.replace("\\r", "\\u000d")
     assert sum(line.startswith("state:") for line in shown.splitlines()) == 1
     assert f"\n{'':13}state:       done" in shown
 
@@ -82,7 +89,11 @@ def test_what_is_stored_neither_commands_a_terminal_nor_passes_for_other_fields(
 def test_what_failed_is_found_inspected_retried_and_discarded(command_line: CommandLine) -> None:
     """What cannot be done by itself needs a person, and the person needs tools."""
     command_line.shows("make-thing", "chair")
-    command_line.shows("make-thing", "lamp", bell_file=".", max_attempts="1")  # it is a folder
+    as_json_logged = ("--log-format", "json", "--log-level", "warning", "make-thing", "lamp")
+    failed = command_line.run(*as_json_logged, bell_file=".", max_attempts="1")
+    logged = [json.loads(line) for line in failed.stderr.splitlines() if line.startswith("{")]
+    assert {line["level"] for line in logged} == {"warning"}
+    assert len({line["correlation_id"] for line in logged}) == 1
 
     _, line = command_line.shows("history", "--failed").splitlines()
     assert "make_thing  lamp  " in line
@@ -106,12 +117,15 @@ def test_what_failed_is_found_inspected_retried_and_discarded(command_line: Comm
     assert '"name":"lamp"' in command_line.shows("deliveries", "show", *announce)
     command_line.shows("deliveries", "discard", *praise)
     assert command_line.run("deliveries", "discard", *praise).returncode == 1
+    of_no_name = ("deliveries", "retry", "--all-parked", "--handler", "")  # of a script's variable
+    assert command_line.run(*of_no_name).returncode == 1
     command_line.shows("deliveries", "retry", *announce)
     command_line.shows("worker", "--until-idle")
 
     assert command_line.shows("deliveries", "list") == command_line.shows("history", "--failed")
     assert command_line.run("deliveries", "show", *announce).returncode == 1
     assert command_line.shows("deliveries", "list", "--scheduled").count(" scheduled ") == 2
+    assert len(as_json(command_line, "deliveries", "list", "--all")) == 12
     assert command_line.shows("events", "prune", "--older-than", "0s") == "2 events deleted\n"
 
 
@@ -150,41 +164,3 @@ def test_a_trace_that_is_too_long_says_so(
     assert (whole.stderr, cut.returncode) == ("", 0)
     assert cut.stderr == "not all is shown: there are more than 3 attempts or commands\n"
     assert len(cut.stdout.splitlines()) < len(whole.stdout.splitlines())
-
-
-def test_what_is_done_is_listed_if_all_is_asked_for(command_line: CommandLine) -> None:
-    """After what is owed: first what is tried, then what is for later, then what is parked."""
-    command_line.shows("make-thing", "old")
-    command_line.shows("make-thing", "a new one", dispatch="worker")
-    command_line.change(
-        "UPDATE aftercommit_deliveries SET parked_at = 1, available_at = 1"
-        " WHERE completed_at IS NULL AND handler = 'announce'"
-    )
-
-    heading, *listed = command_line.shows("deliveries", "list", "--all").splitlines()
-
-    state = heading.index("STATE")
-    states = ["due"] * 3 + ["scheduled"] * 2 + ["parked"] + ["done"] * 5
-    assert [line[state:].split()[0] for line in listed] == states
-
-
-def test_a_handler_without_a_name_is_not_all_of_them(command_line: CommandLine) -> None:
-    """It comes from a script whose variable is not set: what is parked is not retried."""
-    command_line.shows("make-thing", "lamp", dispatch="worker")
-    command_line.change("UPDATE aftercommit_deliveries SET parked_at = 1")
-
-    result = command_line.run("deliveries", "retry", "--all-parked", "--handler", "")
-
-    assert (result.returncode, result.stdout) == (1, "")
-    assert command_line.rows("SELECT * FROM aftercommit_deliveries WHERE parked_at IS NULL") == []
-
-
-def test_the_log_is_json_on_request(command_line: CommandLine) -> None:
-    """Each line is one object, with the ids that tie it to its command."""
-    command = ("--log-format", "json", "make-thing", "lamp")
-    result = command_line.run(*command, log_level="warning", bell_file=".")
-
-    lines = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
-    assert {line["level"] for line in lines} == {"warning"}
-    assert len({line["correlation_id"] for line in lines}) == 1
-    assert any("announce" in line["message"] for line in lines)

@@ -13,6 +13,8 @@ from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import NAMES, a_failure
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.operations.conftest import listed, seconds_since_start
+from aftercommit_tests.things.domain import ThingMade
+from aftercommit_tests.things.handlers import announce, look_at, polish, write_down
 from aftercommit_tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -51,20 +53,36 @@ async def test_what_a_person_discards_is_not_done(world: World) -> None:
             await decide(world.database, event_id, "announce")
 
 
-async def test_what_is_for_later_is_listed_only_if_it_is_asked_for(world: World) -> None:
-    """What has failed, and waits, is another matter; so is what is paused, but would be due."""
-    claims = await world.make_thing()
-    await world.outbox().record_failure(a_failure(claims["announce"], retry_in=500))
+async def test_each_delivery_is_listed_where_it_belongs(world: World) -> None:
+    """What is for later is no debt yet; what has failed and waits, or is paused, is one."""
+    world.event_handlers = {ThingMade: [announce, look_at, polish, write_down, whisper]}
+    world.wire()
+    claims, outbox = await world.make_thing(), world.outbox()
+    await outbox.record_failure(a_failure(claims["announce"], retry_in=500))
+    await outbox.record_failure(a_failure(claims["polish"]))
+    await outbox.settle(claims["whisper"])
     fresh = sa.update(tables.deliveries).values(attempts=0, owner=None)
     handler, later = tables.deliveries.c.handler, world.database.clock + 1000
     for name, due in (("look_at", world.database.clock), ("write_down", later)):
         await world.execute(fresh.where(handler == name).values(available_at=due))
         await handler_pauses.pause(world.database, [name], by="Maria")
 
-    assert {*await listed(world, "scheduled")} == {"write_down"}
-    assert {*await listed(world)} == {"announce", "look_at"}
-    assert {*await listed(world, "all")} == {*claims}
-    assert {*await listed(world, "parked")} == set()
+    states = {name: row.state for name, row in (await listed(world, "all")).items()}
+
+    assert [*states.items()] == [
+        ("announce", "retrying"),
+        ("look_at", "paused"),
+        ("write_down", "paused"),
+        ("polish", "parked"),
+        ("whisper", "done"),
+    ]
+    assert [*await listed(world)] == ["announce", "look_at", "polish"]
+    assert [*await listed(world, "scheduled")] == ["write_down"]
+    assert [*await listed(world, "parked")] == ["polish"]
+
+
+async def whisper(event: ThingMade) -> None:
+    """Have no effect at all."""
 
 
 async def test_what_was_written_while_the_clock_was_ahead_is_listed(world: World) -> None:

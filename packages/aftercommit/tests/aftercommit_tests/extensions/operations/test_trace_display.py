@@ -9,18 +9,15 @@ from uuid import UUID
 
 import pytest
 from aftercommit.extensions.operations.causation_queries import Traces
-from aftercommit.extensions.operations.causation_tree import FailedAttempt, Node
-from aftercommit.extensions.operations.cli import history_table
-from aftercommit.extensions.operations.command_history import AcceptedCommand
+from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.extensions.operations.trace_display import display, plain_lines, render_tree
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-TRACE = UUID(int=9)
 EVENT = Node(
     kind="event",
     id="3c1f0000-0000-4000-8000-000000000000",
     parent=None,
-    correlation_id=TRACE,
+    correlation_id=UUID(int=9),
     name="thing_made",
     state="done",
     failures=(),
@@ -35,37 +32,6 @@ AFTER = BEFORE._replace(nodes=[EVENT, DONE, replace(RUNNING, state="done")])
 
 def lines(*nodes: Node) -> list[str]:
     return [*plain_lines(render_tree(BEFORE._replace(nodes=nodes)))]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("\x1b[2J\r\u202e", "\\u001b[2J\\u000d\\u202e"),
-        (":skull: [bold red]:warning:[/] [link=https://x]", None),
-    ],
-)
-def test_what_is_stored_is_shown_as_it_is(text: str, shown: str | None) -> None:
-    """It comes from anywhere: it commands no terminal, and is no emoji, no colour and no link."""
-    row = AcceptedCommand(
-        id=TRACE,
-        type=text,
-        source="cli",
-        correlation_id=TRACE,
-        accepted_at=NOON,
-        about=text,
-        done=1,
-        pending=0,
-        parked=0,
-        seconds=None,
-    )
-    failure = FailedAttempt(attempt=1, error=f"x{text}", failed_at=NOON, owner=None)
-    delivery = replace(DONE, name=text, owner=text, error=text, failures=(failure,))
-
-    tree = "".join(lines(replace(EVENT, name=text, about=text), delivery))
-    table = [*plain_lines(history_table([row]))][1]
-
-    assert (tree.count(shown or text), table.count(shown or text)) == (6, 2)
-    assert not set(tree + table) & set("\x1b\u202e\r")
 
 
 def test_json_has_a_line_for_each_node_that_is_new_or_has_changed() -> None:
