@@ -9,19 +9,6 @@ from aftercommit.extensions.operations import causation_queries
 
 from aftercommit_tests.command_line import CommandLine
 
-KEYS = (
-    "kind id parent correlation_id name about subject state attempts token replay seconds owner"
-    " available_at completed_at parked_at error failures"
-)
-HISTORY = (
-    "id type source correlation_id accepted_at about"
-    " done discarded pending scheduled parked seconds"
-)
-DELIVERY = (
-    "event_id correlation_id event_type handler state about attempts available_at parked_at"
-    " completed_at owner last_error"
-)
-
 
 def as_json(command_line: CommandLine, *arguments: str) -> list[Any]:
     return [json.loads(line) for line in command_line.shows(*arguments, "--json").splitlines()]
@@ -68,9 +55,8 @@ def test_what_is_stored_neither_commands_a_terminal_nor_passes_for_other_fields(
     hostile = f"\x1b[2J\x9b2J\u202e\r{PICTURES}\nstate:       done"
     failing = {"bell_file": ".", "max_attempts": "1"}  # it is a folder
     command_line.shows("make-thing", hostile, **failing)
-    command_line.change(
-        "UPDATE aftercommit_deliveries SET owner = ?, last_error = ?", *[hostile] * 2
-    )
+    command_line.change("UPDATE aftercommit_deliveries SET owner = ?", hostile)
+    command_line.change("UPDATE aftercommit_deliveries SET last_error = owner")
     row, *_ = as_json(command_line, "deliveries", "list", "--parked")
     assert row["last_error"] == hostile
 
@@ -99,7 +85,6 @@ def test_what_failed_is_found_inspected_retried_and_discarded(command_line: Comm
     assert "make_thing  lamp  " in line
     assert "3 done, 2 parked, 1 scheduled in " in line
     [row] = as_json(command_line, "history", "--failed")
-    assert " ".join(row) == HISTORY
     assert (row["type"], row["source"], row["done"], row["parked"]) == ("make_thing", "cli", 3, 2)
     short_id = next(word for word in line.split() if word.endswith("…"))
     told = command_line.shows("trace", short_id, "--follow")
@@ -109,11 +94,10 @@ def test_what_failed_is_found_inspected_retried_and_discarded(command_line: Comm
 
     rows = {row["handler"]: row for row in as_json(command_line, "deliveries", "list", "--parked")}
     assert set(rows) == {"announce", "praise"}
-    assert " ".join(rows["announce"]) == DELIVERY
     assert (rows["announce"]["event_type"], rows["announce"]["attempts"]) == ("thing_made", 1)
     assert "parked" in command_line.shows("deliveries", "list")
     assert "no handler of this program" not in command_line.shows("deliveries", "list")
-    announce, praise = ((rows[name]["event_id"], name) for name in rows)
+    announce, praise = ((rows[name]["event_id"], name) for name in ("announce", "praise"))
     assert '"name":"lamp"' in command_line.shows("deliveries", "show", *announce)
     command_line.shows("deliveries", "discard", *praise)
     assert command_line.run("deliveries", "discard", *praise).returncode == 1
@@ -141,7 +125,6 @@ def test_a_trace_is_printed_as_a_tree(command_line: CommandLine) -> None:
     assert text[2].startswith("    ├── announce    done in ")
     assert text[2].endswith(" ms, by front")
     assert text[6].startswith("    │   └── thing_polished  lamp  ")
-    assert {" ".join(node) for node in nodes} == {KEYS}
     assert nodes[2]["id"] == f"{nodes[1]['id']}:announce"
     assert nodes[2]["owner"].startswith("front@")
     assert [node["parent"] for node in nodes[:3]] == [None, *(node["id"] for node in nodes[:2])]

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.extensions.operations import worker_services
+from aftercommit.extensions.operations import handler_pauses, worker_services
 from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.extensions.operations.worker_services import unclaimable_deliveries
 from aftercommit.process.application import Application
@@ -57,7 +57,7 @@ async def test_a_worker_prunes_beside_its_work(
     caplog.set_level(logging.INFO)
     await settle(world, *await make_things(world, 3))
     await world.move_clock(2 * DAY)
-    young = await world.make_thing()
+    await settle(world, young := await world.make_thing())
 
     async with serving(keeping(1.5), world.application):
         await logged(caplog, "3 events older than 1.5 days pruned")
@@ -90,7 +90,7 @@ async def test_a_database_that_is_away_does_not_end_the_worker(
 async def test_what_nobody_here_can_do_is_found_when_it_is_overdue(
     world: World, changed: dict[str, str | int], handlers: Collection[str], count: int
 ) -> None:
-    """It is never given up by itself, and perhaps there is no other process that could."""
+    """It is never given up by itself. Nobody is warned of what is paused: somebody wants it so."""
     lease = world.policy.lease_seconds
     await world.make_thing()
     if changed:
@@ -102,6 +102,8 @@ async def test_what_nobody_here_can_do_is_found_when_it_is_overdue(
 
     found = await unclaimable_deliveries(world.database, handlers, overdue=lease)
     assert sum(row.number for row in found) == count
+    await handler_pauses.pause(world.database, NAMES, by="Maria")
+    assert await unclaimable_deliveries(world.database, handlers, overdue=lease) == []
 
 
 async def test_a_worker_warns_of_what_was_written_while_the_clock_was_ahead(
