@@ -58,6 +58,7 @@ async def test_a_worker_prunes_beside_its_work(
     await settle(world, *await make_things(world, 3))
     await world.move_clock(2 * DAY)
     await settle(world, young := await world.make_thing())
+    await world.move_clock(DAY)
 
     async with serving(keeping(1.5), world.application):
         await logged(caplog, "3 events older than 1.5 days pruned")
