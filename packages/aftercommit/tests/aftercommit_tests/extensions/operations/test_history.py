@@ -81,8 +81,11 @@ async def test_what_a_handler_has_returned_belongs_to_the_command_from_outside(
     world.wire()
     world.bell.failures["cracked lamp shines"] = OSError("no")
     await world.bus.handle(a_command("cracked lamp"))
+    command = tables.commands.c
+    returned = sa.update(tables.commands).where(command.causation_id.is_not(None))
+    await world.execute(returned.values(accepted_at=command.accepted_at + 1))
 
-    [row] = await latest_commands(world.database, limit=5)
+    [row] = await latest_commands(world.database, limit=1)
 
     assert (row.type, row.done, row.pending) == ("make_thing", 2, 1)
     assert await latest_commands(world.database, limit=5, failed_only=True) == [row]
