@@ -23,6 +23,7 @@ async def test_what_is_young_or_still_owes_work_is_kept(world: World) -> None:
     await settle(world, parked, *settled)
     await world.move_clock(100)
     await settle(world, young := await world.make_thing())
+    await world.move_clock(10)
     looked_at: list[int] = []
 
     assert await count_rows(world.database, old_events(world.database, 50)) == 7
