@@ -1,16 +1,5 @@
-"""Who asks in tests of the extension web, and what they look at."""
+"""Who asks in tests over HTTP: as in the engine's."""
 
-from collections.abc import Sequence
-from typing import Any
+from aftercommit_tests.extensions.web.running import OPERATOR, TOKEN, stored
 
-from aftercommit.sql.database import Database
-from sqlalchemy import Row, Table, select
-
-TOKEN = "t0ken-of-the-operator"
-OPERATOR = {"Authorization": f"Bearer {TOKEN}"}
-
-
-async def stored(database: Database, table: Table) -> Sequence[Row[Any]]:
-    """Return the rows of a table."""
-    async with database.read_transaction() as transaction:
-        return (await transaction.execute(select(table))).all()
+__all__ = ["OPERATOR", "TOKEN", "stored"]

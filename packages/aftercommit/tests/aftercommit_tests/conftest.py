@@ -10,6 +10,7 @@ import pytest
 from aftercommit import testing
 from sqlalchemy import make_url
 
+from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.processes import Installation
 from aftercommit_tests.things.app import APP, Settings
 from aftercommit_tests.world import World, open_world
@@ -115,3 +116,10 @@ def full_pipe() -> Iterator[int]:
     yield writing
     os.close(writing)
     os.close(reading)
+
+
+@pytest.fixture
+def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> CommandLine:
+    """The command line in this process, on a SQLite file that is not there yet."""
+    monkeypatch.chdir(tmp_path)
+    return CommandLine(tmp_path, backend)

@@ -1,1 +1,1 @@
-"""Tests of the extension web, in one process, on each database."""
+"""The application over HTTP, for its tests: those of the extension are in its package."""

@@ -46,7 +46,7 @@ async def announce(
 
 
 async def look_at(event: ThingMade) -> None:
-    """Have no effect at all."""
+    """Have no effect at all: doing it again does no harm."""
 
 
 async def write_down(event: ThingMade, uow: UnitOfWork) -> None:
@@ -89,6 +89,7 @@ HANDLERS: Handlers[Command, Event] = Handlers(
         on(ThingRenamed, PUBLISH),
         on(ThingBroken),
     ],
+    projections=[look_at],
 )
 EVENTS: list[type[Event]] = [ThingMade, ThingPolished, ThingRenamed, ThingBroken]
 CODEC: Codec[Event] = Codec(

@@ -1,1 +1,1 @@
-"""Tests of the extension."""
+"""Tests of the extension page without a browser."""

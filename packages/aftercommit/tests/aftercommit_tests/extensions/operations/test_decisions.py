@@ -1,0 +1,122 @@
+"""What a person decides about deliveries, and sees of them: on each database."""
+
+import re
+
+import pytest
+import sqlalchemy as sa
+from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit.extensions.operations.command_history import latest_commands
+from aftercommit.extensions.operations.exceptions import DeliveryNotFound
+from aftercommit.sql import tables
+
+from aftercommit_tests.asked import asked_of
+from aftercommit_tests.builders import NAMES, a_failure
+from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.extensions.operations.conftest import listed, seconds_since_start
+from aftercommit_tests.things.domain import ThingMade
+from aftercommit_tests.things.handlers import announce, look_at, polish, write_down
+from aftercommit_tests.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_what_is_retried_by_a_person_starts_anew(world: World) -> None:
+    """The cause is mended: all attempts are available again, to one, to a handler's, or to all."""
+    outbox, claims = world.outbox(), await world.make_thing()
+    event_id = claims["announce"].envelope.id
+    for claim in claims.values():
+        await outbox.record_failure(a_failure(claim))
+
+    async def claimed() -> list[tuple[str, int]]:
+        return [(claim.handler, claim.attempt) for claim in await outbox.claim(10, NAMES)]
+
+    await delivery_admin.retry(world.database, event_id, "announce")
+    assert await claimed() == [("announce", 1)]
+    names = ["look_at", "its_old_name"]
+    assert await delivery_admin.retry_all_parked(world.database, names) == 1
+    assert await claimed() == [("look_at", 1)]
+    assert await delivery_admin.retry_all_parked(world.database) == 1
+    assert await claimed() == [("write_down", 1)]
+
+
+async def test_what_a_person_discards_is_not_done(world: World) -> None:
+    """That it was not is not hidden. A decision that was stored before is no riddle."""
+    event_id = (await world.make_thing())["announce"].envelope.id
+
+    await delivery_admin.discard(world.database, event_id, "announce")
+
+    assert await world.owed() == ["look_at", "write_down"]
+    [row] = await latest_commands(world.database, limit=1)
+    assert (row.done, row.discarded, row.pending) == (0, 1, 2)
+    for decide in (delivery_admin.discard, delivery_admin.retry):
+        with pytest.raises(DeliveryNotFound, match="if there was one, it is done or discarded"):
+            await decide(world.database, event_id, "announce")
+
+
+async def test_each_delivery_is_listed_where_it_belongs(world: World) -> None:
+    """What is for later is no debt yet; what has failed and waits, or is paused, is one."""
+    world.event_handlers = {ThingMade: [announce, look_at, polish, write_down, whisper]}
+    world.wire()
+    claims, outbox = await world.make_thing(), world.outbox()
+    await outbox.record_failure(a_failure(claims["announce"], retry_in=500))
+    await outbox.record_failure(a_failure(claims["polish"]))
+    await outbox.settle(claims["whisper"])
+    fresh = sa.update(tables.deliveries).values(attempts=0, owner=None)
+    handler, later = tables.deliveries.c.handler, world.database.clock + 1000
+    for name, due in (("look_at", world.database.clock), ("write_down", later)):
+        await world.execute(fresh.where(handler == name).values(available_at=due))
+        await handler_pauses.pause(world.database, [name], by="Maria")
+
+    states = {name: row.state for name, row in (await listed(world, "all")).items()}
+
+    assert [*states.items()] == [
+        ("announce", "retrying"),
+        ("look_at", "paused"),
+        ("write_down", "paused"),
+        ("polish", "parked"),
+        ("whisper", "done"),
+    ]
+    assert [*await listed(world)] == ["announce", "look_at", "polish"]
+    assert [*await listed(world, "scheduled")] == ["write_down"]
+    assert [*await listed(world, "parked")] == ["polish"]
+
+
+async def whisper(event: ThingMade) -> None:
+    """Have no effect at all."""
+
+
+async def test_what_was_written_while_the_clock_was_ahead_is_listed(world: World) -> None:
+    """With the time when it is due, for nothing else tells why no handler runs."""
+    claims = await world.make_thing()
+    await world.outbox().release([*claims.values()])
+    await world.move_clock(-3600)
+
+    seen = await listed(world)
+    [command] = await latest_commands(world.database, limit=1)
+
+    assert {*seen} == {*claims}
+    for row in seen.values():
+        assert (row.state, seconds_since_start(row.available_at)) == ("due", 0)
+    assert (command.pending, command.scheduled) == (len(claims), 0)
+    await delivery_admin.retry(world.database, claims["announce"].envelope.id, "announce")
+    [claim] = await world.outbox().claim(10, NAMES)
+    assert claim.handler == "announce"
+
+
+async def test_what_is_owed_is_listed_without_looking_at_what_is_done(new_world: NewWorld) -> None:
+    """However long the history is: each part is in an index that holds nothing else."""
+    world = await new_world()
+    with asked_of(world.database) as asked:
+        assert await listed(world) == {}
+
+    used = []
+    async with world.database.engine.connect() as connection:
+        for each in asked:
+            if "FROM aftercommit_deliveries" in each.sql:
+                explain = f"EXPLAIN QUERY PLAN {each.sql}"
+                plan = (await connection.exec_driver_sql(explain, each.values)).all()
+                steps = "\n".join(step.detail for step in plan)
+                assert not re.search("SCAN aftercommit(?!.* USING .*INDEX)", steps), steps
+                used += re.findall(r"aftercommit_deliveries USING INDEX (\w+)", steps)
+    due, parked = (f"ix_aftercommit_deliveries_{name}_at" for name in ("available", "parked"))
+    assert used == [due, parked]

@@ -1,0 +1,274 @@
+"""What viewers are sent: all that happens, in any process, and never more than is kept."""
+
+from collections import Counter
+from uuid import UUID
+
+import anyio
+import pytest
+import sqlalchemy as sa
+from aftercommit import Application
+from aftercommit.envelopes import EventId
+from aftercommit.extensions.operations import delivery_admin
+from aftercommit.extensions.page import change_feed, queries
+from aftercommit.extensions.page.change_feed import ChangeFeed
+from aftercommit.testing import deliver_due
+
+from aftercommit_tests.builders import a_command
+from aftercommit_tests.extensions.page.conftest import LIMIT_SECONDS, Viewer
+from aftercommit_tests.extensions.web.running import OPERATOR, Web
+
+pytestmark = pytest.mark.anyio
+
+DUE = ["announce", "look_at", "polish", "write_down"]
+
+
+async def make_things(application: Application, number: int) -> None:
+    """Make so many things, each in a trace of its own."""
+    for _ in range(number):
+        await application.bus.execute(a_command())
+
+
+def feed_of(web: Web) -> ChangeFeed:
+    """Return the feed, which is there as soon as somebody has asked."""
+    feed: ChangeFeed = web.app.state.change_feed
+    return feed
+
+
+async def test_a_trace_grows_while_somebody_looks(web: Web, elsewhere: Application) -> None:
+    """In any process: here one process takes the command, and another one does the rest."""
+    viewer = Viewer(web)
+    await web.make_thing(name="лампа")
+    await viewer.until_there_are(1)
+    assert viewer.states == dict.fromkeys(DUE, "due") | {"forget": "scheduled"}
+
+    await deliver_due(elsewhere)
+
+    done = dict.fromkeys([*DUE, "praise"], "done")
+    await viewer.until(lambda _: viewer.states == done | {"forget": "scheduled"})
+    nodes = viewer.trace["nodes"]
+    assert Counter(n["kind"] for n in nodes) == {"command": 1, "event": 2, "delivery": 6}
+    assert nodes[1]["about"] == "лампа"
+    of_worker = [node for node in nodes if node["name"] in done]
+    assert {node["owner"] for node in of_worker} == {elsewhere.database.process}
+    assert {node["token"] for node in of_worker} == {2}
+
+
+async def test_what_is_outstanding_is_sent_with_what_it_is_about(web: Web) -> None:
+    """How much of it, by handler and state; the first of it; and who has paused what."""
+    viewer = Viewer(web)
+    await web.make_thing()
+    await web.client.put("/handlers/praise/pause", headers=OPERATOR)
+    await viewer.until(lambda _: viewer.traces and viewer.outstanding["first"])
+    await viewer.until(lambda _: viewer.outstanding.get("pauses"))
+
+    [paused] = viewer.outstanding["pauses"]
+    assert (paused["handler"], paused["paused_by"]) == ("praise", "operator@127.0.0.1")
+    counts = viewer.outstanding["counts"]
+    assert {row["handler"]: (row["state"], row["count"]) for row in counts} == {
+        **dict.fromkeys(DUE, ("due", 1)),
+        "forget": ("scheduled", 1),
+    }
+    first = viewer.outstanding["first"]
+    assert {row["handler"] for row in first} == {*DUE, "forget"}
+    assert {(row["correlation_id"], row["about"]) for row in first} == {
+        (viewer.trace["id"], "lamp")
+    }
+
+
+async def test_a_very_long_trace_is_cut_and_says_so(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its beginning is sent: what is kept for all viewers has a size."""
+    monkeypatch.setattr(change_feed, "MAX_BYTES", 1000)
+    viewer = Viewer(web)
+    await web.make_thing()
+    await viewer.until_there_are(1)
+
+    assert viewer.trace["more"]
+    assert [node["kind"] for node in viewer.trace["nodes"]] == ["command", "event"]
+
+
+async def test_of_traces_that_are_long_together_each_is_sent(
+    web: Web, elsewhere: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read one by one; one that is too long itself says so."""
+    monkeypatch.setattr(queries, "MAX_ROWS", 6)
+    viewer = Viewer(web)
+    await make_things(elsewhere, 2)
+    await viewer.until_there_are(2)
+
+    assert [len(trace["nodes"]) for trace in viewer.traces.values()] == [7, 7]
+    assert not any(trace["more"] for trace in viewer.traces.values())
+
+
+async def test_of_a_trace_no_more_is_read_than_is_needed(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may make one that is very long, and changes all the time."""
+    monkeypatch.setattr(queries, "TRACE_ROWS", 6)
+    viewer, headers = Viewer(web), {"X-Request-ID": "one trace"}
+    for name in ("lamp", "chair", "table"):
+        await web.make_thing(name=name, headers=headers)
+    await viewer.until_there_are(1)
+
+    kinds = Counter(node["kind"] for node in viewer.trace["nodes"])
+    assert (kinds["event"], kinds["delivery"]) == (2, 6)
+    assert viewer.trace["more"]
+
+
+async def test_a_slow_viewer_is_sent_what_is_newest_once(
+    web: Web, elsewhere: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no queue that could grow: what changed often meanwhile is sent as it is.
+
+    It is told for how long it was behind, and, as soon as it has caught up, that it has.
+    """
+    monkeypatch.setattr(change_feed, "BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(change_feed, "IDLE_SECONDS", 0.0)
+    slow, quick = Viewer(web), Viewer(web)
+    await web.make_thing()
+    await slow.until_there_are(1)
+    await quick.until_there_are(1)
+    event_id = next(n["id"] for n in quick.trace["nodes"] if n["kind"] == "event")
+    before = slow.cursor
+    for _ in range(20):
+        seen = quick.trace
+        await delivery_admin.retry(elsewhere.database, EventId(UUID(event_id)), "announce")
+        await quick.until(lambda _, seen=seen: quick.trace != seen)
+
+    news = await slow.next()
+
+    assert slow.cursor != before
+    assert news["behind"] > 0
+    assert len(news["traces"]) == 1
+    assert slow.trace == quick.trace
+    await slow.until(lambda news: news["behind"] == 0)
+
+
+async def test_a_viewer_that_comes_back_is_sent_only_what_it_missed(
+    web: Web, elsewhere: Application
+) -> None:
+    """By the cursor, which is that of one process."""
+    before = Viewer(web)
+    for number in (1, 2):
+        await make_things(elsewhere, 1)
+        await before.until_there_are(number)
+    await make_things(elsewhere, 1)
+
+    again = Viewer(web, before.cursor)
+    await again.until_there_are(1)
+    another = Viewer(web, f"another{before.cursor}")
+    news = await another.next()
+    await another.until_there_are(3)
+
+    assert again.traces.keys().isdisjoint(before.traces)
+    assert news["full"]
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "-1", "{feed}.", "{feed}.9999999999999999", "{feed}.-1", "{feed}.0.zz"]
+)
+async def test_a_cursor_that_is_none_shows_everything(web: Web, cursor: str) -> None:
+    """Anybody can send anything."""
+    first = Viewer(web)
+    await first.next()
+
+    again = Viewer(web, cursor.replace("{feed}", first.cursor.partition(".")[0]))
+
+    assert (await again.next())["full"]
+
+
+async def test_a_new_viewer_is_sent_everything_in_pieces(
+    web: Web, elsewhere: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each trace once, however many there are, and whatever changes last, last."""
+    monkeypatch.setattr(change_feed, "PIECE", 2)
+    await make_things(elsewhere, 5)
+    known = Viewer(web)
+    await known.until_there_are(5)
+
+    viewer, sent, is_last = Viewer(web), list[str](), False
+    while not is_last:
+        news = await viewer.next()
+        sent += [trace["id"] for trace in news["traces"]]
+        is_last = news["last"]
+
+    assert sorted(sent) == sorted(known.traces)
+    assert viewer.traces == known.traces
+
+
+async def test_only_the_newest_traces_are_kept(
+    web: Web, elsewhere: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, and however long somebody looks; and the page can say so."""
+    monkeypatch.setattr(change_feed, "MAX_TRACES", 5)
+    monkeypatch.setattr(change_feed, "PIECE", 2)
+    viewer = Viewer(web)
+    await make_things(elsewhere, 4)
+    assert not (await viewer.until_there_are(4))["older"]
+    await make_things(elsewhere, 4)
+    assert (await viewer.until_there_are(8))["older"]
+
+    kept = [key for key in feed_of(web).fragments if isinstance(key, UUID)]
+    newest = sorted(viewer.traces.values(), key=lambda trace: -trace["at"])[:5]
+    assert sorted(map(str, kept)) == sorted(trace["id"] for trace in newest)
+
+
+async def test_the_database_is_not_asked_when_nobody_looks(
+    web: Web, elsewhere: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for all viewers together, and some seconds after the last one no more."""
+    monkeypatch.setattr(change_feed, "WATCHED_SECONDS", 0.1)
+    for viewer in (Viewer(web), Viewer(web), Viewer(web)):
+        await viewer.next()
+    feed = feed_of(web)
+    with anyio.fail_after(LIMIT_SECONDS):
+        while feed.is_running:
+            await anyio.lowlevel.checkpoint()
+    asked: list[str] = []
+    engine = web.application.database.engine.sync_engine
+    sa.event.listen(engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+
+    await make_things(elsewhere, 1)
+    assert asked == []
+    monkeypatch.undo()
+    await Viewer(web).until(lambda news: news["traces"])
+
+    assert asked
+
+
+async def test_a_database_in_trouble_is_reported_and_then_forgotten(
+    web: Web, elsewhere: Application
+) -> None:
+    """The server lives on; the page says why it stands still."""
+
+    async def rename(old: str, new: str) -> None:
+        async with elsewhere.database.write_transaction() as transaction:
+            await transaction.execute(sa.text(f"ALTER TABLE {old} RENAME TO {new}"))
+            await transaction.commit()
+
+    viewer = Viewer(web)
+    await make_things(elsewhere, 1)
+    await viewer.until_there_are(1)
+    await rename("aftercommit_commands", "commandments")
+    news = await viewer.until(lambda news: news.get("error"))
+    await rename("commandments", "aftercommit_commands")
+    await viewer.until(lambda news: "error" in news and news["error"] is None)
+    await make_things(elsewhere, 1)
+    await viewer.until_there_are(2)
+
+    assert "commands" not in news["error"]
+
+
+async def test_requests_that_wait_are_answered_when_the_process_stops(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and in good order."""
+    monkeypatch.setattr(change_feed, "WAIT_SECONDS", 10.0 * LIMIT_SECONDS)
+    viewer = Viewer(web)
+    await viewer.until(lambda news: "outstanding" in news)
+    async with anyio.create_task_group() as group:
+        group.start_soon(viewer.next)
+        await anyio.wait_all_tasks_blocked()
+        web.stop.set()
+    await viewer.next()

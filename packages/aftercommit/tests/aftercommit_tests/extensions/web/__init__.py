@@ -1,0 +1,1 @@
+"""Tests of the extension web: in one process, where requests are calls."""

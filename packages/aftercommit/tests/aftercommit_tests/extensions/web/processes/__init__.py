@@ -1,0 +1,1 @@
+"""The real HTTP server, by a client, by a proxy, and by those who mean no good."""

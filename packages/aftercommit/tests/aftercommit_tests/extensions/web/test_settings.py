@@ -1,0 +1,82 @@
+"""The settings of the HTTP server, what it listens on, and what it lacks."""
+
+import socket
+import sys
+
+import pytest
+from aftercommit.errors import InvalidValue
+from aftercommit.extensions.web.exceptions import CannotListen
+from aftercommit.extensions.web.server import open_listener
+from aftercommit.extensions.web.settings import WebSettings
+from click.testing import CliRunner
+
+from aftercommit_tests.things.app import APP, cli
+
+
+def of_web(monkeypatch: pytest.MonkeyPatch, **variables: str) -> WebSettings:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"THINGS_{name}", value)
+    return APP.load({}).of(WebSettings)
+
+
+def test_hosts_and_origins_are_separated_by_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As URLs of brokers are. A variable that Kubernetes sets is not read: there, it is a URL."""
+    found = of_web(
+        monkeypatch,
+        ALLOWED_HOSTS="a.example.com  B.example.com",
+        ALLOWED_ORIGINS="https://a.example  https://b.example",
+        PORT="tcp://10.0.0.1:80",
+    )
+
+    assert found.hosts == {"a.example.com", "b.example.com"}
+    assert found.origins == ["https://a.example", "https://b.example"]
+    assert found.http_port == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("ALLOWED_HOSTS", ["http://a.example.com", "a.example.com:80", "a/b", "a,b"]),
+        ("OPERATOR_TOKEN", ["short", "sixteen characters, ü", "with\nline breaks in it"]),
+    ],
+)
+def test_what_could_never_match_or_be_guessed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, values: list[str]
+) -> None:
+    """At start, or every request would be refused later; the token is not repeated."""
+    for value in values:
+        with pytest.raises(InvalidValue, match=f"THINGS_{name}") as raised:
+            of_web(monkeypatch, **{name: value})
+        assert name != "OPERATOR_TOKEN" or value not in str(raised.value)
+
+
+def test_without_its_libraries_it_says_how_to_install_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A traceback would look like a bug in the program."""
+    for name in [name for name in sys.modules if name.startswith("aftercommit.extensions.web.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+
+    result = CliRunner().invoke(cli, ["serve"])
+
+    assert result.exit_code == 2
+    assert "things serve needs fastapi; pip install 'aftercommit[web]'" in result.output
+
+
+def test_no_answer_waits_for_the_caller_to_confirm_the_begin_of_it() -> None:
+    """Head and body are two packets; the kernel would keep the second one for 40 ms."""
+    with (
+        open_listener(WebSettings(http_port=0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_an_address_may_be_of_version_6_but_has_to_be_of_this_machine() -> None:
+    """Another one is reported in words, and as what is not available."""
+    with open_listener(WebSettings(http_host="::1", http_port=0)) as listener:
+        assert listener.getsockname()[0] == "::1"
+    with pytest.raises(CannotListen, match=r"cannot listen on 192\.0\.2\.1:80: "):
+        open_listener(WebSettings(http_host="192.0.2.1", http_port=80))

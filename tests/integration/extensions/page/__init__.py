@@ -1,1 +1,0 @@
-"""Tests of the extension page, in one process, on each database."""

@@ -1,1 +1,0 @@
-"""Tests of the extension web that need no database."""
