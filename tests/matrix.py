@@ -30,8 +30,20 @@ IN_FULL = (
     "tests/integration/extensions/postgresql/",
     "tests/integration/smtp/test_sessions",
     "packages/sqlalchemy-anyio/",
-    "tests/unit/test_messagebus",
-    "tests/unit/test_worker",
+    *(
+        f"aftercommit_tests/test_{subject}."
+        for subject in (
+            "answers",
+            "cancellation",
+            "causation",
+            "conflicts",
+            "failing_handlers",
+            "fan_out",
+            "observers",
+            "time_limits",
+            "worker",
+        )
+    ),
 )
 CRASHES = "crash_matrix"
 ON_BOTH_LOOPS = {
@@ -127,7 +139,7 @@ def _chosen(name: str, group: Mapping[str, Where]) -> set[str]:
     if CRASHES in name and len(tests) > 1:
         killed = sorted(test for test, where in group.items() if _is_killed(name, where))
         return {killed[number % len(killed)]} if _is_at(name, ON_ONE_DATABASE) else set(killed)
-    if "tests/e2e/" in name or len(databases) == 1:
+    if "tests/e2e/" in name or "/processes/" in name or len(databases) == 1:
         return {tests[number % len(tests)]}
     if len(loops) == 1:
         return set(tests)

@@ -46,6 +46,7 @@ from aftercommit_tests.builders import (
     POLICY,
     CommandHandlers,
     EventHandlers,
+    a_command,
     a_command_work,
     an_envelope_factory,
     table,
@@ -238,6 +239,17 @@ class World:
         """Return some columns of all rows."""
         async with self.database.read_transaction() as transaction:
             return (await transaction.execute(select(*columns))).all()
+
+    async def made(self, count: int = 1) -> list[Claim]:
+        """Make things, and return the claims on the deliveries of their events."""
+        committed = [await self.bus.execute(a_command()) for _ in range(count)]
+        return [claim for each in committed for claim in each.claims]
+
+    async def untouched(self) -> list[str]:
+        """Return the handlers whose deliveries are due, and of which no attempt counts, sorted."""
+        found = (await self.deliveries()).items()
+        is_due = StoredDelivery(attempts=0, token=0, available_at=0.0)
+        return sorted(name for (_, name), row in found if replace(row, token=0) == is_due)
 
 
 @asynccontextmanager

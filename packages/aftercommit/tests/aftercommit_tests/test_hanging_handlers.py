@@ -1,9 +1,10 @@
 """Handlers that hang, on each database: only these fail, whoever has to wait for them."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -12,8 +13,6 @@ import pytest
 import sqlalchemy as sa
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import HandlerTimeout, NotBegun, TransientError
-from aftercommit.handler_table import Handlers
-from aftercommit.observers import Observer
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
@@ -21,26 +20,26 @@ from aftercommit.sql import tables
 from aftercommit.sql.delivery_states import is_scheduled
 from aftercommit.sql.inbox import record_command
 
-from allocation.bootstrap import bootstrap
-from allocation.config import Settings
-from allocation.domain.commands import Command
-from allocation.domain.events import Event, UserRegistered
-from allocation.service_layer.handlers import HANDLERS
-from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.service_layer.user_mailer import UserMailer
-from tests.builders import a_batch, a_command_envelope, a_registration, table
+from aftercommit_tests.builders import a_command, a_command_work, table
+from aftercommit_tests.misbehaving import LIMIT_SECONDS
+from aftercommit_tests.things.app import Settings, bootstrap
+from aftercommit_tests.things.bell import Bell, RecordingBell
+from aftercommit_tests.things.domain import Event, ThingMade
+from aftercommit_tests.things.handlers import HANDLERS
+from aftercommit_tests.things.storage import UnitOfWork
 
 pytestmark = pytest.mark.anyio
 
-LIMIT_SECONDS = 180  # for what comes at once, or never
 NEVER_AGAIN = 10_000.0
+
+Opening = Callable[..., AbstractAsyncContextManager[Application]]
 
 
 async def hangs_in_its_transaction(event: Event, uow: UnitOfWork) -> None:
     await anyio.sleep_forever()
 
 
-async def hangs_outside(event: Event, user_mail: UserMailer) -> None:
+async def hangs_outside(event: Event, bell: Bell) -> None:
     await anyio.sleep_forever()
 
 
@@ -48,39 +47,21 @@ async def takes_its_time(event: Event, uow: UnitOfWork) -> None:
     await anyio.sleep(1)
 
 
-class Emails(Observer):
-    """Counts the calls that send one."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-
-    @contextmanager
-    def count(self) -> Iterator[None]:
-        yield
-        self.sent += 1
-
-    def port_call(self, port: str, method: str) -> AbstractContextManager[None]:
-        return self.count()
+def opening(handler: Any) -> Opening:
+    """Return what opens the application with one more handler of new things."""
+    listed = [handler, *HANDLERS.events[ThingMade]]
+    return partial(bootstrap, handlers=table({**HANDLERS.events, ThingMade: listed}))
 
 
-HANGING = {each.__name__: each for each in (hangs_in_its_transaction, hangs_outside)}
-
-
-@pytest.fixture(params=HANGING)
-def hanging(request: pytest.FixtureRequest) -> str:
-    """The name of one more handler of registrations, which hangs."""
-    return str(request.param)
-
-
-def with_one_that_hangs(name: str) -> Handlers[Command, Event]:
-    """Return the table with one more handler of registrations."""
-    listed = [HANGING[name], *HANDLERS.events[UserRegistered]]
-    return table({**HANDLERS.events, UserRegistered: listed}, HANDLERS.commands)
+@pytest.fixture(params=[hangs_in_its_transaction, hangs_outside])
+def hanging(request: pytest.FixtureRequest) -> Any:
+    """One more handler of new things, which hangs."""
+    return request.param
 
 
 @pytest.fixture
-def emails() -> Emails:
-    return Emails()
+def bell() -> RecordingBell:
+    return RecordingBell()
 
 
 @pytest.fixture
@@ -101,11 +82,9 @@ def patient(settings: Settings) -> Settings:
 
 @pytest.fixture
 async def application(
-    patient: Settings, hanging: str, emails: Emails
+    patient: Settings, hanging: Any, bell: RecordingBell
 ) -> AsyncIterator[Application]:
-    async with bootstrap(
-        patient, handlers=with_one_that_hangs(hanging), observers=[emails]
-    ) as application:
+    async with opening(hanging)(patient, bell=bell) as application:
         yield application
 
 
@@ -119,27 +98,32 @@ async def outstanding(application: Application) -> dict[str, int]:
         return {row.handler: row.number for row in await transaction.execute(counted)}
 
 
-async def assert_that_others_are_well(application: Application, hanging: str) -> None:
+async def until_only_this_is_left(application: Application, hanging: Any) -> None:
+    """Return when all others have done their work."""
+    with anyio.fail_after(LIMIT_SECONDS):
+        while (await outstanding(application)).keys() - {hanging.__name__}:  # noqa: ASYNC110
+            await anyio.sleep(0.1)
+
+
+async def assert_that_others_are_well(application: Application, hanging: Any) -> None:
     """Each is done at its first attempt, and no failure is told of it."""
-    row = tables.deliveries.c
+    row, name = tables.deliveries.c, hanging.__name__
     others = sa.select(row.handler, row.attempts, row.unavailable_attempts, row.parked_at)
     async with application.database.read_transaction() as transaction:
-        found = (await transaction.execute(others.where(row.handler != hanging))).all()
+        found = (await transaction.execute(others.where(row.handler != name))).all()
         failed = (await transaction.execute(sa.select(tables.failures.c.handler))).scalars().all()
     assert {tuple(each[2:]) for each in found} == {(0, None)}
     assert max(each.attempts for each in found) == 1
-    assert {*failed} <= {hanging}
+    assert {*failed} <= {name}
 
 
 async def test_a_handler_that_hangs_fails_alone_in_a_worker(
-    application: Application, patient: Settings, hanging: str, emails: Emails
+    application: Application, patient: Settings, hanging: Any, bell: RecordingBell
 ) -> None:
-    """Those that wait for its lock or its connection are no failures, and no e-mail comes twice."""
-    leaving_it = replace(patient, dispatch="worker")
-    async with bootstrap(leaving_it, handlers=with_one_that_hangs(hanging)) as elsewhere:
-        await elsewhere.bus.handle(a_batch())
-        for number in range(4):
-            await elsewhere.bus.execute(a_registration(email=f"user{number}@example.com"))
+    """Those that wait for its lock or its connection are no failures, and nothing rings twice."""
+    async with opening(hanging)(replace(patient, dispatch="worker")) as elsewhere:
+        for _ in range(4):
+            await elsewhere.bus.execute(a_command())
     worker = Worker(application, Shutdown(), concurrency=20)
 
     async with anyio.create_task_group() as group:
@@ -148,59 +132,48 @@ async def test_a_handler_that_hangs_fails_alone_in_a_worker(
         group.cancel_scope.cancel()
 
     await assert_that_others_are_well(application, hanging)
-    assert emails.sent == 2 * 4  # one to welcome, and one with the coupon
+    assert len(bell.rung) == 2 * 4  # to announce each thing, and to praise it
 
 
 @pytest.mark.parametrize("concurrency", [2, 3, 20])
-@pytest.mark.parametrize("hanging", [hangs_outside.__name__], indirect=True)
 async def test_a_handler_that_hangs_leaves_slots_to_the_others(
-    settings: Settings, hanging: str, concurrency: int
+    settings: Settings, concurrency: int
 ) -> None:
     """A mail server that says nothing must not stop the others, however long it says nothing."""
     for_ever = replace(settings, dispatch="worker", lease_seconds=2000, handler_timeout_seconds=999)
-    opening = bootstrap(for_ever, handlers=with_one_that_hangs(hanging))
-    async with opening as application, anyio.create_task_group() as group:
-        for number in range(concurrency):
-            await application.bus.execute(a_registration(email=f"user{number}@example.com"))
+    opened = opening(hangs_outside)(for_ever)
+    async with opened as application, anyio.create_task_group() as group:
+        for _ in range(concurrency):
+            await application.bus.execute(a_command())
         group.start_soon(Worker(application, Shutdown(), concurrency=concurrency).run)
-        await until_only_this_is_left(application, hanging)
+        await until_only_this_is_left(application, hangs_outside)
         group.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("hanging", [takes_its_time], indirect=True)
 async def test_who_waited_for_the_only_connection_asks_for_pauses_without_it(
-    settings: Settings, hanging: str
+    settings: Settings,
 ) -> None:
     """It has it by then, and would wait for itself for ever."""
-    async with bootstrap(replace(settings, pool_size=1)) as application:
+    async with opening(takes_its_time)(replace(settings, pool_size=1)) as application:
         with anyio.fail_after(LIMIT_SECONDS):
-            result = await application.bus.handle(a_registration())
+            result = await application.bus.handle(a_command())
         assert result.failures == []
         assert await outstanding(application) == {}
 
 
-async def until_only_this_is_left(application: Application, hanging: str) -> None:
-    """Return when all others have done their work."""
-    with anyio.fail_after(LIMIT_SECONDS):
-        while (await outstanding(application)).keys() - {hanging}:  # noqa: ASYNC110
-            await anyio.sleep(0.1)
-
-
 async def test_a_handler_that_hangs_fails_alone_where_it_was_caused(
-    application: Application, hanging: str, emails: Emails
+    application: Application, hanging: Any, bell: RecordingBell
 ) -> None:
-    """Who registers waits for it, and finds one failure: nobody else took longer than it may."""
-    await application.bus.handle(a_batch())
-
+    """The caller waits for it, and finds one failure: nobody else took longer than it may."""
     with anyio.fail_after(LIMIT_SECONDS):
-        result = await application.bus.handle(a_registration())
+        result = await application.bus.handle(a_command())
 
     failed = Counter(failure.delivery.handler for failure in result.failures)
-    assert failed == {hanging: 1}
+    assert failed == {hanging.__name__: 1}
     assert [type(failure.error) for failure in result.failures] == [HandlerTimeout]
     await assert_that_others_are_well(application, hanging)
-    assert await outstanding(application) == {hanging: 1}
-    assert emails.sent == 2
+    assert await outstanding(application) == {hanging.__name__: 1}
+    assert len(bell.rung) == 2
 
 
 async def test_a_command_that_never_gets_its_transaction_is_unavailable(
@@ -213,7 +186,7 @@ async def test_a_command_that_never_gets_its_transaction_is_unavailable(
         application.database.write_transaction(),
     ):
         with anyio.fail_after(LIMIT_SECONDS), pytest.raises(NotBegun):
-            await application.bus.execute(a_registration())
+            await application.bus.execute(a_command())
 
 
 async def test_a_copy_of_a_command_does_not_wait_for_ever_for_the_other(
@@ -222,10 +195,9 @@ async def test_a_copy_of_a_command_does_not_wait_for_ever_for_the_other(
     """It comes after the other is stored, or is refused: here the other goes on for too long."""
     impatient = replace(settings, handler_timeout_seconds=1.0)
     origin = MessageOrigin(source="/shop", id=str(uuid4()))
-    other = a_command_envelope(origin, a_registration())
     async with bootstrap(impatient) as application:
         database = application.database
         async with database.write_transaction() as transaction:
-            await record_command(transaction, database.clock, other)
+            await record_command(transaction, database.clock, a_command_work(origin))
             with anyio.fail_after(LIMIT_SECONDS), pytest.raises(TransientError):
-                await application.bus.execute(a_registration(), origin)
+                await application.bus.execute(a_command(), origin)

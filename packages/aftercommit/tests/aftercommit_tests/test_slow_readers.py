@@ -1,8 +1,10 @@
 """What becomes of lines that are written faster than they are read."""
 
+import io
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 
 import click
@@ -11,8 +13,40 @@ from aftercommit.process import nonblocking_output
 from aftercommit.process.logging_setup import set_up_logging
 from aftercommit.process.nonblocking_output import MAX_WAITING, lifespan
 
-from allocation.extension_list import EXTENSIONS
-from tests.unit.readers import Reader, write_too_much
+from aftercommit_tests.things.app import EXTENSIONS
+
+LIMIT_SECONDS = 180
+
+
+class Reader(io.RawIOBase):
+    """The raw end of a stream; the one who reads it may be asleep."""
+
+    def __init__(self) -> None:
+        self.awake = threading.Event()
+        self.called = threading.Event()
+        self.seen = b""
+        self.stream = io.TextIOWrapper(io.BufferedWriter(self), encoding="utf-8")
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        self.called.set()
+        assert self.awake.wait(LIMIT_SECONDS)
+        assert isinstance(data, bytes)
+        self.seen += data
+        return len(data)
+
+    def lines(self) -> list[str]:
+        return self.seen.decode().splitlines()
+
+
+def write_too_much(reader: Reader, *, err: bool = False) -> None:
+    """Fill all that waits, then write 123 lines more."""
+    click.echo("0", err=err)
+    assert reader.called.wait(LIMIT_SECONDS)
+    for n in range(1, MAX_WAITING + 123):
+        click.echo(str(n), err=err)
 
 
 @pytest.fixture
@@ -58,11 +92,11 @@ def test_the_count_is_a_line_of_the_log_where_the_log_is(
     monkeypatch.setattr(sys, "stderr", reader.stream)
 
     with lifespan():
-        set_up_logging("allocation", "info", log_format, EXTENSIONS.formatters())
+        set_up_logging("things", "info", log_format, EXTENSIONS.formatters())
         write_too_much(reader, err=True)
         reader.awake.set()
     logging.basicConfig(handlers=[], force=True)
-    for package in ("aftercommit", "allocation"):
+    for package in ("aftercommit", "things"):
         logging.getLogger(package).setLevel(logging.NOTSET)
 
     line = reader.lines()[-1]
