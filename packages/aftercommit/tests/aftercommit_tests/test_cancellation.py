@@ -1,9 +1,10 @@
 """Cancellation, in whatever moment: it passes, and what became of the work is stored before."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import pytest
@@ -11,21 +12,23 @@ from aftercommit.claims import Claim
 from aftercommit.errors import NotCompleted
 from aftercommit.observers import Observer
 from anyio.abc import TaskStatus
+from anyio.lowlevel import checkpoint
 from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, a_command
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, on_made
 from aftercommit_tests.things.domain import Event
-from aftercommit_tests.world import World
+from aftercommit_tests.world import StoredDelivery, World
 
 pytestmark = pytest.mark.anyio
 
+Step = Callable[[], Awaitable[object]]
 BRIEF = replace(POLICY, handler_timeout_seconds=1.0, lease_seconds=3.0)
 
 
 class OtherWriter(Observer):
-    """Another process, which has the only write lock until the next attempt is over."""
+    """Another process, which takes the only write lock, at the latest until an attempt is over."""
 
     def __init__(self) -> None:
         self._scope = anyio.CancelScope()
@@ -45,18 +48,33 @@ class OtherWriter(Observer):
             self._scope.cancel()
 
 
-async def test_cancellation_passes_through_and_gives_the_lease_back(new_world: NewWorld) -> None:
-    """A worker can then do at once what was interrupted."""
+async def stopped(world: World, before: Step = checkpoint, then: Step | None = None) -> None:
+    """Handle a command whose caller gives up while the handler runs, between these two steps."""
 
     async def interrupted(event: Event) -> None:
+        await before()
         scope.cancel()
-        await anyio.sleep_forever()
+        if then:
+            await then()
 
-    world = await new_world(event_handlers=on_made(interrupted))
+    world.event_handlers = on_made(interrupted)
+    world.wire()
     with anyio.fail_after(LIMIT_SECONDS), anyio.CancelScope() as scope:
         await world.bus.handle(a_command())
+    assert scope.cancel_called
 
-    assert scope.cancelled_caught
+
+async def the_row(world: World) -> StoredDelivery:
+    [row] = (await world.deliveries()).values()
+    return row
+
+
+async def test_cancellation_passes_through_and_gives_the_lease_back(new_world: NewWorld) -> None:
+    """A worker can then do at once what was interrupted."""
+    world = await new_world()
+
+    await stopped(world, then=anyio.sleep_forever)
+
     assert await world.untouched() == ["interrupted"]
 
 
@@ -82,18 +100,16 @@ async def test_a_failure_is_stored_also_when_it_is_the_answer_to_a_cancellation(
 ) -> None:
     """The lease is not left to run out, and the error is not lost."""
 
-    async def clumsy(event: Event) -> None:
+    async def clumsy() -> None:
         try:
-            scope.cancel()
             await anyio.sleep_forever()
         finally:
             raise OSError("connection reset")
 
-    world = await new_world(event_handlers=on_made(clumsy))
-    with anyio.CancelScope() as scope:
-        await world.bus.handle(a_command())
+    world = await new_world()
+    await stopped(world, then=clumsy)
 
-    [row] = (await world.deliveries()).values()
+    row = await the_row(world)
     assert row.last_error == "OSError: connection reset"
     assert row.available_at < POLICY.lease_seconds
 
@@ -102,15 +118,11 @@ async def test_work_that_is_done_is_settled_also_when_cancelled_just_then(
     new_world: NewWorld,
 ) -> None:
     """Otherwise the e-mail would be sent twice."""
+    world = await new_world()
 
-    async def sends(event: Event) -> None:
-        scope.cancel()
+    await stopped(world)
 
-    world = await new_world(event_handlers=on_made(sends))
-    with anyio.CancelScope() as scope:
-        await world.bus.handle(a_command())
-
-    assert await world.deliveries() == {}
+    assert len(await world.finished()) == 1
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -125,7 +137,7 @@ async def test_a_last_write_survives_a_cancellation_by_asyncio_itself(new_world:
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    assert await world.deliveries() == {}
+    assert len(await world.finished()) == 1
 
 
 async def test_work_that_is_done_and_cannot_be_stored_in_its_lease_counts_as_a_failure(
@@ -143,25 +155,19 @@ async def test_work_that_is_done_and_cannot_be_stored_in_its_lease_counts_as_a_f
             report = await world.bus.handle(a_command())
 
     assert [type(failure.error) for failure in report.failures] == [NotCompleted]
-    [row] = (await world.deliveries()).values()
+    row = await the_row(world)
     assert (row.attempts, row.held) == (1, False)
 
 
 async def test_work_that_is_done_is_not_given_back_by_a_cancellation(new_world: NewWorld) -> None:
     """Nor is it waited for: the lease ends by itself, and the attempt counts."""
     other = OtherWriter()
+    world = await new_world(observers=[other])
 
-    async def sends(event: Event) -> None:
-        await group.start(other.write, world)
-        scope.cancel()
+    async with anyio.create_task_group() as group:
+        await stopped(world, before=partial(group.start, other.write, world))
 
-    world = await new_world(event_handlers=on_made(sends), observers=[other])
-    with anyio.fail_after(LIMIT_SECONDS):
-        async with anyio.create_task_group() as group:
-            with anyio.CancelScope() as scope:
-                await world.bus.handle(a_command())
-
-    [row] = (await world.deliveries()).values()
+    row = await the_row(world)
     assert (row.attempts, row.held) == (1, True)
 
 
@@ -169,36 +175,23 @@ async def test_a_stopped_handler_does_not_wait_for_ever_for_its_last_word(
     new_world: NewWorld,
 ) -> None:
     """Shutting down has a limit, whatever the database does."""
+    world = await new_world()
 
-    async def interrupted(event: Event) -> None:
-        await group.start(OtherWriter().write, world)
-        scope.cancel()
-        await anyio.sleep_forever()
+    async with anyio.create_task_group() as group:
+        begin = partial(group.start, OtherWriter().write, world)
+        await stopped(world, before=begin, then=anyio.sleep_forever)
+        group.cancel_scope.cancel()
 
-    world = await new_world(event_handlers=on_made(interrupted))
-    with anyio.fail_after(LIMIT_SECONDS):
-        async with anyio.create_task_group() as group:
-            with anyio.CancelScope() as scope:
-                await world.bus.handle(a_command())
-            group.cancel_scope.cancel()
-
-    assert scope.cancelled_caught
-    assert [row.held for row in (await world.deliveries()).values()] == [True]
+    assert (await the_row(world)).held
 
 
 async def test_a_lease_that_cannot_be_given_back_does_not_hide_the_cancellation(
     new_world: NewWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Swallowing cancellation would hang the program."""
+    world = await new_world()
+    drop = partial(world.execute, text("DROP TABLE aftercommit_deliveries"))
 
-    async def interrupted(event: Event) -> None:
-        await world.execute(text("ALTER TABLE aftercommit_deliveries RENAME TO elsewhere"))
-        scope.cancel()
-        await anyio.sleep_forever()
+    await stopped(world, before=drop, then=anyio.sleep_forever)
 
-    world = await new_world(event_handlers=on_made(interrupted))
-    with anyio.fail_after(LIMIT_SECONDS), anyio.CancelScope() as scope:
-        await world.bus.handle(a_command())
-
-    assert scope.cancelled_caught
     assert "could not be given back" in caplog.text

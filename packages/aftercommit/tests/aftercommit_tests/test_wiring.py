@@ -1,6 +1,6 @@
 """The wiring: mistakes in it show when the program starts, not when a message arrives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
@@ -10,17 +10,10 @@ import pytest
 from aftercommit.claims import IdempotencyKey
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import WiringError
-from aftercommit.handler_binding import BoundHandler, BoundHandlers, Dependencies, bind
-from aftercommit.handler_table import Handler, Handlers, Later, Row, Unsubscribed, on
+from aftercommit.handler_binding import BoundHandler, Dependencies, bind
+from aftercommit.handler_table import Handlers, Later, Row, Unsubscribed, on
 
-from aftercommit_tests.builders import (
-    CommandHandlers,
-    EventHandlers,
-    a_claim,
-    a_command,
-    an_envelope,
-    table,
-)
+from aftercommit_tests.builders import PLAIN, a_claim, a_command, an_envelope, table
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.misbehaving import on_made
 from aftercommit_tests.things.app import Settings
@@ -66,48 +59,11 @@ async def count(event: Event, uow: UnitOfWork) -> None:
     """Ask for what is made for every attempt."""
 
 
-def another_count() -> Handler[Any, Any]:
+def another_count() -> Any:
     async def count(event: Event) -> None:
         """Have the name of the other, by mistake."""
 
     return count
-
-
-def bound(
-    *,
-    commands: CommandHandlers = HANDLERS.commands,
-    events: EventHandlers,
-    renamed: Mapping[str, str] = {},
-) -> BoundHandlers:
-    return bind(table(events, commands, renamed), DEPENDENCIES)
-
-
-async def test_a_handler_is_given_what_it_asks_for_by_name() -> None:
-    """In any order, and nothing else: that keeps a handler easy to call and to test.
-
-    The message may be all it needs.
-    """
-    given: dict[str, Any] = {}
-
-    async def handler(
-        message: Event,
-        idempotency_key: IdempotencyKey,
-        new_token: Callable[[], str],
-        uow: object,
-    ) -> None:
-        given.update(message=message, key=idempotency_key, token=new_token(), uow=uow)
-
-    async def modest(message: Event) -> None:
-        given.update(modest=message)
-
-    delivery, bound_handler = a_claim(), BoundHandler(handler, DEPENDENCIES)
-    for uow in ("first", "second"):  # each attempt has its own
-        await bound_handler.run(delivery, uow)
-        key = delivery.idempotency_key
-        assert given == {"message": delivery.message, "key": key, "token": "TOKEN", "uow": uow}
-
-    await BoundHandler(modest, DEPENDENCIES).run(delivery, object())
-    assert given["modest"] == delivery.message
 
 
 async def asks_for_what_is_unknown(event: Event, notification: object, tokens: object) -> None: ...
@@ -120,9 +76,6 @@ async def asks_for_uow_and_a_query(event: Event, uow: UnitOfWork, find_thing: ob
 
 
 async def looks_up_for_an_effect(event: Event, find_thing: object, bell: object) -> None: ...
-
-
-async def returns_a_number(event: Event) -> int: ...  # type: ignore[empty-body]
 
 
 async def returns_any_command(event: Event) -> Command | None: ...
@@ -143,9 +96,7 @@ async def takes_what_only_a_checker_imports(event: "Nonsense") -> None: ...  # t
 async def is_without_uow(command: Command, bell: object) -> None: ...
 
 
-async def asks_for_what_only_events_have(
-    command: Command, uow: UnitOfWork, idempotency_key: IdempotencyKey
-) -> None: ...
+async def asks_for_a_key(command: Command, uow: UnitOfWork, idempotency_key: object) -> None: ...
 
 
 def not_async(event: Event) -> None:
@@ -158,69 +109,67 @@ class NoFunction:
     async def __call__(self, event: Event) -> None: ...
 
 
-NO_COMMAND = "return what is no command with a handler: <class"
+def of_event(*handlers: Any, **others: Any) -> dict[str, Any]:
+    """Return what makes a table in which an event has these handlers."""
+    return {"events": on_made(*handlers), **others}
+
+
+def of_command(handler: Any) -> dict[str, Any]:
+    """Return what makes one in which a command has this handler."""
+    return {"commands": {**HANDLERS.commands, MakeThing: handler}}
+
+
+NO_FUNCTION = "not made with `async def`: .*(not_async|object|greet)"
 
 
 @pytest.mark.parametrize(
-    ("handlers", "complaint"),
+    ("wrong", "complaint"),
     [
-        ([greet, asks_for_what_is_unknown], "provides in bootstrap.py: notification, tokens"),
+        (of_event(greet, asks_for_what_is_unknown), "in bootstrap.py: notification, tokens"),
         # a delivery is one event for one handler: the event could not be stored at all
-        ([greet, count, greet], "^for ThingMade, .* or one twice: greet$"),
-        ([Later(count, after=LEASE), Later(count, after=lambda s: 1.0)], "or one twice: count$"),
+        (of_event(greet, count, greet), "^for ThingMade, .* or one twice: greet$"),
+        (of_event(Later(count, after=LEASE), count), "or one twice: count$"),
         # each such handler would hold one connection while it waits for another
-        ([asks_for_uow_and_a_query], "can look things up in uow.*: find_thing$"),
+        (of_event(asks_for_uow_and_a_query), "can look things up in uow.*: find_thing$"),
         # what is returned would be lost, after the effect
-        ([returns_a_number], NO_COMMAND),
-        ([returns_any_command], NO_COMMAND),
+        (of_event(returns_any_command), "return what is no command with a handler: <class"),
         # it can do the work itself, in the transaction that it has
-        ([returns_what_it_could_do], "has uow, and may do itself what it returns: .*Rename"),
-        ([is_annotated_wrongly], "wrong annotations .*Nonsense.*: is_annotated_wrongly"),
+        (of_event(returns_what_it_could_do), "has uow, and may do itself .* returns: .*Rename"),
+        (of_event(is_annotated_wrongly), "wrong annotations .*Nonsense.*: is_annotated_wrongly"),
+        # only the commit of a command records that it was accepted
+        (of_command(is_without_uow), "do not ask for uow: is_without_uow"),
+        (of_command(asks_for_a_key), "in bootstrap.py: idempotency_key"),
+        # not at the first event, after its effect
+        (of_event(not_async), NO_FUNCTION),
+        (of_event(NoFunction()), NO_FUNCTION),
+        (of_event(partial(greet)), NO_FUNCTION),
+        # deliveries are stored under the name: one of the two would do the work of both
+        (
+            {"events": {ThingMade: [count], ThingRenamed: [another_count()]}},
+            "^for ThingRenamed, two handlers with .*: count$",
+        ),
+        # deliveries would be parked one by one, or done by another, and nobody would notice
+        (of_event(greet, renamed={"hello": "welcome", "hi": "greet"}), "a new one: welcome$"),
+        (of_event(greet, count, renamed={"greet": "count"}), "that is gone.*: greet$"),
     ],
 )
-def test_an_event_handler_that_cannot_work_is_a_mistake_at_start(
-    handlers: list[Any], complaint: str
+def test_a_handler_that_cannot_work_is_a_mistake_at_start(
+    wrong: dict[str, Any], complaint: str
 ) -> None:
     """A misspelt parameter must not wait for its first message."""
     with pytest.raises(WiringError, match=complaint):
-        bound(events=on_made(*handlers))
+        bind(table(**wrong), DEPENDENCIES)
 
 
 def test_uow_and_an_effect_outside_do_not_go_together() -> None:
     """A failure between the two would lose the one or double the other."""
     with pytest.raises(WiringError, match="(?s)split it in two.*: bell$"):
-        bound(events=on_made(asks_for_uow_and_an_effect))
-
-
-@pytest.mark.parametrize("handler", [not_async, NoFunction(), partial(greet)])
-def test_what_is_no_async_function_is_no_handler(handler: Any) -> None:
-    """At start and in words, not at the first event, after its effect."""
-    with pytest.raises(WiringError, match="not made with `async def`: .*(not_async|object|greet)"):
-        table(on_made(handler)).subscriptions(Settings())
-    with pytest.raises(WiringError, match="not made with `async def`"):
-        bound(events=on_made(handler))
-
-
-@pytest.mark.parametrize(
-    ("handler", "complaint"),
-    [
-        # only the commit of a command records that it was accepted
-        (is_without_uow, "do not ask for uow: is_without_uow"),
-        (asks_for_what_only_events_have, "in bootstrap.py: idempotency_key"),
-    ],
-)
-def test_a_command_handler_that_cannot_work_is_a_mistake_at_start(
-    handler: Handler[Any, Any], complaint: str
-) -> None:
-    """As above."""
-    with pytest.raises(WiringError, match=complaint):
-        bound(commands={**HANDLERS.commands, MakeThing: handler}, events={})
+        bind(table(on_made(asks_for_uow_and_an_effect)), DEPENDENCIES)
 
 
 @pytest.mark.parametrize(
     ("rows", "complaint"),
     [
-        ([on(MakeThing)], "commands that have not one handler: MakeThing"),
         ([on(MakeThing, make_thing, make_thing)], "commands that have not one handler: MakeThing"),
         ([on(MakeThing, make_thing)] * 2, "messages with two rows: MakeThing"),
         # who is to blame comes from sets: in order, one mistake has one message
@@ -233,37 +182,6 @@ def test_a_command_has_one_row_and_one_handler(
     """Nobody else would notice before the first user tries."""
     with pytest.raises(WiringError, match=f"^{complaint}$"):
         Handlers(commands=rows, events=[])
-
-
-def test_two_event_handlers_of_one_name_are_a_mistake() -> None:
-    """Deliveries are stored under the name: one of the two would do the work of both."""
-    handlers: EventHandlers = {ThingMade: [count], ThingRenamed: [another_count()]}
-
-    with pytest.raises(WiringError, match="^for ThingRenamed, two handlers with .*: count$"):
-        bound(events=handlers)
-
-
-@pytest.mark.parametrize(
-    ("renamed", "complaint"),
-    [
-        ({"hello": "welcome", "hi": "greet"}, "and a new one: welcome$"),
-        ({"greet": "count", "hi": "count"}, "that is gone.*: greet$"),
-    ],
-)
-def test_a_handler_is_renamed_from_one_that_is_gone_to_one_that_is_there(
-    renamed: dict[str, str], complaint: str
-) -> None:
-    """Its deliveries would be parked one by one, or done by another, and nobody would notice."""
-    with pytest.raises(WiringError, match=f"^`renamed` needs .* {complaint}"):
-        bound(events=on_made(greet, count), renamed=renamed)
-
-
-def test_a_handler_of_a_port_that_is_not_configured_here_is_left_to_others() -> None:
-    """A process must not take what it cannot do: each attempt would be one less for the others."""
-    nothing = replace(DEPENDENCIES, effect_ports={"bell": None})
-    handlers = table(on_made(greet, count), HANDLERS.commands, {"hello": "greet"})
-
-    assert bind(handlers, nothing).events.keys() == {"count"}
 
 
 @pytest.mark.parametrize(
@@ -284,39 +202,58 @@ def test_a_delay_is_the_value_of_a_setting() -> None:
 
 
 def test_what_is_right_is_bound_and_subscribed() -> None:
-    """A handler of two events is one; an event may have none, a handler no event any more."""
-    handlers: EventHandlers = {
-        **on_made(
-            greet,  # has an effect outside; the next one looks something up for it
-            looks_up_for_an_effect,
-            charges,  # returns a command that has a handler
-            takes_what_only_a_checker_imports,
-            Later(count, after=LEASE),
-        ),
-        ThingRenamed: [greet, Unsubscribed(another_name)],
-    }
+    """A handler of two events is one; an event may have none, a handler no event any more.
 
-    registry = bound(events=handlers, renamed={"hello": "greet"})
-    subscriptions = table(handlers).subscriptions(Settings())
+    Handlers of a port that is not configured are left to other processes: each attempt would be
+    one less for these.
+    """
+    handlers = table(
+        {
+            **PLAIN,
+            ThingMade: [
+                looks_up_for_an_effect,
+                charges,  # returns a command that has a handler
+                takes_what_only_a_checker_imports,
+                greet,
+                Later(count, after=LEASE),
+            ],
+            ThingRenamed: [greet, Unsubscribed(another_name)],
+        },
+        renamed={"hello": "greet"},
+    )
 
-    made = {
-        "greet": 0,
-        "looks_up_for_an_effect": 0,
-        "charges": 0,
-        "takes_what_only_a_checker_imports": 0,
-        "count": 30,
-    }
-    assert {event: on for event, on in subscriptions.items() if on} == {
-        ThingMade: made,
-        ThingRenamed: {"greet": 0},
-    }
-    assert registry.events.keys() == made.keys() | {"hello", "another_name"}
+    registry = bind(handlers, DEPENDENCIES)
+    subscriptions = handlers.subscriptions(Settings())
+
+    with_bell = {"looks_up_for_an_effect", "charges", "greet", "hello"}
+    without = {"takes_what_only_a_checker_imports", "count", "another_name"}
+    assert registry.events.keys() == with_bell | without
     assert registry.events["hello"] is registry.events["greet"]
-    assert registry.events["charges"].answers == {RenameThing}
+    assert subscriptions[ThingMade].keys() == (with_bell | without) - {"hello", "another_name"}
+    assert subscriptions[ThingMade]["count"] == 30
+    assert subscriptions[ThingRenamed] == {"greet": 0}
+    no_bell = replace(DEPENDENCIES, effect_ports={"bell": None})
+    assert bind(handlers, no_bell).events.keys() == without
 
 
 async def another_name(event: Event) -> None:
     """Get nothing new."""
+
+
+async def test_a_handler_is_given_what_it_asks_for_by_name() -> None:
+    """In any order, and nothing else: that keeps a handler easy to call and to test."""
+    given: dict[str, Any] = {}
+
+    async def handler(
+        message: Event, idempotency_key: IdempotencyKey, new_token: Callable[[], str], uow: object
+    ) -> None:
+        given.update(message=message, key=idempotency_key, token=new_token(), uow=uow)
+
+    delivery, bound_handler = a_claim(), BoundHandler(handler, DEPENDENCIES)
+    for uow in ("first", "second"):  # each attempt has its own
+        await bound_handler.run(delivery, uow)
+        key = delivery.idempotency_key
+        assert given == {"message": delivery.message, "key": key, "token": "TOKEN", "uow": uow}
 
 
 async def test_each_broker_is_a_handler_of_its_own(new_world: NewWorld) -> None:
