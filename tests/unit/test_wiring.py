@@ -1,21 +1,14 @@
-"""The wiring of this application: its tables name what there is, and what can be stored."""
+"""The wiring of this application: what its tables name can be stored, and is answered."""
 
-from dataclasses import dataclass, fields
-from typing import Any, get_type_hints
+from dataclasses import dataclass
+from typing import get_type_hints
 
 import msgspec
 import pytest
-from aftercommit.handler_binding import Dependencies, bind
 
 from allocation.domain.commands import RecordBounce
-from allocation.domain.events import CouponAllocated, CouponRedeemed, Event
+from allocation.domain.events import Event
 from allocation.service_layer.handlers import HANDLERS
-
-DEPENDENCIES = Dependencies(
-    effect_ports={"notifications": object(), "user_mail": object()},
-    queries=dict.fromkeys(["find_contact", "find_coupon_holder"], lambda key: None),
-    constants={"marketing_email": "", "new_token": lambda: "", "now": lambda: None},
-)
 
 
 def check_storable(message_type: type) -> None:
@@ -71,14 +64,6 @@ def test_the_messages_of_this_program_can_be_stored() -> None:
         check_storable(message_type)
 
 
-def test_the_handlers_of_this_program_can_be_bound() -> None:
-    """The tables name every handler there is, and bootstrap has all they ask for."""
-    registry = bind(HANDLERS, DEPENDENCIES)
-
-    assert registry.commands.keys() == HANDLERS.commands.keys()
-    assert registry.events.keys() == HANDLERS.by_name().keys() | HANDLERS.renamed.keys()
-
-
 def test_whoever_writes_to_users_may_return_that_the_address_does_not_exist() -> None:
     """Then mypy finds the `return` that is missing, without which the answer would be lost."""
     hints = {each.__name__: get_type_hints(each) for each in HANDLERS.by_name().values()}
@@ -86,12 +71,3 @@ def test_whoever_writes_to_users_may_return_that_the_address_does_not_exist() ->
 
     assert len(returned) > 1
     assert returned == dict.fromkeys(returned, RecordBounce | None)
-
-
-def test_a_coupon_is_not_published() -> None:
-    """Its code is money. That it was redeemed is, without the code."""
-    public: list[Any] = HANDLERS.public_events
-
-    assert CouponAllocated not in public
-    assert CouponRedeemed in public
-    assert [event for event in public for field in fields(event) if field.name == "code"] == []

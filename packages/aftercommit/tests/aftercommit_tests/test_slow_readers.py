@@ -3,9 +3,9 @@
 import io
 import json
 import logging
-import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import click
 import pytest
@@ -15,7 +15,7 @@ from aftercommit.process.nonblocking_output import MAX_WAITING, lifespan
 
 from aftercommit_tests.things.app import EXTENSIONS
 
-LIMIT_SECONDS = 180
+LIMIT_SECONDS = 30
 
 
 class Reader(io.RawIOBase):
@@ -25,7 +25,6 @@ class Reader(io.RawIOBase):
         self.awake = threading.Event()
         self.called = threading.Event()
         self.seen = b""
-        self.stream = io.TextIOWrapper(io.BufferedWriter(self), encoding="utf-8")
 
     def writable(self) -> bool:
         return True
@@ -41,14 +40,6 @@ class Reader(io.RawIOBase):
         return self.seen.decode().splitlines()
 
 
-def write_too_much(reader: Reader, *, err: bool = False) -> None:
-    """Fill all that waits, then write 123 lines more."""
-    click.echo("0", err=err)
-    assert reader.called.wait(LIMIT_SECONDS)
-    for n in range(1, MAX_WAITING + 123):
-        click.echo(str(n), err=err)
-
-
 @pytest.fixture
 def reader() -> Iterator[Reader]:
     """A reader, who is asleep; the thread that writes to him ends with the test."""
@@ -57,44 +48,39 @@ def reader() -> Iterator[Reader]:
     reader.awake.set()
 
 
-def test_lines_are_in_order_and_whole(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A story is told from its beginning."""
-    monkeypatch.setattr(sys, "stdout", reader.stream)
+@contextmanager
+def read_by(reader: Reader) -> Iterator[None]:
+    """Print, as a command does, what he is to read."""
+    stream = io.TextIOWrapper(io.BufferedWriter(reader), encoding="utf-8")
+    with redirect_stdout(stream), redirect_stderr(stream), lifespan():
+        yield
+
+
+def write_too_much(reader: Reader, *, err: bool = False) -> None:
+    """Fill all that waits, then write 123 lines more; then somebody reads them."""
+    click.echo("Иван 0", err=err)
+    assert reader.called.wait(LIMIT_SECONDS)
+    for n in range(1, MAX_WAITING + 123):
+        click.echo(f"Иван {n}", err=err)
     reader.awake.set()
 
-    with lifespan():
-        for n in range(MAX_WAITING // 2):
-            click.echo(f"Иван {n}")
 
-    assert reader.lines() == [f"Иван {n}" for n in range(MAX_WAITING // 2)]
-
-
-def test_what_is_not_shown_is_counted_in_its_place(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever wakes up sees what is missing, and where."""
-    monkeypatch.setattr(sys, "stdout", reader.stream)
-
-    with lifespan():
+def test_what_is_not_shown_is_counted_in_its_place(reader: Reader) -> None:
+    """Whoever wakes up sees what is missing, and where; all else is in order, and whole."""
+    with read_by(reader):
         write_too_much(reader)
-        reader.awake.set()
 
     *shown, last = reader.lines()
-    assert shown == [str(n) for n in range(MAX_WAITING)]
+    assert shown == [f"Иван {n}" for n in range(MAX_WAITING)]
     assert last == "… 123 lines were not shown"
 
 
 @pytest.mark.parametrize("log_format", EXTENSIONS.log_formats)
-def test_the_count_is_a_line_of_the_log_where_the_log_is(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch, log_format: str
-) -> None:
+def test_the_count_is_a_line_of_the_log_where_the_log_is(reader: Reader, log_format: str) -> None:
     """One line that is no JSON would stop whoever reads a log in JSON."""
-    monkeypatch.setattr(sys, "stderr", reader.stream)
-
-    with lifespan():
+    with read_by(reader):
         set_up_logging("things", "info", log_format, EXTENSIONS.formatters())
         write_too_much(reader, err=True)
-        reader.awake.set()
     logging.basicConfig(handlers=[], force=True)
     for package in ("aftercommit", "things"):
         logging.getLogger(package).setLevel(logging.NOTSET)
@@ -113,9 +99,8 @@ def test_the_end_does_not_wait_for_a_reader_who_sleeps(
 ) -> None:
     """What nobody reads is lost; what was done is not."""
     monkeypatch.setattr(nonblocking_output, "PATIENCE_SECONDS", 0.01)
-    monkeypatch.setattr(sys, "stdout", reader.stream)
 
-    with lifespan():
+    with read_by(reader):
         click.echo("is anybody there?")
 
     assert reader.seen == b""

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from aftercommit.codec import Codec
 from aftercommit.envelopes import message_types
-from aftercommit.handler_table import PUBLISH, Handlers, Later, Unsubscribed, on
+from aftercommit.handler_table import Handlers, Later, Unsubscribed, on
 
 from aftercommit_tests.things import domain
 from aftercommit_tests.things.domain import (
@@ -12,27 +12,17 @@ from aftercommit_tests.things.domain import (
     Event,
     MakeThing,
     RenameThing,
-    ThingBroken,
     ThingMade,
     ThingRenamed,
 )
+from aftercommit_tests.things.handlers import CODEC, HANDLERS, announce, make_thing, write_down
 from aftercommit_tests.things.storage import UnitOfWork
 
-
-async def welcome(event: ThingMade, uow: UnitOfWork) -> None:
-    """Handle one event."""
+DAY = timedelta(days=1)
 
 
 async def note(event: ThingMade | ThingRenamed) -> None:
-    """Handle two."""
-
-
-async def publish(event: Event) -> None:
-    """Handle any."""
-
-
-async def ask(event: ThingMade) -> RenameThing | None:
-    """Return a command, or not."""
+    """Handle two events."""
 
 
 async def count(event: ThingMade) -> int:
@@ -49,54 +39,30 @@ def forget_the_async(event: ThingMade) -> None:
     """Have an effect before anybody can notice."""
 
 
-async def make(command: MakeThing, uow: UnitOfWork) -> None:
-    """Handle a command."""
-
-
 async def make_and_ask(command: MakeThing, uow: UnitOfWork) -> RenameThing:
     """Return a command from the handler of a command, which nobody would execute."""
     return RenameThing(thing_id=command.thing_id, name=command.name)
 
 
-DAY = timedelta(days=1)
-
-HANDLERS: Handlers[Command, Event] = Handlers(
-    commands=[on(MakeThing, make), on(RenameThing)],
-    events=[
-        on(
-            ThingMade,
-            welcome,
-            note,
-            publish,
-            ask,
-            Later(welcome, after=DAY),
-            Later(ask, after=DAY),
-            Unsubscribed(note),
-            PUBLISH,
-        ),
-        on(ThingRenamed, note, publish, Later(note, after=lambda settings: 7.0)),
-        on(ThingBroken),
-    ],
-)
-EVENTS: Codec[Event] = Codec(source="/it", events=message_types(domain, Event))
-
-on(ThingRenamed, welcome)  # type: ignore[arg-type]
-on(ThingRenamed, Later(welcome, after=DAY))  # type: ignore[arg-type]
-on(ThingRenamed, Unsubscribed(welcome))  # type: ignore[arg-type]
+on(ThingMade, note, Later(announce, after=DAY), Unsubscribed(write_down))
+on(ThingRenamed, note, Later(note, after=lambda settings: 7.0))
+on(ThingRenamed, write_down)  # type: ignore[arg-type]
+on(ThingRenamed, Later(write_down, after=DAY))  # type: ignore[arg-type]
+on(ThingRenamed, Unsubscribed(write_down))  # type: ignore[arg-type]
 on(ThingMade, forget_the_async)  # type: ignore[arg-type]
-on(ThingMade, make)  # type: ignore[arg-type]
-on(MakeThing, welcome)  # type: ignore[arg-type]
-on(ThingMade, Later(welcome, after="a day"))  # type: ignore[arg-type]
+on(ThingMade, make_thing)  # type: ignore[arg-type]
+on(MakeThing, write_down)  # type: ignore[arg-type]
+on(ThingMade, Later(write_down, after="a day"))  # type: ignore[arg-type]
 
 WRONG: Handlers[Command, Event] = Handlers(
     commands=[
-        on(ThingMade, welcome),  # type: ignore[list-item]
-        on(RenameThing, make),  # type: ignore[arg-type]
+        on(ThingMade, write_down),  # type: ignore[list-item]
+        on(RenameThing, make_thing),  # type: ignore[arg-type]
         on(MakeThing, make_and_ask),  # type: ignore[arg-type]
     ],
     events=[
-        on(MakeThing, make),  # type: ignore[list-item]
-        on(ThingRenamed, welcome),  # type: ignore[arg-type]
+        on(MakeThing, make_thing),  # type: ignore[list-item]
+        on(ThingRenamed, write_down),  # type: ignore[arg-type]
         on(ThingMade, count),  # type: ignore[arg-type]
         on(ThingMade, echo),  # type: ignore[arg-type]
         on(ThingMade, Later(count, after=DAY)),  # type: ignore[arg-type]
@@ -108,4 +74,4 @@ COMMANDS: Codec[Event] = Codec(
     source="/it",
     events=message_types(domain, Command),  # type: ignore[arg-type]
 )
-OF_COMMANDS: Codec[Command] = EVENTS  # type: ignore[assignment]
+OF_COMMANDS: Codec[Command] = CODEC  # type: ignore[assignment]
