@@ -1,5 +1,8 @@
 """Handlers as nobody should write them, and some plain ones: what the bus has to cope with."""
 
+from collections.abc import Callable, Coroutine
+from typing import Any
+
 import anyio
 from anyio.lowlevel import checkpoint
 
@@ -25,9 +28,13 @@ async def works(event: Event) -> None:
     await checkpoint()
 
 
-async def fails(event: Event) -> None:
-    """Fail in a way that may pass."""
-    raise OSError("the bell is stuck")
+def raising(error: BaseException) -> Callable[[Event], Coroutine[Any, Any, None]]:
+    """Return a handler that raises this."""
+
+    async def fails(event: Event) -> None:
+        raise error
+
+    return fails
 
 
 async def hangs(event: Event) -> None:

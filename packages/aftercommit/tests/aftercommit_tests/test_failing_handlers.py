@@ -1,7 +1,6 @@
 """Handlers that fail, each in its own way: it is theirs alone, and nothing of it is stored."""
 
 import asyncio
-import sys
 from dataclasses import replace
 
 import anyio
@@ -12,15 +11,15 @@ from sqlalchemy import text
 
 from aftercommit_tests.builders import POLICY, a_command
 from aftercommit_tests.conftest import NewWorld
-from aftercommit_tests.misbehaving import fails, on_made, works
+from aftercommit_tests.misbehaving import on_made, raising, works
 from aftercommit_tests.things.domain import Event, ThingMade
 from aftercommit_tests.things.storage import UnitOfWork
 
 pytestmark = pytest.mark.anyio
 
 
-async def refuses(event: Event) -> None:
-    raise InvalidValue("name", "is empty")
+STUCK = OSError("the bell is stuck")
+INVALID = InvalidValue("name", "is empty")
 
 
 async def fails_on_its_last_line(event: ThingMade, uow: UnitOfWork) -> None:
@@ -36,18 +35,6 @@ async def opens_its_unit_of_work(event: ThingMade, uow: UnitOfWork) -> None:
 async def commits_its_unit_of_work(event: ThingMade, uow: UnitOfWork) -> None:
     uow.write(event.name)
     await uow.commit()  # type: ignore[attr-defined]
-
-
-async def raises_system_exit(event: Event) -> None:
-    sys.exit(1)
-
-
-async def raises_system_exit_in_a_group(event: Event) -> None:
-    raise BaseExceptionGroup("all of them", [SystemExit(0), OSError()])
-
-
-async def cancels_itself(event: Event) -> None:
-    raise asyncio.CancelledError
 
 
 async def waits_for_something_cancelled(event: Event) -> None:
@@ -67,7 +54,7 @@ async def test_a_failing_handler_leaves_the_work_of_its_siblings_done(
     async def writes(event: ThingMade, uow: UnitOfWork) -> None:
         uow.write(event.name)
 
-    world = await new_world(event_handlers=on_made(fails, works, writes))
+    world = await new_world(event_handlers=on_made(raising(STUCK), works, writes))
     report = await world.bus.handle(a_command("lamp"))
 
     assert await world.lines() == ["lamp"]
@@ -84,7 +71,7 @@ async def test_a_failing_handler_leaves_the_work_of_its_siblings_done(
 
 @pytest.mark.parametrize(
     ("handler", "attempt"),
-    [(refuses, 1), (opens_its_unit_of_work, POLICY.max_attempts)],
+    [(raising(INVALID), 1), (opens_its_unit_of_work, POLICY.max_attempts)],
     ids=["a permanent error", "the last attempt"],
 )
 async def test_a_permanent_error_parks_the_delivery_at_once(
@@ -111,11 +98,10 @@ async def test_a_permanent_error_parks_the_delivery_at_once(
         (opens_its_unit_of_work, TypeError),
         (commits_its_unit_of_work, AttributeError),
         # libraries raise these when a connection is lost; the worker must not end silently
-        (raises_system_exit, HandlerInterrupted),
-        (raises_system_exit_in_a_group, HandlerInterrupted),
-        (cancels_itself, HandlerInterrupted),
+        (raising(SystemExit(1)), HandlerInterrupted),
+        (raising(BaseExceptionGroup("all", [SystemExit(0), OSError()])), HandlerInterrupted),
+        (raising(asyncio.CancelledError()), HandlerInterrupted),
     ],
-    ids=lambda value: value.__name__,
 )
 async def test_a_handler_that_is_written_wrongly_has_done_nothing_and_is_still_owed(
     new_world: NewWorld, wrong: Handler[ThingMade, None], error: type[Exception]
@@ -145,7 +131,7 @@ async def test_an_error_in_a_child_task_is_known_by_its_kind(new_world: NewWorld
     async def delegates(event: Event) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(anyio.sleep_forever)
-            group.start_soon(refuses, event)
+            group.start_soon(raising(INVALID), event)
 
     world = await new_world(event_handlers=on_made(delegates))
     report = await world.bus.handle(a_command())
@@ -158,14 +144,11 @@ async def test_the_first_error_of_a_group_keeps_its_cause_and_notes_the_others(
     new_world: NewWorld,
 ) -> None:
     """The reason stands in the cause: without it, "not available" is all that the log says."""
-
-    async def fails_thrice(event: Event) -> None:
-        reason = InvalidValue("name", "is empty")
-        reason.__cause__ = OSError("connection refused")
-        inner = ExceptionGroup("inside", [reason, ValueError("second")])
-        raise ExceptionGroup("outside", [inner, KeyError("third")])
-
-    world = await new_world(event_handlers=on_made(fails_thrice))
+    reason = InvalidValue("name", "is empty")
+    reason.__cause__ = OSError("connection refused")
+    inner = ExceptionGroup("inside", [reason, ValueError("second")])
+    handlers = on_made(raising(ExceptionGroup("outside", [inner, KeyError("third")])))
+    world = await new_world(event_handlers=handlers)
     [failure] = (await world.bus.handle(a_command())).failures
 
     assert str(failure.error.__cause__) == "connection refused"

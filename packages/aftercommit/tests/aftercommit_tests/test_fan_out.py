@@ -7,7 +7,7 @@ import anyio
 import pytest
 from aftercommit.claims import IdempotencyKey
 from aftercommit.errors import LeaseExpired
-from aftercommit.handler_table import Handler, Later, Unsubscribed
+from aftercommit.handler_table import Handler, Unsubscribed
 from aftercommit.observers import Observer, Outcome
 from anyio.lowlevel import checkpoint
 
@@ -234,18 +234,6 @@ async def test_what_is_left_to_another_holds_no_lease_of_the_rest_when_cancelled
         await here.run(claims)
 
     assert await world.untouched() == ["hangs", "works"]
-
-
-async def test_what_is_for_later_is_left_to_workers(new_world: NewWorld) -> None:
-    """The process that commits does not wait for it, and holds no lease."""
-    handlers = on_made(Later(hangs, after=lambda settings: settings.retry_max_seconds))
-    world = await new_world(event_handlers=handlers)
-
-    result = await world.bus.handle(a_command())
-
-    [row] = (await world.deliveries()).values()
-    assert result.failures == []
-    assert (row.attempts, row.held, row.available_at) == (0, False, POLICY.retry_max_seconds)
 
 
 async def test_an_unsubscribed_handler_does_what_is_stored_and_gets_nothing_new(

@@ -36,6 +36,7 @@ PATIENT = replace(
 
 
 async def hangs_in_its_transaction(event: Event, uow: UnitOfWork) -> None:
+    uow.write("what is never committed")
     await anyio.sleep_forever()
 
 
@@ -118,10 +119,12 @@ async def test_a_handler_that_hangs_fails_alone_where_it_was_caused(
     """The caller waits for it, and finds one failure: nobody else took longer than it may."""
     async with opened(database_url, hanging) as world:
         with anyio.fail_after(LIMIT_SECONDS):
-            result = await world.bus.handle(a_command())
+            result = await world.bus.handle(a_command("lamp"))
 
         failed = [(failure.delivery.handler, type(failure.error)) for failure in result.failures]
         assert failed == [(hanging.__name__, HandlerTimeout)]
+        assert f"{hanging.__name__} took longer than 2 s" in str(result.failures[0].error)
+        assert await world.lines() == ["lamp"]
         await assert_that_others_are_well(world, hanging)
     assert len(world.bell.rung) == 2
 

@@ -17,7 +17,7 @@ from aftercommit.observers import CompositeObserver, ObservedPort, Observer, Ope
 
 from aftercommit_tests.builders import NAMES, POLICY, a_claim, a_command, a_thing_id
 from aftercommit_tests.conftest import NewWorld
-from aftercommit_tests.misbehaving import fails, hangs, on_made, works
+from aftercommit_tests.misbehaving import hangs, on_made, raising, works
 from aftercommit_tests.things.domain import Event, MakeThing, RenameThing, ThingNotFound
 from aftercommit_tests.things.handlers import HANDLERS, announce
 from aftercommit_tests.things.storage import UnitOfWork
@@ -63,7 +63,11 @@ def recorder() -> Recorder:
 
 @pytest.mark.parametrize(
     ("handler", "error", "outcome"),
-    [(works, None, "succeeded"), (fails, OSError, "retried"), (hangs, HandlerTimeout, "retried")],
+    [
+        (works, None, "succeeded"),
+        (raising(OSError()), OSError, "retried"),
+        (hangs, HandlerTimeout, "retried"),
+    ],
 )
 async def test_an_observer_sees_begin_end_and_outcome(
     new_world: NewWorld,

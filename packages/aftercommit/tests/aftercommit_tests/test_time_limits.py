@@ -32,17 +32,6 @@ async def looks_in_the_database(event: Event, uow: UnitOfWork) -> None:
 deadlines: list[float] = []
 
 
-async def test_a_handler_that_takes_too_long_fails(new_world: NewWorld) -> None:
-    """It must be over before another process takes its delivery over, and its retry begins anew."""
-    world = await new_world(event_handlers=on_made(writes_and_hangs), policy=IMPATIENT)
-    report = await world.bus.handle(a_command())
-
-    assert [type(failure.error) for failure in report.failures] == [HandlerTimeout]
-    assert "writes_and_hangs took longer than 1 s" in str(report.failures[0].error)
-    assert await world.lines() == []
-    assert await world.owed() == ["writes_and_hangs"]
-
-
 async def test_a_command_that_takes_too_long_fails_and_stores_nothing(new_world: NewWorld) -> None:
     """Whoever waits for it gets an answer, and can give it again."""
 
