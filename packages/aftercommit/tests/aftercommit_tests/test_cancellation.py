@@ -24,6 +24,7 @@ from aftercommit_tests.world import StoredDelivery, World
 pytestmark = pytest.mark.anyio
 
 Step = Callable[[], Awaitable[object]]
+LOCKED_SECONDS = 20  # far longer than anybody may wait for a last write
 BRIEF = replace(POLICY, handler_timeout_seconds=1.0, lease_seconds=3.0)
 
 
@@ -34,7 +35,8 @@ class OtherWriter(Observer):
         self._scope = anyio.CancelScope()
 
     async def write(self, world: World, *, task_status: TaskStatus[None]) -> None:
-        """Have the lock."""
+        """Have the lock; not for ever, so that nobody can wait for ever."""
+        self._scope.deadline = anyio.current_time() + LOCKED_SECONDS
         with self._scope:
             async with world.other_database.write_transaction():
                 task_status.started()
