@@ -6,9 +6,8 @@ import anyio
 import pytest
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
-from aftercommit.sql.delivery_states import PAUSE
 from aftercommit.sql.tables import deliveries
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import POLICY
@@ -65,8 +64,7 @@ async def test_a_worker_that_ends_when_idle_does_what_its_last_delivery_has_caus
     stop = Shutdown()
 
     async def ask(event: ThingMade) -> RenameThing:
-        paused = update(deliveries).values(available_at=deliveries.c.available_at + PAUSE)
-        await world.execute(paused)
+        await world.pause("ask")
         with asked_of(world.database) as asked:
             while len(asked) < 2 and not stop.is_set():  # noqa: ASYNC110 - it has not looked again
                 await anyio.sleep(0.01)
