@@ -232,14 +232,15 @@ EXPERIMENTS = {
         run=mail_is_down,
         steps=("refuse", "register", "others", "backoff", "up"),
         promise="A failing handler hurts nobody else",
-        proof="tests/unit/test_messagebus.py"
+        proof="packages/aftercommit/tests/aftercommit_tests/test_failing_handlers.py"
         "::test_a_failing_handler_leaves_the_work_of_its_siblings_done",
     ),
     "poison": Experiment(
         run=poison,
         steps=("poison", "others", "stays", "retry"),
         promise="Work that can never succeed is parked, not retried for ever",
-        proof="tests/unit/test_messagebus.py::test_a_permanent_error_parks_the_delivery_at_once",
+        proof="packages/aftercommit/tests/aftercommit_tests/test_failing_handlers.py"
+        "::test_a_permanent_error_parks_the_delivery_at_once",
     ),
     "coupons": Experiment(
         run=never_one_coupon_too_many,

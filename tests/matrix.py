@@ -31,8 +31,20 @@ IN_FULL = (
     "aftercommit_tests/test_sqlite",
     "tests/integration/smtp/test_sessions",
     "packages/sqlalchemy-anyio/",
-    "tests/unit/test_messagebus",
-    "tests/unit/test_worker",
+    *(
+        f"aftercommit_tests/test_{subject}."
+        for subject in (
+            "answers",
+            "cancellation",
+            "causation",
+            "conflicts",
+            "failing_handlers",
+            "fan_out",
+            "observers",
+            "time_limits",
+            "worker",
+        )
+    ),
 )
 CRASHES = "crash_matrix"
 WITH_PROCESSES = ("tests/e2e/", "tests/project/", "/processes/")

@@ -65,6 +65,8 @@ class EngineSettings(DeliveryPolicy):
     def __init_subclass__(cls) -> None:
         if not NAME.fullmatch(cls.application):
             raise WiringError(f"the name of the application is not {NAME.pattern}", cls.application)
+        if isinstance(default := vars(cls).get("database_url"), str):
+            cls.database_url = field(default=default, repr=False)  # type: ignore[misc]  # it would show
 
     @classmethod
     def variable(cls, name: str) -> str:
@@ -118,8 +120,7 @@ def load(
     read = tuple(_read(kind, each, given, find) for each in of_extensions)
     settings: S = _read(kind, kind, {**given, "of_extensions": read}, find)
     if settings.log_format not in log_formats:
-        problem = f"is not acceptable: none of {', '.join(log_formats)}"
-        raise kind.refused("log_format", problem)
+        raise kind.refused("log_format", f"is not acceptable: none of {', '.join(log_formats)}")
     return settings
 
 

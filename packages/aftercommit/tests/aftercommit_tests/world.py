@@ -252,6 +252,17 @@ class World:
         """Let so much time pass that the processes that have claimed count as dead."""
         await self.move_clock(self.policy.lease_seconds + 1)
 
+    async def made(self, count: int = 1) -> list[Claim]:
+        """Make things, and return the claims on the deliveries of their events."""
+        committed = [await self.bus.execute(a_command()) for _ in range(count)]
+        return [claim for each in committed for claim in each.claims]
+
+    async def untouched(self) -> list[str]:
+        """Return the handlers whose deliveries are due, and of which no attempt counts, sorted."""
+        found = (await self.deliveries()).items()
+        is_due = StoredDelivery(attempts=0, token=0, available_at=0.0)
+        return sorted(name for (_, name), row in found if replace(row, token=0) == is_due)
+
 
 @asynccontextmanager
 async def open_world(url: str, **changed: Any) -> AsyncIterator[World]:

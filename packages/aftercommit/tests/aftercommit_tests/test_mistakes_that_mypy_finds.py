@@ -1,26 +1,30 @@
 """Mistakes that mypy finds: an `await` that is forgotten, a row of the table that cannot work."""
 
+import os
 import re
 import sys
 from pathlib import Path
 from subprocess import run
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 WRONG = [Path(__file__).with_name(name) for name in ("forgotten_awaits.py", "wrong_rows.py")]
 MARK = re.compile(r"  # type: ignore\[(.+)\]$", re.MULTILINE)
 FOUND = re.compile(r"(\w+\.py):(\d+): error: .*\[(.+)\]$", re.MULTILINE)
 A_TEST = """
 import pytest
-from tests.builders import FakeApplication
-from tests.things import HANDLERS, ThingMade, a_command
-from tests.unit.forgotten_awaits import sends_an_email
+from aftercommit_tests.builders import a_command
+from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.forgotten_awaits import rings
+from aftercommit_tests.misbehaving import on_made
+
+pytest_plugins = ["aftercommit_tests.conftest"]
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
-async def test_a_handler(anyio_backend: str) -> None:
-    application = FakeApplication(event_handlers=HANDLERS.events | {ThingMade: [sends_an_email]})
+async def test_a_handler(anyio_backend: str, new_world: NewWorld) -> None:
+    world = await new_world(event_handlers=on_made(rings))
 
-    report = await application.bus.handle(a_command())
+    report = await world.bus.handle(a_command())
 
     assert report.failures == []
 """
@@ -53,7 +57,8 @@ def test_a_forgotten_await_fails_each_test_that_comes_upon_it(tmp_path: Path) ->
 
     settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path)]
     pytest = [sys.executable, "-m", "pytest", *settings, "-p", "no:cacheprovider", str(tmp_path)]
-    ran = run(pytest, cwd=ROOT, capture_output=True, text=True, check=False)
+    found = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    ran = run(pytest, cwd=ROOT, env=found, capture_output=True, text=True, check=False)
 
     assert "2 failed" in ran.stdout, ran.stdout + ran.stderr
     assert re.search("RuntimeWarning: coroutine '.*' was never awaited", ran.stdout)

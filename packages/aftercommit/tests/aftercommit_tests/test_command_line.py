@@ -6,12 +6,10 @@ import click
 import pytest
 from aftercommit.errors import WiringError
 from aftercommit.process.app import CommandLine
-from aftercommit.process.cli.main import COMMANDS, GROUPS, LazyCommand
+from aftercommit.process.cli.main import COMMANDS, LazyCommand
 from click.testing import CliRunner
 
-from allocation.config import Settings
-from allocation.entrypoints.allocation import Allocation
-from allocation.entrypoints.cli import cli
+from aftercommit_tests.things.app import EXTENSIONS, Settings, Things, cli
 
 
 @pytest.mark.parametrize("name", cli.commands)
@@ -42,45 +40,14 @@ def test_a_command_that_is_listed_under_another_name_than_click_gives_it_is_expl
 
 def test_no_command_hides_another() -> None:
     """Extensions know nothing of each other, and could choose the same name."""
-    brought: list[Mapping[str, Mapping[str, str]]] = [
-        COMMANDS,
-        Allocation.commands,
-        *(each.commands for each in Allocation.extensions),
-    ]
+    extensions = [each.commands for each in EXTENSIONS]
+    brought: list[Mapping[str, Mapping[str, str]]] = [COMMANDS, Things.commands, *extensions]
     names = [name for groups in brought for group in groups.values() for name in group]
 
     assert len(names) == len(set(names)) == len(cli.commands)
 
 
-def test_the_help_shows_every_command_in_a_group_and_on_a_line_of_its_own() -> None:
-    """A summary that is cut, or a command of an unknown group, helps nobody."""
-    with click.Context(cli, info_name="allocation", terminal_width=80) as ctx:
-        lines = cli.get_help(ctx).splitlines()
-
-    for group in GROUPS:
-        assert f"{group}:" in lines
-    for name, command in cli.commands.items():
-        assert command.help
-        [line] = [line for line in lines if line.startswith(f"  {name} ")]
-        assert line.split(maxsplit=1)[1] == command.help
-
-
-@pytest.mark.parametrize("name", cli.commands)
-def test_no_summary_of_a_command_below_another_is_cut(name: str) -> None:
-    """Some commands have commands of their own, such as `db`: these are listed, too."""
-    shown = CliRunner().invoke(cli, [name, "--help"], terminal_width=80)
-
-    assert shown.exit_code == 0
-    assert [line for line in shown.output.splitlines()[1:] if line.endswith("...")] == []
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "worker",
-        "run",
-    ],
-)
+@pytest.mark.parametrize("command", ["worker", "run"])
 def test_what_the_deliveries_of_a_worker_cause_is_claimed_like_all_else(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +58,7 @@ def test_what_the_deliveries_of_a_worker_cause_is_claimed_like_all_else(
         started.append(settings)
 
     monkeypatch.setattr(CommandLine, "run_services", start)
-    environment = {"ALLOCATION_DISPATCH": "inline", "ALLOCATION_BROKER_URLS": "amqp://localhost"}
+    environment = {"THINGS_DISPATCH": "inline", "THINGS_BROKER_URLS": "amqp://localhost"}
 
     ran = CliRunner(env=environment).invoke(cli, [command], catch_exceptions=False)
 

@@ -8,12 +8,13 @@ from aftercommit.codec import Codec
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import InvalidPayload, UnknownEventType
 
-from tests import things
-from tests.builders import an_envelope
+from aftercommit_tests.builders import a_thing_id, an_envelope
+from aftercommit_tests.things.domain import ThingMade
+from aftercommit_tests.things.handlers import EVENTS
 
 CODEC = Codec(
     source="/things",
-    events=things.EVENTS,
+    events=EVENTS,
     # in version 1, a thing had a title
     upcasters={("thing_made", 1): lambda old: {"name": old["title"], "thing_id": old["thing_id"]}},
 )
@@ -36,12 +37,12 @@ def test_an_event_survives_being_stored() -> None:
 
 def test_a_row_of_version_1_is_read_as_the_event_of_today() -> None:
     """An upcaster fills in what the old version lacked."""
-    thing_id = things.a_thing_id()
+    thing_id = a_thing_id()
     data = f'{{"thing_id": "{thing_id}", "title": "lamp"}}'
 
     envelope = CODEC.from_row(a_row(schema_version=1, data=data))
 
-    assert envelope.event == things.ThingMade(thing_id=thing_id, name="lamp")
+    assert envelope.event == ThingMade(thing_id=thing_id, name="lamp")
     assert CODEC.versions["thing_made"] == 2
 
 

@@ -1,0 +1,134 @@
+"""Answers: a handler with an effect outside returns a command, which its delivery stores once."""
+
+from collections.abc import Callable
+from itertools import count
+
+import anyio
+import pytest
+from aftercommit.bus import MAX_CONFLICT_RETRIES
+from aftercommit.claims import IdempotencyKey
+from aftercommit.errors import ConcurrentUpdate, UnexpectedAnswer
+from aftercommit.sql.tables import commands
+
+from aftercommit_tests.builders import POLICY, EventHandlers, a_command, a_thing_id
+from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.misbehaving import on_made
+from aftercommit_tests.things.domain import Command, RenameThing, ThingMade, ThingNotFound
+from aftercommit_tests.things.handlers import HANDLERS, rename_thing
+from aftercommit_tests.things.storage import UnitOfWork
+
+pytestmark = pytest.mark.anyio
+
+LAMP = a_command("lamp")
+ANSWER = RenameThing(thing_id=LAMP.thing_id, name="the answer")
+
+
+def asking(answer: Command | None, called: Callable[[IdempotencyKey], object]) -> EventHandlers:
+    """Return a handler with an external effect, which returns what the outside has answered."""
+
+    async def ask(event: ThingMade, idempotency_key: IdempotencyKey) -> RenameThing | None:
+        called(idempotency_key)
+        return answer  # type: ignore[return-value]
+
+    return on_made(ask)
+
+
+async def test_the_answer_of_the_outside_is_stored_with_the_delivery(new_world: NewWorld) -> None:
+    """The returned command is executed, recorded, and a part of the trace; its events follow."""
+    world = await new_world(event_handlers=asking(ANSWER, str))
+
+    [claim] = (await world.bus.execute(LAMP)).claims
+    result = await world.bus.run([claim])
+
+    assert (result.failures, await world.deliveries()) == ([], {})
+    assert await world.things() == ["the answer"]
+    rows = await world.rows(*commands.c)
+    [answer] = [row for row in rows if row.source == "ask"]
+    assert answer.correlation_id == claim.context.correlation_id
+    assert answer.causation_id == claim.envelope.id
+    [renamed] = result.events
+    assert (renamed.context.causation_id, renamed.context.depth) == (answer.id, 2)
+
+
+async def test_no_answer_is_an_answer(new_world: NewWorld) -> None:
+    """The delivery is done."""
+    world = await new_world(event_handlers=asking(None, str))
+
+    result = await world.bus.handle(LAMP)
+
+    assert (result.failures, await world.deliveries()) == ([], {})
+
+
+async def test_an_answer_that_a_rule_refuses_is_parked_with_what_it_says(
+    new_world: NewWorld,
+) -> None:
+    """The effect has happened: a person needs to know what the outside has said."""
+    answer = RenameThing(thing_id=a_thing_id(), name="torch")
+    world = await new_world(event_handlers=asking(answer, str))
+
+    [failure] = (await world.bus.handle(LAMP)).failures
+
+    assert isinstance(failure.error, ThingNotFound)
+    assert failure.retry_in is None
+    assert failure.error.__notes__ == [f"ask had returned {answer!r}"]
+
+
+async def test_what_the_annotation_does_not_say_is_no_answer(new_world: NewWorld) -> None:
+    """Nobody has checked at start that it can be stored."""
+    world = await new_world(event_handlers=asking(a_command(), str))
+
+    [failure] = (await world.bus.handle(LAMP)).failures
+
+    assert isinstance(failure.error, UnexpectedAnswer)
+    assert await world.owed() == ["ask"]
+
+
+async def test_a_conflict_repeats_the_command_and_not_the_effect(new_world: NewWorld) -> None:
+    """The outside has done its part: only what is stored of it has met with others."""
+    called: list[IdempotencyKey] = []
+    tries = count(1)
+
+    async def store(command: RenameThing, uow: UnitOfWork) -> None:
+        if next(tries) < MAX_CONFLICT_RETRIES:
+            raise ConcurrentUpdate
+        await rename_thing(command, uow)
+
+    handlers = {**HANDLERS.commands, RenameThing: store}
+    asked = asking(ANSWER, called.append)
+    world = await new_world(event_handlers=asked, command_handlers=handlers)
+
+    result = await world.bus.handle(LAMP)
+
+    assert (result.failures, len(called)) == ([], 1)
+    assert await world.things() == ["the answer"]
+
+
+async def test_an_answer_is_stored_once_however_often_the_outside_is_asked(
+    new_world: NewWorld,
+) -> None:
+    """The next attempt has the same key; and who has lost the lease stores nothing."""
+    called: list[IdempotencyKey] = []
+    world = await new_world(event_handlers=asking(ANSWER, called.append))
+    first = (await world.bus.execute(LAMP)).claims
+    await world.move_clock(POLICY.lease_seconds + 1)
+    second = await world.outbox().claim(10, ["ask"])
+
+    late = await world.bus.run(first)
+    assert (late.events, late.failures) == ([], [])
+    assert await world.things() == ["lamp"]
+    await world.bus.run(second)
+
+    assert await world.things() == ["the answer"]
+    assert (len(called), len(set(called))) == (2, 1)
+    assert len(await world.commands()) == 2
+
+
+async def test_an_answer_is_stored_though_the_caller_gives_up(new_world: NewWorld) -> None:
+    """Whoever stops a process in the moment between does not lose what the outside has said."""
+    with anyio.CancelScope() as scope:
+        world = await new_world(event_handlers=asking(ANSWER, lambda key: scope.cancel()))
+        await world.bus.handle(LAMP)
+
+    assert scope.cancelled_caught
+    assert await world.things() == ["the answer"]
+    assert await world.deliveries() == {}

@@ -1,0 +1,274 @@
+"""The fan-out: from a command to all handlers of what it caused, as slots and leases allow."""
+
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import pytest
+from aftercommit.claims import IdempotencyKey
+from aftercommit.errors import LeaseExpired
+from aftercommit.handler_table import Handler, Unsubscribed
+from aftercommit.observers import Observer, Outcome
+from anyio.lowlevel import checkpoint
+
+from aftercommit_tests.asked import asked_of
+from aftercommit_tests.builders import NAMES, POLICY, a_command, a_thing_id
+from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.misbehaving import LIMIT_SECONDS, hangs, on_change, on_made, works
+from aftercommit_tests.things.domain import (
+    Event,
+    RenameThing,
+    ThingMade,
+    ThingNotFound,
+    ThingRenamed,
+)
+from aftercommit_tests.things.storage import UnitOfWork
+
+pytestmark = pytest.mark.anyio
+
+PATIENT = replace(POLICY, handler_timeout_seconds=1000, lease_seconds=2000)
+
+
+class Meeting:
+    """A place where a fixed number of tasks wait for each other: they have to run concurrently."""
+
+    def __init__(self, size: int) -> None:
+        self._missing = size
+        self._complete = anyio.Event()
+
+    def attended_by(self, name: str) -> Handler[Any, Any]:
+        """Return a handler of this name, which attends."""
+
+        async def attends(event: Event) -> None:
+            self._missing -= 1
+            if not self._missing:
+                self._complete.set()
+            with anyio.fail_after(LIMIT_SECONDS):
+                await self._complete.wait()
+
+        attends.__name__ = name
+        return attends
+
+
+async def test_all_handlers_of_an_event_run_concurrently(new_world: NewWorld) -> None:
+    """A slow mail server must not delay the others.
+
+    The handler of a following event meets the siblings of the handler that caused it.
+    """
+    first, second, follows = map(Meeting(3).attended_by, "abc")
+    world = await new_world(event_handlers=on_change(follows, beside=(first, second)))
+
+    report = await world.bus.handle(a_command())
+
+    assert report.failures == []
+    assert [type(each.event) for each in report.events] == [ThingMade, ThingRenamed]
+    assert await world.deliveries() == {}
+
+
+async def test_execute_only_stores_and_run_does_the_rest(new_world: NewWorld) -> None:
+    """A server can answer after the first and do the second in the background."""
+    world = await new_world()
+
+    committed = await world.bus.execute(a_command("lamp"))
+    done_before = [*world.bell.texts, *await world.lines()]
+    owed_before = await world.owed()
+    report = await world.bus.run(committed.claims)
+
+    assert (done_before, owed_before) == ([], NAMES)
+    assert (world.bell.texts, await world.lines()) == (["lamp"], ["lamp"])
+    assert (report.failures, await world.owed()) == ([], [])
+
+
+async def test_a_refused_command_raises_its_own_error(new_world: NewWorld) -> None:
+    """Callers catch domain errors, not groups of them."""
+    world = await new_world()
+
+    with pytest.raises(ThingNotFound):
+        await world.bus.handle(RenameThing(thing_id=a_thing_id(), name="torch"))
+
+
+async def test_every_attempt_gets_a_unit_of_work_of_its_own(new_world: NewWorld) -> None:
+    """Sharing one between handlers is the best-known trap of the book's code."""
+    units = []
+
+    async def first(event: Event, uow: UnitOfWork) -> None:
+        units.append(uow)
+
+    async def second(event: Event, uow: UnitOfWork) -> None:
+        units.append(uow)
+
+    world = await new_world(event_handlers=on_made(first, second))
+    await world.bus.handle(a_command())
+
+    assert len({id(unit) for unit in units}) == 2
+
+
+async def test_no_more_handlers_run_at_once_than_there_are_slots(new_world: NewWorld) -> None:
+    """Hundreds of events at once would all have one lease, and take each other's time."""
+    running = most = 0
+
+    async def count(event: Event) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        for _ in range(10):
+            await checkpoint()
+        running -= 1
+
+    world = await new_world(event_handlers=on_made(count), slots=3)
+
+    report = await world.bus.run(await world.made(20))
+
+    assert (report.failures, most) == ([], 3)
+    assert await world.deliveries() == {}
+
+
+async def test_a_slot_is_free_when_its_handler_has_ended_not_its_tree(new_world: NewWorld) -> None:
+    """Otherwise, parents that wait for their children would hold all slots, for ever."""
+    world = await new_world(event_handlers=on_change(works), slots=1)
+    claims = await world.made(3)
+
+    with anyio.fail_after(LIMIT_SECONDS):
+        report = await world.bus.run(claims)
+
+    assert len(report.events) == 3
+    assert await world.deliveries() == {}
+
+
+class Released(Observer):
+    """Sees when something is left to workers."""
+
+    def __init__(self) -> None:
+        self.seen = anyio.Event()
+
+    def finished(self, outcome: Outcome) -> None:
+        if outcome.status == "handed over":
+            self.seen.set()
+
+
+async def test_what_has_no_time_left_to_begin_is_handed_over_at_once(new_world: NewWorld) -> None:
+    """In one write: it comes when there is too much to do already."""
+    released = Released()
+
+    async def busy(event: Event) -> None:
+        await released.seen.wait()
+
+    handlers = on_made(busy)
+    world = await new_world(event_handlers=handlers, policy=PATIENT, slots=1, observers=[released])
+    begun = PATIENT.begin_seconds - 0.1
+    claims = [replace(each, leased_at=each.leased_at - begun) for each in await world.made(5)]
+
+    with asked_of(world.database) as asked, anyio.fail_after(LIMIT_SECONDS):
+        report = await world.bus.run(claims)
+
+    assert [(type(f.error), f.retry_in) for f in report.failures] == [(LeaseExpired, 0.0)] * 4
+    assert await world.untouched() == ["busy"] * 4
+    writes = [each.sql for each in asked if each.sql.startswith("UPDATE")]
+    assert len(writes) == 2  # of what was handed over, and of what is done
+
+
+async def test_what_waits_for_a_slot_is_given_back_when_its_handler_is_paused(
+    new_world: NewWorld,
+) -> None:
+    """A person has paused it because of what it does: it must do no more of it."""
+    begun: list[Event] = []
+
+    async def spams(event: Event) -> None:
+        begun.append(event)
+        await world.pause("spams")
+
+    world = await new_world(event_handlers=on_made(spams), slots=1)
+    first, *others = await world.made(3)
+    world.wire()  # what it knows of pauses is not from just now
+    waiting = [replace(claim, leased_at=claim.leased_at - 1) for claim in others]
+
+    report = await world.bus.run([first, *waiting])
+
+    assert (len(begun), report.failures) == (1, [])
+    await world.resume("spams")
+    assert await world.untouched() == ["spams"] * 2
+
+
+async def test_what_waits_for_a_slot_is_given_back_when_cancelled(new_world: NewWorld) -> None:
+    """A worker can then do at once what was not begun."""
+    begun = anyio.Event()
+
+    async def begins(event: Event) -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    world = await new_world(event_handlers=on_made(begins), slots=1)
+    claims = await world.made(3)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(world.bus.run, claims)
+        await begun.wait()
+        group.cancel_scope.cancel()
+
+    assert await world.untouched() == ["begins"] * 3
+
+
+async def test_what_has_no_handler_in_this_process_is_left_to_another(new_world: NewWorld) -> None:
+    """A port may not be configured here: that is no failed attempt, and no KeyError."""
+    world = await new_world(event_handlers=on_made(works))
+    claims = await world.made()
+    elsewhere = replace(world.bus, registry=replace(world.bus.registry, events={}))
+
+    report = await elsewhere.run(claims)
+
+    assert report.failures == []
+    assert await world.untouched() == ["works"]
+
+
+async def test_what_is_left_to_another_holds_no_lease_of_the_rest_when_cancelled(
+    new_world: NewWorld,
+) -> None:
+    """All of it is given back, whether it would have run here or there."""
+    world = await new_world(event_handlers=on_made(works, hangs))
+    claims = await world.made()
+    known = {"works": world.bus.registry.events["works"]}
+    here = replace(world.bus, registry=replace(world.bus.registry, events=known))
+
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await here.run(claims)
+
+    assert await world.untouched() == ["hangs", "works"]
+
+
+async def test_an_unsubscribed_handler_does_what_is_stored_and_gets_nothing_new(
+    new_world: NewWorld,
+) -> None:
+    """A release that removed it at once would leave deliveries that no process can run."""
+    world = await new_world(event_handlers=on_made(works))
+    await world.made()
+    world.event_handlers = on_made(Unsubscribed(works))
+    world.wire()
+
+    claims = await world.made()
+    await world.move_clock(POLICY.lease_seconds + 1)
+    stored = await world.outbox().claim(10, ["works"])
+    await world.bus.run(stored)
+
+    assert (len(claims), len(stored)) == (0, 1)
+    assert await world.deliveries() == {}
+
+
+async def test_a_renamed_handler_still_gets_its_deliveries(new_world: NewWorld) -> None:
+    """Rows written before the renaming keep their key, and so their idempotency key."""
+    keys = []
+
+    async def greet(event: Event, idempotency_key: IdempotencyKey) -> None:
+        keys.append(idempotency_key)
+
+    async def send_hello(event: Event) -> None: ...
+
+    world = await new_world(event_handlers=on_made(send_hello))
+    [claim] = await world.made()
+    world.event_handlers, world.renamed = on_made(greet), {"send_hello": "greet"}
+    world.wire()
+
+    await world.bus.run([claim])
+
+    assert keys == [f"{claim.envelope.id}:send_hello"]
+    assert await world.deliveries() == {}

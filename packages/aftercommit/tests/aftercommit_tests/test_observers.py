@@ -1,0 +1,248 @@
+"""Observers: what they see of the work, and that they cannot hurt it."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Self
+
+import anyio
+import pytest
+from aftercommit.claims import Claim, CommandWork
+from aftercommit.errors import ConcurrentUpdate, HandlerTimeout, LeaseExpired
+from aftercommit.handler_table import Handler
+from aftercommit.observers import CompositeObserver, ObservedPort, Observer, Operation, Outcome
+
+from aftercommit_tests.builders import NAMES, POLICY, a_claim, a_command, a_thing_id
+from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.misbehaving import hangs, on_made, raising, works
+from aftercommit_tests.things.domain import Event, MakeThing, RenameThing, ThingNotFound
+from aftercommit_tests.things.handlers import HANDLERS, announce
+from aftercommit_tests.things.storage import UnitOfWork
+
+pytestmark = pytest.mark.anyio
+
+
+class Recorder(Observer):
+    """An observer that remembers what it has seen, in order."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, object]] = []
+
+    @contextmanager
+    def watch(self, name: str) -> Iterator[None]:
+        self.seen.append(("begin", name))
+        error: BaseException | None = None
+        try:
+            yield
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self.seen.append(("end", error))
+
+    def command(self, envelope: CommandWork, seconds: float) -> AbstractContextManager[None]:
+        return self.watch(envelope.name)
+
+    def attempt(self, delivery: Claim, seconds: float) -> AbstractContextManager[None]:
+        return self.watch(delivery.name)
+
+    def port_call(self, port: str, method: str) -> AbstractContextManager[None]:
+        return self.watch(f"{port}.{method}")
+
+    def finished(self, outcome: Outcome) -> None:
+        self.seen.append((outcome.status, outcome.work.name))
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.mark.parametrize(
+    ("handler", "error", "outcome"),
+    [
+        (works, None, "succeeded"),
+        (raising(OSError()), OSError, "retried"),
+        (hangs, HandlerTimeout, "retried"),
+    ],
+)
+async def test_an_observer_sees_begin_end_and_outcome(
+    new_world: NewWorld,
+    recorder: Recorder,
+    handler: Handler[Event, None],
+    error: type[Exception] | None,
+    outcome: str,
+) -> None:
+    """Of the command, and then of each delivery: with the error that is stored, if it has failed.
+
+    Whoever counts what runs would otherwise count what has failed for ever.
+    """
+    policy = replace(POLICY, handler_timeout_seconds=1.0)
+    world = await new_world(event_handlers=on_made(handler), policy=policy, observers=[recorder])
+
+    await world.bus.handle(a_command())
+
+    assert recorder.seen[:3] == [("begin", "MakeThing"), ("end", None), ("succeeded", "MakeThing")]
+    begin, (end, raised), finished = recorder.seen[3:]
+    assert (begin, end) == (("begin", handler.__name__), "end")
+    assert type(raised) is (error or type(None))
+    assert finished == (outcome, handler.__name__)
+
+
+async def test_an_observer_works_in_the_task_that_runs_the_handler(new_world: NewWorld) -> None:
+    """So it can set what the handler, and all it calls, will find."""
+    found: list[str] = []
+    ambient: ContextVar[str] = ContextVar("ambient")
+
+    class Sets(Observer):
+        @contextmanager
+        def attempt(self, delivery: Claim, seconds: float) -> Iterator[None]:
+            ambient.set("set by the observer")
+            yield
+
+    async def finds(event: Event) -> None:
+        found.append(ambient.get("nothing"))
+
+    world = await new_world(event_handlers=on_made(finds), observers=[Sets()])
+    await world.bus.handle(a_command())
+
+    assert found == ["set by the observer"]
+
+
+async def test_an_observer_sees_lost_races(new_world: NewWorld, recorder: Recorder) -> None:
+    """They cost time, and somebody may want to know how much."""
+
+    async def loses(command: MakeThing, uow: UnitOfWork) -> None:
+        if len(recorder.seen) < 3:
+            raise ConcurrentUpdate
+
+    handlers = {**HANDLERS.commands, MakeThing: loses}
+    world = await new_world(command_handlers=handlers, observers=[recorder])
+
+    await world.bus.handle(a_command())
+
+    assert recorder.seen[1:3] == [("conflict", "MakeThing")] * 2
+
+
+async def test_an_observer_sees_the_calls_to_external_systems(
+    new_world: NewWorld, recorder: Recorder
+) -> None:
+    """Begin and end, within those of the attempt; and why one has failed."""
+    world = await new_world(event_handlers=on_made(announce), observers=[recorder])
+    stuck = world.bell.failures["lamp"] = OSError("the bell is stuck")
+
+    await world.bus.handle(a_command("lamp"))
+
+    begun = [("begin", "announce"), ("begin", "bell.ring")]
+    assert recorder.seen[3:7] == [*begun, ("end", stuck), ("end", stuck)]
+
+
+async def test_an_observer_sees_an_attempt_that_was_not_begun(
+    new_world: NewWorld, recorder: Recorder
+) -> None:
+    """Its lease was over before: whoever counts attempts has to know what became of it."""
+    world = await new_world(observers=[recorder])
+    late = replace(a_claim(), leased_at=anyio.current_time() - POLICY.lease_seconds)
+
+    await world.bus.run([late])
+
+    (_, begun), (_, error), outcome = recorder.seen
+    assert (begun, type(error)) == (late.handler, LeaseExpired)
+    assert outcome == ("handed over", late.handler)
+
+
+class Fails(Observer):
+    """An observer that fails at the call, the begin, the end, or the outcome."""
+
+    def __init__(self, moment: str, raised: BaseException) -> None:
+        self._moment, self._raised = moment, raised
+
+    def command(self, envelope: CommandWork, seconds: float) -> Self:
+        return self.at("call")
+
+    def attempt(self, delivery: Claim, seconds: float) -> Self:
+        return self.at("call")
+
+    def finished(self, outcome: Outcome) -> None:
+        self.at("outcome")
+
+    def at(self, moment: str) -> Self:
+        if moment == self._moment:
+            raise self._raised
+        return self
+
+    def __enter__(self) -> None:
+        self.at("begin")
+
+    def __exit__(self, *error: object) -> bool:
+        return bool(self.at("end"))  # which would swallow an error
+
+
+@pytest.mark.parametrize("moment", ["call", "begin", "end", "outcome"])
+@pytest.mark.parametrize("raised", [SystemExit(), asyncio.CancelledError(), RuntimeError()])
+async def test_whatever_an_observer_raises_is_logged(
+    new_world: NewWorld,
+    recorder: Recorder,
+    raised: BaseException,
+    moment: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may neither end the program nor make a cancellation up, nor hide it from the others."""
+    world = await new_world(observers=[Fails(moment, raised), recorder])
+
+    report = await world.bus.handle(a_command())
+
+    assert (report.failures, await world.deliveries()) == ([], {})
+    assert "an observer failed" in caplog.text
+    seen = [what for what, _ in recorder.seen]
+    assert seen.count("begin") == seen.count("end")
+    assert {("begin", name) for name in NAMES} < {*recorder.seen}
+
+
+async def test_an_observer_sees_why_a_command_was_refused_and_cannot_swallow_it(
+    new_world: NewWorld, recorder: Recorder
+) -> None:
+    """It leaves no row: who counts refusals has nothing else to count."""
+    world = await new_world(observers=[recorder, Fails("never", RuntimeError())])
+
+    with pytest.raises(ThingNotFound) as refused:
+        await world.bus.handle(RenameThing(thing_id=a_thing_id(), name="torch"))
+
+    assert recorder.seen == [("begin", "RenameThing"), ("end", refused.value)]
+
+
+class Interrupted(Observer):
+    """An observer in which somebody presses Ctrl-C."""
+
+    def port_call(self, port: str, method: str) -> Operation:
+        raise KeyboardInterrupt
+
+    def finished(self, outcome: Outcome) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_is_not_kept_by_an_observer() -> None:
+    """It comes whenever it comes, and somebody waits for the program to end."""
+    instrumentation = CompositeObserver([Interrupted()])
+
+    with pytest.raises(KeyboardInterrupt):
+        instrumentation.finished(Outcome(a_claim(), "succeeded"))
+    with pytest.raises(KeyboardInterrupt):
+        instrumentation.operation(lambda each: each.port_call("bell", "ring"))
+
+
+async def test_what_stands_before_a_port_is_not_in_its_way() -> None:
+    """A port may have attributes, which nobody watches, and parameters of any name."""
+    sent: list[str] = []
+
+    async def send(*, name: str, function: str) -> None:
+        sent.append(f"{name} {function}")
+
+    port = SimpleNamespace(place="a folder", send=send)
+
+    assert ObservedPort(CompositeObserver([Interrupted()]), "mail", port).place == "a folder"
+    await ObservedPort(CompositeObserver(), "mail", port).send(name="letter", function="greeting")
+    assert sent == ["letter greeting"]

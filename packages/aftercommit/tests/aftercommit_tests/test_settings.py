@@ -1,0 +1,176 @@
+"""The settings: where they come from, what is accepted, and what an error may say."""
+
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import pytest
+from aftercommit.errors import InvalidValue, WiringError
+from aftercommit.settings import EVENT_LOOPS, EngineSettings, load
+
+from aftercommit_tests.things.app import APP, EXTENSIONS, Settings
+
+LOG_FORMAT = EXTENSIONS.log_formats[-1]  # as EVENT_LOOPS[-1]: of an extension, as a rule
+
+
+def loaded(environment: Mapping[str, str], **options: object) -> Settings:
+    """Return the settings of the core."""
+    settings = load(
+        Settings,
+        options,
+        environment.get,
+        of_extensions=EXTENSIONS.settings(),
+        log_formats=EXTENSIONS.log_formats,
+    )
+    return replace(settings, of_extensions=())
+
+
+GIVEN: dict[str, tuple[str, Any]] = {
+    "DATABASE_URL": ("sqlite:///other.db", "sqlite:///other.db"),
+    "BELL_FILE": ("other.txt", "other.txt"),
+    "EVENT_LOOP": (EVENT_LOOPS[-1], EVENT_LOOPS[-1]),
+    "LOG_LEVEL": ("debug", "debug"),
+    "LOG_FORMAT": (LOG_FORMAT, LOG_FORMAT),
+    "LEASE_SECONDS": ("60", 60.0),
+    "HANDLER_TIMEOUT_SECONDS": ("2.5", 2.5),
+    "RETRY_INITIAL_SECONDS": ("5", 5.0),
+    "RETRY_FACTOR": ("2", 2.0),
+    "RETRY_MAX_SECONDS": ("5e0", 5.0),  # as the first: a pause that does not grow
+    "SHUTDOWN_GRACE_SECONDS": ("0.5", 0.5),
+    "MAX_ATTEMPTS": ("3", 3),
+}
+
+
+def test_the_environment_is_read_and_converted() -> None:
+    """A variable is text; the program works with numbers."""
+    settings = loaded({f"THINGS_{name}": text for name, (text, _) in GIVEN.items()})
+
+    values: dict[str, Any] = {name.lower(): value for name, (_, value) in GIVEN.items()}
+    assert settings == Settings(**values)
+
+
+def test_the_environment_of_the_program_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise every test here would pass, and the program would read nothing."""
+    monkeypatch.setenv("THINGS_MAX_ATTEMPTS", "3")
+
+    assert load(Settings, {}).max_attempts == APP.load({}).max_attempts == 3
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"DATABASE_URL": "sqlite:///other.db", "THINGS_UNKNOWN": "1"},
+        # shells and containers can often empty a variable, but not remove it
+        {"THINGS_BELL_FILE": "", "THINGS_LOG_LEVEL": "", "THINGS_MAX_ATTEMPTS": ""},
+    ],
+)
+def test_what_is_empty_or_somebody_elses_changes_nothing(environment: dict[str, str]) -> None:
+    """Other programs share the environment, and some have a DATABASE_URL too."""
+    assert loaded(environment) == Settings()
+
+
+def test_an_option_wins_over_the_environment() -> None:
+    """What was typed is meant more than what was set long ago, and may be wrong."""
+    environment = {"THINGS_MAX_ATTEMPTS": "many", "THINGS_LOG_FORMAT": LOG_FORMAT}
+
+    settings = loaded(environment, max_attempts=3, log_format=None)
+
+    assert (settings.max_attempts, settings.log_format) == (3, LOG_FORMAT)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("LEASE_SECONDS", "hunter2"),
+        ("LEASE_SECONDS", "0"),
+        ("LEASE_SECONDS", "-73"),
+        ("LEASE_SECONDS", "nan"),
+        ("LEASE_SECONDS", "inf"),
+        ("HANDLER_TIMEOUT_SECONDS", "20s"),
+        ("RETRY_FACTOR", "0.73"),
+        ("RETRY_MAX_SECONDS", "9e99"),
+        ("MAX_ATTEMPTS", "0"),
+        ("MAX_ATTEMPTS", "7.3"),
+        ("EVENT_LOOP", "twisted"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_an_unacceptable_value_names_its_variable(setting: str, value: str) -> None:
+    """Whoever starts the program has to know what to correct; an option has the same name."""
+    for environment, options in (
+        ({f"THINGS_{setting}": value}, {}),
+        ({}, {setting.lower(): value}),
+    ):
+        with pytest.raises(InvalidValue, match=f"^THINGS_{setting} is not acceptable"):
+            loaded(environment, **options)
+
+
+@pytest.mark.parametrize("setting", ["DISPATCH", "LOG_FORMAT", "INSTANCE_NAME"])
+def test_a_value_that_is_not_utf8_is_refused(setting: str) -> None:
+    """The shell lets anything through."""
+    with pytest.raises(InvalidValue, match=f"^THINGS_{setting} is not valid UTF-8"):
+        loaded({f"THINGS_{setting}": "\udcff"})
+
+
+@pytest.mark.parametrize("value", ["hunter2", "it's hunter2", "'hunter2'", "hunter2 'x' y"])
+@pytest.mark.parametrize("name", ["EVENT_LOOP", "LOG_FORMAT", "LEASE_SECONDS", "MAX_ATTEMPTS"])
+def test_a_secret_is_shown_nowhere(name: str, value: str) -> None:
+    """A password may go into the wrong variable; what errors and `repr` say gets logged.
+
+    The application has given the URL a default, and nothing else.
+    """
+    with pytest.raises(InvalidValue) as caught:
+        loaded({f"THINGS_{name}": value})
+    settings = loaded({"THINGS_DATABASE_URL": f"postgresql://ivan:{value}@db.example.com/things"})
+
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    assert "hunter2" not in repr(settings)
+    assert "bell.txt" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        # it could still run when another process takes its delivery over
+        ({"handler_timeout_seconds": 30.0}, {"lease_seconds": 30.0}),
+        ({"handler_timeout_seconds": 31.0}, {"lease_seconds": 30.0}),
+        ({"retry_initial_seconds": 5.0}, {"retry_max_seconds": 4.0}),
+    ],
+)
+def test_of_two_settings_that_do_not_fit_both_are_named(
+    less: dict[str, float], more: dict[str, float]
+) -> None:
+    """One of the two would silently not mean what it says."""
+    with pytest.raises(InvalidValue) as caught:
+        loaded({}, **less, **more)
+
+    for name in less | more:
+        assert f"THINGS_{name.upper()}" in str(caught.value)
+
+
+def test_what_no_setting_knows_is_a_mistake() -> None:
+    """An option of the command line that nobody reads would have no effect, in silence."""
+    with pytest.raises(TypeError, match="colour"):
+        loaded({}, colour="red")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clashing(EngineSettings):
+    """Has a setting that the engine has."""
+
+    application: ClassVar[str] = "clashing"
+    max_attempts: int = 7
+
+
+@pytest.mark.parametrize(
+    ("kind", "of_extensions", "name"),
+    [(Clashing, [], "max_attempts"), (Settings, [Settings], "bell_file")],
+)
+def test_two_settings_of_one_name_are_a_mistake(
+    kind: type[EngineSettings], of_extensions: list[type], name: str
+) -> None:
+    """One variable would set both."""
+    with pytest.raises(WiringError, match=name):
+        load(kind, {"database_url": "sqlite:///it.db"}, of_extensions=of_extensions)

@@ -1,0 +1,92 @@
+"""How many statements each step takes: the cheapest guard against one that got slower.
+
+Each call of the driver counts, also one with many rows; BEGIN, COMMIT and the hint that wakes
+workers do not. A number that has to grow is changed here, with a reason in the commit that does it.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from aftercommit.process.application import Application
+
+from aftercommit_tests.asked import asked_of
+from aftercommit_tests.builders import a_command, a_failure
+from aftercommit_tests.things.app import Settings, bootstrap
+from aftercommit_tests.things.domain import Command, RenameThing, ThingMade
+
+pytestmark = pytest.mark.anyio
+
+LAMP = a_command("lamp")
+MADE = ThingMade(thing_id=LAMP.thing_id, name="lamp")
+COMMANDS: dict[str, tuple[Command, int]] = {
+    "a new thing": (a_command("torch"), 5),
+    "the same once more": (LAMP, 1),
+    "another name": (RenameThing(thing_id=LAMP.thing_id, name="torch"), 4),
+}
+HANDLERS = {"announce": 1, "look_at": 1, "write_down": 2, "polish": 4, "praise": 1}
+
+
+@pytest.fixture
+async def application(settings: Settings) -> AsyncIterator[Application]:
+    async with bootstrap(replace(settings, dispatch="worker")) as application:
+        await application.bus.handle(LAMP)
+        yield application
+
+
+@contextmanager
+def counting(application: Application) -> Iterator[list[str]]:
+    """Collect what the database is asked inside."""
+    counted: list[str] = []
+    with asked_of(application.database) as asked:
+        yield counted
+    ignored = "BEGIN", "NOTIFY", "SELECT aftercommit_handler_pauses.handler"
+    counted += [each.sql for each in asked if not each.sql.startswith(ignored)]
+
+
+@pytest.mark.parametrize(("command", "number"), COMMANDS.values(), ids=COMMANDS)
+async def test_a_command_takes_so_many_statements(
+    application: Application, command: Command, number: int
+) -> None:
+    """Its row, what it reads, what it writes, its events, and a delivery to each handler."""
+    with counting(application) as asked:
+        await application.bus.execute(command)
+
+    assert len(asked) == number
+
+
+async def test_a_handler_takes_so_many_statements(application: Application) -> None:
+    """What it reads and writes, its events and their deliveries; the last one settles its own."""
+    found: dict[str, int] = {}
+
+    while claims := await application.bus.outbox.claim(10, list(HANDLERS)):
+        for claim in claims:
+            with counting(application) as asked:
+                await application.bus.run([claim])
+            found[claim.handler] = len(asked)
+
+    assert found == HANDLERS
+
+
+async def test_a_worker_takes_so_many_statements(application: Application) -> None:
+    """However many deliveries there are in a claim; of these, all of another process."""
+    outbox, all_handlers = application.bus.outbox, list(HANDLERS)
+    with counting(application) as asked:
+        assert await outbox.seconds_until_due(all_handlers) is not None
+    assert len(asked) == 1
+    with counting(application) as asked:  # first what is live, then what is replayed
+        assert await outbox.claim(10, ["nobody"]) == []
+    assert len(asked) == 2
+
+    with counting(application) as asked:  # the leases, and the events
+        claims = await outbox.claim(10, all_handlers)
+    at_once = application.database.backend.outbox is not None
+    assert {claim.envelope.event for claim in claims} == {MADE}
+    assert len(asked) == (1 if at_once else 2)
+    with counting(application) as asked:  # the delivery, the failure, and the eleventh one before
+        await outbox.record_failure(a_failure(claims[0], OSError("down"), retry_in=1))
+    assert len(asked) == 3
+    with counting(application) as asked:
+        await outbox.release([claims[1]])
+    assert len(asked) == 1

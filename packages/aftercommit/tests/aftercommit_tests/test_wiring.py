@@ -1,0 +1,282 @@
+"""The wiring: mistakes in it show when the program starts, not when a message arrives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import attrgetter
+from typing import Any
+
+import pytest
+from aftercommit.claims import IdempotencyKey
+from aftercommit.envelopes import Envelope
+from aftercommit.errors import WiringError
+from aftercommit.handler_binding import BoundHandler, Dependencies, bind
+from aftercommit.handler_table import Handlers, Later, Row, Unsubscribed, on
+
+from aftercommit_tests.builders import PLAIN, a_claim, a_command, an_envelope, table
+from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.misbehaving import on_made
+from aftercommit_tests.things.app import Settings
+from aftercommit_tests.things.domain import (
+    Command,
+    Event,
+    MakeThing,
+    RenameThing,
+    ThingMade,
+    ThingRenamed,
+)
+from aftercommit_tests.things.handlers import CODEC, HANDLERS, make_thing
+from aftercommit_tests.things.storage import UnitOfWork
+
+pytestmark = pytest.mark.anyio
+
+DEPENDENCIES = Dependencies(
+    effect_ports={"bell": object()},
+    queries={"find_thing": lambda key: None},
+    constants={"new_token": lambda: "TOKEN"},
+)
+LEASE: Callable[[Settings], float] = attrgetter("lease_seconds")
+
+
+@dataclass
+class RecordingPublisher:
+    """A broker that takes everything, or fails."""
+
+    failure: Exception | None = None
+    published: list[Envelope] = field(default_factory=list)
+
+    async def publish(self, envelope: Envelope) -> None:
+        if self.failure:
+            raise self.failure
+        self.published.append(envelope)
+
+
+async def greet(event: Event, bell: object) -> None:
+    """Ask for what there is."""
+
+
+async def count(event: Event, uow: UnitOfWork) -> None:
+    """Ask for what is made for every attempt."""
+
+
+def another_count() -> Any:
+    async def count(event: Event) -> None:
+        """Have the name of the other, by mistake."""
+
+    return count
+
+
+async def asks_for_what_is_unknown(event: Event, notification: object, tokens: object) -> None: ...
+
+
+async def asks_for_uow_and_an_effect(event: Event, uow: UnitOfWork, bell: object) -> None: ...
+
+
+async def asks_for_uow_and_a_query(event: Event, uow: UnitOfWork, find_thing: object) -> None: ...
+
+
+async def looks_up_for_an_effect(event: Event, find_thing: object, bell: object) -> None: ...
+
+
+async def returns_any_command(event: Event) -> Command | None: ...
+
+
+async def returns_what_it_could_do(event: Event, uow: UnitOfWork) -> RenameThing | None: ...
+
+
+async def charges(event: ThingMade, bell: object) -> RenameThing | None: ...
+
+
+async def is_annotated_wrongly(event: Event) -> "Nonsense": ...  # type: ignore[name-defined] # noqa: F821
+
+
+async def takes_what_only_a_checker_imports(event: "Nonsense") -> None: ...  # type: ignore[name-defined] # noqa: F821
+
+
+async def is_without_uow(command: Command, bell: object) -> None: ...
+
+
+async def asks_for_a_key(command: Command, uow: UnitOfWork, idempotency_key: object) -> None: ...
+
+
+def not_async(event: Event) -> None:
+    """Have an effect, and then fail because nothing can be awaited: ten times."""
+
+
+class NoFunction:
+    """Has no name by which a delivery could be owed."""
+
+    async def __call__(self, event: Event) -> None: ...
+
+
+def of_event(*handlers: Any, **others: Any) -> dict[str, Any]:
+    """Return what makes a table in which an event has these handlers."""
+    return {"events": on_made(*handlers), **others}
+
+
+def of_command(handler: Any) -> dict[str, Any]:
+    """Return what makes one in which a command has this handler."""
+    return {"commands": {**HANDLERS.commands, MakeThing: handler}}
+
+
+NO_FUNCTION = "not made with `async def`: .*(not_async|object|greet)"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (of_event(greet, asks_for_what_is_unknown), "in bootstrap.py: notification, tokens"),
+        # a delivery is one event for one handler: the event could not be stored at all
+        (of_event(greet, count, greet), "^for ThingMade, .* or one twice: greet$"),
+        (of_event(Later(count, after=LEASE), count), "or one twice: count$"),
+        # each such handler would hold one connection while it waits for another
+        (of_event(asks_for_uow_and_a_query), "can look things up in uow.*: find_thing$"),
+        # what is returned would be lost, after the effect
+        (of_event(returns_any_command), "return what is no command with a handler: <class"),
+        # it can do the work itself, in the transaction that it has
+        (of_event(returns_what_it_could_do), "has uow, and may do itself .* returns: .*Rename"),
+        (of_event(is_annotated_wrongly), "wrong annotations .*Nonsense.*: is_annotated_wrongly"),
+        # only the commit of a command records that it was accepted
+        (of_command(is_without_uow), "do not ask for uow: is_without_uow"),
+        (of_command(asks_for_a_key), "in bootstrap.py: idempotency_key"),
+        # not at the first event, after its effect
+        (of_event(not_async), NO_FUNCTION),
+        (of_event(NoFunction()), NO_FUNCTION),
+        (of_event(partial(greet)), NO_FUNCTION),
+        # deliveries are stored under the name: one of the two would do the work of both
+        (
+            {"events": {ThingMade: [count], ThingRenamed: [another_count()]}},
+            "^for ThingRenamed, two handlers with .*: count$",
+        ),
+        # deliveries would be parked one by one, or done by another, and nobody would notice
+        (of_event(greet, renamed={"hello": "welcome", "hi": "greet"}), "a new one: welcome$"),
+        (of_event(greet, count, renamed={"greet": "count"}), "that is gone.*: greet$"),
+    ],
+)
+def test_a_handler_that_cannot_work_is_a_mistake_at_start(
+    wrong: dict[str, Any], complaint: str
+) -> None:
+    """A misspelt parameter must not wait for its first message."""
+    with pytest.raises(WiringError, match=complaint):
+        bind(table(**wrong), DEPENDENCIES)
+
+
+def test_uow_and_an_effect_outside_do_not_go_together() -> None:
+    """A failure between the two would lose the one or double the other."""
+    with pytest.raises(WiringError, match="(?s)split it in two.*: bell$"):
+        bind(table(on_made(asks_for_uow_and_an_effect)), DEPENDENCIES)
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        ([on(MakeThing, make_thing, make_thing)], "commands that have not one handler: MakeThing"),
+        ([on(MakeThing, make_thing)] * 2, "messages with two rows: MakeThing"),
+        # who is to blame comes from sets: in order, one mistake has one message
+        ([on(RenameThing), on(MakeThing)], "commands .*: MakeThing, RenameThing"),
+    ],
+)
+def test_a_command_has_one_row_and_one_handler(
+    rows: list[Row[Command, None]], complaint: str
+) -> None:
+    """Nobody else would notice before the first user tries."""
+    with pytest.raises(WiringError, match=f"^{complaint}$"):
+        Handlers(commands=rows, events=[])
+
+
+@pytest.mark.parametrize(
+    "port", [RecordingPublisher(), RecordingPublisher().publish, partial(greet)]
+)
+def test_a_port_among_the_values_is_a_mistake(port: object) -> None:
+    """Somebody who adds one in the wrong place would get no promise for its effect."""
+    with pytest.raises(WiringError, match="effect among the constants: payments"):
+        Dependencies(effect_ports={}, queries={}, constants={"payments": port})
+
+
+def test_a_delay_is_the_value_of_a_setting() -> None:
+    """The table names it, so that whoever reads the table finds it in the environment, too."""
+    misspelt = table(on_made(Later(count, after=lambda settings: settings.patience)))
+
+    with pytest.raises(WiringError, match="a setting that there is not: .*patience"):
+        misspelt.subscriptions(Settings())
+
+
+def test_what_is_right_is_bound_and_subscribed() -> None:
+    """A handler of two events is one; an event may have none, a handler no event any more.
+
+    Handlers of a port that is not configured are left to other processes: each attempt would be
+    one less for these.
+    """
+    handlers = table(
+        {
+            **PLAIN,
+            ThingMade: [
+                looks_up_for_an_effect,
+                charges,  # returns a command that has a handler
+                takes_what_only_a_checker_imports,
+                greet,
+                Later(count, after=LEASE),
+            ],
+            ThingRenamed: [greet, Unsubscribed(another_name)],
+        },
+        renamed={"hello": "greet"},
+    )
+
+    registry = bind(handlers, DEPENDENCIES)
+    subscriptions = handlers.subscriptions(Settings())
+
+    with_bell = {"looks_up_for_an_effect", "charges", "greet", "hello"}
+    without = {"takes_what_only_a_checker_imports", "count", "another_name"}
+    assert registry.events.keys() == with_bell | without
+    assert registry.events["hello"] is registry.events["greet"]
+    assert subscriptions[ThingMade].keys() == (with_bell | without) - {"hello", "another_name"}
+    assert subscriptions[ThingMade]["count"] == 30
+    assert subscriptions[ThingRenamed] == {"greet": 0}
+    no_bell = replace(DEPENDENCIES, effect_ports={"bell": None})
+    assert bind(handlers, no_bell).events.keys() == without
+
+
+async def another_name(event: Event) -> None:
+    """Get nothing new."""
+
+
+async def test_a_handler_is_given_what_it_asks_for_by_name() -> None:
+    """In any order, and nothing else: that keeps a handler easy to call and to test."""
+    given: dict[str, Any] = {}
+
+    async def handler(
+        message: Event, idempotency_key: IdempotencyKey, new_token: Callable[[], str], uow: object
+    ) -> None:
+        given.update(message=message, key=idempotency_key, token=new_token(), uow=uow)
+
+    delivery, bound_handler = a_claim(), BoundHandler(handler, DEPENDENCIES)
+    for uow in ("first", "second"):  # each attempt has its own
+        await bound_handler.run(delivery, uow)
+        key = delivery.idempotency_key
+        assert given == {"message": delivery.message, "key": key, "token": "TOKEN", "uow": uow}
+
+
+async def test_each_broker_is_a_handler_of_its_own(new_world: NewWorld) -> None:
+    """So that one that is away delays only its own deliveries."""
+    rabbitmq, kafka = RecordingPublisher(), RecordingPublisher(OSError("Kafka is down"))
+    published = HANDLERS.publishing_to({"rabbitmq": rabbitmq, "kafka": kafka})
+    world = await new_world(event_handlers=published.events)
+
+    report = await world.bus.handle(a_command())
+
+    failed = {failure.delivery.handler for failure in report.failures}
+    assert failed == {"publish_event_to_kafka"}
+    assert [type(each.event) for each in rabbitmq.published] == [ThingMade]  # polishing is private
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefinedElsewhere(Event):
+    """An event that nobody would find by its stored name."""
+
+    amount: int
+
+
+def test_an_event_that_nobody_could_read_is_not_stored() -> None:
+    """It is in no table either, so at start nobody could see it."""
+    with pytest.raises(WiringError, match="that the codec does not know: DefinedElsewhere"):
+        CODEC.to_row(an_envelope(DefinedElsewhere(amount=1)))

@@ -1,0 +1,99 @@
+"""The worker: how it shares its slots among the handlers, and when it looks for more."""
+
+from dataclasses import replace
+
+import anyio
+import pytest
+from aftercommit.process.runtime import Shutdown
+from aftercommit.process.worker import Worker
+from aftercommit.sql.tables import deliveries
+from sqlalchemy import select
+
+from aftercommit_tests.asked import asked_of
+from aftercommit_tests.builders import POLICY
+from aftercommit_tests.conftest import NewWorld
+from aftercommit_tests.misbehaving import LIMIT_SECONDS, hangs, on_made
+from aftercommit_tests.things.domain import Event, RenameThing, ThingMade, ThingRenamed
+from aftercommit_tests.world import World, open_world
+
+pytestmark = pytest.mark.anyio
+
+FOR_WORKERS = replace(POLICY, dispatch="worker")
+
+
+def a_worker(world: World, concurrency: int = 20) -> Worker:
+    return Worker(world.application, Shutdown(), concurrency=concurrency)
+
+
+async def unused(event: ThingRenamed) -> None:
+    """Have nothing to do."""
+
+
+@pytest.mark.parametrize(("concurrency", "expected"), [(1, 1), (2, 1), (5, 4), (20, 19)])
+async def test_a_handler_that_is_alone_may_have_nearly_all_slots(
+    new_world: NewWorld, concurrency: int, expected: int
+) -> None:
+    """Slots kept free for others must not make the worker slow when there is no other work.
+
+    How many they are is in `test_hanging_handlers.py`.
+    """
+    begun, all_begun = [], anyio.Event()
+
+    async def stays(event: Event) -> None:
+        begun.append(event)
+        if len(begun) == expected:
+            all_begun.set()
+        await anyio.sleep_forever()
+
+    handlers = {**on_made(stays), ThingRenamed: [unused]}
+    world = await new_world(event_handlers=handlers, policy=FOR_WORKERS)
+    await world.made(30)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(a_worker(world, concurrency).run)
+        with anyio.fail_after(LIMIT_SECONDS):
+            await all_begun.wait()
+        group.cancel_scope.cancel()
+
+
+async def test_a_worker_that_ends_when_idle_does_what_its_last_delivery_has_caused(
+    new_world: NewWorld,
+) -> None:
+    """Its handler was just paused: while it runs, nothing else seems to be left."""
+    renamed: list[Event] = []
+    stop = Shutdown()
+
+    async def ask(event: ThingMade) -> RenameThing:
+        await world.pause("ask")
+        with asked_of(world.database) as asked:
+            while len(asked) < 2 and not stop.is_set():  # noqa: ASYNC110 - it has not looked again
+                await anyio.sleep(0.01)
+        return RenameThing(thing_id=event.thing_id, name="another")
+
+    async def works(event: ThingRenamed) -> None:
+        renamed.append(event)
+
+    handlers = {**on_made(ask), ThingRenamed: [works]}
+    world = await new_world(event_handlers=handlers, policy=FOR_WORKERS)
+    await world.made()
+
+    with anyio.fail_after(LIMIT_SECONDS):
+        await Worker(world.application, stop, concurrency=20).run(until_idle=True)
+
+    assert len(renamed) == 1
+
+
+async def test_a_due_row_that_somebody_has_locked_does_not_make_the_worker_spin(
+    postgres_url: str,
+) -> None:
+    """Whoever looks at a row in psql must not cost a processor."""
+    handlers = on_made(hangs)
+    async with open_world(postgres_url, event_handlers=handlers, policy=FOR_WORKERS) as world:
+        await world.made()
+        async with world.other_database.write_transaction() as transaction:
+            await transaction.execute(select(deliveries).with_for_update())
+            with asked_of(world.database) as asked, anyio.move_on_after(0.5):
+                await a_worker(world).run()
+
+    claims = [each.sql for each in asked if each.sql.startswith("WITH due")]
+    assert 0 < len(claims) < 5

@@ -1,0 +1,77 @@
+"""Rows that cannot work: mypy has to report each line that has a `type: ignore` here."""
+
+from datetime import timedelta
+
+from aftercommit.codec import Codec
+from aftercommit.envelopes import message_types
+from aftercommit.handler_table import Handlers, Later, Unsubscribed, on
+
+from aftercommit_tests.things import domain
+from aftercommit_tests.things.domain import (
+    Command,
+    Event,
+    MakeThing,
+    RenameThing,
+    ThingMade,
+    ThingRenamed,
+)
+from aftercommit_tests.things.handlers import CODEC, HANDLERS, announce, make_thing, write_down
+from aftercommit_tests.things.storage import UnitOfWork
+
+DAY = timedelta(days=1)
+
+
+async def note(event: ThingMade | ThingRenamed) -> None:
+    """Handle two events."""
+
+
+async def count(event: ThingMade) -> int:
+    """Return what is no command."""
+    return 1
+
+
+async def echo(event: ThingMade) -> ThingMade:
+    """Return what is no command, but an event."""
+    return event
+
+
+def forget_the_async(event: ThingMade) -> None:
+    """Have an effect before anybody can notice."""
+
+
+async def make_and_ask(command: MakeThing, uow: UnitOfWork) -> RenameThing:
+    """Return a command from the handler of a command, which nobody would execute."""
+    return RenameThing(thing_id=command.thing_id, name=command.name)
+
+
+on(ThingMade, note, Later(announce, after=DAY), Unsubscribed(write_down))
+on(ThingRenamed, note, Later(note, after=lambda settings: 7.0))
+on(ThingRenamed, write_down)  # type: ignore[arg-type]
+on(ThingRenamed, Later(write_down, after=DAY))  # type: ignore[arg-type]
+on(ThingRenamed, Unsubscribed(write_down))  # type: ignore[arg-type]
+on(ThingMade, forget_the_async)  # type: ignore[arg-type]
+on(ThingMade, make_thing)  # type: ignore[arg-type]
+on(MakeThing, write_down)  # type: ignore[arg-type]
+on(ThingMade, Later(write_down, after="a day"))  # type: ignore[arg-type]
+
+WRONG: Handlers[Command, Event] = Handlers(
+    commands=[
+        on(ThingMade, write_down),  # type: ignore[list-item]
+        on(RenameThing, make_thing),  # type: ignore[arg-type]
+        on(MakeThing, make_and_ask),  # type: ignore[arg-type]
+    ],
+    events=[
+        on(MakeThing, make_thing),  # type: ignore[list-item]
+        on(ThingRenamed, write_down),  # type: ignore[arg-type]
+        on(ThingMade, count),  # type: ignore[arg-type]
+        on(ThingMade, echo),  # type: ignore[arg-type]
+        on(ThingMade, Later(count, after=DAY)),  # type: ignore[arg-type]
+        on(ThingMade, Unsubscribed(count)),  # type: ignore[arg-type]
+    ],
+)
+EXCHANGED: Handlers[Event, Command] = HANDLERS  # type: ignore[assignment]
+COMMANDS: Codec[Event] = Codec(
+    source="/it",
+    events=message_types(domain, Command),  # type: ignore[arg-type]
+)
+OF_COMMANDS: Codec[Command] = CODEC  # type: ignore[assignment]

@@ -1,0 +1,75 @@
+"""The settings of this application, beside those of the engine, and the list of its commands."""
+
+import pytest
+from aftercommit.errors import InvalidValue
+from aftercommit.process.cli.main import LazyCommand
+
+from allocation.config import Settings, load
+from allocation.entrypoints.cli import cli
+
+
+def test_without_any_setting_the_defaults_hold() -> None:
+    """The program runs at once after it is installed, and keeps its e-mails in a folder."""
+    settings = load({}, {})
+
+    assert settings.database_url == "sqlite:///allocation.db"
+    assert settings.mail_folder == "allocation-mail"
+    assert settings.mail_from == "allocation@example.invalid"
+
+
+def test_the_environment_of_the_program_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the program would read nothing."""
+    monkeypatch.setenv("ALLOCATION_MAIL_FROM", "shop@example.com")
+
+    assert load({}).mail_from == "shop@example.com"
+
+
+@pytest.mark.parametrize("variable", ["ALLOCATION_MAIL_FROM", "ALLOCATION_MARKETING_EMAIL"])
+def test_an_address_that_is_none_is_refused(variable: str) -> None:
+    """At start, not when the first e-mail fails."""
+    with pytest.raises(InvalidValue, match=f"^{variable} is not an e-mail address$"):
+        load({}, {variable: "nobody"})
+
+
+def test_secrets_do_not_show_in_repr() -> None:
+    """A repr is what ends up in logs and error reports."""
+    settings = load({}, {"ALLOCATION_MAIL_URL": "smtp://ivan:hunter2@mail.example.com"})
+
+    assert "hunter2" not in repr(settings)
+    assert "allocation@example.invalid" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("database_url", "mail_url", "folder"),
+    [
+        ("sqlite:///shop.db", None, "shop-mail"),
+        ("sqlite:////var/lib/shop.v2.sqlite", None, "/var/lib/shop.v2-mail"),
+        ("sqlite+anyio:///data/shop?timeout=1", None, "data/shop-mail"),
+        ("sqlite:///file:shop.db?uri=true", None, "shop-mail"),
+        ("sqlite:///shop.db", "maildir:/var/mail/shop", "/var/mail/shop"),
+        ("postgresql://db.example.com/shop", "maildir:mail", "mail"),
+        ("sqlite:///shop.db", "smtp://mail.example.com", None),
+        ("sqlite:///shop.db", "maildir:", None),
+        ("postgresql://db.example.com/shop", None, None),
+        ("sqlite://", None, None),
+    ],
+)
+def test_emails_are_kept_where_one_says_or_beside_a_sqlite_file(
+    database_url: str, mail_url: str | None, folder: str | None
+) -> None:
+    """Never nowhere: what is said to be kept has to be found."""
+    settings = Settings(database_url=database_url, mail_url=mail_url)
+
+    assert settings.mail_folder == folder
+
+
+@pytest.mark.parametrize("name", cli.commands)
+def test_the_list_says_of_a_command_what_its_own_help_says(name: str) -> None:
+    """The list is written where commands are named, so that it imports none of them."""
+    listed = cli.commands[name]
+    assert isinstance(listed, LazyCommand)
+
+    command = listed.load()
+
+    assert command.name == name
+    assert command.get_short_help_str(limit=1000) == listed.get_short_help_str(limit=1000) > ""
