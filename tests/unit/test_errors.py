@@ -4,7 +4,7 @@ import sys
 
 from aftercommit.errors import has_kind, is_permanent, slug_of
 
-from tests.generated import all_errors
+from tests.project.generated import all_errors
 
 KNOWN = all_errors()
 OURS = [error for error in KNOWN if error.__module__.startswith("allocation.")]
