@@ -56,6 +56,7 @@ def test_a_backup_made_while_a_worker_works_is_restored(
     installed.succeed("make-things", str(COUNT), dispatch="worker")
     with installed.running("worker", "--concurrency", "1"):
         wait_until(lambda: len(installed.lines) > COUNT // 4)
+        written = len(installed.lines)
         carry_out(installed, back_up)
         wait_until(lambda: not owed(installed))
     assert (installed.folder / copy).stat().st_mode & 0o777 == 0o600  # only its owner may read it
@@ -63,6 +64,7 @@ def test_a_backup_made_while_a_worker_works_is_restored(
     if kind == "of a server":
         installed.postgres_url = request.getfixturevalue("empty_postgres_url")
     carry_out(installed, restore)
+    assert len(installed.lines) >= written  # also what was in no file but the log yet
     assert len(owed(installed)) > 0
     carry_out(installed, AFTER)
 
