@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.extensions.web.serving import Server, everything, post, serving
-from tests.e2e.processes import Application, wait_for_line, wait_until
+from aftercommit_tests.extensions.web.processes.serving import Server, everything, post, serving
+from aftercommit_tests.processes import Installation, wait_for_line, wait_until
 
 ASKED = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
@@ -30,9 +30,9 @@ ODD_BYTES = [b"", b"\x00", b"\xff", b"\r", b"\r\n", "ä".encode(), b"x" * 5000, 
 
 
 @pytest.fixture
-def server(application: Application) -> Iterator[Server]:
+def server(installation: Installation) -> Iterator[Server]:
     """A server that is the same process afterwards, answers, and ends as it should."""
-    with serving(application) as server:
+    with serving(installation) as server:
         yield server
         assert server.answer_to(ASKED + CLOSE).startswith(b"HTTP/1.1 200")
         assert server.process.poll() is None
@@ -44,10 +44,10 @@ def server(application: Application) -> Iterator[Server]:
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
-        (post("/users", b"{}", b"Idempotency-Key: \x07", b"Connection: close"), b"422"),
+        (post("/things", b"{}", b"Idempotency-Key: \x07", b"Connection: close"), b"422"),
         (b"GET /../etc HTTP/1.1\r\nHost: localhost\r\n" + CLOSE, b"404"),
         (b"GET /healthz HTTP/1.1\r\n" + CLOSE, b"400"),
-        (ASKED.replace(b"/healthz", b"/users") + WEBSOCKET, b"40"),
+        (ASKED.replace(b"/healthz", b"/things") + WEBSOCKET, b"40"),
         (b"nonsense\r\n\r\n", b"400"),
         (b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n" + CLOSE, b"200"),
     ],
@@ -55,6 +55,13 @@ def server(application: Application) -> Iterator[Server]:
 def test_what_is_wrong_is_refused(server: Server, request_bytes: bytes, status: bytes) -> None:
     """By its kind; what is no HTTP at all is refused by the server itself."""
     assert server.answer_to(request_bytes).startswith(b"HTTP/1.1 " + status)
+
+
+def test_requests_in_one_piece_are_answered_in_order(server: Server) -> None:
+    """Pipelining is allowed, and nobody needs it."""
+    answer = server.answer_to(ASKED + b"\r\n" + post("/things", b"{") + ASKED + CLOSE)
+
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400", b"200"]
 
 
 def test_whoever_tries_all_of_it_for_long_costs_no_memory(server: Server) -> None:
@@ -72,7 +79,7 @@ def test_whoever_tries_all_of_it_for_long_costs_no_memory(server: Server) -> Non
 def flood(server: Server) -> None:
     """Do what is wrong, many times, over many connections at once."""
     piece = b"10000\r\n" + b" " * 65536 + b"\r\n"
-    head = b"POST /users HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head = b"POST /things HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with ExitStack() as opened:
         silent = [opened.enter_context(server.connect()) for _ in range(100)]
         for number in range(20):
@@ -80,19 +87,9 @@ def flood(server: Server) -> None:
             server.answer_to(head + b"Transfer-Encoding: chunked\r\n\r\n", *[piece] * 40)
             server.answer_to(ASKED + b"".join(b"X-%d: x\r\n" % n for n in range(20_000)) + CLOSE)
             server.answer_to(ASKED + b"X: " + b"x" * 1_000_000 + CLOSE)
-            server.answer_to(post("/users", b"[" * 60_000, b"Connection: close"))
+            server.answer_to(post("/things", b"[" * 60_000, b"Connection: close"))
             server.answer_to(b"nonsense" * 10_000 + b"\r\n\r\n")
             server.answer_to((ASKED + b"\r\n") * 50 + ASKED + CLOSE)
-
-
-def test_requests_in_one_piece_are_answered_in_order(server: Server) -> None:
-    """Pipelining is allowed, and nobody needs it."""
-    answer = server.answer_to(ASKED + b"\r\n" + post("/users", b"{") + ASKED + CLOSE)
-
-    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400", b"200"]
-
-
-PATHS: list[str] = ["/healthz", "/users"]
 
 
 class Stranger:
@@ -135,7 +132,7 @@ class Stranger:
     def _body(self) -> bytes:
         chunked, odd = b"Transfer-Encoding: chunked", self._odd()
         bad_chunk = b"HEAD /healthz HTTP/1.1\r\n" + HOST + chunked + b"\r\n\r\nzz\r\n"
-        path, length = self.dice.choice(PATHS), self.dice.randint(0, 9999)
+        path, length = self.dice.choice(["/healthz", "/things"]), self.dice.randint(0, 9999)
         bodies = [post(path, odd), post(path, odd, chunked), bad_chunk]
         return self.dice.choice([*bodies, post(path, odd, length=length)])
 
@@ -170,25 +167,24 @@ def test_odd_connections_disturb_nobody(server: Server) -> None:
     ],
     ids=["websocket", "nonsense"],
 )
-def test_strangers_do_not_fill_the_log(application: Application, sent: bytes) -> None:
+def test_strangers_do_not_fill_the_log(installation: Installation, sent: bytes) -> None:
     """A line for each answer, and no traceback: a disk is soon full."""
-    with serving(application) as server:
+    with serving(installation) as server:
         for _ in range(20):
             with server.connect() as connection:
                 connection.sendall(sent)
                 connection.shutdown(socket.SHUT_WR)
                 everything(connection)
-        assert server.stop() == 0
-        _, log = server.process.communicate()
+        log = server.log()
 
     assert "Traceback" not in log
     assert "pip install" not in log
     assert len(log) < 10_000
 
 
-def test_strangers_who_take_all_descriptors_do_not_fill_the_log(application: Application) -> None:
+def test_strangers_who_take_all_descriptors_do_not_fill_the_log(installation: Installation) -> None:
     """A line says so, however often the server tries; when they have gone, it goes on."""
-    with serving(application) as server, ExitStack() as opened:
+    with serving(installation) as server, ExitStack() as opened:
         files = len([*Path(f"/proc/{server.process.pid}/fd").iterdir()])
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (files + 5, files + 5))
         for _ in range(20):
@@ -196,8 +192,7 @@ def test_strangers_who_take_all_descriptors_do_not_fill_the_log(application: App
         told = wait_for_line(server.process.stderr, "Too many open files")
         opened.pop_all().close()
         assert server.answer_to(ASKED + CLOSE).startswith(b"HTTP/1.1 200")
-        assert server.stop() == 0
-        _, log = server.process.communicate()
+        log = server.log()
 
     assert "no new connections" in told
     assert "Traceback" not in log
