@@ -8,7 +8,7 @@ PLAYGROUND := $(VENV)/installed-playground
 TEST := $(VENV)/installed-test
 BENCH := $(VENV)/installed-bench
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
-LONG := tests/e2e/playground tests/e2e/extensions/page tests/e2e/extensions/operations/test_playbook.py
+LONG := tests/e2e/playground packages/aftercommit/tests/aftercommit_tests/extensions/page/processes tests/e2e/extensions/operations/test_playbook.py
 LAYERS := tests/unit tests/integration packages/aftercommit/tests/aftercommit_tests \
   packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests tests/e2e
 INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'

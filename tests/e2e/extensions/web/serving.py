@@ -1,5 +1,5 @@
 """Runs the real HTTP server, as in the engine's tests."""
 
-from aftercommit_tests.extensions.web.processes.serving import Server, serving
+from aftercommit_tests.extensions.web.processes.serving import serving
 
-__all__ = ["Server", "serving"]
+__all__ = ["serving"]

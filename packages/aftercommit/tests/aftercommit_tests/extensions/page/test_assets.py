@@ -27,6 +27,12 @@ def test_nobody_else_is_asked(name: str) -> None:
     assert {*addresses} <= {"http://www.w3.org"}  # names of XML
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_no_application_is_named(name: str) -> None:
+    """The page is that of all applications: what is theirs comes from the server."""
+    assert not re.search(r"allocation|coupon|e-?mail|register|welcome", FILES[name], re.IGNORECASE)
+
+
 def test_nothing_is_written_in_the_page_itself() -> None:
     """Neither scripts nor styles: the policy forbids them."""
     page = FILES["page.html"]
