@@ -5,7 +5,6 @@ import sys
 
 import pytest
 from aftercommit.errors import InvalidValue
-from aftercommit.extensions.web.exceptions import CannotListen
 from aftercommit.extensions.web.server import open_listener
 from aftercommit.extensions.web.settings import WebSettings
 from click.testing import CliRunner
@@ -74,9 +73,7 @@ def test_no_answer_waits_for_the_caller_to_confirm_the_begin_of_it() -> None:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_an_address_may_be_of_version_6_but_has_to_be_of_this_machine() -> None:
-    """Another one is reported in words, and as what is not available."""
+def test_an_address_may_be_of_version_6() -> None:
+    """Where there is such a network."""
     with open_listener(WebSettings(http_host="::1", http_port=0)) as listener:
         assert listener.getsockname()[0] == "::1"
-    with pytest.raises(CannotListen, match=r"cannot listen on 192\.0\.2\.1:80: "):
-        open_listener(WebSettings(http_host="192.0.2.1", http_port=80))

@@ -14,7 +14,6 @@ from aftercommit_tests.extensions.page.processes.browser import (
     working,
 )
 from aftercommit_tests.extensions.web.processes.serving import Server, serving
-from aftercommit_tests.extensions.web.running import OPERATOR
 from aftercommit_tests.processes import Installation, a_free_port, wait_until
 
 
@@ -108,23 +107,6 @@ def test_a_page_that_was_cut_off_says_so_and_catches_up(
             expect(page.locator("#banner")).to_be_hidden()
             expect(row(page, "lamp")).to_have_attribute("data-state", "scheduled")
             expect(delivery(page, "write_down")).to_contain_text("worker-1")
-
-
-def test_a_viewer_that_does_not_read_holds_up_nobody(
-    installation: Installation, server: Server, page: Page
-) -> None:
-    """Nor the server's end. What it does not take is not kept for it."""
-    head = ["GET /page/changes HTTP/1.1", "Host: localhost", *map(": ".join, OPERATOR.items())]
-    with server.connect() as deaf:
-        deaf.sendall("\r\n".join([*head, "", ""]).encode())
-        assert deaf.recv(1)
-        for number in range(60):
-            assert server.make_thing(f"{number:02}" + "😀" * 98).status_code == 201
-        with working(installation):
-            expect(page.locator('.trace[data-state="scheduled"]')).to_have_count(60)
-        server.make_thing()
-        expect(row(page, "lamp")).to_be_visible()
-        assert server.stop() == 0
 
 
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"

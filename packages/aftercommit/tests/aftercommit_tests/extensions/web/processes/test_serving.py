@@ -4,7 +4,6 @@ import signal
 import socket
 import struct
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import httpx
@@ -19,7 +18,6 @@ from aftercommit_tests.processes import (
     wait_until,
 )
 
-THINGS = 100  # each is made twice
 LINGER_NOT = struct.pack("ii", 1, 0)  # closing resets the connection
 
 
@@ -50,33 +48,6 @@ def test_a_token_is_made_where_none_is_set(on_each: Installation) -> None:
 
     assert [answer.status_code for answer in answers] == [200, 401]
     assert token not in out + err
-
-
-def test_two_hundred_at_once_are_answered_rightly(on_each: Installation) -> None:
-    """Half are duplicates, and half of these repeat the key: the right things, and fair answers."""
-
-    def make(number: int) -> tuple[int, int, str]:
-        thing = number % THINGS
-        key = f"{thing}" if thing < THINGS / 2 else f"{number}"
-        body, headers = {"name": f"thing {thing}"}, {"Idempotency-Key": key}
-        response = client.post("/things", json=body, headers=headers)
-        return thing, response.status_code, response.text
-
-    limits = httpx.Limits(max_connections=40)
-    with (
-        serving(on_each, dispatch="worker") as server,
-        httpx.Client(base_url=server.url, limits=limits, timeout=LIMIT_SECONDS) as client,
-        ThreadPoolExecutor(40) as pool,
-    ):
-        answers = list(pool.map(make, range(2 * THINGS)))
-        assert server.stop() == 0
-
-    by_key = [(status, text) for thing, status, text in answers if thing < THINGS / 2]
-    assert {status for status, _ in by_key} == {201}
-    assert set(Counter(text for _, text in by_key).values()) == {2}
-    others = Counter(status for thing, status, _ in answers if thing >= THINGS / 2)
-    assert others == {201: THINGS / 2, 409: THINGS / 2}
-    assert on_each.rows("SELECT count(DISTINCT name) FROM things") == [(THINGS,)]
 
 
 def test_what_was_acknowledged_is_done_after_a_kill(on_each: Installation) -> None:

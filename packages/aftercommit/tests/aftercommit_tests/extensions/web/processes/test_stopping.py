@@ -82,17 +82,3 @@ def test_who_never_ends_is_left_when_the_grace_period_is_over(on_each: Installat
         deaf.sendall(asking)
         assert deaf.recv(1)
         assert server.stop() == 0
-
-
-def test_a_second_signal_ends_it_at_once(on_each: Installation) -> None:
-    """Whoever insists does not have to wait."""
-    with serving(on_each, module=HANGING, shutdown_grace_seconds="1000") as server:
-        server.make_thing()
-        server.process.send_signal(signal.SIGTERM)
-
-        def ended_by_another_signal() -> bool:
-            server.process.send_signal(signal.SIGTERM)
-            return server.process.poll() is not None
-
-        wait_until(ended_by_another_signal)
-        assert server.process.returncode == 128 + signal.SIGTERM
