@@ -115,15 +115,13 @@ def test_a_port_that_is_taken_is_said(on_each: Installation) -> None:
     assert f"error: cannot listen on 127.0.0.1:{server.port}" in other.stderr
 
 
-def test_another_event_loop_is_refused(installation: Installation) -> None:
-    """In one sentence, before anything is opened; everything else runs on both."""
+def test_an_empty_address_opens_nothing_and_another_event_loop_is_refused(
+    installation: Installation,
+) -> None:
+    """The first is that of a script whose variable is not set. Everything else runs on both."""
+    with installation.running("serve", "--host", "", "--port", "0") as process:
+        wait_for_line(process.stdout, "listening on http://127.0.0.1:")
     refused = installation.run("serve", "--port", "0", event_loop="trio")
 
     assert refused.returncode == 2
     assert "is trio, but HTTP is served on asyncio only" in refused.stderr
-
-
-def test_an_empty_address_opens_nothing(installation: Installation) -> None:
-    """It is that of a script whose variable is not set."""
-    with installation.running("serve", "--host", "", "--port", "0") as process:
-        wait_for_line(process.stdout, "listening on http://127.0.0.1:")
