@@ -97,14 +97,11 @@ def test_requests_get_through_it(proxy: Server) -> None:
     assert b"not-json" in nothing
 
 
-@pytest.mark.parametrize(
-    "sent", [b"", b"GET /heal", ASKED, ASKED + b"\r\n", post("/things", b"{", length=100)]
-)
-def test_silence_and_half_a_request_are_cut_off(proxy: Server, sent: bytes) -> None:
+def test_silence_and_half_a_request_are_cut_off(proxy: Server) -> None:
     """A thousand such connections would otherwise keep everybody out."""
-    answer = proxy.answer_to(sent)  # which returns when it is cut off
-
-    assert not answer or re.match(b"HTTP/1.1 (200|408) ", answer)
+    for sent in (b"", b"GET /heal", ASKED, ASKED + b"\r\n", post("/things", b"{", length=100)):
+        answer = proxy.answer_to(sent)  # which returns when it is cut off
+        assert not answer or re.match(b"HTTP/1.1 (200|408) ", answer)
 
 
 def test_a_head_that_drips_is_cut_off(proxy: Server) -> None:
@@ -127,18 +124,18 @@ def test_who_takes_no_answer_is_cut_off(proxy: Server) -> None:
         assert hung_up.poll(LIMIT_SECONDS * 1000)
 
 
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (b"GET /healthz?" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n" + CLOSE, b"414"),
-        (ASKED + b"X: " + b"x" * 20_000 + b"\r\n" + CLOSE, b"400"),
-        (post("/things", b"", length=70_000), b"413"),
-        (post("/things", b"0\r\n\r\n", b"Transfer-Encoding: chunked"), b"400"),
-        (b"HEAD /healthz HTTP/1.1\r\nHost: api.example.com\r\n" + CLOSE, b"200"),
-        (b"GET http://api.example.com/healthz HTTP/1.1\r\nHost: other\r\n" + CLOSE, b"200"),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"40"),
-    ],
-)
-def test_what_is_wrong_is_refused(proxy: Server, sent: bytes, status: bytes) -> None:
+WRONG = [
+    (b"GET /healthz?" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: a\r\n" + CLOSE, b"414"),
+    (ASKED + b"X: " + b"x" * 20_000 + b"\r\n" + CLOSE, b"400"),
+    (post("/things", b"", length=70_000), b"413"),
+    (post("/things", b"0\r\n\r\n", b"Transfer-Encoding: chunked"), b"400"),
+    (b"HEAD /healthz HTTP/1.1\r\nHost: api.example.com\r\n" + CLOSE, b"200"),
+    (b"GET http://api.example.com/healthz HTTP/1.1\r\nHost: other\r\n" + CLOSE, b"200"),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"40"),
+]
+
+
+def test_what_is_wrong_is_refused(proxy: Server) -> None:
     """Here, and not by the server."""
-    assert b"HTTP/1.1 " + status in proxy.answer_to(sent)
+    for sent, status in WRONG:
+        assert b"HTTP/1.1 " + status in proxy.answer_to(sent), sent[:100]
