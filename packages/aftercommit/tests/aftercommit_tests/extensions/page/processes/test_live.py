@@ -14,7 +14,7 @@ from aftercommit_tests.extensions.page.processes.browser import (
     working,
 )
 from aftercommit_tests.extensions.web.processes.serving import Server, serving
-from aftercommit_tests.processes import Installation, a_free_port, wait_until
+from aftercommit_tests.processes import Installation, a_free_port
 
 
 def test_a_tree_grows_while_somebody_looks(
@@ -128,33 +128,3 @@ def test_what_is_read_further_down_stays_there(server: Server, browser: Browser)
             expect(rows).to_have_count(number + 1)
             page.evaluate(DRAWN)
             assert abs(page.evaluate("read.getBoundingClientRect().top") - before) < 2
-
-
-NOTE_WHAT_IS_LIT = """() => {
-  window.lit = new Set();
-  new MutationObserver((changes) => {
-    const lit = changes.map(({ target }) => target).filter((each) => each.matches(".lit"));
-    for (const each of lit) window.lit.add(each.dataset.key ?? each.tagName);
-  }).observe(document.querySelector("#handler-map"), { subtree: true, attributes: true });
-}"""
-
-
-def test_the_map_lights_what_passes_and_knows_the_source(
-    installation: Installation, page: Page
-) -> None:
-    """Drawn from the tables of the running program; what causes what is learned from traces."""
-    page.get_by_role("link", name="Map").click()
-    announce = page.locator("#handler-map .box.handler", has_text="announce")
-    expect(announce).to_be_visible()
-    page.evaluate(NOTE_WHAT_IS_LIT)
-    assert installation.run("make-thing", "lamp").returncode == 0
-    with working(installation):
-        wait_until(lambda: page.evaluate("window.lit.has('o:bell')"))
-        assert page.evaluate("window.lit.has('path')")
-
-    expect(page.locator("#handler-map path.caused")).to_have_count(2)
-    announce.click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("Have an effect outside")
-    expect(dialog).to_contain_text(re.compile(r"aftercommit_tests/things/handlers\.py:\d+"))
-    expect(dialog).to_contain_text("async def announce")
