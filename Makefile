@@ -8,10 +8,12 @@ PLAYGROUND := $(VENV)/installed-playground
 TEST := $(VENV)/installed-test
 BENCH := $(VENV)/installed-bench
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
-LONG := tests/project/playground tests/e2e/extensions/page tests/project/pages/test_playbook.py
+ENGINE := packages/aftercommit/tests/aftercommit_tests
+LONG := tests/project/playground tests/project/pages/test_playbook.py \
+  $(ENGINE)/extensions/page/processes $(ENGINE)/new_project/processes
 COPIES := tests/project/full  # tutorials and the worked use case, each in a copy of the project
 QUICK := tests/unit tests/integration tests/project/test_*.py
-LAYERS := tests/unit tests/integration packages/aftercommit/tests/aftercommit_tests \
+LAYERS := tests/unit tests/integration $(ENGINE) \
   packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests tests/e2e tests/project
 INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'

@@ -1,1 +1,1 @@
-"""Tests of the extension page with a real browser."""
+"""A browser, for tests of the application: those of the page are in its package."""

@@ -1,1 +1,1 @@
-"""Tests of the extension web with the real server."""
+"""The real HTTP server, for tests of the application: those of the extension are in its package."""

@@ -28,8 +28,12 @@ from aftercommit.settings import EngineSettings
 
 HEAD_BYTES = 16384  # of a request that has not arrived whole
 BACKLOG = 64  # connections to accept together: so often asyncio tries without a file descriptor
-SHORTAGE_SECONDS = 60.0  # between two warnings of having none
-ACCEPT_FAILED = "socket.accept() out of system resource"  # as asyncio says it
+TRACEBACKS = {
+    "socket.accept() out of system resource": "no new connections until others are closed: %s",
+    "Fatal error: protocol.data_received() call failed": "a request could not be refused: %s",
+}
+"""What anybody can let asyncio log, with a traceback each time, and what is logged instead."""
+REPEATED_SECONDS = 60.0  # between two such warnings
 
 logger = logging.getLogger(__name__)
 
@@ -121,28 +125,27 @@ async def _serve(
 
     async with create_task_group() as group:
         group.start_soon(exit_on_stop)
-        with short_of_descriptors_in_one_line():
+        with without_tracebacks_that_clients_cause():
             await server.serve([listener])
         group.cancel_scope.cancel()
 
 
 @contextmanager
-def short_of_descriptors_in_one_line() -> Iterator[None]:
-    """Log a warning now and then while no connection can be accepted.
+def without_tracebacks_that_clients_cause() -> Iterator[None]:
+    """Log a warning now and then while no connection can be accepted, or the server's parser fails.
 
-    asyncio would log each try with a traceback, and a client with enough connections fill a disk.
+    asyncio would log each time with a traceback, and clients could fill a disk: by connections, or
+    by a broken chunk after the head of a HEAD, which uvicorn answers with a body, against HTTP.
     """
-    of_asyncio, warned_at = logging.getLogger("asyncio"), -inf
+    of_asyncio, warned_at = logging.getLogger("asyncio"), dict.fromkeys(TRACEBACKS, -inf)
 
     def is_other(record: logging.LogRecord) -> bool:
-        nonlocal warned_at
-        if not record.getMessage().startswith(ACCEPT_FAILED):
-            return True
-        if monotonic() - warned_at > SHORTAGE_SECONDS:
-            warned_at = monotonic()
-            reason = record.exc_info and record.exc_info[1]
-            logger.warning("no new connections until others are closed: %s", reason)
-        return False
+        message = record.getMessage()
+        found = next((each for each in TRACEBACKS if message.startswith(each)), None)
+        if found and monotonic() - warned_at[found] > REPEATED_SECONDS:
+            warned_at[found] = monotonic()
+            logger.warning(TRACEBACKS[found], record.exc_info and record.exc_info[1])
+        return found is None
 
     of_asyncio.addFilter(is_other)
     try:

@@ -8,11 +8,11 @@ import pytest
 from aftercommit import Application
 from anyio import fail_after
 
-from aftercommit_tests.extensions.web.conftest import anyio_backend
-from aftercommit_tests.extensions.web.running import Web, running_web
-from aftercommit_tests.things.app import APP, Settings, bootstrap
+from aftercommit_tests.extensions.web.conftest import anyio_backend, web
+from aftercommit_tests.extensions.web.running import Web
+from aftercommit_tests.things.app import Settings, bootstrap
 
-__all__ = ["anyio_backend"]
+__all__ = ["anyio_backend", "web"]
 
 LIMIT_SECONDS = 180
 
@@ -23,13 +23,6 @@ Json = dict[str, Any]
 def settings(settings: Settings) -> Settings:
     """What requests cause is left to workers, which do not run: nothing happens by itself."""
     return replace(settings, dispatch="worker")
-
-
-@pytest.fixture
-async def web(settings: Settings) -> AsyncIterator[Web]:
-    """The HTTP application on each database."""
-    async with running_web(APP, settings) as web:
-        yield web
 
 
 @pytest.fixture

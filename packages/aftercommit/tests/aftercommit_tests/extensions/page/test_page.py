@@ -26,18 +26,6 @@ async def test_the_page_has_the_name_of_the_application_and_takes_its_scripts(we
     assert '<aside id="panel" hidden>' in page
 
 
-async def test_files_are_sent_once(web: Web) -> None:
-    """A browser that has one asks whether it is still the same."""
-    path = "/page/assets/page.js"
-    first = await web.client.get(path)
-    again = await web.client.get(path, headers={"If-None-Match": first.headers["etag"]})
-
-    assert first.headers["content-type"].startswith("text/javascript")
-    assert (again.status_code, again.content) == (304, b"")
-    for name in ("nothing.js", "..%2Fhttp.py", "%2Fetc%2Fpasswd"):
-        assert (await web.client.get(f"/page/assets/{name}")).status_code == 404
-
-
 async def test_the_map_is_the_wiring_of_the_running_program(web: Web) -> None:
     """With the words and the place of each handler in the source."""
     wiring = (await web.get("/page/handler-map")).json()

@@ -69,6 +69,7 @@ async def running_web(
                 transport=transport, base_url="http://localhost"
             ) as client:
                 yield kind(web, client, application, stop, probes)
+            stop.set()  # or what goes on until then would let a test that fails hang
 
 
 async def stored(database: Database, table: Table) -> Sequence[Row[Any]]:

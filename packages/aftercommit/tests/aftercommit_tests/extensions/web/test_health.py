@@ -4,17 +4,13 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from aftercommit_tests.conftest import DATABASES
+from aftercommit_tests.conftest import database_url
 from aftercommit_tests.extensions.web.running import Web
 from aftercommit_tests.things.app import Settings
 
+__all__ = ["database_url"]  # of each kind
+
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=DATABASES)
-def database_url(request: pytest.FixtureRequest) -> str:
-    """A new database of each kind."""
-    return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 async def test_a_busy_process_is_ready(web: Web) -> None:

@@ -5,32 +5,11 @@ import sys
 
 import pytest
 from aftercommit.errors import InvalidValue
-from aftercommit.extensions.web.exceptions import CannotListen
 from aftercommit.extensions.web.server import open_listener
 from aftercommit.extensions.web.settings import WebSettings
 from click.testing import CliRunner
 
 from aftercommit_tests.things.app import APP, cli
-
-
-def of_web(monkeypatch: pytest.MonkeyPatch, **variables: str) -> WebSettings:
-    for name, value in variables.items():
-        monkeypatch.setenv(f"THINGS_{name}", value)
-    return APP.load({}).of(WebSettings)
-
-
-def test_hosts_and_origins_are_separated_by_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As URLs of brokers are. A variable that Kubernetes sets is not read: there, it is a URL."""
-    found = of_web(
-        monkeypatch,
-        ALLOWED_HOSTS="a.example.com  B.example.com",
-        ALLOWED_ORIGINS="https://a.example  https://b.example",
-        PORT="tcp://10.0.0.1:80",
-    )
-
-    assert found.hosts == {"a.example.com", "b.example.com"}
-    assert found.origins == ["https://a.example", "https://b.example"]
-    assert found.http_port == 8000
 
 
 @pytest.mark.parametrize(
@@ -45,8 +24,9 @@ def test_what_could_never_match_or_be_guessed_is_refused(
 ) -> None:
     """At start, or every request would be refused later; the token is not repeated."""
     for value in values:
+        monkeypatch.setenv(f"THINGS_{name}", value)
         with pytest.raises(InvalidValue, match=f"THINGS_{name}") as raised:
-            of_web(monkeypatch, **{name: value})
+            APP.load({})
         assert name != "OPERATOR_TOKEN" or value not in str(raised.value)
 
 
@@ -74,9 +54,7 @@ def test_no_answer_waits_for_the_caller_to_confirm_the_begin_of_it() -> None:
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_an_address_may_be_of_version_6_but_has_to_be_of_this_machine() -> None:
-    """Another one is reported in words, and as what is not available."""
+def test_an_address_may_be_of_version_6() -> None:
+    """Where there is such a network."""
     with open_listener(WebSettings(http_host="::1", http_port=0)) as listener:
         assert listener.getsockname()[0] == "::1"
-    with pytest.raises(CannotListen, match=r"cannot listen on 192\.0\.2\.1:80: "):
-        open_listener(WebSettings(http_host="192.0.2.1", http_port=80))

@@ -59,7 +59,7 @@ export function sending(form, send) {
 
 /** Say whom something is about: a name that looks like an address stays beside the address. */
 export function whom(about) {
-  const [, name, address] = about.match(/^(.*) <([^<>]*)>$/s) ?? [null, about, ""];
+  const [, name, address] = about.match(/^(.*) <([^<>@]+@[^<>]+)>$/s) ?? [null, about, ""];
   return [h("bdi", {}, name), address && " ", address && h("bdi", { class: "address" }, address)];
 }
 

@@ -6,9 +6,9 @@ import shutil
 import subprocess
 
 import pytest
+from aftercommit_tests.extensions.web.processes.serving import serving
 
 from tests.consoles import commands, shows
-from tests.e2e.extensions.web.serving import serving
 from tests.e2e.processes import ROOT, Application, owed, wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")

@@ -1,29 +1,18 @@
 """Stopping the real server: nobody is cut off, and nothing holds it up for long."""
 
-import json
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import httpx
 
-from tests.e2e.extensions.web.serving import everything, post, registration, serving
-from tests.e2e.processes import LIMIT_SECONDS, Application, wait_for_line, wait_until
+from aftercommit_tests.extensions.web.processes import hanging_bell
+from aftercommit_tests.extensions.web.processes.serving import everything, locked, post, serving
+from aftercommit_tests.processes import LIMIT_SECONDS, Installation, wait_for_line, wait_until
 
-HANGING = ("tests.e2e.hanging", "wait")
-
-
-@contextmanager
-def locked(application: Application) -> Iterator[Callable[[], None]]:
-    """Keep others from writing until what is yielded is called."""
-    with application.connected() as connection:
-        is_postgres = bool(application.postgres_url)
-        connection.execute("LOCK TABLE aftercommit_commands" if is_postgres else "BEGIN IMMEDIATE")
-        yield connection.rollback
+HANGING = (hanging_bell.__name__,)
 
 
-def test_a_connection_that_is_idle_ends(on_each: Application) -> None:
+def test_a_connection_that_is_idle_ends(on_each: Installation) -> None:
     """After a while, though nobody stops the server."""
     with serving(on_each, http_timeout_seconds="1") as server:
         answer = server.answer_to(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -31,7 +20,7 @@ def test_a_connection_that_is_idle_ends(on_each: Application) -> None:
     assert answer.startswith(b"HTTP/1.1 200")
 
 
-def test_open_connections_do_not_hold_it_up(on_each: Application) -> None:
+def test_open_connections_do_not_hold_it_up(on_each: Installation) -> None:
     """Neither one that is idle, nor one that has sent nothing, or half of a head."""
     with serving(on_each, shutdown_grace_seconds="1000") as server, server.client() as idle:
         assert idle.get("/healthz").status_code == 200
@@ -41,14 +30,14 @@ def test_open_connections_do_not_hold_it_up(on_each: Application) -> None:
 
 
 def begin(connection: socket.socket, *, length: int) -> None:
-    """Send the head of a registration, and wait until the server asks for its body."""
-    connection.sendall(post("/users", b"", b"Expect: 100-continue", length=length))
+    """Send the head of a request, and wait until the server asks for its body."""
+    connection.sendall(post("/things", b"", b"Expect: 100-continue", length=length))
     assert connection.recv(1000).startswith(b"HTTP/1.1 100")
 
 
-def test_a_request_that_has_begun_is_answered(on_each: Application) -> None:
+def test_a_request_that_has_begun_is_answered(on_each: Installation) -> None:
     """Meanwhile nobody can begin another."""
-    body = json.dumps(registration("ivan@example.com")).encode()
+    body = b'{"name": "lamp"}'
     with serving(on_each) as server, locked(on_each) as unlock, server.connect() as connection:
         begin(connection, length=len(body))
         connection.sendall(body)
@@ -69,19 +58,18 @@ def refused(port: int) -> bool:
     return False
 
 
-def test_what_cannot_be_done_in_time_goes_back_to_workers(on_each: Application) -> None:
+def test_what_cannot_be_done_in_time_goes_back_to_workers(on_each: Installation) -> None:
     """The attempt does not count."""
     with serving(on_each, module=HANGING, shutdown_grace_seconds="0.2") as server:
-        response = httpx.post(f"{server.url}/users", json=registration("ivan@example.com"))
-        assert response.status_code == 201
+        assert server.make_thing().status_code == 201
         wait_for_line(server.process.stdout, "hanging")
         assert server.stop() == 0
 
-    statement = "SELECT attempts, owner FROM aftercommit_deliveries WHERE handler = 'wait'"
+    statement = "SELECT attempts, owner FROM aftercommit_deliveries WHERE handler = 'announce'"
     assert on_each.rows(statement) == [(0, None)]
 
 
-def test_who_never_ends_is_left_when_the_grace_period_is_over(on_each: Application) -> None:
+def test_who_never_ends_is_left_when_the_grace_period_is_over(on_each: Installation) -> None:
     """Neither half of a body nor an answer that nobody takes may keep a process for ever."""
     asking = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20
     with (
@@ -94,17 +82,3 @@ def test_who_never_ends_is_left_when_the_grace_period_is_over(on_each: Applicati
         deaf.sendall(asking)
         assert deaf.recv(1)
         assert server.stop() == 0
-
-
-def test_a_second_signal_ends_it_at_once(on_each: Application) -> None:
-    """Whoever insists does not have to wait."""
-    with serving(on_each, module=HANGING, shutdown_grace_seconds="1000") as server:
-        httpx.post(f"{server.url}/users", json=registration("ivan@example.com"))
-        server.process.send_signal(signal.SIGTERM)
-
-        def ended_by_another_signal() -> bool:
-            server.process.send_signal(signal.SIGTERM)
-            return server.process.poll() is not None
-
-        wait_until(ended_by_another_signal)
-        assert server.process.returncode == 128 + signal.SIGTERM

@@ -1,0 +1,80 @@
+"""The server is killed in the middle of requests, again and again: nobody notices."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import httpx
+import pytest
+
+from aftercommit_tests.extensions.web.processes.serving import serving
+from aftercommit_tests.processes import LIMIT_SECONDS, Installation, owed, wait_until
+
+NAMES = sorted(f"thing-{number}" for number in range(200))
+CALLERS = 20
+KILLS = 5
+SEED = 2026
+
+
+class Callers:
+    """Make things by several connections at once, and remember what was answered."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, UUID] = {}  # id of the thing, by name
+        self.cut_off = 0
+
+    def make(self, client: httpx.Client, name: str) -> None:
+        """Try once: its key is the name, so it is recognized when it is tried again."""
+        try:
+            made = client.post("/things", json={"name": name}, headers={"Idempotency-Key": name})
+        except httpx.TransportError:
+            self.cut_off += 1
+            return
+        assert made.status_code == 201
+        thing_id = UUID(made.json()["thing_id"])
+        assert self.answers.setdefault(name, thing_id) == thing_id
+
+    def wait_for(self, answers: int) -> None:
+        """Return when there are as many."""
+        wait_until(lambda: len(self.answers) >= answers)
+
+    def make_all(self, url: str) -> None:
+        """Try those that have no answer yet, each twice at the same moment."""
+        limits = httpx.Limits(max_connections=CALLERS)
+        with (
+            httpx.Client(base_url=url, limits=limits, timeout=LIMIT_SECONDS) as client,
+            ThreadPoolExecutor(CALLERS) as pool,
+        ):
+            missing = [name for name in NAMES if name not in self.answers]
+            twice = (name for name in missing for _ in range(2))
+            list(pool.map(lambda name: self.make(client, name), twice))
+
+
+@pytest.mark.timeout(200)
+def test_what_was_acknowledged_is_there_and_what_is_owed_is_done(on_each: Installation) -> None:
+    """Whoever got no answer asks again with the same key, at the next server; some ask twice."""
+    callers, dice = Callers(), random.Random(SEED)
+    for _ in range(KILLS):
+        before = len(callers.answers)
+        with serving(on_each) as server, ThreadPoolExecutor(1) as pool:
+            done = pool.submit(callers.make_all, server.url)
+            callers.wait_for(before + dice.randint(5, len(NAMES) // (KILLS + 1)))
+            server.process.kill()
+            done.result()
+        acknowledged = on_each.rows("SELECT count(*) FROM things")[0][0]
+        assert before < len(callers.answers) <= acknowledged < len(NAMES)
+    assert callers.cut_off > KILLS
+
+    with serving(on_each) as server:
+        callers.make_all(server.url)
+        assert server.stop() == 0
+    on_each.end_leases()
+    assert on_each.run("worker", "--until-idle").returncode == 0
+
+    things = on_each.rows("SELECT name, id FROM things ORDER BY name")
+    assert {name: UUID(str(id_)) for name, id_ in things} == callers.answers
+    assert [name for name, _ in things] == NAMES
+    assert owed(on_each) == []
+    assert sorted(text for (text,) in on_each.rows("SELECT text FROM lines")) == NAMES
+    assert on_each.rung == sorted([*NAMES, *(f"{name} shines" for name in NAMES)])
+    assert on_each.rows("SELECT count(*) FROM aftercommit_commands") == [(len(NAMES),)]
