@@ -127,7 +127,7 @@ def _chosen(name: str, group: Mapping[str, Where]) -> set[str]:
     if CRASHES in name and len(tests) > 1:
         killed = sorted(test for test, where in group.items() if _is_killed(name, where))
         return {killed[number % len(killed)]} if _is_at(name, ON_ONE_DATABASE) else set(killed)
-    if "tests/e2e/" in name or len(databases) == 1:
+    if "tests/e2e/" in name or "/processes/" in name or len(databases) == 1:
         return {tests[number % len(tests)]}
     if len(loops) == 1:
         return set(tests)

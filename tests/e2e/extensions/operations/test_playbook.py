@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from aftercommit_tests.extensions.brokers.fixtures import tansu
 
 from tests.consoles import Command, commands, shows
 from tests.e2e.processes import (
@@ -31,7 +32,6 @@ from tests.e2e.processes import (
     wait_until,
 )
 from tests.e2e.smtp.mail_server import MailServer
-from tests.integration.extensions.brokers.fixtures import tansu
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 PART = re.compile(r"^### (?:\d+\. )?(.*?)\n(.*?)(?=^### |\Z)", re.MULTILINE | re.DOTALL)
@@ -177,7 +177,7 @@ def broker_lost(application: Application, _: MailServer) -> Iterator[Trouble]:
     application.settings["broker_urls"] = f"kafka://127.0.0.1:{port}"
     application.run(*REGISTER)
     with ExitStack() as running:
-        yield Trouble(mend=lambda: running.enter_context(tansu(port, advertised=port)))
+        yield Trouble(mend=lambda: running.enter_context(tansu(port, topics=["allocation.events"])))
 
 
 @contextmanager

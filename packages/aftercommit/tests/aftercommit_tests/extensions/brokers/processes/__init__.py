@@ -1,0 +1,1 @@
+"""Consumers and publishers as real processes."""
