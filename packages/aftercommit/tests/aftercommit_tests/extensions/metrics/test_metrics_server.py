@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from aftercommit.extensions.metrics import metrics_server
 from aftercommit.extensions.metrics.metrics_server import MetricsServer
+from aftercommit.extensions.metrics.settings import MetricsSettings
+
+from aftercommit_tests.things.app import APP
 
 LIMIT_SECONDS = 180
 
@@ -117,3 +120,19 @@ def test_too_many_open_files_end_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     with serving() as port:
         assert answer(port, "GET /healthz HTTP/1.1").endswith("alive\n")
     assert failures == []
+
+
+def test_only_this_machine_may_ask_unless_another_host_is_said() -> None:
+    """And nobody without a port. In a container nobody is here, so others have to be let in."""
+    nowhere, here, everywhere = (
+        APP.load(overrides).of(MetricsSettings)
+        for overrides in (
+            {},
+            {"metrics_port": "9464"},
+            {"metrics_port": "9464", "metrics_host": "0.0.0.0"},
+        )
+    )
+
+    assert nowhere.metrics_port is None
+    assert (here.metrics_port, here.metrics_host) == (9464, "127.0.0.1")
+    assert (everywhere.metrics_port, everywhere.metrics_host) == (9464, "0.0.0.0")
