@@ -135,33 +135,26 @@ def test_what_is_published_has_all_that_others_need() -> None:
 
 
 def test_the_document_describes_all_that_is_published_and_accepted() -> None:
-    """And nothing else. FastStream makes such documents for its users, and reads this one."""
+    """And nothing else; each example fits its schema. FastStream, which makes some, reads it."""
     from faststream.specification.asyncapi.v3_0_0.schema import ApplicationSchema  # takes a second
 
     text = published_language(APP)
 
     ApplicationSchema.model_validate_json(text)
-    channels = json.loads(text)["channels"]
+    document = json.loads(text)
+    channels, messages = document["channels"], document["components"]["messages"]
     public = {CODEC.name_of(each) for each in HANDLERS.public_events}
     assert channels["events"]["messages"].keys() == public == {"thing_made", "thing_renamed"}
     assert channels["commands"]["messages"].keys() == ACCEPTED.keys()
-
-
-@pytest.mark.parametrize("name", ["thing_made", "thing_renamed", *ACCEPTED])
-def test_each_example_in_it_fits_its_schema_and_is_what_is_sent_or_read(name: str) -> None:
-    """An example that is wrong is worse than none."""
-    message = json.loads(published_language(APP))["components"]["messages"][name]
-    example = message["examples"][0]["payload"]
-    schema = Draft202012Validator(message["payload"])
-
-    schema.validate(example)
-    assert not schema.is_valid({**example, "data": {}})
-    if name in ACCEPTED:
-        command, _ = from_cloud_event(json.dumps(example).encode())
-        assert type(command) is ACCEPTED[name]
-    else:
-        sent = json.loads(to_cloud_event(an_envelope(CODEC.events[name](**example["data"]))))
-        assert sent.keys() == example.keys()
+    assert messages.keys() == public | ACCEPTED.keys()
+    for name, message in messages.items():
+        example = message["examples"][0]["payload"]
+        schema = Draft202012Validator(message["payload"])
+        schema.validate(example)
+        assert not schema.is_valid({**example, "data": {}})
+        if name in ACCEPTED:
+            command, _ = from_cloud_event(json.dumps(example).encode())
+            assert type(command) is ACCEPTED[name]
 
 
 def test_a_field_without_an_example_is_named() -> None:

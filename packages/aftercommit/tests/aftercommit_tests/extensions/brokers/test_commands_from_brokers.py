@@ -1,14 +1,11 @@
 """A command from a broker takes effect once, and no message is lost: the consumer, step by step."""
 
-import asyncio
 import json
 import random
-from dataclasses import dataclass, field
 
 import anyio
 import anyio.lowlevel
 import pytest
-from aftercommit import IdempotencyKey
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import ConcurrentUpdate, InvalidPayload, MessageAlreadyHandled
 from aftercommit.extensions.brokers.base import InboundMessage
@@ -23,7 +20,6 @@ from aftercommit_tests.builders import a_command, a_message, an_envelope
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.brokers.list_broker import Failing, ListBroker, consuming
 from aftercommit_tests.extensions.brokers.outside import COMMANDS, DEAD, Outside, RabbitOutside
-from aftercommit_tests.things.bell import RecordingBell
 from aftercommit_tests.things.domain import ThingNotFound
 from aftercommit_tests.world import World
 
@@ -34,18 +30,24 @@ THINGS = Channels("things")
 
 
 async def test_the_same_message_again_and_again_has_one_effect(
-    broker: ListBroker, new_world: NewWorld
+    broker: ListBroker, new_world: NewWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each copy is acknowledged, or it would come for ever; serializers write as they like.
 
-    Nor is a copy refused because the world has moved on.
+    The acknowledgement of the first is lost, so it comes again. No copy is refused because the
+    world has moved on.
     """
     handler = Failing()
     world = await new_world(**handler.handlers())
     copy = a_message()
     message = json.loads(copy)
     respelled = {**message, "data": dict(reversed(message["data"].items()))}
+    broker.ack_error = ConnectionError("too late")
     async with consuming(broker, world):
+        broker.put(copy)
+        while "could not be acknowledged, it will come again: too late" not in caplog.text:
+            await anyio.lowlevel.checkpoint()
+        broker.ack_error = None
         broker.put(*[copy] * 4, json.dumps(respelled, indent=4).encode())
         await broker.acks(5)
         handler.errors = [ThingNotFound("t1")]
@@ -65,35 +67,6 @@ async def test_another_command_under_an_id_that_was_used_is_a_dead_letter(
         await broker.handle_in_turn(first, first, other)
 
     assert broker.dead_lettered == [(other, "MessageIdReused")]
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (ConnectionError("too late"), "too late"),
-        (asyncio.CancelledError(), "the connection was lost"),  # made up by a library
-    ],
-)
-async def test_an_acknowledgement_that_is_lost_harms_nobody(
-    broker: ListBroker,
-    new_world: NewWorld,
-    error: BaseException,
-    reason: str,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """The broker sends the message again, and it is recognized; why is logged."""
-    broker.ack_error, message = error, a_message()
-    world = await new_world()
-    async with consuming(broker, world):
-        broker.put(message)
-        while "acknowledged" not in caplog.text:
-            await anyio.lowlevel.checkpoint()
-        broker.ack_error = None
-        await broker.handle_in_turn(message)
-
-    assert f"could not be acknowledged, it will come again: {reason}" in caplog.text
-    assert broker.dead_lettered == []
-    assert await world.lines() == ["lamp"]
 
 
 @pytest.mark.parametrize(
@@ -156,39 +129,6 @@ async def test_a_process_is_not_ready_while_nothing_is_consumed(
             await anyio.lowlevel.checkpoint()
 
 
-@dataclass
-class SilentBell(RecordingBell):
-    """A bell that takes its time, until it is let."""
-
-    asked: int = 0
-    may_ring: anyio.Event = field(default_factory=anyio.Event)
-
-    async def ring(self, text: str, *, idempotency_key: IdempotencyKey) -> bool:
-        self.asked += 1
-        await self.may_ring.wait()
-        return await super().ring(text, idempotency_key=idempotency_key)
-
-
-async def test_what_commands_have_caused_holds_up_no_message_and_is_bounded(
-    broker: ListBroker, new_world: NewWorld, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A mail server that says nothing must not hold up the queue; what is too much is left."""
-    caplog.set_level("INFO", "aftercommit")
-    bell = SilentBell()
-    world = await new_world(bell=bell)
-    async with consuming(broker, world, max_dispatches=3):
-        broker.put(*[a_message(message_id=f"m{n}", name=f"lamp {n}") for n in range(50)])
-        await broker.acks(50)
-        await anyio.wait_all_tasks_blocked()
-        assert bell.asked == 3
-        bell.may_ring.set()
-
-    assert len(bell.rung) == 3
-    assert caplog.text.count("the rest is left to workers") == 1
-    left = (await world.deliveries()).values()
-    assert {(row.attempts, row.held, row.available_at) for row in left} == {(0, False, 0.0)}
-
-
 async def test_the_longest_id_fits_into_every_database(world: World) -> None:
     """Or its message would wait for ever, and hold up what comes after it."""
     letters = [chr(n) for n in range(0x4E00, 0x9FFF)]  # of three bytes each, hard to compress
@@ -224,16 +164,6 @@ async def test_no_more_messages_come_than_may_be_in_flight(outside: Outside) -> 
         group.cancel_scope.cancel()
 
 
-async def test_a_consumer_is_registered_before_its_process_is_ready(
-    rabbitmq: RabbitOutside,
-) -> None:
-    """Whoever waits for the process to be ready may rely on that it consumes."""
-    (broker,) = new_brokers([rabbitmq.url], THINGS).values()
-
-    async with broker.consume(20):
-        assert await to_thread.run_sync(rabbitmq.consumers, COMMANDS) == 1
-
-
 async def test_a_queue_that_was_there_before_is_used(
     rabbitmq: RabbitOutside, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -248,19 +178,21 @@ async def test_a_queue_that_was_there_before_is_used(
     assert "the queue things.commands is not of the kind" in caplog.text
 
 
-async def test_a_queue_that_is_deleted_ends_the_session(rabbitmq: RabbitOutside) -> None:
+async def test_a_queue_that_is_deleted_ends_the_session_and_is_made_again(
+    rabbitmq: RabbitOutside,
+) -> None:
     """As a lost connection does: silent, it would take nothing more, and nobody would know."""
     (broker,) = new_brokers([rabbitmq.url], THINGS).values()
 
     async with create_task_group() as group, broker.consume(20) as messages:
-        await to_thread.run_sync(rabbitmq.send, a_message())
-        await (await anext(messages)).ack()
-        group.start_soon(to_thread.run_sync, rabbitmq.delete_queue, COMMANDS)
+        assert await to_thread.run_sync(rabbitmq.consumers, COMMANDS) == 1  # as soon as it is ready
+        for name in (DEAD, COMMANDS):
+            group.start_soon(to_thread.run_sync, rabbitmq.delete_queue, name)
         either = "the consumer was cancelled; its queue may be deleted|the connection was lost"
         with fail_after(60), pytest.raises(BrokerUnavailable, match=either):
             await anext(messages)
     async with broker.consume(20) as messages:
-        await to_thread.run_sync(rabbitmq.declare_as_described)  # it is there, as described
+        await to_thread.run_sync(rabbitmq.declare_as_described)  # they are there, as described
         await to_thread.run_sync(rabbitmq.send, a_message())
         await (await anext(messages)).ack()
 

@@ -25,8 +25,7 @@ from aftercommit_tests.world import World
 
 pytestmark = pytest.mark.anyio
 
-HandlerOfEvent = Callable[[Event], Awaitable[None]]
-Observed = Callable[[HandlerOfEvent], Awaitable[World]]
+Handler = Callable[[World, Event], Awaitable[None]]
 
 
 @pytest.fixture
@@ -35,119 +34,107 @@ def counts() -> MetricsObserver:
     return MetricsObserver("things")
 
 
-@pytest.fixture
-def observed(new_world: NewWorld, counts: MetricsObserver) -> Observed:
-    """What makes a world in which this is the handler of a new thing, and is observed."""
+async def observed(new_world: NewWorld, counts: MetricsObserver, work: Handler) -> World:
+    """Return a world in which this is done with a new thing, and is observed."""
 
-    async def observed(handler: HandlerOfEvent) -> World:
-        handlers = {**PLAIN, ThingMade: [handler]}
-        return await new_world(event_handlers=handlers, observers=[counts])
+    async def handler(event: Event) -> None:
+        await work(world, event)
 
-    return observed
+    handlers = {**PLAIN, ThingMade: [handler]}
+    world: World = await new_world(event_handlers=handlers, observers=[counts])
+    return world
 
 
-async def works(event: Event) -> None:
+async def works(world: World, event: Event) -> None:
     """Do nothing."""
 
 
-def failing(error: Exception) -> HandlerOfEvent:
-    async def fails(event: Event) -> None:
-        raise error
-
-    return fails
+async def fails(world: World, event: Event) -> None:
+    raise OSError("mail server is down")
 
 
-async def test_what_was_done_is_counted_with_its_durations(
-    observed: Observed, counts: MetricsObserver
-) -> None:
-    """By the names that logs and tables have, too."""
-    await (await observed(works)).bus.handle(a_command())
+async def is_refused(world: World, event: Event) -> None:
+    raise InvalidName("it has none")
 
-    assert counted(counts.registry, "commands_total") == {("make_thing", "done"): 1}
-    assert counted(counts.registry, "attempts_total") == {("works", "done"): 1}
-    for histogram, name in (
-        ("command_duration_seconds", "make_thing"),
-        ("attempt_duration_seconds", "works"),
-        ("commit_to_settled_seconds", "works"),
-    ):
-        assert counted(counts.registry, f"{histogram}_count") == {(name,): 1}
+
+async def is_late(world: World, event: Event) -> None:
+    await world.move_clock(POLICY.lease_seconds + 1)
+    assert await world.outbox().claim(1, ["handler"])
+
+
+async def fails_late(world: World, event: Event) -> None:
+    await is_late(world, event)
+    raise OSError("too late")
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"),
-    [(OSError("mail server is down"), "retried"), (InvalidName("it has none"), "parked")],
+    ("work", "outcome"),
+    [
+        (works, "done"),
+        (fails, "retried"),
+        (is_refused, "parked"),  # it needs a person
+        (is_late, "lease_lost"),  # a frozen worker that wakes up
+        (fails_late, "lease_lost"),
+    ],
 )
-async def test_an_attempt_that_failed_is_counted_by_what_comes_next(
-    observed: Observed, counts: MetricsObserver, error: Exception, outcome: str
+async def test_an_attempt_is_counted_by_what_becomes_of_it(
+    new_world: NewWorld, counts: MetricsObserver, work: Handler, outcome: str
 ) -> None:
-    """What is parked needs a person, what is retried does not."""
-    await (await observed(failing(error))).bus.handle(a_command())
+    """With durations, by the names that logs and tables have, too."""
+    await (await observed(new_world, counts, work)).bus.handle(a_command())
 
-    assert counted(counts.registry, "attempts_total") == {("fails", outcome): 1}
-    assert counted(counts.registry, "commit_to_settled_seconds_count") == {}
+    assert counted(counts.registry, "commands_total") == {("make_thing", "done"): 1}
+    assert counted(counts.registry, "command_duration_seconds_count") == {("make_thing",): 1}
+    assert counted(counts.registry, "attempts_total") == {("handler", outcome): 1}
+    assert counted(counts.registry, "attempt_duration_seconds_count") == {("handler",): 1}
+    settled = {("handler",): 1} if outcome == "done" else {}
+    assert counted(counts.registry, "commit_to_settled_seconds_count") == settled
 
 
 async def test_an_attempt_that_was_cancelled_is_counted_as_handed_over(
-    observed: Observed, counts: MetricsObserver
+    new_world: NewWorld, counts: MetricsObserver
 ) -> None:
     """A worker that stops does that, and nobody has failed."""
     begun = anyio.Event()
 
-    async def hangs(event: Event) -> None:
+    async def hangs(world: World, event: Event) -> None:
         begun.set()
         await anyio.sleep_forever()
 
-    world = await observed(hangs)
+    world = await observed(new_world, counts, hangs)
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(world.bus.handle, a_command())
             await begun.wait()
             group.cancel_scope.cancel()
 
-    assert counted(counts.registry, "attempts_total") == {("hangs", "handed_over"): 1}
+    assert counted(counts.registry, "attempts_total") == {("handler", "handed_over"): 1}
 
 
 async def test_an_attempt_whose_lease_was_over_is_handed_over(
-    observed: Observed, counts: MetricsObserver
+    new_world: NewWorld, counts: MetricsObserver
 ) -> None:
     """It was not begun: it has an outcome, but no duration."""
     too_late = anyio.current_time() - POLICY.lease_seconds
+    world = await observed(new_world, counts, works)
 
-    await (await observed(works)).bus.run([replace(a_claim(handler="works"), leased_at=too_late)])
+    await world.bus.run([replace(a_claim(handler="handler"), leased_at=too_late)])
 
-    assert counted(counts.registry, "attempts_total") == {("works", "handed_over"): 1}
+    assert counted(counts.registry, "attempts_total") == {("handler", "handed_over"): 1}
     assert counted(counts.registry, "attempt_duration_seconds_count") == {}
 
 
-@pytest.mark.parametrize("error", [OSError("too late"), None])
-async def test_an_attempt_that_ends_after_a_takeover_has_lost_its_lease(
-    observed: Observed, counts: MetricsObserver, error: Exception | None
-) -> None:
-    """A frozen worker that wakes up is neither done nor retried, and somebody has to see it."""
-
-    async def late(event: Event) -> None:
-        await world.move_clock(POLICY.lease_seconds + 1)
-        assert await world.outbox().claim(1, ["late"])
-        if error:
-            raise error
-
-    world = await observed(late)
-    await world.bus.handle(a_command())
-
-    assert counted(counts.registry, "attempts_total") == {("late", "lease_lost"): 1}
-
-
 async def test_a_clock_that_is_behind_makes_no_negative_time(
-    observed: Observed, counts: MetricsObserver
+    new_world: NewWorld, counts: MetricsObserver
 ) -> None:
     """The event may have been committed on a machine whose clock is ahead."""
-    world = await observed(works)
+    world = await observed(new_world, counts, works)
     (claim,) = (await world.bus.execute(a_command())).claims
     ahead = replace(claim.envelope, time=claim.envelope.time.replace(year=2999))
 
     await world.bus.run([replace(claim, envelope=ahead)])
 
-    assert counted(counts.registry, "commit_to_settled_seconds_sum") == {("works",): 0.0}
+    assert counted(counts.registry, "commit_to_settled_seconds_sum") == {("handler",): 0.0}
 
 
 async def test_lost_races_are_counted(new_world: NewWorld, counts: MetricsObserver) -> None:

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from aftercommit import History
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.metrics import process_health
-from aftercommit.extensions.metrics.observer import MetricsObserver
 from aftercommit.extensions.metrics.process_health import STALE_SECONDS, TEXT_SECONDS, Probes
 from aftercommit.extensions.metrics.settings import MetricsSettings
 from aftercommit.process.application import Application
@@ -324,20 +323,14 @@ async def test_an_event_loop_that_does_not_run_is_not_alive(application: Applica
     assert probes.liveness_error() == "the event loop has been blocked for 12 s"
 
 
-async def test_nothing_is_collected_unless_somebody_can_read_it(settings: Settings) -> None:
-    """Each command of the command line would else import what nobody uses."""
-    async with bootstrap(replace(settings, of_extensions=())) as application:
-        observers = application.bus.instrumentation.observers
-
-    assert not any(isinstance(observer, MetricsObserver) for observer in observers)
-
-
-async def test_a_library_that_is_missing_is_named(
+async def test_metrics_need_somebody_who_reads_them_and_their_library(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the extra that brings it."""
+    """Each command would else import what nobody uses; what is missing is named with its extra."""
     monkeypatch.setitem(sys.modules, "aftercommit.extensions.metrics.observer", None)
 
+    async with bootstrap(replace(settings, of_extensions=())):
+        pass
     with pytest.raises(InvalidValue, match=r"pip install 'aftercommit\[metrics\]'"):
         async with bootstrap(settings):
             pass

@@ -1,1 +1,1 @@
-"""Consumers and publishers as real processes."""
+"""Consumers as real processes."""

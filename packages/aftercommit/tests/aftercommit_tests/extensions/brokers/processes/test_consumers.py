@@ -5,12 +5,15 @@ import signal
 import socket
 import sqlite3
 import struct
+import subprocess
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from aftercommit import testing
 
 from aftercommit_tests.builders import a_message
 from aftercommit_tests.crashing import CONSUMING, DEAD_LETTERING
@@ -18,11 +21,9 @@ from aftercommit_tests.extensions.brokers.outside import (
     COMMANDS,
     DEAD,
     YEAR_55840,
-    KafkaOutside,
     Outside,
     RabbitOutside,
 )
-from aftercommit_tests.extensions.brokers.processes.working import made, working, written
 from aftercommit_tests.processes import (
     LIMIT_SECONDS,
     Installation,
@@ -32,12 +33,40 @@ from aftercommit_tests.processes import (
     wait_until,
 )
 from aftercommit_tests.proxy import Proxy
+from aftercommit_tests.things.app import APP
 
 GRACE_SECONDS = 6
 REJOIN_SECONDS = 180  # Kafka waits for a dead member of a group before it lets others work
 MESSAGES = 30
 GOOD = [a_message(message_id=f"m{n}", name=f"lamp {n}") for n in range(MESSAGES)]
 LAST = a_message(message_id="last", name="last")
+
+
+@pytest.fixture
+def installation(tmp_path: Path, backend: str) -> Installation:
+    """The application, whose database has its schema."""
+    testing.sqlite_url(APP, tmp_path, "things.db")
+    return Installation(tmp_path, backend=backend)
+
+
+@contextmanager
+def working(
+    installation: Installation, command: str = "consume"
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run a consumer, and see that it ends in its grace period when it is asked to."""
+    with installation.running(command) as process:
+        yield process
+        assert stop(process) == 0  # 70, if something else had to end it
+
+
+def made(installation: Installation) -> list[str]:
+    """Return the names of the things that commands have made, sorted."""
+    return [name for (name,) in installation.rows("SELECT name FROM things ORDER BY name")]
+
+
+def written(installation: Installation) -> list[str]:
+    """Return what a handler has written of them, sorted."""
+    return [text for (text,) in installation.rows("SELECT text FROM lines ORDER BY text")]
 
 
 def test_a_message_five_times_and_poison_in_between(
@@ -50,6 +79,7 @@ def test_a_message_five_times_and_poison_in_between(
         "message-too-large": [b"x" * 5_000_000],
         "unknown-command-type": [a_message("fly")],
         "thing-not-found": [a_message("rename_thing", message_id="m2")],
+        "invalid-name": [a_message(message_id="m3", name="")],
     }
     bodies = [body for of_one_kind in poison.values() for body in of_one_kind]
     copy = a_message()
@@ -176,15 +206,22 @@ def test_sigterm_lets_a_message_in_hand_finish(
 def test_a_silent_bell_does_not_hold_up_commands(
     installation: Installation, rabbitmq: Outside, hanging_bell: Path
 ) -> None:
-    """What they have caused is owed; nobody who sends commands waits for it."""
-    installation.settings["broker_urls"] = rabbitmq.url
-    rabbitmq.send(*GOOD)
+    """What they have caused is owed; nobody waits for it, and what is too much is left to workers.
 
-    with working(installation):
+    So it is for a mail server that says nothing.
+    """
+    installation.settings |= {"broker_urls": rabbitmq.url, "max_dispatches": "3"}
+    rabbitmq.send(*GOOD)
+    left = "SELECT count(*) FROM aftercommit_deliveries WHERE handler = 'announce' AND {}"
+
+    with working(installation) as process:
+        wait_for_line(process.stderr, "the rest is left to workers")
         wait_until(lambda: len(made(installation)) == MESSAGES)
+        released = left.format("attempts = 0 AND owner IS NULL")
+        wait_until(lambda: installation.rows(released) == [(MESSAGES - 3,)])
+        assert installation.rows(left.format("attempts = 1")) == [(3,)]
         reader = os.open(hanging_bell, os.O_RDONLY | os.O_NONBLOCK)
     os.close(reader)
-    assert owed(installation)
 
 
 @pytest.mark.parametrize("proxied", ["rabbitmq"], indirect=True)
@@ -232,51 +269,6 @@ def test_what_cannot_be_decoded_ends_among_the_dead_and_takes_nothing_with_it(
     assert (rabbitmq.count(DEAD), rabbitmq.count(COMMANDS)) == (1, 0)
     assert "cannot be decoded" in told
     assert "RabbitMQ moves it to things.commands.dead after 20 deliveries" in told
-
-
-def test_what_the_library_of_kafka_cannot_decode_is_skipped_and_known(
-    installation: Installation, kafka: KafkaOutside
-) -> None:
-    """It would be fetched again, for ever; what it says stays in the topic."""
-    installation.settings = {"broker_urls": kafka.url, "dispatch": "worker"}
-    for number in (1, 2):
-        kafka.send(GOOD[number])
-        kafka.send_undecodable()
-    kafka.send(GOOD[3])
-
-    with working(installation):
-        wait_until(lambda: len(made(installation)) == 3)
-        dead = kafka.dead(2)
-
-    assert all("partition 0, offset " in message.headers["undecodable"] for message in dead)
-
-
-def test_what_cannot_be_encoded_again_is_among_the_dead_without_its_headers(
-    installation: Installation, rabbitmq: RabbitOutside
-) -> None:
-    """The library reads doubles, and writes floats only; and more of them than are in flight."""
-    installation.settings = {"broker_urls": rabbitmq.url, "dispatch": "worker"}
-    rabbitmq.send_with_header(b"d" + struct.pack(">d", 1e300), count=25)
-    rabbitmq.send(LAST)
-
-    with working(installation):
-        wait_until(lambda: made(installation))
-        wait_until(lambda: rabbitmq.count(DEAD) == 25)
-
-
-def test_a_consumer_makes_the_queues_it_needs(
-    installation: Installation, rabbitmq: RabbitOutside
-) -> None:
-    """As they are described, so that others may make them first."""
-    rabbitmq.delete_queue(COMMANDS)
-    rabbitmq.delete_queue(DEAD)
-    installation.settings = {"broker_urls": rabbitmq.url}
-
-    with working(installation) as process:
-        wait_for_line(process.stderr, "consuming from RabbitMQ")
-        rabbitmq.declare_as_described()
-        rabbitmq.send(LAST)
-        wait_until(lambda: written(installation) == ["last"])
 
 
 @pytest.mark.parametrize(

@@ -92,12 +92,13 @@ def start(
     )
 
 
-def run(installation: Installation, *arguments: str, endpoint: str) -> str:
-    """Run one command that has to succeed, with an exporter; return what it printed."""
-    process = start(installation, *arguments, endpoint=endpoint, dispatch="worker")
+def run(installation: Installation, *arguments: str, endpoint: str) -> tuple[str, str]:
+    """Run one command that has to succeed, with an exporter; return what it printed and logged."""
+    settings = {"dispatch": "worker", "log_level": "warning"}
+    process = start(installation, *arguments, endpoint=endpoint, **settings)
     out, err = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0, err
-    return out
+    return out, err
 
 
 def test_two_processes_export_one_trace(installation: Installation) -> None:
@@ -154,7 +155,8 @@ def test_a_collector_that_is_away_holds_nobody_up(
         if not listens:
             silent.close()
 
-        out = run(installation, "make-thing", "lamp", endpoint=f"http://127.0.0.1:{port}")
+        out, err = run(installation, "make-thing", "lamp", endpoint=f"http://127.0.0.1:{port}")
 
     assert "made lamp" in out
+    assert "the last spans could not be exported in 2 s" in err
     assert installation.rows("SELECT name FROM things") == [("lamp",)]
