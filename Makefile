@@ -8,15 +8,17 @@ PLAYGROUND := $(VENV)/installed-playground
 TEST := $(VENV)/installed-test
 BENCH := $(VENV)/installed-bench
 PARALLEL := -n 6 --dist load --maxschedchunk 1 --durations 10
-LONG := tests/e2e/playground tests/e2e/extensions/page tests/e2e/extensions/operations/test_playbook.py
+LONG := tests/project/playground tests/e2e/extensions/page tests/e2e/extensions/operations/test_playbook.py
+COPIES := tests/project/full  # tutorials and the worked use case, each in a copy of the project
+QUICK := tests/unit tests/integration tests/project/test_*.py
 LAYERS := tests/unit tests/integration packages/aftercommit/tests/aftercommit_tests \
-  packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests tests/e2e
+  packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests tests/e2e tests/project
 INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full long coverage lint unit compliance format language migration bench bench-full docs clean
+.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full long coverage lint unit compliance format language migration new bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -44,22 +46,22 @@ quick: $(TEST)  ## Lint, check types and contracts, run the unit tests and the c
 	@$(MAKE) --no-print-directory -j 2 lint core-tests
 
 core-tests: $(TEST)
-	$(BIN)/pytest -q -n 2 --dist worksteal tests/unit tests/integration -k "not postgres" \
+	$(BIN)/pytest -q -n 2 --dist worksteal $(QUICK) -k "not postgres" \
 	  --ignore-glob='tests/integration/extensions/*'
 
 pyramid: $(TEST)  # most of the time, tests wait
 	@$(BIN)/pytest -q --collect-only $(LAYERS) > /dev/null  # compiles all once, and not six times
-	$(BIN)/pytest $(PARALLEL) $(LONG:%=--ignore=%) $(LAYERS)
+	$(BIN)/pytest $(PARALLEL) $(patsubst %,--ignore=%,$(LONG) $(COPIES)) $(LAYERS)
 
 pyramid-in-full: $(TEST)
-	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS) tests/full
+	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS)
 
 long: $(TEST)  ## Run the tests that take long: in a browser, of the playground, of the runbook
 	$(BIN)/pytest $(PARALLEL) $(LONG)
 
 coverage: $(TEST)  ## Measure what the tests of the layers within one process reach
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(PARALLEL) tests/unit tests/integration packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests
+	$(BIN)/coverage run -m pytest -q $(PARALLEL) $(QUICK) packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include=$(INNER)
@@ -86,10 +88,13 @@ format: $(TEST)  ## Format the code and fix what can be fixed
 language: $(TEST)  ## Format, and write what is made from messages and errors: golden files, parts of the docs
 	@$(BIN)/ruff format -q . && $(BIN)/ruff check --fix-only -q .  # lines are counted
 	@$(BIN)/python -m tools.language
-	@$(BIN)/python -m tests.generated
+	@$(BIN)/python -m tests.project.generated
 
 migration: $(TEST)  ## Make a migration from the tables: make migration NAME="Users have a colour"
 	@$(BIN)/python -m tools.migration
+
+new: $(TEST)  ## Make a project on the engine: make new DIR=../shop OPTIONS="--http --brokers"
+	@$(BIN)/python -m tools.new $(DIR) $(OPTIONS)
 
 bench: $(BENCH)  ## Measure in minutes, beside peers, and write docs/performance.md
 	@$(BIN)/python -m benchmarks $(TOPICS)

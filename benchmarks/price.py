@@ -30,9 +30,11 @@ from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch
 from benchmarks import guarantees, ways
 from benchmarks.application import registration
-from tests import shape
-from tests.measured import PRICE, write
+from tests.project import shape
+from tests.project.generated import write_run
+from tools.files import ROOT
 
+PAGE = ROOT / "docs" / "price.md"
 REPEATS = 200
 ONCE_A_SECOND = "SELECT aftercommit_handler_pauses.handler"
 
@@ -153,10 +155,10 @@ def measured_with(*more: str) -> Iterator[str]:
 
 if __name__ == "__main__":
     with TemporaryDirectory(dir=".", prefix=".benchmarks-") as folder:  # a disk, not memory
-        write("price", table(costs(Path(folder))), PRICE)
+        write_run("price", table(costs(Path(folder))), PAGE)
         alone = guarantees.table(Path(folder), REPEATS)
-        write("alone", [*alone, *measured_with(f"the median of {REPEATS} times")], PRICE)
+        write_run("alone", [*alone, *measured_with(f"the median of {REPEATS} times")], PAGE)
         if missing := [way.what for way in ways.WAYS if not way.is_there]:
             sys.exit(f"{', '.join(missing)} cannot be tried; run: make .venv/installed-bench")
         one_use_case = ways.table(Path(folder))
-        write("ways", [*one_use_case, *measured_with(f"the least of {ways.TIMES} times")], PRICE)
+        write_run("ways", [*one_use_case, *measured_with(f"the least of {ways.TIMES} times")], PAGE)

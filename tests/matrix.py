@@ -7,7 +7,7 @@ A combination runs where it can matter, and `pytest --in-full` runs all there ar
 - crash matrices on asyncio with each database, since a kill gives no event loop a chance to do
   anything; points that stand for others on Trio, too; where no transaction is open, with one
   database; what repeats the same code is left out;
-- any other end-to-end test on one event loop with one database;
+- any other end-to-end test, and any of the project itself, on one event loop with one database;
 - elsewhere each event loop once and each database once; without a database, one event loop.
 
 Which ones they are alternates from test to test, by its name, so that all are there in any file of
@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from zlib import crc32
 
-LAYERS = ("unit", "integration", "packages", "e2e")
+LAYERS = ("unit", "integration", "packages", "e2e", "project")
 
 IN_FULL = (
     "_contract",
@@ -34,6 +34,7 @@ IN_FULL = (
     "tests/unit/test_worker",
 )
 CRASHES = "crash_matrix"
+WITH_PROCESSES = ("tests/e2e/", "tests/project/")
 ON_BOTH_LOOPS = {
     "after the commit",
     "in the commit of log_registration",
@@ -127,7 +128,8 @@ def _chosen(name: str, group: Mapping[str, Where]) -> set[str]:
     if CRASHES in name and len(tests) > 1:
         killed = sorted(test for test, where in group.items() if _is_killed(name, where))
         return {killed[number % len(killed)]} if _is_at(name, ON_ONE_DATABASE) else set(killed)
-    if "tests/e2e/" in name or "/processes/" in name or len(databases) == 1:
+    in_processes = name.startswith(WITH_PROCESSES) or "/processes/" in name
+    if in_processes or len(databases) == 1:
         return {tests[number % len(tests)]}
     if len(loops) == 1:
         return set(tests)

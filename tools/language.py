@@ -21,7 +21,7 @@ from aftercommit.extensions.brokers.asyncapi import published_language
 
 from allocation.entrypoints.allocation import Allocation
 from allocation.messages import CODEC
-from tests.generated import all_errors
+from tests.project.generated import all_errors
 from tools.api_language import broken_in_api, of_extension, own
 from tools.files import ROOT, write
 
@@ -157,7 +157,7 @@ def _way(channel: Json) -> list[Any]:
     return [channel.get("address"), channel.get("bindings")]
 
 
-STORED = GoldenFile(ROOT / "tests" / "unit" / "stored_events.json", stored, broken_in_store)
+STORED = GoldenFile(ROOT / "tests" / "project" / "stored_events.json", stored, broken_in_store)
 GOLDEN = [
     STORED,
     GoldenFile(ROOT / "docs/brokers/asyncapi.json", published, broken_in_public),

@@ -26,11 +26,11 @@ def find_subjects(email: str) -> SubjectQuery:
 EXTENSIONS = Extensions(
     (
         PostgreSQLExtension(),
-        BrokersExtension(),
+        BrokersExtension("allocation.messages"),
         OperationsExtension(find_subjects, form={"format": "idn-email"}),
         MetricsExtension(),
         OtelExtension(),
-        WebExtension(),
+        WebExtension("allocation.entrypoints.http.routes"),
         PageExtension(),
     )
 )

@@ -62,4 +62,4 @@ EXAMPLE_VALUES: Mapping[str, Any] = {
     "subject": USER,
     "coupon_denied.subject": "WELCOME",  # recorded by the batch
 }
-"""What messages hold in the examples of the AsyncAPI document: see `App.example_values`."""
+"""What messages hold in the examples of the AsyncAPI document: see `BrokersExtension`."""

@@ -23,7 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.builders import POLICY, a_delivery, an_envelope
-from tests.generated import all_errors
+from tests.project.generated import all_errors
 from tests.things import ThingNotFound
 from tests.transitions import TRANSITIONS, State, Step
 

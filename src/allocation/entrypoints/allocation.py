@@ -14,7 +14,6 @@ from allocation.extension_list import EXTENSIONS
 if TYPE_CHECKING:
     import click
     from aftercommit import Application, Codec, Handlers, History, Observer
-    from fastapi import APIRouter
 
     from allocation.config import Settings
     from allocation.domain.commands import Command
@@ -88,30 +87,6 @@ class Allocation(App["Settings"]):
         from allocation.adapters.migrations import HISTORY
 
         return HISTORY
-
-    def accepted_from_brokers(self) -> Sequence[type[Command]]:
-        """Return the commands that others may send by a message broker."""
-        from allocation.messages import ACCEPTED_FROM_BROKERS
-
-        return ACCEPTED_FROM_BROKERS
-
-    def example_values(self) -> Mapping[str, Any]:
-        """Return what messages hold in examples."""
-        from allocation.messages import EXAMPLE_VALUES
-
-        return EXAMPLE_VALUES
-
-    def public_routes(self) -> APIRouter:
-        """Return what it answers over HTTP to anybody."""
-        from allocation.entrypoints.http.routes import public
-
-        return public
-
-    def operator_routes(self) -> APIRouter:
-        """Return what it answers over HTTP to the operator only."""
-        from allocation.entrypoints.http.routes import guarded
-
-        return guarded
 
     def load(self, overrides: Mapping[str, Any]) -> Settings:
         """Return the settings, as the environment and these say."""

@@ -82,10 +82,12 @@ from .observers import (
 from .observers import (
     Outcome as Outcome,
 )
+from .outbox import Outbox as Outbox
 from .ports import Publisher as Publisher
 from .process.app import App as App
 from .process.app import CommandLine as CommandLine
 from .process.application import Application as Application
+from .process.assembly import open_application as open_application
 from .process.cli.main import command_line as command_line
 from .process.extension import Extension as Extension
 from .process.extension import Extensions as Extensions

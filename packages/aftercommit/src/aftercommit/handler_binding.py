@@ -15,15 +15,17 @@ from aftercommit.error_boundary import contain_errors
 from aftercommit.errors import UnexpectedAnswer, WiringError
 from aftercommit.handler_table import Handler, Handlers, handler_name, raise_if_any
 
-PER_ATTEMPT: Mapping[str, Callable[[Any, object], Any]] = {
+PER_ATTEMPT: Mapping[str, Callable[[Any, Any], Any]] = {
     "uow": lambda work, uow: uow,
+    "session": lambda work, uow: uow.session,
     "idempotency_key": lambda delivery, uow: delivery.idempotency_key,
     "envelope": lambda delivery, uow: delivery.envelope,
 }
-SPLIT_IT = """asks for uow and for an external effect. No transaction holds both: split it in two.
-First the database, then the outside: record an event, and have a handler of it without uow.
+IN_TRANSACTION = {"uow", "session"}
+SPLIT_IT = """and for an external effect. No transaction holds both: split it in two.
+First the database, then the outside: record an event, and have a handler of it without {0}.
     self.record(events.OrderPlaced(order_id=self.id))
-First the outside, then the database: without uow, return a command, which is executed.
+First the outside, then the database: without {0}, return a command, which is executed.
     return commands.RecordPayment(order_id=event.order_id, receipt=receipt.id)
 The external effects are"""
 
@@ -55,7 +57,7 @@ class BoundHandler:
         self,
         handler: Handler[Any, Any],
         dependencies: Dependencies,
-        may_ask: Collection[str] = PER_ATTEMPT,
+        may_ask: Collection[str] = PER_ATTEMPT.keys() - {"session"},
     ) -> None:
         self.name, self.handler = handler_name(handler), handler
         asks_for = set(list(signature(handler).parameters)[1:])
@@ -68,16 +70,18 @@ class BoundHandler:
         self._made = chosen({name: PER_ATTEMPT[name] for name in may_ask})
         unknown = asks_for - self._given.keys() - self._made.keys()
         raise_if_any(f"{self.name} asks for what nobody provides in bootstrap.py", unknown)
-        self.is_transactional = "uow" in asks_for
+        self.is_transactional = not asks_for.isdisjoint(IN_TRANSACTION)
         self.is_available = None not in self.ports.values()
         self._returns = _returned_types(handler)
         self.answers = self._returns - {NoneType}
-        if self.is_transactional:
+        for asked in asks_for & IN_TRANSACTION:
             returned = map(str, self.answers)
-            raise_if_any(f"{self.name} has uow, and may do itself what it returns", [*returned])
-            raise_if_any(f"{self.name} {SPLIT_IT}", self.ports)
+            raise_if_any(f"{self.name} has {asked}, and may do itself what it returns", [*returned])
+            problem = f"{self.name} asks for {asked} {SPLIT_IT.format(asked)}"
+            raise_if_any(problem, self.ports)
             # it would hold a connection, and wait for another one
-            raise_if_any(f"{self.name} can look things up in uow, and has to leave out", queries)
+            problem = f"{self.name} can look things up in {asked}, and has to leave out"
+            raise_if_any(problem, queries)
 
     async def run(self, work: WorkItem, uow: object) -> object:
         """Make one attempt; return the command that the handler has returned, if it may.
@@ -101,16 +105,22 @@ class BoundHandlers:
     events: Mapping[str, BoundHandler]
 
 
-def bind(handlers: Handlers[object, object], dependencies: Dependencies) -> BoundHandlers:
+def bind(
+    handlers: Handlers[object, object], dependencies: Dependencies, *, transaction: str = "uow"
+) -> BoundHandlers:
     """Bind every handler. Those of events whose outside port is not configured are left out.
+
+    What works in a transaction asks for it by the name `transaction`.
 
     :raises WiringError: if something is missing, unknown, ambiguous, or does not go together
     """
     commands, renamed = handlers.commands, handlers.renamed
-    of_commands = {c: BoundHandler(h, dependencies, ["uow"]) for c, h in commands.items()}
+    of_commands = {c: BoundHandler(h, dependencies, [transaction]) for c, h in commands.items()}
     without_uow = [handler.name for handler in of_commands.values() if not handler.is_transactional]
     raise_if_any("handlers of commands that do not ask for uow", without_uow)
-    bound = {name: BoundHandler(each, dependencies) for name, each in handlers.by_name().items()}
+    may_ask = PER_ATTEMPT.keys() - IN_TRANSACTION | {transaction}
+    by_name = handlers.by_name().items()
+    bound = {name: BoundHandler(each, dependencies, may_ask) for name, each in by_name}
     lost, kept = set(renamed.values()) - bound.keys(), renamed.keys() & bound.keys()
     raise_if_any("`renamed` needs an old name that is gone, and a new one", lost | kept)
     returned = {answer for handler in bound.values() for answer in handler.answers}

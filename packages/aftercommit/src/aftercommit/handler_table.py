@@ -12,6 +12,8 @@ from inspect import iscoroutinefunction
 from types import MappingProxyType
 from typing import Any, ClassVar, Concatenate, Generic, Protocol, Self, TypeVar
 
+from typing_extensions import TypeVar as WithDefault
+
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import WiringError
 from aftercommit.ports import Publisher
@@ -28,10 +30,10 @@ class Message(Protocol):
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
-A = TypeVar("A")
+A = WithDefault("A", default=None)  # a handler that returns no command
 M_co = TypeVar("M_co", covariant=True)
 M_contra = TypeVar("M_contra", contravariant=True)
-A_co = TypeVar("A_co", covariant=True)
+A_co = WithDefault("A_co", covariant=True, default=None)
 C_co = TypeVar("C_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True)
 

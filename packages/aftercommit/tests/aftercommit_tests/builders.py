@@ -15,7 +15,7 @@ from aftercommit.envelopes import INTERNAL, Envelope, EventId, MessageContext, M
 from aftercommit.extensions.brokers import cloud_events
 from aftercommit.handler_table import Handler, Handlers, Row
 
-from aftercommit_tests.things.app import APP, Settings
+from aftercommit_tests.things.app import Settings
 from aftercommit_tests.things.domain import (
     Club,
     Command,
@@ -29,6 +29,7 @@ from aftercommit_tests.things.domain import (
     ThingRenamed,
 )
 from aftercommit_tests.things.handlers import CODEC, HANDLERS, announce, look_at, write_down
+from aftercommit_tests.things.messages import ACCEPTED_FROM_BROKERS
 
 EventHandlers = Mapping[type[Event], Sequence[Any]]
 CommandHandlers = Mapping[type[Command], Handler[Any, Any]]
@@ -53,7 +54,7 @@ POLICY = DeliveryPolicy(
 )
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
-ACCEPTED = {CODEC.name_of(each): each for each in APP.accepted_from_brokers()}
+ACCEPTED = {CODEC.name_of(each): each for each in ACCEPTED_FROM_BROKERS}
 from_cloud_event = partial(cloud_events.from_cloud_event, codec=CODEC, accepted=ACCEPTED)
 
 _NUMBERS = count(1)  # ids in order: what a test draws at random must not depend on them

@@ -1,17 +1,20 @@
-"""What the README of the engine shows is in the application of its tests, and its links lead on."""
+"""What the README of the package shows is in its example, and its links lead on."""
 
 import re
 from pathlib import Path
 
 README = Path(__file__).parents[2] / "README.md"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "one_file.py"
+MOST_LINES = 50  # without blanks: read at one glance
 
 
-def test_the_table_it_shows_is_one_that_runs() -> None:
-    """It is copied by readers."""
-    [shown] = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+def test_the_code_it_shows_is_of_the_file_that_runs() -> None:
+    """It is copied by readers. The file is short."""
+    shown = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
-    assert shown in EXAMPLE.read_text()
+    assert len(shown) == 3
+    assert [each for each in shown if each not in EXAMPLE.read_text()] == []
+    assert len([line for line in EXAMPLE.read_text().splitlines() if line.strip()]) <= MOST_LINES
 
 
 def test_its_links_lead_somewhere() -> None:

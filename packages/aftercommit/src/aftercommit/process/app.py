@@ -5,6 +5,7 @@ Nothing heavy is imported for it. A method imports what it needs when it is call
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from aftercommit.errors import WiringError
 
 if TYPE_CHECKING:
     import click
-    from fastapi import APIRouter
 
     from aftercommit.codec import Codec
     from aftercommit.handler_table import Handlers
@@ -35,7 +35,9 @@ class App(Generic[S]):
     """An application, as the command line and its services start it."""
 
     name: ClassVar[str]
-    """Its command, distribution and package: that of `EngineSettings.application`."""
+    """Its distribution and package, and its command: that of `EngineSettings.application`."""
+    program: ClassVar[str | None] = None
+    """Its command, if that is not its name."""
     summary: ClassVar[str]
     """What it does, for `--help`."""
     extensions: ClassVar[Extensions]
@@ -63,43 +65,40 @@ class App(Generic[S]):
         """Return the migrations of its tables; None if it sees to its tables by itself."""
         return None
 
-    def accepted_from_brokers(self) -> Sequence[type[Any]]:
-        """Return the commands that others may send by a message broker."""
-        raise NotImplementedError
-
-    def example_values(self) -> Mapping[str, Any]:
-        """Return what the fields of messages hold in examples, by the name of the field.
-
-        `subject` is that of an event, `message_name.subject` that of one event alone.
-        """
-        raise NotImplementedError
-
-    def public_routes(self) -> APIRouter:
-        """Return what it answers over HTTP to anybody."""
-        raise NotImplementedError
-
-    def operator_routes(self) -> APIRouter:
-        """Return what it answers over HTTP to the operator only."""
-        raise NotImplementedError
-
     def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:
-        """Open the database alone, with the usual limits."""
+        """Open the database alone."""
         from aftercommit.sql.database import open_database
 
         return open_database(
             settings.database_url,
             codec=self.codec(),
             application=self.name,
+            program=self.program,
             history=self.history(),
             backends=self.extensions.database_backends(),
+            connections=settings.pool_size,
+            handler_timeout=settings.handler_timeout_seconds,
+            instance_name=settings.instance_name,
         )
+
+    def settings(self) -> type[S]:
+        """Return the class of its settings."""
+        raise NotImplementedError
 
     def load(self, overrides: Mapping[str, Any]) -> S:
         """Return its settings, as the environment and these say.
 
         :raises InvalidValue: if one is not acceptable
         """
-        raise NotImplementedError
+        from aftercommit.settings import load
+
+        return load(
+            self.settings(),
+            overrides,
+            self.extensions.env_lookup(os.environ.get),
+            of_extensions=self.extensions.settings(),
+            log_formats=self.extensions.log_formats,
+        )
 
     def open(
         self, settings: S, *, observers: Sequence[Observer] = (), delivers: bool = True
@@ -118,8 +117,10 @@ class App(Generic[S]):
         show_pending(found, command=self.name, can_look=can_look)
 
     def reporter(self, settings: S) -> Observer:
-        """Return what prints what happens."""
-        raise NotImplementedError
+        """Return what prints what happens: nothing, unless it says otherwise."""
+        from aftercommit.observers import Observer
+
+        return Observer()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Worker:
         self._handlers = list(application.bus.registry.events)
         self._shutdown = shutdown
         self._wakeup = Wakeup()
+        self.wake = self._wakeup.wake
         self._concurrency = concurrency
         self._running: Counter[str] = Counter()
         self._backlog_likely = False

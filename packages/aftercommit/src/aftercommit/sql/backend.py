@@ -65,6 +65,10 @@ class DatabaseBackend(ABC):
         :raises Unavailable: if the database cannot hold what will be stored in it
         """
 
+    def capacity(self, connection: Connection) -> str:
+        """Say how many connections the database takes, after how many a process has."""
+        return ", which share one file"
+
     def lock_tables(  # noqa: B027 - most have locked all of them
         self, connection: Connection, names: Collection[str]
     ) -> None:

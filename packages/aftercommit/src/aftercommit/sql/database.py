@@ -44,7 +44,8 @@ NOT_FOR_HANDLERS = 2  # connections of the pool, if there are more
 class Database:
     """An engine, the rules to use it by, what its events say, and who uses it.
 
-    `application` is the name of the application, and `process` NAME@HOST:PID.
+    `application` is the name of the application, `program` that of its command, and `process`
+    NAME@HOST:PID.
     """
 
     def __init__(
@@ -54,12 +55,13 @@ class Database:
         *,
         codec: Codec[object],
         application: str,
+        program: str,
         history: History | None,
         process: str,
         connections: int,
     ) -> None:
         self.engine, self.backend, self.process = engine, backend, process
-        self.codec, self.application = codec, application
+        self.codec, self.application, self.program = codec, application, program
         self.histories = (ENGINE, history) if history else (ENGINE,)
         self.listen = partial(backend.listen, engine)
         self.clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
@@ -149,6 +151,7 @@ async def open_database(
     *,
     codec: Codec[object],
     application: str,
+    program: str | None = None,
     history: History | None = None,
     backends: Backends = MappingProxyType({}),
     connections: int = 10,
@@ -180,6 +183,7 @@ async def open_database(
                 backend,
                 codec=codec,
                 application=application,
+                program=program or application,
                 history=history,
                 process=process,
                 connections=connections,

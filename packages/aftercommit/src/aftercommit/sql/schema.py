@@ -7,10 +7,13 @@ from sqlalchemy import Connection, insert, inspect, select
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import SchemaOfAnother, SchemaOutdated
+from aftercommit.sql.migrations.history import ENGINE
 
 
 async def ensure_schema(database: Database) -> None:
     """Create the schema in an empty database; otherwise check that it is the current one.
+
+    The engine's own tables are also created beside those that an application sees to by itself.
 
     :raises SchemaOutdated: if it has to be upgraded first
     :raises SchemaTooNew: if it was made by a newer version of this program
@@ -18,9 +21,20 @@ async def ensure_schema(database: Database) -> None:
     :raises DatabaseUnavailable: if the database belongs to something else
     """
     async with database.read_transaction() as transaction:
-        is_empty = await transaction.run_sync(partial(_check, database))
-    if is_empty:
+        is_new = await transaction.run_sync(partial(_check, database))
+    if is_new:
         await upgrade_schema(database)
+
+
+async def check_schema(database: Database) -> list[str]:
+    """Return the revisions of the schema, if they are those that this program needs.
+
+    :raises SchemaOutdated: if it has to be created or upgraded first; for others see above
+    """
+    async with database.read_transaction() as transaction:
+        if await transaction.run_sync(partial(_check, database)):
+            raise SchemaOutdated(ENGINE.name, "none", database.program)
+    return [history.newest for history in database.histories]
 
 
 async def upgrade_schema(database: Database) -> None:
@@ -37,15 +51,17 @@ async def upgrade_schema(database: Database) -> None:
 
 
 def _check(database: Database, connection: Connection) -> bool:
-    """Return whether the database is empty; otherwise its schema is as it has to be."""
+    """Return whether tables are to be created; otherwise the schema is as it has to be."""
     if not inspect(connection).get_table_names():  # first, as others may create the tables now
         return True
     _owner(database, connection)
     # all of them first: if one is too new, or belongs to something else, no upgrade would help
     stored = [(history, history.stored_revision(connection)) for history in database.histories]
+    if stored == [(ENGINE, None)]:
+        return True
     for history, revision in stored:
         if revision != history.newest:
-            raise SchemaOutdated(history.name, revision, database.application)
+            raise SchemaOutdated(history.name, revision, database.program)
     return False
 
 

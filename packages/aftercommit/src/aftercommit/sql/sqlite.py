@@ -54,8 +54,8 @@ class SQLite(DatabaseBackend):
     def new_engine(self, application: str, process: str, **options: Any) -> AsyncEngine:
         url = self._url.set(query={"timeout": BUSY_SECONDS, **self._url.query})
         engine = create_async_engine(url, connect_args={"factory": self._open}, **options)
-        event.listen(engine.sync_engine, "connect", _set_up)
-        event.listen(engine.sync_engine, "begin", _begin)
+        event.listen(engine.sync_engine, "connect", set_up)
+        event.listen(engine.sync_engine, "begin", begin)
         return engine
 
     def violated(self, error: IntegrityError, tables: Iterable[Table]) -> str | None:
@@ -103,7 +103,8 @@ class SQLite(DatabaseBackend):
         return connection
 
 
-def _set_up(connection: DBAPIConnection, _: object) -> None:
+def set_up(connection: DBAPIConnection, _: object) -> None:
+    """Set a new connection up."""
     connection.isolation_level = None  # or sqlite3 would begin transactions of its own
     cursor = connection.cursor()
     while True:
@@ -120,7 +121,8 @@ def _set_up(connection: DBAPIConnection, _: object) -> None:
     cursor.close()
 
 
-def _begin(connection: Connection) -> None:
+def begin(connection: Connection) -> None:
+    """Begin a transaction: as a writer, unless its execution options say otherwise."""
     # no bare BEGIN IMMEDIATE, which `sqlalchemy_anyio` would defer: who waits has not begun
     begin = connection.get_execution_options().get("sqlite_begin", "BEGIN IMMEDIATE TRANSACTION")
     connection.exec_driver_sql(begin)

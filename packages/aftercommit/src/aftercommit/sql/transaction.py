@@ -45,6 +45,11 @@ class Transaction:
         self.has_written = False
         self.refusals: Callable[[Sequence[object]], Refusals] = lambda seen: {}
 
+    @property
+    def connection(self) -> AsyncConnection:
+        """Its connection, for a session of somebody else. Calls of that are not shielded."""
+        return self._connection
+
     def add(self, entity: object) -> None:
         """Store a new entity with the commit."""
         self._session.add(self._saw(entity))

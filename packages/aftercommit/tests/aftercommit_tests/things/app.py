@@ -1,14 +1,11 @@
 """Its settings, its composition root, and how the engine starts it."""
 
-import os
-import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import click
@@ -17,24 +14,14 @@ from aftercommit import (
     Application,
     Codec,
     CommandLine,
-    CompositeObserver,
-    Dependencies,
     EngineSettings,
-    EnvelopeFactory,
     Extensions,
     Handlers,
     History,
-    MessageBus,
-    ObservedPort,
     Observer,
-    Publisher,
-    bind,
     command_line,
-    ensure_schema,
-    load,
-    new_outbox,
+    open_application,
     open_database,
-    open_unit_of_work,
 )
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.metrics import MetricsExtension
@@ -43,7 +30,6 @@ from aftercommit.extensions.otel import OtelExtension
 from aftercommit.extensions.page import PageExtension
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.extensions.web import WebExtension
-from anyio import Semaphore
 
 from aftercommit_tests.things.bell import Bell, FileBell
 from aftercommit_tests.things.domain import (
@@ -56,11 +42,6 @@ from aftercommit_tests.things.domain import (
 )
 from aftercommit_tests.things.handlers import CODEC, HANDLERS
 from aftercommit_tests.things.storage import HISTORY, UnitOfWork, find_thing, start_mappers
-
-if TYPE_CHECKING:
-    from fastapi import APIRouter
-
-LAMP = UUID("7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11")
 
 
 def find_subjects(name: str) -> SubjectQuery:
@@ -76,11 +57,11 @@ def find_subjects(name: str) -> SubjectQuery:
 EXTENSIONS = Extensions(
     (
         PostgreSQLExtension(),
-        BrokersExtension(),
+        BrokersExtension("aftercommit_tests.things.messages"),
         OperationsExtension(find_subjects),
         MetricsExtension(),
         OtelExtension(),
-        WebExtension(),
+        WebExtension("aftercommit_tests.things.routes"),
         PageExtension(),
     )
 )
@@ -105,57 +86,23 @@ open_things_database = partial(
 )
 
 
-@asynccontextmanager
-async def bootstrap(
+def bootstrap(
     settings: Settings,
     *,
     handlers: Handlers[Any, Any] = HANDLERS,
     bell: Bell | None = None,
     observers: Sequence[Observer] = (),
-) -> AsyncIterator[Application]:
+) -> AbstractAsyncContextManager[Application]:
     """Open everything the settings ask for, and close it at the end."""
     start_mappers()
-    async with AsyncExitStack() as opened:
-        publishers, watching = dict[str, Publisher](), [*observers]
-        for extension in EXTENSIONS:
-            publishers |= await opened.enter_async_context(extension.publishers(settings))
-            if observer := extension.observer(settings):
-                watching.append(opened.enter_context(observer))
-        instrumentation = CompositeObserver(watching)
-        port: Callable[[str, Any], Any] = partial(ObservedPort, instrumentation)
-        database = await opened.enter_async_context(
-            open_things_database(
-                settings.database_url,
-                connections=settings.pool_size,
-                handler_timeout=settings.handler_timeout_seconds,
-                instance_name=settings.instance_name,
-            )
-        )
-        await ensure_schema(database)
-        ports = {name: port(name, publisher) for name, publisher in publishers.items()}
-        table, outbox = handlers.publishing_to(ports), new_outbox(database, settings)
-        bell = bell or FileBell(Path(settings.bell_file))
-        dependencies = Dependencies(
-            effect_ports={"bell": port("bell", bell)}, queries={}, constants={}
-        )
-        at_once = max(settings.max_handlers, settings.worker_concurrency)
-        bus = MessageBus(
-            registry=bind(table, dependencies),
-            new_uow=partial(open_unit_of_work, outbox, UnitOfWork),
-            outbox=outbox,
-            policy=settings,
-            slots=Semaphore(at_once, fast_acquire=True),
-            envelopes=EnvelopeFactory(
-                codec=CODEC,
-                subscriptions=table.subscriptions(settings),
-                new_id=uuid4,
-                now=partial(datetime.now, UTC),
-            ),
-            random=random.random,
-            instrumentation=instrumentation,
-        )
-        names = {name: name for name in table.by_name()} | dict(table.renamed)
-        yield Application(bus, database, publishers, names)
+    return open_application(
+        APP,
+        settings,
+        UnitOfWork,
+        handlers=handlers,
+        effect_ports={"bell": bell or FileBell(Path(settings.bell_file))},
+        observers=observers,
+    )
 
 
 class Things(App[Settings]):
@@ -181,38 +128,13 @@ class Things(App[Settings]):
     def history(self) -> History:
         return HISTORY
 
-    def accepted_from_brokers(self) -> Sequence[type[Command]]:
-        return [MakeThing, RenameThing]
-
-    def example_values(self) -> Mapping[str, Any]:
-        return {"thing_id": LAMP, "name": "lamp", "subject": LAMP}
-
-    def public_routes(self) -> "APIRouter":
-        from aftercommit_tests.things.routes import public
-
-        return public
-
-    def operator_routes(self) -> "APIRouter":
-        from aftercommit_tests.things.routes import guarded
-
-        return guarded
-
-    def load(self, overrides: Mapping[str, Any]) -> Settings:
-        return load(
-            Settings,
-            overrides,
-            EXTENSIONS.env_lookup(os.environ.get),
-            of_extensions=EXTENSIONS.settings(),
-            log_formats=EXTENSIONS.log_formats,
-        )
+    def settings(self) -> type[Settings]:
+        return Settings
 
     def open(
         self, settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True
     ) -> AbstractAsyncContextManager[Application]:
         return bootstrap(settings, observers=observers)
-
-    def reporter(self, settings: Settings) -> Observer:
-        return Observer()
 
 
 @click.command()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from aftercommit.process.extension import Extension
 
@@ -17,7 +18,32 @@ if TYPE_CHECKING:
 
 
 class BrokersExtension(Extension):
-    """What it brings to the program."""
+    """What it brings to the program.
+
+    `messages` names a module of the application, which is imported when it is needed: it has
+    `ACCEPTED_FROM_BROKERS`, the commands that others may send, and `EXAMPLE_VALUES`, which the
+    fields of messages hold in the AsyncAPI document, by the name of the field. There, `subject` is
+    that of an event, `message_name.subject` that of one event alone. Without it, events go out, and
+    nothing comes in.
+    """
+
+    def __init__(self, messages: str | None = None) -> None:
+        self._messages = messages
+
+    @property
+    def accepted(self) -> Sequence[type[Any]]:
+        """The commands that others may send; an extension for publishing alone accepts none."""
+        accepted: Sequence[type[Any]] = self._of_messages("ACCEPTED_FROM_BROKERS", ())
+        return accepted
+
+    @property
+    def example_values(self) -> Mapping[str, Any]:
+        """What the fields of messages hold in examples."""
+        values: Mapping[str, Any] = self._of_messages("EXAMPLE_VALUES", {})
+        return values
+
+    def _of_messages(self, name: str, default: Any) -> Any:
+        return getattr(import_module(self._messages), name) if self._messages else default
 
     name = "brokers"
     commands = {

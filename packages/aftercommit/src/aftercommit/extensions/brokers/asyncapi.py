@@ -14,6 +14,7 @@ import msgspec
 from aftercommit.codec import Codec
 from aftercommit.envelopes import Envelope, EventId, MessageContext
 from aftercommit.errors import WiringError
+from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.brokers.base import DELIVERY_LIMIT
 from aftercommit.extensions.brokers.channels import Channels
 from aftercommit.extensions.brokers.cloud_events import CONTENT_TYPE, CloudEvent, to_cloud_event
@@ -49,9 +50,10 @@ CONSUMING = "At most one effect for each `source` and `id`."
 
 def published_language(app: App[Any]) -> str:
     """Return the document, as JSON: what others may rely on."""
-    codec, values = app.codec(), app.example_values()
+    codec, brokers = app.codec(), brokers_of(app)
+    values = brokers.example_values
     events = {codec.name_of(each): each for each in app.handlers().public_events}
-    accepted = {codec.name_of(each): each for each in app.accepted_from_brokers()}
+    accepted = {codec.name_of(each): each for each in brokers.accepted}
     payloads = {n: _example_of_event(codec, n, t, values) for n, t in events.items()}
     payloads |= {n: _example_of_command(n, t, values) for n, t in accepted.items()}
     types = events | accepted
@@ -80,14 +82,19 @@ def published_language(app: App[Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(document)).decode()
 
 
+def brokers_of(app: App[Any]) -> BrokersExtension:
+    """Return this extension, as the application has it."""
+    return next(each for each in app.extensions if isinstance(each, BrokersExtension))
+
+
 def example_of(type_: type[M], values: Mapping[str, Any]) -> M:
-    """Return a message of this type with these values: see `App.example_values`.
+    """Return a message of this type with these values: see `BrokersExtension`.
 
     :raises WiringError: if the application has not said what one of its fields may hold
     """
     names = signature(type_).parameters
     if missing := names.keys() - values.keys():
-        problem = f"fields of {type_.__name__} without a value in `example_values` of the App"
+        problem = f"fields of {type_.__name__} without a value in `EXAMPLE_VALUES`"
         raise WiringError(problem, *missing)
     return type_(**{name: values[name] for name in names})
 

@@ -2,7 +2,7 @@
 
 import click
 
-from aftercommit.extensions.brokers.asyncapi import published_language
+from aftercommit.extensions.brokers.asyncapi import brokers_of, published_language
 from aftercommit.extensions.brokers.consumer import consumer_service
 from aftercommit.process import runtime
 from aftercommit.process.app import Cli
@@ -28,7 +28,7 @@ def consume(cli: Cli, prefetch: int | None) -> None:
     settings = cli.load_settings(log_level="info", prefetch=prefetch)
     cli.run_services(
         settings,
-        consumer_service(settings, cli.app.accepted_from_brokers()),
+        consumer_service(settings, brokers_of(cli.app).accepted),
         delivers=settings.dispatch == "inline",
     )
 
@@ -44,7 +44,7 @@ def run(cli: Cli, prefetch: int | None) -> None:
     settings = cli.load_settings(log_level="info", prefetch=prefetch, **WORKER_SETTINGS)
     beside = cli.app.extensions.worker_services(settings)
     working = worker_service(settings, beside=beside)
-    consuming = consumer_service(settings, cli.app.accepted_from_brokers())
+    consuming = consumer_service(settings, brokers_of(cli.app).accepted)
     cli.run_services(settings, working, consuming)
 
 

@@ -120,6 +120,13 @@ class PostgreSQL(DatabaseBackend):
         lock = "pg_advisory_xact_lock(hashtext('aftercommit'), hashtext(current_schema()))"
         connection.execute(text(f"SELECT {lock}"))  # also for whom the schema does not belong to
 
+    def capacity(self, connection: Connection) -> str:
+        used = "(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
+        most, now = connection.execute(
+            text(f"SELECT setting, {used} FROM pg_settings WHERE name = 'max_connections'")
+        ).one()
+        return f"; the server takes {most}, and has {now}"
+
     def notify_workers(self) -> None:
         self._notifier.notify()
 

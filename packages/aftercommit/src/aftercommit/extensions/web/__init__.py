@@ -1,4 +1,4 @@
-"""The extension web: an application over HTTP. The routes are its own; see `App.public_routes`.
+"""The extension web: an application over HTTP. The routes are its own.
 
 Read `endpoints.py` first, which has what they need. Then read `idempotency.py`, and
 `dispatch_after_response.py` for what follows.
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 class WebExtension(Extension):
-    """What it brings to the program."""
+    """What it brings to the program.
+
+    `routes` names a module of the application, which is imported when somebody serves: it has a
+    router `public`, for anybody, and one `guarded`, for who has the operator's token.
+    """
+
+    def __init__(self, routes: str) -> None:
+        self.routes = routes
 
     name = "web"
     commands = {"Run": {"serve": "Serve the HTTP API, with its documentation at /docs."}}

@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from enum import Enum
+from importlib import import_module
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -13,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from aftercommit.extensions.web import documentation, health
+from aftercommit.extensions.web import WebExtension, documentation, health
 from aftercommit.extensions.web.authentication import operator
 from aftercommit.extensions.web.body_limit import BodyLimit
 from aftercommit.extensions.web.exceptions import (
@@ -62,9 +63,10 @@ def web_application(
     web.state.panels = [*app.page_scripts]
     guards = [Depends(operator), Depends(receive)]
     refused = errors(NotAuthenticated)
-    for router in (app.public_routes(), health.public, documentation.public):
+    own = next(import_module(e.routes) for e in app.extensions if isinstance(e, WebExtension))
+    for router in (own.public, health.public, documentation.public):
         web.include_router(router, dependencies=[Depends(receive)])
-    for router in (app.operator_routes(), health.guarded):
+    for router in (own.guarded, health.guarded):
         web.include_router(router, dependencies=guards, responses=refused)
     for extension in extensions:
         tags: list[str | Enum] = [extension.name]

@@ -16,7 +16,10 @@ from aftercommit.process.error_handling import ErrorHandlingGroup
 GROUPS = ("Use", "Run", "Inspect", "Maintain")
 COMMANDS = {
     "Run": {"worker": "Run pending deliveries."},
-    "Maintain": {"db": "Upgrade the database schema."},
+    "Maintain": {
+        "check": "Check database, schema, clock and connections.",
+        "db": "Upgrade the database schema.",
+    },
 }
 """The commands that every application has, by group."""
 LOG_LEVELS = ["debug", "info", "warning", "error"]
@@ -108,9 +111,9 @@ def _stand_ins(
 
 
 def _load_command(name: str) -> click.Command:
-    from aftercommit.process.cli import db, worker
+    from aftercommit.process.cli import check, db, worker
 
-    commands: dict[str, click.Command] = {"db": db.db, "worker": worker.worker}
+    commands = {"check": check.check, "db": db.db, "worker": worker.worker}
     return commands[name]
 
 

@@ -1,0 +1,5 @@
+"""Makes `python -m aftercommit` the same as the console script."""
+
+from aftercommit.outbox.command import main
+
+main()

@@ -1,0 +1,25 @@
+"""For the migrations of an application: one line in its `env.py`, and one in a migration.
+
+    context.configure(…, include_name=not_ours)
+
+Without it, `--autogenerate` would drop our tables, which the models do not name. The tables come by
+`aftercommit db upgrade MODULE:OUTBOX`, or in a migration of the application:
+
+    def upgrade() -> None:
+        upgrade_tables(op.get_bind())
+"""
+
+from sqlalchemy import Connection
+
+from aftercommit.sql.migrations.history import ENGINE
+from aftercommit.sql.migrations.history import of_application as not_ours
+
+__all__ = ["not_ours", "upgrade_tables"]
+
+
+def upgrade_tables(connection: Connection) -> None:
+    """Bring our tables to the newest revision, in the transaction of the connection.
+
+    :raises SchemaTooNew: if a newer version of this package has made them
+    """
+    ENGINE.upgrade(connection)

@@ -1,0 +1,165 @@
+"""The outbox for an application that opens its sessions itself: SQLAlchemy's, as it always did.
+
+    outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, reserve_stock, send_receipt)])
+
+    async with outbox.running():  # in the lifespan of the application
+        async with AsyncSession(engine) as session, session.begin():
+            session.add(order)
+            await outbox.record(session, OrderPlaced(order_id=order.id), about=order.id)
+
+What is recorded is stored in the transaction of the session, due at once and claimed by nobody: a
+worker looks for it in the database. So a savepoint, a rollback, a second commit, a cancelled
+request, or a COMMIT whose answer is lost, need no code. A commit only wakes the worker that runs in
+this process; others look once a second.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+import anyio
+from anyio import current_time
+from anyio.lowlevel import current_token
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from aftercommit.codec import Upcasters
+from aftercommit.extensions.operations import OperationsExtension
+from aftercommit.extensions.postgresql import PostgreSQLExtension
+from aftercommit.handler_table import Row
+from aftercommit.outbox.app import OutboxApp
+from aftercommit.outbox.caller_transaction import deliver_due, note, store
+from aftercommit.process.extension import Extension
+from aftercommit.process.runtime import Shutdown
+from aftercommit.process.worker import WORKER_SETTINGS, Worker
+
+EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension())
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Outbox:
+    """Stores events in sessions of the application, and delivers them to their handlers.
+
+    `name` is that of the application: environment variables such as `SHOP_LOG_LEVEL` and sessions
+    of the database begin with it, and a schema belongs to one name. `SHOP_DATABASE_URL` goes before
+    `database_url`, and `settings` before other variables.
+
+    `events` are the rows of the table: what handles what. A handler that asks for `session` is
+    given an `AsyncSession`, which the engine commits together with the delivery: it takes effect
+    exactly once. One that asks for one of the `ports` has an effect outside, at least once, with
+    the same `idempotency_key`. What has no effect at all is among the `values`. The sessions of
+    handlers are made by `session`: the class, or the `async_sessionmaker` of the application.
+
+    :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
+    """
+
+    def __init__(
+        self,
+        name: str,
+        database_url: str,
+        events: Sequence[Row[object, None]],
+        *,
+        ports: Mapping[str, Any] = NOTHING,
+        values: Mapping[str, Any] = NOTHING,
+        session: Callable[..., AsyncSession] = AsyncSession,
+        upcasters: Upcasters = MappingProxyType({}),
+        aliases: Mapping[type[Any], str] = MappingProxyType({}),
+        renamed: Mapping[str, str] = MappingProxyType({}),
+        extensions: Sequence[Extension] = EXTENSIONS,
+        **settings: Any,
+    ) -> None:
+        self.app = OutboxApp(
+            name,
+            database_url,
+            events,
+            ports=ports,
+            values=values,
+            session=session,
+            upcasters=upcasters,
+            aliases=aliases,
+            renamed=renamed,
+            extensions=extensions,
+            settings=settings,
+        )
+        self._wakers: list[Callable[[], None]] = []
+
+    async def record(self, session: AsyncSession, *events: object, about: object) -> None:
+        """Store events `about` something, and a delivery to each of their handlers, in a session.
+
+        They are delivered if and when the transaction of the session is committed. In a handler, it
+        is the session that the handler was given.
+
+        :raises WiringError: if the table has no row for such an event
+        :raises InvalidPayload: if an event is too long
+        """
+        await session.run_sync(self._record, events, about)
+
+    def record_sync(self, session: Session, *events: object, about: object) -> None:
+        """Do the same as `record` in a session of synchronous code."""
+        self._record(session, events, about)
+
+    async def once(self, session: AsyncSession, source: str, message_id: str) -> bool:
+        """Note a message in a session, and return whether it is there for the first time.
+
+        Of two at once the second waits for the transaction of the first, and then is told the
+        truth. So ask before anything else is done. What is rolled back was not there.
+        """
+        return await session.run_sync(
+            lambda sync: note(sync.connection(), self.app, source, message_id)
+        )
+
+    async def deliver(self, session: AsyncSession) -> int:
+        """Run in this session the handlers of all that is due, until nothing is; return how many.
+
+        For tests: nothing is committed, so that a fixture can roll all of it back. What a handler
+        raises is raised here. Ports have their effects.
+        """
+        return await deliver_due(session, self.app)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run a worker in this process, on connections of its own, as long as the context is open.
+
+        At the end, what runs has `shutdown_grace_seconds` to finish; the rest is given back, due at
+        once for others. A database without our tables gets them. Outdated ones are refused:
+        `aftercommit db upgrade MODULE:OUTBOX` upgrades them.
+
+        :raises Unavailable: if the database cannot be used at start; later the worker waits for it
+        """
+        settings = self.app.load(WORKER_SETTINGS)
+        async with self.app.open(settings) as application:
+            shutdown = Shutdown()
+            worker = Worker(application, shutdown, concurrency=settings.worker_concurrency)
+
+            def wake() -> None:
+                worker.wake()
+                application.database.backend.notify_workers()
+
+            waking = _on_this_loop(wake)
+            async with anyio.create_task_group() as group:
+                group.start_soon(worker.run)
+                self._wakers.append(waking)
+                try:
+                    yield
+                finally:
+                    self._wakers.remove(waking)
+                    shutdown.set()
+                    group.cancel_scope.deadline = current_time() + settings.shutdown_grace_seconds
+
+    def _record(self, session: Session, events: Sequence[object], about: object) -> None:
+        store(session.connection(), self.app, events, str(about))
+        if not event.contains(session, "after_commit", self._wake):
+            event.listen(session, "after_commit", self._wake)
+
+    def _wake(self, session: Session) -> None:
+        for wake in self._wakers:
+            wake()
+
+
+def _on_this_loop(function: Callable[[], None]) -> Callable[[], None]:
+    """Return what has the function called by this event loop soon, from whatever thread."""
+    token: Any = current_token().native_token
+    return partial(getattr(token, "call_soon_threadsafe", None) or token.run_sync_soon, function)

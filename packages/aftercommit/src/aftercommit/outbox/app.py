@@ -1,0 +1,111 @@
+"""An outbox as the command line, its commands and the worker know applications."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from functools import cached_property, partial
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import click
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aftercommit.codec import Codec, Upcasters
+from aftercommit.envelope_factory import EnvelopeFactory
+from aftercommit.handler_binding import Dependencies, bind
+from aftercommit.handler_table import Handlers, Row
+from aftercommit.observers import Observer
+from aftercommit.outbox.handler_session import open_session
+from aftercommit.process.app import App
+from aftercommit.process.application import Application
+from aftercommit.process.assembly import open_application
+from aftercommit.process.extension import Extension, Extensions
+from aftercommit.settings import EngineSettings, load
+
+
+class OutboxApp(App[EngineSettings]):
+    """The application of which an outbox is all that the engine knows."""
+
+    program = "aftercommit"
+    commands: ClassVar = {}
+
+    def __init__(
+        self,
+        name: str,
+        database_url: str,
+        events: Sequence[Row[object, None]],
+        *,
+        ports: Mapping[str, Any],
+        values: Mapping[str, Any],
+        session: Callable[..., AsyncSession],
+        upcasters: Upcasters,
+        aliases: Mapping[type[Any], str],
+        renamed: Mapping[str, str],
+        extensions: Sequence[Extension],
+        settings: Mapping[str, Any],
+    ) -> None:
+        url = make_url(database_url)
+        url = url.set(drivername=url.get_backend_name())  # ours may be another driver
+        self.default_database_url = url.render_as_string(hide_password=False)  # type: ignore[misc]
+        self.name, self.summary = name, f"Deliver the events of {name}."  # type: ignore[misc]
+        self.extensions = Extensions(extensions)  # type: ignore[misc]
+        self._overrides = settings
+        named = {"application": name, "__slots__": ()}
+        self._kind: type[EngineSettings] = type("Settings", (EngineSettings,), named)
+        self._session, self._ports, self._values = session, ports, values
+        self._handlers = Handlers[Any, Any](commands=[], events=events, renamed=renamed)
+        types = [row.message for row in events]
+        self._codec = Codec[Any](
+            source=f"/{name}", events=types, upcasters=upcasters, aliases=aliases
+        )
+        dependencies = Dependencies(effect_ports=ports, queries={}, constants=values)
+        self.bound = bind(self._handlers, dependencies, transaction="session")
+
+    def handlers(self) -> Handlers[Any, Any]:
+        return self._handlers
+
+    def codec(self) -> Codec[Any]:
+        return self._codec
+
+    def command(self, name: str) -> click.Command:
+        raise KeyError(name)
+
+    @cached_property
+    def envelopes(self) -> EnvelopeFactory:
+        """What makes envelopes of its events."""
+        return EnvelopeFactory(
+            codec=self._codec,
+            subscriptions=self._handlers.subscriptions(self.load({})),
+            new_id=uuid4,
+            now=partial(datetime.now, UTC),
+        )
+
+    def load(self, overrides: Mapping[str, Any]) -> EngineSettings:
+        def find(variable: str) -> str | None:
+            default = self.default_database_url if variable == url else None
+            return os.environ.get(variable) or default
+
+        url = self._kind.variable("database_url")
+        return load(
+            self._kind,
+            {**self._overrides, **{k: v for k, v in overrides.items() if v is not None}},
+            self.extensions.env_lookup(find),
+            of_extensions=self.extensions.settings(),
+            log_formats=self.extensions.log_formats,
+        )
+
+    def open(
+        self, settings: EngineSettings, *, observers: Sequence[Observer] = (), delivers: bool = True
+    ) -> AbstractAsyncContextManager[Application]:
+        return open_application(
+            self,
+            settings,
+            self._session,
+            effect_ports=self._ports,
+            constants=self._values,
+            observers=observers,
+            open_uow=open_session,
+            transaction="session",
+        )

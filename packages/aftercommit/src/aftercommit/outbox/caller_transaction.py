@@ -1,0 +1,108 @@
+"""What is done in the transaction of somebody else: events stored, messages noted, tests."""
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from aftercommit.claims import Claim
+from aftercommit.envelopes import MessageContext, bind_context, current_context
+from aftercommit.errors import WiringError
+from aftercommit.outbox.app import OutboxApp
+from aftercommit.outbox.handler_session import refuse_commit
+from aftercommit.sql.claim_statements import RAW_EVENTS, pending
+from aftercommit.sql.sqlite import SQLite
+from aftercommit.sql.tables import commands, deliveries, events
+
+INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def store(
+    connection: sa.Connection, app: OutboxApp, recorded: Sequence[object], subject: str
+) -> None:
+    """Insert events, and a delivery to each of their handlers: due at once, or when it is Later.
+
+    It asks for no pauses, which would lock them to the end of a transaction that may last: who
+    claims leaves out what is paused.
+    """
+    context = current_context.get() or _beginning()
+    subscribed = list(app.envelopes.of_events(((each, subject) for each in recorded), context))
+    if not subscribed:
+        return
+    now = _clock(connection, app)
+    rows = [app.codec().to_row(envelope) for envelope, _ in subscribed]
+    connection.execute(sa.insert(events).values(recorded_at=now), rows)
+    due = now + sa.bindparam("seconds", type_=sa.Double)
+    owed = [
+        {"event_id": envelope.id, "handler": handler, "seconds": delay}
+        for envelope, handlers in subscribed
+        for handler, delay in handlers.items()
+    ]
+    if owed:
+        values = sa.insert(deliveries).values(attempts=0, token=1, available_at=due)
+        connection.execute(values, owed)
+
+
+def note(connection: sa.Connection, app: OutboxApp, source: str, message_id: str) -> bool:
+    """Insert a message, unless it is there; return whether it was not."""
+    row = {
+        "id": uuid4(),
+        "type": "message",
+        "source": source,
+        "message_id": message_id,
+        "correlation_id": uuid4(),
+    }
+    new = INSERT[connection.dialect.name](commands).values(accepted_at=_clock(connection, app))
+    result = connection.execute(new.on_conflict_do_nothing(), row)
+    return bool(result.rowcount == 1)
+
+
+async def deliver_due(session: AsyncSession, app: OutboxApp) -> int:
+    """Run the handlers of all that is due in this session, until nothing is; return how many."""
+    connection, count = await session.connection(), 0
+    now = await session.run_sync(lambda sync: _clock(sync.connection(), app))
+    key = deliveries.c.event_id, deliveries.c.handler
+    due = pending(app.codec(), False, *key).where(deliveries.c.available_at <= now)
+    event.listen(session.sync_session, "before_commit", refuse_commit)
+    try:
+        while found := (await connection.execute(due, {"handlers": [*app.bound.events]})).first():
+            await _deliver(session, app, *found)
+            count += 1
+    finally:
+        event.remove(session.sync_session, "before_commit", refuse_commit)
+    return count
+
+
+async def _deliver(session: AsyncSession, app: OutboxApp, event_id: object, handler: str) -> None:
+    connection = await session.connection()
+    [row] = (await connection.execute(RAW_EVENTS, {"ids": [event_id]})).mappings()
+    claim = Claim(envelope=app.codec().from_row(row), handler=handler, attempt=1)
+    with bind_context(claim.context):
+        await app.bound.events[handler].run(claim, SimpleNamespace(session=session))
+    this = deliveries.c.event_id == event_id, deliveries.c.handler == handler
+    done = sa.update(deliveries).where(*this)
+    await connection.execute(done.values(attempts=1, available_at=None, completed_at=0))
+
+
+def _beginning() -> MessageContext:
+    """Return the context of what no message has caused: a trace begins."""
+    trace = uuid4()
+    return MessageContext(correlation_id=trace, causation_id=trace)
+
+
+def _clock(connection: sa.Connection, app: OutboxApp) -> sa.ColumnElement[float]:
+    """Return the clock of this database.
+
+    :raises WiringError: if the engine does not know this kind of database
+    """
+    scheme, backends = connection.dialect.name, app.extensions.database_backends()
+    if scheme == "sqlite":
+        return sa.literal_column(SQLite.clock, sa.Double())
+    if scheme in backends:
+        return sa.literal_column(backends[scheme]().clock, sa.Double())
+    raise WiringError("a session of a database that is not supported", scheme)

@@ -1,0 +1,87 @@
+"""The command `aftercommit`: what can be done with an outbox that is named as MODULE:NAME.
+
+aftercommit worker main:outbox
+aftercommit check main:outbox
+aftercommit new ../shop
+"""
+
+import re
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+from aftercommit.errors import InvalidValue
+from aftercommit.outbox import Outbox
+from aftercommit.process.cli.main import command_line
+from aftercommit.process.terminal_escaping import escape_controls
+from aftercommit.project import new_project
+
+TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+HELP = """Run, look after and check an outbox: `aftercommit COMMAND MODULE:NAME`.
+
+MODULE:NAME is where the outbox is, such as main:outbox, seen from this folder. "aftercommit --help
+main:outbox" lists all commands. "aftercommit new FOLDER" makes a project.
+"""
+
+
+def main() -> None:
+    """Run the command line of the outbox that one of the arguments names."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["new"]:
+        new(arguments[1:], prog_name="aftercommit new")
+    targets = [each for each in arguments if TARGET.fullmatch(each)]
+    if len(targets) != 1:
+        if arguments and arguments[0] not in ("-h", "--help"):
+            click.echo("error: name one outbox, such as main:outbox", err=True)
+            sys.exit(2)
+        click.echo(HELP)
+        sys.exit(0)
+    arguments.remove(targets[0])
+    try:
+        outbox = find_outbox(targets[0])
+    except InvalidValue as error:
+        click.echo(escape_controls(f"error: {error}"), err=True)
+        sys.exit(2)
+    command_line(outbox.app)(arguments, prog_name="aftercommit")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--wheels", type=click.Path(path_type=Path, exists=True), help="Of the engine.")
+def new(folder: Path, options: tuple[str, ...], wheels: Path | None) -> None:
+    """Make a project on the engine in FOLDER, with tests; its name is that of the folder.
+
+    OPTIONS are --http and --brokers.
+    """
+    try:
+        made = new_project(folder, options, wheels.glob("*.whl") if wheels else ())
+    except InvalidValue as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"{len(made)} files in {folder}; its README.md says how it goes on")
+
+
+def find_outbox(target: str) -> Outbox:
+    """Return the outbox that MODULE:NAME means, seen from the current folder.
+
+    :raises InvalidValue: if there is no such module, or it has no outbox of that name
+    """
+    module, _, name = target.partition(":")
+    sys.path.insert(0, "")
+    try:
+        known = find_spec(module)
+    except ModuleNotFoundError:
+        known = None
+    if known is None:
+        raise InvalidValue(target, f"there is no module {module} here, nor installed")
+    found = getattr(import_module(module), name, None)
+    if not isinstance(found, Outbox):
+        outboxes = [
+            n for n, each in vars(import_module(module)).items() if isinstance(each, Outbox)
+        ]
+        there = ", ".join(f"{module}:{n}" for n in outboxes) or "none"
+        raise InvalidValue(target, f"is no outbox; {module} has {there}")
+    return found

@@ -1,0 +1,96 @@
+"""Puts an application together that has no wishes of its own: database, outbox, bus, publishers.
+
+One that has some does in its bootstrap what is done here.
+"""
+
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+from uuid import uuid4
+
+from anyio import Semaphore
+
+from aftercommit.bus import MessageBus
+from aftercommit.envelope_factory import EnvelopeFactory
+from aftercommit.handler_binding import Dependencies, bind
+from aftercommit.handler_table import Handlers
+from aftercommit.observers import CompositeObserver, ObservedPort, Observer
+from aftercommit.ports import Publisher
+from aftercommit.process.app import App
+from aftercommit.process.application import Application
+from aftercommit.settings import EngineSettings
+from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.schema import ensure_schema
+from aftercommit.sql.unit_of_work import open_unit_of_work
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@asynccontextmanager
+async def open_application(
+    app: App[Any],
+    settings: EngineSettings,
+    new_uow: Callable[..., Any],
+    *,
+    handlers: Handlers[Any, Any] | None = None,
+    effect_ports: Mapping[str, Any] = NOTHING,
+    queries: Mapping[str, Callable[..., Any]] = NOTHING,
+    constants: Mapping[str, Any] = NOTHING,
+    observers: Sequence[Observer] = (),
+    open_uow: Callable[..., AbstractAsyncContextManager[Any]] = open_unit_of_work,
+    transaction: str = "uow",
+) -> AsyncIterator[Application]:
+    """Open everything the settings ask for, and close it at the end, also when cancelled.
+
+    `new_uow` makes the unit of work of a transaction. For what handlers may ask see
+    `Dependencies`; each query is given the database first.
+
+    :raises InvalidValue: if a setting is not acceptable
+    :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
+    :raises Unavailable: if the database cannot be used as it is
+    """
+    async with AsyncExitStack() as opened:
+        publishers, watching = dict[str, Publisher](), [*observers]
+        for extension in app.extensions:
+            publishers |= await opened.enter_async_context(extension.publishers(settings))
+            if observer := extension.observer(settings):
+                watching.append(opened.enter_context(observer))
+        instrumentation = CompositeObserver(watching)
+        port = partial(ObservedPort, instrumentation)
+        database = await opened.enter_async_context(app.open_database(settings))
+        to_publish = {name: port(name, publisher) for name, publisher in publishers.items()}
+        table = (handlers or app.handlers()).publishing_to(to_publish)
+        dependencies = Dependencies(
+            effect_ports={
+                name: value and port(name, value) for name, value in effect_ports.items()
+            },
+            queries={name: partial(query, database) for name, query in queries.items()},
+            constants=constants,
+        )
+        registry = bind(table, dependencies, transaction=transaction)
+        await ensure_schema(database)
+        outbox = new_outbox(database, settings)
+        bus = MessageBus(
+            registry=registry,
+            new_uow=partial(open_uow, outbox, new_uow),
+            outbox=outbox,
+            policy=settings,
+            slots=Semaphore(
+                max(settings.max_handlers, settings.worker_concurrency), fast_acquire=True
+            ),
+            envelopes=EnvelopeFactory(
+                codec=app.codec(),
+                subscriptions=table.subscriptions(settings),
+                new_id=uuid4,
+                now=partial(datetime.now, UTC),
+            ),
+            random=random.random,
+            instrumentation=instrumentation,
+        )
+        names = {name: name for name in table.by_name()} | dict(table.renamed)
+        projections = [projection.__name__ for projection in table.projections]
+        yield Application(bus, database, publishers, names, projections)

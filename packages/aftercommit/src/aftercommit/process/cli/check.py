@@ -1,0 +1,54 @@
+"""The command that says whether a process could work here, before one does."""
+
+import time
+from collections.abc import AsyncIterator
+
+import click
+import sqlalchemy as sa
+
+from aftercommit.errors import Unavailable
+from aftercommit.process.app import Cli
+from aftercommit.process.runtime import run
+from aftercommit.settings import EngineSettings
+from aftercommit.sql.schema import check_schema
+
+MOST_SKEW_SECONDS = (
+    5.0  # later attempts, and the order of what is shown, go by the database's clock
+)
+
+
+@click.command()
+@click.pass_obj
+def check(cli: Cli) -> None:
+    """Check database, schema, clock and connections.
+
+    There is a line for each that is fine; the first problem ends it, with the exit code of its
+    kind.
+    """
+    settings = cli.load_settings()
+
+    async def work() -> None:
+        async for subject, found in _found(cli, settings):
+            click.echo(f"{subject:12} {found}")
+
+    run(work, event_loop=settings.event_loop)
+
+
+async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str, str]]:
+    async with cli.app.open_database(settings) as database:
+        kind, begun = database.engine.dialect.name, time.monotonic()
+        async with database.read_transaction() as transaction:
+            await transaction.execute(sa.select(sa.literal(1)))
+            yield "database", f"{kind} answers in {1000 * (time.monotonic() - begun):.0f} ms"
+            before = time.time()
+            clock = (await transaction.execute(sa.select(database.clock))).scalar_one()
+            ahead = clock - (before + time.time()) / 2
+            capacity = await transaction.run_sync(database.backend.capacity)
+        yield "schema", f"up to date: {', '.join(await check_schema(database))}"
+        if abs(ahead) > MOST_SKEW_SECONDS:
+            raise Unavailable(
+                f"the clock of the database is {ahead:+.0f} s off this machine's; have both set,"
+                " by NTP, say"
+            )
+        yield "clock", f"{ahead:+.1f} s off this machine's"
+        yield "connections", f"at most {database.engine.pool.size()} for a process{capacity}"  # type: ignore[attr-defined]

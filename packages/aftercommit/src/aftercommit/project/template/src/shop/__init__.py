@@ -1,0 +1,1 @@
+"""Takes orders, and sees to what follows from them."""

@@ -1,0 +1,36 @@
+"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "shop_0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Make the tables, and the rows that are counted in."""
+    op.create_table(
+        "orders",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("email", sa.String(), nullable=False),
+        sa.Column("is_cancelled", sa.Boolean(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_orders"),
+    )
+    op.create_table(
+        "order_lines",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("order_id", sa.Uuid(), nullable=False),
+        sa.Column("article", sa.String(), nullable=False),
+        sa.Column("pieces", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name="fk_order_lines_order_id_orders"),
+        sa.PrimaryKeyConstraint("id", name="pk_order_lines"),
+    )
+    op.create_index("ix_order_lines_order_id", "order_lines", ["order_id"])
+    statistics = op.create_table(
+        "statistics",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_statistics"),
+    )
+    op.bulk_insert(statistics, [{"name": "placed", "count": 0}, {"name": "cancelled", "count": 0}])

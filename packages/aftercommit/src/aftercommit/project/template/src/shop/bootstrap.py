@@ -1,0 +1,41 @@
+"""The composition root: gives the engine what it needs to know, and handlers what they ask for."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from aftercommit import App, Application, Codec, Observer, message_types, open_application
+
+from shop.adapters.maildir import MaildirEmailSender
+from shop.adapters.orm import start_mappers
+from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
+from shop.config import Settings
+from shop.domain import messages
+from shop.domain.aggregate import Event
+from shop.service_layer.handlers import EmailSender
+
+EVENTS = message_types(messages, Event)
+CODEC: Codec[Event] = Codec(source="/shop", events=EVENTS)
+
+
+def bootstrap(
+    app: App[Any],
+    settings: Settings,
+    *,
+    observers: Sequence[Observer] = (),
+    emails: EmailSender | None = None,
+) -> AbstractAsyncContextManager[Application]:
+    """Open everything the settings ask for, and close it at the end.
+
+    :raises InvalidValue: if a setting is not acceptable
+    :raises Unavailable: if the database cannot be used as it is
+    """
+    start_mappers()
+    return open_application(
+        app,
+        settings,
+        SqlAlchemyUnitOfWork,
+        effect_ports={"emails": emails or MaildirEmailSender(Path(settings.mail_folder))},
+        observers=observers,
+    )

@@ -1,0 +1,19 @@
+"""The settings beside those of the engine.
+
+Each is an environment variable, such as SHOP_MAIL_FOLDER.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aftercommit import EngineSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(EngineSettings):
+    """What can be set."""
+
+    application: ClassVar[str] = "shop"
+
+    database_url: str = "sqlite:///shop.db"
+    mail_folder: str = "shop-mail"

@@ -1,0 +1,56 @@
+"""The endpoints. `public` is for anybody, `guarded` for who has the operator's token."""
+
+from typing import Annotated
+from uuid import UUID
+
+from aftercommit.extensions.web.endpoints import OF_BODIES, Execution, Running, errors
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from shop import views
+from shop.domain.messages import CancelOrder, PlaceOrder
+from shop.domain.orders import OrderNotFound, TooManyPieces
+
+public, guarded = APIRouter(), APIRouter()
+
+Pieces = Annotated[int, Field(ge=1)]
+
+
+class NewOrder(BaseModel):
+    """What somebody wants. Without `order_id`, the server makes one."""
+
+    model_config = ConfigDict(extra="forbid")
+    order_id: UUID | None = None
+    email: Annotated[str, Field(examples=["ivan@example.com"])]
+    articles: Annotated[dict[str, Pieces], Field(min_length=1, examples=[{"lamp": 2}])]
+
+
+class OrderResponse(BaseModel):
+    """An order as it is now."""
+
+    model_config = ConfigDict(from_attributes=True)
+    order_id: UUID
+    email: str
+    is_cancelled: bool
+    pieces: int
+
+
+@public.post("/orders", status_code=201, responses=errors(TooManyPieces) | OF_BODIES)
+async def place_order(new: NewOrder, execution: Execution) -> UUID:
+    """Order some articles. The answer is the id of the order; the confirmation follows."""
+    order_id = new.order_id or execution.new_id()
+    command = PlaceOrder(order_id=order_id, email=new.email, articles=new.articles)
+    await execution.execute(command)
+    return order_id
+
+
+@guarded.get("/orders/{order_id}", responses=errors(OrderNotFound))
+async def get_order(order_id: UUID, running: Running) -> OrderResponse:
+    """Show an order."""
+    return OrderResponse.model_validate(await views.order(running.database, order_id))
+
+
+@guarded.delete("/orders/{order_id}", status_code=204, responses=errors(OrderNotFound))
+async def cancel_order(order_id: UUID, execution: Execution) -> None:
+    """Take an order back."""
+    await execution.execute(CancelOrder(order_id=order_id))

@@ -1,0 +1,83 @@
+"""The handlers, and the table at the end that says what handles what.
+
+A handler that asks for `uow` changes the database, and takes effect exactly once. One that asks for
+`emails` has an effect outside, at least once, with the same `idempotency_key`. None asks for both.
+"""
+
+from datetime import timedelta
+from typing import Protocol
+
+from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, on
+
+from shop.domain.aggregate import Command, Event
+from shop.domain.messages import (
+    CancelOrder,
+    OrderCancelled,
+    OrderPlaced,
+    PlaceOrder,
+)
+from shop.domain.orders import Order
+from shop.service_layer.unit_of_work import UnitOfWork
+
+FEEDBACK_AFTER = timedelta(days=14)
+
+
+class EmailSender(Protocol):
+    """Sends e-mails. An effect outside: no rollback takes it back."""
+
+    async def send(
+        self, recipient: str, subject: str, text: str, *, idempotency_key: IdempotencyKey
+    ) -> None:
+        """Return when the e-mail is on its way. With the same key it is the same e-mail."""
+
+
+async def place_order(command: PlaceOrder, uow: UnitOfWork) -> None:
+    """Place an order, unless it is there."""
+    if await uow.orders.find(command.order_id) is None:
+        uow.orders.add(Order.place(command.order_id, command.email, command.articles))
+
+
+async def cancel_order(command: CancelOrder, uow: UnitOfWork) -> None:
+    """Take an order back."""
+    (await uow.orders.get(command.order_id)).cancel()
+
+
+async def count_order(event: OrderPlaced, uow: UnitOfWork) -> None:
+    """Keep the statistics."""
+    await uow.statistics.count(placed=1)
+
+
+async def count_cancellation(event: OrderCancelled, uow: UnitOfWork) -> None:
+    """Keep the statistics."""
+    await uow.statistics.count(cancelled=1)
+
+
+async def confirm_order(
+    event: OrderPlaced, emails: EmailSender, idempotency_key: IdempotencyKey
+) -> None:
+    """Tell who ordered that it has arrived."""
+    text = f"Thank you for your order of {event.pieces} pieces.\n"
+    await emails.send(event.email, "Your order", text, idempotency_key=idempotency_key)
+
+
+async def ask_for_feedback(
+    event: OrderPlaced, emails: EmailSender, idempotency_key: IdempotencyKey
+) -> None:
+    """Ask how it was, after some time."""
+    text = "How do you like what you ordered?\n"
+    await emails.send(event.email, "How was it?", text, idempotency_key=idempotency_key)
+
+
+HANDLERS: Handlers[Command, Event] = Handlers(
+    commands=[on(PlaceOrder, place_order), on(CancelOrder, cancel_order)],
+    events=[
+        on(
+            OrderPlaced,
+            count_order,
+            confirm_order,
+            Later(ask_for_feedback, after=FEEDBACK_AFTER),
+            PUBLISH,
+        ),
+        on(OrderCancelled, count_cancellation, PUBLISH),
+    ],
+)

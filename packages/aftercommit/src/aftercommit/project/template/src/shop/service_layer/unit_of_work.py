@@ -1,0 +1,26 @@
+"""What a handler may change: the repositories, in one transaction.
+
+The engine opens the transaction for each attempt, and commits it when the handler has returned.
+"""
+
+from typing import Protocol
+from uuid import UUID
+
+from aftercommit import AggregateStore, Repository
+
+from shop.domain.orders import Order, OrderNotFound
+
+
+class Statistics(Protocol):
+    """A read model: how many orders there were, and how many of them still are."""
+
+    async def count(self, *, placed: int = 0, cancelled: int = 0) -> None:
+        """Count some more."""
+
+
+class UnitOfWork:
+    """What a handler may change. A new aggregate needs one line here, and its table."""
+
+    def __init__(self, store: AggregateStore, statistics: Statistics) -> None:
+        self.orders = Repository[Order, UUID](store, Order, OrderNotFound)
+        self.statistics = statistics

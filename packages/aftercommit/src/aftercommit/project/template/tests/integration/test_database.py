@@ -1,0 +1,83 @@
+"""The service on each database."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import anyio
+import pytest
+import sqlalchemy as sa
+from aftercommit import Application
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from shop import views
+from shop.adapters.orm import metadata
+from shop.bootstrap import bootstrap
+from shop.config import Settings
+from shop.domain.messages import CancelOrder, PlaceOrder
+from shop.entrypoints.app import APP
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def application(settings: Settings) -> AsyncIterator[Application]:
+    """The service on each database, with its real adapters."""
+    async with bootstrap(APP, settings) as application:
+        yield application
+
+
+async def place(application: Application, **articles: int) -> UUID:
+    """Place an order, and return its id."""
+    command = PlaceOrder(order_id=uuid4(), email="ivan@example.com", articles=articles)
+    report = await application.bus.handle(command)
+    assert report.failures == []
+    return command.order_id
+
+
+async def test_an_order_is_loaded_with_its_lines(application: Application) -> None:
+    """What is stored is what was ordered."""
+    order_id = await place(application, lamp=2, chair=4)
+
+    assert (await views.order(application.database, order_id)).pieces == 6
+
+
+async def test_many_orders_at_once_are_all_counted(application: Application) -> None:
+    """None is lost, whoever writes at the same time."""
+    async with anyio.create_task_group() as group:
+        for _ in range(10):
+            group.start_soon(lambda: place(application, lamp=1))
+
+    assert await views.statistics(application.database) == {"placed": 10, "cancelled": 0}
+
+
+async def test_two_who_cancel_an_order_cancel_it_once(application: Application) -> None:
+    """The version of the order tells the second that it is too late, and it looks again."""
+    command = CancelOrder(order_id=await place(application, lamp=1))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(2):
+            group.start_soon(application.bus.handle, command)
+
+    assert await views.statistics(application.database) == {"placed": 1, "cancelled": 1}
+
+
+async def test_an_order_is_confirmed_by_an_email(
+    application: Application, settings: Settings
+) -> None:
+    """The folder stands for a mail server, and has what was sent."""
+    await place(application, lamp=2)
+
+    [file] = [each async for each in anyio.Path(settings.mail_folder).glob("new/*")]
+    assert "To: ivan@example.com" in (await file.read_text()).splitlines()
+
+
+async def test_the_migrations_make_the_tables(application: Application) -> None:
+    """A column without a migration is found here, and a migration without a column."""
+
+    def differences(connection: sa.Connection) -> list[object]:
+        options = {"include_name": lambda name, kind, _: not str(name).startswith("aftercommit")}
+        return [*compare_metadata(MigrationContext.configure(connection, opts=options), metadata)]
+
+    async with application.database.read_transaction() as transaction:
+        assert await transaction.run_sync(differences) == []

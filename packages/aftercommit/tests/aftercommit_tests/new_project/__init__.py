@@ -1,0 +1,1 @@
+"""Projects that are made on the engine."""

@@ -1,0 +1,1 @@
+"""Projects that are made, checked and tested as their owners do."""

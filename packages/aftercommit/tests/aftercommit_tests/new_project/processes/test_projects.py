@@ -1,0 +1,45 @@
+"""A project is green as it comes: with and without options, here and on a fresh machine."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aftercommit.project import OPTIONS, new_project
+
+from aftercommit_tests.warm import ROOT
+
+
+@pytest.mark.parametrize("options", [[], *([each] for each in OPTIONS)], ids=str)
+def test_its_types_and_tests_are_right_with_each_option(options: list[str], tmp_path: Path) -> None:
+    """What an option leaves out, nothing else needs."""
+    new_project(tmp_path / "kiosk", options)
+    sources = {"PYTHONPATH": str(tmp_path / "kiosk" / "src")}
+
+    cache = str(tmp_path.parent / "mypy")  # the engine is read once
+    for command in (["mypy", "--cache-dir", cache], ["pytest", "-q", "-p", "no:cacheprovider"]):
+        ran = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=tmp_path / "kiosk",
+            env=os.environ | sources,
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_commands_of_its_readme_work_in_an_environment_of_its_own(tmp_path: Path) -> None:
+    """With all options, and the engine's wheels, as a new user would."""
+    folder = tmp_path / "kiosk"
+    options = " ".join(OPTIONS)
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    make = ["make", "-s", "-C", str(ROOT), "new", f"DIR={folder}", f"OPTIONS={options}"]
+    subprocess.run(make, check=True, env=clean | {"MAKEFLAGS": ""})
+
+    ran = subprocess.run(
+        [str(folder / ".ci" / "run")], env=clean, capture_output=True, text=True, timeout=600
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "1 placed, 0 cancelled" in ran.stdout

@@ -1,0 +1,72 @@
+"""A project is made of whole files, whatever it is called; what cannot be made writes nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aftercommit import InvalidValue
+from aftercommit.project import OPTIONS, new_project
+
+SHORT, LONG = "ab", "a_name_as_long_as_names_may_be_"
+MOST_FILES, MOST_LINES = 35, 1250
+
+
+@pytest.mark.parametrize("name", [SHORT, LONG])
+@pytest.mark.parametrize("options", [[], [*OPTIONS]], ids=["alone", "all"])
+def test_its_style_is_right_whatever_it_is_called(
+    name: str, options: list[str], tmp_path: Path
+) -> None:
+    """Otherwise it would be red as it comes."""
+    made = new_project(tmp_path / name, options)
+
+    assert len(made) <= MOST_FILES
+    assert sum(len(f.read_text().splitlines()) for f in made if f.suffix == ".py") <= MOST_LINES
+    assert [file for file in made if "shop" in file.read_text().lower()] == []
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
+        checked = subprocess.run(ruff, cwd=tmp_path / name, capture_output=True, text=True)
+        assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_adds_files_and_lines_of_lists(option: str, tmp_path: Path) -> None:
+    """No file is another one because of it, so an upgrade can compare them."""
+    without, with_it = tmp_path / "a" / "it", tmp_path / "b" / "it"
+    new_project(without, [])
+    new_project(with_it, [option])
+
+    for file in (each for each in without.rglob("*") if each.is_file()):
+        there = (with_it / file.relative_to(without)).read_text()
+        assert set(file.read_text().splitlines()) <= set(there.splitlines())
+        if file.name not in ("extension_list.py", "pyproject.toml"):
+            assert file.read_text() == there
+
+
+@pytest.mark.parametrize("name", ["Shop", "9lives", "class", "json", "a" * 40, "a.b"])
+def test_a_name_that_no_package_can_have_is_refused(name: str, tmp_path: Path) -> None:
+    """Before anything is written."""
+    with pytest.raises(InvalidValue, match="cannot be that of a package"):
+        new_project(tmp_path / name, [])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    """Also where it is a file."""
+    (tmp_path / "full").mkdir()
+    for file in (tmp_path / "full" / "mine", tmp_path / "file"):
+        file.write_text("mine")
+
+    for taken in ("full", "file"):
+        with pytest.raises(InvalidValue, match="there already"):
+            new_project(tmp_path / taken, [])
+    assert [each.name for each in (tmp_path / "full").iterdir()] == ["mine"]
+
+
+def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
+    """Before anything is written."""
+    with pytest.raises(InvalidValue, match="--htp is no option; there are --http, --brokers"):
+        new_project(tmp_path / "it", ["--htp"])
+
+    assert list(tmp_path.iterdir()) == []

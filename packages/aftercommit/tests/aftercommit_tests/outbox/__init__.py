@@ -1,0 +1,1 @@
+"""The outbox in sessions that an application opens itself."""

@@ -1,0 +1,1 @@
+"""The outbox in real processes: killed, and started again."""

@@ -1,0 +1,80 @@
+"""The console of the README: one file that is killed, started again, and has lost nothing."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aftercommit_tests.warm import SOURCES
+
+PACKAGE = Path(__file__).parents[4]
+QUICK = {"SHOP_LEASE_SECONDS": "10", "SHOP_HANDLER_TIMEOUT_SECONDS": "8"}
+KILLED = "Killed"  # as the shell says it
+WRONG_TARGETS = {
+    "nothing:outbox": "there is no module nothing",
+    "one_file:engine": "is no outbox; one_file has one_file:outbox",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that has the file."""
+    shutil.copy(PACKAGE / "examples" / "one_file.py", tmp_path)
+    return tmp_path
+
+
+def run(line: str, folder: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run a line of the console."""
+    program, *arguments = line.split()
+    module = {"python": [], "aftercommit": ["-m", "aftercommit"]}[program]
+    environment = os.environ | QUICK | settings | {"PYTHONPATH": SOURCES}
+    command = [sys.executable, *module, *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_what_the_readme_shows_of_its_kills_is_what_happens(folder: Path) -> None:
+    """Whoever tries it sees the same."""
+    blocks = re.findall(r"```console\n(.*?)```", (PACKAGE / "README.md").read_text(), re.DOTALL)
+    for each in re.split(r"^\$ ", "".join(blocks), flags=re.MULTILINE)[1:]:
+        line, *shown = each.splitlines()
+        process = run(line, folder)
+        printed = process.stdout.splitlines()
+        expected = [text for text in shown if text != KILLED]
+
+        assert process.returncode == (-signal.SIGKILL if KILLED in shown else 0), process.stderr
+        assert len(printed) == len(expected), line
+        for pattern in (".*".join(map(re.escape, text.split("…"))) for text in expected):
+            assert any(re.fullmatch(pattern, text) for text in printed), (line, pattern)
+
+
+@pytest.mark.parametrize(("target", "problem"), WRONG_TARGETS.items())
+def test_a_wrong_name_is_told_in_a_sentence(target: str, problem: str, folder: Path) -> None:
+    """With the exit code of malformed input."""
+    refused = run(f"aftercommit worker {target}", folder)
+
+    assert refused.returncode == 2
+    assert problem in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_check_tells_what_is_wrong_by_its_exit_code(folder: Path) -> None:
+    """All is well, the schema is missing, nobody answers, the URL is wrong."""
+    run("python one_file.py", folder)
+    away = "postgresql://nobody@127.0.0.1:1/shop"
+    outcomes = {
+        "": (0, "connections"),
+        "sqlite:///new.db": (3, "db upgrade"),
+        away: (3, "not available"),
+        "mysql://shop": (2, "database URL"),
+    }
+
+    for url, (code, text) in outcomes.items():
+        checked = run("aftercommit check one_file:outbox", folder, SHOP_DATABASE_URL=url)
+        assert (checked.returncode, text in checked.stdout + checked.stderr) == (code, True), url

@@ -1,0 +1,152 @@
+"""The web application of examples/shop: changed in a few lines, and killed."""
+
+import difflib
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from aftercommit_tests.processes import a_free_port, asked, wait_until
+from aftercommit_tests.warm import SOURCES
+
+SHOP = Path(__file__).parents[4] / "examples" / "shop"
+MOST_CHANGED_LINES = 12
+AT_ONCE_SECONDS = 3.0  # one, on a machine that has nothing else to do
+ARTICLE = "INSERT INTO articles (name, in_stock) VALUES ('lamp', 10)"
+
+
+class Shop:
+    """The application in a folder of its own, on a database."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder, self.port, self._url = folder, a_free_port(), url
+        driver = "sqlite+aiosqlite" if url.startswith("sqlite") else "postgresql+asyncpg"
+        database = url.replace(url.partition("://")[0], driver, 1)
+        self.environment = {"PYTHONPATH": SOURCES, "SHOP_DATABASE": database, "PATH": "/usr/bin"}
+        shutil.copytree(SHOP / "after", folder, dirs_exist_ok=True)
+        subprocess.run(
+            [sys.executable, "-m", "alembic", "upgrade", "head"],
+            cwd=folder,
+            env=self.environment,
+            check=True,
+        )
+        self.ask(ARTICLE)
+
+    @contextmanager
+    def running(self, *command: str) -> Iterator[None]:
+        """Serve beside the test."""
+        command = command or ("uvicorn", "main:app", "--log-level=warning", f"--port={self.port}")
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command], cwd=self.folder, env=self.environment
+        )
+        try:
+            wait_until(lambda: asked(self.port, "/docs")[0] == 200 or process.poll() is not None)
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
+
+    def order(self, email: str) -> None:
+        """Place an order; the answer may never come."""
+        new = {"article": "lamp", "email": email}
+        with suppress(httpx.TransportError):
+            httpx.post(f"http://127.0.0.1:{self.port}/orders", json=new, timeout=30)
+
+    def ask(self, statement: str) -> Any:
+        """Ask the database from outside."""
+        engine = sa.create_engine(self._url.replace("postgresql:", "postgresql+psycopg:"))
+        with engine.begin() as connection:
+            result = connection.execute(sa.text(statement))
+            rows = [tuple(row) for row in result] if result.returns_rows else []
+        engine.dispose()
+        return rows
+
+    def confirmed(self) -> list[str]:
+        """Return whom a confirmation was sent."""
+        file = self.folder / "confirmations.txt"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [line.partition(" ")[2] for line in lines]
+
+    def has_delivered(self) -> bool:
+        """Tell whether nothing is left to do."""
+        left = "SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NULL"
+        return bool(self.ask(left) == [(0,)])
+
+
+@pytest.fixture
+def shop(empty_url: str, tmp_path: Path) -> Shop:
+    """The application as it is after the change, with ten lamps."""
+    return Shop(tmp_path / "shop", empty_url)
+
+
+def test_what_follows_an_order_is_done(shop: Shop) -> None:
+    """Of each of them, once in the database."""
+    with shop.running():
+        for number in range(3):
+            shop.order(f"{number}@example.com")
+        wait_until(lambda: len(shop.confirmed()) == 3 and shop.has_delivered())
+
+    assert sorted(shop.confirmed()) == ["0@example.com", "1@example.com", "2@example.com"]
+    assert shop.ask("SELECT in_stock FROM articles") == [(7,)]
+
+
+def test_an_order_survives_a_kill_before_anything_has_followed(shop: Shop) -> None:
+    """It is done at once when the application is there again."""
+    with shop.running("aftercommit_tests.outbox.processes.dying", str(shop.port)):
+        shop.order("ivan@example.com")
+        wait_until(lambda: asked(shop.port, "/docs")[0] == 0)
+    assert shop.ask("SELECT email FROM orders") == [("ivan@example.com",)]
+    assert shop.confirmed() == []
+
+    with shop.running():
+        there = time.monotonic()
+        wait_until(shop.has_delivered)
+        took = time.monotonic() - there
+
+    assert shop.confirmed() == ["ivan@example.com"]
+    assert shop.ask("SELECT in_stock FROM articles") == [(9,)]
+    assert took < AT_ONCE_SECONDS
+
+
+def test_autogenerate_leaves_our_tables_alone(shop: Shop) -> None:
+    """As the line in its `env.py` says."""
+    with shop.running():
+        pass
+
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", "check"],
+        cwd=shop.folder,
+        env=shop.environment,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_change_is_small() -> None:
+    """A few lines, and one new file."""
+    before, after = _files(SHOP / "before"), _files(SHOP / "after")
+    added = [
+        line
+        for name, lines in before.items()
+        for line in difflib.ndiff(lines, after[name])
+        if line.startswith("+ ")
+    ]
+
+    assert after.keys() - before.keys() == {"events.py"}
+    assert len(added) <= MOST_CHANGED_LINES
+
+
+def _files(folder: Path) -> dict[str, list[str]]:
+    """Return the lines of all files below a folder, by name."""
+    found = [each for each in folder.rglob("*.*") if "__pycache__" not in each.parts]
+    return {str(each.relative_to(folder)): each.read_text().splitlines() for each in found}

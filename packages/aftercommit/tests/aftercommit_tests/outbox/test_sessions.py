@@ -1,0 +1,271 @@
+"""What is recorded in a session is stored with its transaction, or not at all, and then done."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import pytest
+import sqlalchemy as sa
+from aftercommit import Outbox, WiringError, on
+from aftercommit.extensions.operations import handler_pauses
+from aftercommit.process import worker
+from aftercommit.sql import tables
+from anyio import to_thread
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from aftercommit_tests.outbox.orders import (
+    LIMIT_SECONDS,
+    Order,
+    OrderPlaced,
+    Shop,
+    StockReserved,
+    confirm,
+    open_shop,
+    reserve,
+    until,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def shop(empty_url: str, anyio_backend: str) -> AsyncIterator[Shop]:
+    """The application, while its outbox runs."""
+    async with open_shop(empty_url, anyio_backend) as shop, shop.outbox.running():
+        yield shop
+
+
+async def nothing_pending(shop: Shop) -> bool:
+    return await shop.pending() == []
+
+
+async def only_confirming(shop: Shop) -> bool:
+    return await shop.pending() == ["confirm"]
+
+
+async def test_what_is_committed_is_done(shop: Shop) -> None:
+    """Once in the database, and outside."""
+    await shop.order(1)
+
+    await until(lambda: nothing_pending(shop))
+
+    assert await shop.reserved() == [1]
+    assert shop.bell.texts == ["order 1"]
+
+
+async def test_what_is_rolled_back_says_nothing(shop: Shop) -> None:
+    """By an error, by hand, by a cancellation, or by a savepoint."""
+    with pytest.raises(ZeroDivisionError):
+        async with shop.session() as session, session.begin():
+            await shop.place(session, 1)
+            raise ZeroDivisionError
+    with anyio.CancelScope() as request:
+        async with shop.session() as session, session.begin():
+            await shop.place(session, 2)
+            request.cancel()
+            await anyio.lowlevel.checkpoint()
+    async with shop.session() as session:
+        await shop.place(session, 3)
+        await session.rollback()
+        await shop.place(session, 4)
+        savepoint = await session.begin_nested()
+        await shop.place(session, 5)
+        await savepoint.rollback()
+        await session.commit()
+
+    await until(lambda: nothing_pending(shop))
+
+    assert [number for (number,) in await shop.rows(Order.id)] == [4]
+    assert shop.bell.texts == ["order 4"]
+
+
+async def test_a_savepoint_that_is_released_is_no_commit(shop: Shop) -> None:
+    """SQLAlchemy calls the same listeners for it."""
+    async with shop.session() as session, session.begin():
+        async with session.begin_nested():
+            await shop.place(session, 1)
+        await shop.place(session, 2)
+
+    await until(lambda: nothing_pending(shop))
+
+    assert await shop.reserved() == [1, 1]
+
+
+async def test_a_session_may_be_committed_again(shop: Shop) -> None:
+    """Each commit wakes the worker."""
+    async with shop.session() as session:
+        for number in (1, 2):
+            await shop.place(session, number)
+            await session.commit()
+
+    await until(lambda: nothing_pending(shop))
+
+    assert await shop.reserved() == [1, 1]
+
+
+async def test_a_commit_wakes_the_worker(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for the next look at the database, also after a synchronous endpoint."""
+    monkeypatch.setattr(worker, "POLL_SECONDS", 1000.0)
+    await shop.order(1)
+    await until(lambda: nothing_pending(shop))
+    url = shop.engine.url.set(
+        drivername="sqlite" if "sqlite" in shop.engine.url.drivername else "postgresql+psycopg"
+    )
+
+    def endpoint() -> None:
+        engine = sa.create_engine(url)
+        with Session(engine) as session, session.begin():
+            session.add(Order(id=2))
+            shop.outbox.record_sync(session, OrderPlaced(2), about=2)
+        engine.dispose()
+
+    await to_thread.run_sync(endpoint)
+    await until(lambda: nothing_pending(shop))
+
+    assert shop.bell.texts == ["order 1", "order 2"]
+
+
+async def test_what_nobody_was_awake_for_is_done_at_the_next_start(
+    empty_url: str, anyio_backend: str
+) -> None:
+    """As after a crash between the commit and the claim."""
+    async with open_shop(empty_url, anyio_backend) as shop:
+        async with shop.outbox.running():
+            pass
+        await shop.order(1)
+        assert await shop.pending() == ["confirm", "reserve"]
+
+        async with shop.outbox.running():
+            await until(lambda: nothing_pending(shop))
+
+        assert await shop.reserved() == [1]
+
+
+async def test_a_handler_that_commits_is_told_not_to(empty_url: str, anyio_backend: str) -> None:
+    """It would commit nothing, and nobody would say so. A savepoint of its own is fine."""
+
+    async def commits(event: OrderPlaced, session: AsyncSession) -> None:
+        async with session.begin_nested():
+            (await session.get_one(Order, event.order_id)).reserved += 1
+        await session.commit()
+
+    async with open_shop(empty_url, anyio_backend, commits) as shop, shop.outbox.running():
+        await shop.order(1)
+        await until(shop.last_error)
+
+        assert "leave it out of handlers" in await shop.last_error()
+        assert await shop.reserved() == [0]
+
+
+async def test_a_handler_that_fails_has_changed_nothing(empty_url: str, anyio_backend: str) -> None:
+    """It is tried again, and takes effect once; what it has recorded belongs to that."""
+    attempts: list[OrderPlaced] = []
+
+    async def fails_once(event: OrderPlaced, session: AsyncSession) -> None:
+        (await session.get_one(Order, event.order_id)).reserved += 1
+        await this.outbox.record(session, StockReserved(event.order_id), about=event.order_id)
+        attempts.append(event)
+        if len(attempts) == 1:
+            raise OSError("away")
+
+    quick: dict[str, Any] = {"retry_initial_seconds": 0.01, "retry_max_seconds": 0.01}
+    opening = open_shop(empty_url, anyio_backend, fails_once, **quick)
+    async with opening as this, this.outbox.running():
+        await this.order(1)
+        await until(lambda: nothing_pending(this))
+
+        assert len(attempts) == 2
+        assert await this.reserved() == [1]
+        rows = await this.rows(tables.events.c.type, tables.events.c.handler)
+        assert [tuple(row) for row in rows] == [
+            ("order_placed", None),
+            ("stock_reserved", "fails_once"),
+        ]
+
+
+async def test_a_slow_endpoint_holds_up_nobody_who_resumes(shop: Shop) -> None:
+    """What it records of a paused handler waits for the end of the pause, and no longer."""
+    settings = shop.outbox.app.load({})
+    async with shop.outbox.app.open_database(settings) as database:
+        await handler_pauses.pause(database, ["confirm"], by="a test")
+        async with shop.session() as session, session.begin():
+            await shop.place(session, 1)
+            if not database.backend.single_writer:  # there, who writes holds up all others
+                with anyio.fail_after(LIMIT_SECONDS):
+                    await handler_pauses.resume(database, ["confirm"])
+                    await handler_pauses.pause(database, ["confirm"], by="a test")
+        await until(lambda: only_confirming(shop))
+        assert shop.bell.rung == []
+
+        await handler_pauses.resume(database, ["confirm"])
+        await until(lambda: nothing_pending(shop))
+
+    assert shop.bell.texts == ["order 1"]
+
+
+async def test_a_request_that_comes_again_is_recognized(shop: Shop) -> None:
+    """Also when both come at once; what was rolled back was not there."""
+    outcomes = []
+
+    async def request(*, fails: bool = False) -> None:
+        async with shop.session() as session, session.begin():
+            if await shop.outbox.once(session, "shop.example", "request-1"):
+                await shop.place(session, 1)
+                outcomes.append("first")
+            else:
+                outcomes.append("again")
+            if fails:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await request(fails=True)
+    async with anyio.create_task_group() as group:
+        group.start_soon(request)
+        group.start_soon(request)
+    await until(lambda: nothing_pending(shop))
+
+    assert sorted(outcomes) == ["again", "first", "first"]
+    assert await shop.reserved() == [1]
+
+
+async def test_tests_of_an_application_deliver_in_their_own_session(shop: Shop) -> None:
+    """A fixture rolls all of it back."""
+    async with shop.engine.connect() as connection:
+        await connection.begin()
+        joined = AsyncSession(connection, join_transaction_mode="create_savepoint")
+        async with joined as session:
+            await shop.place(session, 1)
+            await session.commit()
+            assert await shop.outbox.deliver(session) == 2
+            assert (await session.get_one(Order, 1)).reserved == 1
+        await connection.rollback()
+
+    assert await shop.rows(Order.id) == []
+    assert shop.bell.texts == ["order 1"]
+
+
+async def test_an_event_without_a_row_in_the_table_is_refused(shop: Shop) -> None:
+    """It would be stored, and nobody would ever hear of it."""
+
+    class Unknown(OrderPlaced):
+        pass
+
+    async with shop.session() as session:
+        with pytest.raises(WiringError, match="Unknown"):
+            await shop.outbox.record(session, Unknown(1), about=1)
+
+
+def test_what_cannot_work_is_refused_where_the_outbox_is_made() -> None:
+    """Not when the first order comes."""
+
+    async def both(event: OrderPlaced, session: AsyncSession, bell: object) -> None:
+        """Ask for two things that no transaction holds together."""
+
+    async def unknown(event: OrderPlaced, mailer: object) -> None:
+        """Ask for what nobody provides."""
+
+    for handler, problem in ((both, "split it in two"), (unknown, "mailer")):
+        with pytest.raises(WiringError, match=problem):
+            Outbox("shop", "sqlite:///x.db", [on(OrderPlaced, handler)], ports={"bell": object()})
+    Outbox("shop", "sqlite:///x.db", [on(OrderPlaced, reserve, confirm)], ports={"bell": object()})

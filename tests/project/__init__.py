@@ -1,0 +1,1 @@
+"""Of the repository itself: documentation, deployment, playground, tools, and what is released."""

@@ -1,0 +1,120 @@
+"""Whoever follows the tutorials, or adds the worked use case, sees what the pages say."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.consoles import Command, shows
+from tests.project.copies import copy_project
+from tests.project.tutorials import BY_HAND, CHECKLIST, PATCH, Change, tutorials
+from tools.files import ROOT
+
+MYPY_CACHE = ".mypy_cache"
+TIMEOUT_SECONDS = 800  # for busy machines; a minute on a quiet one
+AFFECTED = {
+    "tests/unit",
+    *(str(file.relative_to(ROOT)) for file in ROOT.glob("tests/project/test_*.py")),
+    *(file for file in BY_HAND if file.startswith("tests/integration/")),
+    "tests/integration/test_schema.py",
+    "tests/project/pages/test_readme.py"
+    "::test_every_command_of_the_first_hour_does_what_its_page_says",
+}
+CHECKS = (
+    ("-m", "ruff", "check", "--no-cache", "."),
+    ("-m", "ruff", "format", "--no-cache", "--check", "."),
+    ("-m", "mypy"),
+    ("-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"),
+)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The project in another folder. It runs with the interpreter and the libraries of this one."""
+
+    folder: Path
+
+    def start(self, *command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command without the variables of this test run, with its own modules first."""
+        ours = ("ALLOCATION_", "COVERAGE_", "MAKE", "PYTEST_")
+        outside = {name: v for name, v in os.environ.items() if not name.startswith(ours)}
+        sources = (self.folder / "src", *sorted(self.folder.glob("packages/*/src")), self.folder)
+        own = {
+            "MYPY_CACHE_DIR": str(self.folder.with_name(MYPY_CACHE)),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join(map(str, sources)),
+        }
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=outside | own | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+
+    def run(self, *command: str, **variables: str) -> str:
+        """Run a command that has to succeed, and return what it printed."""
+        result = self.start(*command, **variables)
+        assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}"
+        return result.stdout
+
+    def python(self, *arguments: str, **variables: str) -> str:
+        """Run a module or a file of it that has to succeed."""
+        return self.run(sys.executable, *arguments, **variables)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    """The project as it is, in another folder; of what mypy knows, only what differs is new."""
+    copy = Copy(tmp_path / "copy")
+    copy_project(copy.folder)
+    if (ROOT / MYPY_CACHE).exists():
+        shutil.copytree(ROOT / MYPY_CACHE, tmp_path / MYPY_CACHE)
+    copy.run("git", "init", "--quiet")
+    copy.run("git", "add", "--all")
+    return copy
+
+
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize("title", tutorials())
+def test_a_tutorial_can_be_followed(title: str, copy: Copy) -> None:
+    """In a copy of the project: files are written and changed, and commands print what is shown."""
+    installed = " ".join(f"-o {sys.prefix}/installed-{part}" for part in ("demo", "test"))
+    for step in tutorials()[title]:
+        match step:
+            case Change(file, make):
+                path = copy.folder / file
+                path.write_text(make(path.read_text() if path.exists() else ""))
+            case Command(line, shown):
+                line = line.replace("make ", f"make -s {installed} VENV={sys.prefix} ", 1)
+                typed = f'allocation() {{ python -m allocation "$@"; }}; {line}'
+                result = copy.start("bash", "-c", typed)
+                fails = re.search(r"error|failed", "\n".join(shown), re.IGNORECASE)
+                assert shows(result.stdout, shown), f"$ {line}\n{result.stdout}"
+                assert (result.returncode != 0) == bool(fails), f"$ {line}"
+
+
+@pytest.mark.timeout(600)
+def test_the_finished_use_case_passes_what_every_change_has_to_pass(copy: Copy) -> None:
+    """Patch, two commands, done. The tests it touches run on one event loop: it knows of none."""
+    name, *_ = re.findall(r'make migration NAME="(.+?)"', CHECKLIST.read_text())
+
+    copy.run("git", "apply", str(PATCH))
+    made = copy.python("-m", "tools.migration", NAME=name)
+    written = copy.python("-m", "tools.language")
+    copy.python("-m", "tests.project.generated")
+
+    assert f"_{name.lower().replace(' ', '_')}.py" in made
+    assert "written: stored_events.json" in written
+    for check in CHECKS:
+        copy.python(*check)
+    pytest_ = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "-k", "not trio")
+    copy.python(*pytest_, *sorted(AFFECTED))
+    assert "deactivate-user" in copy.python("-m", "allocation", "--help")

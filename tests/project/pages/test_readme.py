@@ -1,0 +1,104 @@
+"""Every command that README and the pages for the first hour show is run, and prints what they say.
+
+A session is a folder: what a page begins, the next one goes on with.
+"""
+
+import re
+import shlex
+import signal
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
+
+import pytest
+
+from tests.consoles import Command, commands, shows
+from tests.e2e.environments import build_wheels, make_environment
+from tests.e2e.processes import ROOT, TIMEOUT_SECONDS, Application, stat_of, wait_until
+from tests.project.copies import copy_project
+from tests.project.generated import LIFE, shown
+from tests.project.killed import story, table
+
+AFTER_THE_DEMO = {"readme": ["README.md"], "getting started": ["docs/getting-started.md"]}
+FIRST_HOUR = ["docs/getting-started.md", "docs/extensions.md"]
+SHORT_LEASE = {"lease_seconds": "4", "handler_timeout_seconds": "3.5"}  # README says 30 seconds
+
+
+def steps(pages: list[str]) -> list[Command]:
+    """Return the commands of all console blocks, in order, but those that fetch or test this."""
+    text = "".join((ROOT / page).read_text() for page in pages)
+    found = commands("".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)))
+    return [step for step in found if not step.line.startswith(("git clone ", "make test"))]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The project in a folder of its own, with the environment that `make demo` makes there.
+
+    What is installed already is not installed again; all else would need the network.
+    """
+    folder = tmp_path / "allocation"
+    copy_project(folder)
+    make_environment(folder / ".venv", build_wheels(tmp_path), extra="demo")
+    (folder / ".venv" / "installed-demo").touch()
+    return folder
+
+
+def typed(line: str, clone: Path) -> Popen[str]:
+    """Type a line as a new user does, with nothing of this test run in the environment."""
+    variables = Application(clone, settings=SHORT_LEASE).environment().items()
+    ours = ("MAKE", "MFLAGS", "PYTEST_", "PYTHONPATH", "VIRTUAL_ENV")
+    return Popen(
+        ["bash", "-c", f". .venv/bin/activate && exec {line}"],
+        cwd=clone,
+        env={n: v for n, v in variables if not n.startswith(ours)} | {"PIP_NO_INDEX": "1"},
+        stdin=DEVNULL,
+        stdout=PIPE,
+        stderr=PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("pages", AFTER_THE_DEMO.values(), ids=AFTER_THE_DEMO)
+def test_what_the_demo_installs_is_enough_for_every_command(pages: list[str], clone: Path) -> None:
+    """It is the first thing people try, and they have installed nothing else."""
+    stopped: list[Popen[str]] = []
+    for step in steps(pages):
+        match shlex.split(step.line):
+            case ["python", "-m", "tests.e2e.stopping", *_]:
+                stopped.append(typed(step.line, clone))
+                wait_until(lambda: stat_of(stopped[0].pid)[0] in "TZ")
+            case ["kill", "-KILL", "%1"]:
+                stopped[0].kill()
+                stopped[0].communicate()
+                assert stopped[0].returncode == -signal.SIGKILL
+            case _:
+                with typed(step.line, clone) as process:
+                    printed, told = process.communicate(timeout=TIMEOUT_SECONDS)
+                assert process.returncode == 0, (step.line, told)
+                assert shows(printed, step.shown), (step.line, printed)
+
+
+def test_every_command_of_the_first_hour_does_what_its_page_says(tmp_path: Path) -> None:
+    """With what these pages say to install."""
+    application = Application(tmp_path)
+    for step in steps(FIRST_HOUR):
+        program, *arguments = shlex.split(step.line)
+        assert program == "allocation", f"there is a command nobody checks: {step.line}"
+
+        result = application.run(*arguments)
+
+        assert result.returncode == 0, (step.line, result.stderr)
+        assert shows(result.stdout, step.shown), (step.line, result.stdout)
+
+
+def test_the_rows_that_a_kill_leaves_are_those_of_the_page(tmp_path: Path) -> None:
+    """It is the promise. If the rows have to be others: python -m tests.project.killed."""
+    found = table(list(story(tmp_path)))
+
+    assert [*map(without_times, found)] == [*map(without_times, shown("killed", LIFE))]
+
+
+def without_times(row: str) -> list[str]:
+    """Return the cells of a row without what a busy machine may make later."""
+    _, _, *cells, available_at, emails, _ = row.split("|")
+    return [*cells, available_at.strip(" 0123456789"), emails]

@@ -1,0 +1,108 @@
+"""Runs the steps in docs/steps, and writes what they print into the page that tells of them.
+
+    python -m tests.project.steps
+
+It takes some minutes, for the shortest time of several runs counts. A test runs each step once,
+and compares all but the time.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from signal import SIGKILL
+from tempfile import TemporaryDirectory
+
+from tests.project.generated import write_run
+from tools.files import ROOT
+
+FOLDER = ROOT / "docs" / "steps"
+STEPS = sorted(FOLDER.glob("[0-9]_*.py"))
+PAGE = FOLDER / "README.md"
+REPEATS = 15
+TIMEOUT_SECONDS = 120
+
+PRICE = re.compile(r"^Price: (?:some )?([\d,]+) lines, (\d+) statements, ([\d.]+) ms a", re.M)
+
+
+def run(step: Path, folder: Path) -> str:
+    """Run a step as a reader does, with a place for what is temporary; return what it has printed.
+
+    It succeeds, says nothing on stderr, and leaves neither a file nor a process.
+    """
+    outside = {
+        n: v for n, v in os.environ.items() if not n.startswith(("ALLOCATION_", "COVERAGE_"))
+    }
+    places = {"TMPDIR": str(folder), "SQLITE_TMPDIR": str(folder), "PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.Popen(
+        [sys.executable, step.relative_to(ROOT)],
+        cwd=ROOT,
+        env=outside | places,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        printed, complaints = process.communicate(timeout=TIMEOUT_SECONDS)
+    finally:
+        left = _end_session(process)
+    assert (process.returncode, complaints) == (0, ""), complaints
+    assert not left
+    assert list(folder.iterdir()) == []
+    return printed
+
+
+def _end_session(process: "subprocess.Popen[str]") -> bool:
+    """Kill what is left of a process and of all that it has started; tell whether anything was."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+def masked(lines: Iterable[str]) -> list[str]:
+    """Return these lines without times, and without the lines of the application, which grows."""
+    return [re.sub(r"[\d.]+(?= ms)|(?<=some )[\d,]+", "…", line) for line in lines]
+
+
+def console(step: Path, printed: str) -> Iterator[str]:
+    """Yield what a page shows of a run."""
+    yield "```console"
+    yield f"$ python {step.relative_to(ROOT)}"
+    yield from printed.splitlines()
+    yield "```"
+
+
+def table(printed: Mapping[Path, str]) -> Iterator[str]:
+    """Yield what each step costs."""
+    yield "| step | lines | statements | ms |"
+    yield "|---|---|---|---|"
+    for step, text in printed.items():
+        price = " | ".join(PRICE.findall(text)[0])
+        yield f"| [{step.name}]({step.name}) | {price} |"
+
+
+def milliseconds(printed: str) -> float:
+    """Return the time of a registration."""
+    return float(PRICE.findall(printed)[0][-1])
+
+
+def main() -> None:
+    """Write all parts of the page."""
+    printed: dict[Path, str] = {}
+    with TemporaryDirectory() as folder:
+        for step in STEPS * REPEATS:  # in turn, so that what disturbs one disturbs all
+            text = run(step, Path(folder))
+            printed[step] = min(printed.get(step, text), text, key=milliseconds)
+    write_run("prices", table(printed), PAGE)
+    for step, text in printed.items():
+        write_run(step.stem, console(step, text), PAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,302 @@
+"""Containers, pods and units cannot be run everywhere; what can be checked without them is."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from aftercommit.extensions.brokers.settings import BrokerSettings
+from aftercommit.extensions.metrics.metrics_server import NOT_FOUND
+from aftercommit.extensions.web.settings import WebSettings
+from aftercommit.process.cli.main import COMMANDS
+from click.testing import CliRunner
+
+from allocation.adapters.smtp.smtp_url import SmtpServer
+from allocation.config import Settings, load
+from allocation.entrypoints.cli import cli
+from allocation.extension_list import EXTENSIONS
+from tools.files import ROOT
+
+DEPLOY = ROOT / "docs" / "deploy"
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+PROXY = (DEPLOY / "nginx" / "allocation.conf").read_text()
+API = (ROOT / "docs" / "web" / "openapi.json").read_text()
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+KUBERNETES = (DEPLOY / "kubernetes" / "allocation.yaml").read_text()
+SINCE = "1.34"  # in which preStop can sleep for sure
+TIDY_UP_SECONDS = 5
+INSTANCE = "7"
+METRICS_PORT = "ALLOCATION_METRICS_PORT"
+SECRETS = {
+    "database_url": "postgresql://allocation@database/allocation",
+    "mail_url": "smtp://mail:25",
+    "broker_urls": "amqp://broker",
+    "operator_token": "a-token-of-some-length",
+}
+
+Manifest = dict[str, Any]
+COMPOSE_FILE = (ROOT / "compose.yaml").read_text()
+COMPOSE: Manifest = yaml.safe_load(COMPOSE_FILE)
+SERVICES: dict[str, Manifest] = COMPOSE["services"]
+MANIFESTS: list[Manifest] = [
+    manifest
+    for file in ("allocation.yaml", "upgrade.yaml")
+    for manifest in yaml.safe_load_all((DEPLOY / "kubernetes" / file).read_text())
+]
+PODS: dict[str, Manifest] = {
+    manifest["spec"]["template"]["spec"]["containers"][0]["name"]: manifest["spec"]["template"]
+    for manifest in MANIFESTS
+    if "template" in manifest.get("spec", ())
+}
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of the application, and what one way of deployment gives it."""
+
+    name: str
+    arguments: list[str]
+    variables: Mapping[str, str]
+    folder: str  # of the files with the secrets
+    secrets: set[str]
+    seconds: float  # from SIGTERM to SIGKILL
+
+
+def containers() -> Iterator[Process]:
+    """Yield the processes of compose.yaml."""
+    for name, service in SERVICES.items():
+        if "build" in service:
+            seconds = float(service["stop_grace_period"].removesuffix("s"))
+            given, folder = {*service["secrets"]}, "/run/secrets"
+            yield Process(name, service["command"], service["environment"], folder, given, seconds)
+
+
+def pods() -> Iterator[Process]:
+    """Yield the processes of Kubernetes; a pause before the end is a part of its time."""
+    shared = next(m["data"] for m in MANIFESTS if m["kind"] == "ConfigMap")
+    made = set(re.findall(r"--from-file=(\w+)", KUBERNETES))
+    for name, pod in PODS.items():
+        spec, [container] = pod["spec"], pod["spec"]["containers"]
+        pause = container.get("lifecycle", {"preStop": {"sleep": {"seconds": 0}}})
+        seconds = (
+            spec.get("terminationGracePeriodSeconds", 30) - pause["preStop"]["sleep"]["seconds"]
+        )
+        own = {each["name"]: each.get("value", "its pod") for each in container["env"]}
+        variables = own | (shared if "envFrom" in container else {})
+        [mount], [volume] = container["volumeMounts"], spec["volumes"]
+        assert (mount["name"], "allocation") == (volume["name"], volume["secret"]["secretName"])
+        folder = mount["mountPath"]
+        yield Process(f"pod {name}", container["args"], variables, folder, made, seconds)
+
+
+def units() -> Iterator[Process]:
+    """Yield the processes of systemd; of those that may be several, an instance."""
+    for file in sorted((DEPLOY / "systemd").glob("*.service")):
+        found: dict[str, list[str]] = {}
+        for name, value in re.findall(r"^(\w+)=(.*)$", file.read_text(), re.MULTILINE):
+            found.setdefault(name, []).append(value.replace("%i", INSTANCE))
+        [program, *arguments] = found["ExecStart"][0].split()
+        assert program.endswith("/bin/allocation")
+        variables = dict(each.split("=", 1) for each in found["Environment"])
+        given = {each.partition(":")[0] for each in found["LoadCredential"]}
+        seconds = float(found["TimeoutStopSec"][0])
+        yield Process(file.name, arguments, variables, "%d", given, seconds)
+
+
+PROCESSES = {process.name: process for process in (*containers(), *pods(), *units())}
+
+
+def settings_of(process: Process, secrets: Mapping[str, str], folder: Path) -> Settings:
+    """Read the settings as a process does which has these secrets in a folder."""
+    for name in process.secrets & secrets.keys():
+        (folder / name).write_text(secrets[name])
+    variables = process.variables.items()
+    return load({}, {name: value.replace(process.folder, str(folder)) for name, value in variables})
+
+
+@pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
+def test_a_process_gets_settings_that_exist_and_secrets_that_it_is_given(
+    process: Process, tmp_path: Path
+) -> None:
+    """A misspelled variable would be ignored; a file that is not mounted is found at the start."""
+    kinds = (Settings, *EXTENSIONS.settings())
+    known = {Settings.variable(setting.name) for kind in kinds for setting in fields(kind)}
+
+    assert {name.removesuffix("_FILE") for name in process.variables} <= known
+    assert settings_of(process, SECRETS, tmp_path).database_url == SECRETS["database_url"]
+
+
+@pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
+def test_a_process_runs_a_command_that_exists_and_has_time_to_finish(process: Process) -> None:
+    """What is killed while it works leaves its work to others, for as long as its lease lasts."""
+    assert CliRunner().invoke(cli, [*process.arguments, "--help"]).exit_code == 0
+    assert process.seconds > load({}, {}).shutdown_grace_seconds + TIDY_UP_SECONDS
+
+
+def test_the_page_for_operators_has_all_that_runs_and_only_commands_that_exist() -> None:
+    """Whoever deploys has to know all kinds of processes, and what each needs."""
+    groups = [COMMANDS, *(extension.commands for extension in EXTENSIONS)]
+    table = re.findall(r"^\| `allocation (\w+)` \|", PAGE, re.MULTILINE)
+    named = re.findall(r"`allocation ([a-z][^`]*)`", PAGE)
+
+    assert {*table} == {name for group in groups for name in group.get("Run", ())}
+    assert len(named) > 5
+    for text in named:
+        words = [word for word in text.split() if re.fullmatch("[a-z-]*[a-z]", word)]
+        assert CliRunner().invoke(cli, [*words, "--help"]).exit_code == 0, text
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What is in the files of `make secrets`, by the names that compose.yaml gives them."""
+    folder = tmp_path_factory.mktemp("compose")
+    shutil.copy(ROOT / "Makefile", folder)
+    subprocess.run(["make", "secrets", f"PYTHON={sys.executable}"], cwd=folder, check=True)
+    assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
+    files = {name: folder / secret["file"] for name, secret in COMPOSE["secrets"].items()}
+    return {name: file.read_text().removesuffix("\n") for name, file in files.items()}
+
+
+def test_the_urls_lead_to_services_of_the_file(secrets: dict[str, str], tmp_path: Path) -> None:
+    """Names, passwords and ports are written in two places each."""
+    settings = settings_of(PROCESSES["worker"], secrets, tmp_path)
+    postgres = SERVICES["postgres"]["environment"]
+    account = dict(line.split(" = ") for line in secrets["rabbitmq_account"].splitlines())
+
+    assert settings.database_url == (
+        f"postgresql://{postgres['POSTGRES_USER']}:{secrets['postgres_password']}"
+        f"@postgres:5432/{postgres['POSTGRES_DB']}"
+    )
+    assert settings.of(BrokerSettings).broker_urls == (
+        f"amqp://{account['default_user']}:{account['default_pass']}@rabbitmq:5672/"
+    )
+    assert SmtpServer.from_url(str(settings.mail_url)).host in SERVICES
+
+
+def test_the_server_is_asked_where_it_listens(secrets: dict[str, str], tmp_path: Path) -> None:
+    """By the port that is published, and by Docker, which wants to know how it is."""
+    web = SERVICES["web"]
+    settings = settings_of(PROCESSES["web"], secrets, tmp_path).of(WebSettings)
+    host, asked, path = re.findall(r"http://([^:]+):(\d+)(/\w+)", str(web["healthcheck"]))[0]
+
+    assert settings.operator_token == secrets["operator_token"]
+    assert web["ports"] == [f"127.0.0.1:8000:{settings.http_port}"]
+    assert int(asked) == settings.http_port
+    assert host in settings.hosts
+    assert f'"{path}": {{' in API
+    assert web["command"] == ["serve", "--host", "0.0.0.0"]
+
+
+def test_no_password_is_in_the_file_and_none_is_the_same_twice(secrets: dict[str, str]) -> None:
+    """An example that is copied is an installation with a known password."""
+    made = ["of PostgreSQL", "of RabbitMQ", "of the operator"]
+    passwords = re.findall(r"[0-9a-f]{48}", " ".join(secrets.values()))
+
+    assert not re.search(r"://\w+:\w+@|PASS(WORD)?: |TOKEN: ", COMPOSE_FILE)
+    assert len(set(passwords)) == len(made)
+    assert len(passwords) == len(made) + 2  # two are in a URL, too
+
+
+@pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+def test_a_container_is_open_to_nobody_and_can_become_nobody_else(service: Manifest) -> None:
+    """Docker opens a published port past the firewall; and a tag may be another image tomorrow."""
+    whole = r"(postgres:\d+|.*:v?\d+\.\d+)\.\d+(-[a-z]+)?"  # PostgreSQL has two numbers
+
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert [port for port in service.get("ports", ()) if not port.startswith("127.0.0.1:")] == []
+    assert service["restart"] == "unless-stopped"  # a machine that restarts needs nobody
+    assert {*service.get("depends_on", ())} <= SERVICES.keys()
+    if "build" in service:
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    else:
+        assert re.fullmatch(whole, service["image"])
+
+
+@pytest.mark.parametrize("version", [SINCE, kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda m: f"{m['kind']} {m['metadata']}")
+def test_kubernetes_knows_every_field(manifest: Manifest, version: str) -> None:
+    """What is misspelled is refused, or ignored, when it is applied, and only then."""
+    kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_selectors_find_pods_and_names_of_ports_exist() -> None:
+    """A service that selects nothing is accepted."""
+    labels = [pod["metadata"]["labels"] for pod in PODS.values()]
+    selectors = [manifest.get("spec", {}).get("selector", {}) for manifest in MANIFESTS]
+    ports = re.findall(r"name: (\w+), containerPort: (\d+)", KUBERNETES)
+    used = re.findall(r"(?:targetPort|port): ([a-z]\w*)", KUBERNETES)
+
+    wanted = [selector.get("matchLabels", selector) for selector in selectors]
+    assert [each for each in wanted if each and each not in labels] == []
+    assert set(used) <= dict(ports).keys()
+    for name in ("pod web", "pod worker"):
+        assert ("metrics", PROCESSES[name].variables[METRICS_PORT]) in ports
+    worker = PROCESSES["allocation-worker@.service"]
+    assert worker.variables[METRICS_PORT].endswith(INSTANCE)  # each has a port of its own
+
+
+def test_probes_ask_for_what_is_answered() -> None:
+    """One that gets 404 takes the process out of use, or ends it again and again."""
+
+    def probe(name: str, kind: str) -> str:
+        return str(PODS[name]["spec"]["containers"][0][kind]["httpGet"]["path"])
+
+    assert f'"{probe("web", "readinessProbe")}": {{' in API
+    assert f'"{probe("web", "livenessProbe")}": {{' in API
+    assert probe("worker", "livenessProbe").encode() in NOT_FOUND
+
+
+@pytest.mark.parametrize("pod", PODS.values(), ids=PODS)
+def test_whoever_breaks_into_a_pod_finds_little(pod: Manifest) -> None:
+    """It cannot write a program there, become somebody else, or call most of the kernel."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    user = re.findall(r"--uid (\d+) allocation", DOCKERFILE)  # a name tells Kubernetes nothing
+    [container] = pod["spec"]["containers"]
+
+    assert container["image"] == f"allocation:{version}"
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert (
+        pod["spec"]["securityContext"].items()
+        >= {
+            "runAsNonRoot": True,
+            "runAsUser": int(user[0]),
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }.items()
+    )
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_proxy_asks_by_the_name_that_is_answered_and_not_for_too_much() -> None:
+    """Under another name nothing is answered; without a limit, systemd gives 1,024 descriptors."""
+    unit = (DEPLOY / "systemd" / "allocation-web.service").read_text()
+    [descriptors] = re.findall(r"LimitNOFILE=(\d+)", unit)
+    [connections] = re.findall(r"max_conns=(\d+)", PROXY)
+
+    name = PROCESSES["pod web"].variables["ALLOCATION_ALLOWED_HOSTS"]
+    assert f"server_name {name};" in PROXY
+    assert int(descriptors) > 2 * int(connections)
+
+
+def test_the_image_is_made_of_what_was_tested_and_does_not_run_as_root() -> None:
+    """Else a build of the same commit would have other programs tomorrow, unseen by anybody."""
+    copied = re.findall(r"^COPY (.*) \S+$", DOCKERFILE, re.MULTILINE)
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    [installed] = re.findall(r"^RUN (.*pip install .*)$", DOCKERFILE, re.MULTILINE)
+    pinned = r":\d+\.\d+\.\d+-.*@sha256:[0-9a-f]{64}"
+
+    assert [name for name in " ".join(copied).split() if not (ROOT / name).exists()] == []
+    assert [base for base in bases if not re.fullmatch(f".*{pinned}", base)] == []
+    assert "PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt " in installed
+    assert re.search(r"^USER (?!root)\w+$", DOCKERFILE, re.MULTILINE)

@@ -1,0 +1,145 @@
+"""The documentation cannot rot: its links, names, examples and orders are checked by the code."""
+
+import re
+import subprocess
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.project.generated import PAGES, brought_up_to_date
+from tests.project.tutorials import PATCH, TUTORIAL, Change, tutorials
+from tools.files import ROOT
+
+GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
+PROOF = re.compile(r"^- `((?:packages/[\w-]+/)?tests/[^:`]+)(?:`\n  `)?::(\w+)`$", re.MULTILINE)
+TESTING = ROOT / "docs" / "testing.md"
+EXAMPLES = re.findall(r"\]\(([^)]+)\)\)\.\n\n```python\n(.*?)```", TESTING.read_text(), re.DOTALL)
+
+
+def test_what_is_made_from_the_code_is_up_to_date() -> None:
+    """What the code says of itself is always right."""
+    old = [page.name for page in PAGES if page.read_text() != brought_up_to_date(page)]
+    assert old == [], "run: make language"
+
+
+def test_every_link_leads_to_a_file_and_a_heading() -> None:
+    """Readers follow the links into the code; without a heading, a browser shows the top."""
+    link = re.compile(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)")
+    links = [(page, *found) for page in PAGES for found in link.findall(page.read_text())]
+
+    assert len(links) > 1000
+    assert [
+        f"{page.name}: {file}#{heading}"
+        for page, file, heading in links
+        for target in [page.parent / file if file else page]
+        if not target.exists() or (heading and heading not in headings(target))
+    ] == []
+
+
+@cache
+def headings(page: Path) -> list[str]:
+    """Return the headings of a page, as links name them."""
+    return list(map(as_anchor, re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)))
+
+
+def as_anchor(title: str) -> str:
+    """Return a heading as GitHub writes it in links."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def test_what_a_link_names_is_in_the_file() -> None:
+    """Readers look for it there."""
+    code = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+    link = re.compile(r"\[`([\w.]+)`\]\(([^)#]+\.py)\)")
+    named = [
+        (page, *found) for page in PAGES for found in link.findall(code.sub("", page.read_text()))
+    ]
+
+    assert len(named) > 100
+    assert [
+        f"{page.name}: {name} in {file}"
+        for page, name, file in named
+        for part in name.split(".")
+        if not re.search(rf"\b{part}\b", (page.parent / file).read_text())
+    ] == []
+
+
+def test_what_a_page_tells_to_run_is_there() -> None:
+    """Targets of make, and modules; what they do is tested where it is."""
+    pages = [page for page in PAGES if page.name != "CHANGELOG.md"]
+    orders = [
+        order
+        for page in pages
+        for order in re.findall(
+            r"(?:`|^\$ |^ {4})(?:make|python -m) ([\w-][\w.-]*)", page.read_text(), re.MULTILINE
+        )
+    ]
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert len(orders) > 50
+    assert [each for each in orders if each not in targets and not find_spec(each)] == []
+
+
+def test_every_example_of_a_test_is_in_the_file_it_is_taken_from() -> None:
+    """It is copied by readers, and must be what is run."""
+    assert len(EXAMPLES) == TESTING.read_text().count("```python") > 5
+    assert [
+        f"{file}: {part}"
+        for file, example in EXAMPLES
+        for part in _unindented(example).split("# …")
+        if part.strip() not in _unindented((TESTING.parent / file).read_text())
+    ] == []
+
+
+def _unindented(text: str) -> str:
+    return "\n".join(map(str.strip, text.splitlines()))
+
+
+def test_every_guarantee_has_proofs_that_exist() -> None:
+    """A promise without a test is only a hope."""
+    _, *promises = GUARANTEES.partition("## Promises")[2].split("\n### ")
+    proofs = PROOF.findall(GUARANTEES)
+
+    assert [promise for promise in promises if not PROOF.search(promise)] == []
+    assert len(proofs) == GUARANTEES.count("::") > 40  # one that is written otherwise is no proof
+    assert [
+        f"{path}::{name}"
+        for path, name in proofs
+        if not (ROOT / path).exists()
+        or not re.search(
+            rf"^(async def|def) {name}\(|^{name} = ", (ROOT / path).read_text(), re.MULTILINE
+        )
+    ] == []
+
+
+def test_every_change_of_a_tutorial_fits_the_code() -> None:
+    """What it looks for is there, once, when its turn comes. Whether it works: `full`."""
+    for steps in tutorials().values():
+        files: dict[str, str] = {}
+        for change in (step for step in steps if isinstance(step, Change)):
+            path = ROOT / change.file
+            before = files.get(change.file) or (path.read_text() if path.exists() else "")
+            files[change.file] = change.make(before)  # which says what it has not found
+
+
+def test_a_tutorial_quotes_the_patch() -> None:
+    """A block of `py` is shown only; what it shows is what the reader has applied."""
+    quoted = re.findall(r"^```py\n(.*?)^```$", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL)
+    added = "".join(re.findall(r"^\+(.*\n)", PATCH.read_text(), re.MULTILINE))
+
+    assert len(quoted) > 3
+    assert [block for block in quoted if block.rstrip() not in added] == []
+
+
+def test_the_patch_of_the_use_case_fits_the_code() -> None:
+    """If not, CONTRIBUTING.md says how to mend it: "The worked use case".
+
+    Where somebody has followed the tutorial, it is in the code, and can be taken back.
+    """
+    assert "" in (refused(), refused("--reverse")), refused()
+
+
+def refused(*options: str) -> str:
+    """Return why the patch cannot be applied, or nothing."""
+    command = ("git", "apply", "--check", *options, str(PATCH))
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stderr

@@ -1,0 +1,26 @@
+"""Makes a project on the engine, as long as there is no release of it: with wheels in `vendor`.
+
+make new DIR=../shop OPTIONS="--http --brokers"
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from aftercommit.outbox.command import new
+
+PACKAGES = [Path("packages/sqlalchemy-anyio"), Path("packages/aftercommit")]
+
+
+def build(folder: str) -> None:
+    """Build the wheels of the engine."""
+    for package in PACKAGES:
+        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
+        subprocess.run(command, cwd=package, check=True, capture_output=True)
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as folder:
+        build(folder)
+        new([*sys.argv[1:], "--wheels", folder], prog_name="make new")
