@@ -20,7 +20,7 @@ from tests.matrix import left_out, rank
 
 pytest_plugins: list[str] = [
     "tests.e2e.smtp.fixtures",
-    "tests.integration.extensions.brokers.fixtures",
+    "aftercommit_tests.extensions.brokers.fixtures",
     "tests.integration.extensions.postgresql.fixtures",
 ]
 

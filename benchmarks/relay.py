@@ -4,12 +4,14 @@ Each is published by a delivery of its own, and confirmed. The limit is aio-pika
 same messages in batches of 100, and waits for the confirms of a batch; it asks no database.
 """
 
+import fcntl
 import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -26,16 +28,16 @@ from benchmarks.application import handled_by, settings_for
 from benchmarks.due import EVENT, filled, make_due, rate_by_the_database
 from benchmarks.measuring import Contest, Effort, Unavailable, Way
 from benchmarks.worker import work
-from tests.integration.extensions.brokers.outside import rabbitmq_alone
 
 URL = os.environ.get("ALLOCATION_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
+RABBITMQ_LOCK = Path("/tmp/allocation-tests-rabbitmq.lock")  # the tests wait at it, too
 HANDLER = "publish_event_to_rabbitmq"
 HANDS = BATCH = 100
 
 
 @contextmanager
 def rabbitmq() -> Iterator[None]:
-    """Have RabbitMQ for oneself: the tests, whose names are the same, wait at the same lock.
+    """Have RabbitMQ for oneself: the tests wait meanwhile.
 
     :raises Unavailable: if none listens
     """
@@ -44,7 +46,8 @@ def rabbitmq() -> Iterator[None]:
         socket.create_connection((parts.hostname or "", parts.port or 5672), timeout=5).close()
     except OSError:
         raise Unavailable("no RabbitMQ listens; ALLOCATION_TEST_AMQP_URL names one") from None
-    with rabbitmq_alone():
+    with RABBITMQ_LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from aftercommit_tests.extensions.brokers.fixtures import tansu
 
 from tests.consoles import Command, commands, shows
 from tests.e2e.processes import (
@@ -29,7 +30,6 @@ from tests.e2e.processes import (
     wait_until,
 )
 from tests.e2e.smtp.mail_server import MailServer
-from tests.integration.extensions.brokers.fixtures import tansu
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 PART = re.compile(r"^### (?:\d+\. )?(.*?)\n(.*?)(?=^### |\Z)", re.MULTILINE | re.DOTALL)
@@ -157,7 +157,7 @@ def broker_lost(application: Application, mail: MailServer) -> Scenario:
     application.settings["broker_urls"] = f"kafka://127.0.0.1:{port}"
     application.run(*REGISTER)
     yield {}
-    with tansu(port, advertised=port):
+    with tansu(port, topics=["allocation.events"]):
         yield {}
 
 

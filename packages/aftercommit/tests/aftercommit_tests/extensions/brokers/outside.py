@@ -11,14 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from unittest import mock
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aio_pika
+from aio_pika import ExchangeType
 from aio_pika.abc import AbstractRobustChannel
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -26,9 +25,12 @@ from confluent_kafka.cimpl import NewTopic
 from pamqp import commands as spec
 from pamqp import encode
 
+from aftercommit_tests.extensions.brokers.fixtures import TOPICS
+from aftercommit_tests.processes import LIMIT_SECONDS
+
 T = TypeVar("T")
 
-EVENTS, COMMANDS, DEAD = "allocation.events", "allocation.commands", "allocation.commands.dead"
+EVENTS, COMMANDS, DEAD = TOPICS
 QUORUM_QUEUE: dict[str, str | int] = {  # as the published language describes it
     "x-queue-type": "quorum",
     "x-delivery-limit": 20,
@@ -37,9 +39,8 @@ QUORUM_QUEUE: dict[str, str | int] = {  # as the published language describes it
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",
 }
-MICROSECONDS = 1_700_000_000_000_000  # where AMQP has seconds: this is in the year 55840
-LIMIT_SECONDS = 180
 RABBITMQ_LOCK = Path("/tmp/allocation-tests-rabbitmq.lock")  # of all runs: each may have its TMPDIR
+YEAR_55840 = b"T" + struct.pack(">Q", 1_700_000_000_000_000)  # AMQP counts seconds, not micro
 PARTITIONS = 3  # of each topic
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
@@ -105,9 +106,7 @@ class RabbitOutside(Outside):
             self.delete_queue(name)
 
         async def bind(channel: AbstractRobustChannel) -> None:
-            exchange = await channel.declare_exchange(
-                EVENTS, aio_pika.ExchangeType.TOPIC, durable=True
-            )
+            exchange = await channel.declare_exchange(EVENTS, ExchangeType.TOPIC, durable=True)
             queue = await channel.declare_queue(self._queue, arguments={"x-expires": 600_000})
             await queue.bind(exchange, "#")
 
@@ -123,6 +122,7 @@ class RabbitOutside(Outside):
         """Leave nothing behind."""
         for name in (self._queue, COMMANDS, DEAD):
             self.delete_queue(name)
+        self._run(lambda channel: channel.exchange_delete(EVENTS))
 
     def send(self, *bodies: bytes, headers: Mapping[str, str | bytes] | None = None) -> None:
         texts = {  # the library cannot send bytes in a header
@@ -151,43 +151,27 @@ class RabbitOutside(Outside):
         """Do what an operator may do by mistake, or before the first start."""
         self._run(lambda channel: channel.queue_delete(name))
 
-    def send_undecodable(self) -> None:
-        """Send a message with a timestamp that AMQP libraries for Python cannot decode."""
-
-        async def send(channel: AbstractRobustChannel) -> None:
-            timestamp = struct.pack(">Q", MICROSECONDS)
-            plain = (await channel.get_underlay_channel()).basic_publish
-            with mock.patch.dict(encode.METHODS, timestamp=lambda _: timestamp):
-                properties = spec.Basic.Properties(timestamp=datetime.now(UTC))
-                await plain(b"undecodable", routing_key=COMMANDS, properties=properties)
-
-        self._run(send)
-
     def replace_exchange(self) -> None:
         """Do what others may have done: make the exchange in their own way."""
         own: dict[str, Any] = {"alternate-exchange": "amq.fanout"}
 
         async def replace(channel: AbstractRobustChannel) -> None:
             await channel.exchange_delete(EVENTS)
-            kind = aio_pika.ExchangeType.TOPIC
-            exchange = await channel.declare_exchange(EVENTS, kind, durable=True, arguments=own)
+            exchange = await channel.declare_exchange(
+                EVENTS, ExchangeType.TOPIC, durable=True, arguments=own
+            )
             await (await channel.get_queue(self._queue)).bind(exchange, "#")
 
         self._run(replace)
 
-    def delete_exchange(self) -> None:
-        """Remove the exchange."""
-        self._run(lambda channel: channel.exchange_delete(EVENTS))
-
-    def send_with_header(self, value: bytes, *, count: int = 1) -> None:
-        """Send messages with a header whose type and value are these bytes of AMQP."""
+    def send_with_header(self, value: bytes) -> None:
+        """Send a message with a header whose type and value are these bytes of AMQP."""
 
         async def send(channel: AbstractRobustChannel) -> None:
             plain = (await channel.get_underlay_channel()).basic_publish
             with mock.patch.object(encode, "encode_table_value", return_value=value):
-                for _ in range(count):
-                    properties = spec.Basic.Properties(headers={"header": ""})
-                    await plain(b"not json", routing_key=COMMANDS, properties=properties)
+                properties = spec.Basic.Properties(headers={"header": ""})
+                await plain(b"not json", routing_key=COMMANDS, properties=properties)
 
         self._run(send)
 
@@ -249,40 +233,22 @@ asyncio.run(main(*sys.argv[1:]))
 """A program, since the library has two encoders, and one process only one of them."""
 
 
-BROKEN = """
-import asyncio, sys
-from aiokafka import AIOKafkaProducer
-from aiokafka.record import _crecords
-
-async def main(servers, topic, codec):
-    setattr(_crecords.default_records, f"{codec}_encode", lambda *_: b"no such thing")
-    async with AIOKafkaProducer(bootstrap_servers=servers, compression_type=codec) as producer:
-        await producer.send_and_wait(topic, b"{}" * 100, partition=0)
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
 @dataclass
 class KafkaOutside(Outside):
     """Kafka."""
 
     kind = "kafka"
     _next: dict[tuple[str, int], int] = field(default_factory=dict)
-    names: Sequence[str] = (EVENTS, COMMANDS, DEAD)  # of the topics that there are
 
     @property
     def servers(self) -> str:
         """What clients of Kafka call bootstrap servers."""
         return self.url.removeprefix("kafka://")
 
-    def begin(self) -> None:
+    def begin(self, topics: Sequence[str]) -> None:
         """Create the topics, and begin where they end."""
-        admin = AdminClient({"bootstrap.servers": self.servers})
-        known = self.topics()
-        missing = [
-            NewTopic(name, num_partitions=PARTITIONS) for name in self.names if name not in known
-        ]
+        admin, known = AdminClient({"bootstrap.servers": self.servers}), self.topics()
+        missing = [NewTopic(name, PARTITIONS) for name in topics if name not in known]
         for created in (admin.create_topics(missing) if missing else {}).values():
             created.result()
         consumer = self._consumer()
@@ -313,13 +279,6 @@ class KafkaOutside(Outside):
         for body in bodies:
             producer.produce(COMMANDS, body, headers=dict(headers or {}), partition=0)
         assert producer.flush(LIMIT_SECONDS) == 0
-
-    def send_broken(self, codec: str) -> None:
-        """Send a command that is no more what it was when it was compressed."""
-        arguments = [self.servers, COMMANDS, codec]
-        subprocess.run(
-            [sys.executable, "-c", BROKEN, *arguments], check=True, timeout=LIMIT_SECONDS
-        )
 
     def send_undecodable(self) -> None:
         """Send a command with a header whose name is no UTF-8."""
@@ -363,9 +322,3 @@ class KafkaOutside(Outside):
             key = (message.key() or b"").decode()
             into.append(Seen(message.value() or b"", headers, key, headers.get("content-type", "")))
         consumer.close()
-
-
-def address_of(url: str) -> tuple[str, int]:
-    """Return host and port of the first server in a URL."""
-    parts = urlsplit(url.split(",")[0])
-    return str(parts.hostname), parts.port or 5672

@@ -14,15 +14,12 @@ class Recorded:
         self._exporter = InMemorySpanExporter()
         provider = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.observer = Spans("allocation", provider.get_tracer("test"))
+        self.observer = Spans("things", provider.get_tracer("test"))
 
     @property
     def spans(self) -> dict[str, ReadableSpan]:
         """The spans, by name."""
         return {span.name: span for span in self._exporter.get_finished_spans()}
-
-    def all_named(self, name: str) -> list[ReadableSpan]:
-        return [span for span in self._exporter.get_finished_spans() if span.name == name]
 
 
 def trace_of(span: ReadableSpan) -> int:

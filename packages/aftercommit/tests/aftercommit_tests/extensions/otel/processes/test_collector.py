@@ -11,19 +11,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.builders import a_user_message
-from tests.e2e.mail import Mail
-from tests.e2e.processes import TIMEOUT_SECONDS, Application, owed, wait_until
-from tests.integration.extensions.brokers.outside import Outside
+from aftercommit_tests.builders import a_message
+from aftercommit_tests.processes import TIMEOUT_SECONDS, Installation, owed, wait_until
+
+if TYPE_CHECKING:
+    from aftercommit_tests.extensions.brokers.outside import Outside
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 INSTRUMENT = str(Path(sys.executable).parent / "opentelemetry-instrument")
-REGISTER = ("register-user", "Иван", "ivan@example.com")
 
 
 class Collector(ThreadingHTTPServer):
@@ -72,7 +73,7 @@ def collecting() -> Iterator[Collector]:
 
 
 def start(
-    application: Application, *arguments: str, endpoint: str, **settings: str
+    installation: Installation, *arguments: str, endpoint: str, **settings: str
 ) -> subprocess.Popen[str]:
     """Start one command with traces, as docs/extensions.md says."""
     variables = {
@@ -82,60 +83,59 @@ def start(
         "OTEL_LOGS_EXPORTER": "none",
     }
     return subprocess.Popen(
-        [INSTRUMENT, sys.executable, "-m", "allocation", *arguments],
-        cwd=application.folder,
-        env=application.environment(**settings) | variables,
+        [INSTRUMENT, sys.executable, "-m", installation.module, *arguments],
+        cwd=installation.folder,
+        env=installation.environment(**settings) | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def run(application: Application, *arguments: str, endpoint: str) -> str:
-    """Run one command that has to succeed, with an exporter; return what it printed."""
-    process = start(application, *arguments, endpoint=endpoint, dispatch="worker")
+def run(installation: Installation, *arguments: str, endpoint: str) -> tuple[str, str]:
+    """Run one command that has to succeed, with an exporter; return what it printed and logged."""
+    settings = {"dispatch": "worker", "log_level": "warning"}
+    process = start(installation, *arguments, endpoint=endpoint, **settings)
     out, err = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0, err
-    return out
+    return out, err
 
 
-def test_two_processes_export_one_trace(application: Application, mail: Mail) -> None:
-    """The first ends before the second begins. It goes down to the call of the mail server."""
-    application.mail = mail
+def test_two_processes_export_one_trace(installation: Installation) -> None:
+    """The first ends before the second begins. It goes down to the call of the bell."""
     with collecting() as collector:
-        run(application, *REGISTER, endpoint=collector.url)
-        run(application, "worker", "--until-idle", endpoint=collector.url)
+        run(installation, "make-thing", "lamp", endpoint=collector.url)
+        run(installation, "worker", "--until-idle", endpoint=collector.url)
 
         spans = {span.name: span for span in collector.spans()}
 
-    command = spans["process register_user"]
-    email = spans["send_welcome_email user_registered"]
-    sending = spans["notifications.send"]
-    assert len(spans) == 6
+    command, attempt = spans["process make_thing"], spans["announce thing_made"]
+    [ringing] = [each for each in collector.spans() if each.parent_span_id == attempt.span_id]
     assert {span.trace_id for span in spans.values()} == {command.trace_id}
-    assert email.parent_span_id == command.span_id
-    assert (sending.parent_span_id, sending.kind) == (email.span_id, Span.SPAN_KIND_CLIENT)
+    assert attempt.parent_span_id == command.span_id
+    assert (ringing.name, ringing.kind) == ("bell.ring", Span.SPAN_KIND_CLIENT)
 
 
 @pytest.mark.parametrize("backend", ["asyncio"])
 def test_from_a_message_of_a_broker_to_one_for_others_it_is_one_trace(
-    application: Application, rabbitmq: Outside
+    installation: Installation, rabbitmq: "Outside"
 ) -> None:
     """The sender's trace goes on here, and with those who are told."""
-    message = json.loads(a_user_message()) | {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    message = json.loads(a_message()) | {"traceparent": f"00-{TRACE}-{SPAN}-01"}
     rabbitmq.send(json.dumps(message).encode())
+    installation.run("db", "upgrade")
     with collecting() as collector:
-        process = start(application, "run", endpoint=collector.url, broker_urls=rabbitmq.url)
+        process = start(installation, "run", endpoint=collector.url, broker_urls=rabbitmq.url)
         (published,) = rabbitmq.events(bool)
-        wait_until(lambda: not owed(application))
+        wait_until(lambda: not owed(installation))
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=TIMEOUT_SECONDS)
         assert process.returncode == 0, err
 
         spans = {span.name: span for span in collector.spans()}
 
-    command = spans["process register_user"]
-    attempt = spans["publish_event_to_rabbitmq user_registered"]
+    command = spans["process make_thing"]
+    attempt = spans["publish_event_to_rabbitmq thing_made"]
     assert {span.trace_id.hex() for span in spans.values()} == {TRACE}
     assert command.parent_span_id.hex() == SPAN
     assert attempt.parent_span_id == command.span_id
@@ -146,14 +146,17 @@ def test_from_a_message_of_a_broker_to_one_for_others_it_is_one_trace(
 
 
 @pytest.mark.parametrize("listens", [True, False])
-def test_a_collector_that_is_away_holds_nobody_up(application: Application, listens: bool) -> None:
+def test_a_collector_that_is_away_holds_nobody_up(
+    installation: Installation, listens: bool
+) -> None:
     """Whether it says nothing, or is not there."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         port = silent.getsockname()[1]
         if not listens:
             silent.close()
 
-        out = run(application, *REGISTER, endpoint=f"http://127.0.0.1:{port}")
+        out, err = run(installation, "make-thing", "lamp", endpoint=f"http://127.0.0.1:{port}")
 
-    assert "registered Иван" in out
-    assert application.rows("SELECT count(*) FROM users") == [(1,)]
+    assert "made lamp" in out
+    assert "the last spans could not be exported in 2 s" in err
+    assert installation.rows("SELECT name FROM things") == [("lamp",)]

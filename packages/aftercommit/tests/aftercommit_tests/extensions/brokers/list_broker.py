@@ -1,0 +1,140 @@
+"""A broker that is a list, and a consumer of it: for what no real broker does when a test wants it.
+
+What needs no such moment is tested on real brokers.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+import anyio
+from aftercommit.extensions.bounded_dispatch import BoundedDispatch
+from aftercommit.extensions.brokers.base import Broker, InboundMessage
+from aftercommit.extensions.brokers.channels import Channels
+from aftercommit.extensions.brokers.consumer import Consumer
+from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
+from aftercommit.process.runtime import Shutdown
+from aftercommit.sql import inbox
+from anyio import create_memory_object_stream
+
+from aftercommit_tests.builders import from_cloud_event
+from aftercommit_tests.things.domain import MakeThing
+from aftercommit_tests.things.handlers import HANDLERS, make_thing
+from aftercommit_tests.things.storage import UnitOfWork
+from aftercommit_tests.world import World
+
+LIMIT_SECONDS = 60
+CUT = b"cut"
+
+
+@dataclass(eq=False)
+class ListBroker:
+    """Hands out the messages it was given, and remembers what became of them."""
+
+    kind: str = "Fake"
+    channels: Channels = field(default_factory=lambda: Channels("things"))
+    acknowledged: list[bytes] = field(default_factory=list)
+    dead_lettered: list[tuple[bytes, str]] = field(default_factory=list)
+    opened: int = 0
+    is_away: bool = False
+    ack_error: BaseException | None = None
+    dead_lettering_fails: int = 0
+
+    def __post_init__(self) -> None:
+        self._send, self._receive = create_memory_object_stream[bytes](1000)
+        self._acks, self._next_ack = create_memory_object_stream[None](1000)
+
+    def put(self, *bodies: bytes) -> None:
+        for body in bodies:
+            self._send.send_nowait(body)
+
+    def cut(self) -> None:
+        """Break the connection; another one can be made, unless it is away."""
+        self.put(CUT)
+
+    async def acks(self, count: int = 1) -> None:
+        """Wait for so many more acknowledgements."""
+        for _ in range(count):
+            await self._next_ack.receive()
+
+    async def handle_in_turn(self, *bodies: bytes) -> None:
+        """Hand out each message when the one before is acknowledged."""
+        for body in bodies:
+            self.put(body)
+            await self.acks()
+
+    @asynccontextmanager
+    async def consume(self, prefetch: int) -> AsyncIterator[AsyncGenerator[InboundMessage]]:
+        if self.is_away:
+            raise ConnectionError("it is away")
+        self.opened += 1
+        yield self._messages()
+
+    async def _messages(self) -> AsyncGenerator[InboundMessage]:
+        while (body := await self._receive.receive()) != CUT:
+            yield InboundMessage(body=body, headers={}, ack=partial(self._ack, body))
+        raise ConnectionError("it was cut")
+
+    async def _ack(self, body: bytes) -> None:
+        if self.ack_error:
+            raise self.ack_error
+        self.acknowledged.append(body)
+        self._acks.send_nowait(None)
+
+    async def dead_letter(self, message: InboundMessage, error: Exception) -> None:
+        if self.dead_lettering_fails:
+            self.dead_lettering_fails -= 1
+            raise BrokerUnavailable(self.kind, "it is away")
+        self.dead_lettered.append((message.body, type(error).__name__))
+
+    def close(self) -> None:
+        for stream in (self._send, self._receive, self._acks, self._next_ack):
+            stream.close()
+
+
+@dataclass
+class Failing:
+    """A handler that raises these errors, one each time, before it does its work."""
+
+    errors: list[Exception] = field(default_factory=list)
+    calls: int = 0
+
+    async def make_thing(self, command: MakeThing, uow: UnitOfWork) -> None:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        await make_thing(command, uow)
+
+    def handlers(self) -> dict[str, Any]:
+        """Return what a world has to be given, so that this one makes things."""
+        return {"command_handlers": {**HANDLERS.commands, MakeThing: self.make_thing}}
+
+
+@asynccontextmanager
+async def consuming(
+    broker: ListBroker,
+    world: World,
+    *,
+    max_dispatches: int = 20,
+    hindrances: dict[object, str] | None = None,
+) -> AsyncIterator[Shutdown]:
+    """Run a consumer beside the test, in 60 s at most; it is stopped with the context."""
+    stop = Shutdown()
+    consumer = Consumer(
+        world.bus,
+        from_cloud_event,
+        partial(inbox.accepted_command, world.database),
+        BoundedDispatch(world.bus, max_dispatches),
+        stop,
+        {} if hindrances is None else hindrances,
+        prefetch=5,
+        max_attempts=3,
+        first_pause=0.0,
+    )
+    with anyio.fail_after(LIMIT_SECONDS):
+        async with anyio.create_task_group() as group:
+            group.start_soon(consumer.run, [cast("Broker", broker)])
+            yield stop
+            stop.set()

@@ -1,0 +1,1 @@
+"""Consumers as real processes."""

@@ -1,0 +1,169 @@
+"""Every public event is published at least once: what others read, and brokers that are away."""
+
+import json
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+from aftercommit import Application, testing
+from aftercommit.claims import Report
+from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
+from aftercommit.extensions.brokers.settings import BrokerSettings
+from anyio import create_task_group, fail_after, to_thread
+from cloudevents.core.base import BaseCloudEvent
+from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
+
+from aftercommit_tests.builders import a_command, a_thing_id
+from aftercommit_tests.extensions.brokers.outside import Outside, RabbitOutside, Seen
+from aftercommit_tests.proxy import Proxy
+from aftercommit_tests.things.app import Settings, bootstrap
+from aftercommit_tests.things.bell import RecordingBell
+from aftercommit_tests.things.domain import MakeThing, RenameThing
+
+pytestmark = pytest.mark.anyio
+
+AWAY = BrokerUnavailable, ConfirmTimeoutError  # as what it shows first, is up to the library
+THINGS = 100
+EACH_PROXIED = pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirect=True)
+
+
+def opened(url: str, broker_urls: str) -> AbstractAsyncContextManager[Application]:
+    """Open the application on this database, with these brokers."""
+    of_brokers = BrokerSettings(broker_urls=broker_urls)
+    return bootstrap(Settings(database_url=url, of_extensions=(of_brokers,)), bell=RecordingBell())
+
+
+def as_cloud_event(seen: Seen) -> BaseCloudEvent:
+    """Read a message as the CloudEvents SDK does, with its way of recognizing structured ones."""
+    headers = {"content-type": seen.content_type.encode()}
+    return from_kafka_event(KafkaMessage(headers=headers, key=seen.key, value=seen.body))
+
+
+async def test_a_public_event_arrives_as_a_cloud_event(sqlite_url: str, outside: Outside) -> None:
+    """With all its attributes, so that others need nothing of ours to read it."""
+    async with opened(sqlite_url, outside.url) as application:
+        report = await application.bus.handle(a_command("лампа"))
+    assert report.failures == []
+
+    (message,) = await to_thread.run_sync(outside.events, bool)  # ThingPolished is not public
+
+    made, event = report.events[0], as_cloud_event(message)
+    assert event.get_id() == str(made.id)
+    assert event.get_source() == "/things"
+    assert event.get_type() == "thing_made"
+    assert event.get_subject() == made.subject
+    assert event.get_time() == made.time
+    assert event.get_extension("correlationid") == str(made.context.correlation_id)
+    assert event.get_extension("causationid") == str(made.context.causation_id)
+    assert event.get_data() == {"thing_id": made.subject, "name": "лампа"}
+    assert message.key == {"rabbitmq": "thing_made", "kafka": made.subject}[outside.kind]
+
+
+async def test_an_exchange_that_others_have_made_is_used_as_it_is(
+    sqlite_url: str, rabbitmq: RabbitOutside
+) -> None:
+    """It may have an alternate exchange, on purpose: no event is refused for that."""
+    await to_thread.run_sync(rabbitmq.replace_exchange)
+
+    async with opened(sqlite_url, rabbitmq.url) as application:
+        report = await application.bus.handle(a_command())
+
+    assert report.failures == []
+    await to_thread.run_sync(rabbitmq.events, bool)
+
+
+@EACH_PROXIED
+async def test_all_events_are_published_though_the_broker_goes_away(
+    sqlite_url: str, proxied: tuple[str, Proxy, Outside]
+) -> None:
+    """At least once each, with ids by which the doubles can be dropped. All else is done."""
+    url, proxy, outside = proxied
+    reports: list[Report] = []
+
+    async with opened(sqlite_url, url) as application:
+
+        async def make_a_thing() -> None:
+            reports.append(await application.bus.handle(a_command()))
+
+        async with create_task_group() as group:
+            for _ in range(THINGS):
+                group.start_soon(make_a_thing)
+            await to_thread.run_sync(outside.events, lambda seen: len(seen) >= THINGS // 4)
+            proxy.cut()
+        await make_a_thing()
+        failures = [failure for report in reports for failure in report.failures]
+        assert {each.delivery.handler for each in failures} == {f"publish_event_to_{outside.kind}"}
+        assert all(isinstance(each.error, AWAY) for each in failures)
+        proxy.open()
+        with fail_after(60):
+            while failures:  # at first, the broker is left alone for a second
+                await testing.let_time_pass(application, hours=2)
+                failures = (await testing.deliver_due(application)).failures
+
+    seen = await to_thread.run_sync(outside.events, lambda seen: len(ids_of(seen)) > THINGS)
+    made = [event for report in reports for event in report.events if event.type == "thing_made"]
+    assert ids_of(seen) == {str(event.id) for event in made}
+
+
+@EACH_PROXIED
+async def test_a_broker_that_does_not_answer_is_given_up_in_seconds(
+    sqlite_url: str, proxied: tuple[str, Proxy, Outside], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its handler's time is over. And while it is known to be silent, nobody asks it."""
+    monkeypatch.setattr("aftercommit.extensions.circuit_breaker.PAUSE_SECONDS", 1000)
+    url, proxy, _ = proxied
+    async with opened(sqlite_url, url) as application:
+        await application.bus.handle(a_command())
+        proxy.hang()
+
+        [silent] = (await application.bus.handle(a_command())).failures
+        before = proxy.accepted
+        [left_alone] = (await application.bus.handle(a_command())).failures
+
+    assert isinstance(silent.error, AWAY)
+    assert isinstance(left_alone.error, BrokerUnavailable)
+    assert proxy.accepted == before > 0
+
+
+async def test_each_broker_gets_the_event_whatever_the_others_do(
+    sqlite_url: str, rabbitmq: Outside, kafka: Outside, free_tcp_port: int
+) -> None:
+    """Each is a handler of its own, also a second one of the same kind."""
+    urls = f"{rabbitmq.url} {kafka.url} kafka://127.0.0.1:{free_tcp_port}"
+
+    async with opened(sqlite_url, urls) as application:
+        report = await application.bus.handle(a_command())
+
+    assert [failure.delivery.handler for failure in report.failures] == ["publish_event_to_kafka_2"]
+    for outside in (rabbitmq, kafka):
+        await to_thread.run_sync(outside.events, bool)
+
+
+async def test_without_retries_the_events_of_an_aggregate_stay_in_order(
+    sqlite_url: str, kafka: Outside
+) -> None:
+    """They have one key, so they share a partition."""
+    ids = [a_thing_id() for _ in range(5)]
+    async with opened(sqlite_url, kafka.url) as application:
+        for n, thing_id in enumerate(ids):
+            await application.bus.handle(MakeThing(thing_id=thing_id, name=f"{n}: 0"))
+        for change in range(1, 6):
+            for n, thing_id in enumerate(ids):
+                renamed = RenameThing(thing_id=thing_id, name=f"{n}: {change}")
+                await application.bus.handle(renamed)
+
+    seen = await to_thread.run_sync(kafka.events, lambda seen: len(seen) >= 30)
+
+    for n, thing_id in enumerate(ids):
+        assert names_of(str(thing_id), seen) == [f"{n}: {change}" for change in range(6)]
+
+
+def names_of(key: str, seen: Sequence[Seen]) -> list[Any]:
+    """Return the names in the messages with this key, in their order."""
+    return [json.loads(message.body)["data"]["name"] for message in seen if message.key == key]
+
+
+def ids_of(seen: Sequence[Seen]) -> set[str]:
+    """Return the ids of the messages: what is there twice has the same one."""
+    return {json.loads(message.body)["id"] for message in seen}

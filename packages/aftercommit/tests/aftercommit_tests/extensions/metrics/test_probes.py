@@ -1,0 +1,336 @@
+"""What is told about a process and its database, on each database."""
+
+import re
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import anyio
+import pytest
+import sqlalchemy as sa
+from aftercommit import History
+from aftercommit.errors import InvalidValue
+from aftercommit.extensions.metrics import process_health
+from aftercommit.extensions.metrics.process_health import STALE_SECONDS, TEXT_SECONDS, Probes
+from aftercommit.extensions.metrics.settings import MetricsSettings
+from aftercommit.process.application import Application
+from aftercommit.process.runtime import Shutdown
+from aftercommit.sql import tables
+from aftercommit.sql.exceptions import DatabaseUnavailable
+from aftercommit.sql.migrations.history import ENGINE
+from sqlalchemy import Executable
+
+from aftercommit_tests.builders import a_command
+from aftercommit_tests.extensions.metrics.samples import MAX_LAG_SECONDS, metrics_of, samples
+from aftercommit_tests.things.app import Settings, bootstrap
+from aftercommit_tests.things.storage import HISTORY
+
+pytestmark = pytest.mark.anyio
+
+DELIVERIES = "things_deliveries"
+FAILED = {"last_error": "BellIsAway: …"}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Metrics are collected, without a port."""
+    return replace(settings, of_extensions=(MetricsSettings(collect_metrics=True),))
+
+
+@pytest.fixture
+async def application(settings: Settings) -> AsyncIterator[Application]:
+    """One that has done nothing."""
+    async with bootstrap(settings) as application:
+        yield application
+
+
+@pytest.fixture
+async def waiting(settings: Settings) -> AsyncIterator[Application]:
+    """One that has made a thing, and has left what follows to workers."""
+    async with bootstrap(replace(settings, dispatch="worker")) as application:
+        await application.bus.handle(a_command())
+        yield application
+
+
+@pytest.fixture
+def probes(application: Application) -> Probes:
+    """What is known of it."""
+    return Probes(application, Shutdown(), MAX_LAG_SECONDS)
+
+
+async def execute(application: Application, *statements: Executable) -> None:
+    """Change the database from outside."""
+    async with application.database.write_transaction() as transaction:
+        for statement in statements:
+            await transaction.execute(statement)
+        await transaction.commit()
+
+
+async def change(application: Application, handler: str, **values: object) -> None:
+    """Change the delivery to a handler, from outside."""
+    changed = sa.update(tables.deliveries).where(tables.deliveries.c.handler == handler)
+    await execute(application, changed.values(**values))
+
+
+async def readiness(probes: Probes) -> str | None:
+    await probes.look()
+    return probes.readiness_error()
+
+
+async def test_what_a_process_has_done_is_told(
+    settings: Settings, application: Application
+) -> None:
+    """And what it owes: nothing, of each handler in each state, which is said, too."""
+    await application.bus.handle(a_command())
+
+    found = await metrics_of(application)
+
+    assert found["things_commands_total", "make_thing", "done"] == 1
+    assert found["things_attempts_total", "announce", "done"] == 1
+    assert found["things_commit_to_settled_seconds_count", "praise"] == 1
+    assert found["things_attempt_duration_seconds_bucket", "write_down", "+Inf"] == 1
+    assert found["things_database_up",] == 1
+    assert found["things_oldest_due_seconds",] == 0
+    kept = 2 if settings.database_url.startswith("postgresql") else 0  # they claim and settle
+    assert found["things_connections_in_use",] <= kept
+    # one listens, one notifies, one is for last writes
+    assert found["things_connections_limit",] == settings.pool_size + 3 + kept
+    states = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "parked")
+    owed = {names[1:]: value for names, value in found.items() if names[0] == DELIVERIES}
+    nothing = dict.fromkeys(product(application.handlers, states), 0)
+    assert owed == nothing | {("forget", "scheduled"): 1}
+
+
+async def test_many_scrapes_in_a_second_get_one_text(application: Application) -> None:
+    """Making it takes time from the work, and nobody knows how many scrapers there are."""
+    now = 100.0
+    probes = Probes(application, Shutdown(), MAX_LAG_SECONDS, clock=lambda: now)
+    await probes.look(with_stats=True)
+    before = probes.metrics()
+    await application.bus.handle(a_command())
+    await metrics_of(application)  # by another port
+    now += TEXT_SECONDS / 2
+    together = probes.metrics()
+    now += TEXT_SECONDS / 2
+    later = probes.metrics()
+
+    assert together == before
+    assert samples(later)["things_commands_total", "make_thing", "done"] == 1
+    lines = [line for line in later.decode().splitlines() if not line.startswith("#")]
+    shown = [line.rpartition(" ")[0] for line in lines]
+    assert len(shown) == len(set(shown))  # Prometheus drops what is there twice
+
+
+async def test_what_is_owed_is_told_by_handler_and_state(waiting: Application) -> None:
+    """Whoever left it there, and in whatever state; what is replayed may wait."""
+    now = waiting.database.clock
+    await change(waiting, "write_down", available_at=now - 100)
+    await change(waiting, "look_at", available_at=now + 100, owner="worker@host:1")
+    await change(waiting, "announce", parked_at=now)
+    await change(waiting, "polish", available_at=now + 100)
+    found = await metrics_of(waiting)
+    await change(waiting, "polish", replay=True, available_at=now - 10_000)
+    later = await metrics_of(waiting)
+
+    assert {names[1:]: n for names, n in found.items() if names[0] == DELIVERIES and n} == {
+        ("write_down", "due"): 1,
+        ("look_at", "running"): 1,
+        ("announce", "parked"): 1,
+        ("polish", "scheduled"): 1,
+        ("forget", "scheduled"): 1,
+    }
+    assert later[DELIVERIES, "polish", "due"] == 1
+    assert 100 <= found["things_oldest_due_seconds",] < 1000
+    assert 100 <= later["things_oldest_due_seconds",] < 1000
+
+
+async def test_what_is_delayed_is_late_only_after_its_time(waiting: Application) -> None:
+    """However old its event is: how late it is counts from when it is due."""
+    now, long_ago = waiting.database.clock, waiting.database.clock - 10**6
+    others = sa.delete(tables.deliveries).where(tables.deliveries.c.handler != "forget")
+    await execute(waiting, others, sa.update(tables.events).values(recorded_at=long_ago))
+    await change(waiting, "forget", available_at=now + 60)
+    waits = await metrics_of(waiting)
+    await change(waiting, "forget", available_at=now - 60)
+    late = await metrics_of(waiting)
+
+    assert waits["things_oldest_due_seconds",] == 0
+    assert 60 <= late["things_oldest_due_seconds",] < 1000
+
+
+async def test_what_is_paused_is_told_and_neither_late_nor_failing(waiting: Application) -> None:
+    """A person wants it so; who it is, and since when, is told, too."""
+    late = waiting.database.clock - 9000
+    await change(waiting, "announce", available_at=late, **FAILED)
+    values = {"handler": "announce", "paused_at": 1000.0, "paused_by": "maria@host"}
+    await execute(
+        waiting,
+        sa.insert(tables.handler_pauses).values(values),
+        sa.update(tables.events).values(recorded_at=late),
+    )
+    found = await metrics_of(waiting)
+
+    assert found[DELIVERIES, "announce", "paused"] == 1
+    assert found["things_handler_paused_timestamp_seconds", "announce", "maria@host"] == 1000
+    assert 0 <= found["things_oldest_due_seconds",] < 1000
+    assert found["things_oldest_failing_seconds",] == 0
+    assert found["things_oldest_unclaimable_seconds",] == 0
+
+
+async def test_what_has_failed_for_hours_is_told(waiting: Application) -> None:
+    """It is neither late, nor parked while a resource is away: nothing else would show it."""
+    now = waiting.database.clock
+    await execute(waiting, sa.update(tables.events).values(recorded_at=now - 9000))
+    nothing_failed = await metrics_of(waiting)
+    await change(waiting, "announce", available_at=now + 1000, **FAILED)
+    failing = await metrics_of(waiting)
+    await change(waiting, "announce", parked_at=now)
+    parked = await metrics_of(waiting)
+
+    name = "things_oldest_failing_seconds"
+    assert nothing_failed[name,] == parked[name,] == 0
+    assert 9000 <= failing[name,] < 10_000
+
+
+STRANGE = [
+    (tables.deliveries, {"handler": "send_sms"}),
+    (tables.events, {"type": "thing_vanished"}),
+    (tables.events, {"schema_version": 99}),
+]
+
+
+@pytest.mark.parametrize(("table", "values"), STRANGE, ids=str)
+async def test_what_no_program_here_can_do_makes_nobody_late(
+    application: Application, probes: Probes, table: sa.Table, values: dict[str, str | int]
+) -> None:
+    """No worker that runs helps: it is told as what it is, and takes nobody out of use."""
+    await application.bus.handle(a_command())
+    an_hour_ago = application.database.clock - 3600
+    await change(application, "write_down", completed_at=None, available_at=an_hour_ago)
+    before = await metrics_of(application)
+    of_this = sa.update(table).values(**values)
+    if table is tables.deliveries:
+        of_this = of_this.where(tables.deliveries.c.handler == "write_down")
+    await execute(application, of_this)
+
+    assert await readiness(probes) is None
+    after = await metrics_of(application)
+
+    assert 3600 <= before["things_oldest_due_seconds",] < 4000
+    assert before["things_oldest_unclaimable_seconds",] == 0
+    assert after["things_oldest_due_seconds",] == 0
+    assert 3600 <= after["things_oldest_unclaimable_seconds",] < 4000
+    assert after[DELIVERIES, str(values.get("handler", "write_down")), "lease_expired"] == 1
+
+
+async def test_without_a_database_the_rest_is_shown(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage is when somebody looks."""
+
+    async def away(*_: object) -> None:
+        raise DatabaseUnavailable("away")
+
+    await application.bus.handle(a_command())
+    monkeypatch.setattr(process_health, "readiness_error", away)
+
+    found = await metrics_of(application)
+
+    assert found["things_database_up",] == 0
+    assert found["things_commands_total", "make_thing", "done"] == 1
+    assert not any(names[0] == DELIVERIES for names in found)
+
+
+@pytest.fixture
+def later(tmp_path: Path) -> dict[str, History]:
+    """The histories of the next version, each with one more revision."""
+    for history in (HISTORY, ENGINE):
+        revision = f'revision = "{history.name}_9000"\ndown_revision = "{history.newest}"\n'
+        (tmp_path / history.name).mkdir()
+        (tmp_path / history.name / f"{history.name}_9000_later.py").write_text(revision)
+    return {
+        history.name: replace(history, folders=[*history.folders, tmp_path / history.name])
+        for history in (HISTORY, ENGINE)
+    }
+
+
+@pytest.mark.parametrize("name", ["things", "aftercommit"])
+async def test_a_process_is_ready_when_others_upgrade_but_not_on_an_old_copy(
+    application: Application, probes: Probes, later: dict[str, History], name: str
+) -> None:
+    """An upgrade comes before the programs are replaced, and must not take all of them away."""
+    both = {history.name: history for history in application.database.histories} | {
+        name: later[name]
+    }
+    application.database.histories = both["aftercommit"], both["things"]
+    on_an_old_copy = await readiness(probes)
+    newer = f"UPDATE {later[name].version_table} SET version_num = '{name}_9999'"
+    await execute(application, sa.text(newer))
+    when_others_upgrade = await readiness(probes)
+
+    assert on_an_old_copy == f"the database schema of {name} is outdated"
+    assert when_others_upgrade is None
+
+
+async def test_a_process_is_not_ready_while_work_is_overdue(waiting: Application) -> None:
+    """Nobody does it; what is replayed may wait."""
+    probes, now = Probes(waiting, Shutdown(), MAX_LAG_SECONDS), waiting.database.clock
+    await change(waiting, "write_down", available_at=now - 200)
+    await change(waiting, "look_at", available_at=now - 1000, replay=True)
+    in_time = await readiness(probes)
+    await change(waiting, "write_down", available_at=now - 400)
+    overdue = await readiness(probes)
+
+    assert in_time is None
+    assert re.fullmatch(r"work is overdue for 4\d\d s: does a worker run\?", str(overdue))
+
+
+async def test_a_database_that_says_nothing_makes_it_not_ready(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And keeps nobody waiting who asks, also for metrics."""
+    asked, now = anyio.Event(), 0.0
+
+    async def silent(*_: object) -> None:
+        asked.set()
+        await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as group:
+        probes = Probes(application, Shutdown(), MAX_LAG_SECONDS, clock=lambda: now)
+        await probes.look(with_stats=True)
+        monkeypatch.setattr(process_health, "readiness_error", silent)
+        group.start_soon(probes.look)
+        await asked.wait()
+        assert probes.readiness_error() is None
+
+        now += STALE_SECONDS + 1
+
+        assert probes.readiness_error() == "the database does not answer"
+        assert samples(probes.metrics())["things_database_up",] == 0
+        group.cancel_scope.cancel()
+
+
+async def test_an_event_loop_that_does_not_run_is_not_alive(application: Application) -> None:
+    """Then nothing is done here any longer, and only a restart helps."""
+    now = 0.0
+    probes = Probes(application, Shutdown(), MAX_LAG_SECONDS, clock=lambda: now)
+    assert probes.liveness_error() is None
+
+    now = 12.0
+
+    assert probes.liveness_error() == "the event loop has been blocked for 12 s"
+
+
+async def test_metrics_need_somebody_who_reads_them_and_their_library(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command would else import what nobody uses; what is missing is named with its extra."""
+    monkeypatch.setitem(sys.modules, "aftercommit.extensions.metrics.observer", None)
+
+    async with bootstrap(replace(settings, of_extensions=())):
+        pass
+    with pytest.raises(InvalidValue, match=r"pip install 'aftercommit\[metrics\]'"):
+        async with bootstrap(settings):
+            pass

@@ -1,0 +1,1 @@
+"""Processes that export their traces."""
