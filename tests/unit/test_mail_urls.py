@@ -3,7 +3,7 @@
 import traceback
 
 import pytest
-from aftercommit.errors import InvalidValue
+from aftercommit import InvalidValue
 
 from allocation.adapters.smtp.smtp_url import SmtpServer
 
@@ -63,7 +63,7 @@ def test_a_url_says_how_to_reach_a_mail_server(url: str) -> None:
 
 @pytest.mark.parametrize("host", LOOPBACK + ELSEWHERE)
 def test_a_password_leaves_this_machine_only_encrypted(host: str) -> None:
-    """The shortest URL is the one that people copy, and it must not be the one that tells all."""
+    """The shortest URL is the one that people copy, and it must not give the password away."""
     server = SmtpServer.from_url(f"smtp://ivan:hunter2@{host}:587")
 
     assert server.starttls == (host in ELSEWHERE)

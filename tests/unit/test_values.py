@@ -3,15 +3,13 @@
 import sys
 import unicodedata
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
-from typing import Any, TypeVar
 
 import pytest
 from hypothesis import example, given, reject, settings
 from hypothesis import strategies as st
 
 from allocation.domain import values
-from allocation.domain.coupons import MAX_QUANTITY, BatchReference, Quantity
+from allocation.domain.coupons import MAX_QUANTITY, BatchReference, CouponCode, Quantity
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.values import (
     MAX_EMAIL_LENGTH,
@@ -22,6 +20,9 @@ from allocation.domain.values import (
     PersonName,
 )
 
+Text = PersonName | EmailAddress
+Make = Callable[[str], Text]
+
 LINE_BREAKS_AND_CONTROLS = [
     *("\n", "\r", "\t", "\x00", "\x1b", "\x7f", "\x85", "\u2028", "\u2029"),
     *("\u00ad", "\u200b", "\ufeff"),  # invisible
@@ -29,18 +30,10 @@ LINE_BREAKS_AND_CONTROLS = [
     *("\ud800", "\udfff"),  # surrogates
 ]
 JOINERS = "\u200c\u200d"
-TEXTS = {"name": (PersonName, "{}"), "e-mail address": (EmailAddress, "{}@example.com")}
-
-V = TypeVar("V")
-Text = PersonName | EmailAddress
-Make = Callable[[str], Text]
-
-# Letters that are hard to compare. (To let Hypothesis choose by category costs a second at start.)
-LETTERS = "aZ09ßẞİıſΣςЖжéΐᾷǅᏸनिع李\u0301\u0345"
+LETTERS = "aZ09ßẞİıſΣςЖжéΐᾷǅᏸनिع李\u0301\u0345"  # hard to compare
 
 words = st.text(LETTERS, min_size=1, max_size=8)
-characters = st.integers(0xA1, sys.maxunicode).map(chr)
-texts = st.builds("{}{}{}".format, words, characters, words)
+texts = st.builds("{}{}{}".format, words, st.integers(0xA1, sys.maxunicode).map(chr), words)
 controls = st.one_of(
     st.sampled_from(LINE_BREAKS_AND_CONTROLS),
     st.integers(0x00, 0x1F).map(chr),
@@ -52,17 +45,17 @@ addresses = st.builds("{}@{}".format, texts, domains)
 few = settings(max_examples=40, deadline=None)
 
 both = pytest.mark.parametrize(
-    ("what", "make", "within"), [(what, *rest) for what, rest in TEXTS.items()], ids=TEXTS
+    ("what", "make", "within"),
+    [("name", PersonName, "{}"), ("e-mail address", EmailAddress, "{}@example.com")],
+    ids=["name", "address"],
 )
 
 
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        *(
-            (PersonName, name)
-            for name in ("Иван", "O'Neill", "李小龍", "محمد", "José María", "X Æ A-12", "ไชยา")
-        ),
+        *((PersonName, name) for name in ("Иван", "O'Neill", "李小龍", "محمد", "X Æ A-12", "ไชยา")),
+        *((PersonName, name) for name in ("Anna  Maria", "de Boer")),  # as the owner spells it
         *((PersonName, name) for name in ("निर्मला", "عبد\u200cالله", "ක්\u200dෂ")),  # with joiners
         *((EmailAddress, f"{local}@пример.рф") for local in ("ivan", "иван", "o'neill", "1")),
         *((EmailAddress, f"first.last+tag@{d}") for d in ("sub.example.co.uk", "xn--e1a.xn--p1ai")),
@@ -88,32 +81,22 @@ def test_outer_spaces_and_the_encoding_of_accents_make_no_difference(
     assert str(value) == composed
 
 
-def test_a_name_keeps_its_inner_spaces_and_its_case() -> None:
-    """A name is spelled as its owner spells it."""
-    assert str(PersonName("Anna  Maria")) == "Anna  Maria"
-    assert PersonName("de Boer") != PersonName("De Boer")
-
-
 @both
-@pytest.mark.parametrize("text", ["", " ", "   "])
-def test_what_is_empty_is_refused(what: str, make: Make, within: str, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "   "])
+def test_an_empty_text_is_refused(what: str, make: Make, within: str, text: str) -> None:
     """The message says which of the two inputs is missing."""
     with pytest.raises(InvalidValue, match=f"^{what} is empty$"):
         make(text)
 
 
-@pytest.mark.parametrize("text", ["-", "...", "😀", "\u200d", "\u0301", "\u00a0"])
-def test_a_name_without_a_letter_is_refused(text: str) -> None:
+FILLERS = "\u115f\u1160\u3164\uffa0"  # Hangul's: letters to Unicode, and invisible
+
+
+@pytest.mark.parametrize("text", ["-", "...", "😀", "\u200d", "\u0301", "\u00a0", *FILLERS])
+def test_a_name_without_a_visible_letter_is_refused(text: str) -> None:
     """A name that cannot be read aloud, or even seen, was not typed on purpose."""
-    with pytest.raises(InvalidValue, match=r"^name has no letter or digit in it$"):
+    with pytest.raises(InvalidValue, match="^name "):
         PersonName(text)
-
-
-@pytest.mark.parametrize("filler", "\u115f\u1160\u3164\uffa0")
-def test_a_name_of_a_letter_that_nobody_sees_is_refused(filler: str) -> None:
-    """Hangul's fillers are letters to Unicode."""
-    with pytest.raises(InvalidValue):
-        PersonName(filler)
 
 
 @both
@@ -121,20 +104,14 @@ def test_a_name_of_a_letter_that_nobody_sees_is_refused(filler: str) -> None:
 def test_a_line_break_or_a_control_character_is_refused(
     what: str, make: Make, within: str, control: str
 ) -> None:
-    """A line break would let its owner write headers, or recipients, into our e-mails."""
-    for text in (within.format(f"iv{control}an"), f"{control}{within.format('ivan')}"):
+    """A line break would let its owner write headers, or recipients, into our e-mails.
+
+    That is also where an attack begins, so no line break is stripped like a space.
+    """
+    text = within.format("ivan")
+    for given_text in (within.format(f"iv{control}an"), f"{control}{text}", f"{text}{control} "):
         with pytest.raises(InvalidValue, match=f"^{what} has a line break, a control character"):
-            make(text)
-
-
-@both
-@pytest.mark.parametrize("around", ["\n{}", "{}\n", "{}\r\n ", " \t{}"], ids=ascii)
-def test_a_line_break_around_a_text_is_not_stripped_but_refused(
-    what: str, make: Make, within: str, around: str
-) -> None:
-    """A line break at the end is where an attack begins, so it is never taken for a space."""
-    with pytest.raises(InvalidValue, match=f"^{what} has a line break"):
-        make(around.format(within.format("ivan")))
+            make(given_text)
 
 
 @both
@@ -147,32 +124,33 @@ def test_the_mark_of_an_encoded_word_is_refused(
         make(within.format(text))
 
 
-def test_a_name_may_be_as_long_as_the_limit_and_no_longer() -> None:
-    """The limit counts the characters that are stored: it is the same in every script."""
-    longest, typed = "И" * MAX_NAME_LENGTH, "e\u0301" * MAX_NAME_LENGTH
-
-    assert str(PersonName(longest)) == longest
-    assert str(PersonName(f" {typed} ")) == "\u00e9" * MAX_NAME_LENGTH
-    with pytest.raises(InvalidValue, match=r"^name has 201 characters, 200 are allowed$"):
-        PersonName(longest + "И")
+LABELS = ".".join(["b" * MAX_LABEL_LENGTH] * 3)
+LONGEST_ADDRESS = f"{'a' * (MAX_EMAIL_LENGTH - len(f'@{LABELS}.com'))}@{LABELS}.com"
 
 
-def test_an_address_may_be_as_long_as_the_limits_and_no_longer() -> None:
+@pytest.mark.parametrize(
+    ("make", "longest"),
+    [
+        (PersonName, "И" * MAX_NAME_LENGTH),
+        (EmailAddress, LONGEST_ADDRESS),
+        (EmailAddress, f"{'a' * MAX_LOCAL_PART_LENGTH}@example.com"),
+    ],
+    ids=["name", "address", "local part"],
+)
+def test_a_text_may_be_as_long_as_its_limit_and_no_longer(make: Make, longest: str) -> None:
     """Longer addresses do not travel: RFC 5321, 4.5.3.1."""
-    longest_local_part = "a" * MAX_LOCAL_PART_LENGTH
-    labels = ".".join(["b" * MAX_LABEL_LENGTH] * 3)
-    longest = f"{'a' * (MAX_EMAIL_LENGTH - len(f'@{labels}.com'))}@{labels}.com"
+    assert str(make(longest)) == longest
+    with pytest.raises(InvalidValue, match=r"has (more than 64|201|255) characters"):
+        make(f"a{longest}")
 
-    assert str(EmailAddress(f"{longest_local_part}@example.com")).startswith(longest_local_part)
-    assert str(EmailAddress(longest)) == longest
-    with pytest.raises(InvalidValue, match=r"^e-mail address has more than 64 characters before"):
-        EmailAddress(f"a{longest_local_part}@example.com")
-    with pytest.raises(InvalidValue, match=r"^e-mail address has 255 characters, 254 are allowed$"):
-        EmailAddress(f"a{longest}")
+
+def test_the_limit_counts_the_characters_that_are_stored() -> None:
+    """It is the same on every keyboard."""
+    assert str(PersonName("e\u0301" * MAX_NAME_LENGTH)) == "\u00e9" * MAX_NAME_LENGTH
 
 
 @both
-def test_what_is_far_too_long_is_refused_before_it_is_normalized(
+def test_a_text_that_is_far_too_long_is_refused_before_it_is_normalized(
     what: str, make: Make, within: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Normalizing takes the square of the number of marks: 64 kB would stop the event loop."""
@@ -195,7 +173,7 @@ def test_what_is_far_too_long_is_refused_before_it_is_normalized(
         *("ivan@[127.0.0.1]", "ivan@127.0.0.1", "root@localhost"),
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_a_text_that_is_no_address_is_refused(text: str) -> None:
     """A typing error found now is a letter that arrives; and one address is never two."""
     with pytest.raises(InvalidValue, match=r"^e-mail address .* is not of the form") as refusal:
         EmailAddress(text)
@@ -212,36 +190,28 @@ def test_addresses_that_differ_in_case_are_the_same(name: str) -> None:
 
     assert same == address
     assert same.key == address.key
-    assert len({address, same}) == 1
+    assert len({address, same, EmailAddress(f"{name}@example.org")}) == 2
 
 
-def test_different_addresses_differ() -> None:
-    """Two people may differ in one letter."""
-    assert EmailAddress("ivan@example.com") != EmailAddress("iwan@example.com")
-    assert EmailAddress("ivan@example.com") != EmailAddress("ivan@example.org")
-
-
-@given(text=texts)
-@example(text="Ив\nан")
-@example(text=" Rene\u0301 ")
-@example(text="\udcffx")
-@few
-def test_every_accepted_name_is_one_tidy_line_and_read_back_unchanged(text: str) -> None:
-    """Whatever prints, stores or sends a name relies on this without looking."""
-    assert_is_one_tidy_line(PersonName, text, limit=MAX_NAME_LENGTH)
-
-
+@pytest.mark.parametrize("make", [PersonName, EmailAddress])
 @given(text=addresses)
 @example(text="iv\nan@example.com")
 @example(text="iv\u202ean@example.com")
 @example(text=" rene\u0301@example.com ")
+@example(text="\udcffx@example.com")
 @few
-def test_every_accepted_address_is_one_tidy_line_and_read_back_unchanged(text: str) -> None:
-    """One that changed on its way through the database could be taken a second time."""
-    address = assert_is_one_tidy_line(EmailAddress, text, limit=MAX_EMAIL_LENGTH)
+def test_every_accepted_text_is_one_tidy_line_and_read_back_unchanged(
+    make: Make, text: str
+) -> None:
+    """Code that prints, stores or sends a text relies on this without looking."""
+    made = _accepted(make, text)
 
-    assert address.count("@") == 1
-    assert len(address.split()) == 1
+    value = str(made)
+    assert not any(unicodedata.category(c) in {"Cc", "Cf"} for c in value if c not in JOINERS)
+    assert value.splitlines() == [value.strip(" ")]
+    assert unicodedata.is_normalized("NFC", value)
+    assert value.encode().decode() == value
+    assert (make(value), str(make(value))) == (made, value)
 
 
 @given(text=addresses)
@@ -257,29 +227,47 @@ def test_addresses_are_equal_just_if_unicode_says_they_differ_in_case_only(text:
         assert equal == (_folded(other) == _folded(str(address)))
 
 
+@both
 @given(before=words, control=controls, after=words)
 @few
-def test_no_surroundings_hide_a_control_character(before: str, control: str, after: str) -> None:
+def test_no_surroundings_hide_a_control_character(
+    what: str, make: Make, within: str, before: str, control: str, after: str
+) -> None:
     """One gap in the check is enough for somebody who looks for it."""
-    for what, (make, within) in TEXTS.items():
-        with pytest.raises(InvalidValue, match=f"^{what} "):
-            make(within.format(before + control + after))
+    with pytest.raises(InvalidValue, match=f"^{what} "):
+        make(within.format(before + control + after))
 
 
 @pytest.mark.parametrize("text", ["WELCOME", "a", "7", "spring-2026", "A_b-3", "x" * 40])
 def test_a_reference_is_of_letters_digits_dashes_and_underscores(text: str) -> None:
-    """It becomes the first part of every coupon code, so it has to be easy to type."""
-    assert str(BatchReference(text)) == text
+    """Every code begins with it, and people type codes."""
+    assert str(BatchReference(text)) == CouponCode(text).value == text
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", " ", " A", "A ", "A B", "-A", "A\n", "A\x00", "\ud800", "A/B", "x" * 41),
-        *("ВЕСНА", "é", "CAFÉ", "Ａ"),
-    ],
-    ids=ascii,
-)
+def test_references_that_differ_in_case_differ() -> None:
+    """Coupon codes are compared letter by letter, and so is what they begin with."""
+    assert BatchReference("Welcome") != BatchReference("WELCOME")
+
+
+WRONG = [
+    "",
+    " ",
+    " A",
+    "A ",
+    "A B",
+    "-A",
+    "_A",
+    "A\n",
+    "A\x00",
+    "\ud800",
+    "A/B",
+    "ВЕСНА",
+    "é",
+    "Ａ",
+]
+
+
+@pytest.mark.parametrize("text", [*WRONG, "x" * 41], ids=ascii)
 def test_any_other_reference_is_refused(text: str) -> None:
     """The message shows the reference on one line, with what is invisible spelled out."""
     with pytest.raises(InvalidValue, match=r"^reference .* is not 1 to 40 of") as refusal:
@@ -289,23 +277,12 @@ def test_any_other_reference_is_refused(text: str) -> None:
     assert str(refusal.value).isprintable()
 
 
-def test_references_that_differ_in_case_differ() -> None:
-    """Coupon codes are compared letter by letter, and so is what they begin with."""
-    assert BatchReference("Welcome") != BatchReference("WELCOME")
-
-
-@given(
-    before=st.text("aZ09-_", max_size=8),
-    wrong=st.one_of(characters, controls, st.sampled_from(" .,:/\\'\"@")),
-    after=st.text("aZ09-_", max_size=8),
-)
-@few
-def test_no_surroundings_hide_a_wrong_character_in_a_reference(
-    before: str, wrong: str, after: str
-) -> None:
-    """Marketing reads references to customers on the phone: all of it has to be speakable."""
-    with pytest.raises(InvalidValue, match=r"^reference "):
-        BatchReference(before + wrong + after)
+@pytest.mark.parametrize("text", [*WRONG, "x" * 81], ids=ascii)
+def test_any_other_code_is_refused_and_not_repeated(text: str) -> None:
+    """A code with a slip of the finger in it is nearly the code: every message is the same."""
+    rule = "1 to 80 of A-Z, a-z, 0-9, - and _, with no - or _ first"
+    with pytest.raises(InvalidValue, match=f"^coupon code is not {rule}$"):
+        CouponCode(text)
 
 
 @pytest.mark.parametrize("number", [1, 2, MAX_QUANTITY])
@@ -315,39 +292,13 @@ def test_a_quantity_is_a_number_from_one_to_a_thousand_million(number: int) -> N
 
 
 @pytest.mark.parametrize("number", [0, -1, MAX_QUANTITY + 1, 2**63])
-def test_a_quantity_out_of_range_is_refused(number: int) -> None:
+def test_any_other_quantity_is_refused(number: int) -> None:
     """A batch of no coupons, or of less than none, is somebody's mistake."""
     with pytest.raises(InvalidValue, match=rf"^quantity {number} is not between 1 and 1000000000$"):
         Quantity(number)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [PersonName("Иван"), EmailAddress("ivan@example.com"), BatchReference("A"), Quantity(1)],
-    ids=lambda value: type(value).__name__,
-)
-def test_a_value_object_cannot_be_changed(value: Any) -> None:
-    """What was checked once stays right only if nobody can write past the check."""
-    with pytest.raises(FrozenInstanceError):
-        value.value = ""
-
-
-def assert_is_one_tidy_line(make: Callable[[str], Text], text: str, *, limit: int) -> str:
-    """Check what is accepted, if it is, and return it."""
-    made = _accepted(make, text)
-    value = str(made)
-    assert not any(unicodedata.category(c) in {"Cc", "Cf"} for c in value if c not in JOINERS)
-    assert value.splitlines() == [value]
-    assert value.strip(" ") == value
-    assert unicodedata.is_normalized("NFC", value)
-    assert 1 <= len(value) <= limit
-    assert value.encode().decode() == value
-    assert make(value) == made
-    assert str(make(value)) == value
-    return value
-
-
-def _accepted(make: Callable[[str], V], text: str) -> V:
+def _accepted(make: Callable[[str], Text], text: str) -> Text:
     try:
         return make(text)
     except InvalidValue:
