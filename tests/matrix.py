@@ -25,7 +25,6 @@ IN_FULL = (
     "_contract",
     "test_signals",
     "tests/e2e/smtp/test_worker",
-    "tests/integration/test_application",
     "tests/integration/test_database",
     "tests/integration/extensions/postgresql/",
     "tests/integration/smtp/test_sessions",

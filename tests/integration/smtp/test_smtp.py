@@ -19,8 +19,7 @@ from typing import Any
 
 import pytest
 import trustme
-from aftercommit.claims import IdempotencyKey
-from aftercommit.errors import is_permanent
+from aftercommit import IdempotencyKey, Refused
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from allocation.adapters.smtp.exceptions import EmailRefused, MailServerUnavailable
@@ -141,7 +140,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("replies", REFUSED, ids=str)
 async def test_a_refusal_for_good_parks_the_email_at_once(replies: dict[str, str]) -> None:
-    """Ten attempts change nothing; the reason has to reach whoever looks at the parked delivery.
+    """Ten attempts change nothing; operators who look at the parked delivery need the reason.
 
     None of these says that the address does not exist.
     """
@@ -152,7 +151,7 @@ async def test_a_refusal_for_good_parks_the_email_at_once(replies: dict[str, str
     ):
         await sending_to(server.url)()
 
-    assert is_permanent(caught.value)
+    assert isinstance(caught.value, Refused)
 
 
 NO_SUCH_ADDRESS = ["550 5.1.1 nobody", "550 5.1.2 where?", "553 5.1.3 what?", "550 5.1.6 moved"]
@@ -165,7 +164,7 @@ async def test_an_address_that_does_not_exist_is_an_error_of_its_own(reply: str)
         await sending_to(server.url)()
 
     assert caught.value.address == AN_EMAIL.recipient
-    assert is_permanent(caught.value)
+    assert isinstance(caught.value, Refused)
 
 
 OFFERS_LOGIN = "250-localhost\r\n250 AUTH PLAIN"
@@ -197,7 +196,7 @@ async def test_a_refusal_that_may_pass_is_tried_again_and_hurts_no_other_email(
             with pytest.raises(SMTPException) as caught:
                 await send()
 
-            assert not is_permanent(caught.value)
+            assert not isinstance(caught.value, Refused)
             assert server.connections == attempt
 
 
