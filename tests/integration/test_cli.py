@@ -1,15 +1,12 @@
 """The command line, in this process: input, output and exit codes."""
 
 import json
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from aftercommit import CommitOutcomeUnknown, ConnectionLost, MessageBus, WiringError
+from aftercommit import CommitOutcomeUnknown, ConnectionLost, MessageBus
 
 from tests.commands import Shell
 
@@ -140,13 +137,6 @@ def test_a_refusal_is_one_line_and_exit_code_1(shell: Shell) -> None:
         (("redeem-coupon", "A B"), "coupon code is not 1 to 80 of"),
         (("redeem-coupon",), "coupon code is not 1 to 80 of"),
         (("redeem-coupon", "A", "--redemption-id", "7"), "not a valid UUID"),
-        (("dance",), "No such command 'dance'"),
-        (
-            ("--event-loop", "trio", "--database-url", "sqlite+aiosqlite:///a.db", "users"),
-            "names sqlite+aiosqlite, which is not supported on trio",
-        ),
-        (("--database-url", "mysql://x", "users"), "error: database URL"),
-        (("--database-url", "sqlite://", "users"), "in-memory database is not supported"),
         (("--mail-url", "http://x", "users"), "error: mail URL is not of the form smtp:"),
     ],
 )
@@ -160,70 +150,6 @@ def test_malformed_input_is_exit_code_2(
     assert complaint in result.stderr
     assert "Traceback" not in result.stderr
     assert not shell.database.exists()
-
-
-def test_settings_that_contradict_each_other_are_exit_code_2(shell: Shell) -> None:
-    """Better refused at start than wrong at night."""
-    result = shell.run("users", lease_seconds="5", handler_timeout_seconds="10")
-
-    assert result.exit_code == 2
-    assert "shorter than ALLOCATION_LEASE_SECONDS" in result.stderr
-
-
-def test_a_locked_database_is_exit_code_3(shell: Shell) -> None:
-    """Another program holds it for longer than we wait."""
-    shell.run("users")
-    with closing(sqlite3.connect(shell.database)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        result = shell.run(*REGISTER, database_url="sqlite:///allocation.db?timeout=0.1")
-
-    assert result.exit_code == 3
-    assert result.stderr == "error: the database is not available: database is locked\n"
-
-
-def make_a_diary(file: Path) -> None:
-    with closing(sqlite3.connect(file)) as other, other:
-        other.execute("CREATE TABLE diary (text)")
-
-
-UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "there is none": (lambda file: file.symlink_to("no/such/folder/x.db"), "unable to open"),
-    "another kind of file": (lambda file: file.write_text("dear diary" * 1000), "not a database"),
-    "tables of another program": (make_a_diary, "is missing beside other tables"),
-}
-
-
-@pytest.mark.parametrize(("arrange", "reason"), UNUSABLE.values(), ids=UNUSABLE)
-def test_an_unusable_database_is_exit_code_3(
-    shell: Shell, arrange: Callable[[Path], object], reason: str
-) -> None:
-    """Nothing is wrong with the input, and a database of others gets no tables of ours."""
-    arrange(shell.database)
-
-    result = shell.run("users")
-
-    assert (result.exit_code, result.stdout) == (3, "")
-    assert result.stderr.startswith("error: the database ")
-    assert reason in result.stderr
-    assert not shell.database.exists() or b"coupon" not in shell.database.read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("revision", "advice"),
-    [("allocation_9999", "install a newer one"), ("9999", "tables of something else")],
-)
-def test_a_schema_of_another_version_is_exit_code_3(
-    shell: Shell, revision: str, advice: str
-) -> None:
-    """Guessing would destroy data; the message says what to do."""
-    for _ in range(2):  # beforehand, for an application that may not create tables: once more
-        assert shell.run("db", "upgrade").exit_code == 0
-    shell.rows(f"UPDATE alembic_version SET version_num = '{revision}'")
-
-    for command in (("users",), ("db", "upgrade")):
-        result = shell.run(*command)
-        assert result.exit_code == 3
-        assert advice in result.stderr
 
 
 @pytest.mark.parametrize("lost", [CommitOutcomeUnknown, partial(ConnectionLost, "it broke")])
@@ -241,41 +167,6 @@ def test_a_registration_whose_outcome_is_unknown_says_how_to_ask_again(
 
     assert result.exit_code == 3
     assert result.stderr == f"error: {lost()}; repeat it with --user-id {user_id}\n"
-
-
-@pytest.mark.parametrize(
-    "error", [WiringError("asks for\nwhat nobody provides", "name"), ZeroDivisionError("by zero")]
-)
-def test_a_mistake_in_the_program_is_exit_code_70(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    """With the traceback, for the developer who fixes it, and with the reason in the last line."""
-
-    async def fail(*arguments: object) -> None:
-        raise error
-
-    monkeypatch.setattr(MessageBus, "handle", fail)
-    result = shell.run(*REGISTER)
-
-    assert result.exit_code == 70
-    assert result.stderr.startswith("Traceback (most recent call last):\n")
-    reason = f"error: {type(error).__name__}: {error}".replace("\n", " ")
-    assert result.stderr.splitlines()[-1] == reason
-
-
-def test_a_failing_handler_is_announced_and_the_command_accepted(shell: Shell) -> None:
-    """The user is registered; the e-mail is outstanding, or parked after the last attempt."""
-    url = "maildir:allocation.db"  # a file, where no folder can be made
-
-    parked = shell.run(*REGISTER, mail_url=url, max_attempts="1")
-    retried = shell.run("register-user", "Мария", "maria@example.com", mail_url=url)
-
-    assert parked.exit_code == retried.exit_code == 0
-    assert "user registered: ivan@example.com" in parked.stdout
-    assert "welcome e-mail" not in parked.stdout
-    assert parked.stderr.startswith("1 delivery parked: send_welcome_email; ")
-    assert "1 delivery will be retried: send_welcome_email in 1 s" in retried.stderr
-    assert 'run "allocation worker"' in retried.stderr
 
 
 def test_a_worker_warns_that_it_keeps_emails(shell: Shell) -> None:

@@ -142,28 +142,3 @@ async def test_a_registration_during_an_import_costs_no_other_row(
     assert [event.refused for event in imports if event.refused] == []
     assert len([event for event in events if isinstance(event, UserRegistered)]) == len(emails)
     assert {*await users(first)} == {*emails}
-
-
-async def test_cancelled_registrations_are_stored_if_and_only_if_acknowledged(
-    each_app: Application,
-) -> None:
-    """Cancelled at random moments: a caller that got its answer can rely on it."""
-    dice, acknowledged = random.Random(2026), list[str]()
-    began = anyio.current_time()
-    await each_app.bus.execute(a_registration(email="first@example.com"))
-    longest = 4 * (anyio.current_time() - began)  # four run at once
-
-    async def register(email: str) -> None:
-        with anyio.move_on_after(dice.uniform(0, longest)):
-            await each_app.bus.execute(a_registration(email=email))
-            acknowledged.append(email)
-
-    for batch in range(25):
-        async with anyio.create_task_group() as group:
-            for n in range(4):
-                group.start_soon(register, f"user{batch}-{n}@example.com")
-
-    await testing.let_time_pass(each_app, minutes=1)
-    await testing.deliver_due(each_app)
-    assert {*await users(each_app)} == {"first@example.com", *acknowledged}
-    assert 0 < len(acknowledged) < 100

@@ -140,18 +140,6 @@ async def test_a_changed_address_is_unique_too_and_another_spelling_is_stored(
     assert await stored_emails(each_app) == ["ivan@example.com", "maria@example.com"]
 
 
-async def test_a_rule_that_the_database_checks_is_known_also_before_the_commit(
-    each_app: Application,
-) -> None:
-    """A query first writes what was changed: what that violates is the same error as at the end."""
-    await store(each_app, a_user(email="ivan@example.com"))
-
-    with pytest.raises(EmailAlreadyRegistered):
-        async with a_uow(each_app) as uow:
-            uow.users.add(a_user(email="ivan@example.com"))
-            await uow.coupon_batches.next_available()
-
-
 async def test_the_registration_log_is_a_part_of_the_unit_of_work(each_app: Application) -> None:
     """Like all else, it is written with the commit, and not without it."""
     async with a_uow(each_app) as uow:

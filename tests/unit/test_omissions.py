@@ -1,44 +1,37 @@
 """What a use case still lacks is named in a sentence: the file to change, or the command to run."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, make_dataclass, replace
-from inspect import signature, unwrap
+from collections.abc import Collection, Iterator
+from dataclasses import fields
+from inspect import unwrap
 from itertools import chain
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from aftercommit import History, message_types
+from aftercommit import message_types
 from aftercommit.process.cli.main import LazyCommand
 from fastapi.routing import APIRoute
-from sqlalchemy import Column, MetaData, String, Table, inspect
+from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
-from allocation.adapters.migrations import HISTORY
-from allocation.adapters.orm import _mapping, start_mappers, user_view
+from allocation.adapters.orm import _mapping, start_mappers
 from allocation.domain import commands, events
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command, RecordBounce
-from allocation.domain.coupons import CouponCode
-from allocation.domain.events import CouponDenied, EmailChanged, Event
+from allocation.domain.events import CouponDenied, Event
 from allocation.entrypoints.cli import cli
 from allocation.entrypoints.http import routes
 from allocation.extension_list import EXTENSIONS
 from allocation.messages import ACCEPTED_FROM_BROKERS
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.handlers import refresh_user_view
-from allocation.service_layer.read_model_types import UserRow
 from allocation.service_layer.unit_of_work import EventOfMany
 from allocation.user_import.model import ImportUsers
 from tests.making import a_coupon, a_coupon_batch, a_user
-from tools.migration import differences
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 SOURCE = "src/allocation"
-RETURNED = {RecordBounce}  # by handlers, and offered to nobody
 COMMANDS, EVENTS = message_types(commands, Command), message_types(events, Event)
+RETURNED = {RecordBounce}  # by handlers, and offered to nobody
 OFFERED = [each for each in COMMANDS if each not in RETURNED]
 NOT_LISTED: list[type[Event]] = [CouponDenied]  # it names a user; the list shows nothing of it
 NOT_STORED: list[type[Aggregate]] = [EventOfMany]  # it stands for others, which are
@@ -50,47 +43,71 @@ def stored() -> list[object]:
     return [a_user(), a_coupon_batch(), a_coupon()]
 
 
-def events_without_entry(handled: Collection[type[Event]]) -> list[str]:
-    return [
+def test_every_event_is_in_the_table_of_handlers() -> None:
+    """Or it could be recorded, and nobody would ever hear of it."""
+    assert [
         f"{event.__name__} has no row in HANDLERS of {SOURCE}/service_layer/handlers.py:"
         " add one, `on(Event)` if nobody handles it"
         for event in EVENTS
-        if event not in handled
-    ]
+        if event not in TABLE.events
+    ] == []
 
 
-def events_the_user_list_misses(handlers: Mapping[type[Event], Sequence[Any]]) -> list[str]:
-    return [
+def test_what_changes_a_user_or_a_coupon_refreshes_the_list() -> None:
+    """Or `users` would show for ever what was true before."""
+    assert [
         f"{event.__name__} has a user_id, and refresh_user_view is not among its handlers in"
         f" HANDLERS of {SOURCE}/service_layer/handlers.py: add it, or write the event into"
         " NOT_LISTED of tests/unit/test_omissions.py, if the list of users shows nothing of it"
-        for event, listed in handlers.items()
-        if event in EVENTS and event not in NOT_LISTED
-        if "user_id" in {field.name for field in fields(event)}  # type: ignore[arg-type]
-        if refresh_user_view not in listed
-    ]
+        for event in EVENTS
+        if "user_id" in _fields(event)
+        if event not in NOT_LISTED
+        if refresh_user_view not in TABLE.events[event]
+    ] == []
 
 
-def commands_without_handler(handled: Collection[type[Command]]) -> list[str]:
-    return [
+def test_every_command_has_a_handler() -> None:
+    """Nobody else would notice before the first user tries."""
+    assert [
         f"{command.__name__} has no handler: write one, and its line in HANDLERS of"
         f" {SOURCE}/service_layer/handlers.py"
         for command in COMMANDS
-        if command not in handled
-    ]
+        if command not in TABLE.commands
+    ] == []
 
 
-def commands_nobody_can_give(command_line: Iterable[click.Command]) -> list[str]:
-    given = {reached for command in command_line for reached in reached_by(command)}
-    return [
+def test_every_command_can_be_given_on_the_command_line() -> None:
+    """Or only those with a message broker could use it. The rows of an import come from a file."""
+    given = reached_on_the_command_line()
+    assert [
         f"{command.__name__} cannot be given on the command line: write a function in"
         f" {SOURCE}/entrypoints/users.py, and its line in {SOURCE}/entrypoints/allocation.py"
         for command in OFFERED
-        if command not in {ImportUsers, *given}  # its rows are read from a file
-    ]
+        if command not in {ImportUsers, *given}
+    ] == []
 
 
-def attributes_without_column(aggregates: Iterable[object]) -> list[str]:
+def test_every_offered_command_can_be_given_over_http() -> None:
+    """Not an import: it has many rows, and needs a long time."""
+    assert reached_over_http() & {*COMMANDS} == {*OFFERED} - {ImportUsers}
+
+
+def test_commands_that_only_handlers_return_are_offered_nowhere() -> None:
+    """Anybody could mark the address of somebody else as undeliverable."""
+    offered = {*reached_on_the_command_line(), *reached_over_http(), *ACCEPTED_FROM_BROKERS}
+
+    assert RETURNED.isdisjoint(offered)
+
+
+def test_every_attribute_of_an_aggregate_has_a_column() -> None:
+    """Or it would be forgotten with the commit."""
+    assert attributes_without_column(stored()) == []
+
+    vars(user := a_user())["colour"] = "red"
+    assert attributes_without_column([user]) != []
+
+
+def attributes_without_column(aggregates: list[object]) -> list[str]:
     return [
         f"{type(aggregate).__name__}.{name} has no column: add one to its table in"
         f" {SOURCE}/adapters/orm.py"
@@ -100,218 +117,63 @@ def attributes_without_column(aggregates: Iterable[object]) -> list[str]:
     ]
 
 
-def columns_never_filled(aggregates: Iterable[object]) -> list[str]:
-    return [
+def test_every_column_of_an_aggregate_is_filled() -> None:
+    """Or it would hold its default for ever. The key of an address is set with the commit."""
+    assert [
         f"{type(aggregate).__name__} never fills its column {name}: set it in __init__, or remove"
         f" it from {SOURCE}/adapters/orm.py"
-        for aggregate in aggregates
+        for aggregate in stored()
         for name in _columns_of(type(aggregate))
-        # the reference of a part to its aggregate, and the key of an address, come with the commit
         if name not in {"email_key", *_set_by_others(type(aggregate)), *vars(aggregate)}
-    ]
-
-
-def never_looked_at(types: Iterable[type]) -> list[str]:
-    looked_at = {*NOT_STORED, *map(type, stored())}
-    return [
-        f"{type_.__name__} has no line in stored() of tests/unit/test_omissions.py: add one, or its"
-        " attributes without a column would be forgotten"
-        for type_ in types
-        if type_ not in looked_at
-    ]
-
-
-def secrets_told(messages: Iterable[Any]) -> list[str]:
-    return [
-        f"{message.__name__} begins with a coupon's code, and its first field is printed: let"
-        " another field be the first"
-        for message in messages
-        if [field.name for field in fields(message)][:1] == [SECRET]
-    ] + [
-        f"{message.__name__}.{SECRET} is in its repr: write field(repr=False)"
-        for message in messages
-        for field in fields(message)
-        if field.name == SECRET and field.repr
-    ]
-
-
-def labels_with_a_secret(aggregates: Iterable[type[Aggregate]]) -> list[str]:
-    return [
-        f"{aggregate.__name__}.key is a coupon's code, and labels its events: give it a subject"
-        for aggregate in aggregates
-        if signature(vars(aggregate)["key"].fget, eval_str=True).return_annotation is CouponCode
-        if "subject" not in vars(aggregate)
-    ]
-
-
-def fields_without_column(row: "type[DataclassInstance]", table: Table) -> list[str]:
-    return [
-        f"{row.__name__}.{field.name} has no column: add one to {table.name} in"
-        f" {SOURCE}/adapters/orm.py"
-        for field in fields(row)
-        if field.name not in table.c
-    ]
-
-
-def tables_without_migration(history: History) -> list[str]:
-    return [
-        f"{difference} is in the tables or in the migrations of {history.name}, and not in both:"
-        f' run make migration OF={history.name} NAME="…"'
-        for difference in differences(history)
-    ]
-
-
-def test_every_event_is_in_the_table_of_handlers() -> None:
-    """Or it could be recorded, and nobody would ever hear of it."""
-    assert events_without_entry(TABLE.events) == []
-
-    missing, *others = TABLE.events
-    [sentence] = events_without_entry(others)
-    assert sentence.startswith(f"{missing.__name__} has no row in HANDLERS of {SOURCE}/serv")
-
-
-def test_what_changes_a_user_or_a_coupon_refreshes_the_list() -> None:
-    """Or `users` would show for ever what was true before."""
-    assert events_the_user_list_misses(TABLE.events) == []
-
-    [sentence] = events_the_user_list_misses({EmailChanged: [], CouponDenied: []})
-    assert sentence.startswith("EmailChanged has a user_id, and refresh_user_view is not among its")
-
-
-def test_every_command_has_a_handler() -> None:
-    """Nobody else would notice before the first user tries."""
-    assert commands_without_handler(TABLE.commands) == []
-
-    missing, *others = TABLE.commands
-    [sentence] = commands_without_handler(others)
-    assert sentence.startswith(f"{missing.__name__} has no handler: write one, and its line in")
-
-
-def test_every_command_can_be_given_on_the_command_line() -> None:
-    """Or only those with a message broker could use it."""
-    assert commands_nobody_can_give(cli.commands.values()) == []
-
-    missing, *_ = OFFERED
-    others = [each for each in cli.commands.values() if missing not in reached_by(each)]
-    [sentence] = commands_nobody_can_give(others)
-    assert sentence.startswith(f"{missing.__name__} cannot be given on the command line: write a f")
-
-
-def test_commands_that_only_handlers_return_are_offered_nowhere() -> None:
-    """Anybody could mark the address of somebody else as undeliverable."""
-    given = {reached for command in cli.commands.values() for reached in reached_by(command)}
-    over_http = {type_ for each in endpoints() for type_ in reached_from(each)}
-
-    assert RETURNED.isdisjoint({*given, *over_http, *ACCEPTED_FROM_BROKERS})
-
-
-def test_every_offered_command_can_be_given_over_http() -> None:
-    """Not an import: it has many rows, and needs a long time."""
-    reached = {type_ for each in endpoints() for type_ in reached_from(each)}
-
-    assert reached & {*COMMANDS} == {*OFFERED} - {ImportUsers}
-
-
-def test_every_attribute_of_an_aggregate_has_a_column() -> None:
-    """Or it would be forgotten with the commit."""
-    assert attributes_without_column(stored()) == []
-
-    vars(user := a_user())["colour"] = "red"
-    [sentence] = attributes_without_column([user])
-    assert sentence.startswith("User.colour has no column: add one to its table in src/")
-
-
-def test_every_column_of_an_aggregate_is_filled() -> None:
-    """Or it would hold its default for ever."""
-    assert columns_never_filled(stored()) == []
-
-    del vars(user := a_user())["name"]
-    [sentence] = columns_never_filled([user])
-    assert sentence.startswith("User never fills its column name: set it in __init__, or remove it")
+    ] == []
 
 
 def test_every_aggregate_and_every_part_of_one_is_looked_at() -> None:
     """A developer who adds one, and forgets a column, has forgotten this list, too."""
-    assert never_looked_at([*ours(), *mapped()]) == []
-
-    [sentence] = never_looked_at([Aggregate])
-    assert sentence.startswith("Aggregate has no line in stored() of tests/unit/test_omissions.py")
-
-
-def test_no_line_and_no_label_shows_the_code_of_a_coupon() -> None:
-    """Lines go to journals, and labels to other services."""
-    assert secrets_told((*COMMANDS, *EVENTS)) == []
-    assert labels_with_a_secret(ours()) == []
-
-    class Voucher(Aggregate):
-        @property
-        def key(self) -> CouponCode:
-            return CouponCode("WELCOME-1")
-
-    assert labels_with_a_secret([Voucher])[0].startswith("Voucher.key is a coupon's code")
-    [first, second] = secrets_told([make_dataclass("SellCoupon", ["code", "user_id"])])
-    assert first.startswith("SellCoupon begins with a coupon's code")
-    assert second.startswith("SellCoupon.code is in its repr")
-
-
-def test_every_field_of_a_row_of_the_view_has_a_column() -> None:
-    """Or nobody could be listed."""
-    assert fields_without_column(UserRow, user_view) == []
-
-    [*_, sentence] = fields_without_column(EmailChanged, user_view)
-    assert sentence.startswith("EmailChanged.new_email has no column: add one to user_view in src/")
-
-
-def test_every_table_has_its_migrations() -> None:
-    """Or it would be found by the first database; both kinds are tried by the integration tests."""
-    assert tables_without_migration(HISTORY) == []
-
-    [sentence] = tables_without_migration(with_a_column_more())
-    assert "'users'" in sentence
-    assert sentence.endswith('run make migration OF=allocation NAME="…"')
-
-
-def ours() -> list[type[Aggregate]]:
-    """Return the aggregates of the application, without those of tests."""
-    return [
-        type_ for type_ in Aggregate.__subclasses__() if type_.__module__.startswith("allocation.")
-    ]
-
-
-def mapped() -> Iterator[type]:
-    """Yield the classes that have a table."""
     start_mappers()
-    return (mapper.class_ for mapper in _mapping.mappers)
+    looked_at = {*NOT_STORED, *map(type, stored())}
+    assert [
+        f"{type_.__name__} has no line in stored() of tests/unit/test_omissions.py: add one, or its"
+        " attributes without a column would be forgotten"
+        for type_ in (*_aggregates(), *(mapper.class_ for mapper in _mapping.mappers))
+        if type_ not in looked_at
+    ] == []
 
 
-def with_a_column_more() -> History:
-    tables = MetaData(naming_convention=HISTORY.metadata.naming_convention)
-    for table in HISTORY.metadata.tables.values():
-        table.to_metadata(tables)
-    tables.tables["users"].append_column(Column("colour", String))
-    return replace(HISTORY, metadata=tables)
+def test_no_line_shows_the_code_of_a_coupon() -> None:
+    """Lines begin with the first field of a message, and go to journals."""
+    messages = (*COMMANDS, *EVENTS)
+    assert [message for message in messages if _fields(message)[:1] == [SECRET]] == []
+    assert [
+        f"{message.__name__}.{SECRET} is in its repr: write field(repr=False)"
+        for message in messages
+        for field in fields(message)  # type: ignore[arg-type]
+        if field.name == SECRET and field.repr
+    ] == []
 
 
-def endpoints() -> Iterator[object]:
-    """Yield the functions that answer over HTTP, also those that an extension brings."""
-    brought = (each.operator_routes() for each in EXTENSIONS)
-    for router in (routes.public, routes.guarded, *filter(None, brought)):
-        yield from (route.endpoint for route in router.routes if isinstance(route, APIRoute))
+def reached_on_the_command_line() -> set[type]:
+    """Return the classes that commands of the command line name, also in functions they call."""
+    return {reached for command in cli.commands.values() for reached in _reached_by(command)}
 
 
-def reached_by(command: click.Command) -> Iterator[type]:
-    """Yield the classes that a command of the command line names, itself or in its functions."""
+def reached_over_http() -> set[type]:
+    """Return the classes that endpoints name, also those that extensions bring."""
+    brought = filter(None, (each.operator_routes() for each in EXTENSIONS))
+    found = chain.from_iterable(
+        router.routes for router in (routes.public, routes.guarded, *brought)
+    )
+    endpoints = [route.endpoint for route in found if isinstance(route, APIRoute)]
+    return {reached for endpoint in endpoints for reached in _reached_from(endpoint, set())}
+
+
+def _reached_by(command: click.Command) -> Iterator[type]:
     if isinstance(command, LazyCommand):
         command = command.load()
     if isinstance(command, click.Group):
         for child in command.commands.values():
-            yield from reached_by(child)
-    yield from reached_from(command.callback)
-
-
-def reached_from(function: object) -> Iterator[type]:
-    """Yield the classes that a function names, itself or in the functions it calls."""
-    yield from _reached_from(function, set())
+            yield from _reached_by(child)
+    yield from _reached_from(command.callback, set())
 
 
 def _reached_from(value: object, seen: set[object]) -> Iterator[type]:
@@ -332,12 +194,22 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
+def _aggregates() -> list[type[Aggregate]]:
+    subclasses = Aggregate.__subclasses__()
+    return [type_ for type_ in subclasses if type_.__module__.startswith("allocation.")]
+
+
+def _fields(message: Any) -> list[str]:
+    return [field.name for field in fields(message)]
+
+
 def _columns_of(aggregate: type) -> Collection[str]:
     start_mappers()
     return inspect(aggregate).attrs.keys()
 
 
 def _set_by_others(part: type) -> Iterator[str]:
+    """Yield the columns by which a part refers to its aggregate."""
     mapper: Mapper[Any] = inspect(part)
     for relationship in chain.from_iterable(each.relationships for each in mapper.registry.mappers):
         if relationship.mapper is mapper:

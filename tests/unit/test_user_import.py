@@ -50,15 +50,6 @@ async def test_one_bad_row_is_named_and_stops_no_other(app: Application) -> None
     assert {user.name for user in (await users(app)).values()} == {"Иван", "Пётр"}
 
 
-async def test_known_users_are_no_news(app: Application) -> None:
-    """A file may be imported every night."""
-    rows = ("Иван", "ivan@example.com"), ("Мария", "maria@example.com")
-    await events_of(app, an_import(*rows))
-
-    assert await events_of(app, an_import(*rows)) == []
-    assert len(await users(app)) == 2
-
-
 async def test_an_import_that_registers_nobody_is_refused(app: Application) -> None:
     """It changes nothing, and so stores nothing; the error names the rows."""
     with pytest.raises(NobodyImported) as raised:

@@ -1,12 +1,8 @@
 """The value objects refuse what is wrong when they are made, so nobody has to check them again."""
 
-import sys
-import unicodedata
 from collections.abc import Callable
 
 import pytest
-from hypothesis import example, given, reject, settings
-from hypothesis import strategies as st
 
 from allocation.domain import values
 from allocation.domain.coupons import MAX_QUANTITY, BatchReference, CouponCode, Quantity
@@ -29,20 +25,6 @@ LINE_BREAKS_AND_CONTROLS = [
     "\u202e",  # turns the direction of the rest of the line
     *("\ud800", "\udfff"),  # surrogates
 ]
-JOINERS = "\u200c\u200d"
-LETTERS = "aZ09ßẞİıſΣςЖжéΐᾷǅᏸनिع李\u0301\u0345"  # hard to compare
-
-words = st.text(LETTERS, min_size=1, max_size=8)
-texts = st.builds("{}{}{}".format, words, st.integers(0xA1, sys.maxunicode).map(chr), words)
-controls = st.one_of(
-    st.sampled_from(LINE_BREAKS_AND_CONTROLS),
-    st.integers(0x00, 0x1F).map(chr),
-    st.integers(0x7F, 0x9F).map(chr),
-    st.integers(0xD800, 0xDFFF).map(chr),
-)
-domains = st.sampled_from(["example.com", "Example.COM", "пример.рф", "a-b.xn--p1ai", "a.b.c.de"])
-addresses = st.builds("{}@{}".format, texts, domains)
-few = settings(max_examples=40, deadline=None)
 
 both = pytest.mark.parametrize(
     ("what", "make", "within"),
@@ -79,6 +61,7 @@ def test_outer_spaces_and_the_encoding_of_accents_make_no_difference(
 
     assert value == make(composed)
     assert str(value) == composed
+    assert make(str(value)) == value
 
 
 @both
@@ -193,60 +176,11 @@ def test_addresses_that_differ_in_case_are_the_same(name: str) -> None:
     assert len({address, same, EmailAddress(f"{name}@example.org")}) == 2
 
 
-@pytest.mark.parametrize("make", [PersonName, EmailAddress])
-@given(text=addresses)
-@example(text="iv\nan@example.com")
-@example(text="iv\u202ean@example.com")
-@example(text=" rene\u0301@example.com ")
-@example(text="\udcffx@example.com")
-@few
-def test_every_accepted_text_is_one_tidy_line_and_read_back_unchanged(
-    make: Make, text: str
-) -> None:
-    """Code that prints, stores or sends a text relies on this without looking."""
-    made = _accepted(make, text)
-
-    value = str(made)
-    assert not any(unicodedata.category(c) in {"Cc", "Cf"} for c in value if c not in JOINERS)
-    assert value.splitlines() == [value.strip(" ")]
-    assert unicodedata.is_normalized("NFC", value)
-    assert value.encode().decode() == value
-    assert (make(value), str(make(value))) == (made, value)
-
-
-@given(text=addresses)
-@example(text="STRASSE@example.com")
-@example(text="\u1fb7@example.com")  # its title case is two characters
-@few
-def test_addresses_are_equal_just_if_unicode_says_they_differ_in_case_only(text: str) -> None:
-    """One script missed is a user registered twice. (The Unicode Standard, definition D145.)"""
-    address = _accepted(EmailAddress, text)
-
-    for other in (str(address).upper(), str(address).title(), str(address).casefold()):
-        equal = _accepted(EmailAddress, other) == address
-        assert equal == (_folded(other) == _folded(str(address)))
-
-
-@both
-@given(before=words, control=controls, after=words)
-@few
-def test_no_surroundings_hide_a_control_character(
-    what: str, make: Make, within: str, before: str, control: str, after: str
-) -> None:
-    """One gap in the check is enough for somebody who looks for it."""
-    with pytest.raises(InvalidValue, match=f"^{what} "):
-        make(within.format(before + control + after))
-
-
 @pytest.mark.parametrize("text", ["WELCOME", "a", "7", "spring-2026", "A_b-3", "x" * 40])
 def test_a_reference_is_of_letters_digits_dashes_and_underscores(text: str) -> None:
-    """Every code begins with it, and people type codes."""
+    """Every code begins with it, and people type codes, which are compared letter by letter."""
     assert str(BatchReference(text)) == CouponCode(text).value == text
-
-
-def test_references_that_differ_in_case_differ() -> None:
-    """Coupon codes are compared letter by letter, and so is what they begin with."""
-    assert BatchReference("Welcome") != BatchReference("WELCOME")
+    assert (BatchReference(text) == BatchReference(text.swapcase())) == (text == "7")
 
 
 WRONG = [
@@ -285,25 +219,9 @@ def test_any_other_code_is_refused_and_not_repeated(text: str) -> None:
         CouponCode(text)
 
 
-@pytest.mark.parametrize("number", [1, 2, MAX_QUANTITY])
+@pytest.mark.parametrize("number", [0, -1, MAX_QUANTITY + 1, 2**63])
 def test_a_quantity_is_a_number_from_one_to_a_thousand_million(number: int) -> None:
     """The limit is far above every campaign, and far below what a database overflows at."""
-    assert Quantity(number).value == number
-
-
-@pytest.mark.parametrize("number", [0, -1, MAX_QUANTITY + 1, 2**63])
-def test_any_other_quantity_is_refused(number: int) -> None:
-    """A batch of no coupons, or of less than none, is somebody's mistake."""
+    assert [Quantity(allowed).value for allowed in (1, MAX_QUANTITY)] == [1, 10**9]
     with pytest.raises(InvalidValue, match=rf"^quantity {number} is not between 1 and 1000000000$"):
         Quantity(number)
-
-
-def _accepted(make: Callable[[str], Text], text: str) -> Text:
-    try:
-        return make(text)
-    except InvalidValue:
-        reject()
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
