@@ -138,6 +138,10 @@ def test_a_refusal_is_one_line_and_exit_code_1(shell: Shell) -> None:
         (("redeem-coupon",), "coupon code is not 1 to 80 of"),
         (("redeem-coupon", "A", "--redemption-id", "7"), "not a valid UUID"),
         (("--mail-url", "http://x", "users"), "error: mail URL is not of the form smtp:"),
+        (
+            ("--database-url", "postgresql://x@127.0.0.1:1/x", *REGISTER),
+            "ALLOCATION_MAIL_URL is not",
+        ),
     ],
 )
 def test_malformed_input_is_exit_code_2(

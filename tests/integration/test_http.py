@@ -1,7 +1,7 @@
 """The API over HTTP, on each database: each request once, however often it is asked for.
 
-The requests are calls: there is no server. That its answers are those of its document, which a real
-server is asked for: `tests/e2e/test_http.py`.
+The requests are calls: there is no server. A real one, and what its document says of its answers:
+`tests/e2e/test_flow.py`.
 """
 
 import logging

@@ -140,19 +140,6 @@ async def test_a_changed_address_is_unique_too_and_another_spelling_is_stored(
     assert await stored_emails(each_app) == ["ivan@example.com", "maria@example.com"]
 
 
-async def test_the_registration_log_is_a_part_of_the_unit_of_work(each_app: Application) -> None:
-    """Like all else, it is written with the commit, and not without it."""
-    async with a_uow(each_app) as uow:
-        await uow.registration_log.append(a_user_id(), "ivan@example.com")
-    with pytest.raises(ZeroDivisionError):
-        async with a_uow(each_app) as uow:
-            await uow.registration_log.append(a_user_id(), "lost@example.com")
-            raise ZeroDivisionError
-
-    [row] = await rows(each_app, orm.registration_log.select())
-    assert row.email == "ivan@example.com"
-
-
 async def test_coupons_come_from_the_first_batch_that_has_some(each_app: Application) -> None:
     """The order of batches is a promise, so that marketing can plan."""
     customers = [a_user(email=f"user{n}@example.com") for n in range(4)]

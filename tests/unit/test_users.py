@@ -31,23 +31,17 @@ def test_events_are_handed_over_once() -> None:
     assert second == ()
 
 
-def test_events_are_handed_over_in_the_order_in_which_they_happened() -> None:
+def test_events_are_in_the_order_in_which_they_happened() -> None:
     """Two changes in the wrong order would warn the wrong address. Users share no events."""
     user, other = a_user(email="first@example.com"), a_user()
-    user.pull_events()
-    other.pull_events()
+    for each in (user, other):
+        each.pull_events()
 
     for email in ("second@example.com", "third@example.com"):
         user.change_email(EmailAddress(email))
 
-    assert user.pull_events() == (
-        EmailChanged(
-            user_id=user.id, old_email="first@example.com", new_email="second@example.com"
-        ),
-        EmailChanged(
-            user_id=user.id, old_email="second@example.com", new_email="third@example.com"
-        ),
-    )
+    recorded = [event.old_email for event in user.pull_events() if isinstance(event, EmailChanged)]
+    assert recorded == ["first@example.com", "second@example.com"]
     assert other.recorded_events == ()
 
 

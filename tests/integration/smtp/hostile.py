@@ -61,10 +61,9 @@ def endless(server: HostileServer, client: socket.socket) -> None:
 
 
 def flooding(server: HostileServer, client: socket.socket) -> None:
-    """Greet line after line, as fast as somebody reads."""
-    lines = b"220-please wait\r\n" * 1000
-    while not server.over.is_set():
-        client.sendall(lines)
+    """Greet line after line, as fast as somebody reads, up to 50 MB."""
+    for _ in range(3000):
+        client.sendall(b"220-please wait\r\n" * 1000)
 
 
 def dripping_tls(server: HostileServer, client: socket.socket) -> None:
