@@ -246,7 +246,7 @@ EXPERIMENTS = {
         run=never_one_coupon_too_many,
         steps=("coupons", "register", "settle"),
         promise="Never one coupon too many, never two for one user",
-        proof="tests/unit/test_coupon_races.py"
+        proof="tests/integration/test_races.py"
         "::test_never_one_coupon_too_many_and_never_two_for_one_user",
     ),
     "later": Experiment(

@@ -25,7 +25,6 @@ IN_FULL = (
     "_contract",
     "test_signals",
     "tests/e2e/smtp/test_worker",
-    "tests/integration/test_application",
     "aftercommit_tests/extensions/postgresql/test_",
     "aftercommit_tests/test_transactions",
     "aftercommit_tests/test_sqlite",

@@ -12,9 +12,10 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.e2e.processes import ROOT, TIMEOUT_SECONDS
 from tools.install import pip
 
+ROOT = Path(__file__).parents[2]
+TIMEOUT_SECONDS = 240
 APPLICATION = "allocation"
 PACKAGES = sorted(file.parent for file in ROOT.glob("packages/*/pyproject.toml"))
 OURS = {APPLICATION, *(package.name for package in PACKAGES)}

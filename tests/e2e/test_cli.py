@@ -1,86 +1,105 @@
-"""The command line as a real process: signals, pipes, terminals, and several at once."""
+"""The command line as a real process: several at once, pipes, terminals, and what it imports."""
 
+import os
+import pty
+import signal
 import subprocess
 import sys
-from uuid import UUID
 
-from tests.e2e.processes import TIMEOUT_SECONDS, Application
+import pytest
 
-USER_LIST = ["users"]
+from tests.commands import Shell
+from tests.programs import LIMIT_SECONDS, Program, wait_until
 
-
-def test_a_registration_tells_its_story(application: Application) -> None:
-    """A person sees what happened; logs would go to stderr, but there is nothing to log."""
-    result = application.run("register-user", "Иван", "ivan@example.com")
-
-    assert (result.returncode, result.stderr) == (0, "")
-    first, *services = result.stdout.splitlines()
-    [(user_id,)] = application.rows("SELECT id FROM users")
-    assert first == f"[User Service]   registered Иван <ivan@example.com> as {UUID(user_id)}"
-    assert {*services} >= {
-        "[Email Service]  welcome e-mail to ivan@example.com kept in allocation-mail",
-        "[Log Service]    user registered: ivan@example.com",
-    }
+ROWS = [f"Иван,user{number}@example.com\n" for number in range(40)]
+USER_ID = "7d3c1a52-0000-4000-8000-000000000000"
+REGISTER = ("register-user", "Анна", "anna@example.com")
 
 
-def test_the_story_goes_on_with_a_coupon(application: Application) -> None:
-    """And its e-mail, which is kept beside the database as others are."""
-    application.run("add-coupon-batch", "WELCOME", "10")
-
-    result = application.run("register-user", "Иван", "ivan@example.com")
-
-    assert {*result.stdout.splitlines()} >= {
-        "[Coupon Service] coupon WELCOME-… allocated to ivan@example.com",
-        "[Email Service]  e-mail with coupon WELCOME-… kept in allocation-mail",
-    }
-
-
-def test_two_processes_register_at_once(application: Application) -> None:
-    """On one new file: one makes the schema, both succeed."""
-    processes = [
-        application.start("register-user", "Иван", f"user{n}@example.com") for n in range(4)
-    ]
+def test_processes_register_at_once_in_a_new_file(program: Program) -> None:
+    """One of them makes the schema, and all succeed."""
+    processes = [program.start("register-user", "Иван", f"user{n}@example.com") for n in range(3)]
 
     for process in processes:
-        _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+        _, errors = process.communicate(timeout=LIMIT_SECONDS)
         assert (process.returncode, errors) == (0, "")
-    assert application.rows("SELECT count(*) FROM user_view") == [(4,)]
+    assert program.rows("SELECT count(*) FROM user_view") == [(3,)]
 
 
-def test_help_needs_no_heavy_imports(application: Application) -> None:
-    """A person who asks for help should not wait for a database library."""
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
+def test_an_import_that_was_interrupted_goes_on_where_it_was(
+    program: Program, by: signal.Signals
+) -> None:
+    """Every user that is stored is complete, or a worker does the rest; nobody is there twice.
+
+    It waits for a pipe in the middle of the file, so nobody knows what its process would do next.
+    """
+    os.mkfifo(program.folder / "pipe.csv")
+    (program.folder / "users.csv").write_text("".join(["name,email\n", *ROWS]))
+    with (
+        program.running("import-users", "pipe.csv", "--dispatch", "inline") as process,
+        (program.folder / "pipe.csv").open("w") as pipe,
+    ):
+        pipe.write("".join(["name,email\n", *ROWS[:20]]))
+        pipe.flush()
+        wait_until(lambda: program.rows("SELECT count(*) FROM user_view") == [(20,)])
+        process.send_signal(by)
+        ended = process.wait(LIMIT_SECONDS)
+
+    again = program.run("import-users", "users.csv", "--dispatch", "worker")
+    program.end_leases()
+    worker = program.run("worker", "--until-idle")
+
+    assert ended == (130 if by == signal.SIGINT else -signal.SIGKILL)
+    assert again.stdout == "imported 20, already there 20, refused 0\n"
+    assert (again.returncode, worker.returncode, program.outstanding()) == (0, 0, [])
+    for table in ("users", "user_view", "registration_log"):
+        assert program.rows(f"SELECT count(*) FROM {table}") == [(40,)]
+
+
+def test_a_person_at_a_terminal_is_asked_before_a_user_is_erased(
+    program: Program, shell: Shell
+) -> None:
+    """No command brings back what was erased."""
+    shell.run(*REGISTER, "--user-id", USER_ID)
+    parent, child = pty.openpty()
+    os.write(parent, b"n\n")
+    command = [sys.executable, "-m", "allocation", "erase-user", USER_ID]
     result = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "allocation", "--help"],
-        env=application.environment(),
-        cwd=application.folder,
+        command,
+        cwd=program.folder,
+        env=program.environment(),
+        stdin=child,
         capture_output=True,
         text=True,
-        check=True,
+        timeout=LIMIT_SECONDS,
     )
+    for end in (parent, child):
+        os.close(end)
 
-    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
-    assert "click" in imported
-    assert imported.isdisjoint({"sqlalchemy", "alembic", "anyio", "msgspec", "asyncio"})
-    assert "register-user" in result.stdout
+    assert result.returncode == 0
+    assert "this cannot be undone" in result.stdout
+    assert "Go on? [y/N]" in result.stderr
+    assert shell.rows("SELECT name FROM users") == [("Анна",)]
 
 
-def test_a_list_from_a_sqlite_file_imports_only_what_it_needs(application: Application) -> None:
-    """Starting is what takes most of the time of a short command."""
-    application.run("db", "upgrade")
-    script = (
-        "import sys; from allocation.entrypoints.cli import cli;"
-        f"cli({USER_LIST}, standalone_mode=False); print(*sys.modules, sep='\\n')"
-    )
-    imported = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=application.folder,
-        env=application.environment(),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-        check=True,
-    ).stdout.splitlines()
+def test_a_person_is_erased_while_a_worker_sends(program: Program, shell: Shell) -> None:
+    """The history goes on without the name; the e-mails that were kept are gone."""
+    shell.run("add-coupon-batch", "WELCOME", "5")
+    shell.run(*REGISTER, "--user-id", USER_ID, dispatch="worker")
+    with program.running("worker"):
+        wait_until(lambda: program.rows("SELECT 1 FROM registration_log"))
+        erased = shell.run("erase-user", USER_ID, "--yes")
+    program.end_leases()
+    again = shell.run("erase-user", USER_ID, "--yes")
+    assert (erased.exit_code, erased.stderr, again.exit_code) == (0, "", 0)
 
-    assert "sqlalchemy.dialects.sqlite" in imported
-    for heavy in ("alembic", "sqlalchemy.dialects.postgresql", "fastapi", "aio_pika"):
-        assert heavy not in imported
+    assert shell.run("worker", "--until-idle").exit_code == 0
+
+    assert shell.run("erase-user", USER_ID, "--yes").stdout.endswith("0 deliveries discarded\n")
+    for command in (("users",), ("history",), ("trace", USER_ID), ("deliveries", "list", "--all")):
+        printed = shell.run(*command).stdout.casefold()
+        assert "erased" in printed
+        assert "анна" not in printed
+        assert "anna" not in printed
+    assert list(shell.folder.glob("*/new/*")) == []

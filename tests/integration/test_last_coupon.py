@@ -3,19 +3,20 @@
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
-from aftercommit.process.application import Application
+from aftercommit import Application
 from sqlalchemy import Connection, event
 
 from allocation.adapters.repositories import SqlAlchemyCouponBatches
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.coupons import CouponBatch
-from tests.builders import a_batch, a_registration
+from tests.making import a_batch, a_registration
 
 pytestmark = pytest.mark.anyio
 
@@ -36,21 +37,20 @@ SHORTENED = (
 
 @pytest.fixture(params=["asyncio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """What is asked of a database does not depend on the event loop."""
     return str(request.param)
 
 
 @pytest.fixture
-async def processes(database_url: str, tmp_path: Path) -> AsyncIterator[list[Application]]:
+async def processes(each_settings: Settings) -> AsyncIterator[list[Application]]:
     """Two of them; one coupon is left, and each has claimed the delivery of another user."""
-    settings = Settings(
-        database_url=database_url, mail_url=f"maildir:{tmp_path}", dispatch="worker"
-    )
+    settings = replace(each_settings, dispatch="worker")
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(bootstrap(settings)) for _ in range(2)]
 
 
 async def test_the_page_follows_two_processes(
-    processes: list[Application], database_url: str, monkeypatch: pytest.MonkeyPatch
+    processes: list[Application], each_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second one asks when the first has the row, and before it commits."""
     first, second = processes
@@ -87,7 +87,7 @@ async def test_the_page_follows_two_processes(
         await has_it.wait()
         group.start_soon(second.bus.run, [two])
 
-    database = "PostgreSQL" if database_url.startswith("postgresql") else "SQLite"
+    database = "SQLite" if each_settings.database_url.startswith("sqlite") else "PostgreSQL"
     assert asked == shown(database)
 
 

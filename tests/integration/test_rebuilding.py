@@ -1,87 +1,76 @@
 """The read model of users is made anew while registrations go on: on each database."""
 
-from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit.extensions.operations.batched_transactions import count_rows
+from aftercommit import Application
 from aftercommit.extensions.operations.retention import prune
-from aftercommit.process.application import Application
 
 from allocation.adapters import orm
-from allocation.bootstrap import bootstrap
-from allocation.config import Settings
-from allocation.domain.commands import ChangeEmail
 from allocation.domain.events import UserId
-from allocation.rebuild_users import ALL_USERS, rebuild
-from tests.builders import a_batch, a_registration, a_user_id
-from tests.integration.extensions.operations.conftest import change, rows
+from allocation.rebuild_users import rebuild
+from tests.looking import change, rows
+from tests.making import a_batch, a_change, a_registration
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("small_batches")]
+pytestmark = pytest.mark.anyio
 
-TRUTH = orm.user_rows
-VIEW = sa.select(*(orm.user_view.c[column.name] for column in TRUTH.selected_columns))
-
-
-@pytest.fixture
-async def application(settings: Settings) -> AsyncIterator[Application]:
-    async with bootstrap(settings) as application:
-        yield application
+VIEW = sa.select(*(orm.user_view.c[column.name] for column in orm.user_rows.selected_columns))
 
 
-async def register(application: Application, number: int, *, first: int = 0) -> Sequence[UserId]:
-    ids = [a_user_id() for _ in range(number)]
-    for n, user_id in enumerate(ids, first):
-        command = a_registration(email=f"user{n}@example.com", user_id=user_id)
-        await application.bus.handle(command)
-    return ids
+@pytest.fixture(autouse=True)
+def small_batches_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows in each, so that a few users are many batches."""
+    monkeypatch.setattr("aftercommit.extensions.operations.batched_transactions.BATCH_ROWS", 2)
 
 
-async def test_the_view_equals_the_aggregates_afterwards(application: Application) -> None:
-    """Also of users whose events were forgotten, also the one with the smallest id."""
-    await application.bus.handle(a_batch(quantity=5))
-    await application.bus.handle(
-        a_registration(email="nil@example.com", user_id=UserId(UUID(int=0)))
-    )
-    await register(application, 7)
-    await prune(application.database, older_than=0)
+async def assert_the_view_is_right(app: Application) -> None:
+    assert {*await rows(app, VIEW)} == {*await rows(app, orm.user_rows)}
+
+
+async def test_the_view_equals_the_aggregates_afterwards(each_app: Application) -> None:
+    """Also of users whose events were pruned, also the one with the smallest id."""
+    await each_app.bus.handle(a_batch(quantity=5))
+    smallest = UserId(UUID(int=0))
+    await each_app.bus.handle(a_registration(email="nil@example.com", user_id=smallest))
+    for n in range(7):
+        await each_app.bus.handle(a_registration(email=f"user{n}@example.com"))
+    await prune(each_app.database, older_than=0)
     view = orm.user_view
-    wrong = (
-        sa.update(view).where(view.c.coupon_code.is_not(None)).values(name="?", coupon_code=None)
-    )
+    with_coupon = view.c.coupon_code.is_not(None)
+    wrong = sa.update(view).where(with_coupon).values(name="?", coupon_code=None)
     missing = sa.delete(view).where(view.c.coupon_code.is_(None), view.c.name != "?")
     nobody = [{"user_id": UUID(int=n), "name": "?", "email": "?"} for n in (1, 2**128 - 1)]
-    await change(application.database, wrong, missing, sa.insert(view).values(nobody))
-    told: list[int] = []
+    await change(each_app, wrong, missing, sa.insert(view).values(nobody))
+    advanced: list[int] = []
 
-    assert await count_rows(application.database, ALL_USERS) == 8
-    assert await rebuild(application.database, told.append) == 8
+    assert await rebuild(each_app.database, advanced.append) == 8
 
-    assert told == [2, 2, 2, 2, 0]
-    assert set(await rows(application.database, VIEW)) == set(
-        await rows(application.database, TRUTH)
-    )
+    assert sum(advanced) == 8
+    await assert_the_view_is_right(each_app)
 
 
-async def test_registrations_and_changes_go_on_meanwhile(application: Application) -> None:
+async def test_registrations_and_changes_go_on_meanwhile(each_app: Application) -> None:
     """Nobody waits for the end of it, and nothing that happens meanwhile is missing."""
-    await application.bus.handle(a_batch(quantity=30))
-    ids = await register(application, 12)
+    await each_app.bus.handle(a_batch(quantity=16))
+    known = [a_registration(email=f"user{n}@example.com") for n in range(8)]
+    for registration in known:
+        await each_app.bus.handle(registration)
 
-    async def change() -> None:
-        for n, user_id in enumerate(ids):
-            command = ChangeEmail(user_id=user_id, new_email=f"new{n}@example.com")
-            await application.bus.handle(command)
+    async def change_all() -> None:
+        for n, user in enumerate(known):
+            await each_app.bus.handle(a_change(user, new_email=f"new{n}@example.com"))
+
+    async def register_more() -> None:
+        for n in range(8):
+            await each_app.bus.handle(a_registration(email=f"more{n}@example.com"))
 
     async with anyio.create_task_group() as group:
-        group.start_soon(change)
-        group.start_soon(lambda: register(application, 12, first=12))
+        group.start_soon(change_all)
+        group.start_soon(register_more)
         for _ in range(2):
-            group.start_soon(rebuild, application.database, lambda count: None)
+            group.start_soon(rebuild, each_app.database, lambda count: None)
 
-    assert set(await rows(application.database, VIEW)) == set(
-        await rows(application.database, TRUTH)
-    )
-    assert len(await rows(application.database, VIEW)) == 24
+    await assert_the_view_is_right(each_app)
+    assert len(await rows(each_app, VIEW)) == 16

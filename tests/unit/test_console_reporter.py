@@ -1,89 +1,83 @@
-"""The story: what a person is told of what happens, also of what it has no line for."""
+"""The lines that a person reads of what happens, also of what has no line of its own yet."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from itertools import chain
 from string import Formatter
-from uuid import uuid4
 
 import pytest
-from aftercommit.claims import CommandWork, Committed
-from aftercommit.handler_table import PUBLISH, handler_of
-from aftercommit.observers import Outcome
+from aftercommit import PUBLISH, Handlers, on
+from aftercommit.handler_table import handler_of
 
+from allocation.bootstrap import bootstrap
+from allocation.config import Settings
+from allocation.domain.commands import RegisterUser
+from allocation.domain.events import UserRegistered
 from allocation.entrypoints.console_reporter import MESSAGES, ConsoleReporter
-from allocation.service_layer.handlers import HANDLERS as TABLE
-from tests.builders import FakeApplication, a_delivery, a_registration, an_envelope
-from tests.things import RenameThing, a_thing_id
+from allocation.service_layer.handlers import HANDLERS, refresh_user_view, register_user
+from allocation.user_import.handler import import_users
+from allocation.user_import.model import ImportUsers, UsersImported
+from tests.email_senders import RecordingEmailSender
+from tests.looking import code_of
+from tests.making import a_batch, a_redemption, a_registration, an_import
 
 
-def test_a_new_command_is_told_in_the_words_of_its_name() -> None:
-    """Whoever adds a use case need not think of the story; a secret may be in any other field."""
-    told: list[str] = []
-    command = RenameThing(thing_id=a_thing_id(), name="a secret")
-
-    envelope = CommandWork(id=uuid4(), type="", message=command)
-    reporter = ConsoleReporter(told.append)
-
-    reporter.finished(Outcome(envelope, "succeeded", Committed((an_envelope(),))))
-    reporter.finished(Outcome(envelope, "succeeded"))
-
-    line = f"[Allocation]     rename thing {command.thing_id}"
-    assert told == [line, f"{line}; no event followed"]
+async def send_letter(event: UserRegistered) -> None:
+    """Do what no line is written for."""
 
 
-def test_what_a_new_handler_did_is_told_in_the_words_of_its_name() -> None:
-    """The same for handlers of events."""
-    told: list[str] = []
-    delivery = a_delivery(handler="send_letter")
-
-    outcome = Outcome(delivery, "succeeded", handler="send_letter")
-    ConsoleReporter(told.append).finished(outcome)
-
-    [line] = told
-    assert line.startswith("[Allocation]     send letter ")
-    assert str(delivery.envelope.event).split("'")[1] in line
-
-
-def test_of_a_read_model_nobody_is_told() -> None:
-    """The story is about what happened, not about how it is kept."""
-    told: list[str] = []
-
-    outcome = Outcome(a_delivery(), "succeeded", handler="refresh_user_view")
-    ConsoleReporter(told.append).finished(outcome)
-
-    assert told == []
+NEW = Handlers(
+    commands=[on(ImportUsers, import_users), on(RegisterUser, register_user)],
+    events=[on(UserRegistered, send_letter, refresh_user_view), on(UsersImported)],
+)
 
 
 @pytest.mark.anyio
-async def test_a_delivery_under_an_old_name_is_told_as_what_its_handler_is_called_now() -> None:
-    """After a renaming there are some, and lines stand under the present names only."""
-    told: list[str] = []
-    old = {"keep_users": "refresh_user_view", "log_users": "log_registration"}
-    application = FakeApplication(renamed=old, observers=[ConsoleReporter(told.append)])
-    claims = (await application.bus.execute(a_registration(email="i@example.com"))).claims
-    stored = application.database.deliveries
-    for name, now in old.items():
-        [claim] = [replace(each, handler=name) for each in claims if each.handler == now]
-        stored[claim.envelope.id, name] = stored.pop((claim.envelope.id, now))
-        await application.bus.run([claim])
+async def test_a_new_command_or_handler_is_printed_in_the_words_of_its_name(
+    app_settings: Settings,
+) -> None:
+    """A developer who adds a use case need not think of the output. A read model has no line."""
+    lines: list[str] = []
+    reporter = ConsoleReporter(lines.append)
+    command = an_import(("a secret", "ivan@example.com"))
 
-    assert told[1:] == ["[Log Service]    user registered: i@example.com"]
+    async with bootstrap(app_settings, handlers=NEW, observers=[reporter]) as app:
+        for _ in range(2):
+            await app.bus.handle(command)
+
+    imported, letter, again = lines
+    assert imported == f"[Allocation]     import users {command.import_id}"
+    assert letter.startswith("[Allocation]     send letter ")
+    assert again == f"{imported}; no event followed"
+    assert "secret" not in "".join(lines)
 
 
-def fields(texts: Iterable[str]) -> Iterator[str]:
-    """Yield what is filled into these texts."""
-    for text in texts:
-        yield from (name for _, name, *_ in Formatter().parse(text) if name)
+@pytest.mark.anyio
+async def test_a_person_reads_what_happened_and_no_code(
+    app_settings: Settings, emails: RecordingEmailSender
+) -> None:
+    """The output goes to journals, too, and a coupon's code is money."""
+    lines: list[str] = []
+    reporter = ConsoleReporter(lines.append)
+
+    async with bootstrap(app_settings, notifications=emails, observers=[reporter]) as app:
+        for command in (a_batch(), a_registration(email="ivan@example.com")):
+            await app.bus.handle(command)
+        redemption = a_redemption(await code_of(app, "ivan@example.com"))
+        for _ in range(2):
+            await app.bus.handle(redemption)
+
+    printed = "\n".join(lines)
+    assert "registered Иван <ivan@example.com>" in printed
+    assert "welcome e-mail sent to ivan@example.com" in printed
+    assert "coupon WELCOME-… redeemed" in printed
+    assert "was done before; nothing to do" in printed
+    assert redemption.code not in printed
 
 
 def test_there_are_lines_only_for_what_exists() -> None:
-    """A line under an old name would never be told again, and nobody would notice."""
-    subscribers = chain.from_iterable(TABLE.events.values())
+    """A line under an old name would never be printed again, and nobody would notice."""
+    subscribers = [each for listed in HANDLERS.events.values() for each in listed]
     names = {handler_of(each).__name__ for each in subscribers if each is not PUBLISH}
+    texts = "".join(text for listed in MESSAGES.values() for text in listed)
+    filled = {name.partition(".")[0] for _, name, *_ in Formatter().parse(texts) if name}
 
-    events = {event.__name__ for event in TABLE.events}
-    filled = {name.partition(".")[0] for texts in MESSAGES.values() for name in fields(texts)}
-
-    assert filled <= {"0", "sent", "kept"} | events
-    assert MESSAGES.keys() <= TABLE.commands.keys() | names
+    assert filled <= {"0", "sent", "kept", *(event.__name__ for event in HANDLERS.events)}
+    assert MESSAGES.keys() <= HANDLERS.commands.keys() | names

@@ -1,127 +1,113 @@
-"""What a use case still lacks is named in a sentence: the file to mend, or the command to run."""
+"""What a use case still lacks is named in a sentence: the file to change, or the command to run."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, make_dataclass, replace
-from inspect import signature, unwrap
+from collections.abc import Collection, Iterator
+from dataclasses import fields
+from inspect import unwrap
 from itertools import chain
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any
 
 import click
-from aftercommit.envelopes import message_types
-from aftercommit.handler_table import PUBLISH, Handler, handler_of
+from aftercommit import message_types
 from aftercommit.process.cli.main import LazyCommand
-from aftercommit.sql.migrations.history import ENGINE, History
 from fastapi.routing import APIRoute
-from sqlalchemy import Column, MetaData, String, Table, inspect
+from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
-from allocation.adapters.migrations import HISTORY
-from allocation.adapters.orm import _mapping, start_mappers, user_view
+from allocation.adapters.orm import _mapping, start_mappers
 from allocation.domain import commands, events
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command, RecordBounce
-from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode, Quantity
-from allocation.domain.events import (
-    CouponAllocated,
-    CouponBatchExhausted,
-    CouponDenied,
-    EmailChanged,
-    Event,
-)
+from allocation.domain.events import CouponDenied, Event
 from allocation.entrypoints.cli import cli
 from allocation.entrypoints.http import routes
 from allocation.extension_list import EXTENSIONS
 from allocation.messages import ACCEPTED_FROM_BROKERS
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.handlers import refresh_user_view
-from allocation.service_layer.read_model_types import UserRow
 from allocation.service_layer.unit_of_work import EventOfMany
-from allocation.user_import.model import ImportUsers, UsersImported
-from tests import things
-from tests.builders import a_user, a_user_id
-from tests.things import Thing, ThingRenamed, a_club, a_thing, write_down
-from tools.migration import differences
+from allocation.user_import.model import ImportUsers
+from tests.making import a_coupon, a_coupon_batch, a_user
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-RETURNED = {RecordBounce}  # by handlers, and offered to nobody
-OFFERED = [each for each in message_types(commands, Command) if each not in RETURNED]
 SOURCE = "src/allocation"
+COMMANDS, EVENTS = message_types(commands, Command), message_types(events, Event)
+RETURNED = {RecordBounce}  # by handlers, and offered to nobody
+OFFERED = [each for each in COMMANDS if each not in RETURNED]
 NOT_LISTED: list[type[Event]] = [CouponDenied]  # it names a user; the list shows nothing of it
 NOT_STORED: list[type[Aggregate]] = [EventOfMany]  # it stands for others, which are
 SECRET = "code"  # of a coupon: it is money
 
 
-def events_without_entry(handled: Collection[type[Event]]) -> list[str]:
-    return [
+def stored() -> list[object]:
+    """Return one of each aggregate that is stored, and of each of their parts."""
+    return [a_user(), a_coupon_batch(), a_coupon()]
+
+
+def test_every_event_is_in_the_table_of_handlers() -> None:
+    """Or it could be recorded, and nobody would ever hear of it."""
+    assert [
         f"{event.__name__} has no row in HANDLERS of {SOURCE}/service_layer/handlers.py:"
         " add one, `on(Event)` if nobody handles it"
-        for event in message_types(events, Event)
-        if event not in handled
-    ]
+        for event in EVENTS
+        if event not in TABLE.events
+    ] == []
 
 
-def ours() -> list[type[Aggregate]]:
-    """Return the aggregates of the application, without those of tests."""
-    return [
-        type_ for type_ in Aggregate.__subclasses__() if type_.__module__.startswith("allocation.")
-    ]
-
-
-def events_the_user_list_misses(handlers: Mapping[type[Event], Sequence[Any]]) -> list[str]:
-    recorded = message_types(events, Event)
-    return [
+def test_what_changes_a_user_or_a_coupon_refreshes_the_list() -> None:
+    """Or `users` would show for ever what was true before."""
+    assert [
         f"{event.__name__} has a user_id, and refresh_user_view is not among its handlers in"
         f" HANDLERS of {SOURCE}/service_layer/handlers.py: add it, or write the event into"
         " NOT_LISTED of tests/unit/test_omissions.py, if the list of users shows nothing of it"
-        for event, listed in handlers.items()
-        if event in recorded and event not in NOT_LISTED
-        if "user_id" in _field_names(event)
-        if refresh_user_view not in listed
-    ]
+        for event in EVENTS
+        if "user_id" in _fields(event)
+        if event not in NOT_LISTED
+        if refresh_user_view not in TABLE.events[event]
+    ] == []
 
 
-def _field_names(event: type[Any]) -> set[str]:
-    return {field.name for field in fields(event)}
-
-
-def handlers_of_other_events(handlers: Mapping[type[Event], Sequence[Any]]) -> list[str]:
-    return [
-        f"{handler.__name__} is a handler of {event.__name__}, and its signature does not say so:"
-        f" add it to the type of its first parameter in {SOURCE}/service_layer/handlers.py"
-        for event, listed in handlers.items()
-        for handler in (handler_of(each) for each in listed if each is not PUBLISH)
-        if not issubclass(event, _accepted(handler))
-    ]
-
-
-def _accepted(handler: Handler[Any, Any]) -> tuple[type, ...]:
-    first, *_ = signature(handler, eval_str=True).parameters.values()
-    return get_args(first.annotation) or (first.annotation,)
-
-
-def commands_without_handler(handled: Collection[type[Command]]) -> list[str]:
-    return [
+def test_every_command_has_a_handler() -> None:
+    """Nobody else would notice before the first user tries."""
+    assert [
         f"{command.__name__} has no handler: write one, and its line in HANDLERS of"
         f" {SOURCE}/service_layer/handlers.py"
-        for command in message_types(commands, Command)
-        if command not in handled
-    ]
+        for command in COMMANDS
+        if command not in TABLE.commands
+    ] == []
 
 
-def commands_nobody_can_give(command_line: Iterable[click.Command]) -> list[str]:
-    given = {reached for command in command_line for reached in reached_by(command)}
-    return [
+def test_every_command_can_be_given_on_the_command_line() -> None:
+    """Or only those with a message broker could use it. The rows of an import come from a file."""
+    given = reached_on_the_command_line()
+    assert [
         f"{command.__name__} cannot be given on the command line: write a function in"
         f" {SOURCE}/entrypoints/users.py, and its line in {SOURCE}/entrypoints/allocation.py"
         for command in OFFERED
-        if command not in {ImportUsers, *given}  # its rows are read from a file
-    ]
+        if command not in {ImportUsers, *given}
+    ] == []
 
 
-def attributes_without_column(aggregates: Iterable[object]) -> list[str]:
+def test_every_offered_command_can_be_given_over_http() -> None:
+    """Not an import: it has many rows, and needs a long time."""
+    assert reached_over_http() & {*COMMANDS} == {*OFFERED} - {ImportUsers}
+
+
+def test_commands_that_only_handlers_return_are_offered_nowhere() -> None:
+    """Anybody could mark the address of somebody else as undeliverable."""
+    offered = {*reached_on_the_command_line(), *reached_over_http(), *ACCEPTED_FROM_BROKERS}
+
+    assert RETURNED.isdisjoint(offered)
+
+
+def test_every_attribute_of_an_aggregate_has_a_column() -> None:
+    """Or it would be forgotten with the commit."""
+    assert attributes_without_column(stored()) == []
+
+    vars(user := a_user())["colour"] = "red"
+    assert attributes_without_column([user]) != []
+
+
+def attributes_without_column(aggregates: list[object]) -> list[str]:
     return [
         f"{type(aggregate).__name__}.{name} has no column: add one to its table in"
         f" {SOURCE}/adapters/orm.py"
@@ -131,93 +117,63 @@ def attributes_without_column(aggregates: Iterable[object]) -> list[str]:
     ]
 
 
-def never_looked_at(types: Iterable[type]) -> list[str]:
-    looked_at = {*NOT_STORED, *map(type, stored())}
-    return [
-        f"{type_.__name__} has no line in stored() of tests/unit/test_omissions.py: add one, or its"
-        " attributes without a column would be forgotten"
-        for type_ in types
-        if type_ not in looked_at
-    ]
-
-
-def _columns_of(aggregate: type) -> Collection[str]:
-    start_mappers()
-    things.start_mappers()
-    return inspect(aggregate).attrs.keys()
-
-
-def columns_never_filled(aggregates: Iterable[object]) -> list[str]:
-    return [
+def test_every_column_of_an_aggregate_is_filled() -> None:
+    """Or it would hold its default for ever. The key of an address is set with the commit."""
+    assert [
         f"{type(aggregate).__name__} never fills its column {name}: set it in __init__, or remove"
         f" it from {SOURCE}/adapters/orm.py"
-        for aggregate in aggregates
+        for aggregate in stored()
         for name in _columns_of(type(aggregate))
-        # what leads from a part to its aggregate, and the key of an address: set with the commit
         if name not in {"email_key", *_set_by_others(type(aggregate)), *vars(aggregate)}
-    ]
+    ] == []
 
 
-def _set_by_others(part: type) -> Iterator[str]:
-    mapper: Mapper[Any] = inspect(part)
-    for relationship in chain.from_iterable(each.relationships for each in mapper.registry.mappers):
-        if relationship.mapper is mapper:
-            yield from (str(column.key) for column in relationship.remote_side)
+def test_every_aggregate_and_every_part_of_one_is_looked_at() -> None:
+    """A developer who adds one, and forgets a column, has forgotten this list, too."""
+    start_mappers()
+    looked_at = {*NOT_STORED, *map(type, stored())}
+    assert [
+        f"{type_.__name__} has no line in stored() of tests/unit/test_omissions.py: add one, or its"
+        " attributes without a column would be forgotten"
+        for type_ in (*_aggregates(), *(mapper.class_ for mapper in _mapping.mappers))
+        if type_ not in looked_at
+    ] == []
 
 
-def secrets_told(messages: Iterable[Any]) -> list[str]:
-    return [
-        f"{message.__name__} begins with a coupon's code, and its first field is printed: let"
-        " another field be the first"
-        for message in messages
-        if [field.name for field in fields(message)][:1] == [SECRET]
-    ] + [
+def test_no_line_shows_the_code_of_a_coupon() -> None:
+    """Lines begin with the first field of a message, and go to journals."""
+    messages = (*COMMANDS, *EVENTS)
+    assert [message for message in messages if _fields(message)[:1] == [SECRET]] == []
+    assert [
         f"{message.__name__}.{SECRET} is in its repr: write field(repr=False)"
         for message in messages
-        for field in fields(message)
+        for field in fields(message)  # type: ignore[arg-type]
         if field.name == SECRET and field.repr
-    ]
+    ] == []
 
 
-def labels_with_a_secret(aggregates: Iterable[type[Aggregate]]) -> list[str]:
-    return [
-        f"{aggregate.__name__}.key is a coupon's code, and labels its events: give it a subject"
-        for aggregate in aggregates
-        if signature(vars(aggregate)["key"].fget, eval_str=True).return_annotation is CouponCode
-        if "subject" not in vars(aggregate)
-    ]
+def reached_on_the_command_line() -> set[type]:
+    """Return the classes that commands of the command line name, also in functions they call."""
+    return {reached for command in cli.commands.values() for reached in _reached_by(command)}
 
 
-def fields_without_column(row: "type[DataclassInstance]", table: Table) -> list[str]:
-    return [
-        f"{row.__name__}.{field.name} has no column: add one to {table.name} in"
-        f" {SOURCE}/adapters/orm.py"
-        for field in fields(row)
-        if field.name not in table.c
-    ]
+def reached_over_http() -> set[type]:
+    """Return the classes that endpoints name, also those that extensions bring."""
+    brought = filter(None, (each.operator_routes() for each in EXTENSIONS))
+    found = chain.from_iterable(
+        router.routes for router in (routes.public, routes.guarded, *brought)
+    )
+    endpoints = [route.endpoint for route in found if isinstance(route, APIRoute)]
+    return {reached for endpoint in endpoints for reached in _reached_from(endpoint, set())}
 
 
-def tables_without_migration(history: History) -> list[str]:
-    return [
-        f"{difference} is in the tables or in the migrations of {history.name}, and not in both:"
-        f' run make migration OF={history.name} NAME="…"'
-        for difference in differences(history)
-    ]
-
-
-def reached_by(command: click.Command) -> Iterator[type]:
-    """Yield the classes that a command of the command line names, itself or in its functions."""
+def _reached_by(command: click.Command) -> Iterator[type]:
     if isinstance(command, LazyCommand):
         command = command.load()
     if isinstance(command, click.Group):
         for child in command.commands.values():
-            yield from reached_by(child)
-    yield from reached_from(command.callback)
-
-
-def reached_from(function: object) -> Iterator[type]:
-    """Yield the classes that a function names, itself or in the functions it calls."""
-    yield from _reached_from(function, set())
+            yield from _reached_by(child)
+    yield from _reached_from(command.callback, set())
 
 
 def _reached_from(value: object, seen: set[object]) -> Iterator[type]:
@@ -226,12 +182,9 @@ def _reached_from(value: object, seen: set[object]) -> Iterator[type]:
         yield value
     elif isinstance(function, FunctionType) and function not in seen:
         seen.add(function)
-        for name in _names(function.__code__) if _is_ours(function) else ():
+        is_ours = function.__module__.startswith("allocation.")
+        for name in _names(function.__code__) if is_ours else ():
             yield from _reached_from(function.__globals__.get(name), seen)
-
-
-def _is_ours(function: FunctionType) -> bool:
-    return function.__module__.startswith("allocation.")
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -241,167 +194,23 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
-def stored() -> list[object]:
-    """Return one of each aggregate that is stored, and of each of their parts."""
-    entities: list[object] = [
-        a_user(),
-        CouponBatch.add(BatchReference("WELCOME"), Quantity(1)),
-        Coupon(a_user_id(), CouponCode("WELCOME-1"), BatchReference("WELCOME")),
-    ]
-    return entities
+def _aggregates() -> list[type[Aggregate]]:
+    subclasses = Aggregate.__subclasses__()
+    return [type_ for type_ in subclasses if type_.__module__.startswith("allocation.")]
 
 
-def mapped() -> Iterator[type]:
-    """Yield the classes that have a table."""
+def _fields(message: Any) -> list[str]:
+    return [field.name for field in fields(message)]
+
+
+def _columns_of(aggregate: type) -> Collection[str]:
     start_mappers()
-    return (mapper.class_ for mapper in _mapping.mappers)
+    return inspect(aggregate).attrs.keys()
 
 
-def with_a_column_more() -> History:
-    tables = MetaData(naming_convention=HISTORY.metadata.naming_convention)
-    for table in HISTORY.metadata.tables.values():
-        table.to_metadata(tables)
-    tables.tables["users"].append_column(Column("colour", String))
-    return replace(HISTORY, metadata=tables)
-
-
-def test_every_event_is_in_the_table_of_handlers() -> None:
-    """Or it could be recorded, and nobody would ever hear of it."""
-    assert events_without_entry(TABLE.events) == []
-
-    missing, *others = TABLE.events
-    [sentence] = events_without_entry(others)
-    assert sentence.startswith(f"{missing.__name__} has no row in HANDLERS of {SOURCE}/serv")
-
-
-def test_what_changes_a_user_refreshes_the_list() -> None:
-    """Or `users` would show for ever what was true before."""
-    assert events_the_user_list_misses(TABLE.events) == []
-
-    [sentence] = events_the_user_list_misses({EmailChanged: [], UsersImported: []})
-    assert sentence.startswith("EmailChanged has a user_id, and refresh_user_view is not among its")
-
-
-def test_every_handler_says_what_it_handles() -> None:
-    """The table and the signature are read side by side, and types are checked by the latter."""
-    assert handlers_of_other_events(TABLE.events) == []
-
-    [sentence] = handlers_of_other_events({ThingRenamed: [write_down, PUBLISH]})
-    assert sentence.startswith("write_down is a handler of ThingRenamed, and its signature")
-
-
-def test_what_changes_a_coupon_refreshes_the_list() -> None:
-    """It shows the coupon of each user, and not who went without."""
-    others: dict[type[Event], list[Handler[Any, Any]]] = {
-        CouponDenied: [],
-        CouponBatchExhausted: [],
-    }
-
-    assert len(events_the_user_list_misses({CouponAllocated: [], **others})) == 1
-
-
-def test_every_command_has_a_handler() -> None:
-    """Nobody else would notice before the first user tries."""
-    assert commands_without_handler(TABLE.commands) == []
-
-    missing, *others = TABLE.commands
-    [sentence] = commands_without_handler(others)
-    assert sentence.startswith(
-        f"{missing.__name__} has no handler: write one, and its line in HANDLERS"
-    )
-
-
-def test_every_command_can_be_given_on_the_command_line() -> None:
-    """Or only those with a message broker could use it."""
-    assert commands_nobody_can_give(cli.commands.values()) == []
-
-    missing, *_ = OFFERED
-    others = [each for each in cli.commands.values() if missing not in reached_by(each)]
-    [sentence] = commands_nobody_can_give(others)
-    assert sentence.startswith(f"{missing.__name__} cannot be given on the command line: write a f")
-
-
-def test_what_only_handlers_return_is_offered_nowhere() -> None:
-    """Anybody could mark the address of somebody else as undeliverable."""
-    given = {reached for command in cli.commands.values() for reached in reached_by(command)}
-    over_http = {type_ for each in endpoints() for type_ in reached_from(each)}
-
-    assert RETURNED.isdisjoint({*given, *over_http, *ACCEPTED_FROM_BROKERS})
-
-
-def test_http_offers_all_that_is_no_work_of_operators() -> None:
-    """An import has many rows, and needs a long time."""
-    reached = {type_ for each in endpoints() for type_ in reached_from(each)}
-
-    assert reached & {*message_types(commands, Command)} == {*OFFERED} - {ImportUsers}
-
-
-def endpoints() -> Iterator[object]:
-    brought = (each.operator_routes() for each in EXTENSIONS)
-    for router in (routes.public, routes.guarded, *filter(None, brought)):
-        yield from (route.endpoint for route in router.routes if isinstance(route, APIRoute))
-
-
-def test_every_attribute_of_an_aggregate_has_a_column() -> None:
-    """Or it would be forgotten with the commit."""
-    assert attributes_without_column(stored()) == []
-
-    vars(thing := a_thing())["colour"] = "red"
-    [sentence] = attributes_without_column([thing])
-    assert sentence.startswith("Thing.colour has no column: add one to its table in src/")
-
-
-def test_every_column_of_an_aggregate_is_filled() -> None:
-    """Or it would hold its default for ever."""
-    assert columns_never_filled(stored()) == []
-    assert columns_never_filled(a_club("Ivan").members) == []
-
-    thing = a_thing()
-    del vars(thing)["name"]
-    [sentence] = columns_never_filled([thing])
-    assert sentence.startswith(
-        "Thing never fills its column name: set it in __init__, or remove it"
-    )
-
-
-def test_every_aggregate_and_every_part_of_one_is_looked_at() -> None:
-    """Whoever adds one, and forgets a column, has forgotten this list, too."""
-    assert never_looked_at([*ours(), *mapped()]) == []
-
-    [sentence] = never_looked_at([Thing])
-    assert sentence.startswith("Thing has no line in stored() of tests/unit/test_omissions.py: add")
-
-
-def test_no_line_and_no_label_tells_the_code_of_a_coupon() -> None:
-    """Lines go to journals, and labels to other services."""
-    everything = (*message_types(commands, Command), *message_types(events, Event))
-    assert secrets_told(everything) == []
-    assert labels_with_a_secret(ours()) == []
-
-    class Voucher(Aggregate):
-        @property
-        def key(self) -> CouponCode:
-            return CouponCode("WELCOME-1")
-
-    assert labels_with_a_secret([Voucher])[0].startswith("Voucher.key is a coupon's code")
-    telling = make_dataclass("SellCoupon", ["code", "user_id"])
-    [first, second] = secrets_told([telling])
-    assert first.startswith("SellCoupon begins with a coupon's code")
-    assert second.startswith("SellCoupon.code is in its repr")
-
-
-def test_every_field_of_a_row_of_the_view_has_a_column() -> None:
-    """Or nobody could be listed."""
-    assert fields_without_column(UserRow, user_view) == []
-
-    [*_, sentence] = fields_without_column(EmailChanged, user_view)
-    assert sentence.startswith("EmailChanged.new_email has no column: add one to user_view in src/")
-
-
-def test_every_table_has_its_migrations() -> None:
-    """Or it would be found by the first database; both kinds are tried by the integration tests."""
-    assert tables_without_migration(ENGINE) == tables_without_migration(HISTORY) == []
-
-    [sentence] = tables_without_migration(with_a_column_more())
-    assert "'users'" in sentence
-    assert sentence.endswith('run make migration OF=allocation NAME="…"')
+def _set_by_others(part: type) -> Iterator[str]:
+    """Yield the columns by which a part refers to its aggregate."""
+    mapper: Mapper[Any] = inspect(part)
+    for relationship in chain.from_iterable(each.relationships for each in mapper.registry.mappers):
+        if relationship.mapper is mapper:
+            yield from (str(column.key) for column in relationship.remote_side)

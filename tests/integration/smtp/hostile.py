@@ -35,7 +35,6 @@ class HostileServer:
     connections: int = 0
     open: int = 0
     taken: int = 0
-    flooded: int = 0
 
     @property
     def url(self) -> str:
@@ -55,11 +54,6 @@ def silent(server: HostileServer, client: socket.socket) -> None:
         pass
 
 
-def dripping(server: HostileServer, client: socket.socket) -> None:
-    """Greet with a byte a second."""
-    server.drip(client, b"220-welcome\r\n", every=1)
-
-
 def endless(server: HostileServer, client: socket.socket) -> None:
     """Greet line after line."""
     while not server.over.wait(0.01):
@@ -67,11 +61,9 @@ def endless(server: HostileServer, client: socket.socket) -> None:
 
 
 def flooding(server: HostileServer, client: socket.socket) -> None:
-    """Greet line after line, as fast as somebody reads."""
-    lines = b"220-please wait\r\n" * 1000
-    while not server.over.is_set():
-        client.sendall(lines)
-        server.flooded += len(lines)
+    """Greet line after line, as fast as somebody reads, up to 50 MB."""
+    for _ in range(3000):
+        client.sendall(b"220-please wait\r\n" * 1000)
 
 
 def dripping_tls(server: HostileServer, client: socket.socket) -> None:

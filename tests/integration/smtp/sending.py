@@ -7,7 +7,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
 
-from aftercommit.claims import IdempotencyKey
+from aftercommit import IdempotencyKey
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -24,7 +24,7 @@ AN_EMAIL = Email(recipient="ivan@example.com", subject="Welcome", text="Hello\n"
 
 
 def sending_to(url: str, *, sender: str = SENDER, timeout: float = LIMIT_SECONDS) -> Send:
-    """Return what sends an e-mail to this server."""
+    """Return a function that sends an e-mail to this server."""
     email_sender = SmtpEmailSender(SmtpServer.from_url(url), sender=sender, timeout=timeout)
 
     async def send(email: Email = AN_EMAIL, key: IdempotencyKey = KEY) -> None:

@@ -1,19 +1,17 @@
 """Mail servers that are away, or never come to an end: no e-mail waits for them, and no thread."""
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from email.message import EmailMessage
 from smtplib import SMTPServerDisconnected
 from socket import AF_INET, SOCK_STREAM, socket
 
 import pytest
-from aftercommit.errors import is_away, is_permanent
-from aftercommit.extensions import circuit_breaker
+from aftercommit import Unavailable
 from anyio import create_task_group, fail_after, move_on_after, to_thread
 from anyio.lowlevel import checkpoint
 
 from allocation.adapters.smtp import email_sender
-from allocation.adapters.smtp.email_sender import MAX_CONNECTIONS
 from allocation.adapters.smtp.exceptions import MailServerUnavailable
 from allocation.adapters.smtp.session import SmtpSession
 from allocation.adapters.smtp.smtp_url import SmtpServer
@@ -49,24 +47,25 @@ async def until(condition: Callable[[], bool]) -> None:
             await checkpoint()
 
 
-async def together(send: Send, times: int) -> list[Exception]:
-    """Send so many e-mails at once, and return the errors."""
-    errors: list[Exception] = []
+async def together(*sends: Send) -> list[Exception | None]:
+    """Send e-mails at once, and return the error of each, if there is one."""
+    errors: dict[int, Exception] = {}
 
-    async def try_to() -> None:
+    async def try_to(number: int) -> None:
         try:
-            await send()
+            await sends[number]()
         except Exception as error:
-            errors.append(error)
+            errors[number] = error
 
-    async with create_task_group() as group:
-        for _ in range(times):
-            group.start_soon(try_to)
-    return errors
+    with fail_after(LIMIT_SECONDS):
+        async with create_task_group() as group:
+            for number in range(len(sends)):
+                group.start_soon(try_to, number)
+    return [errors.get(number) for number in range(len(sends))]
 
 
-STAGES = ["banner", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "."]
 OFFERS = "250-localhost\r\n250-STARTTLS\r\n250 AUTH PLAIN"
+STAGES = ["banner", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "."]
 STUCK = {stage: scripted(stuck_at=stage, EHLO=OFFERS) for stage in STAGES}
 STUCK |= {"silence": silent, "lines": endless, "TLS": dripping_tls, "no answer in TLS": silent}
 URLS = {
@@ -77,58 +76,81 @@ URLS = {
 }
 
 
-@pytest.mark.parametrize("stage", STUCK)
-async def test_no_server_holds_an_email_longer_than_the_limit(stage: str) -> None:
+@contextmanager
+def stuck_at_every_stage(timeout: float) -> Iterator[tuple[list[HostileServer], list[Send]]]:
+    """Run a server that never goes on for each stage, and yield what sends an e-mail to each."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(misbehaving(behave)) for behave in STUCK.values()]
+        urls = [URLS.get(stage, "smtp://127.0.0.1:{}") for stage in STUCK]
+        yield (
+            servers,
+            [
+                sending_to(url.format(server.port), timeout=timeout)
+                for url, server in zip(urls, servers, strict=True)
+            ],
+        )
+
+
+def nothing_is_left_of(servers: list[HostileServer]) -> bool:
+    return not any(server.open for server in servers) and not threads_in("smtp/session.py")
+
+
+async def test_no_server_holds_an_email_longer_than_the_limit() -> None:
     """Limiting each read is not enough: a byte a second is a read each. Nothing is left behind."""
-    with misbehaving(STUCK[stage]) as server:
-        send = sending_to(URLS.get(stage, "smtp://127.0.0.1:{}").format(server.port), timeout=1)
+    with stuck_at_every_stage(timeout=1) as (servers, sends):
+        errors = await together(*sends)
 
-        with fail_after(LIMIT_SECONDS):
-            with pytest.raises(TimeoutError, match="took longer than 1 s") as caught:
-                await send()
+        reasons = {
+            stage: "took longer than 1 s" in str(error)
+            for stage, error in zip(STUCK, errors, strict=True)
+        }
+        assert reasons == dict.fromkeys(STUCK, True)
+        assert {type(error) for error in errors} == {TimeoutError}  # it counts as an attempt
+        await until(lambda: nothing_is_left_of(servers))
 
-        assert not is_away(caught.value)  # it counts as an attempt
-        await until(lambda: server.open == threads_in("adapters/smtp/session.py") == 0)
+
+async def test_an_email_can_be_cancelled_at_every_stage() -> None:
+    """A slow mail server must hold up neither a time limit nor the end of the program."""
+    with stuck_at_every_stage(timeout=LIMIT_SECONDS) as (servers, sends):
+        with move_on_after(0.3) as scope:
+            await together(*sends)
+
+        assert scope.cancelled_caught
+        await until(lambda: nothing_is_left_of(servers))
 
 
 async def test_a_reply_without_an_end_takes_no_memory() -> None:
     """A hundred e-mails at a time, and ten seconds each, are enough for gigabytes of it."""
     with misbehaving(flooding) as server:
-        with (
-            fail_after(LIMIT_SECONDS),
-            pytest.raises(MailServerUnavailable, match=r"replies are longer than 100,000 bytes"),
-        ):
-            await sending_to(server.url)()
+        [error] = await together(sending_to(server.url))
 
+        assert isinstance(error, MailServerUnavailable)
+        assert "replies are longer than 100,000 bytes" in str(error)
         await until(lambda: server.open == 0)
-        assert server.flooded < 50_000_000  # what the buffers of the system hold
-
-
-@pytest.mark.parametrize("stage", STUCK)
-async def test_an_email_can_be_cancelled_at_every_stage(stage: str) -> None:
-    """A slow mail server must hold up neither a time limit nor the end of the program."""
-    with misbehaving(STUCK[stage]) as server:
-        send = sending_to(URLS.get(stage, "smtp://127.0.0.1:{}").format(server.port))
-
-        with fail_after(LIMIT_SECONDS), move_on_after(0.1) as scope:
-            await send()
-
-        assert scope.cancelled_caught
-        await until(lambda: server.open == threads_in("adapters/smtp/session.py") == 0)
 
 
 async def test_a_refusal_is_known_though_the_server_says_nothing_more() -> None:
     """A tarpit: it would count as a server that does not answer, again and again."""
-    tarpit = scripted(stuck_at="RSET", RCPT="550 5.1.1 no such user")
-    with (
-        misbehaving(tarpit) as server,
-        fail_after(LIMIT_SECONDS),
-        pytest.raises(AddressUndeliverable),
-    ):
-        await sending_to(server.url)()
+    with misbehaving(scripted(stuck_at="RSET", RCPT="550 5.1.1 no such user")) as server:
+        [error] = await together(sending_to(server.url))
+
+    assert isinstance(error, AddressUndeliverable)
 
 
-async def test_the_wait_for_a_connection_is_not_the_servers(
+@pytest.mark.parametrize(
+    "behaviour",
+    [scripted(QUIT=""), scripted(QUIT="554 what?"), scripted(stuck_at="QUIT")],
+    ids=["hangs up", "refuses", "drips"],
+)
+async def test_what_follows_the_acceptance_is_no_failure(behaviour: Behaviour) -> None:
+    """The e-mail is sent: ten attempts would be ten copies."""
+    with misbehaving(behaviour) as server:
+        assert await together(sending_to(server.url)) == [None]
+
+        assert server.taken == 1
+
+
+async def test_the_wait_for_a_connection_does_not_count_as_time_of_the_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It answers each e-mail in time; others only have to wait for one another."""
@@ -138,36 +160,21 @@ async def test_the_wait_for_a_connection_is_not_the_servers(
         server.over.wait(0.6)
         scripted()(server, client)
 
-    with misbehaving(slow) as server, fail_after(LIMIT_SECONDS):
-        assert await together(sending_to(server.url, timeout=2), 5) == []
-
-
-async def test_emails_are_sent_concurrently() -> None:
-    """A slow mail server must hold up neither the event loop nor the other e-mails."""
-    with misbehaving(silent) as server:
-        send = sending_to(server.url)
-        async with create_task_group() as group:
-            for _ in range(MAX_CONNECTIONS):
-                group.start_soon(send)
-            await until(lambda: server.open == MAX_CONNECTIONS)
-            group.cancel_scope.cancel()
-
-
-async def test_a_connection_that_is_never_made_is_given_up() -> None:
-    """A firewall drops what it does not like, and says nothing."""
-    with unreachable() as port, pytest.raises(MailServerUnavailable, match="not answer"):
-        await sending_to(f"smtp://127.0.0.1:{port}", timeout=1)()
+    with misbehaving(slow) as server:
+        assert await together(*[sending_to(server.url, timeout=1.5)] * 3) == [None] * 3
 
 
 async def test_a_silent_address_leaves_time_for_the_next(
     free_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many names have an address of IPv6 that leads nowhere."""
+    """Many names have an address of IPv6 that leads nowhere, where a firewall drops all packets."""
     mailbox = Mailbox()
     with unreachable() as nowhere, keeping(mailbox, free_tcp_port):
         two = [
             (AF_INET, SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in (nowhere, free_tcp_port)
         ]
+        with pytest.raises(MailServerUnavailable, match="not answer"):
+            await sending_to(f"smtp://127.0.0.1:{nowhere}", timeout=1)()
         monkeypatch.setattr("socket.getaddrinfo", lambda *_: two)
 
         await sending_to(f"smtp://127.0.0.1:{free_tcp_port}", timeout=4)()
@@ -198,63 +205,13 @@ AWAY = [
 
 @pytest.mark.parametrize("behaviour", AWAY)
 async def test_a_server_that_is_away_is_left_alone_for_a_while(behaviour: Behaviour) -> None:
-    """Nobody waits for what is known to fail, and the error says why."""
+    """Nobody waits for what is known to fail; the error says why, and counts as no attempt."""
     with misbehaving(behaviour) as server:
         send = sending_to(server.url)
         with pytest.raises(MailServerUnavailable) as first:
             await send()
-        with pytest.raises(MailServerUnavailable, match="left alone for a while") as second:
+        with pytest.raises(Unavailable, match="left alone for a while") as second:
             await send()
 
         assert server.connections == 1
     assert first.value.reason in str(second.value)
-    assert not is_permanent(second.value)
-
-
-async def test_after_a_while_one_email_tries_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that stays silent must not take all slots again and again."""
-    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0)
-    with misbehaving(scripted(stuck_at="MAIL")) as server:
-        send = sending_to(server.url, timeout=3)
-        errors = await together(send, 5)
-        assert server.connections == 5
-
-        with fail_after(LIMIT_SECONDS):
-            while server.connections == 5:
-                errors += await together(send, 5)
-
-        assert server.connections == 6
-    assert sum("left alone" not in str(error) for error in errors) == 6
-
-
-async def test_a_server_that_is_back_gets_all_emails(
-    free_tcp_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An outage must not last longer for us than for the others; nor does it lose an e-mail."""
-    monkeypatch.setattr(circuit_breaker, "PAUSE_SECONDS", 0)
-    send, mailbox = sending_to(f"smtp://127.0.0.1:{free_tcp_port}"), Mailbox()
-    with pytest.raises(MailServerUnavailable, match=r"127.0.0.1.*Connection refused"):
-        await send()
-
-    with keeping(mailbox, free_tcp_port):
-        with fail_after(LIMIT_SECONDS):
-            while not mailbox.emails:
-                with suppress(MailServerUnavailable):
-                    await send()
-        assert await together(send, 5) == []
-
-    assert len(mailbox.emails) == 6
-
-
-@pytest.mark.parametrize(
-    "behaviour",
-    [scripted(QUIT=""), scripted(QUIT="554 what?"), scripted(stuck_at="QUIT")],
-    ids=["hangs up", "refuses", "drips"],
-)
-async def test_what_follows_the_acceptance_is_no_failure(behaviour: Behaviour) -> None:
-    """The e-mail is sent: ten attempts would be ten copies."""
-    with misbehaving(behaviour) as server:
-        with fail_after(LIMIT_SECONDS):
-            await sending_to(server.url)()
-
-        assert server.taken == 1

@@ -17,9 +17,9 @@ SQLite file is a copy of one that was migrated once in the process, so a test ha
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -30,11 +30,12 @@ from uuid import uuid4
 import anyio
 import sqlalchemy as sa
 
-from aftercommit.claims import Report
+from aftercommit.claims import CommandWork, Report
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.schema import ensure_schema
+from aftercommit.unit_of_work import commit_unit_of_work
 
 CLAIMED_AT_ONCE = 20
 
@@ -89,6 +90,20 @@ def migrate(app: App[Any], url: str) -> None:
         executor.submit(anyio.run, upgrade).result()
 
 
+@asynccontextmanager
+async def unit_of_work(application: Application) -> AsyncIterator[Any]:
+    """Open a unit of work as for the handler of a command; commit it at the end, if none raises.
+
+    For tests of repositories. Events are stored with their deliveries, whose handlers do not run.
+
+    :raises Exception: with the commit, as from the handler of a command
+    """
+    work = CommandWork(id=uuid4(), type="test", message=None)
+    async with application.bus.new_uow(work) as scope:
+        yield scope.uow
+        await commit_unit_of_work(scope, application.bus.envelopes, work)
+
+
 async def deliver_due(application: Application) -> Report:
     """Run what is due, as a worker does, and what follows, until nothing is; return what came out.
 
@@ -118,6 +133,19 @@ async def let_time_pass(application: Application, **time: float) -> None:
         ):
             older = sa.update(column.table).values({column.name: column - seconds})
             await transaction.execute(older.where(column.is_not(None)))
+        await transaction.commit()
+
+
+async def replay(application: Application, *handlers: str) -> None:
+    """Let the deliveries to these handlers be due as if none had been attempted, also those done.
+
+    So a test can show what a handler does that runs again, or gets an event twice.
+    """
+    anew = {"attempts": 0, "completed_at": None, "discarded_at": None}
+    due = sa.update(tables.deliveries).where(tables.deliveries.c.handler.in_(handlers))
+    async with application.database.write_transaction() as transaction:
+        now = application.database.clock
+        await transaction.execute(due.values(available_at=now, **anew))
         await transaction.commit()
 
 

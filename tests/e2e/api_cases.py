@@ -1,6 +1,6 @@
 """What Schemathesis, which sends what the document allows and what not, has to know of it.
 
-It imports this module by name: see `test_against_the_document.py`.
+It imports this module by name: see `test_flow.py`.
 """
 
 from typing import Any

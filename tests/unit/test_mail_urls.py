@@ -3,7 +3,7 @@
 import traceback
 
 import pytest
-from aftercommit.errors import InvalidValue
+from aftercommit import InvalidValue
 
 from allocation.adapters.smtp.smtp_url import SmtpServer
 
@@ -57,13 +57,16 @@ REFUSED = [
 
 @pytest.mark.parametrize("url", ACCEPTED)
 def test_a_url_says_how_to_reach_a_mail_server(url: str) -> None:
-    """The ports are those of the standard."""
-    assert SmtpServer.from_url(url) == ACCEPTED[url]
+    """The ports are those of the standard. No password shows in a `repr`, which may be logged."""
+    server = SmtpServer.from_url(url)
+
+    assert server == ACCEPTED[url]
+    assert not server.password or server.password not in repr(server)
 
 
 @pytest.mark.parametrize("host", LOOPBACK + ELSEWHERE)
 def test_a_password_leaves_this_machine_only_encrypted(host: str) -> None:
-    """The shortest URL is the one that people copy, and it must not be the one that tells all."""
+    """The shortest URL is the one that people copy, and it must not give the password away."""
     server = SmtpServer.from_url(f"smtp://ivan:hunter2@{host}:587")
 
     assert server.starttls == (host in ELSEWHERE)
@@ -78,10 +81,3 @@ def test_a_url_that_is_not_understood_is_refused_without_repeating_it(url: str) 
     report = "".join(traceback.format_exception(caught.value))
     assert "hunter2" not in report
     assert HOST not in report
-
-
-def test_the_password_does_not_show_in_repr() -> None:
-    """A repr is what ends up in logs and error reports."""
-    shown = repr(SmtpServer.from_url(f"smtp://ivan:hunter2@{HOST}"))
-
-    assert ("hunter2" in shown, HOST in shown) == (False, True)

@@ -1,9 +1,9 @@
-"""The API about users: registered, shown, changed, each once however often it is asked for."""
+"""Requests under a key, and the trace of the caller: each once, however often it is asked for."""
 
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import anyio
 import pytest
@@ -11,48 +11,10 @@ from aftercommit.sql import tables
 
 from allocation.adapters import orm
 from allocation.config import Settings
-from allocation.domain.commands import RecordBounce
-from allocation.domain.events import UserId
 from tests.integration.extensions.web.conftest import Web, running_web
 from tests.web import OPERATOR, stored
 
 pytestmark = pytest.mark.anyio
-
-
-async def test_a_user_is_registered_and_found_at_once(web: Web) -> None:
-    """The read model follows; who has just registered need not wait for it."""
-    response = await web.register_user()
-
-    assert response.status_code == 201
-    user = response.json()
-    assert user == {"user_id": user["user_id"], "name": "Иван", "email": "ivan@example.com"}
-    assert response.headers["location"] == f"/users/{user['user_id']}"
-    found = await web.get(response.headers["location"])
-    assert found.json() | user | {"coupon_code": None} == found.json()
-
-
-async def test_what_follows_a_registration_is_done_after_the_answer(
-    settings: Settings,
-) -> None:
-    """The caller waits for the commit only; the application does not end before the rest."""
-    async with running_web(settings) as web:
-        batch = {"reference": "WELCOME", "quantity": 10}
-        added = await web.client.post("/coupon-batches", json=batch, headers=OPERATOR)
-        assert (added.status_code, added.json()) == (201, batch)
-        registered = await web.register_user()
-    async with running_web(settings) as web:
-        found = await web.get(registered.headers["location"])
-
-    assert found.json()["coupon_code"].startswith("WELCOME-")
-
-
-async def test_a_number_is_whole_however_it_is_spelled(web: Web) -> None:
-    """To JSON, 10.0 is 10."""
-    for quantity, status in ((b"10.0", 201), (b"10", 201), (b"10.5", 422), (b"true", 422)):
-        body = b'{"reference": "WELCOME", "quantity": %b}' % quantity
-        headers = OPERATOR | {"Content-Type": "application/json"}
-        answer = await web.client.post("/coupon-batches", content=body, headers=headers)
-        assert answer.status_code == status
 
 
 @pytest.mark.parametrize("change", [{"dispatch": "worker"}, {"max_dispatches": 0}], ids=str)
@@ -136,32 +98,6 @@ async def test_keys_of_two_callers_do_not_meet(web: Web) -> None:
     assert not any(guess in source for source in sources for guess in guesses)
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "a@b",
-        "root@localhost",
-        "a@127.0.0.1",
-        f"a@{'b' * 64}.example",
-    ],
-)
-async def test_nobody_registers_what_no_mail_server_takes(web: Web, address: str) -> None:
-    """It would be parked, and call a person: not for a stranger to decide."""
-    refused = await web.register_user(email=address)
-    registered = await web.register_user()
-    path = f"{registered.headers['location']}/email"
-    changed = await web.client.put(path, json={"email": address}, headers=OPERATOR)
-
-    assert (refused.status_code, changed.status_code) == (422, 422)
-    assert refused.json()["type"].endswith(":invalid-value")
-
-
-@pytest.mark.parametrize("address", ["ivan@почта.рф", "a@b.co", f"a@{'b' * 63}.example"])
-async def test_whoever_has_an_unusual_address_may_register(web: Web, address: str) -> None:
-    """Any script, and any length that the internet has."""
-    assert (await web.register_user(email=address)).status_code == 201
-
-
 async def test_a_refusal_is_not_remembered(web: Web) -> None:
     """Nothing was done, so the same key can still do it when it has become possible."""
     first = await web.register_user(email="IVAN@example.com")
@@ -185,53 +121,6 @@ async def test_a_change_under_a_key_happens_once(web: Web) -> None:
 
     users = (await web.get("/users")).json()
     assert [user["email"] for user in users] == ["b@x.org"]
-
-
-async def test_an_address_that_does_not_exist_is_shown_until_there_is_another_one(web: Web) -> None:
-    """Nobody is written to there, and whoever looks at the list sees why."""
-    user = (await web.register_user(email="old@example.com")).headers["location"]
-    user_id = UserId(UUID(user.rpartition("/")[2]))
-    shown = [(await web.get(user)).json()["email_undeliverable"]]
-
-    await web.application.bus.handle(RecordBounce(user_id=user_id, email="old@example.com"))
-    shown.append((await web.get(user)).json()["email_undeliverable"])
-    [listed] = (await web.get("/users")).json()
-    new = {"email": "new@example.com"}
-    changed = await web.client.put(f"{user}/email", json=new, headers=OPERATOR)
-    shown.append((await web.get(user)).json()["email_undeliverable"])
-
-    assert (shown, listed["email_undeliverable"]) == ([False, True, False], True)
-    assert changed.status_code == 204
-
-
-async def test_users_are_listed_a_page_at_a_time(web: Web) -> None:
-    """Each once, by the links only."""
-    for number in range(5):
-        await web.register_user(email=f"user{number}@example.com")
-
-    found, path = [], "/users?limit=2"
-    while path:
-        page = await web.get(path)
-        found += [user["email"] for user in page.json()]
-        path = page.links.get("next", {}).get("url", "")
-
-    assert sorted(found) == [f"user{number}@example.com" for number in range(5)]
-    only = await web.get("/users?email=USER3@example.com")
-    assert [user["email"] for user in only.json()] == ["user3@example.com"]
-    assert (await web.get("/users?email=nobody@example.com")).json() == []
-
-
-async def test_who_is_not_there_is_not_found(web: Web) -> None:
-    """Whether looked at or changed."""
-    path = f"/users/{uuid4()}"
-    answers = [
-        await web.get(path),
-        await web.client.put(f"{path}/email", json={"email": "a@x.org"}, headers=OPERATOR),
-    ]
-
-    for answer in answers:
-        assert answer.status_code == 404
-        assert answer.json()["type"] == "urn:problem-type:allocation:user-not-found"
 
 
 @pytest.mark.parametrize(

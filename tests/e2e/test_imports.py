@@ -1,0 +1,47 @@
+"""What a short command imports: starting is what takes most of its time."""
+
+import subprocess
+import sys
+
+from tests.e2e.processes import TIMEOUT_SECONDS, Application
+
+USER_LIST = ["users"]
+
+
+def test_help_needs_no_heavy_imports(application: Application) -> None:
+    """A person who asks for help should not wait for a database library."""
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "allocation", "--help"],
+        env=application.environment(),
+        cwd=application.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "click" in imported
+    assert imported.isdisjoint({"sqlalchemy", "alembic", "anyio", "msgspec", "asyncio"})
+    assert "register-user" in result.stdout
+
+
+def test_a_list_from_a_sqlite_file_imports_only_what_it_needs(application: Application) -> None:
+    """Starting is what takes most of the time of a short command."""
+    application.run("db", "upgrade")
+    script = (
+        "import sys; from allocation.entrypoints.cli import cli;"
+        f"cli({USER_LIST}, standalone_mode=False); print(*sys.modules, sep='\\n')"
+    )
+    imported = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=application.folder,
+        env=application.environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=True,
+    ).stdout.splitlines()
+
+    assert "sqlalchemy.dialects.sqlite" in imported
+    for heavy in ("alembic", "sqlalchemy.dialects.postgresql", "fastapi", "aio_pika"):
+        assert heavy not in imported

@@ -1,0 +1,330 @@
+"""A person is erased: neither name nor address is left anywhere, on each database."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import anyio
+import pytest
+import sqlalchemy as sa
+from aftercommit import Application, Claim, Envelope, Failure, MessageOrigin, testing
+from aftercommit.extensions.operations.redaction import handlers_with_effects
+from aftercommit.sql import tables
+from anyio import to_thread
+
+from allocation.adapters import orm
+from allocation.adapters.value_columns import ValueObjectType
+from allocation.bootstrap import bootstrap
+from allocation.config import Settings
+from allocation.domain.commands import RecordBounce
+from allocation.domain.events import UserId
+from allocation.domain.users import UserNotFound
+from allocation.erase_user.erasure import ADDRESSES, NAMES, NOT_DONE, Person, erase, find_person
+from allocation.erase_user.kept_emails import remove_emails
+from allocation.messages import CODEC
+from allocation.service_layer.handlers import HANDLERS
+from tests.email_senders import RecordingEmailSender
+from tests.looking import change, rows
+from tests.making import a_batch, a_change, a_registration, a_user_id
+
+NAME, OLD, NEW = "Анна Грюн", "Anna@Example.com", "gruen@example.net"
+ANNA = a_registration(name=NAME, email=OLD)
+IVAN = a_registration(name="Иван", email="ivan@example.com")
+SECRETS = [text.casefold() for text in (NAME, OLD, NEW)]
+
+PERSONAL = {
+    "users": {"name", "email", "email_key"},
+    "user_view": {"name", "email"},
+    "registration_log": {"email"},
+    "aftercommit_events": {"data"},
+    "aftercommit_deliveries": {"last_error"},
+    "aftercommit_failures": {"error"},
+    "aftercommit_commands": {"source", "message_id"},
+}
+"""The columns that may hold a name or an address of a user."""
+OTHERS = {
+    "users": set(),
+    "user_view": {"coupon_code", "coupon_state"},
+    "coupons": {"code", "batch_reference", "state"},
+    "coupon_batches": {"reference"},
+    "registration_log": set(),
+    "aftercommit_commands": {"type", "fingerprint"},
+    "aftercommit_events": {"source", "type", "subject", "handler", "traceparent"},
+    "aftercommit_deliveries": {"handler", "owner", "previous_owner"},
+    "aftercommit_failures": {"handler", "owner"},
+    "aftercommit_handler_pauses": {"handler", "paused_by"},
+    "aftercommit_application": {"name"},
+}
+"""All other columns with text."""
+NOT_ABOUT_A_PERSON = {"batch_reference", "code"}
+LEFT = {"aftercommit_commands": {"source"}}  # Ivan's source: /jo…, which looks like her address
+
+
+@pytest.fixture
+async def app(each_settings: Settings) -> AsyncIterator[Application]:
+    """Anna has a coupon, and another address, which was refused; Ivan has a coupon, too."""
+    async with bootstrap(each_settings) as app:
+        by_anna = MessageOrigin(source=f"/of/{OLD}", id=f"is {OLD.upper()}", fingerprint="sum")
+        by_ivan = MessageOrigin(source="/jo" + OLD, id="ivan@example.com", fingerprint="sum")
+        await app.bus.handle(a_batch(quantity=5))
+        await app.bus.handle(ANNA, by_anna)
+        await app.bus.handle(IVAN, by_ivan)
+        await app.bus.handle(a_change(ANNA, new_email=NEW))
+        await app.bus.handle(RecordBounce(user_id=ANNA.user_id, email=NEW))
+        await begin_again(app, "send_welcome_email", "send_change_notice")
+        for claim in await claimed(app, "send_welcome_email", "send_change_notice"):
+            error = OSError(f"550 no mailbox of {NAME} <{OLD}>")
+            retry_in = None if claim.handler == "send_change_notice" else 1000.0
+            failure = Failure(delivery=claim, error=error, retry_in=retry_in)
+            await app.bus.outbox.record_failure(failure)
+        yield app
+
+
+async def begin_again(app: Application, *handlers: str) -> None:
+    """Let deliveries of Anna's events be due as if they had never been attempted."""
+    row, hers = tables.deliveries.c, tables.events.c.data.contains(str(ANNA.user_id))
+    these = row.handler.in_(handlers), row.event_id.in_(sa.select(tables.events.c.id).where(hers))
+    now = {"available_at": app.database.clock}
+    anew = {"attempts": 0, "completed_at": None, "discarded_at": None, **now}
+    await change(app, sa.update(tables.deliveries).where(*these).values(anew))
+
+
+async def claimed(app: Application, *handlers: str) -> Sequence[Claim]:
+    return await app.bus.outbox.claim(10, handlers)
+
+
+async def erased(app: Application, user_id: UserId = ANNA.user_id) -> int:
+    return await erase(app.database, user_id, handlers_with_effects(app))
+
+
+async def columns_with(app: Application, texts: Collection[str]) -> dict[str, set[str]]:
+    """Look for texts in every column of every table that there is, whoever knows of it."""
+    reflected = sa.MetaData()
+    async with app.database.write_transaction() as transaction:
+        await transaction.run_sync(reflected.reflect)
+    found: dict[str, set[str]] = {}
+    for table in reflected.tables.values():
+        for row in await rows(app, sa.select(table)):
+            for name, value in row._asdict().items():
+                if any(text in str(value).casefold() for text in texts):
+                    found.setdefault(table.name, set()).add(name)
+    return found
+
+
+async def removed(settings: Settings, person: Person) -> int:
+    return await to_thread.run_sync(remove_emails, Path(str(settings.mail_folder)), person)
+
+
+async def files_with(settings: Settings, *texts: str) -> int:
+    """Count the kept e-mails with one of the texts in it."""
+    files = [file async for file in anyio.Path(str(settings.mail_folder)).glob("*/*")]
+    kept = [(await file.read_text("utf-8")).casefold() for file in files]
+    return sum(any(text in email for text in texts) for email in kept)
+
+
+async def stored_deliveries(app: Application) -> dict[tuple[Any, str], Any]:
+    found = await rows(app, tables.deliveries.select())
+    return {(row.event_id, row.handler): row for row in found}
+
+
+@pytest.mark.anyio
+async def test_neither_name_nor_address_is_left_anywhere(
+    app: Application, each_settings: Settings
+) -> None:
+    """The search looks at all columns and files, and finds both in many before."""
+    assert await columns_with(app, SECRETS) == PERSONAL
+    hers = await files_with(each_settings, *SECRETS)
+    his = await files_with(each_settings, "ivan@example.com")
+    assert hers
+    assert his
+
+    person = await find_person(app.database, ANNA.user_id)
+    await erased(app)
+    assert await removed(each_settings, person) == hers
+
+    assert await columns_with(app, SECRETS) == LEFT
+    assert await files_with(each_settings, *SECRETS) == 0
+    of_ivan = {"users": {"name"}, "user_view": {"name"}, "aftercommit_events": {"data"}}
+    assert await columns_with(app, ["иван"]) == of_ivan
+    assert await files_with(each_settings, "ivan@example.com") == his
+
+
+def test_every_column_with_text_was_looked_at() -> None:
+    """A new one is added here: to those that are searched, or to those with nobody in them."""
+    texts = {
+        table.name: {column.name for column in table.columns if _is_text(column)}
+        for table in (*orm.metadata.sorted_tables, *tables.metadata.sorted_tables)
+    }
+
+    assert texts == {name: OTHERS[name] | PERSONAL.get(name, set()) for name in OTHERS}
+
+
+def _is_text(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, sa.String | ValueObjectType)
+
+
+def test_every_text_in_an_event_was_looked_at() -> None:
+    """A new field is erased, or is not about a person: an import names its lines only."""
+    texts = {
+        name
+        for event in CODEC.events.values()
+        for name, type_ in get_type_hints(event).items()
+        if type_ is str
+    }
+
+    assert texts - NOT_ABOUT_A_PERSON == NAMES | ADDRESSES
+
+
+@pytest.mark.anyio
+async def test_ids_and_times_stay_and_repeating_it_changes_nothing(app: Application) -> None:
+    """What has happened, and when, is still known, and can be read. It may be interrupted."""
+    event, command = tables.events.c, tables.commands.c
+    kept = sa.select(*(column for column in event if column.name != "data")).order_by(event.id)
+    accepted = sa.select(command.id, command.type, command.accepted_at).order_by(command.id)
+    before = [await rows(app, each) for each in (kept, accepted)]
+
+    await erased(app)
+
+    assert [await rows(app, each) for each in (kept, accepted)] == before
+    stored = await stored_deliveries(app)
+    assert await erased(app) == 0
+    assert await stored_deliveries(app) == stored
+    await begin_again(app, "refresh_user_view")
+    report = await app.bus.run(await claimed(app, "refresh_user_view"))
+    assert report.failures == []
+
+
+@pytest.mark.anyio
+async def test_nothing_is_sent_to_her_any_more(app: Application, each_settings: Settings) -> None:
+    """E-mails that are scheduled, parked, or failing are discarded, and say why; Ivan's are not."""
+    emails = {"send_coupon_reminder", "send_change_notice", "send_welcome_email"}
+    hers = await find_person(app.database, ANNA.user_id)
+
+    assert await erased(app) == hers.outstanding - 1 == len(emails)  # her coupon will expire
+
+    stored = await stored_deliveries(app)
+    ended = {key: row for key, row in stored.items() if row.discarded_at}
+    assert {handler for _, handler in ended} == emails
+    assert {str(event_id) for event_id, _ in ended} <= {*hers.event_ids}
+    assert {row.last_error for row in ended.values()} == {NOT_DONE}
+    scheduled = [handler for (_, handler), row in stored.items() if row.completed_at is None]
+    assert sorted(scheduled) == ["expire_coupon", "expire_coupon", "send_coupon_reminder"]
+
+    await begin_again(app, *emails)  # or they were committed a moment too late
+    assert (await app.bus.run(await claimed(app, *emails))).failures == []
+    assert await files_with(each_settings, "erased") == 0
+
+
+@pytest.mark.anyio
+async def test_a_handler_that_runs_meanwhile_begins_again_without_the_name(
+    app: Application,
+) -> None:
+    """Its process has read the event before, and may not store what it knows."""
+    await begin_again(app, "log_registration")
+    before = await claimed(app, "log_registration")
+    await erased(app)
+
+    assert (await app.bus.run(before)).failures == []
+    assert await columns_with(app, SECRETS) == LEFT
+    [again] = await claimed(app, "log_registration")
+    assert again.attempt == 1
+    assert again.message.email == f"{ANNA.user_id}@erased.invalid"  # type: ignore[attr-defined]
+    assert (await app.bus.run([again])).failures == []
+
+
+@pytest.mark.anyio
+async def test_nobody_can_take_what_an_erasure_needs(
+    app: Application, each_settings: Settings
+) -> None:
+    """Strangers may know ids: they take the address that hers will become."""
+    taken = f"{ANNA.user_id}@ERASED.invalid"
+    stranger = a_registration(name="Stranger", email=taken)
+    await app.bus.handle(stranger)
+
+    await erased(app)
+
+    assert await columns_with(app, SECRETS) == LEFT
+    user = sa.select(orm.users.c.email_key).where(orm.users.c.id == stranger.user_id)
+    assert await rows(app, user) == [(taken.lower(),)]
+    await begin_again(app, "send_welcome_email")
+    assert (await app.bus.run(await claimed(app, "send_welcome_email"))).failures == []
+    assert await files_with(each_settings, "erased") == 0
+    await erased(app, stranger.user_id)
+    assert await erased(app) == 0
+
+
+@pytest.mark.anyio
+async def test_a_user_who_has_her_old_address_now_is_left_alone(
+    app: Application, each_settings: Settings
+) -> None:
+    """Addresses are given to others: her e-mails are found by her events."""
+    await app.bus.handle(a_registration(name="Other", email=OLD))
+
+    person = await find_person(app.database, ANNA.user_id)
+    await erased(app)
+    await removed(each_settings, person)
+
+    found = await columns_with(app, [OLD.casefold()])
+    assert found == LEFT | {
+        "users": {"email", "email_key"},
+        "user_view": {"email"},
+        "registration_log": {"email"},
+        "aftercommit_events": {"data"},
+    }
+    assert await files_with(each_settings, OLD.casefold())
+
+
+@pytest.mark.anyio
+async def test_kept_emails_are_found_without_their_events(
+    app: Application, each_settings: Settings
+) -> None:
+    """Events may have been pruned: the recipient is in the file, and the log has old addresses."""
+    pruned = (sa.delete(each) for each in (tables.failures, tables.deliveries, tables.events))
+    await change(app, *pruned)
+
+    person = await find_person(app.database, ANNA.user_id)
+    another = anyio.Path(str(each_settings.mail_folder), "new", "another")
+    await another.write_text(f"To: {NEW}\n\nHello\n")
+
+    hers = await files_with(each_settings, OLD.casefold(), NEW)
+    assert await removed(each_settings, person) == hers > 1
+    assert await files_with(each_settings, *SECRETS) == 0
+    assert await files_with(each_settings, "ivan@example.com")
+
+
+@pytest.mark.anyio
+async def test_a_wrong_id_is_refused(app: Application) -> None:
+    """It is no silent success."""
+    with pytest.raises(UserNotFound):
+        await find_person(app.database, a_user_id())
+    with pytest.raises(UserNotFound):
+        await erased(app, a_user_id())
+
+
+class Shop:
+    """Another service, which reads events."""
+
+    def __init__(self) -> None:
+        self.received: list[Any] = []
+
+    async def publish(self, envelope: Envelope) -> None:
+        self.received.append(envelope.event)
+
+
+@pytest.mark.anyio
+async def test_public_events_are_published_without_the_name(
+    app_settings: Settings, emails: RecordingEmailSender
+) -> None:
+    """Publishing is owed to other services, and not to the person: no public event is lost."""
+    shop = Shop()
+    handlers = HANDLERS.publishing_to({"shop": shop})
+    async with bootstrap(app_settings, handlers=handlers, notifications=emails) as app:
+        await app.bus.execute(ANNA)
+
+        await erased(app)
+        await testing.let_time_pass(app, minutes=1)
+        await testing.deliver_due(app)
+
+    [registered] = [event for event in shop.received if hasattr(event, "name")]
+    assert (registered.name, registered.email) == ("erased", f"{ANNA.user_id}@erased.invalid")
+    assert emails.sent == []

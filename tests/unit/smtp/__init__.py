@@ -1,1 +1,0 @@
-"""URLs of mail servers."""

@@ -1,0 +1,108 @@
+"""The messages as others see them. That they stay what they were: `test_language.py`."""
+
+import json
+from typing import Any
+
+import pytest
+from aftercommit import PUBLISH, Application, Envelope
+from aftercommit.extensions.brokers.asyncapi import published_language
+from aftercommit.extensions.brokers.cloud_events import from_cloud_event, to_cloud_event
+
+from allocation.domain.commands import RecordBounce
+from allocation.domain.events import CouponAllocated, UserRegistered
+from allocation.entrypoints.allocation import Allocation
+from allocation.messages import ACCEPTED_FROM_BROKERS, CODEC, describe
+from allocation.service_layer.handlers import HANDLERS
+from tests.making import a_batch, a_change, a_redemption, a_registration, a_user_id
+
+ACCEPTED = {CODEC.name_of(each): each for each in ACCEPTED_FROM_BROKERS}
+PUBLIC = {CODEC.name_of(each): each for each in HANDLERS.public_events}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """The AsyncAPI document of what is published and accepted."""
+    found: dict[str, Any] = json.loads(published_language(Allocation()))
+    return found
+
+
+def test_every_event_can_be_stored() -> None:
+    """An event without a wire name would fail at its first commit."""
+    assert set(CODEC.events.values()) == set(HANDLERS.events)
+
+
+def test_an_old_event_is_read_as_the_event_of_today() -> None:
+    """In version 1, users had no name; such events may be in the database for years."""
+    user_id = a_user_id()
+    old = json.dumps({"user_id": str(user_id), "email": "ivan@example.com"})
+
+    event = CODEC.read("user_registered", 1, old, UserRegistered)
+
+    assert event == UserRegistered(user_id=user_id, name="ivan", email="ivan@example.com")
+
+
+def test_operators_read_what_an_event_is_about_and_no_code() -> None:
+    """The code of a coupon is money, and lists and traces are read by many."""
+    user_id = a_user_id()
+
+    registered = UserRegistered(user_id=user_id, name="Иван", email="ivan@example.com")
+    allocated = CouponAllocated(user_id=user_id, batch_reference="SPRING", code="SPRING-x7")
+
+    assert describe(registered) == "Иван <ivan@example.com>"
+    assert describe(allocated) == "SPRING-…"
+
+
+def test_every_public_event_and_every_accepted_command_is_in_it(document: dict[str, Any]) -> None:
+    """And no other: a coupon's code is sent to nobody, and accepted from nobody."""
+    public = {CODEC.name_of(e) for e, handlers in HANDLERS.events.items() if PUBLISH in handlers}
+    channels, messages = document["channels"], document["components"]["messages"]
+
+    assert channels["events"]["messages"].keys() == public == PUBLIC.keys()
+    assert channels["commands"]["messages"].keys() == ACCEPTED.keys()
+    assert public | ACCEPTED.keys() <= messages.keys()
+    assert {"coupon_allocated", "users_imported", "redeem_coupon"}.isdisjoint(messages)
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_the_example_of_a_command_can_be_sent(name: str, document: dict[str, Any]) -> None:
+    """Copying it is how people begin."""
+    [example] = document["components"]["messages"][name]["examples"]
+
+    command, _ = from_cloud_event(json.dumps(example["payload"]).encode(), CODEC, ACCEPTED)
+
+    assert type(command) is ACCEPTED[name]
+
+
+async def events_of_each_type(app: Application) -> list[Envelope]:
+    """Return at least one of each public event, as it really comes about."""
+    user, events = a_registration(), list[Envelope]()
+    for command in (
+        a_batch(quantity=1),
+        user,
+        a_registration(email="too-late@example.com"),
+        a_change(user, new_email="ivan@example.org"),
+        RecordBounce(user_id=user.user_id, email="ivan@example.org"),
+    ):
+        events += (await app.bus.handle(command)).events
+    [code] = [each.event.code for each in events if isinstance(each.event, CouponAllocated)]
+    events += (await app.bus.handle(a_redemption(code))).events
+    return [envelope for envelope in events if envelope.type in PUBLIC]
+
+
+@pytest.mark.anyio
+async def test_the_subject_in_an_example_is_what_is_really_sent(
+    app: Application, document: dict[str, Any]
+) -> None:
+    """Others choose by it what they read; on Kafka, it is the key."""
+    sent = [json.loads(to_cloud_event(each)) for each in await events_of_each_type(app)]
+
+    examples = document["components"]["messages"]
+    assert {message["type"] for message in sent} == PUBLIC.keys()
+    for message in sent:
+        [example] = examples[message["type"]]["examples"]
+        assert about(example["payload"]) == about(message)
+
+
+def about(message: Any) -> str:
+    """Return the subject of a message, and whether it is the user in it, whose id is random."""
+    return "the user" if message["subject"] == message["data"]["user_id"] else message["subject"]

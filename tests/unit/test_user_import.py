@@ -1,0 +1,141 @@
+"""The import of users from a CSV file: whatever is in it, each row stands or falls alone."""
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from aftercommit import Application
+
+from allocation.adapters import orm
+from allocation.domain.events import Event, UserRegistered
+from allocation.user_import.model import ImportUsers, NobodyImported, RefusedRow, UsersImported
+from allocation.user_import.users_csv import MAX_LENGTH, read_rows
+from tests.looking import count, users
+from tests.making import a_registration, an_import
+
+Seen = tuple[int, str | dict[str, str]]
+IVAN = {"name": "Иван", "email": "i@example.com"}
+
+
+async def events_of(app: Application, command: ImportUsers) -> list[Event]:
+    return [envelope.event for envelope in (await app.bus.handle(command)).events]  # type: ignore[misc]
+
+
+@pytest.mark.anyio
+async def test_all_that_follows_a_registration_follows_an_import(app: Application) -> None:
+    """Each new user has the same event, and one more says how many there were."""
+    command = an_import(("Иван", "ivan@example.com"), ("Мария", "maria@example.com"))
+
+    events = await events_of(app, command)
+
+    registered = {e.name for e in events if isinstance(e, UserRegistered)}
+    [imported] = [event for event in events if isinstance(event, UsersImported)]
+    assert registered == {"Иван", "Мария"}
+    assert (imported.registered, imported.refused) == (2, ())
+    assert {user.name for user in (await users(app)).values()} == registered
+    assert await count(app, orm.registration_log) == 2
+
+
+@pytest.mark.anyio
+async def test_one_bad_row_is_named_and_stops_no_other(app: Application) -> None:
+    """People import thousands of users, fix the five wrong rows, and import again."""
+    await app.bus.handle(a_registration(name="Пётр", email="petr@example.com"))
+    command = an_import(
+        ("Иван", "ivan@example.com"),
+        ("Мария", "not-an-address"),
+        ("Anna", "PETR@example.com"),
+        ("Иван", "IVAN@example.com"),
+        ("Olga", "ivan@example.com"),
+    )
+
+    events = await events_of(app, command)
+
+    [imported] = [event for event in events if isinstance(event, UsersImported)]
+    assert (imported.registered, [row.line for row in imported.refused]) == (1, [3, 4, 6])
+    assert "not of the form" in imported.refused[0].reason
+    assert "another name" in imported.refused[1].reason
+    assert {user.name for user in (await users(app)).values()} == {"Иван", "Пётр"}
+
+
+@pytest.mark.anyio
+async def test_an_import_that_registers_nobody_is_refused(app: Application) -> None:
+    """It changes nothing, and so stores nothing; the error names the rows."""
+    with pytest.raises(NobodyImported) as raised:
+        await app.bus.handle(an_import(("", "ivan@example.com")))
+
+    assert raised.value.refused == (RefusedRow(line=2, reason="name is empty"),)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file that is not there yet."""
+    return tmp_path / "users.csv"
+
+
+def rows_of(file: Path, *lines: str, newline: str = "\n") -> list[Seen]:
+    """Write lines after the header, and return the cells of each row, or why there are none."""
+    text = newline.join(["name,email", *lines, ""])
+    file.write_text(text, encoding="utf-8", newline="")
+    with read_rows(file, advance=lambda count: None) as rows:
+        return [
+            (row.line, row.reason)
+            if isinstance(row, RefusedRow)
+            else (row.line, {"name": row.name, "email": row.email})
+            for row in rows
+        ]
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_rows_come_with_the_line_on_which_they_start(file: Path, newline: str) -> None:
+    """A person who fixes the file looks for them there, in an editor of any system."""
+    rows = rows_of(file, 'a,"one\ntwo"', "", "Иван,i@example.com", newline=newline)
+
+    assert rows == [(2, {"name": "a", "email": "one\ntwo"}), (5, IVAN)]
+
+
+def test_a_quote_that_is_not_closed_costs_one_row(file: Path) -> None:
+    """It used to swallow everything that followed."""
+    rows = rows_of(file, '"Пётр,p@example.com', *["Иван,i@example.com"] * 3000)
+
+    assert rows[0] == (2, "row is not valid CSV up to line 11: a quote is not closed")
+    assert rows[1:] == [(line, IVAN) for line in range(3, 3003)]
+
+
+def test_a_quote_is_not_closed_by_the_next_one_that_opens(file: Path) -> None:
+    """Two rows in one would be imported under a name that nobody has."""
+    [refused, read] = rows_of(file, '"Пётр,p@example.com', '"Иван",i@example.com')
+
+    assert str(refused[1]).startswith("row is not valid CSV up to line 3: ")
+    assert (refused[0], read) == (2, (3, IVAN))
+
+
+@pytest.mark.parametrize("length", [MAX_LENGTH + 1, MAX_LENGTH + 2, MAX_LENGTH * 3])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_row_that_is_too_long_is_refused_alone(file: Path, length: int, newline: str) -> None:
+    """The longest that is allowed is read, as the rows around it are."""
+    longest = "x" * (MAX_LENGTH - len(",i@example.com"))
+
+    rows = rows_of(
+        file, f"{longest},i@example.com", "x" * length, "Иван,i@example.com", newline=newline
+    )
+
+    reason = "row is not valid CSV up to line 3: it has more than 10000 characters"
+    assert rows == [(2, IVAN | {"name": longest}), (3, reason), (4, IVAN)]
+
+
+def test_a_file_without_a_line_break_is_read_in_constant_memory(file: Path) -> None:
+    """It is the wrong file, and may be of any size."""
+    with file.open("w") as written:
+        written.write("name,email\n")
+        written.writelines("x" * 1_000_000 for _ in range(30))
+    sizes: list[int] = []
+
+    tracemalloc.start()
+    with read_rows(file, advance=sizes.append) as rows:
+        [row] = rows
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert (row.line, sum(sizes)) == (2, file.stat().st_size)
+    assert "more than 10000 characters" in str(row)
+    assert peak < 1_000_000
