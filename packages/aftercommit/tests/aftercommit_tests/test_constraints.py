@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -12,9 +12,9 @@ from aftercommit.sql.exceptions import StatementRefused
 from aftercommit.sql.transaction import Refusals
 from sqlalchemy.orm import registry
 
-from allocation.domain.aggregate import Aggregate
-from tests.builders import open_database
-from tests.worlds import on
+from aftercommit_tests.builders import on
+from aftercommit_tests.things.app import open_things_database as open_database
+from aftercommit_tests.things.domain import Aggregate
 
 pytestmark = pytest.mark.anyio
 
@@ -27,10 +27,6 @@ class Gadget(Aggregate):
         defaults = {"serial": "s", "shelf": "a", "place": 1, "label": uuid4().hex, "owner": None}
         for name, value in (defaults | values).items():
             setattr(self, name, value)
-
-    @property
-    def key(self) -> UUID:
-        return self.id
 
 
 tables = sa.MetaData()
