@@ -12,7 +12,7 @@ from sqlalchemy import event, select
 from allocation.adapters import orm
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from tests.making import a_registration
+from tests.builders import a_registration
 
 pytestmark = pytest.mark.anyio
 

@@ -23,9 +23,9 @@ from allocation.erase_user.erasure import ADDRESSES, NAMES, NOT_DONE, Person, er
 from allocation.erase_user.kept_emails import remove_emails
 from allocation.messages import CODEC
 from allocation.service_layer.handlers import HANDLERS
+from tests.builders import a_batch, a_change, a_registration, a_user_id
 from tests.email_senders import RecordingEmailSender
 from tests.looking import change, rows
-from tests.making import a_batch, a_change, a_registration, a_user_id
 
 NAME, OLD, NEW = "Анна Грюн", "Anna@Example.com", "gruen@example.net"
 ANNA = a_registration(name=NAME, email=OLD)

@@ -17,9 +17,9 @@ from allocation.domain.coupons import CouponIsExpired
 from allocation.domain.events import CouponExpired, CouponRedeemed, UserRegistered
 from allocation.domain.users import EmailAlreadyRegistered
 from allocation.user_import.model import UsersImported
+from tests.builders import a_batch, a_redemption, a_registration, an_import
 from tests.email_senders import RecordingEmailSender
 from tests.looking import count, coupons_left, types, users
-from tests.making import a_batch, a_redemption, a_registration, an_import
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ from aftercommit.extensions.operations.retention import prune
 from allocation.adapters import orm
 from allocation.domain.events import UserId
 from allocation.rebuild_users import rebuild
+from tests.builders import a_batch, a_change, a_registration
 from tests.looking import change, rows
-from tests.making import a_batch, a_change, a_registration
 
 pytestmark = pytest.mark.anyio
 

@@ -22,8 +22,8 @@ from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.ports import Contact
 from allocation.service_layer.unit_of_work import UnitOfWork
+from tests.builders import TODAY, a_coupon_batch, a_registration, a_user, a_user_id
 from tests.looking import count, coupons_left, rows, types, users
-from tests.making import TODAY, a_coupon_batch, a_registration, a_user, a_user_id
 
 pytestmark = pytest.mark.anyio
 

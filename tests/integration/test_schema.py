@@ -1,6 +1,7 @@
 """The schema of the application: migrations and tables agree, and no row is lost on the way."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 from aftercommit.sql.database import Database
@@ -14,12 +15,22 @@ from allocation.adapters import orm
 from allocation.adapters.migrations import HISTORY
 from allocation.adapters.user_view import SqlAlchemyUserProjection
 from allocation.domain.events import UserId
-from tests.builders import a_user, open_database
+from allocation.entrypoints.allocation import Allocation
+from tests.builders import a_user
 from tools.migration import comparing
 
 pytestmark = pytest.mark.anyio
 
+APP = Allocation()
 USER = "'7d3c1a526c0e4a558a1b0c9a3f8d2e11', 'Иван', 'a@b.c', 'a@b.c', 1"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new database of each kind, without a schema."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
+    return str(request.getfixturevalue("empty_postgres_url"))
 
 
 async def execute(database: Database, statement: str) -> None:
@@ -34,7 +45,7 @@ async def test_migrations_and_tables_agree(empty_url: str) -> None:
     def differences(connection: Connection) -> object:
         return compare_metadata(comparing(connection, HISTORY), HISTORY.metadata)
 
-    async with open_database(empty_url) as database:
+    async with APP.open_database(APP.load({"database_url": empty_url})) as database:
         await ensure_schema(database)
         async with database.read_transaction() as transaction:
             assert await transaction.run_sync(differences) == []
@@ -43,7 +54,7 @@ async def test_migrations_and_tables_agree(empty_url: str) -> None:
 @pytest.mark.parametrize("revision", HISTORY.revisions())
 async def test_every_revision_can_be_upgraded_with_its_rows(empty_url: str, revision: str) -> None:
     """A migration that only works on empty tables would be found by an operator."""
-    async with open_database(empty_url) as database:
+    async with APP.open_database(APP.load({"database_url": empty_url})) as database:
         async with database.write_transaction() as transaction:
             await transaction.run_sync(ENGINE.upgrade)
             await transaction.run_sync(partial(HISTORY.upgrade, revision=revision))
@@ -63,7 +74,7 @@ async def test_a_refresh_resets_nothing_that_only_a_newer_version_knows(empty_ur
     """While two versions run, a column that one of them has added is not the other's to empty."""
     orm.start_mappers()
     row = "SELECT name, colour FROM user_view"
-    async with open_database(empty_url) as database:
+    async with APP.open_database(APP.load({"database_url": empty_url})) as database:
         await ensure_schema(database)
         await execute(database, "ALTER TABLE user_view ADD COLUMN colour VARCHAR")
         user = a_user(name="Иван")

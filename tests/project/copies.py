@@ -3,7 +3,8 @@
 from pathlib import Path
 from shutil import copy2
 
-from tests.e2e.environments import run
+from aftercommit_tests.environments import run
+
 from tools.files import ROOT
 
 

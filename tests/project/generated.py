@@ -19,11 +19,11 @@ import aftercommit
 from aftercommit.errors import Error, is_permanent, slug_of
 from aftercommit.extensions.web.problems import status_of
 from aftercommit.process.error_handling import exit_code
+from aftercommit_tests.transitions import TRANSITIONS, State
 
 import allocation
 from allocation.domain.exceptions import InvalidInput, RuleViolation
 from tests.project import settings_table
-from tests.transitions import TRANSITIONS, State
 from tools.files import ROOT
 
 PAGES = [page for folder in ("", "docs/**/", "packages/*/") for page in ROOT.glob(f"{folder}*.md")]

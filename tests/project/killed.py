@@ -16,8 +16,10 @@ from math import floor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.e2e.processes import Application, stat_of, wait_until
+from aftercommit_tests.processes import stat_of, wait_until
+
 from tests.project.generated import LIFE, write_run
+from tests.project.processes import Application
 
 LEASE = 4.0
 WORK = ("worker", "--until-idle")
@@ -57,7 +59,7 @@ def _stepping(
     application: Application, *arguments: str
 ) -> AbstractContextManager["subprocess.Popen[str]"]:
     """Run a command that stops after each step, and is killed at the end of the context."""
-    return application.running(*arguments, module=["tests.e2e.stopping"])
+    return application.running(*arguments, module=["tests.project.stopping"])
 
 
 def _after_step(application: Application, process: "subprocess.Popen[str]", what: str) -> Moment:

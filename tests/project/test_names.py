@@ -19,7 +19,7 @@ from allocation.config import Settings
 from allocation.entrypoints.allocation import Allocation
 from allocation.extension_list import EXTENSIONS
 from tests.project.shape import ENGINE
-from tests.shop import Shop
+from tests.project.shop import Shop
 
 LITERAL = re.compile(r"allocation|ALLOCATION")
 OF_THE_DOMAIN = re.compile(r"coupon|welcome|e-?mail|\busers?_id\b|register_user", re.IGNORECASE)

@@ -14,9 +14,9 @@ from allocation.entrypoints.console_reporter import MESSAGES, ConsoleReporter
 from allocation.service_layer.handlers import HANDLERS, refresh_user_view, register_user
 from allocation.user_import.handler import import_users
 from allocation.user_import.model import ImportUsers, UsersImported
+from tests.builders import a_batch, a_redemption, a_registration, an_import
 from tests.email_senders import RecordingEmailSender
 from tests.looking import code_of
-from tests.making import a_batch, a_redemption, a_registration, an_import
 
 
 async def send_letter(event: UserRegistered) -> None:

@@ -24,7 +24,7 @@ from allocation.domain.events import (
     CouponExpired,
     CouponRedeemed,
 )
-from tests.making import TODAY, a_coupon, a_coupon_batch, a_redemption, a_user_id
+from tests.builders import TODAY, a_coupon, a_coupon_batch, a_redemption, a_user_id
 
 
 def test_a_coupon_is_taken_out_of_the_batch_for_one_user_and_recorded() -> None:

@@ -10,7 +10,7 @@ from allocation.domain.events import (
 )
 from allocation.service_layer import emails
 from allocation.service_layer.emails import Email
-from tests.making import a_user_id
+from tests.builders import a_user_id
 
 SPAM = "http://evil.example/prize"
 REGISTERED = UserRegistered(user_id=a_user_id(), name=SPAM, email="ivan@example.com")

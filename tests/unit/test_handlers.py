@@ -18,9 +18,9 @@ from allocation.domain.events import EmailBounced, EmailChanged, UserRegistered
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.users import EmailAlreadyRegistered, UserAlreadyRegistered, UserNotFound
 from allocation.service_layer.user_mailer import AddressUndeliverable
+from tests.builders import a_batch, a_change, a_redemption, a_registration
 from tests.email_senders import RecordingEmailSender
 from tests.looking import code_of, count, coupons_left, rows, types, users
-from tests.making import a_batch, a_change, a_redemption, a_registration
 
 pytestmark = pytest.mark.anyio
 

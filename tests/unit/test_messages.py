@@ -13,7 +13,7 @@ from allocation.domain.events import CouponAllocated, UserRegistered
 from allocation.entrypoints.allocation import Allocation
 from allocation.messages import ACCEPTED_FROM_BROKERS, CODEC, describe
 from allocation.service_layer.handlers import HANDLERS
-from tests.making import a_batch, a_change, a_redemption, a_registration, a_user_id
+from tests.builders import a_batch, a_change, a_redemption, a_registration, a_user_id
 
 ACCEPTED = {CODEC.name_of(each): each for each in ACCEPTED_FROM_BROKERS}
 PUBLIC = {CODEC.name_of(each): each for each in HANDLERS.public_events}

@@ -27,7 +27,7 @@ from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.handlers import refresh_user_view
 from allocation.service_layer.unit_of_work import EventOfMany
 from allocation.user_import.model import ImportUsers
-from tests.making import a_coupon, a_coupon_batch, a_user
+from tests.builders import a_coupon, a_coupon_batch, a_user
 
 SOURCE = "src/allocation"
 COMMANDS, EVENTS = message_types(commands, Command), message_types(events, Event)

@@ -10,8 +10,8 @@ from allocation.adapters import orm
 from allocation.domain.events import Event, UserRegistered
 from allocation.user_import.model import ImportUsers, NobodyImported, RefusedRow, UsersImported
 from allocation.user_import.users_csv import MAX_LENGTH, read_rows
+from tests.builders import a_registration, an_import
 from tests.looking import count, users
-from tests.making import a_registration, an_import
 
 Seen = tuple[int, str | dict[str, str]]
 IVAN = {"name": "Иван", "email": "i@example.com"}

@@ -5,7 +5,7 @@ import pytest
 from allocation.domain.events import EmailBounced, EmailChanged, UserRegistered
 from allocation.domain.users import User, UserAlreadyRegistered
 from allocation.domain.values import EmailAddress, PersonName
-from tests.making import a_user, a_user_id
+from tests.builders import a_user, a_user_id
 
 
 def test_a_registration_is_recorded() -> None:

@@ -17,19 +17,12 @@ from pathlib import Path
 import psycopg
 import pytest
 from aftercommit_tests.extensions.brokers.fixtures import tansu
+from aftercommit_tests.processes import LIMIT_SECONDS, a_free_port, asked, owed, stat_of, wait_until
 
 from tests.consoles import Command, commands, shows
-from tests.e2e.processes import (
-    LIMIT_SECONDS,
-    ROOT,
-    Application,
-    a_free_port,
-    asked,
-    owed,
-    stat_of,
-    wait_until,
-)
-from tests.e2e.smtp.mail_server import MailServer
+from tests.project.mail_server import MailServer
+from tests.project.processes import Application
+from tools.files import ROOT
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 PART = re.compile(r"^### (?:\d+\. )?(.*?)\n(.*?)(?=^### |\Z)", re.MULTILINE | re.DOTALL)
@@ -122,7 +115,7 @@ def a_stranger(application: Application, mail: MailServer) -> Scenario:
 
 def an_old_schema(application: Application, mail: MailServer) -> Scenario:
     application.run("db", "upgrade")
-    application.module = "tests.later_schema"
+    application.module = "tests.project.later_schema"
     yield {}
 
 

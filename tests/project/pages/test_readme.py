@@ -10,13 +10,15 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 
 import pytest
+from aftercommit_tests.environments import build_wheels, make_environment
+from aftercommit_tests.processes import TIMEOUT_SECONDS, stat_of, wait_until
 
 from tests.consoles import Command, commands, shows
-from tests.e2e.environments import build_wheels, make_environment
-from tests.e2e.processes import ROOT, TIMEOUT_SECONDS, Application, stat_of, wait_until
 from tests.project.copies import copy_project
 from tests.project.generated import LIFE, shown
 from tests.project.killed import story, table
+from tests.project.processes import Application
+from tools.files import ROOT
 
 AFTER_THE_DEMO = {"readme": ["README.md"], "getting started": ["docs/getting-started.md"]}
 FIRST_HOUR = ["docs/getting-started.md", "docs/extensions.md"]
@@ -64,7 +66,7 @@ def test_what_the_demo_installs_is_enough_for_every_command(pages: list[str], cl
     stopped: list[Popen[str]] = []
     for step in steps(pages):
         match shlex.split(step.line):
-            case ["python", "-m", "tests.e2e.stopping", *_]:
+            case ["python", "-m", "tests.project.stopping", *_]:
                 stopped.append(typed(step.line, clone))
                 wait_until(lambda: stat_of(stopped[0].pid)[0] in "TZ")
             case ["kill", "-KILL", "%1"]:

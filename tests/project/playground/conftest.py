@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aftercommit_tests.extensions.page.processes.browser import page_of
+from aftercommit_tests.extensions.page.processes.conftest import blockbuster, browser
 from playwright.sync_api import Browser, Page
 
-from tests.e2e.extensions.page.browser import page_of
-from tests.e2e.extensions.page.conftest import blockbuster, browser
-from tests.e2e.processes import Application
 from tests.project.playground.playing import Playing, playing
+from tests.project.processes import Application
 
 __all__ = ["application", "blockbuster", "browser", "page", "play"]
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from aftercommit_tests.processes import LIMIT_SECONDS, stat_of, wait_until
 
-from tests.e2e.processes import LIMIT_SECONDS, Application, stat_of, wait_until
+from tests.project.processes import Application
 
 KEEPER = b"playground.reaper"
 

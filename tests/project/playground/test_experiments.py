@@ -7,10 +7,10 @@ from collections import Counter
 from typing import Any
 from uuid import UUID
 
+from aftercommit_tests.processes import LIMIT_SECONDS, outstanding
 from playwright.sync_api import Locator, Page, expect
 
 from playground.experiments import EXPERIMENTS
-from tests.e2e.processes import LIMIT_SECONDS, outstanding
 from tests.project.playground.playing import Playing
 
 WELCOME = """

@@ -1,11 +1,11 @@
 """The panel can be used by everybody, on every screen."""
 
 import pytest
+from aftercommit_tests.extensions.page.processes.browser import page_of
+from aftercommit_tests.processes import stat_of, wait_until
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.extensions.page.browser import page_of
-from tests.e2e.processes import stat_of, wait_until
 from tests.project.playground.playing import Playing
 
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}

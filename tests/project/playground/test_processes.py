@@ -6,9 +6,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from aftercommit_tests.processes import LIMIT_SECONDS, stat_of, wait_until
 
-from tests.e2e.processes import LIMIT_SECONDS, Application, stat_of, wait_until
 from tests.project.playground.playing import Playing, family_of, living
+from tests.project.processes import Application
 
 GENTLE = (signal.SIGINT, signal.SIGTERM)
 VIOLENT = (signal.SIGHUP, signal.SIGKILL)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.environments import PACKAGES, build_wheels, make_environment, run
+from aftercommit_tests.environments import PACKAGES, build_wheels, make_environment, run
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "one_file.py"
 

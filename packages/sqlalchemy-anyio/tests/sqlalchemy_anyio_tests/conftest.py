@@ -4,10 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from aftercommit_tests.proxy import Proxy, postgres_behind_a_proxy
 from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-
-from tests.proxy import Proxy, postgres_behind_a_proxy
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

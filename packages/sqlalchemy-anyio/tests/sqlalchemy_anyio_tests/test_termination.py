@@ -10,12 +10,12 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from aftercommit_tests.proxy import Proxy
 from sqlalchemy import URL, text
 from sqlalchemy.exc import OperationalError, SAWarning
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from sqlalchemy_anyio_tests.threads import running_threads, threads_have_ended
-from tests.proxy import Proxy
 
 pytestmark = pytest.mark.anyio
 

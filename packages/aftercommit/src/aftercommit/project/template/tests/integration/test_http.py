@@ -6,20 +6,27 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from aftercommit.testing.http import OPERATOR, serving
+from aftercommit.extensions.web.settings import WebSettings
+from aftercommit.extensions.web.testing import http_client
 
+from shop.bootstrap import bootstrap
 from shop.config import Settings
 from shop.entrypoints.app import APP
 
 pytestmark = pytest.mark.anyio
+TOKEN = "the-token-of-the-operator"
+OPERATOR = {"Authorization": f"Bearer {TOKEN}"}
 ORDER = {"email": "ivan@example.com", "articles": {"lamp": 2}}
 
 
 @pytest.fixture
 async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """Who asks."""
-    async with serving(APP, replace(settings, dispatch="worker")) as client:
-        yield client
+    web = WebSettings(operator_token=TOKEN)
+    settings = replace(settings, dispatch="worker", of_extensions=(web,))
+    async with bootstrap(APP, settings) as application:
+        async with http_client(APP, settings, application) as client:
+            yield client
 
 
 async def test_an_order_is_placed_shown_and_cancelled(client: httpx.AsyncClient) -> None:

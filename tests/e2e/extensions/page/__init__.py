@@ -1,1 +1,0 @@
-"""A browser, for tests of the application: those of the page are in its package."""

@@ -1,1 +1,0 @@
-"""Of the extension `postgresql`."""

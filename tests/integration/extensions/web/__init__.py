@@ -1,1 +1,0 @@
-"""The application over HTTP, for its tests: those of the extension are in its package."""

@@ -1,0 +1,16 @@
+"""Users have nicknames: those that are there have their names."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from tests.project.later_schema import NOW
+
+revision = "allocation_9000"
+down_revision = NOW["allocation"]
+
+
+def upgrade() -> None:
+    op.add_column("users", sa.Column("nickname", sa.String))
+    op.add_column("users", sa.Column("level", sa.Integer, server_default="1", nullable=False))
+    op.execute("UPDATE users SET nickname = name")
+    op.create_table("nicknames", sa.Column("nickname", sa.String, primary_key=True))

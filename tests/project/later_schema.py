@@ -1,0 +1,34 @@
+"""One more revision of each history, which only tests have: so there is always an upgrade to test.
+
+    python -m tests.project.later_schema ARGUMENTS…
+
+runs the application as its next version, which needs these revisions.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from aftercommit.sql.migrations.history import ENGINE, History
+
+from allocation.adapters.migrations import HISTORY
+
+FOLDER = Path(__file__).parent / "later_migrations"
+NOW = {each.name: replace(each, folders=each.folders[:1]).newest for each in (ENGINE, HISTORY)}
+"""The newest revisions that the application has without these."""
+
+
+def _later(history: History) -> History:
+    return replace(history, folders=[*history.folders, FOLDER / history.name])
+
+
+LATER = _later(ENGINE), _later(HISTORY)
+"""The histories of the next version."""
+
+
+if __name__ == "__main__":
+    from allocation.entrypoints.cli import cli
+
+    for history in (ENGINE, HISTORY):
+        history.folders.append(FOLDER / history.name)
+    cli(sys.argv[1:])

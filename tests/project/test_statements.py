@@ -1,0 +1,91 @@
+"""How many statements each use case takes: the cheapest guard against one that got slower.
+
+What counts, and what the engine itself takes, is in `test_statement_counts.py` of its package.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from aftercommit.process.application import Application
+from aftercommit_tests.asked import asked_of
+
+from allocation.bootstrap import bootstrap
+from allocation.config import Settings
+from allocation.domain.commands import ChangeEmail, Command
+from allocation.domain.events import CouponAllocated
+from tests.builders import a_batch, a_redemption, a_registration
+
+pytestmark = pytest.mark.anyio
+
+IVAN = a_registration(email="ivan@example.com")
+
+
+@pytest.fixture
+async def application(database_url: str, tmp_path: Path) -> AsyncIterator[Application]:
+    mail = f"maildir:{tmp_path / 'mail'}"
+    settings = Settings(database_url=database_url, mail_url=mail, dispatch="worker")
+    async with bootstrap(settings) as application:
+        await application.bus.handle(a_batch(quantity=10))
+        await application.bus.handle(IVAN)
+        yield application
+
+
+@contextmanager
+def counting(application: Application) -> Iterator[list[str]]:
+    """Collect what the database is asked inside."""
+    counted: list[str] = []
+    with asked_of(application.database) as asked:
+        yield counted
+    ignored = "BEGIN", "NOTIFY", "SELECT aftercommit_handler_pauses.handler"
+    counted += [each.sql for each in asked if not each.sql.startswith(ignored)]
+
+
+COMMANDS = {
+    "a registration": (a_registration(email="new@example.com"), 5),
+    "the same once more": (IVAN, 1),
+    "another address": (ChangeEmail(user_id=IVAN.user_id, new_email="new@example.com"), 5),
+    "a batch": (a_batch(reference="SPRING"), 3),
+}
+
+
+@pytest.mark.parametrize(("command", "number"), COMMANDS.values(), ids=COMMANDS)
+async def test_a_command_takes_so_many_statements(
+    application: Application, command: Command, number: int
+) -> None:
+    """Its row, what it reads, what it writes, its events, and a delivery to each handler."""
+    with counting(application) as asked:
+        await application.bus.execute(command)
+
+    assert len(asked) == number
+
+
+HANDLERS = {
+    "send_welcome_email": 2,
+    "log_registration": 2,
+    "allocate_welcome_coupon": 6,
+    "refresh_user_view": 4,
+    "send_coupon_email": 3,
+    "send_change_notice": 2,
+}
+
+
+async def test_a_handler_takes_so_many_statements(application: Application) -> None:
+    """What it reads and writes, its events and their deliveries; the last one settles its own."""
+    await application.bus.execute(ChangeEmail(user_id=IVAN.user_id, new_email="other@example.com"))
+    found: dict[str, int] = {}
+    events: list[object] = []
+
+    while claims := await application.bus.outbox.claim(10, list(HANDLERS)):
+        for claim in claims:
+            with counting(application) as asked:
+                report = await application.bus.run([claim])
+            found[claim.handler] = len(asked)
+            events += [each.event for each in report.events]
+
+    assert found == HANDLERS
+    [allocated] = [each for each in events if isinstance(each, CouponAllocated)]
+    with counting(application) as asked:
+        await application.bus.execute(a_redemption(allocated.code))
+    assert len(asked) == 5

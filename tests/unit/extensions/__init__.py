@@ -1,1 +1,0 @@
-"""The tests of the extensions, a folder each: they go with it."""
