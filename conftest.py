@@ -14,14 +14,10 @@ from aftercommit import testing
 from aftercommit.settings import EVENT_LOOPS
 from blockbuster import BlockBuster
 
-from tests import worlds
-from tests.databases import new_database
 from tests.matrix import left_out, rank
 
 pytest_plugins: list[str] = [
-    "tests.e2e.smtp.fixtures",
     "aftercommit_tests.extensions.brokers.fixtures",
-    "tests.integration.extensions.postgresql.fixtures",
 ]
 
 
@@ -72,14 +68,6 @@ def blockbuster(detector: BlockBuster) -> Iterator[BlockBuster]:
     detector.deactivate()
 
 
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """A new database file with the current schema."""
-    url = worlds.sqlite_url(tmp_path)
-    worlds.copy_template(url)
-    return url
-
-
 @pytest.fixture(scope="session")
 def shared_folder(request: pytest.FixtureRequest) -> Path:
     """A folder that all processes of this test run share.
@@ -103,7 +91,7 @@ def postgres_server(shared_folder: Path) -> str:
 @pytest.fixture
 def empty_postgres_url(postgres_server: str) -> Iterator[str]:
     """A new database without a schema; it is gone after the test."""
-    with new_database(postgres_server) as url:
+    with testing.postgresql_url(postgres_server) as url:
         yield url
 
 

@@ -3,17 +3,17 @@
 import subprocess
 import sys
 
-from tests.e2e.processes import TIMEOUT_SECONDS, Application
+from tests.programs import LIMIT_SECONDS, Program
 
 USER_LIST = ["users"]
 
 
-def test_help_needs_no_heavy_imports(application: Application) -> None:
+def test_help_needs_no_heavy_imports(program: Program) -> None:
     """A person who asks for help should not wait for a database library."""
     result = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "allocation", "--help"],
-        env=application.environment(),
-        cwd=application.folder,
+        env=program.environment(),
+        cwd=program.folder,
         capture_output=True,
         text=True,
         check=True,
@@ -25,20 +25,20 @@ def test_help_needs_no_heavy_imports(application: Application) -> None:
     assert "register-user" in result.stdout
 
 
-def test_a_list_from_a_sqlite_file_imports_only_what_it_needs(application: Application) -> None:
+def test_a_list_from_a_sqlite_file_imports_only_what_it_needs(program: Program) -> None:
     """Starting is what takes most of the time of a short command."""
-    application.run("db", "upgrade")
+    program.run("db", "upgrade")
     script = (
         "import sys; from allocation.entrypoints.cli import cli;"
         f"cli({USER_LIST}, standalone_mode=False); print(*sys.modules, sep='\\n')"
     )
     imported = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=application.folder,
-        env=application.environment(),
+        cwd=program.folder,
+        env=program.environment(),
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_SECONDS,
+        timeout=LIMIT_SECONDS,
         check=True,
     ).stdout.splitlines()
 

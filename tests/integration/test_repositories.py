@@ -265,3 +265,20 @@ async def test_queries_find_whom_to_write_to(each_app: Application) -> None:
     assert not await views.is_undeliverable(database, "nobody@example.com")
     with pytest.raises(UserNotFound):
         await views.find_contact(database, a_user_id())
+
+
+async def test_a_coupon_that_this_unit_of_work_has_given_away_is_gone(
+    each_app: Application,
+) -> None:
+    """The row is read anew under its lock; what is not written yet must not be forgotten."""
+    await store(each_app, a_coupon_batch(quantity=2))
+
+    coupons = []
+    with pytest.raises(ZeroDivisionError):  # the users of the coupons are not there
+        async with a_uow(each_app) as uow:
+            for number in range(3):
+                batch = await uow.coupon_batches.next_available()
+                coupons.append(batch.allocate(a_user_id(), token=str(number), today=TODAY))
+            raise ZeroDivisionError
+
+    assert [coupon is not None for coupon in coupons] == [True, True, False]

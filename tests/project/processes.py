@@ -20,9 +20,9 @@ class WarmAllocation(WarmProcess):
 class Application(Installation):
     """The application in a folder of its own."""
 
+    module: str = "allocation"
     mail: Mail | None = None
     name: ClassVar[str] = "allocation"
-    module: ClassVar[str] = "allocation"
     process: ClassVar[type[WarmProcess]] = WarmAllocation
 
     def environment(self, **settings: str) -> dict[str, str]:

@@ -5,9 +5,10 @@ What counts, and what the engine itself takes, is in `test_statement_counts.py` 
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
+from aftercommit import testing
 from aftercommit.process.application import Application
 from aftercommit_tests.asked import asked_of
 
@@ -23,10 +24,8 @@ IVAN = a_registration(email="ivan@example.com")
 
 
 @pytest.fixture
-async def application(database_url: str, tmp_path: Path) -> AsyncIterator[Application]:
-    mail = f"maildir:{tmp_path / 'mail'}"
-    settings = Settings(database_url=database_url, mail_url=mail, dispatch="worker")
-    async with bootstrap(settings) as application:
+async def application(each_settings: Settings) -> AsyncIterator[Application]:
+    async with bootstrap(replace(each_settings, dispatch="worker")) as application:
         await application.bus.handle(a_batch(quantity=10))
         await application.bus.handle(IVAN)
         yield application
@@ -89,3 +88,12 @@ async def test_a_handler_takes_so_many_statements(application: Application) -> N
     with counting(application) as asked:
         await application.bus.execute(a_redemption(allocated.code))
     assert len(asked) == 5
+
+
+async def test_the_next_coupon_costs_one_statement(application: Application) -> None:
+    """Every registration asks for it, and holds up all others meanwhile."""
+    with counting(application) as asked:
+        async with testing.unit_of_work(application) as uow:
+            await uow.coupon_batches.next_available()
+
+    assert len([sql for sql in asked if "coupon_batches" in sql]) == 1

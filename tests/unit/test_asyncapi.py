@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from allocation.domain.events import Event, UserId
 from allocation.entrypoints.allocation import Allocation
-from allocation.messages import ACCEPTED_FROM_BROKERS, CODEC
+from allocation.messages import ACCEPTED_FROM_BROKERS, CODEC, EXAMPLE_VALUES
 from allocation.service_layer.handlers import HANDLERS as TABLE
 
 
@@ -50,5 +50,5 @@ class Repainted(Event):
 
 def test_a_field_without_an_example_is_named() -> None:
     """Whoever adds a message learns here what it still lacks, and where to add it."""
-    with pytest.raises(WiringError, match="fields of Repainted .* `example_values` .*: colour$"):
+    with pytest.raises(WiringError, match="fields of Repainted .*`EXAMPLE_VALUES`: colour$"):
         asyncapi.example_of(Repainted, EXAMPLE_VALUES)

@@ -7,9 +7,11 @@ import subprocess
 
 import pytest
 from aftercommit_tests.extensions.web.processes.serving import serving
+from aftercommit_tests.processes import owed, wait_until
 
 from tests.consoles import commands, shows
-from tests.e2e.processes import ROOT, Application, owed, wait_until
+from tests.project.processes import Application
+from tools.files import ROOT
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 

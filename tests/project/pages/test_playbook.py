@@ -296,7 +296,7 @@ def recipients(mail: MailServer) -> list[str]:
 @pytest.fixture
 def application(tmp_path: Path, mail_server: MailServer) -> Application:
     """The application, with a mail server."""
-    return Application(tmp_path, mail_server)
+    return Application(tmp_path, mail=mail_server)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from aftercommit_tests.extensions.page.processes.browser import chromium, page_o
 from aftercommit_tests.extensions.web.processes.serving import serving
 from playwright.sync_api import Browser, expect
 
-from tests.e2e.processes import Application
+from tests.project.processes import Application
 
 
 @pytest.fixture(autouse=True)

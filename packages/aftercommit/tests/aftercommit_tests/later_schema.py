@@ -1,6 +1,6 @@
 """One more revision of each history, which only tests have: so there is always an upgrade to test.
 
-    python -m aftercommit_tests.project.later_schema ARGUMENTS…
+    python -m aftercommit_tests.later_schema ARGUMENTS…
 
 runs the application as its next version, which needs these revisions.
 """

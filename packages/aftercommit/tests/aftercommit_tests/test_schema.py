@@ -25,7 +25,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from aftercommit_tests.builders import POLICY, a_command_work, a_failure, an_envelope
-from aftercommit_tests.project.later_schema import LATER, NOW
+from aftercommit_tests.later_schema import LATER, NOW
 from aftercommit_tests.things.app import open_things_database as open_database
 
 pytestmark = pytest.mark.anyio

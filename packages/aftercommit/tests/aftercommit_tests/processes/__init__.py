@@ -34,8 +34,8 @@ class Installation:
     postgres_url: str | None = None
     backend: str = "asyncio"
     settings: dict[str, str] = field(default_factory=dict)
+    module: str = "aftercommit_tests.things"
     name: ClassVar[str] = "things"
-    module: ClassVar[str] = "aftercommit_tests.things"
     crashing: ClassVar[str] = "aftercommit_tests.crashing"
     process: ClassVar[type[WarmProcess]] = WarmProcess
 

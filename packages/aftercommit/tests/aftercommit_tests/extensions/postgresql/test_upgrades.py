@@ -16,7 +16,7 @@ from aftercommit_tests.extensions.postgresql.server import (
     change,
     change_from_outside,
 )
-from aftercommit_tests.project.later_schema import LATER
+from aftercommit_tests.later_schema import LATER
 from aftercommit_tests.things.app import open_things_database as open_database
 
 pytestmark = pytest.mark.anyio

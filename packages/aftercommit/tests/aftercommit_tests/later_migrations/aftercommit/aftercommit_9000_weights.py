@@ -1,7 +1,7 @@
 """Deliveries have weights."""
 
 import sqlalchemy as sa
-from aftercommit_tests.project.later_schema import NOW
+from aftercommit_tests.later_schema import NOW
 from alembic import op
 
 revision = "aftercommit_9000"

@@ -1,7 +1,7 @@
 """Things have nicknames: those that are there have their names."""
 
 import sqlalchemy as sa
-from aftercommit_tests.project.later_schema import NOW
+from aftercommit_tests.later_schema import NOW
 from alembic import op
 
 revision = "things_9000"

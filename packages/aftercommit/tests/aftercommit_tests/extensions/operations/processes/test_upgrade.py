@@ -2,7 +2,7 @@
 
 from aftercommit_tests.processes import Installation, owed, wait_until
 
-LATER = ("aftercommit_tests.project.later_schema",)
+LATER = ("aftercommit_tests.later_schema",)
 MOVE = "UPDATE aftercommit_deliveries SET available_at = available_at {} 3600"
 
 
