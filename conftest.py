@@ -12,9 +12,8 @@ import hypothesis  # noqa: F401  # asks who refers to what, before that is froze
 import pytest
 from aftercommit import testing
 from aftercommit.settings import EVENT_LOOPS
+from aftercommit_tests.matrix import left_out, rank
 from blockbuster import BlockBuster
-
-from tests.matrix import left_out, rank
 
 pytest_plugins: list[str] = [
     "aftercommit_tests.extensions.brokers.fixtures",

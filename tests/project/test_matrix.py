@@ -2,8 +2,7 @@
 
 import pytest
 from aftercommit_tests.crashing import CRASH_POINTS
-
-from tests.matrix import ON_BOTH_LOOPS, ON_ONE_DATABASE, REPEATED, left_out
+from aftercommit_tests.matrix import ON_BOTH_LOOPS, ON_ONE_DATABASE, REPEATED, left_out
 
 COMBINATIONS = ["asyncio-sqlite", "asyncio-postgres", "trio-sqlite", "trio-postgres"]
 PAIRS = [{"asyncio-sqlite", "trio-postgres"}, {"asyncio-postgres", "trio-sqlite"}]

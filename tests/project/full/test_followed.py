@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.consoles import Command, shows
+from tests.project.consoles import Command, shows
 from tests.project.copies import copy_project
 from tests.project.tutorials import BY_HAND, CHECKLIST, PATCH, Change, tutorials
 from tools.files import ROOT

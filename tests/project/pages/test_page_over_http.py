@@ -9,7 +9,7 @@ import pytest
 from aftercommit_tests.extensions.web.processes.serving import serving
 from aftercommit_tests.processes import owed, wait_until
 
-from tests.consoles import commands, shows
+from tests.project.consoles import commands, shows
 from tests.project.processes import Application
 from tools.files import ROOT
 

@@ -19,7 +19,7 @@ import pytest
 from aftercommit_tests.extensions.brokers.fixtures import tansu
 from aftercommit_tests.processes import LIMIT_SECONDS, a_free_port, asked, owed, stat_of, wait_until
 
-from tests.consoles import Command, commands, shows
+from tests.project.consoles import Command, commands, shows
 from tests.project.mail_server import MailServer
 from tests.project.processes import Application
 from tools.files import ROOT

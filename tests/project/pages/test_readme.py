@@ -13,7 +13,7 @@ import pytest
 from aftercommit_tests.environments import build_wheels, make_environment
 from aftercommit_tests.processes import TIMEOUT_SECONDS, stat_of, wait_until
 
-from tests.consoles import Command, commands, shows
+from tests.project.consoles import Command, commands, shows
 from tests.project.copies import copy_project
 from tests.project.generated import LIFE, shown
 from tests.project.killed import story, table

@@ -9,30 +9,29 @@ import pytest
 from aftercommit.bus import MessageBus
 from aftercommit.errors import WiringError
 
-from tests.commands import Shell
+from aftercommit_tests.command_line import CommandLine
 
 
-def test_settings_that_contradict_each_other_are_exit_code_2(shell: Shell) -> None:
+def test_settings_that_contradict_each_other_are_exit_code_2(command_line: CommandLine) -> None:
     """Better refused at start than wrong at night."""
-    result = shell.run("users", lease_seconds="5", handler_timeout_seconds="10")
+    result = command_line.run("history", lease_seconds="5", handler_timeout_seconds="10")
 
-    assert result.exit_code == 2
-    assert "shorter than ALLOCATION_LEASE_SECONDS" in result.stderr
+    assert result.returncode == 2
+    assert "shorter than THINGS_LEASE_SECONDS" in result.stderr
 
 
-def test_a_locked_database_is_exit_code_3(shell: Shell) -> None:
+def test_a_locked_database_is_exit_code_3(command_line: CommandLine) -> None:
     """Somebody else holds it for longer than we wait."""
-    shell.run("users")
-    with closing(sqlite3.connect(shell.database)) as other:
+    command_line.run("history")
+    with closing(sqlite3.connect(command_line.database)) as other:
         other.execute("BEGIN IMMEDIATE")
-        result = shell.run(
-            "register-user",
-            "Иван",
-            "i@example.com",
-            database_url="sqlite:///allocation.db?timeout=0.1",
+        result = command_line.run(
+            "make-thing",
+            "lamp",
+            database_url="sqlite:///things.db?timeout=0.1",
         )
 
-    assert result.exit_code == 3
+    assert result.returncode == 3
     assert result.stderr == "error: the database is not available: database is locked\n"
 
 
@@ -58,52 +57,52 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize(("arrange", "reason"), UNUSABLE.values(), ids=UNUSABLE)
 def test_an_unusable_database_is_exit_code_3(
-    shell: Shell, arrange: Callable[[Path], object], reason: str
+    command_line: CommandLine, arrange: Callable[[Path], object], reason: str
 ) -> None:
     """Nothing is wrong with the input, and what is there gets no tables of ours beside it."""
-    arrange(shell.database)
+    arrange(command_line.database)
 
-    result = shell.run("users")
+    result = command_line.run("history")
 
-    assert (result.exit_code, result.stdout) == (3, "")
+    assert (result.returncode, result.stdout) == (3, "")
     assert result.stderr.startswith("error: the database ")
     assert reason in result.stderr
-    assert b"coupon" not in b"".join(
-        each.read_bytes() for each in shell.folder.glob("*.db") if each.exists()
+    assert b"aftercommit" not in b"".join(
+        each.read_bytes() for each in command_line.folder.glob("*.db") if each.exists()
     )
 
 
 @pytest.mark.parametrize(
     ("revision", "advice"),
-    [("allocation_9999", "install a newer one"), ("9999", "tables of something else")],
+    [("things_9999", "install a newer one"), ("9999", "tables of something else")],
 )
 def test_a_schema_of_another_version_is_exit_code_3(
-    shell: Shell, revision: str, advice: str
+    command_line: CommandLine, revision: str, advice: str
 ) -> None:
     """Guessing would destroy data; the message says what to do."""
-    shell.run("db", "upgrade")
-    change(shell.database, f"UPDATE alembic_version SET version_num = '{revision}'")
+    command_line.run("db", "upgrade")
+    change(command_line.database, f"UPDATE alembic_version SET version_num = '{revision}'")
 
-    for command in (("users",), ("db", "upgrade")):
-        result = shell.run(*command)
-        assert result.exit_code == 3
+    for command in (("history",), ("db", "upgrade")):
+        result = command_line.run(*command)
+        assert result.returncode == 3
         assert advice in result.stderr
 
 
-def test_the_schema_can_be_made_beforehand(shell: Shell) -> None:
+def test_the_schema_can_be_made_beforehand(command_line: CommandLine) -> None:
     """For those who give the application no right to create tables; repeating is harmless."""
     for _ in range(2):
-        result = shell.run("db", "upgrade")
-        assert result.exit_code == 0
+        result = command_line.run("db", "upgrade")
+        assert result.returncode == 0
         assert "up to date" in result.stdout
-    assert shell.run("users", "--json").stdout == ""
+    assert command_line.run("history", "--json").stdout == ""
 
 
 @pytest.mark.parametrize(
     "error", [WiringError("asks for\nwhat nobody provides", "name"), ZeroDivisionError("by zero")]
 )
 def test_a_mistake_in_the_program_is_exit_code_70(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, error: Exception
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """With the traceback, for whoever mends it, and with the reason in the last line."""
 
@@ -111,51 +110,47 @@ def test_a_mistake_in_the_program_is_exit_code_70(
         raise error
 
     monkeypatch.setattr(MessageBus, "handle", fail)
-    result = shell.run("register-user", "Иван", "i@example.com")
+    result = command_line.run("make-thing", "lamp")
 
-    assert result.exit_code == 70
+    assert result.returncode == 70
     assert result.stderr.startswith("Traceback (most recent call last):\n")
     reason = f"error: {type(error).__name__}: {error}".replace("\n", " ")
     assert result.stderr.splitlines()[-1] == reason
 
 
 def test_a_failing_handler_is_announced_and_the_command_accepted(
-    shell: Shell,
+    command_line: CommandLine,
 ) -> None:
-    """The user is registered; the e-mail is owed."""
-    url = "maildir:allocation.db"  # a file, where no folder can be made
-    result = shell.run("register-user", "Иван", "ivan@example.com", mail_url=url, max_attempts="1")
-    again = shell.run("register-user", "Мария", "maria@example.com", mail_url=url)
+    """The thing is made; the bell has to ring."""
+    bell = {"bell_file": "tower/bell.txt"}
+    first = command_line.run("make-thing", "lamp", **bell)
 
-    assert result.exit_code == again.exit_code == 0
-    assert "[Log Service]    user registered: ivan@example.com" in result.stdout
-    assert "welcome e-mail" not in result.stdout
-    parked, *_ = result.stderr.removeprefix("1 delivery parked: ").partition("; ")
-    assert parked == "send_welcome_email"
-    assert "1 delivery will be retried: " in again.stderr
-    assert "send_welcome_email in 1 s" in again.stderr
-    assert 'run "allocation worker"' in again.stderr
+    assert first.returncode == 0
+    assert "made lamp" in first.stdout
+    assert "deliveries will be retried: " in first.stderr
+    assert "announce in 1 s" in first.stderr
+    assert 'run "things worker"' in first.stderr
 
 
 @pytest.mark.parametrize(
     ("command", "complaint"),
     [
         (("dance",), "No such command 'dance'"),
-        (("users", "--yaml"), "No such option '--yaml'"),
+        (("history", "--yaml"), "No such option '--yaml'"),
         (
-            ("--event-loop", "trio", "--database-url", "sqlite+aiosqlite:///a.db", "users"),
+            ("--event-loop", "trio", "--database-url", "sqlite+aiosqlite:///a.db", "history"),
             "names sqlite+aiosqlite, which is not supported on trio",
         ),
-        (("--database-url", "mysql://x", "users"), "error: database URL"),
-        (("--database-url", "sqlite://", "users"), "in-memory database is not supported"),
+        (("--database-url", "mysql://x", "history"), "error: database URL"),
+        (("--database-url", "sqlite://", "history"), "in-memory database is not supported"),
     ],
 )
 def test_a_command_or_a_setting_that_is_none_is_exit_code_2(
-    shell: Shell, command: tuple[str, ...], complaint: str
+    command_line: CommandLine, command: tuple[str, ...], complaint: str
 ) -> None:
     """The message says what is wrong, and nothing is created."""
-    result = shell.run(*command)
+    result = command_line.run(*command)
 
-    assert (result.exit_code, result.stdout) == (2, "")
+    assert (result.returncode, result.stdout) == (2, "")
     assert complaint in result.stderr
-    assert not shell.database.exists()
+    assert not command_line.database.exists()

@@ -9,43 +9,42 @@ import anyio
 import pytest
 from sqlalchemy import event, select
 
-from allocation.adapters import orm
-from allocation.bootstrap import bootstrap
-from allocation.config import Settings
-from tests.builders import a_registration
+from aftercommit_tests.builders import a_command
+from aftercommit_tests.things import storage
+from aftercommit_tests.things.app import Settings, bootstrap
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_cancelled_registrations_are_stored_if_and_only_if_acknowledged(
-    each_settings: Settings, caplog: pytest.LogCaptureFixture
+async def test_cancelled_commands_are_stored_if_and_only_if_acknowledged(
+    settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Cancelled at random moments, 200 times: no answer is lost, no connection, no warning."""
     dice = random.Random(2026)
     acknowledged: list[str] = []
     connected: list[object] = []
 
-    async with bootstrap(replace(each_settings, pool_size=1)) as application:
+    async with bootstrap(replace(settings, pool_size=1)) as application:
         event.listen(application.database.engine.sync_engine, "connect", collect(connected))
 
         began = anyio.current_time()
         for n in range(4):
-            await application.bus.execute(a_registration(email=f"first{n}@example.com"))
-            acknowledged.append(f"first{n}@example.com")
+            await application.bus.execute(a_command(f"first {n}"))
+            acknowledged.append(f"first {n}")
         longest = anyio.current_time() - began  # for four at once
 
-        async def register(email: str) -> None:
+        async def make(name: str) -> None:
             with anyio.move_on_after(dice.uniform(0, longest)):
-                await application.bus.execute(a_registration(email=email))
-                acknowledged.append(email)
+                await application.bus.execute(a_command(name))
+                acknowledged.append(name)
 
         for batch in range(50):
             async with anyio.create_task_group() as group:
                 for n in range(4):
-                    group.start_soon(register, f"user{batch}-{n}@example.com")
+                    group.start_soon(make, f"thing {batch}-{n}")
 
         async with application.database.read_transaction() as transaction:
-            stored = (await transaction.execute(select(orm.users.c.email))).scalars().all()
+            stored = (await transaction.execute(select(storage.things.c.name))).scalars().all()
     assert 4 < len(stored) < 204
     assert Counter(map(str, stored)) == Counter(acknowledged)
     assert connected == []
