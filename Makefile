@@ -12,7 +12,8 @@ ENGINE := packages/aftercommit/tests/aftercommit_tests
 LONG := tests/project/playground tests/project/pages/test_playbook.py \
   $(ENGINE)/extensions/page/processes $(ENGINE)/new_project/processes
 COPIES := tests/project/full  # tutorials and the worked use case, each in a copy of the project
-QUICK := tests/unit tests/integration tests/project/test_*.py
+QUICK := tests/unit tests/integration tests/project/test_*.py $(ENGINE)/test_*.py
+IN_PROCESS := $(QUICK) $(ENGINE)/extensions $(ENGINE)/outbox --ignore-glob="*/processes/*"
 LAYERS := tests/unit tests/integration $(ENGINE) \
   packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests tests/e2e tests/project
 INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
@@ -20,7 +21,7 @@ NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full long coverage lint unit compliance format language migration new bench bench-full docs clean
+.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full long coverage lint unit application compliance format language migration new bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,8 +49,7 @@ quick: $(TEST)  ## Lint, check types and contracts, run the unit tests and the c
 	@$(MAKE) --no-print-directory -j 2 lint core-tests
 
 core-tests: $(TEST)
-	$(BIN)/pytest -q -n 2 --dist worksteal $(QUICK) -k "not postgres" \
-	  --ignore-glob='tests/integration/extensions/*'
+	$(BIN)/pytest -q -n 2 --dist worksteal $(QUICK) -k "not postgres"
 
 pyramid: $(TEST)  # most of the time, tests wait
 	@$(BIN)/pytest -q --collect-only $(LAYERS) > /dev/null  # compiles all once, and not six times
@@ -63,7 +63,7 @@ long: $(TEST)  ## Run the tests that take long: in a browser, of the playground,
 
 coverage: $(TEST)  ## Measure what the tests of the layers within one process reach
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q $(PARALLEL) $(QUICK) packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests
+	$(BIN)/coverage run -m pytest -q $(PARALLEL) $(IN_PROCESS) packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include=$(INNER)
@@ -76,6 +76,9 @@ lint: $(TEST)  ## Lint, check types and import contracts
 
 unit: $(TEST)  ## Run the unit tests only
 	$(BIN)/pytest tests/unit
+
+application: $(TEST)  ## Run the application's own tests, in each layer: less than a minute
+	$(BIN)/pytest -q -n 4 --dist load --maxschedchunk 1 tests/unit tests/integration tests/e2e
 
 compliance: $(TEST)  ## Run SQLAlchemy's own suite against our dialects
 	@mkdir -p .compliance

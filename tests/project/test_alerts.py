@@ -1,6 +1,7 @@
 """The alerts of docs/deploy ask for metrics that exist, and lead to what to do."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,10 @@ WITH_A_TIME = [name for name, rule in ALERTS.items() if "increase" not in rule["
 
 
 @pytest.fixture
-async def families(sqlite_url: str, tmp_path: Path) -> dict[str, Metric]:
+async def families(app_settings: Settings) -> dict[str, Metric]:
     """What a process tells, by the names that Prometheus stores."""
-    collecting = Settings(
-        database_url=sqlite_url,
-        mail_url=f"maildir:{tmp_path / 'mail'}",
-        of_extensions=(MetricsSettings(collect_metrics=True),),
-    )
-    async with bootstrap(collecting) as application:
+    collecting = MetricsSettings(collect_metrics=True)
+    async with bootstrap(replace(app_settings, of_extensions=(collecting,))) as application:
         await application.bus.handle(a_registration())
         await pause(application.database, ["send_change_notice"], by="Maria")
         found = Probes(application, Shutdown(), 300.0)

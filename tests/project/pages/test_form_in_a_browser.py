@@ -10,6 +10,12 @@ from playwright.sync_api import Browser, expect
 from tests.project.processes import Application
 
 
+@pytest.fixture
+def backend() -> str:
+    """HTTP is served on asyncio only."""
+    return "asyncio"
+
+
 @pytest.fixture(autouse=True)
 def blockbuster() -> None:
     """Nothing is detected here: Playwright's client has an event loop, which tests may block."""

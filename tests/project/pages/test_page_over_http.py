@@ -18,6 +18,12 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is n
 SHOWN = "http://127.0.0.1:8000"
 
 
+@pytest.fixture
+def backend() -> str:
+    """HTTP is served on asyncio only."""
+    return "asyncio"
+
+
 def test_a_user_registers_twice_with_curl_and_the_operator_sees_the_trace(
     application: Application,
 ) -> None:

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from tools.install import pip
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 TIMEOUT_SECONDS = 240
 APPLICATION = "allocation"
 PACKAGES = sorted(file.parent for file in ROOT.glob("packages/*/pyproject.toml"))

@@ -24,7 +24,7 @@ LAYERS = ("unit", "integration", "packages", "e2e", "project")
 IN_FULL = (
     "_contract",
     "test_signals",
-    "tests/e2e/smtp/test_worker",
+    "aftercommit_tests/processes/test_worker",
     "aftercommit_tests/extensions/postgresql/test_",
     "aftercommit_tests/test_transactions",
     "aftercommit_tests/test_sqlite",

@@ -108,4 +108,5 @@ class OutboxApp(App[EngineSettings]):
             observers=observers,
             open_uow=open_session,
             transaction="session",
+            beside_others=True,
         )

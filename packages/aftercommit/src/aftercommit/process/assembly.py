@@ -43,11 +43,12 @@ async def open_application(
     observers: Sequence[Observer] = (),
     open_uow: Callable[..., AbstractAsyncContextManager[Any]] = open_unit_of_work,
     transaction: str = "uow",
+    beside_others: bool = False,
 ) -> AsyncIterator[Application]:
     """Open everything the settings ask for, and close it at the end, also when cancelled.
 
     `new_uow` makes the unit of work of a transaction. For what handlers may ask see
-    `Dependencies`; each query is given the database first.
+    `Dependencies`; each query is given the database first. For `beside_others` see `ensure_schema`.
 
     :raises InvalidValue: if a setting is not acceptable
     :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
@@ -72,7 +73,7 @@ async def open_application(
             constants=constants,
         )
         registry = bind(table, dependencies, transaction=transaction)
-        await ensure_schema(database)
+        await ensure_schema(database, beside_others=beside_others)
         outbox = new_outbox(database, settings)
         bus = MessageBus(
             registry=registry,

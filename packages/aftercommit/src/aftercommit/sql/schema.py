@@ -10,10 +10,11 @@ from aftercommit.sql.exceptions import SchemaOfAnother, SchemaOutdated
 from aftercommit.sql.migrations.history import ENGINE
 
 
-async def ensure_schema(database: Database) -> None:
+async def ensure_schema(database: Database, *, beside_others: bool = False) -> None:
     """Create the schema in an empty database; otherwise check that it is the current one.
 
-    The engine's own tables are also created beside those that an application sees to by itself.
+    Also `beside_others`, tables of an application that sees to them by itself, if that is said:
+    otherwise the URL may be wrong.
 
     :raises SchemaOutdated: if it has to be upgraded first
     :raises SchemaTooNew: if it was made by a newer version of this program
@@ -21,7 +22,7 @@ async def ensure_schema(database: Database) -> None:
     :raises DatabaseUnavailable: if the database belongs to something else
     """
     async with database.read_transaction() as transaction:
-        is_new = await transaction.run_sync(partial(_check, database))
+        is_new = await transaction.run_sync(partial(_check, database, beside_others))
     if is_new:
         await upgrade_schema(database)
 
@@ -32,7 +33,7 @@ async def check_schema(database: Database) -> list[str]:
     :raises SchemaOutdated: if it has to be created or upgraded first; for others see above
     """
     async with database.read_transaction() as transaction:
-        if await transaction.run_sync(partial(_check, database)):
+        if await transaction.run_sync(partial(_check, database, False)):
             raise SchemaOutdated(ENGINE.name, "none", database.program)
     return [history.newest for history in database.histories]
 
@@ -50,14 +51,14 @@ async def upgrade_schema(database: Database) -> None:
         await transaction.commit()
 
 
-def _check(database: Database, connection: Connection) -> bool:
+def _check(database: Database, beside_others: bool, connection: Connection) -> bool:
     """Return whether tables are to be created; otherwise the schema is as it has to be."""
     if not inspect(connection).get_table_names():  # first, as others may create the tables now
         return True
     _owner(database, connection)
     # all of them first: if one is too new, or belongs to something else, no upgrade would help
     stored = [(history, history.stored_revision(connection)) for history in database.histories]
-    if stored == [(ENGINE, None)]:
+    if beside_others and stored == [(ENGINE, None)]:
         return True
     for history, revision in stored:
         if revision != history.newest:

@@ -59,6 +59,7 @@ def test_what_does_not_finish_in_time_is_given_back(installation: Installation) 
         making.communicate(timeout=LIMIT_SECONDS)
     with installation.start("worker", module=HANGING, environment=environment) as worker:
         wait_for_line(worker.stdout, "hanging")
+        wait_until(lambda: owed(installation) == [("wait", 1)])
         assert stop(worker) == 0
         worker.communicate()
 

@@ -115,7 +115,7 @@ class Things(App[Settings]):
     commands: ClassVar = {
         "Use": {
             "make-thing": "Make a thing called NAME.",
-            "make-things": "Make COUNT things.",
+            "make-things": "Make COUNT things; repeating it makes those that are missing.",
             "rename-thing": "Call a thing NAME.",
         }
     }

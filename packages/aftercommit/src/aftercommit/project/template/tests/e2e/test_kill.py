@@ -10,7 +10,10 @@ from pathlib import Path
 import psycopg
 
 LIMIT_SECONDS = 60
-QUICK = {"SHOP_LEASE_SECONDS": "3", "SHOP_HANDLER_TIMEOUT_SECONDS": "2.5"}
+QUICK = {
+    "SHOP_LEASE_SECONDS": "3",
+    "SHOP_HANDLER_TIMEOUT_SECONDS": "2.5",
+}
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
