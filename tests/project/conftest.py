@@ -26,6 +26,12 @@ def application(tmp_path: Path, backend: str) -> Application:
     return Application(tmp_path, backend=backend)
 
 
+@pytest.fixture
+def postgres_url(postgres_copy: str) -> str:
+    """A new database on PostgreSQL."""
+    return postgres_copy
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def on_each(request: pytest.FixtureRequest, tmp_path: Path, backend: str) -> Application:
     """The same on each kind of database, which is empty, but has its schema."""

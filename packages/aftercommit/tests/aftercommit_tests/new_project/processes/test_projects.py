@@ -17,8 +17,9 @@ def test_its_types_and_tests_are_right_with_each_option(options: list[str], tmp_
     new_project(tmp_path / "kiosk", options)
     sources = {"PYTHONPATH": str(tmp_path / "kiosk" / "src")}
 
+    pytest = ["pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "tmp")]
     cache = str(tmp_path.parent / "mypy")  # the engine is read once
-    for command in (["mypy", "--cache-dir", cache], ["pytest", "-q", "-p", "no:cacheprovider"]):
+    for command in (["mypy", "--cache-dir", cache], pytest):
         ran = subprocess.run(
             [sys.executable, "-m", *command],
             cwd=tmp_path / "kiosk",

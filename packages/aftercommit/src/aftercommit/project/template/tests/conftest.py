@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from aftercommit import Application, IdempotencyKey, testing
@@ -34,9 +35,14 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of a PostgreSQL server, which comes out of a wheel."""
-    return testing.postgresql_server(tmp_path_factory.mktemp("postgres"))
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server, which comes out of a wheel.
+
+    Its folder is none of pytest's, which are closed to other users; for root, it is one.
+    """
+    with TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield testing.postgresql_server(Path(folder) / "data")
 
 
 @pytest.fixture
