@@ -1,5 +1,6 @@
-"""Mistakes that mypy finds: an `await` that is forgotten, a row of the table that cannot work."""
+"""Mistakes that type checkers find: a forgotten `await`, a row of the table that cannot work."""
 
+import json
 import os
 import re
 import sys
@@ -49,6 +50,27 @@ def test_mypy_reports_each_mistake(tmp_path: Path) -> None:
     assert set(FOUND.findall(checked.stdout)) == expected, checked.stdout + checked.stderr
     codes = {code for _, _, code in expected}
     assert {"unused-coroutine", "no-untyped-def", "arg-type"} <= codes
+
+
+def test_pyright_reports_each_row_that_cannot_work(tmp_path: Path) -> None:
+    """In its strict mode, and nothing about those that can: editors show it while one types."""
+    (wrong := tmp_path / "wrong_rows.py").write_text(MARK.sub("", WRONG[1].read_text()))
+    lines = enumerate(WRONG[1].read_text().splitlines(), start=1)
+    settings = {
+        "typeCheckingMode": "strict",
+        "include": [str(wrong)],
+        "extraPaths": [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "src")],
+    }
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+
+    pyright = [sys.executable, "-m", "basedpyright", "-p", str(tmp_path), "--outputjson"]
+    pyright += ["--pythonpath", sys.executable]
+    checked = run(pyright, capture_output=True, text=True, check=False)
+
+    found = json.loads(checked.stdout)["generalDiagnostics"]
+    errors = [each for each in found if each["severity"] == "error"]
+    reported = {each["range"]["start"]["line"] + 1 for each in errors}
+    assert reported == {number for number, line in lines if MARK.search(line)}, checked.stdout
 
 
 def test_a_forgotten_await_fails_each_test_that_comes_upon_it(tmp_path: Path) -> None:
