@@ -22,6 +22,8 @@ PER_ATTEMPT: Mapping[str, Callable[[Any, Any], Any]] = {
     "envelope": lambda delivery, uow: delivery.envelope,
 }
 IN_TRANSACTION = {"uow", "session"}
+NOBODY = """asks for what nobody provides. Give it by this name to Dependencies, or to Outbox, as a
+port if it has an effect outside; or take the parameter out. It is"""
 SPLIT_IT = """and for an external effect. No transaction holds both: split it in two.
 First the database, then the outside: record an event, and have a handler of it without {0}.
     self.record(events.OrderPlaced(order_id=self.id))
@@ -69,7 +71,7 @@ class BoundHandler:
         self._given = chosen(dependencies.constants) | queries | self.ports
         self._made = chosen({name: PER_ATTEMPT[name] for name in may_ask})
         unknown = asks_for - self._given.keys() - self._made.keys()
-        raise_if_any(f"{self.name} asks for what nobody provides in bootstrap.py", unknown)
+        raise_if_any(f"{self.name} {NOBODY}", unknown)
         self.is_transactional = not asks_for.isdisjoint(IN_TRANSACTION)
         self.is_available = None not in self.ports.values()
         self._returns = _returned_types(handler)
@@ -139,7 +141,8 @@ def _returned_types(handler: Handler[Any, Any]) -> set[type]:
         hints = get_type_hints(SimpleNamespace(__annotations__=returns), function.__globals__)
         returned = hints.get("return", NoneType)
     except Exception as error:
-        raise WiringError(f"wrong annotations ({error})", handler_name(handler)) from error
+        problem = f"the return type cannot be read ({error}): import it also when the program runs"
+        raise WiringError(problem, handler_name(handler)) from error
     is_union = get_origin(returned) in (Union, UnionType)
     return set(get_args(returned) if is_union else [returned])
 

@@ -125,7 +125,7 @@ NO_FUNCTION = "not made with `async def`: .*(not_async|object|greet)"
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        (of_event(greet, asks_for_what_is_unknown), "in bootstrap.py: notification, tokens"),
+        (of_event(greet, asks_for_what_is_unknown), "It is: notification, tokens"),
         # a delivery is one event for one handler: the event could not be stored at all
         (of_event(greet, count, greet), "^for ThingMade, .* or one twice: greet$"),
         (of_event(Later(count, after=LEASE), count), "or one twice: count$"),
@@ -135,10 +135,13 @@ NO_FUNCTION = "not made with `async def`: .*(not_async|object|greet)"
         (of_event(returns_any_command), "return what is no command with a handler: <class"),
         # it can do the work itself, in the transaction that it has
         (of_event(returns_what_it_could_do), "has uow, and may do itself .* returns: .*Rename"),
-        (of_event(is_annotated_wrongly), "wrong annotations .*Nonsense.*: is_annotated_wrongly"),
+        (
+            of_event(is_annotated_wrongly),
+            "return type cannot be read .*Nonsense.*: is_annotated_wrongly",
+        ),
         # only the commit of a command records that it was accepted
         (of_command(is_without_uow), "do not ask for uow: is_without_uow"),
-        (of_command(asks_for_a_key), "in bootstrap.py: idempotency_key"),
+        (of_command(asks_for_a_key), "It is: idempotency_key"),
         # not at the first event, after its effect
         (of_event(not_async), NO_FUNCTION),
         (of_event(NoFunction()), NO_FUNCTION),
