@@ -2,15 +2,6 @@
 
 from .bus import MessageBus as MessageBus
 from .claims import (
-    Claim as Claim,
-)
-from .claims import (
-    Committed as Committed,
-)
-from .claims import (
-    DeliveryPolicy as DeliveryPolicy,
-)
-from .claims import (
     Failure as Failure,
 )
 from .claims import (
@@ -33,12 +24,6 @@ from .envelopes import (
 )
 from .errors import (
     Conflict as Conflict,
-)
-from .errors import (
-    Defect as Defect,
-)
-from .errors import (
-    Invalid as Invalid,
 )
 from .errors import (
     InvalidValue as InvalidValue,
