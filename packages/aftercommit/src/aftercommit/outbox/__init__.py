@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session
 
 from aftercommit.codec import Upcasters
 from aftercommit.extensions.operations import OperationsExtension
+from aftercommit.extensions.operations.subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_table import Row
 from aftercommit.outbox.app import OutboxApp
@@ -36,7 +37,7 @@ from aftercommit.process.extension import Extension
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
 
-EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension())
+EXTENSIONS: Sequence[Extension] = (PostgreSQLExtension(), OperationsExtension(as_written))
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

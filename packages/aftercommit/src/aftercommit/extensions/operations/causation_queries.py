@@ -27,6 +27,10 @@ MAX_ROWS = 5000  # of one kind, in all traces that are shown together
 MIN_PREFIX = 8  # digits of an id: what is shown of it, and the fewest that it is found by
 
 
+Range = tuple[UUID | str, UUID | str]
+"""The first and the last of some ids or subjects."""
+
+
 class TraceQuery(NamedTuple):
     """What somebody has given, and what it means: the first and last id, or some subjects."""
 
@@ -66,7 +70,7 @@ async def find_traces(database: Database, about: TraceQuery) -> Traces:
 
     :raises TraceNotFound: if it is part of none
     """
-    ids = [about.meaning] if isinstance(about.meaning, tuple) else []
+    ids: list[Range] = [about.meaning] if isinstance(about.meaning, tuple) else []
     if not isinstance(about.meaning, tuple):
         ids += [(subject, subject) for subject in await about.meaning(database)]
     async with database.read_transaction() as transaction:
@@ -79,7 +83,7 @@ async def find_traces(database: Database, about: TraceQuery) -> Traces:
     return found._replace(nodes=part_of(found.nodes, named)) if is_part else found
 
 
-def _is_in(ids: Sequence[tuple[UUID, UUID]], subject: str) -> bool:
+def _is_in(ids: Sequence[Range], subject: str) -> bool:
     return any(str(first) <= subject <= str(last) for first, last in ids)
 
 
@@ -128,7 +132,7 @@ def _caused_by(accepted: Collection[UUID], correlation_ids: Collection[UUID]) ->
     return sa.select(causes.union(effects).c.id)
 
 
-async def _newest(transaction: Transaction, ids: Sequence[tuple[UUID, UUID]]) -> Sequence[UUID]:
+async def _newest(transaction: Transaction, ids: Sequence[Range]) -> Sequence[UUID]:
     """Return the correlation ids of the newest traces, each part by an index of its own."""
     parts = [part for each in ids for part in _parts(*each)]
     if not parts:
@@ -139,10 +143,10 @@ async def _newest(transaction: Transaction, ids: Sequence[tuple[UUID, UUID]]) ->
     return (await transaction.execute(statement.order_by(newest).limit(MAX_TRACES))).scalars().all()
 
 
-def _parts(first: UUID, last: UUID) -> Iterator[sa.Select[Any]]:
+def _parts(first: UUID | str, last: UUID | str) -> Iterator[sa.Select[Any]]:
     for table, time in ((commands, commands.c.accepted_at), (events, events.c.recorded_at)):
         trace = sa.select(table.c.correlation_id, time.label("time"))
-        for column in (table.c.id, table.c.correlation_id):
+        for column in (table.c.id, table.c.correlation_id) if isinstance(first, UUID) else ():
             yield trace.where(column.between(first, last))
     yield trace.where(events.c.subject.between(str(first), str(last)))
 

@@ -11,8 +11,8 @@ from aftercommit.errors import InvalidValue
 if TYPE_CHECKING:
     from aftercommit.sql.database import Database
 
-SubjectQuery = Callable[["Database"], Awaitable[Sequence[UUID]]]
-"""Finds the ids of those whom events are about."""
+SubjectQuery = Callable[["Database"], Awaitable[Sequence[UUID | str]]]
+"""Finds the subjects of events: the ids of those whom they are about, or as they are written."""
 FindSubjects = Callable[[str], SubjectQuery]
 """Returns the query for whom a person means by a text that is no id, such as a name.
 
@@ -24,6 +24,15 @@ class FindsSubjects:
     """An extension that has been given this, for its commands."""
 
     find_subjects: FindSubjects
+
+
+def as_written(text: str) -> SubjectQuery:
+    """Return the query for the subject that is the text itself, such as a number."""
+
+    async def query(database: Database) -> Sequence[str]:
+        return [text]
+
+    return query
 
 
 def nothing_but_ids(text: str) -> SubjectQuery:

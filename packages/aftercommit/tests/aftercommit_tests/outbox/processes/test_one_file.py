@@ -54,6 +54,18 @@ def test_what_the_readme_shows_of_its_kills_is_what_happens(folder: Path) -> Non
             assert any(re.fullmatch(pattern, text) for text in printed), (line, pattern)
 
 
+def test_a_trace_is_found_by_what_it_is_about(folder: Path) -> None:
+    """A number, as many applications have it, is no id of ours."""
+    for line in ("python one_file.py 7", "python one_file.py 8"):
+        run(line, folder)
+
+    shown = run("aftercommit trace 7 one_file:outbox", folder)
+
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.count("order_placed") == 1
+    assert "confirm  done" in shown.stdout
+
+
 @pytest.mark.parametrize(("target", "problem"), WRONG_TARGETS.items())
 def test_a_wrong_name_is_told_in_a_sentence(target: str, problem: str, folder: Path) -> None:
     """With the exit code of malformed input."""
