@@ -23,6 +23,7 @@ class Proxy:
         self._frozen = threading.Event()
         self.asked_in_vain = threading.Event()
         self.freezes_at: bytes | None = None  # what the client may not send
+        self.cuts_after: bytes | None = None  # what the server is told, and nobody hears its answer
         self.accepted = 0  # connections
         self._sockets: list[socket.socket] = []
         self._listener: socket.socket | None = None
@@ -94,6 +95,11 @@ class Proxy:
                     self.freeze()
                 if frozen.is_set():
                     self.asked_in_vain.set()
+                    return
+                if self.cuts_after and self.cuts_after in data:
+                    self.freeze()
+                    sink.sendall(data)
+                    self.cut()
                     return
                 sink.sendall(data)
         if frozen.is_set():

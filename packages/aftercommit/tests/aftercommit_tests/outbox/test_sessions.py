@@ -11,7 +11,8 @@ from aftercommit.extensions.operations import handler_pauses
 from aftercommit.process import worker
 from aftercommit.sql import tables
 from anyio import to_thread
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from aftercommit_tests.outbox.orders import (
@@ -25,6 +26,7 @@ from aftercommit_tests.outbox.orders import (
     reserve,
     until,
 )
+from aftercommit_tests.proxy import postgres_behind_a_proxy
 
 pytestmark = pytest.mark.anyio
 
@@ -140,6 +142,25 @@ async def test_what_nobody_was_awake_for_is_done_at_the_next_start(
             await until(lambda: nothing_pending(shop))
 
         assert await shop.reserved() == [1]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_commit_whose_answer_is_lost_is_followed_up(
+    empty_postgres_url: str, free_tcp_port: int, anyio_backend: str
+) -> None:
+    """The request fails, and nobody knows whether the order is there. It is."""
+    with postgres_behind_a_proxy(empty_postgres_url, port=free_tcp_port) as (proxied, proxy):
+        async with open_shop(empty_postgres_url, anyio_backend) as shop, shop.outbox.running():
+            engine = create_async_engine(make_url(proxied).set(drivername="postgresql+asyncpg"))
+            with pytest.raises(sa.exc.SQLAlchemyError):
+                async with AsyncSession(engine) as session, session.begin():
+                    await shop.place(session, 1)
+                    proxy.cuts_after = b"COMMIT"
+            await engine.dispose()
+
+            await until(shop.reserved)
+            await until(lambda: nothing_pending(shop))
+            assert shop.bell.texts == ["order 1"]
 
 
 async def test_a_handler_that_commits_is_told_not_to(empty_url: str, anyio_backend: str) -> None:
