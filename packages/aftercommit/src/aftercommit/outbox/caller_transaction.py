@@ -38,14 +38,14 @@ def store(
     rows = [app.codec().to_row(envelope) for envelope, _ in subscribed]
     connection.execute(sa.insert(events).values(recorded_at=now), rows)
     due = now + sa.bindparam("seconds", type_=sa.Double)
-    owed = [
+    outstanding = [
         {"event_id": envelope.id, "handler": handler, "seconds": delay}
         for envelope, handlers in subscribed
         for handler, delay in handlers.items()
     ]
-    if owed:
+    if outstanding:
         values = sa.insert(deliveries).values(attempts=0, token=1, available_at=due)
-        connection.execute(values, owed)
+        connection.execute(values, outstanding)
 
 
 def note(connection: sa.Connection, app: OutboxApp, source: str, message_id: str) -> bool:

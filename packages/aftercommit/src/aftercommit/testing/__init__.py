@@ -141,11 +141,11 @@ async def replay(application: Application, *handlers: str) -> None:
 
     So a test can show what a handler does that runs again, or gets an event twice.
     """
-    anew = {"attempts": 0, "completed_at": None, "discarded_at": None}
+    fresh = {"attempts": 0, "completed_at": None, "discarded_at": None}
     due = sa.update(tables.deliveries).where(tables.deliveries.c.handler.in_(handlers))
     async with application.database.write_transaction() as transaction:
         now = application.database.clock
-        await transaction.execute(due.values(available_at=now, **anew))
+        await transaction.execute(due.values(available_at=now, **fresh))
         await transaction.commit()
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from aftercommit.extensions.brokers.messages_module import KnowsMessages
 from aftercommit.process.extension import Extension
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from aftercommit.settings import EngineSettings
 
 
-class BrokersExtension(Extension):
+class BrokersExtension(KnowsMessages, Extension):
     """What it brings to the program.
 
     `messages` names a module of the application, which is imported when it is needed: it has
@@ -28,22 +28,7 @@ class BrokersExtension(Extension):
     """
 
     def __init__(self, messages: str | None = None) -> None:
-        self._messages = messages
-
-    @property
-    def accepted(self) -> Sequence[type[Any]]:
-        """The commands that others may send; an extension for publishing alone accepts none."""
-        accepted: Sequence[type[Any]] = self._of_messages("ACCEPTED_FROM_BROKERS", ())
-        return accepted
-
-    @property
-    def example_values(self) -> Mapping[str, Any]:
-        """What the fields of messages hold in examples."""
-        values: Mapping[str, Any] = self._of_messages("EXAMPLE_VALUES", {})
-        return values
-
-    def _of_messages(self, name: str, default: Any) -> Any:
-        return getattr(import_module(self._messages), name) if self._messages else default
+        self.messages = messages
 
     name = "brokers"
     commands = {

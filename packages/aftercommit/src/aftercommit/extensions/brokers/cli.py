@@ -2,8 +2,9 @@
 
 import click
 
-from aftercommit.extensions.brokers.asyncapi import brokers_of, published_language
+from aftercommit.extensions.brokers.asyncapi import published_language
 from aftercommit.extensions.brokers.consumer import consumer_service
+from aftercommit.extensions.brokers.messages_module import messages_of
 from aftercommit.process import runtime
 from aftercommit.process.app import Cli
 from aftercommit.process.nonblocking_output import drain
@@ -28,7 +29,7 @@ def consume(cli: Cli, prefetch: int | None) -> None:
     settings = cli.load_settings(log_level="info", prefetch=prefetch)
     cli.run_services(
         settings,
-        consumer_service(settings, brokers_of(cli.app).accepted),
+        consumer_service(settings, messages_of(cli.app).accepted),
         delivers=settings.dispatch == "inline",
     )
 
@@ -44,7 +45,7 @@ def run(cli: Cli, prefetch: int | None) -> None:
     settings = cli.load_settings(log_level="info", prefetch=prefetch, **WORKER_SETTINGS)
     beside = cli.app.extensions.worker_services(settings)
     working = worker_service(settings, beside=beside)
-    consuming = consumer_service(settings, brokers_of(cli.app).accepted)
+    consuming = consumer_service(settings, messages_of(cli.app).accepted)
     cli.run_services(settings, working, consuming)
 
 

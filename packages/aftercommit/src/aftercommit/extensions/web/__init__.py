@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aftercommit.extensions.web.routes_module import HasRoutes
 from aftercommit.process.extension import Extension
 
 if TYPE_CHECKING:
     import click
 
 
-class WebExtension(Extension):
+class WebExtension(HasRoutes, Extension):
     """What it brings to the program.
 
     `routes` names a module of the application, which is imported when somebody serves: it has a

@@ -4,7 +4,6 @@ import re
 import secrets
 from collections.abc import Iterable
 from enum import Enum
-from importlib import import_module
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -14,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from aftercommit.extensions.web import WebExtension, documentation, health
+from aftercommit.extensions.web import documentation, health
 from aftercommit.extensions.web.authentication import operator
 from aftercommit.extensions.web.body_limit import BodyLimit
 from aftercommit.extensions.web.exceptions import (
@@ -26,6 +25,7 @@ from aftercommit.extensions.web.exceptions import (
 from aftercommit.extensions.web.idempotency import receive
 from aftercommit.extensions.web.problems import BUG, KindsAnswered, answer_error, errors
 from aftercommit.extensions.web.request_context import REQUEST_ID
+from aftercommit.extensions.web.routes_module import HasRoutes
 from aftercommit.extensions.web.sessions import Sessions
 from aftercommit.extensions.web.settings import WebSettings
 from aftercommit.process.app import App
@@ -63,7 +63,7 @@ def web_application(
     web.state.panels = [*app.page_scripts]
     guards = [Depends(operator), Depends(receive)]
     refused = errors(NotAuthenticated)
-    own = next(import_module(e.routes) for e in app.extensions if isinstance(e, WebExtension))
+    own = next(e.import_routes() for e in app.extensions if isinstance(e, HasRoutes))
     for router in (own.public, health.public, documentation.public):
         web.include_router(router, dependencies=[Depends(receive)])
     for router in (own.guarded, health.guarded):

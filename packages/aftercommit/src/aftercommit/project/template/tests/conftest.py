@@ -15,7 +15,7 @@ from shop.entrypoints.app import APP
 
 @dataclass
 class SentEmails:
-    """The port, as tests have it: it keeps what was sent, and fails if it was told to."""
+    """The port, as tests have it: it keeps what was sent, and fails if it has a failure."""
 
     subjects: list[str] = field(default_factory=list)
     failure: Exception | None = None

@@ -43,7 +43,7 @@ async def test_an_order_is_loaded_with_its_lines(application: Application) -> No
 
 
 async def test_many_orders_at_once_are_all_counted(application: Application) -> None:
-    """None is lost, whoever writes at the same time."""
+    """None is lost when others write at the same time."""
     async with anyio.create_task_group() as group:
         for _ in range(10):
             group.start_soon(lambda: place(application, lamp=1))

@@ -35,7 +35,7 @@ async def test_an_order_is_stored_counted_and_confirmed(
 async def test_an_order_that_comes_again_changes_nothing(
     application: Application, emails: SentEmails
 ) -> None:
-    """Whoever got no answer may repeat it."""
+    """Who got no answer may repeat it."""
     command = a_command()
 
     await application.bus.handle(command)
@@ -63,7 +63,7 @@ async def test_an_order_can_be_cancelled(application: Application) -> None:
 
 
 async def test_only_an_order_can_be_cancelled(application: Application) -> None:
-    """A wrong id is told."""
+    """A wrong id is refused."""
     with pytest.raises(OrderNotFound):
         await application.bus.handle(CancelOrder(order_id=uuid4()))
 

@@ -33,7 +33,7 @@ class OrderPlaced(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderCancelled(Event):
-    """Nobody wants the order any more."""
+    """An order was taken back."""
 
     order_id: UUID
     email: str
