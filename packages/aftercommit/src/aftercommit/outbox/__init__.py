@@ -105,8 +105,8 @@ class Outbox:
     async def once(self, session: AsyncSession, source: str, message_id: str) -> bool:
         """Note a message in a session, and return whether it is there for the first time.
 
-        Of two at once the second waits for the transaction of the first, so its answer is right. Ask
-        before anything else is done. What is rolled back was not there.
+        Of two at once the second waits for the transaction of the first, so its answer is right.
+        Ask before anything else is done. What is rolled back was not there.
         """
         return await session.run_sync(
             lambda sync: note(sync.connection(), self.app, source, message_id)
