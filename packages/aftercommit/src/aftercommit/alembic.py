@@ -9,6 +9,7 @@ Without it, `--autogenerate` would drop our tables, which the models do not name
         upgrade_tables(op.get_bind())
 """
 
+from alembic import context, op
 from sqlalchemy import Connection
 
 from aftercommit.sql.migrations.history import ENGINE
@@ -20,6 +21,13 @@ __all__ = ["not_ours", "upgrade_tables"]
 def upgrade_tables(connection: Connection) -> None:
     """Bring our tables to the newest revision, in the transaction of the connection.
 
+    What stands after it in the same migration, and in later ones, goes on as usual.
+
     :raises SchemaTooNew: if a newer version of this package has made them
     """
-    ENGINE.upgrade(connection)
+    outer = [proxy for module in (context, op) if (proxy := vars(module).get("_proxy"))]
+    try:
+        ENGINE.upgrade(connection)
+    finally:
+        for proxy in outer:  # Alembic takes away what it had set up for the migration around this
+            proxy._install_proxy()

@@ -52,6 +52,11 @@ class Later(Generic[M_contra, A_co]):
     handler: Handler[M_contra, A_co]
     after: timedelta | Callable[[Any], float]
 
+    def __post_init__(self) -> None:
+        if not (isinstance(self.after, timedelta) or callable(self.after)):
+            problem = "a delay is no timedelta, nor a function of the settings"
+            raise WiringError(problem, repr(self.after))
+
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribed(Generic[M_contra, A_co]):

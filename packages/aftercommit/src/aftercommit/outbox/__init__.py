@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from aftercommit.codec import Upcasters
+from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
@@ -93,8 +94,11 @@ class Outbox:
         They are delivered if and when the transaction of the session is committed. In a handler, it
         is the session that the handler was given.
 
+        An id that the database makes is there after `await session.flush()`, and not before.
+
         :raises WiringError: if the table has no row for such an event
-        :raises InvalidPayload: if an event is too long
+        :raises InvalidPayload: if an event is too long, or a value is not of the type it says
+        :raises InvalidValue: if it is about None
         """
         await session.run_sync(self._record, events, about)
 
@@ -151,6 +155,8 @@ class Outbox:
                     group.cancel_scope.deadline = current_time() + settings.shutdown_grace_seconds
 
     def _record(self, session: Session, events: Sequence[object], about: object) -> None:
+        if about is None:
+            raise InvalidValue("about", "is None; if the database makes the id, flush() first")
         store(session.connection(), self.app, events, str(about))
         if not event.contains(session, "after_commit", self._wake):
             event.listen(session, "after_commit", self._wake)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aftercommit.claims import Claim
 from aftercommit.envelopes import MessageContext, bind_context, current_context
 from aftercommit.errors import WiringError
+from aftercommit.handler_table import raise_if_any
 from aftercommit.outbox.app import OutboxApp
 from aftercommit.outbox.handler_session import refuse_commit
 from aftercommit.sql.claim_statements import RAW_EVENTS, pending
@@ -27,15 +28,22 @@ def store(
 ) -> None:
     """Insert events, and a delivery to each of their handlers: due at once, or when it is Later.
 
+    :raises WiringError: if the table has no row for an event
+    :raises InvalidPayload: if an event is too long, or its values are not of the types it says
+
     It asks for no pauses, which would lock them to the end of a transaction that may last: who
     claims leaves out what is paused.
     """
+    unknown = [type(each).__name__ for each in recorded if type(each) not in app.handlers().events]
+    raise_if_any(f"events without a row: say on({', '.join(unknown)}, …) in the outbox", unknown)
     context = current_context.get() or _beginning()
     subscribed = list(app.envelopes.of_events(((each, subject) for each in recorded), context))
     if not subscribed:
         return
     now = _clock(connection, app)
     rows = [app.codec().to_row(envelope) for envelope, _ in subscribed]
+    for row in rows:
+        app.codec().from_row(row)  # what nobody could read is refused while it can be mended
     connection.execute(sa.insert(events).values(recorded_at=now), rows)
     due = now + sa.bindparam("seconds", type_=sa.Double)
     outstanding = [

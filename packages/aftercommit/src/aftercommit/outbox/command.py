@@ -35,7 +35,7 @@ def main() -> None:
     targets = [each for each in arguments if TARGET.fullmatch(each)]
     if len(targets) != 1:
         if arguments and arguments[0] not in ("-h", "--help"):
-            click.echo("error: name one outbox, such as main:outbox", err=True)
+            click.echo("error: name one outbox, such as main:outbox; for --help, too", err=True)
             sys.exit(2)
         click.echo(HELP)
         sys.exit(0)
@@ -76,7 +76,7 @@ def find_outbox(target: str) -> Outbox:
     except ModuleNotFoundError:
         known = None
     if known is None:
-        raise InvalidValue(target, f"there is no module {module} here, nor installed")
+        raise InvalidValue(f"{target}:", f"there is no module {module} here, nor installed")
     found = getattr(import_module(module), name, None)
     if not isinstance(found, Outbox):
         outboxes = [

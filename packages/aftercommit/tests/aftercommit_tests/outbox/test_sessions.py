@@ -266,17 +266,6 @@ async def test_tests_of_an_application_deliver_in_their_own_session(shop: Shop) 
     assert shop.bell.texts == ["order 1"]
 
 
-async def test_an_event_without_a_row_in_the_table_is_refused(shop: Shop) -> None:
-    """It would be stored, and nobody would ever hear of it."""
-
-    class Unknown(OrderPlaced):
-        pass
-
-    async with shop.session() as session:
-        with pytest.raises(WiringError, match="Unknown"):
-            await shop.outbox.record(session, Unknown(1), about=1)
-
-
 def test_what_cannot_work_is_refused_where_the_outbox_is_made() -> None:
     """Not when the first order comes."""
 

@@ -132,6 +132,41 @@ def test_autogenerate_leaves_our_tables_alone(shop: Shop) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+OURS = """
+import sqlalchemy as sa
+from aftercommit.alembic import upgrade_tables
+from alembic import op
+
+revision = "{}"
+down_revision = "{}"
+
+
+def upgrade() -> None:
+    upgrade_tables(op.get_bind())
+    op.add_column("orders", sa.Column("note_{}", sa.String()))
+"""
+
+
+def test_a_migration_that_makes_our_tables_goes_on_after_it(shop: Shop) -> None:
+    """Also the next one in the same run, and again when all is there."""
+    versions = shop.folder / "migrations" / "versions"
+    (versions / "0002.py").write_text(OURS.format("0002", "0001", "a"))
+    (versions / "0003.py").write_text(OURS.format("0003", "0002", "b"))
+
+    upgraded = subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=shop.folder,
+        env=shop.environment,
+        capture_output=True,
+        text=True,
+    )
+
+    assert upgraded.returncode == 0, upgraded.stderr
+    assert shop.ask("SELECT version_num FROM alembic_version") == [("0003",)]
+    assert shop.ask("SELECT note_a, note_b FROM orders") == []
+    assert shop.has_delivered()
+
+
 def test_the_change_is_small() -> None:
     """A few lines, and one new file."""
     before, after = _files(SHOP / "before"), _files(SHOP / "after")

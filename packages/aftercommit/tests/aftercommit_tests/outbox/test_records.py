@@ -1,0 +1,50 @@
+"""What cannot be delivered is refused where it is recorded, while it can be mended."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aftercommit import InvalidValue, Later, WiringError
+from aftercommit.errors import InvalidPayload
+
+from aftercommit_tests.outbox.orders import OrderPlaced, open_shop, reserve
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """An event that no row of the table has."""
+
+
+UNDELIVERABLE: dict[str, tuple[Any, Any, type[Exception], str]] = {
+    "an id that the database has not made": (OrderPlaced(None), 1, InvalidPayload, "order_id"),  # type: ignore[arg-type]
+    "nothing": (OrderPlaced(1), None, InvalidValue, "flush"),
+    "no row": (Unknown(), 1, WiringError, r"on\(Unknown, …\)"),
+}
+
+
+@pytest.mark.parametrize(
+    ("event", "about", "kind", "problem"), UNDELIVERABLE.values(), ids=UNDELIVERABLE
+)
+async def test_what_cannot_be_delivered_is_refused_at_once(
+    tmp_path: object,
+    anyio_backend: str,
+    event: Any,
+    about: Any,
+    kind: type[Exception],
+    problem: str,
+) -> None:
+    """Later, it would be parked for good."""
+    opening = open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend)
+    async with opening as shop, shop.session() as session:
+        with pytest.raises(kind, match=problem):
+            await shop.outbox.record(session, event, about=about)
+
+
+def test_a_delay_has_to_be_a_time() -> None:
+    """Also where no type checker looks."""
+    with pytest.raises(WiringError, match="no timedelta"):
+        Later(reserve, after=5)  # type: ignore[arg-type]
+    Later(reserve, after=timedelta(days=1))
