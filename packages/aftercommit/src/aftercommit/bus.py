@@ -236,7 +236,8 @@ class MessageBus:
             failure = replace(failure, retry_in=(pause := self.policy.lease_seconds))
         later = self.envelopes.now() + timedelta(seconds=pause or 0)
         fate = "parked" if pause is None else f"next attempt at {later:%FT%TZ}"
-        logger.warning("%s; %s", failure, fate)
+        where = error if logger.isEnabledFor(logging.DEBUG) else None
+        logger.warning("%s; %s", failure, fate, exc_info=where)
         self.instrumentation.finished(Outcome(delivery, "parked" if pause is None else "retried"))
         result.failures.append(failure)
 

@@ -22,7 +22,7 @@ from typing import Any
 import anyio
 from anyio import current_time
 from anyio.lowlevel import current_token
-from sqlalchemy import event
+from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -33,7 +33,8 @@ from aftercommit.extensions.operations.subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_table import Row
 from aftercommit.outbox.app import OutboxApp
-from aftercommit.outbox.caller_transaction import deliver_due, note, store
+from aftercommit.outbox.caller_transaction import check_engine, deliver_due, note, store
+from aftercommit.outbox.handler_session import refuse_commit
 from aftercommit.process.extension import Extension
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import WORKER_SETTINGS, Worker
@@ -87,6 +88,7 @@ class Outbox:
             settings=settings,
         )
         self._wakers: list[Callable[[], None]] = []
+        self._known = set[URL]()  # of engines that record here
 
     async def record(self, session: AsyncSession, *events: object, about: object) -> None:
         """Store events `about` something, and a delivery to each of their handlers, in a session.
@@ -96,7 +98,8 @@ class Outbox:
 
         An id that the database makes is there after `await session.flush()`, and not before.
 
-        :raises WiringError: if the table has no row for such an event
+        :raises WiringError: if the table has no row for such an event, or the session is one of
+            another database
         :raises InvalidPayload: if an event is too long, or a value is not of the type it says
         :raises InvalidValue: if it is about None
         """
@@ -157,7 +160,12 @@ class Outbox:
     def _record(self, session: Session, events: Sequence[object], about: object) -> None:
         if about is None:
             raise InvalidValue("about", "is None; if the database makes the id, flush() first")
-        store(session.connection(), self.app, events, str(about))
+        connection = session.connection()
+        is_handlers = event.contains(session, "before_commit", refuse_commit)
+        if not is_handlers and connection.engine.url not in self._known:
+            check_engine(connection, self.app)
+            self._known.add(connection.engine.url)
+        store(connection, self.app, events, str(about))
         if not event.contains(session, "after_commit", self._wake):
             event.listen(session, "after_commit", self._wake)
 

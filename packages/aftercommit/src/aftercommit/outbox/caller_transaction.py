@@ -1,5 +1,7 @@
 """What is done in the transaction of somebody else: events stored, messages noted, tests."""
 
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +22,32 @@ from aftercommit.sql.claim_statements import RAW_EVENTS, pending
 from aftercommit.sql.sqlite import SQLite
 from aftercommit.sql.tables import commands, deliveries, events
 
+logger = logging.getLogger(__name__)
+
 INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
+    """Compare the engine of a session with what the worker uses.
+
+    :raises WiringError: if it is that of another database: nobody would look there
+    """
+    ours, theirs = sa.make_url(app.load({}).database_url), connection.engine.url
+    if _place(ours) != _place(theirs):
+        there = theirs.set(drivername=theirs.get_backend_name())
+        raise WiringError("the sessions and the outbox have two databases", str(there), str(ours))
+    driver = connection.connection.driver_connection
+    if getattr(driver, "isolation_level", None) is not None and _place(ours)[0] == "sqlite":
+        logger.warning(
+            "requests can overwrite what others have written since they have read it; "
+            "once for the engine, call aftercommit.sqlite.prepare"
+        )
+
+
+def _place(url: sa.URL) -> tuple[str, str]:
+    """Return the kind of a database, and its name; a server may have many addresses."""
+    kind, name = url.get_backend_name(), url.database or ""
+    return kind, os.path.realpath(name.removeprefix("file:")) if kind == "sqlite" else name
 
 
 def store(

@@ -48,3 +48,30 @@ def test_a_delay_has_to_be_a_time() -> None:
     with pytest.raises(WiringError, match="no timedelta"):
         Later(reserve, after=5)  # type: ignore[arg-type]
     Later(reserve, after=timedelta(days=1))
+
+
+async def test_sessions_of_another_database_are_refused(
+    tmp_path: object, anyio_backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker would look in its own, and nothing would ever be delivered."""
+    url, other = (f"sqlite:///{tmp_path}/{name}.db" for name in ("shop", "other"))
+    monkeypatch.setenv("SHOP_DATABASE_URL", other)
+    async with open_shop(url, anyio_backend) as shop, shop.session() as session:
+        with pytest.raises(WiringError, match=r"two databases: .*shop\.db, .*other\.db"):
+            await shop.place(session, 1)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_engine_that_is_not_prepared_is_named_once(
+    tmp_path: object, anyio_backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its requests overwrite each other, and no error says so."""
+    url = f"sqlite:///{tmp_path}/shop.db"
+    async with open_shop(url, anyio_backend, prepared=False) as shop, shop.outbox.running():
+        for number in (1, 2):
+            await shop.order(number)
+
+    assert [each.message for each in caplog.records if "prepare" in each.message] == [
+        "requests can overwrite what others have written since they have read it; "
+        "once for the engine, call aftercommit.sqlite.prepare"
+    ]

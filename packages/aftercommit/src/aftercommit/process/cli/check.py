@@ -1,5 +1,6 @@
 """The command that says whether a process could work here, before one does."""
 
+import os
 import time
 from collections.abc import AsyncIterator
 
@@ -10,7 +11,9 @@ from aftercommit.errors import Unavailable
 from aftercommit.process.app import Cli
 from aftercommit.process.runtime import run
 from aftercommit.settings import EngineSettings
+from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.schema import check_schema
+from aftercommit.sql.tables import PARKED, PENDING, deliveries
 
 MOST_SKEW_SECONDS = (
     5.0  # later attempts, and the order of what is shown, go by the database's clock
@@ -26,6 +29,9 @@ def check(cli: Cli) -> None:
     kind.
     """
     settings = cli.load_settings()
+    url = sa.make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and not os.path.exists(url.database or ""):
+        raise DatabaseUnavailable(f"there is no file {os.path.abspath(url.database or '')}")
 
     async def work() -> None:
         async for subject, found in _found(cli, settings):
@@ -34,12 +40,24 @@ def check(cli: Cli) -> None:
     run(work, event_loop=settings.event_loop)
 
 
+def _outstanding(clock: sa.ColumnElement[float]) -> sa.Select[int, float, int]:
+    """Count what is due and what is parked; many that are due say that no worker runs."""
+    late = clock - deliveries.c.available_at
+    due = sa.and_(PENDING, late >= 0)
+    return sa.select(
+        sa.func.count().filter(due).label("due"),
+        sa.func.max(late).filter(due).label("late"),
+        sa.func.count().filter(PARKED).label("parked"),
+    ).select_from(deliveries)
+
+
 async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str, str]]:
     async with cli.app.open_database(settings) as database:
-        kind, begun = database.engine.dialect.name, time.monotonic()
+        shown, begun = sa.make_url(settings.database_url).render_as_string(), time.monotonic()
         async with database.read_transaction() as transaction:
             await transaction.execute(sa.select(sa.literal(1)))
-            yield "database", f"{kind} answers in {1000 * (time.monotonic() - begun):.0f} ms"
+            took = 1000 * (time.monotonic() - begun)
+            yield "database", f"{shown} answers in {took:.0f} ms"
             before = time.time()
             clock = (await transaction.execute(sa.select(database.clock))).scalar_one()
             ahead = clock - (before + time.time()) / 2
@@ -51,4 +69,8 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
                 " by NTP, say"
             )
         yield "clock", f"{ahead:+.1f} s off this machine's"
+        async with database.read_transaction() as transaction:
+            found = (await transaction.execute(_outstanding(database.clock))).mappings().one()
+        late = f", the oldest for {found['late']:.0f} s" if found["due"] else ""
+        yield "deliveries", f"{found['due']} due{late}; {found['parked']} parked"
         yield "connections", f"at most {database.engine.pool.size()} for a process{capacity}"  # type: ignore[attr-defined]

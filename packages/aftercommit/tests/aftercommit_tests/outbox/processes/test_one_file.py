@@ -82,7 +82,7 @@ def test_a_check_tells_what_is_wrong_by_its_exit_code(folder: Path) -> None:
     away = "postgresql://nobody@127.0.0.1:1/shop"
     outcomes = {
         "": (0, "connections"),
-        "sqlite:///new.db": (3, "db upgrade"),
+        "sqlite:///new.db": (3, "there is no file"),
         away: (3, "not available"),
         "mysql://shop": (2, "database URL"),
     }
