@@ -14,7 +14,7 @@ APPLICATION = ROOT / "src" / "allocation"
 ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 DIALECTS = ROOT / "packages" / "sqlalchemy-anyio" / "src" / "sqlalchemy_anyio"
 
-ENGINE_LINES = 5445  # without extensions: what is read in an evening
+ENGINE_LINES = 5452  # without extensions: what is read in an evening
 PATH_LINES = 1054  # the way of a delivery through it: what is read in an hour
 FILE_LINES = 250
 README_LINES = 200

@@ -99,6 +99,13 @@ class BoundHandler:
         return answer
 
 
+class ByType(dict[type[Any], BoundHandler]):
+    """The handlers of commands by type."""
+
+    def __missing__(self, command: type[Any]) -> BoundHandler:
+        raise WiringError("commands without a row in the table of handlers", command.__name__)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundHandlers:
     """The handlers this process can run: of commands by type, of events by name."""
@@ -130,7 +137,7 @@ def bind(
     raise_if_any("handlers return what is no command with a handler", [*unknown])
     bound |= {old: bound[new] for old, new in renamed.items()}
     of_events = {name: handler for name, handler in bound.items() if handler.is_available}
-    return BoundHandlers(commands=of_commands, events=of_events)
+    return BoundHandlers(commands=ByType(of_commands), events=of_events)
 
 
 def _returned_types(handler: Handler[Any, Any]) -> set[type]:

@@ -62,16 +62,19 @@ _mapping = registry(metadata=metadata)
 
 def start_mappers() -> None:
     """Map things, lines and clubs onto their tables; calling it again changes nothing."""
-    if list(_mapping.mappers):
-        return
+    if not list(_mapping.mappers):
+        _map_all()
+    ensure_versions(_mapping)
+    configure_mappers()
+
+
+def _map_all() -> None:
     _mapping.map_imperatively(Thing, things, version_id_col=things.c.version)
     _mapping.map_imperatively(Line, lines, version_id_col=lines.c.version)
     _mapping.map_imperatively(Member, members)
     parts = relationship(Member, cascade="all, delete-orphan", lazy="selectin")
     version = clubs.c.version
     _mapping.map_imperatively(Club, clubs, version_id_col=version, properties={"members": parts})
-    ensure_versions(_mapping)
-    configure_mappers()
 
 
 class UnitOfWork:

@@ -18,6 +18,7 @@ class SentEmails:
     """The port, as tests have it: it keeps what was sent, and fails if it has a failure."""
 
     subjects: list[str] = field(default_factory=list)
+    recipients: dict[IdempotencyKey, str] = field(default_factory=dict)
     failure: Exception | None = None
 
     async def send(
@@ -25,6 +26,8 @@ class SentEmails:
     ) -> None:
         if self.failure:
             raise self.failure
+        if self.recipients.setdefault(idempotency_key, recipient) != recipient:
+            raise AssertionError("one key, two recipients: record an event for each of them")
         self.subjects.append(subject)
 
 

@@ -31,7 +31,7 @@ def test_what_a_dead_process_has_left_is_done_by_a_worker(
     with psycopg.connect(postgres_url) as connection:
         connection.execute("SELECT * FROM statistics FOR UPDATE")  # so the handler has to wait
         with start(tmp_path, postgres_url, "place-order", "ivan@example.com", "lamp") as process:
-            wait_until_one_waits(postgres_url)
+            wait_until_it_waits(process, postgres_url)
             process.send_signal(signal.SIGKILL)
         connection.rollback()
         assert placed(connection) == 0
@@ -44,11 +44,12 @@ def test_what_a_dead_process_has_left_is_done_by_a_worker(
     assert [*tmp_path.glob("shop-mail/new/*")] != []
 
 
-def wait_until_one_waits(url: str) -> None:
-    """Wait for a process that waits for somebody else, with a limit."""
+def wait_until_it_waits(process: "subprocess.Popen[str]", url: str) -> None:
+    """Wait for a process until it waits for somebody else, with a limit."""
     end = time.monotonic() + LIMIT_SECONDS
     with psycopg.connect(url, autocommit=True) as connection:
         while connection.execute(WAITING).fetchone() == (0,):
+            assert process.poll() is None, "it has ended: see what it says above"
             assert time.monotonic() < end
             time.sleep(0.02)
 

@@ -11,10 +11,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from shop import views
-from shop.adapters.orm import metadata
+from shop.adapters.orm import metadata, start_mappers
 from shop.bootstrap import bootstrap
 from shop.config import Settings
 from shop.domain.messages import CancelOrder, PlaceOrder
+from shop.domain.orders import Order
 from shop.entrypoints.app import APP
 
 pytestmark = pytest.mark.anyio
@@ -81,3 +82,13 @@ async def test_the_migrations_make_the_tables(application: Application) -> None:
 
     async with application.database.read_transaction() as transaction:
         assert await transaction.run_sync(differences) == []
+
+
+def test_every_attribute_is_stored() -> None:
+    """One without a column, or a relationship, would be gone when it is loaded."""
+    start_mappers()
+    order = Order.place(uuid4(), "ivan@example.com", {"lamp": 1})
+    for each in (order, *order.lines):
+        attributes = {name for name in vars(each) if not name.startswith("_sa_")}
+        known = {*sa.inspect(type(each)).attrs.keys(), "recorded_events"}
+        assert attributes <= known, "give it a column in adapters/orm.py, and a migration"

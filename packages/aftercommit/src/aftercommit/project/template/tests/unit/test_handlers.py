@@ -1,13 +1,17 @@
 """The use cases, through the bus: send a command, look at what came of it."""
 
+from inspect import iscoroutinefunction
 from uuid import UUID, uuid4
 
 import pytest
-from aftercommit import Application, testing
+from aftercommit import Application, message_types, testing
 
 from shop import views
+from shop.domain import messages
+from shop.domain.aggregate import Command, Event
 from shop.domain.messages import CancelOrder, PlaceOrder
 from shop.domain.orders import OrderNotFound, TooManyPieces
+from shop.service_layer import handlers
 
 from tests.conftest import SentEmails
 
@@ -96,3 +100,14 @@ async def test_a_confirmation_that_fails_is_sent_later(
     await testing.deliver_due(application)
 
     assert emails.subjects == ["Your order"]
+
+
+def test_every_message_and_every_handler_is_in_the_table() -> None:
+    """What is not there is stored and never handled, or never runs."""
+    table = handlers.HANDLERS
+    listed = {each.__name__ for each in table.commands.values()} | table.by_name().keys()
+    there = {name for name, each in vars(handlers).items() if iscoroutinefunction(each)}
+
+    assert {*message_types(messages, Command)} == table.commands.keys()
+    assert {*message_types(messages, Event)} == table.events.keys()
+    assert there == listed

@@ -36,6 +36,12 @@ def test_a_line_is_about_something(article: str, pieces: int) -> None:
         an_order().add(article, pieces)
 
 
+def test_an_order_is_about_something() -> None:
+    """Without a line it would be counted, and in no list."""
+    with pytest.raises(InvalidInput):
+        Order.place(uuid4(), "ivan@example.com", {})
+
+
 def test_who_orders_can_be_reached() -> None:
     """By e-mail."""
     with pytest.raises(InvalidInput):

@@ -9,10 +9,12 @@ from anyio import to_thread
 
 
 class MaildirEmailSender:
-    """Keeps e-mails in a folder, the first one makes it."""
+    """Keeps e-mails in a folder, which it makes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        for part in ("tmp", "new", "cur"):  # `Maildir` would, for each of many at once
+            (folder / part).mkdir(parents=True, exist_ok=True)
 
     async def send(
         self, recipient: str, subject: str, text: str, *, idempotency_key: IdempotencyKey

@@ -38,12 +38,11 @@ _mapping = registry(metadata=metadata)
 
 def start_mappers() -> None:
     """Map the classes; calling it again changes nothing."""
-    if list(_mapping.mappers):
-        return
-    _mapping.map_imperatively(Line, order_lines)
-    parts = relationship(Line, cascade="all, delete-orphan", lazy="selectin")
-    _mapping.map_imperatively(
-        Order, orders, version_id_col=orders.c.version, properties={"lines": parts}
-    )
+    if not list(_mapping.mappers):
+        _mapping.map_imperatively(Line, order_lines)
+        parts = relationship(Line, cascade="all, delete-orphan", lazy="selectin")
+        _mapping.map_imperatively(
+            Order, orders, version_id_col=orders.c.version, properties={"lines": parts}
+        )
     ensure_versions(_mapping)
     configure_mappers()

@@ -44,6 +44,8 @@ class Order(Aggregate):
     @classmethod
     def place(cls, order_id: UUID, email: str, articles: dict[str, int]) -> "Order":
         """Order some articles, and record OrderPlaced."""
+        if not articles:
+            raise InvalidInput("an order needs an article, or more")
         order = cls(order_id, email)
         for article, pieces in articles.items():
             order.add(article, pieces)
