@@ -133,9 +133,10 @@ def test_a_frozen_worker_that_wakes_up_changes_nothing(on_each: Installation) ->
         let_a_worker_finish(on_each)
         done = on_each.rows(row)
 
-        frozen.send_signal(signal.SIGCONT)
-        assert "lamp" in bell.read_text()  # so late
-        assert stop(frozen) == 0
+        with bell.open("r+b", buffering=0) as listening:  # also for who rings later
+            frozen.send_signal(signal.SIGCONT)
+            assert b"lamp" in listening.readline()  # so late
+            assert stop(frozen) == 0
         assert frozen.stderr is not None
         assert "to announce is another's, or done" in frozen.stderr.read()
 
