@@ -3,14 +3,13 @@
 What counts, and what the engine itself takes, is in `test_statement_counts.py` of its package.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 from aftercommit import testing
 from aftercommit.process.application import Application
-from aftercommit_tests.asked import asked_of
+from aftercommit_tests.asked import counting
 
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
@@ -31,16 +30,6 @@ async def application(each_settings: Settings) -> AsyncIterator[Application]:
         yield application
 
 
-@contextmanager
-def counting(application: Application) -> Iterator[list[str]]:
-    """Collect what the database is asked inside."""
-    counted: list[str] = []
-    with asked_of(application.database) as asked:
-        yield counted
-    ignored = "BEGIN", "NOTIFY", "SELECT aftercommit_handler_pauses.handler"
-    counted += [each.sql for each in asked if not each.sql.startswith(ignored)]
-
-
 COMMANDS = {
     "a registration": (a_registration(email="new@example.com"), 5),
     "the same once more": (IVAN, 1),
@@ -54,7 +43,7 @@ async def test_a_command_takes_so_many_statements(
     application: Application, command: Command, number: int
 ) -> None:
     """Its row, what it reads, what it writes, its events, and a delivery to each handler."""
-    with counting(application) as asked:
+    with counting(application.database) as asked:
         await application.bus.execute(command)
 
     assert len(asked) == number
@@ -78,21 +67,21 @@ async def test_a_handler_takes_so_many_statements(application: Application) -> N
 
     while claims := await application.bus.outbox.claim(10, list(HANDLERS)):
         for claim in claims:
-            with counting(application) as asked:
+            with counting(application.database) as asked:
                 report = await application.bus.run([claim])
             found[claim.handler] = len(asked)
             events += [each.event for each in report.events]
 
     assert found == HANDLERS
     [allocated] = [each for each in events if isinstance(each, CouponAllocated)]
-    with counting(application) as asked:
+    with counting(application.database) as asked:
         await application.bus.execute(a_redemption(allocated.code))
     assert len(asked) == 5
 
 
 async def test_the_next_coupon_costs_one_statement(application: Application) -> None:
     """Every registration asks for it, and holds up all others meanwhile."""
-    with counting(application) as asked:
+    with counting(application.database) as asked:
         async with testing.unit_of_work(application) as uow:
             await uow.coupon_batches.next_available()
 

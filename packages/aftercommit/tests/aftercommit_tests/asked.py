@@ -42,3 +42,13 @@ def asked_of(*databases: Database) -> Iterator[list[Asked]]:
 
         until.enter_context(pytest.MonkeyPatch.context()).setattr(single, "fetch", noted)
         yield asked
+
+
+@contextmanager
+def counting(database: Database) -> Iterator[list[str]]:
+    """Collect what a database is asked inside, but for what comes with any transaction."""
+    counted: list[str] = []
+    with asked_of(database) as asked:
+        yield counted
+    ignored = "BEGIN", "NOTIFY", "SELECT aftercommit_handler_pauses.handler"
+    counted += [each.sql for each in asked if not each.sql.startswith(ignored)]

@@ -4,14 +4,13 @@ Each call of the driver counts, also one with many rows; BEGIN, COMMIT and the h
 workers do not. A number that has to grow is changed here, with a reason in the commit that does it.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 from aftercommit.process.application import Application
 
-from aftercommit_tests.asked import asked_of
+from aftercommit_tests.asked import counting
 from aftercommit_tests.builders import a_command, a_failure
 from aftercommit_tests.things.app import Settings, bootstrap
 from aftercommit_tests.things.domain import Command, RenameThing, ThingMade
@@ -35,22 +34,12 @@ async def application(settings: Settings) -> AsyncIterator[Application]:
         yield application
 
 
-@contextmanager
-def counting(application: Application) -> Iterator[list[str]]:
-    """Collect what the database is asked inside."""
-    counted: list[str] = []
-    with asked_of(application.database) as asked:
-        yield counted
-    ignored = "BEGIN", "NOTIFY", "SELECT aftercommit_handler_pauses.handler"
-    counted += [each.sql for each in asked if not each.sql.startswith(ignored)]
-
-
 @pytest.mark.parametrize(("command", "number"), COMMANDS.values(), ids=COMMANDS)
 async def test_a_command_takes_so_many_statements(
     application: Application, command: Command, number: int
 ) -> None:
     """Its row, what it reads, what it writes, its events, and a delivery to each handler."""
-    with counting(application) as asked:
+    with counting(application.database) as asked:
         await application.bus.execute(command)
 
     assert len(asked) == number
@@ -62,7 +51,7 @@ async def test_a_handler_takes_so_many_statements(application: Application) -> N
 
     while claims := await application.bus.outbox.claim(10, list(HANDLERS)):
         for claim in claims:
-            with counting(application) as asked:
+            with counting(application.database) as asked:
                 await application.bus.run([claim])
             found[claim.handler] = len(asked)
 
@@ -72,21 +61,23 @@ async def test_a_handler_takes_so_many_statements(application: Application) -> N
 async def test_a_worker_takes_so_many_statements(application: Application) -> None:
     """However many deliveries there are in a claim; of these, all of another process."""
     outbox, all_handlers = application.bus.outbox, list(HANDLERS)
-    with counting(application) as asked:
+    with counting(application.database) as asked:
         assert await outbox.seconds_until_due(all_handlers) is not None
     assert len(asked) == 1
-    with counting(application) as asked:  # first what is live, then what is replayed
+    with counting(application.database) as asked:  # first what is live, then what is replayed
         assert await outbox.claim(10, ["nobody"]) == []
     assert len(asked) == 2
 
-    with counting(application) as asked:  # the leases, and the events
+    with counting(application.database) as asked:  # the leases, and the events
         claims = await outbox.claim(10, all_handlers)
     at_once = application.database.backend.outbox is not None
     assert {claim.envelope.event for claim in claims} == {MADE}
     assert len(asked) == (1 if at_once else 2)
-    with counting(application) as asked:  # the delivery, the failure, and the eleventh one before
+    with counting(
+        application.database
+    ) as asked:  # the delivery, the failure, and the eleventh one before
         await outbox.record_failure(a_failure(claims[0], OSError("down"), retry_in=1))
     assert len(asked) == 3
-    with counting(application) as asked:
+    with counting(application.database) as asked:
         await outbox.release([claims[1]])
     assert len(asked) == 1

@@ -22,7 +22,7 @@ from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.process.assembly import open_application
 from aftercommit.process.extension import Extension, Extensions
-from aftercommit.settings import EngineSettings, load
+from aftercommit.settings import EngineSettings
 
 
 class OutboxApp(App[EngineSettings]):
@@ -82,19 +82,15 @@ class OutboxApp(App[EngineSettings]):
             now=partial(datetime.now, UTC),
         )
 
-    def load(self, overrides: Mapping[str, Any]) -> EngineSettings:
-        def find(variable: str) -> str | None:
-            default = self.default_database_url if variable == url else None
-            return os.environ.get(variable) or default
+    def settings(self) -> type[EngineSettings]:
+        return self._kind
 
-        url = self._kind.variable("database_url")
-        return load(
-            self._kind,
-            {**self._overrides, **{k: v for k, v in overrides.items() if v is not None}},
-            self.extensions.env_lookup(find),
-            of_extensions=self.extensions.settings(),
-            log_formats=self.extensions.log_formats,
-        )
+    def load(self, overrides: Mapping[str, Any]) -> EngineSettings:
+        given = {**self._overrides, **{k: v for k, v in overrides.items() if v is not None}}
+        find = self.extensions.env_lookup(os.environ.get)
+        if not find(self._kind.variable("database_url")):
+            given.setdefault("database_url", self.default_database_url)
+        return super().load(given)
 
     def open(
         self, settings: EngineSettings, *, observers: Sequence[Observer] = (), delivers: bool = True

@@ -10,7 +10,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from aftercommit.claims import Claim
 from aftercommit.envelopes import MessageContext, bind_context, current_context
@@ -70,7 +70,7 @@ def store(
     now = _clock(connection, app)
     rows = [app.codec().to_row(envelope) for envelope, _ in subscribed]
     for row in rows:
-        app.codec().from_row(row)  # what nobody could read is refused while it can be mended
+        app.codec().from_row(row)  # what nobody could read is refused while it can be corrected
     connection.execute(sa.insert(events).values(recorded_at=now), rows)
     due = now + sa.bindparam("seconds", type_=sa.Double)
     outstanding = [
@@ -106,15 +106,20 @@ async def deliver_due(session: AsyncSession, app: OutboxApp) -> int:
     event.listen(session.sync_session, "before_commit", refuse_commit)
     try:
         while found := (await connection.execute(due, {"handlers": [*app.bound.events]})).first():
-            await _deliver(session, app, *found)
+            await _deliver(session, connection, app, *found)
             count += 1
     finally:
         event.remove(session.sync_session, "before_commit", refuse_commit)
     return count
 
 
-async def _deliver(session: AsyncSession, app: OutboxApp, event_id: object, handler: str) -> None:
-    connection = await session.connection()
+async def _deliver(
+    session: AsyncSession,
+    connection: AsyncConnection,
+    app: OutboxApp,
+    event_id: object,
+    handler: str,
+) -> None:
     [row] = (await connection.execute(RAW_EVENTS, {"ids": [event_id]})).mappings()
     claim = Claim(envelope=app.codec().from_row(row), handler=handler, attempt=1)
     with bind_context(claim.context):

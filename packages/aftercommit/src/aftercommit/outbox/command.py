@@ -77,11 +77,9 @@ def find_outbox(target: str) -> Outbox:
         known = None
     if known is None:
         raise InvalidValue(f"{target}:", f"there is no module {module} here, nor installed")
-    found = getattr(import_module(module), name, None)
-    if not isinstance(found, Outbox):
-        outboxes = [
-            n for n, each in vars(import_module(module)).items() if isinstance(each, Outbox)
-        ]
-        there = ", ".join(f"{module}:{n}" for n in outboxes) or "none"
+    members = vars(import_module(module)).items()
+    outboxes = {each: member for each, member in members if isinstance(member, Outbox)}
+    if name not in outboxes:
+        there = ", ".join(f"{module}:{each}" for each in outboxes) or "none"
         raise InvalidValue(target, f"is no outbox; {module} has {there}")
-    return found
+    return outboxes[name]
