@@ -66,7 +66,7 @@ async def test_many_commits_are_few_notifications(url: str) -> None:
             await heard.wait()
         seconds = anyio.current_time() - begun
 
-    assert len(wakes) <= 1 + seconds / PAUSE_SECONDS
+    assert len(wakes) <= 2 + seconds / PAUSE_SECONDS  # a timer may be a little early
 
 
 async def test_a_process_that_ends_after_its_commit_has_notified(url: str) -> None:
