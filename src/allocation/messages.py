@@ -5,12 +5,12 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from aftercommit import Codec, Upcaster, message_types
+from aftercommit import Codec, message_types
 
 from allocation.domain import commands, events
 from allocation.user_import.model import UsersImported
 
-UPCASTERS: dict[tuple[str, int], Upcaster] = {
+UPCASTERS = {
     # the worked example: version 1 had no name
     ("user_registered", 1): lambda old: {**old, "name": str(old["email"]).partition("@")[0]}
 }

@@ -7,8 +7,8 @@ from typing import Any, get_type_hints
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit import Application, Envelope, Failure, MessageOrigin, testing
-from aftercommit.claims import Claim
+from aftercommit import Application, Envelope, MessageOrigin, testing
+from aftercommit.claims import Claim, Failure
 from aftercommit.extensions.operations.redaction import handlers_with_effects
 from aftercommit.sql import tables
 from anyio import to_thread

@@ -7,7 +7,8 @@ from typing import Any
 
 import anyio
 import pytest
-from aftercommit import Application, Report, testing
+from aftercommit import Application, testing
+from aftercommit.claims import Report
 
 from allocation.adapters import orm
 from allocation.bootstrap import bootstrap

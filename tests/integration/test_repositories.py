@@ -5,7 +5,8 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from aftercommit import Application, Conflict, testing
+from aftercommit import Application, testing
+from aftercommit.errors import Conflict
 
 from allocation import views
 from allocation.adapters import orm

@@ -4,6 +4,9 @@ The engine knows no application: what one consists of is passed in. Begin with `
 `unit_of_work.py`; `sql` keeps all of it in a database, `process` runs it, and `extensions` are
 optional, each with an extra of its name.
 
+Examples in docstrings run as they stand. `shop` in them is the project that `aftercommit new shop`
+makes, with its options.
+
 The public names are listed once, in `__init__.pyi`, and each is imported when it is first used: so
 `--help` imports no database. (The library for this parses the list with `ast`, which costs more
 than all else that `--help` needs but Click.)

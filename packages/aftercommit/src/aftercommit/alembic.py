@@ -24,6 +24,13 @@ def upgrade_tables(connection: Connection) -> None:
     What stands after it in the same migration, and in later ones, goes on as usual.
 
     :raises SchemaTooNew: if a newer version of this package has made them
+
+    >>> import sqlalchemy as sa
+    >>> from aftercommit.alembic import upgrade_tables
+    >>> with sa.create_engine("sqlite:///shop.db").begin() as connection:  # op.get_bind()
+    ...     upgrade_tables(connection)
+    ...     sa.inspect(connection).has_table("aftercommit_events")
+    True
     """
     outer = [proxy for module in (context, op) if (proxy := vars(module).get("_proxy"))]
     try:

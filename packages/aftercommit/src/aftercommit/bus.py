@@ -17,15 +17,7 @@ import anyio
 from anyio import CancelScope, Semaphore, get_cancelled_exc_class
 
 from aftercommit import errors
-from aftercommit.claims import (
-    Claim,
-    CommandWork,
-    Committed,
-    DeliveryPolicy,
-    Failure,
-    Report,
-    WorkItem,
-)
+from aftercommit.claims import Claim, CommandWork, Committed, DeliveryPolicy, Failure, Report
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, MessageOrigin, bind_context
 from aftercommit.handler_binding import BoundHandler, BoundHandlers
@@ -42,7 +34,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageBus:
-    """Handles commands and events; a slot is for one handler that runs, not for what it causes."""
+    """Handles commands and events; a slot is for one handler that runs, not for what it causes.
+
+    >>> import anyio, uuid
+    >>> from shop.domain.messages import PlaceOrder
+    >>> from shop.entrypoints.app import APP
+    >>> order = PlaceOrder(order_id=uuid.uuid4(), email="ivan@example.com", articles={"lamp": 2})
+    >>> async def main():
+    ...     async with APP.open(APP.load({})) as application:
+    ...         return await application.bus.handle(order)
+    >>> report = anyio.run(main)
+    >>> [envelope.type for envelope in report.events], report.failures
+    (['order_placed'], [])
+    """
 
     registry: BoundHandlers
     new_uow: UnitOfWorkFactory
@@ -200,7 +204,7 @@ class MessageBus:
         return committed
 
     async def _commit(
-        self, handler: BoundHandler, work: WorkItem, limit: TimeLimit, tries: int = 1
+        self, handler: BoundHandler, work: Claim | CommandWork, limit: TimeLimit, tries: int = 1
     ) -> Committed:
         """Run a handler in a fresh unit of work.
 
@@ -218,7 +222,7 @@ class MessageBus:
         self.instrumentation.finished(Outcome(work, "conflict"))
         return await self._commit(handler, work, limit, tries + 1)
 
-    async def _begin(self, work: WorkItem, limit: TimeLimit) -> None:
+    async def _begin(self, work: Claim | CommandWork, limit: TimeLimit) -> None:
         """Start the handler's time, unless a person has paused it while it waited."""
         if isinstance(work, Claim) and await self.outbox.is_paused(work):
             raise errors.HandlerPaused(work.handler)

@@ -19,6 +19,14 @@ from aftercommit.envelopes import INTERNAL, Envelope, MessageContext, MessageOri
 from aftercommit.errors import is_away, is_permanent
 
 IdempotencyKey = NewType("IdempotencyKey", str)
+"""The same for every attempt of a delivery, so that the outside can recognize a repetition.
+
+>>> from aftercommit import IdempotencyKey, Outbox, on
+>>> from shop.domain.messages import OrderPlaced
+>>> async def confirm(event: OrderPlaced, idempotency_key: IdempotencyKey) -> None:
+...     print(f"Message-ID: <{idempotency_key}@example.com>")
+>>> outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, confirm)])
+"""
 LastWrite = Callable[[], Awaitable[None]]
 """Stores what became of a claim."""
 

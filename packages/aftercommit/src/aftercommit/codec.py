@@ -37,6 +37,18 @@ class Codec(Generic[E_co]):
 
     `source` is that of its events, for others. `aliases` has the wire names of classes that were
     renamed. `describe` says in a few words, to operators, what an event is about.
+
+    >>> from dataclasses import dataclass
+    >>> from aftercommit import Codec
+    >>> @dataclass
+    ... class OrderPlaced:
+    ...     order_id: int
+    >>> def number_is_order_id(data):  # of version 1 in version 2
+    ...     return {"order_id": data["number"]}
+    >>> upcasters = {("order_placed", 1): number_is_order_id}
+    >>> codec = Codec(source="/shop", events=[OrderPlaced], upcasters=upcasters)
+    >>> codec.read("order_placed", 1, '{"number": 7}', OrderPlaced)
+    OrderPlaced(order_id=7)
     """
 
     def __init__(

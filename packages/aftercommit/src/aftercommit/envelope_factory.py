@@ -20,7 +20,19 @@ from aftercommit.envelopes import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeFactory:
-    """Makes envelopes of messages, and knows who subscribes to events."""
+    """Makes envelopes of messages, and knows who subscribes to events.
+
+    >>> import datetime, uuid
+    >>> from aftercommit import EnvelopeFactory
+    >>> from shop.bootstrap import CODEC
+    >>> from shop.entrypoints.app import APP
+    >>> envelopes = EnvelopeFactory(
+    ...     codec=CODEC,
+    ...     subscriptions=APP.handlers().subscriptions(APP.load({})),
+    ...     new_id=uuid.uuid4,
+    ...     now=lambda: datetime.datetime.now(datetime.UTC),
+    ... )
+    """
 
     codec: Codec[object]
     subscriptions: Mapping[type[Any], Subscribers]

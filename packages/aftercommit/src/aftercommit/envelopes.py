@@ -27,7 +27,14 @@ class MessageContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """An event and what is known about it; the attributes are those of CloudEvents 1.0."""
+    """An event and what is known about it; the attributes are those of CloudEvents 1.0.
+
+    >>> from aftercommit import Envelope, Outbox, on
+    >>> from shop.domain.messages import OrderPlaced
+    >>> async def audit(event: OrderPlaced, envelope: Envelope) -> None:
+    ...     print(envelope.time, envelope.type, envelope.subject, envelope.context.correlation_id)
+    >>> outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, audit)])
+    """
 
     id: EventId
     source: str
@@ -45,6 +52,19 @@ class MessageOrigin:
 
     Source and id are those of CloudEvents 1.0. What has no id is not recognized. The fingerprint
     of what it says tells a repetition from another message with the same id.
+
+    >>> import anyio, uuid
+    >>> from aftercommit import MessageOrigin
+    >>> from shop.domain.messages import PlaceOrder
+    >>> from shop.entrypoints.app import APP
+    >>> order = PlaceOrder(order_id=uuid.uuid4(), email="ivan@example.com", articles={"lamp": 2})
+    >>> async def main():
+    ...     async with APP.open(APP.load({})) as application:
+    ...         for _ in range(2):
+    ...             await application.bus.handle(order, MessageOrigin(source="/till", id="sale-7"))
+    >>> anyio.run(main)
+    Traceback (most recent call last):
+    aftercommit.errors.MessageAlreadyHandled: message 'sale-7' from '/till' has been handled already
     """
 
     source: str
@@ -77,6 +97,12 @@ class bind_context:  # noqa: N801 - reads as a statement, and a generator would 
 
 
 def message_types(module: object, base: type[M]) -> list[type[M]]:
-    """Return the types of messages that a module defines, or imports."""
+    """Return the types of messages that a module defines, or imports.
+
+    >>> from aftercommit import message_types
+    >>> from shop.domain import aggregate, messages
+    >>> [each.__name__ for each in message_types(messages, aggregate.Event)]
+    ['OrderPlaced', 'OrderCancelled']
+    """
     types = [member for member in vars(module).values() if isinstance(member, type)]
     return [type_ for type_ in types if issubclass(type_, base) and type_ is not base]

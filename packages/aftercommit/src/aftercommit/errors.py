@@ -32,14 +32,27 @@ class Invalid(Error):
 
 
 class InvalidValue(Invalid):
-    """A setting, a URL or an argument has a value outside its rules."""
+    """A setting, a URL or an argument has a value outside its rules.
+
+    >>> from aftercommit import InvalidValue
+    >>> raise InvalidValue("SHOP_MAIL_URL", "is not set")
+    Traceback (most recent call last):
+    aftercommit.errors.InvalidValue: SHOP_MAIL_URL is not set
+    """
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(f"{what} {reason}")
 
 
 class Refused(Error):
-    """What was asked for is well-formed, but it is not to be done."""
+    """What was asked for is well-formed, but it is not to be done.
+
+    >>> from aftercommit import Refused
+    >>> class CardRefused(Refused):  # by a bank; a handler that raises it is not tried again
+    ...     pass
+    >>> CardRefused.error_kind
+    'refused'
+    """
 
     error_kind = "refused"
 
@@ -61,6 +74,16 @@ class Unavailable(TransientError):
 
     Handlers are tried again until it is back, with pauses up to the longest. A port of your own
     raises this; an error of another kind counts as an attempt, and is parked in the end.
+
+    >>> from aftercommit import Unavailable
+    >>> def read(path):  # of a port
+    ...     try:
+    ...         return open(path)
+    ...     except OSError as error:
+    ...         raise Unavailable(f"{path} cannot be read") from error
+    >>> read("/no/such/file")
+    Traceback (most recent call last):
+    aftercommit.errors.Unavailable: /no/such/file cannot be read
     """
 
     error_kind = "unavailable"
@@ -169,7 +192,14 @@ def install_hint(extra: str) -> str:
 
 
 class WiringError(Defect):
-    """The program is put together wrongly; raised at start, before any message is handled."""
+    """The program is put together wrongly; raised at start, before any message is handled.
+
+    >>> from aftercommit import Handlers, WiringError, on
+    >>> from shop.domain.messages import CancelOrder
+    >>> Handlers(commands=[on(CancelOrder)], events=[])
+    Traceback (most recent call last):
+    aftercommit.errors.WiringError: commands that have not one handler: CancelOrder
+    """
 
     def __init__(self, problem: str, *names: str) -> None:
         super().__init__(f"{problem}: {', '.join(sorted(names))}")

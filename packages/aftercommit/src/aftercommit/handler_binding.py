@@ -38,6 +38,15 @@ class Dependencies:
 
     `effect_ports` have effects that no rollback takes back; one that is None is not configured in
     this process. `queries` read what is committed. `constants` have no effect at all.
+
+    >>> from aftercommit import Dependencies
+    >>> from shop.adapters.maildir import MaildirEmailSender
+    >>> from pathlib import Path
+    >>> dependencies = Dependencies(
+    ...     effect_ports={"emails": MaildirEmailSender(Path("mails"))},
+    ...     queries={},
+    ...     constants={"shop_name": "Lamps and more"},
+    ... )
     """
 
     effect_ports: Mapping[str, Any]
@@ -122,6 +131,12 @@ def bind(
     What works in a transaction asks for it by the name `transaction`.
 
     :raises WiringError: if something is missing, unknown, ambiguous, or does not go together
+
+    >>> from aftercommit import Dependencies, bind
+    >>> from shop.service_layer.handlers import HANDLERS
+    >>> without_emails = Dependencies(effect_ports={"emails": None}, queries={}, constants={})
+    >>> sorted(bind(HANDLERS.publishing_to({}), without_emails).events)
+    ['count_cancellation', 'count_order']
     """
     commands, renamed = handlers.commands, handlers.renamed
     of_commands = {c: BoundHandler(h, dependencies, [transaction]) for c, h in commands.items()}

@@ -47,6 +47,15 @@ class Later(Generic[M_contra, A_co]):
 
     The delay is a fixed time, or a function of the settings, in seconds. Such a handler is not
     cancelled by what happens meanwhile, it looks at the state of the world when it runs.
+
+    >>> from datetime import timedelta
+    >>> from aftercommit import Handlers, Later, on
+    >>> from shop.domain.messages import OrderPlaced
+    >>> async def ask_for_feedback(event: OrderPlaced) -> None:
+    ...     print("How was it?")
+    >>> row = on(OrderPlaced, Later(ask_for_feedback, after=timedelta(days=7)))
+    >>> Handlers(commands=[], events=[row]).subscriptions(None)[OrderPlaced]
+    {'ask_for_feedback': 604800.0}
     """
 
     handler: Handler[M_contra, A_co]
@@ -60,7 +69,16 @@ class Later(Generic[M_contra, A_co]):
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribed(Generic[M_contra, A_co]):
-    """A handler that gets no new deliveries, and still runs those that are stored."""
+    """A handler that gets no new deliveries, and still runs those that are stored.
+
+    >>> from aftercommit import Handlers, Unsubscribed, on
+    >>> from shop.domain.messages import OrderPlaced
+    >>> async def print_label(event: OrderPlaced) -> None:
+    ...     print(event.order_id)
+    >>> table = Handlers(commands=[], events=[on(OrderPlaced, Unsubscribed(print_label))])
+    >>> [*table.by_name()], table.subscriptions(None)[OrderPlaced]
+    (['print_label'], {})
+    """
 
     handler: Handler[M_contra, A_co]
 
@@ -73,7 +91,13 @@ class Publish:
 
 
 PUBLISH = Publish()
-"""In the table: the event is public."""
+"""In the table: the event is public.
+
+>>> from aftercommit import PUBLISH, Handlers, on
+>>> from shop.domain.messages import OrderPlaced
+>>> Handlers(commands=[], events=[on(OrderPlaced, PUBLISH)]).public_events
+[<class 'shop.domain.messages.OrderPlaced'>]
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +111,13 @@ class Row(Generic[M_co, A_co]):
 def on(
     message: type[M], *handlers: Handler[M, A] | Later[M, A] | Unsubscribed[M, A] | Publish
 ) -> Row[M, A]:
-    """Return a row of the table: a command has one handler, an event any number of them."""
+    """Return a row of the table: a command has one handler, an event any number of them.
+
+    >>> from aftercommit import on
+    >>> from shop.domain.messages import OrderPlaced
+    >>> from shop.service_layer.handlers import confirm_order, count_order
+    >>> row = on(OrderPlaced, count_order, confirm_order)
+    """
     return Row(message, handlers)
 
 
@@ -99,6 +129,15 @@ class Handlers(Generic[C_co, E_co]):
     now: for deliveries that were stored before.
 
     :raises WiringError: if a message has two rows, or a command not one handler
+
+    >>> from aftercommit import Handlers, on
+    >>> from shop.domain.messages import OrderPlaced, PlaceOrder
+    >>> from shop.service_layer.handlers import count_order, place_order
+    >>> table = Handlers(
+    ...     commands=[on(PlaceOrder, place_order)],
+    ...     events=[on(OrderPlaced, count_order)],
+    ...     renamed={"keep_statistics": "count_order"},
+    ... )
     """
 
     def __init__(

@@ -26,6 +26,11 @@ class Outcome:
 
     `handler` is what the handler of a delivery that succeeded is called now; `work` may have an
     old name.
+
+    >>> from aftercommit import Observer, Outcome
+    >>> class Printer(Observer):
+    ...     def finished(self, outcome: Outcome) -> None:
+    ...         print(outcome.work.name, outcome.status)
     """
 
     work: WorkItem
@@ -35,7 +40,22 @@ class Outcome:
 
 
 class Observer:
-    """Watches the work; each method may be left as it is. Seconds are the time limit."""
+    """Watches the work; each method may be left as it is. Seconds are the time limit.
+
+    >>> import anyio, uuid
+    >>> from aftercommit import Observer
+    >>> from shop.domain.messages import PlaceOrder
+    >>> from shop.entrypoints.app import APP
+    >>> class Printer(Observer):
+    ...     def finished(self, outcome):
+    ...         print(outcome.work.name, outcome.status)
+    >>> order = PlaceOrder(order_id=uuid.uuid4(), email="ivan@example.com", articles={"lamp": 2})
+    >>> async def main():
+    ...     async with APP.open(APP.load({}), observers=[Printer()]) as application:
+    ...         await application.bus.execute(order)
+    >>> anyio.run(main)
+    PlaceOrder succeeded
+    """
 
     def command(self, envelope: CommandWork, seconds: float) -> Operation:
         """Watch the handler of a command."""
@@ -54,7 +74,14 @@ class Observer:
 
 
 class CompositeObserver:
-    """Several observers as one that never fails."""
+    """Several observers as one that never fails.
+
+    >>> from aftercommit import CompositeObserver, Observer
+    >>> class Broken(Observer):
+    ...     def finished(self, outcome):
+    ...         raise ZeroDivisionError
+    >>> CompositeObserver([Broken()]).finished("an outcome")  # logs the error
+    """
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self.observers = observers
@@ -90,7 +117,22 @@ def _safely(function: Callable[..., object], *args: object) -> None:
 
 
 class ObservedPort:
-    """Stands for a port with an external effect: observers see its calls."""
+    """Stands for a port with an external effect: observers see its calls.
+
+    >>> import anyio
+    >>> from aftercommit import CompositeObserver, ObservedPort, Observer
+    >>> class Printer(Observer):
+    ...     def port_call(self, port, method):
+    ...         print("calls", port, method)
+    ...         return super().port_call(port, method)
+    >>> class Bell:
+    ...     async def ring(self):
+    ...         print("ding")
+    >>> bell = ObservedPort(CompositeObserver([Printer()]), "bell", Bell())
+    >>> anyio.run(bell.ring)
+    calls bell ring
+    ding
+    """
 
     def __init__(self, instrumentation: CompositeObserver, name: str, port: object) -> None:
         self._instrumentation, self._name, self._port = instrumentation, name, port

@@ -11,7 +11,16 @@ from aftercommit.envelopes import Envelope
 
 
 class Publisher(Protocol):
-    """One message broker, on the sending side."""
+    """One message broker, on the sending side.
+
+    >>> from aftercommit import Envelope
+    >>> from shop.service_layer.handlers import HANDLERS
+    >>> class Printer:
+    ...     async def publish(self, envelope: Envelope) -> None:
+    ...         print(envelope.type)
+    >>> "publish_event_to_printer" in HANDLERS.publishing_to({"printer": Printer()}).by_name()
+    True
+    """
 
     async def publish(self, envelope: Envelope) -> None:
         """Return when the broker has confirmed the event. That nobody listens is no failure."""

@@ -23,6 +23,16 @@ E = TypeVar("E")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")  # also in capitals, unquoted in SQL, as a package
 DAY = 86400.0
 Seconds = Annotated[float, Meta(gt=0, le=10**9, description="seconds")]
+"""A time: it is positive, and ends.
+
+>>> from dataclasses import dataclass
+>>> from typing import Annotated, ClassVar
+>>> from aftercommit import EngineSettings, Seconds
+>>> @dataclass(frozen=True, slots=True, kw_only=True)
+... class Settings(EngineSettings):
+...     application: ClassVar[str] = "shop"
+...     patience: Annotated[Seconds, "a customer waits no longer"] = 5.0
+"""
 Count = Annotated[int, Meta(ge=1, le=1000, description="how many")]
 Factor = Annotated[float, Meta(ge=1, le=100, description="factor")]
 EventLoop = Literal["asyncio", "trio"]
@@ -34,7 +44,18 @@ EnvLookup = Callable[[str], str | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings(DeliveryPolicy):
-    """What can be set of any application. URLs may hold passwords, so they never show in `repr`."""
+    """What can be set of any application. URLs may hold passwords, so they never show in `repr`.
+
+    >>> from dataclasses import dataclass
+    >>> from typing import ClassVar
+    >>> from aftercommit import EngineSettings
+    >>> @dataclass(frozen=True, slots=True, kw_only=True)
+    ... class Settings(EngineSettings):
+    ...     application: ClassVar[str] = "shop"
+    ...     currency: str = "EUR"
+    >>> Settings.variable("currency")
+    'SHOP_CURRENCY'
+    """
 
     application: ClassVar[str]
     """The name of the application: channels, queues, metrics, all that others see begins with it.
@@ -107,6 +128,11 @@ def load(
 
     :raises InvalidValue: if one is not acceptable; its value is not repeated, it may be a secret
     :raises WiringError: if two of these classes, or one and the engine, have a setting of one name
+
+    >>> from aftercommit import load
+    >>> from shop.config import Settings
+    >>> load(Settings, {"max_attempts": 3}, {"SHOP_POOL_SIZE": "7"}.get).pool_size
+    7
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     names = [setting.name for each in (kind, *of_extensions) for setting in fields(each)]

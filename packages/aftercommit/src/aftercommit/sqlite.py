@@ -17,6 +17,11 @@ def prepare(engine: AsyncEngine | Engine) -> None:
     IMMEDIATE, since one that has read first could not wait. For one that only reads, and waits for
     nobody: `engine.execution_options(sqlite_begin="BEGIN")`. A listener of yours that says BEGIN
     does no harm; it has to be there before. An engine of another database stays as it is.
+
+    >>> from aftercommit.sqlite import prepare
+    >>> from sqlalchemy.ext.asyncio import create_async_engine
+    >>> engine = create_async_engine("sqlite+aiosqlite:///shop.db")
+    >>> prepare(engine)
     """
     engine = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
     if engine.dialect.name != "sqlite":

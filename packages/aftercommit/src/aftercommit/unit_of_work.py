@@ -56,6 +56,12 @@ class AggregateStore(Protocol):
 
     It holds each one that was added or loaded, in `seen`, until the transaction ends. So an event
     that one of them has recorded is stored, even if nothing else refers to the aggregate.
+
+    >>> from aftercommit import AggregateStore, Repository
+    >>> from shop.domain.orders import Order, OrderNotFound
+    >>> class UnitOfWork:
+    ...     def __init__(self, store: AggregateStore) -> None:
+    ...         self.orders = Repository(store, Order, OrderNotFound)
     """
 
     seen: list[object]
@@ -68,7 +74,17 @@ class AggregateStore(Protocol):
 
 
 class Repository(Generic[A, K]):
-    """The aggregates of one type: what is changed in them is stored with the commit."""
+    """The aggregates of one type: what is changed in them is stored with the commit.
+
+    >>> import anyio, uuid
+    >>> from aftercommit import testing
+    >>> from shop.entrypoints.app import APP
+    >>> async def main():
+    ...     async with APP.open(APP.load({})) as application:
+    ...         async with testing.unit_of_work(application) as uow:  # handlers are given one
+    ...             return await uow.orders.find(uuid.uuid4())
+    >>> anyio.run(main)
+    """
 
     def __init__(
         self, store: AggregateStore, aggregate: type[A], missing: Callable[[K], Exception]

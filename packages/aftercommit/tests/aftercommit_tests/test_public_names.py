@@ -1,10 +1,17 @@
 """What the engine offers has a name in `aftercommit` itself: all else may change."""
 
-import inspect
-from types import FunctionType
+import os
+import sys
+from pathlib import Path
+from subprocess import run
 
 import aftercommit
 import pytest
+from aftercommit import project
+
+from aftercommit_tests import docstring_examples
+
+TESTS = Path(__file__).parents[1]
 
 PUBLIC = {
     "AggregateStore",
@@ -13,17 +20,14 @@ PUBLIC = {
     "Codec",
     "CommandLine",
     "CommitOutcomeUnknown",
-    "Conflict",
     "ConnectionLost",
     "Database",
     "Dependencies",
-    "Report",
     "EngineSettings",
     "Envelope",
     "EnvelopeFactory",
     "Extension",
     "Extensions",
-    "Failure",
     "Handlers",
     "History",
     "IdempotencyKey",
@@ -44,10 +48,8 @@ PUBLIC = {
     "Repository",
     "Seconds",
     "Transaction",
-    "TransientError",
     "Unavailable",
     "Unsubscribed",
-    "Upcaster",
     "UtcDateTime",
     "WiringError",
     "bind",
@@ -69,13 +71,19 @@ def test_a_public_name_more_is_a_decision() -> None:
     assert set(vars(aftercommit)["__all__"]) == PUBLIC
 
 
-@pytest.mark.parametrize("name", sorted(PUBLIC))
-def test_each_is_there_and_says_what_it_is(name: str) -> None:
-    """They are imported when they are first used, so a wrong list would go unnoticed."""
-    offered = getattr(aftercommit, name)
+def test_each_has_an_example_that_runs(tmp_path: Path, shared_folder: Path) -> None:
+    """So have those of the test kit, of extensions, and of what engines and migrations need.
 
-    if inspect.isclass(offered) or isinstance(offered, FunctionType):
-        assert inspect.getdoc(offered)
+    `shop` in them is the project as it is made.
+    """
+    (tmp_path / "postgres").symlink_to(shared_folder / "postgres")
+    found = f"{TESTS}:{Path(project.__file__).parent / 'template' / 'src'}"
+    python = [sys.executable, "-W", "error", "-m", docstring_examples.__name__]
+    ran = run(
+        python, cwd=tmp_path, env=os.environ | {"PYTHONPATH": found}, capture_output=True, text=True
+    )
+
+    assert (ran.stdout, ran.returncode) == ("", 0), ran.stderr
 
 
 def test_what_is_not_offered_is_not_there() -> None:

@@ -57,6 +57,28 @@ class Outbox:
     handlers are made by `session`: the class, or the `async_sessionmaker` of the application.
 
     :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
+
+    >>> import anyio, dataclasses
+    >>> from aftercommit import Outbox, on, sqlite
+    >>> from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class OrderPlaced:
+    ...     order_id: int
+    >>> async def confirm(event: OrderPlaced) -> None:
+    ...     print(f"order {event.order_id} is confirmed")
+    ...     confirmed.set()
+    >>> outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, confirm)])
+    >>> confirmed = anyio.Event()
+    >>> async def main():
+    ...     engine = create_async_engine("sqlite+aiosqlite:///shop.db")
+    ...     sqlite.prepare(engine)
+    ...     async with outbox.running(), AsyncSession(engine) as session:
+    ...         await outbox.record(session, OrderPlaced(7), about=7)
+    ...         await session.commit()
+    ...         await confirmed.wait()
+    ...     await engine.dispose()
+    >>> anyio.run(main)
+    order 7 is confirmed
     """
 
     def __init__(

@@ -32,7 +32,18 @@ T = TypeVar("T")
 
 
 class App(Generic[S]):
-    """An application, as the command line and its services start it."""
+    """An application, as the command line and its services start it.
+
+    >>> from aftercommit import App, Extensions
+    >>> from shop.config import Settings
+    >>> class Shop(App[Settings]):
+    ...     name, summary, commands = "shop", "Take orders.", {}
+    ...     extensions, default_database_url = Extensions(), "sqlite:///shop.db"
+    ...     def settings(self):
+    ...         return Settings
+    >>> Shop().load({"max_attempts": 3}).max_attempts
+    3
+    """
 
     name: ClassVar[str]
     """Its distribution and package, and its command: that of `EngineSettings.application`."""
@@ -125,7 +136,17 @@ class App(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class CommandLine(Generic[S]):
-    """What every command is called with: the application, and the options before the command."""
+    """What every command is called with: the application, and the options before the command.
+
+    >>> import click
+    >>> from aftercommit import CommandLine
+    >>> from shop.domain.messages import CancelOrder
+    >>> @click.command()
+    ... @click.argument("order_id", type=click.UUID)
+    ... @click.pass_obj
+    ... def cancel_order(cli: CommandLine, order_id):
+    ...     cli.handle(CancelOrder(order_id=order_id))
+    """
 
     app: App[S]
     options: Mapping[str, Any]

@@ -15,6 +15,18 @@ class Application:
     `handlers` has all names of handlers of events, old ones, too, also of those it cannot run; and
     what each is called now.
     `projections` names those among them that only write a read model.
+
+    >>> import anyio
+    >>> from aftercommit import Application
+    >>> from shop import views
+    >>> from shop.entrypoints.app import APP
+    >>> async def statistics(application: Application):
+    ...     return await views.statistics(application.database)
+    >>> async def main():
+    ...     async with APP.open(APP.load({})) as application:
+    ...         return await statistics(application)
+    >>> anyio.run(main)
+    {'placed': 0, 'cancelled': 0}
     """
 
     bus: MessageBus

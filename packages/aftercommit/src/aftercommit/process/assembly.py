@@ -53,6 +53,21 @@ async def open_application(
     :raises InvalidValue: if a setting is not acceptable
     :raises WiringError: if a handler cannot work: it asks for what nobody provides, say
     :raises Unavailable: if the database cannot be used as it is
+
+    >>> import anyio, pathlib
+    >>> from aftercommit import open_application
+    >>> from shop.adapters.maildir import MaildirEmailSender
+    >>> from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
+    >>> from shop.entrypoints.app import APP
+    >>> emails = MaildirEmailSender(pathlib.Path("mails"))
+    >>> async def main():
+    ...     opening = open_application(
+    ...         APP, APP.load({}), SqlAlchemyUnitOfWork, effect_ports={"emails": emails}
+    ...     )
+    ...     async with opening as application:
+    ...         return len(application.handlers)
+    >>> anyio.run(main)
+    4
     """
     async with AsyncExitStack() as opened:
         publishers, watching = dict[str, Publisher](), [*observers]

@@ -27,7 +27,18 @@ if TYPE_CHECKING:
 
 
 class Extension:
-    """A capability that an application may do without."""
+    """A capability that an application may do without.
+
+    >>> from aftercommit import Extension, Extensions
+    >>> class Trouble(Extension):
+    ...     name = "trouble"
+    ...     def worker_services(self, settings):
+    ...         return [self.look_for_it]
+    ...     async def look_for_it(self, application, shutdown):
+    ...         await shutdown.wait()
+    >>> len(Extensions([Trouble()]).worker_services(None))
+    1
+    """
 
     name: ClassVar[str]
     """Its name, and that of the extra with the libraries it needs."""
@@ -88,7 +99,15 @@ class Extension:
 
 
 class Extensions(tuple[Extension, ...]):
-    """Those of an application, in the order in which each is asked."""
+    """Those of an application, in the order in which each is asked.
+
+    >>> from aftercommit import Extensions
+    >>> from aftercommit.extensions.operations import OperationsExtension
+    >>> from aftercommit.extensions.postgresql import PostgreSQLExtension
+    >>> extensions = Extensions([PostgreSQLExtension(), OperationsExtension()])
+    >>> extensions.log_formats, [*extensions.database_backends()]
+    (('text', 'json'), ['postgresql'])
+    """
 
     __slots__ = ()
 

@@ -25,6 +25,17 @@ def ensure_versions(mapping: registry) -> None:
     """Refuse aggregates whose changes nobody could tell.
 
     :raises WiringError: if one is mapped without its version
+
+    >>> import sqlalchemy as sa
+    >>> from sqlalchemy.orm import registry
+    >>> from aftercommit import ensure_versions
+    >>> from shop.domain.aggregate import Aggregate
+    >>> class Cart(Aggregate):
+    ...     pass
+    >>> columns = sa.Column("id", sa.Uuid, primary_key=True), sa.Column("version", sa.Integer)
+    >>> carts, mapping = sa.Table("carts", sa.MetaData(), *columns), registry()
+    >>> mapper = mapping.map_imperatively(Cart, carts, version_id_col=carts.c.version)
+    >>> ensure_versions(mapping)
     """
     aggregates = [each for each in mapping.mappers if hasattr(each.class_, "pull_events")]
     versions = {each: each.columns.get("version") for each in aggregates}

@@ -46,6 +46,21 @@ class Database:
 
     `application` is the name of the application, `program` that of its command, and `process`
     NAME@HOST:PID.
+
+    >>> import anyio
+    >>> import sqlalchemy as sa
+    >>> from aftercommit import Database
+    >>> from shop.adapters import orm
+    >>> from shop.entrypoints.app import APP
+    >>> async def count(database: Database) -> int:
+    ...     async with database.read_transaction() as transaction:
+    ...         count = await transaction.execute(sa.select(sa.func.count(orm.orders.c.id)))
+    ...         return count.scalar_one()
+    >>> async def main():
+    ...     async with APP.open(APP.load({})) as application:
+    ...         return await count(application.database)
+    >>> anyio.run(main)
+    0
     """
 
     def __init__(
@@ -167,6 +182,16 @@ async def open_database(
     Nothing waits longer for the database than a handler may take, about.
 
     :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
+
+    >>> import anyio
+    >>> from aftercommit import ensure_schema, open_database
+    >>> from shop.adapters.orm import HISTORY
+    >>> from shop.bootstrap import CODEC
+    >>> async def main():
+    ...     names = {"application": "shop", "codec": CODEC, "history": HISTORY}
+    ...     async with open_database("sqlite:///shop.db", **names) as database:
+    ...         await ensure_schema(database)
+    >>> anyio.run(main)
     """
     backend = backend_for(url, backends, handler_timeout)
     size = connections + LAST_WRITES + 3  # one listens, one notifies, and one probes

@@ -15,11 +15,28 @@ class DatabaseLocked(DatabaseUnavailable):
 
 
 class ConnectionLost(DatabaseUnavailable):
-    """The connection to the database broke; the transaction was rolled back."""
+    """The connection to the database broke; the transaction was rolled back.
+
+    >>> from aftercommit import ConnectionLost
+    >>> async def place(application, order):
+    ...     try:
+    ...         await application.bus.handle(order)
+    ...     except ConnectionLost:  # nothing was stored
+    ...         await application.bus.handle(order)
+    """
 
 
 class CommitOutcomeUnknown(DatabaseUnavailable):
-    """The connection broke while committing. Repeating a command with the same ids is safe."""
+    """The connection broke while committing. Repeating a command with the same ids is safe.
+
+    >>> from aftercommit import CommitOutcomeUnknown
+    >>> async def place(application, order):
+    ...     try:
+    ...         await application.bus.handle(order)
+    ...     except CommitOutcomeUnknown:
+    ...         print(f"to make sure, say --order-id {order.order_id} again")
+    ...         raise
+    """
 
     def __init__(self) -> None:
         super().__init__(

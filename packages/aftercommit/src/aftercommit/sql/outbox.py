@@ -43,7 +43,17 @@ logger = logging.getLogger(__name__)
 
 
 def new_outbox(database: Database, policy: DeliveryPolicy) -> "SqlAlchemyOutbox":
-    """Return the outbox of a database: the one that fits all, or one of its own."""
+    """Return the outbox of a database: the one that fits all, or one of its own.
+
+    >>> import anyio
+    >>> from aftercommit import new_outbox
+    >>> from shop.entrypoints.app import APP
+    >>> async def main():
+    ...     async with APP.open(settings := APP.load({})) as application:
+    ...         return await new_outbox(application.database, settings).claim(10, ["confirm_order"])
+    >>> anyio.run(main)
+    []
+    """
     return (database.backend.outbox or SqlAlchemyOutbox)(database, policy)
 
 

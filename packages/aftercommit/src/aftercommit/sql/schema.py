@@ -20,6 +20,14 @@ async def ensure_schema(database: Database, *, beside_others: bool = False) -> N
     :raises SchemaTooNew: if it was made by a newer version of this program
     :raises SchemaOfAnother: if another application has its tables in it
     :raises DatabaseUnavailable: if the database belongs to something else
+
+    >>> import anyio
+    >>> from aftercommit import ensure_schema
+    >>> from shop.entrypoints.app import APP
+    >>> async def main():
+    ...     async with APP.open_database(APP.load({})) as database:
+    ...         await ensure_schema(database)
+    >>> anyio.run(main)
     """
     async with database.read_transaction() as transaction:
         is_new = await transaction.run_sync(partial(_check, database, beside_others))

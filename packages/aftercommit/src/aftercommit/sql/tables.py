@@ -16,10 +16,24 @@ NAMING_CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+"""Names for constraints and indexes, so that each can be found, by migrations and `Refusals`.
+
+>>> import sqlalchemy as sa
+>>> from aftercommit import NAMING_CONVENTION
+>>> number = sa.Column("number", sa.Integer, unique=True)
+>>> orders = sa.Table("orders", sa.MetaData(naming_convention=NAMING_CONVENTION), number)
+>>> sorted(str(each.name) for each in orders.constraints)
+['pk_orders', 'uq_orders_number']
+"""
 
 
 class UtcDateTime(sa.TypeDecorator[datetime]):
-    """A time in UTC, whatever time zone the server has, and whether the database knows zones."""
+    """A time in UTC, whatever time zone the server has, and whether the database knows zones.
+
+    >>> import sqlalchemy as sa
+    >>> from aftercommit import UtcDateTime
+    >>> orders = sa.Table("orders", sa.MetaData(), sa.Column("placed_at", UtcDateTime))
+    """
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True

@@ -19,7 +19,14 @@ Ts = TypeVarTuple("Ts")
 STREAM_ROWS = 500
 
 Refusals = Mapping[str, Exception]
-"""What a violated constraint means, by its name."""
+"""What a violated constraint means, by its name.
+
+>>> from aftercommit import Refusals
+>>> from shop.domain.aggregate import RuleViolation
+>>> class UnitOfWork:
+...     def refusals(self, seen) -> Refusals:
+...         return {"uq_orders_number": RuleViolation("there is an order of this number")}
+"""
 
 
 class Transaction:
@@ -27,6 +34,16 @@ class Transaction:
 
     What raises an error has failed the transaction, also if somebody catches that error: the
     commit raises it. Nothing can be done with a transaction that has ended.
+
+    >>> import sqlalchemy as sa
+    >>> from aftercommit import Transaction
+    >>> from shop.adapters import orm
+    >>> class Orders:  # a repository with a query of its own
+    ...     def __init__(self, transaction: Transaction) -> None:
+    ...         self._transaction = transaction
+    ...     async def of(self, email):
+    ...         this = sa.select(orm.orders).where(orm.orders.c.email == email)
+    ...         return await self._transaction.execute(this)
     """
 
     def __init__(

@@ -38,6 +38,16 @@ async def open_unit_of_work(
     """Open the transaction of one attempt, and close it, whatever happens.
 
     :raises MessageAlreadyHandled: if the command was received and stored before
+
+    >>> import anyio, functools
+    >>> from aftercommit import new_outbox, open_unit_of_work
+    >>> from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
+    >>> from shop.entrypoints.app import APP
+    >>> async def main():
+    ...     async with APP.open(settings := APP.load({})) as application:
+    ...         outbox = new_outbox(application.database, settings)
+    ...         return functools.partial(open_unit_of_work, outbox, SqlAlchemyUnitOfWork)
+    >>> new_uow = anyio.run(main)  # for the message bus
     """
     begun, database = inf, outbox.database
     try:

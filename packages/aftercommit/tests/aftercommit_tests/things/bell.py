@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Protocol
 
 import anyio
-from aftercommit import IdempotencyKey, TransientError
+from aftercommit import IdempotencyKey
+from aftercommit.errors import TransientError
 from anyio.lowlevel import checkpoint
 
 CRACKED = "cracked"

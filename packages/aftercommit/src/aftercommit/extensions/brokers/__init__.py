@@ -25,6 +25,12 @@ class BrokersExtension(KnowsMessages, Extension):
     fields of messages hold in the AsyncAPI document, by the name of the field. There, `subject` is
     that of an event, `message_name.subject` that of one event alone. Without it, events go out, and
     nothing comes in.
+
+    >>> from aftercommit import Extensions
+    >>> from aftercommit.extensions.brokers import BrokersExtension
+    >>> extensions = Extensions([BrokersExtension("shop.entrypoints.messages")])
+    >>> extensions.settings()[0](broker_urls="amqp://localhost").urls
+    ['amqp://localhost']
     """
 
     def __init__(self, messages: str | None = None) -> None:

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 
 class MetricsExtension(Extension):
-    """What it brings to the program."""
+    """What it brings to the program.
+
+    >>> from aftercommit import Extensions
+    >>> from aftercommit.extensions.metrics import MetricsExtension
+    >>> extensions = Extensions([MetricsExtension()])
+    >>> extensions.settings()[0]().metrics_host
+    '127.0.0.1'
+    """
 
     name = "metrics"
     options = {

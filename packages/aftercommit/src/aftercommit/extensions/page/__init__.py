@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 class PageExtension(Extension):
-    """What it brings to the program."""
+    """What it brings to the program.
+
+    >>> from aftercommit import Extensions
+    >>> from aftercommit.extensions.page import PageExtension
+    >>> extensions = Extensions([PageExtension()])
+    >>> router = extensions[0].public_routes()  # which `serve` includes
+    """
 
     name = "page"
 

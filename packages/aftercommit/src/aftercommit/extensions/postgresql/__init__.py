@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 
 
 class PostgreSQLExtension(Extension):
-    """What it brings to the program."""
+    """What it brings to the program.
+
+    >>> from aftercommit import Extensions
+    >>> from aftercommit.extensions.postgresql import PostgreSQLExtension
+    >>> extensions = Extensions([PostgreSQLExtension()])
+    >>> extensions.database_backends()["postgresql"]().asyncio_driver
+    'asyncpg'
+    """
 
     name = "postgresql"
     database_scheme = "postgresql"

@@ -35,7 +35,14 @@ Exit codes: 0 done, 1 refused, 2 malformed input, 3 a resource is not available,
 
 
 def command_line(app: App[Any]) -> click.Group:
-    """Return the command line of an application: its commands, ours, and those of extensions."""
+    """Return the command line of an application: its commands, ours, and those of extensions.
+
+    >>> from aftercommit import command_line
+    >>> from shop.entrypoints.app import APP
+    >>> cli = command_line(APP)  # what `[project.scripts]` names
+    >>> cli(["place-order", "ivan@example.com", "lamp=2"], standalone_mode=False)
+    order ... is placed
+    """
 
     @click.pass_context
     def begin(ctx: click.Context, /, **options: str | None) -> None:

@@ -26,6 +26,13 @@ class History:
     """The migrations of some tables, and the table that says how far they are applied.
 
     Its revisions are called NAME_0001, NAME_0002 and so on, and each file begins with that.
+
+    >>> from pathlib import Path
+    >>> from aftercommit import History
+    >>> from shop.adapters import orm
+    >>> history = History("shop", orm.metadata, [Path(orm.__file__).with_name("migrations")])
+    >>> history.revisions()
+    ['shop_0001']
     """
 
     name: str
@@ -97,5 +104,9 @@ def of_application(name: str | None, kind: str, _: object) -> bool:
     """Say whether a table is none of the engine's: Alembic's `include_name`.
 
     Without it, autogenerate would drop the engine's tables, which the application does not name.
+
+    >>> from aftercommit.alembic import not_ours  # for context.configure(…, include_name=not_ours)
+    >>> not_ours("orders", "table", {}), not_ours("aftercommit_events", "table", {})
+    (True, False)
     """
     return kind != "table" or not str(name).startswith(PREFIX)
