@@ -23,6 +23,9 @@ from aftercommit.errors import InvalidPayload, UnknownEventType, WiringError
 CONTEXT = tuple(field.name for field in fields(MessageContext))  # columns of the same names
 MAX_EVENT_LENGTH = 1_000_000  # characters of JSON: what is longer belongs elsewhere
 
+NOT_JSON = """an event has a field that JSON cannot hold. Use str, int, float, bool, None, Decimal,
+UUID, datetime, enums, dataclasses, or lists, sets and dicts of these. It is"""
+
 Data = dict[str, Any]
 Upcaster = Callable[[Data], Data]
 """Makes the data of one version of a message those of the next."""
@@ -37,6 +40,8 @@ class Codec(Generic[E_co]):
 
     `source` is that of its events, for others. `aliases` has the wire names of classes that were
     renamed. `describe` says in a few words, to operators, what an event is about.
+
+    :raises WiringError: if JSON cannot hold a field of an event, so that it could not be stored
 
     >>> from dataclasses import dataclass
     >>> from aftercommit import Codec
@@ -63,6 +68,8 @@ class Codec(Generic[E_co]):
         self.source, self._upcasters, self._aliases = source, upcasters, aliases
         self.describe = describe
         self.events = {self.name_of(event): event for event in events}
+        for event in self.events.values():
+            _check_json(event)
 
     def name_of(self, message_type: type[Any]) -> str:
         """Return what a message type is called on the wire: UserRegistered is user_registered."""
@@ -157,6 +164,21 @@ class Codec(Generic[E_co]):
         """Return what tells commands apart that say different things, however they are spelled."""
         said = msgspec.json.encode([self.name_of(type(command)), msgspec.to_builtins(command)])
         return sha256(said).hexdigest()
+
+
+def _check_json(event: type[Any]) -> None:
+    """Raise WiringError if JSON cannot hold a field of an event."""
+    try:
+        msgspec.json.schema(event, schema_hook=_any_json)
+    except Exception as error:
+        raise WiringError(NOT_JSON, f"{event.__name__} ({error})") from error
+
+
+def _any_json(custom: type[Any]) -> Data:
+    """Return the schema of a type that is none of msgspec's, such as object."""
+    if any(issubclass(each, custom) for each in (str, int, float, list, dict)):
+        return {"type": "object"}
+    raise TypeError(custom.__name__)
 
 
 def decode(name: str, data: str | bytes, message_type: type[M]) -> M:

@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from aftercommit.claims import WorkItem
 from aftercommit.error_boundary import contain_errors
 from aftercommit.errors import UnexpectedAnswer, WiringError
-from aftercommit.handler_table import Handler, Handlers, handler_name, raise_if_any
+from aftercommit.handler_table import Handler, Handlers, handler_name, handler_of, raise_if_any
 
 PER_ATTEMPT: Mapping[str, Callable[[Any, Any], Any]] = {
     "uow": lambda work, uow: uow,
@@ -139,6 +139,9 @@ def bind(
     ['count_cancellation', 'count_order']
     """
     commands, renamed = handlers.commands, handlers.renamed
+    rows = [*((c, [h]) for c, h in commands.items()), *handlers.events.items()]
+    misplaced = [_misplaced(row, each) for row, listed in rows for each in listed]
+    raise_if_any("handlers of another message than that of their row", [*filter(None, misplaced)])
     of_commands = {c: BoundHandler(h, dependencies, [transaction]) for c, h in commands.items()}
     without_uow = [handler.name for handler in of_commands.values() if not handler.is_transactional]
     raise_if_any("handlers of commands that do not ask for uow", without_uow)
@@ -155,18 +158,35 @@ def bind(
     return BoundHandlers(commands=ByType(of_commands), events=of_events)
 
 
+def _misplaced(message: type, subscriber: object) -> str | None:
+    """Return what is wrong if a handler is of other messages, as far as its annotation is read."""
+    handler = handler_of(subscriber)
+    try:
+        said = _types_of(handler, next(iter(signature(handler).parameters)), object)
+        if Any in said or any(issubclass(message, each) for each in said):
+            return None
+    except Exception:  # of a type that only a checker imports or knows, and for `PUBLISH`
+        return None
+    names = " or ".join(sorted(each.__name__ for each in said))
+    return f"{handler_name(handler)} in on({message.__name__}, …) is one of {names}"
+
+
 def _returned_types(handler: Handler[Any, Any]) -> set[type]:
     """Return the types that a handler may return, by its annotation; without one, that of None."""
-    function: Any = unwrap(handler)  # its parameters may have types that only a checker imports
-    returns = {key: said for key, said in function.__annotations__.items() if key == "return"}
     try:
-        hints = get_type_hints(SimpleNamespace(__annotations__=returns), function.__globals__)
-        returned = hints.get("return", NoneType)
+        return _types_of(handler, "return", NoneType)
     except Exception as error:
         problem = f"the return type cannot be read ({error}): import it also when the program runs"
         raise WiringError(problem, handler_name(handler)) from error
-    is_union = get_origin(returned) in (Union, UnionType)
-    return set(get_args(returned) if is_union else [returned])
+
+
+def _types_of(handler: Handler[Any, Any], name: str, otherwise: type) -> set[type]:
+    """Return the types that one annotation of a handler says; without it, another type."""
+    function: Any = unwrap(handler)  # other parameters may have types that only a checker imports
+    said = {key: said for key, said in function.__annotations__.items() if key == name}
+    hints = get_type_hints(SimpleNamespace(__annotations__=said), function.__globals__)
+    type_ = hints.get(name, otherwise)
+    return set(get_args(type_) if get_origin(type_) in (Union, UnionType) else [type_])
 
 
 def _is_asynchronous(value: object) -> bool:

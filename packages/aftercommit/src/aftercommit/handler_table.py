@@ -65,6 +65,8 @@ class Later(Generic[M_contra, A_co]):
         if not (isinstance(self.after, timedelta) or callable(self.after)):
             problem = "a delay is no timedelta, nor a function of the settings"
             raise WiringError(problem, repr(self.after))
+        if isinstance(self.after, timedelta) and self.after < timedelta():
+            raise WiringError("a delay is negative; say how long after the event", str(self.after))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,12 @@ def on(
     >>> from shop.service_layer.handlers import confirm_order, count_order
     >>> row = on(OrderPlaced, count_order, confirm_order)
     """
+    if not isinstance(message, type):
+        raise WiringError("a row begins with the class of a message, and this is", repr(message))
+    given: Sequence[Any] = handlers
+    if lists := [repr(each) for each in given if isinstance(each, Sequence)]:
+        problem = f"say on({message.__name__}, first, second), without brackets around handlers"
+        raise WiringError(problem, *lists)
     return Row(message, handlers)
 
 
@@ -128,7 +136,7 @@ class Handlers(Generic[C_co, E_co]):
     doing it again does no harm. `renamed` has the old names of handlers, and what each is called
     now: for deliveries that were stored before.
 
-    :raises WiringError: if a message has two rows, or a command not one handler
+    :raises WiringError: if one is no row, a message has two, or a command has not one handler
 
     >>> from aftercommit import Handlers, on
     >>> from shop.domain.messages import OrderPlaced, PlaceOrder
@@ -148,7 +156,10 @@ class Handlers(Generic[C_co, E_co]):
         projections: Collection[Handler[Any, Any]] = (),
         renamed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        messages = Counter(row.message for row in (*commands, *events))
+        rows: Sequence[Any] = (*commands, *events)
+        strange = [repr(row) for row in rows if not isinstance(row, Row)]
+        raise_if_any("rows of the table are made by on(Message, handler); these are none", strange)
+        messages = Counter(row.message for row in rows)
         twice = [message.__name__ for message, count in messages.items() if count > 1]
         raise_if_any("messages with two rows", twice)
         many = [row.message.__name__ for row in commands if len(row.handlers) != 1]

@@ -22,12 +22,12 @@ from typing import Any
 import anyio
 from anyio import current_time
 from anyio.lowlevel import current_token
-from sqlalchemy import URL, event
+from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from aftercommit.codec import Upcasters
-from aftercommit.errors import InvalidValue
+from aftercommit.errors import InvalidValue, WiringError
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
@@ -125,21 +125,26 @@ class Outbox:
         :raises InvalidPayload: if an event is too long, or a value is not of the type it says
         :raises InvalidValue: if it is about None
         """
+        if not isinstance(session, AsyncSession):
+            problem = "record needs an AsyncSession; for a Session there is record_sync. It is"
+            raise WiringError(problem, repr(session))
         await session.run_sync(self._record, events, about)
 
     def record_sync(self, session: Session, *events: object, about: object) -> None:
         """Do the same as `record` in a session of synchronous code."""
+        if isinstance(session, AsyncSession):
+            problem = "record_sync needs a Session; for an AsyncSession there is record. It is"
+            raise WiringError(problem, repr(session))
         self._record(session, events, about)
 
     async def once(self, session: AsyncSession, source: str, message_id: str) -> bool:
         """Note a message in a session, and return whether it is there for the first time.
 
         Of two at once the second waits for the transaction of the first, so its answer is right.
-        Ask before anything else is done. What is rolled back was not there.
+        Ask before anything else is done. What is rolled back was not there. The events that are
+        recorded in the same transaction belong to it: `aftercommit trace` finds them by both texts.
         """
-        return await session.run_sync(
-            lambda sync: note(sync.connection(), self.app, source, message_id)
-        )
+        return await session.run_sync(self._once, source, message_id)
 
     async def deliver(self, session: AsyncSession) -> int:
         """Run in this session the handlers of all that is due, until nothing is; return how many.
@@ -159,7 +164,7 @@ class Outbox:
 
         :raises Unavailable: if the database cannot be used at start; later the worker waits for it
         """
-        settings = self.app.load(WORKER_SETTINGS)
+        settings, error = self.app.load(WORKER_SETTINGS), None
         async with self.app.open(settings) as application:
             shutdown = Shutdown()
             worker = Worker(application, shutdown, concurrency=settings.worker_concurrency)
@@ -174,22 +179,37 @@ class Outbox:
                 self._wakers.append(waking)
                 try:
                     yield
+                except Exception as raised:
+                    error = raised  # it leaves as it is, in no group
                 finally:
                     self._wakers.remove(waking)
                     shutdown.set()
                     group.cancel_scope.deadline = current_time() + settings.shutdown_grace_seconds
+        if error is not None:
+            raise error
 
     def _record(self, session: Session, events: Sequence[object], about: object) -> None:
         if about is None:
             raise InvalidValue("about", "is None; if the database makes the id, flush() first")
+        transaction, cause = session.info.get(self, (None, None))
+        is_same = transaction is session.get_transaction()
+        store(self._connection(session), self.app, events, str(about), cause if is_same else None)
+        if not event.contains(session, "after_commit", self._wake):
+            event.listen(session, "after_commit", self._wake)
+
+    def _once(self, session: Session, source: str, message_id: str) -> bool:
+        context = note(self._connection(session), self.app, source, message_id)
+        session.info[self] = session.get_transaction(), context
+        return context is not None
+
+    def _connection(self, session: Session) -> Connection:
+        """Return the connection of a session, which is one that the worker can follow."""
         connection = session.connection()
         is_handlers = event.contains(session, "before_commit", refuse_commit)
         if not is_handlers and connection.engine.url not in self._known:
             check_engine(connection, self.app)
             self._known.add(connection.engine.url)
-        store(connection, self.app, events, str(about))
-        if not event.contains(session, "after_commit", self._wake):
-            event.listen(session, "after_commit", self._wake)
+        return connection
 
     def _wake(self, session: Session) -> None:
         for wake in self._wakers:

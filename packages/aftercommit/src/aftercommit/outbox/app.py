@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any, ClassVar
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from aftercommit.codec import Codec, Upcasters
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.handler_binding import Dependencies, bind
-from aftercommit.handler_table import Handlers, Row
+from aftercommit.handler_table import Handlers, Row, raise_if_any
 from aftercommit.observers import Observer
 from aftercommit.outbox.handler_session import open_session
 from aftercommit.process.app import App
@@ -54,6 +55,9 @@ class OutboxApp(App[EngineSettings]):
         self._overrides = settings
         named = {"application": name, "__slots__": ()}
         self._kind: type[EngineSettings] = type("Settings", (EngineSettings,), named)
+        kinds = [self._kind, *self.extensions.settings()]
+        known = {field.name for each in kinds for field in fields(each)}
+        raise_if_any("an outbox has no settings of these names", settings.keys() - known)
         self._session, self._ports, self._values = session, ports, values
         self._handlers = Handlers[Any, Any](commands=[], events=events, renamed=renamed)
         types = [row.message for row in events]

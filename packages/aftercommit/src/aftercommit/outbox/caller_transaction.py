@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -19,23 +19,31 @@ from aftercommit.handler_table import raise_if_any
 from aftercommit.outbox.app import OutboxApp
 from aftercommit.outbox.handler_session import refuse_commit
 from aftercommit.sql.claim_statements import RAW_EVENTS, pending
+from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.sqlite import SQLite
 from aftercommit.sql.tables import commands, deliveries, events
 
 logger = logging.getLogger(__name__)
 
+NO_TABLES = (
+    "it has not the tables of the outbox: running() makes them, and so does "
+    '"aftercommit db upgrade MODULE:NAME", where MODULE:NAME names the outbox'
+)
 INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
-    """Compare the engine of a session with what the worker uses.
+    """Compare the engine of a session with what the worker uses, and look for our tables.
 
     :raises WiringError: if it is that of another database: nobody would look there
+    :raises DatabaseUnavailable: if nobody has made them yet
     """
     ours, theirs = sa.make_url(app.load({}).database_url), connection.engine.url
     if _place(ours) != _place(theirs):
         there = theirs.set(drivername=theirs.get_backend_name())
         raise WiringError("the sessions and the outbox have two databases", str(there), str(ours))
+    if not sa.inspect(connection).has_table(events.name):
+        raise DatabaseUnavailable(NO_TABLES)
     driver = connection.connection.driver_connection
     if getattr(driver, "isolation_level", None) is not None and _place(ours)[0] == "sqlite":
         logger.warning(
@@ -51,7 +59,11 @@ def _place(url: sa.URL) -> tuple[str, str]:
 
 
 def store(
-    connection: sa.Connection, app: OutboxApp, recorded: Sequence[object], subject: str
+    connection: sa.Connection,
+    app: OutboxApp,
+    recorded: Sequence[object],
+    subject: str,
+    cause: MessageContext | None,
 ) -> None:
     """Insert events, and a delivery to each of their handlers: due at once, or when it is Later.
 
@@ -63,7 +75,7 @@ def store(
     """
     unknown = [type(each).__name__ for each in recorded if type(each) not in app.handlers().events]
     raise_if_any(f"events without a row: say on({', '.join(unknown)}, …) in the outbox", unknown)
-    context = current_context.get() or _beginning()
+    context = current_context.get() or cause or _caused_by(uuid4())
     subscribed = list(app.envelopes.of_events(((each, subject) for each in recorded), context))
     if not subscribed:
         return
@@ -83,18 +95,22 @@ def store(
         connection.execute(values, outstanding)
 
 
-def note(connection: sa.Connection, app: OutboxApp, source: str, message_id: str) -> bool:
-    """Insert a message, unless it is there; return whether it was not."""
+def note(
+    connection: sa.Connection, app: OutboxApp, source: str, message_id: str
+) -> MessageContext | None:
+    """Insert a message; return the context of what it causes, or None if it was there already."""
+    this = uuid4()
+    context = current_context.get() or _caused_by(this)
     row = {
-        "id": uuid4(),
+        "id": this,
         "type": "message",
         "source": source,
         "message_id": message_id,
-        "correlation_id": uuid4(),
+        "correlation_id": context.correlation_id,
     }
     new = INSERT[connection.dialect.name](commands).values(accepted_at=_clock(connection, app))
     result = connection.execute(new.on_conflict_do_nothing(), row)
-    return bool(result.rowcount == 1)
+    return context if result.rowcount == 1 else None
 
 
 async def deliver_due(session: AsyncSession, app: OutboxApp) -> int:
@@ -129,10 +145,9 @@ async def _deliver(
     await connection.execute(done.values(attempts=1, available_at=None, completed_at=0))
 
 
-def _beginning() -> MessageContext:
-    """Return the context of what no message has caused: a trace begins."""
-    trace = uuid4()
-    return MessageContext(correlation_id=trace, causation_id=trace)
+def _caused_by(message: UUID) -> MessageContext:
+    """Return the context of what a message has caused, or a request without one: a trace begins."""
+    return MessageContext(correlation_id=message, causation_id=message)
 
 
 def _clock(connection: sa.Connection, app: OutboxApp) -> sa.ColumnElement[float]:

@@ -15,6 +15,11 @@ from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 
+NOT_IN_HANDLERS = {
+    "rollback": "what they did is rolled back if they raise",
+    "close": "it is closed when they have returned",
+}
+
 
 @asynccontextmanager
 async def open_session(
@@ -40,6 +45,8 @@ class SessionUnitOfWork:
 
     def __init__(self, new_session: Callable[..., AsyncSession], transaction: Transaction) -> None:
         self.session = new_session(bind=transaction.connection)
+        for name, instead in NOT_IN_HANDLERS.items():
+            setattr(self.session, name, partial(_refuse, f"session.{name}()", instead))
         event.listen(self.session.sync_session, "before_commit", refuse_commit)
 
     async def before_commit(self) -> None:
@@ -57,7 +64,9 @@ def refuse_commit(session: Session) -> None:
     :raises WiringError: always, but for a savepoint
     """
     if not session.in_nested_transaction():
-        raise WiringError(
-            "leave it out of handlers: what they did is committed when they have returned",
-            "session.commit()",
-        )
+        instead = "what they did is committed when they have returned"
+        raise WiringError(f"leave it out of handlers: {instead}", "session.commit()")
+
+
+async def _refuse(call: str, instead: str) -> None:
+    raise WiringError(f"leave it out of handlers: {instead}", call)

@@ -48,7 +48,7 @@ class Worker:
         self.wake = self._wakeup.wake
         self._concurrency = concurrency
         self._running: Counter[str] = Counter()
-        self._backlog_likely = False
+        self._backlog_likely, self._has_said_why = False, False
         self._unwritten: deque[LastWrite] = deque()
 
     async def run(self, *, until_idle: bool = False) -> None:
@@ -75,10 +75,14 @@ class Worker:
         while not self._shutdown.is_set():
             is_idle = not self._running.total()  # what runs may cause something, until it has ended
             pause = await self._claim_and_start(group, scheduled=not until_idle)
+            if pause and until_idle and is_idle and not self._has_said_why:
+                text = "waiting for what is due next, in %.0f s: a retry, or a lease that ends"
+                logger.info(text, pause)
+                self._has_said_why = True
             if pause is None and until_idle and is_idle:
                 self._shutdown.set()
                 return
-            await self._wakeup.sleep(POLL_SECONDS if pause is None else pause)
+            await self._wakeup.sleep(POLL_SECONDS if pause is None else min(pause, POLL_SECONDS))
 
     async def _claim_and_start(self, group: TaskGroup, *, scheduled: bool) -> float | None:
         """Start what free slots may take; return the seconds to sleep, None if nothing is due."""
@@ -86,7 +90,7 @@ class Worker:
         if not self._backlog_likely:
             pause = await self._outbox.seconds_until_due(self._handlers, scheduled=scheduled)
             if pause is None or pause > 0:
-                return pause and min(pause, POLL_SECONDS)
+                return pause
         for delivery in (claimed := await self._claim()):
             self._running[delivery.handler] += 1
             group.start_soon(self._deliver, delivery)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from aftercommit import InvalidValue, Later, WiringError
+from aftercommit import InvalidValue, Later, Unavailable, WiringError
 from aftercommit.errors import InvalidPayload
 
 from aftercommit_tests.outbox.orders import OrderPlaced, open_shop, reserve
@@ -38,9 +38,23 @@ async def test_what_cannot_be_delivered_is_refused_at_once(
 ) -> None:
     """Later, it would be parked for good."""
     opening = open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend)
-    async with opening as shop, shop.session() as session:
+    async with opening as shop, shop.outbox.running(), shop.session() as session:
         with pytest.raises(kind, match=problem):
             await shop.outbox.record(session, event, about=about)
+
+
+async def test_tables_that_are_missing_are_a_sentence(tmp_path: object, anyio_backend: str) -> None:
+    """And not an error of the database, which says nothing of what to do. So is a wrong session."""
+    opening = open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend)
+    async with opening as shop, shop.session() as session:
+        with pytest.raises(Unavailable, match='so does "aftercommit db upgrade MODULE:NAME"'):
+            await shop.place(session, 1)
+        with pytest.raises(Unavailable, match="it has not the tables of the outbox"):
+            await shop.outbox.once(session, "shop.example", "request-1")
+        with pytest.raises(WiringError, match="record needs an AsyncSession.*record_sync"):
+            await shop.outbox.record(session.sync_session, OrderPlaced(1), about=1)  # type: ignore[arg-type]
+        with pytest.raises(WiringError, match="record_sync needs a Session"):
+            shop.outbox.record_sync(session, OrderPlaced(1), about=1)  # type: ignore[arg-type]
 
 
 def test_a_delay_has_to_be_a_time() -> None:

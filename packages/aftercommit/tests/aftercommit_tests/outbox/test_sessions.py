@@ -1,13 +1,17 @@
 """What is recorded in a session is stored with its transaction, or not at all, and then done."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit import Outbox, WiringError, on
+from aftercommit import Later, Outbox, WiringError, on
 from aftercommit.extensions.operations import handler_pauses
+from aftercommit.extensions.operations.causation_queries import find_traces, message_query
+from aftercommit.extensions.operations.delivery_admin import listed_deliveries
 from aftercommit.process import worker
 from aftercommit.sql import tables
 from anyio import to_thread
@@ -163,20 +167,31 @@ async def test_a_commit_whose_answer_is_lost_is_followed_up(
             assert shop.bell.texts == ["order 1"]
 
 
-async def test_a_handler_that_commits_is_told_not_to(empty_url: str, anyio_backend: str) -> None:
+@pytest.mark.parametrize("ending", ["commit", "rollback", "close"])
+async def test_a_handler_that_ends_its_transaction_is_told_not_to(
+    empty_url: str, anyio_backend: str, ending: str
+) -> None:
     """It would commit nothing, and nobody would say so. A savepoint of its own is fine."""
 
-    async def commits(event: OrderPlaced, session: AsyncSession) -> None:
+    async def ends(event: OrderPlaced, session: AsyncSession) -> None:
         async with session.begin_nested():
             (await session.get_one(Order, event.order_id)).reserved += 1
-        await session.commit()
+        await getattr(session, ending)()
 
-    async with open_shop(empty_url, anyio_backend, commits) as shop, shop.outbox.running():
+    async with open_shop(empty_url, anyio_backend, ends) as shop, shop.outbox.running():
         await shop.order(1)
         await until(shop.last_error)
 
-        assert "leave it out of handlers" in await shop.last_error()
+        assert "leave it out of handlers" in (error := await shop.last_error())
+        assert f"session.{ending}()" in error
         assert await shop.reserved() == [0]
+
+
+async def test_what_is_raised_while_it_runs_leaves_as_it_is(shop: Shop) -> None:
+    """In no group: the lifespan of an application may expect one error."""
+    with pytest.raises(ZeroDivisionError):
+        async with shop.outbox.running():
+            raise ZeroDivisionError
 
 
 async def test_a_handler_that_fails_has_changed_nothing(empty_url: str, anyio_backend: str) -> None:
@@ -226,7 +241,7 @@ async def test_a_slow_endpoint_holds_up_nobody_who_resumes(shop: Shop) -> None:
 
 
 async def test_a_request_that_comes_again_is_recognized(shop: Shop) -> None:
-    """Also when both come at once; what was rolled back was not there."""
+    """Also when both come at once; what was rolled back was not there. Its trace shows the rest."""
     outcomes = []
 
     async def request(*, fails: bool = False) -> None:
@@ -248,6 +263,13 @@ async def test_a_request_that_comes_again_is_recognized(shop: Shop) -> None:
 
     assert sorted(outcomes) == ["again", "first", "first"]
     assert await shop.reserved() == [1]
+    async with shop.outbox.app.open_database(shop.outbox.app.load({})) as database:
+        found = await find_traces(database, message_query("shop.example", "request-1"))
+        async with database.read_transaction() as transaction:
+            listed = [each.about async for each in listed_deliveries(transaction, database, "all")]
+    named = ["message", "order_placed", "confirm", "reserve"]
+    assert [node.name for node in found.nodes] == named
+    assert listed == ["1", "1"]
 
 
 async def test_tests_of_an_application_deliver_in_their_own_session(shop: Shop) -> None:
@@ -266,16 +288,49 @@ async def test_tests_of_an_application_deliver_in_their_own_session(shop: Shop) 
     assert shop.bell.texts == ["order 1"]
 
 
-def test_what_cannot_work_is_refused_where_the_outbox_is_made() -> None:
+@dataclass(frozen=True)
+class Priced:
+    """An event with a field that JSON cannot hold."""
+
+    price: list[Order]
+
+
+async def both(event: OrderPlaced, session: AsyncSession, bell: object) -> None:
+    """Ask for two things that no transaction holds together."""
+
+
+async def unknown(event: OrderPlaced, mailer: object) -> None:
+    """Ask for what nobody provides."""
+
+
+WRONG: dict[str, Any] = {
+    "split it in two": lambda: [on(OrderPlaced, both)],
+    "mailer": lambda: [on(OrderPlaced, unknown)],
+    r"made by on\(Message, handler\); these are none: <function reserve": lambda: [reserve],
+    "begins with the class of a message": lambda: [on(OrderPlaced(1), reserve)],  # type: ignore[arg-type]
+    r"say on\(OrderPlaced, first, second\)": lambda: [on(OrderPlaced, [reserve, confirm])],  # type: ignore[arg-type]
+    "a delay is negative": lambda: [on(OrderPlaced, Later(reserve, after=-timedelta(days=1)))],
+    r"reserve in on\(StockReserved, …\) is one of OrderPlaced": lambda: [
+        on(StockReserved, reserve)  # type: ignore[arg-type]
+    ],
+    r"JSON cannot hold.*Priced \(Order\)": lambda: [on(Priced)],
+}
+
+
+@pytest.mark.parametrize(("problem", "rows"), WRONG.items(), ids=WRONG)
+def test_what_cannot_work_is_refused_where_the_outbox_is_made(problem: str, rows: Any) -> None:
     """Not when the first order comes."""
+    with pytest.raises(WiringError, match=f"(?s){problem}"):
+        Outbox("shop", "sqlite:///x.db", rows(), ports={"bell": object()})
 
-    async def both(event: OrderPlaced, session: AsyncSession, bell: object) -> None:
-        """Ask for two things that no transaction holds together."""
 
-    async def unknown(event: OrderPlaced, mailer: object) -> None:
-        """Ask for what nobody provides."""
+def test_what_can_work_is_accepted_and_an_unknown_setting_is_not() -> None:
+    """One that is misspelled would be as its default."""
 
-    for handler, problem in ((both, "split it in two"), (unknown, "mailer")):
-        with pytest.raises(WiringError, match=problem):
-            Outbox("shop", "sqlite:///x.db", [on(OrderPlaced, handler)], ports={"bell": object()})
-    Outbox("shop", "sqlite:///x.db", [on(OrderPlaced, reserve, confirm)], ports={"bell": object()})
+    async def log(event: Any) -> None:
+        """Handle whatever comes."""
+
+    rows = [on(OrderPlaced, reserve, confirm, log)]
+    Outbox("shop", "sqlite:///x.db", rows, ports={"bell": object()}, max_attempts=3)
+    with pytest.raises(WiringError, match="no settings of these names: max_attemps"):
+        Outbox("shop", "sqlite:///x.db", rows, ports={"bell": object()}, max_attemps=3)

@@ -92,6 +92,7 @@ def test_until_idle_waits_for_what_falls_due_later(owing: Installation) -> None:
     result = owing.run("worker", "--until-idle", **bell)
 
     assert result.returncode == 0
+    assert "waiting for what is due next, in " in result.stderr
     assert owed(owing) == []
 
 

@@ -45,7 +45,7 @@ async def announce(
     return BreakThing(thing_id=event.thing_id)
 
 
-async def look_at(event: ThingMade) -> None:
+async def look_at(event: ThingMade | ThingRenamed) -> None:
     """Have no effect at all: doing it again does no harm."""
 
 

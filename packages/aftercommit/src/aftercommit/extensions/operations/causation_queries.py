@@ -55,6 +55,17 @@ def trace_query(text: str, find_subjects: FindSubjects) -> TraceQuery:
         raise InvalidValue("ID", f"{text!r} is {rule}; {error}") from None
 
 
+def message_query(source: str, message_id: str) -> TraceQuery:
+    """Return the query for a message from outside: for the command that it was."""
+    this = sa.select(commands.c.id).filter_by(source=source, message_id=message_id)
+
+    async def query(database: Database) -> Sequence[UUID]:
+        async with database.read_transaction() as transaction:
+            return (await transaction.execute(this)).scalars().all()
+
+    return TraceQuery(f"{source} {message_id}", query)
+
+
 class Traces(NamedTuple):
     """All that has some correlation ids, as one tree: see `causation_tree.tree`."""
 
@@ -79,7 +90,9 @@ async def find_traces(database: Database, about: TraceQuery) -> Traces:
     if not found.nodes:
         raise TraceNotFound(about.text)
     named = {node.id for node in found.nodes if _is_in(ids, node.subject)}
-    is_part = named or not isinstance(about.meaning, tuple)
+    if is_part := not isinstance(about.meaning, tuple):
+        named |= {node.id for node in found.nodes if _is_in(ids, node.id)}
+    is_part |= bool(named)
     return found._replace(nodes=part_of(found.nodes, named)) if is_part else found
 
 

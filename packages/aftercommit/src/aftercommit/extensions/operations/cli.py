@@ -8,7 +8,11 @@ from rich.text import Text
 
 from aftercommit.extensions.operations import causation_queries
 from aftercommit.extensions.operations.batched_transactions import count_rows
-from aftercommit.extensions.operations.causation_queries import TraceQuery, trace_query
+from aftercommit.extensions.operations.causation_queries import (
+    TraceQuery,
+    message_query,
+    trace_query,
+)
 from aftercommit.extensions.operations.cli_deliveries import deliveries
 from aftercommit.extensions.operations.cli_parts import (
     NamedCommand,
@@ -78,14 +82,18 @@ def _cells(row: AcceptedCommand) -> Sequence[str]:
     return f"{row.accepted_at:%F %T}Z", row.type, row.about, short_id(row.id), states + took
 
 
-def _query(ctx: click.Context, param: click.Parameter, text: str) -> TraceQuery:
+def _query(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> TraceQuery:
+    if len(texts) > 2:
+        raise click.UsageError("give one ID, or SOURCE and MESSAGE_ID")
+    if len(texts) == 2:
+        return message_query(*texts)
     extensions: Extensions = ctx.obj.app.extensions
     [this] = [each for each in extensions if isinstance(each, FindsSubjects)]
-    return trace_query(text, this.find_subjects)
+    return trace_query(texts[0], this.find_subjects)
 
 
 @commands.command()
-@click.argument("query", metavar="ID", callback=_query)
+@click.argument("query", metavar="[SOURCE] ID", nargs=-1, required=True, callback=_query)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a node and line.")
 @click.option(
     "--follow", is_flag=True, help="Go on until all is done, parked, paused or for later."
@@ -97,6 +105,8 @@ async def trace(application: Application, query: TraceQuery, as_json: bool, foll
     ID is the id of a trace (the correlation id), a command, an event or its subject; its first
     eight digits are enough. Or it is what the application finds subjects by, such as a name. Of
     more than 100 traces, the newest 100 are shown, with at most 5,000 attempts.
+
+    For a message from outside, give its SOURCE and its ID there: two texts.
     """
     with display(as_json=as_json) as changes:
         is_whole = await show(application.database, query, changes, follow=follow)

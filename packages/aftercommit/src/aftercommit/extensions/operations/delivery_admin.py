@@ -29,7 +29,7 @@ PARTS = {"outstanding": ("pending", "parked"), "all": ("pending", "scheduled", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """A delivery, its state, and in a few words what its event is about.
+    """A delivery, its state, and in a few words what its event is about, else its subject.
 
     `owner` is the process that runs it, has lost it if its lease has expired, or has done it.
     """
@@ -94,14 +94,15 @@ def _deliveries(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
         *map(in_utc, (row.available_at, row.parked_at, row.completed_at)),
         delivery_state(clock).label("state"),
         *(events.c.type.label("event_type"), events.c.correlation_id),
-        *(events.c.schema_version, events.c.data),
+        *(events.c.schema_version, events.c.data, events.c.subject),
     ).join_from(deliveries, events)
 
 
 def _delivery(codec: Codec[object], row: sa.Row[Any]) -> Delivery:
     values = row._asdict()
     words = summary(codec, row.event_type, values.pop("schema_version"), values.pop("data"))
-    return Delivery(about=words, **values)
+    subject = values.pop("subject")
+    return Delivery(about=words or subject, **values)
 
 
 async def retry(database: Database, event_id: EventId, handler: str) -> None:

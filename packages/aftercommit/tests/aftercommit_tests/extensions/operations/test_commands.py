@@ -25,6 +25,7 @@ def as_json(command_line: CommandLine, *arguments: str) -> list[Any]:
         ("events prune --older-than soon", "'soon' is not a number followed by"),
         ("deliveries replay announce --since long", "'long' is not a number followed by"),
         (f"trace {'5f2c' * 26}", "is neither an id nor 8 or more of its first digits; a name has"),
+        ("trace one two three", "give one ID, or SOURCE and MESSAGE_ID"),
         ("history --limit 0", "0 is not in the range 1<=x<=1000"),
     ],
 )

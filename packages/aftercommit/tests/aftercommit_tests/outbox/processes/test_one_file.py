@@ -64,6 +64,8 @@ def test_a_trace_is_found_by_what_it_is_about(folder: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.count("order_placed") == 1
     assert "confirm  done" in shown.stdout
+    no_message = run("aftercommit trace shop.example request-1 one_file:outbox", folder)
+    assert "is found by shop.example request-1" in no_message.stderr
 
 
 @pytest.mark.parametrize(("target", "problem"), WRONG_TARGETS.items())
