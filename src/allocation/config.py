@@ -3,19 +3,15 @@
 Each is an environment variable: `mail_url` is `ALLOCATION_MAIL_URL`.
 """
 
-import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from aftercommit import EngineSettings, Seconds
-from aftercommit import load as load_kind
 
 from allocation.domain.exceptions import InvalidValue
 from allocation.domain.values import EmailAddress
-from allocation.extension_list import EXTENSIONS
 
 DAY = 86400.0  # seconds
 MAIL_URLS = "maildir:FOLDER or smtp://user:password@host:port[?starttls=1] or smtps://user:password@host:port"
@@ -51,17 +47,3 @@ class Settings(EngineSettings):
                 EmailAddress(getattr(self, name))
             except InvalidValue:
                 raise self.refused(name, "is not an e-mail address") from None
-
-
-def load(overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings of the environment, overridden by those given and not None.
-
-    :raises InvalidValue: if one is not acceptable; its value is not repeated, it may be a secret
-    """
-    return load_kind(
-        Settings,
-        overrides,
-        EXTENSIONS.env_lookup(environment.get),
-        of_extensions=EXTENSIONS.settings(),
-        log_formats=EXTENSIONS.log_formats,
-    )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from aftercommit import App
 
@@ -88,11 +88,11 @@ class Allocation(App["Settings"]):
 
         return HISTORY
 
-    def load(self, overrides: Mapping[str, Any]) -> Settings:
-        """Return the settings, as the environment and these say."""
-        from allocation.config import load
+    def settings(self) -> type[Settings]:
+        """Return the class of its settings."""
+        from allocation.config import Settings
 
-        return load(overrides)
+        return Settings
 
     def open(
         self, settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True

@@ -10,7 +10,6 @@ from .envelopes import message_types as message_types
 from .errors import InvalidValue as InvalidValue
 from .errors import Refused as Refused
 from .errors import Unavailable as Unavailable
-from .errors import WiringError as WiringError
 from .handler_binding import Dependencies as Dependencies
 from .handler_binding import bind as bind
 from .handler_table import PUBLISH as PUBLISH
@@ -33,7 +32,6 @@ from .process.extension import Extension as Extension
 from .process.extension import Extensions as Extensions
 from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
-from .settings import load as load
 from .sql.aggregates import ensure_versions as ensure_versions
 from .sql.database import Database as Database
 from .sql.database import open_database as open_database

@@ -192,14 +192,7 @@ def install_hint(extra: str) -> str:
 
 
 class WiringError(Defect):
-    """The program is put together wrongly; raised at start, before any message is handled.
-
-    >>> from aftercommit import Handlers, WiringError, on
-    >>> from shop.domain.messages import CancelOrder
-    >>> Handlers(commands=[on(CancelOrder)], events=[])
-    Traceback (most recent call last):
-    aftercommit.errors.WiringError: commands that have not one handler: CancelOrder
-    """
+    """The program is put together wrongly; raised at start, before any message is handled."""
 
     def __init__(self, problem: str, *names: str) -> None:
         super().__init__(f"{problem}: {', '.join(sorted(names))}")

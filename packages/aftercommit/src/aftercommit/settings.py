@@ -128,11 +128,6 @@ def load(
 
     :raises InvalidValue: if one is not acceptable; its value is not repeated, it may be a secret
     :raises WiringError: if two of these classes, or one and the engine, have a setting of one name
-
-    >>> from aftercommit import load
-    >>> from shop.config import Settings
-    >>> load(Settings, {"max_attempts": 3}, {"SHOP_POOL_SIZE": "7"}.get).pool_size
-    7
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     names = [setting.name for each in (kind, *of_extensions) for setting in fields(each)]

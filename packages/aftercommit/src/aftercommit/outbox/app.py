@@ -89,12 +89,14 @@ class OutboxApp(App[EngineSettings]):
     def settings(self) -> type[EngineSettings]:
         return self._kind
 
-    def load(self, overrides: Mapping[str, Any]) -> EngineSettings:
+    def load(
+        self, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+    ) -> EngineSettings:
         given = {**self._overrides, **{k: v for k, v in overrides.items() if v is not None}}
-        find = self.extensions.env_lookup(os.environ.get)
+        find = self.extensions.env_lookup(environment.get)
         if not find(self._kind.variable("database_url")):
             given.setdefault("database_url", self.default_database_url)
-        return super().load(given)
+        return super().load(given, environment)
 
     def open(
         self, settings: EngineSettings, *, observers: Sequence[Observer] = (), delivers: bool = True

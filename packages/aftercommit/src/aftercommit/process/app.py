@@ -96,7 +96,7 @@ class App(Generic[S]):
         """Return the class of its settings."""
         raise NotImplementedError
 
-    def load(self, overrides: Mapping[str, Any]) -> S:
+    def load(self, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> S:
         """Return its settings, as the environment and these say.
 
         :raises InvalidValue: if one is not acceptable
@@ -106,7 +106,7 @@ class App(Generic[S]):
         return load(
             self.settings(),
             overrides,
-            self.extensions.env_lookup(os.environ.get),
+            self.extensions.env_lookup(environment.get),
             of_extensions=self.extensions.settings(),
             log_formats=self.extensions.log_formats,
         )

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from aftercommit import InvalidValue, Later, Unavailable, WiringError
-from aftercommit.errors import InvalidPayload
+from aftercommit import InvalidValue, Later, Unavailable
+from aftercommit.errors import InvalidPayload, WiringError
 
 from aftercommit_tests.outbox.orders import OrderPlaced, open_shop, reserve
 

@@ -8,7 +8,8 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit import Later, Outbox, WiringError, on
+from aftercommit import Later, Outbox, on
+from aftercommit.errors import WiringError
 from aftercommit.extensions.operations import handler_pauses
 from aftercommit.extensions.operations.causation_queries import find_traces, message_query
 from aftercommit.extensions.operations.delivery_admin import listed_deliveries
