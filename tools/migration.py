@@ -165,7 +165,7 @@ def _operations(upgrade: UpgradeOps | None) -> Iterator[object]:
 
 def _next_revision(history: History) -> str:
     prefix, _, number = history.newest.rpartition("_")
-    return f"{prefix}_{int(number) + 1:04}"
+    return f"{prefix}_{int(number[:4]) + 1:04}"
 
 
 def _slug(name: str) -> str:

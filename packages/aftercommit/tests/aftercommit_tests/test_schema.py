@@ -18,7 +18,7 @@ from aftercommit.sql.exceptions import (
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.migrations.history import ENGINE, PREFIX, History
 from aftercommit.sql.outbox import new_outbox
-from aftercommit.sql.schema import ensure_schema, upgrade_schema
+from aftercommit.sql.schema import check_schema, ensure_schema, upgrade_schema
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -27,6 +27,7 @@ from sqlalchemy import Connection, inspect, text
 from aftercommit_tests.builders import POLICY, a_command_work, a_failure, an_envelope
 from aftercommit_tests.later_schema import LATER, NOW
 from aftercommit_tests.things.app import open_things_database as open_database
+from aftercommit_tests.things.storage import HISTORY
 
 pytestmark = pytest.mark.anyio
 
@@ -203,6 +204,22 @@ async def test_a_schema_from_the_future_is_refused(
         for use in (ensure_schema, upgrade_schema):
             with pytest.raises(SchemaTooNew, match=r"(\w+)_9999.* version of \1;"):
                 await use(database)
+
+
+@pytest.mark.parametrize("history", [ENGINE, HISTORY], ids=lambda history: history.name)
+async def test_a_later_schema_that_says_so_is_no_obstacle(empty_url: str, history: History) -> None:
+    """So a fix can be rolled back, and a process that ended meanwhile starts again."""
+    later = f"{history.newest}01"
+    async with open_database(empty_url) as database:
+        await ensure_schema(database)
+        await execute(database, f"UPDATE {history.version_table} SET version_num = '{later}'")
+
+        for use in (ensure_schema, upgrade_schema):
+            await use(database)
+        async with database.read_transaction() as transaction:
+            assert not await transaction.run_sync(history.is_outdated)
+
+        assert later in await check_schema(database)
 
 
 OTHERS = {  # many projects number their revisions; ours must not be mixed with theirs

@@ -30,24 +30,27 @@ async def ensure_schema(database: Database, *, beside_others: bool = False) -> N
     >>> anyio.run(main)
     """
     async with database.read_transaction() as transaction:
-        is_new = await transaction.run_sync(partial(_check, database, beside_others))
-    if is_new:
+        found = await transaction.run_sync(partial(_check, database, beside_others))
+    if not found:
         await upgrade_schema(database)
 
 
 async def check_schema(database: Database) -> list[str]:
-    """Return the revisions of the schema, if they are those that this program needs.
+    """Return the revisions of the schema, if this program can work with them.
 
     :raises SchemaOutdated: if it has to be created or upgraded first; for others see above
     """
     async with database.read_transaction() as transaction:
-        if await transaction.run_sync(partial(_check, database, False)):
-            raise SchemaOutdated(ENGINE.name, "none", database.program)
-    return [history.newest for history in database.histories]
+        found = await transaction.run_sync(partial(_check, database, False))
+    if not found:
+        raise SchemaOutdated(ENGINE.name, "none", database.program)
+    return found
 
 
 async def upgrade_schema(database: Database) -> None:
     """Bring the schema to the newest revisions, in one transaction; others wait meanwhile.
+
+    A later one that this program can live with stays.
 
     :raises Unavailable: if the database cannot store all that people are called
     :raises SchemaTooNew: if it was made by a newer version of this program
@@ -59,19 +62,19 @@ async def upgrade_schema(database: Database) -> None:
         await transaction.commit()
 
 
-def _check(database: Database, beside_others: bool, connection: Connection) -> bool:
-    """Return whether tables are to be created; otherwise the schema is as it has to be."""
+def _check(database: Database, beside_others: bool, connection: Connection) -> list[str]:
+    """Return the revisions, which are as they have to be; none if tables are to be created."""
     if not inspect(connection).get_table_names():  # first, as others may create the tables now
-        return True
+        return []
     _owner(database, connection)
     # all of them first: if one is too new, or belongs to something else, no upgrade would help
     stored = [(history, history.stored_revision(connection)) for history in database.histories]
     if beside_others and stored == [(ENGINE, None)]:
-        return True
+        return []
     for history, revision in stored:
-        if revision != history.newest:
+        if revision is None or revision < history.newest:
             raise SchemaOutdated(history.name, revision, database.program)
-    return False
+    return [str(revision) for _, revision in stored]
 
 
 def _upgrade(database: Database, connection: Connection) -> None:
@@ -79,7 +82,7 @@ def _upgrade(database: Database, connection: Connection) -> None:
     owner = _owner(database, connection)
     histories = database.histories
     stored = [(history.stored_revision(connection), history.newest) for history in histories]
-    if any(revision not in (None, newest) for revision, newest in stored):
+    if any(revision and revision < newest for revision, newest in stored):
         names = {name for history in histories for name in history.metadata.tables}
         database.backend.lock_tables(connection, names)
     for history in histories:

@@ -4,7 +4,7 @@ import click
 
 from aftercommit.process.app import Cli
 from aftercommit.process.runtime import run
-from aftercommit.sql.schema import upgrade_schema
+from aftercommit.sql.schema import check_schema, upgrade_schema
 
 
 @click.group()
@@ -21,7 +21,7 @@ def upgrade(cli: Cli) -> None:
     async def work() -> list[str]:
         async with cli.app.open_database(settings) as database:
             await upgrade_schema(database)
-            return [history.newest for history in database.histories]
+            return await check_schema(database)
 
     revisions = run(work, event_loop=settings.event_loop)
     click.echo(f"the database schema is up to date (revision {' and '.join(revisions)})")

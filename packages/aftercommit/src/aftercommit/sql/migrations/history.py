@@ -25,7 +25,8 @@ FOLDER = Path(__file__).parent
 class History:
     """The migrations of some tables, and the table that says how far they are applied.
 
-    Its revisions are called NAME_0001, NAME_0002 and so on, and each file begins with that.
+    Its revisions are called NAME_0001, NAME_0002 and so on, and each file begins with that. Two
+    more digits, as in NAME_000201, say that programs that know only NAME_0002 can live with it.
 
     >>> from pathlib import Path
     >>> from aftercommit import History
@@ -54,12 +55,14 @@ class History:
     def is_outdated(self, connection: Connection) -> bool:
         """Return whether the tables are older than this program needs. Newer ones are not."""
         try:
-            return self.stored_revision(connection) != self.newest
+            return (self.stored_revision(connection) or "") < self.newest
         except SchemaTooNew:
             return False
 
     def stored_revision(self, connection: Connection) -> str | None:
         """Return the revision of these tables as it is stored; None if there are none of them yet.
+
+        It may be later than the newest one here, if it says that this program can live with it.
 
         :raises SchemaTooNew: if it was made by a newer version of this program
         :raises DatabaseUnavailable: if tables with these names belong to something else
@@ -71,6 +74,9 @@ class History:
             if revision in self.revisions():
                 return revision
             if re.fullmatch(rf"{self.name}_\d+", revision):
+                size = len(f"{self.name}_0000")
+                if revision[:size] == self.newest[:size]:
+                    return revision
                 raise SchemaTooNew(self.name, revision)
         elif self.metadata.tables.keys().isdisjoint(inspector.get_table_names()):
             return None
@@ -80,7 +86,8 @@ class History:
         """Bring the tables to a revision, in the caller's transaction; for errors see above."""
         from alembic import command
 
-        self.stored_revision(connection)
+        if (self.stored_revision(connection) or "") > self.newest:
+            return
         settings = self.config()
         settings.attributes |= {"connection": connection, "version_table": self.version_table}
         command.upgrade(settings, revision)

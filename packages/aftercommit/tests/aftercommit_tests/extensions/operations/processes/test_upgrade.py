@@ -1,5 +1,7 @@
 """Old and new side by side: the schema is upgraded under a worker of the old version."""
 
+from aftercommit.sql.migrations.history import ENGINE
+
 from aftercommit_tests.processes import Installation, owed, wait_until
 
 LATER = ("aftercommit_tests.later_schema",)
@@ -36,6 +38,18 @@ def test_an_old_program_does_not_begin_on_a_newer_schema(on_each: Installation) 
     assert told in refused.stderr
 
 
+def test_an_old_program_begins_on_a_newer_schema_that_allows_it(on_each: Installation) -> None:
+    """Two more digits say so: whoever has to roll back can."""
+    on_each.succeed("make-thing", "lamp", dispatch="worker")
+    revision = f"{ENGINE.newest}01"
+    on_each.change(f"UPDATE aftercommit_version SET version_num = '{revision}'")
+
+    assert revision in on_each.succeed("db", "upgrade")
+    on_each.succeed("worker", "--until-idle")
+
+    assert on_each.lines == ["lamp"]
+
+
 def test_a_new_program_does_not_begin_on_an_older_schema(on_each: Installation) -> None:
     """Upgrading is a decision of an operator, with a backup before it."""
     on_each.succeed("db", "upgrade")
@@ -43,5 +57,5 @@ def test_a_new_program_does_not_begin_on_an_older_schema(on_each: Installation) 
     refused = on_each.run("worker", "--until-idle", module=LATER)
 
     assert refused.returncode == 3
-    told = 'of aftercommit is outdated (revision aftercommit_0001); run "things db'
+    told = f'of aftercommit is outdated (revision {ENGINE.newest}); run "things db'
     assert told in refused.stderr
