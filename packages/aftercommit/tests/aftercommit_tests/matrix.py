@@ -26,6 +26,7 @@ IN_FULL = (
     "test_signals",
     "aftercommit_tests/processes/test_worker",
     "aftercommit_tests/extensions/postgresql/test_",
+    "aftercommit_tests/new_project/processes/test_next_version",
     "aftercommit_tests/test_transactions",
     "aftercommit_tests/test_sqlite",
     "tests/integration/smtp/test_sessions",

@@ -1,0 +1,146 @@
+"""A project made with a released version takes the next one: other wheels, and `db upgrade`."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from urllib.request import Request, urlopen
+from zipfile import ZipFile
+
+import pytest
+from aftercommit.sql.migrations.history import ENGINE
+
+from aftercommit_tests.conftest import DATABASES
+from aftercommit_tests.environments import PACKAGES, build_wheels, make_environment, run
+from aftercommit_tests.processes import Installation, a_free_port, asked, owed, stop, wait_until
+
+RELEASED = sorted((Path(__file__).parents[3] / "released").glob("*.whl"))
+LATER = f'''"""Deliveries have weights: a revision that only tests have."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "aftercommit_9000"
+down_revision = "{ENGINE.newest}"
+
+
+def upgrade() -> None:
+    op.add_column("aftercommit_deliveries", sa.Column("weight", sa.Integer, server_default="1"))
+'''
+ORDER = json.dumps({"email": "anna@example.com", "articles": {"chair": 4}}).encode()
+
+
+@dataclass
+class Project(Installation):
+    """A project with a version of the engine, in an environment of its own."""
+
+    programs: Path = Path()
+    name: ClassVar[str] = "kiosk"
+
+    @property
+    def emails(self) -> int:
+        """Return how many have been sent."""
+        return len([*self.folder.glob("kiosk-mail/new/*")])
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        return super().environment(**settings) | {"PYTHONPATH": ""}
+
+    def start(
+        self,
+        *arguments: str,
+        module: Iterable[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [str(self.programs / "kiosk"), *arguments],
+            cwd=self.folder,
+            env=environment or self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The programs of a project as 0.1.0 has made it, with that engine, and with the next one."""
+    folder = tmp_path_factory.mktemp("versions")
+    for wheel in RELEASED:
+        ZipFile(wheel).extractall(folder / "released")
+    making = os.environ | {"PYTHONPATH": str(folder / "released")}
+    new = (sys.executable, "-m", "aftercommit", "new", str(folder / "kiosk"), "--http")
+    run(*new, environment=making)
+    [project] = build_wheels(folder / "dist", folder / "kiosk")
+    no_tests = shutil.ignore_patterns("tests")
+    packages = [shutil.copytree(each, folder / each.name, ignore=no_tests) for each in PACKAGES]
+    versions = folder / "aftercommit" / "src" / "aftercommit" / "sql" / "migrations" / "versions"
+    (versions / "aftercommit_9000_weights.py").write_text(LATER)
+    next_ones = build_wheels(folder / "next", *packages)
+    return [
+        make_environment(folder / name, [*wheels, project], wanted="kiosk")
+        for name, wheels in (("old", RELEASED), ("new", next_ones))
+    ]
+
+
+@pytest.fixture(params=DATABASES)
+def versions(request: pytest.FixtureRequest, programs: list[Path], tmp_path: Path) -> list[Project]:
+    """The two versions of a project, on one database of each kind."""
+    is_file = request.param == "sqlite"
+    url = None if is_file else str(request.getfixturevalue("empty_postgres_url"))
+    return [Project(tmp_path, url, programs=each) for each in programs]
+
+
+def test_it_takes_the_next_version_with_all_that_is_outstanding(versions: list[Project]) -> None:
+    """What old processes have left is done by new ones, and old ones that run go on meanwhile."""
+    old, new = versions
+    old.succeed("db", "upgrade")
+    failing = old.folder / "failing"
+    failing.mkdir()
+    (failing / "tmp").symlink_to("/proc")  # where no file can be made, by nobody
+    old.succeed(
+        "place-order", "ivan@example.com", "lamp", mail_folder=str(failing), max_attempts="1"
+    )
+    old.succeed("place-order", "olga@example.com", "lamp", dispatch="worker")
+    assert "2 due" in old.succeed("check")
+    assert 'run "kiosk db upgrade"' in new.run("worker").stderr
+
+    port = a_free_port()
+    with old.running("serve", "--port", str(port), dispatch="worker") as server:
+        wait_until(lambda: asked(port, "/readyz")[0] == 200)
+        assert "aftercommit_9000" in new.succeed("db", "upgrade")
+
+        refused = old.run("worker", "--until-idle")
+        assert refused.returncode == 3
+        assert "(revision aftercommit_9000) is not known to this version" in refused.stderr
+        headers = {"Content-Type": "application/json"}
+        with urlopen(Request(f"http://127.0.0.1:{port}/orders", ORDER, headers)) as placed:
+            assert placed.status == 201
+        new.succeed("worker", "--until-idle")
+        assert asked(port, "/readyz")[0] == 200
+        assert stop(server) == 0
+
+    assert "3 placed" in new.succeed("orders")
+    assert old.emails == 2
+    assert "0 due; 1 parked" in new.succeed("check")
+    new.succeed("deliveries", "retry", "--all-parked")
+    old.change("UPDATE aftercommit_deliveries SET available_at = 0 WHERE completed_at IS NULL")
+    new.succeed("worker", "--until-idle")
+    assert old.emails == 6, "and three of them ask how it was"
+
+
+def test_an_old_worker_does_what_new_processes_leave(versions: list[Project]) -> None:
+    """Until it is replaced."""
+    old, new = versions
+    old.succeed("db", "upgrade")
+    with old.running("worker") as worker:
+        for each in versions:
+            each.succeed("db", "upgrade")
+            each.succeed("place-order", "ivan@example.com", "lamp", dispatch="worker")
+            wait_until(lambda: not owed(old))
+        assert stop(worker) == 0
+    assert (old.emails, owed(old)) == (2, [])
