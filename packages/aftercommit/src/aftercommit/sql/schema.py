@@ -50,8 +50,6 @@ async def check_schema(database: Database) -> list[str]:
 async def upgrade_schema(database: Database) -> None:
     """Bring the schema to the newest revisions, in one transaction; others wait meanwhile.
 
-    A later one that this program can live with stays.
-
     :raises Unavailable: if the database cannot store all that people are called
     :raises SchemaTooNew: if it was made by a newer version of this program
     :raises SchemaOfAnother: if another application has its tables in it

@@ -135,7 +135,7 @@ def test_it_takes_the_next_version_with_all_that_is_outstanding(versions: list[P
 
 def test_an_old_worker_does_what_new_processes_leave(versions: list[Project]) -> None:
     """Until it is replaced."""
-    old, new = versions
+    old, _ = versions
     old.succeed("db", "upgrade")
     with old.running("worker") as worker:
         for each in versions:
