@@ -57,24 +57,24 @@ members = sa.Table(
     sa.Column("name", sa.String, nullable=False),
 )
 HISTORY = History("things", metadata, [Path(__file__).parent / "migrations"])
-_mapping = registry(metadata=metadata)
+mapping = registry(metadata=metadata)
 
 
 def start_mappers() -> None:
     """Map things, lines and clubs onto their tables; calling it again changes nothing."""
-    if not list(_mapping.mappers):
+    if not list(mapping.mappers):
         _map_all()
-    ensure_versions(_mapping)
+    ensure_versions(mapping)
     configure_mappers()
 
 
 def _map_all() -> None:
-    _mapping.map_imperatively(Thing, things, version_id_col=things.c.version)
-    _mapping.map_imperatively(Line, lines, version_id_col=lines.c.version)
-    _mapping.map_imperatively(Member, members)
+    mapping.map_imperatively(Thing, things, version_id_col=things.c.version)
+    mapping.map_imperatively(Line, lines, version_id_col=lines.c.version)
+    mapping.map_imperatively(Member, members)
     parts = relationship(Member, cascade="all, delete-orphan", lazy="selectin")
     version = clubs.c.version
-    _mapping.map_imperatively(Club, clubs, version_id_col=version, properties={"members": parts})
+    mapping.map_imperatively(Club, clubs, version_id_col=version, properties={"members": parts})
 
 
 class UnitOfWork:

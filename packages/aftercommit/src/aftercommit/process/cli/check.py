@@ -8,6 +8,7 @@ import click
 import sqlalchemy as sa
 
 from aftercommit.errors import Unavailable
+from aftercommit.handler_table import raise_if_any
 from aftercommit.process.app import Cli
 from aftercommit.process.runtime import run
 from aftercommit.settings import EngineSettings
@@ -18,6 +19,7 @@ from aftercommit.sql.tables import PARKED, PENDING, deliveries
 MOST_SKEW_SECONDS = (
     5.0  # later attempts, and the order of what is shown, go by the database's clock
 )
+UNMADE = "the program knows columns that no migration has made; write one for"
 
 
 @click.command()
@@ -62,7 +64,11 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             clock = (await transaction.execute(sa.select(database.clock))).scalar_one()
             ahead = clock - (before + time.time()) / 2
             capacity = await transaction.run_sync(database.backend.capacity)
-        yield "schema", f"up to date: {', '.join(await check_schema(database))}"
+        revisions = await check_schema(database)
+        async with database.read_transaction() as transaction:
+            for history in database.histories:
+                raise_if_any(UNMADE, await transaction.run_sync(history.lacking))
+        yield "schema", f"up to date: {', '.join(revisions)}"
         if abs(ahead) > MOST_SKEW_SECONDS:
             raise Unavailable(
                 f"the clock of the database is {ahead:+.0f} s off this machine's; have both set,"

@@ -80,6 +80,13 @@ class History:
             return None
         raise DatabaseUnavailable("it holds tables of something else")
 
+    def lacking(self, connection: Connection) -> list[str]:
+        """Return the columns that the program knows and no migration has made."""
+        tables = inspect(connection).get_multi_columns()
+        made = {f"{table}.{each['name']}" for (_, table), all_ in tables.items() for each in all_}
+        known = (str(each) for table in self.metadata.sorted_tables for each in table.columns)
+        return [column for column in known if column not in made]
+
     def upgrade(self, connection: Connection, revision: str = "head") -> None:
         """Bring the tables to a revision, unless theirs is later; for errors see above."""
         from alembic import command

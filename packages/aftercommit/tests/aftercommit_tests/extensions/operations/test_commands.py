@@ -148,3 +148,15 @@ def test_a_trace_that_is_too_long_says_so(
     assert (whole.stderr, cut.returncode) == ("", 0)
     assert cut.stderr == "not all is shown: there are more than 3 attempts or commands\n"
     assert len(cut.stdout.splitlines()) < len(whole.stdout.splitlines())
+
+
+def test_a_column_without_a_migration_is_found_by_check(command_line: CommandLine) -> None:
+    """The first statement that names it would fail, in production."""
+    command_line.shows("make-thing", "lamp")
+    assert "schema       up to date" in command_line.shows("check")
+    command_line.change("ALTER TABLE things RENAME COLUMN name TO label")
+
+    checked = command_line.run("check")
+
+    assert checked.returncode == 70
+    assert "no migration has made; write one for: things.name" in checked.stderr

@@ -1,16 +1,17 @@
-"""What the tests have in common: databases of their own, and the service on them."""
+"""What the tests have in common: the service, on databases that the engine's kit makes."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
-from aftercommit import Application, IdempotencyKey, testing
+from aftercommit import Application, IdempotencyKey
 
 from shop.bootstrap import bootstrap
 from shop.config import Settings
-from shop.entrypoints.app import APP
+from shop.entrypoints.app import APP, Shop
+
+pytest_plugins = ["aftercommit.testing.fixtures"]
 
 
 @dataclass
@@ -31,42 +32,16 @@ class SentEmails:
         self.subjects.append(subject)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """The event loop of the tests. The engine's own run on Trio, too."""
-    return "asyncio"
-
-
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """The URL of a PostgreSQL server, which comes out of a wheel.
-
-    Its folder is none of pytest's, which are closed to other users; for root, it is one.
-    """
-    with TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        yield testing.postgresql_server(Path(folder) / "data")
+def app() -> Shop:
+    """The service, for the fixtures of the engine: databases of their own."""
+    return APP
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
-    """A new database with the schema of the service; it is gone after the test."""
-    with testing.postgresql_url(postgres_server) as url:
-        testing.migrate(APP, url)
-        yield url
-
-
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """A new file with the schema of the service."""
-    return testing.sqlite_url(APP, tmp_path)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+def settings(database_url: str, tmp_path: Path) -> Settings:
     """Settings for a new database of each kind."""
-    url = str(request.getfixturevalue(f"{request.param}_url"))
-    return Settings(database_url=url, mail_folder=str(tmp_path / "mail"))
+    return Settings(database_url=database_url, mail_folder=str(tmp_path / "mail"))
 
 
 @pytest.fixture

@@ -5,17 +5,12 @@ from uuid import UUID, uuid4
 
 import anyio
 import pytest
-import sqlalchemy as sa
 from aftercommit import Application
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 
 from shop import views
-from shop.adapters.orm import metadata, start_mappers
 from shop.bootstrap import bootstrap
 from shop.config import Settings
 from shop.domain.messages import CancelOrder, PlaceOrder
-from shop.domain.orders import Order
 from shop.entrypoints.app import APP
 
 pytestmark = pytest.mark.anyio
@@ -71,24 +66,3 @@ async def test_an_order_is_confirmed_by_an_email(
 
     [file] = [each async for each in anyio.Path(settings.mail_folder).glob("new/*")]
     assert "To: ivan@example.com" in (await file.read_text()).splitlines()
-
-
-async def test_the_migrations_make_the_tables(application: Application) -> None:
-    """A column without a migration is found here, and a migration without a column."""
-
-    def differences(connection: sa.Connection) -> list[object]:
-        options = {"include_name": lambda name, kind, _: not str(name).startswith("aftercommit")}
-        return [*compare_metadata(MigrationContext.configure(connection, opts=options), metadata)]
-
-    async with application.database.read_transaction() as transaction:
-        assert await transaction.run_sync(differences) == []
-
-
-def test_every_attribute_is_stored() -> None:
-    """One without a column, or a relationship, would be gone when it is loaded."""
-    start_mappers()
-    order = Order.place(uuid4(), "ivan@example.com", {"lamp": 1})
-    for each in (order, *order.lines):
-        attributes = {name for name in vars(each) if not name.startswith("_sa_")}
-        known = {*sa.inspect(type(each)).attrs.keys(), "recorded_events"}
-        assert attributes <= known, "give it a column in adapters/orm.py, and a migration"

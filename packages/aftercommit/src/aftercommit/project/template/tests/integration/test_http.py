@@ -44,15 +44,6 @@ async def test_an_order_is_placed_shown_and_cancelled(client: httpx.AsyncClient)
     }
 
 
-async def test_a_request_that_is_repeated_gets_the_same_answer(client: httpx.AsyncClient) -> None:
-    """Its key tells that it is the same."""
-    key = {"Idempotency-Key": "once"}
-
-    first, again = [await client.post("/orders", json=ORDER, headers=key) for _ in range(2)]
-
-    assert (first.status_code, first.json()) == (again.status_code, again.json())
-
-
 @pytest.mark.parametrize(
     ("change", "status"),
     [

@@ -1,14 +1,13 @@
 """The use cases, through the bus: send a command, look at what came of it."""
 
-from inspect import iscoroutinefunction
 from uuid import UUID, uuid4
 
 import pytest
-from aftercommit import Application, message_types, testing
+from aftercommit import Application, testing
 
 from shop import views
+from shop.adapters.orm import mapping
 from shop.domain import messages
-from shop.domain.aggregate import Command, Event
 from shop.domain.messages import CancelOrder, PlaceOrder
 from shop.domain.orders import OrderNotFound, TooManyPieces
 from shop.service_layer import handlers
@@ -102,12 +101,6 @@ async def test_a_confirmation_that_fails_is_sent_later(
     assert emails.subjects == ["Your order"]
 
 
-def test_every_message_and_every_handler_is_in_the_table() -> None:
-    """What is not there is stored and never handled, or never runs."""
-    table = handlers.HANDLERS
-    listed = {each.__name__ for each in table.commands.values()} | table.by_name().keys()
-    there = {name for name, each in vars(handlers).items() if iscoroutinefunction(each)}
-
-    assert {*message_types(messages, Command)} == table.commands.keys()
-    assert {*message_types(messages, Event)} == table.events.keys()
-    assert there == listed
+async def test_nothing_is_forgotten(application: Application) -> None:
+    """A message or a handler without a row, an attribute without a column, a migration."""
+    assert await testing.omissions(application, mapping, handlers, messages) == []

@@ -33,16 +33,16 @@ statistics = sa.Table(
 )
 MIGRATIONS = Path(__file__).parent / "migrations"
 HISTORY = History("shop", metadata, [MIGRATIONS])
-_mapping = registry(metadata=metadata)
+mapping = registry(metadata=metadata)
 
 
 def start_mappers() -> None:
     """Map the classes; calling it again changes nothing."""
-    if not list(_mapping.mappers):
-        _mapping.map_imperatively(Line, order_lines)
+    if not list(mapping.mappers):
+        mapping.map_imperatively(Line, order_lines)
         parts = relationship(Line, cascade="all, delete-orphan", lazy="selectin")
-        _mapping.map_imperatively(
+        mapping.map_imperatively(
             Order, orders, version_id_col=orders.c.version, properties={"lines": parts}
         )
-    ensure_versions(_mapping)
+    ensure_versions(mapping)
     configure_mappers()
