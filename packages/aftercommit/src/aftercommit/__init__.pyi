@@ -28,6 +28,7 @@ from .process.app import CommandLine as CommandLine
 from .process.application import Application as Application
 from .process.assembly import open_application as open_application
 from .process.cli.main import command_line as command_line
+from .process.cli.main import commands_of as commands_of
 from .process.extension import Extension as Extension
 from .process.extension import Extensions as Extensions
 from .settings import EngineSettings as EngineSettings

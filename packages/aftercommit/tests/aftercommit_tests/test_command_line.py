@@ -1,12 +1,13 @@
 """What commands there are: the list is made without importing them, so it has to be checked."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 import pytest
 from aftercommit.errors import WiringError
 from aftercommit.process.app import CommandLine
-from aftercommit.process.cli.main import COMMANDS, LazyCommand
+from aftercommit.process.cli.main import COMMANDS, LazyCommand, commands_of
 from click.testing import CliRunner
 
 from aftercommit_tests.things.app import EXTENSIONS, Settings, Things, cli
@@ -36,6 +37,47 @@ def test_a_command_that_is_listed_under_another_name_than_click_gives_it_is_expl
 
     with pytest.raises(WiringError, match=r'say @commands\.command\("add-group"\)'):
         listed.load()
+
+
+SOURCE = '''
+@commands.command("add-group")
+@click.option(
+    "--name",
+)
+def add_group(
+    name: str,
+) -> None:
+    """Add a group.
+
+    With a name.
+    """
+
+@commands.command()
+def lost() -> None:
+    pass
+
+def helper() -> None:
+    """Help."""
+
+@commands.command()
+@click.pass_obj
+def add_part(name: str) -> None:
+    """Add a part."""
+'''
+
+
+def test_commands_are_found_in_the_source_of_their_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without importing it: it may need a database, and more."""
+    (tmp_path / "kiosk").mkdir()
+    (tmp_path / "kiosk" / "commands.py").write_text(SOURCE)
+    (tmp_path / "kiosk" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+
+    found = commands_of("kiosk.commands")
+
+    assert found == {"add-group": "Add a group.", "add-part": "Add a part."}
 
 
 def test_no_command_hides_another() -> None:

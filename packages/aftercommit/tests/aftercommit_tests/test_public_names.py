@@ -53,6 +53,7 @@ PUBLIC = {
     "UtcDateTime",
     "bind",
     "command_line",
+    "commands_of",
     "ensure_schema",
     "ensure_versions",
     "message_types",

@@ -3,8 +3,10 @@
 Shells ask for the list at every press of the tab key, so a command is imported when it is called.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pkgutil import get_data
 from typing import Any
 
 import click
@@ -22,6 +24,11 @@ COMMANDS = {
     },
 }
 """The commands that every application has, by group."""
+_FUNCTION = re.compile(
+    r"""^@\w+\.command\((?:"([\w-]+)")?\)\n(?:[@ )][^\n]*\n)*"""  # its name, if it is given
+    r"""def (\w+)\((?:(?!\n[^ )\n]).)*?\"{3}(.+?)(?:\"{3}|\n)""",
+    re.MULTILINE | re.DOTALL,
+)
 LOG_LEVELS = ["debug", "info", "warning", "error"]
 HELP = """\b
 {summary}
@@ -59,6 +66,19 @@ def command_line(app: App[Any]) -> click.Group:
         help=HELP.format(summary=app.summary, prefix=app.name.upper()).removeprefix("\b\n"),
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def commands_of(module: str) -> Mapping[str, str]:
+    """Return the names of the commands in a module, with their summaries, without importing it.
+
+    They are the functions after `@….command()`; each has a docstring.
+    """
+    package, _, name = module.rpartition(".")
+    source = (get_data(package, f"{name}.py") or b"").decode()
+    return {
+        given or function.replace("_", "-"): summary
+        for given, function, summary in _FUNCTION.findall(source)
+    }
 
 
 class LazyCommand(click.Command):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, ClassVar
 
-from aftercommit import App, command_line
+from aftercommit import App, command_line, commands_of
 
 from shop.extension_list import EXTENSIONS
 
@@ -26,11 +26,7 @@ class Shop(App["Settings"]):
     extensions = EXTENSIONS
     default_database_url = "sqlite:///shop.db"
     commands: ClassVar = {
-        "Use": {
-            "place-order": "Order some articles: place-order EMAIL lamp=1 chair=4.",
-            "cancel-order": "Take an order back.",
-            "orders": "List all orders.",
-        }
+        "Use": commands_of("shop.entrypoints.commands"),
     }
 
     def command(self, name: str) -> click.Command:

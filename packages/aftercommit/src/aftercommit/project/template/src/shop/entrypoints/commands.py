@@ -20,7 +20,7 @@ commands = click.Group()
 def place_order(
     cli: CommandLine[Settings], email: str, articles: tuple[str, ...], order_id: UUID | None
 ) -> None:
-    """Order some articles.
+    """Order some articles: place-order EMAIL lamp=1 chair=4.
 
     ARTICLES are of the form lamp=2; without a number it is one piece.
     """
