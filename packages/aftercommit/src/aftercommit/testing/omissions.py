@@ -35,7 +35,7 @@ async def omissions(
     return [
         *_without_row(handlers, [each for module in messages for each in vars(module).values()]),
         *await to_thread.run_sync(_without_column, mapping),  # it reads files
-        *(f"tables and migrations differ: {each}" for each in differing),
+        *(f"write a migration: tables and database differ, {each}" for each in differing),
     ]
 
 

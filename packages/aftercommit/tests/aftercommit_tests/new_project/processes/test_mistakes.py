@@ -1,0 +1,72 @@
+"""The mistakes of builders: the tests that come with a project find them, and say what to do."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from aftercommit.project import new_project
+
+HANDLERS, MESSAGES = "service_layer/handlers.py", "domain/messages.py"
+ORDERS, ORM = "domain/orders.py", "adapters/orm.py"
+LAST_EVENT = "@dataclass(frozen=True, slots=True, kw_only=True)\nclass OrderCancelled"
+SEND = 'await emails.send(event.email, "Your order"'
+TO_ANOTHER = 'await emails.send("a@b.c", "", "", idempotency_key=idempotency_key)'
+
+MISTAKES = {
+    "an attribute without a column": (
+        (ORDERS, "self.is_cancelled = False", "self.is_cancelled = self.is_gift = False"),
+        "Order.is_gift has no column: give it one, and a migration",
+    ),
+    "an attribute of a part without a column": (
+        (ORDERS, "self.id, self.article, self", "self.note = self.id, self.article, self"),
+        "Line.note has no column",
+    ),
+    "a column without a migration": (
+        (ORM, "metadata,\n", 'metadata,\n    sa.Column("note", sa.String),\n'),
+        "write a migration: tables and database differ, ('add_column', None, 'orders'",
+    ),
+    "a handler without a row": (
+        (HANDLERS, "            count_order,\n", ""),
+        "count_order is in no row of the table of kiosk.service_layer.handlers",
+    ),
+    "a message without a row": (
+        (MESSAGES, LAST_EVENT, f"class OrderSplit(Event):\n    pass\n\n\n{LAST_EVENT}"),
+        "OrderSplit has no row in the table of kiosk.service_layer.handlers",
+    ),
+    "a handler that asks for uow and a port": (
+        (HANDLERS, "event: OrderPlaced, emails: ", "event: OrderPlaced, uow: UnitOfWork, emails: "),
+        "split",
+    ),
+    "e-mails to many with one key": (
+        (HANDLERS, SEND, f"{TO_ANOTHER}\n    {SEND}"),
+        "one key, two recipients: record an event for each of them",
+    ),
+    "a mapping without a version": (
+        (ORM, "version_id_col=orders.c.version, ", ""),
+        "say map_imperatively(…, version_id_col=table.c.version)",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found_by_the_tests_of_the_project(mistake: str, tmp_path: Path) -> None:
+    """At the first run after it was made."""
+    (name, right, wrong), told = MISTAKES[mistake]
+    new_project(tmp_path / "kiosk", [])
+    file = tmp_path / "kiosk" / "src" / "kiosk" / name
+    text = file.read_text()
+    assert right in text
+    file.write_text(text.replace(right, wrong, 1))
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit"],
+        cwd=tmp_path / "kiosk",
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "kiosk" / "src")},
+        capture_output=True,
+        text=True,
+    )
+
+    assert ran.returncode != 0
+    assert told in ran.stdout, ran.stdout
