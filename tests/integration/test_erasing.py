@@ -160,6 +160,17 @@ def test_every_column_with_text_was_looked_at() -> None:
     assert texts == {name: OTHERS[name] | PERSONAL.get(name, set()) for name in OTHERS}
 
 
+def test_every_table_that_refers_to_a_person_was_looked_at() -> None:
+    """Erasing rewrites what it says about the person; of a coupon, the id alone stays."""
+    referring = {
+        table.name
+        for table in orm.metadata.sorted_tables
+        if "user_id" in table.c or any(key.column.table is orm.users for key in table.foreign_keys)
+    }
+
+    assert referring - {"coupons"} == PERSONAL.keys() & orm.metadata.tables.keys() - {"users"}
+
+
 def _is_text(column: sa.Column[Any]) -> bool:
     return isinstance(column.type, sa.String | ValueObjectType)
 

@@ -37,7 +37,7 @@ MISTAKES = {
     ),
     "a handler that asks for uow and a port": (
         (HANDLERS, "event: OrderPlaced, emails: ", "event: OrderPlaced, uow: UnitOfWork, emails: "),
-        "split",
+        "No transaction holds both: split it in two",
     ),
     "e-mails to many with one key": (
         (HANDLERS, SEND, f"{TO_ANOTHER}\n    {SEND}"),

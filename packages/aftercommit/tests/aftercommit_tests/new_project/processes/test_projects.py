@@ -30,6 +30,43 @@ def test_its_types_and_tests_are_right_with_each_option(options: list[str], tmp_
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+README_IS_RIGHT = """
+import re, sys
+from pathlib import Path
+from kiosk.entrypoints.app import cli
+
+text, missing = Path("README.md").read_text(), []
+for line in re.findall(r"`kiosk ([a-z][^`]*)`", text):
+    command, (name, *words) = cli, line.split()
+    command = cli.commands[name].load()
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    known = {option for each in command.params for option in each.opts}
+    missing += [f"{line}: {word}" for word in words if word.startswith("--") and word not in known]
+    missing += [line] if hasattr(command, "commands") else []
+folders = (Path("."), Path("src/kiosk"), Path("src/kiosk/adapters"))
+for name in re.findall(r"`([a-z_/]+\\.py)`", text):
+    missing += [] if any((folder / name).exists() for folder in folders) else [name]
+sys.exit("\\n".join(missing) or 0)
+"""
+
+
+def test_its_readme_names_commands_and_files_that_are_there(tmp_path: Path) -> None:
+    """With their options."""
+    new_project(tmp_path / "kiosk", [*OPTIONS])
+    sources = {"PYTHONPATH": str(tmp_path / "kiosk" / "src")}
+
+    ran = subprocess.run(
+        [sys.executable, "-c", README_IS_RIGHT],
+        cwd=tmp_path / "kiosk",
+        env=os.environ | sources,
+        capture_output=True,
+        text=True,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_the_commands_of_its_readme_work_in_an_environment_of_its_own(tmp_path: Path) -> None:
     """With all options, and the engine's wheels, as a new user would."""
     folder = tmp_path / "kiosk"
