@@ -2,6 +2,7 @@
 
 Nothing here stands in for anything: the bus, the unit of work and the database are the real ones. A
 SQLite file is a copy of one that was migrated once in the process, so a test has its own in 10 ms.
+`aftercommit.testing.fixtures` has such databases as fixtures.
 
     @pytest.fixture
     async def application(tmp_path):
