@@ -17,8 +17,6 @@ SQLite file is a copy of one that was migrated once in the process, so a test ha
         assert report.failures == []
 """
 
-import subprocess
-import time
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,12 +36,11 @@ from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.schema import ensure_schema
-from aftercommit.testing.omissions import omissions as omissions
+from aftercommit.testing.killing import kill_when_it_waits as kill_when_it_waits
+from aftercommit.testing.missing import omissions as omissions
 from aftercommit.unit_of_work import commit_unit_of_work
 
 CLAIMED_AT_ONCE = 20
-LIMIT_SECONDS = 60
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 def sqlite_url(app: App[Any], folder: Path, name: str = "test.db") -> str:
@@ -118,23 +115,6 @@ def migrate(app: App[Any], url: str) -> None:
 
     with ThreadPoolExecutor(1) as executor:
         executor.submit(anyio.run, upgrade).result()
-
-
-def kill_when_it_waits(process: "subprocess.Popen[str]", url: str) -> None:
-    """Kill a process as soon as it waits for a lock in this database on PostgreSQL.
-
-    So a test that holds the lock knows where the process was: inside a handler, say.
-    """
-    import psycopg
-
-    end = time.monotonic() + LIMIT_SECONDS
-    with psycopg.connect(url, autocommit=True) as connection:
-        while connection.execute(WAITING).fetchone() == (0,):
-            if process.poll() is not None or time.monotonic() > end:
-                raise AssertionError(f"it does not wait; its exit code is {process.returncode}")
-            time.sleep(0.02)
-    process.kill()
-    process.wait()
 
 
 @asynccontextmanager

@@ -72,6 +72,10 @@ def commands_of(module: str) -> Mapping[str, str]:
     """Return the names of the commands in a module, with their summaries, without importing it.
 
     They are the functions after `@….command()`; each has a docstring.
+
+    >>> from aftercommit import commands_of
+    >>> commands_of("shop.entrypoints.commands")["cancel-order"]
+    'Take an order back.'
     """
     package, _, name = module.rpartition(".")
     source = (get_data(package, f"{name}.py") or b"").decode()

@@ -11,6 +11,7 @@ from aftercommit.project import new_project
 HANDLERS, MESSAGES = "service_layer/handlers.py", "domain/messages.py"
 ORDERS, ORM = "domain/orders.py", "adapters/orm.py"
 LAST_EVENT = "@dataclass(frozen=True, slots=True, kw_only=True)\nclass OrderCancelled"
+FIELD = "(Event):\n    order_id: UUID\n\n\n"
 SEND = 'await emails.send(event.email, "Your order"'
 TO_ANOTHER = 'await emails.send("a@b.c", "", "", idempotency_key=idempotency_key)'
 
@@ -32,7 +33,7 @@ MISTAKES = {
         "count_order is in no row of the table of kiosk.service_layer.handlers",
     ),
     "a message without a row": (
-        (MESSAGES, LAST_EVENT, f"class OrderSplit(Event):\n    pass\n\n\n{LAST_EVENT}"),
+        (MESSAGES, LAST_EVENT, LAST_EVENT.replace("Cancelled", "Split") + f"{FIELD}{LAST_EVENT}"),
         "OrderSplit has no row in the table of kiosk.service_layer.handlers",
     ),
     "a handler that asks for uow and a port": (

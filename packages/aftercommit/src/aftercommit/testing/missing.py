@@ -28,10 +28,23 @@ async def omissions(
 
     Rows for each message of these modules, that is, each class with the base of one that has a row,
     and for each handler. Of the database, it looks at the tables of the application.
+
+    >>> import anyio, pathlib
+    >>> from aftercommit import testing
+    >>> from shop.adapters.orm import mapping
+    >>> from shop.domain import messages
+    >>> from shop.entrypoints.app import APP
+    >>> from shop.service_layer import handlers
+    >>> async def look():
+    ...     url = testing.sqlite_url(APP, pathlib.Path())
+    ...     async with APP.open(APP.load({"database_url": url})) as application:
+    ...         return await testing.omissions(application, mapping, handlers, messages)
+    >>> anyio.run(look)
+    []
     """
     history = application.database.histories[-1]
     async with application.database.read_transaction() as transaction:
-        differing = await transaction.run_sync(partial(schema_differences, history))
+        differing = await transaction.run_sync(partial(_schema_differences, history))
     return [
         *_without_row(handlers, [each for module in messages for each in vars(module).values()]),
         *await to_thread.run_sync(_without_column, mapping),  # it reads files
@@ -39,7 +52,7 @@ async def omissions(
     ]
 
 
-def schema_differences(history: History, connection: Connection) -> list[object]:
+def _schema_differences(history: History, connection: Connection) -> list[object]:
     """Return how a database differs from what the code says of its tables, as Alembic sees it."""
     options = {"include_name": of_application, "version_table": history.version_table}
     context = MigrationContext.configure(connection, opts=options)
