@@ -1,7 +1,9 @@
 """The schema: created once, upgraded with all that is in it, and refused if it is not ours."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 import anyio
@@ -206,20 +208,34 @@ async def test_a_schema_from_the_future_is_refused(
                 await use(database)
 
 
-@pytest.mark.parametrize("history", [ENGINE, HISTORY], ids=lambda history: history.name)
-async def test_a_later_schema_that_says_so_is_no_obstacle(empty_url: str, history: History) -> None:
+@pytest.fixture(params=[ENGINE, HISTORY], ids=lambda history: history.name)
+def next_one(request: pytest.FixtureRequest, tmp_path: Path) -> History:
+    """A history with one more revision, which the version before can live with."""
+    history: History = request.param
+    newest = history.newest
+    (folder := tmp_path / "later").mkdir()
+    revision = f'revision, down_revision = "{newest}01", "{newest}"\n'
+    (folder / f"{newest}01_it.py").write_text(f"{revision}def upgrade() -> None: ...\n")
+    return replace(history, folders=[*history.folders, folder])
+
+
+async def test_a_later_schema_that_says_so_is_no_obstacle(
+    empty_url: str, next_one: History
+) -> None:
     """So a fix can be rolled back, and a process that ended meanwhile starts again."""
-    later = f"{history.newest}01"
+    history = ENGINE if next_one.name == ENGINE.name else HISTORY
     async with open_database(empty_url) as database:
         await ensure_schema(database)
-        await execute(database, f"UPDATE {history.version_table} SET version_num = '{later}'")
+        async with database.write_transaction() as transaction:
+            await transaction.run_sync(next_one.upgrade)
+            await transaction.commit()
 
         for use in (ensure_schema, upgrade_schema):
             await use(database)
         async with database.read_transaction() as transaction:
             assert not await transaction.run_sync(history.is_outdated)
 
-        assert later in await check_schema(database)
+        assert next_one.newest in await check_schema(database)
 
 
 OTHERS = {  # many projects number their revisions; ours must not be mixed with theirs
