@@ -60,12 +60,17 @@ class Worker:
             group.start_soon(self._wake_at_shutdown)
             while not self._shutdown.is_set():
                 try:
-                    async with self._database.listen(self._wakeup.wake):
+                    async with self._database.listen(self._wake_to_claim):
                         await self._run_loop(group, until_idle=until_idle)
                 except Exception as error:  # nothing in the database may end the worker
                     unexpected = not isinstance(error, TransientError)
                     logger.error("%s; the worker tries again", error, exc_info=unexpected)
                     await self._wakeup.sleep(POLL_SECONDS)
+
+    def _wake_to_claim(self) -> None:
+        """Claim without a look before it: another process says that something is due."""
+        self._backlog_likely = True
+        self._wakeup.wake()
 
     async def _wake_at_shutdown(self) -> None:
         await self._shutdown.wait()
@@ -87,14 +92,16 @@ class Worker:
     async def _claim_and_start(self, group: TaskGroup, *, scheduled: bool) -> float | None:
         """Start what free slots may take; return the seconds to sleep, None if nothing is due."""
         await self._await_capacity()
-        if not self._backlog_likely:
+        if looks := not self._backlog_likely:
             pause = await self._outbox.seconds_until_due(self._handlers, scheduled=scheduled)
             if pause is None or pause > 0:
                 return pause
         for delivery in (claimed := await self._claim()):
             self._running[delivery.handler] += 1
             group.start_soon(self._deliver, delivery)
-        return 0 if claimed else POLL_SECONDS  # what is due may be locked, or of a busy handler
+        has_no_slot = self._backlog_likely and not claimed
+        # what was seen to be due may be locked, or of a busy handler
+        return POLL_SECONDS if has_no_slot or (looks and not claimed) else 0
 
     async def _await_capacity(self) -> None:
         """Wait a moment for half of the slots, and all that become free with them.

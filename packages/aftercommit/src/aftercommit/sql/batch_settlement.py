@@ -1,6 +1,6 @@
 """Last writes about deliveries whose handlers have no transaction: many with one statement."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import anyio
@@ -25,6 +25,9 @@ _CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
 _KEY_AND_TOKEN = deliveries.c.event_id, deliveries.c.handler, deliveries.c.token
 _CLAIMED = sa.tuple_(*_KEY_AND_TOKEN).in_(_CLAIMS)
 WITH_VALID_TOKEN = sa.update(deliveries).where(_CLAIMED, PENDING)
+# a list of one costs SQLAlchemy more than a comparison
+_THIS = [column == sa.bindparam(f"this_{column.name}") for column in _KEY_AND_TOKEN]
+THIS_WITH_VALID_TOKEN = sa.update(deliveries).where(*_THIS, PENDING)
 
 
 def claim_of(delivery: Claim) -> ClaimKey:
@@ -32,9 +35,10 @@ def claim_of(delivery: Claim) -> ClaimKey:
     return delivery.envelope.id, delivery.handler, delivery.token
 
 
-def claim_params(claims: Iterable[Claim]) -> dict[str, Any]:
-    """Return the parameters by which `WITH_VALID_TOKEN` finds rows, in the same order always."""
-    return {"claims": sorted(map(claim_of, claims))}
+def claim_params(delivery: Claim) -> dict[str, Any]:
+    """Return the parameters by which `THIS_WITH_VALID_TOKEN` finds the row."""
+    names = (f"this_{column.name}" for column in _KEY_AND_TOKEN)
+    return dict(zip(names, claim_of(delivery), strict=True))
 
 
 def done(database: Database, policy: DeliveryPolicy) -> dict[str, Any]:

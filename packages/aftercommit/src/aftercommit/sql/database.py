@@ -11,7 +11,7 @@ Two traps are handled here, so that no other module has to know them:
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from os import getpid
 from socket import gethostname
@@ -21,11 +21,10 @@ import sqlalchemy as sa
 from anyio import CancelScope, Semaphore, sleep
 from anyio.lowlevel import current_token
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from aftercommit.codec import Codec
 from aftercommit.errors import TransientError
-from aftercommit.sql.aggregates import AggregateSession
 from aftercommit.sql.backend import DatabaseBackend, wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked
 from aftercommit.sql.migrations.history import ENGINE, History
@@ -141,23 +140,21 @@ class Database:
     async def _begin(
         self, engine: AsyncEngine, slots: Semaphore, *, no_timeout: bool = False
     ) -> AsyncIterator[Transaction]:
-        session = AsyncSession(
-            engine,
-            sync_session_class=AggregateSession,
-            expire_on_commit=False,
-            autoflush=False,
-            close_resets_only=False,
-        )
+        connection = engine.connect()
         async with slots:
             try:
-                connection = await self.backend.connect(session.connection)
-                yield Transaction(session, connection, self.backend, no_timeout=no_timeout)
+                await self.backend.connect(partial(_start, connection))
+                yield Transaction(connection, self.backend, no_timeout=no_timeout)
             finally:
-                with CancelScope(shield=True):
-                    try:
-                        await self.backend.call(session.close)
-                    except TransientError:  # it is lost: the server rolls back by itself
-                        await self.backend.call(session.invalidate)
+                begun = connection.sync_connection is not None
+                with CancelScope(shield=True), suppress(TransientError):  # then the server does it
+                    if begun and not connection.closed:
+                        await self.backend.call(connection.close)  # it rolls back
+
+
+async def _start(connection: AsyncConnection) -> None:
+    await connection.start()
+    await connection.begin()
 
 
 @asynccontextmanager

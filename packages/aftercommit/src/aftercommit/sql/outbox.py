@@ -17,6 +17,7 @@ from aftercommit.claims import Claim, DeliveryPolicy, Failure
 from aftercommit.errors import DeliverySuperseded, InvalidMessage, TransientError, is_away
 from aftercommit.sql import failure_history
 from aftercommit.sql.batch_settlement import (
+    THIS_WITH_VALID_TOKEN,
     WITH_VALID_TOKEN,
     Batches,
     ClaimKey,
@@ -73,7 +74,7 @@ class SqlAlchemyOutbox:
         self._insert_deliveries = sa.insert(deliveries).values(token=1, available_at=later)
         self._known_pauses, self._known_until, self._asking = frozenset[str](), -inf, Lock()
         self._insert_events = sa.insert(events).values(recorded_at=now)
-        self._settle_one = WITH_VALID_TOKEN.values(**done(database, policy))
+        self._settle_one = THIS_WITH_VALID_TOKEN.values(**done(database, policy))
         claimed_at = deliveries.c.available_at - lease + pause_of(deliveries.c.handler)
         attempts = deliveries.c.attempts - 1
         self._release = WITH_VALID_TOKEN.values(
@@ -140,7 +141,7 @@ class SqlAlchemyOutbox:
 
         :raises DeliverySuperseded: if it is no longer the caller's: the caller must roll back
         """
-        if await transaction.execute_dml(self._settle_one, claim_params([delivery])) != 1:
+        if await transaction.execute_dml(self._settle_one, claim_params(delivery)) != 1:
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
 
     async def settle(self, delivery: Claim) -> None:
@@ -153,9 +154,9 @@ class SqlAlchemyOutbox:
         if is_away(failure.error):
             fate["attempts"] = columns.attempts - 1
             fate["unavailable_attempts"] = columns.unavailable_attempts + 1
-        failed = WITH_VALID_TOKEN.values(owner=None, last_error=error, **fate)
+        failed = THIS_WITH_VALID_TOKEN.values(owner=None, last_error=error, **fate)
         async with self.database.write_transaction(Writer.LAST) as transaction:
-            if await transaction.execute_dml(failed, claim_params([delivery])) != 1:
+            if await transaction.execute_dml(failed, claim_params(delivery)) != 1:
                 raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
             what = {"attempt": delivery.attempt, "owner": self.database.process, "error": error}
             await failure_history.record(transaction, now, claim_of(delivery), **what)

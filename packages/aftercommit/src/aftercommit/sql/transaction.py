@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, ResourceClosedError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Mapper
 from sqlalchemy.sql import Executable
 
 from aftercommit.errors import ConcurrentUpdate
+from aftercommit.sql.aggregates import AggregateSession
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.exceptions import CommitOutcomeUnknown, ConnectionLost
 
@@ -30,7 +31,9 @@ Refusals = Mapping[str, Exception]
 
 
 class Transaction:
-    """One transaction: a session of SQLAlchemy, whose calls of the driver are shielded.
+    """One transaction: a connection of SQLAlchemy, whose calls of the driver are shielded.
+
+    It has a session if there are objects to load or to store: to make one takes long.
 
     What raises an error has failed the transaction, also if somebody catches that error: the
     commit raises it. Nothing can be done with a transaction that has ended.
@@ -47,15 +50,10 @@ class Transaction:
     """
 
     def __init__(
-        self,
-        session: AsyncSession,
-        connection: AsyncConnection,
-        backend: DatabaseBackend,
-        *,
-        no_timeout: bool,
+        self, connection: AsyncConnection, backend: DatabaseBackend, *, no_timeout: bool
     ) -> None:
         self.seen: list[object] = []  # was added or loaded; the session forgets what is unchanged
-        self._session, self._connection = session, connection
+        self._connection, self._opened = connection, list[AsyncSession]()
         self._backend, self._no_timeout = backend, no_timeout
         self._failures: list[Exception] = []
         self._has_news = False
@@ -66,6 +64,19 @@ class Transaction:
     def connection(self) -> AsyncConnection:
         """Its connection, for a session of somebody else. Calls of that are not shielded."""
         return self._connection
+
+    @property
+    def _session(self) -> AsyncSession:
+        if not self._opened:
+            self._opened += [
+                AsyncSession(
+                    self._connection,
+                    sync_session_class=AggregateSession,
+                    expire_on_commit=False,
+                    autoflush=False,
+                )
+            ]
+        return self._opened[0]
 
     def add(self, entity: object) -> None:
         """Store a new entity with the commit."""
@@ -125,6 +136,8 @@ class Transaction:
         :raises ConcurrentUpdate: if another one is: a fresh transaction resolves that
         :raises StatementRefused: if data are missing or out of range
         """
+        if not self._opened:
+            return
         refusals = self.refusals(self.seen)  # they are unreadable after a failed flush
         dirty = map(self._session.is_modified, self._session.dirty)
         self.has_written |= bool(self._session.new) or any(dirty)
@@ -149,10 +162,9 @@ class Transaction:
         """
         self.raise_failure()
         try:
-            await self._call(self._session.commit)
+            await self._call(self._connection.run_sync, _commit)
         except ConnectionLost as error:
             raise CommitOutcomeUnknown from error
-        self._session.sync_session.close()  # or it would begin another one; waits for nothing
         if self._has_news:
             self._backend.notify_workers()
 
@@ -171,3 +183,10 @@ class Transaction:
     def _saw(self, entity: T) -> T:
         self.seen += [] if entity is None else [entity]
         return entity
+
+
+def _commit(connection: sa.Connection) -> None:
+    if connection.closed:
+        raise ResourceClosedError("the transaction has ended")
+    connection.commit()
+    connection.close()  # or the next statement would begin another one

@@ -91,7 +91,7 @@ class Notifier:
 
 
 async def _notify(engine: AsyncEngine, channel: str) -> None:
-    async with engine.begin() as connection:
+    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         await connection.execute(text(f"NOTIFY {channel}"))
 
 
