@@ -59,8 +59,12 @@ class Claim:
     def context(self) -> MessageContext:
         """The context of whatever is done because of this delivery."""
         cause = self.envelope.context
-        return replace(
-            cause, causation_id=self.envelope.id, handler=self.handler, depth=cause.depth + 1
+        return MessageContext(
+            correlation_id=cause.correlation_id,
+            causation_id=self.envelope.id,
+            handler=self.handler,
+            depth=cause.depth + 1,
+            traceparent=cause.traceparent,
         )
 
     @property

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from threading import Event, Thread
 from time import monotonic
 
-from aftercommit.claims import Claim, CommandWork
+from aftercommit.claims import Claim, CommandWork, WorkItem
 from aftercommit.observers import Observer
 
 LOOK_SECONDS = 1.0
@@ -22,34 +22,44 @@ class Watchdog(Observer):
     """An observer that knows what runs in this process, and until when it may."""
 
     def __init__(self) -> None:
-        self._limits: dict[object, tuple[str, float]] = {}
+        self._running: dict[_Watched, None] = {}
 
-    def command(self, envelope: CommandWork, seconds: float) -> AbstractContextManager[None]:
-        return self._watch(f"{envelope.name} {envelope.id}", seconds)
+    def command(self, envelope: CommandWork, seconds: float) -> "_Watched":
+        return _Watched(envelope, monotonic() + seconds, self._running)
 
-    def attempt(self, delivery: Claim, seconds: float) -> AbstractContextManager[None]:
-        return self._watch(f"{delivery.name} on event {delivery.envelope.id}", seconds)
-
-    @contextmanager
-    def _watch(self, name: str, seconds: float) -> Iterator[None]:
-        key = object()
-        self._limits[key] = name, monotonic() + seconds
-        try:
-            yield
-        finally:
-            self._limits.pop(key, None)
+    def attempt(self, delivery: Claim, seconds: float) -> "_Watched":
+        return _Watched(delivery, monotonic() + seconds, self._running)
 
     def look(self, over: Event, every: float) -> None:
         """Name what goes on, each once, until it is over."""
         while not over.wait(every):
-            for key, (name, end) in self._limits.copy().items():
-                if monotonic() > end + every:
-                    self._limits.pop(key, None)
+            for watched in self._running.copy():
+                if monotonic() > watched.end + every:
+                    self._running.pop(watched, None)
                     logger.error(
                         "%s goes on past its time limit: it swallows its cancellation, blocks the"
                         " event loop, or waits for the database",
-                        name,
+                        _name(watched.work),
                     )
+
+
+class _Watched(AbstractContextManager[None]):
+    """What runs, for as long as it does: no generator, which costs more than all else here."""
+
+    def __init__(self, work: WorkItem, end: float, running: "dict[_Watched, None]") -> None:
+        self.work, self.end, self._running = work, end, running
+
+    def __enter__(self) -> None:
+        self._running[self] = None
+
+    def __exit__(self, *error: object) -> None:
+        self._running.pop(self, None)
+
+
+def _name(work: WorkItem) -> str:
+    if isinstance(work, Claim):
+        return f"{work.name} on event {work.envelope.id}"
+    return f"{work.name} {work.id}"
 
 
 @contextmanager
