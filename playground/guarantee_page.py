@@ -1,7 +1,6 @@
 """A page with a promise and its proof, out of the documentation and the tests where these are."""
 
 import ast
-import re
 from html import escape
 
 import anyio
@@ -9,12 +8,12 @@ import anyio
 from playground.experiments import Experiment
 
 ROOT = anyio.Path(__file__).parents[1]
-GUARANTEES = "docs/guarantees.md"
+PROMISING = ("docs/guarantees.md", "docs/extensions.md")
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><link rel="stylesheet" href="/playground/proof.css"></head>
-<body><main><h1>{title}</h1><p><code>docs/guarantees.md</code></p><pre>{promise}</pre>
+<body><main><h1>{title}</h1><pre>{promise}</pre>
 <h2><code>{proof}</code></h2><pre><code>{test}</code></pre></main></body></html>
 """
 
@@ -22,10 +21,10 @@ PAGE = """<!doctype html>
 async def page(experiment: Experiment) -> str:
     """Return the page."""
     file, _, name = experiment.proof.partition("::")
-    promise = section(await _text(GUARANTEES), experiment.promise)
+    pages = "\n".join([await _text(page) for page in PROMISING])
     texts = {
         "title": experiment.promise,
-        "promise": promise,
+        "promise": section(pages, experiment.promise),
         "proof": experiment.proof,
         "test": function(await _text(file), name),
     }
@@ -34,8 +33,8 @@ async def page(experiment: Experiment) -> str:
 
 def section(text: str, heading: str) -> str:
     """Return what stands under a heading."""
-    found = text.partition(f"\n### {heading}\n")[2].partition("\n### ")[0].strip()
-    return re.sub(r"<(details|summary).*|</details>\n?", "", found)
+    found = text.partition(f"\n### {heading}\n")[2]
+    return found.partition("\n### ")[0].partition("\n## ")[0].strip()
 
 
 def function(source: str, name: str) -> str:

@@ -19,11 +19,11 @@ import aftercommit
 from aftercommit.errors import Error, is_permanent, slug_of
 from aftercommit.extensions.web.problems import status_of
 from aftercommit.process.error_handling import exit_code
-from aftercommit_tests.transitions import TRANSITIONS, State
+from aftercommit_tests.transitions import TRANSITIONS, State, Step
 
 import allocation
 from allocation.domain.exceptions import InvalidInput, RuleViolation
-from tests.project import settings_table
+from tests.project import reference_pages, settings_table
 from tools.files import ROOT
 
 PAGES = [page for folder in ("", "docs/**/", "packages/*/") for page in ROOT.glob(f"{folder}*.md")]
@@ -145,13 +145,34 @@ def _name_of(node: ast.stmt) -> str | None:
 def deliveries() -> Iterator[str]:
     """Yield the diagram of the life of a delivery: the table that its model test walks."""
     yield from ["```mermaid", "stateDiagram-v2"]
-    for (before, step), after in TRANSITIONS.items():
-        yield f"    {_node(before)} --> {_node(after)}: {step.value}"
+    steps = [_arrow(before, step, after) for (before, step), after in TRANSITIONS.items()]
+    yield from (f"    {each}" for each in dict.fromkeys((*steps, *TIME_PASSES)))
     yield "```"
 
 
+TIME_PASSES = (
+    "running --> lease_expired: the lease is over",
+    "retrying --> due: its pause is over",
+    "scheduled --> due: its delay is over",
+)
+"""What happens to a delivery although nobody does anything."""
+SHOWN_BEFORE = {
+    (State.RUNNING, Step.CLAIM): "lease_expired",
+    (State.RUNNING, Step.EXHAUST): "lease_expired",
+    (State.SCHEDULED, Step.CLAIM): "due",
+}
+SHOWN_AFTER = {Step.FAIL: "retrying", Step.DISCARD: "discarded"}
+"""Where the state of a delivery depends on the clock, or has a word of its own."""
+
+
+def _arrow(before: State, step: Step, after: State) -> str:
+    first = SHOWN_BEFORE.get((before, step)) or _node(before)
+    return f"{first} --> {SHOWN_AFTER.get(step) or _node(after)}: {step.value}"
+
+
 def _node(state: State) -> str:
-    return "[*]" if state is State.NONE else state.name.lower()
+    names = {State.NONE: "[*]", State.PENDING: "due"}
+    return names.get(state) or state.name.lower()
 
 
 Parts = Mapping[str, Callable[[], Iterator[str]]]
@@ -160,8 +181,14 @@ GENERATED: Parts = {
     "book_handler": partial(_excerpt, HANDLERS, ["add_coupon_batch"]),
     "deliveries": deliveries,
     "errors": errors,
+    "command_line": reference_pages.command_line,
+    "guaranteed": reference_pages.handlers,
     "handlers": handlers,
+    "message_flow": reference_pages.message_flow,
+    "promise_tests": reference_pages.promise_tests,
     "settings": settings_table.settings,
+    "states": reference_pages.states,
+    "tables": reference_pages.tables,
     **{f"step_{name[0]}": partial(step, name) for name in STEPS},
 }
 

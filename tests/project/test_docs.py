@@ -7,11 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests.project.generated import PAGES, brought_up_to_date
+from tests.project.reference_pages import PROOFS, promises
 from tests.project.tutorials import PATCH, TUTORIAL, Change, tutorials
 from tools.files import ROOT
 
-GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text()
-PROOF = re.compile(r"^- `((?:packages/[\w-]+/)?tests/[^:`]+)(?:`\n  `)?::(\w+)`$", re.MULTILINE)
 TESTING = ROOT / "docs" / "testing.md"
 EXAMPLES = re.findall(r"\]\(([^)]+)\)\)\.\n\n```python\n(.*?)```", TESTING.read_text(), re.DOTALL)
 
@@ -95,13 +94,13 @@ def _unindented(text: str) -> str:
     return "\n".join(map(str.strip, text.splitlines()))
 
 
-def test_every_guarantee_has_proofs_that_exist() -> None:
+def test_every_promise_has_tests_that_exist() -> None:
     """A promise without a test is only a hope."""
-    _, *promises = GUARANTEES.partition("## Promises")[2].split("\n### ")
-    proofs = PROOF.findall(GUARANTEES)
+    proofs = [proof.split("::") for tests in PROOFS.values() for proof in tests]
 
-    assert [promise for promise in promises if not PROOF.search(promise)] == []
-    assert len(proofs) == GUARANTEES.count("::") > 40  # one that is written otherwise is no proof
+    assert {*promises()} == {*PROOFS}, "a promise without tests, or tests of none: proofs.toml"
+    assert len(proofs) > 200
+    assert all(PROOFS.values())
     assert [
         f"{path}::{name}"
         for path, name in proofs
