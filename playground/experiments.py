@@ -224,7 +224,7 @@ EXPERIMENTS = {
     "frozen": Experiment(
         run=the_frozen_owner,
         steps=("hang", "register", "running_email", "stopped", "lease", "woken"),
-        promise="Two owners never both settle a delivery",
+        promise="Two processes never both complete a delivery",
         proof="packages/aftercommit/tests/aftercommit_tests/test_claims_contract.py"
         "::test_a_late_owner_changes_nothing",
     ),

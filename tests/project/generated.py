@@ -182,6 +182,7 @@ GENERATED: Parts = {
     "deliveries": deliveries,
     "errors": errors,
     "command_line": reference_pages.command_line,
+    "first_path": reference_pages.first_path,
     "guaranteed": reference_pages.handlers,
     "handlers": handlers,
     "message_flow": reference_pages.message_flow,

@@ -45,14 +45,16 @@ def story(folder: Path) -> Iterator[Moment]:
     with _stepping(application, *WORK) as process:
         yield _after_step(application, process, "the lease has expired: a worker has claimed")
         process.send_signal(signal.SIGCONT)
-        yield _after_step(application, process, "three are done; killed after the e-mail")
+        yield _after_step(
+            application, process, "the worker has done three; it is killed after the e-mail"
+        )
     with _stepping(application, *WORK) as process:
         yield _after_step(application, process, "the lease has expired: the next has claimed")
         process.send_signal(signal.SIGCONT)
         _wait_for_step(process)
         process.send_signal(signal.SIGCONT)
         assert process.wait() == 0
-    yield _found(application, "the same e-mail again, in its own place; done")
+    yield _found(application, "the same e-mail again: it replaces its file; done")
 
 
 def _stepping(

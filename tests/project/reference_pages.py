@@ -64,6 +64,36 @@ def promise_tests() -> Iterator[str]:
             yield f"- [{file.rpartition('/')[2]}](../{file}): `{name}`"
 
 
+FIRST_PATH = {
+    "README.md": "[README](../README.md), and run its commands",
+    "docs/architecture.md": "[Architecture](architecture.md), up to *What bootstrap wires*",
+    "docs/life-of-a-delivery.md": "[Life of a delivery](life-of-a-delivery.md), up to *All states*",
+}
+END_OF_READING = ("\n## Where an extension", "\n## All states")
+WORDS_A_MINUTE = 200
+
+
+def first_path() -> Iterator[str]:
+    """Yield the pages of the first twenty minutes, with what there is to read and to run."""
+    total = 0
+    for number, (name, what) in enumerate(FIRST_PATH.items(), 1):
+        text = (ROOT / name).read_text()
+        for end in END_OF_READING:
+            text = text.partition(end)[0]
+        programs = len(re.findall(r"^\$ (?!git clone|kill|\.)", text, re.MULTILINE))
+        total += (words := len(words_of(text)))
+        run = f", {programs} programs" * bool(programs)
+        yield f"{number}. {what}: {round(words, -1):,} words{run}."
+    yield ""
+    yield f"In all {round(total, -2):,} words: {total // WORDS_A_MINUTE} minutes to read."
+
+
+def words_of(page: str) -> list[str]:
+    """Return the words of a page that are read: without code, comments, and where links lead."""
+    prose = re.sub(r"```.*?```|<!--.*?-->|(?<=\])\([^)]*\)", "", page, flags=re.DOTALL)
+    return re.findall(r"[^\W\d_][\w'-]*", prose)
+
+
 def tables() -> Iterator[str]:
     """Yield a section for each table: its columns, what they hold, and who writes it."""
     for metadata in (engine_tables.metadata, orm.metadata):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.project.generated import PAGES, brought_up_to_date
 from tests.project.reference_pages import PROOFS, promises
-from tests.project.tutorials import PATCH, TUTORIAL, Change, tutorials
+from tests.project.tutorials import PATCH, TUTORIAL
 from tools.files import ROOT
 
 TESTING = ROOT / "docs" / "testing.md"
@@ -109,16 +109,6 @@ def test_every_promise_has_tests_that_exist() -> None:
             rf"^(async def|def) {name}\(|^{name} = ", (ROOT / path).read_text(), re.MULTILINE
         )
     ] == []
-
-
-def test_every_change_of_a_tutorial_fits_the_code() -> None:
-    """What it looks for is there, once, when its turn comes. Whether it works: `full`."""
-    for steps in tutorials().values():
-        files: dict[str, str] = {}
-        for change in (step for step in steps if isinstance(step, Change)):
-            path = ROOT / change.file
-            before = files.get(change.file) or (path.read_text() if path.exists() else "")
-            files[change.file] = change.make(before)  # which says what it has not found
 
 
 def test_a_tutorial_quotes_the_patch() -> None:

@@ -1,11 +1,10 @@
-"""Two processes want the last coupon; docs/last-coupon.md shows what each asks its database."""
+"""Two processes want the last coupon; docs/life-of-a-delivery.md shows what each asks its database."""
 
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import anyio
 import pytest
@@ -17,10 +16,11 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.coupons import CouponBatch
 from tests.builders import a_batch, a_registration
+from tests.project.generated import LIFE
 
 pytestmark = pytest.mark.anyio
 
-PAGE = (Path(__file__).parents[2] / "docs" / "last-coupon.md").read_text()
+PAGE = LIFE.read_text().partition("## Two processes and the last coupon")[2]
 HANDLER = "allocate_welcome_coupon"
 SHORTENED = (
     (r"\s+", " "),

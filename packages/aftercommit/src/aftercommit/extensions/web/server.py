@@ -1,7 +1,7 @@
 """The HTTP server, a service beside others: listens, and answers until it is asked to stop.
 
 It is uvicorn, by its settings only: what it has none for is the work of a reverse proxy.
-docs/decisions/0014 says why it is this server, and docs/deploy/nginx what the proxy does.
+docs/decisions.md, 14, says why it is this server, and docs/deploy/nginx what the proxy does.
 """
 
 import logging
