@@ -33,7 +33,7 @@ def test_the_version_is_the_same_everywhere() -> None:
     """Whoever cites, installs or reads what is new means one thing."""
     changelog = (ROOT / "CHANGELOG.md").read_text()
     released = re.findall(r"^## (\d+\.\d+\.\d+) – (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)
-    wheel = re.search(r"allocation-([\d.]+)-py3", (ROOT / "docs" / "releasing.md").read_text())
+    wheel = re.search(r"allocation-([\d.]+)-py3", (ROOT / "CONTRIBUTING.md").read_text())
 
     assert wheel
     written = {PROJECT["version"], CITATION["version"], wheel[1], version("allocation")}
