@@ -1,4 +1,4 @@
-"""Two processes want the last coupon; docs/life-of-a-delivery.md shows what each asks its database."""
+"""Two processes want the last coupon: docs/life-of-a-delivery.md shows what each of them asks."""
 
 import re
 from collections.abc import AsyncIterator, Callable

@@ -159,17 +159,17 @@ class HandlerTimeout(TransientError):
 
 
 class LeaseExpired(TransientError):
-    """Too little was left of a lease to begin or to go on: the delivery is given back."""
+    """Too little was left of a lease to begin or to go on: the delivery is released."""
 
     def __init__(self, handler: str) -> None:
-        super().__init__(f"{handler} could not run in time; the delivery was given back")
+        super().__init__(f"{handler} could not run in time; the delivery was released")
 
 
 class HandlerPaused(TransientError):
-    """A handler was paused while a delivery to it waited to begin: the delivery is given back."""
+    """A handler was paused while a delivery to it waited to begin: the delivery is released."""
 
     def __init__(self, handler: str) -> None:
-        super().__init__(f"{handler} is paused; the delivery was given back")
+        super().__init__(f"{handler} is paused; the delivery was released")
 
 
 class NotBegun(TransientError):

@@ -35,7 +35,7 @@ class LastWrites:
                 end = max(map(self.policy.lease_end, claims))
                 await persist_despite_cancellation(release, lease_end=end)
         except Exception as error:
-            logger.warning("leases could not be given back, they end by themselves: %s", error)
+            logger.warning("claims could not be released, they end by themselves: %s", error)
             result.unwritten.append(release)
 
     async def settle(self, delivery: Claim, result: Report) -> None:

@@ -196,4 +196,4 @@ async def test_a_lease_that_cannot_be_given_back_does_not_hide_the_cancellation(
 
     await stopped(world, before=drop, then=anyio.sleep_forever)
 
-    assert "could not be given back" in caplog.text
+    assert "could not be released" in caplog.text

@@ -58,7 +58,7 @@ async def history(application: Application, failed: bool, limit: int, as_json: b
     """List the latest commands, and how far each has come.
 
     The newest come first. Each row shows how many deliveries of the command's events are done,
-    discarded, pending, parked, or scheduled for later; and how long it took until none was pending.
+    discarded, pending, parked, or scheduled; and how long it took until none was pending.
     """
     rows = await latest_commands(application.database, limit=limit, failed_only=failed)
     if rows:
@@ -96,7 +96,7 @@ def _query(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> 
 @click.argument("query", metavar="[SOURCE] ID", nargs=-1, required=True, callback=_query)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a node and line.")
 @click.option(
-    "--follow", is_flag=True, help="Go on until all is done, parked, paused or for later."
+    "--follow", is_flag=True, help="Go on until all is done, parked, paused or scheduled."
 )
 @with_application
 async def trace(application: Application, query: TraceQuery, as_json: bool, follow: bool) -> None:

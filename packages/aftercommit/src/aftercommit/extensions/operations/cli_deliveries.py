@@ -43,12 +43,12 @@ def deliveries() -> None:
 
 @deliveries.command("list")
 @click.option("--parked", "which", flag_value="parked", help="Only parked deliveries.")
-@click.option("--scheduled", "which", flag_value="scheduled", help="Only those for later.")
+@click.option("--scheduled", "which", flag_value="scheduled", help="Only delayed ones.")
 @click.option("--all", "which", flag_value="all", help="All, even finished ones.")
 @as_json
 @with_application
 async def list_deliveries(application: Application, which: Which | None, as_json: bool) -> None:
-    """List outstanding deliveries; those for later once they are due."""
+    """List outstanding deliveries; delayed ones once they are due."""
     database = application.database
     async with database.read_transaction() as transaction:
         rows = listed_deliveries(transaction, database, which or "outstanding")
@@ -67,7 +67,7 @@ async def _lines(rows: AsyncIterator[Delivery], known: Collection[str]) -> Async
         error = (row.last_error or "").partition("\n")[0]
         yield escape_controls(f"{_cells(row)}{unknown}  {error}".rstrip())
     if heading and sys.stdout and sys.stdout.isatty():
-        yield "nothing; --scheduled lists what is for later"
+        yield "nothing; --scheduled lists what is delayed"
 
 
 def _cells(row: Delivery) -> str:

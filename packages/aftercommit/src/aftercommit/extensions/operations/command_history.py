@@ -22,7 +22,7 @@ COUNTED = ("done", "discarded", "pending", "parked", "scheduled")
 class AcceptedCommand:
     """A command from outside, a few words about its first event, and how much is in which state.
 
-    `scheduled` counts deliveries that are for later, and were not attempted yet. `pending` counts
+    `scheduled` counts delayed deliveries that were not attempted yet. `pending` counts
     those that are retrying, paused, due or running, or have lost their lease. `seconds`:
     from the command to the last delivery that was settled, replays left out; None while one is
     pending, or if there is none.

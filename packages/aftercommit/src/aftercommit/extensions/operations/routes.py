@@ -86,9 +86,9 @@ async def list_deliveries(
     state: Literal["outstanding", "parked", "scheduled"] = "outstanding",
     limit: Limit = 100,
 ) -> list[Delivery]:
-    """List outstanding deliveries, pending ones first; or only parked ones, or those for later.
+    """List outstanding deliveries, pending ones first; or only parked ones, or delayed ones.
 
-    A delivery for later is outstanding from its time on.
+    A delayed delivery is outstanding from its time on.
     """
     async with running.database.read_transaction() as transaction:
         rows = listed_deliveries(transaction, running.database, state, limit=limit)

@@ -40,7 +40,7 @@ def test_what_is_outstanding_is_discarded_all_that_is_shown(
     page.get_by_role("button", name="Discard all shown").click()
     confirm(page, "Discard")
     expect(view).to_contain_text("Nothing is outstanding.")
-    expect(view).to_contain_text("1 scheduled for later.")
+    expect(view).to_contain_text("1 scheduled.")
     view.get_by_role("button", name="Show", exact=True).click()
     expect(items).to_contain_text(["forget"])
     view.get_by_role("button", name="Hide", exact=True).click()
