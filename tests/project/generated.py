@@ -67,7 +67,7 @@ def _fate(error: type[Exception]) -> str:
     if error.__module__.startswith(FOR_CALLERS) or error.__name__ in NO_FAILURES:
         return "–"
     if error.__name__ == "UnknownEventType":
-        return "not claimed, stays pending"
+        return "not claimed, stays due"
     return "parked, or a dead letter" if is_permanent(error.__new__(error)) else "retried"
 
 

@@ -75,17 +75,19 @@ WORDS_A_MINUTE = 200
 
 def first_path() -> Iterator[str]:
     """Yield the pages of the first twenty minutes, with what there is to read and to run."""
-    total = 0
+    total, diagrams = 0, 0
     for number, (name, what) in enumerate(FIRST_PATH.items(), 1):
         text = (ROOT / name).read_text()
         for end in END_OF_READING:
             text = text.partition(end)[0]
         programs = len(re.findall(r"^\$ (?!git clone|kill|\.)", text, re.MULTILINE))
         total += (words := len(words_of(text)))
+        diagrams += text.count("```mermaid")
         run = f", {programs} programs" * bool(programs)
         yield f"{number}. {what}: {round(words, -1):,} words{run}."
     yield ""
-    yield f"In all {round(total, -2):,} words: {total // WORDS_A_MINUTE} minutes to read."
+    yield f"In all {round(total, -2):,} words: {total // WORDS_A_MINUTE} minutes to read. The rest of the time"
+    yield f"is for {diagrams} diagrams, the code and the programs."
 
 
 def words_of(page: str) -> list[str]:
