@@ -86,8 +86,8 @@ def first_path() -> Iterator[str]:
         run = f", {programs} programs" * bool(programs)
         yield f"{number}. {what}: {round(words, -1):,} words{run}."
     yield ""
-    yield f"In all {round(total, -2):,} words: {total // WORDS_A_MINUTE} minutes to read. The rest of the time"
-    yield f"is for {diagrams} diagrams, the code and the programs."
+    yield f"In all {round(total, -2):,} words: {total // WORDS_A_MINUTE} minutes to read. The other"
+    yield f"minutes are for {diagrams} diagrams, the code and the programs."
 
 
 def words_of(page: str) -> list[str]:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from mermaidx import render
+from mermaidx import render  # type: ignore[import-untyped]  # it has no stubs
 
 from tests.project.generated import PAGES
 from tools.files import ROOT
