@@ -1,8 +1,8 @@
 """Makes whole pages of the documentation out of the code: nothing is written twice, nothing rots.
 
 `generated.py` writes them: which test checks which promise, the tables, the commands, and the
-message flow. What a machine cannot know, such as what a column means, stands here; a column, state
-or handler of which nothing is said fails the test of the pages.
+message flow. What a machine cannot know, such as which event a handler records, stands here; what a
+column means, in `table_meanings.py`.
 """
 
 import re
@@ -100,7 +100,9 @@ def tables() -> Iterator[str]:
     """Yield a section for each table: its columns, what they hold, and who writes it."""
     for metadata in (engine_tables.metadata, orm.metadata):
         for table in sorted(metadata.tables.values(), key=lambda table: table.name):
-            yield from ["", f"## {table.name}", "", f"Written by {WRITERS[table.name]}.", ""]
+            yield from ["", f"## {table.name}", ""]
+            if writer := WRITERS.get(table.name):
+                yield from [f"Written by {writer}.", ""]
             yield from ["| column | type | |", "|---|---|---|"]
             for column in table.columns:
                 yield f"| `{column.name}` | {_type_of(column)} | {_meaning(table, column)} |"
@@ -113,8 +115,11 @@ def _type_of(column: "sa.Column[object]") -> str:
 
 
 def _meaning(table: sa.Table, column: "sa.Column[object]") -> str:
-    specific = COLUMNS.get(f"{table.name}.{column.name}")
-    return specific or COLUMNS[column.name]
+    """Return what is said of a column; those of the application may speak for themselves."""
+    meaning = COLUMNS.get(f"{table.name}.{column.name}") or COLUMNS.get(column.name)
+    says_nothing = not meaning and table.metadata is engine_tables.metadata
+    assert not says_nothing, f"say in table_meanings.py what {table.name}.{column.name} means"
+    return meaning or ""
 
 
 def states() -> Iterator[str]:
