@@ -145,11 +145,17 @@ def _name_of(node: ast.stmt) -> str | None:
 def deliveries() -> Iterator[str]:
     """Yield the diagram of the life of a delivery: the table that its model test walks."""
     yield from ["```mermaid", "stateDiagram-v2"]
-    steps = [_arrow(before, step, after) for (before, step), after in TRANSITIONS.items()]
+    steps = [
+        _arrow(before, step, after)
+        for (before, step), after in TRANSITIONS.items()
+        if before is State.PARKED or step not in OF_A_PERSON
+    ]
     yield from (f"    {each}" for each in dict.fromkeys((*steps, *TIME_PASSES)))
     yield "```"
 
 
+OF_A_PERSON = (Step.RETRY, Step.DISCARD)
+"""Possible for all that is not finished: drawn once, where a person is waited for."""
 TIME_PASSES = (
     "running --> lease_expired: the lease is over",
     "retrying --> due: its pause is over",
