@@ -133,18 +133,26 @@ def states() -> Iterator[str]:
 
 def command_line() -> Iterator[str]:
     """Yield the help of each command, as `--help` prints it."""
-    yield from _help_of(cli, "allocation")
+    yield from _help_of(_context(cli, "allocation"))
 
 
-def _help_of(command: click.Command, name: str) -> Iterator[str]:
-    command = command.load() if isinstance(command, LazyCommand) else command
-    context = click.Context(command, info_name=name, terminal_width=90, max_content_width=90)
+def _context(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> click.Context:
+    """Return the context of a call, in lines that fit a page."""
+    settings = {"terminal_width": 90, "max_content_width": 90} | dict(command.context_settings)
+    return click.Context(command, parent=parent, info_name=name, **settings)
+
+
+def _help_of(context: click.Context) -> Iterator[str]:
+    command = context.command
     if not isinstance(command, click.Group) or isinstance(command, GroupedCommands):
         text = "\n".join(map(str.rstrip, command.get_help(context).splitlines()))
-        yield from ["", f"## {name}", "", "```text", text, "```"]
+        yield from ["", f"## {context.command_path}", "", "```text", text, "```"]
     if isinstance(command, click.Group):
-        for child, each in command.commands.items():
-            yield from _help_of(each, f"{name} {child}")
+        for name, each in command.commands.items():
+            child = each.load() if isinstance(each, LazyCommand) else each
+            yield from _help_of(_context(child, name, context))
 
 
 def message_flow() -> Iterator[str]:
