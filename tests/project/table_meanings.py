@@ -22,7 +22,7 @@ WRITERS = {
 COLUMNS = {
     "accepted_at": "when it was committed, in seconds since 1970, by the database's clock",
     "attempt": "which attempt it was",
-    "attempts": "claims so far that were not released; 0 again after a retry by a person",
+    "attempts": "attempts so far that count; 0 again after a retry by a person",
     "available_at": "running: when the lease ends. Otherwise: when it may be claimed. While its"
     " handler is paused, 10¹² more. When it is finished, empty",
     "batch_reference": "the batch it was taken from",
