@@ -6,11 +6,13 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from allocation.config import DAY, Settings
 from tests.project.generated import PAGES, brought_up_to_date
 from tests.project.reference_pages import PROOFS, promises
 from tests.project.tutorials import PATCH, TUTORIAL
 from tools.files import ROOT
 
+IN_WORDS = {10: "ten"}
 TESTING = ROOT / "docs" / "testing.md"
 EXAMPLES = re.findall(r"\]\(([^)]+)\)\)\.\n\n```python\n(.*?)```", TESTING.read_text(), re.DOTALL)
 
@@ -19,6 +21,37 @@ def test_what_is_made_from_the_code_is_up_to_date() -> None:
     """What the code says of itself is always right."""
     old = [page.name for page in PAGES if page.read_text() != brought_up_to_date(page)]
     assert old == [], "run: make language"
+
+
+def test_a_figure_is_the_same_wherever_it_stands() -> None:
+    """Defaults of settings, and what was measured: the pages that repeat them are named here."""
+    settings = Settings()
+    lease, limit = settings.lease_seconds, settings.handler_timeout_seconds
+    reminder, expiry = settings.coupon_reminder_seconds, settings.coupon_expiry_seconds
+    prices = re.findall(r"([\d.]+) ms \|$", (ROOT / "docs/price.md").read_text(), re.MULTILINE)
+    [bus] = re.findall(r"1_bus.py\) \| (\d+) ", (ROOT / "docs/steps/README.md").read_text())
+    inserted, stored, handled = prices[:3]
+    said = {
+        "README.md": [
+            f"for {lease:.0f} seconds",
+            f"here {reminder / DAY:.0f} and {expiry / DAY:.0f} days",
+            f"after {IN_WORDS[settings.max_attempts]} failed attempts",
+            f"a bus of {bus} lines",
+            f"takes {inserted} ms at best",
+            f"event and deliveries, {stored} ms",
+            f"take {handled} ms more",
+        ],
+        "docs/life-of-a-delivery.md": [f"{lease:.0f} seconds, by the", f"than {limit:.0f} seconds"],
+        "docs/guarantees.md": [f"by default {lease:.0f}", f"10 more ({2 * limit + 10:.0f})"],
+        "docs/operations.md": [f"`ALLOCATION_LEASE_SECONDS`, {lease:.0f} s"],
+    }
+
+    assert [
+        f"{page}: {text}"
+        for page, texts in said.items()
+        for text in texts
+        if text not in " ".join((ROOT / page).read_text().split())
+    ] == []
 
 
 def test_every_link_leads_to_a_file_and_a_heading() -> None:
