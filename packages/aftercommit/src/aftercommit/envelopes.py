@@ -101,8 +101,8 @@ def message_types(module: object, base: type[M]) -> list[type[M]]:
 
     >>> from aftercommit import message_types
     >>> from shop.domain import aggregate, messages
-    >>> [each.__name__ for each in message_types(messages, aggregate.Event)]
-    ['OrderPlaced', 'OrderCancelled']
+    >>> print(*(each.__name__ for each in message_types(messages, aggregate.Event)))
+    OrderPlaced OrderCancelled
     """
     types = [member for member in vars(module).values() if isinstance(member, type)]
     return [type_ for type_ in types if issubclass(type_, base) and type_ is not base]
