@@ -31,7 +31,10 @@ SHORTENED = (
     (r" LIMIT.*?(?= FOR UPDATE|$)", " LIMIT 1"),
     (r"(ORDER BY exhaustion_notified_on).*?(?= LIMIT)", r"\1 …"),
     (r"INSERT INTO (\w+) .*", r"INSERT INTO \1 …"),
-    (r"SET .*? WHERE \((.*?)\) IN .*", r"SET … WHERE (\1) IN …"),
+    (
+        r"SET (?!remaining|exh).* WHERE (event_id = \? AND handler = \? AND token = \?).*",
+        r"SET … WHERE \1 …",
+    ),
 )
 
 
