@@ -64,7 +64,7 @@ class SqlAlchemyOutbox:
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
         self.database = database
         self._policy = policy
-        self.settle = Settlement(database, policy).settle
+        self._settlement = Settlement(database, policy)
         self._releases = Batches(self._release_all)
         now, owner, lease = database.clock, database.process, policy.lease_seconds
         # no pause of "" moves the end of the lease
@@ -143,6 +143,9 @@ class SqlAlchemyOutbox:
         """
         if await transaction.execute_dml(self._settle_one, claim_params(delivery)) != 1:
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+
+    async def settle(self, delivery: Claim) -> None:
+        await self._settlement.settle(delivery)
 
     async def record_failure(self, failure: Failure) -> None:
         delivery, error = failure.delivery, failure_history.describe(failure.error)

@@ -32,7 +32,7 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
         self, statements: SingleStatements, database: Database, policy: DeliveryPolicy
     ) -> None:
         super().__init__(database, policy)
-        self.settle = Settlement(database, policy, self._settle_all).settle
+        self._settlement = Settlement(database, policy, self._settle_all)
         self._statements, self._compiled = statements, cache(self._compile)
         versions = database.codec.versions
         self._constants = {
