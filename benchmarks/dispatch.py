@@ -31,7 +31,7 @@ class NoOutbox:
         """Raise it: a benchmark of failing handlers measures nothing."""
         raise failure.error
 
-    async def release(self, claims: Collection[Claim]) -> None:
+    async def release(self, claims: Collection[Claim], *, interrupted: bool = False) -> None:
         """Forget it."""
 
     async def is_paused(self, delivery: Claim) -> bool:

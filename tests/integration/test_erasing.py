@@ -9,6 +9,8 @@ import pytest
 import sqlalchemy as sa
 from aftercommit import Application, Envelope, MessageOrigin, testing
 from aftercommit.claims import Claim, Failure
+from aftercommit.extensions.operations import handler_pauses
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.redaction import handlers_with_effects
 from aftercommit.sql import tables
 from anyio import to_thread
@@ -31,6 +33,7 @@ from tests.looking import change, rows
 NAME, OLD, NEW = "Анна Грюн", "Anna@Example.com", "gruen@example.net"
 ANNA = a_registration(name=NAME, email=OLD)
 IVAN = a_registration(name="Иван", email="ivan@example.com")
+FOR_ANNA = Decision(by="Maria", reason=f"asked by {OLD}")
 SECRETS = [text.casefold() for text in (NAME, OLD, NEW)]
 
 PERSONAL = {
@@ -40,6 +43,7 @@ PERSONAL = {
     "aftercommit_events": {"data"},
     "aftercommit_deliveries": {"last_error"},
     "aftercommit_failures": {"error"},
+    "aftercommit_decisions": {"reason"},
     "aftercommit_commands": {"source", "message_id"},
 }
 """The columns that may hold a name or an address of a user."""
@@ -52,7 +56,8 @@ OTHERS = {
     "aftercommit_commands": {"type", "fingerprint"},
     "aftercommit_events": {"source", "type", "subject", "handler", "traceparent"},
     "aftercommit_deliveries": {"handler", "owner", "previous_owner"},
-    "aftercommit_failures": {"handler", "owner"},
+    "aftercommit_failures": {"handler", "owner", "outcome"},
+    "aftercommit_decisions": {"decision", "decided_by", "handler"},
     "aftercommit_handler_pauses": {"handler", "paused_by"},
     "aftercommit_application": {"name"},
 }
@@ -78,6 +83,8 @@ async def app(each_settings: Settings) -> AsyncIterator[Application]:
             retry_in = None if claim.handler == "send_change_notice" else 1000.0
             failure = Failure(delivery=claim, error=error, retry_in=retry_in)
             await app.bus.outbox.record_failure(failure)
+        for decide in (handler_pauses.pause, handler_pauses.resume):
+            await decide(app.database, ["publish_event"], FOR_ANNA)
         yield app
 
 
@@ -95,7 +102,7 @@ async def claimed(app: Application, *handlers: str) -> Sequence[Claim]:
 
 
 async def erased(app: Application, user_id: UserId = ANNA.user_id) -> int:
-    return await erase(app.database, user_id, handlers_with_effects(app))
+    return await erase(app.database, user_id, handlers_with_effects(app), FOR_ANNA)
 
 
 async def columns_with(app: Application, texts: Collection[str]) -> dict[str, set[str]]:

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 from aftercommit.claims import Claim, Failure
 from aftercommit.envelopes import MessageOrigin
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.redaction import handlers_with_effects
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
@@ -25,6 +26,7 @@ from tests.looking import change, rows
 NAME, OLD, NEW = "Анна Грюн", "Anna@Example.com", "gruen@example.net"
 ANNA = a_registration(name=NAME, email=OLD)
 IVAN = a_registration(name="Иван", email="ivan@example.com")
+MARIA = Decision(by="Maria")
 BY_IVAN = MessageOrigin(source="/jo" + OLD, id="ivan@example.com", fingerprint="sum")
 
 
@@ -62,7 +64,9 @@ async def claimed(application: Application, *handlers: str) -> Sequence[Claim]:
 
 
 async def erase_anna(application: Application) -> int:
-    return await erase(application.database, ANNA.user_id, handlers_with_effects(application))
+    return await erase(
+        application.database, ANNA.user_id, handlers_with_effects(application), Decision(by="Maria")
+    )
 
 
 async def stored_deliveries(application: Application) -> dict[tuple[Any, str], Any]:
@@ -85,7 +89,7 @@ async def test_the_commands_of_others_in_the_same_trace_stay_as_they_are(
     first = sa.select(orm.users.c.id).where(orm.users.c.email_key == "user1@example.com")
     [(user_id,)] = await rows(application, first)
 
-    await erase(application.database, user_id, [])
+    await erase(application.database, user_id, [], MARIA)
 
     command = tables.commands.c
     sums = sa.select(command.message_id, command.fingerprint).where(command.source == "/shop")
@@ -102,7 +106,7 @@ async def test_an_address_in_an_id_is_found_however_it_is_spelled(
     user = a_registration(email="ümit@пример.рф")
     await application.bus.handle(user, MessageOrigin(source="/shop", id=f"of {spelling}"))
 
-    await erase(application.database, user.user_id, [])
+    await erase(application.database, user.user_id, [], MARIA)
 
     [(id_,)] = await rows(
         application,

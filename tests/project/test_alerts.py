@@ -10,6 +10,7 @@ import pytest
 import yaml
 from aftercommit.extensions.metrics.process_health import Probes
 from aftercommit.extensions.metrics.settings import MetricsSettings
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.handler_pauses import pause
 from aftercommit.process.runtime import Shutdown
 from prometheus_client.metrics_core import Metric
@@ -41,7 +42,7 @@ async def families(app_settings: Settings) -> dict[str, Metric]:
     collecting = MetricsSettings(collect_metrics=True)
     async with bootstrap(replace(app_settings, of_extensions=(collecting,))) as application:
         await application.bus.handle(a_registration())
-        await pause(application.database, ["send_change_notice"], by="Maria")
+        await pause(application.database, ["send_change_notice"], Decision(by="Maria"))
         found = Probes(application, Shutdown(), 300.0)
         await found.look(with_stats=True)
         text = found.metrics().decode()

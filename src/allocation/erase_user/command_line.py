@@ -5,7 +5,8 @@ from uuid import UUID
 
 import click
 from aftercommit import Application, CommandLine
-from aftercommit.extensions.operations.cli_parts import is_wanted
+from aftercommit.extensions.operations.cli_parts import decided, is_wanted
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.redaction import handlers_with_effects
 from aftercommit.process.printing import pluralize
 
@@ -18,8 +19,9 @@ from allocation.erase_user.kept_emails import remove_emails
 @click.command()
 @click.argument("user_id", type=click.UUID)
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@decided
 @click.pass_obj
-def erase_user(cli: CommandLine[Settings], user_id: UUID, yes: bool) -> None:
+def erase_user(cli: CommandLine[Settings], user_id: UUID, yes: bool, decision: Decision) -> None:
     """Erase the name and all addresses of a user, for good.
 
     They are erased from the database and from the folder of e-mails that are kept; what happened,
@@ -38,7 +40,8 @@ def erase_user(cli: CommandLine[Settings], user_id: UUID, yes: bool) -> None:
         kept += remove_emails(Path(folder), person)
 
     async def work(application: Application) -> int:
-        return await erase(application.database, user_id, handlers_with_effects(application))
+        effects = handlers_with_effects(application)
+        return await erase(application.database, user_id, effects, decision)
 
     discarded = cli.run(settings, work)
     if folder:

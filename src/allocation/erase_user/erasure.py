@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from aftercommit import Database, Transaction
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.redaction import (
     ERASED,
     StoredEvent,
@@ -16,7 +17,7 @@ from aftercommit.extensions.operations.redaction import (
     end_deliveries,
     events_with,
     redact_events,
-    redact_message_ids,
+    redact_mentions,
 )
 
 from allocation.adapters.orm import registration_log, user_view, users
@@ -56,7 +57,9 @@ async def find_person(database: Database, user_id: UserId) -> Person:
     return Person(had, {str(event.id) for event in about}, outstanding)
 
 
-async def erase(database: Database, user_id: UserId, effects: Collection[str]) -> int:
+async def erase(
+    database: Database, user_id: UserId, effects: Collection[str], decision: Decision
+) -> int:
     """Erase a user, in one transaction; return how many deliveries were discarded.
 
     Outstanding deliveries to these handlers, which would have an effect outside, are discarded. The
@@ -69,14 +72,14 @@ async def erase(database: Database, user_id: UserId, effects: Collection[str]) -
         address = await _address(transaction, sa.select(_EMAIL).with_for_update(), user_id)
         about = await _events_about(transaction, user_id)
         discarded = await end_deliveries(
-            transaction, database, about, discard=effects, reason=NOT_DONE
+            transaction, database, about, discard=effects, reason=NOT_DONE, decision=decision
         )
         addresses = await _addresses(transaction, user_id, about, address)
         await _erase_user(transaction, user_id)
         email = str(_erased_email(user_id))
         texts = dict.fromkeys(NAMES, ERASED) | dict.fromkeys(ADDRESSES, email)
         await redact_events(transaction, about, texts, reason=NOT_DONE)
-        await redact_message_ids(transaction, addresses)
+        await redact_mentions(transaction, addresses)
         await transaction.commit()
     return discarded
 

@@ -89,11 +89,14 @@ class MessageBus:
         await self._run_all(claims, result)
         return result
 
-    async def release(self, claims: Collection[Claim], result: Report | None = None) -> None:
+    async def release(
+        self, claims: Collection[Claim], result: Report | None = None, *, interrupted: bool = False
+    ) -> None:
         """Make claimed deliveries due for workers now, as if they had not been claimed."""
         for delivery in claims:
             self.instrumentation.finished(Outcome(delivery, "handed over"))
-        await LastWrites(self.outbox, self.policy).release(claims, result or Report())
+        writes = LastWrites(self.outbox, self.policy)
+        await writes.release(claims, result or Report(), interrupted=interrupted)
 
     async def _run_all(self, claims: Collection[Claim], result: Report) -> None:
         """Run each in a task, as slots get free; one alone needs no task of its own."""
@@ -161,7 +164,8 @@ class MessageBus:
             await self._record_failure(delivery, error, result)
         except get_cancelled_exc_class():
             if not limit.has_returned:  # what has had its effect is not to be repeated at once
-                await self.release([delivery], result)
+                perhaps = limit.has_begun and not handler.is_transactional
+                await self.release([delivery], result, interrupted=perhaps)
             raise
         return Committed()
 

@@ -27,9 +27,11 @@ class LastWrites:
     outbox: Outbox
     policy: DeliveryPolicy
 
-    async def release(self, claims: Collection[Claim], result: Report) -> None:
+    async def release(
+        self, claims: Collection[Claim], result: Report, *, interrupted: bool = False
+    ) -> None:
         """Release claims, if that is possible: their leases also end by themselves."""
-        release = partial(self.outbox.release, tuple(claims))
+        release = partial(self.outbox.release, tuple(claims), interrupted=interrupted)
         try:
             if claims:
                 end = max(map(self.policy.lease_end, claims))

@@ -47,8 +47,11 @@ class Outbox(Protocol):
         :raises DeliverySuperseded: if the delivery has another owner now, or is done
         """
 
-    async def release(self, claims: Collection[Claim]) -> None:
-        """Make claimed deliveries due as they were then, as if these attempts had not been made."""
+    async def release(self, claims: Collection[Claim], *, interrupted: bool = False) -> None:
+        """Make claimed deliveries due as they were then, as if these attempts had not been made.
+
+        The history has them, and whether they were `interrupted`, perhaps after their effect.
+        """
 
     async def is_paused(self, delivery: Claim) -> bool:
         """Tell whether a person has paused the handler, while the claim has waited to begin.

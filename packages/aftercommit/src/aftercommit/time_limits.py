@@ -31,7 +31,7 @@ class TimeLimit:
         self._handler, self._seconds, self._not_begun = handler, seconds, not_begun
         self._begin_by, self._end_by = begin_by, end_by
         self._scope = CancelScope(deadline=begin_by)
-        self._has_begun = self._waits = self._is_short = False
+        self.has_begun = self._waits = self._is_short = False
         self.has_returned = False  # so an effect outside is out
 
     @classmethod
@@ -77,9 +77,9 @@ class TimeLimit:
     def begin(self) -> None:
         """Start the handler's time, once: now it has what it needs."""
         self._waits = False
-        if self._has_begun:
+        if self.has_begun:
             return
-        now, self._has_begun = current_time(), True
+        now, self.has_begun = current_time(), True
         if now >= self._begin_by:
             raise self._not_begun
         self._is_short = self._end_by < now + self._seconds

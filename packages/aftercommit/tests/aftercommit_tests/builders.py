@@ -13,6 +13,7 @@ from aftercommit.claims import Claim, CommandWork, DeliveryPolicy, Failure
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, Envelope, EventId, MessageContext, MessageOrigin
 from aftercommit.extensions.brokers import cloud_events
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.handler_table import Handler, Handlers, Row
 
 from aftercommit_tests.things.app import Settings
@@ -52,6 +53,7 @@ POLICY = DeliveryPolicy(
     retry_max_seconds=3600.0,
     max_attempts=10,
 )
+MARIA = Decision(by="Maria")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 ACCEPTED = {CODEC.name_of(each): each for each in ACCEPTED_FROM_BROKERS}

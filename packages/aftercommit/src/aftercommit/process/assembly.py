@@ -107,6 +107,5 @@ async def open_application(
             random=random.random,
             instrumentation=instrumentation,
         )
-        names = {name: name for name in table.by_name()} | dict(table.renamed)
         projections = [projection.__name__ for projection in table.projections]
-        yield Application(bus, database, publishers, names, projections)
+        yield Application(bus, database, publishers, table.names(), projections)

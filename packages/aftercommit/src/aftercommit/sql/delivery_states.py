@@ -1,8 +1,10 @@
 """The states of a delivery, as conditions of its row. docs/life-of-a-delivery.md has them."""
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
-from aftercommit.sql.tables import FINISHED, PARKED, deliveries, events, handler_pauses
+from aftercommit.sql.tables import FINISHED, PARKED, PENDING, deliveries, events, handler_pauses
 
 PAUSED_HANDLERS = sa.select(handler_pauses.c.handler)
 PAUSED = deliveries.c.handler.in_(PAUSED_HANDLERS)
@@ -36,6 +38,14 @@ def delivery_state(clock: sa.ColumnElement[float]) -> sa.Case[str]:
         (is_scheduled(clock), "scheduled"),
         else_="due",
     )
+
+
+def unknown_handlers(known: Collection[str]) -> sa.Select[str, int, float]:
+    """Select the other handlers of what is pending: how much of each, and when its first is due."""
+    row = deliveries.c
+    counts = sa.func.count().label("deliveries"), sa.func.min(DUE_AT).label("first_due_at")
+    others = sa.select(row.handler, *counts).where(PENDING, row.handler.not_in(known))
+    return others.group_by(row.handler).order_by(row.handler)
 
 
 def is_scheduled(clock: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:

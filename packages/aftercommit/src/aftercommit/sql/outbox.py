@@ -65,7 +65,8 @@ class SqlAlchemyOutbox:
         self.database = database
         self._policy = policy
         self._settlement = Settlement(database, policy)
-        self._releases = Batches(self._release_all)
+        self._releases = Batches(partial(self._release_all, "released"))
+        self._interruptions = Batches(partial(self._release_all, "interrupted"))
         now, owner, lease = database.clock, database.process, policy.lease_seconds
         # no pause of "" moves the end of the lease
         self._claimed = {"attempts": 1, "owner": owner, "seconds": lease, "subscriber": ""}
@@ -79,7 +80,7 @@ class SqlAlchemyOutbox:
         attempts = deliveries.c.attempts - 1
         self._release = WITH_VALID_TOKEN.values(
             attempts=attempts, token=NEXT_TOKEN, owner=None, available_at=claimed_at
-        )
+        ).returning(*failure_history.RELEASED_CLAIM)
         pause, wanted = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
         first = [
             pending(database.codec, r, pause).where(wanted).limit(1).subquery()
@@ -158,15 +159,24 @@ class SqlAlchemyOutbox:
         async with self.database.write_transaction(Writer.LAST) as transaction:
             if await transaction.execute_dml(failed, claim_params(delivery)) != 1:
                 raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+            key = dict(zip(failure_history.KEY, claim_of(delivery), strict=True))
             what = {"attempt": delivery.attempt, "owner": self.database.process, "error": error}
-            await failure_history.record(transaction, now, claim_of(delivery), **what)
+            await failure_history.record(transaction, now, "failed", [key | what])
             await transaction.commit()
 
-    async def release(self, claims: Collection[Claim]) -> None:
-        await self._releases.write([claim_of(each) for each in claims])
+    async def release(self, claims: Collection[Claim], *, interrupted: bool = False) -> None:
+        releases = self._interruptions if interrupted else self._releases
+        await releases.write([claim_of(each) for each in claims])
 
-    async def _release_all(self, claims: Sequence[ClaimKey]) -> Sequence[ClaimKey]:
-        await self._change(self._release, {"claims": claims})
+    async def _release_all(
+        self, outcome: failure_history.Outcome, claims: Sequence[ClaimKey]
+    ) -> Sequence[ClaimKey]:
+        what = {"owner": self.database.process, "error": failure_history.REASONS[outcome]}
+        async with self.database.write_transaction(Writer.LAST) as transaction:
+            released = (await transaction.execute(self._release, {"claims": claims})).mappings()
+            ended = [{**claim, **what} for claim in released]
+            await failure_history.record(transaction, self.database.clock, outcome, ended)
+            await transaction.commit()
         return claims
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Claim]:
@@ -212,8 +222,8 @@ class SqlAlchemyOutbox:
             live, replayed = self._claims
             rows = (await transaction.execute(live, asked)).mappings().all()
             rows = rows or (await transaction.execute(replayed, asked)).mappings().all()
-            for row in (row for row in rows if row["previous_owner"]):
-                await failure_history.record_expired_lease(transaction, self.database.clock, row)
+            lost = [failure_history.expired(row) for row in rows if row["previous_owner"]]
+            await failure_history.record(transaction, self.database.clock, "lease_expired", lost)
             claimed = [row for row in rows if row["parked_at"] is None]
             ids = {"ids": list({row["event_id"] for row in claimed})}
             found = (await transaction.execute(RAW_EVENTS, ids)).mappings() if claimed else ()
@@ -234,16 +244,13 @@ class SqlAlchemyOutbox:
             attempts=deliveries.c.attempts - 1,
         )
         try:
-            await self._change(parked, {"claims": [this]})
+            async with self.database.write_transaction(Writer.LAST) as transaction:
+                await transaction.execute_dml(parked, {"claims": [this]})
+                await transaction.commit()
         except Exception as storing_error:  # the others of this claim can be run all the same
             logger.error("what cannot be read could not be parked: %s", storing_error)
         else:
             log_parked(row, error)
-
-    async def _change(self, change: sa.Update, claims: dict[str, Any]) -> None:
-        async with self.database.write_transaction(Writer.LAST) as transaction:
-            await transaction.execute_dml(change, claims)
-            await transaction.commit()
 
 
 def log_parked(row: Mapping[Any, Any], error: str) -> None:

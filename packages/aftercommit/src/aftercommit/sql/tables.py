@@ -1,4 +1,4 @@
-"""The tables of the engine: commands, events, deliveries, and what failed or is paused.
+"""The tables of the engine: commands, events, deliveries, their past, and what is paused.
 
 Migrations are the only source of the schema; a test checks that they and these tables agree. The
 tables of the application are its own. Times that are compared are seconds since 1970, by the
@@ -130,7 +130,7 @@ handler_pauses = sa.Table(
     sa.Column("paused_by", sa.String, nullable=False),
 )
 
-failures = sa.Table(
+failures = sa.Table(  # the claims whose handler has not succeeded, each with its end
     "aftercommit_failures",
     metadata,
     sa.Column("event_id", sa.Uuid, primary_key=True),
@@ -140,7 +140,21 @@ failures = sa.Table(
     sa.Column("failed_at", sa.Double, nullable=False),
     sa.Column("owner", sa.String),
     sa.Column("error", sa.Text, nullable=False),
+    sa.Column("outcome", sa.String, nullable=False, server_default="failed"),
     sa.ForeignKeyConstraint(
         ["event_id", "handler"], [deliveries.c.event_id, deliveries.c.handler], ondelete="CASCADE"
     ),
 )
+
+decisions = sa.Table(  # by people; of no event if about a handler, of no handler if about an event
+    "aftercommit_decisions",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("decided_at", sa.Double, nullable=False, index=True),
+    sa.Column("decision", sa.String, nullable=False),
+    sa.Column("decided_by", sa.String, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("event_id", sa.Uuid, sa.ForeignKey(events.c.id, ondelete="CASCADE")),
+    sa.Column("handler", sa.String),
+)
+sa.Index(None, decisions.c.event_id, decisions.c.handler)

@@ -20,6 +20,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
+from aftercommit_tests.builders import MARIA
 from aftercommit_tests.outbox.orders import (
     LIMIT_SECONDS,
     Order,
@@ -225,17 +226,17 @@ async def test_a_slow_endpoint_holds_up_nobody_who_resumes(shop: Shop) -> None:
     """What it records of a paused handler waits for the end of the pause, and no longer."""
     settings = shop.outbox.app.load({})
     async with shop.outbox.app.open_database(settings) as database:
-        await handler_pauses.pause(database, ["confirm"], by="a test")
+        await handler_pauses.pause(database, ["confirm"], MARIA)
         async with shop.session() as session, session.begin():
             await shop.place(session, 1)
             if not database.backend.single_writer:  # there, who writes holds up all others
                 with anyio.fail_after(LIMIT_SECONDS):
-                    await handler_pauses.resume(database, ["confirm"])
-                    await handler_pauses.pause(database, ["confirm"], by="a test")
+                    await handler_pauses.resume(database, ["confirm"], MARIA)
+                    await handler_pauses.pause(database, ["confirm"], MARIA)
         await until(lambda: only_confirming(shop))
         assert shop.bell.rung == []
 
-        await handler_pauses.resume(database, ["confirm"])
+        await handler_pauses.resume(database, ["confirm"], MARIA)
         await until(lambda: nothing_pending(shop))
 
     assert shop.bell.texts == ["order 1"]

@@ -20,6 +20,7 @@ from aftercommit.sql.transaction import Transaction
 
 STATES = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "parked")
 PAUSED_AT = "When a handler was paused that still is, in seconds since 1970."
+UNKNOWN = "Stored deliveries, also delayed ones, of a handler that this program does not know."
 AGES = {
     "oldest_due_seconds": "For how long a delivery has been due that this program can do.",
     "oldest_unclaimable_seconds": "For how long the oldest has been due, if it cannot do that.",
@@ -43,11 +44,15 @@ async def queue_metrics(database: Database, handlers: Collection[str]) -> list[M
         ages = await _ages(transaction, handlers, *_lateness(database))
     outstanding = dict.fromkeys(product(handlers, STATES), 0)
     outstanding |= {(row.handler, row.state): row.deliveries for row in counts}
+    unknown = {(handler,): 0 for handler in handlers}  # a process that knows it has none
+    for row in (row for row in counts if row.handler not in handlers and row.state != "parked"):
+        unknown[row.handler,] = unknown.get((row.handler,), 0) + row.deliveries
     paused = {(row.handler, row.paused_by): row.paused_at for row in pauses}
     text = f"Outstanding deliveries: {', '.join(STATES)}."
     named = partial(gauge, database.application)
     return [
         named("deliveries", text, outstanding, "handler", "state"),
+        named("unknown_handler_deliveries", UNKNOWN, unknown, "handler"),
         named("handler_paused_timestamp_seconds", PAUSED_AT, paused, "handler", "paused_by"),
         *(
             named(name, text, {(): age})

@@ -1,7 +1,7 @@
 """The queries behind a trace: everything that has one correlation id, found by any id in it.
 
-Events, deliveries and failures come with one statement, for PostgreSQL shows each statement what
-is committed by then: what a delivery has caused would be missing beside the delivery that is done.
+Events and deliveries come with one statement, for PostgreSQL shows each statement what is committed
+by then: what a delivery has caused would be missing beside the delivery that is done.
 """
 
 import re
@@ -14,12 +14,13 @@ import sqlalchemy as sa
 
 from aftercommit.errors import InvalidValue, kind_of
 from aftercommit.extensions.operations.causation_tree import Node, part_of, tree
+from aftercommit.extensions.operations.delivery_history import read_history
 from aftercommit.extensions.operations.exceptions import TraceNotFound
 from aftercommit.extensions.operations.subjects import FindSubjects, SubjectQuery
 from aftercommit.extensions.operations.times import Epoch, in_utc
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import delivery_state
-from aftercommit.sql.tables import commands, deliveries, events, failures
+from aftercommit.sql.tables import commands, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
 MAX_TRACES = 100
@@ -122,8 +123,10 @@ async def read_traces(
     found = _EVENTS.add_columns(read_at, state).where(these[0])
     rows = (await transaction.execute(found.limit(limit))).all()
     accepted = (await transaction.execute(_COMMANDS.where(these[1]).limit(limit))).all()
-    is_whole = limit is None or max(len(rows), len(accepted)) < limit
-    nodes = tree(database.codec, accepted, rows)
+    past = await read_history(transaction, these[0], limit=limit)
+    counts = len(rows), len(accepted), sum(map(len, past.values()))
+    is_whole = limit is None or max(counts) < limit
+    nodes = tree(database.codec, accepted, rows, past)
     return Traces(nodes, is_whole, rows[0].read_at if rows else None)
 
 
@@ -168,12 +171,11 @@ def _columns(table: sa.Table, *names: str) -> list[sa.Column[Any]]:
     return [table.c[name] for name in names]
 
 
-_OF_DELIVERY = [failures.c[name] == deliveries.c[name] for name in ("event_id", "handler")]
 _COMMANDS = sa.select(
     *_columns(commands, "id", "type", "source", "correlation_id", "causation_id"),
     in_utc(commands.c.accepted_at),
 )
-_EVENTS = (  # a row for each failure of each delivery; None for what there is none of
+_EVENTS = (  # a row for each delivery; None for what there is none of
     sa.select(
         *_columns(events, "id", "type", "schema_version", "subject", "data"),
         *_columns(events, "correlation_id", "causation_id"),
@@ -183,11 +185,7 @@ _EVENTS = (  # a row for each failure of each delivery; None for what there is n
         *map(in_utc, _columns(deliveries, "available_at", "completed_at", "parked_at")),
         deliveries.c.duration_seconds.label("seconds"),
         deliveries.c.last_error.label("error"),
-        failures.c.attempt,
-        in_utc(failures.c.failed_at),
-        failures.c.owner.label("failed_in"),
-        failures.c.error.label("failure"),
     )
-    .select_from(events.outerjoin(deliveries).outerjoin(failures, sa.and_(*_OF_DELIVERY)))
-    .order_by(events.c.recorded_at, events.c.id, deliveries.c.handler, failures.c.token)
+    .select_from(events.outerjoin(deliveries))
+    .order_by(events.c.recorded_at, events.c.id, deliveries.c.handler)
 )

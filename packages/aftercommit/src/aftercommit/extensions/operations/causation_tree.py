@@ -1,7 +1,7 @@
 """Makes a tree of what is stored of traces: commands, events, deliveries. Pure: no I/O."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Literal
@@ -10,6 +10,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from aftercommit.codec import Codec
+from aftercommit.extensions.operations.decisions import What
+from aftercommit.sql.failure_history import Outcome
 
 Kind = Literal["command", "event", "delivery"]
 State = Literal[
@@ -27,13 +29,18 @@ Row = sa.Row[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailedAttempt:
-    """An attempt of a delivery that failed, or that lost its lease."""
+class HistoryEntry:
+    """How a claim of a process ended, if its handler has not succeeded; or a person's decision.
 
-    attempt: int
-    failed_at: datetime
-    owner: str | None
-    error: str
+    `by` is the process or the person. Only a claim has an attempt, and a fencing token.
+    """
+
+    what: Outcome | What
+    recorded_at: datetime
+    by: str | None
+    why: str | None
+    attempt: int | None
+    token: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +72,7 @@ class Node:
     completed_at: datetime | None = None
     parked_at: datetime | None = None
     error: str | None = None
-    failures: tuple[FailedAttempt, ...]  # those that are kept, the oldest first
+    history: Sequence[HistoryEntry] = ()  # of a delivery, the oldest first
 
     @property
     def is_settled(self) -> bool:
@@ -73,20 +80,22 @@ class Node:
         return self.state in ("scheduled", "done", "discarded", "parked", "paused")
 
 
-def tree(codec: Codec[object], commands: Iterable[Row], rows: Sequence[Row]) -> list[Node]:
+def tree(
+    codec: Codec[object],
+    commands: Iterable[Row],
+    rows: Sequence[Row],
+    past: Mapping[tuple[UUID, str], Sequence[HistoryEntry]],
+) -> list[Node]:
     """Return the nodes of some traces, depth first and the oldest first.
 
     An event hangs under the delivery that caused it. If it is not known which, as of events from
     before that was noted, it hangs under the event; and if that is not known, under nothing.
     """
-    attempts: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.handler is not None:
-            attempts[f"{row.id}:{row.handler}"].append(row)
-    events = {str(row.id): row for row in rows}
-    accepted = [_command(row, attempts) for row in commands]
-    known = {*events, *attempts, *(node.id for node in accepted)}
-    deliveries = [_delivery(key, of_one) for key, of_one in attempts.items()]
+    of_deliveries = [row for row in rows if row.handler is not None]
+    deliveries = [_delivery(row, past.get((row.id, row.handler), ())) for row in of_deliveries]
+    events, ids = {str(row.id): row for row in rows}, {node.id for node in deliveries}
+    accepted = [_command(row, ids) for row in commands]
+    known = {*events, *ids, *(node.id for node in accepted)}
     return _in_order(
         [*accepted, *deliveries, *(_event(codec, row, known) for row in events.values())]
     )
@@ -131,7 +140,6 @@ def _command(row: Row, known: Collection[str]) -> Node:
         about=row.source,
         state="done",
         completed_at=row.accepted_at,
-        failures=(),
     )
 
 
@@ -148,7 +156,6 @@ def _event(codec: Codec[object], row: Row, known: Collection[str]) -> Node:
         subject=row.subject,
         state="done",
         completed_at=row.recorded_at,
-        failures=(),
     )
 
 
@@ -158,16 +165,9 @@ _OF_DELIVERY = (
 )
 
 
-def _delivery(key: str, rows: Sequence[Row]) -> Node:
-    row = rows[0]
-    failures = tuple(_failure(each) for each in rows if each.attempt is not None)
-    what = {name: getattr(row, name) for name in _OF_DELIVERY} | {"failures": failures}
-    return Node(kind="delivery", id=key, parent=str(row.id), name=row.handler, **what)
-
-
-def _failure(row: Row) -> FailedAttempt:
-    what = {"attempt": row.attempt, "failed_at": row.failed_at}
-    return FailedAttempt(owner=row.failed_in, error=row.failure, **what)
+def _delivery(row: Row, past: Sequence[HistoryEntry]) -> Node:
+    key, what = f"{row.id}:{row.handler}", {name: getattr(row, name) for name in _OF_DELIVERY}
+    return Node(kind="delivery", id=key, parent=str(row.id), name=row.handler, history=past, **what)
 
 
 def summary(codec: Codec[object], name: str, version: int, data: str) -> str:

@@ -17,6 +17,7 @@ from aftercommit.extensions.operations.cli_deliveries import deliveries
 from aftercommit.extensions.operations.cli_parts import (
     NamedCommand,
     as_json,
+    decided,
     progress,
     with_application,
 )
@@ -26,6 +27,7 @@ from aftercommit.extensions.operations.command_history import (
     AcceptedCommand,
     latest_commands,
 )
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.retention import old_events, prune
 from aftercommit.extensions.operations.subjects import FindsSubjects
 from aftercommit.extensions.operations.times import duration, format_duration
@@ -123,8 +125,9 @@ def event_history() -> None:
 
 @event_history.command("prune", cls=NamedCommand)
 @duration("--older-than", required=True, help="Such as 30d, 12h, 15m or 45s.")
+@decided
 @with_application
-async def prune_events(application: Application, older_than: float) -> None:
+async def prune_events(application: Application, older_than: float, decision: Decision) -> None:
     """Delete old events with their deliveries, and old commands.
 
     Events with an outstanding delivery are kept. Once a command is deleted, a repeated message with
@@ -133,5 +136,5 @@ async def prune_events(application: Application, older_than: float) -> None:
     database = application.database
     length = await count_rows(database, old_events(database, older_than))
     with progress("pruning", length) as advance:
-        count = await prune(database, older_than=older_than, advance=advance)
+        count = await prune(database, older_than=older_than, decision=decision, advance=advance)
     click.echo(f"{pluralize(count, 'event', 'events')} deleted")

@@ -1,8 +1,5 @@
 """The commands about deliveries: what is outstanding, what is parked, and what is past."""
 
-import getpass
-import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Collection
 from functools import partial
@@ -17,14 +14,18 @@ from aftercommit.envelopes import EventId
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.cli_parts import (
     as_json,
+    decided,
     is_wanted,
     progress,
     with_application,
 )
+from aftercommit.extensions.operations.command_history import MAX_ROWS
+from aftercommit.extensions.operations.decisions import Decision, latest_decisions
 from aftercommit.extensions.operations.delivery_admin import Delivery, Which, listed_deliveries
 from aftercommit.extensions.operations.exceptions import HasExternalEffects, NotAProjection
 from aftercommit.extensions.operations.replay import Replay, replay_of
 from aftercommit.extensions.operations.times import duration, format_duration
+from aftercommit.extensions.operations.trace_display import told
 from aftercommit.process import printing as common
 from aftercommit.process.app import Cli
 from aftercommit.process.application import Application
@@ -96,9 +97,11 @@ handler = partial(click.argument, "handler", callback=_name)
 @handler()
 @with_application
 async def show_delivery(application: Application, event_id: UUID, handler: str) -> None:
-    """Show one delivery, with the data of its event."""
-    row, data = await delivery_admin.delivery(application.database, EventId(event_id), handler)
-    for name, value in (msgspec.to_builtins(row) | {"data": data}).items():
+    """Show one delivery, with the data of its event, and its past."""
+    found = await delivery_admin.delivery(application.database, EventId(event_id), handler)
+    row, data, past = found
+    history = "\n".join(map(told, past)) or None
+    for name, value in (msgspec.to_builtins(row) | {"data": data, "history": history}).items():
         text = "-" if value is None else str(value)
         click.echo(f"{name + ':':12} {escape_lines(text, indent=13)}")
     await drain()
@@ -109,9 +112,15 @@ async def show_delivery(application: Application, event_id: UUID, handler: str) 
 @handler(required=False)
 @click.option("--all-parked", is_flag=True, help="Retry everything that is parked.")
 @click.option("--handler", "only", metavar="NAME", help="With --all-parked: of this handler only.")
+@decided
 @click.pass_obj
 def retry_delivery(
-    cli: Cli, event_id: UUID | None, handler: str | None, all_parked: bool, only: str | None
+    cli: Cli,
+    event_id: UUID | None,
+    handler: str | None,
+    all_parked: bool,
+    only: str | None,
+    decision: Decision,
 ) -> None:
     """Retry one delivery now, or all parked ones.
 
@@ -125,8 +134,8 @@ def retry_delivery(
     async def work(application: Application) -> int:
         if event_id is None or handler is None:
             names = only if only is None else delivery_admin.all_names(application.handlers, only)
-            return await delivery_admin.retry_all_parked(application.database, names)
-        await delivery_admin.retry(application.database, EventId(event_id), handler)
+            return await delivery_admin.retry_all_parked(application.database, decision, names)
+        await delivery_admin.retry(application.database, EventId(event_id), handler, decision)
         return 1
 
     count = cli.run(cli.load_settings(), work)
@@ -136,36 +145,39 @@ def retry_delivery(
 @deliveries.command("discard")
 @event_id()
 @handler()
+@decided
 @with_application
-async def discard_delivery(application: Application, event_id: UUID, handler: str) -> None:
+async def discard_delivery(
+    application: Application, event_id: UUID, handler: str, decision: Decision
+) -> None:
     """End a delivery for good: its handler never runs it."""
-    await delivery_admin.discard(application.database, EventId(event_id), handler)
+    await delivery_admin.discard(application.database, EventId(event_id), handler, decision)
     click.echo("1 delivery discarded")
 
 
 @deliveries.command("pause")
 @handler()
-@click.option("--by", metavar="NAME", help="Who wants it. Default: the user, and this host.")
+@decided
 @with_application
-async def pause_handler(application: Application, handler: str, by: str | None) -> None:
+async def pause_handler(application: Application, handler: str, decision: Decision) -> None:
     """Hold all deliveries of HANDLER, until it is resumed.
 
     Running attempts go on to their end. New deliveries are held, too. Held ones are not late.
     """
     names = delivery_admin.all_names(application.handlers, handler)
-    who = (by or _operator()).encode(errors="replace").decode()  # nobody's name holds it up
-    count = await handler_pauses.pause(application.database, names, by=who)
+    count = await handler_pauses.pause(application.database, names, decision)
     result = "was paused already" if count is None else f"paused: {pluralize(count)} held"
     click.echo(f"{handler} {result}")
 
 
 @deliveries.command("resume")
 @handler()
+@decided
 @with_application
-async def resume_handler(application: Application, handler: str) -> None:
+async def resume_handler(application: Application, handler: str, decision: Decision) -> None:
     """Release the deliveries of HANDLER, even if it no longer exists."""
     names = await handler_pauses.paused_names(application.database, application.handlers, handler)
-    count = await handler_pauses.resume(application.database, names)
+    count = await handler_pauses.resume(application.database, names, decision)
     result = "was not paused" if count is None else f"resumed: {pluralize(count)} released"
     click.echo(f"{handler} {result}")
 
@@ -183,13 +195,18 @@ async def list_pauses(application: Application, as_json: bool) -> None:
     await drain()
 
 
-def _operator() -> str:
-    """Return the user and host of the operating system; a number, if the user has no name."""
-    try:
-        account = getpass.getuser()
-    except (KeyError, OSError):
-        account = str(os.getuid())
-    return f"{account}@{socket.gethostname()}"
+@deliveries.command("decisions")
+@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many. Default: 20")
+@as_json
+@with_application
+async def list_decisions(application: Application, limit: int, as_json: bool) -> None:
+    """List what people have decided, the newest first: who, when, about what, and why."""
+    for row in await latest_decisions(application.database, limit=limit):
+        about = f"{row.event_id or '-'!s:36}  {row.handler or '-':24}"
+        line = f"{row.decided_at:%FT%TZ}  {row.decision:7}  {about}  {row.decided_by}"
+        line += f"  {row.reason}" if row.reason else ""
+        click.echo(json_line(row) if as_json else escape_controls(line))
+    await drain()
 
 
 @deliveries.command()
@@ -202,6 +219,7 @@ def _operator() -> str:
 @click.option("--allow-side-effects", is_flag=True, help="Allow a handler that sends or publishes.")
 @click.option("--dry-run", is_flag=True, help="Only print how many deliveries it would create.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@decided
 @click.pass_obj
 def replay(
     cli: Cli,
@@ -211,6 +229,7 @@ def replay(
     since: float | None,
     again: bool,
     allow_side_effects: bool,
+    decision: Decision,
     **answers: bool,
 ) -> None:
     """Create the missing deliveries of past events for HANDLER.
@@ -239,7 +258,7 @@ def replay(
         return
     try:
         with progress("replaying", number) as advance:
-            due = cli.run(settings, lambda a: wanted.run(a.database, advance))
+            due = cli.run(settings, lambda a: wanted.run(a.database, decision, advance))
     except KeyboardInterrupt as error:
         error.add_note("repeat it: no event gets a second delivery")
         raise

@@ -1,14 +1,18 @@
 """What several commands have in common."""
 
+import getpass
+import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import click
 
 from aftercommit.extensions.operations.batched_transactions import Advance
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.process.app import Cli
 from aftercommit.process.application import Application
 
@@ -38,6 +42,27 @@ def with_application(
         cli.run(cli.load_settings(), lambda a: work(a, *args, **kwargs))
 
     return run
+
+
+def decided(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command say who decides, and why: it gets a `decision`, which it has to store."""
+
+    @click.option("--by", metavar="NAME", help="Who wants it. Default: the user, and this host.")
+    @click.option("--reason", metavar="TEXT", help="Why. The history shows it.")
+    @wraps(command)
+    def run(*args: Any, by: str | None, reason: str | None, **kwargs: Any) -> None:
+        command(*args, decision=Decision(by=by or _operator(), reason=reason), **kwargs)
+
+    return run
+
+
+def _operator() -> str:
+    """Return the user and host of the operating system; a number, if the user has no name."""
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):
+        account = str(os.getuid())
+    return f"{account}@{socket.gethostname()}"
 
 
 def is_wanted(count: int, *, yes: bool) -> bool:

@@ -3,7 +3,7 @@
 A process that runs one which is retried or discarded notices: it has lost its lease.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -13,7 +13,9 @@ import sqlalchemy as sa
 
 from aftercommit.codec import Codec
 from aftercommit.envelopes import EventId
-from aftercommit.extensions.operations.causation_tree import State, summary
+from aftercommit.extensions.operations.causation_tree import HistoryEntry, State, summary
+from aftercommit.extensions.operations.decisions import Decision, What, take_over
+from aftercommit.extensions.operations.delivery_history import read_history
 from aftercommit.extensions.operations.exceptions import DeliveryNotFound, HandlerNotFound
 from aftercommit.extensions.operations.times import in_utc
 from aftercommit.sql.claim_statements import NEXT_TOKEN
@@ -22,7 +24,8 @@ from aftercommit.sql.delivery_states import delivery_state, is_scheduled, pause_
 from aftercommit.sql.tables import FINISHED, PARKED, PENDING, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
-delivery_key = sa.tuple_(deliveries.c.event_id, deliveries.c.handler)
+KEY = deliveries.c.event_id, deliveries.c.handler
+delivery_key = sa.tuple_(*KEY)
 Which = Literal["outstanding", "pending", "scheduled", "parked", "done", "all"]
 PARTS = {"outstanding": ("pending", "parked"), "all": ("pending", "scheduled", "parked", "done")}
 
@@ -75,15 +78,18 @@ async def listed_deliveries(
             yield _delivery(database.codec, found)
 
 
-async def delivery(database: Database, event_id: EventId, handler: str) -> tuple[Delivery, str]:
-    """Return one delivery, and the data of its event: they may be what is wrong.
+async def delivery(
+    database: Database, event_id: EventId, handler: str
+) -> tuple[Delivery, str, Sequence[HistoryEntry]]:
+    """Return one delivery, the data of its event, which may be what is wrong, and its past.
 
-    :raises DeliveryNotFound: if it is not outstanding
+    :raises DeliveryNotFound: if there is none
     """
-    this = _deliveries(database.clock).where(delivery_key == (event_id, handler), ~FINISHED)
+    this = _deliveries(database.clock).where(delivery_key == (event_id, handler))
     async with database.read_transaction() as transaction:
         for row in await transaction.execute(this):
-            return _delivery(database.codec, row), row.data
+            past = await read_history(transaction, events.c.id == event_id)
+            return _delivery(database.codec, row), row.data, past.get((event_id, handler), ())
     raise DeliveryNotFound(event_id, handler)
 
 
@@ -105,34 +111,50 @@ def _delivery(codec: Codec[object], row: sa.Row[Any]) -> Delivery:
     return Delivery(about=words or subject, **values)
 
 
-async def retry(database: Database, event_id: EventId, handler: str) -> None:
+async def retry(database: Database, event_id: EventId, handler: str, decision: Decision) -> None:
     """Reset a delivery's attempts, and make it due now; a process that runs it loses it.
 
     If its handler is paused, it is due when that is resumed.
 
     :raises DeliveryNotFound: if it is not outstanding
     """
-    await _commit(database, due_now(database), event_id, handler)
+    async with database.write_transaction() as transaction:
+        await retry_in(transaction, database, event_id, handler, decision)
+        await transaction.commit()
 
 
-async def retry_all_parked(database: Database, names: Collection[str] | None = None) -> int:
+async def retry_in(
+    transaction: Transaction, database: Database, event_id: EventId, handler: str, why: Decision
+) -> None:
+    """Do the same in the caller's transaction."""
+    await _decide(transaction, database, due_now(database), "retry", (event_id, handler), why)
+
+
+async def retry_all_parked(
+    database: Database, decision: Decision, names: Collection[str] | None = None
+) -> int:
     """Do the same for every parked delivery, or those of a handler; return how many there were.
 
     `names` are all names of the handler.
     """
     these = [PARKED] if names is None else [PARKED, deliveries.c.handler.in_(names)]
     async with database.write_transaction(no_timeout=True) as transaction:
-        count = await transaction.execute_dml(due_now(database).where(*these))
+        retried = due_now(database).where(*these).returning(*KEY)
+        keys = [(row.event_id, row.handler) for row in await transaction.execute(retried)]
+        await decision.store(transaction, database, "retry", keys)
         await transaction.commit()
-    return count
+    return len(keys)
 
 
-async def discard(database: Database, event_id: EventId, handler: str) -> None:
+async def discard(database: Database, event_id: EventId, handler: str, decision: Decision) -> None:
     """End a delivery although its handler has not done it; an owner loses it.
 
     :raises DeliveryNotFound: if it is not outstanding
     """
-    await _commit(database, discarded_now(database), event_id, handler)
+    change = discarded_now(database)
+    async with database.write_transaction() as transaction:
+        await _decide(transaction, database, change, "discard", (event_id, handler), decision)
+        await transaction.commit()
 
 
 def due_now(database: Database) -> sa.Update:
@@ -149,22 +171,23 @@ def discarded_now(database: Database) -> sa.Update:
     return sa.update(deliveries).values(token=NEXT_TOKEN, **now, **ended)
 
 
-async def change(
-    transaction: Transaction, change: sa.Update, event_id: EventId, handler: str
+async def _decide(
+    transaction: Transaction,
+    database: Database,
+    change: sa.Update,
+    what: What,
+    key: tuple[EventId, str],
+    decision: Decision,
 ) -> None:
-    """Change a delivery, in the caller's transaction.
+    """Change a delivery as a person has decided, in the caller's transaction.
 
     :raises DeliveryNotFound: if it is not outstanding
     """
-    this = change.where(delivery_key == (event_id, handler), ~FINISHED)
-    if not await transaction.execute_dml(this):
-        raise DeliveryNotFound(event_id, handler)
-
-
-async def _commit(database: Database, update: sa.Update, event_id: EventId, handler: str) -> None:
-    async with database.write_transaction() as transaction:
-        await change(transaction, update, event_id, handler)
-        await transaction.commit()
+    this = delivery_key == key
+    await take_over(transaction, database, this)
+    if not await transaction.execute_dml(change.where(this, ~FINISHED)):
+        raise DeliveryNotFound(*key)
+    await decision.store(transaction, database, what, [key])
 
 
 def all_names(handlers: Mapping[str, str], handler: str) -> Collection[str]:

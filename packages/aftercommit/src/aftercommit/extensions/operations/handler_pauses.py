@@ -13,6 +13,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.delivery_admin import all_names, delivery_key
 from aftercommit.extensions.operations.exceptions import HandlerNotFound
 from aftercommit.extensions.operations.times import in_utc
@@ -33,7 +34,7 @@ class Pause:
     paused_by: str
 
 
-async def pause(database: Database, names: Collection[str], *, by: str) -> int | None:
+async def pause(database: Database, names: Collection[str], decision: Decision) -> int | None:
     """Pause a handler; return how many deliveries that holds, None if it was paused already."""
     row, now = deliveries.c, {"paused_at": database.clock, "paused_by": sa.bindparam("by")}
     known = PAUSED_HANDLERS.where(handler_pauses.c.handler.in_(names))
@@ -42,18 +43,19 @@ async def pause(database: Database, names: Collection[str], *, by: str) -> int |
             paused = await transaction.execute(known)
             if not (new := set(names) - set(paused.scalars())):
                 return None
-            rows = [{"handler": name, "by": by} for name in new]
+            rows = [{"handler": name, "by": decision.by} for name in new]
             await transaction.execute(sa.insert(handler_pauses).values(**now), rows)
             # what a process runs, or has lost, is left alone: it is little
             pending = PENDING, row.handler.in_(new), row.owner.is_(None), row.available_at < PAUSE
             held = sa.update(deliveries).values(available_at=row.available_at + PAUSE)
             count = await transaction.execute_dml(held.where(*pending))
+            await decision.store(transaction, database, "pause", [(None, name) for name in new])
             await transaction.commit()
             return count
     return None
 
 
-async def resume(database: Database, names: Collection[str]) -> int | None:
+async def resume(database: Database, names: Collection[str], decision: Decision) -> int | None:
     """Resume a handler; return how many deliveries that releases, None if it was not paused.
 
     Each is due when it would have been without the pause. If interrupted, it is paused as before.
@@ -70,11 +72,13 @@ async def resume(database: Database, names: Collection[str]) -> int | None:
         count += number
     async with database.write_transaction(no_timeout=True) as transaction:
         # waits for the commits that have seen the pause; others wait for this one, so it is short
-        ended = await transaction.execute_dml(sa.delete(handler_pauses).where(paused.in_(names)))
+        ended = sa.delete(handler_pauses).where(paused.in_(names)).returning(paused)
+        resumed = (await transaction.execute(ended)).scalars().all()
         count += await transaction.execute_dml(released.where(*held))
+        await decision.store(transaction, database, "resume", [(None, name) for name in resumed])
         transaction.notify_workers()
         await transaction.commit()
-    return count if ended else None
+    return count if resumed else None
 
 
 async def paused_names(

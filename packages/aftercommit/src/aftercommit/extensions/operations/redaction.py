@@ -16,12 +16,21 @@ import sqlalchemy as sa
 from aftercommit.codec import decode
 from aftercommit.envelopes import EventId
 from aftercommit.errors import InvalidPayload
+from aftercommit.extensions.operations.decisions import Decision, take_over
 from aftercommit.extensions.operations.delivery_admin import discarded_now
 from aftercommit.process.application import Application
 from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import pause_of
-from aftercommit.sql.tables import FINISHED, PENDING, commands, deliveries, events, failures
+from aftercommit.sql.tables import (
+    FINISHED,
+    PENDING,
+    commands,
+    decisions,
+    deliveries,
+    events,
+    failures,
+)
 from aftercommit.sql.transaction import Transaction
 
 ERASED = "erased"
@@ -73,12 +82,15 @@ async def end_deliveries(
     *,
     discard: Collection[str],
     reason: str,
+    decision: Decision,
 ) -> int:
     """Discard outstanding deliveries to these handlers, and return how many these were.
 
     Of the others, what runs is taken from its process, which knows the events still, and begins
-    again.
+    again. The decision to erase is stored with each event.
     """
+    await take_over(transaction, database, _of(of))
+    await decision.store(transaction, database, "erase", [(event.id, None) for event in of])
     outstanding = _of(of), ~FINISHED, deliveries.c.handler.in_(discard)
     ended = discarded_now(database).values(last_error=reason).where(*outstanding)
     discarded = await transaction.execute_dml(ended)
@@ -126,19 +138,20 @@ async def _redact(transaction: Transaction, event: StoredEvent, texts: Mapping[s
     await transaction.execute_dml(this.values(data=msgspec.json.encode(data).decode()))
 
 
-async def redact_message_ids(transaction: Transaction, texts: Collection[str]) -> None:
-    """Replace sources and ids of messages that have one of the texts in them, as a word.
+async def redact_mentions(transaction: Transaction, texts: Collection[str]) -> None:
+    """Replace sources and ids of messages, and reasons of decisions, that mention a text as a word.
 
     The new ids cannot be guessed: nobody has sent one of them before.
     """
     quoted = re.compile("|".join(map(_quoted, texts)), re.IGNORECASE)
-    for column in (commands.c.source, commands.c.message_id):
-        may_be = sa.or_(*(_may_have(column, text) for text in texts))
-        wanted: sa.Select[Any] = sa.select(commands.c.id, column.label("text")).where(may_be)
+    for column in (commands.c.source, commands.c.message_id, decisions.c.reason):
+        may_be, key = sa.or_(*(_may_have(column, text) for text in texts)), column.table.c.id
+        wanted: sa.Select[Any] = sa.select(key, column.label("text")).where(may_be)
         found = (await transaction.execute(wanted)).all()
-        for command_id in [row.id for row in found if quoted.search(normalize("NFC", row.text))]:
-            this = sa.update(commands).where(commands.c.id == command_id)
-            await transaction.execute_dml(this.values({column: f"{ERASED}-{uuid4()}"}))
+        for row_id in [row.id for row in found if quoted.search(normalize("NFC", row.text))]:
+            this = sa.update(column.table).where(key == row_id)
+            new = ERASED if column is decisions.c.reason else f"{ERASED}-{uuid4()}"
+            await transaction.execute_dml(this.values({column: new}))
 
 
 def _may_have(column: sa.Column[Any], text: str) -> sa.ColumnElement[bool]:

@@ -14,6 +14,7 @@ from aftercommit.bus import MessageBus
 from aftercommit.envelopes import EventId
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.batched_transactions import Advance, for_each_batch
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import pause_of
@@ -45,7 +46,7 @@ class Replay:
         begin, all_events = database.read_transaction, self._events(now)
         return await for_each_batch(begin, all_events, count_batch, pause=0)
 
-    async def run(self, database: Database, advance: Advance) -> int:
+    async def run(self, database: Database, decision: Decision, advance: Advance) -> int:
         """Make the deliveries due, a batch after the other, and return how many that were.
 
         Those of a handler that is subscribed for later are due as long after their events.
@@ -60,6 +61,9 @@ class Replay:
             advance(number)
             return number
 
+        async with database.write_transaction() as transaction:
+            await decision.store(transaction, database, "replay", [(None, self.handler)])
+            await transaction.commit()
         # another replay waits here, and retention passes by what is locked
         locked = self._events(database.clock).with_for_update(key_share=True)
         return await for_each_batch(database.write_transaction, locked, enqueue)

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from aftercommit.envelopes import EventId
 from aftercommit.extensions.operations.batched_transactions import Advance, for_each_batch
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.sql.database import Database
-from aftercommit.sql.tables import FINISHED, commands, deliveries, events
+from aftercommit.sql.tables import FINISHED, commands, decisions, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
 
@@ -18,15 +19,24 @@ async def prune(
     database: Database,
     *,
     older_than: float,
+    decision: Decision | None = None,
     advance: Advance = lambda size: None,
     pause: float = 1.0,
 ) -> int:
     """Delete what was recorded more than so many seconds ago; return how many events went.
 
-    An event goes, with its deliveries and their failures, if each of them is done; a command, if
-    no event of its trace is left. What is locked is left for the next time. For `advance`, which
-    counts what is looked at, and `pause` see `for_each_batch`.
+    An event goes, with its deliveries and their past, if each of them is done; a command, if no
+    event of its trace is left; a decision, with its event. What is locked is left for the next
+    time. For `advance`, which counts what is looked at, and `pause` see `for_each_batch`. A worker
+    prunes without a `decision`: its settings say so.
     """
+    async with database.write_transaction() as transaction:
+        is_past = decisions.c.decided_at < database.clock - older_than
+        old = sa.delete(decisions).where(is_past, decisions.c.event_id.is_(None))
+        await transaction.execute_dml(old)
+        if decision:
+            await decision.store(transaction, database, "prune")
+        await transaction.commit()
     in_batches = partial(for_each_batch, database.write_transaction, pause=pause)
     locked = old_events(database, older_than).with_for_update(skip_locked=True)
     count = await in_batches(locked, _delete_done, advance)

@@ -24,6 +24,7 @@ from aftercommit.extensions.operations.command_history import (
     AcceptedCommand,
     latest_commands,
 )
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.delivery_admin import Delivery, listed_deliveries
 from aftercommit.extensions.operations.subjects import FindSubjects
 from aftercommit.process.application import Application
@@ -37,6 +38,7 @@ ABOUT = (
     "The id of a trace, command, event or subject, or its first eight digits; or what the"
     " application finds subjects by."
 )
+MAX_REASON_LENGTH = 500
 ID_FORM = {"pattern": "^-*([0-9A-Fa-f]-*){8,32}…?$"}
 
 router = APIRouter()
@@ -50,6 +52,16 @@ def _application(request: Request) -> Application:
     return application
 
 
+Reason = Annotated[
+    str | None, Query(max_length=MAX_REASON_LENGTH, description="Why. The history shows it.")
+]
+
+
+def _decision(request: Request, reason: Reason = None) -> Decision:
+    return Decision(by=f"operator@{_client(request)}", reason=reason)
+
+
+Decided = Annotated[Decision, Depends(_decision)]
 Running = Annotated[Application, Depends(_application)]
 Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many at most.")]
 HandlerName = Annotated[str, Path(pattern=r"^\w{1,200}$", description="The name of a handler.")]
@@ -109,6 +121,7 @@ async def retry(
     handler: HandlerName,
     running: Running,
     request: Request,
+    decision: Decided,
     _key: IdempotencyKey = None,
 ) -> None:
     """Reset a delivery's attempts, and make it due now."""
@@ -123,16 +136,18 @@ async def retry(
     with suppress(MessageAlreadyHandled):
         async with database.write_transaction() as transaction:
             await record_command(transaction, database.clock, envelope)
-            due_now = delivery_admin.due_now(database)
-            await delivery_admin.change(transaction, due_now, command.event_id, handler)
+            event, decide = command.event_id, delivery_admin.retry_in
+            await decide(transaction, database, event, handler, decision)
             await transaction.commit()
         _log(request, f"retry of {handler} for event {event_id}")
 
 
 @router.delete("/deliveries/{event_id}/{handler}", status_code=204, responses=NOT_FOUND)
-async def discard(event_id: UUID, handler: HandlerName, running: Running, request: Request) -> None:
+async def discard(
+    event_id: UUID, handler: HandlerName, running: Running, request: Request, decision: Decided
+) -> None:
     """End a delivery although its handler has not done it."""
-    await delivery_admin.discard(running.database, EventId(event_id), handler)
+    await delivery_admin.discard(running.database, EventId(event_id), handler, decision)
     _log(request, f"discard of {handler} for event {event_id}")
 
 
@@ -144,20 +159,23 @@ class Affected:
 
 
 @router.put("/handlers/{handler}/pause", responses=NOT_FOUND)
-async def pause(handler: HandlerName, running: Running, request: Request) -> Affected:
+async def pause(
+    handler: HandlerName, running: Running, request: Request, decision: Decided
+) -> Affected:
     """Let no process begin with deliveries of a handler, until it is resumed."""
     names = delivery_admin.all_names(running.handlers, handler)
-    who = f"operator@{_client(request)}"
-    count = await handler_pauses.pause(running.database, names, by=who)
+    count = await handler_pauses.pause(running.database, names, decision)
     _log(request, f"pause of {handler}")
     return Affected(count or 0)
 
 
 @router.delete("/handlers/{handler}/pause", responses=NOT_FOUND)
-async def resume(handler: HandlerName, running: Running, request: Request) -> Affected:
+async def resume(
+    handler: HandlerName, running: Running, request: Request, decision: Decided
+) -> Affected:
     """Let the deliveries of a handler be done again, each when it is due."""
     names = await handler_pauses.paused_names(running.database, running.handlers, handler)
-    count = await handler_pauses.resume(running.database, names)
+    count = await handler_pauses.resume(running.database, names, decision)
     _log(request, f"resume of {handler}")
     return Affected(count or 0)
 

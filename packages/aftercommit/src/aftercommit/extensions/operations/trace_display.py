@@ -14,7 +14,7 @@ from rich.tree import Tree
 
 from aftercommit.extensions.operations import causation_queries
 from aftercommit.extensions.operations.causation_queries import MIN_PREFIX, TraceQuery, Traces
-from aftercommit.extensions.operations.causation_tree import FailedAttempt, Node
+from aftercommit.extensions.operations.causation_tree import HistoryEntry, Node
 from aftercommit.extensions.operations.times import format_duration
 from aftercommit.process.nonblocking_output import MAX_WAITING, drain
 from aftercommit.process.printing import json_line
@@ -81,7 +81,7 @@ def display(*, as_json: bool = False) -> Iterator[Changes]:
 
 
 def render_tree(found: Traces) -> Tree:
-    """Return a tree of nodes that come depth first. Under a delivery stand its failed attempts."""
+    """Return a tree of nodes that come depth first. Under a delivery stands its past."""
     root = Tree("", hide_root=True, guide_style="dim")
     branches: dict[str | None, Tree] = {None: root}
     pads = _pads(found.nodes)
@@ -116,10 +116,10 @@ def _pads(nodes: Sequence[Node]) -> Mapping[tuple[str | None, str], int]:
 
 def _label(node: Node, pad: int, read_at: datetime | None) -> Text:
     if node.kind == "delivery":
-        failures = (f"· {_failed(failure, node)}" for failure in node.failures)
+        past = (f"· {told(entry, known=node.error)}" for entry in node.history)
         due_in = node.available_at and read_at and node.available_at - read_at
         seconds = due_in.total_seconds() if due_in else 0.0
-        texts = [f"{node.name:{pad}}  {_status(node, seconds)}", *failures]
+        texts = [f"{node.name:{pad}}  {_status(node, seconds)}", *past]
     else:
         when = f", {node.completed_at:%F %T}Z" if node.kind == "command" else ""
         texts = [f"{node.name}  {node.about}{when}".rstrip() + f"  {short_id(node.id)}"]
@@ -132,10 +132,12 @@ def _status(node: Node, due_in: float) -> str:
     attempts, reason = node.attempts or 0, _reason(node.error)
     span = format_duration(abs(due_in))
     attempt = f"attempt {attempts}"
+    if node.history:  # tells it from claims that were not counted
+        attempt += f", token {node.token}"
     match node.state:
         case "done":
             took = "" if node.seconds is None else f" in {format_duration(node.seconds)}"
-            again = f", {attempt}" if attempts != 1 else ""
+            again = f", {attempt}" if node.history or attempts != 1 else ""
             return f"done{took}{again}{_by(node.owner)}{reason}"
         case "parked":
             return f"parked {node.parked_at:%F %T}Z, {attempt}{reason}"
@@ -151,10 +153,13 @@ def _status(node: Node, due_in: float) -> str:
     return f"{node.state} {'in' if due_in > 0 else 'for'} {span}, attempt {attempts + 1}{reason}"
 
 
-def _failed(failure: FailedAttempt, node: Node) -> str:
-    """Return when and where an attempt failed, and why, if its delivery does not say so already."""
-    why = "" if failure.error == node.error else _reason(failure.error)
-    return f"attempt {failure.attempt} failed {failure.failed_at:%F %T}Z{_by(failure.owner)}{why}"
+def told(entry: HistoryEntry, *, known: str | None = None) -> str:
+    """Say what has come to a delivery, when and by whom; and why, if that is not `known`."""
+    why, time = "" if entry.why == known else _reason(entry.why), f"{entry.recorded_at:%F %T}Z"
+    if entry.attempt is None:
+        return f"{entry.what} {time}, by {entry.by}{why}"
+    ended = "failed" if entry.what == "lease_expired" else entry.what
+    return f"attempt {entry.attempt} {ended} {time}, token {entry.token}{_by(entry.by)}{why}"
 
 
 def _reason(error: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from aftercommit.process.runtime import Service, Shutdown
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.claim_statements import claimable_here
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED
+from aftercommit.sql.delivery_states import PAUSED, unknown_handlers
 from aftercommit.sql.tables import PENDING, deliveries, events
 
 PRUNE_SECONDS = 600.0
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 def worker_services(settings: EngineSettings) -> Sequence[Service]:
     """Return the services; without a retention time, nothing is pruned."""
     days, known = settings.of(OperationsSettings).retention_days, list[sa.Row[Any]]()
-    was_ahead = False
+    was_ahead, missing = False, set[str]()
 
     async def prune_old(application: Application) -> None:
         older_than = (days or 0) * DAY_SECONDS
@@ -41,6 +42,8 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
         with CancelScope(shield=True):  # also a worker that soon ends says it once
             found = await unclaimable_deliveries(application.database, handlers, overdue=overdue)
             ahead = await seconds_ahead(application.database)
+            async with application.database.read_transaction() as transaction:
+                strange = (await transaction.execute(unknown_handlers(application.handlers))).all()
         if ahead > overdue and not was_ahead:
             logger.warning(
                 "the newest event is from %.0f s ahead of the clock: deliveries that were written"
@@ -55,6 +58,15 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
                 *row,
             )
         known[:] = found
+        for row in (row for row in strange if row.handler not in missing):
+            logger.warning(
+                "unknown handler %s: %d stored deliveries, the first due %s: this version cannot"
+                " run them; if it was renamed, say its old name in the table of handlers",
+                *(row.handler, row.deliveries),
+                f"{datetime.fromtimestamp(row.first_due_at, UTC):%FT%TZ}",
+            )
+        missing.clear()
+        missing.update(row.handler for row in strange)
 
     warning = _repeating(warn, WARN_SECONDS, "it is not known what is overdue")
     if days is None:

@@ -24,8 +24,8 @@ from aftercommit.errors import TransientError
 from aftercommit.extensions.operations.causation_queries import Traces
 from aftercommit.extensions.page import queries
 from aftercommit.extensions.page.queries import Fingerprint, is_settled
+from aftercommit.process.application import Application
 from aftercommit.process.runtime import Shutdown, Wakeup
-from aftercommit.sql.database import Database
 from aftercommit.sql.transaction import Transaction
 
 MAX_TRACES = 1000  # that are stored, and shown: the newest
@@ -53,13 +53,14 @@ class Fragment:
 class ChangeFeed:
     """What is shown, kept up to date while somebody asks. Its size does not grow with time."""
 
-    def __init__(self, database: Database, stop: Shutdown, *, handler_timeout: float) -> None:
+    def __init__(self, application: Application, stop: Shutdown) -> None:
         self.fragments: dict[UUID | str, Fragment] = {}  # by trace or name; what changed last, last
         self.is_running = False
         self._version = 0
         self._name = secrets.token_hex(4)
-        self._database, self._stop = database, stop
-        self._late = handler_timeout + MARGIN_SECONDS
+        self._database, self._handlers = application.database, application.handlers
+        self._stop = stop
+        self._late = application.bus.policy.handler_timeout_seconds + MARGIN_SECONDS
         self._times: dict[UUID, float] = {}  # when the last command of each trace was accepted
         self._fingerprints: dict[UUID, Fingerprint | None] = {}  # when each was read
         self._older_exist = False
@@ -156,7 +157,8 @@ class ChangeFeed:
                 if trace.read_at:
                     self._clock_offset = trace.read_at.timestamp() - current_time()
             if ids or self._polls % POLLS_UNTIL_BACKLOG == 0:
-                self._set("outstanding", await queries.backlog(transaction, self._database))
+                left = await queries.backlog(transaction, self._database, self._handlers)
+                self._set("outstanding", left)
         self._polls = (self._polls + 1) % POLLS_UNTIL_ALL
         return len(changed) > len(ids)
 

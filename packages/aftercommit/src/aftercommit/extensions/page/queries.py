@@ -17,7 +17,7 @@ from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.extensions.operations.delivery_admin import Which, listed_deliveries
 from aftercommit.extensions.operations.handler_pauses import paused_handlers
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import delivery_state, is_scheduled
+from aftercommit.sql.delivery_states import delivery_state, is_scheduled, unknown_handlers
 from aftercommit.sql.tables import PARKED, PENDING, commands, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
@@ -71,11 +71,13 @@ async def traces(
     return {id_: found._replace(nodes=nodes[id_]) for id_ in ids}
 
 
-async def backlog(transaction: Transaction, database: Database) -> dict[str, Any]:
+async def backlog(
+    transaction: Transaction, database: Database, known: Collection[str]
+) -> dict[str, Any]:
     """Return how much is outstanding, by handler and state, up to MAX_COUNTED, and the first of it.
 
-    And which handlers are paused. What is for `later`, and was not attempted yet, is apart: there
-    may be much of it, for weeks.
+    And which handlers are paused, and which are not `known` to this program. What is for `later`,
+    and was not attempted yet, is apart: there may be much of it, for weeks.
     """
     later = is_scheduled(database.clock)
     state = delivery_state(database.clock).label("state"), later.label("later")
@@ -87,13 +89,18 @@ async def backlog(transaction: Transaction, database: Database) -> dict[str, Any
     key = (found.c.handler, found.c.state, found.c.later)
     counted = sa.select(*key, sa.func.count().label("count")).group_by(*key).order_by(*key)
     counts = [row._asdict() for row in await transaction.execute(counted)]
+    unknown = any(row["handler"] not in known for row in counts)  # this reads all that is pending
+    strange = (await transaction.execute(unknown_handlers(known))).all() if unknown else ()
     parts: tuple[Which, ...] = ("parked", "pending", "scheduled")
     first = [
         row
         for part in parts
         async for row in listed_deliveries(transaction, database, part, limit=MAX_SHOWN)
     ]
-    return {"counts": counts, "first": first, "pauses": await paused_handlers(transaction)}
+    return {
+        **{"counts": counts, "first": first, "pauses": await paused_handlers(transaction)},
+        "unknown": [row._asdict() for row in strange],
+    }
 
 
 @cache

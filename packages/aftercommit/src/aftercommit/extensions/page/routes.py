@@ -71,8 +71,6 @@ def _change_feed(request: Request) -> ChangeFeed:
     """Return the one feed of this process."""
     state = request.app.state
     if not hasattr(state, "change_feed"):
-        database, policy = state.application.database, state.application.bus.policy
-        limit = policy.handler_timeout_seconds
-        state.change_feed = ChangeFeed(database, state.probes.stop, handler_timeout=limit)
+        state.change_feed = ChangeFeed(state.application, state.probes.stop)
     feed: ChangeFeed = state.change_feed
     return feed

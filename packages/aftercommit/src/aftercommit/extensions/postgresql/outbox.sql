@@ -49,18 +49,19 @@ claimed AS (
         delivery.token, delivery.previous_owner, due.attempts AS attempts_before, due.problem
 ),
 lost AS (  -- a previous owner has neither finished nor failed: its lease has ended
-    INSERT INTO aftercommit_failures (event_id, handler, token, attempt, failed_at, owner, error)
-    SELECT event_id, handler, token - 1, attempts_before, :now, previous_owner, :lease_expired
+    INSERT INTO aftercommit_failures (event_id, handler, token, attempt, failed_at, owner, error, outcome)
+    SELECT event_id, handler, token - 1, attempts_before, :now, previous_owner, :lease_expired, 'lease_expired'
     FROM claimed WHERE previous_owner IS NOT NULL
 ),
-forgotten AS (  -- the last ten are kept; this does not see the one that is inserted beside it
+forgotten AS (  -- the last ten of an outcome are kept; this does not see the one that is inserted beside it
     DELETE FROM aftercommit_failures AS failures USING claimed
     WHERE claimed.previous_owner IS NOT NULL
         AND failures.event_id = claimed.event_id AND failures.handler = claimed.handler
+        AND failures.outcome = 'lease_expired'
         AND :max_failures - 1 <= (
             SELECT count(*) FROM aftercommit_failures AS newer
             WHERE newer.event_id = claimed.event_id AND newer.handler = claimed.handler
-                AND newer.token > failures.token
+                AND newer.outcome = failures.outcome AND newer.token > failures.token
         )
 )
 SELECT claimed.*, event.*, claimed.handler AS subscriber  -- both have a handler: event's causes it

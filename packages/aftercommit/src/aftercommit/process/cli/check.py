@@ -2,16 +2,20 @@
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 
 import click
 import sqlalchemy as sa
 
 from aftercommit.errors import Unavailable
 from aftercommit.handler_table import raise_if_any
+from aftercommit.ports import Publisher
 from aftercommit.process.app import Cli
 from aftercommit.process.runtime import run
 from aftercommit.settings import EngineSettings
+from aftercommit.sql.delivery_states import unknown_handlers
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.schema import check_schema
 from aftercommit.sql.tables import PARKED, PENDING, deliveries
@@ -28,7 +32,7 @@ def check(cli: Cli) -> None:
     """Check database, schema, clock and connections.
 
     There is a line for each that is fine; the first problem ends it, with the exit code of its
-    kind.
+    kind. There is also a line for each unknown handler that stored deliveries are for.
     """
     settings = cli.load_settings()
     url = sa.make_url(settings.database_url)
@@ -53,6 +57,15 @@ def _outstanding(clock: sa.ColumnElement[float]) -> sa.Select[int, float, int]:
     ).select_from(deliveries)
 
 
+async def _known_handlers(cli: Cli, settings: EngineSettings) -> Collection[str]:
+    """Return all names of handlers that this version has; a broker is not connected to for it."""
+    async with AsyncExitStack() as opened:
+        publishers = dict[str, Publisher]()
+        for extension in cli.app.extensions:
+            publishers |= await opened.enter_async_context(extension.publishers(settings))
+        return cli.app.handlers().publishing_to(publishers).names()
+
+
 async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str, str]]:
     async with cli.app.open_database(settings) as database:
         shown, begun = sa.make_url(settings.database_url).render_as_string(), time.monotonic()
@@ -75,8 +88,13 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
                 " by NTP, say"
             )
         yield "clock", f"{ahead:+.1f} s off this machine's"
+        known = await _known_handlers(cli, settings)
         async with database.read_transaction() as transaction:
             found = (await transaction.execute(_outstanding(database.clock))).mappings().one()
+            unknown = (await transaction.execute(unknown_handlers(known))).all()
         late = f", the oldest for {found['late']:.0f} s" if found["due"] else ""
         yield "deliveries", f"{found['due']} due{late}; {found['parked']} parked"
+        for row in unknown:
+            due = datetime.fromtimestamp(row.first_due_at, UTC)
+            yield "unknown", f"{row.handler}: {row.deliveries} pending, the first due {due:%FT%TZ}"
         yield "connections", f"at most {database.engine.pool.size()} for a process{capacity}"  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from aftercommit.extensions.operations.exceptions import DeliveryNotFound
 from aftercommit.sql import tables
 
 from aftercommit_tests.asked import asked_of
-from aftercommit_tests.builders import NAMES, a_failure
+from aftercommit_tests.builders import MARIA, NAMES, a_failure
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.operations.conftest import listed, seconds_since_start
 from aftercommit_tests.things.domain import ThingMade
@@ -30,12 +30,12 @@ async def test_what_is_retried_by_a_person_starts_anew(world: World) -> None:
     async def claimed() -> list[tuple[str, int]]:
         return [(claim.handler, claim.attempt) for claim in await outbox.claim(10, NAMES)]
 
-    await delivery_admin.retry(world.database, event_id, "announce")
+    await delivery_admin.retry(world.database, event_id, "announce", MARIA)
     assert await claimed() == [("announce", 1)]
     names = ["look_at", "its_old_name"]
-    assert await delivery_admin.retry_all_parked(world.database, names) == 1
+    assert await delivery_admin.retry_all_parked(world.database, MARIA, names) == 1
     assert await claimed() == [("look_at", 1)]
-    assert await delivery_admin.retry_all_parked(world.database) == 1
+    assert await delivery_admin.retry_all_parked(world.database, MARIA) == 1
     assert await claimed() == [("write_down", 1)]
 
 
@@ -43,14 +43,14 @@ async def test_what_a_person_discards_is_not_done(world: World) -> None:
     """That it was not is not hidden. A decision that was stored before is no riddle."""
     event_id = (await world.make_thing())["announce"].envelope.id
 
-    await delivery_admin.discard(world.database, event_id, "announce")
+    await delivery_admin.discard(world.database, event_id, "announce", MARIA)
 
     assert await world.owed() == ["look_at", "write_down"]
     [row] = await latest_commands(world.database, limit=1)
     assert (row.done, row.discarded, row.pending) == (0, 1, 2)
     for decide in (delivery_admin.discard, delivery_admin.retry):
         with pytest.raises(DeliveryNotFound, match="if there was one, it is done or discarded"):
-            await decide(world.database, event_id, "announce")
+            await decide(world.database, event_id, "announce", MARIA)
 
 
 async def test_each_delivery_is_listed_where_it_belongs(world: World) -> None:
@@ -65,7 +65,7 @@ async def test_each_delivery_is_listed_where_it_belongs(world: World) -> None:
     handler, later = tables.deliveries.c.handler, world.database.clock + 1000
     for name, due in (("look_at", world.database.clock), ("write_down", later)):
         await world.execute(fresh.where(handler == name).values(available_at=due))
-        await handler_pauses.pause(world.database, [name], by="Maria")
+        await handler_pauses.pause(world.database, [name], MARIA)
 
     states = {name: row.state for name, row in (await listed(world, "all")).items()}
 
@@ -98,7 +98,7 @@ async def test_what_was_written_while_the_clock_was_ahead_is_listed(world: World
     for row in seen.values():
         assert (row.state, seconds_since_start(row.available_at)) == ("due", 0)
     assert (command.pending, command.scheduled) == (len(claims), 0)
-    await delivery_admin.retry(world.database, claims["announce"].envelope.id, "announce")
+    await delivery_admin.retry(world.database, claims["announce"].envelope.id, "announce", MARIA)
     [claim] = await world.outbox().claim(10, NAMES)
     assert claim.handler == "announce"
 

@@ -10,6 +10,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.delivery_admin import all_names
 from aftercommit.extensions.operations.exceptions import HandlerNotFound
 from aftercommit.extensions.operations.handler_pauses import Pause, paused_names
@@ -19,6 +20,7 @@ from aftercommit.sql.unit_of_work import open_unit_of_work
 
 from aftercommit_tests.asked import asked_of
 from aftercommit_tests.builders import (
+    MARIA,
     NAMES,
     a_command_work,
     a_failure,
@@ -41,12 +43,12 @@ pytestmark = pytest.mark.anyio
 NAME = "announce"
 
 
-async def pause(world: World, name: str = NAME, by: str = "Maria") -> int | None:
-    return await handler_pauses.pause(world.database, [name], by=by)
+async def pause(world: World, name: str = NAME, decision: Decision = MARIA) -> int | None:
+    return await handler_pauses.pause(world.database, [name], decision)
 
 
 async def resume(world: World) -> int | None:
-    return await handler_pauses.resume(world.database, [NAME])
+    return await handler_pauses.resume(world.database, [NAME], MARIA)
 
 
 async def pauses(world: World) -> Sequence[Pause]:
@@ -78,7 +80,7 @@ async def test_who_has_paused_what_and_when_is_known(world: World) -> None:
     assert await resume(world) is None
     assert await pause(world) == 0
     await world.move_clock(10)
-    assert await pause(world, by="Ivan") is None
+    assert await pause(world, decision=Decision(by="Ivan")) is None
 
     [paused] = await pauses(world)
     assert (paused.handler, paused.paused_by) == (NAME, "Maria")
@@ -139,7 +141,7 @@ async def test_all_names_of_a_handler_are_paused(new_world: NewWorld) -> None:
     await world.execute(sa.update(tables.deliveries).where(this).values(handler="ring"))
 
     assert await pause(world) == 0  # of a release that knew but one of them
-    assert await handler_pauses.pause(world.database, all_names(known, NAME), by="Maria") == 1
+    assert await handler_pauses.pause(world.database, all_names(known, NAME), MARIA) == 1
     assert await world.outbox().claim(10, [NAME, "ring"]) == []
 
 
@@ -149,7 +151,7 @@ async def test_a_pause_of_a_handler_that_is_gone_can_be_lifted(world: World) -> 
 
     names = await paused_names(world.database, {NAME: NAME}, "send_fax")
 
-    assert await handler_pauses.resume(world.database, names) == 0
+    assert await handler_pauses.resume(world.database, names, MARIA) == 0
     assert await pauses(world) == []
     with pytest.raises(HandlerNotFound, match=NAME):
         await paused_names(world.database, {NAME: NAME}, "send_fax")
@@ -164,7 +166,7 @@ async def test_what_is_retried_while_its_handler_is_paused_waits_too(world: Worl
     key = held[NAME].envelope.id, NAME
     before = (await world.deliveries())[key]
 
-    assert await delivery_admin.retry_all_parked(world.database) == 1
+    assert await delivery_admin.retry_all_parked(world.database, MARIA) == 1
     assert (await world.deliveries())[key] == before
     assert (await listed(world))[NAME].state == "paused"
     assert await world.outbox().claim(10, [NAME]) == []

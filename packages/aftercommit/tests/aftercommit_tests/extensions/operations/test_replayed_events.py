@@ -19,7 +19,7 @@ from aftercommit.sql import tables
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import DatabaseUnavailable
 
-from aftercommit_tests.builders import NAMES, PLAIN, a_failure
+from aftercommit_tests.builders import MARIA, NAMES, PLAIN, a_failure
 from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.operations.conftest import make_things, settle
@@ -40,7 +40,7 @@ class PowerCutError(Exception):
 
 
 async def run(world: World, replay: Replay) -> int:
-    return await replay.run(world.database, lambda count: None)
+    return await replay.run(world.database, MARIA, lambda count: None)
 
 
 async def owed_to(world: World, handler: str) -> Deliveries:
@@ -130,7 +130,7 @@ async def leave_one_of_each(world: World) -> Claim:
     [claim] = await outbox.claim(10, [OLD])
     await outbox.settle(claim)
     await outbox.record_failure(a_failure(parked[OLD]))
-    await delivery_admin.discard(world.database, discarded[OLD].envelope.id, OLD)
+    await delivery_admin.discard(world.database, discarded[OLD].envelope.id, OLD, MARIA)
     return claim
 
 
@@ -155,12 +155,12 @@ async def test_only_the_events_that_are_asked_for_are_owed(world: World) -> None
 async def test_what_is_replayed_to_a_paused_handler_waits(world: World) -> None:
     """It does not stand in the way of claims either."""
     await make_things(world, 2)
-    await handler_pauses.pause(world.database, [NEW], by="Maria")
+    await handler_pauses.pause(world.database, [NEW], MARIA)
 
     assert await run(world, TO_A_NEW_ONE) == 2
     assert await work(world) == []
 
-    assert await handler_pauses.resume(world.database, [NEW]) == 2
+    assert await handler_pauses.resume(world.database, [NEW], MARIA) == 2
     assert [handler for handler, _ in await work(world)] == [NEW, NEW]
 
 
@@ -176,7 +176,7 @@ async def test_a_replay_that_was_cut_off_and_repeated_doubles_nothing(world: Wor
             raise PowerCutError
 
     with pytest.raises(PowerCutError):
-        await TO_A_NEW_ONE.run(world.database, fail_at_the_second)
+        await TO_A_NEW_ONE.run(world.database, MARIA, fail_at_the_second)
     assert len(await work(world)) == 2
 
     assert await TO_A_NEW_ONE.count(world.database) == 3
@@ -201,7 +201,7 @@ async def test_what_is_recorded_after_its_begin_is_no_part_of_it(world: World) -
             batches.append(count)
             group.start_soon(make_late_one, len(batches))
 
-        assert await TO_A_NEW_ONE.run(world.database, advance) == 3
+        assert await TO_A_NEW_ONE.run(world.database, MARIA, advance) == 3
 
     assert sum(batches) == len(await owed_to(world, NEW)) == 3
 
@@ -214,7 +214,7 @@ async def test_two_of_the_same_share_the_work(world: World, replay: Replay) -> N
     counts = []
 
     async def run_on(database: Database) -> None:
-        counts.append(await replay.run(database, lambda count: None))
+        counts.append(await replay.run(database, MARIA, lambda count: None))
 
     async with anyio.create_task_group() as group:
         for database in (world.database, world.other_database):

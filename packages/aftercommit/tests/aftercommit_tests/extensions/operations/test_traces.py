@@ -24,7 +24,15 @@ from aftercommit.sql import tables
 from aftercommit.sql.failure_history import LEASE_EXPIRED
 
 from aftercommit_tests.asked import asked_of
-from aftercommit_tests.builders import NAMES, PLAIN, EventHandlers, a_command, a_failure, a_thing
+from aftercommit_tests.builders import (
+    MARIA,
+    NAMES,
+    PLAIN,
+    EventHandlers,
+    a_command,
+    a_failure,
+    a_thing,
+)
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.things.app import find_subjects
 from aftercommit_tests.things.domain import MakeThing, ThingMade, ThingPolished
@@ -168,10 +176,11 @@ async def test_the_whole_life_of_a_delivery_can_be_read(world: World) -> None:
     done, due_in = await node_of(world, claim)
     assert (done.state, done.attempts, done.error, due_in) == ("done", 3, None, None)
     assert done.seconds == 0
-    lapsed, failure = done.failures
-    assert (lapsed.attempt, lapsed.error, lapsed.owner) == (1, LEASE_EXPIRED, first.owner)
-    assert (failure.attempt, failure.error) == (2, "OSError: disk full")
-    assert failure.failed_at == lapsed.failed_at
+    lapsed, failure = done.history
+    assert (lapsed.what, failure.what) == ("lease_expired", "failed")
+    assert (lapsed.attempt, lapsed.why, lapsed.by) == (1, LEASE_EXPIRED, first.owner)
+    assert (failure.attempt, failure.why) == (2, "OSError: disk full")
+    assert failure.recorded_at == lapsed.recorded_at
 
 
 async def test_an_event_hangs_as_deep_as_its_cause_is_known(world: World) -> None:
@@ -232,7 +241,7 @@ async def test_data_that_are_no_text_are_shown_and_hide_nothing_else(new_world: 
     await world.execute(sa.text("UPDATE aftercommit_events SET data = CAST(x'ff' AS TEXT)"))
 
     assert (await node_of(world, claim))[0].state == "running"
-    _, data = await delivery_admin.delivery(world.database, claim.envelope.id, NAME)
+    _, data, _ = await delivery_admin.delivery(world.database, claim.envelope.id, NAME)
     assert data == "\udcff"
 
 
@@ -256,7 +265,7 @@ async def test_a_long_trace_takes_no_more_statements_than_a_short_one(world: Wor
         await world.end_leases()
         [claim] = await world.outbox().claim(1, [NAME])
 
-    assert (counts[0], counts[-1]) == ((5, 3), (25, 3))
+    assert (counts[0], counts[-1]) == ((5, 4), (25, 4))
 
 
 async def test_of_many_traces_the_newest_are_shown(
@@ -301,12 +310,14 @@ async def test_a_trace_is_followed_until_all_is_settled(world: World) -> None:
             await seen.wait()
             await world.outbox().record_failure(a_failure(claims["announce"]))
             await world.outbox().settle(claims["look_at"])
-            await delivery_admin.discard(world.database, claims["polish"].envelope.id, "polish")
+            await delivery_admin.discard(
+                world.database, claims["polish"].envelope.id, "polish", MARIA
+            )
             await world.outbox().record_failure(a_failure(claims[NAME], retry_in=5))
             seen = anyio.Event()
             await seen.wait()
             assert not settled.is_set()  # it is retried
-            await handler_pauses.pause(world.database, [NAME], by="Maria")
+            await handler_pauses.pause(world.database, [NAME], MARIA)
 
     assert states[0] == {"running": 4, "scheduled": 1}
     assert states[-1] == dict.fromkeys(("parked", "done", "discarded", "paused"), 1) | {

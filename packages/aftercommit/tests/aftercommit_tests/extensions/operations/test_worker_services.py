@@ -15,7 +15,7 @@ from aftercommit.process.application import Application
 from aftercommit.process.runtime import Shutdown
 from aftercommit.sql import tables
 
-from aftercommit_tests.builders import NAMES, PLAIN
+from aftercommit_tests.builders import MARIA, NAMES, PLAIN
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.operations.conftest import make_things, settle
 from aftercommit_tests.things.app import Settings
@@ -103,7 +103,7 @@ async def test_what_nobody_here_can_do_is_found_when_it_is_overdue(
 
     found = await unclaimable_deliveries(world.database, handlers, overdue=lease)
     assert sum(row.number for row in found) == count
-    await handler_pauses.pause(world.database, NAMES, by="Maria")
+    await handler_pauses.pause(world.database, NAMES, MARIA)
     assert await unclaimable_deliveries(world.database, handlers, overdue=lease) == []
 
 

@@ -13,7 +13,7 @@ from aftercommit.extensions.page import change_feed, queries
 from aftercommit.extensions.page.change_feed import ChangeFeed
 from aftercommit.testing import deliver_due
 
-from aftercommit_tests.builders import a_command
+from aftercommit_tests.builders import MARIA, a_command
 from aftercommit_tests.extensions.page.conftest import LIMIT_SECONDS, Viewer
 from aftercommit_tests.extensions.web.running import OPERATOR, Web
 
@@ -133,7 +133,7 @@ async def test_a_slow_viewer_is_sent_what_is_newest_once(
     before = slow.cursor
     for _ in range(20):
         seen = quick.trace
-        await delivery_admin.retry(elsewhere.database, EventId(UUID(event_id)), "announce")
+        await delivery_admin.retry(elsewhere.database, EventId(UUID(event_id)), "announce", MARIA)
         await quick.until(lambda _, seen=seen: quick.trace != seen)
 
     news = await slow.next()

@@ -5,7 +5,7 @@ const PAUSE = 100; // ms between two requests
 const HIDDEN = 60_000; // ms; nobody looks
 
 export const traces = new Map(); // id → trace; as many as the server keeps, and those looked for
-export const outstanding = { counts: [], first: [], pauses: [] };
+export const outstanding = { counts: [], first: [], pauses: [], unknown: [] };
 export const link = { state: "wait", since: null, behind: 0, error: null, older: false };
 
 let ahead = 0; // seconds, of the server's clock
@@ -13,8 +13,8 @@ let cursor = ""; // what was seen last
 let isLoading = true; // what is sent at the beginning, in pieces, is not late
 let before = new Set(); // ids of traces that were there before the server began anew
 
-/** Return what the server sends: times as seconds, and nothing where nothing has failed. */
-export const parse = (text) => JSON.parse(text, (key, value) => (key.endsWith("_at") && typeof value === "string" ? Date.parse(value) / 1000 : key === "failures" && value?.length === 0 ? undefined : value));
+/** Return what the server sends: times as seconds, and no history where there is none. */
+export const parse = (text) => JSON.parse(text, (key, value) => (key.endsWith("_at") && typeof value === "string" ? Date.parse(value) / 1000 : key === "history" && value?.length === 0 ? undefined : value));
 
 /** The time in seconds since 1970, by the clock of the database. */
 export const now = () => Date.now() / 1000 + ahead;
@@ -84,6 +84,9 @@ export function stateOf({ state, owner, available_at: until }, time = now()) {
   if (owner) return until > time ? "running" : "lease_expired";
   return until > time ? state : "due";
 }
+
+/** Whether a claim has ended with a failure, or may have had an effect that was not noted. */
+export const hasFailed = (node) => Boolean(node.history?.some(({ what }) => ["failed", "lease_expired", "interrupted", "superseded"].includes(what)));
 
 export const deliveries = (trace) => trace.nodes.filter((node) => node.kind === "delivery");
 

@@ -2,7 +2,7 @@
 
 import { $, choices, decide, h, pauseOrResume, pausedBy, redraw, timing, who, whom } from "./dom.js";
 import { link, now, outstanding, stateOf } from "./live.js";
-import { say } from "./words.js";
+import { say, when } from "./words.js";
 
 const MOST = 10_000; // of a state, that are counted
 const STATES = ["due", "retrying", "running", "scheduled", "lease_expired", "paused", "parked"];
@@ -20,8 +20,11 @@ export function show() {
   if (!outstanding.counts.length && !outstanding.pauses.length) return redraw($("#outstanding"), link.state === "wait" ? "" : h("p", { class: "quiet" }, say("nothingOutstanding")));
   const counts = wanted(outstanding.counts);
   const parts = counts.length || outstanding.pauses.length ? [table(counts), ...list()] : [h("p", { class: "quiet" }, say("nothingOutstanding"))];
-  redraw($("#outstanding"), ...parts, ...forLater());
+  redraw($("#outstanding"), ...unknown(), ...parts, ...forLater());
 }
+
+/** What no process of this version can run: in time to do something about it. */
+const unknown = () => outstanding.unknown.map(({ handler, deliveries, first_due_at: at }) => h("p", { class: "reason", role: "status" }, say("unknownHandler", handler, deliveries, when(at))));
 
 /** How much is for later, and a button to see it. */
 function forLater() {

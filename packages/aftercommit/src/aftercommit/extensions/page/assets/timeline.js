@@ -3,12 +3,11 @@
 // Time is compressed: a wait of a minute is not a thousand times as wide as the work around it.
 
 import { choices, h, timing, who, whom } from "./dom.js";
-import { now, stateOf } from "./live.js";
+import { hasFailed, now, stateOf } from "./live.js";
 import { say, span, when } from "./words.js";
 
 const GRAIN = 0.004; // seconds; what is shorter is about as wide
 const WAIT = 0.8; // seconds; a wait that is written
-const LOST = "it had not finished when its lease ended"; // what the server stores of such an attempt
 
 /** Return the elements of a trace's timeline, and how to let time pass in it. */
 export function timeline(trace) {
@@ -55,18 +54,18 @@ function barsOf(node, nodes) {
   const bars = [];
   const committed = nodes.find((each) => each.id === node.parent)?.completed_at ?? node.completed_at ?? now();
   let free = committed; // since when no process has run it
-  for (const failure of node.failures ?? []) {
-    const held = failure.error === LOST; // the whole lease; of others, only the end is stored
-    if (!held) bars.push(bar("pause", free, failure.failed_at));
-    bars.push(bar("broken", held ? free : failure.failed_at, failure.failed_at, failure.attempt));
-    free = failure.failed_at;
+  for (const end of (node.history ?? []).filter(({ attempt }) => attempt !== null)) {
+    const held = end.what === "lease_expired"; // the whole lease; of others, only the end is stored
+    if (!held) bars.push(bar("pause", free, end.recorded_at));
+    if (end.what !== "released") bars.push(bar("broken", held ? free : end.recorded_at, end.recorded_at, end.attempt));
+    free = end.recorded_at;
   }
   const state = stateOf(node);
   if (state === "done" || state === "discarded") {
     const from = Math.max(free, node.completed_at - (node.seconds ?? 0));
-    bars.push(bar("pause", free, from), bar(state === "done" ? "good" : "halt", from, node.completed_at, state === "done" && node.failures ? node.attempts : null));
+    bars.push(bar("pause", free, from), bar(state === "done" ? "good" : "halt", from, node.completed_at, state === "done" && hasFailed(node) ? node.attempts : null));
   } else if (state === "parked") bars.push(bar("halt", node.parked_at, node.parked_at));
-  else if (state === "running") bars.push(bar("busy", free, null, node.failures ? node.attempts : null));
+  else if (state === "running") bars.push(bar("busy", free, null, hasFailed(node) ? node.attempts : null));
   else bars.push(bar("pause", free, null));
   return bars.filter(({ kind, from, to }) => kind !== "pause" || to !== from);
 }
@@ -107,19 +106,22 @@ function place(bars, axis) {
 }
 
 function item(node, track) {
-  const failures = node.kind === "delivery" ? (node.failures ?? []).map((failure, index, all) => reason(failure, all[index - 1])) : [];
-  const shown = node.failures?.at(-1)?.error === node.error;
+  const past = (node.history ?? []).map((entry, index, all) => reason(entry, all[index - 1]));
+  const shown = node.history?.some(({ why }) => why === node.error);
   const label = h("span", { class: "label" }, h("i", { class: `kind ${node.kind}`, "aria-hidden": "true" }), h("span", { class: "code" }, node.name),
     node.about && node.kind === "event" ? h("span", { class: "quiet about" }, ...whom(node.about)) : null);
   const element = h("li", { class: `node ${node.kind} ${stateOf(node)}` }, label, track, h("span", { class: "outcome" }, ...status(node)),
-    failures.length || (node.error && !shown) ? h("div", { class: "reasons" }, failures, node.error && !shown ? h("p", { class: "reason" }, node.error) : null) : null);
+    past.length || (node.error && !shown) ? h("div", { class: "reasons" }, past, node.error && !shown ? h("p", { class: "reason" }, node.error) : null) : null);
   element.style.setProperty("--depth", node.depth);
   return element;
 }
 
-function reason(failure, before) {
-  const what = failure.error === before?.error ? say("same") : failure.error;
-  return h("p", { class: "reason" }, h("span", {}, `${say("attemptFailed", failure.attempt, when(failure.failed_at))}${failure.owner ? `, ${who(failure.owner)}` : ""}: `), what);
+/** How a claim ended, or what a person has decided: when, by whom, why. */
+function reason({ what, attempt, token, by, why, recorded_at }, before) {
+  const isEnd = attempt !== null;
+  const facts = [isEnd ? say(`ended_${what}`, attempt, when(recorded_at)) : say(`decided_${what}`, when(recorded_at)), isEnd && say("fence", token), by && (isEnd ? who(by) : by)];
+  const kind = !isEnd ? "reason decision" : what === "released" ? "reason harmless" : "reason";
+  return h("p", { class: kind }, h("span", {}, facts.filter(Boolean).join(", ") + (why ? ": " : "")), why && why === before?.why ? say("same") : why);
 }
 
 /** What is said of a node, and what may be done about it. */

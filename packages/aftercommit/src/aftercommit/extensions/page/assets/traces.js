@@ -1,7 +1,7 @@
 // The traces, newest first. A row is made anew only when its trace has changed.
 
 import { $, announce, ask, h, redraw, whom } from "./dom.js";
-import { deliveries, link, outcome, settledAt, stateOf, traces } from "./live.js";
+import { deliveries, hasFailed, link, outcome, settledAt, stateOf, traces } from "./live.js";
 import { say, span, when } from "./words.js";
 import { timeline } from "./timeline.js";
 
@@ -126,7 +126,7 @@ function filter(sought = null) {
 
 function fits(trace, words, handler, state) {
   if (handler || state) {
-    const like = (each) => (!state || stateOf(each) === state || (state === "failed" && each.failures)) && (!handler || each.name === handler);
+    const like = (each) => (!state || stateOf(each) === state || (state === "failed" && hasFailed(each))) && (!handler || each.name === handler);
     if (!deliveries(trace).some(like) && !(state === "done" && !handler && outcome(trace) === "done")) return false;
     if (state === "done" && !handler && outcome(trace) !== "done") return false;
   }
@@ -178,7 +178,7 @@ function summary(trace) {
   const [first] = trace.nodes;
   const about = trace.nodes.find((node) => node.kind === "event" && node.about)?.about;
   const all = deliveries(trace);
-  const marks = all.slice(0, 24).map((each) => h("i", { class: `mark ${each.failures && each.state === "done" ? "mended" : stateOf(each)}` }));
+  const marks = all.slice(0, 24).map((each) => h("i", { class: `mark ${hasFailed(each) && each.state === "done" ? "mended" : stateOf(each)}` }));
   return [
     h("time", {}, when(trace.at)),
     h("span", { class: "what" }, h("b", { class: "code" }, first?.name ?? "…"), " ", ...whom(about ?? "")),

@@ -1,0 +1,91 @@
+"""What people decide of deliveries, handlers and the past: who, when and why.
+
+A decision is stored with what it changes, in one transaction. It goes with its event; one of no
+event goes by its own age (`retention.py`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+from aftercommit.envelopes import EventId
+from aftercommit.extensions.operations.times import in_utc
+from aftercommit.sql import failure_history
+from aftercommit.sql.database import Database
+from aftercommit.sql.tables import PENDING, decisions, deliveries, failures
+from aftercommit.sql.transaction import Transaction
+
+What = Literal["retry", "discard", "replay", "pause", "resume", "erase", "prune"]
+About = tuple[EventId | None, str | None]
+"""An event, a handler, or both: then, a delivery."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Who wants something, and why."""
+
+    by: str
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("by", "reason"):  # as every database can store it: nobody's name holds it up
+            if text := getattr(self, name):
+                clean = text.encode(errors="replace").decode().replace("\0", "?")
+                object.__setattr__(self, name, clean)
+
+    async def store(
+        self,
+        transaction: Transaction,
+        database: Database,
+        what: What,
+        about: Iterable[About] = ((None, None),),
+    ) -> None:
+        """Store, in the caller's transaction, what was decided about each of these."""
+        new = sa.insert(decisions).values(decided_at=database.clock, decision=what)
+        own = {"decided_by": self.by, "reason": self.reason}
+        rows = [{"id": uuid4(), "event_id": of, "handler": name, **own} for of, name in about]
+        if rows:
+            await transaction.execute(new, rows)
+
+
+async def take_over(
+    transaction: Transaction, database: Database, *which: sa.ColumnElement[bool]
+) -> None:
+    """Record that processes lose those of these deliveries that they run, or ran when they died."""
+    row, now, outcome = deliveries.c, database.clock, "superseded"
+    is_over, reasons = row.available_at <= now, failure_history.REASONS
+    columns = {
+        **{name: row[name] for name in failure_history.KEY},
+        **{"attempt": row.attempts, "owner": row.owner, "failed_at": now},
+        "outcome": sa.case((is_over, "lease_expired"), else_=outcome),
+        "error": sa.case((is_over, reasons["lease_expired"]), else_=reasons["superseded"]),
+    }
+    running = sa.select(*columns.values()).where(*which, PENDING, row.owner.is_not(None))
+    locked = running.with_for_update(of=deliveries)
+    await transaction.execute(sa.insert(failures).from_select([*columns], locked))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDecision:
+    """A decision as it was stored; one to prune is about neither an event nor a handler."""
+
+    decided_at: datetime
+    decision: What
+    decided_by: str
+    reason: str | None
+    event_id: UUID | None
+    handler: str | None
+
+
+async def latest_decisions(database: Database, *, limit: int) -> Sequence[StoredDecision]:
+    """Return the latest decisions, the newest first."""
+    row = decisions.c
+    columns = (row.decision, row.decided_by, row.reason, row.event_id, row.handler)
+    found: sa.Select[Any] = sa.select(in_utc(row.decided_at), *columns)
+    async with database.read_transaction() as transaction:
+        rows = await transaction.execute(found.order_by(row.decided_at.desc()).limit(limit))
+        return [StoredDecision(**each._asdict()) for each in rows]
