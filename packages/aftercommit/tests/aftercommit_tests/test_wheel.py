@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aftercommit.sql.migrations.history import ENGINE
 
 from aftercommit_tests.environments import PACKAGES, build_wheels, make_environment, run
 
@@ -35,6 +36,6 @@ def test_an_application_of_one_file_runs_on_it(programs: Path, tmp_path: Path) -
     assert run(str(programs / "python"), EXAMPLE.name, "7", cwd=tmp_path).endswith("confirmed\n")
     worker = "worker", "--until-idle", "one_file:outbox"
     assert run(str(programs / "aftercommit"), *worker, cwd=tmp_path) == ""
-    assert "aftercommit_0001" in run(
+    assert ENGINE.newest in run(
         str(programs / "aftercommit"), "check", "one_file:outbox", cwd=tmp_path
     )

@@ -222,9 +222,14 @@ class World:
     async def failures(self) -> dict[Key, list[KeptFailure]]:
         """Return the attempts that failed, of each delivery the oldest first."""
         found: dict[Key, list[KeptFailure]] = {}
-        for row in sorted(await self.rows(*tables.failures.c), key=lambda row: row.token):
-            found.setdefault((row.event_id, row.handler), []).append((row.attempt, row.error))
+        for row in await self.ends():
+            if row.outcome in ("failed", "lease_expired"):
+                found.setdefault((row.event_id, row.handler), []).append((row.attempt, row.error))
         return found
+
+    async def ends(self) -> Sequence[Row[Any]]:
+        """Return how claims ended whose handler has not succeeded, the oldest first."""
+        return sorted(await self.rows(*tables.failures.c), key=lambda row: row.token)
 
     async def commands(self) -> set[UUID]:
         """Return the ids of the commands that were accepted."""

@@ -108,6 +108,7 @@ async def read_traces(
     *,
     limit: int | None,
     only_of: Collection[UUID] | None = None,
+    with_history: bool = True,
 ) -> Traces:
     """Return these traces; or only some of their commands, with all that these have caused.
 
@@ -123,7 +124,7 @@ async def read_traces(
     found = _EVENTS.add_columns(read_at, state).where(these[0])
     rows = (await transaction.execute(found.limit(limit))).all()
     accepted = (await transaction.execute(_COMMANDS.where(these[1]).limit(limit))).all()
-    past = await read_history(transaction, these[0], limit=limit)
+    past = await read_history(transaction, these[0], limit=limit) if with_history else {}
     counts = len(rows), len(accepted), sum(map(len, past.values()))
     is_whole = limit is None or max(counts) < limit
     nodes = tree(database.codec, accepted, rows, past)

@@ -100,7 +100,7 @@ async def show_delivery(application: Application, event_id: UUID, handler: str) 
     """Show one delivery, with the data of its event, and its past."""
     found = await delivery_admin.delivery(application.database, EventId(event_id), handler)
     row, data, past = found
-    history = "\n".join(map(told, past)) or None
+    history = "\n".join(escape_controls(told(entry)) for entry in past) or None
     for name, value in (msgspec.to_builtins(row) | {"data": data, "history": history}).items():
         text = "-" if value is None else str(value)
         click.echo(f"{name + ':':12} {escape_lines(text, indent=13)}")

@@ -60,7 +60,9 @@ async def latest_commands(
         latest = (await transaction.execute(statement.limit(limit))).all()
         traces = {command.correlation_id for command in latest}
         ids = [command.id for command in latest]  # a caller may have any number in one trace
-        found = await read_traces(transaction, database, traces, limit=None, only_of=ids)
+        found = await read_traces(
+            transaction, database, traces, limit=None, only_of=ids, with_history=False
+        )
     return summed_up(found.nodes, ids)
 
 

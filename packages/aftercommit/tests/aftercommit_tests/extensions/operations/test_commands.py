@@ -73,6 +73,9 @@ def test_what_is_stored_neither_commands_a_terminal_nor_passes_for_other_fields(
     assert f"\n{'':13}state:       done" in shown
 
 
+BY_MARIA = ("--by", "Maria", "--reason", "the \x1b bell is mended")
+
+
 def test_what_failed_is_found_inspected_retried_and_discarded(command_line: CommandLine) -> None:
     """What cannot be done by itself needs a person, and the person needs tools."""
     command_line.shows("make-thing", "chair")
@@ -100,18 +103,25 @@ def test_what_failed_is_found_inspected_retried_and_discarded(command_line: Comm
     assert "no handler of this program" not in command_line.shows("deliveries", "list")
     announce, praise = ((rows[name]["event_id"], name) for name in ("announce", "praise"))
     assert '"name":"lamp"' in command_line.shows("deliveries", "show", *announce)
-    command_line.shows("deliveries", "discard", *praise)
+    command_line.shows("deliveries", "discard", *praise, *BY_MARIA)
     assert command_line.run("deliveries", "discard", *praise).returncode == 1
     of_no_name = ("deliveries", "retry", "--all-parked", "--handler", "")  # of a script's variable
     assert command_line.run(*of_no_name).returncode == 1
-    command_line.shows("deliveries", "retry", *announce)
+    command_line.shows("deliveries", "retry", *announce, *BY_MARIA)
     command_line.shows("worker", "--until-idle")
 
     assert command_line.shows("deliveries", "list") == command_line.shows("history", "--failed")
-    assert command_line.run("deliveries", "show", *announce).returncode == 1
+    for (event_id, name), decided in ((announce, "retry"), (praise, "discard")):
+        past = rf"{decided} 20[-\d:Z ]+, by Maria: the \\u001b bell is mended"
+        assert re.search(past, command_line.shows("deliveries", "show", event_id, name))
+        assert re.search(f"· {past}", command_line.shows("trace", event_id))
+    assert command_line.run("deliveries", "show", announce[0], "nobody").returncode == 1
     assert command_line.shows("deliveries", "list", "--scheduled").count(" scheduled ") == 2
     assert len(as_json(command_line, "deliveries", "list", "--all")) == 12
     assert command_line.shows("events", "prune", "--older-than", "0s") == "2 events deleted\n"
+    pruned, *_ = as_json(command_line, "deliveries", "decisions")
+    assert (pruned["decision"], pruned["reason"], pruned["event_id"]) == ("prune", None, None)
+    assert re.fullmatch(r"\S+@\S+", pruned["decided_by"])
 
 
 def test_a_trace_is_printed_as_a_tree(command_line: CommandLine) -> None:

@@ -7,6 +7,8 @@ import { hasFailed, now, stateOf } from "./live.js";
 import { say, span, when } from "./words.js";
 
 const GRAIN = 0.004; // seconds; what is shorter is about as wide
+const ENDS = { failed: "endFailed", lease_expired: "endExpired", released: "endReleased", interrupted: "endInterrupted", superseded: "endSuperseded" };
+const DECISIONS = { retry: "wasRetry", discard: "wasDiscard", replay: "wasReplay", pause: "wasPause", resume: "wasResume", erase: "wasErase" };
 const WAIT = 0.8; // seconds; a wait that is written
 
 /** Return the elements of a trace's timeline, and how to let time pass in it. */
@@ -119,7 +121,7 @@ function item(node, track) {
 /** How a claim ended, or what a person has decided: when, by whom, why. */
 function reason({ what, attempt, token, by, why, recorded_at }, before) {
   const isEnd = attempt !== null;
-  const facts = [isEnd ? say(`ended_${what}`, attempt, when(recorded_at)) : say(`decided_${what}`, when(recorded_at)), isEnd && say("fence", token), by && (isEnd ? who(by) : by)];
+  const facts = [isEnd ? say(ENDS[what], attempt, when(recorded_at)) : say(DECISIONS[what], when(recorded_at)), isEnd && say("fence", token), by && (isEnd ? who(by) : by)];
   const kind = !isEnd ? "reason decision" : what === "released" ? "reason harmless" : "reason";
   return h("p", { class: kind }, h("span", {}, facts.filter(Boolean).join(", ") + (why ? ": " : "")), why && why === before?.why ? say("same") : why);
 }
