@@ -35,12 +35,24 @@ async def test_a_delivery_that_failed_waits_for_its_pause_or_for_a_person(
 
 
 async def test_what_is_given_back_is_available_at_once_and_was_no_attempt(world: World) -> None:
-    """A worker that stops neither makes others wait nor uses attempts up, however much it has."""
-    await world.outbox().release([*(await world.make_thing()).values()])
+    """A worker that stops neither makes others wait nor uses attempts up, however much it has.
+
+    The history knows of it, and whether a handler was interrupted.
+    """
+    first = await world.make_thing()
+    interrupted = first.pop("announce")
+    await world.outbox().release([*first.values()])
+    await world.outbox().release([interrupted], interrupted=True)
 
     claims = await world.outbox().claim(10, NAMES)
 
     assert sorted((claim.handler, claim.attempt) for claim in claims) == [(n, 1) for n in NAMES]
+    ends = await world.ends()
+    assert {row.handler: row.outcome for row in ends} == {
+        **dict.fromkeys(first, "released"),
+        "announce": "interrupted",
+    }
+    assert {(row.token, row.attempt, row.owner is None) for row in ends} == {(1, 1, False)}
 
 
 async def test_failures_are_kept_and_stay_when_it_is_done(world: World) -> None:
@@ -62,15 +74,18 @@ async def test_failures_are_kept_and_stay_when_it_is_done(world: World) -> None:
 
 
 async def test_of_many_failures_the_last_ten_are_kept(world: World) -> None:
-    """Whoever looks for a cause needs no thousand of them."""
+    """Whoever looks for a cause needs no thousand of them. What ended otherwise is kept beside."""
     world.policy = replace(POLICY, max_attempts=100)
     claim, outbox = (await world.make_thing())["write_down"], world.outbox()
+    await outbox.release([claim], interrupted=True)
+    (claim,) = await outbox.claim(1, ["write_down"])
     for n in range(15):
         await outbox.record_failure(a_failure(claim, OSError(f"down {n}"), retry_in=0))
         (claim,) = await outbox.claim(1, ["write_down"])
 
     (kept,) = (await world.failures()).values()
     assert kept == [(n + 1, f"OSError: down {n}") for n in range(5, 15)]
+    assert [row.outcome for row in await world.ends()] == ["interrupted", *["failed"] * 10]
 
 
 async def test_what_fails_because_a_resource_is_away_does_not_count(world: World) -> None:

@@ -17,6 +17,7 @@ from aftercommit.sql.exceptions import (
     SchemaOutdated,
     SchemaTooNew,
 )
+from aftercommit.sql.failure_history import LEASE_EXPIRED
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.migrations.history import ENGINE, PREFIX, History
 from aftercommit.sql.outbox import new_outbox
@@ -150,6 +151,48 @@ async def test_an_upgrade_fills_in_what_it_adds_and_lets_old_processes_go_on(
         await execute(database, make("vase"))
         rows = "SELECT name, nickname, level FROM things ORDER BY name"
         assert await query(database, rows) == [("lamp", "lamp", 1), ("vase", None, 1)]
+
+
+FAILED = """INSERT INTO aftercommit_failures (event_id, handler, token, attempt, failed_at, error)
+SELECT event_id, handler, {}, 1, 0, '{}' FROM aftercommit_deliveries"""
+
+
+async def test_an_upgrade_from_0001_leaves_its_processes_in_use(empty_url: str) -> None:
+    """They know no outcome of a claim, and neither store nor prune decisions."""
+    event, now = uuid4().hex, "decided_at, decision, decided_by"
+    async with open_database(empty_url) as database:
+        async with database.write_transaction() as transaction:
+            await transaction.run_sync(partial(ENGINE.upgrade, revision="aftercommit_0001"))
+            for history in database.histories[1:]:
+                await transaction.run_sync(history.upgrade)
+            await transaction.commit()
+        await execute(
+            database,
+            "INSERT INTO aftercommit_events (id, source, type, subject, time, correlation_id,"
+            f" causation_id, data, recorded_at) VALUES ('{event}', '', '', '',"
+            f" '2026-11-29 00:00:00', '{event}', '{event}', '', 0)",
+            "INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token)"
+            f" VALUES ('{event}', 'announce', 1, 1)",
+            *(FAILED.format(n, why) for n, why in enumerate(("down", LEASE_EXPIRED))),
+        )
+
+        await upgrade_schema(database)
+
+        await execute(database, FAILED.format(2, "down again"))
+        outcomes = "SELECT token, outcome FROM aftercommit_failures ORDER BY token"
+        assert await query(database, outcomes) == [
+            (0, "failed"),
+            (1, "lease_expired"),
+            (2, "failed"),
+        ]
+        await execute(
+            database,
+            f"INSERT INTO aftercommit_decisions (id, event_id, {now})"
+            f" VALUES ('{event}', '{event}', 0, 'retry', 'Maria')",
+            "DELETE FROM aftercommit_deliveries",
+            "DELETE FROM aftercommit_events",
+        )
+        assert await query(database, "SELECT id FROM aftercommit_decisions") == []
 
 
 async def test_a_database_is_migrated_once_by_many_at_once(empty_url: str) -> None:

@@ -194,8 +194,9 @@ async def test_what_has_failed_for_hours_is_told(waiting: Application) -> None:
     assert 9000 <= failing[name,] < 10_000
 
 
+STRANGER = "send_sms"
 STRANGE = [
-    (tables.deliveries, {"handler": "send_sms"}),
+    (tables.deliveries, {"handler": STRANGER}),
     (tables.events, {"type": "thing_vanished"}),
     (tables.events, {"schema_version": 99}),
 ]
@@ -222,6 +223,9 @@ async def test_what_no_program_here_can_do_makes_nobody_late(
     assert before["things_oldest_unclaimable_seconds",] == 0
     assert after["things_oldest_due_seconds",] == 0
     assert 3600 <= after["things_oldest_unclaimable_seconds",] < 4000
+    unknown, is_unknown = "things_unknown_handler_deliveries", table is tables.deliveries
+    assert after.get((unknown, STRANGER)) == (1 if is_unknown else None)
+    assert after[unknown, "write_down"] == before[unknown, "write_down"] == 0
     assert after[DELIVERIES, str(values.get("handler", "write_down")), "lease_expired"] == 1
 
 

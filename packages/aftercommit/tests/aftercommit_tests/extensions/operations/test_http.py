@@ -65,7 +65,7 @@ async def test_deliveries_are_listed_retried_and_discarded(
     path = f"/deliveries/{event_id}/{handler}"
 
     with caplog.at_level("INFO"):
-        asked = [("POST", f"{path}/retry"), ("DELETE", path)] * 2
+        asked = [("POST", f"{path}/retry?reason=mended"), ("DELETE", path)] * 2
         answers = [await decide(web, *each) for each in asked]
 
     assert [answer.status_code for answer in answers] == [204, 204, 404, 404]
@@ -73,6 +73,13 @@ async def test_deliveries_are_listed_retried_and_discarded(
     what = f"{handler} for event {event_id}, by hand, from 127.0.0.1"
     told = [record.message for record in caplog.records if "by hand" in record.message]
     assert told == [f"retry of {what}", f"discard of {what}"]
+    [past] = [n["history"] for n in (await web.get("/traces/lamp%2Fshade")).json() if n["history"]]
+    assert [(each["what"], each["why"]) for each in past] == [
+        ("retry", "mended"),
+        ("discard", None),
+    ]
+    assert {each["by"] for each in past} == {"operator@127.0.0.1"}
+    assert (await decide(web, "DELETE", f"{path}?reason={'x' * 501}")).status_code == 422
 
 
 async def test_a_handler_is_paused_and_resumed(web: Web, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit.extensions.operations import delivery_admin, handler_pauses
-from aftercommit.extensions.operations.decisions import Decision
+from aftercommit.extensions.operations.decisions import Decision, latest_decisions
 from aftercommit.extensions.operations.delivery_admin import all_names
 from aftercommit.extensions.operations.exceptions import HandlerNotFound
 from aftercommit.extensions.operations.handler_pauses import Pause, paused_names
@@ -87,6 +87,8 @@ async def test_who_has_paused_what_and_when_is_known(world: World) -> None:
     assert seconds_since_start(paused.paused_at) == 0
     assert await resume(world) == 0
     assert await pauses(world) == []
+    decided = [(d.decision, d.handler) for d in await latest_decisions(world.database, limit=5)]
+    assert decided == [("resume", NAME), ("pause", NAME)]  # what changed nothing, decided nothing
 
 
 async def test_an_attempt_that_has_begun_during_the_pause_is_shown_as_it_is(world: World) -> None:

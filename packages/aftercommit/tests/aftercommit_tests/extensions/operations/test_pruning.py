@@ -5,11 +5,13 @@ import pytest
 import sqlalchemy as sa
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled
+from aftercommit.extensions.operations import delivery_admin, handler_pauses
 from aftercommit.extensions.operations.batched_transactions import count_rows
+from aftercommit.extensions.operations.decisions import latest_decisions
 from aftercommit.extensions.operations.retention import old_events, prune
 from aftercommit.sql import tables
 
-from aftercommit_tests.builders import a_failure
+from aftercommit_tests.builders import MARIA, a_failure
 from aftercommit_tests.extensions.operations.conftest import make_things, settle
 from aftercommit_tests.world import World
 
@@ -36,17 +38,22 @@ async def test_what_is_young_or_still_owes_work_is_kept(world: World) -> None:
 
 
 async def test_what_was_done_about_an_event_goes_with_it(world: World) -> None:
-    """Its deliveries, and the attempts that failed."""
+    """Its deliveries, the attempts that failed, and what was decided; one of no event, in time."""
     claims, outbox = await world.make_thing(), world.outbox()
-    await outbox.record_failure(a_failure(claims.pop("announce"), retry_in=0))
+    await handler_pauses.pause(world.database, ["look_at"], MARIA)
+    await outbox.record_failure(a_failure(announce := claims.pop("announce"), retry_in=None))
+    await delivery_admin.retry(world.database, announce.envelope.id, "announce", MARIA)
     await settle(world, claims, {"again": (await outbox.claim(1, ["announce"]))[0]})
     assert len(await world.failures()) == 1
     await world.move_clock(10)
+    await handler_pauses.resume(world.database, ["look_at"], MARIA)
 
-    assert await prune(world.database, older_than=5) == 1
+    assert await prune(world.database, older_than=5, decision=MARIA) == 1
 
     for table in (tables.events, tables.deliveries, tables.failures):
         assert await world.rows(*table.c) == []
+    left = await latest_decisions(world.database, limit=5)
+    assert sorted(each.decision for each in left) == ["prune", "resume"]
 
 
 async def test_a_command_goes_after_the_last_event_of_its_trace(world: World) -> None:

@@ -18,6 +18,7 @@ from aftercommit.extensions.operations import causation_queries, delivery_admin,
 from aftercommit.extensions.operations.causation_queries import Traces, trace_query
 from aftercommit.extensions.operations.causation_tree import Node, summary
 from aftercommit.extensions.operations.command_history import latest_commands
+from aftercommit.extensions.operations.replay import Replay
 from aftercommit.extensions.operations.subjects import nothing_but_ids
 from aftercommit.extensions.operations.trace_display import show
 from aftercommit.sql import tables
@@ -181,6 +182,30 @@ async def test_the_whole_life_of_a_delivery_can_be_read(world: World) -> None:
     assert (lapsed.attempt, lapsed.why, lapsed.by) == (1, LEASE_EXPIRED, first.owner)
     assert (failure.attempt, failure.why) == (2, "OSError: disk full")
     assert failure.recorded_at == lapsed.recorded_at
+
+
+async def test_what_was_decided_about_a_handler_belongs_to_what_it_had_then(world: World) -> None:
+    """In its place among the attempts: not to what was done before, or came later."""
+    before, during = await world.make_thing(), await world.make_thing()
+    await world.outbox().settle(before[NAME])
+    await world.move_clock(1)
+    await handler_pauses.pause(world.database, [NAME], MARIA)
+    await world.move_clock(1)
+    await world.outbox().release([during[NAME]])
+    await world.move_clock(1)
+    await handler_pauses.resume(world.database, [NAME], MARIA)
+    await world.move_clock(1)
+    after = await world.make_thing()
+    replay = Replay(handler=NAME, aliases=[NAME], event_types={"thing_made": 0}, until=0)
+    await replay.run(world.database, MARIA, lambda number: None)  # and finds nothing to do
+
+    past = [(await node_of(world, each[NAME]))[0].history for each in (before, during, after)]
+
+    assert [[entry.what for entry in each] for each in past] == [
+        [],
+        ["pause", "released", "resume"],
+        [],
+    ]
 
 
 async def test_an_event_hangs_as_deep_as_its_cause_is_known(world: World) -> None:

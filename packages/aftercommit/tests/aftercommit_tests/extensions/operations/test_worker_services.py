@@ -3,6 +3,8 @@
 import logging
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -21,7 +23,7 @@ from aftercommit_tests.extensions.operations.conftest import make_things, settle
 from aftercommit_tests.things.app import Settings
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.things.handlers import announce, look_at
-from aftercommit_tests.world import World
+from aftercommit_tests.world import START, World
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +107,35 @@ async def test_what_nobody_here_can_do_is_found_when_it_is_overdue(
     assert sum(row.number for row in found) == count
     await handler_pauses.pause(world.database, NAMES, MARIA)
     assert await unclaimable_deliveries(world.database, handlers, overdue=lease) == []
+
+
+async def test_a_worker_says_at_start_which_handlers_it_does_not_know(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of what is for later or paused: when that falls due, its old name may be forgotten.
+
+    One that only lacks a server is known.
+    """
+    monkeypatch.setattr(worker_services, "WARN_SECONDS", 0.01)
+    await world.make_thing()
+    await world.make_thing()
+    values = {"available_at": world.database.clock + 25 * DAY, "attempts": 0, "owner": None}
+    of_this = tables.deliveries.c.handler == "write_down"
+    await world.execute(sa.update(tables.deliveries).where(of_this).values(values))
+    await handler_pauses.pause(world.database, ["write_down"], MARIA)
+    world.event_handlers = {**PLAIN, ThingMade: [look_at]}
+    world.wire()
+    world.application = replace(world.application, handlers={"look_at": "", "announce": ""})
+
+    async with serving(FOR_EVER, world.application):
+        await logged(caplog, "unknown handler")
+        await anyio.sleep(0.1)  # it looks again and again
+
+    [told] = [r.getMessage() for r in caplog.records if "unknown handler" in r.getMessage()]
+    due = datetime.fromtimestamp(START + 25 * DAY, UTC)
+    assert told.startswith(
+        f"unknown handler write_down: 2 stored deliveries, the first due {due:%FT%TZ}: "
+    )
 
 
 async def test_a_worker_warns_of_what_was_written_while_the_clock_was_ahead(

@@ -11,6 +11,7 @@ from aftercommit.envelopes import EventId
 from aftercommit.extensions.operations import delivery_admin
 from aftercommit.extensions.page import change_feed, queries
 from aftercommit.extensions.page.change_feed import ChangeFeed
+from aftercommit.sql import tables
 from aftercommit.testing import deliver_due
 
 from aftercommit_tests.builders import MARIA, a_command
@@ -68,11 +69,28 @@ async def test_what_is_outstanding_is_sent_with_what_it_is_about(web: Web) -> No
         **dict.fromkeys(DUE, ("due", 1)),
         "forget": ("scheduled", 1),
     }
+    assert viewer.outstanding["unknown"] == []
     first = viewer.outstanding["first"]
     assert {row["handler"] for row in first} == {*DUE, "forget"}
     assert {(row["correlation_id"], row["about"]) for row in first} == {
         (viewer.trace["id"], "lamp")
     }
+
+
+async def test_a_handler_that_nobody_knows_is_sent(web: Web) -> None:
+    """Before its deliveries are due."""
+    viewer = Viewer(web)
+    await web.make_thing()
+    forgotten = sa.update(tables.deliveries).where(tables.deliveries.c.handler == "forget")
+    async with web.application.database.write_transaction() as transaction:
+        await transaction.execute(forgotten.values(handler="forget_it"))
+        await transaction.commit()
+
+    await viewer.until(lambda _: viewer.outstanding.get("unknown"))
+
+    [unknown] = viewer.outstanding["unknown"]
+    assert (unknown["handler"], unknown["deliveries"]) == ("forget_it", 1)
+    assert unknown["first_due_at"] > 0
 
 
 async def test_a_very_long_trace_is_cut_and_says_so(
