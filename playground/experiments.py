@@ -78,7 +78,7 @@ async def mail_is_down(play: Playground, run: ExperimentRun) -> None:
     await run.step("others")
     await _until_all(play, users, lambda row: is_email_handler(row.name) or _is_done(row))
     await run.step("backoff")
-    await _until_all(play, users, lambda row: row.name != WELCOME or len(row.history) > 3)
+    await _until_all(play, users, lambda row: row.name != WELCOME or len(row.failures) > 3)
     rows = await play.deliveries(*users)
     others = [_is_done(row) for row in rows if not is_email_handler(row.name)]
     unsent = [row for row in rows if row.name == WELCOME and not _is_done(row)]

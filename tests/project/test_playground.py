@@ -32,6 +32,7 @@ BEFORE = Node(
     state="running",
     token=2,
     owner="worker-1@host:1",
+    failures=(),
 )
 AFTER = replace(BEFORE, state="done", token=3, owner="worker-2@host:2")
 EMAIL = Received(

@@ -10,7 +10,11 @@ from anyio.lowlevel import checkpoint
 from aftercommit.claims import Claim, DeliveryPolicy
 from aftercommit.envelopes import EventId
 from aftercommit.errors import DeliverySuperseded
+from aftercommit.sql import failure_history
+from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import pause_of
+from aftercommit.sql.failure_history import Outcome
 from aftercommit.sql.tables import PARKED, PENDING, deliveries
 from aftercommit.sql.write_line import Writer
 
@@ -104,3 +108,30 @@ class Settlement:
             rows = (await transaction.execute(self._statement, {"claims": claims})).all()
             await transaction.commit()
         return set(map(tuple, rows))
+
+
+class Releases:
+    """Gives claims back, many at once; the history has them, with how they ended."""
+
+    def __init__(self, database: Database, policy: DeliveryPolicy, end: Outcome) -> None:
+        self._database, self._end, row = database, end, deliveries.c
+        self._batches = Batches(self._release_all)
+        claimed_at = row.available_at - policy.lease_seconds + pause_of(row.handler)
+        fresh = {"attempts": row.attempts - 1, "token": NEXT_TOKEN, "owner": None}
+        attempt, token = row.attempts + 1, row.token - 1  # RETURNING sees what is set
+        claim = row.event_id, row.handler, token.label("token"), attempt.label("attempt")
+        release = WITH_VALID_TOKEN.values(available_at=claimed_at, **fresh)
+        self._statement = release.returning(*claim)
+
+    async def release(self, claims: Iterable[Claim]) -> None:
+        """Return when all that are still valid are released."""
+        await self._batches.write([claim_of(each) for each in claims])
+
+    async def _release_all(self, claims: Sequence[ClaimKey]) -> Sequence[ClaimKey]:
+        what = {"owner": self._database.process, "error": failure_history.REASONS[self._end]}
+        async with self._database.write_transaction(Writer.LAST) as transaction:
+            released = (await transaction.execute(self._statement, {"claims": claims})).mappings()
+            ended = [{**claim, **what} for claim in released]
+            await failure_history.record(transaction, self._database.clock, self._end, ended)
+            await transaction.commit()
+        return claims

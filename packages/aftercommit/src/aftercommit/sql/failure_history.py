@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from aftercommit.sql.tables import deliveries, failures
+from aftercommit.sql.tables import failures
 from aftercommit.sql.transaction import Transaction
 
 Outcome = Literal["failed", "released", "interrupted", "lease_expired", "superseded"]
@@ -28,11 +28,6 @@ REASONS: Mapping[Outcome, str] = {
 }
 
 KEY = ("event_id", "handler", "token")  # of a claim
-_ROW = deliveries.c
-RELEASED_CLAIM = (  # as it was: what RETURNING sees is set already
-    *(_ROW.event_id, _ROW.handler),
-    *((_ROW.token - 1).label("token"), (_ROW.attempts + 1).label("attempt")),
-)
 
 _NEWER = failures.alias()
 _NUMBER_NEWER = sa.select(sa.func.count()).where(

@@ -19,14 +19,13 @@ from aftercommit.sql import failure_history
 from aftercommit.sql.batch_settlement import (
     THIS_WITH_VALID_TOKEN,
     WITH_VALID_TOKEN,
-    Batches,
-    ClaimKey,
+    Releases,
     Settlement,
     claim_of,
     claim_params,
     done,
 )
-from aftercommit.sql.claim_statements import NEXT_TOKEN, RAW_EVENTS, claim_statement, pending
+from aftercommit.sql.claim_statements import RAW_EVENTS, claim_statement, pending
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED_HANDLERS, is_scheduled, pause_of
 from aftercommit.sql.tables import deliveries, events
@@ -65,8 +64,8 @@ class SqlAlchemyOutbox:
         self.database = database
         self._policy = policy
         self._settlement = Settlement(database, policy)
-        self._releases = Batches(partial(self._release_all, "released"))
-        self._interruptions = Batches(partial(self._release_all, "interrupted"))
+        self._releases = Releases(database, policy, "released")
+        self._interruptions = Releases(database, policy, "interrupted")
         now, owner, lease = database.clock, database.process, policy.lease_seconds
         # no pause of "" moves the end of the lease
         self._claimed = {"attempts": 1, "owner": owner, "seconds": lease, "subscriber": ""}
@@ -76,11 +75,6 @@ class SqlAlchemyOutbox:
         self._known_pauses, self._known_until, self._asking = frozenset[str](), -inf, Lock()
         self._insert_events = sa.insert(events).values(recorded_at=now)
         self._settle_one = THIS_WITH_VALID_TOKEN.values(**done(database, policy))
-        claimed_at = deliveries.c.available_at - lease + pause_of(deliveries.c.handler)
-        attempts = deliveries.c.attempts - 1
-        self._release = WITH_VALID_TOKEN.values(
-            attempts=attempts, token=NEXT_TOKEN, owner=None, available_at=claimed_at
-        ).returning(*failure_history.RELEASED_CLAIM)
         pause, wanted = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
         first = [
             pending(database.codec, r, pause).where(wanted).limit(1).subquery()
@@ -165,19 +159,7 @@ class SqlAlchemyOutbox:
             await transaction.commit()
 
     async def release(self, claims: Collection[Claim], *, interrupted: bool = False) -> None:
-        releases = self._interruptions if interrupted else self._releases
-        await releases.write([claim_of(each) for each in claims])
-
-    async def _release_all(
-        self, outcome: failure_history.Outcome, claims: Sequence[ClaimKey]
-    ) -> Sequence[ClaimKey]:
-        what = {"owner": self.database.process, "error": failure_history.REASONS[outcome]}
-        async with self.database.write_transaction(Writer.LAST) as transaction:
-            released = (await transaction.execute(self._release, {"claims": claims})).mappings()
-            ended = [{**claim, **what} for claim in released]
-            await failure_history.record(transaction, self.database.clock, outcome, ended)
-            await transaction.commit()
-        return claims
+        await (self._interruptions if interrupted else self._releases).release(claims)
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Claim]:
         runnable = list[Claim]()

@@ -1,7 +1,7 @@
 """Makes a tree of what is stored of traces: commands, events, deliveries. Pure: no I/O."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Literal
@@ -26,6 +26,16 @@ State = Literal[
     "discarded",
 ]
 Row = sa.Row[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedAttempt:
+    """An attempt of a delivery that failed, or that lost its lease: `history` says more."""
+
+    attempt: int
+    failed_at: datetime
+    owner: str | None
+    error: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +82,7 @@ class Node:
     completed_at: datetime | None = None
     parked_at: datetime | None = None
     error: str | None = None
+    failures: tuple[FailedAttempt, ...]  # those that are kept, the oldest first
     history: Sequence[HistoryEntry] = ()  # of a delivery, the oldest first
 
     @property
@@ -140,6 +151,7 @@ def _command(row: Row, known: Collection[str]) -> Node:
         about=row.source,
         state="done",
         completed_at=row.accepted_at,
+        failures=(),
     )
 
 
@@ -156,6 +168,7 @@ def _event(codec: Codec[object], row: Row, known: Collection[str]) -> Node:
         subject=row.subject,
         state="done",
         completed_at=row.recorded_at,
+        failures=(),
     )
 
 
@@ -167,7 +180,17 @@ _OF_DELIVERY = (
 
 def _delivery(row: Row, past: Sequence[HistoryEntry]) -> Node:
     key, what = f"{row.id}:{row.handler}", {name: getattr(row, name) for name in _OF_DELIVERY}
-    return Node(kind="delivery", id=key, parent=str(row.id), name=row.handler, history=past, **what)
+    what |= {"history": past, "failures": tuple(_failures(past))}
+    return Node(kind="delivery", id=key, parent=str(row.id), name=row.handler, **what)
+
+
+def _failures(past: Iterable[HistoryEntry]) -> Iterator[FailedAttempt]:
+    for each in past:
+        if each.what in ("failed", "lease_expired"):
+            attempt, error = each.attempt or 0, each.why or ""
+            yield FailedAttempt(
+                attempt=attempt, failed_at=each.recorded_at, owner=each.by, error=error
+            )
 
 
 def summary(codec: Codec[object], name: str, version: int, data: str) -> str:

@@ -11,16 +11,16 @@ import sqlalchemy as sa
 from rich.cells import cell_len
 
 from aftercommit.envelopes import EventId
-from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit.extensions.operations import cli_handlers, delivery_admin
 from aftercommit.extensions.operations.cli_parts import (
     as_json,
     decided,
+    handler,
     is_wanted,
     progress,
     with_application,
 )
-from aftercommit.extensions.operations.command_history import MAX_ROWS
-from aftercommit.extensions.operations.decisions import Decision, latest_decisions
+from aftercommit.extensions.operations.decisions import Decision
 from aftercommit.extensions.operations.delivery_admin import Delivery, Which, listed_deliveries
 from aftercommit.extensions.operations.exceptions import HasExternalEffects, NotAProjection
 from aftercommit.extensions.operations.replay import Replay, replay_of
@@ -37,7 +37,9 @@ _WIDTH = 40
 HEADING = f"{'EVENT_ID':36}  {'HANDLER':24}  {'EVENT':22}  {'ABOUT':{_WIDTH}}  STATE  LAST ERROR"
 
 
-@click.group()
+@click.group(
+    commands=[cli_handlers.pause, cli_handlers.resume, cli_handlers.pauses, cli_handlers.decisions]
+)
 def deliveries() -> None:
     """List, retry, pause, discard and replay deliveries."""
 
@@ -81,15 +83,7 @@ def _cells(row: Delivery) -> str:
     return f"{row.event_id}  {row.handler:24}  {row.event_type:22}  {about}  {state}, {attempts}"
 
 
-def _name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Take the name of a handler, perhaps of one that no longer exists."""
-    if value and not value.isidentifier():
-        raise click.BadParameter(f"{value!r} is no name")
-    return value
-
-
 event_id = partial(click.argument, "event_id", type=click.UUID)
-handler = partial(click.argument, "handler", callback=_name)
 
 
 @deliveries.command("show")
@@ -153,60 +147,6 @@ async def discard_delivery(
     """End a delivery for good: its handler never runs it."""
     await delivery_admin.discard(application.database, EventId(event_id), handler, decision)
     click.echo("1 delivery discarded")
-
-
-@deliveries.command("pause")
-@handler()
-@decided
-@with_application
-async def pause_handler(application: Application, handler: str, decision: Decision) -> None:
-    """Hold all deliveries of HANDLER, until it is resumed.
-
-    Running attempts go on to their end. New deliveries are held, too. Held ones are not late.
-    """
-    names = delivery_admin.all_names(application.handlers, handler)
-    count = await handler_pauses.pause(application.database, names, decision)
-    result = "was paused already" if count is None else f"paused: {pluralize(count)} held"
-    click.echo(f"{handler} {result}")
-
-
-@deliveries.command("resume")
-@handler()
-@decided
-@with_application
-async def resume_handler(application: Application, handler: str, decision: Decision) -> None:
-    """Release the deliveries of HANDLER, even if it no longer exists."""
-    names = await handler_pauses.paused_names(application.database, application.handlers, handler)
-    count = await handler_pauses.resume(application.database, names, decision)
-    result = "was not paused" if count is None else f"resumed: {pluralize(count)} released"
-    click.echo(f"{handler} {result}")
-
-
-@deliveries.command("pauses")
-@as_json
-@with_application
-async def list_pauses(application: Application, as_json: bool) -> None:
-    """List the handlers that are paused, since when, and by whom."""
-    async with application.database.read_transaction() as transaction:
-        rows = await handler_pauses.paused_handlers(transaction)
-    for row in rows:
-        line = f"{row.handler:24}  {row.paused_at:%FT%TZ}  {row.paused_by}"
-        click.echo(json_line(row) if as_json else escape_controls(line))
-    await drain()
-
-
-@deliveries.command("decisions")
-@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many. Default: 20")
-@as_json
-@with_application
-async def list_decisions(application: Application, limit: int, as_json: bool) -> None:
-    """List what people have decided, the newest first: who, when, about what, and why."""
-    for row in await latest_decisions(application.database, limit=limit):
-        about = f"{row.event_id or '-'!s:36}  {row.handler or '-':24}"
-        line = f"{row.decided_at:%FT%TZ}  {row.decision:7}  {about}  {row.decided_by}"
-        line += f"  {row.reason}" if row.reason else ""
-        click.echo(json_line(row) if as_json else escape_controls(line))
-    await drain()
 
 
 @deliveries.command()

@@ -6,7 +6,7 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec
 
 import click
@@ -19,6 +19,16 @@ from aftercommit.process.application import Application
 P = ParamSpec("P")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+
+
+def _handler_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Take the name of a handler, perhaps of one that no longer exists."""
+    if value and not value.isidentifier():
+        raise click.BadParameter(f"{value!r} is no name")
+    return value
+
+
+handler = partial(click.argument, "handler", callback=_handler_name)
 
 
 class NamedCommand(click.Command):

@@ -10,7 +10,7 @@ import re
 import secrets
 from bisect import bisect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import inf
 from typing import Any
@@ -192,7 +192,8 @@ class ChangeFeed:
 
 def _content(id_: UUID, at: float, trace: Traces) -> dict[str, Any]:
     """Return what is sent of a trace; of a very long one the beginning, and that there is more."""
-    nodes = [msgspec.Raw(msgspec.json.encode(node)) for node in trace.nodes]
+    shown = (replace(node, failures=()) for node in trace.nodes)  # its history has them
+    nodes = [msgspec.Raw(msgspec.json.encode(node)) for node in shown]
     count = bisect([*accumulate(map(len, nodes))], MAX_BYTES)
     more = count < len(nodes) or not trace.is_whole
     return {"id": id_, "at": at, "more": more, "nodes": nodes[:count]}

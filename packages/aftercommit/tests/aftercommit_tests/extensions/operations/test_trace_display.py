@@ -20,6 +20,7 @@ EVENT = Node(
     correlation_id=UUID(int=9),
     name="thing_made",
     state="done",
+    failures=(),
     about="lamp",
 )
 DONE = replace(EVENT, kind="delivery", id="a", name="a", parent=EVENT.id, attempts=1, about="")

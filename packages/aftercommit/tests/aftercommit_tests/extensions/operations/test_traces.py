@@ -181,6 +181,7 @@ async def test_the_whole_life_of_a_delivery_can_be_read(world: World) -> None:
     assert (lapsed.what, failure.what) == ("lease_expired", "failed")
     assert (lapsed.attempt, lapsed.why, lapsed.by) == (1, LEASE_EXPIRED, first.owner)
     assert (failure.attempt, failure.why) == (2, "OSError: disk full")
+    assert [each.error for each in done.failures] == [LEASE_EXPIRED, "OSError: disk full"]
     assert failure.recorded_at == lapsed.recorded_at
 
 

@@ -1,0 +1,69 @@
+"""The commands about all deliveries of a handler: its pauses; and what people have decided."""
+
+import click
+
+from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit.extensions.operations.cli_parts import as_json, decided, handler, with_application
+from aftercommit.extensions.operations.command_history import MAX_ROWS
+from aftercommit.extensions.operations.decisions import Decision, latest_decisions
+from aftercommit.process.application import Application
+from aftercommit.process.nonblocking_output import drain
+from aftercommit.process.printing import json_line, pluralize
+from aftercommit.process.terminal_escaping import escape_controls
+
+
+@click.command("pause")
+@handler()
+@decided
+@with_application
+async def pause(application: Application, handler: str, decision: Decision) -> None:
+    """Hold all deliveries of HANDLER, until it is resumed.
+
+    Running attempts go on to their end. New deliveries are held, too. Held ones are not late.
+    """
+    names = delivery_admin.all_names(application.handlers, handler)
+    count = await handler_pauses.pause(application.database, names, decision)
+    result = "was paused already" if count is None else f"paused: {pluralize(count)} held"
+    click.echo(f"{handler} {result}")
+
+
+@click.command("resume")
+@handler()
+@decided
+@with_application
+async def resume(application: Application, handler: str, decision: Decision) -> None:
+    """Release the deliveries of HANDLER, even if it no longer exists."""
+    names = await handler_pauses.paused_names(application.database, application.handlers, handler)
+    count = await handler_pauses.resume(application.database, names, decision)
+    result = "was not paused" if count is None else f"resumed: {pluralize(count)} released"
+    click.echo(f"{handler} {result}")
+
+
+@click.command("pauses")
+@as_json
+@with_application
+async def pauses(application: Application, as_json: bool) -> None:
+    """List the handlers that are paused, since when, and by whom."""
+    async with application.database.read_transaction() as transaction:
+        rows = await handler_pauses.paused_handlers(transaction)
+    for row in rows:
+        line = f"{row.handler:24}  {row.paused_at:%FT%TZ}  {row.paused_by}"
+        click.echo(json_line(row) if as_json else escape_controls(line))
+    await drain()
+
+
+@click.command("decisions")
+@click.option("--limit", type=click.IntRange(1, MAX_ROWS), default=20, help="How many. Default: 20")
+@as_json
+@with_application
+async def decisions(application: Application, limit: int, as_json: bool) -> None:
+    """List what people have decided, the newest first: who, when, about what, and why."""
+    for row in await latest_decisions(application.database, limit=limit):
+        about = f"{row.event_id or '-'!s:36}  {row.handler or '-':24}"
+        line = f"{row.decided_at:%FT%TZ}  {row.decision:7}  {about}  {row.decided_by}"
+        line += f"  {row.reason}" if row.reason else ""
+        click.echo(json_line(row) if as_json else escape_controls(line))
+    await drain()
+
+
+COMMANDS = [pause, resume, pauses, decisions]
