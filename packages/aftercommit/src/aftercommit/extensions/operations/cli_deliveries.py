@@ -25,7 +25,7 @@ from aftercommit.extensions.operations.delivery_admin import Delivery, Which, li
 from aftercommit.extensions.operations.exceptions import HasExternalEffects, NotAProjection
 from aftercommit.extensions.operations.replay import Replay, replay_of
 from aftercommit.extensions.operations.times import duration, format_duration
-from aftercommit.extensions.operations.trace_display import told
+from aftercommit.extensions.operations.trace_display import entry_line
 from aftercommit.process import printing as common
 from aftercommit.process.app import Cli
 from aftercommit.process.application import Application
@@ -94,7 +94,7 @@ async def show_delivery(application: Application, event_id: UUID, handler: str) 
     """Show one delivery, with the data of its event, and its past."""
     found = await delivery_admin.delivery(application.database, EventId(event_id), handler)
     row, data, past = found
-    history = "\n".join(escape_controls(told(entry)) for entry in past) or None
+    history = "\n".join(escape_controls(entry_line(entry)) for entry in past) or None
     for name, value in (msgspec.to_builtins(row) | {"data": data, "history": history}).items():
         text = "-" if value is None else str(value)
         click.echo(f"{name + ':':12} {escape_lines(text, indent=13)}")

@@ -116,7 +116,7 @@ def _pads(nodes: Sequence[Node]) -> Mapping[tuple[str | None, str], int]:
 
 def _label(node: Node, pad: int, read_at: datetime | None) -> Text:
     if node.kind == "delivery":
-        past = (f"· {told(entry, known=node.error)}" for entry in node.history)
+        past = (f"· {entry_line(entry, known=node.error)}" for entry in node.history)
         due_in = node.available_at and read_at and node.available_at - read_at
         seconds = due_in.total_seconds() if due_in else 0.0
         texts = [f"{node.name:{pad}}  {_status(node, seconds)}", *past]
@@ -153,7 +153,7 @@ def _status(node: Node, due_in: float) -> str:
     return f"{node.state} {'in' if due_in > 0 else 'for'} {span}, attempt {attempts + 1}{reason}"
 
 
-def told(entry: HistoryEntry, *, known: str | None = None) -> str:
+def entry_line(entry: HistoryEntry, *, known: str | None = None) -> str:
     """Say what has come to a delivery, when and by whom; and why, if that is not `known`."""
     why, time = "" if entry.why == known else _reason(entry.why), f"{entry.recorded_at:%F %T}Z"
     if entry.attempt is None:
