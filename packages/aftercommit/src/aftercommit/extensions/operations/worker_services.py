@@ -11,6 +11,7 @@ from anyio import CancelScope, create_task_group, sleep
 from aftercommit.extensions.operations.retention import prune
 from aftercommit.extensions.operations.settings import OperationsSettings
 from aftercommit.process.application import Application
+from aftercommit.process.printing import pluralize
 from aftercommit.process.runtime import Service, Shutdown
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.claim_statements import claimable_here
@@ -60,9 +61,9 @@ def worker_services(settings: EngineSettings) -> Sequence[Service]:
         known[:] = found
         for row in (row for row in strange if row.handler not in missing):
             logger.warning(
-                "unknown handler %s: %d stored deliveries, the first due %s: this version cannot"
+                "unknown handler %s: %s stored, the first due %s: this version cannot"
                 " run them; if it was renamed, say its old name in the table of handlers",
-                *(row.handler, row.deliveries),
+                *(row.handler, pluralize(row.deliveries)),
                 f"{datetime.fromtimestamp(row.first_due_at, UTC):%FT%TZ}",
             )
         missing.clear()

@@ -170,3 +170,19 @@ def test_a_column_without_a_migration_is_found_by_check(command_line: CommandLin
 
     assert checked.returncode == 70
     assert "no migration has made; write one for: things.name" in checked.stderr
+
+
+def test_check_names_the_handlers_of_stored_deliveries_that_nobody_knows(
+    command_line: CommandLine,
+) -> None:
+    """Also of what is for later: weeks before it is due. A broker that is configured is known."""
+    command_line.shows("make-thing", "lamp")
+    assert "unknown" not in command_line.shows("check")
+    renamed = "UPDATE aftercommit_deliveries SET handler = ? WHERE handler = 'forget'"
+    command_line.change(renamed, "publish_event_to_rabbitmq")
+
+    found = command_line.shows("check")
+
+    unknown = r"^unknown +publish_event_to_rabbitmq: 1 pending, the first due 20\S+Z$"
+    assert re.search(unknown, found, re.MULTILINE)
+    assert "unknown" not in command_line.shows("check", broker_urls="amqp://localhost")

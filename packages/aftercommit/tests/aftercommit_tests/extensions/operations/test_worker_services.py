@@ -134,7 +134,7 @@ async def test_a_worker_says_at_start_which_handlers_it_does_not_know(
     [told] = [r.getMessage() for r in caplog.records if "unknown handler" in r.getMessage()]
     due = datetime.fromtimestamp(START + 25 * DAY, UTC)
     assert told.startswith(
-        f"unknown handler write_down: 2 stored deliveries, the first due {due:%FT%TZ}: "
+        f"unknown handler write_down: 2 deliveries stored, the first due {due:%FT%TZ}: "
     )
 
 
