@@ -185,4 +185,5 @@ def test_check_names_the_handlers_of_stored_deliveries_that_nobody_knows(
 
     unknown = r"^unknown +publish_event_to_rabbitmq: 1 pending, the first due 20\S+Z$"
     assert re.search(unknown, found, re.MULTILINE)
-    assert "unknown" not in command_line.shows("check", broker_urls="amqp://localhost")
+    with_broker = {"broker_urls": "amqp://localhost", "event_loop": "asyncio"}
+    assert "unknown" not in command_line.shows("check", **with_broker)
