@@ -45,10 +45,10 @@ def test_a_killed_and_failing_command_can_be_read_from_its_trace(impatient: Inst
     when, took = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\dZ", r"\d+ ms"
     for pattern in (
         rf"make_thing  cli, {when}",
-        rf"write_down +done in {took}, attempt 2, by worker-2\n",
-        rf"announce +done in {took}, attempt \d+, by worker-2\n",
-        rf"· attempt 1 failed {when}, by worker-1: it had not finished when its lease ended\n",
-        rf"· attempt 2 failed {when}, by worker-2: BellIsAway: no bell in away\n",
+        rf"write_down +done in {took}, attempt 2, token 2, by worker-2\n",
+        rf"announce +done in {took}, attempt \d+, token \d+, by worker-2\n",
+        rf"· attempt 1 failed {when}, token 1, by worker-1: it had not finished when its lease",
+        rf"· attempt 2 failed {when}, token 2, by worker-2: BellIsAway: no bell in away\n",
     ):
         assert re.search(pattern, text), (pattern, text)
     states = {node["id"]: node["state"] for node in map(json.loads, followed)}
