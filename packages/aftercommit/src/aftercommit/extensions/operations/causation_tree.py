@@ -83,7 +83,7 @@ class Node:
     parked_at: datetime | None = None
     error: str | None = None
     failures: tuple[FailedAttempt, ...]  # those that are kept, the oldest first
-    history: Sequence[HistoryEntry] = ()  # of a delivery, the oldest first
+    history: Sequence[HistoryEntry] = ()  # of a delivery or an event, the oldest first
 
     @property
     def is_settled(self) -> bool:
@@ -95,7 +95,7 @@ def tree(
     codec: Codec[object],
     commands: Iterable[Row],
     rows: Sequence[Row],
-    past: Mapping[tuple[UUID, str], Sequence[HistoryEntry]],
+    past: Mapping[tuple[UUID, str | None], Sequence[HistoryEntry]],
 ) -> list[Node]:
     """Return the nodes of some traces, depth first and the oldest first.
 
@@ -107,9 +107,8 @@ def tree(
     events, ids = {str(row.id): row for row in rows}, {node.id for node in deliveries}
     accepted = [_command(row, ids) for row in commands]
     known = {*events, *ids, *(node.id for node in accepted)}
-    return _in_order(
-        [*accepted, *deliveries, *(_event(codec, row, known) for row in events.values())]
-    )
+    recorded = (_event(codec, row, known, past.get((row.id, None), ())) for row in events.values())
+    return _in_order([*accepted, *deliveries, *recorded])
 
 
 def _in_order(nodes: Iterable[Node]) -> list[Node]:
@@ -155,7 +154,9 @@ def _command(row: Row, known: Collection[str]) -> Node:
     )
 
 
-def _event(codec: Codec[object], row: Row, known: Collection[str]) -> Node:
+def _event(
+    codec: Codec[object], row: Row, known: Collection[str], past: Sequence[HistoryEntry]
+) -> Node:
     causes = (f"{row.causation_id}:{row.committed_by}", str(row.causation_id))
     parent = next((cause for cause in causes if cause in known), None)
     return Node(
@@ -169,6 +170,7 @@ def _event(codec: Codec[object], row: Row, known: Collection[str]) -> Node:
         state="done",
         completed_at=row.recorded_at,
         failures=(),
+        history=past,
     )
 
 

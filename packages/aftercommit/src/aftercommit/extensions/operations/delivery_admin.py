@@ -89,7 +89,9 @@ async def delivery(
     async with database.read_transaction() as transaction:
         for row in await transaction.execute(this):
             past = await read_history(transaction, events.c.id == event_id)
-            return _delivery(database.codec, row), row.data, past.get((event_id, handler), ())
+            its = [entry for of in (handler, None) for entry in past.get((event_id, of), ())]
+            its.sort(key=lambda entry: entry.recorded_at)
+            return _delivery(database.codec, row), row.data, its
     raise DeliveryNotFound(event_id, handler)
 
 

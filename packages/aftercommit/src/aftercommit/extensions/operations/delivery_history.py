@@ -12,20 +12,20 @@ from aftercommit.extensions.operations.times import Epoch
 from aftercommit.sql.tables import decisions, deliveries, events, failures
 from aftercommit.sql.transaction import Transaction
 
-Histories = Mapping[tuple[UUID, str], Sequence[HistoryEntry]]
-"""By event and handler; the oldest first."""
+Histories = Mapping[tuple[UUID, str | None], Sequence[HistoryEntry]]
+"""By event and handler, the oldest first. Without a handler: of the event itself."""
 
 
 async def read_history(
     transaction: Transaction, which: sa.ColumnElement[bool], *, limit: int | None = None
 ) -> Histories:
-    """Return the past of the deliveries of some events, with one statement.
+    """Return the past of some events and their deliveries, with one statement.
 
     A decision about a handler belongs to the deliveries that it had then.
     """
     found = sa.union_all(*(part.where(which) for part in _PARTS)).subquery()
     rows = await transaction.execute(sa.select(found).limit(limit))
-    past: defaultdict[tuple[UUID, str], list[HistoryEntry]] = defaultdict(list)
+    past: defaultdict[tuple[UUID, str | None], list[HistoryEntry]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row.recorded_at, row.token is None, row.token)):
         values = row._asdict()
         key = values.pop("event_id"), values.pop("handler")
@@ -37,33 +37,25 @@ def _time(column: sa.Column[float]) -> sa.Label[Any]:
     return sa.type_coerce(column, Epoch).label("recorded_at")
 
 
-_ROW, _DECISION = deliveries.c, decisions.c
+_DECISION, _NONE = decisions.c, sa.cast(sa.null(), sa.Integer)
+_WHAT = (
+    *(_DECISION.decision.label("what"), _time(_DECISION.decided_at)),
+    *(_DECISION.decided_by.label("by"), _DECISION.reason.label("why")),
+    *(_NONE.label("attempt"), _NONE.label("token")),
+)
 _ENDS = sa.select(
     *(failures.c.event_id, failures.c.handler, failures.c.outcome.label("what")),
     *(_time(failures.c.failed_at), failures.c.owner.label("by"), failures.c.error.label("why")),
     *(failures.c.attempt, failures.c.token),
 ).join_from(events, failures, failures.c.event_id == events.c.id)
-_NONE = sa.cast(sa.null(), sa.Integer)
-_DECISIONS = sa.select(
-    *(_ROW.event_id, _ROW.handler, _DECISION.decision.label("what")),
-    *(_time(_DECISION.decided_at), _DECISION.decided_by.label("by"), _DECISION.reason.label("why")),
-    *(_NONE.label("attempt"), _NONE.label("token")),
-)
-_OF_ITS_EVENT = sa.and_(
-    _DECISION.event_id == _ROW.event_id,
-    sa.or_(_DECISION.handler == _ROW.handler, _DECISION.handler.is_(None)),
-)
-_OF_ITS_HANDLER = sa.and_(
-    *(_DECISION.event_id.is_(None), _DECISION.handler == _ROW.handler),
+_OF_AN_EVENT = sa.select(_DECISION.event_id, _DECISION.handler, *_WHAT).join_from(events, decisions)
+_WHILE_IT_HAD_IT = sa.and_(
+    *(_DECISION.event_id.is_(None), _DECISION.handler == deliveries.c.handler),
     _DECISION.decided_at >= events.c.recorded_at,
-    sa.or_(_ROW.completed_at.is_(None), _DECISION.decided_at <= _ROW.completed_at),
-    sa.or_(_DECISION.decision != "replay", _ROW.replay),
+    _DECISION.decided_at <= sa.func.coalesce(deliveries.c.completed_at, _DECISION.decided_at),
+    sa.or_(_DECISION.decision != "replay", deliveries.c.replay),
 )
-_WITH_DELIVERIES = events.join(deliveries)
-_PARTS = [
-    _ENDS,
-    *(
-        _DECISIONS.select_from(_WITH_DELIVERIES.join(decisions, each))
-        for each in (_OF_ITS_EVENT, _OF_ITS_HANDLER)
-    ),
-]
+_OF_A_HANDLER = sa.select(deliveries.c.event_id, deliveries.c.handler, *_WHAT).select_from(
+    events.join(deliveries).join(decisions, _WHILE_IT_HAD_IT)
+)
+_PARTS = (_ENDS, _OF_AN_EVENT, _OF_A_HANDLER)

@@ -118,7 +118,7 @@ async def redact_events(
     These are errors of handlers, except `reason`, and sums over what commands have said.
     """
     ids = [event.id for event in some]
-    failed = sa.update(failures).where(failures.c.event_id.in_(ids))
+    failed = sa.update(failures).where(failures.c.event_id.in_(ids), failures.c.outcome == "failed")
     last = sa.update(deliveries).where(_of(some), deliveries.c.last_error != reason)
     await transaction.execute_dml(failed.values(error=ERASED))
     await transaction.execute_dml(last.values(last_error=ERASED))

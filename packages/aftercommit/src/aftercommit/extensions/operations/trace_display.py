@@ -115,14 +115,15 @@ def _pads(nodes: Sequence[Node]) -> Mapping[tuple[str | None, str], int]:
 
 
 def _label(node: Node, pad: int, read_at: datetime | None) -> Text:
+    past = (f"· {entry_line(entry, known=node.error)}" for entry in node.history)
     if node.kind == "delivery":
-        past = (f"· {entry_line(entry, known=node.error)}" for entry in node.history)
         due_in = node.available_at and read_at and node.available_at - read_at
         seconds = due_in.total_seconds() if due_in else 0.0
-        texts = [f"{node.name:{pad}}  {_status(node, seconds)}", *past]
+        texts = [f"{node.name:{pad}}  {_status(node, seconds)}"]
     else:
         when = f", {node.completed_at:%F %T}Z" if node.kind == "command" else ""
         texts = [f"{node.name}  {node.about}{when}".rstrip() + f"  {short_id(node.id)}"]
+    texts += past
     is_bad = node.state == "parked"
     return Text("\n".join(map(escape_controls, texts)), style="red" if is_bad else "")
 

@@ -24,7 +24,7 @@ export function show() {
 }
 
 /** What no process of this version can run: in time to do something about it. */
-const unknown = () => outstanding.unknown.map(({ handler, deliveries, first_due_at: at }) => h("p", { class: "reason", role: "status" }, say("unknownHandler", handler, deliveries, when(at))));
+const unknown = () => outstanding.unknown.map(({ handler, deliveries, first_due_at: at }) => h("p", { class: "reason", role: "status" }, say("unknownHandler", handler, say("deliveries", deliveries), when(at))));
 
 /** How much is for later, and a button to see it. */
 function forLater() {
