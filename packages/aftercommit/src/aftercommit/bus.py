@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-import anyio
-from anyio import CancelScope, Semaphore, get_cancelled_exc_class
+from anyio import CancelScope, Semaphore, create_task_group, get_cancelled_exc_class
 
 from aftercommit import errors
 from aftercommit.claims import Claim, CommandWork, Committed, DeliveryPolicy, Failure, Report
@@ -85,8 +84,7 @@ class MessageBus:
         way; this returns when the whole tree is settled. A failing handler neither stops nor fails
         another: its failure is stored and in the result. Cancellation loses nothing either.
         """
-        result = Report()
-        await self._run_all(claims, result)
+        await self._run_all(claims, result := Report())
         return result
 
     async def release(
@@ -95,8 +93,7 @@ class MessageBus:
         """Make claimed deliveries due for workers now, as if they had not been claimed."""
         for delivery in claims:
             self.instrumentation.finished(Outcome(delivery, "handed over"))
-        writes = LastWrites(self.outbox, self.policy)
-        await writes.release(claims, result or Report(), interrupted=interrupted)
+        await LastWrites(self.outbox, self.policy).release(claims, result or Report(), interrupted)
 
     async def _run_all(self, claims: Collection[Claim], result: Report) -> None:
         """Run each in a task, as slots get free; one alone needs no task of its own."""
@@ -107,7 +104,7 @@ class MessageBus:
             if only := await self._next(waiting, result):
                 await self._run_one(only, result)
         elif claims:
-            async with anyio.create_task_group() as group:
+            async with create_task_group() as group:
                 if elsewhere:  # a port is not configured here
                     group.start_soon(self.release, elsewhere, result)
                 while waiting and (following := await self._next(waiting, result)):
@@ -244,8 +241,7 @@ class MessageBus:
             failure = replace(failure, retry_in=(pause := self.policy.lease_seconds))
         later = self.envelopes.now() + timedelta(seconds=pause or 0)
         fate = "parked" if pause is None else f"next attempt at {later:%FT%TZ}"
-        where = error if logger.isEnabledFor(logging.DEBUG) else None
-        logger.warning("%s; %s", failure, fate, exc_info=where)
+        logger.warning("%s; %s", failure, fate, exc_info=logger.isEnabledFor(logging.DEBUG))
         self.instrumentation.finished(Outcome(delivery, "parked" if pause is None else "retried"))
         result.failures.append(failure)
 

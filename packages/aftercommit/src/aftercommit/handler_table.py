@@ -196,10 +196,6 @@ class Handlers(Generic[C_co, E_co]):
             for event, listed in self.events.items()
         }
 
-    def names(self) -> dict[str, str]:
-        """Return all names of handlers of events, old ones, too, and what each is called now."""
-        return {name: name for name in self.by_name()} | dict(self.renamed)
-
     def by_name(self) -> dict[str, Handler[Any, Any]]:
         """Return all handlers of events by name.
 

@@ -27,9 +27,7 @@ class LastWrites:
     outbox: Outbox
     policy: DeliveryPolicy
 
-    async def release(
-        self, claims: Collection[Claim], result: Report, *, interrupted: bool = False
-    ) -> None:
+    async def release(self, claims: Collection[Claim], result: Report, interrupted: bool) -> None:
         """Release claims, if that is possible: their leases also end by themselves."""
         release = partial(self.outbox.release, tuple(claims), interrupted=interrupted)
         try:

@@ -13,6 +13,7 @@ from aftercommit.errors import Unavailable
 from aftercommit.handler_table import raise_if_any
 from aftercommit.ports import Publisher
 from aftercommit.process.app import Cli
+from aftercommit.process.assembly import handler_names
 from aftercommit.process.runtime import run
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.delivery_states import unknown_handlers
@@ -63,7 +64,7 @@ async def _known_handlers(cli: Cli, settings: EngineSettings) -> Collection[str]
         publishers = dict[str, Publisher]()
         for extension in cli.app.extensions:
             publishers |= await opened.enter_async_context(extension.publishers(settings))
-        return cli.app.handlers().publishing_to(publishers).names()
+        return handler_names(cli.app.handlers().publishing_to(publishers))
 
 
 async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str, str]]:
