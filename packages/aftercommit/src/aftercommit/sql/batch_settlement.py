@@ -123,7 +123,7 @@ class Releases:
         release = WITH_VALID_TOKEN.values(available_at=claimed_at, **fresh)
         self._statement = release.returning(*claim)
 
-    async def release(self, claims: Iterable[Claim]) -> None:
+    async def release(self, claims: Collection[Claim]) -> None:
         """Return when all that are still valid are released."""
         await self._batches.write([claim_of(each) for each in claims])
 
