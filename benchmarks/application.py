@@ -21,7 +21,7 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, RegisterUser
 from allocation.domain.events import Event, UserId
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import Allocation
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import HANDLERS as TABLE
 
@@ -43,10 +43,12 @@ class WithoutMail(Allocation):
         self, settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True
     ) -> AbstractAsyncContextManager[Application]:
         """Open it."""
-        return opened(settings, observers=observers, delivers=delivers)
+        return bootstrap(
+            self, settings, observers=observers, delivers=delivers, notifications=NoMail()
+        )
 
 
-opened = partial(bootstrap, notifications=NoMail())
+opened = partial(bootstrap, Allocation(), notifications=NoMail())
 """Opens the application for measuring."""
 
 

@@ -20,7 +20,7 @@ from aftercommit.process.app import CommandLine
 from fastapi import BackgroundTasks, FastAPI, Response
 from pydantic import BaseModel, Field
 
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import Allocation
 from benchmarks.application import WithoutMail, settings_for
 from benchmarks.registration_drivers import by_sqlalchemy
 

@@ -25,9 +25,9 @@ import anyio
 from aftercommit.process.application import Application
 from sqlalchemy import event
 
-from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch
+from allocation.entrypoints.app import APP
 from benchmarks import guarantees, ways
 from benchmarks.application import registration
 from tests.project import shape
@@ -89,7 +89,8 @@ async def of_application(folder: Path, times: int = REPEATS) -> tuple[Meter, Met
     """
     asked: list[str] = []
     command, rest = Meter(asked), Meter(asked)
-    async with bootstrap(Settings(database_url=f"sqlite:///{folder}/allocation.db")) as application:
+    settings = Settings(database_url=f"sqlite:///{folder}/allocation.db")
+    async with APP.open(settings) as application:
         _listen(application, asked)
         await application.bus.handle(AddCouponBatch(reference="WELCOME", quantity=times + 1))
         for is_last in [False] * times + [True]:

@@ -17,7 +17,7 @@ from anyio import to_thread
 from fastapi import Depends, FastAPI
 
 from allocation.config import Settings
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import Allocation
 from playground import playground as grounds
 from playground.reaper import Sandbox, reaper
 from playground.routes import panel, router

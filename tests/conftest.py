@@ -11,12 +11,10 @@ from aftercommit import Application, testing
 
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import APP
 from tests.commands import Shell
 from tests.email_senders import RecordingEmailSender
 from tests.programs import Program
-
-APP = Allocation()
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ def app_settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 async def app(app_settings: Settings, emails: RecordingEmailSender) -> AsyncIterator[Application]:
     """The application on SQLite."""
-    async with bootstrap(app_settings, notifications=emails) as application:
+    async with bootstrap(APP, app_settings, notifications=emails) as application:
         yield application
 
 
@@ -70,7 +68,7 @@ async def each_app(
     each_settings: Settings, emails: RecordingEmailSender
 ) -> AsyncIterator[Application]:
     """The application on each kind of database."""
-    async with bootstrap(each_settings, notifications=emails) as application:
+    async with bootstrap(APP, each_settings, notifications=emails) as application:
         yield application
 
 

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from aftercommit import Application
 
 from allocation import views
+from allocation.adapters.orm import UserRow
 from allocation.domain.events import Event
-from allocation.service_layer.read_model_types import UserRow
 
 
 async def users(app: Application) -> dict[str, UserRow]:

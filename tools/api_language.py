@@ -9,7 +9,7 @@ from typing import Any
 from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.settings import WebSettings
 
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import APP
 from allocation.extension_list import EXTENSIONS
 
 Json = dict[str, Any]
@@ -17,13 +17,13 @@ Json = dict[str, Any]
 
 def own() -> Json:
     """Return the document of what the application answers with the extension web alone."""
-    return web_application(Allocation(), WebSettings(), extensions=()).openapi()
+    return web_application(APP, WebSettings(), extensions=()).openapi()
 
 
 def of_extension(extension: str) -> Json:
     """Return that part of the document which an extension brings."""
     [brought] = [each for each in EXTENSIONS if each.name == extension]
-    document, without = web_application(Allocation(), WebSettings(), [brought]).openapi(), own()
+    document, without = web_application(APP, WebSettings(), [brought]).openapi(), own()
     schemas = _added(document["components"]["schemas"], without["components"]["schemas"])
     return {
         "openapi": document["openapi"],

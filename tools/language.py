@@ -19,7 +19,7 @@ import msgspec
 from aftercommit.errors import has_kind, slug_of
 from aftercommit.extensions.brokers.asyncapi import published_language
 
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import APP
 from allocation.messages import CODEC
 from tests.project.generated import all_errors
 from tools.api_language import broken_in_api, of_extension, own
@@ -120,7 +120,7 @@ def _shape_of_type(type_: type) -> Json:
 
 def published() -> Json:
     """Return the AsyncAPI document."""
-    document: Json = json.loads(published_language(Allocation()))
+    document: Json = json.loads(published_language(APP))
     return document
 
 

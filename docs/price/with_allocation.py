@@ -13,6 +13,7 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail, RegisterUser
 from allocation.domain.events import UserId
+from allocation.entrypoints.app import APP
 from allocation.service_layer.emails import Email
 
 USER_ID = UserId(UUID(USER))
@@ -29,9 +30,9 @@ class Notices:
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Change]:
     url = f"sqlite:///{folder}/allocation.db"
-    leases = {"lease_seconds": 1.0, "handler_timeout_seconds": 0.8}
+    settings = Settings(database_url=url, lease_seconds=1.0, handler_timeout_seconds=0.8)
     async with (
-        bootstrap(Settings(database_url=url, **leases), notifications=Notices()) as application,
+        bootstrap(APP, settings, notifications=Notices()) as application,
         create_task_group() as group,
     ):
 

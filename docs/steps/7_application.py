@@ -22,10 +22,10 @@ from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
 from sqlalchemy import event
 
-from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, RegisterUser
 from allocation.domain.events import UserId
+from allocation.entrypoints.app import APP
 
 MAIL = Path("allocation-mail")
 COUNTS = """SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM registration_log),
@@ -79,7 +79,7 @@ async def measure(application: Application) -> None:
 
 async def run(step: Callable[[Application], Awaitable[None]], lease: float = 30) -> None:
     logging.disable()  # failures are returned
-    async with bootstrap(Settings(lease_seconds=lease, handler_timeout_seconds=lease / 2)) as it:
+    async with APP.open(Settings(lease_seconds=lease, handler_timeout_seconds=lease / 2)) as it:
         await step(it)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from aftercommit import (
+    App,
     Application,
     CompositeObserver,
     Dependencies,
@@ -24,29 +25,25 @@ from aftercommit import (
     bind,
     ensure_schema,
     new_outbox,
-    open_database,
     open_unit_of_work,
 )
 from anyio import Semaphore
 
 from allocation import views
 from allocation.adapters.maildir import MaildirEmailSender
-from allocation.adapters.migrations import HISTORY
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.config import MAIL_URLS, Settings
-from allocation.extension_list import EXTENSIONS
-from allocation.messages import CODEC
-from allocation.service_layer.handlers import HANDLERS
 from allocation.service_layer.user_mailer import EmailSender, UserMailer
 
 
 @asynccontextmanager
 async def bootstrap(
+    app: App[Any],
     settings: Settings,
     *,
     observers: Sequence[Observer] = (),
-    handlers: Handlers[object, object] = HANDLERS,
+    handlers: Handlers[object, object] | None = None,
     notifications: EmailSender | None = None,
     delivers: bool = True,
 ) -> AsyncIterator[Application]:
@@ -62,26 +59,15 @@ async def bootstrap(
     notifications = notifications or _notifications(settings, delivers=delivers)
     async with AsyncExitStack() as opened:
         publishers, watching = dict[str, Publisher](), [*observers]
-        for extension in EXTENSIONS:
+        for extension in app.extensions:
             publishers |= await opened.enter_async_context(extension.publishers(settings))
             if observer := extension.observer(settings):
                 watching.append(opened.enter_context(observer))
         instrumentation = CompositeObserver(watching)
         port: Callable[[str, Any], Any] = partial(ObservedPort, instrumentation)
-        database = await opened.enter_async_context(
-            open_database(
-                settings.database_url,
-                application=settings.application,
-                codec=CODEC,
-                history=HISTORY,
-                backends=EXTENSIONS.database_backends(),
-                connections=settings.pool_size,
-                handler_timeout=settings.handler_timeout_seconds,
-                instance_name=settings.instance_name,
-            )
-        )
+        database = await opened.enter_async_context(app.open_database(settings))
         ports = {name: port(name, publisher) for name, publisher in publishers.items()}
-        table = handlers.publishing_to(ports)
+        table = (handlers or app.handlers()).publishing_to(ports)
         user_mail = notifications and UserMailer(
             notifications, partial(views.is_undeliverable, database)
         )
@@ -103,7 +89,9 @@ async def bootstrap(
         bound = bind(table, dependencies)
         await ensure_schema(database)
         subscribed = table.subscriptions(settings)
-        envelopes = EnvelopeFactory(codec=CODEC, subscriptions=subscribed, new_id=uuid4, now=_now)
+        envelopes = EnvelopeFactory(
+            codec=app.codec(), subscriptions=subscribed, new_id=uuid4, now=_now
+        )
         outbox = new_outbox(database, settings)
         at_once = max(settings.max_handlers, settings.worker_concurrency)
         bus = MessageBus(

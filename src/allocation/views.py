@@ -6,40 +6,39 @@ handlers, so it follows a command a moment later.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from aftercommit import Database
 from sqlalchemy import String, bindparam, select, type_coerce
 
+from allocation.adapters.orm import UserRow, coupons, user_view
 from allocation.adapters.orm import coupon_batches as batches_table
-from allocation.adapters.orm import coupons, user_view
 from allocation.adapters.orm import users as users_table
 from allocation.domain.coupons import CouponCode
 from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.ports import Contact
-from allocation.service_layer.read_model_types import CouponBatchRow, UserRow
 
 
-async def find_contact(database: Database, user_id: UserId) -> Contact:
-    """Return how to reach a user. See `ports.FindContact`."""
+async def find_contact(database: Database, user_id: UserId) -> str:
+    """Return the address of a user. See `ports.FindContact`."""
     async with database.read_transaction() as transaction:
         row = (await transaction.execute(_CONTACT, {"user_id": user_id})).one_or_none()
     if row is None:
         raise UserNotFound(user_id)
-    return Contact(email=str(row.email))
+    return str(row.email)
 
 
 _CONTACT = select(users_table.c.email).where(users_table.c.id == bindparam("user_id"))
 
 
-async def find_coupon_holder(database: Database, code: str) -> Contact | None:
-    """Return how to reach who can redeem a coupon. See `ports.FindCouponHolder`."""
+async def find_coupon_holder(database: Database, code: str) -> str | None:
+    """Return the address of who can redeem a coupon. See `ports.FindCouponHolder`."""
     async with database.read_transaction() as transaction:
         found = await transaction.execute(_HOLDER, {"code": CouponCode(code)})
         row = found.one_or_none()
-    return row and Contact(email=str(row.email))
+    return row and str(row.email)
 
 
 _HOLDER = (
@@ -83,6 +82,15 @@ async def users(database: Database) -> AsyncIterator[AsyncIterator[UserRow]]:
     statement = select(user_view).order_by(user_view.c.email, user_view.c.user_id)
     async with database.read_transaction() as transaction:
         yield (UserRow(**row._asdict()) async for row in transaction.stream(statement))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CouponBatchRow:
+    """A coupon batch, and how many coupons are left."""
+
+    reference: str
+    quantity: int
+    remaining: int
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from allocation.config import Settings
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
+from allocation.entrypoints.app import APP
 from allocation.erase_user.erasure import ADDRESSES, NAMES, NOT_DONE, Person, erase, find_person
 from allocation.erase_user.kept_emails import remove_emails
 from allocation.messages import CODEC
@@ -69,7 +70,7 @@ LEFT = {"aftercommit_commands": {"source"}}  # Ivan's source: /jo…, which look
 @pytest.fixture
 async def app(each_settings: Settings) -> AsyncIterator[Application]:
     """Anna has a coupon, and another address, which was refused; Ivan has a coupon, too."""
-    async with bootstrap(each_settings) as app:
+    async with bootstrap(APP, each_settings) as app:
         by_anna = MessageOrigin(source=f"/of/{OLD}", id=f"is {OLD.upper()}", fingerprint="sum")
         by_ivan = MessageOrigin(source="/jo" + OLD, id="ivan@example.com", fingerprint="sum")
         await app.bus.handle(a_batch(quantity=5))
@@ -337,7 +338,7 @@ async def test_public_events_are_published_without_the_name(
     """Publishing is owed to other services, and not to the person: no public event is lost."""
     shop = Shop()
     handlers = HANDLERS.publishing_to({"shop": shop})
-    async with bootstrap(app_settings, handlers=handlers, notifications=emails) as app:
+    async with bootstrap(APP, app_settings, handlers=handlers, notifications=emails) as app:
         await app.bus.execute(ANNA)
 
         await erased(app)

@@ -17,12 +17,11 @@ from aftercommit.extensions.web.settings import WebSettings
 from aftercommit.extensions.web.testing import http_client
 
 from allocation.config import Settings
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import APP
 from tests.looking import code_of
 
 pytestmark = pytest.mark.anyio
 
-APP = Allocation()
 TOKEN = "t0ken-of-the-operator"
 OPERATOR = {"Authorization": f"Bearer {TOKEN}"}
 BATCH = {"reference": "WELCOME", "quantity": 10}

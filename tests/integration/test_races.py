@@ -17,6 +17,7 @@ from allocation.domain.commands import Command
 from allocation.domain.coupons import CouponIsExpired
 from allocation.domain.events import CouponExpired, CouponRedeemed, UserRegistered
 from allocation.domain.users import EmailAlreadyRegistered
+from allocation.entrypoints.app import APP
 from allocation.user_import.model import UsersImported
 from tests.builders import a_batch, a_redemption, a_registration, an_import
 from tests.email_senders import RecordingEmailSender
@@ -32,7 +33,7 @@ async def processes(
     each_app: Application, each_settings: Settings, emails: RecordingEmailSender
 ) -> AsyncIterator[list[Application]]:
     """Two applications on one database."""
-    async with bootstrap(each_settings, notifications=emails) as other:
+    async with bootstrap(APP, each_settings, notifications=emails) as other:
         yield [each_app, other]
 
 

@@ -16,6 +16,7 @@ from allocation.adapters import orm
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail, RecordBounce
+from allocation.entrypoints.app import APP
 from allocation.erase_user.erasure import (
     erase,
     find_person,
@@ -33,7 +34,7 @@ BY_IVAN = MessageOrigin(source="/jo" + OLD, id="ivan@example.com", fingerprint="
 @pytest.fixture
 async def application(each_settings: Settings) -> AsyncIterator[Application]:
     """Anna has a coupon, and another address, which was refused; Ivan has a coupon, too."""
-    async with bootstrap(each_settings) as application:
+    async with bootstrap(APP, each_settings) as application:
         bus = application.bus
         await bus.handle(a_batch(quantity=5))
         said = MessageOrigin(source=f"/of/{OLD}", id=f"registers {OLD.upper()}", fingerprint="sum")

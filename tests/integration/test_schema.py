@@ -15,13 +15,12 @@ from allocation.adapters import orm
 from allocation.adapters.migrations import HISTORY
 from allocation.adapters.user_view import SqlAlchemyUserProjection
 from allocation.domain.events import UserId
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import APP
 from tests.builders import a_user
 from tools.migration import comparing
 
 pytestmark = pytest.mark.anyio
 
-APP = Allocation()
 USER = "'7d3c1a526c0e4a558a1b0c9a3f8d2e11', 'Иван', 'a@b.c', 'a@b.c', 1"
 
 

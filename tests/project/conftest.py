@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from aftercommit import testing
 
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import APP
 from tests.integration.smtp.sending import keeping
 from tests.project.mail_server import MailServer
 from tests.project.processes import Application
@@ -39,5 +39,5 @@ def on_each(request: pytest.FixtureRequest, tmp_path: Path, backend: str) -> App
     if request.param == "postgres":
         application.postgres_url = request.getfixturevalue("postgres_copy")
     else:
-        testing.sqlite_url(Allocation(), tmp_path, application.database.name)
+        testing.sqlite_url(APP, tmp_path, application.database.name)
     return application

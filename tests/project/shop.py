@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from allocation.config import Settings
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import Allocation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

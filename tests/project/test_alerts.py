@@ -19,6 +19,7 @@ from promql_parser import AggregateExpr, Expr, VectorSelector
 
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
+from allocation.entrypoints.app import APP
 from tests.builders import a_registration
 
 pytestmark = pytest.mark.anyio
@@ -40,7 +41,7 @@ WITH_A_TIME = [name for name, rule in ALERTS.items() if "increase" not in rule["
 async def families(app_settings: Settings) -> dict[str, Metric]:
     """What a process tells, by the names that Prometheus stores."""
     collecting = MetricsSettings(collect_metrics=True)
-    async with bootstrap(replace(app_settings, of_extensions=(collecting,))) as application:
+    async with bootstrap(APP, replace(app_settings, of_extensions=(collecting,))) as application:
         await application.bus.handle(a_registration())
         await pause(application.database, ["send_change_notice"], Decision(by="Maria"))
         found = Probes(application, Shutdown(), 300.0)

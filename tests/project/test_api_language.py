@@ -9,7 +9,7 @@ from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.problems import STATUS
 from aftercommit.extensions.web.settings import WebSettings
 
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import APP
 from allocation.extension_list import EXTENSIONS
 from tools.api_language import broken_in_api, own
 
@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 
 def described() -> Json:
-    return web_application(Allocation(), WebSettings(), EXTENSIONS).openapi()
+    return web_application(APP, WebSettings(), EXTENSIONS).openapi()
 
 
 def operations() -> Json:
@@ -63,7 +63,7 @@ def test_every_status_of_an_error_is_documented_for_users_of_the_api() -> None:
 
 def test_the_document_is_openapi_3_1() -> None:
     """And asked for twice it is the same."""
-    app = web_application(Allocation(), WebSettings(), EXTENSIONS)
+    app = web_application(APP, WebSettings(), EXTENSIONS)
 
     assert app.openapi()["openapi"].startswith("3.1.")
     assert json.dumps(app.openapi()) == json.dumps(app.openapi())

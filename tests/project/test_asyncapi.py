@@ -9,13 +9,13 @@ from aftercommit.extensions.brokers import asyncapi
 from jsonschema import Draft202012Validator
 
 from allocation.domain.events import Event, UserId
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import APP
 from allocation.messages import ACCEPTED_FROM_BROKERS, CODEC, EXAMPLE_VALUES
 from allocation.service_layer.handlers import HANDLERS as TABLE
 
 
 def language() -> str:
-    return asyncapi.published_language(Allocation())
+    return asyncapi.published_language(APP)
 
 
 def test_the_document_is_an_asyncapi_document() -> None:

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.config import Settings
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import APP
 from allocation.entrypoints.cli import cli
 from allocation.extension_list import EXTENSIONS
 from tools.files import ROOT
@@ -121,7 +121,7 @@ def settings_of(process: Process, secrets: Mapping[str, str], folder: Path) -> S
         (folder / name).write_text(secrets[name])
     variables = process.variables.items()
     given = {name: value.replace(process.folder, str(folder)) for name, value in variables}
-    return Allocation().load({}, given)
+    return APP.load({}, given)
 
 
 @pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
@@ -140,7 +140,7 @@ def test_a_process_gets_settings_that_exist_and_secrets_that_it_is_given(
 def test_a_process_runs_a_command_that_exists_and_has_time_to_finish(process: Process) -> None:
     """What is killed while it works leaves its work to others, for as long as its lease lasts."""
     assert CliRunner().invoke(cli, [*process.arguments, "--help"]).exit_code == 0
-    assert process.seconds > Allocation().load({}, {}).shutdown_grace_seconds + TIDY_UP_SECONDS
+    assert process.seconds > APP.load({}, {}).shutdown_grace_seconds + TIDY_UP_SECONDS
 
 
 def test_the_page_for_operators_has_all_that_runs_and_only_commands_that_exist() -> None:

@@ -15,6 +15,7 @@ from allocation.adapters.repositories import SqlAlchemyCouponBatches
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.coupons import CouponBatch
+from allocation.entrypoints.app import APP
 from tests.builders import a_batch, a_registration
 from tests.project.generated import LIFE
 
@@ -49,7 +50,7 @@ async def processes(each_settings: Settings) -> AsyncIterator[list[Application]]
     """Two of them; one coupon is left, and each has claimed the delivery of another user."""
     settings = replace(each_settings, dispatch="worker")
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(bootstrap(settings)) for _ in range(2)]
+        yield [await stack.enter_async_context(bootstrap(APP, settings)) for _ in range(2)]
 
 
 async def test_the_page_follows_two_processes(

@@ -16,7 +16,7 @@ from aftercommit.process.cli.main import command_line
 from click.testing import CliRunner
 
 from allocation.config import Settings
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import Allocation
 from allocation.extension_list import EXTENSIONS
 from tests.project.shape import ENGINE
 from tests.project.shop import Shop

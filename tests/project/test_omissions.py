@@ -81,7 +81,7 @@ def test_every_command_can_be_given_on_the_command_line() -> None:
     given = reached_on_the_command_line()
     assert [
         f"{command.__name__} cannot be given on the command line: write a function in"
-        f" {SOURCE}/entrypoints/users.py, and its line in {SOURCE}/entrypoints/allocation.py"
+        f" {SOURCE}/entrypoints/users.py, and its line in {SOURCE}/entrypoints/app.py"
         for command in OFFERED
         if command not in {ImportUsers, *given}
     ] == []

@@ -2,7 +2,7 @@
 
 import re
 
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import Allocation
 from allocation.entrypoints.http.routes import FORM, public
 
 MARKUP = r"(inner|outer|insertAdjacent)HTML|document\.write|\beval\b|Function\(|srcdoc|DOMParser"

@@ -15,6 +15,7 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import ChangeEmail, Command
 from allocation.domain.events import CouponAllocated
+from allocation.entrypoints.app import APP
 from tests.builders import a_batch, a_redemption, a_registration
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +25,7 @@ IVAN = a_registration(email="ivan@example.com")
 
 @pytest.fixture
 async def application(each_settings: Settings) -> AsyncIterator[Application]:
-    async with bootstrap(replace(each_settings, dispatch="worker")) as application:
+    async with bootstrap(APP, replace(each_settings, dispatch="worker")) as application:
         await application.bus.handle(a_batch(quantity=10))
         await application.bus.handle(IVAN)
         yield application

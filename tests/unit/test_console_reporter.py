@@ -10,6 +10,7 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import RegisterUser
 from allocation.domain.events import UserRegistered
+from allocation.entrypoints.app import APP
 from allocation.entrypoints.console_reporter import MESSAGES, ConsoleReporter
 from allocation.service_layer.handlers import HANDLERS, refresh_user_view, register_user
 from allocation.user_import.handler import import_users
@@ -38,7 +39,7 @@ async def test_a_new_command_or_handler_is_printed_in_the_words_of_its_name(
     reporter = ConsoleReporter(lines.append)
     command = an_import(("a secret", "ivan@example.com"))
 
-    async with bootstrap(app_settings, handlers=NEW, observers=[reporter]) as app:
+    async with bootstrap(APP, app_settings, handlers=NEW, observers=[reporter]) as app:
         for _ in range(2):
             await app.bus.handle(command)
 
@@ -57,7 +58,7 @@ async def test_a_person_reads_what_happened_and_no_code(
     lines: list[str] = []
     reporter = ConsoleReporter(lines.append)
 
-    async with bootstrap(app_settings, notifications=emails, observers=[reporter]) as app:
+    async with bootstrap(APP, app_settings, notifications=emails, observers=[reporter]) as app:
         for command in (a_batch(), a_registration(email="ivan@example.com")):
             await app.bus.handle(command)
         redemption = a_redemption(await code_of(app, "ivan@example.com"))

@@ -10,7 +10,7 @@ from aftercommit.extensions.brokers.cloud_events import from_cloud_event, to_clo
 
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import CouponAllocated, UserRegistered
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import APP
 from allocation.messages import ACCEPTED_FROM_BROKERS, CODEC, describe
 from allocation.service_layer.handlers import HANDLERS
 from tests.builders import a_batch, a_change, a_redemption, a_registration, a_user_id
@@ -22,7 +22,7 @@ PUBLIC = {CODEC.name_of(each): each for each in HANDLERS.public_events}
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     """The AsyncAPI document of what is published and accepted."""
-    found: dict[str, Any] = json.loads(published_language(Allocation()))
+    found: dict[str, Any] = json.loads(published_language(APP))
     return found
 
 

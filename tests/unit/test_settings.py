@@ -5,13 +5,13 @@ from aftercommit.errors import InvalidValue
 from aftercommit.process.cli.main import LazyCommand
 
 from allocation.config import Settings
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import APP
 from allocation.entrypoints.cli import cli
 
 
 def test_without_any_setting_the_defaults_hold() -> None:
     """The program runs at once after it is installed, and keeps its e-mails in a folder."""
-    settings = Allocation().load({}, {})
+    settings = APP.load({}, {})
 
     assert settings.database_url == "sqlite:///allocation.db"
     assert settings.mail_folder == "allocation-mail"
@@ -22,21 +22,19 @@ def test_the_environment_of_the_program_is_the_default(monkeypatch: pytest.Monke
     """Otherwise the program would read nothing."""
     monkeypatch.setenv("ALLOCATION_MAIL_FROM", "shop@example.com")
 
-    assert Allocation().load({}).mail_from == "shop@example.com"
+    assert APP.load({}).mail_from == "shop@example.com"
 
 
 @pytest.mark.parametrize("variable", ["ALLOCATION_MAIL_FROM", "ALLOCATION_MARKETING_EMAIL"])
 def test_an_address_that_is_none_is_refused(variable: str) -> None:
     """At start, not when the first e-mail fails."""
     with pytest.raises(InvalidValue, match=f"^{variable} is not an e-mail address$"):
-        Allocation().load({}, {variable: "nobody"})
+        APP.load({}, {variable: "nobody"})
 
 
 def test_secrets_do_not_show_in_repr() -> None:
     """A repr is what ends up in logs and error reports."""
-    settings = Allocation().load(
-        {}, {"ALLOCATION_MAIL_URL": "smtp://ivan:hunter2@mail.example.com"}
-    )
+    settings = APP.load({"mail_url": "smtp://ivan:hunter2@mail.example.com"})
 
     assert "hunter2" not in repr(settings)
     assert "allocation@example.invalid" in repr(settings)

@@ -4,7 +4,9 @@ Migrations are the only source of the schema; a test checks that they and these 
 tables of the engine are in `tables.py`.
 """
 
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from aftercommit import NAMING_CONVENTION, UtcDateTime, ensure_versions
@@ -12,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import configure_mappers, registry
 
 from allocation.adapters.value_columns import ValueObjectType
-from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode
+from allocation.domain.coupons import BatchReference, Coupon, CouponBatch, CouponCode, CouponState
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress, PersonName
 
@@ -82,6 +84,19 @@ user_rows = sa.select(
     coupons.c.state.label("coupon_state"),
 ).select_from(users.outerjoin(coupons))
 """The rows of the list of users, made from the aggregates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRow:
+    """What lists and answers show of a user, and of the coupon, if there is one."""
+
+    user_id: UUID
+    name: str
+    email: str
+    email_undeliverable: bool
+    coupon_code: str | None
+    coupon_state: CouponState | None
+
 
 _mapping = registry(metadata=metadata)
 

@@ -10,7 +10,7 @@ from allocation.domain.events import UserId
 
 
 class SqlAlchemyUserProjection:
-    """The read model, a table that `views.py` reads. See `service_layer/read_model_types.py`."""
+    """The read model, a table that `views.py` reads: see `orm.UserRow`."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction

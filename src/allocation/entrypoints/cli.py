@@ -2,6 +2,6 @@
 
 from aftercommit import command_line
 
-from allocation.entrypoints.allocation import Allocation
+from allocation.entrypoints.app import APP
 
-cli = command_line(Allocation())
+cli = command_line(APP)

@@ -13,12 +13,12 @@ from aftercommit.process.printing import json_line, print_all
 from aftercommit.process.terminal_escaping import escape_controls
 
 from allocation import views
+from allocation.adapters.orm import UserRow
 from allocation.config import Settings
 from allocation.domain.commands import AddCouponBatch, ChangeEmail, RedeemCoupon, RegisterUser
 from allocation.domain.coupons import BatchReference, CouponCode, Quantity
 from allocation.domain.events import UserId
 from allocation.domain.values import EmailAddress, PersonName
-from allocation.service_layer.read_model_types import CouponBatchRow, UserRow
 
 commands = click.Group()
 
@@ -109,7 +109,7 @@ async def _list_coupon_batches(application: Application, *, as_json: bool) -> No
         await print_all(json_line(row) if as_json else _batch_line(row) async for row in rows)
 
 
-def _batch_line(row: CouponBatchRow) -> str:
+def _batch_line(row: views.CouponBatchRow) -> str:
     return escape_controls(f"{row.reference:20}  {row.remaining:9}  {row.quantity}")
 
 

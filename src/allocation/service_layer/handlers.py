@@ -110,8 +110,7 @@ async def send_coupon_email(
     idempotency_key: IdempotencyKey,
 ) -> commands.RecordBounce | None:
     """Send the coupon to the address the user has now."""
-    contact = await find_contact(event.user_id)
-    email = emails.coupon(event, recipient=contact.email)
+    email = emails.coupon(event, recipient=await find_contact(event.user_id))
     return await user_mail.send(email, event.user_id, idempotency_key)
 
 
@@ -125,7 +124,7 @@ async def send_coupon_reminder(
     holder = await find_coupon_holder(event.code)
     if holder is None:
         return None
-    email = emails.coupon_reminder(event, recipient=holder.email)
+    email = emails.coupon_reminder(event, recipient=holder)
     return await user_mail.send(email, event.user_id, idempotency_key)
 
 

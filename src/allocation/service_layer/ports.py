@@ -5,7 +5,6 @@ reached, and lets cancellation pass.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from allocation.domain.events import UserId
@@ -28,18 +27,11 @@ class UserProjection(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """How to reach a user now."""
-
-    email: str
-
-
-FindContact = Callable[[UserId], Awaitable[Contact]]
-"""A query: reads what is committed, and waits for no writer.
+FindContact = Callable[[UserId], Awaitable[str]]
+"""A query, the address of a user: reads what is committed, and waits for no writer.
 
 :raises UserNotFound: if there is no such user
 """
 
-FindCouponHolder = Callable[[str], Awaitable[Contact | None]]
-"""A query: the user who can still redeem the coupon with this code, or None."""
+FindCouponHolder = Callable[[str], Awaitable[str | None]]
+"""A query: the address of the user who can still redeem the coupon with this code, or None."""

@@ -8,11 +8,10 @@ from uuid import UUID
 
 from aftercommit import Database
 
-from allocation.adapters.orm import user_rows, users
+from allocation.adapters.orm import UserRow, user_rows, users
 from allocation.domain.events import UserId
 from allocation.domain.users import UserNotFound
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.read_model_types import UserRow
 
 
 async def user(database: Database, user_id: UserId) -> UserRow:

@@ -100,7 +100,7 @@ class Allocation(App["Settings"]):
         """Open everything the settings ask for."""
         from allocation.bootstrap import bootstrap
 
-        return bootstrap(settings, handlers=self.handlers(), observers=observers, delivers=delivers)
+        return bootstrap(self, settings, observers=observers, delivers=delivers)
 
     def warn_operators(self, settings: Settings, *, delivers: bool) -> None:
         """Log where e-mails stay, if they are to be sent and are not."""
@@ -114,3 +114,6 @@ class Allocation(App["Settings"]):
         from allocation.entrypoints.console_reporter import ConsoleReporter
 
         return ConsoleReporter(click.echo, settings.mail_folder)
+
+
+APP = Allocation()
