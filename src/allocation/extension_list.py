@@ -3,6 +3,8 @@
 Importing this imports no library that an extension needs: the list of commands has to be quick.
 """
 
+from functools import partial
+
 from aftercommit import Extensions
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.metrics import MetricsExtension
@@ -12,6 +14,8 @@ from aftercommit.extensions.page import PageExtension
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.extensions.web import WebExtension
 
+from allocation.domain.values import EmailAddress
+
 
 def find_subjects(email: str) -> SubjectQuery:
     """Return the query for the user who has this e-mail address, of whom operators look for traces.
@@ -20,7 +24,7 @@ def find_subjects(email: str) -> SubjectQuery:
     """
     from allocation import views
 
-    return views.find_subjects(email)
+    return partial(views.holders_of, address=EmailAddress(email))
 
 
 EXTENSIONS = Extensions(

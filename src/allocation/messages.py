@@ -1,6 +1,6 @@
 """The messages as others see them: how events are written down, and which commands may be sent."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -16,22 +16,19 @@ UPCASTERS = {
 }
 
 
+DESCRIBED = {
+    "name": "{}",
+    "email": "<{}>",
+    "old_email": "<{}> →",
+    "new_email": "<{}>",
+    "batch_reference": "{}",
+}
+
+
 def describe(event: events.Event) -> str:
-    """Say whom and what an event is about, as far as its fields do: name, address, batch.
-
-    A coupon's code is money, and never in it.
-    """
-    return " ".join(_words(asdict(event)))  # type: ignore[call-overload]
-
-
-def _words(fields: Mapping[str, str]) -> Iterator[str]:
-    addresses = " → ".join(value for name, value in fields.items() if name.endswith("email"))
-    if "name" in fields:
-        yield fields["name"]
-    if addresses:
-        yield f"<{addresses}>" if "name" in fields else addresses
-    if "batch_reference" in fields:
-        yield fields["batch_reference"] + ("-…" if "code" in fields else "")
+    """Say whom and what an event is about. A coupon's code is money, and not among it."""
+    found = asdict(event)  # type: ignore[call-overload]
+    return " ".join(form.format(found[name]) for name, form in DESCRIBED.items() if name in found)
 
 
 EVENTS = [*message_types(events, events.Event), UsersImported]

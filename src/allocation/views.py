@@ -4,13 +4,13 @@ Reading waits for nobody and sees only what is committed. The view of users is k
 handlers, so it follows a command a moment later.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 from aftercommit import Database
-from sqlalchemy import String, bindparam, select, type_coerce
+from sqlalchemy import Select, String, bindparam, select, type_coerce
 
 from allocation.adapters.orm import UserRow, coupons, user_view
 from allocation.adapters.orm import coupon_batches as batches_table
@@ -23,11 +23,10 @@ from allocation.domain.values import EmailAddress
 
 async def find_contact(database: Database, user_id: UserId) -> str:
     """Return the address of a user. See `ports.FindContact`."""
-    async with database.read_transaction() as transaction:
-        row = (await transaction.execute(_CONTACT, {"user_id": user_id})).one_or_none()
-    if row is None:
+    email = await _one(database, _CONTACT, user_id=user_id)
+    if email is None:
         raise UserNotFound(user_id)
-    return str(row.email)
+    return str(email)
 
 
 _CONTACT = select(users_table.c.email).where(users_table.c.id == bindparam("user_id"))
@@ -35,10 +34,8 @@ _CONTACT = select(users_table.c.email).where(users_table.c.id == bindparam("user
 
 async def find_coupon_holder(database: Database, code: str) -> str | None:
     """Return the address of who can redeem a coupon. See `ports.FindCouponHolder`."""
-    async with database.read_transaction() as transaction:
-        found = await transaction.execute(_HOLDER, {"code": CouponCode(code)})
-        row = found.one_or_none()
-    return row and str(row.email)
+    email = await _one(database, _HOLDER, code=CouponCode(code))
+    return None if email is None else str(email)
 
 
 _HOLDER = (
@@ -50,30 +47,26 @@ _HOLDER = (
 
 async def is_undeliverable(database: Database, email: str) -> bool:
     """Tell whether nothing can be sent to an address. See `user_mailer.IsUndeliverable`."""
+    return bool(await _one(database, _UNDELIVERABLE, key=EmailAddress(email).key))
+
+
+_OF_KEY = users_table.c.email_key == bindparam("key")
+_UNDELIVERABLE = select(users_table.c.email_undeliverable).where(_OF_KEY)
+
+
+async def holders_of(database: Database, address: EmailAddress) -> Sequence[UserId]:
+    """Return the user who has this e-mail address now, if there is one."""
+    user_id = await _one(database, _HOLDER_OF, key=address.key)
+    return [] if user_id is None else [user_id]
+
+
+_HOLDER_OF = select(users_table.c.id).where(_OF_KEY)
+
+
+async def _one(database: Database, statement: Select[Any], **parameters: object) -> Any:
+    """Return the one value that a query finds, or None."""
     async with database.read_transaction() as transaction:
-        found = await transaction.execute(_UNDELIVERABLE, {"key": EmailAddress(email).key})
-        return bool(found.scalar_one_or_none())
-
-
-_UNDELIVERABLE = select(users_table.c.email_undeliverable).where(
-    users_table.c.email_key == bindparam("key")
-)
-
-
-def find_subjects(email: str) -> Callable[[Database], Awaitable[Sequence[UserId]]]:
-    """Return the query for the user who has this e-mail address now.
-
-    :raises InvalidValue: if it is not an e-mail address
-    """
-    return partial(_holders_of, key=EmailAddress(email).key)
-
-
-async def _holders_of(database: Database, key: str) -> Sequence[UserId]:
-    async with database.read_transaction() as transaction:
-        return (await transaction.execute(_HOLDER_OF, {"key": key})).scalars().all()
-
-
-_HOLDER_OF = select(users_table.c.id).where(users_table.c.email_key == bindparam("key"))
+        return (await transaction.execute(statement, parameters)).scalar_one_or_none()
 
 
 @asynccontextmanager

@@ -255,7 +255,7 @@ async def test_queries_find_whom_to_write_to(each_app: Application) -> None:
     assert await views.find_contact(database, user.id) == "Ivan@example.com"
     assert await views.find_coupon_holder(database, code.value) == "Ivan@example.com"
     assert not await views.is_undeliverable(database, "ivan@example.com")
-    assert await views.find_subjects("IVAN@example.com")(database) == [user.id]
+    assert await views.holders_of(database, EmailAddress("IVAN@example.com")) == [user.id]
     async with a_uow(each_app) as uow:
         (await uow.coupons.get(code)).redeem(uuid4())
         (await uow.users.get(user.id)).record_bounce(user.email)
