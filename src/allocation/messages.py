@@ -19,8 +19,8 @@ UPCASTERS = {
 DESCRIBED = {
     "name": "{}",
     "email": "<{}>",
-    "old_email": "<{}> →",
-    "new_email": "<{}>",
+    "old_email": "{} →",
+    "new_email": "{}",
     "batch_reference": "{}",
 }
 

@@ -1,18 +1,20 @@
 """Environments with our wheels, with what they ask for, and with nothing else that the tests have.
 
-Nothing is downloaded: what they ask for is linked from the environment of the tests.
+Nothing is downloaded: what they ask for is packed again, from the environment of the tests.
 """
 
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
+from zipfile import ZipFile
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools.install import pip
+from tools.install import OPTIONS, pip
 
 ROOT = Path(__file__).parents[4]
 TIMEOUT_SECONDS = 240
@@ -32,39 +34,40 @@ def build_wheels(folder: Path, *projects: Path) -> list[Path]:
 def make_environment(
     folder: Path, wheels: Sequence[Path], extra: str = "", *, wanted: str = APPLICATION
 ) -> Path:
-    """Make an environment with wheels, and with what one of them needs with an extra.
+    """Make an environment into which pip installs one of these wheels, with an extra.
 
-    Return the folder of its commands.
+    All that it asks for comes from their folder. Return the folder of its commands.
     """
     run(sys.executable, "-m", "venv", "--without-pip", str(folder))
-    python = folder / "bin" / "python"
-    install = (str(python), str(pip()), "install", "--quiet", "--disable-pip-version-check")
-    run(*install, "--no-index", "--no-deps", *map(str, wheels))
-    [site_packages] = folder.glob("lib/python*/site-packages")
-    [ours] = Distribution.discover(name=wanted, path=[str(site_packages)])
-    for place in {place for each in needed_by(ours, set(), extra) for place in places(each)}:
-        (site_packages / place.name).symlink_to(place)
+    needed: set[tuple[str, str]] = set()
+    look_for_needs(wanted, extra, needed)
+    for name in {name for name, _ in needed} - OURS:
+        pack_again(distribution(name), wheels[0].parent)
+    [ours] = [wheel for wheel in wheels if wheel.name.startswith(f"{wanted}-")]
+    install = (str(folder / "bin" / "python"), str(pip()), "install", *OPTIONS)
+    what = f"{ours}[{extra}]" if extra else str(ours)
+    run(*install, "--no-index", "--find-links", str(ours.parent), what)
     return folder / "bin"
 
 
-def needed_by(found: Distribution, seen: set[str], extra: str = "") -> Iterator[Distribution]:
-    """Yield what a distribution needs, and what that needs, each once; never our own."""
-    for requirement in map(Requirement, found.requires or ()):
-        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
-            continue
-        is_ours = requirement.name in OURS
-        needed = found if requirement.name == found.name else distribution(requirement.name)
-        for wanted in ("", *requirement.extras):
-            if (key := f"{canonicalize_name(requirement.name)}[{wanted}]") not in seen:
-                seen.add(key)
-                yield from () if is_ours else [needed]
-                yield from needed_by(needed, seen, wanted)
+def look_for_needs(name: str, extra: str, seen: set[tuple[str, str]]) -> None:
+    """Add what a distribution needs, and what that needs, each with an extra, or without one."""
+    for requirement in map(Requirement, distribution(name).requires or ()):
+        if not requirement.marker or requirement.marker.evaluate({"extra": extra}):
+            for each in ("", *requirement.extras):
+                if (key := (canonicalize_name(requirement.name), each)) not in seen:
+                    seen.add(key)
+                    look_for_needs(*key, seen)
 
 
-def places(of: Distribution) -> Iterator[Path]:
-    """Yield the folders and files that a distribution has brought, as far as they are its own."""
-    for name in {file.parts[0] for file in of.files or ()} - {"..", "__pycache__"}:
-        yield Path(str(of.locate_file(name)))
+def pack_again(found: Distribution, folder: Path) -> None:
+    """Make a wheel of what it has installed, but for its commands, which pip makes."""
+    [tag, *_] = re.findall(r"^Tag: (.+)$", str(found.read_text("WHEEL")), re.MULTILINE)
+    name = canonicalize_name(found.name).replace("-", "_")
+    files = [file for file in found.files or () if file.parts[0] != ".." and file.suffix != ".pyc"]
+    with ZipFile(folder / f"{name}-{found.version}-{tag}.whl", "w") as wheel:
+        for file in files:
+            wheel.write(str(file.locate()), str(file))
 
 
 def run(*command: str, cwd: Path | None = None, environment: dict[str, str] | None = None) -> str:
