@@ -1,7 +1,4 @@
-"""The language of the API: its OpenAPI document, kept in golden files like that of the messages.
-
-What an extension brings has a file of its own, which goes with the extension.
-"""
+"""The language of the API: its OpenAPI document, in a golden file like that of the messages."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,27 +7,13 @@ from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.settings import WebSettings
 
 from allocation.entrypoints.app import APP
-from allocation.extension_list import EXTENSIONS
 
 Json = dict[str, Any]
 
 
-def own() -> Json:
-    """Return the document of what the application answers with the extension web alone."""
-    return web_application(APP, WebSettings(), extensions=()).openapi()
-
-
-def of_extension(extension: str) -> Json:
-    """Return that part of the document which an extension brings."""
-    [brought] = [each for each in EXTENSIONS if each.name == extension]
-    document, without = web_application(APP, WebSettings(), [brought]).openapi(), own()
-    schemas = _added(document["components"]["schemas"], without["components"]["schemas"])
-    return {
-        "openapi": document["openapi"],
-        "info": {"title": f"allocation: {extension}", "version": document["info"]["version"]},
-        "paths": _added(document["paths"], without["paths"]),
-        "components": document["components"] | {"schemas": schemas},
-    }
+def described() -> Json:
+    """Return the document of what the application answers, with what its extensions bring."""
+    return web_application(APP, WebSettings(), APP.extensions).openapi()
 
 
 def broken_in_api(old: Json, new: Json) -> Iterator[str]:
@@ -91,7 +74,3 @@ def _properties(schema: Json) -> Mapping[str, str]:
         name: str({key: value for key, value in form.items() if key not in for_people})
         for name, form in schema.get("properties", {}).items()
     }
-
-
-def _added(all_: Json, without: Json) -> Json:
-    return {key: value for key, value in all_.items() if key not in without}

@@ -14,17 +14,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 from aftercommit.sql.migrations.history import ENGINE, History, of_application
-from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
+from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.migration import MigrationContext
 from alembic.operations.ops import AddColumnOp, ModifyTableOps, UpgradeOps
 from sqlalchemy import Connection, DefaultClause, MetaData, TypeDecorator, create_engine
 from sqlalchemy.sql.elements import False_, True_
 
 from allocation.adapters.migrations import HISTORY
-from tools.files import ROOT, write
+from tools.files import ROOT
 
 TABLES = {
     ENGINE.name: "packages/aftercommit/src/aftercommit/sql/tables.py",
@@ -56,12 +56,6 @@ def upgrade() -> None:
 '''
 
 
-def differences(history: History = HISTORY) -> list[Any]:
-    """Return in what the tables differ from those that the migrations make."""
-    with _migrated(history) as context:
-        return list(compare_metadata(context, history.metadata))
-
-
 def make(name: str, history: History = HISTORY, folder: Path | None = None) -> Path | None:
     """Write the next migration into a folder, and return it; None if there is nothing to migrate.
 
@@ -74,7 +68,7 @@ def make(name: str, history: History = HISTORY, folder: Path | None = None) -> P
             return None
         text = _text(name, upgrade, context, history)
     file = (folder or history.folders[-1]) / f"{_next_revision(history)}_{_slug(name)}.py"
-    write(file, _formatted(text))
+    file.write_text(_formatted(text), encoding="utf-8")
     return file
 
 

@@ -1,4 +1,7 @@
-"""A person is erased: neither name nor address is left anywhere, on each database."""
+"""A person is erased: neither name nor address is left anywhere, on each database.
+
+The last tests are about what an erasure replaces around events: ids of messages, sums, tokens.
+"""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
@@ -30,6 +33,8 @@ from allocation.service_layer.handlers import HANDLERS
 from tests.builders import a_batch, a_change, a_registration, a_user_id
 from tests.email_senders import RecordingEmailSender
 from tests.looking import change, rows
+
+pytestmark = pytest.mark.anyio
 
 NAME, OLD, NEW = "Анна Грюн", "Anna@Example.com", "gruen@example.net"
 ANNA = a_registration(name=NAME, email=OLD)
@@ -136,7 +141,6 @@ async def stored_deliveries(app: Application) -> dict[tuple[Any, str], Any]:
     return {(row.event_id, row.handler): row for row in found}
 
 
-@pytest.mark.anyio
 async def test_neither_name_nor_address_is_left_anywhere(
     app: Application, each_settings: Settings
 ) -> None:
@@ -195,7 +199,6 @@ def test_every_text_in_an_event_was_looked_at() -> None:
     assert texts - NOT_ABOUT_A_PERSON == NAMES | ADDRESSES
 
 
-@pytest.mark.anyio
 async def test_ids_and_times_stay_and_repeating_it_changes_nothing(app: Application) -> None:
     """What has happened, and when, is still known, and can be read. It may be interrupted."""
     event, command = tables.events.c, tables.commands.c
@@ -214,7 +217,6 @@ async def test_ids_and_times_stay_and_repeating_it_changes_nothing(app: Applicat
     assert report.failures == []
 
 
-@pytest.mark.anyio
 async def test_nothing_is_sent_to_her_any_more(app: Application, each_settings: Settings) -> None:
     """E-mails that are scheduled, parked, or failing are discarded, and say why; Ivan's are not."""
     emails = {"send_coupon_reminder", "send_change_notice", "send_welcome_email"}
@@ -235,7 +237,6 @@ async def test_nothing_is_sent_to_her_any_more(app: Application, each_settings: 
     assert await files_with(each_settings, "erased") == 0
 
 
-@pytest.mark.anyio
 async def test_a_handler_that_runs_meanwhile_begins_again_without_the_name(
     app: Application,
 ) -> None:
@@ -252,7 +253,6 @@ async def test_a_handler_that_runs_meanwhile_begins_again_without_the_name(
     assert (await app.bus.run([again])).failures == []
 
 
-@pytest.mark.anyio
 async def test_nobody_can_take_what_an_erasure_needs(
     app: Application, each_settings: Settings
 ) -> None:
@@ -273,7 +273,6 @@ async def test_nobody_can_take_what_an_erasure_needs(
     assert await erased(app) == 0
 
 
-@pytest.mark.anyio
 async def test_a_user_who_has_her_old_address_now_is_left_alone(
     app: Application, each_settings: Settings
 ) -> None:
@@ -294,7 +293,6 @@ async def test_a_user_who_has_her_old_address_now_is_left_alone(
     assert await files_with(each_settings, OLD.casefold())
 
 
-@pytest.mark.anyio
 async def test_kept_emails_are_found_without_their_events(
     app: Application, each_settings: Settings
 ) -> None:
@@ -312,13 +310,59 @@ async def test_kept_emails_are_found_without_their_events(
     assert await files_with(each_settings, "ivan@example.com")
 
 
-@pytest.mark.anyio
 async def test_a_wrong_id_is_refused(app: Application) -> None:
     """It is no silent success."""
     with pytest.raises(UserNotFound):
         await find_person(app.database, a_user_id())
     with pytest.raises(UserNotFound):
         await erased(app, a_user_id())
+
+
+async def test_the_commands_of_others_in_the_same_trace_stay_as_they_are(app: Application) -> None:
+    """Callers may share a correlation id; the sum is what another body is refused by."""
+    shared, some = a_user_id(), [a_registration(email=f"user{n}@example.com") for n in (0, 1)]
+    for user in some:
+        said = MessageOrigin(
+            source="/shop", id=user.email, fingerprint="sum", correlation_id=shared
+        )
+        await app.bus.handle(user, said)
+
+    await erased(app, some[0].user_id)
+
+    command = tables.commands.c
+    sums = sa.select(command.message_id, command.fingerprint).where(command.source == "/shop")
+    kept = {row for row in await rows(app, sums) if row.fingerprint}
+    assert kept == {(some[1].email, "sum")}
+
+
+@pytest.mark.parametrize("spelling", ["ÜMIT@пример.рф", "ümit@ПРИМЕР.РФ", "u\u0308mit@пример.рф"])
+async def test_an_address_in_an_id_is_found_however_it_is_spelled(
+    app: Application, spelling: str
+) -> None:
+    """A database may know only the case of ASCII, and no combining characters."""
+    user = a_registration(email="ümit@пример.рф")
+    await app.bus.handle(user, MessageOrigin(source="/shop", id=f"of {spelling}"))
+
+    await erased(app, user.user_id)
+
+    command = tables.commands.c
+    [(id_,)] = await rows(app, sa.select(command.message_id).where(command.source == "/shop"))
+    assert id_.startswith("erased-")
+
+
+async def test_the_page_reads_again_what_was_erased(app: Application) -> None:
+    """It goes by the tokens of deliveries, also of those that are done."""
+    before = await stored_deliveries(app)
+    hers = await find_person(app.database, ANNA.user_id)
+
+    await erased(app)
+
+    now = await stored_deliveries(app)
+    changed = {str(event_id) for (event_id, _), row in now.items()}
+    changed &= {str(key[0]) for key, row in now.items() if row.token > before[key].token}
+    named = sa.select(tables.events.c.id).where(tables.events.c.data.contains("erased"))
+    assert {str(id_) for (id_,) in await rows(app, named)} <= changed
+    assert changed <= {*hers.event_ids}
 
 
 class Shop:
@@ -331,7 +375,6 @@ class Shop:
         self.received.append(envelope.event)
 
 
-@pytest.mark.anyio
 async def test_public_events_are_published_without_the_name(
     app_settings: Settings, emails: RecordingEmailSender
 ) -> None:
