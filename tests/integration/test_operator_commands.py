@@ -72,7 +72,7 @@ def test_whoever_delivers_needs_a_place_for_emails(shell: Shell) -> None:
         assert "error: ALLOCATION_MAIL_URL is not set, and has no default" in result.stderr
 
     looking = ["users", "db upgrade", "deliveries list", "events prune --older-than 1d"]
-    for command in (*map(str.split, looking), *delivering[:3]):
-        result = shell.run(*command, database_url=url, dispatch="worker")
+    for words in (*map(str.split, looking), *delivering[:3]):
+        result = shell.run(*words, database_url=url, dispatch="worker")
         assert result.exit_code == 3
         assert "the database is not available" in result.stderr

@@ -1,34 +1,21 @@
-"""One more revision of each history, which only tests have: so there is always an upgrade to test.
+"""One more revision of the application's history beside that of the engine, which only tests have.
 
     python -m tests.project.later_schema ARGUMENTS…
 
 runs the application as its next version, which needs these revisions.
 """
 
-import sys
-from dataclasses import replace
 from pathlib import Path
 
-from aftercommit.sql.migrations.history import ENGINE, History
+from aftercommit_tests import later_schema
 
 from allocation.adapters.migrations import HISTORY
+from allocation.entrypoints.cli import cli
 
 FOLDER = Path(__file__).parent / "later_migrations"
-NOW = {each.name: replace(each, folders=each.folders[:1]).newest for each in (ENGINE, HISTORY)}
-"""The newest revisions that the application has without these."""
-
-
-def _later(history: History) -> History:
-    return replace(history, folders=[*history.folders, FOLDER / history.name])
-
-
-LATER = _later(ENGINE), _later(HISTORY)
+LATER = (later_schema.LATER[0], later_schema.later(HISTORY, FOLDER))
 """The histories of the next version."""
 
 
 if __name__ == "__main__":
-    from allocation.entrypoints.cli import cli
-
-    for history in (ENGINE, HISTORY):
-        history.folders.append(FOLDER / history.name)
-    cli(sys.argv[1:])
+    later_schema.run(cli, HISTORY, FOLDER)

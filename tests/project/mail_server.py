@@ -3,10 +3,12 @@
 import asyncio
 import threading
 from dataclasses import dataclass, field
+from email import message_from_bytes, policy
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.project.mail import Received, read_email
+Received = tuple[str, str, str]
+"""Recipient, subject and Message-ID."""
 
 
 @dataclass
@@ -40,5 +42,7 @@ class MailServer:
         if self.hold:
             self.holding.set()
             await asyncio.to_thread(self.release.wait)
-        self.received.append(read_email(envelope.original_content or b""))
+        message = message_from_bytes(envelope.original_content or b"", policy=policy.default)
+        names = ("To", "Subject", "Message-ID")
+        self.received.append(tuple(str(message[name]) for name in names))  # type: ignore[arg-type]
         return "250 OK"

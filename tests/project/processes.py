@@ -6,7 +6,7 @@ from typing import ClassVar
 from aftercommit_tests.processes import Installation
 from aftercommit_tests.warm import WarmProcess
 
-from tests.project.mail import Mail
+from tests.project.mail_server import MailServer
 
 
 class WarmAllocation(WarmProcess):
@@ -21,7 +21,7 @@ class Application(Installation):
     """The application in a folder of its own."""
 
     module: str = "allocation"
-    mail: Mail | None = None
+    mail: MailServer | None = None
     name: ClassVar[str] = "allocation"
     process: ClassVar[type[WarmProcess]] = WarmAllocation
 

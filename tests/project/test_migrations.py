@@ -129,13 +129,6 @@ def test_a_migration_that_was_made_of_new_tables_only_adds(tmp_path: Path) -> No
     assert taken_away(file.read_text()) == set()
 
 
-@HISTORIES
-def test_the_migrations_make_the_tables(history: History, tmp_path: Path) -> None:
-    """Otherwise one is missing; and an empty one would be a mistake that nobody sees."""
-    forgotten = migration.make("Forgotten", history, tmp_path)
-    assert forgotten is None, f"run make migration; it lacks this:\n{forgotten.read_text()}"
-
-
 def test_a_column_that_the_rows_could_not_have_is_refused() -> None:
     """On the empty tables of a test it would work."""
     history = with_columns(

@@ -9,26 +9,38 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import click
 from aftercommit.sql.migrations.history import ENGINE, History
 
 from aftercommit_tests.things.storage import HISTORY
 
 FOLDER = Path(__file__).parent / "later_migrations"
-NOW = {each.name: replace(each, folders=each.folders[:1]).newest for each in (ENGINE, HISTORY)}
-"""The newest revisions that the application has without these."""
 
 
-def _later(history: History) -> History:
-    return replace(history, folders=[*history.folders, FOLDER / history.name])
+def later(history: History, folder: Path = FOLDER) -> History:
+    """Return a history as the next version has it."""
+    return replace(history, folders=[*history.folders, folder / history.name])
 
 
-LATER = _later(ENGINE), _later(HISTORY)
+def before(history: History) -> str:
+    """Return the newest revision that there is without these."""
+    return replace(history, folders=history.folders[:1]).newest
+
+
+def run(cli: click.Group, history: History, folder: Path = FOLDER) -> None:
+    """Run an application as its next version, which knows the engine's, too."""
+    history.folders.append(folder / history.name)
+    ENGINE.folders.append(FOLDER / ENGINE.name)
+    cli(sys.argv[1:])
+
+
+LATER = later(ENGINE), later(HISTORY)
 """The histories of the next version."""
+NOW = {each.name: before(each) for each in LATER}
+"""The newest revisions that the application has without these."""
 
 
 if __name__ == "__main__":
     from aftercommit_tests.things.app import cli
 
-    for history in (ENGINE, HISTORY):
-        history.folders.append(FOLDER / history.name)
-    cli(sys.argv[1:])
+    run(cli, HISTORY)

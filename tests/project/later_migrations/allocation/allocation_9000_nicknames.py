@@ -1,12 +1,13 @@
 """Users have nicknames: those that are there have their names."""
 
 import sqlalchemy as sa
+from aftercommit_tests.later_schema import before
 from alembic import op
 
-from tests.project.later_schema import NOW
+from allocation.adapters.migrations import HISTORY
 
 revision = "allocation_9000"
-down_revision = NOW["allocation"]
+down_revision = before(HISTORY)
 
 
 def upgrade() -> None:
