@@ -4,14 +4,11 @@ from tests.project.shape import (
     ENGINE,
     ENGINE_LINES,
     FILE_LINES,
-    LONG_BODY_LINES,
-    MEDIAN_BODY_LINES,
     PATH,
     PATH_LINES,
     README_LINES,
     engine,
     files,
-    functions,
     lines,
 )
 from tools.files import ROOT
@@ -31,12 +28,3 @@ def test_no_file_is_long() -> None:
     limits = dict.fromkeys(files(), FILE_LINES) | dict.fromkeys(READMES, README_LINES)
 
     assert [file for file, limit in limits.items() if lines([file]) > limit] == []
-
-
-def test_functions_are_short() -> None:
-    """The median, and nine in ten, of all the source, and of the engine alone."""
-    for some in (files(), engine()):
-        middle, long = functions(some)
-
-        assert middle <= MEDIAN_BODY_LINES
-        assert long <= LONG_BODY_LINES
