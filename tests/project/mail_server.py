@@ -18,22 +18,10 @@ class MailServer:
     url: str = ""
     refusing: bool = False
     refusal: str = "451 come back later"
-    unknown: str = ""  # the address that does not exist
-    asked: list[str] = field(default_factory=list)  # for each e-mail, to whom it shall go
     holding: threading.Event = field(default_factory=threading.Event)
     hold: bool = False
     release: threading.Event = field(default_factory=threading.Event)
     received: list[Received] = field(default_factory=list)
-
-    async def handle_RCPT(  # noqa: N802
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        """Take a recipient, if there is one; the name is what aiosmtpd calls."""
-        self.asked.append(address)
-        if address == self.unknown:
-            return "550 5.1.1 no such user"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Take one e-mail; the name is what aiosmtpd calls."""

@@ -6,7 +6,9 @@ python -m aftercommit_tests.extensions.postgresql.processes.skewed SECONDS ARGUM
 import sys
 from datetime import datetime, timedelta, tzinfo
 
-from aftercommit_tests.things import app
+from aftercommit.process import assembly
+
+from aftercommit_tests.things.app import cli
 
 seconds, *arguments = sys.argv[1:]
 
@@ -19,5 +21,6 @@ class WrongClock(datetime):
         return super().now(tz) + timedelta(seconds=float(seconds))
 
 
-app.datetime = WrongClock  # type: ignore[attr-defined]
-app.cli(arguments)
+assert vars(assembly)["datetime"] is datetime  # or nothing would be wrong
+vars(assembly)["datetime"] = WrongClock
+cli(arguments)

@@ -15,6 +15,7 @@ from aftercommit_tests.processes import TIMEOUT_SECONDS, Installation, owed, wai
 
 PROCESSES = 4
 LINES = "SELECT text FROM lines ORDER BY text"
+WRONG_TIME = "abs(extract(epoch FROM time) - recorded_at) > 3000"
 LISTENING = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN %'"
 
 with warnings.catch_warnings():
@@ -79,6 +80,7 @@ def test_workers_with_wrong_clocks_neither_steal_leases_nor_double_effects(
     os.close(listener)
     assert len(rings) == len(set(rings)) == 2 * len(names)
     assert on_postgres.rows(LINES) == [(name,) for name in names]
+    assert on_postgres.count(f"aftercommit_events WHERE {WRONG_TIME}") == len(names)
 
 
 @pytest.fixture
