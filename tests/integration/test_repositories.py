@@ -18,12 +18,11 @@ from allocation.domain.coupons import (
     CouponCode,
     CouponNotFound,
 )
-from allocation.domain.events import CouponDenied
 from allocation.domain.users import EmailAlreadyRegistered, User, UserNotFound
 from allocation.domain.values import EmailAddress
 from allocation.service_layer.unit_of_work import UnitOfWork
-from tests.builders import TODAY, a_coupon_batch, a_registration, a_user, a_user_id
-from tests.looking import count, coupons_left, rows, types, users
+from tests.builders import TODAY, a_coupon_batch, a_user, a_user_id
+from tests.looking import count, coupons_left, rows, users
 
 pytestmark = pytest.mark.anyio
 
@@ -174,15 +173,6 @@ async def test_exhausted_batches_are_reported_each_once_and_then_one_of_them_onc
     assert sorted(map(str, reported[5].values())) == [str(TODAY), str(tomorrow)]
 
 
-async def test_without_any_batch_the_refusal_is_stored_and_no_batch(each_app: Application) -> None:
-    """The user goes without a coupon, and somebody may want to know."""
-    report = await each_app.bus.handle(a_registration())
-
-    assert CouponDenied in types(report.events)
-    assert report.failures == []
-    assert await coupons_left(each_app) == {}
-
-
 async def test_no_user_can_have_two_coupons(each_app: Application) -> None:
     """Whatever the handlers do, and whichever batch it is from: no retry may help."""
     await store(each_app, user := a_user(), a_coupon_batch(quantity=1, reference="A"))
@@ -236,13 +226,6 @@ async def test_the_read_model_follows_the_aggregates(each_app: Application) -> N
     after = (await users(each_app))["new@example.com"]
     assert (after.name, after.coupon_code, after.coupon_state) == ("Иван", "WELCOME-1", "allocated")
     assert len(await users(each_app)) == 1
-
-
-async def test_refreshing_a_user_that_is_not_there_changes_nothing(each_app: Application) -> None:
-    """A read model shows what is, and raises about nothing."""
-    await refresh(each_app, a_user())
-
-    assert await users(each_app) == {}
 
 
 async def test_queries_find_whom_to_write_to(each_app: Application) -> None:

@@ -1,6 +1,5 @@
 """A batch never gives one coupon too many; a coupon is redeemed or expires, and only once."""
 
-from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -10,18 +9,12 @@ from hypothesis import strategies as st
 from allocation.domain.coupons import (
     CouponAlreadyAllocated,
     CouponAlreadyRedeemed,
-    CouponBatch,
-    CouponBatchAlreadyAdded,
     CouponBatchIsFull,
-    CouponIsExpired,
     CouponNotFound,
-    Quantity,
 )
 from allocation.domain.events import (
     CouponAllocated,
-    CouponBatchExhausted,
     CouponDenied,
-    CouponExpired,
     CouponRedeemed,
 )
 from tests.builders import TODAY, a_coupon, a_coupon_batch, a_redemption, a_user_id
@@ -53,14 +46,6 @@ def test_no_user_is_given_two_coupons() -> None:
     assert (batch.remaining, len(batch.new_coupons)) == (2, 1)
 
 
-def test_without_any_batch_everybody_goes_without() -> None:
-    """That is no error: the user is registered all the same, and nobody can add to this batch."""
-    batch, user_id = CouponBatch.empty(), a_user_id()
-
-    assert batch.allocate(user_id, token="x7", today=TODAY) is None
-    assert batch.pull_events() == (CouponDenied(user_id=user_id),)
-
-
 @given(quantity=st.integers(1, 20), requests=st.integers(0, 40))
 @example(quantity=1, requests=2)
 @example(quantity=20, requests=20)
@@ -82,46 +67,6 @@ def test_never_more_coupons_than_the_quantity_are_given_and_nobody_is_forgotten(
     assert [e.user_id for e in events if isinstance(e, CouponAllocated)] == users[:quantity]
     assert [e.user_id for e in events if isinstance(e, CouponDenied)] == users[quantity:]
     assert len(events) == requests + (requests > quantity)  # CouponBatchExhausted
-
-
-def test_an_exhausted_batch_says_so_once_a_day() -> None:
-    """Marketing got an e-mail for each of twelve thousand users, and stopped reading them."""
-    batch, days = a_coupon_batch(quantity=1), [TODAY, TODAY, TODAY + timedelta(days=1)]
-    batch.allocate(a_user_id(), token="x", today=TODAY)
-
-    notified = []
-    for day in days:
-        batch.pull_events()
-        batch.allocate(a_user_id(), token="x", today=day)
-        notified.append(CouponBatchExhausted(batch_reference="WELCOME") in batch.recorded_events)
-
-    assert notified == [True, False, True]
-
-
-def test_allocating_needs_no_coupon_given_before() -> None:
-    """The millionth user must not wait for a million rows: the count alone decides."""
-    batch = a_coupon_batch(quantity=1_000_000)
-    batch.remaining = 1  # as it is loaded: the coupons given before stay in the database
-
-    last, late = (batch.allocate(a_user_id(), token=token, today=TODAY) for token in ("a", "b"))
-
-    assert last is not None
-    assert late is None
-    assert batch.new_coupons == (last,)
-
-
-def test_a_repeated_addition_changes_nothing_and_another_quantity_is_refused() -> None:
-    """A caller that got no answer may ask again. Another quantity is another batch by mistake."""
-    batch = a_coupon_batch(quantity=3, reference="SPRING")
-    batch.allocate(a_user_id(), token="x7", today=TODAY)
-    batch.pull_events()
-
-    batch.ensure_same_quantity(Quantity(3))
-    for quantity in (2, 4):
-        with pytest.raises(CouponBatchAlreadyAdded, match=r"SPRING .* quantity 3"):
-            batch.ensure_same_quantity(Quantity(quantity))
-
-    assert (batch.quantity, batch.remaining, batch.recorded_events) == (3, 2, ())
 
 
 def test_what_is_given_back_can_be_allocated_again_and_no_more() -> None:
@@ -152,32 +97,6 @@ def test_a_coupon_is_redeemed_once() -> None:
             redemption_id=redemption_id, user_id=coupon.user_id, batch_reference="WELCOME"
         ),
     )
-
-
-def test_a_coupon_expires_once_and_cannot_be_redeemed_then() -> None:
-    """A second event would give its place back twice; the first may have given it to somebody."""
-    coupon = a_coupon()
-
-    for _ in range(2):
-        coupon.expire()
-    with pytest.raises(CouponIsExpired):
-        coupon.redeem(uuid4())
-
-    assert coupon.state == "expired"
-    assert coupon.pull_events() == (
-        CouponExpired(user_id=coupon.user_id, batch_reference="WELCOME"),
-    )
-
-
-def test_a_redeemed_coupon_does_not_expire() -> None:
-    """Its place in the batch is taken, for good."""
-    coupon = a_coupon()
-    coupon.redeem(uuid4())
-    coupon.pull_events()
-
-    coupon.expire()
-
-    assert (coupon.state, coupon.recorded_events) == ("redeemed", ())
 
 
 def test_a_code_is_shown_by_nothing_that_may_be_logged() -> None:

@@ -18,13 +18,6 @@ def test_without_any_setting_the_defaults_hold() -> None:
     assert settings.mail_from == "allocation@example.invalid"
 
 
-def test_the_environment_of_the_program_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the program would read nothing."""
-    monkeypatch.setenv("ALLOCATION_MAIL_FROM", "shop@example.com")
-
-    assert APP.load({}).mail_from == "shop@example.com"
-
-
 @pytest.mark.parametrize("variable", ["ALLOCATION_MAIL_FROM", "ALLOCATION_MARKETING_EMAIL"])
 def test_an_address_that_is_none_is_refused(variable: str) -> None:
     """At start, not when the first e-mail fails."""

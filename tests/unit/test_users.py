@@ -31,20 +31,6 @@ def test_events_are_handed_over_once() -> None:
     assert second == ()
 
 
-def test_events_are_in_the_order_in_which_they_happened() -> None:
-    """Two changes in the wrong order would warn the wrong address. Users share no events."""
-    user, other = a_user(email="first@example.com"), a_user()
-    for each in (user, other):
-        each.pull_events()
-
-    for email in ("second@example.com", "third@example.com"):
-        user.change_email(EmailAddress(email))
-
-    recorded = [event.old_email for event in user.pull_events() if isinstance(event, EmailChanged)]
-    assert recorded == ["first@example.com", "second@example.com"]
-    assert other.recorded_events == ()
-
-
 @pytest.mark.parametrize("email", ["ivan@example.com", "IVAN@example.com"])
 def test_a_repeated_registration_changes_nothing(email: str) -> None:
     """A client that got no answer may simply ask again."""
@@ -106,15 +92,3 @@ def test_a_bounce_is_recorded_once() -> None:
 
     assert user.email_undeliverable
     assert user.recorded_events == (EmailBounced(user_id=user.id, email="Ivan@example.com"),)
-
-
-def test_a_bounce_of_an_old_address_changes_nothing() -> None:
-    """A new address counts as one that exists, until an e-mail to it comes back."""
-    user = a_user(email="old@example.com")
-    user.record_bounce(EmailAddress("old@example.com"))
-    user.change_email(EmailAddress("new@example.com"))
-    user.pull_events()
-
-    user.record_bounce(EmailAddress("old@example.com"))
-
-    assert (user.email_undeliverable, user.recorded_events) == (False, ())
