@@ -8,12 +8,13 @@ from aftercommit.handler_table import handler_of
 
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
-from allocation.domain.commands import RegisterUser
+from allocation.domain.commands import RecordBounce, RegisterUser
 from allocation.domain.events import UserRegistered
 from allocation.entrypoints.app import APP
 from allocation.entrypoints.console_reporter import MESSAGES, ConsoleReporter
 from allocation.service_layer.handlers import (
     HANDLERS,
+    record_bounce,
     refresh_user_view,
     register_user,
     send_welcome_email,
@@ -29,7 +30,11 @@ async def send_letter(event: UserRegistered) -> None:
 
 
 NEW = Handlers(
-    commands=[on(ImportUsers, import_users), on(RegisterUser, register_user)],
+    commands=[
+        on(ImportUsers, import_users),
+        on(RegisterUser, register_user),
+        on(RecordBounce, record_bounce),
+    ],
     events=[
         on(UserRegistered, send_letter, send_welcome_email, refresh_user_view),
         on(UsersImported),
