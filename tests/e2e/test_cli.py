@@ -16,16 +16,6 @@ USER_ID = "7d3c1a52-0000-4000-8000-000000000000"
 REGISTER = ("register-user", "Анна", "anna@example.com")
 
 
-def test_processes_register_at_once_in_a_new_file(program: Program) -> None:
-    """One of them makes the schema, and all succeed."""
-    processes = [program.start("register-user", "Иван", f"user{n}@example.com") for n in range(3)]
-
-    for process in processes:
-        _, errors = process.communicate(timeout=LIMIT_SECONDS)
-        assert (process.returncode, errors) == (0, "")
-    assert program.rows("SELECT count(*) FROM user_view") == [(3,)]
-
-
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
 def test_an_import_that_was_interrupted_goes_on_where_it_was(
     program: Program, by: signal.Signals

@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import pytest
 from aftercommit import Application, testing
-from aftercommit.errors import Conflict
 
 from allocation import views
 from allocation.adapters import orm
@@ -183,18 +182,6 @@ async def test_no_user_can_have_two_coupons(each_app: Application) -> None:
         await allocate(each_app, user, "2")
 
     assert await coupons_left(each_app) == {"A": 0, "WELCOME": 10}
-
-
-async def test_a_code_that_was_given_before_is_a_conflict(each_app: Application) -> None:
-    """The handler is run again, with another token."""
-    user, other = a_user(), a_user(email="other@example.com")
-    await store(each_app, user, other, a_coupon_batch())
-    await allocate(each_app, user, "1")
-
-    with pytest.raises(Conflict):
-        await allocate(each_app, other, "1")
-
-    assert await count(each_app, orm.coupons) == 1
 
 
 async def test_a_batch_that_was_changed_and_is_loaded_again_keeps_the_change(

@@ -20,21 +20,6 @@ from allocation.domain.events import (
 from tests.builders import TODAY, a_coupon, a_coupon_batch, a_redemption, a_user_id
 
 
-def test_a_coupon_is_taken_out_of_the_batch_for_one_user_and_recorded() -> None:
-    """At the till, the code alone shows which campaign it belongs to."""
-    batch, user_id = a_coupon_batch(quantity=3, reference="SPRING"), a_user_id()
-
-    coupon = batch.allocate(user_id, token="x7", today=TODAY)
-
-    assert coupon is not None
-    assert (coupon.code.value, coupon.user_id) == ("SPRING-x7", user_id)
-    assert coupon.batch_reference == batch.key
-    assert (batch.remaining, batch.quantity, batch.new_parts) == (2, 3, (coupon,))
-    assert batch.pull_events() == (
-        CouponAllocated(user_id=user_id, batch_reference="SPRING", code="SPRING-x7"),
-    )
-
-
 def test_no_user_is_given_two_coupons() -> None:
     """Each was promised one; the second would be somebody else's."""
     batch, user_id = a_coupon_batch(quantity=3), a_user_id()

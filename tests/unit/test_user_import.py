@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 from aftercommit import Application
 
-from allocation.adapters import orm
-from allocation.domain.events import Event, UserRegistered
-from allocation.user_import.model import ImportUsers, NobodyImported, RefusedRow, UsersImported
+from allocation.domain.events import Event
+from allocation.user_import.model import ImportUsers, RefusedRow, UsersImported
 from allocation.user_import.users_csv import MAX_LENGTH, read_rows
 from tests.builders import a_registration, an_import
-from tests.looking import count, users
+from tests.looking import users
 
 Seen = tuple[int, str | dict[str, str]]
 IVAN = {"name": "Иван", "email": "i@example.com"}
@@ -19,21 +18,6 @@ IVAN = {"name": "Иван", "email": "i@example.com"}
 
 async def events_of(app: Application, command: ImportUsers) -> list[Event]:
     return [envelope.event for envelope in (await app.bus.handle(command)).events]  # type: ignore[misc]
-
-
-@pytest.mark.anyio
-async def test_all_that_follows_a_registration_follows_an_import(app: Application) -> None:
-    """Each new user has the same event, and one more says how many there were."""
-    command = an_import(("Иван", "ivan@example.com"), ("Мария", "maria@example.com"))
-
-    events = await events_of(app, command)
-
-    registered = {e.name for e in events if isinstance(e, UserRegistered)}
-    [imported] = [event for event in events if isinstance(event, UsersImported)]
-    assert registered == {"Иван", "Мария"}
-    assert (imported.registered, imported.refused) == (2, ())
-    assert {user.name for user in (await users(app)).values()} == registered
-    assert await count(app, orm.registration_log) == 2
 
 
 @pytest.mark.anyio
@@ -55,15 +39,6 @@ async def test_one_bad_row_is_named_and_stops_no_other(app: Application) -> None
     assert "not of the form" in imported.refused[0].reason
     assert "another name" in imported.refused[1].reason
     assert {user.name for user in (await users(app)).values()} == {"Иван", "Пётр"}
-
-
-@pytest.mark.anyio
-async def test_an_import_that_registers_nobody_is_refused(app: Application) -> None:
-    """It changes nothing, and so stores nothing; the error names the rows."""
-    with pytest.raises(NobodyImported) as raised:
-        await app.bus.handle(an_import(("", "ivan@example.com")))
-
-    assert raised.value.refused == (RefusedRow(line=2, reason="name is empty"),)
 
 
 @pytest.fixture

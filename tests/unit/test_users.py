@@ -2,33 +2,10 @@
 
 import pytest
 
-from allocation.domain.events import EmailBounced, EmailChanged, UserRegistered
-from allocation.domain.users import User, UserAlreadyRegistered
+from allocation.domain.events import EmailBounced, EmailChanged
+from allocation.domain.users import UserAlreadyRegistered
 from allocation.domain.values import EmailAddress, PersonName
-from tests.builders import a_user, a_user_id
-
-
-def test_a_registration_is_recorded() -> None:
-    """The welcome e-mail, the log and the coupon follow from this one event."""
-    user_id = a_user_id()
-
-    user = User.register(user_id, PersonName(" Иван "), EmailAddress("Ivan@Example.com"))
-
-    assert user.key == user.id == user_id
-    assert (str(user.name), str(user.email)) == ("Иван", "Ivan@Example.com")
-    assert user.recorded_events == (
-        UserRegistered(user_id=user_id, name="Иван", email="Ivan@Example.com"),
-    )
-
-
-def test_events_are_handed_over_once() -> None:
-    """A second commit in the same unit of work must not send everything again."""
-    user = a_user()
-
-    first, second = user.pull_events(), user.pull_events()
-
-    assert [type(event) for event in first] == [UserRegistered]
-    assert second == ()
+from tests.builders import a_user
 
 
 @pytest.mark.parametrize("email", ["ivan@example.com", "IVAN@example.com"])
