@@ -68,9 +68,21 @@ def _differs(old: Json, new: Json, *, is_sent: bool) -> bool:
 
 
 def _properties(schema: Json) -> Mapping[str, str]:
-    """Return what says the type of each property, without what is said for people."""
-    for_people = {"description", "examples", "title"}
-    return {
-        name: str({key: value for key, value in form.items() if key not in for_people})
-        for name, form in schema.get("properties", {}).items()
-    }
+    """Return what says the type of each property."""
+    return {name: str(shape(form)) for name, form in schema.get("properties", {}).items()}
+
+
+def shape(json_: Any) -> Any:
+    """Return a document without what is said for people only: descriptions, titles, examples."""
+    if isinstance(json_, list):
+        return [shape(each) for each in json_]
+    if not isinstance(json_, dict):
+        return json_
+    return {key: shape(value) for key, value in json_.items() if not _for_people(key, value)}
+
+
+def _for_people(key: str, value: Any) -> bool:
+    """Tell a description from a field that is called description."""
+    return (key in {"description", "summary", "title"} and isinstance(value, str)) or (
+        key == "examples" and isinstance(value, list)
+    )

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from aftercommit.errors import has_kind, slug_of
@@ -21,13 +20,12 @@ from aftercommit.extensions.brokers.asyncapi import published_language
 from allocation.entrypoints.app import APP
 from allocation.messages import CODEC
 from tests.project.generated import all_errors
-from tools.api_language import broken_in_api, described
+from tools.api_language import Json, broken_in_api, described, shape
 from tools.files import ROOT
 
 STALE = "run: make language"
 ERRORS = ROOT / "docs" / "errors.md"
 
-Json = dict[str, Any]
 Shapes = Mapping[str, tuple[int, Json]]
 """The name of each message → its version, and the shape that it has in this version."""
 
@@ -72,15 +70,6 @@ def broken_in_store(old: Json, new: Json) -> Iterator[str]:
     yield from _broken(_stored_shapes(old), _stored_shapes(new))
 
 
-def shape(json_: Any) -> Any:
-    """Return a document without what is said for people only: descriptions and examples."""
-    if isinstance(json_, list):
-        return [shape(each) for each in json_]
-    if not isinstance(json_, dict):
-        return json_
-    return {key: shape(value) for key, value in json_.items() if not _for_people(key, value)}
-
-
 def _stored_shapes(golden: Json) -> Shapes:
     named = [(*key.split(), shape) for key, shape in golden.items()]
     return {name: (int(version), shape) for name, version, shape in named}
@@ -104,17 +93,9 @@ def _broken(old: Shapes, new: Shapes) -> Iterator[str]:
             )
 
 
-def _for_people(key: str, value: Any) -> bool:
-    """Tell a description from a field that is called description."""
-    return (key in {"description", "summary"} and isinstance(value, str)) or (
-        key == "examples" and isinstance(value, list)
-    )
-
-
 def _shape_of_type(type_: type) -> Json:
     _, components = msgspec.json.schema_components([type_])
-    named: Json = shape(components[type_.__name__])
-    return {key: value for key, value in named.items() if key != "title"}
+    return dict(shape(components[type_.__name__]))
 
 
 def published() -> Json:
@@ -128,7 +109,8 @@ def broken_in_public(old: Json, new: Json) -> Iterator[str]:
     known = {name: _payloads(old)[name]["properties"].keys() for name in _payloads(old)}
     yield from _broken(_published_shapes(old, known), _published_shapes(new, known))
     for name, channel in old["channels"].items():
-        if _way(channel) != _way(new["channels"].get(name, {})):
+        now = new["channels"].get(name, {})
+        if any(now.get(part) != channel.get(part) for part in ("address", "bindings")):
             yield f"channel {name} is not where it was: others look for it at {channel['address']}"
 
 
@@ -150,10 +132,6 @@ def _payloads(document: Json) -> Json:
 def _those_that_count(payload: Json, known: Collection[str]) -> Json:
     counts = {*payload["required"], *known}
     return {name: of for name, of in payload["properties"].items() if name in counts}
-
-
-def _way(channel: Json) -> list[Any]:
-    return [channel.get("address"), channel.get("bindings")]
 
 
 STORED = GoldenFile(ROOT / "tests" / "project" / "stored_events.json", stored, broken_in_store)

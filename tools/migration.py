@@ -19,7 +19,7 @@ from typing import Literal
 from aftercommit.sql.migrations.history import ENGINE, History, of_application
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.migration import MigrationContext
-from alembic.operations.ops import AddColumnOp, ModifyTableOps, UpgradeOps
+from alembic.operations.ops import UpgradeOps
 from sqlalchemy import Connection, DefaultClause, MetaData, TypeDecorator, create_engine
 from sqlalchemy.sql.elements import False_, True_
 
@@ -31,8 +31,6 @@ TABLES = {
     HISTORY.name: "src/allocation/adapters/orm.py",
 }
 
-USAGE = 'say what changes: make migration NAME="Users can be deactivated"'
-NOTHING = "nothing to migrate: the migrations make what is in {tables}"
 CHECK = """\
 Look at it by hand. It knows the tables, and nothing of
 - rows: what is new may have to be filled in; what was renamed is dropped, with all that is in it;
@@ -87,13 +85,13 @@ def impossible(history: History = HISTORY) -> list[str]:
     """Return a sentence for each new column that no row could have which is there already."""
     with _migrated(history) as context:
         upgrade = produce_migrations(context, history.metadata).upgrade_ops
-    new = [op for op in _operations(upgrade) if isinstance(op, AddColumnOp)]
+    found = upgrade.as_diffs() if upgrade else []
     return [
-        f"{op.table_name}.{op.column.name} must not be NULL, and has no server_default for the rows"
+        f"{table}.{column.name} must not be NULL, and has no server_default for the rows"
         f" that are there: give it one in {TABLES[history.name]}; or, if the migration that"
         " makes the table is not committed yet, delete that one; then make this anew"
-        for op in new
-        if not op.column.nullable and op.column.server_default is None
+        for kind, _, table, column in (each for each in found if each[0] == "add_column")
+        if not column.nullable and column.server_default is None
     ]
 
 
@@ -137,11 +135,9 @@ def _text(name: str, upgrade: UpgradeOps, context: MigrationContext, history: Hi
 
 
 def _formatted(text: str) -> str:
-    for work in (["check", "--fix", "--exit-zero"], ["format"]):
-        ruff = [sys.executable, "-m", "ruff", *work, "--quiet", "-"]
-        run = subprocess.run(ruff, input=text, cwd=ROOT, check=True, capture_output=True, text=True)
-        text = run.stdout
-    return text
+    ruff = [sys.executable, "-m", "ruff", "format", "--quiet", "-"]
+    run = subprocess.run(ruff, input=text, cwd=ROOT, check=True, capture_output=True, text=True)
+    return run.stdout
 
 
 def _portable(kind: str, item: object, context: object) -> str | Literal[False]:
@@ -150,11 +146,6 @@ def _portable(kind: str, item: object, context: object) -> str | Literal[False]:
         return f"sa.{item.impl!r}"
     default = item.arg if kind == "server_default" and isinstance(item, DefaultClause) else None
     return f"sa.{default}()" if isinstance(default, True_ | False_) else False
-
-
-def _operations(upgrade: UpgradeOps | None) -> Iterator[object]:
-    for operation in upgrade.ops if upgrade else ():
-        yield from operation.ops if isinstance(operation, ModifyTableOps) else [operation]
 
 
 def _next_revision(history: History) -> str:
@@ -169,11 +160,11 @@ def _slug(name: str) -> str:
 def main(name: str, history: History = HISTORY, folder: Path | None = None) -> str | None:
     """Make a migration, and say what to look at; return why there is none."""
     if not _slug(name):
-        return USAGE
+        return 'say what changes: make migration NAME="Users can be deactivated"'
     if problems := impossible(history):
         return "\n".join(["nothing is written:", *problems])
     if (file := make(name, history, folder)) is None:
-        return NOTHING.format(tables=TABLES[history.name])
+        return f"nothing to migrate: the migrations make what is in {TABLES[history.name]}"
     print(f"written: {file.relative_to(ROOT)}\n\n{CHECK}")
     return None
 

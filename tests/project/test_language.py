@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from tools import language
-from tools.language import GOLDEN, STALE, STORED, GoldenFile, broken_in_store, errors_gone, shape
-
-Json = language.Json
-
+from tools.api_language import Json, shape
+from tools.language import GOLDEN, STALE, STORED, GoldenFile, broken_in_store, errors_gone
 
 FIRST = next(iter(STORED.read()))  # wire name and version: those of any event
 NAME, _, VERSION = FIRST.rpartition(" ")
