@@ -73,4 +73,4 @@ def test_there_are_lines_only_for_what_exists() -> None:
     filled = {name.partition(".")[0] for _, name, *_ in Formatter().parse(texts) if name}
 
     assert filled <= {"0", "sent", "kept", *(event.__name__ for event in HANDLERS.events)}
-    assert MESSAGES.keys() <= HANDLERS.commands.keys() | names
+    assert MESSAGES.keys() <= names | {command.__name__ for command in HANDLERS.commands}

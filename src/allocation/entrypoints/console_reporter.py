@@ -4,7 +4,7 @@ What has no message of its own here is printed in the words of its name, so noth
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import astuple
 from typing import Any
@@ -12,33 +12,23 @@ from typing import Any
 from aftercommit import Observer, Outcome
 from aftercommit.process.terminal_escaping import escape_controls
 
-from allocation.domain.commands import (
-    AddCouponBatch,
-    ChangeEmail,
-    Command,
-    RecordBounce,
-    RedeemCoupon,
-    RegisterUser,
-)
-
-Done = type[Command] | str  # the type of a command, or the present name of a handler
 PUBLISH_TO = "publish_event_to_"
 
-MESSAGES: dict[Done, tuple[str, ...]] = {
-    RegisterUser: (
+MESSAGES: dict[str, tuple[str, ...]] = {
+    "RegisterUser": (
         "[User Service]   registered {0.name} <{0.email}> as {UserRegistered.user_id}",
         "[User Service]   {0.email} was registered before; nothing to do",
     ),
-    ChangeEmail: (
+    "ChangeEmail": (
         "[User Service]   e-mail address of {0.user_id} changed to {EmailChanged.new_email}",
         "[User Service]   {0.user_id} has the address {0.new_email} already; nothing to do",
     ),
-    RecordBounce: (
+    "RecordBounce": (
         "[User Service]   there is no address {EmailBounced.email}, so nothing is sent to it",
         "[User Service]   there is no address {0.email}; nothing to do",
     ),
-    AddCouponBatch: ("[Coupon Service] batch {0.reference} holds {0.quantity} coupons",),
-    RedeemCoupon: (
+    "AddCouponBatch": ("[Coupon Service] batch {0.reference} holds {0.quantity} coupons",),
+    "RedeemCoupon": (
         "[Coupon Service] coupon {CouponRedeemed.batch_reference}-… redeemed",
         "[Coupon Service] redemption {0.redemption_id} was done before; nothing to do",
     ),
@@ -58,7 +48,9 @@ MESSAGES: dict[Done, tuple[str, ...]] = {
         "[Email Service]  notice of being out of coupons{sent} to marketing{kept}",
     ),
 }
-"""What is printed: the first text that the message, {0}, and the events it caused can fill.
+"""What is printed of a command, or of a handler as it is called now.
+
+It is the first text that the message, {0}, and the events it caused can fill.
 
 A coupon has no code here, which is money: the output goes to journals, too.
 """
@@ -80,29 +72,28 @@ class ConsoleReporter(Observer):
 
         A handler that has returned a command has none: what there is to say, the command says.
         """
-        if outcome.status == "succeeded" and not outcome.committed.answer:
-            message = outcome.work.message
-            done = type(message) if isinstance(message, Command) else outcome.handler
-            caused = {type(each.event).__name__: each.event for each in outcome.committed.events}
-            if line := self._line(done, message, caused):
-                self._print(escape_controls(line))
+        has_a_line = outcome.status == "succeeded" and not outcome.committed.answer
+        if has_a_line and (line := self._line(outcome)):
+            self._print(escape_controls(line))
 
-    def _line(self, done: Done, message: Any, caused: Mapping[str, object]) -> str:
+    def _line(self, outcome: Outcome) -> str:
+        done, message = outcome.handler or outcome.work.name, outcome.work.message
         if done not in MESSAGES:
-            return _generic_line(done, message, caused)
+            return _generic_line(done, message, is_news=outcome.handler or outcome.committed.events)
+        caused = {type(each.event).__name__: each.event for each in outcome.committed.events}
         for text in MESSAGES[done]:
             with suppress(KeyError):
                 return text.format(message, **caused, **self._emails)
         return ""
 
 
-def _generic_line(done: Done, message: Any, caused: Mapping[str, object]) -> str:
+def _generic_line(done: str, message: Any, *, is_news: object) -> str:
     """Return a line with the first field of the message, if any: that is what it is about.
 
     If a command has no events, it says so: after a repetition, one sees that it was done before.
     """
-    if isinstance(done, str) and done.startswith(PUBLISH_TO):
+    if done.startswith(PUBLISH_TO):
         return f"[Publisher]      {type(message).__name__} published to {done[len(PUBLISH_TO) :]}"
-    name = done if isinstance(done, str) else re.sub("(?<!^)(?=[A-Z])", "_", done.__name__)
-    news = "" if caused or isinstance(done, str) else "; no event followed"
-    return f"[Allocation]     {name.replace('_', ' ').lower()} {[*astuple(message), ''][0]}{news}"
+    words = re.sub("_|(?<!^)(?=[A-Z])", " ", done).lower()
+    news = "" if is_news else "; no event followed"
+    return f"[Allocation]     {words} {[*astuple(message), ''][0]}{news}"
