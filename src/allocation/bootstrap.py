@@ -56,6 +56,7 @@ async def bootstrap(
     :raises Unavailable: if the database cannot be used as it is
     """
     start_mappers()
+    now = partial(datetime.now, UTC)
     notifications = notifications or _notifications(settings, delivers=delivers)
     async with AsyncExitStack() as opened:
         publishers, watching = dict[str, Publisher](), [*observers]
@@ -83,14 +84,13 @@ async def bootstrap(
             constants={
                 "marketing_email": settings.marketing_email,
                 "new_token": lambda: secrets.token_hex(8).upper(),
-                "now": _now,
+                "now": now,
             },
         )
         bound = bind(table, dependencies)
         await ensure_schema(database)
-        subscribed = table.subscriptions(settings)
         envelopes = EnvelopeFactory(
-            codec=app.codec(), subscriptions=subscribed, new_id=uuid4, now=_now
+            codec=app.codec(), subscriptions=table.subscriptions(settings), new_id=uuid4, now=now
         )
         outbox = new_outbox(database, settings)
         at_once = max(settings.max_handlers, settings.worker_concurrency)
@@ -124,7 +124,3 @@ def _notifications(settings: Settings, *, delivers: bool) -> EmailSender | None:
             f"is not set, and has no default but beside a SQLite file: {MAIL_URLS}",
         )
     return None
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

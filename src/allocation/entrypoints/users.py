@@ -1,9 +1,8 @@
 """The commands about users and their coupons: what the application is for."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -116,22 +115,19 @@ def _batch_line(row: views.CouponBatchRow) -> str:
 async def list_users(application: Application, *, as_json: bool = False) -> None:
     """Print all users, with a heading unless it is for programs."""
     if not as_json:
-        click.echo(_columns(_TITLES) + "USER")
+        click.echo(_USER.format("USER_ID", "COUPON", "STATE", "USER"))
     async with views.users(application.database) as rows:
         await print_all(json_line(row) if as_json else _user_line(row) async for row in rows)
 
 
 def _user_line(row: UserRow) -> str:
     note = " (no such address)" if row.email_undeliverable else ""
-    return escape_controls(f"{_columns(asdict(row))}{row.name} <{row.email}>{note}")
+    coupon = row.coupon_code or "-", row.coupon_state or "-"
+    line = _USER.format(str(row.user_id), *coupon, f"{row.name} <{row.email}>{note}")
+    return escape_controls(line)
 
 
-_TITLES = {"user_id": "USER_ID", "coupon_code": "COUPON", "coupon_state": "STATE"}
-_WIDTHS = {"user_id": 36, "coupon_code": 24, "coupon_state": 9}
-
-
-def _columns(values: Mapping[str, object]) -> str:
-    return "".join(f"{values[name] or '-'!s:{width}}  " for name, width in _WIDTHS.items())
+_USER = "{:36}  {:24}  {:9}  {}"
 
 
 def _line_of_standard_input() -> str:
