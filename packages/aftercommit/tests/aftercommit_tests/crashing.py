@@ -117,64 +117,49 @@ def _setting(column: str) -> Callable[..., bool]:
     return matches
 
 
-def _transactional(handler: str) -> dict[str, CrashPoint]:
-    return {
-        f"before {handler}": CrashPoint(MessageBus, "_attempt", "before", _delivery_to(handler)),
-        f"inside {handler}, before it has written": CrashPoint(
-            SqlAlchemyUnitOfWorkScope, "write", "before", _commit_of(handler)
-        ),
-        f"inside {handler}, when it has written": CrashPoint(
-            SqlAlchemyUnitOfWorkScope, "write", "after", _commit_of(handler)
-        ),
-        f"in the commit of {handler}": CrashPoint(
-            SqlAlchemyUnitOfWorkScope, "commit", "before", _commit_of(handler)
-        ),
-        f"after the commit of {handler}": CrashPoint(
-            SqlAlchemyUnitOfWorkScope, "commit", "after", _commit_of(handler)
-        ),
-    }
+UOW = SqlAlchemyUnitOfWorkScope
+Rows = list[tuple[str, Any, str, Literal["before", "after"], Callable[[str], Callable[..., bool]]]]
+TRANSACTIONAL: Rows = [
+    ("before {}", MessageBus, "_attempt", "before", _delivery_to),
+    ("inside {}, before it has written", UOW, "write", "before", _commit_of),
+    ("inside {}, when it has written", UOW, "write", "after", _commit_of),
+    ("in the commit of {}", UOW, "commit", "before", _commit_of),
+    ("after the commit of {}", UOW, "commit", "after", _commit_of),
+]
+OUTSIDE: Rows = [
+    ("before {}", MessageBus, "_attempt", "before", _delivery_to),
+    ("inside {}, before the effect", FileBell, "ring", "before", _ring_of),
+    ("inside {}, after the effect", FileBell, "ring", "after", _ring_of),
+    ("before the completion of {}", SqlAlchemyOutbox, "settle", "before", _delivery_to),
+    ("after the completion of {}", SqlAlchemyOutbox, "settle", "after", _delivery_to),
+]
 
 
-def _outside(handler: str) -> dict[str, CrashPoint]:
+def _points(handler: str, rows: Rows) -> dict[str, CrashPoint]:
     return {
-        f"before {handler}": CrashPoint(MessageBus, "_attempt", "before", _delivery_to(handler)),
-        f"inside {handler}, before the effect": CrashPoint(
-            FileBell, "ring", "before", _ring_of(handler)
-        ),
-        f"inside {handler}, after the effect": CrashPoint(
-            FileBell, "ring", "after", _ring_of(handler)
-        ),
-        f"before the completion of {handler}": CrashPoint(
-            SqlAlchemyOutbox, "settle", "before", _delivery_to(handler)
-        ),
-        f"after the completion of {handler}": CrashPoint(
-            SqlAlchemyOutbox, "settle", "after", _delivery_to(handler)
-        ),
+        name.format(handler): CrashPoint(owner, function, moment, when(handler))
+        for name, owner, function, moment, when in rows
     }
 
 
 HANDLING: dict[str, CrashPoint] = {
-    **_transactional("write_down"),
+    **_points("write_down", TRANSACTIONAL),
     "in the commit of polish": CrashPoint(  # with an event that it causes
-        SqlAlchemyUnitOfWorkScope, "commit", "before", _commit_of("polish")
+        UOW, "commit", "before", _commit_of("polish")
     ),
-    **_outside("announce"),
-    **_outside("praise"),  # of an event that a handler has caused
+    **_points("announce", OUTSIDE),
+    **_points("praise", OUTSIDE),  # of an event that a handler has caused
 }
 COMMITTING: dict[str, CrashPoint] = {
-    "before the commit": CrashPoint(SqlAlchemyUnitOfWorkScope, "commit", "before", _of_command),
+    "before the commit": CrashPoint(UOW, "commit", "before", _of_command),
     "in the commit": CrashPoint(SqlAlchemyOutbox, "store", "after"),
-    "after the commit": CrashPoint(SqlAlchemyUnitOfWorkScope, "commit", "after", _of_command),
+    "after the commit": CrashPoint(UOW, "commit", "after", _of_command),
     "before the fan-out": CrashPoint(MessageBus, "run", "before"),
 }
 ANSWERING: dict[str, CrashPoint] = {  # the effect has happened, and what it answered is stored
     "before the command with the answer": CrashPoint(MessageBus, "_store_answer", "before"),
-    "in the commit of the answer": CrashPoint(
-        SqlAlchemyUnitOfWorkScope, "commit", "before", _of_answer
-    ),
-    "after the commit of the answer": CrashPoint(
-        SqlAlchemyUnitOfWorkScope, "commit", "after", _of_answer
-    ),
+    "in the commit of the answer": CrashPoint(UOW, "commit", "before", _of_answer),
+    "after the commit of the answer": CrashPoint(UOW, "commit", "after", _of_answer),
 }
 SINGLE_STATEMENTS = "aftercommit.extensions.postgresql.autocommit:SingleStatements"
 CLAIMED_AT_ONCE = CrashPoint(SINGLE_STATEMENTS, "fetch", "after", _claims)  # the answer is lost
