@@ -86,7 +86,7 @@ async def test_a_coupon_is_found_by_its_code_and_keeps_what_became_of_it(
         batch = await uow.coupon_batches.get(WELCOME)
     assert (coupon.user_id, coupon.code, coupon.batch_reference) == (user.id, code, WELCOME)
     assert (coupon.state, coupon.redemption_id, coupon.version) == ("redeemed", redemption_id, 2)
-    assert (batch.quantity, batch.remaining, batch.new_coupons) == (7, 6, ())
+    assert (batch.quantity, batch.remaining, batch.new_parts) == (7, 6, ())
 
 
 async def test_an_aggregate_that_is_not_there_is_not_found(each_app: Application) -> None:

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
-from allocation.adapters.orm import _mapping, start_mappers
+from allocation.adapters.orm import mapping, start_mappers
 from allocation.domain import commands, events
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command, RecordBounce
@@ -135,7 +135,7 @@ def test_every_aggregate_and_every_part_of_one_is_looked_at() -> None:
     assert [
         f"{type_.__name__} has no line in stored() of tests/unit/test_omissions.py: add one, or its"
         " attributes without a column would be forgotten"
-        for type_ in (*_aggregates(), *(mapper.class_ for mapper in _mapping.mappers))
+        for type_ in (*_aggregates(), *(mapper.class_ for mapper in mapping.mappers))
         if type_ not in looked_at
     ] == []
 

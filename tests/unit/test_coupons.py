@@ -28,7 +28,7 @@ def test_no_user_is_given_two_coupons() -> None:
     with pytest.raises(CouponAlreadyAllocated, match=str(user_id)):
         batch.allocate(user_id, token="x8", today=TODAY)
 
-    assert (batch.remaining, len(batch.new_coupons)) == (2, 1)
+    assert (batch.remaining, len(batch.new_parts)) == (2, 1)
 
 
 @given(quantity=st.integers(1, 20), requests=st.integers(0, 40))
@@ -46,7 +46,7 @@ def test_never_more_coupons_than_the_quantity_are_given_and_nobody_is_forgotten(
     allocated = [coupon for coupon in coupons if coupon is not None]
     assert [coupon.user_id for coupon in allocated] == users[:quantity]
     assert len({coupon.key for coupon in allocated}) == len(allocated)
-    assert batch.new_coupons == tuple(allocated)
+    assert batch.new_parts == tuple(allocated)
     assert batch.remaining == quantity - len(allocated)
     events = batch.pull_events()
     assert [e.user_id for e in events if isinstance(e, CouponAllocated)] == users[:quantity]

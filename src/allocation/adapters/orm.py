@@ -98,7 +98,7 @@ class UserRow:
     coupon_state: CouponState | None
 
 
-_mapping = registry(metadata=metadata)
+mapping = registry(metadata=metadata)
 
 
 def start_mappers() -> None:
@@ -110,15 +110,15 @@ def start_mappers() -> None:
 
     :raises WiringError: if an aggregate has no version
     """
-    if not list(_mapping.mappers):
+    if not list(mapping.mappers):
         _start_mappers()
-    ensure_versions(_mapping)
+    ensure_versions(mapping)
 
 
 def _start_mappers() -> None:
-    _mapping.map_imperatively(User, users, version_id_col=users.c.version)
-    _mapping.map_imperatively(Coupon, coupons, version_id_col=coupons.c.version)
-    _mapping.map_imperatively(CouponBatch, coupon_batches, version_id_col=coupon_batches.c.version)
+    mapping.map_imperatively(User, users, version_id_col=users.c.version)
+    mapping.map_imperatively(Coupon, coupons, version_id_col=coupons.c.version)
+    mapping.map_imperatively(CouponBatch, coupon_batches, version_id_col=coupon_batches.c.version)
     event.listen(User, "before_insert", _set_email_key)
     event.listen(User, "before_update", _set_email_key)
     configure_mappers()

@@ -17,6 +17,7 @@ class Aggregate(ABC):
 
     version: int
     recorded_events: tuple[Event, ...] = ()  # a class default: an object loaded from a row has it
+    new_parts: Iterable[object] = ()  # made through it, stored with it: also other aggregates
 
     @property
     @abstractmethod
@@ -27,11 +28,6 @@ class Aggregate(ABC):
     def subject(self) -> str:
         """What its events are about, to other services: its key, unless that is a secret."""
         return str(self.key)
-
-    @property
-    def new_parts(self) -> Iterable[object]:
-        """What was made through it and is stored with it: entities, also other aggregates."""
-        return ()
 
     def record(self, event: Event) -> None:
         """Remember that `event` happened, in order."""

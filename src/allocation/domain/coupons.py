@@ -107,7 +107,7 @@ class Coupon(Aggregate):
 class CouponBatch(Aggregate):
     """A limited quantity of coupons: never one too many is allocated."""
 
-    new_coupons: tuple[Coupon, ...] = ()  # since it was loaded: allocating must not get slower
+    new_parts: tuple[Coupon, ...] = ()  # since it was loaded: allocating must not get slower
 
     def __init__(self, reference: BatchReference, quantity: int) -> None:
         self.reference = reference
@@ -132,10 +132,6 @@ class CouponBatch(Aggregate):
     def key(self) -> BatchReference:
         return self.reference
 
-    @property
-    def new_parts(self) -> tuple[Coupon, ...]:
-        return self.new_coupons
-
     def ensure_same_quantity(self, quantity: Quantity) -> None:
         """Accept a repeated addition, which changes nothing, but not one of another quantity."""
         if quantity.value != self.quantity:
@@ -146,14 +142,14 @@ class CouponBatch(Aggregate):
 
         `token` makes its code hard to guess. A second one is refused: here, or with the commit.
         """
-        if any(coupon.user_id == user_id for coupon in self.new_coupons):
+        if any(coupon.user_id == user_id for coupon in self.new_parts):
             raise CouponAlreadyAllocated(user_id)
         if self.remaining == 0:
             self._refuse(user_id, today)
             return None
         self.remaining -= 1
         coupon = Coupon(user_id, CouponCode(f"{self.reference}-{token}"), self.reference)
-        self.new_coupons += (coupon,)
+        self.new_parts += (coupon,)
         batch, code = str(self.reference), coupon.code.value
         self.record(events.CouponAllocated(user_id=user_id, batch_reference=batch, code=code))
         return coupon
