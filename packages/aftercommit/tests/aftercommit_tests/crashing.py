@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 from aftercommit.bus import MessageBus
 from aftercommit.claims import Claim, CommandWork, Failure
-from aftercommit.sql.batch_settlement import Settlement
 from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope
@@ -131,8 +130,8 @@ OUTSIDE: Rows = [
     ("before {}", MessageBus, "_attempt", "before", _delivery_to),
     ("inside {}, before the effect", FileBell, "ring", "before", _ring_of),
     ("inside {}, after the effect", FileBell, "ring", "after", _ring_of),
-    ("before the completion of {}", Settlement, "settle", "before", _delivery_to),
-    ("after the completion of {}", Settlement, "settle", "after", _delivery_to),
+    ("before the completion of {}", SqlAlchemyOutbox, "settle", "before", _delivery_to),
+    ("after the completion of {}", SqlAlchemyOutbox, "settle", "after", _delivery_to),
 ]
 
 
