@@ -24,8 +24,9 @@ NoOp = Callable[[Event | None], Coroutine[Any, Any, None]]
 class NoOutbox:
     """Takes note of nothing, and owes nothing."""
 
-    async def settle(self, delivery: Claim) -> None:
+    async def settle(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
         """Forget it."""
+        return ()
 
     async def record_failure(self, failure: Failure) -> None:
         """Raise it: a benchmark of failing handlers measures nothing."""

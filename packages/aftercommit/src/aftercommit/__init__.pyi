@@ -12,9 +12,9 @@ from .errors import Refused as Refused
 from .errors import Unavailable as Unavailable
 from .handler_binding import Dependencies as Dependencies
 from .handler_binding import bind as bind
-from .handler_table import PUBLISH as PUBLISH
 from .handler_table import Handlers as Handlers
 from .handler_table import Later as Later
+from .handler_table import Ordered as Ordered
 from .handler_table import Unsubscribed as Unsubscribed
 from .handler_table import on as on
 from .observers import CompositeObserver as CompositeObserver
@@ -31,6 +31,7 @@ from .process.cli.main import command_line as command_line
 from .process.cli.main import commands_of as commands_of
 from .process.extension import Extension as Extension
 from .process.extension import Extensions as Extensions
+from .publishing import PUBLISH as PUBLISH
 from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
 from .sql.aggregates import ensure_versions as ensure_versions

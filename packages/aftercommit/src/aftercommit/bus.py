@@ -2,7 +2,6 @@
 
 Source: *Architecture Patterns with Python*, chapters 8 to 10. Different from the book: handlers of
 events run concurrently, each in a unit of work of its own, and a failure is stored, not swallowed.
-
 The bus holds no state of any message, so one bus serves any number of tasks at once.
 """
 
@@ -14,6 +13,7 @@ from datetime import timedelta
 from functools import partial
 
 from anyio import CancelScope, Semaphore, create_task_group, get_cancelled_exc_class
+from anyio.abc import TaskGroup
 
 from aftercommit import errors
 from aftercommit.claims import Claim, CommandWork, Committed, DeliveryPolicy, Failure, Report
@@ -27,7 +27,6 @@ from aftercommit.time_limits import TimeLimit
 from aftercommit.unit_of_work import UnitOfWorkFactory, commit_unit_of_work
 
 MAX_CONFLICT_RETRIES = 5  # runs of a handler whose data others changed, before it counts as failed
-
 logger = logging.getLogger(__name__)
 
 
@@ -62,8 +61,7 @@ class MessageBus:
         :raises Exception: as `execute`; a failing event handler raises nothing
         """
         committed = await self.execute(command, origin)
-        result = await self.run(committed.claims)
-        result.events[:0] = committed.events
+        (result := await self.run(committed.claims)).events[:0] = committed.events
         return result
 
     async def execute(self, command: object, origin: MessageOrigin = INTERNAL) -> Committed:
@@ -84,7 +82,9 @@ class MessageBus:
         way; this returns when the whole tree is settled. A failing handler neither stops nor fails
         another: its failure is stored and in the result. Cancellation loses nothing either.
         """
-        await self._run_all(claims, result := Report())
+        if following := await self._run_in_a_row(claims, result := Report()):
+            async with create_task_group() as group:
+                await self._start_all(following, result, group)
         return result
 
     async def release(
@@ -95,20 +95,23 @@ class MessageBus:
             self.instrumentation.finished(Outcome(delivery, "handed over"))
         await LastWrites(self.outbox, self.policy).release(claims, result or Report(), interrupted)
 
-    async def _run_all(self, claims: Collection[Claim], result: Report) -> None:
-        """Run each in a task, as slots get free; one alone needs no task of its own."""
-        known = self.registry.events
-        waiting = deque(claim for claim in claims if claim.handler in known)
-        elsewhere = [claim for claim in claims if claim.handler not in known]
-        if len(waiting) == 1 and not elsewhere:
-            if only := await self._next(waiting, result):
-                await self._run_one(only, result)
-        elif claims:
-            async with create_task_group() as group:
-                if elsewhere:  # a port is not configured here
-                    group.start_soon(self.release, elsewhere, result)
-                while waiting and (following := await self._next(waiting, result)):
-                    group.start_soon(self._run_one, following, result)
+    async def _start_all(self, claims: Collection[Claim], result: Report, group: TaskGroup) -> None:
+        """Run each in a task, as slots get free; one alone, or in a row, needs none of its own."""
+        waiting = deque(each for each in claims if each.handler in self.registry.events)
+        if elsewhere := [each for each in claims if each.handler not in self.registry.events]:
+            group.start_soon(self.release, elsewhere, result)  # a port is not configured here
+        while waiting and (following := await self._next(waiting, result)):
+            group.start_soon(self._run_in_task, following, result, group)
+
+    async def _run_in_task(self, delivery: Claim, result: Report, group: TaskGroup) -> None:
+        following = await self._run_one(delivery, result)
+        await self._start_all(await self._run_in_a_row(following, result), result, group)
+
+    async def _run_in_a_row(self, claims: Collection[Claim], result: Report) -> Collection[Claim]:
+        while len(claims) == 1 and {c.handler for c in claims} <= self.registry.events.keys():
+            delivery = await self._next(deque(claims), result)
+            claims = await self._run_one(delivery, result) if delivery else ()
+        return claims
 
     async def _next(self, waiting: deque[Claim], result: Report) -> Claim | None:
         """Wait for a slot; what has no time left to begin is handed over to workers."""
@@ -128,14 +131,14 @@ class MessageBus:
         await self.release(waiting, result)
         return None
 
-    async def _run_one(self, delivery: Claim, result: Report) -> None:
+    async def _run_one(self, delivery: Claim, result: Report) -> Collection[Claim]:
         with bind_context(delivery.context):
             try:
                 committed = await self._attempt(delivery, result)
             finally:
                 self.slots.release()
         result.events += committed.events
-        await self._run_all(committed.claims, result)
+        return committed.claims
 
     async def _attempt(self, delivery: Claim, result: Report) -> Committed:
         """Attempt one delivery; return what its handler has committed, if it has not failed."""
@@ -175,8 +178,8 @@ class MessageBus:
         limit.has_returned = True
         if answer is not None:
             return await self._store_answer(answer, delivery)
-        await LastWrites(self.outbox, self.policy).settle(delivery, result)
-        return Committed()
+        following = await LastWrites(self.outbox, self.policy).settle(delivery, result)
+        return Committed(claims=tuple(following))
 
     async def _store_answer(self, answer: object, delivery: Claim) -> Committed:
         """Execute the command that a handler has returned; its commit settles the delivery.
@@ -207,10 +210,7 @@ class MessageBus:
     async def _commit(
         self, handler: BoundHandler, work: Claim | CommandWork, limit: TimeLimit, tries: int = 1
     ) -> Committed:
-        """Run a handler in a fresh unit of work.
-
-        Optimistic retry: it is run again while others change what it has read.
-        """
+        """Run a handler in a fresh unit of work, and again while others change what it has read."""
         limit.wait()
         try:
             async with self.new_uow(work) as scope:

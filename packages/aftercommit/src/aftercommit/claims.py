@@ -27,7 +27,7 @@ IdempotencyKey = NewType("IdempotencyKey", str)
 ...     print(f"Message-ID: <{idempotency_key}@example.com>")
 >>> outbox = Outbox("shop", "sqlite:///shop.db", [on(OrderPlaced, confirm)])
 """
-LastWrite = Callable[[], Awaitable[None]]
+LastWrite = Callable[[], Awaitable[object]]
 """Stores what became of a claim."""
 
 
@@ -44,6 +44,7 @@ class Claim:
     token: int = 1
     unavailable_attempts: int = 0  # those that failed because a resource was away: not counted
     leased_at: float = field(default=inf, compare=False)  # event loop's clock: begin of the lease
+    lane: str | None = None  # whose next one waits for it; None: nothing does
 
     @property
     def message(self) -> object:
@@ -109,6 +110,7 @@ WorkItem = CommandWork | Claim
 class Committed:
     """What a commit has stored: events, and the claims on their deliveries that the process has.
 
+    Of an ordered handler, the next delivery of the lane may be among the claims, too.
     If a handler has returned a command, its `answer`, they are what that has stored.
     """
 

@@ -17,6 +17,8 @@ from aftercommit.envelopes import (
     current_traceparent,
 )
 
+NOBODY = Subscribers()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeFactory:
@@ -55,6 +57,7 @@ class EnvelopeFactory:
         context = replace(context, traceparent=current_traceparent.get() or context.traceparent)
         for event, subject in recorded:
             name = self.codec.name_of(type(event))
+            subscribers = self.subscriptions.get(type(event), NOBODY)
             envelope = Envelope(
                 id=EventId(self.new_id()),
                 source=self.codec.source,
@@ -64,5 +67,6 @@ class EnvelopeFactory:
                 subject=subject,
                 time=self.now(),
                 context=context,
+                lanes=subscribers.lanes_of(event, subject),
             )
-            yield envelope, self.subscriptions.get(type(event), {})
+            yield envelope, subscribers

@@ -1,17 +1,34 @@
 """Messages on their way: what is known about each, besides what it says. Pure: no I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NewType, TypeVar
+from types import MappingProxyType
+from typing import Any, NewType, TypeVar
 from uuid import UUID
 
 EventId = NewType("EventId", UUID)
 M = TypeVar("M")
 
-Subscribers = Mapping[str, float]
-"""The names of the handlers of an event, each with the seconds after which it is due."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Subscribers(dict[str, float]):
+    """The names of the handlers of an event, each with the seconds after which it is due.
+
+    `lanes` has those that are ordered, each with what its lanes are called; `key` returns by what.
+    """
+
+    lanes: Mapping[str, str] = NOTHING
+    key: Callable[[Any], object] | None = None
+
+    def lanes_of(self, event: object, subject: str) -> Mapping[str, str]:
+        """Return the lane of the event for each handler that is ordered."""
+        if not self.lanes:
+            return NOTHING
+        key = self.key(event) if self.key else subject
+        return {handler: f"{name}:{key}" for handler, name in self.lanes.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +61,9 @@ class Envelope:
     subject: str
     time: datetime
     context: MessageContext
+    key: str | None = None  # to other services, if it is published; None: its subject
+    position: int | None = None  # grows from event to event in a lane; None: not in one
+    lanes: Mapping[str, str] = field(default_factory=dict, compare=False)  # of its handlers, if new
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ error without it is a bug.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import ClassVar, Literal, get_args
 
 Kind = Literal["invalid", "refused", "conflict", "transient", "unavailable", "defect"]
@@ -196,6 +196,12 @@ class WiringError(Defect):
 
     def __init__(self, problem: str, *names: str) -> None:
         super().__init__(f"{problem}: {', '.join(sorted(names))}")
+
+
+def raise_if_any(problem: str, names: Collection[str]) -> None:
+    """Raise WiringError about these names, if there are any."""
+    if names:
+        raise WiringError(problem, *names)
 
 
 class CausationTooDeep(Defect):

@@ -14,9 +14,12 @@ from typing import Any, ClassVar, Concatenate, Generic, Protocol, Self, TypeVar
 
 from typing_extensions import TypeVar as WithDefault
 
-from aftercommit.envelopes import Envelope
+from aftercommit.envelopes import Subscribers
 from aftercommit.errors import WiringError
+from aftercommit.errors import raise_if_any as raise_if_any
 from aftercommit.ports import Publisher
+from aftercommit.publishing import PUBLISH as PUBLISH
+from aftercommit.publishing import Publish, publish_to
 
 
 class Message(Protocol):
@@ -70,6 +73,23 @@ class Later(Generic[M_contra, A_co]):
 
 
 @dataclass(frozen=True, slots=True)
+class Ordered(Generic[M_contra, A_co]):
+    """A handler that takes the events of one key one by one, in the order of their commits.
+
+    An attempt begins only if all that was committed before it, of the same handler and key, is done
+    or discarded. The key is what the row of the event says, or else what the event is about. `lane`
+    is the name that the handler had when it became ordered, if it was renamed since.
+
+    >>> from aftercommit import PUBLISH, Ordered, on
+    >>> from shop.domain.messages import OrderPlaced
+    >>> row = on(OrderPlaced, Ordered(PUBLISH), key=lambda event: event.email)
+    """
+
+    handler: Handler[M_contra, A_co] | Publish
+    lane: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Unsubscribed(Generic[M_contra, A_co]):
     """A handler that gets no new deliveries, and still runs those that are stored.
 
@@ -85,35 +105,24 @@ class Unsubscribed(Generic[M_contra, A_co]):
     handler: Handler[M_contra, A_co]
 
 
-class Publish:
-    """Stands for a handler for each message broker, which publishes the event there.
-
-    So each has deliveries of its own, and a broker that is away delays no other.
-    """
-
-
-PUBLISH = Publish()
-"""In the table: the event is public.
-
->>> from aftercommit import PUBLISH, Handlers, on
->>> from shop.domain.messages import OrderPlaced
->>> Handlers(commands=[], events=[on(OrderPlaced, PUBLISH)]).public_events
-[<class 'shop.domain.messages.OrderPlaced'>]
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class Row(Generic[M_co, A_co]):
     """A message and its handlers, which may return an A."""
 
     message: type[M_co]
     handlers: tuple[Any, ...]
+    key: Callable[[Any], object] | None = None
 
 
 def on(
-    message: type[M], *handlers: Handler[M, A] | Later[M, A] | Unsubscribed[M, A] | Publish
+    message: type[M],
+    *handlers: Handler[M, A] | Later[M, A] | Ordered[M, A] | Unsubscribed[M, A] | Publish,
+    key: Callable[[M], object] | None = None,
 ) -> Row[M, A]:
     """Return a row of the table: a command has one handler, an event any number of them.
+
+    By its `key` an event is ordered, here and in Kafka; by default, it is what the event is about.
+    It should be an id: it is stored beside the event, and not erased with it.
 
     >>> from aftercommit import on
     >>> from shop.domain.messages import OrderPlaced
@@ -126,7 +135,7 @@ def on(
     if lists := [repr(each) for each in given if isinstance(each, Sequence)]:
         problem = f"say on({message.__name__}, first, second), without brackets around handlers"
         raise WiringError(problem, *lists)
-    return Row(message, handlers)
+    return Row(message, handlers, key)
 
 
 class Handlers(Generic[C_co, E_co]):
@@ -168,33 +177,35 @@ class Handlers(Generic[C_co, E_co]):
             c.message: c.handlers[0] for c in commands
         }
         self.events: dict[type[Any], Sequence[Any]] = {e.message: e.handlers for e in events}
+        self.keys = {event.message: event.key for event in events if event.key}
         self.projections, self.renamed = projections, renamed
 
     @property
     def public_events(self) -> list[type[E_co]]:
         """The events that are published."""
-        return [event for event, listed in self.events.items() if PUBLISH in listed]
+        return [event for event, each in self.events.items() if PUBLISH in map(handler_of, each)]
 
     def publishing_to(self, publishers: Mapping[str, Publisher]) -> Self:
         """Return the table with handlers for these brokers, by name, in the place of `PUBLISH`."""
-        to_each = [_publish_to(*named) for named in publishers.items()]
+        to_each = [publish_to(*named, self.keys) for named in publishers.items()]
         table = copy(self)
         table.events = {
-            event: [each for one in listed for each in (to_each if one is PUBLISH else [one])]
+            event: [each for one in listed for each in _published(one, to_each)]
             for event, listed in self.events.items()
         }
         return table
 
-    def subscriptions(self, settings: object) -> dict[type[Any], dict[str, float]]:
-        """Return the names of the handlers of each event, with their delays in seconds."""
-        return {
-            event: {
-                handler_name(handler_of(each)): _delay(each, settings)
-                for each in listed
-                if not isinstance(each, Unsubscribed | Publish)
-            }
-            for event, listed in self.events.items()
-        }
+    def subscriptions(self, settings: object) -> dict[type[Any], Subscribers]:
+        """Return the names of the handlers of each event, with their delays, and their lanes."""
+        return {event: self._subscribers(event, settings) for event in self.events}
+
+    def _subscribers(self, event: type[Any], settings: object) -> Subscribers:
+        its = [each for each in self.events[event] if not isinstance(each, Unsubscribed)]
+        named = {handler_name(h): each for each in its if (h := handler_of(each)) is not PUBLISH}
+        found = Subscribers({name: _delay(each, settings) for name, each in named.items()})
+        found.lanes = {n: each.lane or n for n, each in named.items() if isinstance(each, Ordered)}
+        found.key = self.keys.get(event)
+        return found
 
     def by_name(self) -> dict[str, Handler[Any, Any]]:
         """Return all handlers of events by name.
@@ -203,7 +214,7 @@ class Handlers(Generic[C_co, E_co]):
         """
         by_name: dict[str, Handler[Any, Any]] = {}
         for event, listed in self.events.items():
-            handlers = [handler_of(each) for each in listed if each is not PUBLISH]
+            handlers = [each for each in map(handler_of, listed) if each is not PUBLISH]
             for name, handler in zip(map(handler_name, handlers), handlers, strict=True):
                 if by_name.setdefault(name, handler) is not handler or handlers.count(handler) > 1:
                     problem = f"for {event.__name__}, two handlers with one name, or one twice"
@@ -211,10 +222,9 @@ class Handlers(Generic[C_co, E_co]):
         return by_name
 
 
-def handler_of(subscriber: Any) -> Handler[Any, Any]:
-    """Return the handler itself."""
-    handler: Handler[Any, Any] = getattr(subscriber, "handler", subscriber)
-    return handler
+def handler_of(subscriber: Any) -> Any:
+    """Return the handler itself, or PUBLISH."""
+    return getattr(subscriber, "handler", subscriber)
 
 
 def handler_name(handler: Handler[Any, Any]) -> str:
@@ -222,12 +232,6 @@ def handler_name(handler: Handler[Any, Any]) -> str:
     if iscoroutinefunction(handler) and (name := getattr(handler, "__name__", None)):
         return str(name)
     raise WiringError("handlers that are not made with `async def`", repr(handler))
-
-
-def raise_if_any(problem: str, names: Collection[str]) -> None:
-    """Raise WiringError about these names, if there are any."""
-    if names:
-        raise WiringError(problem, *names)
 
 
 def _delay(subscriber: object, settings: object) -> float:
@@ -240,10 +244,7 @@ def _delay(subscriber: object, settings: object) -> float:
         raise WiringError("a delay asks for a setting that there is not", str(error)) from error
 
 
-def _publish_to(name: str, publisher: Publisher) -> Handler[Any, Any]:
-    async def publish(event: object, envelope: Envelope) -> None:
-        """Publish the event there."""
-        await publisher.publish(envelope)
-
-    publish.__name__ = f"publish_event_to_{name}"
-    return publish
+def _published(subscriber: object, to_each: Sequence[Handler[Any, Any]]) -> Sequence[object]:
+    if handler_of(subscriber) is not PUBLISH:
+        return [subscriber]
+    return [*map(Ordered, to_each)] if isinstance(subscriber, Ordered) else to_each

@@ -1,7 +1,7 @@
 """Last writes: what became of a claim. They are made though their task is cancelled."""
 
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -38,16 +38,17 @@ class LastWrites:
             logger.warning("claims could not be released, they end by themselves: %s", error)
             result.unwritten.append(release)
 
-    async def settle(self, delivery: Claim, result: Report) -> None:
-        """Mark a delivery as done.
+    async def settle(self, delivery: Claim, result: Report) -> Sequence[Claim]:
+        """Mark a delivery as done; return the claim on the next one of its lane, if it has that.
 
         :raises Exception: if that is not possible
         """
-        settle = partial(self.outbox.settle, delivery)
+        settle, end = partial(self.outbox.settle, delivery), self.policy.lease_end(delivery)
+        alone = partial(settle, follow=False)
         try:
-            await persist_despite_cancellation(settle, lease_end=self.policy.lease_end(delivery))
+            return await persist_despite_cancellation(settle, lease_end=end, at_last=alone)
         except Exception:
-            result.unwritten.append(settle)  # done is done, if nobody has it done again before
+            result.unwritten.append(alone)  # done is done, if nobody has it done again before
             raise
 
     async def record_failure(self, failure: Failure, result: Report) -> bool:
@@ -68,8 +69,15 @@ class LastWrites:
         return True
 
 
-async def persist_despite_cancellation(store: Callable[[], Awaitable[T]], *, lease_end: float) -> T:
+async def persist_despite_cancellation(
+    store: Callable[[], Awaitable[T]],
+    *,
+    lease_end: float,
+    at_last: Callable[[], Awaitable[T]] | None = None,
+) -> T:
     """Make the last write about a delivery; if that is cancelled, once more, but not for ever.
+
+    What is returned then is lost; so it may be another function.
 
     It waits in line until the lease ends; as long, it is tried again if the database is away.
 
@@ -90,6 +98,6 @@ async def persist_despite_cancellation(store: Callable[[], Awaitable[T]], *, lea
                 await sleep(FINAL_WRITE_PAUSE)
     except get_cancelled_exc_class():
         with move_on_after(FINAL_WRITE_TIMEOUT, shield=True):
-            await store()
+            await (at_last or store)()
         raise
     raise problem

@@ -33,8 +33,11 @@ class Outbox(Protocol):
     then that is the one to say what becomes of it.
     """
 
-    async def settle(self, delivery: Claim) -> None:
+    async def settle(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
         """Mark a delivery as done whose handler has no transaction of its own.
+
+        Return the claim on the next one of its lane: to `follow`, if it has the same correlation
+        id, and this process makes first attempts. Else workers find it.
 
         :raises DeliverySuperseded: if the delivery has another owner now, or was parked
         """

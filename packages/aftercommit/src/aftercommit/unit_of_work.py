@@ -8,26 +8,32 @@ Source: *Architecture Patterns with Python*, chapter 6. Different from the book:
 - One generic repository serves every aggregate (chapter 2), in any database.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import repeat
+from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
 from anyio import CancelScope
 
 from aftercommit.claims import Claim, Committed, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
-from aftercommit.envelopes import Envelope, Subscribers
+from aftercommit.envelopes import Envelope
 from aftercommit.errors import CausationTooDeep
 
 MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for a cycle
 
-Subscribed = Sequence[tuple[Envelope, Subscribers]]
+Subscribed = Sequence[tuple[Envelope, Mapping[str, float]]]
 K = TypeVar("K")
 T = TypeVar("T")
 
 
 class Recorder(Protocol):
-    """What is asked of an aggregate: what has happened, about what, and what is stored with it."""
+    """What is asked of an aggregate: what has happened, about what, and what is stored with it.
+
+    The events of a commit come aggregate by aggregate, each in its order. If one key orders those
+    of several, `record` can number them, by a counter that all share, in `recorded_numbers`.
+    """
 
     version: int
 
@@ -158,11 +164,13 @@ async def commit_unit_of_work(
     return Committed(tuple(event for event, _ in subscribed), tuple(claims))
 
 
-def _recorded(store: AggregateStore) -> Iterator[tuple[object, str]]:
+def _recorded(store: AggregateStore) -> Iterable[tuple[object, str]]:
     """Take the events of the aggregates that this transaction has seen, each with its subject."""
+    found = list[tuple[int, object, str]]()
     for aggregate in store.seen:  # it grows on the way, also by what is reached through another one
         if is_recorder(aggregate):
             for part in aggregate.new_parts:
                 store.add(part)
-            for event in aggregate.pull_events():
-                yield event, aggregate.subject
+            numbers = getattr(aggregate, "recorded_numbers", ()) or repeat(0)
+            found += zip(numbers, aggregate.pull_events(), repeat(aggregate.subject), strict=False)
+    return [(event, subject) for _, event, subject in sorted(found, key=itemgetter(0))]

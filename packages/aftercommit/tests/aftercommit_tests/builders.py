@@ -1,7 +1,7 @@
 """Builds test data, stating only what matters."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -34,6 +34,7 @@ from aftercommit_tests.things.messages import ACCEPTED_FROM_BROKERS
 
 EventHandlers = Mapping[type[Event], Sequence[Any]]
 CommandHandlers = Mapping[type[Command], Handler[Any, Any]]
+Keys = Mapping[type[Event], Callable[[Any], object]]
 
 PLAIN: EventHandlers = {
     ThingMade: [announce, look_at, write_down],
@@ -66,9 +67,10 @@ def table(
     events: EventHandlers = PLAIN,
     commands: CommandHandlers = MappingProxyType(HANDLERS.commands),
     renamed: Mapping[str, str] = MappingProxyType({}),
+    keys: Keys = MappingProxyType({}),
 ) -> Handlers[Command, Event]:
     """Return the table that says the same as these."""
-    rows: list[Row[Event, Command]] = [Row(event, (*listed,)) for event, listed in events.items()]
+    rows: list[Row[Event, Command]] = [Row(e, (*its,), keys.get(e)) for e, its in events.items()]
     of_commands: list[Row[Command, None]] = [Row(c, (handler,)) for c, handler in commands.items()]
     return Handlers(commands=of_commands, events=rows, renamed=renamed)
 
@@ -142,10 +144,12 @@ def a_failure(
     return Failure(delivery=claim, error=error or OSError(), retry_in=retry_in)
 
 
-def an_envelope_factory(event_handlers: EventHandlers = PLAIN) -> EnvelopeFactory:
+def an_envelope_factory(
+    event_handlers: EventHandlers = PLAIN, keys: Keys = MappingProxyType({})
+) -> EnvelopeFactory:
     return EnvelopeFactory(
         codec=CODEC,
-        subscriptions=table(event_handlers).subscriptions(Settings()),
+        subscriptions=table(event_handlers, keys=keys).subscriptions(Settings()),
         new_id=lambda: UUID(int=next(_NUMBERS)),
         now=lambda: NOW,
     )

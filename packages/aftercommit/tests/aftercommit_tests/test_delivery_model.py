@@ -19,7 +19,7 @@ import pytest
 from aftercommit import testing
 from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded, InvalidValue
-from aftercommit.handler_table import Later
+from aftercommit.handler_table import Later, Ordered
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -44,8 +44,13 @@ T = TypeVar("T")
 MAX_ATTEMPTS = 3
 TRANSACTIONAL = "write_down"
 FOR_LATER, DELAY = "forget", 20.0
-NAMES = [*AT_ONCE, FOR_LATER]
+IN_ORDER = "whisper"  # all of them in one lane
+NAMES = [*AT_ONCE, FOR_LATER, IN_ORDER]
 WORKERS = st.integers(0, 2)
+
+
+async def whisper(event: ThingMade) -> None:
+    """Have no effect at all, but in order."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,9 @@ class DeliveryModel(RuleBasedStateMachine):
 
     def open_database(self, url: str) -> World:
         later: Later[ThingMade, None] = Later(forget, after=timedelta(seconds=DELAY))
-        handlers = {**PLAIN, ThingMade: [*PLAIN[ThingMade], later]}
-        opening = open_world(url, policy=self.policy, event_handlers=handlers)
+        handlers = {**PLAIN, ThingMade: [*PLAIN[ThingMade], later, Ordered(whisper)]}
+        what = {"policy": self.policy, "event_handlers": handlers, "keys": {ThingMade: type}}
+        opening = open_world(url, **what)
         return self._exits.enter_context(self.portal.wrap_async_context_manager(opening))
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
@@ -132,6 +138,9 @@ class DeliveryModel(RuleBasedStateMachine):
             if delay:
                 self.scheduled[key] = self.now + delay
                 self._step(key, Step.COMMIT_FOR_LATER)
+            elif name == IN_ORDER and self._first_in_lane() is not None:
+                assert name not in claims
+                self._step(key, Step.COMMIT_BEHIND)
             else:
                 is_held = name in self.paused
                 assert is_held == (name not in claims)
@@ -229,6 +238,7 @@ class DeliveryModel(RuleBasedStateMachine):
         for key, row in rows.items():
             assert (row.parked_at is not None) == (self.states[key] is State.PARKED)
             assert row.held == (self.states[key] is State.RUNNING)
+            assert row.blocked == (self.states[key] is State.BLOCKED)
 
     @invariant()
     def no_delivery_is_lost(self) -> None:
@@ -251,15 +261,26 @@ class DeliveryModel(RuleBasedStateMachine):
     def what_is_parked_blocks_nobody(self) -> None:
         rows = self.stored().rows.items()
         parked = {key for key, row in rows if row.parked_at is not None}
-        pending = [key for key, _ in rows if key not in parked and key[1] not in self.paused]
+        waits = {key for key, state in self.states.items() if state is State.BLOCKED}
+        left = [key for key, _ in rows if key[1] not in self.paused]
+        pending = [key for key in left if key not in parked | waits]
         assert (self.stored().until_due is None) == (not pending)
 
     def _take(self, data: st.DataObject) -> Claim:
         index = data.draw(st.integers(0, len(self.in_hand) - 1))
         return self.in_hand.pop(index)[1]
 
+    def _first_in_lane(self) -> Key | None:
+        """Return the first that is not done, in the order of the commits."""
+        left = (State.NONE, State.DONE)
+        lane = (key for key, state in self.states.items() if state not in left)
+        return next((key for key in lane if key[1] == IN_ORDER), None)
+
     def _step(self, key: Key, step: Step) -> None:
         self.states[key] = TRANSITIONS[self.states[key], step]
+        first = self._first_in_lane()
+        if first and self.states[first] is State.BLOCKED:
+            self._step(first, Step.UNBLOCK)
         if step in (Step.CLAIM, Step.RETRY):
             self.scheduled.pop(key, None)
         if key[1] in self.paused:

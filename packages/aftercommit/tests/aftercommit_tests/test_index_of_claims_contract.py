@@ -55,6 +55,7 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
     pending_only = str(index["dialect_options"][f"{dialect}_where"])
     assert "parked_at IS NULL" in pending_only
     assert "completed_at IS NULL" in pending_only
+    assert re.search(r"NOT blocked|blocked = 0", pending_only)
     assert re.search(
         rf"SEARCH aftercommit_deliveries USING INDEX {INDEX} \(replay=\? AND available_at<\?\)"
         rf"|Index Scan using {INDEX} .*\n.*Index Cond: .*available_at <= ",

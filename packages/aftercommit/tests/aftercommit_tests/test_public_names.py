@@ -43,6 +43,7 @@ PUBLIC = {
     "Outcome",
     "PUBLISH",
     "Publisher",
+    "Ordered",
     "Refusals",
     "Refused",
     "Repository",

@@ -11,7 +11,7 @@ from aftercommit.claims import IdempotencyKey
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler, Dependencies, bind
-from aftercommit.handler_table import Handlers, Later, Row, Unsubscribed, on
+from aftercommit.handler_table import Handlers, Later, Ordered, Row, Unsubscribed, on
 
 from aftercommit_tests.builders import PLAIN, a_claim, a_command, an_envelope, table
 from aftercommit_tests.conftest import NewWorld
@@ -154,6 +154,17 @@ NO_FUNCTION = "not made with `async def`: .*(not_async|object|greet)"
         # deliveries would be parked one by one, or done by another, and nobody would notice
         (of_event(greet, renamed={"hello": "welcome", "hi": "greet"}), "a new one: welcome$"),
         (of_event(greet, count, renamed={"greet": "count"}), "that is gone.*: greet$"),
+        # the first, which is for later, would hold up all the others
+        (of_event(Ordered(Later(count, after=LEASE))), "are two of Later, Ordered and .*count"),  # type: ignore[arg-type]
+        (of_event(Later(Ordered(count), after=LEASE)), "are two of Later, Ordered and .*count"),  # type: ignore[arg-type]
+        (of_event(Ordered(count, lane="a name:")), "not called as a handler was: a name:$"),
+        # the order would be lost, and nobody would notice either
+        (of_event(Ordered(greet), renamed={"hi": "greet"}), "keeps: lane='hi' for: greet$"),
+        (of_event(Ordered(count), Ordered(greet, lane="count")), "lanes of two handlers: count$"),
+        (
+            {"events": {ThingMade: [Ordered(count)], ThingRenamed: [count]}},
+            "Ordered, with one lane, for some of their events only: count$",
+        ),
     ],
 )
 def test_a_handler_that_cannot_work_is_a_mistake_at_start(

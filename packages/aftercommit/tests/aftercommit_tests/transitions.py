@@ -10,6 +10,7 @@ class State(Enum):
     RUNNING = "running"
     PENDING = "pending"
     SCHEDULED = "scheduled"
+    BLOCKED = "blocked"
     PAUSED = "paused"
     PARKED = "parked"
     DONE = "done"
@@ -21,6 +22,8 @@ class Step(Enum):
     COMMIT = "the event is committed: attempt 1"
     COMMIT_FOR_WORKERS = "the event is committed, dispatch is left to workers"
     COMMIT_FOR_LATER = "the event is committed, the handler is delayed"
+    COMMIT_BEHIND = "the event is committed, an earlier one of its lane is not done"
+    UNBLOCK = "the last one before it is done or discarded"
     SUCCEED = "the handler succeeds"
     FAIL = "the handler fails, attempts are left"
     GIVE_UP = "a permanent error, or the last attempt fails"
@@ -40,6 +43,7 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.NONE, Step.COMMIT): State.RUNNING,
     (State.NONE, Step.COMMIT_FOR_WORKERS): State.PENDING,
     (State.NONE, Step.COMMIT_FOR_LATER): State.SCHEDULED,
+    (State.NONE, Step.COMMIT_BEHIND): State.BLOCKED,
     (State.NONE, Step.OWE_LATER): State.PENDING,
     (State.RUNNING, Step.SUCCEED): State.DONE,
     (State.RUNNING, Step.FAIL): State.PENDING,
@@ -58,6 +62,9 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.SCHEDULED, Step.RETRY): State.PENDING,
     (State.SCHEDULED, Step.DISCARD): State.DONE,
     (State.SCHEDULED, Step.PAUSE): State.PAUSED,
+    (State.BLOCKED, Step.UNBLOCK): State.PENDING,
+    (State.BLOCKED, Step.RETRY): State.BLOCKED,
+    (State.BLOCKED, Step.DISCARD): State.DONE,
     (State.PAUSED, Step.RESUME): State.PENDING,
     (State.PAUSED, Step.RESUME_BEFORE): State.SCHEDULED,
     (State.PAUSED, Step.RETRY): State.PAUSED,

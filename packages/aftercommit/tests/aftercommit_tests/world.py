@@ -46,6 +46,7 @@ from aftercommit_tests.builders import (
     POLICY,
     CommandHandlers,
     EventHandlers,
+    Keys,
     a_command,
     a_command_work,
     a_thing,
@@ -78,6 +79,7 @@ class StoredDelivery:
     parked_at: float | None = None
     held: bool = False  # by a process that works on it, or did when it died
     replay: bool = False
+    blocked: bool = False
 
 
 Deliveries = dict[Key, StoredDelivery]
@@ -121,6 +123,7 @@ class World:
     event_handlers: EventHandlers = field(default_factory=lambda: PLAIN)
     command_handlers: CommandHandlers = field(default_factory=lambda: HANDLERS.commands)
     renamed: Mapping[str, str] = field(default_factory=dict)
+    keys: Keys = field(default_factory=dict)
     observers: Sequence[Observer] = ()
     slots: int = 50
     bell: RecordingBell = field(default_factory=RecordingBell)
@@ -131,12 +134,12 @@ class World:
 
     def wire(self) -> None:
         """Make the bus; again, after a test has exchanged something."""
-        handlers = table(self.event_handlers, self.command_handlers, self.renamed)
+        handlers = table(self.event_handlers, self.command_handlers, self.renamed, self.keys)
         instrumentation = CompositeObserver(self.observers)
         bell = ObservedPort(instrumentation, "bell", self.bell)
         dependencies = Dependencies(effect_ports={"bell": bell}, queries={}, constants={})
         outbox = new_outbox(self.database, self.policy)
-        self.envelopes = an_envelope_factory(self.event_handlers)
+        self.envelopes = an_envelope_factory(self.event_handlers, self.keys)
         self.bus = MessageBus(
             registry=bind(handlers, dependencies),
             envelopes=self.envelopes,
@@ -293,6 +296,7 @@ def _stored(row: Row[Any]) -> StoredDelivery:
         parked_at=row.parked_at,
         held=row.owner is not None,
         replay=row.replay,
+        blocked=row.blocked,
     )
 
 

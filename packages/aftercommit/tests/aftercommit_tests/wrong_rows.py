@@ -6,7 +6,7 @@ It has to report no other line, also in its strict mode.
 from datetime import timedelta
 
 from aftercommit.codec import Codec
-from aftercommit.handler_table import Handlers, Later, Unsubscribed, on
+from aftercommit.handler_table import PUBLISH, Handlers, Later, Ordered, Unsubscribed, on
 from aftercommit.outbox import Outbox
 
 from aftercommit_tests.things.domain import (
@@ -48,6 +48,10 @@ async def make_and_ask(command: MakeThing, uow: UnitOfWork) -> RenameThing:
 
 on(ThingMade, note, Later(announce, after=DAY), Unsubscribed(write_down))
 on(ThingRenamed, note, Later(note, after=lambda settings: 7.0))
+on(ThingMade, Ordered(write_down), Ordered(PUBLISH), key=lambda event: event.thing_id)
+on(ThingRenamed, Ordered(write_down))  # type: ignore[arg-type]
+on(ThingMade, Ordered(Later(note, after=DAY)))  # type: ignore[arg-type]
+on(ThingMade, note, key=lambda event: event.colour)  # type: ignore[attr-defined]
 on(ThingRenamed, write_down)  # type: ignore[arg-type]
 on(ThingRenamed, Later(write_down, after=DAY))  # type: ignore[arg-type]
 on(ThingRenamed, Unsubscribed(write_down))  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,13 +14,23 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from aftercommit.claims import Claim
-from aftercommit.envelopes import MessageContext, bind_context, current_context
+from aftercommit.envelopes import EventId, MessageContext, bind_context, current_context
 from aftercommit.errors import WiringError
 from aftercommit.handler_table import raise_if_any
 from aftercommit.outbox.app import OutboxApp
 from aftercommit.outbox.handler_session import refuse_commit
+from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.claim_statements import RAW_EVENTS, pending
 from aftercommit.sql.exceptions import DatabaseUnavailable
+from aftercommit.sql.lanes import (
+    Place,
+    insertion,
+    lanes_of,
+    lock_keys,
+    rows_of,
+    unblocking,
+    unordered,
+)
 from aftercommit.sql.sqlite import SQLite
 from aftercommit.sql.tables import commands, deliveries, events
 
@@ -71,7 +82,7 @@ def store(
     :raises InvalidPayload: if an event is too long, or its values are not of the types it says
 
     It asks for no pauses, which would lock them to the end of a transaction that may last: who
-    claims leaves out what is paused.
+    claims leaves out what is paused. But the lanes of ordered handlers are locked as long.
     """
     unknown = [type(each).__name__ for each in recorded if type(each) not in app.handlers().events]
     raise_if_any(f"events without a row: say on({', '.join(unknown)}, …) in the outbox", unknown)
@@ -79,17 +90,22 @@ def store(
     subscribed = list(app.envelopes.of_events(((each, subject) for each in recorded), context))
     if not subscribed:
         return
+    kind = _backend(connection, app)
     now = _clock(connection, app)
+    keys = lock_keys(lanes_of(subscribed))
+    if keys and kind.lock_lanes is not None:
+        connection.execute(kind.lock_lanes, {"keys": keys})
     rows = [app.codec().to_row(envelope) for envelope, _ in subscribed]
     for row in rows:
         app.codec().from_row(row)  # what nobody could read is refused while it can be corrected
-    connection.execute(sa.insert(events).values(recorded_at=now), rows)
+    connection.execute(sa.insert(events).values(recorded_at=now, **kind.position), rows)
     due = now + sa.bindparam("seconds", type_=sa.Double)
     outstanding = [
         {"event_id": envelope.id, "handler": handler, "seconds": delay}
-        for envelope, handlers in subscribed
-        for handler, delay in handlers.items()
+        for envelope, handler, delay in unordered(subscribed)
     ]
+    if in_lanes := rows_of(subscribed):
+        connection.execute(insertion(now), in_lanes)
     if outstanding:
         values = sa.insert(deliveries).values(attempts=0, token=1, available_at=due)
         connection.execute(values, outstanding)
@@ -117,7 +133,8 @@ async def deliver_due(session: AsyncSession, app: OutboxApp) -> int:
     """Run the handlers of all that is due in this session, until nothing is; return how many."""
     connection, count = await session.connection(), 0
     now = await session.run_sync(lambda sync: _clock(sync.connection(), app))
-    key = deliveries.c.event_id, deliveries.c.handler
+    columns = deliveries.c
+    key = columns.event_id, columns.handler, columns.lane, columns.position
     due = pending(app.codec(), False, *key).where(deliveries.c.available_at <= now)
     event.listen(session.sync_session, "before_commit", refuse_commit)
     try:
@@ -133,16 +150,23 @@ async def _deliver(
     session: AsyncSession,
     connection: AsyncConnection,
     app: OutboxApp,
-    event_id: object,
+    event_id: EventId,
     handler: str,
+    lane: str | None,
+    position: int,
 ) -> None:
     [row] = (await connection.execute(RAW_EVENTS, {"ids": [event_id]})).mappings()
-    claim = Claim(envelope=app.codec().from_row(row), handler=handler, attempt=1)
+    envelope = replace(app.codec().from_row(row), position=position)
+    claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
     with bind_context(claim.context):
         await app.bound.events[handler].run(claim, SimpleNamespace(session=session))
     this = deliveries.c.event_id == event_id, deliveries.c.handler == handler
     done = sa.update(deliveries).where(*this)
     await connection.execute(done.values(attempts=1, available_at=None, completed_at=0))
+    if lane:
+        now = await session.run_sync(lambda sync: _clock(sync.connection(), app))
+        place = Place(lane, position, event_id, handler)
+        await connection.execute(unblocking(now), place._asdict())
 
 
 def _caused_by(message: UUID) -> MessageContext:
@@ -151,13 +175,18 @@ def _caused_by(message: UUID) -> MessageContext:
 
 
 def _clock(connection: sa.Connection, app: OutboxApp) -> sa.ColumnElement[float]:
-    """Return the clock of this database.
+    """Return the clock of this database."""
+    return sa.literal_column(_backend(connection, app).clock, sa.Double())
 
-    :raises WiringError: if the engine does not know this kind of database
+
+def _backend(connection: sa.Connection, app: OutboxApp) -> type[DatabaseBackend]:
+    """Return what is to be known of this kind of database.
+
+    :raises WiringError: if the engine does not know it
     """
     scheme, backends = connection.dialect.name, app.extensions.database_backends()
     if scheme == "sqlite":
-        return sa.literal_column(SQLite.clock, sa.Double())
+        return SQLite
     if scheme in backends:
-        return sa.literal_column(backends[scheme]().clock, sa.Double())
+        return backends[scheme]()
     raise WiringError("a session of a database that is not supported", scheme)

@@ -4,7 +4,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from anyio import create_task_group, current_time
+from anyio import create_task_group, current_time, move_on_after
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
@@ -13,9 +13,11 @@ from aftercommit.errors import TransientError
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings
+from aftercommit.sql.lanes import unblock_heads
 
 BATCH_WINDOW = 0.01
 POLL_SECONDS = 1.0  # how long what others make due may go unseen; also before a reconnect
+UNBLOCK_SECONDS = 60.0  # how long a lane may stand still that nobody has to unblock
 WORKER_SETTINGS = {"dispatch": "worker"}  # what its deliveries cause is claimed, too
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ class Worker:
         """
         async with create_task_group() as group:
             group.start_soon(self._wake_at_shutdown)
+            group.start_soon(self._unblock_lanes)
             while not self._shutdown.is_set():
                 try:
                     async with self._database.listen(self._wake_to_claim):
@@ -76,7 +79,18 @@ class Worker:
         await self._shutdown.wait()
         self._wakeup.wake()
 
+    async def _unblock_lanes(self) -> None:
+        while not self._shutdown.is_set():
+            try:
+                await unblock_heads(self._database)
+            except Exception as error:
+                logger.warning("it is not known which lanes wait for nothing: %s", error)
+            with move_on_after(UNBLOCK_SECONDS):
+                await self._shutdown.wait()
+
     async def _run_loop(self, group: TaskGroup, *, until_idle: bool) -> None:
+        if until_idle:
+            await unblock_heads(self._database)
         while not self._shutdown.is_set():
             is_idle = not self._running.total()  # what runs may cause something, until it has ended
             pause = await self._claim_and_start(group, scheduled=not until_idle)

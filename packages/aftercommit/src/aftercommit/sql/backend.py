@@ -7,7 +7,7 @@ is not.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
@@ -37,6 +37,8 @@ class DatabaseBackend(ABC):
     clock: ClassVar[str]  # SQL: the seconds since 1970, when the statement begins
     single_writer: ClassVar[bool] = False  # so that others had better wait in line
     no_statement_timeout: ClassVar[Executable] = text("SELECT 1")  # in this transaction
+    position: ClassVar[Mapping[str, Any]] = {}  # of a new event, if the table has no default
+    lock_lanes: ClassVar[Executable | None] = None  # by `keys`, where others write at the same time
     outbox: Callable[..., Any] | None = None  # of its own: makes a subclass of the one for all
     allow_idle: ClassVar[Executable] = text("SELECT 1")  # a person may read what it returns
 

@@ -84,7 +84,7 @@ class Batches:
 
 
 class Settlement:
-    """Marks deliveries as done, many at once."""
+    """Marks deliveries as done, many at once; see `statement` for those of a lane."""
 
     def __init__(
         self, database: Database, policy: DeliveryPolicy, settle_all: WriteAll | None = None
@@ -93,7 +93,7 @@ class Settlement:
         self._batches = Batches(settle_all or self._settle_in_transaction)
         # done already with this token: by this claim, whose first answer was cancelled
         settled = sa.update(deliveries).where(_CLAIMED, ~PARKED).values(**done(database, policy))
-        self._statement = settled.returning(*_KEY_AND_TOKEN)
+        self.statement = settled.returning(*_KEY_AND_TOKEN)
 
     async def settle(self, delivery: Claim) -> None:
         """Return when this delivery is settled.
@@ -105,7 +105,7 @@ class Settlement:
 
     async def _settle_in_transaction(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:
         async with self._database.write_transaction(Writer.LAST) as transaction:
-            rows = (await transaction.execute(self._statement, {"claims": claims})).all()
+            rows = (await transaction.execute(self.statement, {"claims": claims})).all()
             await transaction.commit()
         return set(map(tuple, rows))
 

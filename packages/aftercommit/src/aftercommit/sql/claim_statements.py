@@ -11,7 +11,7 @@ from aftercommit.errors import InvalidPayload
 from aftercommit.sql import failure_history
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED
-from aftercommit.sql.tables import PENDING, deliveries, events
+from aftercommit.sql.tables import CLAIMABLE, deliveries, events
 
 LAST_ATTEMPT_UNFINISHED = "the last attempt did not finish"
 TOO_LONG = failure_history.describe(
@@ -36,7 +36,7 @@ def claimable_here(codec: Codec[object]) -> sa.ColumnElement[bool]:
 
 def pending(codec: Codec[object], replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
     """What is pending for `HANDLERS` and can be tried here, the longest due first."""
-    wanted = PENDING, deliveries.c.replay == replay, claimable_here(codec)
+    wanted = CLAIMABLE, deliveries.c.replay == replay, claimable_here(codec)
     return sa.select(*columns).join(events).where(*wanted).order_by(deliveries.c.available_at)
 
 

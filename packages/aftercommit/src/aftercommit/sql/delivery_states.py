@@ -1,10 +1,11 @@
 """The states of a delivery, as conditions of its row. docs/life-of-a-delivery.md has them."""
 
 from collections.abc import Collection
+from uuid import UUID
 
 import sqlalchemy as sa
 
-from aftercommit.sql.tables import FINISHED, PARKED, PENDING, deliveries, events, handler_pauses
+from aftercommit.sql.tables import CLAIMABLE, FINISHED, PARKED, deliveries, events, handler_pauses
 
 PAUSED_HANDLERS = sa.select(handler_pauses.c.handler)
 PAUSED = deliveries.c.handler.in_(PAUSED_HANDLERS)
@@ -33,6 +34,7 @@ def delivery_state(clock: sa.ColumnElement[float]) -> sa.Case[str]:
         (PARKED, "parked"),
         (is_running, "running"),
         (PAUSED, "paused"),
+        (row.blocked, "blocked"),
         (row.owner.is_not(None), "lease_expired"),
         (sa.and_(is_later, HAS_FAILED), "retrying"),
         (is_scheduled(clock), "scheduled"),
@@ -40,11 +42,21 @@ def delivery_state(clock: sa.ColumnElement[float]) -> sa.Case[str]:
     )
 
 
+def blocked_by() -> sa.ScalarSelect[UUID]:
+    """Return the event of the delivery that a blocked one waits for: the first of its lane."""
+    first, row = deliveries.alias(), deliveries.c
+    found = sa.select(first.c.event_id).where(
+        *(row.blocked, ~FINISHED, first.c.lane == row.lane, first.c.completed_at.is_(None)),
+        first.c.position < row.position,
+    )
+    return found.order_by(first.c.position).limit(1).correlate(deliveries).scalar_subquery()
+
+
 def unknown_handlers(known: Collection[str]) -> sa.Select[str, int, float]:
     """Select the other handlers of what is pending: how much of each, and when its first is due."""
     row = deliveries.c
     counts = sa.func.count().label("deliveries"), sa.func.min(DUE_AT).label("first_due_at")
-    others = sa.select(row.handler, *counts).where(PENDING, row.handler.not_in(known))
+    others = sa.select(row.handler, *counts).where(CLAIMABLE, row.handler.not_in(known))
     return others.group_by(row.handler).order_by(row.handler)
 
 

@@ -28,6 +28,8 @@ from aftercommit.sql.batch_settlement import (
 from aftercommit.sql.claim_statements import RAW_EVENTS, claim_statement, pending
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED_HANDLERS, is_scheduled, pause_of
+from aftercommit.sql.lanes import unordered
+from aftercommit.sql.ordered_deliveries import OrderedDeliveries, claim_of_row
 from aftercommit.sql.tables import deliveries, events
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
@@ -73,7 +75,7 @@ class SqlAlchemyOutbox:
         later = due + pause_of(sa.bindparam("subscriber"))
         self._insert_deliveries = sa.insert(deliveries).values(token=1, available_at=later)
         self._known_pauses, self._known_until, self._asking = frozenset[str](), -inf, Lock()
-        self._insert_events = sa.insert(events).values(recorded_at=now)
+        self._insert_events = sa.insert(events).values(recorded_at=now, **database.backend.position)
         self._settle_one = THIS_WITH_VALID_TOKEN.values(**done(database, policy))
         pause, wanted = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
         first = [
@@ -81,6 +83,7 @@ class SqlAlchemyOutbox:
             for r in (False, True)
         ]
         self._seconds_until_due = sa.union_all(*map(sa.select, first))
+        self._ordered = OrderedDeliveries(database, policy)
         self._claims = [claim_statement(replay, database, policy) for replay in (False, True)]
 
     async def store(self, transaction: Transaction, subscribed: Subscribed) -> Sequence[Claim]:
@@ -95,20 +98,20 @@ class SqlAlchemyOutbox:
         await transaction.execute(self._insert_events, rows)
         inline = self._policy.dispatch == "inline"
         paused = await self._paused(transaction) if inline else ()
-        rows, claims = [], []
-        for envelope, handlers in subscribed:
-            for handler, delay in handlers.items():
-                key = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
-                if inline and not delay and handler not in paused:
-                    claims += [first(envelope=envelope, handler=handler)]
-                    rows += [key | self._claimed]
-                else:
-                    rows += [key | {"attempts": 0, "owner": None, "seconds": delay}]
+        rows, claims = [], list[Claim]()
+        for envelope, handler, delay in unordered(subscribed):
+            key = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
+            if inline and not delay and handler not in paused:
+                claims += [first(envelope=envelope, handler=handler)]
+                rows += [key | self._claimed]
+            else:
+                rows += [key | {"attempts": 0, "owner": None, "seconds": delay}]
         if rows:
             await transaction.execute(self._insert_deliveries, rows)
             if not claims:
                 transaction.notify_workers()
-        return claims
+        left = paused if inline else None
+        return [*claims, *await self._ordered.store(transaction, subscribed, left=left)]
 
     async def _paused(self, transaction: Transaction) -> Collection[str]:
         """Return the paused handlers, as they were at most PAUSES_SECONDS ago."""
@@ -131,16 +134,20 @@ class SqlAlchemyOutbox:
                 self._known_until = current_time() + PAUSES_SECONDS
         return delivery.handler in self._known_pauses
 
-    async def settle_in(self, transaction: Transaction, delivery: Claim) -> None:
-        """Mark a delivery as done, in the caller's transaction.
+    async def settle_in(self, transaction: Transaction, delivery: Claim) -> Sequence[Claim]:
+        """Mark a delivery as done, in the caller's transaction; for what it returns see `settle`.
 
         :raises DeliverySuperseded: if it is no longer the caller's: the caller must roll back
         """
         if await transaction.execute_dml(self._settle_one, claim_params(delivery)) != 1:
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+        return await self._ordered.go_on(transaction, delivery) if delivery.lane else ()
 
-    async def settle(self, delivery: Claim) -> None:
+    async def settle(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
+        if delivery.lane:
+            return await self._ordered.settle(delivery, self._settlement.statement, follow=follow)
         await self._settlement.settle(delivery)
+        return ()
 
     async def record_failure(self, failure: Failure) -> None:
         delivery, error = failure.delivery, failure_history.describe(failure.error)
@@ -171,15 +178,7 @@ class SqlAlchemyOutbox:
                 except InvalidMessage as error:
                     await self._park(row, error)
                     continue
-                delivery = Claim(
-                    envelope=envelope,
-                    handler=row["handler"],
-                    attempt=row["attempts"],
-                    token=row["token"],
-                    unavailable_attempts=row["unavailable_attempts"],
-                    leased_at=leased_at,
-                )
-                runnable.append(delivery)
+                runnable.append(claim_of_row(row, envelope, leased_at))
         return runnable
 
     async def seconds_until_due(

@@ -91,6 +91,8 @@ events = sa.Table(
     sa.Column("traceparent", sa.String),
     sa.Column("data", sa.Text, nullable=False),
     sa.Column("recorded_at", sa.Double, nullable=False, index=True),
+    # the database fills it in: PostgreSQL by a sequence, SQLite by a trigger; see the migration
+    sa.Column("position", sa.BigInteger),
 )
 
 deliveries = sa.Table(
@@ -110,15 +112,28 @@ deliveries = sa.Table(
     sa.Column("completed_at", sa.Double),
     sa.Column("discarded_at", sa.Double),  # completed by a person, not by its handler
     sa.Column("duration_seconds", sa.Double),
+    sa.Column("lane", sa.String),  # HANDLER:KEY, if the handler is ordered: see `lanes.py`
+    sa.Column("position", sa.BigInteger),  # in its lane: that of the event
+    sa.Column("blocked", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 PARKED, FINISHED = deliveries.c.parked_at.is_not(None), deliveries.c.completed_at.is_not(None)
 PENDING = sa.and_(~PARKED, ~FINISHED)
+IN_LANE = sa.and_(deliveries.c.lane.is_not(None), ~FINISHED)
+CLAIMABLE = sa.and_(PENDING, ~deliveries.c.blocked)
+BLOCKED = sa.and_(IN_LANE, ~PARKED, deliveries.c.blocked)  # an earlier one of its lane is not done
 sa.Index(
     "ix_aftercommit_deliveries_available_at",
     deliveries.c.replay,
     deliveries.c.available_at,
-    sqlite_where=PENDING,
-    info={"postgresql_where": PENDING},
+    sqlite_where=CLAIMABLE,
+    info={"postgresql_where": CLAIMABLE},
+)
+sa.Index(
+    "ix_aftercommit_deliveries_lane",
+    deliveries.c.lane,
+    deliveries.c.position,
+    sqlite_where=IN_LANE,
+    info={"postgresql_where": IN_LANE},
 )
 sa.Index(None, deliveries.c.parked_at, sqlite_where=PARKED, info={"postgresql_where": PARKED})
 

@@ -10,6 +10,7 @@ from anyio import current_time
 
 from aftercommit.claims import Claim, CommandWork, WorkItem
 from aftercommit.sql.inbox import record_command
+from aftercommit.sql.lanes import lanes_of, lock_lanes
 from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.write_line import LONG_SECONDS, Writer
@@ -88,12 +89,14 @@ class SqlAlchemyUnitOfWorkScope:
         self.store.raise_failure()  # one that a handler has swallowed
         await self.store.flush()
         await self.uow.before_commit()
-        claims = await self._outbox.store(self.store, subscribed)
-        match self._work:
-            case Claim() as claim:
-                await self._outbox.settle_in(self.store, claim)
-            case CommandWork(settles=Claim() as claim) as command:
-                await self._outbox.settle_in(self.store, claim)
+        work = self._work
+        settles = work if isinstance(work, Claim) else work.settles
+        await lock_lanes(self.store, self._outbox.database, lanes_of(subscribed, settles))
+        claims = [*await self._outbox.store(self.store, subscribed)]
+        if settles:
+            claims += await self._outbox.settle_in(self.store, settles)
+        match work:
+            case CommandWork(settles=Claim()) as command:
                 await self._record(command)
             case CommandWork() as command if command.origin.id is None and self.store.has_written:
                 await self._record(command)

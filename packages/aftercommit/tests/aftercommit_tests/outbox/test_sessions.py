@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
-from aftercommit import Later, Outbox, on
+from aftercommit import Later, Ordered, Outbox, on
 from aftercommit.errors import WiringError
 from aftercommit.extensions.operations import handler_pauses
 from aftercommit.extensions.operations.causation_queries import find_traces, message_query
@@ -288,6 +288,41 @@ async def test_tests_of_an_application_deliver_in_their_own_session(shop: Shop) 
 
     assert await shop.rows(Order.id) == []
     assert shop.bell.texts == ["order 1"]
+
+
+async def test_what_is_recorded_for_an_ordered_handler_comes_in_order(shop: Shop) -> None:
+    """In the order of the commits, whatever it is about; also in a test, and in a handler."""
+    noted = list[int]()
+
+    async def note(event: OrderPlaced, session: AsyncSession) -> None:
+        noted.append(event.order_id)
+        if event.order_id < 10:
+            about = {"about": "the till"}
+            await shop.outbox.record(session, OrderPlaced(event.order_id + 10), **about)
+
+    async def record(session: AsyncSession, *numbers: int) -> None:
+        placed = map(OrderPlaced, numbers)
+        await shop.outbox.record(session, *placed, about="the till")
+
+    shop.outbox = Outbox(
+        "shop", shop.outbox.app.default_database_url, [on(OrderPlaced, Ordered(note))]
+    )
+    async with shop.session() as session:
+        await record(session, 1, 2)
+        await record(session, 3)
+        assert await shop.outbox.deliver(session) == 6
+        await session.rollback()
+    in_order = [1, 2, 3, 11, 12, 13]
+    assert noted == in_order
+
+    for number in (1, 2, 3):
+        async with shop.session() as session, session.begin():
+            await record(session, number)
+    async with shop.outbox.running():
+        await until(lambda: nothing_pending(shop))
+
+    assert [number for number in noted[6:] if number < 10] == [1, 2, 3]
+    assert sorted(noted[6:]) == in_order
 
 
 @dataclass(frozen=True)

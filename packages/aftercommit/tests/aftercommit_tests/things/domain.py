@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import count
 from typing import ClassVar, NewType
 from uuid import UUID, uuid4
 
@@ -110,11 +111,15 @@ class InvalidName(Exception):
     error_kind: ClassVar[str] = "invalid"
 
 
+_NUMBERS = count()  # in the order in which events were recorded, of whatever aggregates
+
+
 class Aggregate:
     """What all aggregates have in common."""
 
     version: int
     recorded_events: tuple[Event, ...] = ()
+    recorded_numbers: tuple[int, ...] = ()
     new_parts: Iterable[object] = ()
     id: UUID
 
@@ -126,10 +131,11 @@ class Aggregate:
     def record(self, event: Event) -> None:
         """Remember that `event` happened, in order."""
         self.recorded_events += (event,)
+        self.recorded_numbers += (next(_NUMBERS),)
 
     def pull_events(self) -> tuple[Event, ...]:
         """Hand over the recorded events, once."""
-        drained, self.recorded_events = self.recorded_events, ()
+        drained, self.recorded_events, self.recorded_numbers = self.recorded_events, (), ()
         return drained
 
 

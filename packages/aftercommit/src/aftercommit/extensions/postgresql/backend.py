@@ -74,6 +74,11 @@ class PostgreSQL(DatabaseBackend):
         " set_config('lock_timeout', '30s', true),"
         " set_config('idle_in_transaction_session_timeout', '60s', true)"
     )
+    # in the order of the keys: two that lock some of the same never wait for each other
+    lock_lanes = text(
+        "SELECT pg_advisory_xact_lock(hashtext('aftercommit lanes'), key)"
+        " FROM unnest(CAST(:keys AS int[])) AS key"
+    )
     allow_idle = text("SET LOCAL idle_in_transaction_session_timeout = '1h'")
 
     def __init__(self, url: URL, *, handler_timeout: float) -> None:

@@ -20,7 +20,7 @@ WITH due AS MATERIALIZED (  -- as a subquery, the limit might be applied again f
             WHEN event.time < '0001-01-01 UTC' OR event.time >= '10000-01-01 UTC' THEN :no_time
         END AS problem
     FROM aftercommit_deliveries AS delivery JOIN aftercommit_events AS event ON event.id = delivery.event_id
-    WHERE delivery.parked_at IS NULL AND delivery.completed_at IS NULL  -- as the index says
+    WHERE delivery.parked_at IS NULL AND delivery.completed_at IS NULL AND NOT delivery.blocked  -- the index
         AND delivery.replay = :replay
         AND delivery.available_at <= :now
         AND delivery.handler = ANY (CAST(:handlers AS text[]))
@@ -46,7 +46,7 @@ claimed AS (
     WHERE delivery.event_id = due.event_id AND delivery.handler = due.handler
     RETURNING
         delivery.event_id, delivery.handler, delivery.attempts, delivery.unavailable_attempts,
-        delivery.token, delivery.previous_owner, due.attempts AS attempts_before, due.problem
+        delivery.token, delivery.previous_owner, delivery.lane, due.attempts AS attempts_before, due.problem
 ),
 lost AS (  -- a previous owner has neither finished nor failed: its lease has ended
     INSERT INTO aftercommit_failures (event_id, handler, token, attempt, failed_at, owner, error, outcome)

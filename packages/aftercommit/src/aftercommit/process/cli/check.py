@@ -19,7 +19,7 @@ from aftercommit.settings import EngineSettings
 from aftercommit.sql.delivery_states import unknown_handlers
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.schema import check_schema
-from aftercommit.sql.tables import PARKED, PENDING, deliveries
+from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 
 MOST_SKEW_SECONDS = (
     5.0  # later attempts, and the order of what is shown, go by the database's clock
@@ -50,7 +50,7 @@ def check(cli: Cli) -> None:
 def _outstanding(clock: sa.ColumnElement[float]) -> sa.Select[int, float, int]:
     """Count what is due and what is parked; many that are due say that no worker runs."""
     late = clock - deliveries.c.available_at
-    due = sa.and_(PENDING, late >= 0)
+    due = sa.and_(CLAIMABLE, late >= 0)
     return sa.select(
         sa.func.count().filter(due).label("due"),
         sa.func.max(late).filter(due).label("late"),

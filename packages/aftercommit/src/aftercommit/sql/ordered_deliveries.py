@@ -1,0 +1,133 @@
+"""Stores, completes and claims the deliveries of ordered handlers: see `lanes.py`."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from anyio import current_time
+
+from aftercommit.claims import Claim, DeliveryPolicy
+from aftercommit.envelopes import Envelope, EventId
+from aftercommit.errors import DeliverySuperseded, InvalidMessage
+from aftercommit.sql.batch_settlement import BATCH_SIZE, WITH_VALID_TOKEN, claim_of
+from aftercommit.sql.claim_statements import NEXT_TOKEN, RAW_EVENTS
+from aftercommit.sql.database import Database
+from aftercommit.sql.delivery_states import pause_of
+from aftercommit.sql.lanes import Place, insertion, lanes_of, lock_lanes, rows_of, unblocking
+from aftercommit.sql.tables import deliveries
+from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.write_line import Writer
+from aftercommit.unit_of_work import Subscribed
+
+
+class OrderedDeliveries:
+    """What is done with the rows of lanes. An unordered handler has none, and pays nothing."""
+
+    def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
+        self._database, self._policy = database, policy
+        now, row = database.clock, deliveries.c
+        stored = insertion(now + pause_of(sa.bindparam("subscriber")))
+        self._insert = stored.returning(row.event_id, row.handler, row.blocked)
+        self._next = unblocking(now).returning(row.event_id, row.handler, row.token)
+        self._claim = (
+            WITH_VALID_TOKEN.where(~row.blocked, row.owner.is_(None), row.available_at <= now)
+            .where(row.attempts < policy.max_attempts)
+            .values(
+                attempts=row.attempts + 1,
+                token=NEXT_TOKEN,
+                owner=database.process,
+                available_at=now + policy.lease_seconds,
+            )
+            .returning(deliveries)
+        )
+
+    async def store(
+        self,
+        transaction: Transaction,
+        subscribed: Subscribed,
+        *,
+        left: Collection[str] | None,
+    ) -> Sequence[Claim]:
+        """Store deliveries of new events, and claim those that are first in their lanes.
+
+        Those to the handlers that are `left` to others are not claimed; None: to all of them.
+        """
+        if not (rows := rows_of(subscribed)):
+            return ()
+        found = (await transaction.execute(self._insert, rows)).all()
+        first = [(row.event_id, row.handler, 1) for row in found if not row.blocked]
+        ours = sorted(key for key in first if left is not None and key[1] not in left)
+        if first and not ours:
+            transaction.notify_workers()
+        of_event = {envelope.id: envelope for envelope, _ in subscribed}
+        return await self._claimed(transaction, ours, of_event) if ours else ()
+
+    async def settle(
+        self, delivery: Claim, settled: sa.Executable, *, follow: bool
+    ) -> Sequence[Claim]:
+        """Mark a delivery as done that has no transaction of its own, and go on in its lane.
+
+        :raises DeliverySuperseded: if it has another owner now, or was parked
+        """
+        async with self._database.write_transaction(Writer.REPLY) as transaction:
+            await lock_lanes(transaction, self._database, lanes_of((), delivery))
+            if not (await transaction.execute(settled, {"claims": [claim_of(delivery)]})).all():
+                raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
+            claims = await self.go_on(transaction, delivery, follow=follow)
+            await transaction.commit()
+        return claims
+
+    async def go_on(
+        self, transaction: Transaction, ended: Claim, *, follow: bool = True
+    ) -> Sequence[Claim]:
+        """Unblock what comes after a delivery that is done, and perhaps claim it."""
+        envelope = ended.envelope
+        place = Place(ended.lane or "", envelope.position or 0, envelope.id, ended.handler)
+        found = (await transaction.execute(self._next, place._asdict())).all()
+        claims: Sequence[Claim] = ()
+        if found and follow and self._policy.dispatch == "inline":
+            claims = await self._follow(transaction, envelope, tuple(found[0]))
+        if found and not claims:
+            transaction.notify_workers()
+        return claims
+
+    async def _follow(
+        self, transaction: Transaction, ended: Envelope, following: tuple[EventId, str, int]
+    ) -> Sequence[Claim]:
+        """Claim the next one if it is of the same tree, and can be read; else a worker does."""
+        [event] = (await transaction.execute(RAW_EVENTS, {"ids": following[:1]})).mappings()
+        try:
+            envelope = self._database.codec.from_row(event)
+        except InvalidMessage:
+            return ()
+        if envelope.context.correlation_id != ended.context.correlation_id:
+            return ()
+        return await self._claimed(transaction, [following], {envelope.id: envelope})
+
+    async def _claimed(
+        self,
+        transaction: Transaction,
+        wanted: Sequence[tuple[EventId, str, int]],
+        envelopes: dict[EventId, Envelope],
+    ) -> Sequence[Claim]:
+        leased_at, rows = current_time(), list[sa.RowMapping]()
+        for start in range(0, len(wanted), BATCH_SIZE):
+            some = {"claims": wanted[start : start + BATCH_SIZE]}
+            rows += (await transaction.execute(self._claim, some)).mappings()
+        return [claim_of_row(row, envelopes[row["event_id"]], leased_at) for row in rows]
+
+
+def claim_of_row(row: Mapping[Any, Any], envelope: Envelope, leased_at: float) -> Claim:
+    """Return the claim that a delivery's row has now; its event has a position in a lane only."""
+    if row["lane"]:
+        envelope = replace(envelope, position=row["position"])
+    return Claim(
+        envelope=envelope,
+        handler=row["handler"],
+        attempt=row["attempts"],
+        token=row["token"],
+        unavailable_attempts=row["unavailable_attempts"],
+        leased_at=leased_at,
+        lane=row["lane"],
+    )
