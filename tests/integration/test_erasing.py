@@ -61,7 +61,7 @@ OTHERS = {
     "registration_log": set(),
     "aftercommit_commands": {"type", "fingerprint"},
     "aftercommit_events": {"source", "type", "subject", "handler", "traceparent"},
-    "aftercommit_deliveries": {"handler", "owner", "previous_owner"},
+    "aftercommit_deliveries": {"handler", "owner", "previous_owner", "lane"},  # with an id in it
     "aftercommit_failures": {"handler", "owner", "outcome"},
     "aftercommit_decisions": {"decision", "decided_by", "handler"},
     "aftercommit_handler_pauses": {"handler", "paused_by"},

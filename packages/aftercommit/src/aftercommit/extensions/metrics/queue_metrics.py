@@ -15,11 +15,12 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from aftercommit.sql.claim_statements import claimable_here, pending
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, delivery_state
-from aftercommit.sql.tables import PARKED, PENDING, deliveries, events, handler_pauses
+from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, deliveries, events, handler_pauses
 from aftercommit.sql.transaction import Transaction
 
-STATES = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "parked")
+STATES = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "blocked", "parked")
 PAUSED_AT = "When a handler was paused that still is, in seconds since 1970."
+BEHIND_PARKED = "Lanes of an ordered handler in which deliveries wait for a parked one."
 UNKNOWN = "Stored deliveries, also delayed ones, of a handler that this program does not know."
 AGES = {
     "oldest_due_seconds": "For how long a delivery has been due that this program can do.",
@@ -28,6 +29,18 @@ AGES = {
 }
 
 Now = sa.ColumnElement[float]
+_waiting = deliveries.alias()
+_HELD_UP = (
+    sa.select(deliveries.c.handler, sa.func.count().label("lanes"))
+    .where(PARKED, deliveries.c.lane.is_not(None), ~deliveries.c.blocked)
+    .where(
+        sa.exists().where(
+            *(_waiting.c.lane == deliveries.c.lane, _waiting.c.completed_at.is_(None)),
+            _waiting.c.position > deliveries.c.position,
+        )
+    )
+    .group_by(deliveries.c.handler)
+)
 
 
 async def queue_metrics(database: Database, handlers: Collection[str]) -> list[Metric]:
@@ -40,10 +53,13 @@ async def queue_metrics(database: Database, handlers: Collection[str]) -> list[M
     now = database.clock
     async with database.probe_transaction() as transaction:
         counts = (await transaction.execute(_outstanding(now))).all()
+        held_up = (await transaction.execute(_HELD_UP)).all()
         pauses = (await transaction.execute(sa.select(handler_pauses))).all()
         ages = await _ages(transaction, handlers, *_lateness(database))
     outstanding = dict.fromkeys(product(handlers, STATES), 0)
     outstanding |= {(row.handler, row.state): row.deliveries for row in counts}
+    stuck = dict.fromkeys(((name,) for name in handlers), 0)
+    stuck |= {(row.handler,): row.lanes for row in held_up}
     unknown = {(handler,): 0 for handler in handlers}  # a process that knows it has none
     for row in (row for row in counts if row.handler not in handlers and row.state != "parked"):
         unknown[row.handler,] = unknown.get((row.handler,), 0) + row.deliveries
@@ -52,6 +68,7 @@ async def queue_metrics(database: Database, handlers: Collection[str]) -> list[M
     named = partial(gauge, database.application)
     return [
         named("deliveries", text, outstanding, "handler", "state"),
+        named("lanes_behind_parked", BEHIND_PARKED, stuck, "handler"),
         named("unknown_handler_deliveries", UNKNOWN, unknown, "handler"),
         named("handler_paused_timestamp_seconds", PAUSED_AT, paused, "handler", "paused_by"),
         *(
@@ -96,7 +113,9 @@ async def readiness_error(
 
 def _outstanding(now: Now) -> sa.Select[str, str, int]:
     columns = deliveries.c.handler, delivery_state(now).label("state")
-    each = (sa.select(*columns).where(which) for which in (PENDING, PARKED))  # an index each
+    each = (
+        sa.select(*columns).where(which) for which in (CLAIMABLE, BLOCKED, PARKED)
+    )  # an index each
     found = sa.union_all(*each).subquery()
     names = found.c.handler, found.c.state
     return sa.select(*names, sa.func.count().label("deliveries")).group_by(*names)
@@ -121,7 +140,7 @@ def _unclaimable(database: Database) -> sa.Select[Any]:
         sa.select(deliveries.c.available_at, claimable_here(database.codec).label("is_ours"))
         .join_from(deliveries, events)
         .where(
-            PENDING, deliveries.c.replay == sa.false(), ~PAUSED, deliveries.c.available_at <= now
+            CLAIMABLE, deliveries.c.replay == sa.false(), ~PAUSED, deliveries.c.available_at <= now
         )
         .order_by(deliveries.c.available_at)
         .limit(1)
@@ -132,7 +151,7 @@ def _unclaimable(database: Database) -> sa.Select[Any]:
 
 def _failing(now: Now) -> sa.Select[Any]:
     """Look at what is retried, whichever handler it is: an outage alone never parks it."""
-    failed = PENDING, deliveries.c.last_error.is_not(None), ~deliveries.c.replay, ~PAUSED
+    failed = CLAIMABLE, deliveries.c.last_error.is_not(None), ~deliveries.c.replay, ~PAUSED
     age = now - sa.func.min(events.c.recorded_at)
     return sa.select(age).join_from(deliveries, events).where(*failed)
 

@@ -19,7 +19,7 @@ from aftercommit.extensions.operations.exceptions import TraceNotFound
 from aftercommit.extensions.operations.subjects import FindSubjects, SubjectQuery
 from aftercommit.extensions.operations.times import Epoch, in_utc
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import delivery_state
+from aftercommit.sql.delivery_states import blocked_by, delivery_state
 from aftercommit.sql.tables import commands, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
@@ -186,6 +186,7 @@ _EVENTS = (  # a row for each delivery; None for what there is none of
         *map(in_utc, _columns(deliveries, "available_at", "completed_at", "parked_at")),
         deliveries.c.duration_seconds.label("seconds"),
         deliveries.c.last_error.label("error"),
+        blocked_by().label("blocked_by"),
     )
     .select_from(events.outerjoin(deliveries))
     .order_by(events.c.recorded_at, events.c.id, deliveries.c.handler)

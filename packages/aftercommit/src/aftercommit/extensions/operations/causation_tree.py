@@ -21,6 +21,7 @@ State = Literal[
     "running",
     "lease_expired",
     "paused",
+    "blocked",
     "parked",
     "done",
     "discarded",
@@ -58,8 +59,10 @@ class Node:
     """A command, an event or a delivery, in the tree of what caused what.
 
     Commands and events are done when they are committed. Of a delivery whose lease has expired,
-    `owner` is the process that has lost it. `seconds` is how long the last attempt took. `about` is
-    a few words: where a command comes from, what an event is about, whose id is `subject`.
+    `owner` is the process that has lost it. What is blocked waits for the first delivery of its
+    lane, which is that of the event `blocked_by`. `seconds` is how long the last attempt took.
+    `about` is a few words: where a command comes from, what an event is about, whose id is
+    `subject`.
     """
 
     # the schema of the API says that an answer has them all
@@ -78,6 +81,7 @@ class Node:
     replay: bool = False
     seconds: float | None = None
     owner: str | None = None
+    blocked_by: UUID | None = None
     available_at: datetime | None = None
     completed_at: datetime | None = None
     parked_at: datetime | None = None
@@ -87,8 +91,11 @@ class Node:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing more happens to it by itself, or only later, as it was subscribed."""
-        return self.state in ("scheduled", "done", "discarded", "parked", "paused")
+        """Whether nothing more happens to it by itself, or only later, as it was subscribed.
+
+        Or when something else has happened, perhaps in another trace.
+        """
+        return self.state in ("scheduled", "done", "discarded", "parked", "paused", "blocked")
 
 
 def tree(
@@ -176,7 +183,7 @@ def _event(
 
 _OF_DELIVERY = (
     *("correlation_id", "state", "attempts", "seconds", "owner", "token", "replay", "error"),
-    *("available_at", "parked_at", "completed_at"),
+    *("available_at", "parked_at", "completed_at", "blocked_by"),
 )
 
 

@@ -48,13 +48,18 @@ def deliveries() -> None:
 @click.option("--parked", "which", flag_value="parked", help="Only parked deliveries.")
 @click.option("--scheduled", "which", flag_value="scheduled", help="Only delayed ones.")
 @click.option("--all", "which", flag_value="all", help="All, even finished ones.")
+@click.option("--lane", metavar="HANDLER:KEY", help="Outstanding ones of a lane, in its order.")
 @as_json
 @with_application
-async def list_deliveries(application: Application, which: Which | None, as_json: bool) -> None:
+async def list_deliveries(
+    application: Application, which: Which | None, lane: str | None, as_json: bool
+) -> None:
     """List outstanding deliveries; delayed ones once they are due."""
+    if which and lane is not None:
+        raise click.UsageError("--lane goes with no other choice")
     database = application.database
     async with database.read_transaction() as transaction:
-        rows = listed_deliveries(transaction, database, which or "outstanding")
+        rows = listed_deliveries(transaction, database, which or "outstanding", lane=lane)
         lines = _lines(rows, application.handlers)
         await common.print_all((json_line(row) async for row in rows) if as_json else lines)
 
@@ -79,6 +84,8 @@ def _cells(row: Delivery) -> str:
     moment = row.completed_at or row.parked_at or row.available_at
     owner = f" by {row.owner}" if row.owner else ""
     state = f"{row.state.replace('_', ' ')} {moment:%FT%TZ}{owner}"
+    if row.state == "blocked":
+        state = f"blocked by {row.blocked_by} in {escape_controls(row.lane or '')}"
     attempts = pluralize(row.attempts, "attempt", "attempts")
     return f"{row.event_id}  {row.handler:24}  {row.event_type:22}  {about}  {state}, {attempts}"
 
@@ -176,7 +183,8 @@ def replay(
 
     Workers run them when nothing else is due. An interrupted replay can be repeated: no event gets
     a second delivery. Outstanding and discarded deliveries stay as they are. Deploy HANDLER
-    everywhere first: events that older processes commit get no delivery for it.
+    everywhere first: events that older processes commit get no delivery for it. Pause an ordered
+    HANDLER before, and resume it afterwards.
     """
     settings = cli.load_settings()
 
@@ -190,6 +198,8 @@ def replay(
             raise NotAProjection(handler)
         if not (allow_side_effects or bus.registry.events[handler].is_transactional):
             raise HasExternalEffects(handler)
+        if not answers["dry_run"]:
+            await wanted.ensure_possible(database)
         return wanted, await wanted.count(database)
 
     wanted, number = cli.run(settings, look)

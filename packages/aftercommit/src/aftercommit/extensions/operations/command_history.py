@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from aftercommit.extensions.operations.causation_queries import read_traces
 from aftercommit.extensions.operations.causation_tree import Node
 from aftercommit.sql.database import Database
-from aftercommit.sql.tables import PARKED, PENDING, commands, deliveries, events
+from aftercommit.sql.tables import CLAIMABLE, PARKED, commands, deliveries, events
 
 MAX_ROWS = 1000
 COUNTED = ("done", "discarded", "pending", "parked", "scheduled")
@@ -114,7 +114,7 @@ def _causes_of_trouble(database: Database) -> sa.Select[Any]:
     )
     causes_of = sa.select(events.c.causation_id).join(deliveries)
     # apart, for each has an index of its own; in a subquery, for SQLite nests no unions
-    trouble = sa.union(causes_of.where(PARKED), causes_of.where(PENDING, has_failed)).subquery()
+    trouble = sa.union(causes_of.where(PARKED), causes_of.where(CLAIMABLE, has_failed)).subquery()
     causes = sa.select(trouble.c.causation_id).cte("causes", recursive=True)
     cause = sa.func.coalesce(events.c.causation_id, commands.c.causation_id)  # of either, if it has
     earlier = (

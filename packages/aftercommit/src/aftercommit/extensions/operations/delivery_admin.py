@@ -20,21 +20,39 @@ from aftercommit.extensions.operations.exceptions import DeliveryNotFound, Handl
 from aftercommit.extensions.operations.times import in_utc
 from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import delivery_state, is_scheduled, pause_of
-from aftercommit.sql.tables import FINISHED, PARKED, PENDING, deliveries, events
+from aftercommit.sql.delivery_states import (
+    blocked_by,
+    delivery_state,
+    is_scheduled,
+    pause_of,
+)
+from aftercommit.sql.lanes import after_end, before_end
+from aftercommit.sql.tables import (
+    BLOCKED,
+    CLAIMABLE,
+    FINISHED,
+    IN_LANE,
+    PARKED,
+    deliveries,
+    events,
+)
 from aftercommit.sql.transaction import Transaction
 
 KEY = deliveries.c.event_id, deliveries.c.handler
 delivery_key = sa.tuple_(*KEY)
-Which = Literal["outstanding", "pending", "scheduled", "parked", "done", "all"]
-PARTS = {"outstanding": ("pending", "parked"), "all": ("pending", "scheduled", "parked", "done")}
+Which = Literal["outstanding", "pending", "scheduled", "blocked", "parked", "done", "all"]
+PARTS = {
+    "outstanding": ("pending", "blocked", "parked"),
+    "all": ("pending", "scheduled", "blocked", "parked", "done"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """A delivery, its state, and in a few words what its event is about, else its subject.
 
-    `owner` is the process that runs it, has lost it if its lease has expired, or has done it.
+    `owner` is the process that runs it, has lost it if its lease has expired, or has done it. What
+    is blocked waits for the first delivery of its lane, which is that of the event `blocked_by`.
     """
 
     event_id: UUID
@@ -48,6 +66,8 @@ class Delivery:
     parked_at: datetime | None
     completed_at: datetime | None = None
     owner: str | None = None
+    lane: str | None = None
+    blocked_by: UUID | None = None
     last_error: str | None
 
 
@@ -57,23 +77,27 @@ async def listed_deliveries(
     which: Which = "outstanding",
     *,
     limit: int | None = None,
+    lane: str | None = None,
 ) -> AsyncIterator[Delivery]:
     """Yield deliveries, in constant memory, a part after the other, at most `limit` of each.
 
     What is pending comes in the order in which workers claim it, and so does what is scheduled for
-    later; what is parked, the longest first; what is done, in no order. Each part is in an index of
-    its own, or is all the rest: however long the history is, what is outstanding is found at once.
+    later; what is blocked, by lanes; what is parked, the longest first; what is done, in no order.
+    Each part is in an index of its own, or is all the rest: however long the history is, what is
+    outstanding is found at once. Of a `lane` comes all that is outstanding, in its order.
     """
     clock, row = database.clock, deliveries.c
     later = is_scheduled(clock)
-    pending = _deliveries(clock).where(PENDING).order_by(row.replay, row.available_at)
+    pending = _deliveries(clock).where(CLAIMABLE).order_by(row.replay, row.available_at)
     statements = {
         "pending": pending.where(~later),
         "scheduled": pending.where(later),
+        "blocked": _deliveries(clock).where(BLOCKED).order_by(row.lane, row.position),
+        "lane": _deliveries(clock).where(IN_LANE, row.lane == lane).order_by(row.position),
         "parked": _deliveries(clock).where(PARKED).order_by(row.parked_at),
         "done": _deliveries(clock).where(FINISHED),
     }
-    for part in PARTS.get(which, (which,)):
+    for part in PARTS.get(which, (which,)) if lane is None else ("lane",):
         async for found in transaction.stream(statements[part].limit(limit)):
             yield _delivery(database.codec, found)
 
@@ -98,7 +122,8 @@ async def delivery(
 def _deliveries(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
     row = deliveries.c
     return sa.select(
-        *(row.event_id, row.handler, row.attempts, row.owner, row.last_error),
+        *(row.event_id, row.handler, row.attempts, row.owner, row.lane, row.last_error),
+        blocked_by().label("blocked_by"),
         *map(in_utc, (row.available_at, row.parked_at, row.completed_at)),
         delivery_state(clock).label("state"),
         *(events.c.type.label("event_type"), events.c.correlation_id),
@@ -116,7 +141,8 @@ def _delivery(codec: Codec[object], row: sa.Row[Any]) -> Delivery:
 async def retry(database: Database, event_id: EventId, handler: str, decision: Decision) -> None:
     """Reset a delivery's attempts, and make it due now; a process that runs it loses it.
 
-    If its handler is paused, it is due when that is resumed.
+    If its handler is paused, it is due when that is resumed; if an earlier one of its lane is not
+    done, then.
 
     :raises DeliveryNotFound: if it is not outstanding
     """
@@ -149,7 +175,7 @@ async def retry_all_parked(
 
 
 async def discard(database: Database, event_id: EventId, handler: str, decision: Decision) -> None:
-    """End a delivery although its handler has not done it; an owner loses it.
+    """End a delivery although its handler has not done it; an owner loses it, its lane goes on.
 
     :raises DeliveryNotFound: if it is not outstanding
     """
@@ -186,10 +212,12 @@ async def _decide(
     :raises DeliveryNotFound: if it is not outstanding
     """
     this = delivery_key == key
+    places = await before_end(transaction, database, this) if what == "discard" else ()
     await take_over(transaction, database, this)
     if not await transaction.execute_dml(change.where(this, ~FINISHED)):
         raise DeliveryNotFound(*key)
     await decision.store(transaction, database, what, [key])
+    await after_end(transaction, database, places)
 
 
 def all_names(handlers: Mapping[str, str], handler: str) -> Collection[str]:

@@ -40,6 +40,13 @@ class HasExternalEffects(Refused):
         )
 
 
+class OrderedHandler(Refused):
+    """What is replayed to an ordered handler has to come before all that is outstanding."""
+
+    def __init__(self, handler: str, advice: str) -> None:
+        super().__init__(f"{handler} is ordered: {advice}")
+
+
 class NotAProjection(Refused):
     """Only a handler that keeps a read model can repeat its work."""
 

@@ -19,10 +19,11 @@ from aftercommit.extensions.operations.exceptions import HandlerNotFound
 from aftercommit.extensions.operations.times import in_utc
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSE, PAUSED_HANDLERS
-from aftercommit.sql.tables import PENDING, deliveries, handler_pauses
+from aftercommit.sql.tables import BLOCKED, CLAIMABLE, deliveries, handler_pauses
 from aftercommit.sql.transaction import Transaction
 
 RELEASED_TOGETHER = 10_000
+PARTS = CLAIMABLE, BLOCKED  # what is pending: each has an index
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +47,9 @@ async def pause(database: Database, names: Collection[str], decision: Decision) 
             rows = [{"handler": name, "by": decision.by} for name in new]
             await transaction.execute(sa.insert(handler_pauses).values(**now), rows)
             # what a process runs, or has lost, is left alone: it is little
-            pending = PENDING, row.handler.in_(new), row.owner.is_(None), row.available_at < PAUSE
             held = sa.update(deliveries).values(available_at=row.available_at + PAUSE)
-            count = await transaction.execute_dml(held.where(*pending))
+            held = held.where(row.handler.in_(new), row.owner.is_(None), row.available_at < PAUSE)
+            count = sum([await transaction.execute_dml(held.where(each)) for each in PARTS])
             await decision.store(transaction, database, "pause", [(None, name) for name in new])
             await transaction.commit()
             return count
@@ -61,20 +62,23 @@ async def resume(database: Database, names: Collection[str], decision: Decision)
     Each is due when it would have been without the pause. If interrupted, it is paused as before.
     """
     row, paused = deliveries.c, handler_pauses.c.handler
-    held = PENDING, row.handler.in_(names), row.available_at > PAUSE
-    released = sa.update(deliveries).values(available_at=row.available_at - PAUSE)
-    some = sa.select(row.event_id, row.handler).where(*held).limit(RELEASED_TOGETHER)
-    count, number = 0, RELEASED_TOGETHER
-    while number == RELEASED_TOGETHER:
-        async with database.write_transaction(no_timeout=True) as transaction:
-            number = await transaction.execute_dml(released.where(*held, delivery_key.in_(some)))
-            await transaction.commit()
-        count += number
+    held = row.handler.in_(names), row.available_at > PAUSE
+    released = sa.update(deliveries).values(available_at=row.available_at - PAUSE).where(*held)
+    count = 0
+    for part in PARTS:
+        number = RELEASED_TOGETHER
+        some = sa.select(row.event_id, row.handler).where(part, *held).limit(number)
+        these = released.where(part, delivery_key.in_(some))
+        while number == RELEASED_TOGETHER:
+            async with database.write_transaction(no_timeout=True) as transaction:
+                number = await transaction.execute_dml(these)
+                await transaction.commit()
+            count += number
     async with database.write_transaction(no_timeout=True) as transaction:
         # waits for the commits that have seen the pause; others wait for this one, so it is short
         ended = sa.delete(handler_pauses).where(paused.in_(names)).returning(paused)
         resumed = (await transaction.execute(ended)).scalars().all()
-        count += await transaction.execute_dml(released.where(*held))
+        count += sum([await transaction.execute_dml(released.where(part)) for part in PARTS])
         await decision.store(transaction, database, "resume", [(None, name) for name in resumed])
         transaction.notify_workers()
         await transaction.commit()

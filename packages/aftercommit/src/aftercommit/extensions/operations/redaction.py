@@ -22,6 +22,7 @@ from aftercommit.process.application import Application
 from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import pause_of
+from aftercommit.sql.lanes import after_end, before_end
 from aftercommit.sql.tables import (
     FINISHED,
     PENDING,
@@ -89,11 +90,13 @@ async def end_deliveries(
     Of the others, what runs is taken from its process, which knows the events still, and begins
     again. The decision to erase is stored with each event.
     """
+    outstanding = _of(of), ~FINISHED, deliveries.c.handler.in_(discard)
+    places = await before_end(transaction, database, *outstanding)
     await take_over(transaction, database, _of(of))
     await decision.store(transaction, database, "erase", [(event.id, None) for event in of])
-    outstanding = _of(of), ~FINISHED, deliveries.c.handler.in_(discard)
     ended = discarded_now(database).values(last_error=reason).where(*outstanding)
     discarded = await transaction.execute_dml(ended)
+    await after_end(transaction, database, places)
     running = _of(of), PENDING, deliveries.c.owner.is_not(None)
     await transaction.execute_dml(_taken_back(database).where(*running))
     transaction.notify_workers()

@@ -5,16 +5,18 @@ can be killed, repeated, or run twice at once. Its deliveries wait for all that 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
 from aftercommit.bus import MessageBus
-from aftercommit.envelopes import EventId
+from aftercommit.envelopes import EventId, Subscribers
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.batched_transactions import Advance, for_each_batch
 from aftercommit.extensions.operations.decisions import Decision
+from aftercommit.extensions.operations.exceptions import OrderedHandler
+from aftercommit.extensions.operations.ordered_replay import enqueue, ensure_paused
 from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import pause_of
@@ -33,7 +35,17 @@ class Replay:
     event_types: Mapping[str, float]  # wire names, each with the delay of the subscription
     since: float = 0.0
     until: float  # when it began
+    in_order: Mapping[str, Subscribers] = field(default_factory=dict)  # of events that have lanes
     again: bool = False  # what it has done before that, too, unless a person has discarded it
+
+    async def ensure_possible(self, database: Database) -> None:
+        """Refuse what each batch would refuse.
+
+        :raises OrderedHandler: if the handler is ordered, and not paused
+        """
+        if self.in_order:
+            async with database.write_transaction() as transaction:
+                await ensure_paused(transaction, self.handler)
 
     async def count(self, database: Database) -> int:
         """Return how many deliveries it would make due now."""
@@ -54,8 +66,12 @@ class Replay:
         called with the number of each batch.
         """
 
-        async def enqueue(transaction: Transaction, ids: Sequence[EventId]) -> int:
-            number = await self._enqueue(transaction, database.clock, ids)
+        async def enqueue_batch(transaction: Transaction, ids: Sequence[EventId]) -> int:
+            if self.in_order:
+                wanted = self._wanted(ids, database.clock)
+                number = await enqueue(transaction, database, wanted, self.handler, self.in_order)
+            else:
+                number = await self._enqueue(transaction, database.clock, ids)
             if number:
                 transaction.notify_workers()
             advance(number)
@@ -66,7 +82,7 @@ class Replay:
             await transaction.commit()
         # another replay waits here, and retention passes by what is locked
         locked = self._events(database.clock).with_for_update(key_share=True)
-        return await for_each_batch(database.write_transaction, locked, enqueue)
+        return await for_each_batch(database.write_transaction, locked, enqueue_batch)
 
     def _is_past(self, time: sa.Column[float], now: Now) -> sa.ColumnElement[bool]:
         """Tell what was before this began; what is of the future was, too: a clock was ahead."""
@@ -114,6 +130,7 @@ def replay_of(bus: MessageBus, handler: str, types: Collection[str], **period: A
     """Return the replay that was asked for.
 
     :raises InvalidValue: if no such handler of events can run here, or it has no such events
+    :raises OrderedHandler: if it would do events `again` that others have followed
     """
     bound = bus.registry.events
     aliases = [name for name, each in bound.items() if each.name == handler]
@@ -129,4 +146,9 @@ def replay_of(bus: MessageBus, handler: str, types: Collection[str], **period: A
         problem = f"{unknown!r} is none of those of {handler}: {', '.join(its_types)}"
         raise InvalidValue("event type", problem)
     event_types = {name: its_types[name] for name in types or its_types}
-    return Replay(handler=handler, aliases=aliases, event_types=event_types, **period)
+    lanes = {name_of(each): names for each, names in subscribed if handler in names.lanes}
+    if lanes and period.get("again"):
+        raise OrderedHandler(handler, "what is done again would come after what has followed it")
+    return Replay(
+        handler=handler, aliases=aliases, event_types=event_types, in_order=lanes, **period
+    )

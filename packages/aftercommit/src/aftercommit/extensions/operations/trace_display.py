@@ -146,8 +146,9 @@ def _status(node: Node, due_in: float) -> str:
             return f"running, {attempt}, lease ends in {span}, by {node.owner}"
         case "discarded":
             return f"discarded by a person{reason}"
-        case "paused":
-            return f"paused, attempt {attempts + 1}{reason}"
+        case "paused" | "blocked":
+            first = f", the first of its lane is {short_id(node.blocked_by)}"
+            return f"{node.state}{first if node.blocked_by else ''}, attempt {attempts + 1}{reason}"
         case "lease_expired":
             lost = f"lease expired {span} ago, {attempt}, by {node.owner}"
             return f"{lost}; attempt {attempts + 1} is due{reason}"

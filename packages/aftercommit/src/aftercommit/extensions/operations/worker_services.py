@@ -17,7 +17,7 @@ from aftercommit.settings import EngineSettings
 from aftercommit.sql.claim_statements import claimable_here
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED, unknown_handlers
-from aftercommit.sql.tables import PENDING, deliveries, events
+from aftercommit.sql.tables import CLAIMABLE, deliveries, events
 
 PRUNE_SECONDS = 600.0
 WARN_SECONDS = 60.0
@@ -86,7 +86,7 @@ async def unclaimable_deliveries(
     late = ~PAUSED, deliveries.c.available_at <= database.clock - overdue
     statement = sa.select(*key, sa.func.count().label("number")).join_from(deliveries, events)
     statement = (
-        statement.where(PENDING, *late, ~claimable_here(database.codec))
+        statement.where(CLAIMABLE, *late, ~claimable_here(database.codec))
         .group_by(*key)
         .order_by(*key)
     )

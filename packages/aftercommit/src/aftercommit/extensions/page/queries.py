@@ -18,7 +18,7 @@ from aftercommit.extensions.operations.delivery_admin import Which, listed_deliv
 from aftercommit.extensions.operations.handler_pauses import paused_handlers
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import delivery_state, is_scheduled, unknown_handlers
-from aftercommit.sql.tables import PARKED, PENDING, commands, deliveries, events
+from aftercommit.sql.tables import BLOCKED, CLAIMABLE, PARKED, commands, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
 MAX_COUNTED = 10_000  # of what is pending, and of what is parked
@@ -83,7 +83,7 @@ async def backlog(
     state = delivery_state(database.clock).label("state"), later.label("later")
     limited = (
         sa.select(deliveries.c.handler, *state).where(which).limit(MAX_COUNTED).subquery()
-        for which in (sa.and_(PENDING, ~later), sa.and_(PENDING, later), PARKED)
+        for which in (sa.and_(CLAIMABLE, ~later), sa.and_(CLAIMABLE, later), BLOCKED, PARKED)
     )
     found = sa.union_all(*map(sa.select, limited)).subquery()
     key = (found.c.handler, found.c.state, found.c.later)
@@ -91,7 +91,7 @@ async def backlog(
     counts = [row._asdict() for row in await transaction.execute(counted)]
     unknown = any(row["handler"] not in known for row in counts)  # this reads all that is pending
     strange = (await transaction.execute(unknown_handlers(known))).all() if unknown else ()
-    parts: tuple[Which, ...] = ("parked", "pending", "scheduled")
+    parts: tuple[Which, ...] = ("parked", "pending", "blocked", "scheduled")
     first = [
         row
         for part in parts
@@ -115,5 +115,6 @@ def _sums(clock: sa.ColumnElement[float]) -> sa.Select[Any]:
         sa.func.count(deliveries.c.completed_at).label("done"),
         sa.func.count(deliveries.c.handler).filter(is_scheduled(clock)).label("later"),
         sa.func.count(deliveries.c.handler).label("deliveries"),
+        sa.func.count(deliveries.c.handler).filter(deliveries.c.blocked),
     )
     return sums.select_from(events.outerjoin(deliveries)).group_by(events.c.correlation_id)

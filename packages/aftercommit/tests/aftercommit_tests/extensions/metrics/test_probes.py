@@ -97,7 +97,8 @@ async def test_what_a_process_has_done_is_told(
     assert found["things_connections_in_use",] <= kept
     # one listens, one notifies, one is for last writes
     assert found["things_connections_limit",] == settings.pool_size + 3 + kept
-    states = ("scheduled", "due", "retrying", "running", "lease_expired", "paused", "parked")
+    waiting = ("scheduled", "due", "retrying", "running", "lease_expired")
+    states = (*waiting, "paused", "blocked", "parked")
     owed = {names[1:]: value for names, value in found.items() if names[0] == DELIVERIES}
     nothing = dict.fromkeys(product(application.handlers, states), 0)
     assert owed == nothing | {("forget", "scheduled"): 1}

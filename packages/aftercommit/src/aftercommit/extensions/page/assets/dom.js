@@ -74,6 +74,7 @@ export function timing(row) {
     running: () => live(() => say("lease", span(left()))),
     lease_expired: () => live(() => say("leaseOver", span(-left()))),
     paused: () => h("b", {}, pausedBy(row.handler ?? row.name) ?? say("paused")),
+    blocked: () => h("b", {}, say("blockedBy", row.blocked_by?.slice(0, 8) ?? "…")),
     parked: () => h("b", {}, say("parkedAt", when(row.parked_at))),
   };
   return tell[stateOf(row)]?.();

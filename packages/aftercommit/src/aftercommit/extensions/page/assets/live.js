@@ -93,7 +93,7 @@ export const deliveries = (trace) => trace.nodes.filter((node) => node.kind === 
 /** The state of a trace: that which most needs to be looked at. */
 export function outcome(trace) {
   const states = new Set(deliveries(trace).map((delivery) => stateOf(delivery)));
-  return ["parked", "lease_expired", "due", "retrying", "scheduled", "paused", "running"].find((state) => states.has(state)) ?? "done";
+  return ["parked", "lease_expired", "due", "retrying", "scheduled", "paused", "blocked", "running"].find((state) => states.has(state)) ?? "done";
 }
 
 /** When the last thing in a trace was done; null while something is not. */

@@ -5,7 +5,7 @@ import { link, now, outstanding, stateOf } from "./live.js";
 import { say, when } from "./words.js";
 
 const MOST = 10_000; // of a state, that are counted
-const STATES = ["due", "retrying", "running", "scheduled", "lease_expired", "paused", "parked"];
+const STATES = ["due", "retrying", "running", "scheduled", "lease_expired", "paused", "blocked", "parked"];
 const chosen = { handler: "", state: "", later: false };
 
 /** What is for later only if it is asked for: there may be much of it, for weeks. */

@@ -20,7 +20,7 @@ let wanted = null; // the trace that the address names
 
 /** Begin: the filter filters; what is entered is looked for also among what is not here. */
 export function begin() {
-  const states = ["running", "retrying", "scheduled", "due", "lease_expired", "paused", "parked", "failed", "done", "discarded"];
+  const states = ["running", "retrying", "scheduled", "due", "lease_expired", "paused", "blocked", "parked", "failed", "done", "discarded"];
   form.elements.state.append(option("", say("anyState")), ...states.map((state) => option(state, say(state))));
   form.elements.handler.append(option("", say("any")));
   $("#signs").append(...Object.entries(SIGNS).map(([sign, means]) => h("div", {}, h("dt", {}, h("i", { class: sign })), h("dd", {}, say(means)))));
@@ -190,6 +190,6 @@ function summary(trace) {
 function ended(trace, all) {
   const end = settledAt(trace);
   const count = (state) => all.filter((each) => stateOf(each) === state).length;
-  const open = ["running", "retrying", "scheduled", "due", "lease_expired", "paused", "parked", "discarded"].filter(count).map((state) => `${count(state)} ${say(state)}`);
+  const open = ["running", "retrying", "scheduled", "due", "lease_expired", "paused", "blocked", "parked", "discarded"].filter(count).map((state) => `${count(state)} ${say(state)}`);
   return open.length ? open.join(", ") : all.length ? say("doneIn", span(end - trace.at)) : say("done");
 }
