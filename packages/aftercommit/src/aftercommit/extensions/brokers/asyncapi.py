@@ -43,7 +43,7 @@ OF_DEAD_COMMANDS = (
 )
 PUBLISHING = (
     "At least once; `id` stays the same. On RabbitMQ the routing key is the type, on Kafka the key"
-    " is the subject: what has recorded the event."
+    " is `partitionkey`. What has a `sequence` comes in this order for each key."
 )
 CONSUMING = "At most one effect for each `source` and `id`."
 

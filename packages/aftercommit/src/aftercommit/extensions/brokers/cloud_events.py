@@ -1,7 +1,8 @@
 """The messages on a broker: CloudEvents 1.0 (https://cloudevents.io) in structured JSON.
 
 With extensions of ours, `correlationid`, `causationid` and `schemaversion`, and `traceparent` of
-CloudEvents' own extension Distributed Tracing: the span in which an event was committed.
+CloudEvents' own extension Distributed Tracing: the span in which an event was committed. Also of
+its own are `partitionkey` and `sequence`.
 """
 
 import re
@@ -39,6 +40,17 @@ Attribute = Annotated[
 TraceParent = Annotated[
     str, Meta(description="As the header of W3C Trace Context; what is not of that form is ignored")
 ]
+PartitionKey = Annotated[
+    str, Meta(description="By what it is ordered: events with the same one belong together")
+]
+Sequence = Annotated[
+    str,
+    Meta(
+        description="Grows, as a text, from event to event with the same `partitionkey`, and has"
+        " gaps; only if these are published in order"
+    ),
+]
+DIGITS = 20
 W3C_FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -56,6 +68,8 @@ class CloudEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
     causationid: UUID | None = None
     traceparent: TraceParent | None = None
     schemaversion: Annotated[int, Meta(ge=1)] = 1
+    partitionkey: PartitionKey | None = None
+    sequence: Sequence | None = None
     data: msgspec.Raw
 
 
@@ -73,6 +87,8 @@ def to_cloud_event(envelope: Envelope) -> bytes:
         causationid=envelope.context.causation_id,
         traceparent=envelope.context.traceparent,
         schemaversion=envelope.schema_version,
+        partitionkey=envelope.key or envelope.subject,
+        sequence=None if envelope.position is None else f"{envelope.position:0{DIGITS}}",
         data=msgspec.Raw(msgspec.json.encode(envelope.event)),
     )
     return msgspec.json.encode(message)

@@ -40,7 +40,7 @@ class Connection(AIOKafkaProducer):  # type: ignore[misc]
         await self.send_and_wait(
             self._channels.events,
             to_cloud_event(envelope),
-            key=envelope.subject.encode(),
+            key=(envelope.key or envelope.subject).encode(),
             headers=[("content-type", CONTENT_TYPE.encode())],
         )
 
@@ -55,7 +55,7 @@ class Connection(AIOKafkaProducer):  # type: ignore[misc]
 
 
 class Kafka(base.Broker):
-    """Publishes with `acks=all`; the key is the aggregate's id, so its events share a partition."""
+    """Publishes with `acks=all`; the key is the event's: those with the same share a partition."""
 
     kind = "Kafka"
     refusals = (

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
-from aftercommit import Application, testing
+from aftercommit import PUBLISH, Application, Ordered, testing
 from aftercommit.claims import Report
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable, ConfirmTimeoutError
 from aftercommit.extensions.brokers.settings import BrokerSettings
@@ -14,12 +14,12 @@ from anyio import create_task_group, fail_after, to_thread
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
-from aftercommit_tests.builders import a_command, a_thing_id
+from aftercommit_tests.builders import PLAIN, Keys, a_command, table
 from aftercommit_tests.extensions.brokers.outside import Outside, RabbitOutside, Seen
 from aftercommit_tests.proxy import Proxy
 from aftercommit_tests.things.app import Settings, bootstrap
 from aftercommit_tests.things.bell import RecordingBell
-from aftercommit_tests.things.domain import MakeThing, RenameThing
+from aftercommit_tests.things.domain import RenameThing, ThingMade, ThingRenamed
 
 pytestmark = pytest.mark.anyio
 
@@ -28,10 +28,11 @@ THINGS = 100
 EACH_PROXIED = pytest.mark.parametrize("proxied", ["rabbitmq", "kafka"], indirect=True)
 
 
-def opened(url: str, broker_urls: str) -> AbstractAsyncContextManager[Application]:
+def opened(url: str, broker_urls: str, **others: Any) -> AbstractAsyncContextManager[Application]:
     """Open the application on this database, with these brokers."""
     of_brokers = BrokerSettings(broker_urls=broker_urls)
-    return bootstrap(Settings(database_url=url, of_extensions=(of_brokers,)), bell=RecordingBell())
+    settings = Settings(database_url=url, of_extensions=(of_brokers,))
+    return bootstrap(settings, bell=RecordingBell(), **others)
 
 
 def as_cloud_event(seen: Seen) -> BaseCloudEvent:
@@ -57,7 +58,31 @@ async def test_a_public_event_arrives_as_a_cloud_event(sqlite_url: str, outside:
     assert event.get_extension("correlationid") == str(made.context.correlation_id)
     assert event.get_extension("causationid") == str(made.context.causation_id)
     assert event.get_data() == {"thing_id": made.subject, "name": "лампа"}
+    assert json.loads(message.body)["partitionkey"] == made.subject
     assert message.key == {"rabbitmq": "thing_made", "kafka": made.subject}[outside.kind]
+
+
+async def test_what_is_published_in_order_says_by_what_and_where_it_stands(
+    sqlite_url: str, outside: Outside
+) -> None:
+    """All events of one key come one by one; what comes twice, or late, is seen by `sequence`."""
+    keys: Keys = {each: lambda event: event.name[:3] for each in (ThingMade, ThingRenamed)}
+    in_order = table({**PLAIN, **{each: [Ordered(PUBLISH)] for each in keys}}, keys=keys)
+    made = [a_command(f"top {number}") for number in range(4)]
+
+    async with opened(sqlite_url, outside.url, handlers=in_order) as application:
+        for command in made:
+            await application.bus.handle(command)
+        await application.bus.handle(RenameThing(thing_id=made[0].thing_id, name="top 4"))
+
+    seen = await to_thread.run_sync(outside.events, lambda seen: len(seen) == len(made) + 1)
+    found = [json.loads(each.body) for each in seen]
+    assert [each["data"]["name"] for each in found] == [f"top {number}" for number in range(5)]
+    assert {each["partitionkey"] for each in found} == {"top"}
+    assert all(each.key == "top" for each in seen if outside.kind == "kafka")
+    numbers = [each["sequence"] for each in found]
+    assert numbers == sorted({*numbers})
+    assert {len(number) for number in numbers} == {20}
 
 
 async def test_an_exchange_that_others_have_made_is_used_as_it_is(
@@ -138,30 +163,6 @@ async def test_each_broker_gets_the_event_whatever_the_others_do(
     assert [failure.delivery.handler for failure in report.failures] == ["publish_event_to_kafka_2"]
     for outside in (rabbitmq, kafka):
         await to_thread.run_sync(outside.events, bool)
-
-
-async def test_without_retries_the_events_of_an_aggregate_stay_in_order(
-    sqlite_url: str, kafka: Outside
-) -> None:
-    """They have one key, so they share a partition."""
-    ids = [a_thing_id() for _ in range(5)]
-    async with opened(sqlite_url, kafka.url) as application:
-        for n, thing_id in enumerate(ids):
-            await application.bus.handle(MakeThing(thing_id=thing_id, name=f"{n}: 0"))
-        for change in range(1, 6):
-            for n, thing_id in enumerate(ids):
-                renamed = RenameThing(thing_id=thing_id, name=f"{n}: {change}")
-                await application.bus.handle(renamed)
-
-    seen = await to_thread.run_sync(kafka.events, lambda seen: len(seen) >= 30)
-
-    for n, thing_id in enumerate(ids):
-        assert names_of(str(thing_id), seen) == [f"{n}: {change}" for change in range(6)]
-
-
-def names_of(key: str, seen: Sequence[Seen]) -> list[Any]:
-    """Return the names in the messages with this key, in their order."""
-    return [json.loads(message.body)["data"]["name"] for message in seen if message.key == key]
 
 
 def ids_of(seen: Sequence[Seen]) -> set[str]:
