@@ -6,6 +6,7 @@ from benchmarks import (
     http,
     import_users,
     latency,
+    ordered,
     registration,
     relay,
     start_up,
@@ -26,4 +27,6 @@ TOPICS: dict[str, Topic] = {
     "start_up": start_up.contests,
     "growth": flat_growth.on_sqlite,
     "growth_postgresql": flat_growth.on_postgresql,
+    "ordered": ordered.on_sqlite,
+    "ordered_postgresql": ordered.on_postgresql,
 }
