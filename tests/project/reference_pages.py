@@ -211,7 +211,7 @@ def _all_handlers() -> dict[str, Handler]:
 
 def _subscribed(event: type[Event]) -> Iterator[tuple[str, str]]:
     for each in HANDLERS.events[event]:
-        if each is PUBLISH:
+        if handler_of(each) is PUBLISH:
             yield PUBLISHES, "-->"
         else:
             yield (

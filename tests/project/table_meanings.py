@@ -27,6 +27,7 @@ COLUMNS = {
     "attempts": "attempts so far that count; 0 again after a retry by a person",
     "available_at": "running: when the lease ends. Otherwise: when it may be claimed. While its"
     " handler is paused, 10¹² more. When it is finished, empty",
+    "blocked": "an earlier one of its lane is not done, so no claim sees it",
     "batch_reference": "the batch it was taken from",
     "aftercommit_commands.causation_id": "the event whose handler has returned it",
     "causation_id": "the command or event from which it follows",
@@ -59,6 +60,7 @@ COLUMNS = {
     "handler": "the handler, by the name that it had when this was stored",
     "aftercommit_events.handler": "the handler that has recorded it; empty for that of a command",
     "id": "its id",
+    "lane": "`HANDLER:KEY`, if the handler is ordered: see `Ordered`",
     "last_error": "the error of the last failed attempt; empty when it is done",
     "logged_at": "when",
     "message_id": "the id that the caller gave: `Idempotency-Key`, or the id of a broker's message",
@@ -69,6 +71,8 @@ COLUMNS = {
     "parked_at": "since when it is parked",
     "paused_at": "since when",
     "paused_by": "by whom",
+    "aftercommit_deliveries.position": "where it stands in its lane: as its event",
+    "aftercommit_events.position": "grows from event to event, as they are stored",
     "previous_owner": "the process whose lease had expired at the last claim",
     "quantity": "how many coupons it had",
     "reason": "why, if it was said",
@@ -97,6 +101,7 @@ EACH_STATE = {
     "parked": ("`parked_at` is set", "waits for a person, who retries or discards it"),
     "running": ("`owner` is set, `available_at` is ahead", "claimed, the lease holds"),
     "paused": ("its handler is in `aftercommit_handler_pauses`", "its handler is paused"),
+    "blocked": ("`blocked` is true", "an earlier one of its lane is not done (ordered handlers)"),
     "lease_expired": (
         "`owner` is set, `available_at` is past",
         "claimed, the lease is over, no process has taken it over yet",

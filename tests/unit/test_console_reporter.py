@@ -67,8 +67,8 @@ async def test_a_new_command_or_handler_is_printed_in_the_words_of_its_name(
 
 def test_there_are_lines_only_for_what_exists() -> None:
     """A line under an old name would never be printed again, and nobody would notice."""
-    subscribers = [each for listed in HANDLERS.events.values() for each in listed]
-    names = {handler_of(each).__name__ for each in subscribers if each is not PUBLISH}
+    subscribers = [handler_of(each) for listed in HANDLERS.events.values() for each in listed]
+    names = {each.__name__ for each in subscribers if each is not PUBLISH}
     texts = "".join(text for listed in MESSAGES.values() for text in listed)
     filled = {name.partition(".")[0] for _, name, *_ in Formatter().parse(texts) if name}
 

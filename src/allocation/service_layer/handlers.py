@@ -14,7 +14,7 @@ handler is refused at start. Let the one with `uow` record an event, and handle 
 from collections.abc import Callable
 from datetime import datetime
 
-from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, on
+from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, Ordered, on
 
 from allocation.domain import commands, events
 from allocation.domain.coupons import BatchReference, CouponBatch, CouponCode, Quantity
@@ -174,11 +174,11 @@ HANDLERS: Handlers[commands.Command, events.Event] = Handlers(
             log_registration,
             allocate_welcome_coupon,
             refresh_user_view,
-            PUBLISH,
+            Ordered(PUBLISH),
         ),
         on(UsersImported),
-        on(events.EmailChanged, send_change_notice, refresh_user_view, PUBLISH),
-        on(events.EmailBounced, refresh_user_view, PUBLISH),
+        on(events.EmailChanged, send_change_notice, refresh_user_view, Ordered(PUBLISH)),
+        on(events.EmailBounced, refresh_user_view, Ordered(PUBLISH)),
         # a coupon's code is money: not public
         on(
             events.CouponAllocated,
@@ -187,11 +187,15 @@ HANDLERS: Handlers[commands.Command, events.Event] = Handlers(
             Later(send_coupon_reminder, after=lambda settings: settings.coupon_reminder_seconds),
             Later(expire_coupon, after=lambda settings: settings.coupon_expiry_seconds),
         ),
-        on(events.CouponRedeemed, refresh_user_view, PUBLISH),
+        on(events.CouponRedeemed, refresh_user_view, Ordered(PUBLISH)),
         on(events.CouponExpired, give_coupon_back, refresh_user_view),
-        on(events.CouponDenied, PUBLISH),
+        on(events.CouponDenied, Ordered(PUBLISH), key=lambda event: event.user_id),
         on(events.CouponBatchExhausted, notify_marketing),
     ],
     projections=[refresh_user_view],
 )
-"""What handles what. An event with `PUBLISH` is public: it is sent to each broker."""
+"""What handles what. An event with `PUBLISH` is public: it is sent to each broker.
+
+In order, for others go by what comes: all that is published of one user comes as it was committed.
+Nothing else needs that. `refresh_user_view` reads what is stored now, whichever event calls it.
+"""
