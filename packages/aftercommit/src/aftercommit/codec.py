@@ -8,7 +8,7 @@ of the next, so that whatever was written is still read.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from types import MappingProxyType
@@ -41,7 +41,8 @@ class Codec(Generic[E_co]):
     `source` is that of its events, for others. `aliases` has the wire names of classes that were
     renamed. `describe` says in a few words, to operators, what an event is about.
 
-    :raises WiringError: if JSON cannot hold a field of an event, so that it could not be stored
+    :raises WiringError: if JSON cannot hold a field of an event, so that it could not be stored; or
+        if two events have one name
 
     >>> from dataclasses import dataclass
     >>> from aftercommit import Codec
@@ -67,9 +68,12 @@ class Codec(Generic[E_co]):
     ) -> None:
         self.source, self._upcasters, self._aliases = source, upcasters, aliases
         self.describe = describe
-        self.events = {self.name_of(event): event for event in events}
-        for event in self.events.values():
+        self.events: dict[str, type[E_co]] = {}
+        for event in events:
             _check_json(event)
+            if (known := self.events.setdefault(name := self.name_of(event), event)) is not event:
+                both = (f"{each.__module__}.{each.__qualname__}" for each in (known, event))
+                raise WiringError(f"two events are called {name}; give one an alias", *both)
 
     def name_of(self, message_type: type[Any]) -> str:
         """Return what a message type is called on the wire: UserRegistered is user_registered."""
@@ -171,7 +175,8 @@ def _check_json(event: type[Any]) -> None:
     try:
         msgspec.json.schema(event, schema_hook=_any_json)
     except Exception as error:
-        raise WiringError(NOT_JSON, f"{event.__name__} ({error})") from error
+        problem = NOT_JSON if is_dataclass(event) else "an event is a dataclass, and this is none"
+        raise WiringError(problem, f"{event.__name__} ({error})") from error
 
 
 def _any_json(custom: type[Any]) -> Data:

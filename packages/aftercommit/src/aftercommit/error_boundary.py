@@ -1,10 +1,13 @@
 """Contains what a handler can do wrong with what it raises."""
 
 import sys
+from math import inf
 
-from anyio import get_cancelled_exc_class
+from anyio import current_effective_deadline, get_cancelled_exc_class
 
-from aftercommit.errors import HandlerInterrupted
+from aftercommit.errors import Defect, HandlerInterrupted
+
+OF_THE_ENGINE = "aftercommit."  # so begins the name that AnyIO gives to a task of these modules
 
 
 class contain_errors:  # noqa: N801 - reads as a statement, and a generator would cost more
@@ -28,6 +31,11 @@ class contain_errors:  # noqa: N801 - reads as a statement, and a generator woul
         may_pass = isinstance(first, (Exception, KeyboardInterrupt, GeneratorExit))
         if not may_pass and not cancellation_requested(first):
             raise HandlerInterrupted(self._handler, first) from error
+        try:
+            str(first)  # as it will be stored
+        except Exception as problem:
+            text = f"{self._handler} raised {type(first).__name__}, whose text raises {problem!r}"
+            raise Defect(text) from problem
         if first is not error:
             raise first
 
@@ -35,15 +43,16 @@ class contain_errors:  # noqa: N801 - reads as a statement, and a generator woul
 def cancellation_requested(error: BaseException) -> bool:
     """Tell a cancellation, by AnyIO or by the event loop, from one that a library has made up.
 
-    AnyIO knows only its own scopes, so asyncio is asked, if that is what runs.
+    The engine cancels its own tasks by scopes of AnyIO. So if asyncio's `cancel` ends one of them,
+    nobody who runs the engine has asked for that: a handler has, or somebody who cancels all tasks.
     """
     cancelled = get_cancelled_exc_class()
     if not isinstance(error, cancelled):
         return False
-    if not cancelled.__module__.startswith("asyncio"):  # nobody can make up Trio's
-        return True
+    if current_effective_deadline() == -inf or not cancelled.__module__.startswith("asyncio"):
+        return True  # nobody can make up Trio's
     task = sys.modules["asyncio"].current_task()
-    return bool(task and task.cancelling())
+    return bool(task and task.cancelling() and not task.get_name().startswith(OF_THE_ENGINE))
 
 
 def first_error(error: BaseException) -> BaseException:

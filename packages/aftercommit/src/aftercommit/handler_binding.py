@@ -30,14 +30,25 @@ PER_ATTEMPT: Mapping[str, Callable[[Any, Any], Any]] = {
     "envelope": lambda delivery, uow: delivery.envelope,
 }
 IN_TRANSACTION = {"uow", "session"}
-NOBODY = """asks for what nobody provides. Give it by this name to Dependencies, or to Outbox, as a
-port if it has an effect outside; or take the parameter out. It is"""
+NOBODY = """asks for what nobody provides. Parameters go by their names; made for each attempt are
+{0}. Give others by name to Dependencies, or to Outbox, as a port if it has an effect outside; or
+take the parameter out. It is"""
 SPLIT_IT = """and for an external effect. No transaction holds both: split it in two.
 First the database, then the outside: record an event, and have a handler of it without {0}.
-    self.record(events.OrderPlaced(order_id=self.id))
-First the outside, then the database: without {0}, return a command, which is executed.
-    return commands.RecordPayment(order_id=event.order_id, receipt=receipt.id)
+    {1}
+First the outside, then the database: without {0}, {2}
 The external effects are"""
+HOW_TO_SPLIT = {
+    "uow": (
+        "self.record(events.OrderPlaced(order_id=self.id))",
+        """return a command, which is executed.
+    return commands.RecordPayment(order_id=event.order_id, receipt=receipt.id)""",
+    ),
+    "session": (
+        "await outbox.record(session, OrderPlaced(order.id), about=order.id)",
+        "have the effect, and record an event\nin a session of your own, which you commit.",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +91,11 @@ class BoundHandler:
     ) -> None:
         self.name, self.handler = handler_name(handler), handler
         asks_for = set(list(signature(handler).parameters)[1:])
+        try:
+            signature(handler).bind(object(), **dict.fromkeys(asks_for))
+        except TypeError as error:
+            problem = f"{self.name} takes not a message, and what it asks for by name"
+            raise WiringError(problem, str(error)) from None
 
         def chosen(offered: Mapping[str, Any]) -> dict[str, Any]:
             return {name: offered[name] for name in asks_for & offered.keys()}
@@ -88,7 +104,7 @@ class BoundHandler:
         self._given = chosen(dependencies.constants) | queries | self.ports
         self._made = chosen({name: PER_ATTEMPT[name] for name in may_ask})
         unknown = asks_for - self._given.keys() - self._made.keys()
-        raise_if_any(f"{self.name} {NOBODY}", unknown)
+        raise_if_any(f"{self.name} {NOBODY.format(', '.join(sorted(may_ask)))}", unknown)
         self.is_transactional = not asks_for.isdisjoint(IN_TRANSACTION)
         self.is_available = None not in self.ports.values()
         self._returns = _returned_types(handler)
@@ -96,7 +112,7 @@ class BoundHandler:
         for asked in asks_for & IN_TRANSACTION:
             returned = map(str, self.answers)
             raise_if_any(f"{self.name} has {asked}, and may do itself what it returns", [*returned])
-            problem = f"{self.name} asks for {asked} {SPLIT_IT.format(asked)}"
+            problem = f"{self.name} asks for {asked} {SPLIT_IT.format(asked, *HOW_TO_SPLIT[asked])}"
             raise_if_any(problem, self.ports)
             # it would hold a connection, and wait for another one
             problem = f"{self.name} can look things up in {asked}, and has to leave out"

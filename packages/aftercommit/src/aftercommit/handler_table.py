@@ -9,6 +9,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from inspect import iscoroutinefunction
+from math import inf
 from types import MappingProxyType
 from typing import Any, ClassVar, Concatenate, Generic, Protocol, Self, TypeVar
 
@@ -66,8 +67,7 @@ class Later(Generic[M_contra, A_co]):
 
     def __post_init__(self) -> None:
         if not (isinstance(self.after, timedelta) or callable(self.after)):
-            problem = "a delay is no timedelta, nor a function of the settings"
-            raise WiringError(problem, repr(self.after))
+            raise WiringError("a delay is no timedelta or function of settings", repr(self.after))
         if isinstance(self.after, timedelta) and self.after < timedelta():
             raise WiringError("a delay is negative; say how long after the event", str(self.after))
 
@@ -235,13 +235,14 @@ def handler_name(handler: Handler[Any, Any]) -> str:
 
 
 def _delay(subscriber: object, settings: object) -> float:
-    if not isinstance(subscriber, Later):
-        return 0.0
-    after: timedelta | Callable[[Any], float] = subscriber.after
+    after: Any = getattr(subscriber, "after", timedelta())
     try:
-        return after.total_seconds() if isinstance(after, timedelta) else after(settings)
+        delay = after.total_seconds() if isinstance(after, timedelta) else after(settings)
     except AttributeError as error:
         raise WiringError("a delay asks for a setting that there is not", str(error)) from error
+    is_time = isinstance(delay, int | float) and 0 <= delay < inf
+    raise_if_any("a delay is no number of seconds from 0 on", [] if is_time else [repr(delay)])
+    return float(delay)
 
 
 def _published(subscriber: object, to_each: Sequence[Handler[Any, Any]]) -> Sequence[object]:

@@ -7,6 +7,7 @@ from typing import Self, TypeVar
 from anyio import CancelScope, current_time
 
 from aftercommit.claims import Claim, CommandWork, DeliveryPolicy
+from aftercommit.error_boundary import contain_errors
 from aftercommit.errors import HandlerTimeout, LeaseExpired, NotBegun
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ class TimeLimit:
 
         :raises HandlerTimeout: if the handler had its time, and has not ended
         """
-        with self._scope:
+        with self._scope, contain_errors(self._handler):  # also if it has cancelled what follows
             return await work
         if self._waits or self._is_short:
             raise self._not_begun

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from aftercommit.errors import HandlerInterrupted, InvalidValue
+from aftercommit.errors import Defect, HandlerInterrupted, InvalidValue
 from aftercommit.handler_table import Handler
 from sqlalchemy import text
 
@@ -20,6 +20,13 @@ pytestmark = pytest.mark.anyio
 
 STUCK = OSError("the bell is stuck")
 INVALID = InvalidValue("name", "is empty")
+
+
+class Unprintable(Exception):
+    """An error without words."""
+
+    def __str__(self) -> str:
+        raise ValueError
 
 
 async def fails_on_its_last_line(event: ThingMade, uow: UnitOfWork) -> None:
@@ -101,6 +108,7 @@ async def test_a_permanent_error_parks_the_delivery_at_once(
         (raising(SystemExit(1)), HandlerInterrupted),
         (raising(BaseExceptionGroup("all", [SystemExit(0), OSError()])), HandlerInterrupted),
         (raising(asyncio.CancelledError()), HandlerInterrupted),
+        (raising(Unprintable()), Defect),  # its failure could not be stored
     ],
 )
 async def test_a_handler_that_is_written_wrongly_has_done_nothing_and_is_still_owed(

@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import anyio
 from anyio import current_time
@@ -27,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from aftercommit.codec import Upcasters
+from aftercommit.error_boundary import first_error
 from aftercommit.errors import InvalidValue, WiringError
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subjects import as_written
@@ -125,26 +127,30 @@ class Outbox:
         :raises InvalidPayload: if an event is too long, or a value is not of the type it says
         :raises InvalidValue: if it is about None
         """
-        if not isinstance(session, AsyncSession):
-            problem = "record needs an AsyncSession; for a Session there is record_sync. It is"
-            raise WiringError(problem, repr(session))
+        _expect_async(session, "record")
         await session.run_sync(self._record, events, about)
 
     def record_sync(self, session: Session, *events: object, about: object) -> None:
         """Do the same as `record` in a session of synchronous code."""
-        if isinstance(session, AsyncSession):
-            problem = "record_sync needs a Session; for an AsyncSession there is record. It is"
-            raise WiringError(problem, repr(session))
+        _expect_sync(session, "record")
         self._record(session, events, about)
 
-    async def once(self, session: AsyncSession, source: str, message_id: str) -> bool:
+    async def once(self, session: AsyncSession, source: str, message_id: str | UUID) -> bool:
         """Note a message in a session, and return whether it is there for the first time.
 
         Of two at once the second waits for the transaction of the first, so its answer is right.
         Ask before anything else is done. What is rolled back was not there. The events that are
         recorded in the same transaction belong to it: `aftercommit trace` finds them by both texts.
+
+        :raises InvalidValue: if it has no id, or an empty one, which all such messages would share
         """
+        _expect_async(session, "once")
         return await session.run_sync(self._once, source, message_id)
+
+    def once_sync(self, session: Session, source: str, message_id: str | UUID) -> bool:
+        """Do the same as `once` in a session of synchronous code."""
+        _expect_sync(session, "once")
+        return self._once(session, source, message_id)
 
     async def deliver(self, session: AsyncSession) -> int:
         """Run in this session the handlers of all that is due, until nothing is; return how many.
@@ -152,19 +158,23 @@ class Outbox:
         For tests: nothing is committed, so that a fixture can roll all of it back. What a handler
         raises is raised here. Ports have their effects.
         """
+        await session.run_sync(self._connection)
         return await deliver_due(session, self.app)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run a worker in this process, on connections of its own, as long as the context is open.
 
-        At the end, what runs has `shutdown_grace_seconds` to finish; the rest is given back, due at
-        once for others. A database without our tables gets them. Outdated ones are refused:
-        `aftercommit db upgrade MODULE:OUTBOX` upgrades them.
+        At the end, what runs has `shutdown_grace_seconds` to finish; the rest is cancelled and
+        given back, due at once for others. A handler that catches its cancellation is waited for.
+        A database without our tables gets them. Outdated ones are refused: `aftercommit db upgrade
+        MODULE:OUTBOX` upgrades them.
 
         :raises Unavailable: if the database cannot be used at start; later the worker waits for it
+        :raises HandlerInterrupted: if somebody has cancelled the tasks of the worker; so is the body
         """
         settings, error = self.app.load(WORKER_SETTINGS), None
+        grace = settings.shutdown_grace_seconds
         async with self.app.open(settings) as application:
             shutdown = Shutdown()
             worker = Worker(application, shutdown, concurrency=settings.worker_concurrency)
@@ -174,17 +184,20 @@ class Outbox:
                 application.database.backend.notify_workers()
 
             waking = _on_this_loop(wake)
-            async with anyio.create_task_group() as group:
-                group.start_soon(worker.run)
-                self._wakers.append(waking)
-                try:
-                    yield
-                except Exception as raised:
-                    error = raised  # it leaves as it is, in no group
-                finally:
-                    self._wakers.remove(waking)
-                    shutdown.set()
-                    group.cancel_scope.deadline = current_time() + settings.shutdown_grace_seconds
+            try:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(worker.run)
+                    self._wakers.append(waking)
+                    try:
+                        yield
+                    except Exception as raised:
+                        error = raised
+                    finally:
+                        self._wakers.remove(waking)
+                        shutdown.set()
+                        group.cancel_scope.deadline = current_time() + grace
+            except BaseExceptionGroup as errors:  # each leaves as it is, in no group
+                raise first_error(errors)  # noqa: B904 - it has a cause of its own
         if error is not None:
             raise error
 
@@ -197,16 +210,22 @@ class Outbox:
         if not event.contains(session, "after_commit", self._wake):
             event.listen(session, "after_commit", self._wake)
 
-    def _once(self, session: Session, source: str, message_id: str) -> bool:
-        context = note(self._connection(session), self.app, source, message_id)
+    def _once(self, session: Session, source: str, message_id: str | UUID) -> bool:
+        for what, value in (("source", source), ("message_id", message_id)):
+            if value is None or not str(value):
+                raise InvalidValue(what, f"is {value!r}, so nothing tells this message from others")
+        context = note(self._connection(session), self.app, str(source), str(message_id))
         session.info[self] = session.get_transaction(), context
         return context is not None
 
     def _connection(self, session: Session) -> Connection:
         """Return the connection of a session, which is one that the worker can follow."""
         connection = session.connection()
-        is_handlers = event.contains(session, "before_commit", refuse_commit)
-        if not is_handlers and connection.engine.url not in self._known:
+        if connection._is_autocommit_isolation():  # no public way costs no statement
+            problem = "sessions that record need transactions; their engine has the isolation level"
+            raise WiringError(problem, "AUTOCOMMIT")
+        is_of_handler = event.contains(session, "before_commit", refuse_commit)
+        if not is_of_handler and connection.engine.url not in self._known:
             check_engine(connection, self.app)
             self._known.add(connection.engine.url)
         return connection
@@ -214,6 +233,18 @@ class Outbox:
     def _wake(self, session: Session) -> None:
         for wake in self._wakers:
             wake()
+
+
+def _expect_async(session: object, name: str) -> None:
+    if not isinstance(session, AsyncSession):
+        problem = f"{name} needs an AsyncSession; for a Session there is {name}_sync. It is"
+        raise WiringError(problem, repr(session))
+
+
+def _expect_sync(session: object, name: str) -> None:
+    if isinstance(session, AsyncSession):
+        problem = f"{name}_sync needs a Session; for an AsyncSession there is {name}. It is"
+        raise WiringError(problem, repr(session))
 
 
 def _on_this_loop(function: Callable[[], None]) -> Callable[[], None]:

@@ -9,16 +9,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from aftercommit.claims import Claim
 from aftercommit.envelopes import EventId, MessageContext, bind_context, current_context
-from aftercommit.errors import WiringError
+from aftercommit.errors import CausationTooDeep, WiringError
 from aftercommit.handler_table import raise_if_any
 from aftercommit.outbox.app import OutboxApp
-from aftercommit.outbox.handler_session import refuse_commit
+from aftercommit.outbox.handler_session import kept_open
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.claim_statements import RAW_EVENTS, pending
 from aftercommit.sql.exceptions import DatabaseUnavailable
@@ -31,8 +30,10 @@ from aftercommit.sql.lanes import (
     unblocking,
     unordered,
 )
+from aftercommit.sql.schema import owner_of
 from aftercommit.sql.sqlite import SQLite
 from aftercommit.sql.tables import commands, deliveries, events
+from aftercommit.unit_of_work import MAX_DEPTH
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
 
     :raises WiringError: if it is that of another database: nobody would look there
     :raises DatabaseUnavailable: if nobody has made them yet
+    :raises SchemaOfAnother: if they are those of another application: its worker knows no others
     """
     ours, theirs = sa.make_url(app.load({}).database_url), connection.engine.url
     if _place(ours) != _place(theirs):
@@ -55,6 +57,7 @@ def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
         raise WiringError("the sessions and the outbox have two databases", str(there), str(ours))
     if not sa.inspect(connection).has_table(events.name):
         raise DatabaseUnavailable(NO_TABLES)
+    owner_of(connection, app.name)
     driver = connection.connection.driver_connection
     if getattr(driver, "isolation_level", None) is not None and _place(ours)[0] == "sqlite":
         logger.warning(
@@ -80,16 +83,21 @@ def store(
 
     :raises WiringError: if the table has no row for an event
     :raises InvalidPayload: if an event is too long, or its values are not of the types it says
+    :raises CausationTooDeep: if `MAX_DEPTH` events led to it
 
     It asks for no pauses, which would lock them to the end of a transaction that may last: who
     claims leaves out what is paused. But the lanes of ordered handlers are locked as long.
     """
+    strange = [repr(each) for each in recorded if isinstance(each, type | list)]
+    raise_if_any("record takes events one by one, as in OrderPlaced(7), and not", strange)
     unknown = [type(each).__name__ for each in recorded if type(each) not in app.handlers().events]
     raise_if_any(f"events without a row: say on({', '.join(unknown)}, …) in the outbox", unknown)
     context = current_context.get() or cause or _caused_by(uuid4())
     subscribed = list(app.envelopes.of_events(((each, subject) for each in recorded), context))
     if not subscribed:
         return
+    if context.depth > MAX_DEPTH:
+        raise CausationTooDeep(context.depth, [context.handler])
     kind = _backend(connection, app)
     now = _clock(connection, app)
     keys = lock_keys(lanes_of(subscribed))
@@ -136,13 +144,9 @@ async def deliver_due(session: AsyncSession, app: OutboxApp) -> int:
     columns = deliveries.c
     key = columns.event_id, columns.handler, columns.lane, columns.position
     due = pending(app.codec(), False, *key).where(deliveries.c.available_at <= now)
-    event.listen(session.sync_session, "before_commit", refuse_commit)
-    try:
-        while found := (await connection.execute(due, {"handlers": [*app.bound.events]})).first():
-            await _deliver(session, connection, app, *found)
-            count += 1
-    finally:
-        event.remove(session.sync_session, "before_commit", refuse_commit)
+    while found := (await connection.execute(due, {"handlers": [*app.bound.events]})).first():
+        await _deliver(session, connection, app, *found)
+        count += 1
     return count
 
 
@@ -158,7 +162,7 @@ async def _deliver(
     [row] = (await connection.execute(RAW_EVENTS, {"ids": [event_id]})).mappings()
     envelope = replace(app.codec().from_row(row), position=position)
     claim = Claim(envelope=envelope, handler=handler, attempt=1, lane=lane)
-    with bind_context(claim.context):
+    with bind_context(claim.context), kept_open(session, connection.sync_connection):
         await app.bound.events[handler].run(claim, SimpleNamespace(session=session))
     this = deliveries.c.event_id == event_id, deliveries.c.handler == handler
     done = sa.update(deliveries).where(*this)

@@ -1,10 +1,11 @@
 """The session of a handler: that of the application, in the transaction of the engine."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -15,6 +16,7 @@ from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 
+INSTEAD = "what they did is committed when they have returned"
 NOT_IN_HANDLERS = {
     "rollback": "what they did is rolled back if they raise",
     "close": "it is closed when they have returned",
@@ -30,10 +32,10 @@ async def open_session(
     :raises TransientError: if the database is locked or away, whatever SQLAlchemy calls that
     """
     try:
-        async with open_unit_of_work(
-            outbox, partial(SessionUnitOfWork, new_session), work
-        ) as scope:
-            yield scope
+        with ExitStack() as kept:
+            new_uow = partial(SessionUnitOfWork, new_session, kept)
+            async with open_unit_of_work(outbox, new_uow, work) as scope:
+                yield scope
     except SQLAlchemyError as error:
         if (meaning := outbox.database.backend.translate(error)) is error:
             raise
@@ -43,19 +45,53 @@ async def open_session(
 class SessionUnitOfWork:
     """What a handler that asks for `session` works in."""
 
-    def __init__(self, new_session: Callable[..., AsyncSession], transaction: Transaction) -> None:
+    def __init__(
+        self,
+        new_session: Callable[..., AsyncSession],
+        kept: ExitStack,
+        transaction: Transaction,
+    ) -> None:
+        connection = transaction.connection.sync_connection
         self.session = new_session(bind=transaction.connection)
-        for name, instead in NOT_IN_HANDLERS.items():
-            setattr(self.session, name, partial(_refuse, f"session.{name}()", instead))
-        event.listen(self.session.sync_session, "before_commit", refuse_commit)
+        sync = self.session.sync_session
+        sync.get_bind = partial(_only, connection, sync.get_bind)  # type: ignore[method-assign]
+        self._kept = kept
+        kept.enter_context(kept_open(self.session, connection))
 
     async def before_commit(self) -> None:
-        """Write what the handler has changed."""
+        """Write what the handler has changed, if it has left the transaction open.
+
+        :raises WiringError: if it has not, so that what it did before would be lost
+        """
+        self._kept.close()
         await self.session.flush()
 
     def refusals(self, seen: Sequence[object]) -> Refusals:
         """Return no rule: what a violated constraint means is seen by nobody."""
         return {}
+
+
+@contextmanager
+def kept_open(session: AsyncSession, connection: Connection | None) -> Iterator[None]:
+    """Refuse whatever ends the transaction of a session, while its handlers run in it.
+
+    :raises WiringError: at its end, if the transaction was ended all the same
+    """
+    sync, begun = session.sync_session, connection and connection.get_transaction()
+    for name, instead in NOT_IN_HANDLERS.items():
+        setattr(session, name, partial(_refuse, f"session.{name}()", instead))
+    event.listen(sync, "before_commit", refuse_commit)
+    event.listen(connection, "commit", _refuse_commit_of)
+    try:
+        yield
+        if connection and connection.get_transaction() is not begun:
+            problem = "a handler has ended its transaction, by its connection, or by an error"
+            raise WiringError(problem, "begin_nested() is for what may fail")
+    finally:
+        event.remove(connection, "commit", _refuse_commit_of)
+        event.remove(sync, "before_commit", refuse_commit)
+        for name in NOT_IN_HANDLERS:
+            delattr(session, name)
 
 
 def refuse_commit(session: Session) -> None:
@@ -64,8 +100,22 @@ def refuse_commit(session: Session) -> None:
     :raises WiringError: always, but for a savepoint
     """
     if not session.in_nested_transaction():
-        instead = "what they did is committed when they have returned"
-        raise WiringError(f"leave it out of handlers: {instead}", "session.commit()")
+        raise WiringError(f"leave it out of handlers: {INSTEAD}", "session.commit()")
+
+
+def _refuse_commit_of(connection: Connection) -> None:
+    """Refuse the commit of a connection, which would be one without the delivery."""
+    raise WiringError(f"leave it out of handlers: {INSTEAD}", "connection.commit()")
+
+
+def _only(
+    connection: Connection | None, get_bind: Callable[..., object], *args: Any, **options: Any
+) -> object:
+    """Return the connection of the delivery; another one would be committed by nobody."""
+    if (found := get_bind(*args, **options)) is not connection:
+        problem = "the sessions of handlers have one connection, so make them without binds, for"
+        raise WiringError(problem, str(getattr(found, "engine", found).url))
+    return connection
 
 
 async def _refuse(call: str, instead: str) -> None:

@@ -4,11 +4,12 @@ import logging
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from anyio import create_task_group, current_time, move_on_after
+from anyio import create_task_group, current_time, get_cancelled_exc_class, move_on_after
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from aftercommit.claims import Claim, LastWrite
+from aftercommit.error_boundary import cancellation_requested, contain_errors
 from aftercommit.errors import TransientError
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
@@ -57,7 +58,13 @@ class Worker:
         """Work until asked to stop or, `until_idle`, until nothing is left to do now.
 
         Left are deliveries that are parked, paused, or scheduled and not attempted yet.
+
+        :raises HandlerInterrupted: if somebody has cancelled its tasks one by one
         """
+        with contain_errors("the worker"):
+            await self._run(until_idle=until_idle)
+
+    async def _run(self, *, until_idle: bool) -> None:
         async with create_task_group() as group:
             group.start_soon(self._wake_at_shutdown)
             group.start_soon(self._unblock_lanes)
@@ -76,7 +83,8 @@ class Worker:
         self._wakeup.wake()
 
     async def _wake_at_shutdown(self) -> None:
-        await self._shutdown.wait()
+        with contain_errors("the worker"):  # or its group would end without a word
+            await self._shutdown.wait()
         self._wakeup.wake()
 
     async def _unblock_lanes(self) -> None:
@@ -162,6 +170,10 @@ class Worker:
         try:
             result = await self._bus.run([delivery])
             self._unwritten += result.unwritten
+        except (GeneratorExit, get_cancelled_exc_class()) as error:
+            if cancellation_requested(error):
+                raise
+            logger.error("%s has ended its own task: %r", delivery.handler, error)
         finally:
             self._running[delivery.handler] -= 1
             self._wakeup.wake()

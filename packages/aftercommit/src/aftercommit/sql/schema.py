@@ -64,7 +64,7 @@ def _check(database: Database, beside_others: bool, connection: Connection) -> l
     """Return the revisions, which are as they have to be; none if tables are to be created."""
     if not inspect(connection).get_table_names():  # first, as others may create the tables now
         return []
-    _owner(database, connection)
+    owner_of(connection, database.application)
     # all of them first: if one is too new, or belongs to something else, no upgrade would help
     stored = [(history, history.stored_revision(connection)) for history in database.histories]
     if beside_others and stored == [(ENGINE, None)]:
@@ -77,7 +77,7 @@ def _check(database: Database, beside_others: bool, connection: Connection) -> l
 
 def _upgrade(database: Database, connection: Connection) -> None:
     database.backend.prepare_upgrade(connection)
-    owner = _owner(database, connection)
+    owner = owner_of(connection, database.application)
     histories = database.histories
     stored = [(history.stored_revision(connection), history.newest) for history in histories]
     if any(revision and revision < newest for revision, newest in stored):
@@ -89,11 +89,14 @@ def _upgrade(database: Database, connection: Connection) -> None:
         connection.execute(insert(tables.application).values(name=database.application))
 
 
-def _owner(database: Database, connection: Connection) -> str | None:
-    """Return whose schema this is; None if it is nobody's yet."""
+def owner_of(connection: Connection, application: str) -> str | None:
+    """Return whose schema this is; None if it is nobody's yet.
+
+    :raises SchemaOfAnother: if it is that of another application
+    """
     if not inspect(connection).has_table(tables.application.name):
         return None
     owner = connection.execute(select(tables.application.c.name)).scalar()
-    if owner not in (None, database.application):
-        raise SchemaOfAnother(owner, database.application)
+    if owner not in (None, application):
+        raise SchemaOfAnother(owner, application)
     return owner

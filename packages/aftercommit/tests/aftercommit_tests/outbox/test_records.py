@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from math import inf, nan
 from typing import Any
+from uuid import UUID
 
 import pytest
-from aftercommit import InvalidValue, Later, Unavailable
+from aftercommit import Handlers, InvalidValue, Later, Outbox, Unavailable, on
 from aftercommit.errors import InvalidPayload, WiringError
+from aftercommit.sql.exceptions import SchemaOfAnother
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from aftercommit_tests.outbox.orders import OrderPlaced, open_shop, reserve
 
@@ -22,6 +27,8 @@ UNDELIVERABLE: dict[str, tuple[Any, Any, type[Exception], str]] = {
     "an id that the database has not made": (OrderPlaced(None), 1, InvalidPayload, "order_id"),  # type: ignore[arg-type]
     "nothing": (OrderPlaced(1), None, InvalidValue, "flush"),
     "no row": (Unknown(), 1, WiringError, r"on\(Unknown, …\)"),
+    "a list": ([OrderPlaced(1)], 1, WiringError, "takes events one by one"),
+    "a class": (OrderPlaced, 1, WiringError, "takes events one by one"),
 }
 
 
@@ -55,12 +62,40 @@ async def test_tables_that_are_missing_are_a_sentence(tmp_path: object, anyio_ba
             await shop.outbox.record(session.sync_session, OrderPlaced(1), about=1)  # type: ignore[arg-type]
         with pytest.raises(WiringError, match="record_sync needs a Session"):
             shop.outbox.record_sync(session, OrderPlaced(1), about=1)  # type: ignore[arg-type]
+        with pytest.raises(WiringError, match="once needs an AsyncSession.*once_sync"):
+            await shop.outbox.once(session.sync_session, "shop.example", "1")  # type: ignore[arg-type]
 
 
-def test_a_delay_has_to_be_a_time() -> None:
-    """Also where no type checker looks."""
+@pytest.mark.parametrize(("source", "message_id"), [("s", None), ("s", ""), ("", "1")])
+async def test_a_message_without_an_id_is_no_message(
+    tmp_path: object, anyio_backend: str, source: str, message_id: Any
+) -> None:
+    """A header that is missing: each one would be new, or each one but the first old."""
+    opening = open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend)
+    async with opening as shop, shop.session() as session:
+        with pytest.raises(InvalidValue, match="nothing tells this message from others"):
+            await shop.outbox.once(session, source, message_id)
+
+
+async def test_once_takes_ids_and_sessions_as_they_come(
+    tmp_path: object, anyio_backend: str
+) -> None:
+    """An id may be a UUID, or its text; a session may be synchronous."""
+    opening = open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend)
+    async with opening as shop, shop.outbox.running(), shop.session() as session:
+        assert await shop.outbox.once(session, "shop.example", UUID(int=1))
+        again = partial(shop.outbox.once_sync, source="shop.example", message_id=str(UUID(int=1)))
+        assert not await session.run_sync(again)
+
+
+@pytest.mark.parametrize("delay", [None, nan, inf, -1, "5", timedelta(days=1)])
+def test_a_delay_has_to_be_a_time(delay: Any) -> None:
+    """Also where no type checker looks: what is due at no time would wait for ever."""
     with pytest.raises(WiringError, match="no timedelta"):
         Later(reserve, after=5)  # type: ignore[arg-type]
+    table = Handlers(commands=[], events=[on(OrderPlaced, Later(reserve, after=lambda _: delay))])
+    with pytest.raises(WiringError, match="no number of seconds from 0 on: .*(None|nan|inf|1|5)"):
+        table.subscriptions(None)
     Later(reserve, after=timedelta(days=1))
 
 
@@ -73,6 +108,22 @@ async def test_sessions_of_another_database_are_refused(
     async with open_shop(url, anyio_backend) as shop, shop.session() as session:
         with pytest.raises(WiringError, match=r"two databases: .*other\.db, .*shop\.db"):
             await shop.place(session, 1)
+
+
+async def test_sessions_that_the_worker_cannot_follow_are_refused(
+    tmp_path: object, anyio_backend: str
+) -> None:
+    """The schema is that of another name, or nothing is rolled back."""
+    url = f"sqlite:///{tmp_path}/shop.db"
+    async with open_shop(url, anyio_backend) as shop, shop.outbox.running():
+        async with shop.session() as session:
+            other = Outbox("other", url, [on(OrderPlaced)])
+            with pytest.raises(SchemaOfAnother, match="belongs to the application shop"):
+                await other.record(session, OrderPlaced(1), about=1)
+        careless = shop.engine.execution_options(isolation_level="AUTOCOMMIT")
+        async with AsyncSession(careless) as session:
+            with pytest.raises(WiringError, match="transactions.*: AUTOCOMMIT"):
+                await shop.place(session, 1)
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

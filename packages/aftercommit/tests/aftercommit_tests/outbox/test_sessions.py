@@ -1,5 +1,7 @@
 """What is recorded in a session is stored with its transaction, or not at all, and then done."""
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,7 +11,7 @@ import anyio
 import pytest
 import sqlalchemy as sa
 from aftercommit import Later, Ordered, Outbox, on
-from aftercommit.errors import WiringError
+from aftercommit.errors import CausationTooDeep, HandlerInterrupted, WiringError
 from aftercommit.extensions.operations import handler_pauses
 from aftercommit.extensions.operations.causation_queries import find_traces, message_query
 from aftercommit.extensions.operations.delivery_admin import listed_deliveries
@@ -48,8 +50,8 @@ async def nothing_pending(shop: Shop) -> bool:
     return await shop.pending() == []
 
 
-async def only_confirming(shop: Shop) -> bool:
-    return await shop.pending() == ["confirm"]
+async def only(shop: Shop, handler: str) -> bool:
+    return await shop.pending() == [handler]
 
 
 async def test_what_is_committed_is_done(shop: Shop) -> None:
@@ -169,24 +171,128 @@ async def test_a_commit_whose_answer_is_lost_is_followed_up(
             assert shop.bell.texts == ["order 1"]
 
 
-@pytest.mark.parametrize("ending", ["commit", "rollback", "close"])
+async def commits_its_connection(session: AsyncSession) -> None:
+    await (await session.connection()).commit()
+
+
+async def rolls_its_connection_back(session: AsyncSession) -> None:
+    await (await session.connection()).rollback()
+
+
+async def swallows_a_failed_flush(session: AsyncSession) -> None:
+    session.expunge_all()
+    session.add(Order(id=1))
+    with pytest.raises(sa.exc.IntegrityError):
+        await session.flush()
+
+
+async def uses_another_connection(session: AsyncSession) -> None:
+    engine = create_async_engine("sqlite+aiosqlite:///")
+    await session.execute(sa.select(1), bind_arguments={"bind": engine.sync_engine})
+
+
+ENDINGS: dict[str, Any] = {
+    r"leave it out of handlers.*session\.commit\(\)": lambda session: session.commit(),
+    r"leave it out of handlers.*session\.rollback\(\)": lambda session: session.rollback(),
+    r"leave it out of handlers.*session\.close\(\)": lambda session: session.close(),
+    r"leave it out of handlers.*connection\.commit\(\)": commits_its_connection,
+    "a handler has ended its transaction, by its connection": rolls_its_connection_back,
+    "has ended its transaction, .* or by an error": swallows_a_failed_flush,
+    "sessions of handlers have one connection": uses_another_connection,
+}
+
+
+@pytest.mark.parametrize(("problem", "ending"), ENDINGS.items(), ids=ENDINGS)
 async def test_a_handler_that_ends_its_transaction_is_told_not_to(
-    empty_url: str, anyio_backend: str, ending: str
+    empty_url: str, anyio_backend: str, problem: str, ending: Any
 ) -> None:
-    """It would commit nothing, and nobody would say so. A savepoint of its own is fine."""
+    """Its effect would be lost or doubled, and nobody would say so. A savepoint of its own is fine.
+
+    Nor does it roll back what the fixture of a test has done.
+    """
 
     async def ends(event: OrderPlaced, session: AsyncSession) -> None:
         async with session.begin_nested():
             (await session.get_one(Order, event.order_id)).reserved += 1
-        await getattr(session, ending)()
+        await ending(session)
 
-    async with open_shop(empty_url, anyio_backend, ends) as shop, shop.outbox.running():
-        await shop.order(1)
-        await until(shop.last_error)
+    async with open_shop(empty_url, anyio_backend, ends) as shop:
+        async with shop.outbox.running():
+            await shop.order(1)
+            await until(shop.last_error)
 
-        assert "leave it out of handlers" in (error := await shop.last_error())
-        assert f"session.{ending}()" in error
+        assert re.search(problem, await shop.last_error())
         assert await shop.reserved() == [0]
+        async with shop.session() as session:
+            await shop.place(session, 2)
+            if ending is not uses_another_connection:  # the session of a fixture is its own
+                with pytest.raises(WiringError, match=problem):
+                    await shop.outbox.deliver(session)
+            if r"session\." in problem:
+                assert await session.get(Order, 2)
+
+
+async def cancels_itself(event: OrderPlaced) -> None:
+    asyncio.current_task().cancel()  # type: ignore[union-attr]
+    await anyio.sleep_forever()
+
+
+async def cancels_its_commit(event: OrderPlaced, session: AsyncSession) -> None:
+    asyncio.current_task().cancel()  # type: ignore[union-attr]
+
+
+async def cancels_its_last_write(event: OrderPlaced) -> None:
+    asyncio.current_task().cancel()  # type: ignore[union-attr]
+
+
+async def reserved_both(shop: Shop) -> bool:
+    return await shop.reserved() == [1, 1]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("fails", [cancels_itself, cancels_its_commit, cancels_its_last_write])
+async def test_a_handler_that_cancels_itself_ends_no_worker(
+    tmp_path: object, anyio_backend: str, fails: Any
+) -> None:
+    """It has failed, unless it had its effect before. The worker would end without a word."""
+    opening = open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend, fails, reserve)
+    async with opening as shop, shop.outbox.running():
+        for number in (1, 2):
+            await shop.order(number)
+
+        await until(lambda: reserved_both(shop))
+        if fails is not cancels_its_last_write:
+            await until(shop.last_error)
+            assert f"{fails.__name__} raised CancelledError, which" in await shop.last_error()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_worker_that_somebody_cancels_ends_the_body_with_an_error(
+    tmp_path: object, anyio_backend: str
+) -> None:
+    """A recipe cancels all tasks but its own. The body would go on without a worker, or end."""
+    async with open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend) as shop:
+        others = asyncio.all_tasks()
+        with pytest.raises(HandlerInterrupted, match="the worker raised CancelledError"):
+            async with shop.outbox.running():
+                await shop.order(1)
+                await until(lambda: nothing_pending(shop))
+                for task in asyncio.all_tasks() - others:
+                    task.cancel()
+                await anyio.sleep_forever()
+
+
+async def test_handlers_that_cause_each_other_for_ever_are_stopped(shop: Shop) -> None:
+    """By the depth of their events, as the message bus does."""
+
+    async def again(event: OrderPlaced, session: AsyncSession) -> None:
+        await this.record(session, event, about=event.order_id)
+
+    this = Outbox("shop", shop.outbox.app.load({}).database_url, [on(OrderPlaced, again)])
+    async with shop.session() as session:
+        await this.record(session, OrderPlaced(1), about=1)
+        with pytest.raises(CausationTooDeep, match="number 101 of a chain.*again"):
+            await this.deliver(session)
 
 
 async def test_what_is_raised_while_it_runs_leaves_as_it_is(shop: Shop) -> None:
@@ -233,7 +339,7 @@ async def test_a_slow_endpoint_holds_up_nobody_who_resumes(shop: Shop) -> None:
                 with anyio.fail_after(LIMIT_SECONDS):
                     await handler_pauses.resume(database, ["confirm"], MARIA)
                     await handler_pauses.pause(database, ["confirm"], MARIA)
-        await until(lambda: only_confirming(shop))
+        await until(lambda: only(shop, "confirm"))
         assert shop.bell.rung == []
 
         await handler_pauses.resume(database, ["confirm"], MARIA)
@@ -340,6 +446,24 @@ async def unknown(event: OrderPlaced, mailer: object) -> None:
     """Ask for what nobody provides."""
 
 
+async def without_message() -> None:
+    """Take nothing, and fail when it is called."""
+
+
+async def by_position(event: OrderPlaced, session: AsyncSession, /) -> None:
+    """Ask for a session where it cannot be given by name."""
+
+
+def make_another() -> Any:
+    """Return an event of another module, say, with the name of one that is there."""
+
+    @dataclass
+    class OrderPlaced:
+        number: int
+
+    return OrderPlaced
+
+
 WRONG: dict[str, Any] = {
     "split it in two": lambda: [on(OrderPlaced, both)],
     "mailer": lambda: [on(OrderPlaced, unknown)],
@@ -351,6 +475,15 @@ WRONG: dict[str, Any] = {
         on(StockReserved, reserve)  # type: ignore[arg-type]
     ],
     r"JSON cannot hold.*Priced \(Order\)": lambda: [on(Priced)],
+    r"an event is a dataclass, and this is none: Order": lambda: [on(Order)],
+    "what nobody provides.*idempotency_key, session": lambda: [on(OrderPlaced, unknown)],
+    "takes not a message": lambda: [on(OrderPlaced, without_message)],
+    "takes not a message, and what": lambda: [on(OrderPlaced, by_position)],
+    r"record an event\nin a session of your own": lambda: [on(OrderPlaced, both)],
+    "two events are called order_placed.*orders.OrderPlaced, .*make_another": lambda: [
+        on(OrderPlaced),
+        on(make_another()),
+    ],
 }
 
 
