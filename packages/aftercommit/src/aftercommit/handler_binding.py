@@ -38,16 +38,14 @@ First the database, then the outside: record an event, and have a handler of it 
     {1}
 First the outside, then the database: without {0}, {2}
 The external effects are"""
-HOW_TO_SPLIT = {
-    "uow": (
-        "self.record(events.OrderPlaced(order_id=self.id))",
-        """return a command, which is executed.
+RECORD = {
+    "uow": "self.record(events.OrderPlaced(order_id=self.id))",
+    "session": "await outbox.record(session, OrderPlaced(order.id), about=order.id)",
+}
+RETURN = {
+    "uow": """return a command, which is executed.
     return commands.RecordPayment(order_id=event.order_id, receipt=receipt.id)""",
-    ),
-    "session": (
-        "await outbox.record(session, OrderPlaced(order.id), about=order.id)",
-        "have the effect, and record an event\nin a session of your own, which you commit.",
-    ),
+    "session": "record an event in a session of your own.",
 }
 
 
@@ -112,8 +110,8 @@ class BoundHandler:
         for asked in asks_for & IN_TRANSACTION:
             returned = map(str, self.answers)
             raise_if_any(f"{self.name} has {asked}, and may do itself what it returns", [*returned])
-            problem = f"{self.name} asks for {asked} {SPLIT_IT.format(asked, *HOW_TO_SPLIT[asked])}"
-            raise_if_any(problem, self.ports)
+            split_it = SPLIT_IT.format(asked, RECORD[asked], RETURN[asked])
+            raise_if_any(f"{self.name} asks for {asked} {split_it}", self.ports)
             # it would hold a connection, and wait for another one
             problem = f"{self.name} can look things up in {asked}, and has to leave out"
             raise_if_any(problem, queries)

@@ -22,7 +22,7 @@ STUCK = OSError("the bell is stuck")
 INVALID = InvalidValue("name", "is empty")
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     """An error without words."""
 
     def __str__(self) -> str:
@@ -108,7 +108,7 @@ async def test_a_permanent_error_parks_the_delivery_at_once(
         (raising(SystemExit(1)), HandlerInterrupted),
         (raising(BaseExceptionGroup("all", [SystemExit(0), OSError()])), HandlerInterrupted),
         (raising(asyncio.CancelledError()), HandlerInterrupted),
-        (raising(Unprintable()), Defect),  # its failure could not be stored
+        (raising(UnprintableError()), Defect),  # its failure could not be stored
     ],
 )
 async def test_a_handler_that_is_written_wrongly_has_done_nothing_and_is_still_owed(

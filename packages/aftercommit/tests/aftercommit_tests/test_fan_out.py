@@ -9,6 +9,8 @@ from aftercommit.claims import IdempotencyKey
 from aftercommit.errors import LeaseExpired
 from aftercommit.handler_table import Handler, Unsubscribed
 from aftercommit.observers import Observer, Outcome
+from aftercommit.process.runtime import Shutdown
+from aftercommit.process.worker import Worker
 from anyio.lowlevel import checkpoint
 
 from aftercommit_tests.asked import asked_of
@@ -208,8 +210,13 @@ async def test_what_waits_for_a_slot_is_given_back_when_cancelled(new_world: New
     assert await world.untouched() == ["begins"] * 3
 
 
-async def test_what_has_no_handler_in_this_process_is_left_to_another(new_world: NewWorld) -> None:
-    """A port may not be configured here: that is no failed attempt, and no KeyError."""
+async def test_what_has_no_handler_in_this_process_is_left_to_another(
+    new_world: NewWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A port may not be configured here: that is no failed attempt, and no KeyError.
+
+    A worker names it when it starts, or nobody would know why it does nothing.
+    """
     world = await new_world(event_handlers=on_made(works))
     claims = await world.made()
     elsewhere = replace(world.bus, registry=replace(world.bus.registry, events={}))
@@ -218,6 +225,9 @@ async def test_what_has_no_handler_in_this_process_is_left_to_another(new_world:
 
     assert report.failures == []
     assert await world.untouched() == ["works"]
+    caplog.set_level("INFO")
+    Worker(replace(world.application, bus=elsewhere), Shutdown(), concurrency=1)
+    assert "deliveries to works wait for a process that has their ports" in caplog.text
 
 
 async def test_what_is_left_to_another_holds_no_lease_of_the_rest_when_cancelled(

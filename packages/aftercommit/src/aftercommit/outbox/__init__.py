@@ -35,7 +35,14 @@ from aftercommit.extensions.operations.subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.handler_table import Row
 from aftercommit.outbox.app import OutboxApp
-from aftercommit.outbox.caller_transaction import check_engine, deliver_due, note, store
+from aftercommit.outbox.caller_transaction import (
+    check_engine,
+    deliver_due,
+    expect_async,
+    expect_sync,
+    note,
+    store,
+)
 from aftercommit.outbox.handler_session import refuse_commit
 from aftercommit.process.extension import Extension
 from aftercommit.process.runtime import Shutdown
@@ -127,12 +134,12 @@ class Outbox:
         :raises InvalidPayload: if an event is too long, or a value is not of the type it says
         :raises InvalidValue: if it is about None
         """
-        _expect_async(session, "record")
+        expect_async(session, "record")
         await session.run_sync(self._record, events, about)
 
     def record_sync(self, session: Session, *events: object, about: object) -> None:
         """Do the same as `record` in a session of synchronous code."""
-        _expect_sync(session, "record")
+        expect_sync(session, "record")
         self._record(session, events, about)
 
     async def once(self, session: AsyncSession, source: str, message_id: str | UUID) -> bool:
@@ -144,12 +151,12 @@ class Outbox:
 
         :raises InvalidValue: if it has no id, or an empty one, which all such messages would share
         """
-        _expect_async(session, "once")
+        expect_async(session, "once")
         return await session.run_sync(self._once, source, message_id)
 
     def once_sync(self, session: Session, source: str, message_id: str | UUID) -> bool:
         """Do the same as `once` in a session of synchronous code."""
-        _expect_sync(session, "once")
+        expect_sync(session, "once")
         return self._once(session, source, message_id)
 
     async def deliver(self, session: AsyncSession) -> int:
@@ -171,7 +178,7 @@ class Outbox:
         MODULE:OUTBOX` upgrades them.
 
         :raises Unavailable: if the database cannot be used at start; later the worker waits for it
-        :raises HandlerInterrupted: if somebody has cancelled the tasks of the worker; so is the body
+        :raises HandlerInterrupted: if somebody cancels the tasks of the worker; so is the body
         """
         settings, error = self.app.load(WORKER_SETTINGS), None
         grace = settings.shutdown_grace_seconds
@@ -211,8 +218,8 @@ class Outbox:
             event.listen(session, "after_commit", self._wake)
 
     def _once(self, session: Session, source: str, message_id: str | UUID) -> bool:
-        for what, value in (("source", source), ("message_id", message_id)):
-            if value is None or not str(value):
+        for what, value in {"source": source, "message_id": message_id}.items():
+            if value in (None, ""):
                 raise InvalidValue(what, f"is {value!r}, so nothing tells this message from others")
         context = note(self._connection(session), self.app, str(source), str(message_id))
         session.info[self] = session.get_transaction(), context
@@ -233,18 +240,6 @@ class Outbox:
     def _wake(self, session: Session) -> None:
         for wake in self._wakers:
             wake()
-
-
-def _expect_async(session: object, name: str) -> None:
-    if not isinstance(session, AsyncSession):
-        problem = f"{name} needs an AsyncSession; for a Session there is {name}_sync. It is"
-        raise WiringError(problem, repr(session))
-
-
-def _expect_sync(session: object, name: str) -> None:
-    if isinstance(session, AsyncSession):
-        problem = f"{name}_sync needs a Session; for an AsyncSession there is {name}. It is"
-        raise WiringError(problem, repr(session))
 
 
 def _on_this_loop(function: Callable[[], None]) -> Callable[[], None]:

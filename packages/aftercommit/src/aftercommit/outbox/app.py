@@ -11,10 +11,12 @@ from uuid import uuid4
 
 import click
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from aftercommit.codec import Codec, Upcasters
 from aftercommit.envelope_factory import EnvelopeFactory
+from aftercommit.errors import WiringError
 from aftercommit.handler_binding import Dependencies, bind
 from aftercommit.handler_table import Handlers, Row, raise_if_any
 from aftercommit.observers import Observer
@@ -29,7 +31,7 @@ from aftercommit.settings import EngineSettings
 class OutboxApp(App[EngineSettings]):
     """The application of which an outbox is all that the engine knows."""
 
-    program = "aftercommit"
+    program = "aftercommit MODULE:NAME"
     commands: ClassVar = {}
 
     def __init__(
@@ -47,14 +49,22 @@ class OutboxApp(App[EngineSettings]):
         extensions: Sequence[Extension],
         settings: Mapping[str, Any],
     ) -> None:
-        url = make_url(database_url)
+        _expect("name", name, str, "text")
+        _expect("events", events, Sequence, "a list of rows, also if there is one")
+        for named, given in {"ports": ports, "values": values, "renamed": renamed}.items():
+            _expect(named, given, Mapping, "a dict, by names")
+        try:
+            url = make_url(database_url)
+        except ArgumentError:
+            problem = "give the database as a URL, such as sqlite:///shop.db; it is"
+            raise WiringError(problem, repr(database_url)) from None
         url = url.set(drivername=url.get_backend_name())  # ours may be another driver
         self.default_database_url = url.render_as_string(hide_password=False)  # type: ignore[misc]
         self.name, self.summary = name, f"Deliver the events of {name}."  # type: ignore[misc]
         self.extensions = Extensions(extensions)  # type: ignore[misc]
         self._overrides = settings
-        named = {"application": name, "__slots__": ()}
-        self._kind: type[EngineSettings] = type("Settings", (EngineSettings,), named)
+        own = {"application": name, "__slots__": ()}
+        self._kind: type[EngineSettings] = type("Settings", (EngineSettings,), own)
         kinds = [self._kind, *self.extensions.settings()]
         known = {field.name for each in kinds for field in fields(each)}
         raise_if_any("an outbox has no settings of these names", settings.keys() - known)
@@ -112,3 +122,8 @@ class OutboxApp(App[EngineSettings]):
             transaction="session",
             beside_others=True,
         )
+
+
+def _expect(name: str, given: object, kind: type[Any], said: str) -> None:
+    if not isinstance(given, kind):
+        raise WiringError(f"`{name}` of an outbox is {said}; this is none", repr(given))

@@ -44,6 +44,20 @@ NO_TABLES = (
 INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
+def expect_async(session: object, name: str) -> None:
+    """Refuse a session of synchronous code, in words that say what there is for it."""
+    if not isinstance(session, AsyncSession):
+        problem = f"{name} needs an AsyncSession; for a Session there is {name}_sync. It is"
+        raise WiringError(problem, repr(session))
+
+
+def expect_sync(session: object, name: str) -> None:
+    """Refuse an asynchronous one in the same way."""
+    if isinstance(session, AsyncSession):
+        problem = f"{name}_sync needs a Session; for an AsyncSession there is {name}. It is"
+        raise WiringError(problem, repr(session))
+
+
 def check_engine(connection: sa.Connection, app: OutboxApp) -> None:
     """Compare the engine of a session with what the worker uses, and look for our tables.
 

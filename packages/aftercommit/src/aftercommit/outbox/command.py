@@ -7,6 +7,7 @@ aftercommit new ../shop
 
 import re
 import sys
+import traceback
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +33,10 @@ def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["new"]:
         new(arguments[1:], prog_name="aftercommit new")
+    sys.path.insert(0, "")
     targets = [each for each in arguments if TARGET.fullmatch(each)]
+    if len(targets) > 1:  # the others may be sources of messages, such as github:push
+        targets = [*filter(_has_module, targets)]
     if len(targets) != 1:
         if arguments and arguments[0] not in ("-h", "--help"):
             click.echo("error: name one outbox, such as main:outbox; for --help, too", err=True)
@@ -67,19 +71,26 @@ def new(folder: Path, options: tuple[str, ...], wheels: Path | None) -> None:
 def find_outbox(target: str) -> Outbox:
     """Return the outbox that MODULE:NAME means, seen from the current folder.
 
-    :raises InvalidValue: if there is no such module, or it has no outbox of that name
+    :raises InvalidValue: if there is no such module, or it has no outbox of that name, or raises
     """
     module, _, name = target.partition(":")
-    sys.path.insert(0, "")
-    try:
-        known = find_spec(module)
-    except ModuleNotFoundError:
-        known = None
-    if known is None:
+    if not _has_module(target):
         raise InvalidValue(f"{target}:", f"there is no module {module} here, nor installed")
-    members = vars(import_module(module)).items()
+    try:
+        members = vars(import_module(module)).items()
+    except Exception as error:  # in its own lines, or those of another module that it imports
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
+        raise InvalidValue(f"{target}:", f"{module} cannot be imported: {at}") from error
     outboxes = {each: member for each, member in members if isinstance(member, Outbox)}
     if name not in outboxes:
         there = ", ".join(f"{module}:{each}" for each in outboxes) or "none"
         raise InvalidValue(target, f"is no outbox; {module} has {there}")
     return outboxes[name]
+
+
+def _has_module(target: str) -> bool:
+    try:
+        return find_spec(target.partition(":")[0]) is not None
+    except ModuleNotFoundError:
+        return False

@@ -5,7 +5,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -16,6 +16,7 @@ from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 
+Bind = Engine | Connection
 INSTEAD = "what they did is committed when they have returned"
 NOT_IN_HANDLERS = {
     "rollback": "what they did is rolled back if they raise",
@@ -109,13 +110,13 @@ def _refuse_commit_of(connection: Connection) -> None:
 
 
 def _only(
-    connection: Connection | None, get_bind: Callable[..., object], *args: Any, **options: Any
-) -> object:
+    ours: Connection | None, get_bind: Callable[..., Bind], *args: Any, **options: Any
+) -> Bind:
     """Return the connection of the delivery; another one would be committed by nobody."""
-    if (found := get_bind(*args, **options)) is not connection:
+    if (found := get_bind(*args, **options)) is not ours:
         problem = "the sessions of handlers have one connection, so make them without binds, for"
-        raise WiringError(problem, str(getattr(found, "engine", found).url))
-    return connection
+        raise WiringError(problem, str(found.engine.url))
+    return found
 
 
 async def _refuse(call: str, instead: str) -> None:

@@ -46,6 +46,9 @@ class Worker:
         self._outbox, self._bus = application.bus.outbox, application.bus
         self._database = application.database
         self._handlers = list(application.bus.registry.events)
+        if unable := application.handlers.keys() - application.bus.registry.events.keys():
+            text = "deliveries to %s wait for a process that has their ports: here they are None"
+            logger.info(text, ", ".join(sorted(unable)))
         self._shutdown = shutdown
         self._wakeup = Wakeup()
         self.wake = self._wakeup.wake

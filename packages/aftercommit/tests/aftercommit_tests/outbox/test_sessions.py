@@ -475,11 +475,11 @@ WRONG: dict[str, Any] = {
         on(StockReserved, reserve)  # type: ignore[arg-type]
     ],
     r"JSON cannot hold.*Priced \(Order\)": lambda: [on(Priced)],
-    r"an event is a dataclass, and this is none: Order": lambda: [on(Order)],
+    r"an event is a dataclass, and this is none: Order": lambda: [on(Order)],  # type: ignore[type-var]
     "what nobody provides.*idempotency_key, session": lambda: [on(OrderPlaced, unknown)],
-    "takes not a message": lambda: [on(OrderPlaced, without_message)],
+    "takes not a message": lambda: [on(OrderPlaced, without_message)],  # type: ignore[arg-type]
     "takes not a message, and what": lambda: [on(OrderPlaced, by_position)],
-    r"record an event\nin a session of your own": lambda: [on(OrderPlaced, both)],
+    "record an event in a session of your own": lambda: [on(OrderPlaced, both)],
     "two events are called order_placed.*orders.OrderPlaced, .*make_another": lambda: [
         on(OrderPlaced),
         on(make_another()),
@@ -492,6 +492,23 @@ def test_what_cannot_work_is_refused_where_the_outbox_is_made(problem: str, rows
     """Not when the first order comes."""
     with pytest.raises(WiringError, match=f"(?s){problem}"):
         Outbox("shop", "sqlite:///x.db", rows(), ports={"bell": object()})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"name": None}, "`name` of an outbox is text"),
+        ({"events": on(OrderPlaced)}, "`events` of an outbox is a list of rows"),
+        ({"ports": ["bell"]}, "`ports` of an outbox is a dict, by names"),
+        ({"renamed": ["old"]}, "`renamed` of an outbox is a dict, by names"),
+        ({"database_url": "shop.db"}, "give the database as a URL, such as sqlite:///shop.db"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(wrong: dict[str, Any], problem: str) -> None:
+    """And is no AttributeError from somewhere within."""
+    right: dict[str, Any] = {"name": "shop", "database_url": "sqlite:///x.db", "events": []}
+    with pytest.raises(WiringError, match=problem):
+        Outbox(**(right | wrong))
 
 
 def test_what_can_work_is_accepted_and_an_unknown_setting_is_not() -> None:

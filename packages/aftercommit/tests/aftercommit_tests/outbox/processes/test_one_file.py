@@ -18,6 +18,7 @@ KILLED = "Killed"  # as the shell says it
 WRONG_TARGETS = {
     "nothing:outbox": "there is no module nothing",
     "one_file:engine": "is no outbox; one_file has one_file:outbox",
+    "broken:outbox": "broken cannot be imported: ImportError: no module of that name",
 }
 
 
@@ -64,13 +65,16 @@ def test_a_trace_is_found_by_what_it_is_about(folder: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.count("order_placed") == 1
     assert "confirm  done" in shown.stdout
-    no_message = run("aftercommit trace shop.example request-1 one_file:outbox", folder)
-    assert "is found by shop.example request-1" in no_message.stderr
+    for source in ("shop.example", "github:push"):
+        no_message = run(f"aftercommit trace {source} request-1 one_file:outbox", folder)
+        assert f"is found by {source} request-1" in no_message.stderr
 
 
 @pytest.mark.parametrize(("target", "problem"), WRONG_TARGETS.items())
 def test_a_wrong_name_is_told_in_a_sentence(target: str, problem: str, folder: Path) -> None:
     """With the exit code of malformed input."""
+    (folder / "broken.py").write_text('raise ImportError("no module of that name")')
+
     refused = run(f"aftercommit worker {target}", folder)
 
     assert refused.returncode == 2
