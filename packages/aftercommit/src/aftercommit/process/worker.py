@@ -66,6 +66,8 @@ class Worker:
         """
         with contain_errors("the worker"):
             await self._run(until_idle=until_idle)
+            if not self._shutdown.is_set():  # a task of its group was cancelled, and so the group
+                raise get_cancelled_exc_class()
 
     async def _run(self, *, until_idle: bool) -> None:
         async with create_task_group() as group:
@@ -86,8 +88,7 @@ class Worker:
         self._wakeup.wake()
 
     async def _wake_at_shutdown(self) -> None:
-        with contain_errors("the worker"):  # or its group would end without a word
-            await self._shutdown.wait()
+        await self._shutdown.wait()
         self._wakeup.wake()
 
     async def _unblock_lanes(self) -> None:
