@@ -9,7 +9,6 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
 from inspect import iscoroutinefunction
-from math import inf
 from types import MappingProxyType
 from typing import Any, ClassVar, Concatenate, Generic, Protocol, Self, TypeVar
 
@@ -240,7 +239,7 @@ def _delay(subscriber: object, settings: object) -> float:
         delay = after.total_seconds() if isinstance(after, timedelta) else after(settings)
     except AttributeError as error:
         raise WiringError("a delay asks for a setting that there is not", str(error)) from error
-    is_time = isinstance(delay, int | float) and 0 <= delay < inf
+    is_time = isinstance(delay, int | float) and 0 <= delay < float("inf")
     raise_if_any("a delay is no number of seconds from 0 on", [] if is_time else [repr(delay)])
     return float(delay)
 

@@ -65,22 +65,19 @@ class Worker:
         :raises HandlerInterrupted: if somebody has cancelled its tasks one by one
         """
         with contain_errors("the worker"):
-            await self._run(until_idle=until_idle)
+            async with create_task_group() as group:
+                group.start_soon(self._wake_at_shutdown)
+                group.start_soon(self._unblock_lanes)
+                while not self._shutdown.is_set():
+                    try:
+                        async with self._database.listen(self._wake_to_claim):
+                            await self._run_loop(group, until_idle=until_idle)
+                    except Exception as error:  # nothing in the database may end the worker
+                        unexpected = not isinstance(error, TransientError)
+                        logger.error("%s; the worker tries again", error, exc_info=unexpected)
+                        await self._wakeup.sleep(POLL_SECONDS)
             if not self._shutdown.is_set():  # a task of its group was cancelled, and so the group
                 raise get_cancelled_exc_class()
-
-    async def _run(self, *, until_idle: bool) -> None:
-        async with create_task_group() as group:
-            group.start_soon(self._wake_at_shutdown)
-            group.start_soon(self._unblock_lanes)
-            while not self._shutdown.is_set():
-                try:
-                    async with self._database.listen(self._wake_to_claim):
-                        await self._run_loop(group, until_idle=until_idle)
-                except Exception as error:  # nothing in the database may end the worker
-                    unexpected = not isinstance(error, TransientError)
-                    logger.error("%s; the worker tries again", error, exc_info=unexpected)
-                    await self._wakeup.sleep(POLL_SECONDS)
 
     def _wake_to_claim(self) -> None:
         """Claim without a look before it: another process says that something is due."""
