@@ -245,23 +245,32 @@ async def cancels_its_last_write(event: OrderPlaced) -> None:
     asyncio.current_task().cancel()  # type: ignore[union-attr]
 
 
+async def closes_itself(event: OrderPlaced) -> None:
+    raise GeneratorExit
+
+
 async def reserved_both(shop: Shop) -> bool:
     return await shop.reserved() == [1, 1]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-@pytest.mark.parametrize("fails", [cancels_itself, cancels_its_commit, cancels_its_last_write])
+@pytest.mark.parametrize(
+    "fails", [cancels_itself, cancels_its_commit, cancels_its_last_write, closes_itself]
+)
 async def test_a_handler_that_cancels_itself_ends_no_worker(
     tmp_path: object, anyio_backend: str, fails: Any
 ) -> None:
-    """It has failed, unless it had its effect before. The worker would end without a word."""
+    """It has failed, unless it had its effect before. The worker would end without a word.
+
+    What is closed like a generator is an attempt without an end, as that of a process that died.
+    """
     opening = open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend, fails, reserve)
     async with opening as shop, shop.outbox.running():
         for number in (1, 2):
             await shop.order(number)
 
         await until(lambda: reserved_both(shop))
-        if fails is not cancels_its_last_write:
+        if fails in (cancels_itself, cancels_its_commit):
             await until(shop.last_error)
             assert f"{fails.__name__} raised CancelledError, which" in await shop.last_error()
 
