@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import anyio
 import pytest
+from aftercommit.codec import Codec
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import MessageAlreadyHandled
 from aftercommit.sql.database import Database
@@ -26,7 +27,7 @@ from aftercommit.sql.schema import check_schema, ensure_schema, upgrade_schema
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Connection, inspect, text
+from sqlalchemy import Column, Connection, MetaData, inspect, text
 
 from aftercommit_tests.builders import POLICY, a_command_work, a_failure, an_envelope
 from aftercommit_tests.later_schema import LATER, NOW
@@ -401,3 +402,19 @@ async def test_if_one_history_cannot_be_upgraded_the_other_is_not(empty_url: str
         async with database.read_transaction() as transaction:
             stored = [await transaction.run_sync(each.stored_revision) for each in LATER]
         assert stored == [NOW[each.name] for each in LATER]
+
+
+async def test_a_service_without_migrations_and_events_starts(
+    empty_url: str, tmp_path: Path
+) -> None:
+    """So begins one whose example was deleted; a database of the example is another version's."""
+    history = History(HISTORY.name, MetaData(), [tmp_path])
+    codec = Codec[object](source="/things", events=[])
+    async with open_database(empty_url, codec=codec, history=history) as database:
+        await ensure_schema(database)
+        await upgrade_schema(database)
+        assert await check_schema(database) == [ENGINE.newest]
+        assert await new_outbox(database, POLICY).claim(10, {"greet"}) == []
+        await execute(database, "INSERT INTO alembic_version VALUES ('things_0001')")
+        with pytest.raises(SchemaTooNew, match="things_0001"):
+            await check_schema(database)

@@ -31,7 +31,7 @@ def claimable_here(codec: Codec[object]) -> sa.ColumnElement[bool]:
     """What this process can do: other types, and later versions, are for newer processes."""
     row, versions = events.c, codec.versions.items()
     known = [sa.and_(row.type == name, row.schema_version <= v) for name, v in versions]
-    return sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, sa.or_(*known))
+    return sa.and_(deliveries.c.handler.in_(HANDLERS), ~PAUSED, sa.or_(sa.false(), *known))
 
 
 def pending(codec: Codec[object], replay: bool, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:

@@ -70,9 +70,9 @@ def _check(database: Database, beside_others: bool, connection: Connection) -> l
     if beside_others and stored == [(ENGINE, None)]:
         return []
     for history, revision in stored:
-        if revision is None or revision < history.newest:
+        if (revision or "") < history.newest:
             raise SchemaOutdated(history.name, revision, database.program)
-    return [str(revision) for _, revision in stored]
+    return [revision for _, revision in stored if revision]
 
 
 def _upgrade(database: Database, connection: Connection) -> None:

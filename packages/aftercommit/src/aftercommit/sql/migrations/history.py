@@ -49,8 +49,8 @@ class History:
 
     @property
     def newest(self) -> str:
-        """The revision that this program needs."""
-        return self.revisions()[-1]
+        """The revision that this program needs; without migrations, an empty one."""
+        return max(self.revisions(), default="")
 
     def is_outdated(self, connection: Connection) -> bool:
         """Return whether the tables are older than this program needs. Newer ones are not."""
