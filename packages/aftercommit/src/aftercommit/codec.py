@@ -25,6 +25,8 @@ MAX_EVENT_LENGTH = 1_000_000  # characters of JSON: what is longer belongs elsew
 
 NOT_JSON = """an event has a field that JSON cannot hold. Use str, int, float, bool, None, Decimal,
 UUID, datetime, enums, dataclasses, or lists, sets and dicts of these. It is"""
+UNKNOWN = """events that the Codec does not know; name each in its `events`, or move it into the
+module that `message_types` reads them from"""
 
 Data = dict[str, Any]
 Upcaster = Callable[[Data], Data]
@@ -89,15 +91,20 @@ class Codec(Generic[E_co]):
         """The present version of each event, by its name."""
         return {name: self.version_of(name) for name in self.events}
 
+    def require(self, *events: type[Any]) -> None:
+        """Raise WiringError unless these events can be read again: those of the table, say."""
+        unknown = [e.__name__ for e in events if self.events.get(self.name_of(e)) is not e]
+        if unknown:
+            raise WiringError(UNKNOWN, *unknown)
+
     def to_row(self, envelope: Envelope) -> Data:
         """Return the columns of the events table for `envelope`.
 
         :raises WiringError: if nobody could read it: the codec does not know its class
         :raises InvalidPayload: if it is too long
         """
-        name, event_type = envelope.type, type(envelope.event)
-        if self.events.get(name) is not event_type:
-            raise WiringError("events that the codec does not know", event_type.__name__)
+        name = envelope.type
+        self.require(type(envelope.event))
         data = msgspec.json.encode(envelope.event).decode()
         if len(data) > MAX_EVENT_LENGTH:
             raise InvalidPayload(name, f"{len(data)} characters; there may be {MAX_EVENT_LENGTH}")

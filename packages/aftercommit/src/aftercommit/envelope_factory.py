@@ -24,6 +24,8 @@ NOBODY = Subscribers()
 class EnvelopeFactory:
     """Makes envelopes of messages, and knows who subscribes to events.
 
+    :raises WiringError: if somebody subscribes to an event that the codec does not know
+
     >>> import datetime, uuid
     >>> from aftercommit import EnvelopeFactory
     >>> from shop.bootstrap import CODEC
@@ -40,6 +42,9 @@ class EnvelopeFactory:
     subscriptions: Mapping[type[Any], Subscribers]
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
+
+    def __post_init__(self) -> None:
+        self.codec.require(*self.subscriptions)
 
     def of_command(
         self, command: object, origin: MessageOrigin, settles: Claim | None = None

@@ -3,13 +3,18 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 from aftercommit.bus import MessageBus
-from aftercommit.errors import WiringError
 
+from aftercommit_tests.builders import PLAIN, EventHandlers, table
 from aftercommit_tests.command_line import CommandLine
+from aftercommit_tests.misbehaving import works
+from aftercommit_tests.things import app
+from aftercommit_tests.things.domain import Event, ThingMade
 
 
 def test_settings_that_contradict_each_other_are_exit_code_2(command_line: CommandLine) -> None:
@@ -98,24 +103,56 @@ def test_the_schema_can_be_made_beforehand(command_line: CommandLine) -> None:
     assert command_line.run("history", "--json").stdout == ""
 
 
-@pytest.mark.parametrize(
-    "error", [WiringError("asks for\nwhat nobody provides", "name"), ZeroDivisionError("by zero")]
-)
 def test_a_mistake_in_the_program_is_exit_code_70(
-    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, error: Exception
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the traceback, for whoever mends it, and with the reason in the last line."""
 
     async def fail(*arguments: object) -> None:
-        raise error
+        raise ZeroDivisionError("by\nzero")
 
     monkeypatch.setattr(MessageBus, "handle", fail)
     result = command_line.run("make-thing", "lamp")
 
     assert result.returncode == 70
     assert result.stderr.startswith("Traceback (most recent call last):\n")
-    reason = f"error: {type(error).__name__}: {error}".replace("\n", " ")
-    assert result.stderr.splitlines()[-1] == reason
+    assert result.stderr.splitlines()[-1] == "error: ZeroDivisionError: by zero"
+
+
+@dataclass(frozen=True)
+class ThingSold(Event):
+    """An event that has a row, and that the codec does not know."""
+
+
+async def waits_for(event: Event, godot: object) -> None:
+    """Ask for what nobody provides."""
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ({ThingMade: [waits_for]}, "waits_for asks for what nobody provides."),
+        ({ThingSold: [works]}, "events that the Codec does not know; name each in its `events`,"),
+    ],
+)
+@pytest.mark.parametrize("command", [("make-thing", "lamp"), ("check",)])
+def test_a_table_with_which_no_process_can_start_is_found_by_check_as_well(
+    command_line: CommandLine,
+    monkeypatch: pytest.MonkeyPatch,
+    row: EventHandlers,
+    complaint: str,
+    command: tuple[str, ...],
+) -> None:
+    """In one sentence: it names what is wrong, and a traceback is nothing but the engine's."""
+    command_line.shows("db", "upgrade")
+    wrong = partial(app.bootstrap, handlers=table({**PLAIN, **row}))
+    monkeypatch.setattr(app, "bootstrap", wrong)
+
+    result = command_line.run(*command)
+
+    assert result.returncode == 70
+    assert result.stderr.startswith(f"error: {complaint}")
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_failing_handler_is_announced_and_the_command_accepted(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aftercommit.errors import kind_of
+from aftercommit.errors import WiringError, kind_of
 from aftercommit.process.terminal_escaping import escape_controls, escape_lines
 
 REFUSED, MALFORMED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
@@ -55,9 +55,10 @@ class ErrorHandlingGroup(click.Group):
 
 def _report(error: Exception) -> int:
     code, reason = exit_code(error), str(error)
-    if code == BUG:
+    if code == BUG and not isinstance(error, WiringError):  # that one names what is to be changed
         click.echo(escape_lines(traceback.format_exc().rstrip(), indent=2), err=True)
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = f"{type(error).__name__}: {error}"
+    reason = " ".join(reason.split()) if code == BUG else reason
     click.echo(escape_controls(f"error: {reason}{_error_notes(error)}"), err=True)
     return code
 

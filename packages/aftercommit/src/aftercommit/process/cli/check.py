@@ -30,7 +30,7 @@ UNMADE = "the program knows columns that no migration has made; write one for"
 @click.command()
 @click.pass_obj
 def check(cli: Cli) -> None:
-    """Check database, schema, clock and connections.
+    """Check database, schema, handlers, clock and connections.
 
     There is a line for each that is fine; the first problem ends it, with the exit code of its
     kind. There is also a line for each unknown handler that stored deliveries are for.
@@ -83,6 +83,8 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             for history in database.histories:
                 raise_if_any(UNMADE, await transaction.run_sync(history.lacking))
         yield "schema", f"up to date: {', '.join(revisions)}"
+        async with cli.app.open(settings, delivers=False) as application:
+            yield "handlers", f"{len(application.handlers)} of events, bound to what they ask for"
         if abs(ahead) > MOST_SKEW_SECONDS:
             raise Unavailable(
                 f"the clock of the database is {ahead:+.0f} s off this machine's; have both set,"
