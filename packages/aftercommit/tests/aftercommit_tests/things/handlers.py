@@ -93,5 +93,5 @@ HANDLERS: Handlers[Command, Event] = Handlers(
 )
 EVENTS: list[type[Event]] = [ThingMade, ThingPolished, ThingRenamed, ThingBroken]
 CODEC: Codec[Event] = Codec(
-    source="/things", events=EVENTS, describe=lambda event: getattr(event, "name", "")
+    source="/things", events=EVENTS, describe=lambda event: getattr(event, "name", "").partition(".")[0]
 )

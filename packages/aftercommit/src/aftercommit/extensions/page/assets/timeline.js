@@ -30,7 +30,8 @@ export function timeline(trace) {
   ].filter(Boolean);
 
   function tick() {
-    all.textContent = say("inAll", span(place(spans.flatMap(({ bars }) => bars), axis)));
+    place(spans.flatMap(({ bars }) => bars), axis);
+    all.textContent = say("inAll", span(lasted(spans.filter(({ node }) => stateOf(node) !== "scheduled").flatMap(({ bars }) => bars))));
   }
   tick();
   return { elements, tick };
@@ -48,10 +49,12 @@ function inOrder(nodes) {
 /** The bars of a node, each from and to some time; null is now. */
 function barsOf(node, nodes) {
   if (node.kind !== "delivery") {
-    const below = descendants(node, nodes).filter((each) => each.kind === "delivery");
+    const caused = descendants(node, nodes);
+    const below = caused.filter((each) => each.kind === "delivery" && stateOf(each) !== "scheduled");
+    const from = Math.min(node.completed_at, ...caused.filter((each) => each.kind === "event").map((each) => each.completed_at)); // a command is noted after them
     const ends = below.map((each) => each.completed_at ?? each.parked_at ?? null);
     const to = ends.includes(null) ? null : Math.max(node.completed_at, ...ends);
-    return [bar(node.kind, node.completed_at, to)];
+    return [bar(node.kind, from, to)];
   }
   const bars = [];
   const committed = nodes.find((each) => each.id === node.parent)?.completed_at ?? node.completed_at ?? now();
@@ -79,8 +82,10 @@ function descendants(node, nodes) {
 
 const bar = (kind, from, to, number = null) => ({ kind, from, to, element: h("i", { class: `bar ${kind}` }, number === null ? "" : h("b", {}, `${number}`)) });
 
-/** Put bars where they belong on an axis of compressed time, and write the long waits on it.
- * Return how long all of it has taken. */
+/** From the begin of the first bar to the end of the last, in seconds. */
+const lasted = (bars) => Math.max(...bars.map(({ to }) => to ?? now())) - Math.min(...bars.map(({ from }) => from));
+
+/** Put bars where they belong on an axis of compressed time, and write the long waits on it. */
 function place(bars, axis) {
   const time = now();
   const points = [...new Set(bars.flatMap(({ from, to }) => [from, to ?? time]))].sort((a, b) => a - b);
@@ -104,7 +109,6 @@ function place(bars, axis) {
     return label;
   });
   axis.replaceChildren(...waits);
-  return points.at(-1) - points[0];
 }
 
 function item(node, track) {

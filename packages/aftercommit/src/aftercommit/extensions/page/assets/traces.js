@@ -176,7 +176,8 @@ const progress = (trace) => deliveries(trace).map((each) => stateOf(each)).join(
 
 function summary(trace) {
   const [first] = trace.nodes;
-  const about = trace.nodes.find((node) => node.kind === "event" && node.about)?.about;
+  const events = trace.nodes.filter((node) => node.kind === "event");
+  const about = events.find((event) => event.about)?.about ?? events[0]?.subject;
   const all = deliveries(trace);
   const marks = all.slice(0, 24).map((each) => h("i", { class: `mark ${hasFailed(each) && each.state === "done" ? "mended" : stateOf(each)}` }));
   return [

@@ -37,6 +37,18 @@ def test_a_tree_grows_while_somebody_looks(
     expect(delivery(page, "forget")).to_contain_text(re.compile(r"due in (23 h|1 d)"))
     wide = "el => el.getBoundingClientRect().width"
     assert done.locator(".bar.good").evaluate(wide) >= 3
+    begins = "bars => new Set(bars.slice(0, 2).map(bar => bar.getBoundingClientRect().left)).size"
+    assert trace.locator(".bar.command, .bar.event").evaluate_all(begins) == 1
+    page.evaluate("{ const real = Date.now; Date.now = () => real() + 7_200_000; }")
+    expect(delivery(page, "forget")).to_contain_text(re.compile("due in (21|22) h"))
+    assert re.search(r"(ms|[\d.]+ s) in all", trace.locator(".facts").inner_text())
+
+
+def test_what_has_no_description_is_shown_with_its_subject(server: Server, page: Page) -> None:
+    """So a row is not only the name of a command."""
+    made = server.make_thing(".hidden").json()
+
+    expect(row(page, f"make_thing {made['thing_id']}")).to_be_visible()
 
 
 def test_what_fails_is_tried_parked_and_retried_by_hand(
