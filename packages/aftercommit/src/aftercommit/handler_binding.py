@@ -156,7 +156,11 @@ def bind(
 
     >>> from aftercommit import Dependencies, bind
     >>> from shop.service_layer.handlers import HANDLERS
-    >>> without_emails = Dependencies(effect_ports={"emails": None}, queries={}, constants={})
+    >>> without_emails = Dependencies(
+    ...     effect_ports={"emails": None},
+    ...     queries={"is_cancelled": None},
+    ...     constants={},
+    ... )
     >>> sorted(bind(HANDLERS.publishing_to({}), without_emails).events)
     ['count_cancellation', 'count_order']
     """

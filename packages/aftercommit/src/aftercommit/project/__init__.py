@@ -22,7 +22,7 @@ LISTS = ("extension_list.py", "pyproject.toml")
 OPTIONS: dict[str, tuple[set[str], str]] = {
     "--http": (
         {"src/shop/entrypoints/http.py", "tests/integration/test_http.py"},
-        r"WebExtension|PageExtension|MetricsExtension|\[page,web\]|httpx",
+        r"WebExtension|PageExtension|MetricsExtension|\[page,web\]|httpx|web\.fixtures",
     ),
     "--brokers": (
         {"src/shop/entrypoints/messages.py", "tests/unit/test_messages.py"},

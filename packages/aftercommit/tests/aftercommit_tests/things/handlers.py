@@ -93,5 +93,7 @@ HANDLERS: Handlers[Command, Event] = Handlers(
 )
 EVENTS: list[type[Event]] = [ThingMade, ThingPolished, ThingRenamed, ThingBroken]
 CODEC: Codec[Event] = Codec(
-    source="/things", events=EVENTS, describe=lambda event: getattr(event, "name", "").partition(".")[0]
+    source="/things",
+    events=EVENTS,
+    describe=lambda event: getattr(event, "name", "").partition(".")[0],
 )

@@ -51,6 +51,16 @@ MISTAKES = {
 }
 
 
+def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder / "kiosk",
+        env=os.environ | {"PYTHONPATH": str(folder / "kiosk" / "src")},
+        capture_output=True,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_found_by_the_tests_of_the_project(mistake: str, tmp_path: Path) -> None:
     """At the first run after it was made."""
@@ -61,21 +71,25 @@ def test_a_mistake_is_found_by_the_tests_of_the_project(mistake: str, tmp_path: 
     assert right in text
     file.write_text(text.replace(right, wrong, 1))
 
-    ran = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "tests/unit/test_handlers.py",
-        ],
-        cwd=tmp_path / "kiosk",
-        env=os.environ | {"PYTHONPATH": str(tmp_path / "kiosk" / "src")},
-        capture_output=True,
-        text=True,
-    )
+    ran = run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/test_handlers.py")
 
     assert ran.returncode != 0
     assert told in ran.stdout, ran.stdout
+
+
+FIND = "await uow.orders.find(command.order_id)"
+
+
+@pytest.mark.parametrize("wrong", [f"if {FIND[6:]} is None", f"if not {FIND[6:]}"])
+def test_a_forgotten_await_is_found_by_its_type_checker(wrong: str, tmp_path: Path) -> None:
+    """Such a condition always goes one way, so no order would ever be placed, or each twice."""
+    new_project(tmp_path / "kiosk", [])
+    file = tmp_path / "kiosk" / "src" / "kiosk" / HANDLERS
+    assert f"if {FIND} is None" in file.read_text()
+    file.write_text(file.read_text().replace(f"if {FIND} is None", wrong))
+
+    ran = run(
+        tmp_path, "mypy", "--cache-dir", str(tmp_path.parent / "mypy"), f"src/kiosk/{HANDLERS}"
+    )
+
+    assert "Found 1 error" in ran.stdout, ran.stdout

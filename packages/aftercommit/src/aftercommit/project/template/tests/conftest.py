@@ -11,8 +11,6 @@ from shop.bootstrap import bootstrap
 from shop.config import Settings
 from shop.entrypoints.app import APP, Shop
 
-pytest_plugins = ["aftercommit.testing.fixtures"]
-
 
 @dataclass
 class SentEmails:

@@ -7,6 +7,7 @@ from typing import Any
 
 from aftercommit import App, Application, Codec, Observer, message_types, open_application
 
+from shop import views
 from shop.adapters.maildir import MaildirEmailSender
 from shop.adapters.orm import start_mappers
 from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
@@ -37,5 +38,6 @@ def bootstrap(
         settings,
         SqlAlchemyUnitOfWork,
         effect_ports={"emails": emails or MaildirEmailSender(Path(settings.mail_folder))},
+        queries={"is_cancelled": views.is_cancelled},
         observers=observers,
     )

@@ -39,6 +39,11 @@ async def order(database: Database, order_id: UUID) -> OrderRow:
     raise OrderNotFound(order_id)
 
 
+async def is_cancelled(database: Database, order_id: UUID) -> bool:
+    """Tell whether an order was taken back."""
+    return (await order(database, order_id)).is_cancelled
+
+
 async def statistics(database: Database) -> dict[str, int]:
     """Return how many orders were placed, and how many of them cancelled."""
     async with database.read_transaction() as transaction:

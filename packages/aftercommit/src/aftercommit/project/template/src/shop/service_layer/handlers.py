@@ -1,11 +1,14 @@
 """The handlers, and the table at the end that says what handles what.
 
 A handler that asks for `uow` changes the database, and takes effect exactly once. One that asks for
-`emails` has an effect outside, at least once, with the same `idempotency_key`. None asks for both.
+`emails` has an effect outside, at least once, with the same `idempotency_key`. None asks for both:
+what has to look something up for its effect asks for a query, such as `is_cancelled`.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
 from aftercommit import PUBLISH, Handlers, IdempotencyKey, Later, on
 
@@ -20,6 +23,7 @@ from shop.domain.orders import Order
 from shop.service_layer.unit_of_work import UnitOfWork
 
 FEEDBACK_AFTER = timedelta(days=14)
+IsCancelled = Callable[[UUID], Awaitable[bool]]
 
 
 class EmailSender(Protocol):
@@ -61,9 +65,14 @@ async def confirm_order(
 
 
 async def ask_for_feedback(
-    event: OrderPlaced, emails: EmailSender, idempotency_key: IdempotencyKey
+    event: OrderPlaced,
+    emails: EmailSender,
+    is_cancelled: IsCancelled,
+    idempotency_key: IdempotencyKey,
 ) -> None:
-    """Ask how it was, after some time."""
+    """Ask how it was, after some time, unless the order was cancelled meanwhile."""
+    if await is_cancelled(event.order_id):
+        return
     text = "How do you like what you ordered?\n"
     await emails.send(event.email, "How was it?", text, idempotency_key=idempotency_key)
 

@@ -1,0 +1,39 @@
+"""Fixtures for the tests of an application's endpoints: a plugin of pytest.
+
+    pytest -p aftercommit.extensions.web.fixtures
+
+It goes with `aftercommit.testing.fixtures`. The conftest.py has `app`, and `settings` for a database.
+Needs `aftercommit[web]` and httpx.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from aftercommit.extensions.web.settings import WebSettings
+from aftercommit.extensions.web.testing import http_client
+from aftercommit.process.app import App
+from aftercommit.settings import EngineSettings
+
+TOKEN = "the-token-of-the-operator"
+
+
+@pytest.fixture
+async def client(app: App[Any], settings: EngineSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """Anybody, who asks the service. What a request causes is left to workers."""
+    web = WebSettings(operator_token=TOKEN)
+    settings = replace(settings, dispatch="worker", of_extensions=(web,))
+    async with (
+        app.open(settings) as application,
+        http_client(app, settings, application) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def operator() -> dict[str, str]:
+    """The headers of a request that the operator makes."""
+    return {"Authorization": f"Bearer {TOKEN}"}
