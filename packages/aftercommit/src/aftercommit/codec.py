@@ -147,7 +147,10 @@ class Codec(Generic[E_co]):
             return Envelope(
                 event=self.read(name, version, row["data"], self.events[name]), **around
             )
-        except InvalidPayload:
+        except InvalidPayload as error:
+            if version == self.version_of(name):
+                hint = f"if its class has changed, give the Codec an upcaster for {name, version}"
+                error.args = (f"{error}; {hint}",)
             raise
         except Exception as error:  # in an upcaster, or in the class of the event
             raise InvalidPayload(name, f"{type(error).__name__}: {error}") from error

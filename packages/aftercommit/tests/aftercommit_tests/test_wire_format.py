@@ -57,7 +57,11 @@ def test_a_row_of_version_1_is_read_as_the_event_of_today() -> None:
             "version 1: Expected `str`, got `int`",
         ),
         ({"schema_version": 1, "data": "[]"}, "Expected `object`, got `array`"),
-        ({"schema_version": 2, "data": "{}"}, "Object missing required field"),
+        (
+            {"schema_version": 2, "data": "{}"},
+            "Object missing required field `thing_id`; if its class has changed,"
+            " give the Codec an upcaster for ('thing_made', 2)",
+        ),
     ],
 )
 def test_a_row_that_fits_no_version_is_refused(changes: dict[str, Any], problem: str) -> None:
