@@ -12,7 +12,7 @@ APPLICATION = ROOT / "src" / "allocation"
 ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
 DIALECTS = ROOT / "packages" / "sqlalchemy-anyio" / "src" / "sqlalchemy_anyio"
 
-ENGINE_LINES = 6650  # without extensions: what is read in an evening; 417 are examples
+ENGINE_LINES = 6659  # without extensions: what is read in an evening; 420 are examples
 PATH_LINES = 1146  # the way of a delivery through it: what is read in an hour; 51 are examples
 FILE_LINES = 250
 README_LINES = 200

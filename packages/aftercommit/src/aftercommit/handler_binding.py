@@ -156,11 +156,8 @@ def bind(
 
     >>> from aftercommit import Dependencies, bind
     >>> from shop.service_layer.handlers import HANDLERS
-    >>> without_emails = Dependencies(
-    ...     effect_ports={"emails": None},
-    ...     queries={"is_cancelled": None},
-    ...     constants={},
-    ... )
+    >>> ports, queries = {"emails": None}, {"is_cancelled": None}
+    >>> without_emails = Dependencies(effect_ports=ports, queries=queries, constants={})
     >>> sorted(bind(HANDLERS.publishing_to({}), without_emails).events)
     ['count_cancellation', 'count_order']
     """

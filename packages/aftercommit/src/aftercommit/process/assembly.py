@@ -61,13 +61,15 @@ async def open_application(
 
     >>> import anyio, pathlib
     >>> from aftercommit import open_application
+    >>> from shop import views
     >>> from shop.adapters.maildir import MaildirEmailSender
     >>> from shop.adapters.unit_of_work import SqlAlchemyUnitOfWork
     >>> from shop.entrypoints.app import APP
-    >>> emails = MaildirEmailSender(pathlib.Path("mails"))
+    >>> ports = {"emails": MaildirEmailSender(pathlib.Path("mails"))}
+    >>> queries = {"is_cancelled": views.is_cancelled}
     >>> async def main():
     ...     opening = open_application(
-    ...         APP, APP.load({}), SqlAlchemyUnitOfWork, effect_ports={"emails": emails}
+    ...         APP, APP.load({}), SqlAlchemyUnitOfWork, effect_ports=ports, queries=queries
     ...     )
     ...     async with opening as application:
     ...         return len(application.handlers)

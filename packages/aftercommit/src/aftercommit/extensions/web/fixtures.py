@@ -2,7 +2,7 @@
 
     pytest -p aftercommit.extensions.web.fixtures
 
-It goes with `aftercommit.testing.fixtures`. The conftest.py has `app`, and `settings` for a database.
+The conftest.py has `app`, as `aftercommit.testing.fixtures` says, and `settings` for a database.
 Needs `aftercommit[web]` and httpx.
 """
 
