@@ -30,11 +30,6 @@ from aftercommit.sql.unit_of_work import open_unit_of_work
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-def handler_names(table: Handlers[Any, Any]) -> Mapping[str, str]:
-    """Return all names of handlers of events, old ones, too, and what each is called now."""
-    return {name: name for name in table.by_name()} | dict(table.renamed)
-
-
 @asynccontextmanager
 async def open_application(
     app: App[Any],
@@ -115,4 +110,5 @@ async def open_application(
             instrumentation=instrumentation,
         )
         projections = [projection.__name__ for projection in table.projections]
-        yield Application(bus, database, publishers, handler_names(table), projections)
+        names = {name: name for name in table.by_name()} | dict(table.renamed)
+        yield Application(bus, database, publishers, names, projections)

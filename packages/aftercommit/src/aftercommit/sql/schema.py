@@ -4,10 +4,13 @@ from functools import partial
 
 from sqlalchemy import Connection, insert, inspect, select
 
+from aftercommit.handler_table import raise_if_any
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import SchemaOfAnother, SchemaOutdated
 from aftercommit.sql.migrations.history import ENGINE
+
+UNMADE = "the program knows columns that no migration has made; write one for"
 
 
 async def ensure_schema(database: Database, *, beside_others: bool = False) -> None:
@@ -35,13 +38,18 @@ async def ensure_schema(database: Database, *, beside_others: bool = False) -> N
         await upgrade_schema(database)
 
 
-async def check_schema(database: Database) -> list[str]:
+async def check_schema(database: Database, *, columns: bool = False) -> list[str]:
     """Return the revisions of the schema, if this program can work with them.
 
+    On demand, it also looks for `columns` that the program knows, and no migration has made.
+
+    :raises WiringError: if there are such columns
     :raises SchemaOutdated: if it has to be created or upgraded first; for others see above
     """
     async with database.read_transaction() as transaction:
         found = await transaction.run_sync(partial(_check, database, False))
+        for history in database.histories if columns and found else ():
+            raise_if_any(UNMADE, await transaction.run_sync(history.lacking))
     if not found:
         raise SchemaOutdated(ENGINE.name, "none", database.program)
     return found

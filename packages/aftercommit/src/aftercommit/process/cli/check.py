@@ -2,18 +2,14 @@
 
 import os
 import time
-from collections.abc import AsyncIterator, Collection
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import click
 import sqlalchemy as sa
 
 from aftercommit.errors import Unavailable
-from aftercommit.handler_table import raise_if_any
-from aftercommit.ports import Publisher
 from aftercommit.process.app import Cli
-from aftercommit.process.assembly import handler_names
 from aftercommit.process.runtime import run
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.delivery_states import unknown_handlers
@@ -24,7 +20,6 @@ from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 MOST_SKEW_SECONDS = (
     5.0  # later attempts, and the order of what is shown, go by the database's clock
 )
-UNMADE = "the program knows columns that no migration has made; write one for"
 
 
 @click.command()
@@ -58,15 +53,6 @@ def _outstanding(clock: sa.ColumnElement[float]) -> sa.Select[int, float, int]:
     ).select_from(deliveries)
 
 
-async def _known_handlers(cli: Cli, settings: EngineSettings) -> Collection[str]:
-    """Return all names of handlers that this version has; a broker is not connected to for it."""
-    async with AsyncExitStack() as opened:
-        publishers = dict[str, Publisher]()
-        for extension in cli.app.extensions:
-            publishers |= await opened.enter_async_context(extension.publishers(settings))
-        return handler_names(cli.app.handlers().publishing_to(publishers))
-
-
 async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str, str]]:
     async with cli.app.open_database(settings) as database:
         shown, begun = sa.make_url(settings.database_url).render_as_string(), time.monotonic()
@@ -78,20 +64,17 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             clock = (await transaction.execute(sa.select(database.clock))).scalar_one()
             ahead = clock - (before + time.time()) / 2
             capacity = await transaction.run_sync(database.backend.capacity)
-        revisions = await check_schema(database)
-        async with database.read_transaction() as transaction:
-            for history in database.histories:
-                raise_if_any(UNMADE, await transaction.run_sync(history.lacking))
+        revisions = await check_schema(database, columns=True)
         yield "schema", f"up to date: {', '.join(revisions)}"
-        async with cli.app.open(settings, delivers=False) as application:
-            yield "handlers", f"{len(application.handlers)} of events, bound to what they ask for"
+        async with cli.app.open(settings, delivers=False) as application:  # connects to no broker
+            known = application.handlers
+        yield "handlers", f"{len(known)} of events, bound to what they ask for"
         if abs(ahead) > MOST_SKEW_SECONDS:
             raise Unavailable(
                 f"the clock of the database is {ahead:+.0f} s off this machine's; have both set,"
                 " by NTP, say"
             )
         yield "clock", f"{ahead:+.1f} s off this machine's"
-        known = await _known_handlers(cli, settings)
         async with database.read_transaction() as transaction:
             found = (await transaction.execute(_outstanding(database.clock))).mappings().one()
             unknown = (await transaction.execute(unknown_handlers(known))).all()
@@ -99,5 +82,6 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
         yield "deliveries", f"{found['due']} due{late}; {found['parked']} parked"
         for row in unknown:
             due = datetime.fromtimestamp(row.first_due_at, UTC)
-            yield "unknown", f"{row.handler}: {row.deliveries} pending, the first due {due:%FT%TZ}"
+            pending = f"{row.deliveries} pending, the first due {due:%FT%TZ}"
+            yield "unknown", f"{row.handler}: {pending}; renamed? Say so in Handlers(renamed=…)"
         yield "connections", f"at most {database.engine.pool.size()} for a process{capacity}"  # type: ignore[attr-defined]

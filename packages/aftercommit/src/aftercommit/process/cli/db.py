@@ -21,7 +21,7 @@ def upgrade(cli: Cli) -> None:
     async def work() -> list[str]:
         async with cli.app.open_database(settings) as database:
             await upgrade_schema(database)
-            return await check_schema(database)
+            return await check_schema(database, columns=True)
 
     revisions = run(work, event_loop=settings.event_loop)
     click.echo(f"the database schema is up to date (revision {' and '.join(revisions)})")

@@ -160,13 +160,16 @@ def test_a_trace_that_is_too_long_says_so(
     assert len(cut.stdout.splitlines()) < len(whole.stdout.splitlines())
 
 
-def test_a_column_without_a_migration_is_found_by_check(command_line: CommandLine) -> None:
+@pytest.mark.parametrize("command", [("check",), ("db", "upgrade")], ids=" ".join)
+def test_a_column_without_a_migration_is_found(
+    command: tuple[str, ...], command_line: CommandLine
+) -> None:
     """The first statement that names it would fail, in production."""
     command_line.shows("make-thing", "lamp")
     assert "schema       up to date" in command_line.shows("check")
     command_line.change("ALTER TABLE things RENAME COLUMN name TO label")
 
-    checked = command_line.run("check")
+    checked = command_line.run(*command)
 
     assert checked.returncode == 70
     assert "no migration has made; write one for: things.name" in checked.stderr
@@ -183,7 +186,7 @@ def test_check_names_the_handlers_of_stored_deliveries_that_nobody_knows(
 
     found = command_line.shows("check")
 
-    unknown = r"^unknown +publish_event_to_rabbitmq: 1 pending, the first due 20\S+Z$"
+    unknown = r"^unknown +publish_event_to_rabbitmq: 1 pending, the first due 20\S+Z; renamed\?"
     assert re.search(unknown, found, re.MULTILINE)
     with_broker = {"broker_urls": "amqp://localhost", "event_loop": "asyncio"}
     assert "unknown" not in command_line.shows("check", **with_broker)
