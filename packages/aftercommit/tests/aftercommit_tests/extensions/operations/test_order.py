@@ -168,9 +168,7 @@ async def test_the_past_comes_before_what_waits(world: World) -> None:
     assert await past.count(world.database) == 2
     assert [await past.run(world.database, MARIA, lambda count: None) for _ in range(2)] == [2, 0]
     await rename(world, thing, "a5")
-    await world.bus.run(
-        [replace(running, leased_at=anyio.current_time())]
-    )
+    await world.bus.run([replace(running, leased_at=anyio.current_time())])
     assert await work(world, names=["note"]) == []
     await handler_pauses.resume(world.database, ["note"], MARIA)
 
