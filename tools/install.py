@@ -2,20 +2,23 @@
 
     python3 -m tools.install .venv test     # an extra of pyproject.toml
 
-The application and the packages of this repository are installed by their paths, in one call, and
-never by their names: an index could know others by these. First comes what builds them: with an
-environment for each build, that would take longer than all else.
+The application and the packages of this repository are installed by their paths, and never by their
+names: an index could know others by these. First comes what they need from others, and what builds
+them: with an environment for each build, that would take longer than all else.
 
 Any Python does that has `venv` and pip's wheel, as Debian's `python3-venv` brings it. The
 environment has no pip of its own, which would be half of it; nothing is compiled before it is used.
 """
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 BUNDLED = Path(sysconfig.get_path("stdlib")) / "ensurepip" / "_bundled"
 OPTIONS = ("--quiet", "--disable-pip-version-check", "--no-warn-script-location", "--no-compile")
@@ -30,13 +33,27 @@ def install(environment: Path, extra: str) -> None:
     if not python.exists():
         command = [sys.executable, "-m", "venv", "--without-pip", str(environment)]
         subprocess.run(command, check=True)
-    packages = sorted(Path().glob("packages/*/pyproject.toml"))
-    files = [Path("pyproject.toml"), *packages]
-    systems = [tomllib.loads(file.read_text())["build-system"] for file in files]
-    run_pip(python, *sorted({name for each in systems for name in each["requires"]}))
-    ours = [f".[{extra}]", *(str(file.parent) for file in packages)]
-    editable = [argument for path in ours for argument in ("-e", path)]
-    run_pip(python, "--no-build-isolation", *editable)
+    files = [Path("pyproject.toml"), *sorted(Path().glob("packages/*/pyproject.toml"))]
+    ours = {file.parent: tomllib.loads(file.read_text()) for file in files}
+    projects = {each["project"]["name"]: each["project"] for each in ours.values()}
+    program = next(iter(projects))
+    builders = {name for each in ours.values() for name in each["build-system"]["requires"]}
+    run_pip(python, *sorted(builders | {*needed(projects, f"{program}[{extra}]")}))
+    editable = [argument for folder in ours for argument in ("-e", str(folder))]
+    run_pip(python, "--no-build-isolation", "--no-deps", *editable)
+
+
+def needed(projects: Mapping[str, Any], requirement: str) -> Iterator[str]:
+    """Yield a requirement; if it is one of our projects, what that requires, with these extras."""
+    name, extras = re.match(r"([\w.-]+)(?:\[([^\]]*)\])?", requirement).groups()  # type: ignore[union-attr]
+    if name not in projects:
+        yield requirement
+        return
+    optional = projects[name].get("optional-dependencies", {})
+    groups = [optional[extra] for extra in extras.split(",")] if extras else []
+    for group in (projects[name].get("dependencies", ()), *groups):
+        for each in group:
+            yield from needed(projects, each)
 
 
 def run_pip(python: Path, *arguments: str) -> None:

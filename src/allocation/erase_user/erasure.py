@@ -127,7 +127,7 @@ def _erased_email(user_id: UserId) -> EmailAddress:
 async def _erase_user(transaction: Transaction, user_id: UserId) -> None:
     """Erase what is stored under the id of the user; nothing is sent to the new address."""
     name, email = PersonName(ERASED), _erased_email(user_id)
-    key = f"{ERASED} {user_id}"  # no address has this key: else a stranger could have registered it
+    key = f"{ERASED} {user_id}"  # no address has this key, so nobody could have registered it
     shown = {"name": str(name), "email": str(email), "email_undeliverable": True}
     own = {"name": name, "email": email, "email_key": key, "email_undeliverable": True}
     user = sa.update(users).where(users.c.id == user_id)
