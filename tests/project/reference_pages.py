@@ -66,8 +66,8 @@ def promise_tests() -> Iterator[str]:
 
 FIRST_PATH = {
     "README.md": "[README](../README.md), and run its commands",
-    "docs/architecture.md": "[Architecture](architecture.md), up to *What bootstrap wires*",
-    "docs/life-of-a-delivery.md": "[Life of a delivery](life-of-a-delivery.md), up to *All states*",
+    "docs/architecture.md": "[Architecture](architecture.md), to the end of *What bootstrap wires*",
+    "docs/life-of-a-delivery.md": "[Life of a delivery](life-of-a-delivery.md), as far as *All states*, without it",
 }
 END_OF_READING = ("\n## Where an extension", "\n## All states")
 WORDS_A_MINUTE = 200

@@ -96,7 +96,7 @@ COLUMNS = {
 """What a column holds, by its name; by table and name where that differs."""
 
 EACH_STATE = {
-    "discarded": ("`discarded_at` is set", "ended by a person, undone"),
+    "discarded": ("`discarded_at` is set", "ended by a person, not done"),
     "done": ("`completed_at` is set, `owner` has done it", "completed"),
     "parked": ("`parked_at` is set", "waits for a person, who retries or discards it"),
     "running": ("`owner` is set, `available_at` is ahead", "claimed, the lease holds"),
