@@ -67,7 +67,9 @@ def promise_tests() -> Iterator[str]:
 FIRST_PATH = {
     "README.md": "[README](../README.md), and run its commands",
     "docs/architecture.md": "[Architecture](architecture.md), to the end of *What bootstrap wires*",
-    "docs/life-of-a-delivery.md": "[Life of a delivery](life-of-a-delivery.md), as far as *All states*, without it",
+    "docs/life-of-a-delivery.md": (
+        "[Life of a delivery](life-of-a-delivery.md), as far as *All states*, without it"
+    ),
 }
 END_OF_READING = ("\n## Where an extension", "\n## All states")
 WORDS_A_MINUTE = 200
