@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -36,28 +36,34 @@ def make_environment(
 ) -> Path:
     """Make an environment into which pip installs one of these wheels, with an extra.
 
-    All that it asks for comes from their folder. Return the folder of its commands.
+    All that it asks for comes from them, or is packed again. Return the folder of its commands.
     """
     run(sys.executable, "-m", "venv", "--without-pip", str(folder))
-    needed: set[tuple[str, str]] = set()
-    look_for_needs(wanted, extra, needed)
-    for name in {name for name, _ in needed} - OURS:
-        pack_again(distribution(name), wheels[0].parent)
+    needs = folder.with_name(f"{folder.name}-needs")
+    needs.mkdir()
+    where = [*map(str, wheels), *sys.path]
+    for name in {name for name, _ in needed_by(wanted, extra, where)} - OURS:
+        pack_again(distribution(name), needs)
     [ours] = [wheel for wheel in wheels if wheel.name.startswith(f"{wanted}-")]
-    install = (str(folder / "bin" / "python"), str(pip()), "install", *OPTIONS)
-    what = f"{ours}[{extra}]" if extra else str(ours)
-    run(*install, "--no-index", "--find-links", str(ours.parent), what)
+    install = (str(folder / "bin" / "python"), str(pip()), "install", *OPTIONS, "--no-index")
+    links = [f"--find-links={place}" for place in {needs, *(wheel.parent for wheel in wheels)}]
+    run(*install, *links, f"{ours}[{extra}]" if extra else str(ours))
     return folder / "bin"
 
 
-def look_for_needs(name: str, extra: str, seen: set[tuple[str, str]]) -> None:
-    """Add what a distribution needs, and what that needs, each with an extra, or without one."""
-    for requirement in map(Requirement, distribution(name).requires or ()):
-        if not requirement.marker or requirement.marker.evaluate({"extra": extra}):
-            for each in ("", *requirement.extras):
-                if (key := (canonicalize_name(requirement.name), each)) not in seen:
-                    seen.add(key)
-                    look_for_needs(*key, seen)
+def needed_by(name: str, extra: str, where: list[str]) -> set[tuple[str, str]]:
+    """Return what a distribution needs, and what that needs, each with an extra, or without one."""
+    found, waiting = set[tuple[str, str]](), [(name, extra)]
+    while waiting:
+        name, extra = waiting.pop()
+        [this, *_] = distributions(name=name, path=where)
+        for requirement in map(Requirement, this.requires or ()):
+            if not requirement.marker or requirement.marker.evaluate({"extra": extra}):
+                needs = canonicalize_name(requirement.name)
+                new = {(needs, each) for each in ("", *requirement.extras)} - found
+                found |= new
+                waiting += new
+    return found
 
 
 def pack_again(found: Distribution, folder: Path) -> None:

@@ -95,5 +95,5 @@ EVENTS: list[type[Event]] = [ThingMade, ThingPolished, ThingRenamed, ThingBroken
 CODEC: Codec[Event] = Codec(
     source="/things",
     events=EVENTS,
-    describe=lambda event: getattr(event, "name", "").partition(".")[0],
+    describe=lambda event: "" if (name := getattr(event, "name", "")).startswith(".") else name,
 )
