@@ -41,7 +41,8 @@ COLUMNS = {
     "decided_by": "who: user and host on the command line, `operator@ADDRESS` over HTTP, or what"
     " `--by` says",
     "decision": "`retry`, `discard`, `replay`, `pause`, `resume`, `erase` or `prune`",
-    "depth": "1 if a command from outside has recorded it; one more than the event before it otherwise",
+    "depth": "1 if a command from outside has recorded it; one more than the event before it"
+    " otherwise",
     "discarded_at": "when a person discarded it",
     "duration_seconds": "how long its last attempt took",
     "email": "the address, as it was written",
