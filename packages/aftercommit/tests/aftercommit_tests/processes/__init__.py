@@ -222,7 +222,8 @@ def a_free_port() -> int:
 
 def outstanding() -> str:
     """Return the condition, in SQL, of what is owed; what is scheduled for later is not yet."""
-    later = f"attempts = 0 AND unavailable_attempts = 0 AND available_at > {time.time()}"
+    soon = time.time() + 1  # what is stored while this is asked is due now
+    later = f"attempts = 0 AND unavailable_attempts = 0 AND available_at > {soon}"
     return f"completed_at IS NULL AND NOT ({later})"
 
 
