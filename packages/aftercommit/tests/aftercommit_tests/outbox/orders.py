@@ -91,9 +91,9 @@ class Shop:
         return sorted(row.handler for row in rows if row.completed_at is None)
 
     async def last_error(self) -> str:
-        """Return the last error of all deliveries."""
+        """Return the last errors of all deliveries; nothing if there is none."""
         rows = await self.rows(tables.deliveries.c.last_error)
-        return " ".join(row.last_error or "" for row in rows)
+        return " ".join(row.last_error for row in rows if row.last_error)
 
     async def rows(self, *columns: ColumnElement[Any] | Any) -> list[Row[Any]]:
         """Return some columns of all rows."""
