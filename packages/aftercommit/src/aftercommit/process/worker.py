@@ -122,9 +122,9 @@ class Worker:
         for delivery in (claimed := await self._claim()):
             self._running[delivery.handler] += 1
             group.start_soon(self._deliver, delivery)
-        has_no_slot = self._backlog_likely and not claimed
-        # what was seen to be due may be locked, or of a busy handler
-        return POLL_SECONDS if has_no_slot or (looks and not claimed) else 0
+        # what was seen to be due may be locked, or of a busy handler; or no slot is free
+        waits = not claimed and (looks or self._backlog_likely)
+        return POLL_SECONDS if waits else 0
 
     async def _await_capacity(self) -> None:
         """Wait a moment for half of the slots, and all that become free with them.

@@ -53,8 +53,8 @@ class Transaction:
         self, connection: AsyncConnection, backend: DatabaseBackend, *, no_timeout: bool
     ) -> None:
         self.seen: list[object] = []  # was added or loaded; the session forgets what is unchanged
-        self._connection, self._opened = connection, list[AsyncSession]()
-        self._backend, self._no_timeout = backend, no_timeout
+        self._connection, self._backend, self._no_timeout = connection, backend, no_timeout
+        self._session: AsyncSession | None = None
         self._failures: list[Exception] = []
         self._has_news = False
         self.has_written = False
@@ -65,22 +65,20 @@ class Transaction:
         """Its connection, for a session of somebody else. Calls of that are not shielded."""
         return self._connection
 
-    @property
-    def _session(self) -> AsyncSession:
-        if not self._opened:
-            self._opened += [
-                AsyncSession(
-                    self._connection,
-                    sync_session_class=AggregateSession,
-                    expire_on_commit=False,
-                    autoflush=False,
-                )
-            ]
-        return self._opened[0]
+    def _objects(self) -> AsyncSession:
+        """Return the session, which is made when it is first asked for."""
+        if self._session is None:
+            self._session = AsyncSession(
+                self._connection,
+                sync_session_class=AggregateSession,
+                expire_on_commit=False,
+                autoflush=False,
+            )
+        return self._session
 
     def add(self, entity: object) -> None:
         """Store a new entity with the commit."""
-        self._session.add(self._saw(entity))
+        self._objects().add(self._saw(entity))
 
     def notify_workers(self) -> None:
         """Let workers know, when this is committed, that deliveries are due."""
@@ -88,7 +86,7 @@ class Transaction:
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the entity with this primary key, or None."""
-        return self._saw(await self._call(self._session.get, entity, key))
+        return self._saw(await self._call(self._objects().get, entity, key))
 
     async def load(self, statement: sa.Select[T], values: Any = None) -> T | None:
         """Return the one entity that a query finds, or None."""
@@ -96,7 +94,7 @@ class Transaction:
 
     async def load_all(self, statement: sa.Select[T], values: Any) -> Sequence[T]:
         """Return all entities that a query finds."""
-        result = await self._call(self._session.execute, statement, values)
+        result = await self._call(self._objects().execute, statement, values)
         entities: Sequence[T] = result.scalars().all()
         self.seen += entities
         return entities
@@ -136,13 +134,13 @@ class Transaction:
         :raises ConcurrentUpdate: if another one is: a fresh transaction resolves that
         :raises StatementRefused: if data are missing or out of range
         """
-        if not self._opened:
+        if (session := self._session) is None:
             return
         refusals = self.refusals(self.seen)  # they are unreadable after a failed flush
-        dirty = map(self._session.is_modified, self._session.dirty)
-        self.has_written |= bool(self._session.new) or any(dirty)
+        dirty = map(session.is_modified, session.dirty)
+        self.has_written |= bool(session.new) or any(dirty)
         try:
-            await self._call(self._session.flush)
+            await self._call(session.flush)
         except IntegrityError as error:
             name = self._backend.violated(error, self._tables())
             raise refusals.get(name or "", ConcurrentUpdate()) from error
