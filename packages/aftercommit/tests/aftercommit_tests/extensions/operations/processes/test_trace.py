@@ -14,7 +14,7 @@ MAKE = ("make-thing", "lamp")
 @pytest.fixture
 def impatient(installation: Installation) -> Installation:
     """An installation that tries again soon, and whose bell is away."""
-    settings = {"retry_initial_seconds": "0.1", "retry_factor": "1"}
+    settings = {"retry_initial_seconds": "0.1", "retry_factor": "1", "max_attempts": "99"}
     installation.settings = {**settings, "bell_file": "away/bell.txt"}
     return installation
 
@@ -31,13 +31,13 @@ def test_a_killed_and_failing_command_can_be_read_from_its_trace(impatient: Inst
         assert following.stdout is not None
         followed = [following.stdout.readline()]
         impatient.end_leases()
+        impatient.change(
+            "UPDATE aftercommit_deliveries SET completed_at = 0 WHERE handler = 'forget'"
+        )
         with impatient.running(*work, instance_name="worker-2") as worker:
             wait_until(lambda: impatient.count("aftercommit_failures WHERE attempt = 2"))
             (impatient.folder / "away").mkdir()
             assert worker.wait(LIMIT_SECONDS) == 0
-        impatient.change(
-            "UPDATE aftercommit_deliveries SET completed_at = 0 WHERE handler = 'forget'"
-        )
         followed += following.stdout.readlines()
         assert following.wait(LIMIT_SECONDS) == 0
 
