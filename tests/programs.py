@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-LIMIT_SECONDS = 120
+LIMIT_SECONDS = 600
 POLL_SECONDS = 0.02
 
 Process = subprocess.Popen[str]

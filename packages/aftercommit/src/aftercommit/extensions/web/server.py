@@ -13,7 +13,7 @@ from time import monotonic
 
 import click
 import uvicorn
-from anyio import create_task_group
+from anyio import create_task_group, sleep
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -34,6 +34,7 @@ TRACEBACKS = {
 }
 """What anybody can let asyncio log, with a traceback each time, and what is logged instead."""
 REPEATED_SECONDS = 60.0  # between two such warnings
+TICK_SECONDS = 0.1  # after which uvicorn looks whether it has to stop, and whether it can
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +123,10 @@ async def _serve(
     async def exit_on_stop() -> None:
         await stop.wait()
         server.should_exit = True
+        while True:  # uvicorn does it once; who was just being accepted would hold it up
+            await sleep(TICK_SECONDS)
+            for connection in server.server_state.connections.copy():
+                connection.shutdown()
 
     async with create_task_group() as group:
         group.start_soon(exit_on_stop)
