@@ -37,7 +37,7 @@ class NoMail:
 
 
 class WithoutMail(Allocation):
-    """The application, whose e-mails are dropped."""
+    """The application, whose e-mails are dropped, and which prints nothing."""
 
     def open(
         self, settings: Settings, *, observers: Sequence[Observer] = (), delivers: bool = True
@@ -46,6 +46,10 @@ class WithoutMail(Allocation):
         return bootstrap(
             self, settings, observers=observers, delivers=delivers, notifications=NoMail()
         )
+
+    def reporter(self, settings: Settings) -> Observer:
+        """Return one that prints nothing, as the other programs do not."""
+        return Observer()
 
 
 opened = partial(bootstrap, Allocation(), notifications=NoMail())

@@ -3,7 +3,7 @@
     python -m benchmarks.http_server URL SERVER DISPATCH PORT
 
 SERVER is "ours" or "by_hand": that is FastAPI and uvicorn with the same parser of HTTP, one
-endpoint, and the statements of the application in plain SQL on SQLAlchemy. Both log nothing.
+endpoint, and the statements of the application in plain SQL on SQLAlchemy. Both print nothing.
 """
 
 import logging

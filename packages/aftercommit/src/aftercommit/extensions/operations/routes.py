@@ -47,7 +47,7 @@ router = APIRouter()
 logger = logging.getLogger(__name__)
 
 
-def _application(request: Request) -> Application:
+async def _application(request: Request) -> Application:
     application: Application = request.app.state.application
     return application
 
@@ -57,7 +57,7 @@ Reason = Annotated[
 ]
 
 
-def _decision(request: Request, reason: Reason = None) -> Decision:
+async def _decision(request: Request, reason: Reason = None) -> Decision:
     return Decision(by=f"operator@{_client(request)}", reason=reason)
 
 

@@ -1,9 +1,13 @@
-"""What the routes of an application need of this extension; everything else in it may change."""
+"""What the routes of an application need of this extension; everything else in it may change.
+
+Dependencies are asynchronous though they await nothing: FastAPI runs others in a thread each time.
+"""
 
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from aftercommit.extensions.idempotency_key import IdempotencyKey
 from aftercommit.extensions.web.exceptions import BodyTooLarge, UnsupportedMediaType
 from aftercommit.extensions.web.idempotency import IdempotentExecution
 from aftercommit.extensions.web.problems import errors
@@ -14,11 +18,17 @@ __all__ = ["OF_BODIES", "Execution", "Running", "errors"]
 OF_BODIES = errors(BodyTooLarge, UnsupportedMediaType)
 """What an endpoint that takes a body may answer, besides its own errors."""
 
-Execution = Annotated[IdempotentExecution, Depends()]
+
+async def execution(request: Request, _key: IdempotencyKey = None) -> IdempotentExecution:
+    """Return what executes the command of a request; its key is documented here."""
+    return IdempotentExecution(request)
+
+
+Execution = Annotated[IdempotentExecution, Depends(execution)]
 """Executes the command of a request, once for each `Idempotency-Key`."""
 
 
-def running(request: Request) -> Application:
+async def running(request: Request) -> Application:
     """Return what is open: its database, for queries."""
     application: Application = request.app.state.application
     return application

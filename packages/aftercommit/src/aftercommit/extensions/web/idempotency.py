@@ -13,7 +13,7 @@ from fastapi import Request
 
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import InvalidValue, MessageAlreadyHandled
-from aftercommit.extensions.idempotency_key import PATTERN, IdempotencyKey
+from aftercommit.extensions.idempotency_key import PATTERN
 from aftercommit.extensions.web.authentication import caller
 from aftercommit.extensions.web.exceptions import IdempotencyKeyReused
 from aftercommit.extensions.web.request_context import NAMESPACE, request_context
@@ -47,9 +47,9 @@ async def receive(request: Request) -> None:
 
 
 class IdempotentExecution:
-    """Executes what a request wants done: a dependency of every endpoint that takes a command."""
+    """Executes what a request wants done, for every endpoint that takes a command."""
 
-    def __init__(self, request: Request, _key: IdempotencyKey = None) -> None:
+    def __init__(self, request: Request) -> None:
         self._application: Application = request.app.state.application
         self._context = request_context(request)
         self._origin: MessageOrigin = request.state.received

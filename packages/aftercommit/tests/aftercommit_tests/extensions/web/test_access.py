@@ -1,6 +1,7 @@
 """Who may do what, and what every answer has: without the token, only what is public."""
 
 import re
+import threading
 from dataclasses import replace
 
 import pytest
@@ -139,3 +140,14 @@ async def test_secrets_are_in_no_answer_and_no_log(
     )
     assert TOKEN not in said
     assert "wr0ng" not in said
+
+
+async def test_no_request_takes_a_thread(settings: Settings) -> None:
+    """FastAPI runs a dependency in one if it is not asynchronous, which costs more than most do."""
+    before = {*threading.enumerate()}
+    async with running_web(APP, replace(settings, dispatch="worker")) as web:
+        assert (await web.make_thing()).status_code == 201
+        assert (await web.get("/deliveries")).status_code == 200
+        started = {*threading.enumerate()} - before
+
+    assert not [each.name for each in started if each.name.startswith("AnyIO")]
