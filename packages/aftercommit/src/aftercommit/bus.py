@@ -24,7 +24,7 @@ from aftercommit.last_writes import LastWrites, persist_despite_cancellation
 from aftercommit.observers import CompositeObserver, Outcome
 from aftercommit.ports import Outbox
 from aftercommit.time_limits import TimeLimit
-from aftercommit.unit_of_work import UnitOfWorkFactory, commit_unit_of_work
+from aftercommit.unit_of_work import UnitOfWorkFactory
 
 MAX_CONFLICT_RETRIES = 5  # runs of a handler whose data others changed, before it counts as failed
 logger = logging.getLogger(__name__)
@@ -216,7 +216,7 @@ class MessageBus:
             async with self.new_uow(work) as scope:
                 await self._begin(work, limit)
                 await handler.run(work, scope.uow)
-                return await commit_unit_of_work(scope, self.envelopes, work)
+                return await scope.commit(self.envelopes)
         except errors.ConcurrentUpdate:
             if tries == MAX_CONFLICT_RETRIES:
                 raise

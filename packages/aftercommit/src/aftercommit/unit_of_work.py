@@ -10,16 +10,11 @@ Source: *Architecture Patterns with Python*, chapter 6. Different from the book:
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from itertools import repeat
-from operator import itemgetter
 from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
-from anyio import CancelScope
-
-from aftercommit.claims import Claim, Committed, WorkItem
+from aftercommit.claims import Committed, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import Envelope
-from aftercommit.errors import CausationTooDeep
 
 MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for a cycle
 
@@ -124,15 +119,15 @@ class UnitOfWorkScope(Protocol):
     def uow(self) -> Any:
         """What the handler is given: the unit of work of the application."""
 
-    @property
-    def store(self) -> AggregateStore:
-        """The aggregates of this transaction."""
+    async def commit(self, envelopes: EnvelopeFactory) -> Committed:
+        """Commit what a handler has done. Nothing interrupts a commit, so the answer is reliable.
 
-    async def write(self, subscribed: Subscribed) -> Sequence[Claim]:
-        """Write state, events and deliveries, and settle the delivery; return the new claims."""
-
-    async def commit(self) -> None:
-        """Commit what was written; raise the error of the database that a handler has swallowed."""
+        :raises Exception: if a rule is violated that only the database can check; also an error of
+            the database that a handler has swallowed
+        :raises ConcurrentUpdate: if what was read has changed; a fresh attempt may succeed
+        :raises DeliverySuperseded: if the delivery has another owner now
+        :raises CausationTooDeep: if it has recorded an event, and `MAX_DEPTH` of them led to it
+        """
 
 
 UnitOfWorkFactory = Callable[[WorkItem], AbstractAsyncContextManager[UnitOfWorkScope]]
@@ -140,37 +135,3 @@ UnitOfWorkFactory = Callable[[WorkItem], AbstractAsyncContextManager[UnitOfWorkS
 
 :raises MessageAlreadyHandled: if the command was received and stored before
 """
-
-
-async def commit_unit_of_work(
-    scope: UnitOfWorkScope, envelopes: EnvelopeFactory, work: WorkItem
-) -> Committed:
-    """Commit what a handler has done. Nothing interrupts a commit, so the answer is reliable.
-
-    :raises Exception: if a rule is violated that only the database can check
-    :raises ConcurrentUpdate: if what was read has changed meanwhile; a fresh attempt may succeed
-    :raises DeliverySuperseded: if the delivery has another owner now
-    :raises CausationTooDeep: if it has recorded an event, and `MAX_DEPTH` of them led to it
-    """
-    context = work.context
-    subscribed = list(envelopes.of_events(_recorded(scope.store), context))
-    if subscribed and context.depth > MAX_DEPTH:
-        claim = work if isinstance(work, Claim) else work.settles
-        before = [claim.envelope.context.handler] if claim else []
-        raise CausationTooDeep(context.depth, [*before, work.name])
-    claims = await scope.write(subscribed)
-    with CancelScope(shield=True):  # nor is there a checkpoint between this and the caller
-        await scope.commit()
-    return Committed(tuple(event for event, _ in subscribed), tuple(claims))
-
-
-def _recorded(store: AggregateStore) -> Iterable[tuple[object, str]]:
-    """Take the events of the aggregates that this transaction has seen, each with its subject."""
-    found = list[tuple[int, object, str]]()
-    for aggregate in store.seen:  # it grows on the way, also by what is reached through another one
-        if is_recorder(aggregate):
-            for part in aggregate.new_parts:
-                store.add(part)
-            numbers = getattr(aggregate, "recorded_numbers", ()) or repeat(0)
-            found += zip(numbers, aggregate.pull_events(), repeat(aggregate.subject), strict=False)
-    return [(event, subject) for _, event, subject in sorted(found, key=itemgetter(0))]

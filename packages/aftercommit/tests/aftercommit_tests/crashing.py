@@ -121,9 +121,8 @@ UOW = SqlAlchemyUnitOfWorkScope
 Rows = list[tuple[str, Any, str, Literal["before", "after"], Callable[[str], Callable[..., bool]]]]
 TRANSACTIONAL: Rows = [
     ("before {}", MessageBus, "_attempt", "before", _delivery_to),
-    ("inside {}, before it has written", UOW, "write", "before", _commit_of),
-    ("inside {}, when it has written", UOW, "write", "after", _commit_of),
-    ("in the commit of {}", UOW, "commit", "before", _commit_of),
+    ("inside {}, before it has written", UOW, "_write", "before", _commit_of),
+    ("in the commit of {}", UOW, "_write", "after", _commit_of),
     ("after the commit of {}", UOW, "commit", "after", _commit_of),
 ]
 OUTSIDE: Rows = [
@@ -145,7 +144,7 @@ def _points(handler: str, rows: Rows) -> dict[str, CrashPoint]:
 HANDLING: dict[str, CrashPoint] = {
     **_points("write_down", TRANSACTIONAL),
     "in the commit of polish": CrashPoint(  # with an event that it causes
-        UOW, "commit", "before", _commit_of("polish")
+        UOW, "_write", "after", _commit_of("polish")
     ),
     **_points("announce", OUTSIDE),
     **_points("praise", OUTSIDE),  # of an event that a handler has caused
@@ -158,7 +157,7 @@ COMMITTING: dict[str, CrashPoint] = {
 }
 ANSWERING: dict[str, CrashPoint] = {  # the effect has happened, and what it answered is stored
     "before the command with the answer": CrashPoint(MessageBus, "_store_answer", "before"),
-    "in the commit of the answer": CrashPoint(UOW, "commit", "before", _of_answer),
+    "in the commit of the answer": CrashPoint(UOW, "_write", "after", _of_answer),
     "after the commit of the answer": CrashPoint(UOW, "commit", "after", _of_answer),
 }
 SINGLE_STATEMENTS = "aftercommit.extensions.postgresql.autocommit:SingleStatements"

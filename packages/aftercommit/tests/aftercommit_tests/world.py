@@ -25,7 +25,6 @@ from aftercommit.sql.delivery_states import PAUSE
 from aftercommit.sql.outbox import SqlAlchemyOutbox, new_outbox
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
-from aftercommit.unit_of_work import commit_unit_of_work
 from anyio import Semaphore
 from sqlalchemy import (
     Column,
@@ -92,9 +91,8 @@ class Unit:
         self,
         opened: AbstractAsyncContextManager[SqlAlchemyUnitOfWorkScope],
         envelopes: EnvelopeFactory,
-        work: WorkItem,
     ) -> None:
-        self._opened, self._envelopes, self._work = opened, envelopes, work
+        self._opened, self._envelopes = opened, envelopes
         self._resources = AsyncExitStack()
         self.committed = Committed()  # empty until the commit
 
@@ -110,7 +108,7 @@ class Unit:
 
     async def _commit(self, kind: object, error: object, traceback: object) -> None:
         if error is None:
-            self.committed = await commit_unit_of_work(self._scope, self._envelopes, self._work)
+            self.committed = await self._scope.commit(self._envelopes)
 
 
 @dataclass
@@ -156,7 +154,7 @@ class World:
     def new_uow(self, work: WorkItem) -> Unit:
         """Return a unit of work of some process."""
         outbox = new_outbox(next(self._in_turn), self.policy)
-        return Unit(open_unit_of_work(outbox, UnitOfWork, work), self.envelopes, work)
+        return Unit(open_unit_of_work(outbox, UnitOfWork, work), self.envelopes)
 
     def a_uow(self, claim: Claim | None = None, *, received: MessageOrigin = INTERNAL) -> Unit:
         """Return the unit of work of a claim, or else of some command."""

@@ -1,20 +1,24 @@
 """The transaction of one attempt, in which a unit of work does its changes."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import repeat
 from math import inf
+from operator import itemgetter
 from typing import Protocol
 
-from anyio import current_time
+from anyio import CancelScope, current_time
 
-from aftercommit.claims import Claim, CommandWork, WorkItem
+from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
+from aftercommit.envelope_factory import EnvelopeFactory
+from aftercommit.errors import CausationTooDeep
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.lanes import lanes_of, lock_lanes
 from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.write_line import LONG_SECONDS, Writer
-from aftercommit.unit_of_work import Subscribed
+from aftercommit.unit_of_work import MAX_DEPTH, Subscribed, is_recorder
 
 logger = logging.getLogger(__name__)
 
@@ -82,28 +86,44 @@ class SqlAlchemyUnitOfWorkScope:
         outbox: SqlAlchemyOutbox,
         work: WorkItem,
     ) -> None:
-        self.uow, self.store, self._outbox, self._work = uow, transaction, outbox, work
+        self.uow, self._transaction, self._outbox, self._work = uow, transaction, outbox, work
+        self._settles = work if isinstance(work, Claim) else work.settles
         transaction.refusals = uow.refusals
 
-    async def write(self, subscribed: Subscribed) -> Sequence[Claim]:
-        self.store.raise_failure()  # one that a handler has swallowed
-        await self.store.flush()
+    async def commit(self, envelopes: EnvelopeFactory) -> Committed:
+        work, context = self._work, self._work.context
+        subscribed = list(envelopes.of_events(_recorded(self._transaction), context))
+        if subscribed and context.depth > MAX_DEPTH:
+            before = [self._settles.envelope.context.handler] if self._settles else []
+            raise CausationTooDeep(context.depth, [*before, work.name])
+        claims = await self._write(subscribed)
+        with CancelScope(shield=True):  # nor is there a checkpoint between this and the caller
+            await self._transaction.commit()
+        return Committed(tuple(event for event, _ in subscribed), tuple(claims))
+
+    async def _write(self, subscribed: Subscribed) -> Sequence[Claim]:
+        """Write state, events and deliveries, and settle the delivery; return the new claims."""
+        transaction, outbox, work = self._transaction, self._outbox, self._work
+        transaction.raise_failure()  # one that a handler has swallowed
+        await transaction.flush()
         await self.uow.before_commit()
-        work = self._work
-        settles = work if isinstance(work, Claim) else work.settles
-        await lock_lanes(self.store, self._outbox.database, lanes_of(subscribed, settles))
-        claims = [*await self._outbox.store(self.store, subscribed)]
-        if settles:
-            claims += await self._outbox.settle_in(self.store, settles)
-        match work:
-            case CommandWork(settles=Claim()) as command:
-                await self._record(command)
-            case CommandWork() as command if command.origin.id is None and self.store.has_written:
-                await self._record(command)
+        await lock_lanes(transaction, outbox.database, lanes_of(subscribed, self._settles))
+        claims = [*await outbox.store(transaction, subscribed)]
+        if self._settles:
+            claims += await outbox.settle_in(transaction, self._settles)
+        has_effect = self._settles or transaction.has_written
+        if has_effect and isinstance(work, CommandWork) and work.origin.id is None:
+            await record_command(transaction, outbox.database.clock, work)
         return claims
 
-    async def _record(self, command: CommandWork) -> None:
-        await record_command(self.store, self._outbox.database.clock, command)
 
-    async def commit(self) -> None:
-        await self.store.commit()
+def _recorded(transaction: Transaction) -> Iterator[tuple[object, str]]:
+    """Take the events of the aggregates that were added or loaded, each with its subject."""
+    found = list[tuple[int, object, str]]()
+    for entity in transaction.seen:  # it grows on the way, also by what is reached through another
+        if is_recorder(entity):
+            for part in entity.new_parts:
+                transaction.add(part)
+            numbers = getattr(entity, "recorded_numbers", ()) or repeat(0)
+            found += zip(numbers, entity.pull_events(), repeat(entity.subject), strict=False)
+    return ((event, subject) for _, event, subject in sorted(found, key=itemgetter(0)))

@@ -38,7 +38,6 @@ from aftercommit.sql import tables
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.testing.killing import kill_when_it_waits as kill_when_it_waits
 from aftercommit.testing.missing import omissions as omissions
-from aftercommit.unit_of_work import commit_unit_of_work
 
 CLAIMED_AT_ONCE = 20
 
@@ -138,7 +137,7 @@ async def unit_of_work(application: Application) -> AsyncIterator[Any]:
     work = CommandWork(id=uuid4(), type="test", message=None)
     async with application.bus.new_uow(work) as scope:
         yield scope.uow
-        await commit_unit_of_work(scope, application.bus.envelopes, work)
+        await scope.commit(application.bus.envelopes)
 
 
 async def deliver_due(application: Application) -> Report:

@@ -96,8 +96,8 @@ async def test_an_attempt_that_has_begun_during_the_pause_is_shown_as_it_is(worl
     outbox = world.outbox()
 
     async def announced(name: str) -> Unit:
-        opened = open_unit_of_work(outbox, UnitOfWork, work := a_command_work())
-        async with (unit := Unit(opened, world.envelopes, work)) as uow:
+        opened = open_unit_of_work(outbox, UnitOfWork, a_command_work())
+        async with (unit := Unit(opened, world.envelopes)) as uow:
             uow.things.add(a_thing(name))
         return unit
 

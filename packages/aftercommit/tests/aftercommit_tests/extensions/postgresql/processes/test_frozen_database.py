@@ -87,7 +87,7 @@ def test_a_frozen_process_holds_others_up_only_until_the_server_ends_its_transac
 ) -> None:
     """It was stopped when it had written, as one is whose host has lost its power."""
     freezing = "aftercommit_tests.extensions.postgresql.processes.freezing"
-    module = (freezing, "inside write_down, when it has written")
+    module = (freezing, "in the commit of write_down")
     make(things, "lamp", "vase")
     with things.running("worker", module=module) as frozen:
         wait_until(lambda: stat_of(frozen.pid)[0] == "T")
