@@ -12,7 +12,7 @@ can start again.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from math import inf
-from typing import Literal, NewType
+from typing import Literal, NamedTuple, NewType
 from uuid import UUID
 
 from aftercommit.envelopes import INTERNAL, Envelope, MessageContext, MessageOrigin
@@ -100,6 +100,15 @@ class CommandWork:
         first_id = self.origin.correlation_id or self.id
         parent = self.origin.traceparent
         return MessageContext(correlation_id=first_id, causation_id=self.id, traceparent=parent)
+
+
+class NewDelivery(NamedTuple):
+    """A delivery of a new event: due so many seconds after the commit, and perhaps in a lane."""
+
+    envelope: Envelope
+    handler: str
+    delay: float
+    lane: str | None
 
 
 WorkItem = CommandWork | Claim

@@ -1,23 +1,21 @@
 """Makes envelopes: of what aggregates have recorded, and of commands."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from aftercommit.claims import Claim, CommandWork
+from aftercommit.claims import Claim, CommandWork, NewDelivery
 from aftercommit.codec import Codec
 from aftercommit.envelopes import (
     Envelope,
     EventId,
     MessageContext,
     MessageOrigin,
-    Subscribers,
+    Subscription,
     current_traceparent,
 )
-
-NOBODY = Subscribers()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +37,7 @@ class EnvelopeFactory:
     """
 
     codec: Codec[object]
-    subscriptions: Mapping[type[Any], Subscribers]
+    subscriptions: Mapping[type[Any], Mapping[str, Subscription]]
     new_id: Callable[[], UUID]
     now: Callable[[], datetime]
 
@@ -57,12 +55,12 @@ class EnvelopeFactory:
 
     def of_events(
         self, recorded: Iterable[tuple[object, str]], context: MessageContext
-    ) -> Iterator[tuple[Envelope, Subscribers]]:
-        """Yield each event, which comes with its subject, in an envelope, with its subscribers."""
+    ) -> tuple[list[Envelope], list[NewDelivery]]:
+        """Return events, which come with their subjects, in envelopes, and their deliveries."""
         context = replace(context, traceparent=current_traceparent.get() or context.traceparent)
+        envelopes, new = list[Envelope](), list[NewDelivery]()
         for event, subject in recorded:
             name = self.codec.name_of(type(event))
-            subscribers = self.subscriptions.get(type(event), NOBODY)
             envelope = Envelope(
                 id=EventId(self.new_id()),
                 source=self.codec.source,
@@ -72,6 +70,9 @@ class EnvelopeFactory:
                 subject=subject,
                 time=self.now(),
                 context=context,
-                lanes=subscribers.lanes_of(event, subject),
             )
-            yield envelope, subscribers
+            envelopes.append(envelope)
+            for handler, subscription in self.subscriptions.get(type(event), {}).items():
+                lane = subscription.lane_of(event, subject)
+                new.append(NewDelivery(envelope, handler, subscription.delay, lane))
+        return envelopes, new

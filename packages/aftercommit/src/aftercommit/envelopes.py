@@ -1,34 +1,31 @@
 """Messages on their way: what is known about each, besides what it says. Pure: no I/O."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any, NewType, TypeVar
 from uuid import UUID
 
 EventId = NewType("EventId", UUID)
 M = TypeVar("M")
 
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """How a handler gets an event: so many seconds after it, and in its lane, if it is ordered.
 
-class Subscribers(dict[str, float]):
-    """The names of the handlers of an event, each with the seconds after which it is due.
-
-    `lanes` has those that are ordered, each with what its lanes are called; `key` returns by what.
+    `lane` is what its lanes are called; `key` returns which of them is that of an event. Without
+    one, that is its subject.
     """
 
-    lanes: Mapping[str, str] = NOTHING
+    delay: float = 0.0
+    lane: str | None = None
     key: Callable[[Any], object] | None = None
 
-    def lanes_of(self, event: object, subject: str) -> Mapping[str, str]:
-        """Return the lane of the event for each handler that is ordered."""
-        if not self.lanes:
-            return NOTHING
-        key = self.key(event) if self.key else subject
-        return {handler: f"{name}:{key}" for handler, name in self.lanes.items()}
+    def lane_of(self, event: object, subject: str) -> str | None:
+        """Return the lane of an event; None if the handler is not ordered."""
+        return self.lane and f"{self.lane}:{self.key(event) if self.key else subject}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +60,6 @@ class Envelope:
     context: MessageContext
     key: str | None = None  # to other services, if it is published; None: its subject
     position: int | None = None  # grows from event to event in a lane; None: not in one
-    lanes: Mapping[str, str] = field(default_factory=dict, compare=False)  # of its handlers, if new
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

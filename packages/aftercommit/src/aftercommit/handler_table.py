@@ -4,7 +4,7 @@ Handlers are bound to what they ask for in `handler_binding.py`.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Concatenate, Generic, Protocol, Self, TypeVar
 
 from typing_extensions import TypeVar as WithDefault
 
-from aftercommit.envelopes import Subscribers
+from aftercommit.envelopes import Subscription
 from aftercommit.errors import WiringError
 from aftercommit.errors import raise_if_any as raise_if_any
 from aftercommit.ports import Publisher
@@ -58,7 +58,7 @@ class Later(Generic[M_contra, A_co]):
     ...     print("How was it?")
     >>> row = on(OrderPlaced, Later(ask_for_feedback, after=timedelta(days=7)))
     >>> Handlers(commands=[], events=[row]).subscriptions(None)[OrderPlaced]
-    {'ask_for_feedback': 604800.0}
+    {'ask_for_feedback': Subscription(delay=604800.0, lane=None, key=None)}
     """
 
     handler: Handler[M_contra, A_co]
@@ -194,17 +194,17 @@ class Handlers(Generic[C_co, E_co]):
         }
         return table
 
-    def subscriptions(self, settings: object) -> dict[type[Any], Subscribers]:
-        """Return the names of the handlers of each event, with their delays, and their lanes."""
-        return {event: self._subscribers(event, settings) for event in self.events}
+    def subscriptions(self, settings: object) -> dict[type[Any], dict[str, Subscription]]:
+        """Return how the handlers of each event get it, by their names."""
+        return {event: dict(self._subscribed(event, settings)) for event in self.events}
 
-    def _subscribers(self, event: type[Any], settings: object) -> Subscribers:
-        its = [each for each in self.events[event] if not isinstance(each, Unsubscribed)]
-        named = {handler_name(h): each for each in its if (h := handler_of(each)) is not PUBLISH}
-        found = Subscribers({name: _delay(each, settings) for name, each in named.items()})
-        found.lanes = {n: each.lane or n for n, each in named.items() if isinstance(each, Ordered)}
-        found.key = self.keys.get(event)
-        return found
+    def _subscribed(self, event: type[Any], settings: object) -> Iterator[tuple[str, Subscription]]:
+        for each in self.events[event]:
+            handler = handler_of(each)
+            if handler is not PUBLISH and not isinstance(each, Unsubscribed):
+                name = handler_name(handler)
+                lane = (each.lane or name) if isinstance(each, Ordered) else None
+                yield name, Subscription(_delay(each, settings), lane, self.keys.get(event))
 
     def by_name(self) -> dict[str, Handler[Any, Any]]:
         """Return all handlers of events by name.

@@ -8,17 +8,15 @@ Source: *Architecture Patterns with Python*, chapter 6. Different from the book:
 - One generic repository serves every aggregate (chapter 2), in any database.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Protocol, TypeGuard, TypeVar
 
 from aftercommit.claims import Committed, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
-from aftercommit.envelopes import Envelope
 
 MAX_DEPTH = 100  # events that may cause each other in a row: more are taken for a cycle
 
-Subscribed = Sequence[tuple[Envelope, Mapping[str, float]]]
 K = TypeVar("K")
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4
 
-from aftercommit.claims import Claim, CommandWork, DeliveryPolicy, Failure
+from aftercommit.claims import Claim, CommandWork, DeliveryPolicy, Failure, NewDelivery
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, Envelope, EventId, MessageContext, MessageOrigin
 from aftercommit.extensions.brokers import cloud_events
@@ -132,6 +132,12 @@ def an_envelope(event: Event | None = None) -> Envelope:
         time=NOW,
         context=a_context(),
     )
+
+
+def some_deliveries(*handlers: str, of_events: int = 1) -> tuple[list[Envelope], list[NewDelivery]]:
+    """Return new events, and a delivery of each to these handlers, as `store` takes them."""
+    envelopes = [an_envelope() for _ in range(of_events)]
+    return envelopes, [NewDelivery(e, name, 0.0, None) for e in envelopes for name in handlers]
 
 
 def a_claim(*, handler: str = "announce", attempt: int = 1) -> Claim:

@@ -131,12 +131,12 @@ class DeliveryModel(RuleBasedStateMachine):
             uow.things.add(a_thing(a_command().name))
         claims = {claim.handler: claim for claim in unit.committed.claims}
         [event] = unit.committed.events
-        for name, delay in self.world.envelopes.subscriptions[type(event.event)].items():
+        for name, each in self.world.envelopes.subscriptions[type(event.event)].items():
             key = (event.id, name)
             self.owed.add(key)
             self.states[key] = State.NONE
-            if delay:
-                self.scheduled[key] = self.now + delay
+            if each.delay:
+                self.scheduled[key] = self.now + each.delay
                 self._step(key, Step.COMMIT_FOR_LATER)
             elif name == IN_ORDER and self._first_in_lane() is not None:
                 assert name not in claims

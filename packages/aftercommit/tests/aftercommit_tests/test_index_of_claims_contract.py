@@ -8,7 +8,7 @@ from aftercommit.sql.outbox import new_outbox
 from sqlalchemy import inspect, text, update
 
 from aftercommit_tests.asked import asked_of
-from aftercommit_tests.builders import NAMES, POLICY, an_envelope
+from aftercommit_tests.builders import NAMES, POLICY, some_deliveries
 from aftercommit_tests.things.app import open_things_database
 
 pytestmark = pytest.mark.anyio
@@ -25,12 +25,12 @@ async def test_what_is_parked_or_done_does_not_slow_claiming(
 
     Nor is what is due later: a clock that may change within a statement would let all be read.
     """
-    many = [(an_envelope(), dict.fromkeys(NAMES, 0.0)) for _ in range(3000)]
+    many = some_deliveries(*NAMES, of_events=3000)
     parked, done, _ = NAMES
     async with open_things_database(database_url) as database:
         outbox, handler = new_outbox(database, POLICY), tables.deliveries.c.handler
         async with database.write_transaction() as transaction:
-            await outbox.store(transaction, many)
+            await outbox.store(transaction, *many)
             for name, column in {parked: "parked_at", done: "completed_at"}.items():
                 finished = update(tables.deliveries).where(handler == name).values({column: 1})
                 await transaction.execute_dml(finished)

@@ -29,7 +29,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, MetaData, inspect, text
 
-from aftercommit_tests.builders import POLICY, a_command_work, a_failure, an_envelope
+from aftercommit_tests.builders import POLICY, a_command_work, a_failure, some_deliveries
 from aftercommit_tests.later_schema import LATER, NOW
 from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.things.storage import HISTORY
@@ -127,8 +127,8 @@ async def test_an_upgrade_keeps_what_is_pending_and_what_was_received(empty_url:
         outbox = new_outbox(database, POLICY)
         async with database.write_transaction() as transaction:
             await record_command(transaction, database.clock, received)
-            subscribed = [(an_envelope(), {"parked": 0.0, "pending": 0.0})]
-            parked, _ = await outbox.store(transaction, subscribed)
+            new = some_deliveries("parked", "pending")
+            parked, _ = await outbox.store(transaction, *new)
             await transaction.commit()
         await outbox.record_failure(a_failure(parked))
         await execute(database, "UPDATE aftercommit_deliveries SET available_at = 0")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aftercommit.claims import IdempotencyKey
-from aftercommit.envelopes import Envelope
+from aftercommit.envelopes import Envelope, Subscription
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler, Dependencies, bind
 from aftercommit.handler_table import Handlers, Later, Ordered, Row, Unsubscribed, on
@@ -244,8 +244,8 @@ def test_what_is_right_is_bound_and_subscribed() -> None:
     assert registry.events.keys() == with_bell | without
     assert registry.events["hello"] is registry.events["greet"]
     assert subscriptions[ThingMade].keys() == (with_bell | without) - {"hello", "another_name"}
-    assert subscriptions[ThingMade]["count"] == 30
-    assert subscriptions[ThingRenamed] == {"greet": 0}
+    assert subscriptions[ThingMade]["count"].delay == 30
+    assert subscriptions[ThingRenamed] == {"greet": Subscription()}
     no_bell = replace(DEPENDENCIES, effect_ports={"bell": None})
     assert bind(handlers, no_bell).events.keys() == without
 

@@ -21,15 +21,7 @@ from aftercommit.outbox.handler_session import kept_open
 from aftercommit.sql.backend import DatabaseBackend
 from aftercommit.sql.claim_statements import RAW_EVENTS, pending
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.lanes import (
-    Place,
-    insertion,
-    lanes_of,
-    lock_keys,
-    rows_of,
-    unblocking,
-    unordered,
-)
+from aftercommit.sql.lanes import Place, insertion, lock_keys, rows_of, unblocking
 from aftercommit.sql.schema import owner_of
 from aftercommit.sql.sqlite import SQLite
 from aftercommit.sql.tables import commands, deliveries, events
@@ -107,26 +99,27 @@ def store(
     unknown = [type(each).__name__ for each in recorded if type(each) not in app.handlers().events]
     raise_if_any(f"events without a row: say on({', '.join(unknown)}, …) in the outbox", unknown)
     context = current_context.get() or cause or _caused_by(uuid4())
-    subscribed = list(app.envelopes.of_events(((each, subject) for each in recorded), context))
-    if not subscribed:
+    envelopes, new = app.envelopes.of_events(((each, subject) for each in recorded), context)
+    if not envelopes:
         return
     if context.depth > MAX_DEPTH:
         raise CausationTooDeep(context.depth, [context.handler])
     kind = _backend(connection, app)
     now = _clock(connection, app)
-    keys = lock_keys(lanes_of(subscribed))
+    keys = lock_keys(each.lane for each in new if each.lane)
     if keys and kind.lock_lanes is not None:
         connection.execute(kind.lock_lanes, {"keys": keys})
-    rows = [app.codec().to_row(envelope) for envelope, _ in subscribed]
+    rows = [app.codec().to_row(envelope) for envelope in envelopes]
     for row in rows:
         app.codec().from_row(row)  # what nobody could read is refused while it can be corrected
     connection.execute(sa.insert(events).values(recorded_at=now, **kind.position), rows)
     due = now + sa.bindparam("seconds", type_=sa.Double)
     outstanding = [
         {"event_id": envelope.id, "handler": handler, "seconds": delay}
-        for envelope, handler, delay in unordered(subscribed)
+        for envelope, handler, delay, lane in new
+        if not lane
     ]
-    if in_lanes := rows_of(subscribed):
+    if in_lanes := rows_of(new):
         connection.execute(insertion(now), in_lanes)
     if outstanding:
         values = sa.insert(deliveries).values(attempts=0, token=1, available_at=due)

@@ -12,19 +12,18 @@ and before it stores events. It must go by what was committed before it got the 
 statements of their own. A lock is shared by many lanes, or there might be too many.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 from zlib import crc32
 
 import sqlalchemy as sa
 
-from aftercommit.claims import Claim
-from aftercommit.envelopes import Envelope, EventId
+from aftercommit.claims import NewDelivery
+from aftercommit.envelopes import EventId
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import FINISHED, IN_LANE, deliveries, events
 from aftercommit.sql.transaction import Transaction
-from aftercommit.unit_of_work import Subscribed
 
 LOCKS = 1024
 UNBLOCK_TOGETHER = 100
@@ -87,28 +86,14 @@ def insertion(due: sa.ColumnElement[float]) -> sa.Insert:
     )
 
 
-def unordered(subscribed: Subscribed) -> Iterator[tuple[Envelope, str, float]]:
-    """Yield the deliveries of new events that are in no lane, with their delays."""
-    for envelope, handlers in subscribed:
-        for handler, delay in handlers.items():
-            if handler not in envelope.lanes:
-                yield envelope, handler, delay
-
-
-def lanes_of(subscribed: Subscribed, settles: Claim | None = None) -> set[str]:
-    """Return the lanes of new events, and of a delivery that is done with them."""
-    lanes = {lane for envelope, _ in subscribed for lane in envelope.lanes.values()}
-    return lanes | {settles.lane} if settles and settles.lane else lanes
-
-
-def rows_of(subscribed: Subscribed) -> list[dict[str, Any]]:
-    """Return the parameters of `insertion` for the deliveries of new events that are in lanes."""
+def rows_of(new: Iterable[NewDelivery]) -> list[dict[str, Any]]:
+    """Return the parameters of `insertion` for those of some deliveries that are in lanes."""
     rows, seen = [], set[str]()
-    in_lanes = ((each.id, *named) for each, _ in subscribed for named in each.lanes.items())
-    for event_id, handler, lane in in_lanes:
-        key = {"event_id": event_id, "handler": handler, "lane": lane, "subscriber": handler}
-        rows.append(key | {"of_event": event_id, "in_lane": lane, "is_behind": lane in seen})
-        seen.add(lane)
+    for envelope, handler, _, lane in new:
+        if lane:
+            key = {"event_id": envelope.id, "handler": handler, "lane": lane, "subscriber": handler}
+            rows.append(key | {"of_event": envelope.id, "in_lane": lane, "is_behind": lane in seen})
+            seen.add(lane)
     return rows
 
 

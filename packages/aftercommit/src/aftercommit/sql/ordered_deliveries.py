@@ -7,18 +7,17 @@ from typing import Any
 import sqlalchemy as sa
 from anyio import current_time
 
-from aftercommit.claims import Claim, DeliveryPolicy
+from aftercommit.claims import Claim, DeliveryPolicy, NewDelivery
 from aftercommit.envelopes import Envelope, EventId
 from aftercommit.errors import DeliverySuperseded, InvalidMessage
 from aftercommit.sql.batch_settlement import BATCH_SIZE, WITH_VALID_TOKEN, claim_of
 from aftercommit.sql.claim_statements import NEXT_TOKEN, RAW_EVENTS
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import pause_of
-from aftercommit.sql.lanes import Place, insertion, lanes_of, lock_lanes, rows_of, unblocking
+from aftercommit.sql.lanes import Place, insertion, lock_lanes, rows_of, unblocking
 from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
-from aftercommit.unit_of_work import Subscribed
 
 
 class OrderedDeliveries:
@@ -45,22 +44,22 @@ class OrderedDeliveries:
     async def store(
         self,
         transaction: Transaction,
-        subscribed: Subscribed,
+        new: Sequence[NewDelivery],
         *,
         left: Collection[str] | None,
     ) -> Sequence[Claim]:
-        """Store deliveries of new events, and claim those that are first in their lanes.
+        """Store deliveries that are in lanes, and claim those that are first in their lanes.
 
         Those to the handlers that are `left` to others are not claimed; None: to all of them.
         """
-        if not (rows := rows_of(subscribed)):
+        if not (rows := rows_of(new)):
             return ()
         found = (await transaction.execute(self._insert, rows)).all()
         first = [(row.event_id, row.handler, 1) for row in found if not row.blocked]
         ours = sorted(key for key in first if left is not None and key[1] not in left)
         if first and not ours:
             transaction.notify_workers()
-        of_event = {envelope.id: envelope for envelope, _ in subscribed}
+        of_event = {each.envelope.id: each.envelope for each in new}
         return await self._claimed(transaction, ours, of_event) if ours else ()
 
     async def settle(
@@ -71,7 +70,7 @@ class OrderedDeliveries:
         :raises DeliverySuperseded: if it has another owner now, or was parked
         """
         async with self._database.write_transaction(Writer.REPLY) as transaction:
-            await lock_lanes(transaction, self._database, lanes_of((), delivery))
+            await lock_lanes(transaction, self._database, filter(None, [delivery.lane]))
             if not (await transaction.execute(settled, {"claims": [claim_of(delivery)]})).all():
                 raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
             claims = await self.go_on(transaction, delivery, follow=follow)

@@ -13,7 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from anyio import CancelScope, Lock, current_time
 
-from aftercommit.claims import Claim, DeliveryPolicy, Failure
+from aftercommit.claims import Claim, DeliveryPolicy, Failure, NewDelivery
+from aftercommit.envelopes import Envelope
 from aftercommit.errors import DeliverySuperseded, InvalidMessage, TransientError, is_away
 from aftercommit.sql import failure_history
 from aftercommit.sql.batch_settlement import (
@@ -28,12 +29,10 @@ from aftercommit.sql.batch_settlement import (
 from aftercommit.sql.claim_statements import RAW_EVENTS, claim_statement, pending
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED_HANDLERS, is_scheduled, pause_of
-from aftercommit.sql.lanes import unordered
 from aftercommit.sql.ordered_deliveries import OrderedDeliveries, claim_of_row
 from aftercommit.sql.tables import deliveries, events
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
-from aftercommit.unit_of_work import Subscribed
 
 Claimed = tuple[Mapping[Any, Any], Mapping[Any, Any]]  # the rows of a delivery and of its event
 
@@ -86,20 +85,24 @@ class SqlAlchemyOutbox:
         self._ordered = OrderedDeliveries(database, policy)
         self._claims = [claim_statement(replay, database, policy) for replay in (False, True)]
 
-    async def store(self, transaction: Transaction, subscribed: Subscribed) -> Sequence[Claim]:
-        """Insert events, and a delivery to each of their handlers, in the caller's transaction.
+    async def store(
+        self, transaction: Transaction, envelopes: Sequence[Envelope], new: Sequence[NewDelivery]
+    ) -> Sequence[Claim]:
+        """Insert events, and their deliveries, in the caller's transaction.
 
         Return the claims on them. What is due later or paused is left to workers, if not all is.
         """
-        if not subscribed:
+        if not envelopes:
             return []
         first = partial(Claim, attempt=1, leased_at=current_time())
-        rows = [self.database.codec.to_row(envelope) for envelope, _ in subscribed]
+        rows = [self.database.codec.to_row(envelope) for envelope in envelopes]
         await transaction.execute(self._insert_events, rows)
         inline = self._policy.dispatch == "inline"
         paused = await self._paused(transaction) if inline else ()
         rows, claims = [], list[Claim]()
-        for envelope, handler, delay in unordered(subscribed):
+        for envelope, handler, delay, lane in new:
+            if lane:
+                continue
             key = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
             if inline and not delay and handler not in paused:
                 claims += [first(envelope=envelope, handler=handler)]
@@ -111,7 +114,7 @@ class SqlAlchemyOutbox:
             if not claims:
                 transaction.notify_workers()
         left = paused if inline else None
-        return [*claims, *await self._ordered.store(transaction, subscribed, left=left)]
+        return [*claims, *await self._ordered.store(transaction, new, left=left)]
 
     async def _paused(self, transaction: Transaction) -> Collection[str]:
         """Return the paused handlers, as they were at most PAUSES_SECONDS ago."""

@@ -1,7 +1,7 @@
 """The transaction of one attempt, in which a unit of work does its changes."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import repeat
 from math import inf
@@ -10,15 +10,16 @@ from typing import Protocol
 
 from anyio import CancelScope, current_time
 
-from aftercommit.claims import Claim, CommandWork, Committed, WorkItem
+from aftercommit.claims import Claim, CommandWork, Committed, NewDelivery, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
+from aftercommit.envelopes import Envelope
 from aftercommit.errors import CausationTooDeep
 from aftercommit.sql.inbox import record_command
-from aftercommit.sql.lanes import lanes_of, lock_lanes
+from aftercommit.sql.lanes import lock_lanes
 from aftercommit.sql.outbox import SqlAlchemyOutbox
-from aftercommit.sql.transaction import Refusals, Transaction
+from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import LONG_SECONDS, Writer
-from aftercommit.unit_of_work import MAX_DEPTH, Subscribed, is_recorder
+from aftercommit.unit_of_work import MAX_DEPTH, is_recorder
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +30,8 @@ class SqlAlchemyUnitOfWork(Protocol):
     async def before_commit(self) -> None:
         """Write what follows from all that was changed, such as projections."""
 
-    def refusals(self, seen: Sequence[object]) -> Refusals:
-        """Say what violated constraints would mean; `seen` was added or loaded."""
+    def refusals(self, seen: Sequence[object]) -> Mapping[str, Exception]:
+        """Return what violated constraints mean, by their names; `seen` was added or loaded."""
 
 
 NewUnitOfWork = Callable[[Transaction], SqlAlchemyUnitOfWork]
@@ -92,23 +93,26 @@ class SqlAlchemyUnitOfWorkScope:
 
     async def commit(self, envelopes: EnvelopeFactory) -> Committed:
         work, context = self._work, self._work.context
-        subscribed = list(envelopes.of_events(_recorded(self._transaction), context))
-        if subscribed and context.depth > MAX_DEPTH:
+        events, deliveries = envelopes.of_events(_recorded(self._transaction), context)
+        if events and context.depth > MAX_DEPTH:
             before = [self._settles.envelope.context.handler] if self._settles else []
             raise CausationTooDeep(context.depth, [*before, work.name])
-        claims = await self._write(subscribed)
+        claims = await self._write(events, deliveries)
         with CancelScope(shield=True):  # nor is there a checkpoint between this and the caller
             await self._transaction.commit()
-        return Committed(tuple(event for event, _ in subscribed), tuple(claims))
+        return Committed(tuple(events), tuple(claims))
 
-    async def _write(self, subscribed: Subscribed) -> Sequence[Claim]:
+    async def _write(
+        self, events: Sequence[Envelope], deliveries: Sequence[NewDelivery]
+    ) -> Sequence[Claim]:
         """Write state, events and deliveries, and settle the delivery; return the new claims."""
         transaction, outbox, work = self._transaction, self._outbox, self._work
         transaction.raise_failure()  # one that a handler has swallowed
         await transaction.flush()
         await self.uow.before_commit()
-        await lock_lanes(transaction, outbox.database, lanes_of(subscribed, self._settles))
-        claims = [*await outbox.store(transaction, subscribed)]
+        lanes = [each.lane for each in (*deliveries, self._settles) if each and each.lane]
+        await lock_lanes(transaction, outbox.database, lanes)
+        claims = [*await outbox.store(transaction, events, deliveries)]
         if self._settles:
             claims += await outbox.settle_in(transaction, self._settles)
         has_effect = self._settles or transaction.has_written

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from aftercommit.codec import Codec
-from aftercommit.envelopes import Subscribers
+from aftercommit.envelopes import Subscription
 from aftercommit.extensions.operations.exceptions import OrderedHandler
 from aftercommit.sql.claim_statements import RAW_EVENTS
 from aftercommit.sql.database import Database
@@ -51,7 +51,7 @@ async def enqueue(
     database: Database,
     wanted: sa.Select[Any],
     handler: str,
-    of_types: Mapping[str, Subscribers],
+    of_types: Mapping[str, Subscription],
 ) -> int:
     """Store deliveries of the events that are wanted in their lanes; return how many.
 
@@ -65,7 +65,7 @@ async def enqueue(
         {
             "event_id": event["id"],
             "position": int(event["position"]),
-            "lane": _lane(database.codec, event, of_types[event["type"]], handler),
+            "lane": _lane(database.codec, event, of_types[event["type"]]),
         }
         for event in found
     ]
@@ -82,8 +82,6 @@ async def enqueue(
     return len(rows)
 
 
-def _lane(
-    codec: Codec[object], row: Mapping[Any, Any], subscribers: Subscribers, handler: str
-) -> str:
-    event = codec.from_row(row).event if subscribers.key else None
-    return subscribers.lanes_of(event, row["subject"])[handler]
+def _lane(codec: Codec[object], row: Mapping[Any, Any], subscription: Subscription) -> str | None:
+    event = codec.from_row(row).event if subscription.key else None
+    return subscription.lane_of(event, row["subject"])

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from aftercommit.bus import MessageBus
-from aftercommit.envelopes import EventId, Subscribers
+from aftercommit.envelopes import EventId, Subscription
 from aftercommit.errors import InvalidValue
 from aftercommit.extensions.operations.batched_transactions import Advance, for_each_batch
 from aftercommit.extensions.operations.decisions import Decision
@@ -35,7 +35,7 @@ class Replay:
     event_types: Mapping[str, float]  # wire names, each with the delay of the subscription
     since: float = 0.0
     until: float  # when it began
-    in_order: Mapping[str, Subscribers] = field(default_factory=dict)  # of events that have lanes
+    in_order: Mapping[str, Subscription] = field(default_factory=dict)  # if it has lanes
     again: bool = False  # what it has done before that, too, unless a person has discarded it
 
     async def ensure_possible(self, database: Database) -> None:
@@ -139,14 +139,14 @@ def replay_of(bus: MessageBus, handler: str, types: Collection[str], **period: A
         problem = f"{handler!r} is no handler of events that can run here: none of {names}"
         raise InvalidValue("handler", problem)
     subscribed, name_of = bus.envelopes.subscriptions.items(), bus.envelopes.codec.name_of
-    its_types = {name_of(each): names[handler] for each, names in subscribed if handler in names}
-    if not its_types:
+    its = {name_of(each): names[handler] for each, names in subscribed if handler in names}
+    if not its:
         raise InvalidValue("handler", f"{handler!r} is unsubscribed, and only runs what is stored")
-    for unknown in set(types) - set(its_types):
-        problem = f"{unknown!r} is none of those of {handler}: {', '.join(its_types)}"
+    for unknown in set(types) - set(its):
+        problem = f"{unknown!r} is none of those of {handler}: {', '.join(its)}"
         raise InvalidValue("event type", problem)
-    event_types = {name: its_types[name] for name in types or its_types}
-    lanes = {name_of(each): names for each, names in subscribed if handler in names.lanes}
+    event_types = {name: its[name].delay for name in types or its}
+    lanes = {name: each for name, each in its.items() if each.lane}
     if lanes and period.get("again"):
         raise OrderedHandler(handler, "what is done again would come after what has followed it")
     return Replay(

@@ -26,6 +26,7 @@ from aftercommit_tests.builders import (
     a_failure,
     a_thing,
     an_envelope,
+    some_deliveries,
 )
 from aftercommit_tests.command_line import CommandLine
 from aftercommit_tests.conftest import NewWorld
@@ -220,7 +221,7 @@ async def test_who_resumes_finds_what_is_being_committed(postgres_world: World) 
     await pause(world)
 
     async with waited_for(world, resume) as committing:
-        await world.outbox().store(committing, [(an_envelope(), {NAME: 0.0})])
+        await world.outbox().store(committing, *some_deliveries(NAME))
 
     assert len(await world.outbox().claim(10, [NAME])) == 1
 
