@@ -2,7 +2,7 @@
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -19,7 +19,6 @@ from aftercommit import (
     Handlers,
     InvalidValue,
     MessageBus,
-    ObservedPort,
     Observer,
     Publisher,
     bind,
@@ -65,7 +64,7 @@ async def bootstrap(
             if observer := extension.observer(settings):
                 watching.append(opened.enter_context(observer))
         instrumentation = CompositeObserver(watching)
-        port: Callable[[str, Any], Any] = partial(ObservedPort, instrumentation)
+        port = instrumentation.port
         database = await opened.enter_async_context(app.open_database(settings))
         ports = {name: port(name, publisher) for name, publisher in publishers.items()}
         table = (handlers or app.handlers()).publishing_to(ports)

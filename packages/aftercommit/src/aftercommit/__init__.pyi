@@ -18,7 +18,6 @@ from .handler_table import Ordered as Ordered
 from .handler_table import Unsubscribed as Unsubscribed
 from .handler_table import on as on
 from .observers import CompositeObserver as CompositeObserver
-from .observers import ObservedPort as ObservedPort
 from .observers import Observer as Observer
 from .observers import Outcome as Outcome
 from .outbox import Outbox as Outbox
@@ -36,7 +35,6 @@ from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
 from .sql.aggregates import ensure_versions as ensure_versions
 from .sql.database import Database as Database
-from .sql.database import open_database as open_database
 from .sql.exceptions import CommitOutcomeUnknown as CommitOutcomeUnknown
 from .sql.exceptions import ConnectionLost as ConnectionLost
 from .sql.migrations.history import History as History
@@ -44,7 +42,6 @@ from .sql.outbox import new_outbox as new_outbox
 from .sql.schema import ensure_schema as ensure_schema
 from .sql.tables import NAMING_CONVENTION as NAMING_CONVENTION
 from .sql.tables import UtcDateTime as UtcDateTime
-from .sql.transaction import Refusals as Refusals
 from .sql.transaction import Transaction as Transaction
 from .sql.unit_of_work import open_unit_of_work as open_unit_of_work
 from .unit_of_work import AggregateStore as AggregateStore

@@ -76,11 +76,19 @@ class Observer:
 class CompositeObserver:
     """Several observers as one that never fails.
 
+    >>> import anyio
     >>> from aftercommit import CompositeObserver, Observer
-    >>> class Broken(Observer):
-    ...     def finished(self, outcome):
-    ...         raise ZeroDivisionError
-    >>> CompositeObserver([Broken()]).finished("an outcome")  # logs the error
+    >>> class Printer(Observer):
+    ...     def port_call(self, port, method):
+    ...         print("calls", port, method)
+    ...         raise ZeroDivisionError  # is logged
+    >>> class Bell:
+    ...     async def ring(self):
+    ...         print("ding")
+    >>> bell = CompositeObserver([Printer()]).port("bell", Bell())
+    >>> anyio.run(bell.ring)
+    calls bell ring
+    ding
     """
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
@@ -97,6 +105,10 @@ class CompositeObserver:
         """Report an outcome to each."""
         for observer in self.observers:
             _safely(observer.finished, outcome)
+
+    def port(self, name: str, port: object) -> Any:
+        """Return what stands for a port with an external effect: observers see its calls."""
+        return _ObservedPort(self, name, port)
 
 
 def _enter(
@@ -116,24 +128,7 @@ def _safely(function: Callable[..., object], *args: object) -> None:
         logger.exception("an observer failed")
 
 
-class ObservedPort:
-    """Stands for a port with an external effect: observers see its calls.
-
-    >>> import anyio
-    >>> from aftercommit import CompositeObserver, ObservedPort, Observer
-    >>> class Printer(Observer):
-    ...     def port_call(self, port, method):
-    ...         print("calls", port, method)
-    ...         return super().port_call(port, method)
-    >>> class Bell:
-    ...     async def ring(self):
-    ...         print("ding")
-    >>> bell = ObservedPort(CompositeObserver([Printer()]), "bell", Bell())
-    >>> anyio.run(bell.ring)
-    calls bell ring
-    ding
-    """
-
+class _ObservedPort:
     def __init__(self, instrumentation: CompositeObserver, name: str, port: object) -> None:
         self._instrumentation, self._name, self._port = instrumentation, name, port
 

@@ -1,6 +1,6 @@
 """What a violated constraint means: told by its name, on each database and driver."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from aftercommit.errors import ConcurrentUpdate
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import StatementRefused
-from aftercommit.sql.transaction import Refusals
 from sqlalchemy.orm import registry
 
 from aftercommit_tests.builders import on
@@ -52,7 +51,7 @@ class TakenError(Exception):
     """What a constraint means to this application."""
 
 
-def refusals(seen: Sequence[object]) -> Refusals:
+def refusals(seen: Sequence[object]) -> Mapping[str, Exception]:
     assert all(isinstance(entity, Gadget) for entity in seen)
     return {each: TakenError(each) for each in ("uq_gadgets_serial", "uq_gadgets_label")}
 

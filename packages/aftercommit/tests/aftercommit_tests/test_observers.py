@@ -13,7 +13,7 @@ import pytest
 from aftercommit.claims import Claim, CommandWork
 from aftercommit.errors import ConcurrentUpdate, HandlerTimeout, LeaseExpired
 from aftercommit.handler_table import Handler
-from aftercommit.observers import CompositeObserver, ObservedPort, Observer, Operation, Outcome
+from aftercommit.observers import CompositeObserver, Observer, Operation, Outcome
 
 from aftercommit_tests.builders import NAMES, POLICY, a_claim, a_command, a_thing_id
 from aftercommit_tests.conftest import NewWorld
@@ -243,6 +243,6 @@ async def test_what_stands_before_a_port_is_not_in_its_way() -> None:
 
     port = SimpleNamespace(place="a folder", send=send)
 
-    assert ObservedPort(CompositeObserver([Interrupted()]), "mail", port).place == "a folder"
-    await ObservedPort(CompositeObserver(), "mail", port).send(name="letter", function="greeting")
+    assert CompositeObserver([Interrupted()]).port("mail", port).place == "a folder"
+    await CompositeObserver().port("mail", port).send(name="letter", function="greeting")
     assert sent == ["letter greeting"]

@@ -32,7 +32,6 @@ PUBLIC = {
     "History",
     "IdempotencyKey",
     "CompositeObserver",
-    "ObservedPort",
     "InvalidValue",
     "Later",
     "MessageBus",
@@ -44,7 +43,6 @@ PUBLIC = {
     "PUBLISH",
     "Publisher",
     "Ordered",
-    "Refusals",
     "Refused",
     "Repository",
     "Seconds",
@@ -61,7 +59,6 @@ PUBLIC = {
     "new_outbox",
     "on",
     "open_application",
-    "open_database",
     "open_unit_of_work",
 }
 

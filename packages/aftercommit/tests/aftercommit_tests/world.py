@@ -17,7 +17,7 @@ from aftercommit.claims import Claim, Committed, DeliveryPolicy, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, EventId, MessageOrigin
 from aftercommit.handler_binding import Dependencies, bind
-from aftercommit.observers import CompositeObserver, ObservedPort, Observer
+from aftercommit.observers import CompositeObserver, Observer
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
@@ -134,7 +134,7 @@ class World:
         """Make the bus; again, after a test has exchanged something."""
         handlers = table(self.event_handlers, self.command_handlers, self.renamed, self.keys)
         instrumentation = CompositeObserver(self.observers)
-        bell = ObservedPort(instrumentation, "bell", self.bell)
+        bell = instrumentation.port("bell", self.bell)
         dependencies = Dependencies(effect_ports={"bell": bell}, queries={}, constants={})
         outbox = new_outbox(self.database, self.policy)
         self.envelopes = an_envelope_factory(self.event_handlers, self.keys)

@@ -78,9 +78,9 @@ class App(Generic[S]):
 
     def open_database(self, settings: S) -> AbstractAsyncContextManager[Database]:
         """Open the database alone."""
-        from aftercommit.sql.database import open_database
+        from aftercommit.sql.database import Database
 
-        return open_database(
+        return Database(
             settings.database_url,
             codec=self.codec(),
             application=self.name,
@@ -90,7 +90,7 @@ class App(Generic[S]):
             connections=settings.pool_size,
             handler_timeout=settings.handler_timeout_seconds,
             instance_name=settings.instance_name,
-        )
+        ).opened()
 
     def settings(self) -> type[S]:
         """Return the class of its settings."""

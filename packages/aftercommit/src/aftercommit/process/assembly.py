@@ -18,7 +18,7 @@ from aftercommit.bus import MessageBus
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.handler_binding import Dependencies, bind
 from aftercommit.handler_table import Handlers
-from aftercommit.observers import CompositeObserver, ObservedPort, Observer
+from aftercommit.observers import CompositeObserver, Observer
 from aftercommit.ports import Publisher
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
@@ -78,7 +78,7 @@ async def open_application(
             if observer := extension.observer(settings):
                 watching.append(opened.enter_context(observer))
         instrumentation = CompositeObserver(watching)
-        port = partial(ObservedPort, instrumentation)
+        port = instrumentation.port
         database = await opened.enter_async_context(app.open_database(settings))
         to_publish = {name: port(name, publisher) for name, publisher in publishers.items()}
         table = (handlers or app.handlers()).publishing_to(to_publish)

@@ -43,8 +43,12 @@ NOT_FOR_HANDLERS = 2  # connections of the pool, if there are more
 class Database:
     """An engine, the rules to use it by, what its events say, and who uses it.
 
-    `application` is the name of the application, `program` that of its command, and `process`
-    NAME@HOST:PID.
+    Its events are read and written by `codec`. Its schema belongs to the `application` of this
+    name, and has the tables of its `history` beside those of the engine. An application without one
+    sees to its tables by itself. `program` is the name of its command, and `process` is
+    NAME@HOST:PID. Nothing waits longer for the database than a handler may take, about.
+
+    :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
 
     >>> import anyio
     >>> import sqlalchemy as sa
@@ -64,28 +68,46 @@ class Database:
 
     def __init__(
         self,
-        engine: AsyncEngine,
-        backend: DatabaseBackend,
+        url: str,
         *,
         codec: Codec[object],
         application: str,
-        program: str,
-        history: History | None,
-        process: str,
-        connections: int,
+        program: str | None = None,
+        history: History | None = None,
+        backends: Backends = MappingProxyType({}),
+        connections: int = 10,
+        handler_timeout: float = 20.0,
+        instance_name: str | None = None,
     ) -> None:
-        self.engine, self.backend, self.process = engine, backend, process
-        self.codec, self.application, self.program = codec, application, program
+        self.codec, self.application, self.program = codec, application, program or application
         self.histories = (ENGINE, history) if history else (ENGINE,)
-        self.listen = partial(backend.listen, engine)
+        self.process = "@".join(filter(None, (instance_name, f"{gethostname()}:{getpid()}")))
+        self.backend = backend = backend_for(url, backends, handler_timeout)
+        size = connections + LAST_WRITES + 3  # one listens, one notifies, and one probes
+        options = {"pool_size": size, "max_overflow": 0, "hide_parameters": True}
+        try:
+            self.engine = backend.new_engine(application, self.process, **options)
+        except ValueError as error:
+            raise wrong_url(f"has an option that is wrong: {error}") from None
+        self.listen = partial(backend.listen, self.engine)
         self.clock: sa.ColumnElement[float] = sa.literal_column(backend.clock, sa.Double())
-        self._reading_engine = engine.execution_options(sqlite_begin="BEGIN")
+        self._reading_engine = self.engine.execution_options(sqlite_begin="BEGIN")
         self._slots = Semaphore(connections, fast_acquire=True)
         of_handlers = max(connections - NOT_FOR_HANDLERS, 1)
         self._handler_slots = Semaphore(of_handlers, fast_acquire=True)
         self._last_slots = Semaphore(LAST_WRITES, fast_acquire=True)
         self._probe_slot = Semaphore(1, fast_acquire=True)
         self._write_line = WriteLine() if backend.single_writer else None
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator["Database"]:
+        """Open it, and close it at the end. Nothing is connected before first use."""
+        try:
+            async with self.backend.lifespan(self.engine):
+                yield self
+        finally:
+            with CancelScope(shield=True):
+                await self.engine.dispose()
 
     @asynccontextmanager
     async def write_transaction(
@@ -99,7 +121,7 @@ class Database:
         while True:
             async with AsyncExitStack() as opened:
                 try:
-                    transaction = await self._open(opened, writer, no_timeout=no_timeout)
+                    transaction = await self._open(opened, writer)
                 except DatabaseLocked:
                     if writer > Writer.DELIVERY:
                         raise
@@ -108,22 +130,18 @@ class Database:
                 line = self._write_line if writer >= Writer.DELIVERY else None
                 if line and line.is_urgent:
                     continue  # while it waited for another process
+                if no_timeout:
+                    await transaction.lift_timeout()
                 yield transaction
                 return
 
-    async def _open(
-        self, opened: AsyncExitStack, writer: Writer, *, no_timeout: bool
-    ) -> Transaction:
+    async def _open(self, opened: AsyncExitStack, writer: Writer) -> Transaction:
         if self._write_line:
             await opened.enter_async_context(self._write_line.turn(writer))
         if writer in (Writer.DELIVERY, Writer.COMMAND):
             await opened.enter_async_context(self._handler_slots)
         slots = self._last_slots if writer is Writer.LAST else self._slots
-        beginning = self._begin(self.engine, slots, no_timeout=no_timeout)
-        transaction = await opened.enter_async_context(beginning)
-        if no_timeout:
-            await transaction.execute(self.backend.no_statement_timeout)
-        return transaction
+        return await opened.enter_async_context(self._begin(self.engine, slots))
 
     def read_transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Open a transaction that only reads, and waits for no writer."""
@@ -137,14 +155,12 @@ class Database:
         return self._begin(self._reading_engine, self._probe_slot)
 
     @asynccontextmanager
-    async def _begin(
-        self, engine: AsyncEngine, slots: Semaphore, *, no_timeout: bool = False
-    ) -> AsyncIterator[Transaction]:
+    async def _begin(self, engine: AsyncEngine, slots: Semaphore) -> AsyncIterator[Transaction]:
         connection = engine.connect()
         async with slots:
             try:
                 await self.backend.connect(partial(_start, connection))
-                yield Transaction(connection, self.backend, no_timeout=no_timeout)
+                yield Transaction(connection, self.backend)
             finally:
                 begun = connection.sync_connection is not None
                 with CancelScope(shield=True), suppress(TransientError):  # then the server does it
@@ -155,64 +171,6 @@ class Database:
 async def _start(connection: AsyncConnection) -> None:
     await connection.start()
     await connection.begin()
-
-
-@asynccontextmanager
-async def open_database(
-    url: str,
-    *,
-    codec: Codec[object],
-    application: str,
-    program: str | None = None,
-    history: History | None = None,
-    backends: Backends = MappingProxyType({}),
-    connections: int = 10,
-    handler_timeout: float = 20.0,
-    instance_name: str | None = None,
-) -> AsyncIterator[Database]:
-    """Open the database at `url`, and close it at the end. Nothing is connected before first use.
-
-    Its events are read and written by `codec`. Its schema belongs to the application of this name,
-    and has the tables of its `history` beside those of the engine. An application without one sees
-    to its tables by itself.
-
-    Nothing waits longer for the database than a handler may take, about.
-
-    :raises InvalidValue: if the URL cannot be understood, or names what needs another event loop
-
-    >>> import anyio
-    >>> from aftercommit import ensure_schema, open_database
-    >>> from shop.adapters.orm import HISTORY
-    >>> from shop.bootstrap import CODEC
-    >>> async def main():
-    ...     names = {"application": "shop", "codec": CODEC, "history": HISTORY}
-    ...     async with open_database("sqlite:///shop.db", **names) as database:
-    ...         await ensure_schema(database)
-    >>> anyio.run(main)
-    """
-    backend = backend_for(url, backends, handler_timeout)
-    size = connections + LAST_WRITES + 3  # one listens, one notifies, and one probes
-    process = "@".join(filter(None, (instance_name, f"{gethostname()}:{getpid()}")))
-    try:
-        options = {"pool_size": size, "max_overflow": 0, "hide_parameters": True}
-        engine = backend.new_engine(application, process, **options)
-    except ValueError as error:
-        raise wrong_url(f"has an option that is wrong: {error}") from None
-    try:
-        async with backend.lifespan(engine):
-            yield Database(
-                engine,
-                backend,
-                codec=codec,
-                application=application,
-                program=program or application,
-                history=history,
-                process=process,
-                connections=connections,
-            )
-    finally:
-        with CancelScope(shield=True):
-            await engine.dispose()
 
 
 def backend_for(url: str, backends: Backends, handler_timeout: float) -> DatabaseBackend:

@@ -19,16 +19,6 @@ Ts = TypeVarTuple("Ts")
 
 STREAM_ROWS = 500
 
-Refusals = Mapping[str, Exception]
-"""What a violated constraint means, by its name.
-
->>> from aftercommit import Refusals
->>> from shop.domain.aggregate import RuleViolation
->>> class UnitOfWork:
-...     def refusals(self, seen) -> Refusals:
-...         return {"uq_orders_number": RuleViolation("there is an order of this number")}
-"""
-
 
 class Transaction:
     """One transaction: a connection of SQLAlchemy, whose calls of the driver are shielded.
@@ -49,16 +39,14 @@ class Transaction:
     ...         return await self._transaction.execute(this)
     """
 
-    def __init__(
-        self, connection: AsyncConnection, backend: DatabaseBackend, *, no_timeout: bool
-    ) -> None:
+    def __init__(self, connection: AsyncConnection, backend: DatabaseBackend) -> None:
         self.seen: list[object] = []  # was added or loaded; the session forgets what is unchanged
-        self._connection, self._backend, self._no_timeout = connection, backend, no_timeout
+        self._connection, self._backend, self._no_timeout = connection, backend, False
         self._session: AsyncSession | None = None
         self._failures: list[Exception] = []
         self._has_news = False
         self.has_written = False
-        self.refusals: Callable[[Sequence[object]], Refusals] = lambda seen: {}
+        self.refusals: Callable[[Sequence[object]], Mapping[str, Exception]] = lambda seen: {}
 
     @property
     def connection(self) -> AsyncConnection:
@@ -126,6 +114,11 @@ class Transaction:
     async def run_sync(self, function: Callable[[sa.Connection], T]) -> T:
         """Run a function that wants a synchronous connection, such as a migration."""
         return await self._call(self._connection.run_sync, function)
+
+    async def lift_timeout(self) -> None:
+        """Let each statement from now on take as long as it needs."""
+        self._no_timeout = True
+        await self.execute(self._backend.no_statement_timeout)
 
     async def flush(self) -> None:
         """Write what was added and changed; see `execute` for what else is raised.

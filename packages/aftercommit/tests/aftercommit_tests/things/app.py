@@ -14,6 +14,7 @@ from aftercommit import (
     Application,
     Codec,
     CommandLine,
+    Database,
     EngineSettings,
     Extensions,
     Handlers,
@@ -21,7 +22,6 @@ from aftercommit import (
     Observer,
     command_line,
     open_application,
-    open_database,
 )
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.metrics import MetricsExtension
@@ -77,13 +77,10 @@ class Settings(EngineSettings):
     bell_file: str = "bell.txt"
 
 
-open_things_database = partial(
-    open_database,
-    application=Settings.application,
-    codec=CODEC,
-    history=HISTORY,
-    backends=EXTENSIONS.database_backends(),
-)
+def open_things_database(url: str, **options: Any) -> AbstractAsyncContextManager[Database]:
+    """Open a database of things, perhaps in another way."""
+    options = {"application": Settings.application, "codec": CODEC, "history": HISTORY, **options}
+    return Database(url, backends=EXTENSIONS.database_backends(), **options).opened()
 
 
 def bootstrap(

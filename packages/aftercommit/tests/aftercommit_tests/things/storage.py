@@ -1,6 +1,6 @@
 """Where things are stored: tables, mapping, migrations, and the unit of work."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -9,7 +9,6 @@ from aftercommit import (
     NAMING_CONVENTION,
     Database,
     History,
-    Refusals,
     Repository,
     Transaction,
     ensure_versions,
@@ -92,7 +91,7 @@ class UnitOfWork:
     async def before_commit(self) -> None:
         """Leave all as it is: there is no read model."""
 
-    def refusals(self, seen: Sequence[object]) -> Refusals:
+    def refusals(self, seen: Sequence[object]) -> Mapping[str, Exception]:
         """Return the rule that only the database can check."""
         match [entity for entity in seen if isinstance(entity, Thing)]:
             case [thing]:
