@@ -19,7 +19,7 @@ import aio_pika
 import anyio
 from aftercommit.extensions.brokers.channels import Channels
 from aftercommit.extensions.brokers.settings import BrokerSettings
-from aftercommit.handler_table import PUBLISH
+from aftercommit.handler_rows import PUBLISH
 from aio_pika.abc import AbstractExchange
 from anyio import create_task_group
 

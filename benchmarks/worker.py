@@ -15,7 +15,7 @@ from uuid import UUID
 
 import anyio
 import asyncpg
-from aftercommit.handler_table import Handler
+from aftercommit.handler_rows import Handler
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
 from anyio import create_task_group

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 import click
 import sqlalchemy as sa
 from aftercommit import PUBLISH, Later
-from aftercommit.handler_table import handler_name, handler_of
+from aftercommit.handler_rows import handler_name, handler_of
 from aftercommit.process.cli.main import GroupedCommands, LazyCommand
 from aftercommit.sql import tables as engine_tables
 from aftercommit.sql.delivery_states import delivery_state

@@ -12,11 +12,12 @@ from .errors import Refused as Refused
 from .errors import Unavailable as Unavailable
 from .handler_binding import Dependencies as Dependencies
 from .handler_binding import bind as bind
+from .handler_rows import PUBLISH as PUBLISH
+from .handler_rows import Later as Later
+from .handler_rows import Ordered as Ordered
+from .handler_rows import Unsubscribed as Unsubscribed
+from .handler_rows import on as on
 from .handler_table import Handlers as Handlers
-from .handler_table import Later as Later
-from .handler_table import Ordered as Ordered
-from .handler_table import Unsubscribed as Unsubscribed
-from .handler_table import on as on
 from .observers import CompositeObserver as CompositeObserver
 from .observers import Observer as Observer
 from .observers import Outcome as Outcome
@@ -30,7 +31,6 @@ from .process.cli.main import command_line as command_line
 from .process.cli.main import commands_of as commands_of
 from .process.extension import Extension as Extension
 from .process.extension import Extensions as Extensions
-from .publishing import PUBLISH as PUBLISH
 from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
 from .sql.aggregates import ensure_versions as ensure_versions

@@ -4,7 +4,7 @@ A handler's signature says what it is promised (see `handlers.py`), so this is w
 could lose or double work are refused.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from inspect import getmembers_static, iscoroutinefunction, signature, unwrap
 from types import NoneType, SimpleNamespace, UnionType
@@ -12,16 +12,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from aftercommit.claims import WorkItem
 from aftercommit.error_boundary import contain_errors
-from aftercommit.errors import UnexpectedAnswer, WiringError
-from aftercommit.handler_table import (
-    Handler,
-    Handlers,
-    Ordered,
-    Unsubscribed,
-    handler_name,
-    handler_of,
-    raise_if_any,
-)
+from aftercommit.errors import UnexpectedAnswer, WiringError, raise_if_any
+from aftercommit.handler_rows import Handler, handler_name, handler_of
+from aftercommit.handler_table import Handlers
 
 PER_ATTEMPT: Mapping[str, Callable[[Any, Any], Any]] = {
     "uow": lambda work, uow: uow,
@@ -162,7 +155,7 @@ def bind(
     ['count_cancellation', 'count_order']
     """
     commands, renamed = handlers.commands, handlers.renamed
-    _ensure_lanes(handlers.events.values(), renamed)
+    handlers.ensure_lanes()
     rows = [*((c, [h]) for c, h in commands.items()), *handlers.events.items()]
     misplaced = [_misplaced(row, each) for row, listed in rows for each in listed]
     raise_if_any("handlers of another message than that of their row", [*filter(None, misplaced)])
@@ -216,29 +209,3 @@ def _types_of(handler: Handler[Any, Any], name: str, otherwise: type) -> set[typ
 def _is_asynchronous(value: object) -> bool:
     members = [member for _, member in getmembers_static(type(value))]
     return any(map(iscoroutinefunction, [value, *members]))
-
-
-def _ensure_lanes(rows: Collection[Sequence[Any]], renamed: Mapping[str, str]) -> None:
-    """Refuse what would break the order of a handler without a word.
-
-    :raises WiringError: for a handler that is for later, too; for one that has lanes for some of
-        its events only, or has lost them when it was renamed; and for two that share them
-    """
-    every = [each for row in rows for each in row]
-    nested = [repr(each) for each in every if hasattr(handler_of(each), "handler")]
-    raise_if_any("handlers that are two of Later, Ordered and Unsubscribed", nested)
-    lanes, by_lane = dict[str, set[object]](), dict[str, set[str]]()
-    for each in (each for each in every if not isinstance(each, Unsubscribed)):
-        name = getattr(handler_of(each), "__name__", "PUBLISH")
-        lane = (each.lane or name) if isinstance(each, Ordered) else None
-        lanes.setdefault(name, set()).add(lane)
-        by_lane.setdefault(lane or "", set()).add(name)
-    mixed = [name for name, used in lanes.items() if len(used) > 1]
-    raise_if_any("handlers that are Ordered, with one lane, for some of their events only", mixed)
-    wrong = [lane for lane in by_lane if not f"_{lane}".isidentifier()]
-    raise_if_any("lanes that are not called as a handler was", wrong)
-    shared = [lane for lane, names in by_lane.items() if lane and len(names) > 1]
-    raise_if_any("lanes of two handlers", shared)
-    for old, new in renamed.items():
-        lost = [new] if new in lanes.get(new, ()) else []
-        raise_if_any(f"ordered and renamed, say which lane it keeps: lane={old!r} for", lost)

@@ -1,140 +1,31 @@
-"""What handles what: the table of an application, whose rows a type checker can judge.
+"""What handles what: the table of an application.
 
 Handlers are bound to what they ask for in `handler_binding.py`.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
-from inspect import iscoroutinefunction
 from types import MappingProxyType
-from typing import Any, ClassVar, Concatenate, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-from typing_extensions import TypeVar as WithDefault
-
-from aftercommit.envelopes import Subscription
-from aftercommit.errors import WiringError
-from aftercommit.errors import raise_if_any as raise_if_any
+from aftercommit.envelopes import Envelope, Subscription
+from aftercommit.errors import WiringError, raise_if_any
+from aftercommit.handler_rows import (
+    PUBLISH,
+    Handler,
+    Ordered,
+    Row,
+    Unsubscribed,
+    handler_name,
+    handler_of,
+)
 from aftercommit.ports import Publisher
-from aftercommit.publishing import PUBLISH as PUBLISH
-from aftercommit.publishing import Publish, publish_to
 
-
-class Message(Protocol):
-    """A dataclass, which the base of all commands or events is not.
-
-    So a type checker takes the type of a row from its message, and not from the base.
-    """
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
-M = TypeVar("M", bound=Message)
-T = TypeVar("T")
-A = WithDefault("A", default=None)  # a handler that returns no command
-M_co = TypeVar("M_co", covariant=True)
-M_contra = TypeVar("M_contra", contravariant=True)
-A_co = WithDefault("A_co", covariant=True, default=None)
 C_co = TypeVar("C_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True)
-
-Handler = Callable[Concatenate[T, ...], Awaitable[A | None]]
-"""Handles a T, and may return a command, an A. Further parameters: see `Dependencies`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Later(Generic[M_contra, A_co]):
-    """A handler that is due only so long `after` the event was committed.
-
-    The delay is a fixed time, or a function of the settings, in seconds. Such a handler is not
-    cancelled by what happens meanwhile, it looks at the state of the world when it runs.
-
-    >>> from datetime import timedelta
-    >>> from aftercommit import Handlers, Later, on
-    >>> from shop.domain.messages import OrderPlaced
-    >>> async def ask_for_feedback(event: OrderPlaced) -> None:
-    ...     print("How was it?")
-    >>> row = on(OrderPlaced, Later(ask_for_feedback, after=timedelta(days=7)))
-    >>> Handlers(commands=[], events=[row]).subscriptions(None)[OrderPlaced]
-    {'ask_for_feedback': Subscription(delay=604800.0, lane=None, key=None)}
-    """
-
-    handler: Handler[M_contra, A_co]
-    after: timedelta | Callable[[Any], float]
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.after, timedelta) or callable(self.after)):
-            raise WiringError("a delay is no timedelta or function of settings", repr(self.after))
-        if isinstance(self.after, timedelta) and self.after < timedelta():
-            raise WiringError("a delay is negative; say how long after the event", str(self.after))
-
-
-@dataclass(frozen=True, slots=True)
-class Ordered(Generic[M_contra, A_co]):
-    """A handler that takes the events of one key one by one, in the order of their commits.
-
-    An attempt begins only if all that was committed before it, of the same handler and key, is done
-    or discarded. The key is what the row of the event says, or else what the event is about. `lane`
-    is the name that the handler had when it became ordered, if it was renamed since.
-
-    >>> from aftercommit import PUBLISH, Ordered, on
-    >>> from shop.domain.messages import OrderPlaced
-    >>> row = on(OrderPlaced, Ordered(PUBLISH), key=lambda event: event.email)
-    """
-
-    handler: Handler[M_contra, A_co] | Publish
-    lane: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unsubscribed(Generic[M_contra, A_co]):
-    """A handler that gets no new deliveries, and still runs those that are stored.
-
-    >>> from aftercommit import Handlers, Unsubscribed, on
-    >>> from shop.domain.messages import OrderPlaced
-    >>> async def print_label(event: OrderPlaced) -> None:
-    ...     print(event.order_id)
-    >>> table = Handlers(commands=[], events=[on(OrderPlaced, Unsubscribed(print_label))])
-    >>> [*table.by_name()], table.subscriptions(None)[OrderPlaced]
-    (['print_label'], {})
-    """
-
-    handler: Handler[M_contra, A_co]
-
-
-@dataclass(frozen=True, slots=True)
-class Row(Generic[M_co, A_co]):
-    """A message and its handlers, which may return an A."""
-
-    message: type[M_co]
-    handlers: tuple[Any, ...]
-    key: Callable[[Any], object] | None = None
-
-
-def on(
-    message: type[M],
-    *handlers: Handler[M, A] | Later[M, A] | Ordered[M, A] | Unsubscribed[M, A] | Publish,
-    key: Callable[[M], object] | None = None,
-) -> Row[M, A]:
-    """Return a row of the table: a command has one handler, an event any number of them.
-
-    By its `key` an event is ordered, here and in Kafka; by default, it is what the event is about.
-    It should be an id: it is stored beside the event, and not erased with it.
-
-    >>> from aftercommit import on
-    >>> from shop.domain.messages import OrderPlaced
-    >>> from shop.service_layer.handlers import confirm_order, count_order
-    >>> row = on(OrderPlaced, count_order, confirm_order)
-    """
-    if not isinstance(message, type):
-        raise WiringError("a row begins with the class of a message, and this is", repr(message))
-    given: Sequence[Any] = handlers
-    if lists := [repr(each) for each in given if isinstance(each, Sequence)]:
-        problem = f"say on({message.__name__}, first, second), without brackets around handlers"
-        raise WiringError(problem, *lists)
-    return Row(message, handlers, key)
 
 
 class Handlers(Generic[C_co, E_co]):
@@ -186,7 +77,7 @@ class Handlers(Generic[C_co, E_co]):
 
     def publishing_to(self, publishers: Mapping[str, Publisher]) -> Self:
         """Return the table with handlers for these brokers, by name, in the place of `PUBLISH`."""
-        to_each = [publish_to(*named, self.keys) for named in publishers.items()]
+        to_each = [_publish_to(*named, self.keys) for named in publishers.items()]
         table = copy(self)
         table.events = {
             event: [each for one in listed for each in _published(one, to_each)]
@@ -220,17 +111,32 @@ class Handlers(Generic[C_co, E_co]):
                     raise WiringError(problem, name)
         return by_name
 
+    def ensure_lanes(self) -> None:
+        """Refuse what would break the order of a handler without a word.
 
-def handler_of(subscriber: Any) -> Any:
-    """Return the handler itself, or PUBLISH."""
-    return getattr(subscriber, "handler", subscriber)
-
-
-def handler_name(handler: Handler[Any, Any]) -> str:
-    """Return the name, by which deliveries are known; what has none, or is not async, fails."""
-    if iscoroutinefunction(handler) and (name := getattr(handler, "__name__", None)):
-        return str(name)
-    raise WiringError("handlers that are not made with `async def`", repr(handler))
+        :raises WiringError: for a handler that is for later, too; for one that has lanes for some
+            of its events only, or has lost them when it was renamed; and for two that share them
+        """
+        every = [each for listed in self.events.values() for each in listed]
+        nested = [repr(each) for each in every if hasattr(handler_of(each), "handler")]
+        raise_if_any("handlers that are two of Later, Ordered and Unsubscribed", nested)
+        lanes, by_lane = dict[str, set[object]](), dict[str, set[str]]()
+        for each in (each for each in every if not isinstance(each, Unsubscribed)):
+            name = getattr(handler_of(each), "__name__", "PUBLISH")
+            lane = (each.lane or name) if isinstance(each, Ordered) else None
+            lanes.setdefault(name, set()).add(lane)
+            by_lane.setdefault(lane or "", set()).add(name)
+        mixed = [name for name, used in lanes.items() if len(used) > 1]
+        raise_if_any(
+            "handlers that are Ordered, with one lane, for some of their events only", mixed
+        )
+        wrong = [lane for lane in by_lane if not f"_{lane}".isidentifier()]
+        raise_if_any("lanes that are not called as a handler was", wrong)
+        shared = [lane for lane, names in by_lane.items() if lane and len(names) > 1]
+        raise_if_any("lanes of two handlers", shared)
+        for old, new in self.renamed.items():
+            lost = [new] if new in lanes.get(new, ()) else []
+            raise_if_any(f"ordered and renamed, say which lane it keeps: lane={old!r} for", lost)
 
 
 def _delay(subscriber: object, settings: object) -> float:
@@ -242,6 +148,21 @@ def _delay(subscriber: object, settings: object) -> float:
     is_time = isinstance(delay, int | float) and 0 <= delay < float("inf")
     raise_if_any("a delay is no number of seconds from 0 on", [] if is_time else [repr(delay)])
     return float(delay)
+
+
+def _publish_to(
+    name: str, publisher: Publisher, keys: Mapping[type[Any], Callable[[Any], object]]
+) -> Handler[Any, Any]:
+    """Return the handler for a broker of this name; it passes the key of each event."""
+
+    async def publish(event: object, envelope: Envelope) -> None:
+        """Publish the event there."""
+        if key := keys.get(type(event)):
+            envelope = replace(envelope, key=str(key(event)))
+        await publisher.publish(envelope)
+
+    publish.__name__ = f"publish_event_to_{name}"
+    return publish
 
 
 def _published(subscriber: object, to_each: Sequence[Handler[Any, Any]]) -> Sequence[object]:

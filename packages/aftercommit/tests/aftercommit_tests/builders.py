@@ -14,7 +14,8 @@ from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, Envelope, EventId, MessageContext, MessageOrigin
 from aftercommit.extensions.brokers import cloud_events
 from aftercommit.extensions.operations.decisions import Decision
-from aftercommit.handler_table import Handler, Handlers, Row
+from aftercommit.handler_rows import Handler, Row
+from aftercommit.handler_table import Handlers
 
 from aftercommit_tests.things.app import Settings
 from aftercommit_tests.things.domain import (

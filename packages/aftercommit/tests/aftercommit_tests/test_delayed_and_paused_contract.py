@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from aftercommit.handler_table import Later
+from aftercommit.handler_rows import Later
 from anyio import current_time
 
 from aftercommit_tests.builders import NAMES, a_failure, an_envelope_factory

@@ -19,7 +19,7 @@ import pytest
 from aftercommit import testing
 from aftercommit.claims import Claim
 from aftercommit.errors import DeliverySuperseded, InvalidValue
-from aftercommit.handler_table import Later, Ordered
+from aftercommit.handler_rows import Later, Ordered
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st

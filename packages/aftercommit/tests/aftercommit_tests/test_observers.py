@@ -12,7 +12,7 @@ import anyio
 import pytest
 from aftercommit.claims import Claim, CommandWork
 from aftercommit.errors import ConcurrentUpdate, HandlerTimeout, LeaseExpired
-from aftercommit.handler_table import Handler
+from aftercommit.handler_rows import Handler
 from aftercommit.observers import CompositeObserver, Observer, Operation, Outcome
 
 from aftercommit_tests.builders import NAMES, POLICY, a_claim, a_command, a_thing_id

@@ -13,7 +13,7 @@ import pytest
 from aftercommit.claims import Claim, IdempotencyKey
 from aftercommit.envelopes import Envelope
 from aftercommit.errors import DeliverySuperseded
-from aftercommit.handler_table import Ordered
+from aftercommit.handler_rows import Ordered
 
 from aftercommit_tests.asked import counting
 from aftercommit_tests.builders import PLAIN, POLICY, a_command, a_failure, a_thing

@@ -11,7 +11,8 @@ from aftercommit.claims import IdempotencyKey
 from aftercommit.envelopes import Envelope, Subscription
 from aftercommit.errors import WiringError
 from aftercommit.handler_binding import BoundHandler, Dependencies, bind
-from aftercommit.handler_table import Handlers, Later, Ordered, Row, Unsubscribed, on
+from aftercommit.handler_rows import Later, Ordered, Row, Unsubscribed, on
+from aftercommit.handler_table import Handlers
 
 from aftercommit_tests.builders import PLAIN, a_claim, a_command, an_envelope, table
 from aftercommit_tests.conftest import NewWorld

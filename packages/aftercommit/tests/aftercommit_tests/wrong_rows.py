@@ -6,7 +6,8 @@ It has to report no other line, also in its strict mode.
 from datetime import timedelta
 
 from aftercommit.codec import Codec
-from aftercommit.handler_table import PUBLISH, Handlers, Later, Ordered, Unsubscribed, on
+from aftercommit.handler_rows import PUBLISH, Later, Ordered, Unsubscribed, on
+from aftercommit.handler_table import Handlers
 from aftercommit.outbox import Outbox
 
 from aftercommit_tests.things.domain import (

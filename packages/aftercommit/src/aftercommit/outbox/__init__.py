@@ -33,7 +33,7 @@ from aftercommit.errors import InvalidValue, WiringError
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
-from aftercommit.handler_table import Row
+from aftercommit.handler_rows import Row
 from aftercommit.outbox.app import OutboxApp
 from aftercommit.outbox.caller_transaction import (
     check_engine,

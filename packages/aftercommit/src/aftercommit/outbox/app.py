@@ -16,9 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from aftercommit.codec import Codec, Upcasters
 from aftercommit.envelope_factory import EnvelopeFactory
-from aftercommit.errors import WiringError
+from aftercommit.errors import WiringError, raise_if_any
 from aftercommit.handler_binding import Dependencies, bind
-from aftercommit.handler_table import Handlers, Row, raise_if_any
+from aftercommit.handler_rows import Row
+from aftercommit.handler_table import Handlers
 from aftercommit.observers import Observer
 from aftercommit.outbox.handler_session import open_session
 from aftercommit.process.app import App

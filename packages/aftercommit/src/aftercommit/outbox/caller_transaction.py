@@ -14,8 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from aftercommit.claims import Claim
 from aftercommit.envelopes import EventId, MessageContext, bind_context, current_context
-from aftercommit.errors import CausationTooDeep, WiringError
-from aftercommit.handler_table import raise_if_any
+from aftercommit.errors import CausationTooDeep, WiringError, raise_if_any
 from aftercommit.outbox.app import OutboxApp
 from aftercommit.outbox.handler_session import kept_open
 from aftercommit.sql.backend import DatabaseBackend

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import InstanceState, Session, registry
 
-from aftercommit.handler_table import raise_if_any
+from aftercommit.errors import raise_if_any
 from aftercommit.sql.exceptions import PartWithoutAggregate
 from aftercommit.unit_of_work import Recorder, is_recorder
 

@@ -4,7 +4,7 @@ from functools import partial
 
 from sqlalchemy import Connection, insert, inspect, select
 
-from aftercommit.handler_table import raise_if_any
+from aftercommit.errors import raise_if_any
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
 from aftercommit.sql.exceptions import SchemaOfAnother, SchemaOutdated

@@ -1,0 +1,153 @@
+"""The rows of the table of handlers: a message, and what handles it. A type checker judges them."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from inspect import iscoroutinefunction
+from typing import Any, ClassVar, Concatenate, Generic, Protocol, TypeVar
+
+from typing_extensions import TypeVar as WithDefault
+
+from aftercommit.errors import WiringError
+
+
+class Message(Protocol):
+    """A dataclass, which the base of all commands or events is not.
+
+    So a type checker takes the type of a row from its message, and not from the base.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+M = TypeVar("M", bound=Message)
+T = TypeVar("T")
+A = WithDefault("A", default=None)  # a handler that returns no command
+M_co = TypeVar("M_co", covariant=True)
+M_contra = TypeVar("M_contra", contravariant=True)
+A_co = WithDefault("A_co", covariant=True, default=None)
+
+Handler = Callable[Concatenate[T, ...], Awaitable[A | None]]
+"""Handles a T, and may return a command, an A. Further parameters: see `Dependencies`."""
+
+
+class Publish:
+    """Stands for a handler for each message broker, which publishes the event there.
+
+    So each has deliveries of its own, and a broker that is away delays no other.
+    """
+
+
+PUBLISH = Publish()
+"""In the table: the event is public.
+
+>>> from aftercommit import PUBLISH, Handlers, on
+>>> from shop.domain.messages import OrderPlaced
+>>> Handlers(commands=[], events=[on(OrderPlaced, PUBLISH)]).public_events
+[<class 'shop.domain.messages.OrderPlaced'>]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Later(Generic[M_contra, A_co]):
+    """A handler that is due only so long `after` the event was committed.
+
+    The delay is a fixed time, or a function of the settings, in seconds. Such a handler is not
+    cancelled by what happens meanwhile, it looks at the state of the world when it runs.
+
+    >>> from datetime import timedelta
+    >>> from aftercommit import Handlers, Later, on
+    >>> from shop.domain.messages import OrderPlaced
+    >>> async def ask_for_feedback(event: OrderPlaced) -> None:
+    ...     print("How was it?")
+    >>> row = on(OrderPlaced, Later(ask_for_feedback, after=timedelta(days=7)))
+    >>> Handlers(commands=[], events=[row]).subscriptions(None)[OrderPlaced]
+    {'ask_for_feedback': Subscription(delay=604800.0, lane=None, key=None)}
+    """
+
+    handler: Handler[M_contra, A_co]
+    after: timedelta | Callable[[Any], float]
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.after, timedelta) or callable(self.after)):
+            raise WiringError("a delay is no timedelta or function of settings", repr(self.after))
+        if isinstance(self.after, timedelta) and self.after < timedelta():
+            raise WiringError("a delay is negative; say how long after the event", str(self.after))
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered(Generic[M_contra, A_co]):
+    """A handler that takes the events of one key one by one, in the order of their commits.
+
+    An attempt begins only if all that was committed before it, of the same handler and key, is done
+    or discarded. The key is what the row of the event says, or else what the event is about. `lane`
+    is the name that the handler had when it became ordered, if it was renamed since.
+
+    >>> from aftercommit import PUBLISH, Ordered, on
+    >>> from shop.domain.messages import OrderPlaced
+    >>> row = on(OrderPlaced, Ordered(PUBLISH), key=lambda event: event.email)
+    """
+
+    handler: Handler[M_contra, A_co] | Publish
+    lane: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribed(Generic[M_contra, A_co]):
+    """A handler that gets no new deliveries, and still runs those that are stored.
+
+    >>> from aftercommit import Handlers, Unsubscribed, on
+    >>> from shop.domain.messages import OrderPlaced
+    >>> async def print_label(event: OrderPlaced) -> None:
+    ...     print(event.order_id)
+    >>> table = Handlers(commands=[], events=[on(OrderPlaced, Unsubscribed(print_label))])
+    >>> [*table.by_name()], table.subscriptions(None)[OrderPlaced]
+    (['print_label'], {})
+    """
+
+    handler: Handler[M_contra, A_co]
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[M_co, A_co]):
+    """A message and its handlers, which may return an A."""
+
+    message: type[M_co]
+    handlers: tuple[Any, ...]
+    key: Callable[[Any], object] | None = None
+
+
+def on(
+    message: type[M],
+    *handlers: Handler[M, A] | Later[M, A] | Ordered[M, A] | Unsubscribed[M, A] | Publish,
+    key: Callable[[M], object] | None = None,
+) -> Row[M, A]:
+    """Return a row of the table: a command has one handler, an event any number of them.
+
+    By its `key` an event is ordered, here and in Kafka; by default, it is what the event is about.
+    It should be an id: it is stored beside the event, and not erased with it.
+
+    >>> from aftercommit import on
+    >>> from shop.domain.messages import OrderPlaced
+    >>> from shop.service_layer.handlers import confirm_order, count_order
+    >>> row = on(OrderPlaced, count_order, confirm_order)
+    """
+    if not isinstance(message, type):
+        raise WiringError("a row begins with the class of a message, and this is", repr(message))
+    given: Sequence[Any] = handlers
+    if lists := [repr(each) for each in given if isinstance(each, Sequence)]:
+        problem = f"say on({message.__name__}, first, second), without brackets around handlers"
+        raise WiringError(problem, *lists)
+    return Row(message, handlers, key)
+
+
+def handler_of(subscriber: Any) -> Any:
+    """Return the handler itself, or PUBLISH."""
+    return getattr(subscriber, "handler", subscriber)
+
+
+def handler_name(handler: Handler[Any, Any]) -> str:
+    """Return the name, by which deliveries are known; what has none, or is not async, fails."""
+    if iscoroutinefunction(handler) and (name := getattr(handler, "__name__", None)):
+        return str(name)
+    raise WiringError("handlers that are not made with `async def`", repr(handler))
