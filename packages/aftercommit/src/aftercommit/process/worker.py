@@ -24,17 +24,12 @@ WORKER_SETTINGS = {"dispatch": "worker"}  # what its deliveries cause is claimed
 logger = logging.getLogger(__name__)
 
 
-def worker_service(
-    settings: EngineSettings, *, beside: Sequence[Service] = (), until_idle: bool = False
-) -> Service:
-    """Return the service, with what runs `beside` it; with `until_idle`, see `Worker.run`."""
+def worker_service(settings: EngineSettings, *, until_idle: bool = False) -> Service:
+    """Return the service; with `until_idle`, see `Worker.run`."""
 
     async def work(application: Application, shutdown: Shutdown) -> None:
         worker = Worker(application, shutdown, concurrency=settings.worker_concurrency)
-        async with create_task_group() as group:
-            for service in beside:
-                group.start_soon(service, application, shutdown)
-            await worker.run(until_idle=until_idle)
+        await worker.run(until_idle=until_idle)
 
     return work
 

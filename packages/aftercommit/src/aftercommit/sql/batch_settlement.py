@@ -6,10 +6,10 @@ from typing import Any
 import anyio
 import sqlalchemy as sa
 from anyio.lowlevel import checkpoint
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from aftercommit.claims import Claim, DeliveryPolicy
 from aftercommit.envelopes import EventId
-from aftercommit.errors import DeliverySuperseded
 from aftercommit.sql import failure_history
 from aftercommit.sql.claim_statements import NEXT_TOKEN
 from aftercommit.sql.database import Database
@@ -43,6 +43,15 @@ def claim_params(delivery: Claim) -> dict[str, Any]:
     """Return the parameters by which `THIS_WITH_VALID_TOKEN` finds the row."""
     names = (f"this_{column.name}" for column in _KEY_AND_TOKEN)
     return dict(zip(names, claim_of(delivery), strict=True))
+
+
+def settlement(database: Database, policy: DeliveryPolicy) -> ReturningUpdate[Any]:
+    """Return the statement that marks the deliveries of all these claims as done.
+
+    One that is done already with this token was so by this claim, whose answer was cancelled.
+    """
+    settled = sa.update(deliveries).where(_CLAIMED, ~PARKED).values(**done(database, policy))
+    return settled.returning(*_KEY_AND_TOKEN)
 
 
 def done(database: Database, policy: DeliveryPolicy) -> dict[str, Any]:
@@ -81,33 +90,6 @@ class Batches:
         finally:
             for each in claims:
                 known.pop(each, None)
-
-
-class Settlement:
-    """Marks deliveries as done, many at once; see `statement` for those of a lane."""
-
-    def __init__(
-        self, database: Database, policy: DeliveryPolicy, settle_all: WriteAll | None = None
-    ) -> None:
-        self._database = database
-        self._batches = Batches(settle_all or self._settle_in_transaction)
-        # done already with this token: by this claim, whose first answer was cancelled
-        settled = sa.update(deliveries).where(_CLAIMED, ~PARKED).values(**done(database, policy))
-        self.statement = settled.returning(*_KEY_AND_TOKEN)
-
-    async def settle(self, delivery: Claim) -> None:
-        """Return when this delivery is settled.
-
-        :raises DeliverySuperseded: if it has another owner now, or was parked
-        """
-        if not await self._batches.write([claim_of(delivery)]):
-            raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
-
-    async def _settle_in_transaction(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:
-        async with self._database.write_transaction(Writer.LAST) as transaction:
-            rows = (await transaction.execute(self.statement, {"claims": claims})).all()
-            await transaction.commit()
-        return set(map(tuple, rows))
 
 
 class Releases:

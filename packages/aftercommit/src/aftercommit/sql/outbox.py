@@ -20,11 +20,13 @@ from aftercommit.sql import failure_history
 from aftercommit.sql.batch_settlement import (
     THIS_WITH_VALID_TOKEN,
     WITH_VALID_TOKEN,
+    Batches,
+    ClaimKey,
     Releases,
-    Settlement,
     claim_of,
     claim_params,
     done,
+    settlement,
 )
 from aftercommit.sql.claim_statements import RAW_EVENTS, claim_statement, pending
 from aftercommit.sql.database import Database
@@ -64,7 +66,7 @@ class SqlAlchemyOutbox:
     def __init__(self, database: Database, policy: DeliveryPolicy) -> None:
         self.database = database
         self._policy = policy
-        self._settlement = Settlement(database, policy)
+        self._settlement, self._settling = settlement(database, policy), Batches(self._settle_all)
         self._releases = Releases(database, policy, "released")
         self._interruptions = Releases(database, policy, "interrupted")
         now, owner, lease = database.clock, database.process, policy.lease_seconds
@@ -100,9 +102,7 @@ class SqlAlchemyOutbox:
         inline = self._policy.dispatch == "inline"
         paused = await self._paused(transaction) if inline else ()
         rows, claims = [], list[Claim]()
-        for envelope, handler, delay, lane in new:
-            if lane:
-                continue
+        for envelope, handler, delay, _ in (each for each in new if not each.lane):
             key = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
             if inline and not delay and handler not in paused:
                 claims += [first(envelope=envelope, handler=handler)]
@@ -148,9 +148,16 @@ class SqlAlchemyOutbox:
 
     async def settle(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
         if delivery.lane:
-            return await self._ordered.settle(delivery, self._settlement.statement, follow=follow)
-        await self._settlement.settle(delivery)
+            return await self._ordered.settle(delivery, self._settlement, follow=follow)
+        if not await self._settling.write([claim_of(delivery)]):
+            raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
         return ()
+
+    async def _settle_all(self, claims: Sequence[ClaimKey]) -> Collection[ClaimKey]:
+        async with self.database.write_transaction(Writer.LAST) as transaction:
+            rows = (await transaction.execute(self._settlement, {"claims": claims})).all()
+            await transaction.commit()
+        return set(map(tuple, rows))
 
     async def record_failure(self, failure: Failure) -> None:
         delivery, error = failure.delivery, failure_history.describe(failure.error)

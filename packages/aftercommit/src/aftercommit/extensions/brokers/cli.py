@@ -44,9 +44,8 @@ def run(cli: Cli, prefetch: int | None) -> None:
     """
     settings = cli.load_settings(log_level="info", prefetch=prefetch, **WORKER_SETTINGS)
     beside = cli.app.extensions.worker_services(settings)
-    working = worker_service(settings, beside=beside)
     consuming = consumer_service(settings, messages_of(cli.app).accepted)
-    cli.run_services(settings, working, consuming)
+    cli.run_services(settings, worker_service(settings), consuming, *beside)
 
 
 @click.command()

@@ -15,7 +15,7 @@ from aftercommit.codec import MAX_EVENT_LENGTH
 from aftercommit.errors import InvalidPayload
 from aftercommit.extensions.postgresql.autocommit import Records, SingleStatements
 from aftercommit.sql import claim_statements, failure_history, outbox
-from aftercommit.sql.batch_settlement import ClaimKey, Settlement
+from aftercommit.sql.batch_settlement import ClaimKey
 from aftercommit.sql.database import Database
 
 _, *_PARTS = re.split(r"-- name: (\w+)\n", Path(__file__).with_suffix(".sql").read_text())
@@ -32,7 +32,6 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
         self, statements: SingleStatements, database: Database, policy: DeliveryPolicy
     ) -> None:
         super().__init__(database, policy)
-        self._settlement = Settlement(database, policy, self._settle_all)
         self._statements, self._compiled = statements, cache(self._compile)
         versions = database.codec.versions
         self._constants = {

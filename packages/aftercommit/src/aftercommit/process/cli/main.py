@@ -142,10 +142,10 @@ def _stand_ins(
 
 
 def _load_command(name: str) -> click.Command:
-    from aftercommit.process.cli import check, db, worker
+    from aftercommit.process.cli import commands
 
-    commands = {"check": check.check, "db": db.db, "worker": worker.worker}
-    return commands[name]
+    command: click.Command = vars(commands)[name]
+    return command
 
 
 def _load_from(

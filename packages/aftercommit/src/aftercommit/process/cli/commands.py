@@ -1,4 +1,4 @@
-"""The command that says whether a process could work here, before one does."""
+"""The commands that every application has: the worker, and those of the database."""
 
 import os
 import time
@@ -11,15 +11,57 @@ import sqlalchemy as sa
 from aftercommit.errors import Unavailable
 from aftercommit.process.app import Cli
 from aftercommit.process.runtime import run
+from aftercommit.process.worker import WORKER_SETTINGS, worker_service
 from aftercommit.settings import EngineSettings
 from aftercommit.sql.delivery_states import unknown_handlers
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.schema import check_schema
+from aftercommit.sql.schema import check_schema, upgrade_schema
 from aftercommit.sql.tables import CLAIMABLE, PARKED, deliveries
 
-MOST_SKEW_SECONDS = (
-    5.0  # later attempts, and the order of what is shown, go by the database's clock
+# later attempts, and the order of what is shown, go by the database's clock
+MOST_SKEW_SECONDS = 5.0
+
+
+@click.command()
+@click.option("--until-idle", is_flag=True, help="End when no delivery is pending.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1000),
+    help="How many deliveries to run at a time. Default: 20",
 )
+@click.pass_obj
+def worker(cli: Cli, until_idle: bool, concurrency: int | None) -> None:
+    """Run pending deliveries.
+
+    These are retries, and the work that crashed processes have left.
+
+    On SIGTERM or Ctrl-C, running handlers get a grace period; a second signal exits immediately. No
+    work is lost.
+    """
+    changed = {"worker_concurrency": concurrency, **WORKER_SETTINGS}
+    settings = cli.load_settings(log_level="info", **changed)
+    beside = cli.app.extensions.worker_services(settings)
+    cli.run_services(settings, worker_service(settings, until_idle=until_idle), *beside)
+
+
+@click.group()
+def db() -> None:
+    """Upgrade the database schema."""
+
+
+@db.command()
+@click.pass_obj
+def upgrade(cli: Cli) -> None:
+    """Bring the database schema up to date."""
+    settings = cli.load_settings()
+
+    async def work() -> list[str]:
+        async with cli.app.open_database(settings) as database:
+            await upgrade_schema(database)
+            return await check_schema(database, columns=True)
+
+    revisions = run(work, event_loop=settings.event_loop)
+    click.echo(f"the database schema is up to date (revision {' and '.join(revisions)})")
 
 
 @click.command()
