@@ -35,9 +35,8 @@ class NoOutbox:
     async def release(self, claims: Collection[Claim], *, interrupted: bool = False) -> None:
         """Forget it."""
 
-    async def is_paused(self, delivery: Claim) -> bool:
+    async def ensure_not_paused(self, delivery: Claim) -> None:
         """Know of no pause."""
-        return False
 
     async def claim(self, limit: int, handlers: object) -> Sequence[Claim]:
         """Find nothing."""

@@ -9,7 +9,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 
 from anyio import CancelScope, Semaphore, create_task_group, get_cancelled_exc_class
@@ -91,15 +90,15 @@ class MessageBus:
         self, claims: Collection[Claim], result: Report | None = None, *, interrupted: bool = False
     ) -> None:
         """Make claimed deliveries due for workers now, as if they had not been claimed."""
-        for delivery in claims:
-            self.instrumentation.finished(Outcome(delivery, "handed over"))
-        await LastWrites(self.outbox, self.policy).release(claims, result or Report(), interrupted)
+        await self._last_writes.release(claims, result or Report(), interrupted=interrupted)
+
+    @property
+    def _last_writes(self) -> LastWrites:
+        return LastWrites(self.outbox, self.policy, self.random, self.instrumentation)
 
     async def _start_all(self, claims: Collection[Claim], result: Report, group: TaskGroup) -> None:
         """Run each in a task, as slots get free; one alone, or in a row, needs none of its own."""
-        waiting = deque(each for each in claims if each.handler in self.registry.events)
-        if elsewhere := [each for each in claims if each.handler not in self.registry.events]:
-            group.start_soon(self.release, elsewhere, result)  # a port is not configured here
+        waiting = deque(claims)
         while waiting and (following := await self._next(waiting, result)):
             group.start_soon(self._run_in_task, following, result, group)
 
@@ -108,7 +107,7 @@ class MessageBus:
         await self._start_all(await self._run_in_a_row(following, result), result, group)
 
     async def _run_in_a_row(self, claims: Collection[Claim], result: Report) -> Collection[Claim]:
-        while len(claims) == 1 and {c.handler for c in claims} <= self.registry.events.keys():
+        while len(claims) == 1:
             delivery = await self._next(deque(claims), result)
             claims = await self._run_one(delivery, result) if delivery else ()
         return claims
@@ -132,9 +131,13 @@ class MessageBus:
         return None
 
     async def _run_one(self, delivery: Claim, result: Report) -> Collection[Claim]:
+        committed = Committed()
         with bind_context(delivery.context):
             try:
-                committed = await self._attempt(delivery, result)
+                if delivery.handler in self.registry.events:
+                    committed = await self._attempt(delivery, result)
+                else:  # a port is not configured here
+                    await self.release([delivery], result)
             finally:
                 self.slots.release()
         result.events += committed.events
@@ -159,9 +162,9 @@ class MessageBus:
             result.failures.append(Failure(delivery=delivery, error=late, retry_in=0.0))
             await self.release([delivery], result)
         except errors.DeliverySuperseded as superseded:
-            self._lease_lost(delivery, superseded)
+            self._last_writes.lease_lost(delivery, superseded)
         except Exception as error:
-            await self._record_failure(delivery, error, result)
+            await self._last_writes.record_failure(delivery, error, result)
         except get_cancelled_exc_class():
             if not limit.has_returned:  # what has had its effect is not to be repeated at once
                 perhaps = limit.has_begun and not handler.is_transactional
@@ -173,13 +176,13 @@ class MessageBus:
         self, handler: BoundHandler, delivery: Claim, limit: TimeLimit, result: Report
     ) -> Committed:
         """Run a handler that has no transaction, and store that it is done."""
-        await self._begin(delivery, limit)
+        await self.outbox.ensure_not_paused(delivery)
+        limit.begin()
         answer = await limit.keep(handler.run(delivery, None))
         limit.has_returned = True
         if answer is not None:
             return await self._store_answer(answer, delivery)
-        following = await LastWrites(self.outbox, self.policy).settle(delivery, result)
-        return Committed(claims=tuple(following))
+        return Committed(claims=tuple(await self._last_writes.settle(delivery, result)))
 
     async def _store_answer(self, answer: object, delivery: Claim) -> Committed:
         """Execute the command that a handler has returned; its commit settles the delivery.
@@ -214,7 +217,9 @@ class MessageBus:
         limit.wait()
         try:
             async with self.new_uow(work) as scope:
-                await self._begin(work, limit)
+                if isinstance(work, Claim):
+                    await self.outbox.ensure_not_paused(work)
+                limit.begin()
                 await handler.run(work, scope.uow)
                 return await scope.commit(self.envelopes)
         except errors.ConcurrentUpdate:
@@ -222,29 +227,3 @@ class MessageBus:
                 raise
         self.instrumentation.finished(Outcome(work, "conflict"))
         return await self._commit(handler, work, limit, tries + 1)
-
-    async def _begin(self, work: Claim | CommandWork, limit: TimeLimit) -> None:
-        """Start the handler's time, unless a person has paused it while it waited."""
-        if isinstance(work, Claim) and await self.outbox.is_paused(work):
-            raise errors.HandlerPaused(work.handler)
-        limit.begin()
-
-    async def _record_failure(self, delivery: Claim, error: Exception, result: Report) -> None:
-        pause = self.policy.retry_delay(delivery, error, random=self.random)
-        failure = Failure(delivery=delivery, error=error, retry_in=pause)
-        try:
-            is_stored = await LastWrites(self.outbox, self.policy).record_failure(failure, result)
-        except errors.DeliverySuperseded as superseded:
-            self._lease_lost(delivery, f"{failure}; {superseded}")
-            return
-        if not is_stored:  # the row is as it was: it falls due when the lease ends
-            failure = replace(failure, retry_in=(pause := self.policy.lease_seconds))
-        later = self.envelopes.now() + timedelta(seconds=pause or 0)
-        fate = "parked" if pause is None else f"next attempt at {later:%FT%TZ}"
-        logger.warning("%s; %s", failure, fate, exc_info=logger.isEnabledFor(logging.DEBUG))
-        self.instrumentation.finished(Outcome(delivery, "parked" if pause is None else "retried"))
-        result.failures.append(failure)
-
-    def _lease_lost(self, delivery: Claim, reason: object) -> None:
-        logger.info("%s", reason)
-        self.instrumentation.finished(Outcome(delivery, "lease lost"))

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -10,6 +10,7 @@ from anyio import CancelScope, current_time, get_cancelled_exc_class, move_on_af
 
 from aftercommit.claims import Claim, DeliveryPolicy, Failure, Report
 from aftercommit.errors import DeliverySuperseded, NotCompleted, TransientError, is_away
+from aftercommit.observers import CompositeObserver, Outcome
 from aftercommit.ports import Outbox
 
 FINAL_WRITE_TIMEOUT = 2  # seconds to store what became of a cancelled delivery
@@ -20,64 +21,84 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LastWrites:
-    """Writes to the outbox; what cannot be written in time is `unwritten` in the report."""
+    """Stores and reports how claims end; what cannot be written in time is `unwritten`."""
 
     outbox: Outbox
     policy: DeliveryPolicy
-
-    async def release(self, claims: Collection[Claim], result: Report, interrupted: bool) -> None:
-        """Release claims, if that is possible: their leases also end by themselves."""
-        release = partial(self.outbox.release, tuple(claims), interrupted=interrupted)
-        try:
-            if claims:
-                end = max(map(self.policy.lease_end, claims))
-                await persist_despite_cancellation(release, lease_end=end)
-        except Exception as error:
-            logger.warning("claims could not be released, they end by themselves: %s", error)
-            result.unwritten.append(release)
+    random: Callable[[], float]
+    instrumentation: CompositeObserver
 
     async def settle(self, delivery: Claim, result: Report) -> Sequence[Claim]:
         """Mark a delivery as done; return the claim on the next one of its lane, if it has that.
 
         :raises Exception: if that is not possible
         """
-        settle, end = partial(self.outbox.settle, delivery), self.policy.lease_end(delivery)
+        settle = partial(self.outbox.settle, delivery)
         alone = partial(settle, follow=False)
-        try:
-            return await persist_despite_cancellation(settle, lease_end=end, at_last=alone)
-        except Exception:
-            result.unwritten.append(alone)  # done is done, if nobody has it done again before
-            raise
+        return await self._persist(settle, [delivery], result, at_last=alone)
 
-    async def record_failure(self, failure: Failure, result: Report) -> bool:
-        """Store a failure, and tell whether it is stored: otherwise the lease ends by itself.
-
-        :raises DeliverySuperseded: if the delivery has another owner now, or is done
-        """
-        end = self.policy.lease_end(failure.delivery)
-        store = partial(self.outbox.record_failure, failure)
+    async def release(
+        self, claims: Collection[Claim], result: Report, *, interrupted: bool = False
+    ) -> None:
+        """Make claimed deliveries due now, if that is possible: leases also end by themselves."""
+        for delivery in claims:
+            self.instrumentation.finished(Outcome(delivery, "handed over"))
+        release = partial(self.outbox.release, tuple(claims), interrupted=interrupted)
         try:
-            await persist_despite_cancellation(store, lease_end=end)
+            if claims:
+                await self._persist(release, claims, result)
+        except Exception as error:
+            logger.warning("claims could not be released, they end by themselves: %s", error)
+
+    async def record_failure(self, delivery: Claim, error: Exception, result: Report) -> None:
+        """Store and report that an attempt has failed, and when the next one follows."""
+        pause = self.policy.retry_delay(delivery, error, random=self.random)
+        failure = Failure(delivery=delivery, error=error, retry_in=pause)
+        try:
+            await self._persist(partial(self.outbox.record_failure, failure), [delivery], result)
+        except DeliverySuperseded as superseded:
+            self.lease_lost(delivery, f"{failure}; {superseded}")
+            return
+        except Exception as problem:  # the row is as it was: it falls due when the lease ends
+            logger.error("the next failure could not be stored: %s", problem)
+            failure = replace(failure, retry_in=(pause := self.policy.lease_seconds))
+        logger.warning("%s", failure, exc_info=logger.isEnabledFor(logging.DEBUG))
+        self.instrumentation.finished(Outcome(delivery, "parked" if pause is None else "retried"))
+        result.failures.append(failure)
+
+    def lease_lost(self, delivery: Claim, reason: object) -> None:
+        """Report that another process has taken a delivery over."""
+        logger.info("%s", reason)
+        self.instrumentation.finished(Outcome(delivery, "lease lost"))
+
+    async def _persist(
+        self,
+        store: Callable[[], Awaitable[T]],
+        claims: Collection[Claim],
+        result: Report,
+        at_last: Callable[[], Awaitable[object]] | None = None,
+    ) -> T:
+        end = max(map(self.policy.lease_end, claims))
+        try:
+            return await persist_despite_cancellation(store, lease_end=end, at_last=at_last)
         except DeliverySuperseded:
             raise
-        except Exception as error:
-            logger.error("the next failure could not be stored: %s", error)
-            result.unwritten.append(store)
-            return False
-        return True
+        except Exception:
+            result.unwritten.append(at_last or store)  # as long as nobody else has claimed it
+            raise
 
 
 async def persist_despite_cancellation(
     store: Callable[[], Awaitable[T]],
     *,
     lease_end: float,
-    at_last: Callable[[], Awaitable[T]] | None = None,
+    at_last: Callable[[], Awaitable[object]] | None = None,
 ) -> T:
-    """Make the last write about a delivery; if that is cancelled, once more, but not for ever.
+    """Make a last write; if that is cancelled, once more, but not for ever.
 
-    What is returned then is lost; so it may be another function.
+    What is returned then is lost; so it may be another function, `at_last`.
 
     It waits in line until the lease ends; as long, it is tried again if the database is away.
 

@@ -56,10 +56,12 @@ class Outbox(Protocol):
         The history has them, and whether they were `interrupted`, perhaps after their effect.
         """
 
-    async def is_paused(self, delivery: Claim) -> bool:
-        """Tell whether a person has paused the handler, while the claim has waited to begin.
+    async def ensure_not_paused(self, delivery: Claim) -> None:
+        """Look whether a person has paused the handler, while the claim has waited to begin.
 
         A pause of less than a second may go unseen; so may one while the database is away.
+
+        :raises HandlerPaused: if it is paused
         """
 
     async def claim(self, limit: int, handlers: Collection[str]) -> Sequence[Claim]:

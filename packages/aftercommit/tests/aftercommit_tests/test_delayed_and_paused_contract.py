@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from aftercommit.errors import HandlerPaused
 from aftercommit.handler_rows import Later
 from anyio import current_time
 
@@ -77,11 +78,12 @@ async def test_a_claim_that_has_waited_sees_a_pause_and_its_end(world: World) ->
     name = "announce"
     claim = replace((await world.make_thing())[name], leased_at=current_time() - 1)
     await world.pause(name)
-    assert await world.outbox().is_paused(claim)
+    with pytest.raises(HandlerPaused):
+        await world.outbox().ensure_not_paused(claim)
 
     await world.resume(name)
 
-    assert not await world.outbox().is_paused(claim)
+    await world.outbox().ensure_not_paused(claim)
 
 
 async def test_what_is_given_back_is_due_as_it_was_and_held_by_a_pause(world: World) -> None:

@@ -7,15 +7,14 @@ the last one seen", so an event whose transaction commits late is not skipped.
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from math import inf
 from typing import Any
 
 import sqlalchemy as sa
-from anyio import CancelScope, Lock, current_time
+from anyio import CancelScope, current_time
 
 from aftercommit.claims import Claim, DeliveryPolicy, Failure, NewDelivery
 from aftercommit.envelopes import Envelope
-from aftercommit.errors import DeliverySuperseded, InvalidMessage, TransientError, is_away
+from aftercommit.errors import DeliverySuperseded, InvalidMessage, is_away
 from aftercommit.sql import failure_history
 from aftercommit.sql.batch_settlement import (
     THIS_WITH_VALID_TOKEN,
@@ -30,15 +29,14 @@ from aftercommit.sql.batch_settlement import (
 )
 from aftercommit.sql.claim_statements import RAW_EVENTS, claim_statement, pending
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSED_HANDLERS, is_scheduled, pause_of
+from aftercommit.sql.delivery_states import is_scheduled, pause_of
 from aftercommit.sql.ordered_deliveries import OrderedDeliveries, claim_of_row
+from aftercommit.sql.pauses import KnownPauses
 from aftercommit.sql.tables import deliveries, events
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
 
 Claimed = tuple[Mapping[Any, Any], Mapping[Any, Any]]  # the rows of a delivery and of its event
-
-PAUSES_SECONDS = 0.5  # before a commit that the pauses were read, and again from it to an attempt
 
 SCHEDULED: sa.BindParameter[bool] = sa.bindparam("scheduled", type_=sa.Boolean)
 
@@ -75,7 +73,7 @@ class SqlAlchemyOutbox:
         due = now + sa.bindparam("seconds", type_=sa.Double)
         later = due + pause_of(sa.bindparam("subscriber"))
         self._insert_deliveries = sa.insert(deliveries).values(token=1, available_at=later)
-        self._known_pauses, self._known_until, self._asking = frozenset[str](), -inf, Lock()
+        self._pauses = KnownPauses(database)
         self._insert_events = sa.insert(events).values(recorded_at=now, **database.backend.position)
         self._settle_one = THIS_WITH_VALID_TOKEN.values(**done(database, policy))
         pause, wanted = deliveries.c.available_at - now, sa.or_(SCHEDULED, ~is_scheduled(now))
@@ -100,7 +98,7 @@ class SqlAlchemyOutbox:
         rows = [self.database.codec.to_row(envelope) for envelope in envelopes]
         await transaction.execute(self._insert_events, rows)
         inline = self._policy.dispatch == "inline"
-        paused = await self._paused(transaction) if inline else ()
+        paused = await self._pauses.read(transaction) if inline else ()
         rows, claims = [], list[Claim]()
         for envelope, handler, delay, _ in (each for each in new if not each.lane):
             key = {"event_id": envelope.id, "handler": handler, "subscriber": handler}
@@ -116,26 +114,8 @@ class SqlAlchemyOutbox:
         left = paused if inline else None
         return [*claims, *await self._ordered.store(transaction, new, left=left)]
 
-    async def _paused(self, transaction: Transaction) -> Collection[str]:
-        """Return the paused handlers, as they were at most PAUSES_SECONDS ago."""
-        if current_time() >= self._known_until:
-            found = (await transaction.execute(PAUSED_HANDLERS)).scalars()
-            self._known_pauses = frozenset(found)
-            self._known_until = current_time() + PAUSES_SECONDS
-        return self._known_pauses
-
-    async def is_paused(self, delivery: Claim) -> bool:
-        if current_time() - delivery.leased_at <= PAUSES_SECONDS:
-            return False
-        async with self._asking:  # all that have waited go by what the first of them reads
-            try:
-                if current_time() >= self._known_until:
-                    async with self.database.probe_transaction() as transaction:
-                        await self._paused(transaction)
-            except TransientError as error:
-                logger.warning("pauses count as they were last known: %s", error)
-                self._known_until = current_time() + PAUSES_SECONDS
-        return delivery.handler in self._known_pauses
+    async def ensure_not_paused(self, delivery: Claim) -> None:
+        await self._pauses.ensure_not_paused(delivery)
 
     async def settle_in(self, transaction: Transaction, delivery: Claim) -> Sequence[Claim]:
         """Mark a delivery as done, in the caller's transaction; for what it returns see `settle`.

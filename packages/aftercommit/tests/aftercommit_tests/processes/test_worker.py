@@ -86,7 +86,7 @@ def test_until_idle_waits_for_what_falls_due_later(owing: Installation) -> None:
         line = wait_for_line(worker.stderr, "announce failed")
         wait_until(lambda: owing.rows(FAILURES)[0][0] >= 3)
         worker.kill()
-    assert "BellIsAway: no bell in tower; next attempt at " in line
+    assert "BellIsAway: no bell in tower; next attempt in " in line
 
     (owing.folder / "tower").mkdir()
     result = owing.run("worker", "--until-idle", **bell)
