@@ -19,10 +19,10 @@ from aftercommit.claims import Claim, CommandWork, Committed, DeliveryPolicy, Fa
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, MessageOrigin, bind_context
 from aftercommit.handler_binding import BoundHandler, BoundHandlers
+from aftercommit.handler_limits import TimeLimit
 from aftercommit.last_writes import LastWrites, persist_despite_cancellation
 from aftercommit.observers import CompositeObserver, Outcome
 from aftercommit.ports import Outbox
-from aftercommit.time_limits import TimeLimit
 from aftercommit.unit_of_work import UnitOfWorkFactory
 
 MAX_CONFLICT_RETRIES = 5  # runs of a handler whose data others changed, before it counts as failed

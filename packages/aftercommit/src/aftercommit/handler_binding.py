@@ -11,8 +11,8 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from aftercommit.claims import WorkItem
-from aftercommit.error_boundary import contain_errors
 from aftercommit.errors import UnexpectedAnswer, WiringError, raise_if_any
+from aftercommit.handler_limits import contain_errors
 from aftercommit.handler_rows import Handler, handler_name, handler_of
 from aftercommit.handler_table import Handlers
 

@@ -106,7 +106,7 @@ async def persist_despite_cancellation(
     :raises TransientError: if the database was away, or did not answer in time
     """
     longest = max(lease_end, current_time() + FINAL_WRITE_TIMEOUT)
-    problem: TransientError = NotCompleted()
+    problem: TransientError | None = None
     try:
         with CancelScope(deadline=longest):
             while True:
@@ -121,4 +121,4 @@ async def persist_despite_cancellation(
         with move_on_after(FINAL_WRITE_TIMEOUT, shield=True):
             await (at_last or store)()
         raise
-    raise problem
+    raise problem or NotCompleted()

@@ -28,11 +28,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from aftercommit.codec import Upcasters
-from aftercommit.error_boundary import first_error
 from aftercommit.errors import InvalidValue, WiringError
 from aftercommit.extensions.operations import OperationsExtension
 from aftercommit.extensions.operations.subjects import as_written
 from aftercommit.extensions.postgresql import PostgreSQLExtension
+from aftercommit.handler_limits import first_error
 from aftercommit.handler_rows import Row
 from aftercommit.outbox.app import OutboxApp
 from aftercommit.outbox.caller_transaction import (

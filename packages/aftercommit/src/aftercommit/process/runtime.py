@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import anyio
 from anyio import CancelScope, move_on_after
 
-from aftercommit.error_boundary import first_error
 from aftercommit.errors import InvalidValue, install_hint
+from aftercommit.handler_limits import first_error
 from aftercommit.process.application import Application
 from aftercommit.process.signals import stop_signals
 

@@ -9,8 +9,8 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from aftercommit.claims import Claim, LastWrite
-from aftercommit.error_boundary import cancellation_requested, contain_errors
 from aftercommit.errors import TransientError
+from aftercommit.handler_limits import cancellation_requested, contain_errors
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Service, Shutdown, Wakeup
 from aftercommit.settings import EngineSettings

@@ -52,9 +52,7 @@ class OrderedDeliveries:
 
         Those to the handlers that are `left` to others are not claimed; None: to all of them.
         """
-        if not (rows := rows_of(new)):
-            return ()
-        found = (await transaction.execute(self._insert, rows)).all()
+        found = (await transaction.execute(self._insert, rows_of(new))).all()
         first = [(row.event_id, row.handler, 1) for row in found if not row.blocked]
         ours = sorted(key for key in first if left is not None and key[1] not in left)
         if first and not ours:

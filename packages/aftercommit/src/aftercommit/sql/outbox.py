@@ -111,8 +111,10 @@ class SqlAlchemyOutbox:
             await transaction.execute(self._insert_deliveries, rows)
             if not claims:
                 transaction.notify_workers()
-        left = paused if inline else None
-        return [*claims, *await self._ordered.store(transaction, new, left=left)]
+        if ordered := [each for each in new if each.lane]:
+            left = paused if inline else None
+            claims += await self._ordered.store(transaction, ordered, left=left)
+        return claims
 
     async def ensure_not_paused(self, delivery: Claim) -> None:
         await self._pauses.ensure_not_paused(delivery)

@@ -110,8 +110,8 @@ class SqlAlchemyUnitOfWorkScope:
         transaction.raise_failure()  # one that a handler has swallowed
         await transaction.flush()
         await self.uow.before_commit()
-        lanes = [each.lane for each in (*deliveries, self._settles) if each and each.lane]
-        await lock_lanes(transaction, outbox.database, lanes)
+        if lanes := [each.lane for each in (*deliveries, self._settles) if each and each.lane]:
+            await lock_lanes(transaction, outbox.database, lanes)
         claims = [*await outbox.store(transaction, events, deliveries)]
         if self._settles:
             claims += await outbox.settle_in(transaction, self._settles)

@@ -16,7 +16,6 @@ import anyio
 from anyio import fail_after, get_cancelled_exc_class, move_on_after
 
 from aftercommit.envelopes import Envelope
-from aftercommit.error_boundary import cancellation_requested
 from aftercommit.errors import has_kind, slug_of
 from aftercommit.extensions.brokers.channels import Channels
 from aftercommit.extensions.brokers.exceptions import (
@@ -25,6 +24,7 @@ from aftercommit.extensions.brokers.exceptions import (
     MessageRefusedError,
 )
 from aftercommit.extensions.circuit_breaker import CircuitBreaker
+from aftercommit.handler_limits import cancellation_requested
 
 DELIVERY_LIMIT = 20  # of RabbitMQ, its own since version 4; a consumer that is restarted counts
 MAX_DEAD_LETTER_BYTES = 10_000  # of a dead command that the broker does not take as a whole
