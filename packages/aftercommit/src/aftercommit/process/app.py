@@ -189,16 +189,13 @@ class CommandLine(Generic[S]):
         return run(main, event_loop=settings.event_loop)
 
     def run_services(self, settings: S, *services: Service, delivers: bool = True) -> None:
-        """Run services until they end, or until SIGTERM or SIGINT. The console reports on them.
-
-        :raises Unavailable: if the database cannot be used at start; later the services wait for it
-        """
+        """Run services as `runtime.run_services` does. The console reports on them."""
         from aftercommit.process import runtime
 
         self.app.warn_operators(settings, delivers=delivers)
         observers = [self.app.reporter(settings)]
         runtime.run_services(
-            partial(self.app.open, settings, observers=observers, delivers=delivers),
+            self.app.open(settings, observers=observers, delivers=delivers),
             services,
             [partial(extension.lifespan, settings) for extension in self.app.extensions],
             name=self.app.name,

@@ -41,14 +41,12 @@ class Wakeup:
 
 
 Service = Callable[[Application, Shutdown], Coroutine[Any, Any, None]]
-Opening = Callable[[], AbstractAsyncContextManager[Application]]
-"""Opens the application, and closes it at the end."""
 Lifespan = Callable[[Application, Shutdown], AbstractAsyncContextManager[None]]
 """Is open for as long as any services of a process run."""
 
 
 def run_services(
-    opening: Opening,
+    opening: AbstractAsyncContextManager[Application],
     services: Sequence[Service],
     lifespans: Sequence[Lifespan],
     *,
@@ -74,7 +72,7 @@ def run_services(
 
         stopping = stop_signals(stop, signal.SIGTERM, signal.SIGINT, name=name, grace=grace)
         with CancelScope() as body, stopping:
-            async with opening() as application, AsyncExitStack() as opened:
+            async with opening as application, AsyncExitStack() as opened:
                 for lifespan in lifespans:
                     await opened.enter_async_context(lifespan(application, shutdown))
                 async with anyio.create_task_group() as group:

@@ -1,7 +1,7 @@
 """Last writes about deliveries whose handlers have no transaction: many with one statement."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import sqlalchemy as sa
@@ -20,13 +20,21 @@ from aftercommit.sql.write_line import Writer
 
 BATCH_SIZE = 128  # SQLite has a limit for what makes one statement
 
-ClaimKey = tuple[EventId, str, int]  # the key of the delivery, and its token
+
+class ClaimKey(NamedTuple):
+    """What tells a claim from all others: the key of the delivery, and its token."""
+
+    event_id: EventId
+    handler: str
+    token: int
+
+
 WriteAll = Callable[[Sequence[ClaimKey]], Awaitable[Collection[ClaimKey]]]
 """Writes about all these claims, and returns those that it has hit."""
 
 # the rows of these claims, unless another one has been made on them
 _CLAIMS: sa.BindParameter[Any] = sa.bindparam("claims", expanding=True)
-_KEY_AND_TOKEN = deliveries.c.event_id, deliveries.c.handler, deliveries.c.token
+_KEY_AND_TOKEN = [deliveries.c[name] for name in ClaimKey._fields]
 _CLAIMED = sa.tuple_(*_KEY_AND_TOKEN).in_(_CLAIMS)
 WITH_VALID_TOKEN = sa.update(deliveries).where(_CLAIMED, PENDING)
 # a list of one costs SQLAlchemy more than a comparison
@@ -35,14 +43,13 @@ THIS_WITH_VALID_TOKEN = sa.update(deliveries).where(*_THIS, PENDING)
 
 
 def claim_of(delivery: Claim) -> ClaimKey:
-    """Return what tells this claim from all others on the same delivery."""
-    return delivery.envelope.id, delivery.handler, delivery.token
+    """Return the key of a claim."""
+    return ClaimKey(delivery.envelope.id, delivery.handler, delivery.token)
 
 
 def claim_params(delivery: Claim) -> dict[str, Any]:
     """Return the parameters by which `THIS_WITH_VALID_TOKEN` finds the row."""
-    names = (f"this_{column.name}" for column in _KEY_AND_TOKEN)
-    return dict(zip(names, claim_of(delivery), strict=True))
+    return {f"this_{name}": value for name, value in claim_of(delivery)._asdict().items()}
 
 
 def settlement(database: Database, policy: DeliveryPolicy) -> ReturningUpdate[Any]:

@@ -10,7 +10,7 @@ from anyio import current_time
 from aftercommit.claims import Claim, DeliveryPolicy, NewDelivery
 from aftercommit.envelopes import Envelope, EventId
 from aftercommit.errors import DeliverySuperseded, InvalidMessage
-from aftercommit.sql.batch_settlement import BATCH_SIZE, WITH_VALID_TOKEN, claim_of
+from aftercommit.sql.batch_settlement import BATCH_SIZE, WITH_VALID_TOKEN, ClaimKey, claim_of
 from aftercommit.sql.claim_statements import NEXT_TOKEN, RAW_EVENTS
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import pause_of
@@ -53,8 +53,8 @@ class OrderedDeliveries:
         Those to the handlers that are `left` to others are not claimed; None: to all of them.
         """
         found = (await transaction.execute(self._insert, rows_of(new))).all()
-        first = [(row.event_id, row.handler, 1) for row in found if not row.blocked]
-        ours = sorted(key for key in first if left is not None and key[1] not in left)
+        first = [ClaimKey(row.event_id, row.handler, 1) for row in found if not row.blocked]
+        ours = sorted(key for key in first if left is not None and key.handler not in left)
         if first and not ours:
             transaction.notify_workers()
         of_event = {each.envelope.id: each.envelope for each in new}
@@ -84,16 +84,16 @@ class OrderedDeliveries:
         found = (await transaction.execute(self._next, place._asdict())).all()
         claims: Sequence[Claim] = ()
         if found and follow and self._policy.dispatch == "inline":
-            claims = await self._follow(transaction, envelope, tuple(found[0]))
+            claims = await self._follow(transaction, envelope, ClaimKey._make(found[0]))
         if found and not claims:
             transaction.notify_workers()
         return claims
 
     async def _follow(
-        self, transaction: Transaction, ended: Envelope, following: tuple[EventId, str, int]
+        self, transaction: Transaction, ended: Envelope, following: ClaimKey
     ) -> Sequence[Claim]:
         """Claim the next one if it is of the same tree, and can be read; else a worker does."""
-        [event] = (await transaction.execute(RAW_EVENTS, {"ids": following[:1]})).mappings()
+        [event] = (await transaction.execute(RAW_EVENTS, {"ids": [following.event_id]})).mappings()
         try:
             envelope = self._database.codec.from_row(event)
         except InvalidMessage:
@@ -105,7 +105,7 @@ class OrderedDeliveries:
     async def _claimed(
         self,
         transaction: Transaction,
-        wanted: Sequence[tuple[EventId, str, int]],
+        wanted: Sequence[ClaimKey],
         envelopes: dict[EventId, Envelope],
     ) -> Sequence[Claim]:
         leased_at, rows = current_time(), list[sa.RowMapping]()

@@ -139,7 +139,7 @@ class SqlAlchemyOutbox:
         async with self.database.write_transaction(Writer.LAST) as transaction:
             rows = (await transaction.execute(self._settlement, {"claims": claims})).all()
             await transaction.commit()
-        return set(map(tuple, rows))
+        return [ClaimKey._make(row) for row in rows]
 
     async def record_failure(self, failure: Failure) -> None:
         delivery, error = failure.delivery, failure_history.describe(failure.error)
@@ -152,7 +152,7 @@ class SqlAlchemyOutbox:
         async with self.database.write_transaction(Writer.LAST) as transaction:
             if await transaction.execute_dml(failed, claim_params(delivery)) != 1:
                 raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
-            key = dict(zip(failure_history.KEY, claim_of(delivery), strict=True))
+            key = claim_of(delivery)._asdict()
             what = {"attempt": delivery.attempt, "owner": self.database.process, "error": error}
             await failure_history.record(transaction, now, "failed", [key | what])
             await transaction.commit()
@@ -208,7 +208,7 @@ class SqlAlchemyOutbox:
 
     async def _park(self, row: Mapping[Any, Any], problem: InvalidMessage) -> None:
         """Park what was claimed and cannot be read; if that fails, its lease ends by itself."""
-        this = row["event_id"], row["handler"], row["token"]
+        this = ClaimKey(row["event_id"], row["handler"], row["token"])
         error = failure_history.describe(problem)
         parked = WITH_VALID_TOKEN.values(
             parked_at=self.database.clock,

@@ -66,7 +66,7 @@ class AsyncpgOutbox(outbox.SqlAlchemyOutbox):
     async def _settle_all(self, claims: Sequence[ClaimKey]) -> set[ClaimKey]:
         ids, handlers, tokens = map(list, zip(*claims, strict=True))
         rows = await self._execute("settle", event_ids=ids, handlers=handlers, tokens=tokens)
-        return {(row["event_id"], row["handler"], row["token"]) for row in rows}
+        return {ClaimKey(row["event_id"], row["handler"], row["token"]) for row in rows}
 
     async def _execute(self, name: str, *, limit: int = 0, **values: Any) -> Records:
         sql, names = self._compiled(name, limit)
