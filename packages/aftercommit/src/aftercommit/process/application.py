@@ -34,5 +34,5 @@ class Application:
     publishers: Mapping[str, Publisher]
     handlers: Mapping[str, str]
     projections: Collection[str] = ()
-    hindrances: dict[object, str] = field(default_factory=dict)
+    readiness_problems: dict[object, str] = field(default_factory=dict)
     """What keeps the process from being ready besides the database: services write it here."""

@@ -61,7 +61,7 @@ def consumer_service(settings: EngineSettings, accepted: Sequence[type[Any]]) ->
             partial(inbox.accepted_command, application.database),
             BoundedDispatch(application.bus, settings.max_dispatches),
             stop,
-            application.hindrances,
+            application.readiness_problems,
             prefetch=of_brokers.prefetch,
             max_attempts=settings.max_attempts,
         )
@@ -78,7 +78,7 @@ class Consumer:
     A message is in flight until it is acknowledged. What the commands commit is dispatched beside
     that, up to a limit.
 
-    While nothing is consumed from a broker, `hindrances` says so: the process is not ready.
+    While nothing is consumed from a broker, `readiness_problems` says so: the process is not ready.
     """
 
     bus: MessageBus
@@ -86,7 +86,7 @@ class Consumer:
     find_accepted: Callable[[str, str | None], Awaitable[AcceptedCommand | None]]
     dispatch: BoundedDispatch
     stop: Shutdown
-    hindrances: dict[object, str]
+    readiness_problems: dict[object, str]
     prefetch: int
     max_attempts: int
     first_pause: float = FIRST_PAUSE_SECONDS
@@ -102,7 +102,7 @@ class Consumer:
         """Consume from one broker; when it goes away, wait for it, longer each time."""
         failures = 0
         while not self.stop.is_set():
-            self.hindrances[broker] = f"nothing is consumed from {broker.kind}"
+            self.readiness_problems[broker] = f"nothing is consumed from {broker.kind}"
             try:
                 async with AsyncExitStack() as session:
                     async with cancel_on_shutdown(self.stop):
@@ -111,7 +111,7 @@ class Consumer:
                         logger.info("consuming from %s", broker.kind)
                     if self.stop.is_set():
                         return
-                    del self.hindrances[broker]
+                    del self.readiness_problems[broker]
                     failures = 0
                     await self._take(broker, messages)
             except Exception as raised:  # nothing at one broker may end the others

@@ -70,8 +70,8 @@ class Probes(Collector):
         """Return why nothing should be given to this process now; None if it is ready."""
         if self.stop.is_set():
             return "draining"
-        if hindrances := self._application.hindrances:
-            return next(iter(hindrances.values()))
+        if problems := self._application.readiness_problems:
+            return next(iter(problems.values()))
         if self._is_silent:
             return "the database does not answer"
         failing = self._counts and self._counts.writes.failing_seconds()

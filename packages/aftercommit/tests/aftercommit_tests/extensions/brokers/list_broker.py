@@ -118,7 +118,7 @@ async def consuming(
     world: World,
     *,
     max_dispatches: int = 20,
-    hindrances: dict[object, str] | None = None,
+    readiness_problems: dict[object, str] | None = None,
 ) -> AsyncIterator[Shutdown]:
     """Run a consumer beside the test, in 60 s at most; it is stopped with the context."""
     stop = Shutdown()
@@ -128,7 +128,7 @@ async def consuming(
         partial(inbox.accepted_command, world.database),
         BoundedDispatch(world.bus, max_dispatches),
         stop,
-        {} if hindrances is None else hindrances,
+        {} if readiness_problems is None else readiness_problems,
         prefetch=5,
         max_attempts=3,
         first_pause=0.0,

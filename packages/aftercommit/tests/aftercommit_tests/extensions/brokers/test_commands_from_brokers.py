@@ -113,19 +113,19 @@ async def test_a_process_is_not_ready_while_nothing_is_consumed(
     broker: ListBroker, new_world: NewWorld
 ) -> None:
     """Messages that others send meanwhile wait, or are lost if there is no queue."""
-    hindrances: dict[object, str] = {}
+    readiness_problems: dict[object, str] = {}
     broker.is_away = True
 
-    async with consuming(broker, await new_world(), hindrances=hindrances):
-        while not hindrances:
+    async with consuming(broker, await new_world(), readiness_problems=readiness_problems):
+        while not readiness_problems:
             await anyio.lowlevel.checkpoint()
-        assert list(hindrances.values()) == ["nothing is consumed from Fake"]
+        assert list(readiness_problems.values()) == ["nothing is consumed from Fake"]
         broker.is_away = False
         await broker.handle_in_turn(a_message())
-        assert not hindrances
+        assert not readiness_problems
         broker.is_away = True
         broker.cut()
-        while not hindrances:
+        while not readiness_problems:
             await anyio.lowlevel.checkpoint()
 
 
