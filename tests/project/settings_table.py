@@ -12,7 +12,7 @@ from aftercommit.settings import EngineSettings
 from msgspec import Meta
 
 from allocation.config import Settings
-from allocation.extension_list import EXTENSIONS
+from allocation.entrypoints.app import APP
 
 WHAT = {
     "database_url": "the database: SQLite, or PostgreSQL with that extension",
@@ -60,7 +60,7 @@ def settings() -> Iterator[str]:
     yield "|---|---|---|---|---|"
     yield from _rows(Settings, get_annotations(Settings))
     yield from _rows(EngineSettings, get_annotations(EngineSettings))
-    for kind in EXTENSIONS.settings():
+    for kind in APP.extension_settings():
         yield from _rows(kind, get_annotations(kind))
 
 

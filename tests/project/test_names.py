@@ -11,8 +11,8 @@ from aftercommit.extensions.brokers.asyncapi import published_language
 from aftercommit.extensions.metrics.observer import MetricsObserver
 from aftercommit.extensions.web.application import web_application
 from aftercommit.extensions.web.settings import WebSettings
-from aftercommit.process.app import CommandLine
 from aftercommit.process.cli.main import command_line
+from aftercommit.process.command_line import CommandLine
 from click.testing import CliRunner
 
 from allocation.config import Settings

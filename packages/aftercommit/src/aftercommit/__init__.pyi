@@ -24,13 +24,12 @@ from .observers import Outcome as Outcome
 from .outbox import Outbox as Outbox
 from .ports import Publisher as Publisher
 from .process.app import App as App
-from .process.app import CommandLine as CommandLine
 from .process.application import Application as Application
 from .process.assembly import open_application as open_application
 from .process.cli.main import command_line as command_line
 from .process.cli.main import commands_of as commands_of
+from .process.command_line import CommandLine as CommandLine
 from .process.extension import Extension as Extension
-from .process.extension import Extensions as Extensions
 from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
 from .sql.aggregates import ensure_versions as ensure_versions

@@ -27,7 +27,6 @@ PUBLIC = {
     "Envelope",
     "EnvelopeFactory",
     "Extension",
-    "Extensions",
     "Handlers",
     "History",
     "IdempotencyKey",

@@ -38,11 +38,10 @@ class OperationsExtension(FindsSubjects, Extension):
     For `find_subjects` see `subjects.py`. `form` is the JSON Schema of the texts that it takes, for
     the description of the HTTP interface.
 
-    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.operations import OperationsExtension
-    >>> extensions = Extensions([OperationsExtension()])
-    >>> extensions.log_formats
-    ('text', 'json')
+    >>> extensions = [OperationsExtension()]  # of an `App`
+    >>> extensions[0].log_formats
+    ('json',)
     """
 
     def __init__(

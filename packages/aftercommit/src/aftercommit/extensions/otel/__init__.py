@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 class OtelExtension(Extension):
     """What it brings to the program.
 
-    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.otel import OtelExtension
-    >>> extensions = Extensions([OtelExtension()])
+    >>> extensions = [OtelExtension()]  # of an `App`
     >>> extensions[0].observer(None)  # unless `opentelemetry-instrument` has started the process
     """
 

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 class PageExtension(Extension):
     """What it brings to the program.
 
-    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.page import PageExtension
-    >>> extensions = Extensions([PageExtension()])
+    >>> extensions = [PageExtension()]  # of an `App`
     >>> router = extensions[0].public_routes()  # which `serve` includes
     """
 

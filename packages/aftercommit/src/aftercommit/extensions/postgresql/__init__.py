@@ -13,10 +13,9 @@ if TYPE_CHECKING:
 class PostgreSQLExtension(Extension):
     """What it brings to the program.
 
-    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.postgresql import PostgreSQLExtension
-    >>> extensions = Extensions([PostgreSQLExtension()])
-    >>> extensions.database_backends()["postgresql"]().asyncio_driver
+    >>> extensions = [PostgreSQLExtension()]  # of an `App`
+    >>> extensions[0].database_backend().asyncio_driver
     'asyncpg'
     """
 

@@ -11,7 +11,7 @@ from aftercommit.process.logging_setup import set_up_logging
 
 from aftercommit_tests.builders import a_context
 from aftercommit_tests.command_line import own_logging
-from aftercommit_tests.things.app import EXTENSIONS
+from aftercommit_tests.things.app import APP
 
 logger = logging.getLogger("things.test")
 ReadLog = Callable[[], str]
@@ -29,7 +29,7 @@ def read_log(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         return line
 
     with own_logging():
-        set_up_logging("things", "info", "json", EXTENSIONS.formatters())
+        set_up_logging("things", "info", "json", APP.log_formatters())
         yield read
 
 
