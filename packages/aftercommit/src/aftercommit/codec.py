@@ -129,24 +129,15 @@ class Codec(Generic[E_co]):
         if name not in self.events:
             raise UnknownEventType(name)
         try:
+            event_id, version = EventId(UUID(str(row["id"]))), int(row["schema_version"])
             time = datetime.fromisoformat(str(row["time"]))
-            context = {name: row[name] for name in CONTEXT}
-            around: Data = {
-                "id": EventId(UUID(str(row["id"]))),
-                "source": row["source"],
-                "type": name,
-                "subject": row["subject"],
-                "time": time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC),
-                "context": msgspec.convert(context, MessageContext, strict=False),
-            }
-            version = int(row["schema_version"])
-            around["schema_version"] = version
+            time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+            said = {name: row[name] for name in CONTEXT}
+            context = msgspec.convert(said, MessageContext, strict=False)
         except (ValueError, OverflowError, msgspec.MsgspecError) as error:
             raise InvalidPayload("an event", str(error)) from error
         try:
-            return Envelope(
-                event=self.read(name, version, row["data"], self.events[name]), **around
-            )
+            event = self.read(name, version, row["data"], self.events[name])
         except InvalidPayload as error:
             if version == self.version_of(name):
                 hint = f"if its class has changed, give the Codec an upcaster for {name, version}"
@@ -154,6 +145,16 @@ class Codec(Generic[E_co]):
             raise
         except Exception as error:  # in an upcaster, or in the class of the event
             raise InvalidPayload(name, f"{type(error).__name__}: {error}") from error
+        return Envelope(
+            id=event_id,
+            source=row["source"],
+            type=name,
+            schema_version=version,
+            event=event,
+            subject=row["subject"],
+            time=time,
+            context=context,
+        )
 
     def read(self, name: str, version: int, data: str | bytes, message_type: type[M]) -> M:
         """Return the message of this wire name and version.

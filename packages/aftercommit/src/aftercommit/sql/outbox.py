@@ -31,7 +31,7 @@ from aftercommit.sql.claim_statements import RAW_EVENTS, claim_statement, pendin
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import is_scheduled, pause_of
 from aftercommit.sql.ordered_deliveries import OrderedDeliveries, claim_of_row
-from aftercommit.sql.pauses import KnownPauses
+from aftercommit.sql.pauses import PAUSES_SECONDS, KnownPauses
 from aftercommit.sql.tables import deliveries, events
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
@@ -117,7 +117,8 @@ class SqlAlchemyOutbox:
         return claims
 
     async def ensure_not_paused(self, delivery: Claim) -> None:
-        await self._pauses.ensure_not_paused(delivery)
+        if current_time() - delivery.leased_at > PAUSES_SECONDS:  # it was not read with the claim
+            await self._pauses.ensure_not_paused(delivery.handler)
 
     async def settle_in(self, transaction: Transaction, delivery: Claim) -> Sequence[Claim]:
         """Mark a delivery as done, in the caller's transaction; for what it returns see `settle`.

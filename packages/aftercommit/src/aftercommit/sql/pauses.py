@@ -6,7 +6,6 @@ from math import inf
 
 from anyio import Lock, current_time
 
-from aftercommit.claims import Claim
 from aftercommit.errors import HandlerPaused, TransientError
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import PAUSED_HANDLERS
@@ -31,10 +30,8 @@ class KnownPauses:
             self._known_until = current_time() + PAUSES_SECONDS
         return self._paused
 
-    async def ensure_not_paused(self, delivery: Claim) -> None:
-        """Ask again, if a claim has waited for so long."""
-        if current_time() - delivery.leased_at <= PAUSES_SECONDS:
-            return
+    async def ensure_not_paused(self, handler: str) -> None:
+        """Raise HandlerPaused if it is paused; while the database is away, as was known last."""
         async with self._asking:  # all that have waited go by what the first of them reads
             try:
                 if current_time() >= self._known_until:
@@ -43,5 +40,5 @@ class KnownPauses:
             except TransientError as error:
                 logger.warning("pauses count as they were last known: %s", error)
                 self._known_until = current_time() + PAUSES_SECONDS
-        if delivery.handler in self._paused:
-            raise HandlerPaused(delivery.handler)
+        if handler in self._paused:
+            raise HandlerPaused(handler)
