@@ -139,9 +139,7 @@ class Failure:
     def __str__(self) -> str:
         delivery, envelope = self.delivery, self.delivery.envelope
         event = f"{type(envelope.event).__name__} {envelope.id}, attempt {delivery.attempt}"
-        fate = "parked" if self.retry_in is None else f"next attempt in {self.retry_in:.3g} s"
-        error = f"{type(self.error).__name__}: {self.error}"
-        return f"{delivery.handler} failed on {event}: {error}; {fate}"
+        return f"{delivery.handler} failed on {event}: {type(self.error).__name__}: {self.error}"
 
 
 @dataclass(slots=True)

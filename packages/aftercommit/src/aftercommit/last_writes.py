@@ -64,7 +64,8 @@ class LastWrites:
         except Exception as problem:  # the row is as it was: it falls due when the lease ends
             logger.error("the next failure could not be stored: %s", problem)
             failure = replace(failure, retry_in=(pause := self.policy.lease_seconds))
-        logger.warning("%s", failure, exc_info=logger.isEnabledFor(logging.DEBUG))
+        fate = "parked" if pause is None else f"next attempt in {pause:.3g} s"
+        logger.warning("%s; %s", failure, fate, exc_info=logger.isEnabledFor(logging.DEBUG))
         self.instrumentation.finished(Outcome(delivery, "parked" if pause is None else "retried"))
         result.failures.append(failure)
 
