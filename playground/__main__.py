@@ -2,7 +2,7 @@
 
 import sys
 
-from allocation.entrypoints.cli import cli
+from allocation.entrypoints.app import cli
 from playground.cli import playground
 
 if __name__ == "__main__":

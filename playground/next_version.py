@@ -8,7 +8,7 @@ import sys
 from aftercommit.claims import IdempotencyKey
 
 from allocation.domain.events import UserRegistered
-from allocation.entrypoints.cli import cli
+from allocation.entrypoints.app import cli
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.user_mailer import EmailSender

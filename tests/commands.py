@@ -8,7 +8,7 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from allocation.entrypoints.cli import cli
+from allocation.entrypoints.app import cli
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """Makes `python -m allocation` the same as the console script."""
 
-from allocation.entrypoints.cli import cli
+from allocation.entrypoints.app import cli
 
 cli(prog_name="allocation")

@@ -10,7 +10,7 @@ from pathlib import Path
 from aftercommit_tests import later_schema
 
 from allocation.adapters.migrations import HISTORY
-from allocation.entrypoints.cli import cli
+from allocation.entrypoints.app import cli
 
 FOLDER = Path(__file__).parent / "later_migrations"
 LATER = (later_schema.LATER[0], later_schema.later(HISTORY, FOLDER))

@@ -21,7 +21,7 @@ from aftercommit.sql.delivery_states import delivery_state
 
 from allocation.adapters import orm
 from allocation.domain.events import Event
-from allocation.entrypoints.cli import cli
+from allocation.entrypoints.app import cli
 from allocation.service_layer.handlers import HANDLERS
 from tests.project.table_meanings import COLUMNS, EACH_STATE, WRITERS
 from tools.files import ROOT

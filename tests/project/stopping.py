@@ -20,7 +20,7 @@ from aftercommit.sql.outbox import SqlAlchemyOutbox
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope
 
 from allocation.adapters.maildir import MaildirEmailSender
-from allocation.entrypoints.cli import cli
+from allocation.entrypoints.app import cli
 
 RUNNING = (
     "SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NULL AND owner IS NOT NULL"

@@ -21,8 +21,7 @@ from click.testing import CliRunner
 
 from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.config import Settings
-from allocation.entrypoints.app import APP
-from allocation.entrypoints.cli import cli
+from allocation.entrypoints.app import APP, cli
 from allocation.extension_list import EXTENSIONS
 from tools.files import ROOT
 

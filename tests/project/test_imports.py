@@ -29,7 +29,7 @@ def test_a_list_from_a_sqlite_file_imports_only_what_it_needs(program: Program) 
     """Starting is what takes most of the time of a short command."""
     program.run("db", "upgrade")
     script = (
-        "import sys; from allocation.entrypoints.cli import cli;"
+        "import sys; from allocation.entrypoints.app import cli;"
         f"cli({USER_LIST}, standalone_mode=False); print(*sys.modules, sep='\\n')"
     )
     imported = subprocess.run(

@@ -5,8 +5,7 @@ from aftercommit.errors import InvalidValue
 from aftercommit.process.cli.main import LazyCommand
 
 from allocation.config import Settings
-from allocation.entrypoints.app import APP
-from allocation.entrypoints.cli import cli
+from allocation.entrypoints.app import APP, cli
 
 
 def test_without_any_setting_the_defaults_hold() -> None:

@@ -27,7 +27,6 @@ from .process.app import App as App
 from .process.application import Application as Application
 from .process.assembly import open_application as open_application
 from .process.cli.main import command_line as command_line
-from .process.cli.main import commands_of as commands_of
 from .process.command_line import CommandLine as CommandLine
 from .process.extension import Extension as Extension
 from .settings import EngineSettings as EngineSettings

@@ -51,7 +51,6 @@ PUBLIC = {
     "UtcDateTime",
     "bind",
     "command_line",
-    "commands_of",
     "ensure_schema",
     "ensure_versions",
     "message_types",

@@ -6,10 +6,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
-import click
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -33,7 +32,6 @@ class OutboxApp(App[EngineSettings]):
     """The application of which an outbox is all that the engine knows."""
 
     program = "aftercommit MODULE:NAME"
-    commands: ClassVar = {}
 
     def __init__(
         self,
@@ -83,9 +81,6 @@ class OutboxApp(App[EngineSettings]):
 
     def codec(self) -> Codec[Any]:
         return self._codec
-
-    def command(self, name: str) -> click.Command:
-        raise KeyError(name)
 
     @cached_property
     def envelopes(self) -> EnvelopeFactory:

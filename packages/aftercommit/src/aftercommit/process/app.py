@@ -11,8 +11,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 if TYPE_CHECKING:
-    import click
-
     from aftercommit.codec import Codec
     from aftercommit.handler_table import Handlers
     from aftercommit.observers import Observer
@@ -34,7 +32,7 @@ class App(Generic[S]):
     >>> from aftercommit import App
     >>> from shop.config import Settings
     >>> class Shop(App[Settings]):
-    ...     name, summary, commands = "shop", "Take orders.", {}
+    ...     name, summary = "shop", "Take orders."
     ...     extensions, default_database_url = [], "sqlite:///shop.db"
     ...     def settings(self):
     ...         return Settings
@@ -50,17 +48,13 @@ class App(Generic[S]):
     """What it does, for `--help`."""
     extensions: ClassVar[Sequence[Extension]]
     """In the order in which each is asked."""
-    commands: ClassVar[Mapping[str, Mapping[str, str]]]
-    """The summaries of its own commands by name, in groups, in the order of the help."""
+    commands: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """The modules with its own commands, in the groups of the help: Use, Run, Inspect, Maintain."""
     options: ClassVar[Mapping[str, str]] = {}
     """Options of all commands: settings, with their help, where {prefix} is that of variables."""
     page_scripts: ClassVar[Sequence[str]] = ()
     """The URLs of further scripts of the page in the browser."""
     default_database_url: ClassVar[str]
-
-    def command(self, name: str) -> click.Command:
-        """Return one of its own commands."""
-        raise NotImplementedError
 
     def handlers(self) -> Handlers[object, object]:
         """Return the table of its handlers."""

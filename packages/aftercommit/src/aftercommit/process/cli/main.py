@@ -6,6 +6,7 @@ Shells ask for the list at every press of the tab key, so a command is imported 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from importlib import import_module
 from pkgutil import get_data
 from typing import Any
 
@@ -27,7 +28,7 @@ COMMANDS = {
 """The commands that every application has, by group."""
 _FUNCTION = re.compile(
     r"""^@\w+\.command\((?:"([\w-]+)")?\)\n(?:[@ )][^\n]*\n)*"""  # its name, if it is given
-    r"""def (\w+)\((?:(?!\n[^ )\n]).)*?\"{3}(.+?)(?:\"{3}|\n)""",
+    r"""(?:async )?def (\w+)\((?:(?!\n[^ )\n]).)*?\"{3}(.+?)(?:\"{3}|\n)""",
     re.MULTILINE | re.DOTALL,
 )
 LOG_LEVELS = ["debug", "info", "warning", "error"]
@@ -67,23 +68,6 @@ def command_line(app: App[Any]) -> click.Group:
         help=HELP.format(summary=app.summary, prefix=app.name.upper()).removeprefix("\b\n"),
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-
-
-def commands_of(module: str) -> Mapping[str, str]:
-    """Return the names of the commands in a module, with their summaries, without importing it.
-
-    They are the functions after `@….command()`; each has a docstring.
-
-    >>> from aftercommit import commands_of
-    >>> commands_of("shop.entrypoints.commands")["cancel-order"]
-    'Take an order back.'
-    """
-    package, _, name = module.rpartition(".")
-    source = (get_data(package, f"{name}.py") or b"").decode()
-    return {
-        given or function.replace("_", "-"): summary
-        for given, function, summary in _FUNCTION.findall(source)
-    }
 
 
 class LazyCommand(click.Command):
@@ -128,11 +112,30 @@ class GroupedCommands(ErrorHandlingGroup):
 
 def _lazy_commands(app: App[Any]) -> Iterator[LazyCommand]:
     """Yield what stands for the commands of the application, of all, and of extensions."""
-    yield from _stand_ins(app.commands, app.command)
+    for group, modules in app.commands.items():
+        for module in modules:
+            yield from commands_in(module, group)
     yield from _stand_ins(COMMANDS, _load_command)
     for each in app.extensions:
         load = partial(_load_from, app.name, each.name, each.command)
         yield from _stand_ins(each.commands, load)
+
+
+def commands_in(module: str, group: str) -> Iterator[LazyCommand]:
+    """Yield what stands for the commands of a module, which is not imported.
+
+    They are the functions after `@….command()`; each has a docstring.
+    """
+    package, _, file = module.rpartition(".")
+    source = (get_data(package, f"{file}.py") or b"").decode()
+    for given, function, summary in _FUNCTION.findall(source):
+        name = given or function.replace("_", "-")
+        yield LazyCommand(group, name, summary, partial(_load_of_module, module, function))
+
+
+def _load_of_module(module: str, function: str, name: str) -> click.Command:
+    command: click.Command = getattr(import_module(module), function)
+    return command
 
 
 def _stand_ins(

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, ClassVar
 
-from aftercommit import App, command_line, commands_of
+from aftercommit import App, command_line
 
 from shop.extension_list import EXTENSIONS
 
 if TYPE_CHECKING:
-    import click
     from aftercommit import Application, Codec, Handlers, History, Observer
 
     from shop.config import Settings
@@ -25,14 +24,7 @@ class Shop(App["Settings"]):
     summary = "Take orders, and see to what follows from them."
     extensions = EXTENSIONS
     default_database_url = "sqlite:///shop.db"
-    commands: ClassVar = {
-        "Use": commands_of("shop.entrypoints.commands"),
-    }
-
-    def command(self, name: str) -> click.Command:
-        from shop.entrypoints.commands import commands
-
-        return commands.commands[name]
+    commands: ClassVar = {"Use": ["shop.entrypoints.commands"]}
 
     def handlers(self) -> Handlers[Command, Event]:
         from shop.service_layer.handlers import HANDLERS
