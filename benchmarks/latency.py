@@ -22,7 +22,7 @@ from aftercommit.process.worker import worker_service
 from anyio import to_thread
 
 from allocation.domain.events import Event, UserRegistered
-from allocation.service_layer.user_mailer import EmailSender
+from allocation.service_layer.ports import EmailSender
 from benchmarks.application import (
     WithoutMail,
     handled_by,

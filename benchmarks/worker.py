@@ -22,8 +22,8 @@ from anyio import create_task_group
 
 from allocation.config import Settings
 from allocation.domain.events import Event, UserRegistered
+from allocation.service_layer.ports import EmailSender
 from allocation.service_layer.unit_of_work import UnitOfWork
-from allocation.service_layer.user_mailer import EmailSender
 from benchmarks.application import handled_by, opened, settings_for
 from benchmarks.due import Queue, Tally, connected, filled, jobs_per_second, make_due
 from benchmarks.measuring import Contest, Effort, Way

@@ -11,7 +11,7 @@ from allocation.domain.events import UserRegistered
 from allocation.entrypoints.app import cli
 from allocation.service_layer.emails import Email
 from allocation.service_layer.handlers import HANDLERS as TABLE
-from allocation.service_layer.user_mailer import EmailSender
+from allocation.service_layer.ports import EmailSender
 
 SUBJECT = "There is a newsletter now"
 

@@ -33,7 +33,8 @@ from allocation.adapters.maildir import MaildirEmailSender
 from allocation.adapters.orm import start_mappers
 from allocation.adapters.unit_of_work import SqlAlchemyUnitOfWork
 from allocation.config import MAIL_URLS, Settings
-from allocation.service_layer.user_mailer import EmailSender, UserMailer
+from allocation.service_layer.ports import EmailSender
+from allocation.service_layer.user_mailer import UserMailer
 
 
 @asynccontextmanager

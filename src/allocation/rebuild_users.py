@@ -14,7 +14,7 @@ from aftercommit.extensions.operations.cli_parts import progress, with_applicati
 from aftercommit.process.printing import pluralize
 
 from allocation.adapters.orm import user_view, users
-from allocation.adapters.user_view import SqlAlchemyUserProjection
+from allocation.adapters.repositories import SqlAlchemyUserProjection
 from allocation.domain.events import UserId
 
 ALL_USERS, _ROWS = sa.select(users.c.id), sa.select(user_view.c.user_id)

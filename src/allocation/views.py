@@ -46,7 +46,7 @@ _HOLDER = (
 
 
 async def is_undeliverable(database: Database, email: str) -> bool:
-    """Tell whether nothing can be sent to an address. See `user_mailer.IsUndeliverable`."""
+    """Tell whether nothing can be sent to an address. See `ports.IsUndeliverable`."""
     return bool(await _one(database, _UNDELIVERABLE, key=EmailAddress(email).key))
 
 

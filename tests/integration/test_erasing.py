@@ -19,7 +19,7 @@ from aftercommit.sql import tables
 from anyio import to_thread
 
 from allocation.adapters import orm
-from allocation.adapters.value_columns import ValueObjectType
+from allocation.adapters.orm import ValueObjectType
 from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.domain.commands import RecordBounce

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from allocation.adapters import orm
 from allocation.adapters.migrations import HISTORY
-from allocation.adapters.user_view import SqlAlchemyUserProjection
+from allocation.adapters.repositories import SqlAlchemyUserProjection
 from allocation.domain.events import UserId
 from allocation.entrypoints.app import APP
 from tests.builders import a_user

@@ -45,7 +45,7 @@ def test_never_more_coupons_than_the_quantity_are_given_and_nobody_is_forgotten(
 
     allocated = [coupon for coupon in coupons if coupon is not None]
     assert [coupon.user_id for coupon in allocated] == users[:quantity]
-    assert len({coupon.key for coupon in allocated}) == len(allocated)
+    assert len({coupon.code for coupon in allocated}) == len(allocated)
     assert batch.new_parts == tuple(allocated)
     assert batch.remaining == quantity - len(allocated)
     events = batch.pull_events()

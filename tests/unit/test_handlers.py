@@ -14,7 +14,7 @@ from allocation.domain.coupons import (
 )
 from allocation.domain.events import CouponDenied, EmailBounced, EmailChanged, UserRegistered
 from allocation.domain.users import EmailAlreadyRegistered, UserAlreadyRegistered
-from allocation.service_layer.user_mailer import AddressUndeliverable
+from allocation.service_layer.ports import AddressUndeliverable
 from tests.builders import a_batch, a_change, a_redemption, a_registration
 from tests.email_senders import RecordingEmailSender
 from tests.looking import code_of, count, coupons_left, rows, types, users
@@ -212,7 +212,7 @@ async def test_an_address_that_does_not_exist_is_recorded_and_not_written_to_aga
     app: Application, emails: Emails
 ) -> None:
     """The server's answer is stored; the next e-mail asks first."""
-    emails.errors["ivan@example.com"] = AddressUndeliverable("ivan@example.com")
+    emails.errors["ivan@example.com"] = AddressUndeliverable()
     report = await app.bus.handle(a_registration(email="ivan@example.com"))
     assert report.failures == []
     assert {UserRegistered, EmailBounced} <= types(report.events)
@@ -235,7 +235,7 @@ async def test_no_email_is_sent_where_no_server_can_be(app: Application, emails:
 
 async def test_another_address_is_written_to(app: Application, emails: Emails) -> None:
     """The change clears the mark; a notice to the old address, which bounces, sets none."""
-    emails.errors["old@example.com"] = AddressUndeliverable("old@example.com")
+    emails.errors["old@example.com"] = AddressUndeliverable()
     user = a_registration(email="old@example.com")
     await app.bus.handle(user)
 

@@ -1,6 +1,6 @@
-"""The queries of repositories, and the registration log, on a transaction."""
+"""The queries of repositories, the registration log and the read model, on a transaction."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 
 import sqlalchemy as sa
@@ -11,7 +11,7 @@ from allocation.domain.coupons import BatchReference, CouponBatch
 from allocation.domain.events import UserId
 from allocation.domain.users import User
 from allocation.domain.values import EmailAddress
-from allocation.service_layer.repositories import CouponBatches, Users
+from allocation.service_layer.ports import CouponBatches, Users
 
 
 class SqlAlchemyUsers(Users):
@@ -95,3 +95,40 @@ class SqlAlchemyRegistrationLog:
 
 
 _LOG = sa.insert(orm.registration_log)
+
+
+class SqlAlchemyUserProjection:
+    """The read model of users, a table that `views.py` reads: see `orm.UserRow`."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._stale: list[UserId] = []
+
+    async def refresh(self, user_id: UserId) -> None:
+        self._stale.append(user_id)
+
+    async def write(self) -> None:
+        """Do it, when all else is written: for many users with as many statements as for one."""
+        for statement in (_LOCK_USERS, _UPDATE_ROWS, _INSERT_ROWS) if self._stale else ():
+            await self._transaction.execute(statement, {"user_ids": self._stale})
+
+
+_IDS: sa.BindParameter[Sequence[UserId]] = sa.bindparam("user_ids", expanding=True)
+_MADE = orm.user_rows.where(orm.users.c.id.in_(_IDS))
+_ROW = _MADE.subquery("made")
+
+# the locks make refreshes of one user wait for each other, so the last one sees it all; their order
+# keeps two refreshes of several users from waiting for each other for ever
+_LOCK_USERS = (
+    sa.select(orm.users.c.id).where(orm.users.c.id.in_(_IDS)).order_by(orm.users.c.id)
+).with_for_update()
+# rows are not deleted and inserted: what a newer version has added to them is not ours to reset
+_UPDATE_ROWS = (
+    sa.update(orm.user_view)
+    .where(orm.user_view.c.user_id == _ROW.c.user_id)
+    .values({column.name: column for column in _ROW.c if column.name != "user_id"})
+)
+_INSERT_ROWS = sa.insert(orm.user_view).from_select(
+    [column.name for column in _ROW.c],
+    _MADE.where(orm.users.c.id.not_in(sa.select(orm.user_view.c.user_id))),
+)

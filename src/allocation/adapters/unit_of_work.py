@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from aftercommit import Transaction
 
 from allocation.adapters import repositories
-from allocation.adapters.user_view import SqlAlchemyUserProjection
 from allocation.domain.coupons import Coupon, CouponAlreadyAllocated
 from allocation.domain.users import EmailAlreadyRegistered, User
 from allocation.service_layer.unit_of_work import EventOfMany, UnitOfWork
@@ -15,7 +14,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     """The repositories, and what the engine asks for at the commit."""
 
     def __init__(self, transaction: Transaction) -> None:
-        self._user_view = SqlAlchemyUserProjection(transaction)
+        self._user_view = repositories.SqlAlchemyUserProjection(transaction)
         super().__init__(
             transaction,
             users=repositories.SqlAlchemyUsers(transaction),

@@ -21,13 +21,8 @@ class Aggregate(ABC):
 
     @property
     @abstractmethod
-    def key(self) -> object:
-        """What tells it from the others of its type."""
-
-    @property
     def subject(self) -> str:
         """What its events are about, to other services: its key, unless that is a secret."""
-        return str(self.key)
 
     def record(self, event: Event) -> None:
         """Remember that `event` happened, in order."""

@@ -70,10 +70,6 @@ class Coupon(Aggregate):
         self.version = 0
 
     @property
-    def key(self) -> CouponCode:
-        return self.code
-
-    @property
     def subject(self) -> str:
         """The user: the code is a secret, and other services read events."""
         return str(self.user_id)
@@ -113,9 +109,7 @@ class CouponBatch(Aggregate):
         self.reference = reference
         self.quantity = quantity
         self.remaining = quantity
-        self.exhaustion_notified_on: date | None = (
-            None  # the day on which it was notified to be empty
-        )
+        self.exhaustion_notified_on: date | None = None
         self.version = 0
 
     @classmethod
@@ -129,8 +123,8 @@ class CouponBatch(Aggregate):
         return cls(BatchReference("NONE"), 0)
 
     @property
-    def key(self) -> BatchReference:
-        return self.reference
+    def subject(self) -> str:
+        return str(self.reference)
 
     def ensure_same_quantity(self, quantity: Quantity) -> None:
         """Accept a repeated addition, which changes nothing, but not one of another quantity."""
@@ -166,9 +160,8 @@ class CouponBatch(Aggregate):
     def _refuse(self, user_id: UserId, today: date) -> None:
         """Record CouponDenied and, once a day of a batch that there is, CouponBatchExhausted."""
         self.record(events.CouponDenied(user_id=user_id))
-        if self.quantity and (
-            self.exhaustion_notified_on is None or self.exhaustion_notified_on < today
-        ):
+        last = self.exhaustion_notified_on
+        if self.quantity and (last is None or last < today):
             self.exhaustion_notified_on = today
             self.record(events.CouponBatchExhausted(batch_reference=str(self.reference)))
 

@@ -25,8 +25,8 @@ class User(Aggregate):
         return user
 
     @property
-    def key(self) -> UserId:
-        return self.id
+    def subject(self) -> str:
+        return str(self.id)
 
     def ensure_same_registration(self, name: PersonName, email: EmailAddress) -> None:
         """Accept a repeated registration, which changes nothing, but not one with other data."""

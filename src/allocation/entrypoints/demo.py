@@ -26,18 +26,13 @@ def demo(cli: CommandLine[Settings]) -> None:
         cli.run(settings, _run_demo, delivers=True)
 
 
-def demo_commands() -> list[Command]:
-    """Return what is to be seen: put commands of your own here."""
-    commands: list[Command] = [
+async def _run_demo(application: Application) -> None:
+    commands: list[Command] = [  # put commands of your own here
         AddCouponBatch(reference="WELCOME", quantity=10),
         RegisterUser(user_id=UserId(uuid4()), name="Иван", email="ivan@example.com"),
         RegisterUser(user_id=UserId(uuid4()), name="Мария", email="maria@example.com"),
     ]
-    return commands
-
-
-async def _run_demo(application: Application) -> None:
-    for command in demo_commands():
+    for command in commands:
         await application.bus.handle(command)
     click.echo("")
     await list_users(application)

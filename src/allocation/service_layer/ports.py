@@ -4,10 +4,46 @@ Unless said otherwise, every asynchronous method raises Unavailable when its res
 reached, and lets cancellation pass.
 """
 
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
+from aftercommit import AggregateStore, IdempotencyKey, Refused, Repository
+
+from allocation.domain.coupons import BatchReference, CouponBatch, CouponBatchNotFound
 from allocation.domain.events import UserId
+from allocation.domain.users import User, UserNotFound
+from allocation.domain.values import EmailAddress
+from allocation.service_layer.emails import Email
+
+
+class Users(Repository[User, UserId], ABC):
+    """The users, with a query of their own."""
+
+    def __init__(self, store: AggregateStore) -> None:
+        super().__init__(store, User, UserNotFound)
+
+    @abstractmethod
+    async def find_by_email(self, emails: Collection[EmailAddress]) -> Mapping[EmailAddress, User]:
+        """Return the users who hold some of these addresses, however they are spelled."""
+
+
+class CouponBatches(Repository[CouponBatch, BatchReference], ABC):
+    """The coupon batches, with a query of their own.
+
+    Nobody else can change one that is loaded until this unit of work ends: many want the same.
+    """
+
+    def __init__(self, store: AggregateStore) -> None:
+        super().__init__(store, CouponBatch, CouponBatchNotFound)
+
+    @abstractmethod
+    async def next_available(self) -> CouponBatch:
+        """Return the first batch, by reference, that has coupons left; else an exhausted one.
+
+        Of the exhausted ones, it is one that has not been reported; else the one that was reported
+        last.
+        """
 
 
 class RegistrationLog(Protocol):
@@ -27,6 +63,28 @@ class UserProjection(Protocol):
         """
 
 
+class EmailSender(Protocol):
+    """E-mail."""
+
+    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
+        """Hand the e-mail to a mail server. A repetition carries the same key.
+
+        :raises Unavailable: only if the server is away: that is tried again until it is back
+        :raises AddressUndeliverable: if there is no such address
+        :raises Exception: whatever else went wrong; the delivery is tried again, and parked then
+        """
+
+
+class AddressUndeliverable(Refused):
+    """The mail server says that there is no such e-mail address, so nothing can ever be sent to it.
+
+    Raised by `EmailSender.send`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("the mail server says that there is no such e-mail address")
+
+
 FindContact = Callable[[UserId], Awaitable[str]]
 """A query, the address of a user: reads what is committed, and waits for no writer.
 
@@ -35,3 +93,6 @@ FindContact = Callable[[UserId], Awaitable[str]]
 
 FindCouponHolder = Callable[[str], Awaitable[str | None]]
 """A query: the address of the user who can still redeem the coupon with this code, or None."""
+
+IsUndeliverable = Callable[[str], Awaitable[bool]]
+"""A query: tell whether a user has this e-mail address, and it is known not to exist."""

@@ -9,18 +9,18 @@ from aftercommit import AggregateStore, Repository
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.coupons import Coupon, CouponNotFound
 from allocation.domain.events import Event
-from allocation.service_layer import ports, repositories
+from allocation.service_layer import ports
 
 
 class EventOfMany(Aggregate):
     """Stands for the aggregates that one event is about, and is not stored itself."""
 
     def __init__(self, event: Event, subject: object) -> None:
-        self._subject = subject
+        self._subject = str(subject)
         self.record(event)
 
     @property
-    def key(self) -> object:
+    def subject(self) -> str:
         """What the event is about."""
         return self._subject
 
@@ -32,8 +32,8 @@ class UnitOfWork:
         self,
         store: AggregateStore,
         *,
-        users: repositories.Users,
-        coupon_batches: repositories.CouponBatches,
+        users: ports.Users,
+        coupon_batches: ports.CouponBatches,
         registration_log: ports.RegistrationLog,
         user_view: ports.UserProjection,
     ) -> None:

@@ -1,41 +1,13 @@
-"""The port for e-mail, and e-mail to users: to no address that is known not to exist."""
+"""E-mail to users: to no address that is known not to exist."""
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
-
-from aftercommit import IdempotencyKey, Refused
+from aftercommit import IdempotencyKey
 
 from allocation.domain.commands import RecordBounce
 from allocation.domain.events import UserId
 from allocation.service_layer.emails import Email
+from allocation.service_layer.ports import AddressUndeliverable, EmailSender, IsUndeliverable
 
 NOWHERE = ".invalid"  # RFC 2606: no server is called that
-
-IsUndeliverable = Callable[[str], Awaitable[bool]]
-"""A query: tell whether a user has this e-mail address, and it is known not to exist."""
-
-
-class AddressUndeliverable(Refused):
-    """The mail server says that there is no such e-mail address, so nothing can ever be sent to it.
-
-    Raised by `EmailSender.send`.
-    """
-
-    def __init__(self, address: str) -> None:
-        super().__init__("the mail server says that there is no such e-mail address")
-        self.address = address
-
-
-class EmailSender(Protocol):
-    """E-mail."""
-
-    async def send(self, email: Email, *, idempotency_key: IdempotencyKey) -> None:
-        """Hand the e-mail to a mail server. A repetition carries the same key.
-
-        :raises Unavailable: only if the server is away: that is tried again until it is back
-        :raises AddressUndeliverable: if there is no such address
-        :raises Exception: whatever else went wrong; the delivery is tried again, and parked then
-        """
 
 
 class UserMailer:

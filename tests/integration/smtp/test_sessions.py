@@ -15,7 +15,7 @@ from allocation.adapters.smtp import email_sender
 from allocation.adapters.smtp.exceptions import MailServerUnavailable
 from allocation.adapters.smtp.session import SmtpSession
 from allocation.adapters.smtp.smtp_url import SmtpServer
-from allocation.service_layer.user_mailer import AddressUndeliverable
+from allocation.service_layer.ports import AddressUndeliverable
 from tests.integration.smtp.hostile import (
     Behaviour,
     HostileServer,

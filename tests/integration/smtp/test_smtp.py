@@ -17,7 +17,7 @@ from aftercommit import IdempotencyKey, Refused
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from allocation.adapters.smtp.exceptions import EmailRefused, MailServerUnavailable
-from allocation.service_layer.user_mailer import AddressUndeliverable
+from allocation.service_layer.ports import AddressUndeliverable
 from tests.integration.smtp.hostile import misbehaving, scripted
 from tests.integration.smtp.sending import AN_EMAIL, KEY, SENDER, Mailbox, keeping, sending_to
 

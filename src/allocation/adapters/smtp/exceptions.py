@@ -5,7 +5,7 @@ import smtplib
 
 from aftercommit import Refused, Unavailable
 
-from allocation.service_layer.user_mailer import AddressUndeliverable
+from allocation.service_layer.ports import AddressUndeliverable
 
 CLOSING = 421  # RFC 5321: the server closes the connection, whatever was asked
 NEED_A_LOGIN = {530, 534, 535, 538}  # RFC 4954: the operator can fix that, the e-mail is fine
@@ -38,7 +38,7 @@ def meaning_of(error: OSError, server: str, recipient: str) -> Exception | None:
         case smtplib.SMTPServerDisconnected() | smtplib.SMTPConnectError():
             return MailServerUnavailable(server, str(error))
         case smtplib.SMTPRecipientsRefused() if is_final and NO_SUCH_ADDRESS.match(text):
-            return AddressUndeliverable(recipient)
+            return AddressUndeliverable()
         case (
             smtplib.SMTPSenderRefused() | smtplib.SMTPRecipientsRefused() | smtplib.SMTPDataError()
         ) if is_final:
