@@ -22,7 +22,7 @@ def a_user(*, email: str = "ivan@example.com", name: str = "Иван") -> User:
 
 
 def a_coupon_batch(*, quantity: int = 10, reference: str = "WELCOME") -> CouponBatch:
-    return CouponBatch.add(BatchReference(reference), Quantity(quantity))
+    return CouponBatch.full(BatchReference(reference), Quantity(quantity))
 
 
 def a_coupon(*, code: str = "WELCOME-x7") -> Coupon:

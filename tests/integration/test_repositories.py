@@ -215,13 +215,6 @@ async def test_the_read_model_follows_the_aggregates(each_app: Application) -> N
     assert len(await users(each_app)) == 1
 
 
-async def test_refreshing_a_user_that_is_not_there_changes_nothing(each_app: Application) -> None:
-    """A read model shows what is, and raises about nothing."""
-    await refresh(each_app, a_user())
-
-    assert await users(each_app) == {}
-
-
 async def test_queries_find_whom_to_write_to(each_app: Application) -> None:
     """They read what is committed, whatever the spelling; a redeemed coupon has no holder."""
     user = a_user(email="Ivan@example.com")

@@ -12,11 +12,7 @@ from allocation.domain.coupons import (
     CouponBatchIsFull,
     CouponNotFound,
 )
-from allocation.domain.events import (
-    CouponAllocated,
-    CouponDenied,
-    CouponRedeemed,
-)
+from allocation.domain.events import CouponAllocated, CouponDenied, CouponRedeemed
 from tests.builders import TODAY, a_coupon, a_coupon_batch, a_redemption, a_user_id
 
 

@@ -1,11 +1,10 @@
-"""The settings of this application, beside those of the engine, and the list of its commands."""
+"""The settings of this application, beside those of the engine."""
 
 import pytest
 from aftercommit.errors import InvalidValue
-from aftercommit.process.cli.main import LazyCommand
 
 from allocation.config import Settings
-from allocation.entrypoints.app import APP, cli
+from allocation.entrypoints.app import APP
 
 
 def test_without_any_setting_the_defaults_hold() -> None:
@@ -54,15 +53,3 @@ def test_emails_are_kept_where_one_says_or_beside_a_sqlite_file(
     settings = Settings(database_url=database_url, mail_url=mail_url)
 
     assert settings.mail_folder == folder
-
-
-@pytest.mark.parametrize("name", cli.commands)
-def test_the_list_says_of_a_command_what_its_own_help_says(name: str) -> None:
-    """The list is written where commands are named, so that it imports none of them."""
-    listed = cli.commands[name]
-    assert isinstance(listed, LazyCommand)
-
-    command = listed.load()
-
-    assert command.name == name
-    assert command.get_short_help_str(limit=1000) == listed.get_short_help_str(limit=1000) > ""

@@ -113,8 +113,8 @@ class CouponBatch(Aggregate):
         self.version = 0
 
     @classmethod
-    def add(cls, reference: BatchReference, quantity: Quantity) -> "CouponBatch":
-        """Make a new, full batch."""
+    def full(cls, reference: BatchReference, quantity: Quantity) -> "CouponBatch":
+        """Make a new batch, of which nothing is allocated yet."""
         return cls(reference, quantity.value)
 
     @classmethod

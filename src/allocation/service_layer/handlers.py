@@ -56,7 +56,7 @@ async def add_coupon_batch(command: commands.AddCouponBatch, uow: UnitOfWork) ->
     reference, quantity = BatchReference(command.reference), Quantity(command.quantity)
     batch = await uow.coupon_batches.find(reference)
     if batch is None:
-        uow.coupon_batches.add(CouponBatch.add(reference, quantity))
+        uow.coupon_batches.add(CouponBatch.full(reference, quantity))
     else:
         batch.ensure_same_quantity(quantity)
 

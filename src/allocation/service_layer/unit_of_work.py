@@ -1,7 +1,6 @@
 """What a handler may change: the repositories of this application, in one transaction.
 
-The engine opens the transaction for each attempt, and commits it when the handler has returned: see
-`commit.py`.
+The engine opens the transaction for each attempt, and commits it when the handler has returned.
 """
 
 from aftercommit import AggregateStore, Repository

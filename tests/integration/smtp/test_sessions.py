@@ -29,14 +29,7 @@ from tests.integration.smtp.hostile import (
     threads_in,
     unreachable,
 )
-from tests.integration.smtp.sending import (
-    LIMIT_SECONDS,
-    SENDER,
-    Mailbox,
-    Send,
-    keeping,
-    sending_to,
-)
+from tests.integration.smtp.sending import LIMIT_SECONDS, SENDER, Mailbox, Send, keeping, sending_to
 
 pytestmark = pytest.mark.anyio
 

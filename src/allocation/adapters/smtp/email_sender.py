@@ -9,7 +9,7 @@ from aftercommit.extensions.circuit_breaker import CircuitBreaker
 from anyio import CapacityLimiter, fail_after, to_thread
 
 from allocation.adapters.mime import compose
-from allocation.adapters.smtp.exceptions import MailServerUnavailable, meaning_of
+from allocation.adapters.smtp.exceptions import MailServerUnavailable, translate_error
 from allocation.adapters.smtp.session import SmtpSession
 from allocation.adapters.smtp.smtp_url import SmtpServer
 from allocation.service_layer.emails import Email
@@ -48,11 +48,9 @@ class SmtpEmailSender:
         session = SmtpSession(self._server, self._timeout)
         talk = partial(session.deliver, message, self._sender, email.recipient)
         async with self._connections:  # the wait for one is not the server's
-            await self._deliver(session, talk, email.recipient)
+            await self._deliver(session, talk)
 
-    async def _deliver(
-        self, session: SmtpSession, talk: Callable[[], None], recipient: str
-    ) -> None:
+    async def _deliver(self, session: SmtpSession, talk: Callable[[], None]) -> None:
         with self._circuit_breaker.attempt():
             try:
                 with fail_after(self._timeout):
@@ -61,7 +59,7 @@ class SmtpEmailSender:
                 late = f"mail server {self._server} took longer than {self._timeout:g} s"
                 raise TimeoutError(late) from error
             except OSError as error:
-                if meaning := meaning_of(error, str(self._server), recipient):
+                if meaning := translate_error(error, str(self._server)):
                     raise meaning from error
                 raise
             finally:

@@ -27,7 +27,7 @@ class MailServerUnavailable(Unavailable):
         self.reason = reason
 
 
-def meaning_of(error: OSError, server: str, recipient: str) -> Exception | None:
+def translate_error(error: OSError, server: str) -> Exception | None:
     """Return what an error means: that the server is away, or refuses this e-mail for good.
 
     None if another attempt may succeed, or the settings are at fault.
