@@ -31,6 +31,8 @@ def test_refusals_are_printed_in_order_and_spoil_nothing(shell: Shell) -> None:
     assert result.stdout == "imported 246, already there 1, refused 3\n"
     *refusals, due = result.stderr.splitlines()
     assert [line.partition(":")[0] for line in refusals] == ["line 22", "line 122", "line 142"]
+    reasons = ("another name", "not of the form", "another name")
+    assert [why for why, line in zip(reasons, refusals, strict=True) if why not in line] == []
     assert due == '984 deliveries due; run "allocation worker --until-idle"'
     commands = "SELECT type, source, count(*) FROM aftercommit_commands GROUP BY 1, 2"
     assert shell.rows(commands) == [("import_users", "import", 3)]

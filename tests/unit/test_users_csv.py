@@ -1,44 +1,15 @@
-"""The import of users from a CSV file: whatever is in it, each row stands or falls alone."""
+"""The rows of a CSV file: whatever is in it, each row stands or falls alone."""
 
 import tracemalloc
 from pathlib import Path
 
 import pytest
-from aftercommit import Application
 
-from allocation.domain.events import Event
-from allocation.user_import.model import ImportUsers, RefusedRow, UsersImported
+from allocation.user_import.model import RefusedRow
 from allocation.user_import.users_csv import MAX_LENGTH, read_rows
-from tests.builders import a_registration, an_import
-from tests.looking import users
 
 Seen = tuple[int, str | dict[str, str]]
 IVAN = {"name": "Иван", "email": "i@example.com"}
-
-
-async def events_of(app: Application, command: ImportUsers) -> list[Event]:
-    return [envelope.event for envelope in (await app.bus.handle(command)).events]  # type: ignore[misc]
-
-
-@pytest.mark.anyio
-async def test_one_bad_row_is_named_and_stops_no_other(app: Application) -> None:
-    """People import thousands of users, fix the five wrong rows, and import again."""
-    await app.bus.handle(a_registration(name="Пётр", email="petr@example.com"))
-    command = an_import(
-        ("Иван", "ivan@example.com"),
-        ("Мария", "not-an-address"),
-        ("Anna", "PETR@example.com"),
-        ("Иван", "IVAN@example.com"),
-        ("Olga", "ivan@example.com"),
-    )
-
-    events = await events_of(app, command)
-
-    [imported] = [event for event in events if isinstance(event, UsersImported)]
-    assert (imported.registered, [row.line for row in imported.refused]) == (1, [3, 4, 6])
-    assert "not of the form" in imported.refused[0].reason
-    assert "another name" in imported.refused[1].reason
-    assert {user.name for user in (await users(app)).values()} == {"Иван", "Пётр"}
 
 
 @pytest.fixture
