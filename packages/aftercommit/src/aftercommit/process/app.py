@@ -48,7 +48,7 @@ class App(Generic[S]):
     """What it does, for `--help`."""
     extensions: ClassVar[Sequence[Extension]]
     """In the order in which each is asked."""
-    commands: ClassVar[Mapping[str, Sequence[str]]] = {}
+    commands: ClassVar[Mapping[str, Sequence[str] | Mapping[str, str]]] = {}
     """The modules with its own commands, in the groups of the help: Use, Run, Inspect, Maintain."""
     options: ClassVar[Mapping[str, str]] = {}
     """Options of all commands: settings, with their help, where {prefix} is that of variables."""

@@ -113,6 +113,9 @@ class GroupedCommands(ErrorHandlingGroup):
 def _lazy_commands(app: App[Any]) -> Iterator[LazyCommand]:
     """Yield what stands for the commands of the application, of all, and of extensions."""
     for group, modules in app.commands.items():
+        if isinstance(modules, Mapping):  # as 0.1 had it: summaries by name, and a method
+            yield from _stand_ins({group: modules}, app.command)  # type: ignore[attr-defined]
+            continue
         for module in modules:
             yield from commands_in(module, group)
     yield from _stand_ins(COMMANDS, _load_command)
