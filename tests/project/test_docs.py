@@ -8,13 +8,11 @@ from pathlib import Path
 
 from allocation.config import DAY, Settings
 from tests.project.generated import PAGES, brought_up_to_date
-from tests.project.reference_pages import PROOFS, promises
+from tests.project.reference_pages import PROOFS, as_anchor, promises
 from tests.project.tutorials import PATCH, TUTORIAL
 from tools.files import ROOT
 
-IN_WORDS = {10: "ten"}
-TESTING = ROOT / "docs" / "testing.md"
-EXAMPLES = re.findall(r"\]\(([^)]+)\)\)\.\n\n```python\n(.*?)```", TESTING.read_text(), re.DOTALL)
+QUOTED = re.compile(r"^<!-- from (\S+) -->\n```python\n(.*?)```", re.MULTILINE | re.DOTALL)
 
 
 def test_what_is_made_from_the_code_is_up_to_date() -> None:
@@ -23,35 +21,21 @@ def test_what_is_made_from_the_code_is_up_to_date() -> None:
     assert old == [], "run: make language"
 
 
-def test_a_figure_is_the_same_wherever_it_stands() -> None:
-    """Defaults of settings, and what was measured: the pages that repeat them are named here."""
+def test_a_default_is_the_same_wherever_it_stands() -> None:
+    """The pages that repeat one are named here."""
     settings = Settings()
     lease, limit = settings.lease_seconds, settings.handler_timeout_seconds
     reminder, expiry = settings.coupon_reminder_seconds, settings.coupon_expiry_seconds
-    prices = re.findall(r"([\d.]+) ms \|$", (ROOT / "docs/price.md").read_text(), re.MULTILINE)
-    [bus] = re.findall(r"1_bus.py\) \| (\d+) ", (ROOT / "docs/steps/README.md").read_text())
-    inserted, stored, handled = prices[:3]
-    said = {
-        "README.md": [
-            f"for {lease:.0f} seconds",
-            f"here {reminder / DAY:.0f} and {expiry / DAY:.0f} days",
-            f"after {IN_WORDS[settings.max_attempts]} failed attempts",
-            f"a bus of {bus} lines",
-            f"takes {inserted} ms at best",
-            f"event and deliveries, {stored} ms",
-            f"take {handled} ms more",
-        ],
-        "docs/life-of-a-delivery.md": [f"{lease:.0f} seconds, by the", f"than {limit:.0f} seconds"],
-        "docs/guarantees.md": [f"by default {lease:.0f}", f"10 more ({2 * limit + 10:.0f})"],
-        "docs/operations.md": [f"`ALLOCATION_LEASE_SECONDS`, {lease:.0f} s"],
-    }
+    said = [
+        ("README.md", f"for {lease:.0f} seconds"),
+        ("README.md", f"here {reminder / DAY:.0f} and {expiry / DAY:.0f} days"),
+        ("docs/life-of-a-delivery.md", f"{lease:.0f} seconds, by the"),
+        ("docs/guarantees.md", f"10 more ({2 * limit + 10:.0f})"),
+        ("docs/operations.md", f"`ALLOCATION_LEASE_SECONDS`, {lease:.0f} s"),
+    ]
 
-    assert [
-        f"{page}: {text}"
-        for page, texts in said.items()
-        for text in texts
-        if text not in " ".join((ROOT / page).read_text().split())
-    ] == []
+    texts = {page: " ".join((ROOT / page).read_text().split()) for page, _ in said}
+    assert [(page, text) for page, text in said if text not in texts[page]] == []
 
 
 def test_every_link_leads_to_a_file_and_a_heading() -> None:
@@ -72,11 +56,6 @@ def test_every_link_leads_to_a_file_and_a_heading() -> None:
 def headings(page: Path) -> list[str]:
     """Return the headings of a page, as links name them."""
     return list(map(as_anchor, re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)))
-
-
-def as_anchor(title: str) -> str:
-    """Return a heading as GitHub writes it in links."""
-    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def test_what_a_link_names_is_in_the_file() -> None:
@@ -112,18 +91,20 @@ def test_what_a_page_tells_to_run_is_there() -> None:
     assert [each for each in orders if each not in targets and not find_spec(each)] == []
 
 
-def test_every_example_of_a_test_is_in_the_file_it_is_taken_from() -> None:
-    """It is copied by readers, and must be what is run."""
-    assert len(EXAMPLES) == TESTING.read_text().count("```python") > 5
+def test_what_a_page_quotes_is_in_the_file() -> None:
+    """Readers copy it; `# …` and two blank lines stand for what is left out."""
+    quoted = [(page, *found) for page in PAGES for found in QUOTED.findall(page.read_text())]
+
+    assert len(quoted) > 15
     assert [
-        f"{file}: {part}"
-        for file, example in EXAMPLES
-        for part in _unindented(example).split("# …")
-        if part.strip() not in _unindented((TESTING.parent / file).read_text())
+        f"{page.name}, {file}: {part}"
+        for page, file, example in quoted
+        for part in re.split("# …|\n\n\n", unindented(example))
+        if part.strip() not in unindented((page.parent / file).read_text())
     ] == []
 
 
-def _unindented(text: str) -> str:
+def unindented(text: str) -> str:
     return "\n".join(map(str.strip, text.splitlines()))
 
 

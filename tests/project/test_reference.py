@@ -1,0 +1,91 @@
+"""What is looked up is right: columns, states, steps and settings of the pages are the code's."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import Field, fields
+from inspect import get_annotations
+from typing import Any, get_type_hints
+
+import pytest
+import sqlalchemy as sa
+from aftercommit.settings import EngineSettings
+from aftercommit.sql.delivery_states import delivery_state
+from aftercommit.sql.tables import metadata
+from aftercommit_tests.transitions import Step
+from msgspec import Meta
+
+from allocation.config import Settings
+from allocation.extension_list import EXTENSIONS
+from tools.files import ROOT
+
+DOCS = ROOT / "docs"
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of the rows of all tables, without headings."""
+    found = re.findall(r"^\| (`?\w.*) \|$", text, re.MULTILINE)
+    cells = [re.split(r" \| ", row) for row in found]
+    return [row for row in cells if row[0] not in ("column", "state", "variable")]
+
+
+def test_every_column_of_the_engine_has_a_row_with_its_type() -> None:
+    """Whoever writes a query at night looks there."""
+    sections = (DOCS / "tables.md").read_text().split("\n## ")
+    shown = {
+        text.partition("\n")[0]: [row[:2] for row in rows(text)]
+        for text in sections
+        if text.startswith("aftercommit_")
+    }
+
+    assert shown == {
+        name: [[f"`{column.name}`", type_of(column)] for column in table.columns]
+        for name, table in sorted(metadata.tables.items())
+    }
+
+
+def type_of(column: "sa.Column[object]") -> str:
+    kind = column.type.impl if isinstance(column.type, sa.TypeDecorator) else column.type
+    marks = ["key"] * column.primary_key + ["may be empty"] * bool(column.nullable)
+    return ", ".join([type(kind).__name__.lower(), *marks])
+
+
+def test_every_state_of_a_delivery_has_a_row_in_the_order_in_which_they_count() -> None:
+    """The first that fits is the state."""
+    section = (DOCS / "tables.md").read_text().partition("\n## aftercommit_")[0]
+    states = [str(then.effective_value) for _, then in delivery_state(sa.literal(0.0)).whens]
+
+    assert [row[0].replace(" ", "_") for row in rows(section)] == [*states, "due"]
+
+
+@pytest.mark.parametrize("page", ["life-of-a-delivery.md", "life-of-a-delivery.ru.md"])
+def test_every_step_of_the_model_is_in_the_diagram(page: str) -> None:
+    """What the model test walks, a reader sees."""
+    steps = set(re.findall(r"^    \S+ --> \w+: (.*)$", (DOCS / page).read_text(), re.MULTILINE))
+
+    assert {step.value for step in Step} <= steps
+
+
+def test_every_setting_has_a_row_with_default_unit_and_reason() -> None:
+    """The application's, the engine's, and those of each extension, in this order."""
+    kinds: list[Any] = [Settings, EngineSettings, *EXTENSIONS.settings()]
+
+    assert [
+        [variable, *cells] for variable, _, *cells in rows((DOCS / "settings.md").read_text())
+    ] == [row for kind in kinds for row in settings_of(kind)]
+
+
+def settings_of(kind: Any) -> Iterator[Sequence[str]]:
+    """Yield the settings of one class that say why they have their default."""
+    known = {setting.name: setting for setting in fields(kind)}
+    hints = get_type_hints(kind, include_extras=True)
+    for name in get_annotations(kind):
+        if said := getattr(hints[name], "__metadata__", ()):
+            unit = "".join(str(each.description) for each in said if isinstance(each, Meta))
+            yield [f"`{Settings.variable(name)}`", default_of(known[name]), unit, said[-1]]
+
+
+def default_of(setting: "Field[Any]") -> str:
+    if setting.default is None:
+        return "–"
+    number = isinstance(setting.default, float)
+    return f"`{setting.default:.10g}`" if number else f"`{setting.default}`"
