@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import promql_parser
@@ -21,20 +20,18 @@ from allocation.bootstrap import bootstrap
 from allocation.config import Settings
 from allocation.entrypoints.app import APP
 from tests.builders import a_registration
+from tests.project.reference_pages import as_anchor
+from tools.files import ROOT
 
 pytestmark = pytest.mark.anyio
 
-ROOT = Path(__file__).parents[2]
 RULES = ROOT / "docs" / "deploy" / "prometheus" / "rules.yaml"
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 OF_PROMETHEUS = {"up"}  # it makes it itself, and the labels of all
 ALWAYS = {"job", "instance", "le"}
-SECONDS = {"s": 1, "m": 60, "minute": 60, "hour": 3600, "day": 86400}
 
 [GROUP] = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS: dict[str, dict[str, Any]] = {rule["alert"]: rule for rule in GROUP["rules"]}
-EACH = pytest.mark.parametrize("name", ALERTS)
-WITH_A_TIME = [name for name, rule in ALERTS.items() if "increase" not in rule["expr"]]
 
 
 @pytest.fixture
@@ -83,30 +80,12 @@ async def test_every_alert_asks_for_what_is_told(families: dict[str, Metric]) ->
         assert named <= kept <= known, name
 
 
-@pytest.mark.parametrize("name", WITH_A_TIME)
-def test_an_alert_fires_when_the_page_says(name: str) -> None:
-    """An age is a time of its own: an alert that waits besides comes later than it says."""
-    row = re.search(rf"^\| `{name}` \| (.*?) \|", PAGE, re.MULTILINE)
-    assert row
-    said = re.findall(r"\b(\d+|a) (s|minute|hour|day)s?\b", row[1])
-    waits = re.findall(r"^(\d+)(s|m)$", ALERTS[name].get("for", "0s"))
-    age = re.search(r"(?:_seconds\)|time\(\) - .*) > (\d+)$", ALERTS[name]["expr"])
-
-    assert seconds(said) == seconds(waits) + (int(age[1]) if age else 0)
-
-
-def seconds(times: list[tuple[str, str]]) -> int:
-    return sum((1 if count == "a" else int(count)) * SECONDS[unit] for count, unit in times)
-
-
-@EACH
+@pytest.mark.parametrize("name", ALERTS)
 def test_every_alert_leads_to_what_to_do(name: str) -> None:
     """At night, nobody wants to look for it: the part begins with its name."""
     page, _, anchor = ALERTS[name]["annotations"]["runbook"].partition("#")
     found = re.findall(r"^##+ (.*)\n\n(.*(?:\n.+)*)", (ROOT / page).read_text(), re.MULTILINE)
-    beginnings = {
-        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-"): text for title, text in found
-    }
+    beginnings = {as_anchor(title): text for title, text in found}
 
     assert f"`{name}`" in beginnings[anchor]
     assert ALERTS[name]["labels"]["severity"] in ("page", "ticket")

@@ -2,15 +2,11 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import fields
-from inspect import unwrap
 from itertools import chain
-from types import CodeType, FunctionType
+from types import ModuleType
 from typing import Any
 
-import click
 from aftercommit import message_types
-from aftercommit.process.cli.main import LazyCommand
-from fastapi.routing import APIRoute
 from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
@@ -19,9 +15,9 @@ from allocation.domain import commands, events
 from allocation.domain.aggregate import Aggregate
 from allocation.domain.commands import Command, RecordBounce
 from allocation.domain.events import CouponDenied, Event
+from allocation.entrypoints import users
 from allocation.entrypoints.app import cli
 from allocation.entrypoints.http import routes
-from allocation.extension_list import EXTENSIONS
 from allocation.messages import ACCEPTED_FROM_BROKERS
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from allocation.service_layer.handlers import refresh_user_view
@@ -58,7 +54,7 @@ def test_what_changes_a_user_or_a_coupon_refreshes_the_list() -> None:
     assert [
         f"{event.__name__} has a user_id, and refresh_user_view is not among its handlers in"
         f" HANDLERS of {SOURCE}/service_layer/handlers.py: add it, or write the event into"
-        " NOT_LISTED of tests/unit/test_omissions.py, if the list of users shows nothing of it"
+        " NOT_LISTED of tests/project/test_omissions.py, if the list of users shows nothing of it"
         for event in EVENTS
         if "user_id" in _fields(event)
         if event not in NOT_LISTED
@@ -78,25 +74,23 @@ def test_every_command_has_a_handler() -> None:
 
 def test_every_command_can_be_given_on_the_command_line() -> None:
     """Or only those with a message broker could use it. The rows of an import come from a file."""
-    given = reached_on_the_command_line()
     assert [
         f"{command.__name__} cannot be given on the command line: write a function in"
         f" {SOURCE}/entrypoints/users.py"
         for command in OFFERED
-        if command not in {ImportUsers, *given}
+        if command not in {ImportUsers, *classes_in(users)}
     ] == []
+    assert users.commands.commands.keys() <= cli.commands.keys()
 
 
 def test_every_offered_command_can_be_given_over_http() -> None:
     """Not an import: it has many rows, and needs a long time."""
-    assert reached_over_http() & {*COMMANDS} == {*OFFERED} - {ImportUsers}
+    assert classes_in(routes) & {*COMMANDS} == {*OFFERED} - {ImportUsers}
 
 
 def test_commands_that_only_handlers_return_are_offered_nowhere() -> None:
     """Anybody could mark the address of somebody else as undeliverable."""
-    offered = {*reached_on_the_command_line(), *reached_over_http(), *ACCEPTED_FROM_BROKERS}
-
-    assert RETURNED.isdisjoint(offered)
+    assert RETURNED.isdisjoint({*classes_in(users), *classes_in(routes), *ACCEPTED_FROM_BROKERS})
 
 
 def test_every_attribute_of_an_aggregate_has_a_column() -> None:
@@ -133,8 +127,8 @@ def test_every_aggregate_and_every_part_of_one_is_looked_at() -> None:
     start_mappers()
     looked_at = {*NOT_STORED, *map(type, stored())}
     assert [
-        f"{type_.__name__} has no line in stored() of tests/unit/test_omissions.py: add one, or its"
-        " attributes without a column would be forgotten"
+        f"{type_.__name__} has no line in stored() of tests/project/test_omissions.py: add one, or"
+        " its attributes without a column would be forgotten"
         for type_ in (*_aggregates(), *(mapper.class_ for mapper in mapping.mappers))
         if type_ not in looked_at
     ] == []
@@ -152,46 +146,9 @@ def test_no_line_shows_the_code_of_a_coupon() -> None:
     ] == []
 
 
-def reached_on_the_command_line() -> set[type]:
-    """Return the classes that commands of the command line name, also in functions they call."""
-    return {reached for command in cli.commands.values() for reached in _reached_by(command)}
-
-
-def reached_over_http() -> set[type]:
-    """Return the classes that endpoints name, also those that extensions bring."""
-    brought = filter(None, (each.operator_routes() for each in EXTENSIONS))
-    found = chain.from_iterable(
-        router.routes for router in (routes.public, routes.guarded, *brought)
-    )
-    endpoints = [route.endpoint for route in found if isinstance(route, APIRoute)]
-    return {reached for endpoint in endpoints for reached in _reached_from(endpoint, set())}
-
-
-def _reached_by(command: click.Command) -> Iterator[type]:
-    if isinstance(command, LazyCommand):
-        command = command.load()
-    if isinstance(command, click.Group):
-        for child in command.commands.values():
-            yield from _reached_by(child)
-    yield from _reached_from(command.callback, set())
-
-
-def _reached_from(value: object, seen: set[object]) -> Iterator[type]:
-    function = unwrap(value) if callable(value) else value
-    if isinstance(value, type):
-        yield value
-    elif isinstance(function, FunctionType) and function not in seen:
-        seen.add(function)
-        is_ours = function.__module__.startswith("allocation.")
-        for name in _names(function.__code__) if is_ours else ():
-            yield from _reached_from(function.__globals__.get(name), seen)
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):  # a function in the function
-            yield from _names(constant)
+def classes_in(module: ModuleType) -> set[type]:
+    """Return the classes that a module imports or defines; none is imported that is not used."""
+    return {each for each in vars(module).values() if isinstance(each, type)}
 
 
 def _aggregates() -> list[type[Aggregate]]:

@@ -2,8 +2,7 @@
 
 import re
 
-from allocation.entrypoints.app import Allocation
-from allocation.entrypoints.http.routes import FORM, public
+from allocation.entrypoints.http.routes import FORM
 
 MARKUP = r"(inner|outer|insertAdjacent)HTML|document\.write|\beval\b|Function\(|srcdoc|DOMParser"
 
@@ -22,8 +21,3 @@ def test_it_speaks_the_languages_of_the_page_with_all_words() -> None:
 
     used = {*re.findall(r"words\.(?!js)(\w+)", FORM), *re.findall(r'field\("(\w+)"', FORM)}
     assert english == russian == used
-
-
-def test_it_is_where_the_page_looks_for_it() -> None:
-    """The page loads what the application names."""
-    assert {*Allocation.page_scripts} <= {getattr(route, "path", None) for route in public.routes}
