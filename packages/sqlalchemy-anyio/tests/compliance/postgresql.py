@@ -42,19 +42,17 @@ SUPPORTED = {
 }
 
 EXCLUDED = {
-    # what PostgreSQL's SQL does not have
-    "computed_columns_default_persisted": "computed columns are virtual unless said otherwise",
-    "fetch_percent": "no FETCH ... PERCENT",
-    "materialized_views_reflect_pk": "a view has no primary key",
-    "nvarchar_types": "all text is Unicode",
-    "repeated_remote_col_foreign_keys": "a foreign key cannot name a column twice",
-    # what the driver does not have
-    "dbapi_lastrowid": "RETURNING tells it",
-    # what SQLAlchemy does not do for PostgreSQL
-    "foreign_keys_reflect_as_index": "of MySQL",
-    "reflect_indexes_with_ascdesc_as_expression": "the order is reflected as such",
-    "unique_index_reflect_as_unique_constraints": "of other databases",
+    "computed columns are virtual unless said otherwise": "computed_columns_default_persisted",
+    "no FETCH ... PERCENT": "fetch_percent",
+    "a view has no primary key": "materialized_views_reflect_pk",
+    "all text is Unicode": "nvarchar_types",
+    "a foreign key cannot name a column twice": "repeated_remote_col_foreign_keys",
+    "RETURNING tells it": "dbapi_lastrowid",
+    "of MySQL": "foreign_keys_reflect_as_index",
+    "the order is reflected as such": "reflect_indexes_with_ascdesc_as_expression",
+    "of other databases": "unique_index_reflect_as_unique_constraints",
 }
+"""The reasons, and what is not there for each."""
 
 ISOLATION_LEVELS = {
     "default": "READ COMMITTED",

@@ -1,7 +1,7 @@
 """What SQLAlchemy's suite for dialects may expect of each database, over its dialect here.
 
 The suite runs a test only if what it requires is there, and assumes of most things that they are
-not. A table for each database names what is there, and with its reason each thing that is not.
+not. A table for each database names what is there, and after each reason what is not.
 """
 
 from typing import Any
@@ -37,7 +37,7 @@ def _requirement(name: str) -> property:
 
 
 def _named(table: Any) -> set[str]:
-    return {*" ".join(table.SUPPORTED.values()).split(), *table.EXCLUDED}
+    return {*" ".join((*table.SUPPORTED.values(), *table.EXCLUDED.values())).split()}
 
 
 assert _named(sqlite) == _named(postgresql), _named(sqlite) ^ _named(postgresql)

@@ -12,7 +12,7 @@ import pytest
 from anyio import CancelScope, to_thread
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from sqlalchemy_anyio_tests.threads import threads_have_ended
 
@@ -152,17 +152,27 @@ async def test_an_operation_in_flight_is_not_abandoned(engine: AsyncEngine) -> N
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_even_asyncio_cannot_cancel_an_operation_in_flight(engine: AsyncEngine) -> None:
-    """`Task.cancel`, twice, knows nothing of shields: the task ends cancelled, but not before."""
-    slow = SLOW[engine.dialect.name]
+    """`Task.cancel`, twice, knows nothing of shields: the task ends cancelled, but not before.
+
+    It waits for a lock, and the other one has written the same row, and not committed.
+    """
+    insert = text("INSERT INTO numbers VALUES (1)")
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE numbers (n INTEGER PRIMARY KEY)"))
+    others = create_async_engine(engine.url)
+
     async with engine.connect() as connection:
-        task = asyncio.ensure_future(connection.exec_driver_sql(slow))
-        await anyio.wait_all_tasks_blocked()
-        for _ in range(2):
-            task.cancel()
-            await asyncio.sleep(0)
-            assert not task.done()
+        async with others.connect() as other:
+            await other.execute(insert)
+            task = asyncio.ensure_future(connection.execute(insert))
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(2):
+                task.cancel()
+                await asyncio.sleep(0)
+                assert not task.done()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await others.dispose()
         await threads_have_ended()  # SQLAlchemy has closed it, between two statements
 
     async with engine.connect() as connection:
