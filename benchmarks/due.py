@@ -5,35 +5,34 @@ nothing is left. So neither their start nor their end counts.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    asynccontextmanager,
-)
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import asyncpg
+from aftercommit.sql.database import Database
 
-from benchmarks.databases import Prepare, new_database, with_schema
+from benchmarks.application import opened, settings_for
+from benchmarks.databases import Prepare, new_database, store, with_schema
 
 NO_OP = "no_op"
 EVENT = '{"user_id":"7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11","name":"Иван","email":"i@example.com"}'
-MAKE_DUE = """
-    WITH made AS (
-        INSERT INTO aftercommit_events
-            (id, source, type, schema_version, subject, time, correlation_id,
-            causation_id, data, recorded_at)
-        SELECT gen_random_uuid(), '/allocation', 'user_registered', 2, 'a user', now(),
-            gen_random_uuid(), gen_random_uuid(), $2, 0
-        FROM generate_series(1, $1)
-        RETURNING id
-    )
-    INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at)
-    SELECT id, $3, 0, 1, 0 FROM made
+EVENTS = """
+INSERT INTO aftercommit_events (id, source, type, schema_version, subject, time, correlation_id,
+    causation_id, data, recorded_at, position)
+WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+SELECT {new_id}, '/allocation', 'user_registered', 2, 'a user', {time}, {new_id}, {new_id},
+    '{data}', 0, i FROM n
 """
+DELIVERIES = """
+INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at, parked_at,
+    lane, position, blocked)
+SELECT id, '{handler}', 0, 1, CASE WHEN {later} THEN 1e11 ELSE 0 END + position,
+    CASE WHEN {parked} THEN 0 END, {lane}, position, {blocked} FROM aftercommit_events
+"""
+UNORDERED = {"later": "1 = 0", "parked": "1 = 0", "lane": "NULL", "blocked": "(1 = 0)"}
 LEFT = "SELECT EXISTS (SELECT FROM aftercommit_deliveries WHERE completed_at IS NULL)"
 TAKEN = "SELECT max(completed_at) - min(completed_at) FROM aftercommit_deliveries"
 LIMIT_SECONDS = 60
@@ -84,8 +83,16 @@ async def _analyzed(url: str, prepare: Prepare, *values: object) -> None:
 async def make_due(url: str, jobs: int, handler: str = NO_OP) -> None:
     """Have so many deliveries that are due, to one handler."""
     await with_schema(url)
-    async with connected(url) as connection:
-        await connection.execute(MAKE_DUE, jobs, EVENT, handler)
+    async with opened(settings_for(url)) as application:
+        await store_due(application.database, jobs, handler)
+
+
+async def store_due(
+    database: Database, jobs: int, handler: str = NO_OP, layout: Mapping[str, str] = UNORDERED
+) -> None:
+    """Store so many events, each with a delivery."""
+    values = {"rows": jobs, "data": EVENT, "handler": handler, **layout}
+    await store(database, (EVENTS, DELIVERIES), **values)
 
 
 @asynccontextmanager

@@ -13,14 +13,9 @@ from statistics import median
 
 import anyio
 from aftercommit.process.application import Application
-from aftercommit.sql.database import Database
-from sqlalchemy import text
 
 from benchmarks.application import COUPONS, opened, registration, settings_for
-from benchmarks.databases import (
-    folder,
-    new_database,
-)
+from benchmarks.databases import EMPTY, store
 from benchmarks.measuring import Contest, Effort, Way
 
 FEW = 1_000
@@ -39,7 +34,7 @@ FILL = (
     """
     INSERT INTO aftercommit_events (id, source, type, schema_version, subject, time, correlation_id,
         causation_id, data, recorded_at)
-    SELECT id, '/allocation', 'user_registered', 2, {subject}, {time}, id, id, '{{}}', 1e9
+    SELECT id, '/allocation', 'user_registered', 2, CAST(id AS text), {time}, id, id, '{{}}', 1e9
     FROM users
     """,
     """
@@ -48,49 +43,7 @@ FILL = (
     SELECT id, 'send_welcome_email', 1, 1, 'host:1', 1e9, 0.01 FROM aftercommit_events
     """,
 )
-WORDS = {
-    "sqlite": {
-        "new_id": "lower(hex(randomblob(16)))",
-        "subject": "id",
-        "time": "'2026-01-01 00:00:00.000000'",
-    },
-    "postgresql": {
-        "new_id": "gen_random_uuid()",
-        "subject": "CAST(id AS text)",
-        "time": "CAST('2026-01-01' AS timestamptz)",
-    },
-}
-TIDY = {"sqlite": ["ANALYZE"], "postgresql": ["VACUUM ANALYZE", "CHECKPOINT"]}
-
 Step = Callable[[Application], Awaitable[object]]
-Figures = dict[str, tuple[float, float]]
-"""Of each step: what it takes with few and with many rows."""
-
-
-async def fill(database: Database, rows: int) -> None:
-    words = WORDS[database.engine.dialect.name]
-    async with database.write_transaction(no_timeout=True) as transaction:
-        for statement in FILL:
-            await transaction.execute(text(statement.format(rows=rows, **words)))
-        await transaction.commit()
-    async with database.engine.connect() as connection:
-        autocommit = await connection.execution_options(
-            isolation_level="AUTOCOMMIT", sqlite_begin="BEGIN"
-        )
-        for statement in TIDY[database.engine.dialect.name]:
-            await autocommit.execute(text(statement))
-        await autocommit.commit()
-
-
-@asynccontextmanager
-async def filled(url: str, rows: int) -> AsyncIterator[Application]:
-    settings = settings_for(url, dispatch="worker", handler_timeout_seconds=25)
-    async with opened(settings, delivers=False) as application:
-        await fill(application.database, rows)
-        await application.bus.handle(COUPONS)
-        yield application
-
-
 STEPS: dict[str, Step] = {
     "a registration": lambda application: application.bus.execute(registration()),
     "a claim": lambda application: application.bus.outbox.claim(
@@ -99,42 +52,40 @@ STEPS: dict[str, Step] = {
 }
 
 
-async def compare(few_url: str, many_url: str, rows: int, repeats: int) -> Figures:
-    """Return the medians, in milliseconds."""
-    async with filled(few_url, FEW) as few, filled(many_url, rows) as many:
-        return {name: await _medians(step, (few, many), repeats) for name, step in STEPS.items()}
-
-
-async def _medians(
-    step: Step, applications: tuple[Application, Application], repeats: int
-) -> tuple[float, float]:
-    seconds: tuple[list[float], list[float]] = ([], [])
+async def medians(step: Step, *applications: Application, repeats: int) -> list[float]:
+    """Do a step in each application in turn; return the median of each, in milliseconds."""
+    seconds: list[list[float]] = [[] for _ in applications]
     for _ in range(WARM_UP + repeats):
         for application, taken in zip(applications, seconds, strict=True):
             started = time.perf_counter()
             await step(application)
             taken.append(time.perf_counter() - started)
-    few, many = (median(taken[WARM_UP:]) * 1000 for taken in seconds)
-    return few, many
+    return [median(taken[WARM_UP:]) * 1000 for taken in seconds]
 
 
-def on_sqlite(effort: Effort) -> Iterator[Contest]:
-    """Compare two files."""
-    with folder() as place:
-        few, many = (f"sqlite:///{place}/{name}.db" for name in ("few", "many"))
-        yield from _growing("SQLite", few, many, effort)
+@asynccontextmanager
+async def filled(url: str, rows: int) -> AsyncIterator[Application]:
+    settings = settings_for(url, dispatch="worker", handler_timeout_seconds=25)
+    async with opened(settings, delivers=False) as application:
+        await store(application.database, FILL, rows=rows)
+        await application.bus.handle(COUPONS)
+        yield application
 
 
-def on_postgresql(effort: Effort) -> Iterator[Contest]:
-    """Compare two databases on a server, after VACUUM and ANALYZE."""
-    with new_database(None) as few, new_database(None) as many:
-        yield from _growing("PostgreSQL", few, many, effort)
+async def compare(few_url: str, many_url: str, rows: int, repeats: int) -> dict[str, list[float]]:
+    """Return, of each step, what it takes with few and with many rows."""
+    async with filled(few_url, FEW) as few, filled(many_url, rows) as many:
+        return {
+            name: await medians(step, few, many, repeats=repeats) for name, step in STEPS.items()
+        }
 
 
-def _growing(database: str, few_url: str, many_url: str, effort: Effort) -> Iterator[Contest]:
+def contests(database: str, effort: Effort) -> Iterator[Contest]:
     """Yield one for each step; all come from one comparison, whose steps have taken turns."""
     rows, repeats = effort.pick(100_000, 1_000_000), effort.pick(150, 400)
-    for step, (few, many) in anyio.run(compare, few_url, many_url, rows, repeats).items():
+    with EMPTY[database]() as few_url, EMPTY[database]() as many_url:
+        found = anyio.run(compare, few_url, many_url, rows, repeats)
+    for step, (few, many) in found.items():
         way = Way(name=f"with {FEW:,}", once=partial(float, few))
         what = f"{database}: {step} with {rows:,} in the past"
         yield Contest(what=what, unit="ms", ours=partial(float, many), ways=[way], rounds=1)

@@ -16,11 +16,8 @@ from anyio.abc import SocketStream
 from sqlalchemy import Engine, NullPool, create_engine, text
 
 from benchmarks.application import WARM_UP, process
-from benchmarks.databases import (
-    Place,
-    new_database,
-    new_url,
-)
+from benchmarks.databases import Place, new_database, new_url
+from benchmarks.due import LIMIT_SECONDS, LOOK_SECONDS
 from benchmarks.measuring import Contest, Effort, Way
 
 CONNECTIONS = 20
@@ -28,8 +25,6 @@ CONNECTIONS = 20
 OWED = text(
     "SELECT count(*) FROM aftercommit_deliveries WHERE completed_at IS NULL AND attempts > 0"
 )
-LOOK_SECONDS = 0.005
-LIMIT_SECONDS = 60
 
 
 class Rounds:
@@ -125,10 +120,7 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-PLACES: dict[str, Place] = {
-    "SQLite": partial(new_url, "aiosqlite"),
-    "PostgreSQL": new_database,
-}
+PLACES: dict[str, Place] = {"SQLite": partial(new_url, "aiosqlite"), "PostgreSQL": new_database}
 
 
 def contests(effort: Effort) -> Iterator[Contest]:

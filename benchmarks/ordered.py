@@ -7,41 +7,25 @@ early, or never, is an error.
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 from itertools import count
-from statistics import median
 
 import anyio
 from aftercommit import Envelope, Ordered
 from aftercommit.process.application import Application
 from aftercommit.process.runtime import Shutdown
 from aftercommit.process.worker import Worker
-from sqlalchemy import text
 
 from allocation.domain.events import UserRegistered
 from allocation.service_layer.handlers import HANDLERS as TABLE
 from benchmarks.application import handled_by, opened, registration, settings_for
-from benchmarks.databases import Place, folder, new_database
-from benchmarks.flat_growth import TIDY, WORDS
+from benchmarks.databases import EMPTY
+from benchmarks.due import UNORDERED, store_due
+from benchmarks.flat_growth import medians
 from benchmarks.measuring import Contest, Effort, Way
 
-WAITING, CLAIMABLE, ROW = 100_000, 2_000, 100
-EVENTS = """
-INSERT INTO aftercommit_events (id, source, type, schema_version, subject, time, correlation_id,
-    causation_id, data, recorded_at, position)
-WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
-SELECT {new_id}, '/allocation', 'user_registered', 2, 'a user', {time}, {new_id}, {new_id},
-    '{{"user_id":"7d3c1a52-6c0e-4a55-8a1b-0c9a3f8d2e11","name":"Иван","email":"i@example.com"}}',
-    0, i FROM n
-"""
-DELIVERIES = """
-INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token, available_at, parked_at,
-    lane, position, blocked)
-SELECT id, 'no_op', 0, 1, CASE WHEN {later} THEN 1e11 ELSE 0 END + position,
-    CASE WHEN {parked} THEN 0 END, {lane}, position, {blocked} FROM aftercommit_events
-"""
-UNORDERED = {"later": "1 = 0", "parked": "1 = 0", "lane": "NULL", "blocked": "(1 = 0)"}
+WAITING, CLAIMABLE, ROW = 100_000, 4_000, 100
 IN_ONE = f"CASE WHEN position > {CLAIMABLE} THEN 'no_op:x' ELSE 'no_op:' || position END"
 LAYOUTS = {
     f"{WAITING:,} waiting in one lane": UNORDERED
@@ -62,37 +46,18 @@ async def no_op(event: UserRegistered) -> None:
     """Do nothing."""
 
 
-async def filled(application: Application, rows: int, layout: dict[str, str]) -> None:
-    """Store so many events, each with a delivery."""
-    database = application.database
-    kind = database.engine.dialect.name
-    async with database.write_transaction(no_timeout=True) as transaction:
-        for statement in (EVENTS, DELIVERIES):
-            sql = statement.format(rows=rows, **WORDS[kind], **layout)
-            await transaction.execute(text(sql))
-        await transaction.commit()
-    async with database.engine.connect() as connection:
-        options = {"isolation_level": "AUTOCOMMIT", "sqlite_begin": "BEGIN"}
-        autocommit = await connection.execution_options(**options)
-        for statement in TIDY[kind]:
-            await autocommit.execute(text(statement))
-        await autocommit.commit()
+async def claim(application: Application) -> None:
+    """Claim ten."""
+    assert len(await application.bus.outbox.claim(10, ["no_op"])) == 10
 
 
 async def claims(urls: tuple[str, str], layout: dict[str, str], repeats: int) -> list[float]:
     """Return how many milliseconds a claim of ten takes: in lanes, and without."""
-    taken: tuple[list[float], list[float]] = ([], [])
     async with AsyncExitStack() as stack:
-        applications = []
-        for url, each in zip(urls, (layout, UNORDERED), strict=True):
-            applications.append(await stack.enter_async_context(opened(settings_for(url))))
-            await filled(applications[-1], WAITING, each)
-        for _ in range(repeats):
-            for application, seconds in zip(applications, taken, strict=True):
-                began = time.perf_counter()
-                assert len(await application.bus.outbox.claim(10, ["no_op"])) == 10
-                seconds.append(time.perf_counter() - began)
-    return [1000 * median(seconds[10:]) for seconds in taken]
+        applications = [await stack.enter_async_context(opened(settings_for(u))) for u in urls]
+        for application, each in zip(applications, (layout, UNORDERED), strict=True):
+            await store_due(application.database, WAITING, layout=each)
+        return await medians(claim, *applications, repeats=repeats)
 
 
 async def in_a_row(url: str, layout: dict[str, str]) -> float:
@@ -100,7 +65,7 @@ async def in_a_row(url: str, layout: dict[str, str]) -> float:
     settings = settings_for(url, dispatch="worker")
     with handled_by({UserRegistered: [no_op]}):
         async with opened(settings, delivers=False) as application:
-            await filled(application, ROW, layout)
+            await store_due(application.database, ROW, layout=layout)
             began = time.perf_counter()
             worker = Worker(application, Shutdown(), concurrency=settings.worker_concurrency)
             await worker.run(until_idle=True)
@@ -161,26 +126,12 @@ class Race:
             await application.bus.execute(registration())
 
 
-def on_sqlite(effort: Effort) -> Iterator[Contest]:
-    """Measure in files."""
-
-    @contextmanager
-    def new() -> Iterator[str]:
-        with folder() as place:
-            yield f"sqlite:///{place}/ordered.db"
-
-    yield from _contests("SQLite", new, effort)
-
-
-def on_postgresql(effort: Effort) -> Iterator[Contest]:
-    """Measure on a server, after VACUUM and ANALYZE."""
-    yield from _contests("PostgreSQL", partial(new_database, None), effort)
-
-
-def _contests(kind: str, new: Place, effort: Effort) -> Iterator[Contest]:
+def contests(kind: str, effort: Effort) -> Iterator[Contest]:
+    """Yield one for each layout, one for a row, and a race."""
+    new = EMPTY[kind]
     for name, layout in LAYOUTS.items():
         with new() as ordered, new() as plain:
-            ours, theirs = anyio.run(claims, (ordered, plain), layout, effort.pick(60, 150))
+            ours, theirs = anyio.run(claims, (ordered, plain), layout, effort.pick(60, 140))
         what = f"{kind}: a claim of 10, {name}"
         ways = [Way(name=f"{WAITING:,} without an order", once=partial(float, theirs))]
         yield Contest(what=what, unit="ms", ours=partial(float, ours), ways=ways, rounds=1)

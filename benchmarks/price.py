@@ -137,22 +137,19 @@ def table(costs: dict[str, tuple[str, Meter]]) -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for what, (lines, cost) in costs.items():
         statements, commits = len(cost.statements), cost.statements.count("COMMIT")
-        yield f"| {what} | {lines} | {statements} | {commits} | {_shown(cost)} |"
+        shown = f"{float(f'{cost.milliseconds:.2g}'):g} ms"
+        yield f"| {what} | {lines} | {statements} | {commits} | {shown} |"
     yield from measured_with(f"the shortest of {REPEATS} times")
 
 
-def _shown(cost: Meter) -> str:
-    return f"{float(f'{cost.milliseconds:.2g}'):g} ms"
-
-
-def measured_with(*more: str) -> Iterator[str]:
-    """Yield a paragraph that says when and with what it was measured."""
-    yield ""
+def measured_with(how: str) -> list[str]:
+    """Return a paragraph that says when, how and with what it was measured."""
     said = (
         f"Measured on {datetime.now(UTC):%Y-%m-%d} with Python {platform.python_version()}, SQLite "
-        f"{sqlite3.sqlite_version}, SQLAlchemy {version('sqlalchemy')}, AnyIO {version('anyio')}"
+        f"{sqlite3.sqlite_version}, SQLAlchemy {version('sqlalchemy')}, AnyIO {version('anyio')}; "
+        f"{how}."
     )
-    yield from wrap(f"{'; '.join((said, *more)).removesuffix('.')}.", width=100)
+    return ["", *wrap(said, width=100)]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ On a driver alone it is what no layer above it can beat.
 
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing, nullcontext
 from itertools import chain
 from pathlib import Path
@@ -67,16 +67,10 @@ def _set_up_sqlite(engine: AsyncEngine) -> None:
 
 
 @asynccontextmanager
-async def by_sqlite3(
-    url: str, trace: Callable[[str], None] | None = None
-) -> AsyncIterator[Registration]:
-    """Open one connection, in this very thread, and return what registers a user, one at a time.
-
-    `trace` is told of every statement.
-    """
+async def by_sqlite3(url: str) -> AsyncIterator[Registration]:
+    """Open one connection, in this very thread, and return what registers a user, one at a time."""
     texts = statements("sqlite")
     with sqlite_connection(url.partition(":///")[2]) as connection:
-        connection.set_trace_callback(trace)
 
         async def execute(name: str, *values: Values) -> Sequence[Any] | None:
             if len(values) > 1:

@@ -8,8 +8,8 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -73,7 +73,11 @@ def raw(events: int) -> float:
 
 
 async def _raw(events: int) -> float:
-    async with _exchange() as exchange:
+    async with await aio_pika.connect(URL) as connection:
+        channel = await connection.channel(publisher_confirms=True)
+        exchange = await channel.declare_exchange(
+            Channels("allocation").events, aio_pika.ExchangeType.TOPIC, durable=True
+        )
         started = time.perf_counter()
         for _ in range(0, events, BATCH):
             async with create_task_group() as group:
@@ -90,15 +94,6 @@ async def _publish(exchange: AbstractExchange) -> None:
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
     )
     await exchange.publish(message, "user_registered", mandatory=False)
-
-
-@asynccontextmanager
-async def _exchange() -> AsyncIterator[AbstractExchange]:
-    async with await aio_pika.connect(URL) as connection:
-        channel = await connection.channel(publisher_confirms=True)
-        yield await channel.declare_exchange(
-            Channels("allocation").events, aio_pika.ExchangeType.TOPIC, durable=True
-        )
 
 
 def contests(effort: Effort) -> Iterator[Contest]:

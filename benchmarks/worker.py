@@ -111,9 +111,8 @@ def raw(jobs: int) -> float:
 async def _raw(url: str, jobs: int) -> float:
     done, _ = numbered(statements("postgresql")["done"])
     async with connected(url) as connection:
-        left = [
-            row[0] for row in await connection.fetch("SELECT event_id FROM aftercommit_deliveries")
-        ]
+        rows = await connection.fetch("SELECT event_id FROM aftercommit_deliveries")
+        left = [row[0] for row in rows]
     async with asyncpg.create_pool(url, min_size=RAW_AT_A_TIME, max_size=RAW_AT_A_TIME) as pool:
         started = time.perf_counter()
         async with create_task_group() as group:
