@@ -20,7 +20,7 @@ from aftercommit.sql.migrations.history import ENGINE, History, of_application
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.migration import MigrationContext
 from alembic.operations.ops import UpgradeOps
-from sqlalchemy import Connection, DefaultClause, MetaData, TypeDecorator, create_engine
+from sqlalchemy import Connection, DefaultClause, TypeDecorator, create_engine
 from sqlalchemy.sql.elements import False_, True_
 
 from allocation.adapters.migrations import HISTORY
@@ -60,9 +60,8 @@ def make(name: str, history: History = HISTORY, folder: Path | None = None) -> P
     It is called after the newest one, whose number it continues, and after its name.
     """
     with _migrated(history) as context:
-        tables = _with_postgresql(history.metadata)
-        upgrade = produce_migrations(context, tables).upgrade_ops
-        if upgrade is None or upgrade.is_empty():
+        upgrade = _missing(context, history)
+        if upgrade.is_empty():
             return None
         text = _text(name, upgrade, context, history)
     file = (folder or history.folders[-1]) / f"{_next_revision(history)}_{_slug(name)}.py"
@@ -70,22 +69,25 @@ def make(name: str, history: History = HISTORY, folder: Path | None = None) -> P
     return file
 
 
-def _with_postgresql(tables: MetaData) -> MetaData:
-    """Give indexes the option of PostgreSQL that the tables keep in `info`.
+def _missing(context: MigrationContext, history: History) -> UpgradeOps:
+    """Return what the tables have, and the database does not.
 
-    An option would import that dialect, in every process that has a SQLite file.
+    Indexes get the option of PostgreSQL that the tables keep in `info`: an option of theirs would
+    import that dialect, in every process that has a SQLite file.
     """
+    tables = history.metadata
     for index in (index for table in tables.tables.values() for index in table.indexes):
         if "postgresql_where" in index.info:
             index.dialect_options["postgresql"]["where"] = index.info["postgresql_where"]
-    return tables
+    upgrade = produce_migrations(context, tables).upgrade_ops
+    assert upgrade is not None
+    return upgrade
 
 
 def impossible(history: History = HISTORY) -> list[str]:
     """Return a sentence for each new column that no row could have which is there already."""
     with _migrated(history) as context:
-        upgrade = produce_migrations(context, history.metadata).upgrade_ops
-    found = upgrade.as_diffs() if upgrade else []
+        found = _missing(context, history).as_diffs()
     return [
         f"{table}.{column.name} must not be NULL, and has no server_default for the rows"
         f" that are there: give it one in {TABLES[history.name]}; or, if the migration that"

@@ -12,15 +12,9 @@ from aftercommit.outbox.command import new
 
 PACKAGES = [Path("packages/sqlalchemy-anyio"), Path("packages/aftercommit")]
 
-
-def build(folder: str) -> None:
-    """Build the wheels of the engine."""
-    for package in PACKAGES:
-        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
-        subprocess.run(command, cwd=package, check=True, capture_output=True)
-
-
 if __name__ == "__main__":
     with TemporaryDirectory() as folder:
-        build(folder)
+        for package in PACKAGES:
+            command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder]
+            subprocess.run(command, cwd=package, check=True, capture_output=True)
         new([*sys.argv[1:], "--wheels", folder], prog_name="make new")
