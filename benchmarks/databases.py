@@ -18,7 +18,7 @@ import anyio
 import psycopg
 from aftercommit import testing
 from aftercommit.sql.database import Database
-from psycopg.sql import SQL, Composed, Identifier
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import make_url, text
 
 from benchmarks.application import COUPONS, opened, settings_for
@@ -111,32 +111,23 @@ def new_database(prepare: Prepare | None = with_schema, *values: Any) -> Iterato
 
     It is a copy of one that was prepared once; without that, it is empty.
     """
-    name = f"benchmark_{uuid4().hex}"
-    try:
-        yield _create(name, _prepared(prepare, *values) if prepare else "template1")
-    finally:
-        _execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name)))
+    template = _prepared(prepare, *values) if prepare else "template1"
+    with testing.postgresql_url(_server(), template=template) as url:
+        yield url
 
 
 @cache
 def _prepared(prepare: Prepare, *values: Any) -> str:
-    anyio.run(prepare, _create(name := f"template_{uuid4().hex}"), *values)
+    name = f"template_{uuid4().hex}"
+    with psycopg.connect(_server(), autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    url = make_url(_server()).set(database=name)
+    anyio.run(prepare, url.render_as_string(hide_password=False), *values)
     return name
-
-
-def _create(name: str, template: str = "template1") -> str:
-    names = map(Identifier, (name, template))
-    _execute(SQL("CREATE DATABASE {} TEMPLATE {}").format(*names))
-    return make_url(_server()).set(database=name).render_as_string(hide_password=False)
 
 
 EMPTY: dict[str, Place] = {"SQLite": empty_url, "PostgreSQL": partial(new_database, None)}
 """Databases without a schema, of each kind."""
-
-
-def _execute(statement: Composed) -> None:
-    with psycopg.connect(_server(), autocommit=True) as connection:
-        connection.execute(statement)
 
 
 @cache

@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aftercommit import testing
 
-from allocation.entrypoints.app import APP
 from tests.integration.smtp.sending import keeping
 from tests.project.mail_server import MailServer
 from tests.project.processes import Application
@@ -30,14 +28,3 @@ def application(tmp_path: Path, backend: str) -> Application:
 def postgres_url(postgres_copy: str) -> str:
     """A new database on PostgreSQL."""
     return postgres_copy
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def on_each(request: pytest.FixtureRequest, tmp_path: Path, backend: str) -> Application:
-    """The same on each kind of database, which is empty, but has its schema."""
-    application = Application(tmp_path, backend=backend)
-    if request.param == "postgres":
-        application.postgres_url = request.getfixturevalue("postgres_copy")
-    else:
-        testing.sqlite_url(APP, tmp_path, application.database.name)
-    return application

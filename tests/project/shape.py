@@ -8,9 +8,7 @@ from pathlib import Path
 
 from tools.files import ROOT
 
-APPLICATION = ROOT / "src" / "allocation"
 ENGINE = ROOT / "packages" / "aftercommit" / "src" / "aftercommit"
-DIALECTS = ROOT / "packages" / "sqlalchemy-anyio" / "src" / "sqlalchemy_anyio"
 
 ENGINE_LINES = 6583  # without extensions: what is read in an evening; 347 are examples
 PATH_LINES = 1105  # the way of a delivery through it: what is read in an hour; 45 are examples
@@ -40,7 +38,7 @@ def engine() -> list[Path]:
 
 def files(*folders: Path) -> list[Path]:
     """Return the files of Python in some folders, or in all of ours, and below them."""
-    folders = folders or (APPLICATION, ENGINE, DIALECTS)
+    folders = folders or (ROOT / "src", *ROOT.glob("packages/*/src"))
     return sorted(file for folder in folders for file in folder.rglob("*.py"))
 
 

@@ -11,9 +11,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
-from signal import SIGKILL
 from tempfile import TemporaryDirectory
 
 from tests.project.generated import write_run
@@ -31,38 +29,23 @@ PRICE = re.compile(r"^Price: (?:some )?([\d,]+) lines, (\d+) statements, ([\d.]+
 def run(step: Path, folder: Path) -> str:
     """Run a step as a reader does, with a place for what is temporary; return what it has printed.
 
-    It succeeds, says nothing on stderr, and leaves neither a file nor a process.
+    It succeeds, says nothing on stderr, and leaves no file, nor a process that could still print.
     """
     outside = {
         n: v for n, v in os.environ.items() if not n.startswith(("ALLOCATION_", "COVERAGE_"))
     }
     places = {"TMPDIR": str(folder), "SQLITE_TMPDIR": str(folder), "PYTHONPATH": str(ROOT / "src")}
-    process = subprocess.Popen(
+    ended = subprocess.run(
         [sys.executable, step.relative_to(ROOT)],
         cwd=ROOT,
         env=outside | places,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
-        start_new_session=True,
+        timeout=TIMEOUT_SECONDS,
     )
-    try:
-        printed, complaints = process.communicate(timeout=TIMEOUT_SECONDS)
-    finally:
-        left = _end_session(process)
-    assert (process.returncode, complaints) == (0, ""), complaints
-    assert not left
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
     assert list(folder.iterdir()) == []
-    return printed
-
-
-def _end_session(process: "subprocess.Popen[str]") -> bool:
-    """Kill what is left of a process and of all that it has started; tell whether anything was."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, SIGKILL)
-        process.wait()
-        return True
-    return False
+    return ended.stdout
 
 
 def masked(lines: Iterable[str]) -> list[str]:

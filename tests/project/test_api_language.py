@@ -46,8 +46,6 @@ def users_changed(change: str) -> Json:
             users["get"]["parameters"][0]["required"] = True
         case "property":
             del schemas["UserResponse"]["properties"]["name"]
-        case "type":
-            schemas["Registration"]["properties"]["name"]["type"] = "integer"
         case "required":
             schemas["Registration"]["required"] += ["user_id"]
     return new
@@ -61,7 +59,6 @@ def users_changed(change: str) -> Json:
         ("parameter", "GET /users does not take the parameter query email any more"),
         ("requires", "GET /users requires the parameter email now"),
         ("property", "UserResponse has another shape"),
-        ("type", "Registration has another shape"),
         ("required", "Registration requires other properties"),
     ],
 )

@@ -141,14 +141,6 @@ def test_a_column_that_the_rows_could_not_have_is_refused() -> None:
     assert sentence.startswith("users.colour must not be NULL, and has no server_default")
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"), [("", "say what changes"), ("…", "say what changes"), ("X", "nothing to")]
-)
-def test_what_cannot_be_made_is_said_in_a_line(name: str, reason: str, tmp_path: Path) -> None:
-    """No traceback; `sys.exit` makes an exit code of it for make."""
-    assert str(migration.main(name, folder=tmp_path)).startswith(reason)
-
-
 @HISTORIES
 def test_only_the_tables_of_the_other_history_are_not_looked_at(history: History) -> None:
     """In a database that has both, one would be dropped; one of its own is, when it is to go."""

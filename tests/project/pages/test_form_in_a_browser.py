@@ -28,9 +28,9 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-def test_a_user_registers_by_the_form(on_each: Application, browser: Browser) -> None:
+def test_a_user_registers_by_the_form(application: Application, browser: Browser) -> None:
     """By the keyboard alone; the form is empty then, and what becomes of it comes by itself."""
-    with serving(on_each) as server, page_of(browser, server.url) as page:
+    with serving(application) as server, page_of(browser, server.url) as page:
         page.get_by_label("E-mail", exact=True).fill("nobody")
         page.get_by_label("Name").fill("Иван")
         page.keyboard.press("Enter")

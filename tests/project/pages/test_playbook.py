@@ -193,7 +193,7 @@ def a_lock_on_a_server(application: Application, mail: MailServer) -> Scenario:
     report = psycopg.connect(application.postgres_url or "", application_name="report")
     with closing(report):
         report.execute("SELECT * FROM coupon_batches FOR UPDATE")
-        application.run(*REGISTER, handler_timeout_seconds="2")
+        application.run(*REGISTER, handler_timeout_seconds="5")
         yield {"PID": str(report.info.backend_pid)}
         yield {}
 

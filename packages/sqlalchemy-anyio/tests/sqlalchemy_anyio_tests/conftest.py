@@ -23,7 +23,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
 @pytest.fixture
 async def engine(url: URL) -> AsyncIterator[AsyncEngine]:
     """An engine with one connection."""
-    engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    engine = create_async_engine(url, pool_size=1, max_overflow=0)
     yield engine
     await engine.dispose()
 

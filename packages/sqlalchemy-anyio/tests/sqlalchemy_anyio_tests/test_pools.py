@@ -8,11 +8,19 @@ from sqlalchemy import URL, AsyncAdaptedQueuePool, NullPool, text
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-IN_MEMORY = "sqlite+anyio://"
 TASKS = 9
-EACH_POOL = pytest.mark.parametrize(
-    "pool", [{"pool_size": 2, "max_overflow": 0}, {"poolclass": NullPool}], ids=["default", "null"]
-)
+POOLS: dict[str, dict[str, Any]] = {
+    "default": {"pool_size": 2, "max_overflow": 0},
+    "null": {"poolclass": NullPool},
+    "in memory": {},
+}
+
+
+@pytest.fixture(params=POOLS)
+def pooled(request: pytest.FixtureRequest, url: URL) -> AsyncEngine:
+    """An engine with a pool of each kind."""
+    place = "sqlite+anyio://" if request.param == "in memory" else url
+    return create_async_engine(place, **POOLS[request.param])
 
 
 async def select_one(engine: AsyncEngine) -> object:
@@ -34,21 +42,16 @@ async def select_by_many(engine: AsyncEngine) -> list[object]:
 
 
 @pytest.mark.anyio
-@EACH_POOL
-async def test_several_tasks_may_be_the_first(url: URL, pool: dict[str, Any]) -> None:
+async def test_several_tasks_may_be_the_first(pooled: AsyncEngine) -> None:
     """SQLAlchemy prepares an engine with its first connection, under a lock of asyncio."""
-    engine = create_async_engine(url, **pool)
-
-    assert await select_by_many(engine) == [1] * TASKS
-    await engine.dispose()
+    assert await select_by_many(pooled) == [1] * TASKS
+    await pooled.dispose()
 
 
 @pytest.mark.anyio
-async def test_several_tasks_may_be_the_first_to_ask_for_a_database_in_memory() -> None:
-    """They get the same one; tests of other projects like that."""
-    engine = create_async_engine(IN_MEMORY)
-
-    assert await select_by_many(engine) == [1] * TASKS
+async def test_all_connections_to_a_database_in_memory_have_the_same_one() -> None:
+    """Tests of other projects like that."""
+    engine = create_async_engine("sqlite+anyio://")
     async with engine.begin() as connection:
         await connection.execute(text("CREATE TABLE numbers AS SELECT 7 AS n"))
     async with engine.connect() as connection:
@@ -56,37 +59,30 @@ async def test_several_tasks_may_be_the_first_to_ask_for_a_database_in_memory() 
     await engine.dispose()
 
 
-def use_on_several_event_loops(engine: AsyncEngine) -> None:
+def test_after_its_disposal_an_engine_may_be_used_on_another_event_loop(
+    pooled: AsyncEngine,
+) -> None:
+    """Programs have an engine in a module, and tests with an event loop each."""
+
     async def use() -> list[object]:
-        results = await select_by_many(engine)
-        await engine.dispose()
+        results = await select_by_many(pooled)
+        await pooled.dispose()
         return results
 
     for backend in ("asyncio", "asyncio", "trio", "trio", "asyncio"):
         assert anyio.run(use, backend=backend) == [1] * TASKS
 
 
-@EACH_POOL
-def test_after_its_disposal_an_engine_may_be_used_on_another_event_loop(
-    url: URL, pool: dict[str, Any]
-) -> None:
-    """Programs have an engine in a module, and tests with an event loop each."""
-    use_on_several_event_loops(create_async_engine(url, **pool))
-
-
-def test_after_its_disposal_so_may_an_engine_in_memory() -> None:
-    """Its pool is another one."""
-    use_on_several_event_loops(create_async_engine(IN_MEMORY))
-
-
 @pytest.mark.anyio
-async def test_tasks_wait_for_a_connection_but_not_for_ever(engine: AsyncEngine) -> None:
+async def test_tasks_wait_for_a_connection_but_not_for_ever(url: URL) -> None:
     """The time limit is the pool's."""
+    engine = create_async_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.05)
     async with engine.connect():
         with pytest.raises(PoolTimeout):
             await select_one(engine)
 
     assert await select_one(engine) == 1
+    await engine.dispose()
 
 
 @pytest.mark.anyio

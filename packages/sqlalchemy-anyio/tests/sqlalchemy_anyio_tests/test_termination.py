@@ -192,6 +192,7 @@ async def test_a_forgotten_connection_is_closed_with_a_warning(engine: AsyncEngi
 
 async def test_an_engine_that_is_disposed_of_leaves_no_thread(url: URL) -> None:
     """They have ended, or are about to."""
+    await threads_have_ended()  # those of other tests
     engine = create_async_engine(url)
     async with engine.connect() as first, engine.connect() as second:
         for connection in (first, second):
