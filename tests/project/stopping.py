@@ -27,5 +27,5 @@ async def commit_and_stop(uow: SqlAlchemyUnitOfWorkScope, envelopes: EnvelopeFac
 
 
 if __name__ == "__main__":
-    SqlAlchemyUnitOfWorkScope.commit = commit_and_stop  # type: ignore[method-assign]
+    SqlAlchemyUnitOfWorkScope.commit = commit_and_stop  # type: ignore[assignment, method-assign]
     cli(sys.argv[1:])
