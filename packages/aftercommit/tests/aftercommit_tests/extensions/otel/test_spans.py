@@ -1,5 +1,6 @@
 """The spans: what each says, and that it hurts nobody."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -7,20 +8,38 @@ import pytest
 from aftercommit.claims import Claim
 from aftercommit.envelopes import MessageOrigin, current_traceparent
 from aftercommit.errors import MessageAlreadyHandled, slug_of
+from aftercommit.extensions.otel.spans import Spans
 from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from aftercommit_tests.builders import PLAIN, a_command, a_command_work, a_thing_id
+from aftercommit_tests.builders import a_command, a_command_work, a_thing_id
 from aftercommit_tests.conftest import NewWorld
-from aftercommit_tests.extensions.otel.recording import Recorded, id_of, parent_of, trace_of
-from aftercommit_tests.things.domain import Event, RenameThing, ThingMade, ThingNotFound
-from aftercommit_tests.world import World
+from aftercommit_tests.misbehaving import on_made, raising
+from aftercommit_tests.things.app import Settings, bootstrap
+from aftercommit_tests.things.domain import Event, RenameThing, ThingNotFound
 
 pytestmark = pytest.mark.anyio
 
-TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-TRACEPARENT = f"00-{TRACE}-{SPAN}-01"
-CONVERSATION = "messaging.message.conversation_id"
+TRACE, SPAN = 0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7
+
+
+class Recorded:
+    """What one process exports: `observer` makes spans, `spans` are those that have ended."""
+
+    def __init__(self) -> None:
+        self._exporter = InMemorySpanExporter()
+        provider = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.observer = Spans("things", provider.get_tracer("test"))
+
+    @property
+    def spans(self) -> dict[str, ReadableSpan]:
+        """The spans, by name."""
+        return {span.name: span for span in self._exporter.get_finished_spans()}
 
 
 @pytest.fixture
@@ -29,26 +48,23 @@ def recorded() -> Recorded:
     return Recorded()
 
 
-@pytest.fixture
-async def observed(new_world: NewWorld, recorded: Recorded) -> World:
-    """A world that makes spans."""
-    return await new_world(observers=[recorded.observer])
+def attributes_of(span: ReadableSpan) -> Mapping[str, Any]:
+    return span.attributes or {}
 
 
-async def fails(event: Event) -> None:
-    raise OSError("mail server is down")
-
-
-async def test_a_command_and_each_attempt_have_a_span(observed: World, recorded: Recorded) -> None:
+async def test_a_command_and_each_attempt_have_a_span(
+    new_world: NewWorld, recorded: Recorded
+) -> None:
     """Named and described as the semantic conventions for messaging say."""
-    report = await observed.bus.handle(a_command(), MessageOrigin(source="/shop", id="m1"))
+    world = await new_world(observers=[recorded.observer])
+    report = await world.bus.handle(a_command(), MessageOrigin(source="/shop", id="m1"))
 
     event = report.events[0]
     command, attempt = recorded.spans["process make_thing"], recorded.spans["announce thing_made"]
     in_all: dict[str, Any] = {
         "messaging.system": "things",
         "messaging.operation.type": "process",
-        CONVERSATION: str(event.context.correlation_id),
+        "messaging.message.conversation_id": str(event.context.correlation_id),
     }
     assert len(recorded.spans) == 5  # with look_at, write_down, and the bell
     assert (command.kind, attempt.kind) == (SpanKind.CONSUMER, SpanKind.CONSUMER)
@@ -66,33 +82,18 @@ async def test_a_command_and_each_attempt_have_a_span(observed: World, recorded:
     }
 
 
-async def test_a_call_to_the_world_outside_is_a_span_in_that_of_its_attempt(
-    observed: World, recorded: Recorded
+async def test_a_command_without_a_trace_joins_that_of_its_task(
+    new_world: NewWorld, recorded: Recorded
 ) -> None:
-    """A slow mail server is seen, and told from what else the handler does."""
-    await observed.bus.handle(a_command())
-
-    ringing, attempt = recorded.spans["bell.ring"], recorded.spans["announce thing_made"]
-    assert ringing.kind is SpanKind.CLIENT
-    assert (trace_of(ringing), parent_of(ringing)) == (trace_of(attempt), id_of(attempt))
-
-
-@pytest.mark.parametrize("by_message", [True, False])
-async def test_a_command_joins_the_trace_it_came_with(
-    observed: World, recorded: Recorded, by_message: bool
-) -> None:
-    """That in its message; else what its task is in, such as the span of a web request."""
-    if by_message:
-        origin = MessageOrigin(source="/shop", id="m1", traceparent=TRACEPARENT)
-        await observed.bus.execute(a_command(), origin)
-    else:
-        sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
-        context = trace.SpanContext(int(TRACE, 16), int(SPAN, 16), False, sampled)
-        with trace.use_span(trace.NonRecordingSpan(context)):
-            await observed.bus.execute(a_command())
+    """Such as the span of a web request."""
+    world = await new_world(observers=[recorded.observer])
+    sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+    context = trace.SpanContext(TRACE, SPAN, False, sampled)
+    with trace.use_span(trace.NonRecordingSpan(context)):
+        await world.bus.execute(a_command())
 
     command = recorded.spans["process make_thing"]
-    assert (trace_of(command), parent_of(command)) == (int(TRACE, 16), int(SPAN, 16))
+    assert (command.context.trace_id, command.parent) == (TRACE, context)
 
 
 @pytest.mark.parametrize("broken", ["", "seven", "00-0-0-00", "\0", "x" * 10_000])
@@ -103,30 +104,28 @@ def test_a_broken_trace_context_begins_a_new_trace(recorded: Recorded, broken: s
     with recorded.observer.command(a_command_work(origin), 1.0):
         pass
 
-    assert parent_of(recorded.spans["process make_thing"]) is None
+    assert recorded.spans["process make_thing"].parent is None
 
 
 async def test_a_handler_works_in_its_span(new_world: NewWorld, recorded: Recorded) -> None:
     """So libraries that make spans, and what is committed, find it; afterwards it is gone."""
-    found = list[str | int | None]()
+    found = list[object]()
 
     async def looks(event: Event) -> None:
-        found.append(trace.get_current_span().get_span_context().span_id)
-        found.append(current_traceparent.get())
+        found.extend((trace.get_current_span().get_span_context(), current_traceparent.get()))
 
-    handlers = {**PLAIN, ThingMade: [looks]}
-    world = await new_world(event_handlers=handlers, observers=[recorded.observer])
+    world = await new_world(event_handlers=on_made(looks), observers=[recorded.observer])
     await world.bus.handle(a_command())
 
-    span = recorded.spans["looks thing_made"]
-    assert found[0] == id_of(span)
-    assert str(found[1]).startswith(f"00-{trace_of(span):032x}-{id_of(span):016x}-")
+    context = recorded.spans["looks thing_made"].context
+    assert found[0] == context
+    assert str(found[1]).startswith(f"00-{context.trace_id:032x}-{context.span_id:016x}-")
     assert (current_traceparent.get(), trace.get_current_span()) == (None, trace.INVALID_SPAN)
 
 
 async def test_errors_are_recorded(new_world: NewWorld, recorded: Recorded) -> None:
     """Of a command that is refused, and of each attempt that fails; the second says so."""
-    handlers = {**PLAIN, ThingMade: [fails]}
+    handlers = on_made(raising(OSError("mail server is down")))
     world = await new_world(event_handlers=handlers, observers=[recorded.observer])
 
     report = await world.bus.handle(a_command())
@@ -140,12 +139,11 @@ async def test_errors_are_recorded(new_world: NewWorld, recorded: Recorded) -> N
 
     assert first.status.status_code is StatusCode.ERROR
     assert first.status.description == "mail server is down"
-    assert (first.attributes or {})["error.type"] == "OSError"
+    assert attributes_of(first)["error.type"] == "OSError"
     assert [event.name for event in first.events] == ["exception"]
-    assert (refused.attributes or {})["error.type"] == slug_of(ThingNotFound)
-    assert id_of(second) != id_of(first)
-    assert parent_of(second) == parent_of(first)
-    assert (second.attributes or {})["things.attempt"] == 2
+    assert attributes_of(refused)["error.type"] == slug_of(ThingNotFound)
+    assert (second.context != first.context, second.parent) == (True, first.parent)
+    assert attributes_of(second)["things.attempt"] == 2
 
 
 def test_a_repetition_is_no_error(recorded: Recorded) -> None:
@@ -155,4 +153,12 @@ def test_a_repetition_is_no_error(recorded: Recorded) -> None:
 
     (span,) = recorded.spans.values()
     assert span.status.status_code is StatusCode.UNSET
-    assert (span.attributes or {})["error.type"] == slug_of(MessageAlreadyHandled)
+    assert attributes_of(span)["error.type"] == slug_of(MessageAlreadyHandled)
+
+
+async def test_nobody_makes_spans_unless_opentelemetry_is_set_up(settings: Settings) -> None:
+    """Nobody pays for what nobody looks at."""
+    async with bootstrap(settings) as application:
+        observers = application.bus.instrumentation.observers
+
+    assert not any(isinstance(observer, Spans) for observer in observers)

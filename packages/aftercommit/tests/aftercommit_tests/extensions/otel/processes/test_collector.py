@@ -5,13 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -72,8 +72,21 @@ def collecting() -> Iterator[Collector]:
         thread.join()
 
 
+PATIENT = """
+from aftercommit.extensions.otel import spans
+from aftercommit_tests.things.app import cli
+
+spans.FAREWELL_SECONDS = 180  # a busy machine may need more than two to export the last ones
+cli()
+"""
+
+
 def start(
-    installation: Installation, *arguments: str, endpoint: str, **settings: str
+    installation: Installation,
+    *arguments: str,
+    endpoint: str,
+    program: Sequence[str] = ("-c", PATIENT),
+    **settings: str,
 ) -> subprocess.Popen[str]:
     """Start one command with traces, as docs/extensions.md says."""
     variables = {
@@ -83,7 +96,7 @@ def start(
         "OTEL_LOGS_EXPORTER": "none",
     }
     return subprocess.Popen(
-        [INSTRUMENT, sys.executable, "-m", installation.module, *arguments],
+        [INSTRUMENT, sys.executable, *program, *arguments],
         cwd=installation.folder,
         env=installation.environment(**settings) | variables,
         stdout=subprocess.PIPE,
@@ -92,10 +105,10 @@ def start(
     )
 
 
-def run(installation: Installation, *arguments: str, endpoint: str) -> tuple[str, str]:
+def run(installation: Installation, *arguments: str, **options: Any) -> tuple[str, str]:
     """Run one command that has to succeed, with an exporter; return what it printed and logged."""
     settings = {"dispatch": "worker", "log_level": "warning"}
-    process = start(installation, *arguments, endpoint=endpoint, **settings)
+    process = start(installation, *arguments, **options, **settings)
     out, err = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0, err
     return out, err
@@ -112,7 +125,11 @@ def test_two_processes_export_one_trace(installation: Installation) -> None:
     command, attempt = spans["process make_thing"], spans["announce thing_made"]
     [ringing] = [each for each in collector.spans() if each.parent_span_id == attempt.span_id]
     assert {span.trace_id for span in spans.values()} == {command.trace_id}
-    assert attempt.parent_span_id == command.span_id
+    of_event = [span for name, span in spans.items() if name.endswith(" thing_made")]
+    assert len(of_event) == 4  # to announce, look_at, polish and write_down
+    assert {span.parent_span_id for span in of_event} == {command.span_id}
+    praise, polish = spans["praise thing_polished"], spans["polish thing_made"]
+    assert praise.parent_span_id == polish.span_id
     assert (ringing.name, ringing.kind) == ("bell.ring", Span.SPAN_KIND_CLIENT)
 
 
@@ -155,7 +172,8 @@ def test_a_collector_that_is_away_holds_nobody_up(
         if not listens:
             silent.close()
 
-        out, err = run(installation, "make-thing", "lamp", endpoint=f"http://127.0.0.1:{port}")
+        options = {"program": ("-m", installation.module), "endpoint": f"http://127.0.0.1:{port}"}
+        out, err = run(installation, "make-thing", "lamp", **options)
 
     assert "made lamp" in out
     assert "the last spans could not be exported in 2 s" in err
