@@ -117,7 +117,6 @@ async def consuming(
     broker: ListBroker,
     world: World,
     *,
-    max_dispatches: int = 20,
     readiness_problems: dict[object, str] | None = None,
 ) -> AsyncIterator[Shutdown]:
     """Run a consumer beside the test, in 60 s at most; it is stopped with the context."""
@@ -126,7 +125,7 @@ async def consuming(
         world.bus,
         from_cloud_event,
         partial(inbox.accepted_command, world.database),
-        BoundedDispatch(world.bus, max_dispatches),
+        BoundedDispatch(world.bus, 20),
         stop,
         {} if readiness_problems is None else readiness_problems,
         prefetch=5,

@@ -1,4 +1,4 @@
-"""The world outside, through plain clients of other libraries: aio-pika and confluent-kafka."""
+"""The world outside, through plain clients: aio-pika and confluent-kafka."""
 
 import asyncio
 import fcntl

@@ -176,28 +176,24 @@ def without_dead_letters(free_tcp_port: int) -> Iterator[KafkaOutside]:
         yield kafka
 
 
-async def test_the_topic_of_dead_letters_is_made_before_anything_is_consumed(
-    without_dead_letters: KafkaOutside,
-) -> None:
-    """Or, where topics do not come by themselves, the first poison would hold up all behind it."""
-    (broker,) = new_brokers([without_dead_letters.url], THINGS).values()
-
-    async with broker.consume(1):
-        assert DEAD in await to_thread.run_sync(without_dead_letters.topics)
-
-
-async def test_where_the_topic_of_dead_letters_cannot_be_made_nothing_is_consumed(
+async def test_nothing_is_consumed_without_the_topic_of_dead_letters(
     without_dead_letters: KafkaOutside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And it is told what to do. A cluster may forbid it; the one of the tests cannot."""
+    """The first poison would hold up all behind it: the topic is made, or it is told what to do.
+
+    A cluster may forbid to make it; the one of the tests cannot.
+    """
 
     async def forbidden(_: object, topics: Sequence[NewTopic]) -> CreateTopicsResponse:
         refusal = (topics[0].name, TopicAuthorizationFailedError.errno, "not allowed")
         return CreateTopicsResponse(0, [refusal])
 
-    monkeypatch.setattr(AIOKafkaAdminClient, "create_topics", forbidden)
     (broker,) = new_brokers([without_dead_letters.url], THINGS).values()
+    with monkeypatch.context() as cluster:
+        cluster.setattr(AIOKafkaAdminClient, "create_topics", forbidden)
+        with pytest.raises(MissingTopic, match=f"{DEAD} does not exist .*not allowed.* create it"):
+            async with broker.consume(1):
+                pass
 
-    with pytest.raises(MissingTopic, match=f"{DEAD} does not exist .*not allowed.* create it"):
-        async with broker.consume(1):
-            pass
+    async with broker.consume(1):
+        assert DEAD in await to_thread.run_sync(without_dead_letters.topics)

@@ -1,6 +1,5 @@
 """Which brokers there are: what URLs are usable, what is refused at start, and in which words."""
 
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -9,10 +8,10 @@ from aftercommit.extensions.brokers.broker_factory import new_brokers, publishin
 from aftercommit.extensions.brokers.channels import Channels
 from aftercommit.extensions.brokers.exceptions import BrokerUnavailable
 from aftercommit.extensions.brokers.settings import BrokerSettings
-from click.testing import CliRunner
 
 from aftercommit_tests.builders import an_envelope
-from aftercommit_tests.things.app import APP, Settings, cli
+from aftercommit_tests.command_line import CommandLine
+from aftercommit_tests.things.app import APP, Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -103,12 +102,7 @@ def test_the_settings_are_read_with_the_others() -> None:
     ],
 )
 def test_what_cannot_run_is_exit_code_2(
-    command: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command_line: CommandLine, command: str, complaint: str
 ) -> None:
     """The message says what is wrong, and nothing is created."""
-    monkeypatch.chdir(tmp_path)
-
-    refused = CliRunner().invoke(cli, command.split())
-
-    assert (refused.exit_code, list(tmp_path.iterdir())) == (2, [])
-    assert complaint in refused.stderr
+    command_line.refuses(*command.split(), complaint=complaint)

@@ -1,22 +1,20 @@
 """What others may send, and what they are sent: CloudEvents. And the document that says so."""
 
 import json
-from dataclasses import replace
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import InvalidPayload, WiringError
 from aftercommit.extensions.brokers.asyncapi import example_of, published_language
-from aftercommit.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES, to_cloud_event
-from aftercommit.extensions.brokers.exceptions import MessageTooLarge, UnknownCommandType
+from aftercommit.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES
+from aftercommit.extensions.brokers.exceptions import MessageTooLarge
 from jsonschema import Draft202012Validator
 
 from aftercommit_tests.builders import (
     ACCEPTED,
     a_message,
     a_thing_id,
-    an_envelope,
     from_cloud_event,
 )
 from aftercommit_tests.things.app import APP
@@ -110,28 +108,6 @@ def test_what_is_longer_than_any_command_is_not_decoded() -> None:
     from_cloud_event(message.ljust(MAX_MESSAGE_BYTES))
     with pytest.raises(MessageTooLarge, match="65,537 bytes; a command has at most 65,536"):
         from_cloud_event(message.ljust(MAX_MESSAGE_BYTES + 1))
-
-
-def test_an_event_is_no_command() -> None:
-    """Nobody else may say what happened here."""
-    with pytest.raises(UnknownCommandType, match="'thing_made'"):
-        from_cloud_event(a_message("thing_made"))
-
-
-def test_what_is_published_has_all_that_others_need() -> None:
-    """Extension attributes of CloudEvents are text or numbers; what is not known is left out."""
-    plain = an_envelope()
-    traced = replace(
-        plain, schema_version=2, context=replace(plain.context, traceparent=TRACEPARENT)
-    )
-
-    message = json.loads(to_cloud_event(traced))
-
-    assert UUID(message["id"]) == plain.id
-    assert UUID(message["correlationid"]) == plain.context.correlation_id
-    assert message["time"] == "2026-01-01T00:00:00Z"
-    assert (message["schemaversion"], message["traceparent"]) == (2, TRACEPARENT)
-    assert "traceparent" not in json.loads(to_cloud_event(plain))
 
 
 def test_the_document_describes_all_that_is_published_and_accepted() -> None:

@@ -2,12 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
 import anyio
-import anyio.lowlevel
 import pytest
 from aftercommit.envelopes import Envelope
 from aftercommit.extensions.brokers.base import (
@@ -22,6 +20,7 @@ from aftercommit.extensions.brokers.exceptions import (
     MessageRefusedError,
 )
 from anyio import CancelScope, Event, create_task_group
+from anyio.lowlevel import checkpoint
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +42,7 @@ class FakeConnection:
     loss: BaseException | None = None
 
     async def start(self) -> None:
-        await anyio.lowlevel.checkpoint()
+        await checkpoint()
         if self.failure:
             raise self.failure
 
@@ -62,9 +61,14 @@ class FakeServer(Broker):
     refusals = (RefusedError,)
     rejections = (NackError,)
 
-    def __init__(self, *, failure: Exception | None = None) -> None:
+    def __init__(self) -> None:
         self.made: list[FakeConnection] = []
-        self.failure = failure
+        self.failure: Exception | None = None
+
+    @property
+    def closed(self) -> list[int]:
+        """How often each connection was closed."""
+        return [connection.closed for connection in self.made]
 
     def new_connection(self) -> FakeConnection:
         self.made.append(FakeConnection(self.failure))
@@ -74,11 +78,23 @@ class FakeServer(Broker):
         raise NotImplementedError
 
 
+@pytest.fixture
+def server() -> FakeServer:
+    """What is published to."""
+    return FakeServer()
+
+
+@pytest.fixture
+def publisher(server: FakeServer) -> PublisherConnection:
+    """What publishes to it."""
+    return PublisherConnection(server)
+
+
 async def deliver(connection: Connection) -> None:
-    await anyio.lowlevel.checkpoint()
+    await checkpoint()
 
 
-def failing(error: Exception) -> Callable[[Connection], Awaitable[None]]:
+def failing(error: BaseException) -> Callable[[Connection], Awaitable[None]]:
     async def fail(connection: Connection) -> None:
         raise error
 
@@ -86,45 +102,43 @@ def failing(error: Exception) -> Callable[[Connection], Awaitable[None]]:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "told", "closed"),
     [
-        (RefusedError(), MessageRefusedError),
-        (TimeoutError(), ConfirmTimeoutError),
-        (OSError(), BrokerUnavailable),
+        (RefusedError(), MessageRefusedError, [1, 0]),
+        (TimeoutError(), ConfirmTimeoutError, [1, 0]),
+        (OSError(), BrokerUnavailable, [1, 0]),
+        (NackError(), ConfirmTimeoutError, [0]),  # it has answered: the connection is good
     ],
 )
 async def test_after_a_failure_others_begin_on_a_new_connection(
-    error: Exception, told: type, monkeypatch: pytest.MonkeyPatch
+    server: FakeServer,
+    publisher: PublisherConnection,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    told: type,
+    closed: list[int],
 ) -> None:
     """The old one may be broken; it is closed with all that is in flight on it."""
     monkeypatch.setattr("aftercommit.extensions.circuit_breaker.PAUSE_SECONDS", 0)
-    server = FakeServer()
-    publisher = PublisherConnection(server)
     with pytest.raises(told):
         await publisher.send(failing(error))
 
     with anyio.fail_after(60):
-        while len(server.made) < 2:
-            with suppress(BrokerUnavailable):  # left alone for as long as the failure took
+        while True:
+            try:
                 await publisher.send(deliver)
+                break
+            except BrokerUnavailable:  # left alone for as long as the failure took
+                await checkpoint()
 
-    assert [connection.closed for connection in server.made] == [1, 0]
-
-
-async def test_a_message_that_is_rejected_hurts_no_other() -> None:
-    """The broker has answered, so its connection is as good as before."""
-    server = FakeServer()
-    publisher = PublisherConnection(server)
-    with pytest.raises(ConfirmTimeoutError):
-        await publisher.send(failing(NackError()))
-
-    assert [connection.closed for connection in server.made] == [0]
+    assert server.closed == closed
 
 
-async def test_a_publish_that_is_cancelled_hurts_nobody() -> None:
+async def test_a_publish_that_is_cancelled_hurts_nobody(
+    server: FakeServer, publisher: PublisherConnection
+) -> None:
     """Neither those in flight, nor those to come."""
-    server, confirm = FakeServer(), Event()
-    publisher = PublisherConnection(server)
+    confirm = Event()
 
     async def wait(connection: Connection) -> None:
         await confirm.wait()
@@ -138,57 +152,53 @@ async def test_a_publish_that_is_cancelled_hurts_nobody() -> None:
         confirm.set()
     await publisher.send(deliver)
 
-    assert [connection.closed for connection in server.made] == [0]
+    assert server.closed == [0]
 
 
-async def test_a_connection_that_was_lost_meanwhile_costs_no_message() -> None:
+async def test_a_connection_that_was_lost_meanwhile_costs_no_message(
+    server: FakeServer, publisher: PublisherConnection
+) -> None:
     """Quiet connections are cut by what is in between; without this, one event would be late."""
-    server = FakeServer()
-    publisher = PublisherConnection(server)
     await publisher.send(deliver)
     server.made[0].loss = OSError()
 
     await publisher.send(deliver)
     await publisher.close()
 
-    assert [connection.closed for connection in server.made] == [0, 1]
+    assert server.closed == [0, 1]
 
 
-async def test_while_a_broker_is_known_to_be_away_all_fail_at_once() -> None:
+async def test_a_broker_that_is_away_is_tried_once_for_all(
+    server: FakeServer, publisher: PublisherConnection
+) -> None:
     """Or everybody would wait for it who has other work to do."""
-    server = FakeServer(failure=OSError("refused"))
-    publisher = PublisherConnection(server)
-    with pytest.raises(BrokerUnavailable, match="Fake is not available: refused"):
-        await publisher.send(deliver)
-    server.failure = None
+    server.failure = OSError("refused")
+    for _ in range(2):
+        with pytest.raises(BrokerUnavailable, match="Fake is not available: refused"):
+            await publisher.send(deliver)
 
-    with pytest.raises(BrokerUnavailable, match="refused"):
-        await publisher.send(deliver)
-
-    assert [connection.closed for connection in server.made] == [1]
+    assert server.closed == [1]
 
 
-async def test_a_cancellation_that_a_library_made_up_is_a_lost_connection() -> None:
+async def test_a_cancellation_that_a_library_made_up_is_a_lost_connection(
+    publisher: PublisherConnection,
+) -> None:
     """Some cancel their own waiters when a connection is lost."""
-
-    async def cancelled_by_library(connection: Connection) -> None:
-        raise asyncio.CancelledError
-
     with pytest.raises(BrokerUnavailable, match="the connection was lost"):
-        await PublisherConnection(FakeServer()).send(cancelled_by_library)
+        await publisher.send(failing(asyncio.CancelledError()))
 
 
-async def test_a_timeout_of_asyncio_around_us_is_no_lost_connection() -> None:
+async def test_a_timeout_of_asyncio_around_us_is_no_lost_connection(
+    server: FakeServer, publisher: PublisherConnection
+) -> None:
     """Whoever copies this may call it from code that knows no AnyIO."""
-    server = FakeServer()
 
     async def wait(connection: Connection) -> None:
         await asyncio.Event().wait()
 
-    publisher = PublisherConnection(server)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await publisher.send(wait)
     await publisher.send(deliver)
 
-    assert [connection.closed for connection in server.made] == [0]
+    assert server.closed == [0]
