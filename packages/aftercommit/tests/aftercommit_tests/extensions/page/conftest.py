@@ -47,11 +47,6 @@ class Viewer:
         [trace] = self.traces.values()
         return trace
 
-    @property
-    def states(self) -> dict[str, str]:
-        """The state of each delivery in it."""
-        return {n["name"]: n["state"] for n in self.trace["nodes"] if n["kind"] == "delivery"}
-
     async def next(self) -> Json:
         """Ask for what is new; return the answer."""
         with fail_after(LIMIT_SECONDS):

@@ -12,7 +12,6 @@ from aftercommit.extensions.operations import delivery_admin
 from aftercommit.extensions.page import change_feed, queries
 from aftercommit.extensions.page.change_feed import ChangeFeed
 from aftercommit.sql import tables
-from aftercommit.testing import deliver_due
 
 from aftercommit_tests.builders import MARIA, a_command
 from aftercommit_tests.extensions.page.conftest import LIMIT_SECONDS, Viewer
@@ -35,60 +34,27 @@ def feed_of(web: Web) -> ChangeFeed:
     return feed
 
 
-async def test_a_trace_grows_while_somebody_looks(web: Web, elsewhere: Application) -> None:
-    """In any process: here one process takes the command, and another one does the rest."""
-    viewer = Viewer(web)
-    await web.make_thing(name="лампа")
-    await viewer.until_there_are(1)
-    assert viewer.states == dict.fromkeys(DUE, "due") | {"forget": "scheduled"}
-
-    await deliver_due(elsewhere)
-
-    done = dict.fromkeys([*DUE, "praise"], "done")
-    await viewer.until(lambda _: viewer.states == done | {"forget": "scheduled"})
-    nodes = viewer.trace["nodes"]
-    assert Counter(n["kind"] for n in nodes) == {"command": 1, "event": 2, "delivery": 6}
-    assert nodes[1]["about"] == "лампа"
-    of_worker = [node for node in nodes if node["name"] in done]
-    assert {node["owner"] for node in of_worker} == {elsewhere.database.process}
-    assert {node["token"] for node in of_worker} == {2}
-
-
 async def test_what_is_outstanding_is_sent_with_what_it_is_about(web: Web) -> None:
-    """How much of it, by handler and state; the first of it; and who has paused what."""
+    """How much, by handler and state; the first of it; what is paused, and what nobody knows."""
     viewer = Viewer(web)
     await web.make_thing()
     await web.client.put("/handlers/praise/pause", headers=OPERATOR)
-    await viewer.until(lambda _: viewer.traces and viewer.outstanding["first"])
-    await viewer.until(lambda _: viewer.outstanding.get("pauses"))
-
-    [paused] = viewer.outstanding["pauses"]
-    assert (paused["handler"], paused["paused_by"]) == ("praise", "operator@127.0.0.1")
-    counts = viewer.outstanding["counts"]
-    assert {row["handler"]: (row["state"], row["count"]) for row in counts} == {
-        **dict.fromkeys(DUE, ("due", 1)),
-        "forget": ("scheduled", 1),
-    }
-    assert viewer.outstanding["unknown"] == []
-    first = viewer.outstanding["first"]
-    assert {row["handler"] for row in first} == {*DUE, "forget"}
-    assert {(row["correlation_id"], row["about"]) for row in first} == {
-        (viewer.trace["id"], "lamp")
-    }
-
-
-async def test_a_handler_that_nobody_knows_is_sent(web: Web) -> None:
-    """Before its deliveries are due."""
-    viewer = Viewer(web)
-    await web.make_thing()
     forgotten = sa.update(tables.deliveries).where(tables.deliveries.c.handler == "forget")
     async with web.application.database.write_transaction() as transaction:
         await transaction.execute(forgotten.values(handler="forget_it"))
         await transaction.commit()
 
-    await viewer.until(lambda _: viewer.outstanding.get("unknown"))
+    await viewer.until(lambda _: viewer.traces and viewer.outstanding.get("unknown"))
 
-    [unknown] = viewer.outstanding["unknown"]
+    outstanding = viewer.outstanding
+    states = {row["handler"]: (row["state"], row["count"]) for row in outstanding["counts"]}
+    assert states == dict.fromkeys(DUE, ("due", 1)) | {"forget_it": ("scheduled", 1)}
+    first, about = outstanding["first"], (viewer.trace["id"], "lamp")
+    assert {row["handler"] for row in first} == states.keys()
+    assert {(row["correlation_id"], row["about"]) for row in first} == {about}
+    [paused] = outstanding["pauses"]
+    assert (paused["handler"], paused["paused_by"]) == ("praise", "operator@127.0.0.1")
+    [unknown] = outstanding["unknown"]
     assert (unknown["handler"], unknown["deliveries"]) == ("forget_it", 1)
     assert unknown["first_due_at"] > 0
 

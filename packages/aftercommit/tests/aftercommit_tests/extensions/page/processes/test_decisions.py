@@ -57,7 +57,7 @@ def test_a_handler_is_paused_and_resumed(
     announce.get_by_role("button", name="Pause").click()
     confirm(page, "Pause")
     expect(announce).to_contain_text("by operator@127.0.0.1")
-    assert installation.run("worker", "--until-idle").returncode == 0
+    installation.succeed("worker", "--until-idle")
     expect(page.locator("ol.outstanding li")).to_contain_text(["paused"])
 
     page.get_by_role("link", name="Map").click()
