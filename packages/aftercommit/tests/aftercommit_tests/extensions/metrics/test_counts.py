@@ -1,4 +1,7 @@
-"""What is counted: every command and every attempt, once, by what became of it."""
+"""What is counted: every command and every attempt, once, by what became of it.
+
+And when writes count as refused: not at the first failure, and not for ever.
+"""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -7,18 +10,17 @@ from dataclasses import replace
 import anyio
 import pytest
 from aftercommit.errors import ConcurrentUpdate, MessageAlreadyHandled
-from aftercommit.extensions.metrics.observer import MetricsObserver
+from aftercommit.extensions.metrics.observer import (
+    FAILING_SECONDS,
+    RECENT_SECONDS,
+    MetricsObserver,
+    WriteHealth,
+)
 
 from aftercommit_tests.builders import PLAIN, POLICY, a_claim, a_command, a_command_work
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.metrics.samples import counted
-from aftercommit_tests.things.domain import (
-    Event,
-    InvalidName,
-    MakeThing,
-    ThingMade,
-    ThingNotFound,
-)
+from aftercommit_tests.things.domain import Event, InvalidName, MakeThing, ThingMade, ThingNotFound
 from aftercommit_tests.things.handlers import HANDLERS, make_thing
 from aftercommit_tests.things.storage import UnitOfWork
 from aftercommit_tests.world import World
@@ -173,3 +175,21 @@ def test_every_bad_end_of_a_command_has_an_outcome(
         raise error
 
     assert counted(counts.registry, "commands_total") == {("make_thing", outcome): 1}
+
+
+def test_writes_fail_if_they_have_failed_for_seconds_and_did_a_moment_ago() -> None:
+    """In a row: one that is not ready gets no requests, and would never learn that all is well."""
+    now = 1000.0
+    health = WriteHealth(lambda: now)
+
+    health.failed()
+    assert health.failing_seconds() is None  # it may be a moment's trouble
+    now += FAILING_SECONDS
+    assert health.failing_seconds() is None  # nobody has tried again
+    health.failed()
+    assert health.failing_seconds() == FAILING_SECONDS
+    now += RECENT_SECONDS
+    assert health.failing_seconds() is None
+    health.failed()
+    health.succeeded()
+    assert health.failing_seconds() is None

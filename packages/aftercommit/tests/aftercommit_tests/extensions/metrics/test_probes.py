@@ -5,7 +5,6 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import anyio
 import pytest
@@ -19,13 +18,12 @@ from aftercommit.process.application import Application
 from aftercommit.process.runtime import Shutdown
 from aftercommit.sql import tables
 from aftercommit.sql.exceptions import DatabaseUnavailable
-from aftercommit.sql.migrations.history import ENGINE
 from sqlalchemy import Executable
 
 from aftercommit_tests.builders import a_command
 from aftercommit_tests.extensions.metrics.samples import MAX_LAG_SECONDS, metrics_of, samples
+from aftercommit_tests.later_schema import LATER
 from aftercommit_tests.things.app import Settings, bootstrap
-from aftercommit_tests.things.storage import HISTORY
 
 pytestmark = pytest.mark.anyio
 
@@ -248,34 +246,19 @@ async def test_without_a_database_the_rest_is_shown(
     assert not any(names[0] == DELIVERIES for names in found)
 
 
-@pytest.fixture
-def later(tmp_path: Path) -> dict[str, History]:
-    """The histories of the next version, each with one more revision."""
-    for history in (HISTORY, ENGINE):
-        revision = f'revision = "{history.name}_9000"\ndown_revision = "{history.newest}"\n'
-        (tmp_path / history.name).mkdir()
-        (tmp_path / history.name / f"{history.name}_9000_later.py").write_text(revision)
-    return {
-        history.name: replace(history, folders=[*history.folders, tmp_path / history.name])
-        for history in (HISTORY, ENGINE)
-    }
-
-
-@pytest.mark.parametrize("name", ["things", "aftercommit"])
+@pytest.mark.parametrize("later", LATER, ids=lambda history: history.name)
 async def test_a_process_is_ready_when_others_upgrade_but_not_on_an_old_copy(
-    application: Application, probes: Probes, later: dict[str, History], name: str
+    application: Application, probes: Probes, later: History
 ) -> None:
     """An upgrade comes before the programs are replaced, and must not take all of them away."""
-    both = {history.name: history for history in application.database.histories} | {
-        name: later[name]
-    }
-    application.database.histories = both["aftercommit"], both["things"]
+    [other] = [each for each in application.database.histories if each.name != later.name]
+    application.database.histories = other, later
     on_an_old_copy = await readiness(probes)
-    newer = f"UPDATE {later[name].version_table} SET version_num = '{name}_9999'"
+    newer = f"UPDATE {later.version_table} SET version_num = '{later.name}_9999'"
     await execute(application, sa.text(newer))
     when_others_upgrade = await readiness(probes)
 
-    assert on_an_old_copy == f"the database schema of {name} is outdated"
+    assert on_an_old_copy == f"the database schema of {later.name} is outdated"
     assert when_others_upgrade is None
 
 

@@ -1,7 +1,4 @@
-"""Two applications on one server: each sees its own sessions, locks and notifications only."""
-
-from contextlib import AsyncExitStack
-from functools import partial
+"""Two applications on one server: each sees its own sessions and locks only."""
 
 import anyio
 import pytest
@@ -10,13 +7,7 @@ from aftercommit.sql.schema import ensure_schema
 from sqlalchemy import make_url, text
 
 from aftercommit_tests.builders import on
-from aftercommit_tests.extensions.postgresql.server import (
-    ENOUGH_SECONDS,
-    change,
-    listening,
-    value,
-)
-from aftercommit_tests.extensions.postgresql.test_notifications import LONG, write
+from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS, change, value
 from aftercommit_tests.things.app import open_things_database as open_database
 
 pytestmark = pytest.mark.anyio
@@ -27,36 +18,9 @@ async def test_sessions_have_the_names_of_their_application_and_process(url: str
 
     Whoever looks for the holder of a lock in pg_stat_activity finds the process by the name.
     """
-    asked = "SHOW application_name"
     async with open_database(url, application="shop", instance_name="Ann's") as database:
-        assert await value(database, asked) == f"shop:{database.process}"
+        assert await value(database, "SHOW application_name") == f"shop:{database.process}"
         assert database.process.startswith("Ann's@")
-
-    async with open_database(f"{url}{'&' if '?' in url else '?'}application_name=a") as database:
-        assert await value(database, asked) == "things:a"
-
-
-async def test_nobody_is_woken_by_another_application(url: str) -> None:
-    """The server tells all that listen in the order of the commits, so the last one has come."""
-    heard: dict[str, list[str]] = {"things": [], "shop": []}
-    woken = {name: anyio.Event() for name in heard}
-
-    def wake(name: str) -> None:
-        heard[name].append(sender)
-        woken[name].set()
-
-    async with AsyncExitStack() as opened:
-        databases = {}
-        for name in heard:
-            opening = open_database(url, application=name, handler_timeout=LONG)
-            databases[name] = await opened.enter_async_context(opening)
-            await opened.enter_async_context(listening(databases[name], partial(wake, name)))
-        for sender in ("things", "shop"):
-            await write(databases[sender])
-            with anyio.fail_after(ENOUGH_SECONDS):
-                await woken[sender].wait()
-
-    assert heard == {"things": ["things"], "shop": ["shop"]}
 
 
 async def test_nobody_waits_for_the_upgrade_of_another_schema(url: str) -> None:

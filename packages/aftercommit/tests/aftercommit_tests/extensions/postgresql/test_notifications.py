@@ -1,5 +1,8 @@
 """A commit wakes the workers of all processes: by NOTIFY, over connections of their own."""
 
+from contextlib import AsyncExitStack
+from functools import partial
+
 import anyio
 import pytest
 from aftercommit.extensions.postgresql.notifications import PAUSE_SECONDS
@@ -80,6 +83,29 @@ async def test_a_process_that_ends_after_its_commit_has_notified(url: str) -> No
 
         with anyio.fail_after(ENOUGH_SECONDS):
             await heard.wait()
+
+
+async def test_nobody_is_woken_by_another_application(url: str) -> None:
+    """The server tells all that listen in the order of the commits, so the last one has come."""
+    heard: dict[str, list[str]] = {"things": [], "shop": []}
+    woken = {name: anyio.Event() for name in heard}
+
+    def wake(name: str) -> None:
+        heard[name].append(sender)
+        woken[name].set()
+
+    async with AsyncExitStack() as opened:
+        databases = {}
+        for name in heard:
+            opening = open_database(url, application=name, handler_timeout=LONG)
+            databases[name] = await opened.enter_async_context(opening)
+            await opened.enter_async_context(listening(databases[name], partial(wake, name)))
+        for sender in ("things", "shop"):
+            await write(databases[sender])
+            with anyio.fail_after(ENOUGH_SECONDS):
+                await woken[sender].wait()
+
+    assert heard == {"things": ["things"], "shop": ["shop"]}
 
 
 async def test_listening_takes_no_connection_from_those_who_work(url: str) -> None:

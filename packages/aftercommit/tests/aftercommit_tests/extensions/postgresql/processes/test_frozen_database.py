@@ -7,14 +7,7 @@ import psycopg
 import pytest
 from anyio.pytest_plugin import FreePortFactory
 
-from aftercommit_tests.processes import (
-    LIMIT_SECONDS,
-    Installation,
-    owed,
-    stat_of,
-    stop,
-    wait_until,
-)
+from aftercommit_tests.processes import LIMIT_SECONDS, Installation, owed, stat_of, stop, wait_until
 from aftercommit_tests.proxy import Proxy, postgres_behind_a_proxy
 
 SHORT = {
@@ -26,9 +19,7 @@ SHORT = {
     "dispatch": "worker",
 }
 LONG = {"handler_timeout_seconds": "1000", "lease_seconds": "2000", "shutdown_grace_seconds": "1"}
-FAILED_FOR_A_LOCK = (
-    "SELECT * FROM aftercommit_deliveries WHERE last_error LIKE '%somebody else holds a lock%'"
-)
+FAILED_FOR_A_LOCK = "aftercommit_deliveries WHERE last_error LIKE '%somebody else holds a lock%'"
 
 
 @pytest.fixture
@@ -46,22 +37,17 @@ def proxied(
         yield proxied
 
 
-def make(things: Installation, *names: str) -> None:
-    for name in names:
-        assert things.run("make-thing", name).returncode == 0
-
-
 def test_a_worker_goes_on_when_its_silent_database_can_be_reached_again(
     things: Installation, proxied: tuple[str, Proxy]
 ) -> None:
     """Its connections stay silent for ever; it gives them up, and opens others."""
     url, proxy = proxied
     with things.running("worker", database_url=url) as worker:
-        make(things, "before")
+        things.succeed("make-thing", "before")
         wait_until(lambda: not owed(things))
         proxy.freeze()
         assert proxy.asked_in_vain.wait(LIMIT_SECONDS)
-        make(things, "during")
+        things.succeed("make-thing", "during")
         proxy.open()
 
         wait_until(lambda: not owed(things))
@@ -74,7 +60,7 @@ def test_a_worker_of_a_silent_database_ends_when_it_is_told_to(
     """A deployment must not wait for a server that does not answer; also with long limits."""
     url, proxy = proxied
     with things.running("worker", database_url=url, **LONG) as worker:
-        make(things, "before")
+        things.succeed("make-thing", "before")
         wait_until(lambda: not owed(things))
         proxy.freeze()
         assert proxy.asked_in_vain.wait(LIMIT_SECONDS)
@@ -88,15 +74,15 @@ def test_a_frozen_process_holds_others_up_only_until_the_server_ends_its_transac
     """It was stopped when it had written, as one is whose host has lost its power."""
     freezing = "aftercommit_tests.extensions.postgresql.processes.freezing"
     module = (freezing, "in the commit of write_down")
-    make(things, "lamp", "vase")
+    things.succeed("make-things", "2")
     with things.running("worker", module=module) as frozen:
         wait_until(lambda: stat_of(frozen.pid)[0] == "T")
-        assert things.rows("SELECT text FROM lines") == []
+        assert things.lines == []
 
         with things.running("worker"):
             wait_until(lambda: not owed(things))
 
-    assert things.rows("SELECT text FROM lines ORDER BY text") == [("lamp",), ("vase",)]
+    assert things.lines == ["thing 1", "thing 2"]
 
 
 def test_what_a_person_has_locked_holds_up_only_those_who_need_it(
@@ -105,12 +91,12 @@ def test_what_a_person_has_locked_holds_up_only_those_who_need_it(
     """They have looked at it and gone to lunch: that work is tried again, with the reason."""
     with psycopg.connect(postgres_url) as person, things.running("worker") as worker:
         person.execute("LOCK TABLE lines IN EXCLUSIVE MODE")
-        make(things, "lamp")
+        things.succeed("make-thing", "lamp")
 
         wait_until(lambda: [handler for handler, _ in owed(things)] == ["write_down"])
-        wait_until(lambda: things.rows(FAILED_FOR_A_LOCK))
+        wait_until(lambda: things.count(FAILED_FOR_A_LOCK))
         assert stop(worker) == 0
 
         person.rollback()
-        assert things.run("worker", "--until-idle").returncode == 0
+        things.succeed("worker", "--until-idle")
         assert owed(things) == []

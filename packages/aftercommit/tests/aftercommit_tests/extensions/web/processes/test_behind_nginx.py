@@ -16,18 +16,17 @@ from aftercommit_tests.processes import LIMIT_SECONDS, Installation, a_free_port
 from aftercommit_tests.warm import ROOT
 
 EXAMPLE = (ROOT / "docs" / "deploy" / "nginx" / "allocation.conf").read_text()
-PATIENCE = "1s"
 ASKED = b"GET /healthz HTTP/1.1\r\nHost: api.example.com\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
 
 
-def configuration(port: int, upstream: int, folder: Path) -> str:
+def configuration(port: int, upstream: int, folder: Path, patience: str) -> str:
     """Return the example, with other ports, without TLS, and with less patience."""
     changes = {
         r"listen 443 ssl;": f"listen 127.0.0.1:{port};",
         r"ssl_certificate\w* .*;": "",
         r"server 127\.0\.0\.1:8000 ": f"server 127.0.0.1:{upstream} ",
-        r"(client_header|client_body|send|keepalive)_timeout 10s;": rf"\1_timeout {PATIENCE};",
+        r"(client_header|client_body|send|keepalive)_timeout 10s;": rf"\1_timeout {patience};",
     }
     example = EXAMPLE
     for pattern, replacement in changes.items():
@@ -59,13 +58,15 @@ def nginx(configuration: str, folder: Path) -> Iterator[None]:
             process.wait(LIMIT_SECONDS)
 
 
-@pytest.fixture
-def proxy(installation: Installation, tmp_path: Path) -> Iterator[Server]:
-    """The proxy, to be spoken to as if it were the server behind it."""
+@pytest.fixture(params=["1s"])
+def proxy(
+    installation: Installation, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Server]:
+    """The proxy, to be spoken to as if it were the server behind it; so long it waits."""
     port, hosts = a_free_port(), "api.example.com 127.0.0.1"
     with (
         serving(installation, allowed_hosts=hosts) as server,
-        nginx(configuration(port, server.port, tmp_path), tmp_path),
+        nginx(configuration(port, server.port, tmp_path, request.param), tmp_path),
     ):
         proxy = Server(server.process, port, server.told)
         wait_until(lambda: is_open(proxy))
@@ -82,6 +83,7 @@ def is_open(proxy: Server) -> bool:
     return True
 
 
+@pytest.mark.parametrize("proxy", ["60s"], indirect=True)
 def test_requests_get_through_it(proxy: Server) -> None:
     """Also in chunks, however tiny: they cost nginx little, and the server gets one body."""
     head = b"POST /things HTTP/1.1\r\nHost: api.example.com\r\nContent-Type: application/json\r\n"

@@ -61,7 +61,7 @@ def test_what_was_acknowledged_is_there_and_what_is_owed_is_done(on_each: Instal
             callers.wait_for(before + dice.randint(5, len(NAMES) // (KILLS + 1)))
             server.process.kill()
             done.result()
-        acknowledged = on_each.rows("SELECT count(*) FROM things")[0][0]
+        acknowledged = on_each.count("things")
         assert before < len(callers.answers) <= acknowledged < len(NAMES)
     assert callers.cut_off > KILLS
 
@@ -69,12 +69,12 @@ def test_what_was_acknowledged_is_there_and_what_is_owed_is_done(on_each: Instal
         callers.make_all(server.url)
         assert server.stop() == 0
     on_each.end_leases()
-    assert on_each.run("worker", "--until-idle").returncode == 0
+    on_each.succeed("worker", "--until-idle")
 
     things = on_each.rows("SELECT name, id FROM things ORDER BY name")
     assert {name: UUID(str(id_)) for name, id_ in things} == callers.answers
     assert [name for name, _ in things] == NAMES
     assert owed(on_each) == []
-    assert sorted(text for (text,) in on_each.rows("SELECT text FROM lines")) == NAMES
+    assert on_each.lines == NAMES
     assert on_each.rung == sorted([*NAMES, *(f"{name} shines" for name in NAMES)])
-    assert on_each.rows("SELECT count(*) FROM aftercommit_commands") == [(len(NAMES),)]
+    assert on_each.count("aftercommit_commands") == len(NAMES)

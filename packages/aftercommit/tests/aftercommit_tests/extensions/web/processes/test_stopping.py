@@ -5,11 +5,10 @@ import socket
 
 import httpx
 
-from aftercommit_tests.extensions.web.processes import hanging_bell
 from aftercommit_tests.extensions.web.processes.serving import everything, locked, post, serving
 from aftercommit_tests.processes import LIMIT_SECONDS, Installation, wait_for_line, wait_until
 
-HANGING = (hanging_bell.__name__,)
+HANGING = ("aftercommit_tests.hanging", "wait")
 
 
 def test_a_connection_that_is_idle_ends(on_each: Installation) -> None:
@@ -65,7 +64,7 @@ def test_what_cannot_be_done_in_time_goes_back_to_workers(on_each: Installation)
         wait_for_line(server.process.stdout, "hanging")
         assert server.stop() == 0
 
-    statement = "SELECT attempts, owner FROM aftercommit_deliveries WHERE handler = 'announce'"
+    statement = "SELECT attempts, owner FROM aftercommit_deliveries WHERE handler = 'wait'"
     assert on_each.rows(statement) == [(0, None)]
 
 
