@@ -50,54 +50,44 @@ async def test_history_and_traces_are_answered(web: Web) -> None:
         nodes = (await web.get(f"/traces/{about}")).json()
         assert [node["kind"] for node in nodes] == ["command", "event", *["delivery"] * 5]
     assert (await web.get(f"/traces/{uuid4()}")).status_code == 404
-    assert (await web.get(f"/traces/{'x' * 101}")).status_code == 422
 
 
-async def test_deliveries_are_listed_retried_and_discarded(
+async def test_what_is_outstanding_is_listed_and_decided_about(
     web: Web, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What is decided is logged, with where that came from; what is done is not decided again."""
-    owed = (await web.get("/deliveries?state=outstanding")).json()
-    assert len(owed) == 4
+    outstanding = (await web.get("/deliveries?state=outstanding")).json()
+    assert len(outstanding) == 4
     assert len((await web.get("/deliveries?limit=2")).json()) == 2
     assert (await web.get("/deliveries?state=parked")).json() == []
-    event_id, handler = owed[0]["event_id"], owed[0]["handler"]
-    path = f"/deliveries/{event_id}/{handler}"
+    event_id, handler = outstanding[0]["event_id"], outstanding[0]["handler"]
+    path, pause = f"/deliveries/{event_id}/{handler}", "/handlers/look_at/pause"
 
     with caplog.at_level("INFO"):
         asked = [("POST", f"{path}/retry?reason=mended"), ("DELETE", path)] * 2
         answers = [await decide(web, *each) for each in asked]
+        paused = [await decide(web, method, pause) for method in ("PUT", "PUT", "DELETE")]
 
     assert [answer.status_code for answer in answers] == [204, 204, 404, 404]
+    assert [answer.json() for answer in paused] == [{"deliveries": count} for count in (1, 0, 1)]
     assert [row.handler for row in await rows(web) if row.discarded_at] == [handler]
-    what = f"{handler} for event {event_id}, by hand, from 127.0.0.1"
-    told = [record.message for record in caplog.records if "by hand" in record.message]
-    assert told == [f"retry of {what}", f"discard of {what}"]
-    [past] = [n["history"] for n in (await web.get("/traces/lamp%2Fshade")).json() if n["history"]]
-    assert [(each["what"], each["why"]) for each in past] == [
-        ("retry", "mended"),
-        ("discard", None),
+    what, hand = f"of {handler} for event {event_id}", ", by hand, from 127.0.0.1"
+    told = [message.removesuffix(hand) for message in caplog.messages if hand in message]
+    assert told == [
+        f"retry {what}",
+        f"discard {what}",
+        *["pause of look_at"] * 2,
+        "resume of look_at",
     ]
-    assert {each["by"] for each in past} == {"operator@127.0.0.1"}
+    nodes = (await web.get("/traces/lamp%2Fshade")).json()
+    past = {
+        node["name"]: [(e["what"], e["why"], e["by"]) for e in node["history"]] for node in nodes
+    }
+    by = "operator@127.0.0.1"
+    assert past[handler] == [("retry", "mended", by), ("discard", None, by)]
+    assert past["look_at"] == [("pause", None, by), ("resume", None, by)]
     assert (await decide(web, "DELETE", f"{path}?reason={'x' * 501}")).status_code == 422
-
-
-async def test_a_handler_is_paused_and_resumed(web: Web, caplog: pytest.LogCaptureFixture) -> None:
-    """With who it was; an unknown one is refused."""
-    path = "/handlers/announce/pause"
-
-    with caplog.at_level("INFO"):
-        assert (await decide(web, "PUT", path)).json() == {"deliveries": 1}
-    [paused] = await stored(web.application.database, tables.handler_pauses)
-    assert (paused.handler, paused.paused_by) == ("announce", "operator@127.0.0.1")
-    assert "pause of announce, by hand, from 127.0.0.1" in caplog.messages
-    states = {row["handler"]: row["state"] for row in (await web.get("/deliveries")).json()}
-    assert states["announce"] == "paused"
-    assert (await decide(web, "PUT", path)).json() == {"deliveries": 0}
-
-    assert (await decide(web, "DELETE", path)).json() == {"deliveries": 1}
     assert (await decide(web, "PUT", "/handlers/nobody/pause")).status_code == 404
-    assert await stored(web.application.database, tables.handler_pauses) == []
 
 
 async def test_a_retry_under_a_key_happens_once(web: Web) -> None:

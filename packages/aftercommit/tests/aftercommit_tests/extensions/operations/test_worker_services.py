@@ -17,12 +17,12 @@ from aftercommit.process.application import Application
 from aftercommit.process.runtime import Shutdown
 from aftercommit.sql import tables
 
-from aftercommit_tests.builders import MARIA, NAMES, PLAIN
+from aftercommit_tests.builders import MARIA, NAMES
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.extensions.operations.conftest import make_things, settle
+from aftercommit_tests.misbehaving import on_made
 from aftercommit_tests.things.app import Settings
-from aftercommit_tests.things.domain import ThingMade
-from aftercommit_tests.things.handlers import announce, look_at
+from aftercommit_tests.things.handlers import look_at
 from aftercommit_tests.world import START, World
 
 pytestmark = pytest.mark.anyio
@@ -109,35 +109,6 @@ async def test_what_nobody_here_can_do_is_found_when_it_is_overdue(
     assert await unclaimable_deliveries(world.database, handlers, overdue=lease) == []
 
 
-async def test_a_worker_says_at_start_which_handlers_it_does_not_know(
-    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also of what is for later or paused: when that falls due, its old name may be forgotten.
-
-    One that only lacks a server is known.
-    """
-    monkeypatch.setattr(worker_services, "WARN_SECONDS", 0.01)
-    await world.make_thing()
-    await world.make_thing()
-    values = {"available_at": world.database.clock + 25 * DAY, "attempts": 0, "owner": None}
-    of_this = tables.deliveries.c.handler == "write_down"
-    await world.execute(sa.update(tables.deliveries).where(of_this).values(values))
-    await handler_pauses.pause(world.database, ["write_down"], MARIA)
-    world.event_handlers = {**PLAIN, ThingMade: [look_at]}
-    world.wire()
-    world.application = replace(world.application, handlers={"look_at": "", "announce": ""})
-
-    async with serving(FOR_EVER, world.application):
-        await logged(caplog, "unknown handler")
-        await anyio.sleep(0.1)  # it looks again and again
-
-    [told] = [r.getMessage() for r in caplog.records if "unknown handler" in r.getMessage()]
-    due = datetime.fromtimestamp(START + 25 * DAY, UTC)
-    assert told.startswith(
-        f"unknown handler write_down: 2 deliveries stored, the first due {due:%FT%TZ}: "
-    )
-
-
 async def test_a_worker_warns_of_what_was_written_while_the_clock_was_ahead(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -153,7 +124,11 @@ async def test_a_worker_warns_of_what_was_written_while_the_clock_was_ahead(
 async def test_what_nobody_here_can_do_is_told_once(
     world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a warning, and not once a minute. Without a limit, nothing is pruned meanwhile."""
+    """In a warning, and not once a minute: what is overdue, and at start each unknown name.
+
+    Also of what is for later or paused: when that falls due, its old name may be forgotten. What
+    only lacks a server has a known name. Without a limit, nothing is pruned meanwhile.
+    """
     looks = 0
 
     async def looked(*args: Any, **kwargs: Any) -> Any:
@@ -165,15 +140,22 @@ async def test_what_nobody_here_can_do_is_told_once(
     monkeypatch.setattr(worker_services, "WARN_SECONDS", 0.01)
     await settle(world, await world.make_thing())
     await world.move_clock(10**9)
-    await world.make_thing()
-    await world.move_clock(2 * world.policy.lease_seconds + 1)
-    world.event_handlers = {**PLAIN, ThingMade: [announce, look_at]}
+    await world.outbox().release([*(await world.make_thing()).values()])
+    is_for_later = tables.deliveries.c.handler == "announce", tables.deliveries.c.owner.is_(None)
+    in_days = sa.update(tables.deliveries).where(*is_for_later)
+    await world.execute(in_days.values(available_at=world.database.clock + 25 * DAY))
+    await handler_pauses.pause(world.database, ["announce"], MARIA)
+    await world.move_clock(world.policy.lease_seconds + 1)
+    world.event_handlers = on_made(look_at)
     world.wire()
+    world.application = replace(world.application, handlers={"look_at": "", "write_down": ""})
 
     async with serving(FOR_EVER, world.application):
         while looks < 4:  # noqa: ASYNC110 - the database has no event
             await anyio.sleep(0.01)
 
-    [warning] = [r.getMessage() for r in caplog.records if "overdue" in r.getMessage()]
-    assert warning.startswith("overdue: thing_made for write_down (1): ")
+    unknown, overdue = sorted(message.partition(": this ")[0] for message in caplog.messages)[::-1]
+    due = datetime.fromtimestamp(START + 10**9 + 25 * DAY, UTC)
+    told = f"unknown handler announce: 1 delivery stored, the first due {due:%FT%TZ}"
+    assert (unknown, overdue) == (told, "overdue: thing_made for write_down (1)")
     assert len(await world.event_ids()) == 2

@@ -14,7 +14,7 @@ from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.things.handlers import HANDLERS
 from aftercommit_tests.things.storage import UnitOfWork
 
-FEW = 10
+FEW = 3
 
 
 async def count_thing(event: ThingMade, uow: UnitOfWork) -> None:
