@@ -1,13 +1,14 @@
 """What others may send, and what they are sent: CloudEvents. And the document that says so."""
 
 import json
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 from aftercommit.envelopes import MessageOrigin
 from aftercommit.errors import InvalidPayload, WiringError
 from aftercommit.extensions.brokers.asyncapi import example_of, published_language
-from aftercommit.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES
+from aftercommit.extensions.brokers.cloud_events import MAX_MESSAGE_BYTES, to_cloud_event
 from aftercommit.extensions.brokers.exceptions import MessageTooLarge
 from jsonschema import Draft202012Validator
 
@@ -15,6 +16,7 @@ from aftercommit_tests.builders import (
     ACCEPTED,
     a_message,
     a_thing_id,
+    an_envelope,
     from_cloud_event,
 )
 from aftercommit_tests.things.app import APP
@@ -108,6 +110,19 @@ def test_what_is_longer_than_any_command_is_not_decoded() -> None:
     from_cloud_event(message.ljust(MAX_MESSAGE_BYTES))
     with pytest.raises(MessageTooLarge, match="65,537 bytes; a command has at most 65,536"):
         from_cloud_event(message.ljust(MAX_MESSAGE_BYTES + 1))
+
+
+def test_what_is_not_known_of_an_event_is_left_out() -> None:
+    """As is the version of its shape, if that is the first: it is what others assume."""
+    plain = an_envelope()
+    traced = replace(
+        plain, schema_version=2, context=replace(plain.context, traceparent=TRACEPARENT)
+    )
+
+    known, unknown = (json.loads(to_cloud_event(each)) for each in (traced, plain))
+
+    assert (known["schemaversion"], known["traceparent"]) == (2, TRACEPARENT)
+    assert known.keys() - unknown.keys() == {"schemaversion", "traceparent"}
 
 
 def test_the_document_describes_all_that_is_published_and_accepted() -> None:
