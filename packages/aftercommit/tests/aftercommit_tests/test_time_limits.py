@@ -16,8 +16,8 @@ from aftercommit_tests.things.storage import UnitOfWork
 
 pytestmark = pytest.mark.anyio
 
-# a busy machine must come to the handler before a second is over
-IMPATIENT = replace(POLICY, handler_timeout_seconds=1.0)
+# a busy machine must come to the handler before it is over
+IMPATIENT = replace(POLICY, handler_timeout_seconds=3.0)
 PATIENT = replace(POLICY, handler_timeout_seconds=1000, lease_seconds=2000)
 
 
@@ -41,7 +41,7 @@ async def test_a_command_that_takes_too_long_fails_and_stores_nothing(new_world:
 
     handlers = {**HANDLERS.commands, MakeThing: hangs}
     world = await new_world(command_handlers=handlers, policy=IMPATIENT)
-    with anyio.fail_after(LIMIT_SECONDS), pytest.raises(HandlerTimeout, match="longer than 1 s"):
+    with anyio.fail_after(LIMIT_SECONDS), pytest.raises(HandlerTimeout, match="longer than 3 s"):
         await world.bus.handle(a_command())
 
     assert await world.things() == []

@@ -27,7 +27,7 @@ from aftercommit_tests.things.handlers import HANDLERS
 from aftercommit_tests.things.storage import UnitOfWork
 
 LIMIT_SECONDS = 180
-LEASE_SECONDS = 4.0
+LEASE_SECONDS = 6.0
 SIZE = "4m"  # the database has a third of it
 
 
@@ -50,9 +50,11 @@ class Disk:
         await to_thread.run_sync(self._filler.unlink)
 
     def _fill(self) -> None:
-        with suppress(OSError), self._filler.open("ab", buffering=0) as file:
-            while True:
-                file.write(bytes(512))
+        with self._filler.open("ab", buffering=0) as file:
+            for size in (65536, 512):  # nearly all of it, and the rest
+                with suppress(OSError):
+                    while True:
+                        file.write(bytes(size))
 
 
 async def main(disk: Disk) -> None:
@@ -70,7 +72,7 @@ async def main(disk: Disk) -> None:
         database_url=f"sqlite:///{disk.folder / 'test.db'}",
         dispatch="worker",
         lease_seconds=LEASE_SECONDS,
-        handler_timeout_seconds=2.0,
+        handler_timeout_seconds=4.0,
         max_attempts=1,
         retry_initial_seconds=0.1,
         retry_max_seconds=0.1,

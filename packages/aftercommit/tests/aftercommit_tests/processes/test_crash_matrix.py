@@ -71,7 +71,7 @@ def test_a_worker_survives_a_kill(point: str, working: Installation) -> None:
 
 def test_a_lease_that_ends_by_time_is_taken_over(on_each: Installation) -> None:
     """Nobody moves the clock in production: the database's own has to do it."""
-    seconds = {"lease_seconds": "5", "handler_timeout_seconds": "4"}
+    seconds = {"lease_seconds": "8", "handler_timeout_seconds": "4"}  # 3 to begin in
     on_each.crash("inside announce, after the effect", *MAKE, **seconds)
     assert owed(on_each)
 

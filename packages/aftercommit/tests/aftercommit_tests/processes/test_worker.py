@@ -80,33 +80,33 @@ def test_a_worker_survives_a_database_that_goes_away(owing: Installation) -> Non
 
 def test_until_idle_waits_for_what_falls_due_later(owing: Installation) -> None:
     """Each failure is a line in the log: handler, event, error and next time."""
-    short = {"lease_seconds": "2", "handler_timeout_seconds": "1", "retry_initial_seconds": "0.2"}
-    bell = {"bell_file": "tower/bell.txt", **short}
-    with owing.running("worker", **bell) as worker:
+    bell = {"bell_file": "tower/bell.txt", "retry_initial_seconds": "0.2"}
+    with owing.running("worker", "--until-idle", **bell) as worker:
         line = wait_for_line(worker.stderr, "announce failed")
+        wait_for_line(worker.stderr, "waiting for what is due next, in ")
         wait_until(lambda: owing.rows(FAILURES)[0][0] >= 3)
-        worker.kill()
+        (owing.folder / "tower").mkdir()
+        assert worker.wait(LIMIT_SECONDS) == 0
+
     assert "BellIsAway: no bell in tower; next attempt in " in line
-
-    (owing.folder / "tower").mkdir()
-    result = owing.run("worker", "--until-idle", **bell)
-
-    assert result.returncode == 0
-    assert "waiting for what is due next, in " in result.stderr
     assert owed(owing) == []
 
 
 def test_an_idle_worker_costs_nearly_nothing(owing: Installation) -> None:
-    """It sleeps, it does not spin: that would take all of a processor."""
-    seconds = 3.0
-    with owing.running("worker") as process:
-        wait_until(lambda: not owed(owing))  # it has started, and has nothing more to do
-        before, until = _cpu_seconds(process.pid), time.monotonic() + seconds
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(until - time.monotonic())
-        used = _cpu_seconds(process.pid) - before
+    """It sleeps, it does not spin: that would take all of a processor.
 
-    assert used <= 0.05 * seconds
+    Some period is quiet, if not the first: a busy machine may start it slowly.
+    """
+
+    def is_quiet(seconds: float = 3.0) -> bool:
+        before = _cpu_seconds(process.pid)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        return _cpu_seconds(process.pid) - before <= 0.05 * seconds
+
+    with owing.running("worker") as process:
+        wait_until(lambda: not owed(owing))
+        wait_until(is_quiet)
 
 
 def _cpu_seconds(pid: int) -> float:
