@@ -122,4 +122,4 @@ def full_pipe() -> Iterator[int]:
 def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> CommandLine:
     """The command line in this process, on a SQLite file that is not there yet."""
     monkeypatch.chdir(tmp_path)
-    return CommandLine(tmp_path, backend)
+    return CommandLine(tmp_path, backend=backend)

@@ -2,17 +2,16 @@
 
 import io
 import json
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import click
 import pytest
-from aftercommit.process import nonblocking_output
 from aftercommit.process.logging_setup import set_up_logging
 from aftercommit.process.nonblocking_output import MAX_WAITING, lifespan
 
+from aftercommit_tests.command_line import own_logging
 from aftercommit_tests.things.app import APP
 
 LIMIT_SECONDS = 30
@@ -78,12 +77,9 @@ def test_what_is_not_shown_is_counted_in_its_place(reader: Reader) -> None:
 @pytest.mark.parametrize("log_format", APP.log_formats)
 def test_the_count_is_a_line_of_the_log_where_the_log_is(reader: Reader, log_format: str) -> None:
     """One line that is no JSON would stop whoever reads a log in JSON."""
-    with read_by(reader):
+    with own_logging(), read_by(reader):
         set_up_logging("things", "info", log_format, APP.log_formatters())
         write_too_much(reader, err=True)
-    logging.basicConfig(handlers=[], force=True)
-    for package in ("aftercommit", "things"):
-        logging.getLogger(package).setLevel(logging.NOTSET)
 
     line = reader.lines()[-1]
     if log_format == "json":
@@ -92,15 +88,3 @@ def test_the_count_is_a_line_of_the_log_where_the_log_is(reader: Reader, log_for
     else:
         assert " WARNING " in line
         assert line.endswith(": 123 lines were not shown")
-
-
-def test_the_end_does_not_wait_for_a_reader_who_sleeps(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What nobody reads is lost; what was done is not."""
-    monkeypatch.setattr(nonblocking_output, "PATIENCE_SECONDS", 0.01)
-
-    with read_by(reader):
-        click.echo("is anybody there?")
-
-    assert reader.seen == b""

@@ -148,10 +148,10 @@ class Installation:
         [(number,)] = self.rows(f"SELECT count(*) FROM {rows}")
         return int(number)
 
-    def change(self, statement: str) -> None:
+    def change(self, statement: str, *values: Any) -> None:
         """Change the database from outside."""
         with self.connected() as connection:
-            connection.execute(statement)
+            connection.execute(statement, *([values] if values else []))
             connection.commit()
 
     def end_leases(self) -> None:
