@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import count
 
 import anyio
@@ -17,7 +16,7 @@ from aftercommit.sql.outbox import new_outbox
 from anyio.lowlevel import checkpoint
 from sqlalchemy import delete, event, update
 
-from aftercommit_tests.builders import NAMES, POLICY, a_failure
+from aftercommit_tests.builders import NAMES, a_failure
 from aftercommit_tests.things.domain import ThingMade
 from aftercommit_tests.world import World
 
@@ -80,21 +79,11 @@ async def test_a_claim_takes_the_longest_due_first_and_no_more_than_asked(world:
     assert events_of(claims) == events_of(old.values())
 
 
-async def test_where_workers_dispatch_deliveries_are_available_at_once(world: World) -> None:
-    """The front end stores and answers; it runs no handler of an event."""
-    world.policy = replace(POLICY, dispatch="worker")
-
-    assert await world.make_thing() == {}
-
-    claims = await world.outbox().claim(10, NAMES)
-    assert sorted((claim.handler, claim.attempt) for claim in claims) == [(n, 1) for n in NAMES]
-
-
 async def test_what_is_replayed_is_claimed_only_while_nothing_else_is_due(world: World) -> None:
     """However long it is due, and however much there is of it: what happens now waits for none."""
     past = await world.make_thing()
     (past_id,) = events_of(past.values())
-    await world.mark_as_replayed(past_id)
+    await world.execute(update(tables.deliveries).values(replay=True))
     await world.move_clock(1)
     live_ids, outbox = events_of((await world.make_thing()).values()), world.outbox()
 
@@ -165,18 +154,6 @@ async def test_a_delivery_whose_last_attempt_never_ended_is_parked(world: World)
         assert row.attempts == world.policy.max_attempts
         assert row.parked_at is not None
         assert row.last_error == "the last attempt did not finish"
-
-
-async def test_the_seconds_until_due_tell_a_worker_how_long_to_sleep(world: World) -> None:
-    """None when there is nothing to wait for; parked ones do not count."""
-    outbox, lease = world.outbox(), world.policy.lease_seconds
-    assert await outbox.seconds_until_due(NAMES) is None
-    first = await world.make_thing()
-
-    assert await outbox.seconds_until_due(NAMES) == pytest.approx(lease, abs=5)
-    for claim in first.values():
-        await outbox.record_failure(a_failure(claim))
-    assert await outbox.seconds_until_due(NAMES) is None
 
 
 async def test_a_claim_that_is_cancelled_anywhere_leaves_no_lease(world: World) -> None:

@@ -217,18 +217,12 @@ class DeliveryModel(RuleBasedStateMachine):
     def pause_or_resume(self, handler: str) -> None:
         is_paused = handler in self.paused
         self.paused ^= {handler}
-        self.call(self.resume if is_paused else self.pause, handler)
+        self.call(self.world.resume if is_paused else self.world.pause, handler)
         for key, state in self.states.items():
             if key[1] == handler and is_paused and state is State.PAUSED:
                 self._step(key, Step.RESUME_BEFORE if key in self.scheduled else Step.RESUME)
             elif key[1] == handler and not is_paused:
                 self._hold(key)
-
-    async def pause(self, handler: str) -> None:
-        await self.world.pause(handler)
-
-    async def resume(self, handler: str) -> None:
-        await self.world.resume(handler)
 
     @invariant()
     def every_row_is_where_the_table_says(self) -> None:

@@ -16,12 +16,12 @@ from aftercommit.bus import MessageBus
 from aftercommit.claims import Claim, Committed, DeliveryPolicy, WorkItem
 from aftercommit.envelope_factory import EnvelopeFactory
 from aftercommit.envelopes import INTERNAL, EventId, MessageOrigin
+from aftercommit.extensions.operations import handler_pauses
 from aftercommit.handler_binding import Dependencies, bind
 from aftercommit.observers import CompositeObserver, Observer
 from aftercommit.process.application import Application
 from aftercommit.sql import tables
 from aftercommit.sql.database import Database
-from aftercommit.sql.delivery_states import PAUSE
 from aftercommit.sql.outbox import SqlAlchemyOutbox, new_outbox
 from aftercommit.sql.schema import ensure_schema
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
@@ -33,7 +33,6 @@ from sqlalchemy import (
     MetaData,
     Row,
     Table,
-    delete,
     insert,
     select,
     update,
@@ -41,6 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.sql import Executable
 
 from aftercommit_tests.builders import (
+    MARIA,
     PLAIN,
     POLICY,
     CommandHandlers,
@@ -168,22 +168,13 @@ class World:
         """Move the clock that the deliveries are measured with."""
         await self.execute(update(test_clock).values(seconds=test_clock.c.seconds + seconds))
 
-    async def mark_as_replayed(self, event_id: EventId) -> None:
-        """Let the deliveries of an event be those of a replay."""
-        of_event = tables.deliveries.c.event_id == event_id
-        await self.execute(update(tables.deliveries).where(of_event).values(replay=True))
-
     async def pause(self, handler: str) -> None:
         """Pause a handler."""
-        values = {"handler": handler, "paused_at": self.database.clock, "paused_by": "a test"}
-        await self.execute(insert(tables.handler_pauses).values(values))
+        await handler_pauses.pause(self.database, [handler], MARIA)
 
     async def resume(self, handler: str) -> None:
         """Let it go on."""
-        of_this, owed = tables.handler_pauses.c.handler == handler, tables.deliveries.c
-        await self.execute(delete(tables.handler_pauses).where(of_this))
-        held = update(tables.deliveries).where(owed.handler == handler, owed.available_at > PAUSE)
-        await self.execute(held.values(available_at=owed.available_at - PAUSE))
+        await handler_pauses.resume(self.database, [handler], MARIA)
 
     async def things(self) -> list[str]:
         """Return the names of all things, sorted."""

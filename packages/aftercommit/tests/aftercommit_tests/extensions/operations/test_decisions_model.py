@@ -1,9 +1,6 @@
-"""The walk through the life of deliveries, with a person who decides about some.
+"""The walk through the life of deliveries, with a person who decides about some."""
 
-Handlers are paused as persons do it, too.
-"""
-
-from aftercommit.extensions.operations import delivery_admin, handler_pauses
+from aftercommit.extensions.operations import delivery_admin
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
@@ -15,12 +12,6 @@ from aftercommit_tests.world import Key
 
 class DecisionsModel(SqliteModel):
     """The walk on SQLite, with a person in it."""
-
-    async def pause(self, handler: str) -> None:
-        await handler_pauses.pause(self.world.database, [handler], MARIA)
-
-    async def resume(self, handler: str) -> None:
-        await handler_pauses.resume(self.world.database, [handler], MARIA)
 
     @precondition(lambda self: self.call(self.world.deliveries))
     @rule(data=st.data(), discard=st.booleans())
