@@ -43,11 +43,20 @@ def test_an_option_adds_files_and_lines_of_lists(option: str, tmp_path: Path) ->
             assert file.read_text() == there
 
 
-@pytest.mark.parametrize("name", ["Shop", "9lives", "class", "json", "a" * 40, "a.b"])
-def test_a_name_that_no_package_can_have_is_refused(name: str, tmp_path: Path) -> None:
+IMPOSSIBLE = {
+    **dict.fromkeys(["Shop", "9lives", "class", "json", "a" * 40, "a.b"], "be that of a package"),
+    "it --htp": "--htp is no option; there are --http, --brokers",
+}
+
+
+@pytest.mark.parametrize(("line", "problem"), IMPOSSIBLE.items())
+def test_a_name_or_an_option_that_is_none_is_refused(
+    line: str, problem: str, tmp_path: Path
+) -> None:
     """Before anything is written."""
-    with pytest.raises(InvalidValue, match="cannot be that of a package"):
-        new_project(tmp_path / name, [])
+    name, *options = line.split()
+    with pytest.raises(InvalidValue, match=problem):
+        new_project(tmp_path / name, options)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -62,11 +71,3 @@ def test_what_is_there_stays_as_it_is(tmp_path: Path) -> None:
         with pytest.raises(InvalidValue, match="there already"):
             new_project(tmp_path / taken, [])
     assert [each.name for each in (tmp_path / "full").iterdir()] == ["mine"]
-
-
-def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
-    """Before anything is written."""
-    with pytest.raises(InvalidValue, match="--htp is no option; there are --http, --brokers"):
-        new_project(tmp_path / "it", ["--htp"])
-
-    assert list(tmp_path.iterdir()) == []

@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from aftercommit_tests.misbehaving import LIMIT_SECONDS
 from aftercommit_tests.things.bell import RecordingBell
 
 DRIVERS = {("sqlite", "asyncio"): "aiosqlite", ("postgresql", "asyncio"): "asyncpg"}
-LIMIT_SECONDS = 30
 
 
 class Base(DeclarativeBase):
@@ -89,6 +89,10 @@ class Shop:
         """Return the handlers of what is not done."""
         rows = await self.rows(tables.deliveries.c.handler, tables.deliveries.c.completed_at)
         return sorted(row.handler for row in rows if row.completed_at is None)
+
+    async def is_done(self) -> bool:
+        """Tell whether nothing is left to do."""
+        return await self.pending() == []
 
     async def last_error(self) -> str:
         """Return the last errors of all deliveries; nothing if there is none."""

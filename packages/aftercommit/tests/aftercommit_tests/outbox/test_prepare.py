@@ -41,12 +41,8 @@ async def failed(shop: Shop) -> int:
                     await shop.place(session, number)
             except exc.OperationalError:
                 count += 1
-        await until(lambda: all_done(shop))
+        await until(shop.is_done)
     return count
-
-
-async def all_done(shop: Shop) -> bool:
-    return await shop.pending() == []
 
 
 @pytest.mark.parametrize("has_recipe", [True, False])

@@ -1,5 +1,6 @@
 """What cannot be delivered is refused where it is recorded, while it can be mended."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -13,9 +14,16 @@ from aftercommit.errors import InvalidPayload, WiringError
 from aftercommit.sql.exceptions import SchemaOfAnother
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from aftercommit_tests.outbox.orders import OrderPlaced, open_shop, reserve
+from aftercommit_tests.outbox.orders import OrderPlaced, Shop, open_shop, reserve
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def shop(tmp_path: object, anyio_backend: str) -> AsyncIterator[Shop]:
+    """The application on a SQLite file, without our tables until its outbox runs."""
+    async with open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend) as shop:
+        yield shop
 
 
 @dataclass(frozen=True)
@@ -36,24 +44,17 @@ UNDELIVERABLE: dict[str, tuple[Any, Any, type[Exception], str]] = {
     ("event", "about", "kind", "problem"), UNDELIVERABLE.values(), ids=UNDELIVERABLE
 )
 async def test_what_cannot_be_delivered_is_refused_at_once(
-    tmp_path: object,
-    anyio_backend: str,
-    event: Any,
-    about: Any,
-    kind: type[Exception],
-    problem: str,
+    shop: Shop, event: Any, about: Any, kind: type[Exception], problem: str
 ) -> None:
     """Later, it would be parked for good."""
-    opening = open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend)
-    async with opening as shop, shop.outbox.running(), shop.session() as session:
+    async with shop.outbox.running(), shop.session() as session:
         with pytest.raises(kind, match=problem):
             await shop.outbox.record(session, event, about=about)
 
 
-async def test_tables_that_are_missing_are_a_sentence(tmp_path: object, anyio_backend: str) -> None:
+async def test_tables_that_are_missing_are_a_sentence(shop: Shop) -> None:
     """And not an error of the database, which says nothing of what to do. So is a wrong session."""
-    opening = open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend)
-    async with opening as shop, shop.session() as session:
+    async with shop.session() as session:
         with pytest.raises(Unavailable, match='so does "aftercommit db upgrade MODULE:NAME"'):
             await shop.place(session, 1)
         with pytest.raises(Unavailable, match="it has not the tables of the outbox"):
@@ -68,21 +69,17 @@ async def test_tables_that_are_missing_are_a_sentence(tmp_path: object, anyio_ba
 
 @pytest.mark.parametrize(("source", "message_id"), [("s", None), ("s", ""), ("", "1")])
 async def test_a_message_without_an_id_is_no_message(
-    tmp_path: object, anyio_backend: str, source: str, message_id: Any
+    shop: Shop, source: str, message_id: Any
 ) -> None:
     """A header that is missing: each one would be new, or each one but the first old."""
-    opening = open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend)
-    async with opening as shop, shop.session() as session:
+    async with shop.session() as session:
         with pytest.raises(InvalidValue, match="nothing tells this message from others"):
             await shop.outbox.once(session, source, message_id)
 
 
-async def test_once_takes_ids_and_sessions_as_they_come(
-    tmp_path: object, anyio_backend: str
-) -> None:
+async def test_once_takes_ids_and_sessions_as_they_come(shop: Shop) -> None:
     """An id may be a UUID, or its text; a session may be synchronous."""
-    opening = open_shop(f"sqlite:///{tmp_path}/shop.db", anyio_backend)
-    async with opening as shop, shop.outbox.running(), shop.session() as session:
+    async with shop.outbox.running(), shop.session() as session:
         assert await shop.outbox.once(session, "shop.example", UUID(int=1))
         again = partial(shop.outbox.once_sync, source="shop.example", message_id=str(UUID(int=1)))
         assert not await session.run_sync(again)
@@ -110,14 +107,11 @@ async def test_sessions_of_another_database_are_refused(
             await shop.place(session, 1)
 
 
-async def test_sessions_that_the_worker_cannot_follow_are_refused(
-    tmp_path: object, anyio_backend: str
-) -> None:
+async def test_sessions_that_the_worker_cannot_follow_are_refused(shop: Shop) -> None:
     """The schema is that of another name, or nothing is rolled back."""
-    url = f"sqlite:///{tmp_path}/shop.db"
-    async with open_shop(url, anyio_backend) as shop, shop.outbox.running():
+    async with shop.outbox.running():
         async with shop.session() as session:
-            other = Outbox("other", url, [on(OrderPlaced)])
+            other = Outbox("other", shop.outbox.app.default_database_url, [on(OrderPlaced)])
             with pytest.raises(SchemaOfAnother, match="belongs to the application shop"):
                 await other.record(session, OrderPlaced(1), about=1)
         careless = shop.engine.execution_options(isolation_level="AUTOCOMMIT")

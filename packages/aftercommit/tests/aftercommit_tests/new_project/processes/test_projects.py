@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from aftercommit.project import OPTIONS, new_project
 
+from aftercommit_tests.new_project.processes import run
 from aftercommit_tests.warm import ROOT
 
 
@@ -15,18 +15,11 @@ from aftercommit_tests.warm import ROOT
 def test_its_types_and_tests_are_right_with_each_option(options: list[str], tmp_path: Path) -> None:
     """What an option leaves out, nothing else needs."""
     new_project(tmp_path / "kiosk", options)
-    sources = {"PYTHONPATH": str(tmp_path / "kiosk" / "src")}
 
     pytest = ["pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "tmp")]
     cache = str(tmp_path.parent / "mypy")  # the engine is read once
     for command in (["mypy", "--cache-dir", cache], pytest):
-        ran = subprocess.run(
-            [sys.executable, "-m", *command],
-            cwd=tmp_path / "kiosk",
-            env=os.environ | sources,
-            capture_output=True,
-            text=True,
-        )
+        ran = run(tmp_path / "kiosk", "-m", *command)
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
@@ -54,15 +47,8 @@ sys.exit("\\n".join(missing) or 0)
 def test_its_readme_names_commands_and_files_that_are_there(tmp_path: Path) -> None:
     """With their options."""
     new_project(tmp_path / "kiosk", [*OPTIONS])
-    sources = {"PYTHONPATH": str(tmp_path / "kiosk" / "src")}
 
-    ran = subprocess.run(
-        [sys.executable, "-c", README_IS_RIGHT],
-        cwd=tmp_path / "kiosk",
-        env=os.environ | sources,
-        capture_output=True,
-        text=True,
-    )
+    ran = run(tmp_path / "kiosk", "-c", README_IS_RIGHT)
 
     assert ran.returncode == 0, ran.stderr
 
