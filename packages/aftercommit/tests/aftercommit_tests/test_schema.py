@@ -1,6 +1,6 @@
 """The schema: created once, upgraded with all that is in it, and refused if it is not ours."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,12 +29,19 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, MetaData, inspect, text
 
-from aftercommit_tests.builders import POLICY, a_command_work, a_failure, some_deliveries
+from aftercommit_tests.builders import POLICY, a_command_work
 from aftercommit_tests.later_schema import LATER, NOW
 from aftercommit_tests.things.app import open_things_database as open_database
 from aftercommit_tests.things.storage import HISTORY
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def database(empty_url: str) -> AsyncIterator[Database]:
+    """A new database of each kind, without a schema."""
+    async with open_database(empty_url) as database:
+        yield database
 
 
 async def execute(database: Database, *statements: str) -> None:
@@ -65,7 +72,7 @@ def make(name: str) -> str:
     return f"INSERT INTO things (id, name, version) VALUES ('{uuid4().hex}', '{name}', 1)"
 
 
-async def test_migrations_and_tables_agree(empty_url: str) -> None:
+async def test_migrations_and_tables_agree(database: Database) -> None:
     """The migrations are the only source of the schema; the tables must not drift away."""
 
     def compare(context: object, known: object, column: Column[Any], *_: object) -> bool | None:
@@ -80,10 +87,9 @@ async def test_migrations_and_tables_agree(empty_url: str) -> None:
         comparing = MigrationContext.configure(connection, opts=options)
         return compare_metadata(comparing, ENGINE.metadata)
 
-    async with open_database(empty_url) as database:
-        await ensure_schema(database)
-        async with database.read_transaction() as transaction:
-            assert await transaction.run_sync(differences) == []
+    await ensure_schema(database)
+    async with database.read_transaction() as transaction:
+        assert await transaction.run_sync(differences) == []
 
 
 @pytest.mark.parametrize("history", [ENGINE, *LATER], ids=lambda history: history.newest)
@@ -98,49 +104,31 @@ REVISIONS = [revision for history in LATER for revision in history.revisions()]
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-async def test_every_revision_can_be_upgraded_with_its_rows(empty_url: str, revision: str) -> None:
-    """A migration that only works on empty tables would be found by an operator."""
-    async with open_database(empty_url) as database:
-        database.histories = LATER
-        async with database.write_transaction() as transaction:
-            for history in LATER:  # one is at this revision, and the other one at its first
-                is_this = revision.startswith(f"{history.name}_")
-                wanted = revision if is_this else history.revisions()[0]
-                await transaction.run_sync(partial(history.upgrade, revision=wanted))
-            received = a_command_work(MessageOrigin(source="/shop", id="m1"))
-            await record_command(transaction, database.clock, received)
-            await transaction.commit()
-        await execute(database, make("lamp"))
+async def test_every_revision_can_be_upgraded_with_its_rows(
+    database: Database, revision: str
+) -> None:
+    """A migration that only works on empty tables would be found by an operator.
 
-        await upgrade_schema(database)
-        await ensure_schema(database)
+    No message that was received takes effect a second time.
+    """
+    database.histories = LATER
+    async with database.write_transaction() as transaction:
+        for history in LATER:  # one is at this revision, and the other one at its first
+            is_this = revision.startswith(f"{history.name}_")
+            wanted = revision if is_this else history.revisions()[0]
+            await transaction.run_sync(partial(history.upgrade, revision=wanted))
+        received = a_command_work(MessageOrigin(source="/shop", id="m1"))
+        await record_command(transaction, database.clock, received)
+        await transaction.commit()
+    await execute(database, make("lamp"))
 
-        kept = "SELECT name, message_id FROM things, aftercommit_commands"
-        assert await query(database, kept) == [("lamp", "m1")]
+    await upgrade_schema(database)
+    await ensure_schema(database)
 
-
-async def test_an_upgrade_keeps_what_is_pending_and_what_was_received(empty_url: str) -> None:
-    """No delivery is repeated or lost, and no message takes effect a second time."""
-    received = a_command_work(MessageOrigin(source="/shop", id="m1"))
-    async with open_database(empty_url) as database:
-        await outdate(database)
-        outbox = new_outbox(database, POLICY)
+    assert await query(database, "SELECT name FROM things") == [("lamp",)]
+    with pytest.raises(MessageAlreadyHandled):
         async with database.write_transaction() as transaction:
             await record_command(transaction, database.clock, received)
-            new = some_deliveries("parked", "pending")
-            parked, _ = await outbox.store(transaction, *new)
-            await transaction.commit()
-        await outbox.record_failure(a_failure(parked))
-        await execute(database, "UPDATE aftercommit_deliveries SET available_at = 0")
-
-        await upgrade_schema(database)
-
-        claims = await new_outbox(database, POLICY).claim(10, ["parked", "pending"])
-        found = [(claim.handler, claim.attempt, claim.token) for claim in claims]
-        assert found == [("pending", 2, 2)]
-        with pytest.raises(MessageAlreadyHandled):
-            async with database.write_transaction() as transaction:
-                await record_command(transaction, database.clock, received)
 
 
 async def test_events_that_are_there_get_positions_and_so_do_those_of_old_processes(
@@ -165,61 +153,45 @@ async def test_events_that_are_there_get_positions_and_so_do_those_of_old_proces
     assert ([str(event_id) for (event_id,) in found], places) == (ids, [(len(ids),)])
 
 
-async def test_an_upgrade_fills_in_what_it_adds_and_lets_old_processes_go_on(
-    empty_url: str,
-) -> None:
-    """Also the rows that old processes write meanwhile are such as the next version needs."""
-    async with open_database(empty_url) as database:
-        await outdate(database)
-        await execute(database, make("lamp"))
-
-        await upgrade_schema(database)
-
-        await execute(database, make("vase"))
-        rows = "SELECT name, nickname, level FROM things ORDER BY name"
-        assert await query(database, rows) == [("lamp", "lamp", 1), ("vase", None, 1)]
-
-
 FAILED = """INSERT INTO aftercommit_failures (event_id, handler, token, attempt, failed_at, error)
 SELECT event_id, handler, {}, 1, 0, '{}' FROM aftercommit_deliveries"""
 
 
-async def test_an_upgrade_from_0001_leaves_its_processes_in_use(empty_url: str) -> None:
+async def test_an_upgrade_from_0001_leaves_its_processes_in_use(database: Database) -> None:
     """They know no outcome of a claim, and neither store nor prune decisions."""
     event, now = uuid4().hex, "decided_at, decision, decided_by"
-    async with open_database(empty_url) as database:
-        async with database.write_transaction() as transaction:
-            await transaction.run_sync(partial(ENGINE.upgrade, revision="aftercommit_0001"))
-            for history in database.histories[1:]:
-                await transaction.run_sync(history.upgrade)
-            await transaction.commit()
-        await execute(
-            database,
-            "INSERT INTO aftercommit_events (id, source, type, subject, time, correlation_id,"
-            f" causation_id, data, recorded_at) VALUES ('{event}', '', '', '',"
-            f" '2026-11-29 00:00:00', '{event}', '{event}', '', 0)",
-            "INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token)"
-            f" VALUES ('{event}', 'announce', 1, 1)",
-            *(FAILED.format(n, why) for n, why in enumerate(("down", LEASE_EXPIRED))),
-        )
+    async with database.write_transaction() as transaction:
+        await transaction.run_sync(partial(ENGINE.upgrade, revision="aftercommit_0001"))
+        for history in database.histories[1:]:
+            await transaction.run_sync(history.upgrade)
+        await transaction.commit()
+    await execute(
+        database,
+        "INSERT INTO aftercommit_events (id, source, type, subject, time, correlation_id,"
+        f" causation_id, data, recorded_at) VALUES ('{event}', '', '', '',"
+        f" '2026-11-29 00:00:00', '{event}', '{event}', '', 0)",
+        "INSERT INTO aftercommit_deliveries (event_id, handler, attempts, token)"
+        f" VALUES ('{event}', 'announce', 1, 1)",
+        *(FAILED.format(n, why) for n, why in enumerate(("down", LEASE_EXPIRED))),
+    )
 
-        await upgrade_schema(database)
+    await upgrade_schema(database)
 
-        await execute(database, FAILED.format(2, "down again"))
-        outcomes = "SELECT token, outcome FROM aftercommit_failures ORDER BY token"
-        assert await query(database, outcomes) == [
-            (0, "failed"),
-            (1, "lease_expired"),
-            (2, "failed"),
-        ]
-        await execute(
-            database,
-            f"INSERT INTO aftercommit_decisions (id, event_id, {now})"
-            f" VALUES ('{event}', '{event}', 0, 'retry', 'Maria')",
-            "DELETE FROM aftercommit_deliveries",
-            "DELETE FROM aftercommit_events",
-        )
-        assert await query(database, "SELECT id FROM aftercommit_decisions") == []
+    await execute(database, FAILED.format(2, "down again"))
+    outcomes = "SELECT token, outcome FROM aftercommit_failures ORDER BY token"
+    assert await query(database, outcomes) == [
+        (0, "failed"),
+        (1, "lease_expired"),
+        (2, "failed"),
+    ]
+    await execute(
+        database,
+        f"INSERT INTO aftercommit_decisions (id, event_id, {now})"
+        f" VALUES ('{event}', '{event}', 0, 'retry', 'Maria')",
+        "DELETE FROM aftercommit_deliveries",
+        "DELETE FROM aftercommit_events",
+    )
+    assert await query(database, "SELECT id FROM aftercommit_decisions") == []
 
 
 async def test_a_database_is_migrated_once_by_many_at_once(empty_url: str) -> None:
@@ -236,22 +208,21 @@ async def test_a_database_is_migrated_once_by_many_at_once(empty_url: str) -> No
 
 @pytest.mark.parametrize("behind", [0, 1])
 async def test_an_outdated_schema_is_refused_with_the_command_that_upgrades_it(
-    empty_url: str, behind: int
+    database: Database, behind: int
 ) -> None:
     """Upgrading is a decision, with a backup before it; either history may be the older one."""
-    async with open_database(empty_url) as database:
-        await outdate(database)
-        async with database.write_transaction() as transaction:
-            await transaction.run_sync(LATER[1 - behind].upgrade)
-            await transaction.commit()
+    await outdate(database)
+    async with database.write_transaction() as transaction:
+        await transaction.run_sync(LATER[1 - behind].upgrade)
+        await transaction.commit()
 
-        name = LATER[behind].name
-        problem = rf'of {name} is outdated \(revision {name}_.*"things db upgrade"'
-        with pytest.raises(SchemaOutdated, match=problem):
-            await ensure_schema(database)
-
-        await upgrade_schema(database)
+    name = LATER[behind].name
+    problem = rf'of {name} is outdated \(revision {name}_.*"things db upgrade"'
+    with pytest.raises(SchemaOutdated, match=problem):
         await ensure_schema(database)
+
+    await upgrade_schema(database)
+    await ensure_schema(database)
 
 
 NUMBER = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"
@@ -265,17 +236,16 @@ TOO_NEW = {
 
 @pytest.mark.parametrize("statements", TOO_NEW.values(), ids=TOO_NEW)
 async def test_a_schema_from_the_future_is_refused(
-    empty_url: str, statements: Sequence[str]
+    database: Database, statements: Sequence[str]
 ) -> None:
     """This program would not know what it destroys."""
-    async with open_database(empty_url) as database:
-        if NUMBER not in statements:
-            await ensure_schema(database)
-        await execute(database, *statements)
+    if NUMBER not in statements:
+        await ensure_schema(database)
+    await execute(database, *statements)
 
-        for use in (ensure_schema, upgrade_schema):
-            with pytest.raises(SchemaTooNew, match=r"(\w+)_9999.* version of \1;"):
-                await use(database)
+    for use in (ensure_schema, upgrade_schema):
+        with pytest.raises(SchemaTooNew, match=r"(\w+)_9999.* version of \1;"):
+            await use(database)
 
 
 @pytest.fixture(params=[ENGINE, HISTORY], ids=lambda history: history.name)
@@ -290,22 +260,21 @@ def next_one(request: pytest.FixtureRequest, tmp_path: Path) -> History:
 
 
 async def test_a_later_schema_that_says_so_is_no_obstacle(
-    empty_url: str, next_one: History
+    database: Database, next_one: History
 ) -> None:
     """So a fix can be rolled back, and a process that ended meanwhile starts again."""
     history = ENGINE if next_one.name == ENGINE.name else HISTORY
-    async with open_database(empty_url) as database:
-        await ensure_schema(database)
-        async with database.write_transaction() as transaction:
-            await transaction.run_sync(next_one.upgrade)
-            await transaction.commit()
+    await ensure_schema(database)
+    async with database.write_transaction() as transaction:
+        await transaction.run_sync(next_one.upgrade)
+        await transaction.commit()
 
-        for use in (ensure_schema, upgrade_schema):
-            await use(database)
-        async with database.read_transaction() as transaction:
-            assert not await transaction.run_sync(history.is_outdated)
+    for use in (ensure_schema, upgrade_schema):
+        await use(database)
+    async with database.read_transaction() as transaction:
+        assert not await transaction.run_sync(history.is_outdated)
 
-        assert next_one.newest in await check_schema(database)
+    assert next_one.newest in await check_schema(database)
 
 
 OTHERS = {  # many projects number their revisions; ours must not be mixed with theirs
@@ -326,17 +295,16 @@ OTHERS = {  # many projects number their revisions; ours must not be mixed with 
 
 @pytest.mark.parametrize("statements", OTHERS.values(), ids=OTHERS)
 async def test_the_tables_of_something_else_are_left_alone(
-    empty_url: str, statements: Sequence[str]
+    database: Database, statements: Sequence[str]
 ) -> None:
     """A wrong URL must not put our tables into another application's database."""
-    async with open_database(empty_url) as database:
-        await execute(database, *statements)
+    await execute(database, *statements)
 
-        with pytest.raises((DatabaseUnavailable, SchemaOutdated)):
-            await ensure_schema(database)
-        with pytest.raises(DatabaseUnavailable, match="tables of something else"):
-            await upgrade_schema(database)
-        assert len(await tables_in(database)) <= 2
+    with pytest.raises((DatabaseUnavailable, SchemaOutdated)):
+        await ensure_schema(database)
+    with pytest.raises(DatabaseUnavailable, match="tables of something else"):
+        await upgrade_schema(database)
+    assert len(await tables_in(database)) <= 2
 
 
 async def test_beside_other_tables_the_schema_is_only_created_on_request(empty_url: str) -> None:
@@ -390,18 +358,17 @@ async def test_of_two_applications_that_begin_at_once_one_gets_the_schema(empty_
     assert len(refused) == 1
 
 
-async def test_if_one_history_cannot_be_upgraded_the_other_is_not(empty_url: str) -> None:
+async def test_if_one_history_cannot_be_upgraded_the_other_is_not(database: Database) -> None:
     """A program finds both as it needs them, or both as they were."""
-    async with open_database(empty_url) as database:
-        await outdate(database)
-        await execute(database, "CREATE TABLE nicknames (in_the_way TEXT)")
+    await outdate(database)
+    await execute(database, "CREATE TABLE nicknames (in_the_way TEXT)")
 
-        with pytest.raises(Exception, match="nicknames"):
-            await upgrade_schema(database)
+    with pytest.raises(Exception, match="nicknames"):
+        await upgrade_schema(database)
 
-        async with database.read_transaction() as transaction:
-            stored = [await transaction.run_sync(each.stored_revision) for each in LATER]
-        assert stored == [NOW[each.name] for each in LATER]
+    async with database.read_transaction() as transaction:
+        stored = [await transaction.run_sync(each.stored_revision) for each in LATER]
+    assert stored == [NOW[each.name] for each in LATER]
 
 
 async def test_a_service_without_migrations_and_events_starts(
