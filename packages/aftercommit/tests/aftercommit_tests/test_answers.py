@@ -50,15 +50,6 @@ async def test_the_answer_of_the_outside_is_stored_with_the_delivery(new_world: 
     assert (renamed.context.causation_id, renamed.context.depth) == (answer.id, 2)
 
 
-async def test_no_answer_is_an_answer(new_world: NewWorld) -> None:
-    """The delivery is done."""
-    world = await new_world(event_handlers=asking(None, str))
-
-    result = await world.bus.handle(LAMP)
-
-    assert (result.failures, await world.deliveries()) == ([], {})
-
-
 async def test_an_answer_that_a_rule_refuses_is_parked_with_what_it_says(
     new_world: NewWorld,
 ) -> None:

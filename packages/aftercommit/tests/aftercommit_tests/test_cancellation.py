@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 Step = Callable[[], Awaitable[object]]
 LOCKED_SECONDS = 20  # far longer than anybody may wait for a last write
-BRIEF = replace(POLICY, handler_timeout_seconds=1.0, lease_seconds=3.0)
+BRIEF = replace(POLICY, handler_timeout_seconds=3.0, lease_seconds=8.0)
 
 
 class OtherWriter(Observer):
@@ -69,15 +69,6 @@ async def stopped(world: World, before: Step = checkpoint, then: Step | None = N
 async def the_row(world: World) -> StoredDelivery:
     [row] = (await world.deliveries()).values()
     return row
-
-
-async def test_cancellation_passes_through_and_gives_the_lease_back(new_world: NewWorld) -> None:
-    """A worker can then do at once what was interrupted."""
-    world = await new_world()
-
-    await stopped(world, then=anyio.sleep_forever)
-
-    assert await world.untouched() == ["interrupted"]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

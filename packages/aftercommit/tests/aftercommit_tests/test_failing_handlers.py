@@ -44,12 +44,6 @@ async def commits_its_unit_of_work(event: ThingMade, uow: UnitOfWork) -> None:
     await uow.commit()  # type: ignore[attr-defined]
 
 
-async def waits_for_something_cancelled(event: Event) -> None:
-    future = asyncio.get_running_loop().create_future()
-    future.cancel()
-    await future
-
-
 async def test_a_failing_handler_leaves_the_work_of_its_siblings_done(
     new_world: NewWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -122,15 +116,6 @@ async def test_a_handler_that_is_written_wrongly_has_done_nothing_and_is_still_o
     assert [type(failure.error) for failure in report.failures] == [error]
     assert await world.lines() == []
     assert await world.owed() == [wrong.__name__]
-
-
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_waiting_for_what_was_cancelled_is_a_failure(new_world: NewWorld) -> None:
-    """It looks as if the handler itself had been cancelled."""
-    world = await new_world(event_handlers=on_made(waits_for_something_cancelled))
-    report = await world.bus.handle(a_command())
-
-    assert [type(failure.error) for failure in report.failures] == [HandlerInterrupted]
 
 
 async def test_an_error_in_a_child_task_is_known_by_its_kind(new_world: NewWorld) -> None:

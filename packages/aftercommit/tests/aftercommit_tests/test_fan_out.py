@@ -15,14 +15,12 @@ from aftercommit.process.worker import Worker
 from anyio.lowlevel import checkpoint
 
 from aftercommit_tests.asked import asked_of
-from aftercommit_tests.builders import NAMES, POLICY, a_command, a_thing_id
+from aftercommit_tests.builders import POLICY, a_command
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.misbehaving import LIMIT_SECONDS, hangs, on_change, on_made, works
 from aftercommit_tests.things.domain import (
     Event,
-    RenameThing,
     ThingMade,
-    ThingNotFound,
     ThingRenamed,
 )
 from aftercommit_tests.things.storage import UnitOfWork
@@ -32,33 +30,24 @@ pytestmark = pytest.mark.anyio
 PATIENT = replace(POLICY, handler_timeout_seconds=1000, lease_seconds=2000)
 
 
-class Meeting:
-    """A place where a fixed number of tasks wait for each other: they have to run concurrently."""
-
-    def __init__(self, size: int) -> None:
-        self._missing = size
-        self._complete = anyio.Event()
-
-    def attended_by(self, name: str) -> Handler[Any, Any]:
-        """Return a handler of this name, which attends."""
-
-        async def attends(event: Event) -> None:
-            self._missing -= 1
-            if not self._missing:
-                self._complete.set()
-            with anyio.fail_after(LIMIT_SECONDS):
-                await self._complete.wait()
-
-        attends.__name__ = name
-        return attends
-
-
 async def test_all_handlers_of_an_event_run_concurrently(new_world: NewWorld) -> None:
     """A slow mail server must not delay the others.
 
     The handler of a following event meets the siblings of the handler that caused it.
     """
-    first, second, follows = map(Meeting(3).attended_by, "abc")
+    arrived, all_are_here = list[str](), anyio.Event()
+
+    def attending(name: str) -> Handler[Any, Any]:
+        async def attends(event: Event) -> None:
+            arrived.append(name)
+            if len(arrived) == 3:
+                all_are_here.set()
+            await all_are_here.wait()
+
+        attends.__name__ = name
+        return attends
+
+    first, second, follows = map(attending, "abc")
     world = await new_world(event_handlers=on_change(follows, beside=(first, second)))
 
     report = await world.bus.handle(a_command())
@@ -66,28 +55,6 @@ async def test_all_handlers_of_an_event_run_concurrently(new_world: NewWorld) ->
     assert report.failures == []
     assert [type(each.event) for each in report.events] == [ThingMade, ThingRenamed]
     assert await world.deliveries() == {}
-
-
-async def test_execute_only_stores_and_run_does_the_rest(new_world: NewWorld) -> None:
-    """A server can answer after the first and do the second in the background."""
-    world = await new_world()
-
-    committed = await world.bus.execute(a_command("lamp"))
-    done_before = [*world.bell.texts, *await world.lines()]
-    owed_before = await world.owed()
-    report = await world.bus.run(committed.claims)
-
-    assert (done_before, owed_before) == ([], NAMES)
-    assert (world.bell.texts, await world.lines()) == (["lamp"], ["lamp"])
-    assert (report.failures, await world.owed()) == ([], [])
-
-
-async def test_a_refused_command_raises_its_own_error(new_world: NewWorld) -> None:
-    """Callers catch domain errors, not groups of them."""
-    world = await new_world()
-
-    with pytest.raises(ThingNotFound):
-        await world.bus.handle(RenameThing(thing_id=a_thing_id(), name="torch"))
 
 
 async def test_every_attempt_gets_a_unit_of_work_of_its_own(new_world: NewWorld) -> None:
@@ -158,8 +125,9 @@ async def test_what_has_no_time_left_to_begin_is_handed_over_at_once(new_world: 
 
     handlers = on_made(busy)
     world = await new_world(event_handlers=handlers, policy=PATIENT, slots=1, observers=[released])
-    begun = PATIENT.begin_seconds - 2.0  # a busy machine begins with the first in that time
-    claims = [replace(each, leased_at=each.leased_at - begun) for each in await world.made(5)]
+    made = await world.made(5)
+    latest = PATIENT.begin_seconds - 2.0  # a busy machine begins with the first in that time
+    claims = [replace(each, leased_at=anyio.current_time() - latest) for each in made]
 
     with asked_of(world.database) as asked, anyio.fail_after(LIMIT_SECONDS):
         report = await world.bus.run(claims)

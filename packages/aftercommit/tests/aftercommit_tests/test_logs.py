@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import anyio
 import pytest
-from aftercommit.envelopes import MessageContext, bind_context
+from aftercommit.envelopes import MessageContext
 from aftercommit.process.logging_setup import TextFormatter
 from anyio import to_thread
 
-from aftercommit_tests.builders import a_context
 from aftercommit_tests.conftest import NewWorld
 from aftercommit_tests.misbehaving import on_made
 from aftercommit_tests.output import Log
@@ -58,20 +57,6 @@ async def test_every_line_of_the_work_on_a_message_has_its_ids(
     before, *work, after = (line.partition(": ")[2] for line in log.lines())
     assert sorted(work) == sorted(f"working{ids(claim.context)}" for claim in claims)
     assert (before, after) == ("before", "after")
-
-
-def test_inner_work_has_its_own_ids_and_gives_the_outer_ones_back(log: Log) -> None:
-    """Handling a command goes on after the events it caused were handled."""
-    outer, inner = a_context(), a_context()
-
-    with bind_context(outer):
-        with bind_context(inner):
-            log.logger.info("inner")
-        log.logger.info("outer")
-
-    inner_line, outer_line = log.lines()
-    assert inner_line.endswith(f"inner{ids(inner)}")
-    assert outer_line.endswith(f"outer{ids(outer)}")
 
 
 def test_what_a_server_has_said_begins_no_line_of_the_log(log: Log) -> None:

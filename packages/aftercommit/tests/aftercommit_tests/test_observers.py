@@ -13,7 +13,7 @@ import pytest
 from aftercommit.claims import Claim, CommandWork
 from aftercommit.errors import ConcurrentUpdate, HandlerTimeout, LeaseExpired
 from aftercommit.handler_rows import Handler
-from aftercommit.observers import CompositeObserver, Observer, Operation, Outcome
+from aftercommit.observers import CompositeObserver, Observer, Outcome
 
 from aftercommit_tests.builders import NAMES, POLICY, a_claim, a_command, a_thing_id
 from aftercommit_tests.conftest import NewWorld
@@ -80,7 +80,7 @@ async def test_an_observer_sees_begin_end_and_outcome(
 
     Whoever counts what runs would otherwise count what has failed for ever.
     """
-    policy = replace(POLICY, handler_timeout_seconds=1.0)
+    policy = replace(POLICY, handler_timeout_seconds=3.0)
     world = await new_world(event_handlers=on_made(handler), policy=policy, observers=[recorder])
 
     await world.bus.handle(a_command())
@@ -166,6 +166,9 @@ class Fails(Observer):
     def attempt(self, delivery: Claim, seconds: float) -> Self:
         return self.at("call")
 
+    def port_call(self, port: str, method: str) -> Self:
+        return self.at("call")
+
     def finished(self, outcome: Outcome) -> None:
         self.at("outcome")
 
@@ -214,24 +217,14 @@ async def test_an_observer_sees_why_a_command_was_refused_and_cannot_swallow_it(
     assert recorder.seen == [("begin", "RenameThing"), ("end", refused.value)]
 
 
-class Interrupted(Observer):
-    """An observer in which somebody presses Ctrl-C."""
-
-    def port_call(self, port: str, method: str) -> Operation:
-        raise KeyboardInterrupt
-
-    def finished(self, outcome: Outcome) -> None:
-        raise KeyboardInterrupt
-
-
 def test_ctrl_c_is_not_kept_by_an_observer() -> None:
     """It comes whenever it comes, and somebody waits for the program to end."""
-    instrumentation = CompositeObserver([Interrupted()])
+    for moment in ("call", "outcome"):
+        instrumentation = CompositeObserver([Fails(moment, KeyboardInterrupt())])
 
-    with pytest.raises(KeyboardInterrupt):
-        instrumentation.finished(Outcome(a_claim(), "succeeded"))
-    with pytest.raises(KeyboardInterrupt):
-        instrumentation.operation(lambda each: each.port_call("bell", "ring"))
+        with pytest.raises(KeyboardInterrupt):
+            instrumentation.operation(lambda each: each.port_call("bell", "ring"))
+            instrumentation.finished(Outcome(a_claim(), "succeeded"))
 
 
 async def test_what_stands_before_a_port_is_not_in_its_way() -> None:
@@ -243,6 +236,7 @@ async def test_what_stands_before_a_port_is_not_in_its_way() -> None:
 
     port = SimpleNamespace(place="a folder", send=send)
 
-    assert CompositeObserver([Interrupted()]).port("mail", port).place == "a folder"
+    watched = CompositeObserver([Fails("call", KeyboardInterrupt())])
+    assert watched.port("mail", port).place == "a folder"
     await CompositeObserver().port("mail", port).send(name="letter", function="greeting")
     assert sent == ["letter greeting"]

@@ -2,16 +2,14 @@
 
 from dataclasses import replace
 from functools import partial
-from uuid import UUID
 
 import pytest
-from aftercommit.claims import Claim, DeliveryPolicy
-from aftercommit.envelopes import EventId
+from aftercommit.claims import DeliveryPolicy
 from aftercommit.errors import HandlerTimeout, LeaseExpired, Unavailable
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aftercommit_tests.builders import POLICY, a_claim, an_envelope
+from aftercommit_tests.builders import POLICY, a_claim
 from aftercommit_tests.transitions import TRANSITIONS, State, Step
 
 TEMPORARY = OSError("the mail server is down")
@@ -95,15 +93,6 @@ def test_a_resource_that_is_away_is_never_parked_by_counting() -> None:
 def test_what_may_be_the_fault_of_the_handler_counts(error: Exception) -> None:
     """A handler that is always too slow would otherwise be tried for ever."""
     assert pause(error=error, attempt=POLICY.max_attempts) is None
-
-
-def test_an_idempotency_key_is_the_same_in_each_attempt_and_each_release() -> None:
-    """It is how a mail server recognizes the e-mail that it has already sent, and no other."""
-    event_id = EventId(UUID("12345678-1234-5678-1234-567812345678"))
-    envelope = replace(an_envelope(), id=event_id)
-    claims = [Claim(envelope=envelope, handler="announce", attempt=n) for n in (1, 2)]
-
-    assert {claim.idempotency_key for claim in claims} == {f"{event_id}:announce"}
 
 
 def reachable_from(start: State) -> set[State]:

@@ -50,13 +50,6 @@ def test_the_environment_is_read_and_converted() -> None:
     assert settings == Settings(**values)
 
 
-def test_the_environment_of_the_program_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise every test here would pass, and the program would read nothing."""
-    monkeypatch.setenv("THINGS_MAX_ATTEMPTS", "3")
-
-    assert load(Settings, {}).max_attempts == APP.load({}).max_attempts == 3
-
-
 @pytest.mark.parametrize(
     "environment",
     [

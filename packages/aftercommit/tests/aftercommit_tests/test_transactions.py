@@ -1,8 +1,10 @@
 """Transactions, on each database: nothing half, nothing unnoticed, nobody waits for ever."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain, count
 
 import anyio
@@ -12,11 +14,12 @@ from aftercommit.sql.exceptions import StatementRefused
 from aftercommit.sql.transaction import Transaction
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from aftercommit_tests.builders import a_command, a_thing_id, on
-from aftercommit_tests.things.app import open_things_database
+from aftercommit_tests.things import storage
+from aftercommit_tests.things.app import Settings, bootstrap, open_things_database
 from aftercommit_tests.things.domain import Thing
 from aftercommit_tests.world import World
 
@@ -115,24 +118,37 @@ async def test_whoever_waits_in_line_can_be_cancelled(database_url: str) -> None
     assert limit.cancelled_caught
 
 
-async def test_a_command_is_stored_or_raised_wherever_it_is_cancelled(world: World) -> None:
-    """After the commit nothing can be cancelled until the caller knows what was stored."""
-    returned: set[str] = set()
+async def test_a_command_is_stored_or_raised_wherever_it_is_cancelled(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the commit nothing can be cancelled until the caller knows what was stored.
+
+    Nor is the only connection lost by it, which the second of two waits for.
+    """
+    returned, connected = set[str](), list[object]()
 
     async def make(name: str) -> None:
-        await world.bus.execute(a_command(name))
+        await application.bus.execute(a_command(name))
         returned.add(name)
 
-    for steps in chain(range(80), (80 * 2**n for n in count())):
-        if steps >= 80 and returned:  # at some point, it has finished
-            break
-        async with anyio.create_task_group() as group:
-            group.start_soon(make, f"thing {steps}")
-            for _ in range(steps):
-                await checkpoint()
-            group.cancel_scope.cancel()
+    async with bootstrap(replace(settings, pool_size=1)) as application:
+        pool = application.database.engine.sync_engine
+        event.listen(pool, "connect", lambda connection, _: connected.append(connection))
+        for steps in chain(range(80), (80 * 2**n for n in count())):
+            if steps >= 80 and len(returned) > 1:  # at some point, both have finished
+                break
+            async with anyio.create_task_group() as group:
+                for first_or_second in (1, 2):
+                    group.start_soon(make, f"thing {first_or_second} of {steps}")
+                for _ in range(steps):
+                    await checkpoint()
+                group.cancel_scope.cancel()
+        async with application.database.read_transaction() as transaction:
+            stored = (await transaction.execute(select(storage.things.c.name))).scalars().all()
 
-    assert {*await world.things()} == returned
+    assert ({*stored}, connected) == (returned, [])
+    warnings = [record.msg for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [each for each in warnings if "held the only write lock" not in each] == []
 
 
 async def test_the_clock_of_the_database_is_that_of_its_machine(database_url: str) -> None:

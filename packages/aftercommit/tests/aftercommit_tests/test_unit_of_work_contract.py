@@ -18,13 +18,12 @@ from aftercommit.errors import (
 )
 from anyio.lowlevel import checkpoint
 
-from aftercommit_tests.builders import NAMES, a_command_work, a_thing, a_thing_id
+from aftercommit_tests.builders import NAMES, a_command_work, a_thing
 from aftercommit_tests.things.domain import (
     Aggregate,
     NameTaken,
     Thing,
     ThingMade,
-    ThingNotFound,
     ThingRenamed,
 )
 from aftercommit_tests.world import World
@@ -52,26 +51,6 @@ async def test_a_commit_stores_state_events_and_one_delivery_for_each_handler(
     assert before_the_commit == Committed()  # work that may still be rolled back must not speak
     assert sorted(claim.handler for claim in unit.committed.claims) == NAMES == await world.owed()
     assert {row.attempts for row in (await world.deliveries()).values()} == {1}
-
-
-async def test_a_unit_of_work_cannot_be_opened_or_committed_by_a_handler(world: World) -> None:
-    """The habit of the book, `async with uow`, would commit in the middle of a handler."""
-    async with world.a_uow() as uow:
-        assert not {"__aenter__", "__aexit__", "commit"} & set(dir(uow))
-
-
-async def test_nothing_is_stored_after_the_end_of_a_unit_of_work(world: World) -> None:
-    """A task that a handler has left behind must not open a transaction that nobody ends."""
-    async with world.a_uow() as uow:
-        pass
-
-    with suppress(Exception):
-        uow.things.add(a_thing())
-    with pytest.raises(Exception, match=r"(?i)closed|over"):
-        await uow.things.find(a_thing_id())
-
-    await store(world, a_thing("other"))
-    assert await world.things() == ["other"]
 
 
 async def test_an_event_is_stored_also_if_nothing_else_has_changed(world: World) -> None:
@@ -150,14 +129,6 @@ async def test_a_rule_that_only_the_database_can_check_is_told_in_its_words(worl
     assert len(await world.event_ids()) == 1
 
 
-async def test_what_is_not_there_is_not_found(world: World) -> None:
-    """`find` answers None, `get` raises: the name says which."""
-    async with world.a_uow() as uow:
-        assert await uow.things.find(a_thing_id()) is None
-        with pytest.raises(ThingNotFound):
-            await uow.things.get(a_thing_id())
-
-
 async def test_an_event_over_a_megabyte_is_refused_by_the_commit(world: World) -> None:
     """Each worker, consumer and page would have to read it, again and again."""
     with pytest.raises(InvalidPayload, match="there may be 1000000"):
@@ -177,20 +148,6 @@ async def test_a_delivery_is_settled_with_the_commit_of_its_handler(world: World
 
     assert await world.lines() == ["lamp"]
     assert "write_down" not in await world.owed()
-
-
-async def test_a_superseded_delivery_has_no_effect(world: World) -> None:
-    """Two owners of one delivery must not both do the work."""
-    late = (await world.make_thing())["write_down"]
-    await world.end_leases()
-    await world.outbox().claim(10, NAMES)
-
-    with pytest.raises(DeliverySuperseded):
-        async with world.a_uow(late) as uow:
-            uow.write("lamp")
-
-    assert await world.lines() == []
-    assert "write_down" in await world.owed()
 
 
 MESSAGE = MessageOrigin(source="/shop", id="m1")

@@ -28,13 +28,6 @@ def a_row(**changes: object) -> dict[str, Any]:
     return {**CODEC.to_row(a_thing_made()), **changes}
 
 
-def test_an_event_survives_being_stored() -> None:
-    """What comes back is what went in."""
-    envelope = a_thing_made()
-
-    assert CODEC.from_row(CODEC.to_row(envelope)) == envelope
-
-
 def test_a_row_of_version_1_is_read_as_the_event_of_today() -> None:
     """An upcaster fills in what the old version lacked."""
     thing_id = a_thing_id()
