@@ -32,13 +32,6 @@ def test_a_locked_database_is_exit_code_3(command_line: CommandLine) -> None:
     assert result.stderr == "error: the database is not available: database is locked\n"
 
 
-def change(database: Path, *statements: str) -> None:
-    """Change a database from outside; make it, if it is not there."""
-    with closing(sqlite3.connect(database)) as other, other:
-        for statement in statements:
-            other.execute(statement)
-
-
 UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "there is none": (lambda file: file.symlink_to("no/such/folder/x.db"), "unable to open"),
     "a file of something else": (
