@@ -128,7 +128,7 @@ def test_a_process_gets_settings_that_exist_and_secrets_that_it_is_given(
     process: Process, tmp_path: Path
 ) -> None:
     """A misspelled variable would be ignored; a file that is not mounted is found at the start."""
-    kinds = (Settings, *APP.extension_settings())
+    kinds = (Settings, *EXTENSIONS.settings())
     known = {Settings.variable(setting.name) for kind in kinds for setting in fields(kind)}
 
     assert {name.removesuffix("_FILE") for name in process.variables} <= known

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 from aftercommit.errors import WiringError
-from aftercommit.process.command_line import CommandLine
+from aftercommit.process.app import CommandLine
 
 from allocation.config import Settings
 from allocation.entrypoints.app import APP, Allocation

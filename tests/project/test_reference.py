@@ -15,7 +15,7 @@ from aftercommit_tests.transitions import Step
 from msgspec import Meta
 
 from allocation.config import Settings
-from allocation.entrypoints.app import APP
+from allocation.extension_list import EXTENSIONS
 from tools.files import ROOT
 
 DOCS = ROOT / "docs"
@@ -67,7 +67,7 @@ def test_every_step_of_the_model_is_in_the_diagram(page: str) -> None:
 
 def test_every_setting_has_a_row_with_default_unit_and_reason() -> None:
     """The application's, the engine's, and those of each extension, in this order."""
-    kinds: list[Any] = [Settings, EngineSettings, *APP.extension_settings()]
+    kinds: list[Any] = [Settings, EngineSettings, *EXTENSIONS.settings()]
 
     assert [
         [variable, *cells] for variable, _, *cells in rows((DOCS / "settings.md").read_text())

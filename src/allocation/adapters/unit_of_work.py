@@ -1,8 +1,8 @@
 """The unit of work of this application, in a database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from aftercommit import Transaction
+from aftercommit import Refusals, Transaction
 
 from allocation.adapters import repositories
 from allocation.domain.coupons import Coupon, CouponAlreadyAllocated
@@ -27,7 +27,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
         """Write the read model."""
         await self._user_view.write()
 
-    def refusals(self, seen: Sequence[object]) -> Mapping[str, Exception]:
+    def refusals(self, seen: Sequence[object]) -> Refusals:
         """Return the rules that only the database can check, by the constraint that checks them.
 
         Of many users, nobody knows which it was: a conflict, which a fresh unit of work resolves,

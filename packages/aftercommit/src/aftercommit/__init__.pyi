@@ -24,11 +24,12 @@ from .observers import Outcome as Outcome
 from .outbox import Outbox as Outbox
 from .ports import Publisher as Publisher
 from .process.app import App as App
+from .process.app import CommandLine as CommandLine
 from .process.application import Application as Application
 from .process.assembly import open_application as open_application
 from .process.cli.main import command_line as command_line
-from .process.command_line import CommandLine as CommandLine
 from .process.extension import Extension as Extension
+from .process.extension import Extensions as Extensions
 from .settings import EngineSettings as EngineSettings
 from .settings import Seconds as Seconds
 from .sql.aggregates import ensure_versions as ensure_versions
@@ -40,6 +41,7 @@ from .sql.outbox import new_outbox as new_outbox
 from .sql.schema import ensure_schema as ensure_schema
 from .sql.tables import NAMING_CONVENTION as NAMING_CONVENTION
 from .sql.tables import UtcDateTime as UtcDateTime
+from .sql.transaction import Refusals as Refusals
 from .sql.transaction import Transaction as Transaction
 from .sql.unit_of_work import open_unit_of_work as open_unit_of_work
 from .unit_of_work import AggregateStore as AggregateStore

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 import pytest
 from aftercommit.errors import WiringError
+from aftercommit.process.app import CommandLine
 from aftercommit.process.cli.main import COMMANDS, LazyCommand, commands_in
-from aftercommit.process.command_line import CommandLine
 from click.testing import CliRunner
 
 from aftercommit_tests.things.app import EXTENSIONS, Settings, cli

@@ -24,7 +24,7 @@ from aftercommit.outbox.handler_session import open_session
 from aftercommit.process.app import App
 from aftercommit.process.application import Application
 from aftercommit.process.assembly import open_application
-from aftercommit.process.extension import Extension
+from aftercommit.process.extension import Extension, Extensions
 from aftercommit.settings import EngineSettings
 
 
@@ -60,11 +60,11 @@ class OutboxApp(App[EngineSettings]):
         url = url.set(drivername=url.get_backend_name())  # ours may be another driver
         self.default_database_url = url.render_as_string(hide_password=False)  # type: ignore[misc]
         self.name, self.summary = name, f"Deliver the events of {name}."  # type: ignore[misc]
-        self.extensions = extensions  # type: ignore[misc]
+        self.extensions = Extensions(extensions)  # type: ignore[misc]
         self._overrides = settings
         own = {"application": name, "__slots__": ()}
         self._kind: type[EngineSettings] = type("Settings", (EngineSettings,), own)
-        kinds = [self._kind, *self.extension_settings()]
+        kinds = [self._kind, *self.extensions.settings()]
         known = {field.name for each in kinds for field in fields(each)}
         raise_if_any("an outbox has no settings of these names", settings.keys() - known)
         self._session, self._ports, self._values = session, ports, values
@@ -99,7 +99,7 @@ class OutboxApp(App[EngineSettings]):
         self, overrides: Mapping[str, Any], environment: Mapping[str, str] = os.environ
     ) -> EngineSettings:
         given = {**self._overrides, **{k: v for k, v in overrides.items() if v is not None}}
-        find = self.env_lookup(environment.get)
+        find = self.extensions.env_lookup(environment.get)
         if not find(self._kind.variable("database_url")):
             given.setdefault("database_url", self.default_database_url)
         return super().load(given, environment)

@@ -1,6 +1,6 @@
 """The session of a handler: that of the application, in the transaction of the engine."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from aftercommit.claims import WorkItem
 from aftercommit.errors import WiringError
 from aftercommit.sql.outbox import SqlAlchemyOutbox
-from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.unit_of_work import SqlAlchemyUnitOfWorkScope, open_unit_of_work
 
 Bind = Engine | Connection
@@ -67,7 +67,7 @@ class SessionUnitOfWork:
         self._kept.close()
         await self.session.flush()
 
-    def refusals(self, seen: Sequence[object]) -> Mapping[str, Exception]:
+    def refusals(self, seen: Sequence[object]) -> Refusals:
         """Return no rule: what a violated constraint means is seen by nobody."""
         return {}
 

@@ -6,20 +6,23 @@ Nothing heavy is imported for it. A method imports what it needs when it is call
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from aftercommit.errors import WiringError
 
 if TYPE_CHECKING:
     from aftercommit.codec import Codec
     from aftercommit.handler_table import Handlers
     from aftercommit.observers import Observer
     from aftercommit.process.application import Application
-    from aftercommit.process.extension import Extension
-    from aftercommit.process.logging_setup import Formatters
+    from aftercommit.process.extension import Extensions
     from aftercommit.process.runtime import Service
-    from aftercommit.settings import EngineSettings, EnvLookup
-    from aftercommit.sql.database import Backends, Database
+    from aftercommit.settings import EngineSettings
+    from aftercommit.sql.database import Database
     from aftercommit.sql.migrations.history import History
 
 S = TypeVar("S", bound="EngineSettings")
@@ -29,11 +32,11 @@ T = TypeVar("T")
 class App(Generic[S]):
     """An application, as the command line and its services start it.
 
-    >>> from aftercommit import App
+    >>> from aftercommit import App, Extensions
     >>> from shop.config import Settings
     >>> class Shop(App[Settings]):
     ...     name, summary = "shop", "Take orders."
-    ...     extensions, default_database_url = [], "sqlite:///shop.db"
+    ...     extensions, default_database_url = Extensions(), "sqlite:///shop.db"
     ...     def settings(self):
     ...         return Settings
     >>> Shop().load({"max_attempts": 3}).max_attempts
@@ -46,8 +49,7 @@ class App(Generic[S]):
     """Its command, if that is not its name."""
     summary: ClassVar[str]
     """What it does, for `--help`."""
-    extensions: ClassVar[Sequence[Extension]]
-    """In the order in which each is asked."""
+    extensions: ClassVar[Extensions]
     commands: ClassVar[Mapping[str, Sequence[str] | Mapping[str, str]]] = {}
     """The modules with its own commands, in the groups of the help: Use, Run, Inspect, Maintain."""
     options: ClassVar[Mapping[str, str]] = {}
@@ -78,7 +80,7 @@ class App(Generic[S]):
             application=self.name,
             program=self.program,
             history=self.history(),
-            backends=self.database_backends(),
+            backends=self.extensions.database_backends(),
             connections=settings.pool_size,
             handler_timeout=settings.handler_timeout_seconds,
             instance_name=settings.instance_name,
@@ -98,38 +100,10 @@ class App(Generic[S]):
         return load(
             self.settings(),
             overrides,
-            self.env_lookup(environment.get),
-            of_extensions=self.extension_settings(),
-            log_formats=self.log_formats,
+            self.extensions.env_lookup(environment.get),
+            of_extensions=self.extensions.settings(),
+            log_formats=self.extensions.log_formats,
         )
-
-    @property
-    def log_formats(self) -> Sequence[str]:
-        """The names of all log formats."""
-        return ("text", *self.log_formatters())
-
-    def log_formatters(self) -> Formatters:
-        """Return functions that make the formatters of the log formats of its extensions."""
-        return {name: each.log_formatter for each in self.extensions for name in each.log_formats}
-
-    def database_backends(self) -> Backends:
-        """Return functions that import their database backends, by the scheme of the URL."""
-        found = (each for each in self.extensions if each.database_scheme)
-        return {str(each.database_scheme): each.database_backend for each in found}
-
-    def extension_settings(self) -> list[Any]:
-        """Return the classes of their settings."""
-        return [kind for each in self.extensions if (kind := each.settings())]
-
-    def env_lookup(self, lookup: EnvLookup) -> EnvLookup:
-        """Return the way to look up variables that all of them together want."""
-        for each in self.extensions:
-            lookup = each.env_lookup(lookup)
-        return lookup
-
-    def worker_services(self, settings: S) -> Sequence[Service]:
-        """Return all services that run beside a worker."""
-        return [service for each in self.extensions for service in each.worker_services(settings)]
 
     def open(
         self, settings: S, *, observers: Sequence[Observer] = (), delivers: bool = True
@@ -152,3 +126,89 @@ class App(Generic[S]):
         from aftercommit.observers import Observer
 
         return Observer()
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine(Generic[S]):
+    """What every command is called with: the application, and the options before the command.
+
+    >>> import click
+    >>> from aftercommit import CommandLine
+    >>> from shop.domain.messages import CancelOrder
+    >>> @click.command()
+    ... @click.argument("order_id", type=click.UUID)
+    ... @click.pass_obj
+    ... def cancel_order(cli: CommandLine, order_id):
+    ...     cli.handle(CancelOrder(order_id=order_id))
+    """
+
+    app: App[S]
+    options: Mapping[str, Any]
+
+    def load_settings(self, *, log_level: str = "error", **changed: object) -> S:
+        """Return the settings, with logging as they want it; `log_level` is its default.
+
+        :raises InvalidValue: if a setting is not acceptable
+        """
+        from aftercommit.process.logging_setup import set_up_logging
+
+        settings = self.app.load({**self.options, **changed})
+        if settings.application != self.app.name:
+            raise WiringError("two names of one application", self.app.name, settings.application)
+        level, formatters = settings.log_level or log_level, self.app.extensions.formatters()
+        set_up_logging(self.app.name, level, settings.log_format, formatters)
+        return settings
+
+    def run(
+        self,
+        settings: S,
+        work: Callable[[Application], Awaitable[T]],
+        *,
+        report: bool = True,
+        delivers: bool = False,
+    ) -> T:
+        """Run `work` with the application, and report on the console, unless asked not to.
+
+        :raises KeyboardInterrupt: after SIGINT, when the cancelled work has left everything tidy
+        """
+        from aftercommit.process.runtime import run
+
+        observers = [self.app.reporter(settings)] if report else []
+        opening = self.app.open(settings, observers=observers, delivers=delivers)
+
+        async def main() -> T:
+            async with opening as application:
+                return await work(application)
+
+        return run(main, event_loop=settings.event_loop)
+
+    def run_services(self, settings: S, *services: Service, delivers: bool = True) -> None:
+        """Run services as `runtime.run_services` does. The console reports on them."""
+        from aftercommit.process import runtime
+
+        self.app.warn_operators(settings, delivers=delivers)
+        observers = [self.app.reporter(settings)]
+        runtime.run_services(
+            self.app.open(settings, observers=observers, delivers=delivers),
+            services,
+            [partial(extension.lifespan, settings) for extension in self.app.extensions],
+            name=self.app.name,
+            grace=settings.shutdown_grace_seconds,
+            event_loop=settings.event_loop,
+        )
+
+    def handle(self, command: object) -> None:
+        """Execute a command, run what follows if this process is to, and report what is pending."""
+        from aftercommit.process.printing import CLI, pending
+
+        settings = self.load_settings()
+        report = self.run(
+            settings,
+            lambda application: application.bus.handle(command, CLI),
+            delivers=settings.dispatch == "inline",
+        )
+        self.app.show_pending(pending(report.failures))
+
+
+Cli = CommandLine[Any]
+"""Of any application."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import logging
@@ -19,22 +19,25 @@ if TYPE_CHECKING:
     from aftercommit.observers import Observer
     from aftercommit.ports import Publisher
     from aftercommit.process.application import Application
+    from aftercommit.process.logging_setup import Formatters
     from aftercommit.process.runtime import Service, Shutdown
     from aftercommit.settings import EngineSettings, EnvLookup
     from aftercommit.sql.backend import DatabaseBackend
+    from aftercommit.sql.database import Backends
 
 
 class Extension:
     """A capability that an application may do without.
 
-    >>> from aftercommit import Extension
+    >>> from aftercommit import Extension, Extensions
     >>> class Trouble(Extension):
     ...     name = "trouble"
     ...     def worker_services(self, settings):
     ...         return [self.look_for_it]
     ...     async def look_for_it(self, application, shutdown):
     ...         await shutdown.wait()
-    >>> extensions = [Trouble()]  # of an `App`
+    >>> len(Extensions([Trouble()]).worker_services(None))
+    1
     """
 
     name: ClassVar[str]
@@ -93,3 +96,46 @@ class Extension:
     def public_routes(self) -> APIRouter | None:
         """Return what it answers over HTTP to anybody; it decides itself who may see what."""
         return None
+
+
+class Extensions(tuple[Extension, ...]):
+    """Those of an application, in the order in which each is asked.
+
+    >>> from aftercommit import Extensions
+    >>> from aftercommit.extensions.operations import OperationsExtension
+    >>> from aftercommit.extensions.postgresql import PostgreSQLExtension
+    >>> extensions = Extensions([PostgreSQLExtension(), OperationsExtension()])
+    >>> extensions.log_formats, [*extensions.database_backends()]
+    (('text', 'json'), ['postgresql'])
+    """
+
+    __slots__ = ()
+
+    @property
+    def log_formats(self) -> Sequence[str]:
+        """The names of all log formats."""
+        return ("text", *(name for each in self for name in each.log_formats))
+
+    def formatters(self) -> Formatters:
+        """Return functions that make the formatters of their log formats."""
+        return {name: each.log_formatter for each in self for name in each.log_formats}
+
+    def database_backends(self) -> Backends:
+        """Return functions that import their database backends, by the scheme of the URL."""
+        return {
+            each.database_scheme: each.database_backend for each in self if each.database_scheme
+        }
+
+    def settings(self) -> list[Any]:
+        """Return the classes of their settings."""
+        return [kind for each in self if (kind := each.settings())]
+
+    def env_lookup(self, lookup: EnvLookup) -> EnvLookup:
+        """Return the way to look up variables that all of them together want."""
+        for each in self:
+            lookup = each.env_lookup(lookup)
+        return lookup
+
+    def worker_services(self, settings: EngineSettings) -> Sequence[Service]:
+        """Return all services that run beside a worker."""
+        return [service for each in self for service in each.worker_services(settings)]

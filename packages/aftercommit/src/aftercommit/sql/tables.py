@@ -16,7 +16,7 @@ NAMING_CONVENTION = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-"""Names for constraints and indexes, so that each can be found, by migrations and `refusals`.
+"""Names for constraints and indexes, so that each can be found, by migrations and `Refusals`.
 
 >>> import sqlalchemy as sa
 >>> from aftercommit import NAMING_CONVENTION

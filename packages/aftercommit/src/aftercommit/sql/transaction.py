@@ -19,6 +19,16 @@ Ts = TypeVarTuple("Ts")
 
 STREAM_ROWS = 500
 
+Refusals = Mapping[str, Exception]
+"""What a violated constraint means, by its name.
+
+>>> from aftercommit import Refusals
+>>> from shop.domain.aggregate import RuleViolation
+>>> class UnitOfWork:
+...     def refusals(self, seen) -> Refusals:
+...         return {"uq_orders_number": RuleViolation("there is an order of this number")}
+"""
+
 
 class Transaction:
     """One transaction: a connection of SQLAlchemy, whose calls of the driver are shielded.
@@ -46,7 +56,7 @@ class Transaction:
         self._failures: list[Exception] = []
         self._has_news = False
         self.has_written = False
-        self.refusals: Callable[[Sequence[object]], Mapping[str, Exception]] = lambda seen: {}
+        self.refusals: Callable[[Sequence[object]], Refusals] = lambda seen: {}
 
     @property
     def connection(self) -> AsyncConnection:

@@ -1,7 +1,7 @@
 """The transaction of one attempt, in which a unit of work does its changes."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import repeat
 from math import inf
@@ -17,7 +17,7 @@ from aftercommit.errors import CausationTooDeep
 from aftercommit.sql.inbox import record_command
 from aftercommit.sql.lanes import lock_lanes
 from aftercommit.sql.outbox import SqlAlchemyOutbox
-from aftercommit.sql.transaction import Transaction
+from aftercommit.sql.transaction import Refusals, Transaction
 from aftercommit.sql.write_line import LONG_SECONDS, Writer
 from aftercommit.unit_of_work import MAX_DEPTH, is_recorder
 
@@ -30,7 +30,7 @@ class SqlAlchemyUnitOfWork(Protocol):
     async def before_commit(self) -> None:
         """Write what follows from all that was changed, such as projections."""
 
-    def refusals(self, seen: Sequence[object]) -> Mapping[str, Exception]:
+    def refusals(self, seen: Sequence[object]) -> Refusals:
         """Return what violated constraints mean, by their names; `seen` was added or loaded."""
 
 

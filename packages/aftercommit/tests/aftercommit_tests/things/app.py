@@ -16,6 +16,7 @@ from aftercommit import (
     CommandLine,
     Database,
     EngineSettings,
+    Extensions,
     Handlers,
     History,
     Observer,
@@ -53,15 +54,17 @@ def find_subjects(name: str) -> SubjectQuery:
     return partial(find_thing, name=name)
 
 
-EXTENSIONS = [
-    PostgreSQLExtension(),
-    BrokersExtension("aftercommit_tests.things.messages"),
-    OperationsExtension(find_subjects),
-    MetricsExtension(),
-    OtelExtension(),
-    WebExtension("aftercommit_tests.things.routes"),
-    PageExtension(),
-]
+EXTENSIONS = Extensions(
+    (
+        PostgreSQLExtension(),
+        BrokersExtension("aftercommit_tests.things.messages"),
+        OperationsExtension(find_subjects),
+        MetricsExtension(),
+        OtelExtension(),
+        WebExtension("aftercommit_tests.things.routes"),
+        PageExtension(),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +80,7 @@ class Settings(EngineSettings):
 def open_things_database(url: str, **options: Any) -> AbstractAsyncContextManager[Database]:
     """Open a database of things, perhaps in another way."""
     options = {"application": Settings.application, "codec": CODEC, "history": HISTORY, **options}
-    return Database(url, backends=APP.database_backends(), **options).opened()
+    return Database(url, backends=EXTENSIONS.database_backends(), **options).opened()
 
 
 def bootstrap(

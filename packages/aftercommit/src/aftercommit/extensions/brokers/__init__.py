@@ -26,9 +26,10 @@ class BrokersExtension(KnowsMessages, Extension):
     that of an event, `message_name.subject` that of one event alone. Without it, events go out, and
     nothing comes in.
 
+    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.brokers import BrokersExtension
-    >>> extensions = [BrokersExtension("shop.entrypoints.messages")]  # of an `App`
-    >>> extensions[0].settings()(broker_urls="amqp://localhost").urls
+    >>> extensions = Extensions([BrokersExtension("shop.entrypoints.messages")])
+    >>> extensions.settings()[0](broker_urls="amqp://localhost").urls
     ['amqp://localhost']
     """
 

@@ -6,7 +6,7 @@ from aftercommit.extensions.brokers.asyncapi import published_language
 from aftercommit.extensions.brokers.consumer import consumer_service
 from aftercommit.extensions.brokers.messages_module import messages_of
 from aftercommit.process import runtime
-from aftercommit.process.command_line import Cli
+from aftercommit.process.app import Cli
 from aftercommit.process.nonblocking_output import drain
 from aftercommit.process.worker import WORKER_SETTINGS, worker_service
 
@@ -43,7 +43,7 @@ def run(cli: Cli, prefetch: int | None) -> None:
     For small installations.
     """
     settings = cli.load_settings(log_level="info", prefetch=prefetch, **WORKER_SETTINGS)
-    beside = cli.app.worker_services(settings)
+    beside = cli.app.extensions.worker_services(settings)
     consuming = consumer_service(settings, messages_of(cli.app).accepted)
     cli.run_services(settings, worker_service(settings), consuming, *beside)
 

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 class MetricsExtension(Extension):
     """What it brings to the program.
 
+    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.metrics import MetricsExtension
-    >>> extensions = [MetricsExtension()]  # of an `App`
-    >>> extensions[0].settings()().metrics_host
+    >>> extensions = Extensions([MetricsExtension()])
+    >>> extensions.settings()[0]().metrics_host
     '127.0.0.1'
     """
 

@@ -38,10 +38,11 @@ class OperationsExtension(FindsSubjects, Extension):
     For `find_subjects` see `subjects.py`. `form` is the JSON Schema of the texts that it takes, for
     the description of the HTTP interface.
 
+    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.operations import OperationsExtension
-    >>> extensions = [OperationsExtension()]  # of an `App`
-    >>> extensions[0].log_formats
-    ('json',)
+    >>> extensions = Extensions([OperationsExtension()])
+    >>> extensions.log_formats
+    ('text', 'json')
     """
 
     def __init__(

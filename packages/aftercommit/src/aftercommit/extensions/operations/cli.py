@@ -39,7 +39,7 @@ from aftercommit.extensions.operations.trace_display import (
     show,
 )
 from aftercommit.process.application import Application
-from aftercommit.process.extension import Extension
+from aftercommit.process.extension import Extensions
 from aftercommit.process.nonblocking_output import drain
 from aftercommit.process.printing import json_line, pluralize
 from aftercommit.process.terminal_escaping import escape_controls
@@ -89,7 +89,7 @@ def _query(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) -> 
         raise click.UsageError("give one ID, or SOURCE and MESSAGE_ID")
     if len(texts) == 2:
         return message_query(*texts)
-    extensions: Sequence[Extension] = ctx.obj.app.extensions
+    extensions: Extensions = ctx.obj.app.extensions
     [this] = [each for each in extensions if isinstance(each, FindsSubjects)]
     return trace_query(texts[0], this.find_subjects)
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class OtelExtension(Extension):
     """What it brings to the program.
 
+    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.otel import OtelExtension
-    >>> extensions = [OtelExtension()]  # of an `App`
+    >>> extensions = Extensions([OtelExtension()])
     >>> extensions[0].observer(None)  # unless `opentelemetry-instrument` has started the process
     """
 

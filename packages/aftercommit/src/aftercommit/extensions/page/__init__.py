@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class PageExtension(Extension):
     """What it brings to the program.
 
+    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.page import PageExtension
-    >>> extensions = [PageExtension()]  # of an `App`
+    >>> extensions = Extensions([PageExtension()])
     >>> router = extensions[0].public_routes()  # which `serve` includes
     """
 

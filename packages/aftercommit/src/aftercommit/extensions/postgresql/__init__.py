@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 class PostgreSQLExtension(Extension):
     """What it brings to the program.
 
+    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.postgresql import PostgreSQLExtension
-    >>> extensions = [PostgreSQLExtension()]  # of an `App`
-    >>> extensions[0].database_backend().asyncio_driver
+    >>> extensions = Extensions([PostgreSQLExtension()])
+    >>> extensions.database_backends()["postgresql"]().asyncio_driver
     'asyncpg'
     """
 

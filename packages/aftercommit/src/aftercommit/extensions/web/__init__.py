@@ -21,8 +21,9 @@ class WebExtension(HasRoutes, Extension):
     `routes` names a module of the application, which is imported when somebody serves: it has a
     router `public`, for anybody, and one `guarded`, for who has the operator's token.
 
+    >>> from aftercommit import Extensions
     >>> from aftercommit.extensions.web import WebExtension
-    >>> extensions = [WebExtension("shop.entrypoints.http")]  # of an `App`
+    >>> extensions = Extensions([WebExtension("shop.entrypoints.http")])
     >>> extensions[0].command("serve").name
     'serve'
     """

@@ -9,7 +9,7 @@ import click
 import sqlalchemy as sa
 
 from aftercommit.errors import Unavailable
-from aftercommit.process.command_line import Cli
+from aftercommit.process.app import Cli
 from aftercommit.process.runtime import run
 from aftercommit.process.worker import WORKER_SETTINGS, worker_service
 from aftercommit.settings import EngineSettings
@@ -40,7 +40,7 @@ def worker(cli: Cli, until_idle: bool, concurrency: int | None) -> None:
     """
     changed = {"worker_concurrency": concurrency, **WORKER_SETTINGS}
     settings = cli.load_settings(log_level="info", **changed)
-    beside = cli.app.worker_services(settings)
+    beside = cli.app.extensions.worker_services(settings)
     cli.run_services(settings, worker_service(settings, until_idle=until_idle), *beside)
 
 

@@ -13,8 +13,7 @@ from typing import Any
 import click
 
 from aftercommit.errors import InvalidValue, WiringError, install_hint
-from aftercommit.process.app import App
-from aftercommit.process.command_line import CommandLine
+from aftercommit.process.app import App, CommandLine
 from aftercommit.process.error_handling import ErrorHandlingGroup
 
 GROUPS = ("Use", "Run", "Inspect", "Maintain")
@@ -176,6 +175,6 @@ def _options(app: App[Any]) -> Iterator[click.Parameter]:
         metavar, about = name.rpartition("-")[2].upper(), text.format(prefix=app.name.upper())
         yield click.Option([name], metavar=metavar, help=about)
     yield click.Option(["--log-level"], type=click.Choice(LOG_LEVELS), help=level)
-    formats = click.Choice(list(app.log_formats))
+    formats = click.Choice(list(app.extensions.log_formats))
     yield click.Option(["--log-format"], type=formats, help="Default: text")
     yield click.version_option(package_name=app.name)(lambda: None).__click_params__[0]  # type: ignore[attr-defined]

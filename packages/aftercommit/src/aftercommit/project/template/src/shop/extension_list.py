@@ -1,5 +1,6 @@
 """The extensions of the engine that this service has."""
 
+from aftercommit import Extensions
 from aftercommit.extensions.brokers import BrokersExtension
 from aftercommit.extensions.metrics import MetricsExtension
 from aftercommit.extensions.operations import OperationsExtension
@@ -7,11 +8,13 @@ from aftercommit.extensions.page import PageExtension
 from aftercommit.extensions.postgresql import PostgreSQLExtension
 from aftercommit.extensions.web import WebExtension
 
-EXTENSIONS = [
-    PostgreSQLExtension(),
-    OperationsExtension(),
-    BrokersExtension("shop.entrypoints.messages"),
-    MetricsExtension(),
-    WebExtension("shop.entrypoints.http"),
-    PageExtension(),
-]
+EXTENSIONS = Extensions(
+    [
+        PostgreSQLExtension(),
+        OperationsExtension(),
+        BrokersExtension("shop.entrypoints.messages"),
+        MetricsExtension(),
+        WebExtension("shop.entrypoints.http"),
+        PageExtension(),
+    ]
+)

@@ -1,9 +1,9 @@
 """The unit of work in a database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import sqlalchemy as sa
-from aftercommit import Transaction
+from aftercommit import Refusals, Transaction
 
 from shop.adapters import orm
 from shop.service_layer.unit_of_work import UnitOfWork
@@ -18,7 +18,7 @@ class SqlAlchemyUnitOfWork(UnitOfWork):
     async def before_commit(self) -> None:
         """Leave it at that: the statistics are written at once."""
 
-    def refusals(self, seen: Sequence[object]) -> Mapping[str, Exception]:
+    def refusals(self, seen: Sequence[object]) -> Refusals:
         """Return what a violated constraint means, by its name: no rule is checked by one yet."""
         return {}
 
