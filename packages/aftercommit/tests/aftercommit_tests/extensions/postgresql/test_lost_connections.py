@@ -19,7 +19,10 @@ from aftercommit_tests.things.app import open_things_database as open_database
 pytestmark = pytest.mark.anyio
 
 SHORT = 1.0  # seconds that a handler may take: a call of the driver may take two
-IN_WORDS = "terminating connection|connection (is|was) closed|the server has ended the session"
+IN_WORDS = (
+    "terminating connection|connection (is|was) closed|server closed the connection"
+    "|the server has ended the session"
+)
 
 
 async def ask(transaction: Transaction) -> None:
