@@ -87,12 +87,3 @@ def progress(label: str, length: int) -> Iterator[Advance]:
     hidden = not (sys.stderr and sys.stderr.isatty())
     with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as bar:
         yield bar.update
-
-
-def operator() -> str:
-    """Return the user and host of the operating system; a number, if the user has no name."""
-    try:
-        account = getpass.getuser()
-    except (KeyError, OSError):
-        account = str(os.getuid())
-    return f"{account}@{socket.gethostname()}"
