@@ -29,9 +29,11 @@ RULES = ROOT / "docs" / "deploy" / "prometheus" / "rules.yaml"
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 OF_PROMETHEUS = {"up"}  # it makes it itself, and the labels of all
 ALWAYS = {"job", "instance", "le"}
+SECONDS = {"s": 1, "m": 60, "minute": 60, "hour": 3600, "day": 86400}
 
 [GROUP] = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS: dict[str, dict[str, Any]] = {rule["alert"]: rule for rule in GROUP["rules"]}
+WITH_A_TIME = [name for name, rule in ALERTS.items() if "increase" not in rule["expr"]]
 
 
 @pytest.fixture
@@ -78,6 +80,22 @@ async def test_every_alert_asks_for_what_is_told(families: dict[str, Metric]) ->
                     assert matcher.value in re.findall(r"\w+", family.documentation), name
         named = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
         assert named <= kept <= known, name
+
+
+@pytest.mark.parametrize("name", WITH_A_TIME)
+def test_an_alert_fires_when_the_page_says(name: str) -> None:
+    """An age is a time of its own: an alert that waits besides comes later than it says."""
+    row = re.search(rf"^\| `{name}` \| (.*?) \|", PAGE, re.MULTILINE)
+    assert row
+    said = re.findall(r"\b(\d+|a) (s|minute|hour|day)s?\b", row[1])
+    waits = re.findall(r"^(\d+)(s|m)$", ALERTS[name].get("for", "0s"))
+    age = re.search(r"(?:_seconds\)|time\(\) - .*) > (\d+)$", ALERTS[name]["expr"])
+
+    assert seconds(said) == seconds(waits) + (int(age[1]) if age else 0)
+
+
+def seconds(times: list[tuple[str, str]]) -> int:
+    return sum((1 if count == "a" else int(count)) * SECONDS[unit] for count, unit in times)
 
 
 @pytest.mark.parametrize("name", ALERTS)
