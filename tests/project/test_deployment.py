@@ -196,9 +196,14 @@ def test_the_server_is_asked_where_it_listens(secrets: dict[str, str], tmp_path:
     assert web["command"] == ["serve", "--host", "0.0.0.0"]
 
 
-def test_no_password_is_in_the_file() -> None:
+def test_no_password_is_in_the_file_and_none_is_the_same_twice(secrets: dict[str, str]) -> None:
     """An example that is copied is an installation with a known password."""
+    made = ["of PostgreSQL", "of RabbitMQ", "of the operator"]
+    passwords = re.findall(r"[0-9a-f]{48}", " ".join(secrets.values()))
+
     assert not re.search(r"://\w+:\w+@|PASS(WORD)?: |TOKEN: ", COMPOSE_FILE)
+    assert len(set(passwords)) == len(made)
+    assert len(passwords) == len(made) + 2  # two are in a URL, too
 
 
 @pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
@@ -274,10 +279,15 @@ def test_whoever_breaks_into_a_pod_finds_little(pod: Manifest) -> None:
     }
 
 
-def test_the_proxy_asks_by_the_name_that_is_answered() -> None:
-    """Under another name nothing is answered."""
+def test_the_proxy_asks_by_the_name_that_is_answered_and_not_for_too_much() -> None:
+    """Under another name nothing is answered; without a limit, systemd gives 1,024 descriptors."""
+    unit = (DEPLOY / "systemd" / "allocation-web.service").read_text()
+    [descriptors] = re.findall(r"LimitNOFILE=(\d+)", unit)
+    [connections] = re.findall(r"max_conns=(\d+)", PROXY)
+
     name = PROCESSES["pod web"].variables["ALLOCATION_ALLOWED_HOSTS"]
     assert f"server_name {name};" in PROXY
+    assert int(descriptors) > 2 * int(connections)
 
 
 def test_the_image_is_made_of_what_was_tested_and_does_not_run_as_root() -> None:
