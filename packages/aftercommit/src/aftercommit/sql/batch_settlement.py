@@ -95,7 +95,7 @@ class Batches:
                 others = (each for each, hit in known.items() if hit is None)
                 batch = sorted([*dict.fromkeys([*mine, *others])][:BATCH_SIZE])
                 try:
-                    hit = await self._write_all(batch)
+                    hit = frozenset(await self._write_all(batch))
                     known |= {each: each in hit for each in known.keys() & batch}  # some are gone
                 finally:
                     self._under_way.set()
