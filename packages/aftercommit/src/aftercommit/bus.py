@@ -131,13 +131,12 @@ class MessageBus:
         return None
 
     async def _run_one(self, delivery: Claim, result: Report) -> Collection[Claim]:
-        committed = Committed()
         with bind_context(delivery.context):
             try:
-                if delivery.handler in self.registry.events:
-                    committed = await self._attempt(delivery, result)
-                else:  # a port is not configured here
+                if delivery.handler not in self.registry.events:  # a port is not configured here
                     await self.release([delivery], result)
+                    return ()
+                committed = await self._attempt(delivery, result)
             finally:
                 self.slots.release()
         result.events += committed.events
