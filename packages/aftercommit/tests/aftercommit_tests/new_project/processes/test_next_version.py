@@ -1,4 +1,4 @@
-"""A project made with a released version takes the next one: other wheels, and `db upgrade`."""
+"""A project made with any released version takes the next one: other wheels, and `db upgrade`."""
 
 import json
 import os
@@ -19,7 +19,8 @@ from aftercommit_tests.conftest import DATABASES
 from aftercommit_tests.environments import PACKAGES, build_wheels, make_environment, run
 from aftercommit_tests.processes import Installation, a_free_port, asked, owed, stop, wait_until
 
-RELEASED = sorted((Path(__file__).parents[3] / "released").glob("*.whl"))
+RELEASED = Path(__file__).parents[3] / "released"
+VERSIONS = sorted(folder.name for folder in RELEASED.iterdir() if folder.is_dir())
 LATER = f'''"""Deliveries have weights: a revision that only tests have."""
 
 import sqlalchemy as sa
@@ -66,11 +67,14 @@ class Project(Installation):
         )
 
 
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The programs of a project as 0.1.0 has made it, with that engine, and with the next one."""
+@pytest.fixture(scope="module", params=VERSIONS)
+def programs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> list[Path]:
+    """The programs of a project as a release has made it, with that engine, and with the next one."""
     folder = tmp_path_factory.mktemp("versions")
-    for wheel in RELEASED:
+    released = sorted((RELEASED / request.param).glob("*.whl"))
+    for wheel in released:
         ZipFile(wheel).extractall(folder / "released")
     making = os.environ | {"PYTHONPATH": str(folder / "released")}
     new = (sys.executable, "-m", "aftercommit", "new", str(folder / "kiosk"), "--http")
@@ -83,7 +87,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     next_ones = build_wheels(folder / "next", *packages)
     return [
         make_environment(folder / name, [*wheels, project], wanted="kiosk")
-        for name, wheels in (("old", RELEASED), ("new", next_ones))
+        for name, wheels in (("old", released), ("new", next_ones))
     ]
 
 
