@@ -17,11 +17,12 @@ IN_PROCESS := $(QUICK) $(ENGINE)/extensions $(ENGINE)/outbox --ignore-glob="*/pr
 LAYERS := tests/unit tests/integration $(ENGINE) \
   packages/sqlalchemy-anyio/tests/sqlalchemy_anyio_tests tests/e2e tests/project
 INNER := 'src/allocation/domain/*,src/allocation/service_layer/*'
+UNFINISHED = || { status=$$?; [ $$status = 1 ] || { mkdir -p .pytest_cache; echo $@ >> .pytest_cache/unfinished; }; exit $$status; }
 NEW_PASSWORD := $(PYTHON) -c 'import secrets; print(secrets.token_hex(24))'
 unexport PYTHONDONTWRITEBYTECODE  # containers set it; each of hundreds of processes would compile all
 
 .DEFAULT_GOAL := help
-.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full long coverage lint unit application compliance format language migration new bench bench-full docs clean
+.PHONY: help demo playground install test test-full quick core-tests pyramid pyramid-in-full again reports long coverage lint unit application compliance format language migration new bench bench-full docs clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -40,10 +41,7 @@ test: $(TEST)  ## What a change has to pass: lint, types, contracts, and all tes
 test-full: $(TEST)  ## What a release has to pass: the site, all tests in each combination, coverage, compliance
 	$(BIN)/coverage erase
 	@$(MAKE) --no-print-directory lint docs pyramid-in-full
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --fail-under=95
-	$(BIN)/coverage report --fail-under=100 --include=$(INNER)
-	@$(MAKE) --no-print-directory compliance
+	@$(MAKE) --no-print-directory reports compliance
 
 quick: $(TEST)  ## Lint, check types and contracts, run the unit tests and the core on SQLite
 	@$(MAKE) --no-print-directory -j 2 lint core-tests
@@ -53,13 +51,21 @@ core-tests: $(TEST)
 
 pyramid: $(TEST)  # most of the time, tests wait
 	@$(BIN)/pytest -q --collect-only $(LAYERS) > /dev/null  # compiles all once, and not six times
-	$(BIN)/pytest $(PARALLEL) $(patsubst %,--ignore=%,$(LONG) $(COPIES)) $(LAYERS)
+	$(BIN)/pytest $(PARALLEL) $(patsubst %,--ignore=%,$(LONG) $(COPIES)) $(LAYERS) $(UNFINISHED)
 
 pyramid-in-full: $(TEST)
-	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS)
+	$(BIN)/coverage run -m pytest $(PARALLEL) --in-full $(LAYERS) $(UNFINISHED)
+
+again: $(TEST)  ## Run what has failed in the last run once more: alone, and one after the other
+	$(BIN)/pytest --in-full --last-failed --last-failed-no-failures none $(LAYERS)
+
+reports: $(TEST)  # of what `make test-full` has measured
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 --include=$(INNER)
 
 long: $(TEST)  ## Run the tests that take long: in a browser, of the playground, of the runbook
-	$(BIN)/pytest $(PARALLEL) $(LONG)
+	$(BIN)/pytest $(PARALLEL) $(LONG) $(UNFINISHED)
 
 coverage: $(TEST)  ## Measure what the tests of the layers within one process reach
 	$(BIN)/coverage erase
