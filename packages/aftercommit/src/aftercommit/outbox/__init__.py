@@ -183,6 +183,7 @@ class Outbox:
         settings, error = self.app.load(WORKER_SETTINGS), None
         grace = settings.shutdown_grace_seconds
         async with self.app.open(settings) as application:
+            await application.database.check_sessions()
             shutdown = Shutdown()
             worker = Worker(application, shutdown, concurrency=settings.worker_concurrency)
 

@@ -73,6 +73,7 @@ def run_services(
         stopping = stop_signals(stop, signal.SIGTERM, signal.SIGINT, name=name, grace=grace)
         with CancelScope() as body, stopping:
             async with opening as application, AsyncExitStack() as opened:
+                await application.database.check_sessions()
                 for lifespan in lifespans:
                     await opened.enter_async_context(lifespan(application, shutdown))
                 async with anyio.create_task_group() as group:

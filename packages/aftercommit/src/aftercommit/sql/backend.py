@@ -71,6 +71,14 @@ class DatabaseBackend(ABC):
         """Say how many connections the database takes, after how many a process has."""
         return ", which share one file"
 
+    async def check_sessions(  # noqa: B027 - most have nothing between them and their processes
+        self, engine: AsyncEngine, connections: int | None = None
+    ) -> None:
+        """Check that a session belongs to its connection, and that there can be `connections`.
+
+        :raises Unavailable: if a pooler was seen to share sessions, or if there cannot be as many
+        """
+
     def lock_tables(  # noqa: B027 - most have locked all of them
         self, connection: Connection, names: Collection[str]
     ) -> None:

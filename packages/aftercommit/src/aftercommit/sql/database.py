@@ -16,6 +16,7 @@ from functools import partial
 from os import getpid
 from socket import gethostname
 from types import MappingProxyType
+from typing import Any
 
 import sqlalchemy as sa
 from anyio import CancelScope, Semaphore, sleep
@@ -108,6 +109,15 @@ class Database:
         finally:
             with CancelScope(shield=True):
                 await self.engine.dispose()
+
+    async def check_sessions(self, *, all_connections: bool = False) -> None:
+        """Check what a long-running process needs of its sessions, perhaps with all connections.
+
+        :raises Unavailable: if a pooler was seen to share sessions, or if the database gives fewer
+            connections than a process may need
+        """
+        pool: Any = self.engine.pool
+        await self.backend.check_sessions(self.engine, pool.size() if all_connections else None)
 
     @asynccontextmanager
     async def write_transaction(

@@ -17,6 +17,7 @@ from aftercommit.extensions.postgresql import connections
 from aftercommit.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen
 from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
+from aftercommit.extensions.postgresql.poolers import count_connections, sessions_are_shared
 from aftercommit.extensions.postgresql.table_locks import lock_tables
 from aftercommit.extensions.postgresql.timeouts import FINAL_SECONDS, Timeouts
 from aftercommit.sql.backend import DatabaseBackend, error_text
@@ -27,6 +28,7 @@ RACES = {"40001", "40P01"}  # a failed serialization, a deadlock
 INTEGRITY = "23"
 UNSUITABLE = {"23502", "23514"}  # NULL where none may be, and a CHECK
 PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit exceeded
+SHARED = {"26000", "42P05"}  # another session's prepared statement is missing, or already there
 TOO_LONG = {"57014", "25P03"}  # a statement; a transaction in which nothing was asked for
 HINTS = {
     "25P03": " (this process stood still: it was frozen, or had no processor)",
@@ -45,6 +47,17 @@ class UnsuitableDatabase(Unavailable):
 
     def __init__(self, problem: str, advice: str) -> None:
         super().__init__(f"the database {problem}; {advice}")
+
+
+class SharedSessions(UnsuitableDatabase):
+    """A pooler gives one session to several clients in turn, such as by transaction pooling."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "is behind a pooler that shares sessions: notifications get lost, and time limits"
+            " hold for others",
+            "use pool_mode=session, or connect to the server itself",
+        )
 
 
 class PermissionDenied(Unavailable):
@@ -132,6 +145,18 @@ class PostgreSQL(DatabaseBackend):
         ).one()
         return f"; the server takes {most}, and has {now}"
 
+    async def check_sessions(self, engine: AsyncEngine, connections: int | None = None) -> None:
+        if await sessions_are_shared(engine):
+            raise SharedSessions
+        if connections is None:
+            return
+        usable = await count_connections(engine, connections, self.connect)
+        if usable < connections:
+            raise UnsuitableDatabase(
+                f"gave {usable} of the {connections} connections that a process may need",
+                "raise max_connections of the server, or default_pool_size of its pooler",
+            )
+
     def notify_workers(self) -> None:
         self._notifier.notify()
 
@@ -181,4 +206,6 @@ def _meaning(state: str, reason: str) -> Exception:
             return StatementTimeout(reason)
         case "42501":
             return PermissionDenied(reason)
+    if state in SHARED:
+        return SharedSessions()
     return (StatementRefused if state[:2] in PERMANENT else DatabaseUnavailable)(reason)

@@ -1,5 +1,6 @@
 """What PostgreSQL needs of its connections: libpq's options, and limits to all that can hang."""
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,6 +15,13 @@ from sqlalchemy.util.concurrency import await_
 from aftercommit.errors import install_hint
 from aftercommit.extensions.postgresql.timeouts import Timeouts
 from aftercommit.sql.backend import wrong_url
+
+logger = logging.getLogger(__name__)
+
+NOT_ANSWERED = (
+    "a connection was accepted, but not answered within %g s: "
+    "is a pooler before the server, and its pool too small?"
+)
 
 # https://www.postgresql.org/docs/current/libpq-connect.html; asyncpg has these
 OPTIONS = {"application_name", "connect_timeout", "gsslib", "host", "krbsrvname", "passfile"} | {
@@ -47,7 +55,7 @@ def new_engine(
         raise wrong_url(problem) from None
     name = session_prefix(application) + str(url.query.get("application_name", process))
     settings = {"application_name": name, "DateStyle": "ISO", **server_settings(timeouts)}
-    event.listen(engine.sync_engine, "connect", partial(_set_up, settings))
+    event.listen(engine.sync_engine, "connect", partial(_set_up, settings, timeouts.connect))
     event.listen(engine.sync_engine, "checkout", partial(_try_out, engine.dialect, timeouts.ping))
     event.listen(engine.sync_engine, "close", _hang_up)
     return engine
@@ -86,14 +94,22 @@ def _connect_args(url: URL, timeouts: Timeouts) -> tuple[URL, dict[str, Any]]:
     return URL.create(url.drivername), {"dsn": dsn, "timeout": seconds}
 
 
-def _set_up(settings: Mapping[str, object], connection: Any, _: object) -> None:
-    """Set what the session keeps to. Poolers allow no start-up parameters for it."""
+def _set_up(settings: Mapping[str, object], seconds: float, connection: Any, _: object) -> None:
+    """Set what the session keeps to. Poolers allow no start-up parameters for it.
+
+    A pooler accepts a connection for which it has no session yet, and answers when it has one.
+    """
     quoted = ((name, str(value).replace("'", "''")) for name, value in settings.items())
     calls = (f"set_config('{name}', '{value}', false)" for name, value in quoted)
     try:
         connection.autocommit = True  # a rollback would take it back
-        connection.cursor().execute(f"SELECT {', '.join(calls)}")
+        with fail_after(seconds):  # noqa: ASYNC100 - SQLAlchemy's greenlet awaits in it
+            connection.cursor().execute(f"SELECT {', '.join(calls)}")
         connection.autocommit = False
+    except TimeoutError:
+        _hang_up(connection)
+        logger.warning(NOT_ANSWERED, seconds)
+        raise
     except BaseException:  # nobody else would close it
         _hang_up(connection)
         raise

@@ -126,4 +126,5 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             due = datetime.fromtimestamp(row.first_due_at, UTC)
             pending = f"{row.deliveries} pending, the first due {due:%FT%TZ}"
             yield "unknown", f"{row.handler}: {pending}; renamed? Say so in Handlers(renamed=…)"
+        await database.check_sessions(all_connections=True)
         yield "connections", f"at most {database.engine.pool.size()} for a process{capacity}"  # type: ignore[attr-defined]

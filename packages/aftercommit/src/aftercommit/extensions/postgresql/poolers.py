@@ -1,0 +1,83 @@
+"""Finds a pooler between this process and the server that shares sessions among its clients.
+
+Whoever has to keep a session, to listen or to set a time limit, cannot work over such a pooler:
+notifications are lost, and time limits hold for others. PgBouncer calls that transaction pooling.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import uuid4
+
+from anyio import CancelScope, create_task_group, move_on_after
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+PROBE_SECONDS = 5.0  # two transactions that are open at once may wait for each other for ever
+NAME = "aftercommit.session"  # of a setting that nobody else has; it ends with its session
+MARK = text(f"SELECT pg_backend_pid(), set_config('{NAME}', :mark, false)")
+LOOK = text(f"SELECT pg_backend_pid(), current_setting('{NAME}', true)")
+
+Connect = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
+
+
+async def sessions_are_shared(engine: AsyncEngine) -> bool:
+    """Return whether two connections were seen to have one session, or one of them two.
+
+    What is inconclusive counts as not shared: an error, or an answer that does not come in time.
+    """
+    with move_on_after(PROBE_SECONDS):
+        try:
+            async with AsyncExitStack() as opened:
+                first = await _opened(opened, engine)
+                marked = await _ask(first, MARK, mark=str(uuid4()))
+                await first.commit()
+                second = await _opened(opened, engine)
+                other = await _ask(second, LOOK)  # it stays in its transaction
+                if other[0] == marked[0] or other[1] == marked[1]:
+                    return True
+                return tuple(await _ask(first, LOOK)) != tuple(marked)
+        except Exception:  # whoever works on the database next says what is wrong with it
+            return False
+    return False
+
+
+async def count_connections(engine: AsyncEngine, wanted: int, connect: Connect) -> int:
+    """Open so many connections at once, and return how many of them can be used."""
+    usable = 0
+
+    async def use(connection: AsyncConnection) -> None:
+        nonlocal usable
+        try:
+            await connect(connection.start)
+            usable += 1
+        except Exception:
+            return
+
+    connections = [engine.connect() for _ in range(wanted)]
+    try:
+        async with create_task_group() as group:
+            for each in connections:
+                group.start_soon(use, each)
+    finally:
+        for each in connections:
+            await _drop(each)
+    return usable
+
+
+async def _opened(opened: AsyncExitStack, engine: AsyncEngine) -> AsyncConnection:
+    connection = engine.connect()
+    opened.push_async_callback(_drop, connection)
+    return await connection.start()
+
+
+async def _ask(connection: AsyncConnection, statement: Any, **values: str) -> Row[Any]:
+    return (await connection.execute(statement, values)).one()
+
+
+async def _drop(connection: AsyncConnection) -> None:
+    """Hang up: a pooler may not answer, not even to a ROLLBACK."""
+    with CancelScope(shield=True):
+        if connection.sync_connection is not None:
+            await connection.invalidate()
+            await connection.close()
