@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 PROBE_SECONDS = 5.0  # two transactions that are open at once may wait for each other for ever
 NAME = "aftercommit.session"  # of a setting that nobody else has; it ends with its session
-MARK = text(f"SELECT pg_backend_pid(), set_config('{NAME}', :mark, false)")
-LOOK = text(f"SELECT pg_backend_pid(), current_setting('{NAME}', true)")
+MARK = text(f"SELECT pg_backend_pid() AS pid, set_config('{NAME}', :mark, false) AS mark")
+LOOK = text(f"SELECT pg_backend_pid() AS pid, current_setting('{NAME}', true) AS mark")
 
 Connect = Callable[[Callable[[], Awaitable[object]]], Awaitable[object]]
 
@@ -34,9 +34,9 @@ async def sessions_are_shared(engine: AsyncEngine) -> bool:
                 await first.commit()
                 second = await _opened(opened, engine)
                 other = await _ask(second, LOOK)  # it stays in its transaction
-                if other[0] == marked[0] or other[1] == marked[1]:
+                if other.pid == marked.pid or other.mark == marked.mark:
                     return True
-                return tuple(await _ask(first, LOOK)) != tuple(marked)
+                return await _ask(first, LOOK) != marked
         except Exception:  # whoever works on the database next says what is wrong with it
             return False
     return False

@@ -1,4 +1,4 @@
-"""A pooler between a process and its server: one that keeps sessions is fine, others are refused."""
+"""A pooler between a process and its server: one that keeps sessions is fine, others are not."""
 
 import logging
 from collections.abc import Iterator
@@ -76,11 +76,13 @@ async def test_a_connection_that_is_accepted_and_not_answered_is_logged(
 ) -> None:
     """The pool of the pooler is too small: without a word, that looks like a slow database."""
     with anyio.fail_after(ENOUGH_SECONDS), caplog.at_level(logging.WARNING):
-        async with open_database(pooled, handler_timeout=2.0) as database:
-            async with database.read_transaction() as transaction:
-                await transaction.execute(text("SELECT 1"))
-                with pytest.raises(DatabaseUnavailable):
-                    await value(database)
+        async with (
+            open_database(pooled, handler_timeout=2.0) as database,
+            database.read_transaction() as transaction,
+        ):
+            await transaction.execute(text("SELECT 1"))
+            with pytest.raises(DatabaseUnavailable):
+                await value(database)
 
     assert "is a pooler before the server, and its pool too small?" in caplog.text
 
