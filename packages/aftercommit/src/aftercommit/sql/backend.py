@@ -71,6 +71,10 @@ class DatabaseBackend(ABC):
         """Say how many connections the database takes, after how many a process has."""
         return ", which share one file"
 
+    def unused_defaults(self, connection: Connection) -> str | None:
+        """Say what the database does for others by default, and not for handlers."""
+        return None
+
     def lock_tables(  # noqa: B027 - most have locked all of them
         self, connection: Connection, names: Collection[str]
     ) -> None:

@@ -29,10 +29,15 @@ UNSUITABLE = {"23502", "23514"}  # NULL where none may be, and a CHECK
 PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit exceeded
 TOO_LONG = {"57014", "25P03"}  # a statement; a transaction in which nothing was asked for
 HINTS = {
+    "25006": " (this server is a standby, or default_transaction_read_only is on)",
     "25P03": " (this process stood still: it was frozen, or had no processor)",
     "55P03": " (somebody else holds a lock on it: see docs/operations.md, 14)",
     "57014": " (it waited for somebody else, or has too much to do)",
 }
+UNUSED_ISOLATION = (
+    "the default isolation of the database, {}, is not used: handlers run at READ COMMITTED; one"
+    " that decides by other rows than it writes has to lock them, or to rely on a constraint"
+)
 TIMED_OUT = "it did not answer in time; is this the right host and port?"
 SESSION_ENDED = "the server has ended the session"
 NOT_ASKED = "InternalClientError"  # asyncpg has heard of that before it was asked
@@ -131,6 +136,12 @@ class PostgreSQL(DatabaseBackend):
             text(f"SELECT setting, {used} FROM pg_settings WHERE name = 'max_connections'")
         ).one()
         return f"; the server takes {most}, and has {now}"
+
+    def unused_defaults(self, connection: Connection) -> str | None:
+        name = "default_transaction_isolation"
+        default = text("SELECT reset_val FROM pg_settings WHERE name = :name")
+        level = connection.execute(default, {"name": name}).scalar_one()
+        return None if level == connections.SESSION[name] else UNUSED_ISOLATION.format(level)
 
     def notify_workers(self) -> None:
         self._notifier.notify()

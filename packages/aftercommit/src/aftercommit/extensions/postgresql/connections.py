@@ -21,6 +21,21 @@ OPTIONS = {"application_name", "connect_timeout", "gsslib", "host", "krbsrvname"
     *("sslkey", "sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "target_session_attrs"),
 }
 
+# what a database or a role may have another default for, and a promise of the engine depends on
+SESSION = {
+    "default_transaction_isolation": "read committed",  # who has waited for a lock sees what it did
+    "client_encoding": "UTF8",  # or not every name could be stored
+    "DateStyle": "ISO",
+    "extra_float_digits": 1,  # or a time would be read as an earlier or a later one
+    "idle_session_timeout": 0,  # one that listens is idle
+    "transaction_timeout": 0,  # each transaction has limits of its own; an upgrade is long
+}
+# "off" loses commits when the server crashes; how much more than its disk has to know, others say
+DURABLE = (
+    "set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
+    " WHEN 'off' THEN 'local' ELSE current_setting('synchronous_commit') END, false)"
+)
+
 
 def session_prefix(application: str) -> str:
     """Return how the names of an application's sessions begin; others are left alone."""
@@ -46,8 +61,9 @@ def new_engine(
         problem = f"needs {error.name or 'libpq'}; {install_hint('postgresql')}"
         raise wrong_url(problem) from None
     name = session_prefix(application) + str(url.query.get("application_name", process))
-    settings = {"application_name": name, "DateStyle": "ISO", **server_settings(timeouts)}
-    event.listen(engine.sync_engine, "connect", partial(_set_up, settings))
+    settings = {"application_name": name, **SESSION, **server_settings(timeouts)}
+    # before the dialect asks for the isolation that it goes back to after AUTOCOMMIT
+    event.listen(engine.sync_engine, "connect", partial(_set_up, settings), insert=True)
     event.listen(engine.sync_engine, "checkout", partial(_try_out, engine.dialect, timeouts.ping))
     event.listen(engine.sync_engine, "close", _hang_up)
     return engine
@@ -87,12 +103,19 @@ def _connect_args(url: URL, timeouts: Timeouts) -> tuple[URL, dict[str, Any]]:
 
 
 def _set_up(settings: Mapping[str, object], connection: Any, _: object) -> None:
-    """Set what the session keeps to. Poolers allow no start-up parameters for it."""
+    """Set what the session keeps to. Poolers allow no start-up parameters for it.
+
+    What a server is too old for is left out.
+    """
     quoted = ((name, str(value).replace("'", "''")) for name, value in settings.items())
-    calls = (f"set_config('{name}', '{value}', false)" for name, value in quoted)
+    calls = (
+        f"CASE WHEN current_setting('{name}', true) IS NOT NULL"
+        f" THEN set_config('{name}', '{value}', false) END"
+        for name, value in quoted
+    )
     try:
         connection.autocommit = True  # a rollback would take it back
-        connection.cursor().execute(f"SELECT {', '.join(calls)}")
+        connection.cursor().execute(f"SELECT {', '.join((*calls, DURABLE))}")
         connection.autocommit = False
     except BaseException:  # nobody else would close it
         _hang_up(connection)
