@@ -1,6 +1,6 @@
 """PostgreSQL, as the database adapter asks for it: see `sql/backend.py`."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aftercommit.errors import ConcurrentUpdate, TransientError, Unavailable
-from aftercommit.extensions.postgresql import connections
+from aftercommit.extensions.postgresql import connections, lane_locks
 from aftercommit.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen
 from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
@@ -79,11 +79,8 @@ class PostgreSQL(DatabaseBackend):
         " set_config('lock_timeout', '30s', true),"
         " set_config('idle_in_transaction_session_timeout', '60s', true)"
     )
-    # in the order of the keys: two that lock some of the same never wait for each other
-    lock_lanes = text(
-        "SELECT pg_advisory_xact_lock(hashtext('aftercommit lanes'), key)"
-        " FROM unnest(CAST(:keys AS int[])) AS key"
-    )
+    lock_lanes, try_lanes = lane_locks.LOCK, lane_locks.TRY
+    wait_shortly = text("SET LOCAL lock_timeout = '500ms'")
     allow_idle = text("SET LOCAL idle_in_transaction_session_timeout = '1h'")
 
     def __init__(self, url: URL, *, handler_timeout: float) -> None:
@@ -106,7 +103,8 @@ class PostgreSQL(DatabaseBackend):
     @asynccontextmanager
     async def lifespan(self, engine: AsyncEngine) -> AsyncIterator[None]:
         try:
-            async with background_task(partial(self._notify_until_cancelled, engine)):
+            notifying = background_task(partial(self._notify_until_cancelled, engine))
+            async with notifying as self._background:
                 yield
         finally:
             await self._notifier.send(engine)
@@ -119,6 +117,9 @@ class PostgreSQL(DatabaseBackend):
             self._longest_call = FINAL_SECONDS
             for scope in self._calls:
                 scope.deadline = min(scope.deadline, current_time() + FINAL_SECONDS)
+
+    def start_soon(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._background.start_soon(function)
 
     lock_tables = staticmethod(lock_tables)
 
@@ -148,7 +149,7 @@ class PostgreSQL(DatabaseBackend):
 
     def listen(
         self, engine: AsyncEngine, wake: Callable[[], None]
-    ) -> AbstractAsyncContextManager[None]:
+    ) -> AbstractAsyncContextManager[object]:
         check_every = self._timeouts.response
         return background_task(partial(listen, self, engine, self._application, wake, check_every))
 
