@@ -102,7 +102,7 @@ class Worker:
                 text = "waiting for what is due next, in %.0f s: a retry, or a lease that ends"
                 logger.info(text, pause)
                 self._has_said_why = True
-            if pause is None and until_idle and is_idle:
+            if pause is None and until_idle and is_idle and not self._database.passed_lanes:
                 self._shutdown.set()
                 return
             await self._wakeup.sleep(POLL_SECONDS if pause is None else min(pause, POLL_SECONDS))

@@ -7,7 +7,7 @@ is not.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, ClassVar, TypeVar, TypeVarTuple
@@ -38,7 +38,10 @@ class DatabaseBackend(ABC):
     single_writer: ClassVar[bool] = False  # so that others had better wait in line
     no_statement_timeout: ClassVar[Executable] = text("SELECT 1")  # in this transaction
     position: ClassVar[Mapping[str, Any]] = {}  # of a new event, if the table has no default
-    lock_lanes: ClassVar[Executable | None] = None  # by `keys`, where others write at the same time
+    # where others write at the same time: by `keys`; then also those of the `tried` that are free
+    lock_lanes: ClassVar[Executable | None] = None
+    try_lanes: ClassVar[Executable | None] = None
+    wait_shortly: ClassVar[Executable] = text("SELECT 1")  # for locks, in this transaction
     outbox: Callable[..., Any] | None = None  # of its own: makes a subclass of the one for all
     allow_idle: ClassVar[Executable] = text("SELECT 1")  # a person may read what it returns
 
@@ -61,6 +64,11 @@ class DatabaseBackend(ABC):
         """Open what is needed as long as the database is used."""
         return nullcontext()
 
+    def start_soon(  # noqa: B027 - where no lane is locked, nothing is left for later
+        self, function: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Run a function beside all else, until the database is closed."""
+
     def prepare_upgrade(self, connection: Connection) -> None:  # noqa: B027 - most need not
         """Wait for others that change the schema.
 
@@ -79,6 +87,10 @@ class DatabaseBackend(ABC):
         :raises Unavailable: if a pooler was seen to share sessions, or if there cannot be as many
         """
 
+    def unused_defaults(self, connection: Connection) -> str | None:
+        """Say what the database does for others by default, and not for handlers."""
+        return None
+
     def lock_tables(  # noqa: B027 - most have locked all of them
         self, connection: Connection, names: Collection[str]
     ) -> None:
@@ -89,7 +101,7 @@ class DatabaseBackend(ABC):
 
     def listen(
         self, engine: AsyncEngine, wake: Callable[[], None]
-    ) -> AbstractAsyncContextManager[None]:
+    ) -> AbstractAsyncContextManager[object]:
         """Call `wake` when another process has committed deliveries, if the database can.
 
         It is a hint: one may be lost, and one comes for nothing when it begins to listen. It takes

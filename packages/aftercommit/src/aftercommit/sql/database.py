@@ -10,6 +10,7 @@ Two traps are handled here, so that no other module has to know them:
   long they take: some are left for what only reads, and last writes have theirs.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -98,6 +99,7 @@ class Database:
         self._handler_slots = Semaphore(of_handlers, fast_acquire=True)
         self._last_slots = Semaphore(LAST_WRITES, fast_acquire=True)
         self._probe_slot = Semaphore(1, fast_acquire=True)
+        self.passed_lanes = Counter[str]()  # and how often: see `lanes.py`
         self._write_line = WriteLine() if backend.single_writer else None
 
     @asynccontextmanager

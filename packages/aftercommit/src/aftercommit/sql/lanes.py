@@ -9,24 +9,38 @@ On PostgreSQL two transactions do not see each other: one would store a row that
 blocked, while the other completes the last one before it, and sees none to unblock. So each locks
 its lanes, all of them with one statement and in one order: after all that it has changed besides,
 and before it stores events. It must go by what was committed before it got the lock: so these are
-statements of their own. A lock is shared by many lanes, or there might be too many.
+statements of their own.
+
+Who stores an event has to wait for its lane. Who completes a delivery does not: a lease would end
+meanwhile, and its effect would be repeated. If somebody else has locked the lane, it unblocks
+nothing, and its process does that when the lock is free: see `unblock_soon`.
 """
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from hashlib import blake2b
 from typing import Any, NamedTuple
 from uuid import UUID
 from zlib import crc32
 
 import sqlalchemy as sa
+from anyio import move_on_after, sleep
 
 from aftercommit.claims import NewDelivery
 from aftercommit.envelopes import EventId
+from aftercommit.errors import TransientError, Unavailable
 from aftercommit.sql.database import Database
 from aftercommit.sql.tables import FINISHED, IN_LANE, deliveries, events
 from aftercommit.sql.transaction import Transaction
 
-LOCKS = 1024
+PARTS = 1024
 UNBLOCK_TOGETHER = 100
+RETRY_SECONDS = 1.0  # if the database is away
+FINAL_SECONDS = 2.0
+
+logger = logging.getLogger(__name__)
 
 Now = sa.ColumnElement[float]
 _earlier, _later, _ended = deliveries.alias(), deliveries.alias(), deliveries.alias()
@@ -60,8 +74,14 @@ class Place(NamedTuple):
 
 
 def lock_keys(lanes: Iterable[str]) -> list[int]:
-    """Return the keys of the locks on some lanes, in the order in which they are locked."""
-    return sorted({crc32(lane.encode(errors="replace")) % LOCKS for lane in lanes})
+    """Return the keys of the locks on some lanes: 64 bits, of which the last ten are the part."""
+    return sorted({_lock_key(lane) for lane in lanes})
+
+
+def _lock_key(lane: str) -> int:
+    name = lane.encode(errors="replace")
+    key = int.from_bytes(blake2b(name, digest_size=8).digest(), signed=True)
+    return key & -PARTS | crc32(name) % PARTS  # 0.2 locks by the latter
 
 
 def insertion(due: sa.ColumnElement[float]) -> sa.Insert:
@@ -124,11 +144,29 @@ def unblocking(now: Now) -> sa.Update:
     return unblocked.values(blocked=False, available_at=due)
 
 
-async def lock_lanes(transaction: Transaction, database: Database, lanes: Iterable[str]) -> None:
-    """Wait for others that change something in these lanes; then they wait for this commit."""
-    statement, keys = database.backend.lock_lanes, lock_keys(lanes)
-    if statement is not None and keys:
-        await transaction.execute(statement, {"keys": keys})
+async def lock_lanes(
+    transaction: Transaction,
+    database: Database,
+    lanes: Iterable[str],
+    *,
+    if_free: Collection[str] = (),
+) -> Collection[str]:
+    """Wait for others that change something in these lanes; then they wait for this commit.
+
+    Those that are wanted `if_free` are not waited for: return which of them it has got.
+    """
+    backend, waited = database.backend, set(lanes)
+    tried = {_lock_key(lane): lane for lane in if_free if lane not in waited}
+    got = [lane for lane in if_free if lane in waited]
+    keys = lock_keys(waited)
+    if backend.lock_lanes is None or backend.try_lanes is None:
+        return if_free
+    if tried:
+        locks = await transaction.execute(backend.try_lanes, {"keys": keys, "tried": [*tried]})
+        return got + [tried[row.key] for row in locks if row.key in tried and row.is_locked]
+    if keys:
+        await transaction.execute(backend.lock_lanes, {"keys": keys})
+    return got
 
 
 async def before_end(
@@ -155,10 +193,84 @@ async def unblock_heads(database: Database) -> None:
     """Unblock what is first in its lane, and blocked: somebody has passed these lanes by."""
     async with database.read_transaction() as transaction:
         stuck = (await transaction.execute(_STUCK)).scalars().all()
-    for start in range(0, len(stuck), UNBLOCK_TOGETHER):
-        some = stuck[start : start + UNBLOCK_TOGETHER]
+    for lane in await _try_to_unblock(database, stuck):
+        unblock_soon(database, lane)
+
+
+async def _try_to_unblock(database: Database, lanes: Sequence[str]) -> Sequence[str]:
+    """Unblock the first of each lane; return those lanes that others have locked."""
+    left = list[str]()
+    for start in range(0, len(lanes), UNBLOCK_TOGETHER):
+        some = lanes[start : start + UNBLOCK_TOGETHER]
         async with database.write_transaction() as transaction:
-            await lock_lanes(transaction, database, some)
-            fronts = [Place(lane, -1, EventId(UUID(int=0)), "") for lane in some]
-            await after_end(transaction, database, fronts)
+            free = {*await lock_lanes(transaction, database, (), if_free=some)}
+            await _unblock_first(transaction, database, free)
             await transaction.commit()
+        left += [lane for lane in some if lane not in free]
+    return left
+
+
+async def _unblock_first(
+    transaction: Transaction, database: Database, lanes: Iterable[str]
+) -> None:
+    """Unblock the first of each of these lanes, which are locked."""
+    fronts = [Place(lane, -1, EventId(UUID(int=0)), "") for lane in lanes]
+    await after_end(transaction, database, fronts)
+
+
+def unblock_soon(database: Database, lane: str) -> None:
+    """Unblock the first of a lane as soon as the lane is free: what was before it has ended.
+
+    If this process dies before that, a worker finds the lane: see `unblock_heads`.
+    """
+    lanes = database.passed_lanes
+    is_unblocking = bool(lanes)
+    lanes[lane] += 1
+    if not is_unblocking:
+        database.backend.start_soon(partial(_unblock_passed, database))
+
+
+async def _unblock_passed(database: Database) -> None:
+    """Unblock what is passed by, until nothing is; and once more when the database is closed."""
+    try:
+        while database.passed_lanes:
+            try:
+                if left := await _unblock_free(database):
+                    await _wait_for(database, left[0])
+            except Exception as error:  # nothing in the database may end this
+                logger.warning("lanes are not unblocked yet: %s", error)
+                await sleep(RETRY_SECONDS)
+    finally:
+        if database.passed_lanes:
+            with move_on_after(FINAL_SECONDS, shield=True), suppress(TransientError):
+                await _unblock_free(database)
+
+
+async def _unblock_free(database: Database) -> Sequence[str]:
+    passed = database.passed_lanes.copy()
+    left = await _try_to_unblock(database, [*passed])
+    for lane in passed.keys() - {*left}:
+        _unblocked(database, lane, passed[lane])
+    return left
+
+
+async def _wait_for(database: Database, lane: str) -> None:
+    """Stand in line for one lane, for a moment: where many want it, it may never be free."""
+    lanes = database.passed_lanes
+    count = lanes[lane]
+    try:
+        async with database.write_transaction() as transaction:
+            await transaction.execute(database.backend.wait_shortly)
+            await lock_lanes(transaction, database, [lane])
+            await _unblock_first(transaction, database, [lane])
+            await transaction.commit()
+    except Unavailable:
+        lanes[lane] = lanes.pop(lane)  # next is the turn of others
+    else:
+        _unblocked(database, lane, count)
+
+
+def _unblocked(database: Database, lane: str, count: int) -> None:
+    """Forget a lane, unless it was passed by again meanwhile."""
+    if database.passed_lanes[lane] == count:
+        del database.passed_lanes[lane]

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from aftercommit.sql.batch_settlement import BATCH_SIZE, WITH_VALID_TOKEN, Claim
 from aftercommit.sql.claim_statements import NEXT_TOKEN, RAW_EVENTS
 from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import pause_of
-from aftercommit.sql.lanes import Place, insertion, lock_lanes, rows_of, unblocking
+from aftercommit.sql.lanes import Place, insertion, lock_lanes, rows_of, unblock_soon, unblocking
 from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import Writer
@@ -68,18 +69,25 @@ class OrderedDeliveries:
         :raises DeliverySuperseded: if it has another owner now, or was parked
         """
         async with self._database.write_transaction(Writer.REPLY) as transaction:
-            await lock_lanes(transaction, self._database, filter(None, [delivery.lane]))
+            lane = [delivery.lane or ""]
+            is_free = await lock_lanes(transaction, self._database, (), if_free=lane)
             if not (await transaction.execute(settled, {"claims": [claim_of(delivery)]})).all():
                 raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
-            claims = await self.go_on(transaction, delivery, follow=follow)
+            claims = await self.go_on(transaction, delivery, follow=follow, is_free=bool(is_free))
             await transaction.commit()
         return claims
 
     async def go_on(
-        self, transaction: Transaction, ended: Claim, *, follow: bool = True
+        self, transaction: Transaction, ended: Claim, *, is_free: bool, follow: bool = True
     ) -> Sequence[Claim]:
-        """Unblock what comes after a delivery that is done, and perhaps claim it."""
+        """Unblock what comes after a delivery that is done, and perhaps claim it.
+
+        If its lane is not free, that is done soon after the commit.
+        """
         envelope = ended.envelope
+        if not is_free:
+            transaction.afterwards(partial(unblock_soon, self._database, ended.lane or ""))
+            return ()
         place = Place(ended.lane or "", envelope.position or 0, envelope.id, ended.handler)
         found = (await transaction.execute(self._next, place._asdict())).all()
         claims: Sequence[Claim] = ()

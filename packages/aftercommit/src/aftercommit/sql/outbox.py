@@ -120,14 +120,20 @@ class SqlAlchemyOutbox:
         if current_time() - delivery.leased_at > PAUSES_SECONDS:  # it was not read with the claim
             await self._pauses.ensure_not_paused(delivery.handler)
 
-    async def settle_in(self, transaction: Transaction, delivery: Claim) -> Sequence[Claim]:
+    async def settle_in(
+        self, transaction: Transaction, delivery: Claim, *, is_free: bool = True
+    ) -> Sequence[Claim]:
         """Mark a delivery as done, in the caller's transaction; for what it returns see `settle`.
+
+        Its lane, if it has one, `is_free` if the caller has locked it.
 
         :raises DeliverySuperseded: if it is no longer the caller's: the caller must roll back
         """
         if await transaction.execute_dml(self._settle_one, claim_params(delivery)) != 1:
             raise DeliverySuperseded(delivery.envelope.id, delivery.handler)
-        return await self._ordered.go_on(transaction, delivery) if delivery.lane else ()
+        if not delivery.lane:
+            return ()
+        return await self._ordered.go_on(transaction, delivery, is_free=is_free)
 
     async def settle(self, delivery: Claim, *, follow: bool = True) -> Sequence[Claim]:
         if delivery.lane:

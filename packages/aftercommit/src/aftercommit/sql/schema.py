@@ -1,5 +1,6 @@
 """The schema of the database: checked at start, created on first use, upgraded by hand."""
 
+import logging
 from functools import partial
 
 from sqlalchemy import Connection, insert, inspect, select
@@ -11,6 +12,8 @@ from aftercommit.sql.exceptions import SchemaOfAnother, SchemaOutdated
 from aftercommit.sql.migrations.history import ENGINE
 
 UNMADE = "the program knows columns that no migration has made; write one for"
+
+logger = logging.getLogger(__name__)
 
 
 async def ensure_schema(database: Database, *, beside_others: bool = False) -> None:
@@ -34,6 +37,8 @@ async def ensure_schema(database: Database, *, beside_others: bool = False) -> N
     """
     async with database.read_transaction() as transaction:
         found = await transaction.run_sync(partial(_check, database, beside_others))
+        if unused := await transaction.run_sync(database.backend.unused_defaults):
+            logger.warning("%s", unused)
     if not found:
         await upgrade_schema(database)
 

@@ -54,7 +54,7 @@ class Transaction:
         self._connection, self._backend, self._no_timeout = connection, backend, False
         self._session: AsyncSession | None = None
         self._failures: list[Exception] = []
-        self._has_news = False
+        self._afterwards = dict[Callable[[], None], None]()
         self.has_written = False
         self.refusals: Callable[[Sequence[object]], Refusals] = lambda seen: {}
 
@@ -80,7 +80,11 @@ class Transaction:
 
     def notify_workers(self) -> None:
         """Let workers know, when this is committed, that deliveries are due."""
-        self._has_news = True
+        self.afterwards(self._backend.notify_workers)
+
+    def afterwards(self, function: Callable[[], None]) -> None:
+        """Call a function when this is committed, or nobody knows whether it is."""
+        self._afterwards[function] = None
 
     async def get(self, entity: type[T], key: object) -> T | None:
         """Return the entity with this primary key, or None."""
@@ -165,9 +169,13 @@ class Transaction:
         try:
             await self._call(self._connection.run_sync, _commit)
         except ConnectionLost as error:
+            self._call_afterwards()
             raise CommitOutcomeUnknown from error
-        if self._has_news:
-            self._backend.notify_workers()
+        self._call_afterwards()
+
+    def _call_afterwards(self) -> None:
+        for function in self._afterwards:
+            function()
 
     async def _call(self, function: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         try:

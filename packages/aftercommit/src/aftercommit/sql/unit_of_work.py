@@ -110,11 +110,12 @@ class SqlAlchemyUnitOfWorkScope:
         transaction.raise_failure()  # one that a handler has swallowed
         await transaction.flush()
         await self.uow.before_commit()
-        if lanes := [each.lane for each in (*deliveries, self._settles) if each and each.lane]:
-            await lock_lanes(transaction, outbox.database, lanes)
+        lanes = [each.lane for each in deliveries if each.lane]
+        own = [self._settles.lane] if self._settles and self._settles.lane else []
+        is_free = bool(await lock_lanes(transaction, outbox.database, lanes, if_free=own))
         claims = [*await outbox.store(transaction, events, deliveries)]
         if self._settles:
-            claims += await outbox.settle_in(transaction, self._settles)
+            claims += await outbox.settle_in(transaction, self._settles, is_free=is_free)
         has_effect = self._settles or transaction.has_written
         if has_effect and isinstance(work, CommandWork) and work.origin.id is None:
             await record_command(transaction, outbox.database.clock, work)

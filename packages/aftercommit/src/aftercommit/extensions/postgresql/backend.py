@@ -1,6 +1,6 @@
 """PostgreSQL, as the database adapter asks for it: see `sql/backend.py`."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from math import inf
@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aftercommit.errors import ConcurrentUpdate, TransientError, Unavailable
-from aftercommit.extensions.postgresql import connections
+from aftercommit.extensions.postgresql import connections, lane_locks
 from aftercommit.extensions.postgresql.autocommit import CONNECTIONS, SingleStatements
 from aftercommit.extensions.postgresql.notifications import Notifier, background_task, listen
 from aftercommit.extensions.postgresql.outbox import AsyncpgOutbox
@@ -31,10 +31,15 @@ PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit ex
 SHARED = {"26000", "42P05"}  # another session's prepared statement is missing, or already there
 TOO_LONG = {"57014", "25P03"}  # a statement; a transaction in which nothing was asked for
 HINTS = {
+    "25006": " (this server is a standby, or default_transaction_read_only is on)",
     "25P03": " (this process stood still: it was frozen, or had no processor)",
     "55P03": " (somebody else holds a lock on it: see docs/operations.md, 14)",
     "57014": " (it waited for somebody else, or has too much to do)",
 }
+UNUSED_ISOLATION = (
+    "the default isolation of the database, {}, is not used: handlers run at READ COMMITTED; one"
+    " that decides by other rows than it writes has to lock them, or to rely on a constraint"
+)
 TIMED_OUT = "it did not answer in time; is this the right host and port?"
 SESSION_ENDED = "the server has ended the session"
 NOT_ASKED = "InternalClientError"  # asyncpg has heard of that before it was asked
@@ -87,11 +92,8 @@ class PostgreSQL(DatabaseBackend):
         " set_config('lock_timeout', '30s', true),"
         " set_config('idle_in_transaction_session_timeout', '60s', true)"
     )
-    # in the order of the keys: two that lock some of the same never wait for each other
-    lock_lanes = text(
-        "SELECT pg_advisory_xact_lock(hashtext('aftercommit lanes'), key)"
-        " FROM unnest(CAST(:keys AS int[])) AS key"
-    )
+    lock_lanes, try_lanes = lane_locks.LOCK, lane_locks.TRY
+    wait_shortly = text("SET LOCAL lock_timeout = '500ms'")
     allow_idle = text("SET LOCAL idle_in_transaction_session_timeout = '1h'")
 
     def __init__(self, url: URL, *, handler_timeout: float) -> None:
@@ -114,7 +116,8 @@ class PostgreSQL(DatabaseBackend):
     @asynccontextmanager
     async def lifespan(self, engine: AsyncEngine) -> AsyncIterator[None]:
         try:
-            async with background_task(partial(self._notify_until_cancelled, engine)):
+            notifying = background_task(partial(self._notify_until_cancelled, engine))
+            async with notifying as self._background:
                 yield
         finally:
             await self._notifier.send(engine)
@@ -127,6 +130,9 @@ class PostgreSQL(DatabaseBackend):
             self._longest_call = FINAL_SECONDS
             for scope in self._calls:
                 scope.deadline = min(scope.deadline, current_time() + FINAL_SECONDS)
+
+    def start_soon(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._background.start_soon(function)
 
     lock_tables = staticmethod(lock_tables)
 
@@ -157,12 +163,18 @@ class PostgreSQL(DatabaseBackend):
                 "raise max_connections of the server, or default_pool_size of its pooler",
             )
 
+    def unused_defaults(self, connection: Connection) -> str | None:
+        name = "default_transaction_isolation"
+        default = text("SELECT reset_val FROM pg_settings WHERE name = :name")
+        level = connection.execute(default, {"name": name}).scalar_one()
+        return None if level == connections.SESSION[name] else UNUSED_ISOLATION.format(level)
+
     def notify_workers(self) -> None:
         self._notifier.notify()
 
     def listen(
         self, engine: AsyncEngine, wake: Callable[[], None]
-    ) -> AbstractAsyncContextManager[None]:
+    ) -> AbstractAsyncContextManager[object]:
         check_every = self._timeouts.response
         return background_task(partial(listen, self, engine, self._application, wake, check_every))
 

@@ -29,6 +29,21 @@ OPTIONS = {"application_name", "connect_timeout", "gsslib", "host", "krbsrvname"
     *("sslkey", "sslmode", "sslnegotiation", "sslpassword", "sslrootcert", "target_session_attrs"),
 }
 
+# what a database or a role may have another default for, and a promise of the engine depends on
+SESSION = {
+    "default_transaction_isolation": "read committed",  # who has waited for a lock sees what it did
+    "client_encoding": "UTF8",  # or not every name could be stored
+    "DateStyle": "ISO",
+    "extra_float_digits": 1,  # or a time would be read as an earlier or a later one
+    "idle_session_timeout": 0,  # one that listens is idle
+    "transaction_timeout": 0,  # each transaction has limits of its own; an upgrade is long
+}
+# "off" loses commits when the server crashes; how much more than its disk has to know, others say
+DURABLE = (
+    "set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
+    " WHEN 'off' THEN 'local' ELSE current_setting('synchronous_commit') END, false)"
+)
+
 
 def session_prefix(application: str) -> str:
     """Return how the names of an application's sessions begin; others are left alone."""
@@ -54,8 +69,10 @@ def new_engine(
         problem = f"needs {error.name or 'libpq'}; {install_hint('postgresql')}"
         raise wrong_url(problem) from None
     name = session_prefix(application) + str(url.query.get("application_name", process))
-    settings = {"application_name": name, "DateStyle": "ISO", **server_settings(timeouts)}
-    event.listen(engine.sync_engine, "connect", partial(_set_up, settings, timeouts.connect))
+    settings = {"application_name": name, **SESSION, **server_settings(timeouts)}
+    setting_up = partial(_set_up, settings, timeouts.connect)
+    # before the dialect asks for the isolation that it goes back to after AUTOCOMMIT
+    event.listen(engine.sync_engine, "connect", setting_up, insert=True)
     event.listen(engine.sync_engine, "checkout", partial(_try_out, engine.dialect, timeouts.ping))
     event.listen(engine.sync_engine, "close", _hang_up)
     return engine
@@ -97,14 +114,19 @@ def _connect_args(url: URL, timeouts: Timeouts) -> tuple[URL, dict[str, Any]]:
 def _set_up(settings: Mapping[str, object], seconds: float, connection: Any, _: object) -> None:
     """Set what the session keeps to. Poolers allow no start-up parameters for it.
 
-    A pooler accepts a connection for which it has no session yet, and answers when it has one.
+    What a server is too old for is left out. A pooler accepts a connection for which it has no
+    session yet, and answers when it has one.
     """
     quoted = ((name, str(value).replace("'", "''")) for name, value in settings.items())
-    calls = (f"set_config('{name}', '{value}', false)" for name, value in quoted)
+    calls = (
+        f"CASE WHEN current_setting('{name}', true) IS NOT NULL"
+        f" THEN set_config('{name}', '{value}', false) END"
+        for name, value in quoted
+    )
     try:
         connection.autocommit = True  # a rollback would take it back
         with fail_after(seconds):  # noqa: ASYNC100 - SQLAlchemy's greenlet awaits in it
-            connection.cursor().execute(f"SELECT {', '.join(calls)}")
+            connection.cursor().execute(f"SELECT {', '.join((*calls, DURABLE))}")
         connection.autocommit = False
     except TimeoutError:
         _hang_up(connection)

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 from anyio import CancelScope, move_on_after
+from anyio.abc import TaskGroup
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -42,13 +43,18 @@ def channel_of(application: str) -> str:
 
 
 @asynccontextmanager
-async def background_task(task: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Run a task as long as the body lasts, whose errors come out as they are, in no group."""
+async def background_task(
+    task: Callable[[], Coroutine[Any, Any, None]],
+) -> AsyncIterator[TaskGroup]:
+    """Run a task as long as the body lasts, whose errors come out as they are, in no group.
+
+    Others can be started beside it.
+    """
     error: Exception | None = None
     async with anyio.create_task_group() as group:
         group.start_soon(task)
         try:
-            yield
+            yield group
         except Exception as raised:
             error = raised
         group.cancel_scope.cancel()

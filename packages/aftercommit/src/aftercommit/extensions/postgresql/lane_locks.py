@@ -1,0 +1,44 @@
+"""Locks on lanes: advisory ones of the server, which end with their transaction.
+
+Each lane has one of its own, and shares one with all lanes of its part, of which there are 1,024. A
+transaction with many lanes has their parts for itself instead: the server has room for some
+thousand locks of all its sessions together (`max_locks_per_transaction` for each of the
+`max_connections`), and whoever needs one more fails. So one transaction has at most two thousand.
+
+The names of the locks have the table in them: applications in other schemas have others. All are
+taken in one order, the parts before the lanes, so that no two transactions wait for each other.
+"""
+
+from sqlalchemy import text
+
+MANY = 256  # lanes; then it takes their parts
+# the last ten bits of a key are its part; see `lock_keys`
+_TABLE = "CAST(CAST(to_regclass('aftercommit_deliveries') AS oid) AS bigint)"
+_LANE, _PART = f"key # ({_TABLE} << 32)", f"({_TABLE} << 10) | part"
+# the lock of 0.2, whose processes have it for themselves, while one may run beside this version
+_OLD = "hashtext('aftercommit lanes'), CAST(part AS int)"
+
+_WAIT = f"""
+WITH wanted AS MATERIALIZED (
+    SELECT key, key & 1023 AS part, cardinality(CAST(:keys AS bigint[])) > {MANY} AS are_many
+    FROM unnest(CAST(:keys AS bigint[])) AS key ORDER BY key
+),
+parts AS MATERIALIZED (SELECT DISTINCT part, are_many FROM wanted ORDER BY part)
+SELECT CAST(NULL AS bigint) AS key, pg_advisory_xact_lock_shared({_OLD}) IS NOT NULL AS is_locked FROM parts
+UNION ALL
+SELECT NULL, CASE
+    WHEN are_many THEN pg_advisory_xact_lock({_PART}) IS NOT NULL
+    ELSE pg_advisory_xact_lock_shared({_PART}) IS NOT NULL
+END FROM parts
+UNION ALL
+SELECT key, pg_advisory_xact_lock({_LANE}) IS NOT NULL FROM wanted WHERE NOT are_many
+"""
+LOCK = text(_WAIT)
+TRY = text(
+    f"""{_WAIT}
+UNION ALL
+SELECT key, pg_try_advisory_xact_lock_shared({_OLD}) AND pg_try_advisory_xact_lock_shared({_PART})
+    AND pg_try_advisory_xact_lock({_LANE})
+FROM (SELECT key, key & 1023 AS part FROM unnest(CAST(:tried AS bigint[])) AS key) AS tried
+"""
+)

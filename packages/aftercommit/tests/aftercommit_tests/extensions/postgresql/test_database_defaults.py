@@ -1,0 +1,141 @@
+"""What an operator has set for a database, where a promise of the engine depends on it."""
+
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+from aftercommit.sql.exceptions import DatabaseUnavailable
+from aftercommit.sql.schema import ensure_schema
+from sqlalchemy import make_url, text
+
+from aftercommit_tests.builders import PLAIN, a_thing
+from aftercommit_tests.extensions.postgresql.server import change, change_from_outside, value
+from aftercommit_tests.test_order_contract import NOTE, RING
+from aftercommit_tests.things.app import open_things_database as open_database
+from aftercommit_tests.things.domain import ThingMade
+from aftercommit_tests.world import World, open_world
+
+pytestmark = pytest.mark.anyio
+
+LEVELS = ["repeatable read", "serializable"]
+KEPT = {
+    "synchronous_commit = off": ("synchronous_commit", "local"),
+    "synchronous_commit = remote_apply": ("synchronous_commit", "remote_apply"),
+    "idle_session_timeout = '100ms'": ("idle_session_timeout", "0"),
+    "client_encoding = 'LATIN1'": ("client_encoding", "UTF8"),
+    "extra_float_digits = -15": ("extra_float_digits", "1"),
+}
+OF_NEWER_SERVERS = {"transaction_timeout": "0"}
+
+
+def set_for_all(url: str, setting: str) -> None:
+    """Set something for all sessions of a database that begin from now on."""
+    change_from_outside(url, f"ALTER DATABASE {make_url(url).database} SET {setting}")
+
+
+@pytest.fixture(params=LEVELS)
+def level(request: pytest.FixtureRequest, postgres_url: str) -> str:
+    """An isolation level that is the default of the database, and not that of PostgreSQL."""
+    set_for_all(postgres_url, f"default_transaction_isolation = '{request.param}'")
+    return str(request.param)
+
+
+@pytest.fixture
+async def things_by_letter(url: str, level: str) -> AsyncIterator[World]:
+    """A world with ordered handlers, in which all things whose names begin alike have one lane."""
+    async with open_world(url) as world:
+        world.event_handlers = {**PLAIN, ThingMade: [NOTE, RING]}
+        world.keys = {ThingMade: lambda event: event.name[0]}
+        world.wire()
+        yield world
+
+
+async def test_lanes_keep_their_order_whatever_isolation_a_database_has(
+    things_by_letter: World,
+) -> None:
+    """In a snapshot that is older than its lock, a commit would take itself for the first one."""
+    world = things_by_letter
+    async with (second := world.a_uow()) as late:
+        await late.things.find(a_thing("a0").id)  # from now on it would see nothing new
+        async with (first := world.a_uow()) as early:
+            early.things.add(a_thing("a1"))
+        late.things.add(a_thing("a2"))
+
+    assert {claim.handler for claim in first.committed.claims} == {"note", "ring"}
+    assert second.committed.claims == ()
+
+
+async def test_all_that_a_connection_does_is_at_the_level_of_the_engine(
+    url: str, level: str
+) -> None:
+    """Statements without BEGIN, transactions that read, and a connection that was in autocommit."""
+    async with open_database(url, connections=1) as database:
+        for _ in range(database.engine.pool.size()):  # type: ignore[attr-defined]
+            statements = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+            async with statements.connect() as connection:
+                shown = await connection.execute(text("SHOW transaction_isolation"))
+                assert shown.scalar_one() == "read committed"
+            assert await value(database, "SHOW transaction_isolation") == "read committed"
+
+
+async def test_a_start_says_that_handlers_lose_the_isolation_that_a_database_promises(
+    url: str, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that reads and then decides may have relied on it."""
+    async with open_database(url) as database:
+        await ensure_schema(database)
+
+    [told] = [each.message for each in caplog.records if each.levelno == logging.WARNING]
+    assert told.startswith(f"the default isolation of the database, {level}, is not used")
+
+
+async def test_a_start_says_nothing_about_what_is_kept(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A warning that is always there is read by nobody."""
+    async with open_database(url) as database:
+        await ensure_schema(database)
+
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(("default", "kept"), KEPT.items(), ids=KEPT)
+async def test_a_default_of_a_database_breaks_no_promise(
+    url: str, postgres_url: str, default: str, kept: tuple[str, str]
+) -> None:
+    """What is committed is on the disk of this server, at least; and connections last."""
+    set_for_all(postgres_url, default)
+    name, expected = kept
+
+    async with open_database(url) as database:
+        assert await value(database, f"SHOW {name}") == expected
+
+
+async def test_what_only_newer_servers_know_is_set_there(url: str) -> None:
+    """An upgrade of the schema would be ended by a limit for transactions of requests."""
+    async with open_database(url) as database:
+        for name, expected in OF_NEWER_SERVERS.items():
+            shown = await value(database, f"SELECT current_setting('{name}', true)")
+            assert shown in (None, expected)
+
+
+async def test_names_of_any_script_are_stored_though_others_have_another_encoding(
+    url: str, postgres_url: str
+) -> None:
+    """A database may say an encoding for its old programs; a driver would believe it."""
+    set_for_all(postgres_url, "client_encoding = 'LATIN1'")
+    async with open_world(url) as world:
+        await world.make_thing("Иван")
+
+        assert await world.things() == ["Иван"]
+
+
+async def test_a_database_that_takes_no_writes_for_now_is_unavailable_and_says_why(
+    url: str, postgres_url: str
+) -> None:
+    """An operator has frozen it, or it is a standby: that is not to be overruled, nor counted."""
+    set_for_all(postgres_url, "default_transaction_read_only = on")
+
+    async with open_database(url) as database:
+        with pytest.raises(DatabaseUnavailable, match=r"read-only .*default_transaction_read_only"):
+            await change(database, "DELETE FROM aftercommit_events")

@@ -1,0 +1,231 @@
+"""Locks on lanes: who waits for whom, who does not, and how many there can be."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from uuid import uuid4
+from zlib import crc32
+
+import anyio
+import psycopg
+import pytest
+import sqlalchemy as sa
+from aftercommit.envelopes import MessageContext
+from aftercommit.errors import Unavailable
+from aftercommit.sql.database import Database
+from aftercommit.sql.lanes import PARTS, lock_keys, lock_lanes, unblock_heads
+from aftercommit.sql.outbox import new_outbox
+from aftercommit.sql.tables import deliveries
+from aftercommit.sql.transaction import Transaction
+from anyio.lowlevel import checkpoint
+from sqlalchemy import text
+
+from aftercommit_tests.builders import PLAIN, a_thing_id
+from aftercommit_tests.extensions.postgresql.server import ENOUGH_SECONDS
+from aftercommit_tests.test_order_contract import NAMES, NOTE, RING, claimed, make
+from aftercommit_tests.things.app import open_things_database as open_database
+from aftercommit_tests.things.domain import ThingMade
+from aftercommit_tests.world import World
+
+pytestmark = pytest.mark.anyio
+
+LOCKS = (
+    "SELECT count(*) FROM pg_locks JOIN pg_database AS this ON this.oid = database"
+    " WHERE datname = current_database() AND locktype = 'advisory'"
+)
+
+
+@pytest.fixture
+async def world(world: World) -> World:
+    """A world with ordered handlers, in which all things whose names begin alike have one lane."""
+    world.event_handlers = {**PLAIN, ThingMade: [NOTE, RING]}
+    world.keys = {ThingMade: lambda event: event.name[0]}
+    world.wire()
+    return world
+
+
+@pytest.mark.parametrize("handler", NAMES)
+async def test_a_handler_that_is_done_does_not_wait_for_who_has_locked_its_lane(
+    world: World, handler: str
+) -> None:
+    """Its lease would end, and its effect be repeated. The next one is unblocked by no worker.
+
+    What is stored meanwhile has seen that handler at work, and is blocked: nobody else comes by.
+    """
+    await make(world, "a1")
+    await world.end_leases()
+    [(_, first)] = await claimed(world, handler)
+
+    async with world.database.write_transaction() as holder:
+        await store(holder, world, "a2")
+        await world.bus.run([first])
+        assert (first.envelope.id, handler) in await world.finished()
+        assert await claimed(world, handler) == []
+        await holder.commit()
+
+    assert await next_claimed(world, handler) == "a2"
+
+
+async def test_a_lane_that_many_want_goes_on_all_the_same(world: World) -> None:
+    """Where there is a line for it, it is never free: who completes in it stands in line, too."""
+    await make(world, "a1")
+    await make(world, "a2")
+    await world.end_leases()
+    [(_, first)] = await claimed(world, "ring")
+    over = anyio.Event()
+
+    async def keep_locking(database: Database, locked: anyio.Event) -> None:
+        while not over.is_set():
+            async with database.write_transaction() as transaction:
+                await lock_lanes(transaction, database, [first.lane or ""])
+                locked.set()
+                with anyio.fail_after(ENOUGH_SECONDS):
+                    while not await waiting(transaction) and not over.is_set():
+                        await checkpoint()
+
+    async with anyio.create_task_group() as group:
+        for database in (world.database, world.other_database):
+            locked = anyio.Event()
+            group.start_soon(keep_locking, database, locked)
+            await locked.wait()
+        await world.bus.run([first])
+        found = await next_claimed(world, "ring")
+        over.set()
+
+    assert found == "a2"
+
+
+async def test_a_process_that_ends_lets_a_lane_go_on_that_it_has_passed_by(
+    world: World, url: str
+) -> None:
+    """It looks once more; of one that is killed a worker finds it, after a minute."""
+    await make(world, "a1")
+    await make(world, "a2")
+    await world.end_leases()
+    [(_, first)] = await claimed(world, "ring")
+
+    async with open_database(url) as database:
+        database.clock = world.database.clock
+        async with world.database.write_transaction() as holder:
+            await lock_lanes(holder, world.database, [first.lane or ""])
+            await new_outbox(database, world.policy).settle(first)
+            await holder.commit()
+
+    assert [name for name, _ in await claimed(world, "ring")] == ["a2"]
+
+
+async def test_a_worker_does_not_wait_for_lanes_that_others_have_locked(world: World) -> None:
+    """Those that stand still beside them go on."""
+    await make(world, "a1")
+    await make(world, "b1")
+    await world.end_leases()
+    blocked = sa.update(deliveries).where(deliveries.c.handler == "note").values(blocked=True)
+    await world.execute(blocked)
+
+    async with world.database.write_transaction() as holder:
+        await lock_lanes(holder, world.database, ["note:a"])
+        await unblock_heads(world.other_database)
+        assert await next_claimed(world, "note") == "b1"
+        await holder.commit()
+
+    assert await next_claimed(world, "note") == "a1"
+
+
+async def test_each_lane_has_a_lock_of_its_own(world: World) -> None:
+    """A session that has recorded much holds up nobody else; nor does another application."""
+    lanes = [f"note:{number}" for number in range(250)]
+    other = next(lane for lane in map(str, count()) if part_of(lane) in map(part_of, lanes))
+    async with world.database.write_transaction() as holder:
+        await lock_lanes(holder, world.database, lanes)
+
+        assert await can_be_locked(world, other)
+        assert not await can_be_locked(world, lanes[0])
+        async with world.other_database.write_transaction() as transaction:
+            await transaction.execute(text("CREATE SCHEMA other"))
+            await transaction.execute(text("CREATE TABLE other.aftercommit_deliveries ()"))
+            await transaction.execute(text("SET LOCAL search_path = other"))
+            asked = {"if_free": lanes[:1]}
+            assert await lock_lanes(transaction, world.other_database, (), **asked) == lanes[:1]
+
+
+async def test_however_many_lanes_a_transaction_locks_the_server_has_room_for_others(
+    world: World,
+) -> None:
+    """An import may have a lane for each of its rows. It excludes others all the same."""
+    lanes = [f"note:{number}" for number in range(5000)]
+    async with world.database.write_transaction() as holder:
+        await lock_lanes(holder, world.database, lanes)
+
+        assert (await holder.execute(text(LOCKS))).scalar_one() <= 2 * PARTS
+        assert not await can_be_locked(world, lanes[-1])
+    async with world.database.write_transaction() as holder:
+        await lock_lanes(holder, world.database, lanes[:1])
+        with pytest.raises(Unavailable, match="lock"):
+            async with world.other_database.write_transaction() as transaction:
+                await transaction.execute(text("SET LOCAL lock_timeout = '1ms'"))
+                await lock_lanes(transaction, world.other_database, lanes)
+
+
+async def test_processes_of_the_version_before_are_excluded(
+    world: World, postgres_url: str
+) -> None:
+    """During a release both store and complete; and this version among itself does not wait."""
+    lane = "note:a"
+    with old_process(postgres_url, lane) as is_alone:
+        assert is_alone
+        assert not await can_be_locked(world, lane)
+        with pytest.raises(Unavailable, match="lock"):
+            async with world.database.write_transaction() as transaction:
+                await transaction.execute(text("SET LOCAL lock_timeout = '1ms'"))
+                await lock_lanes(transaction, world.database, [lane])
+    for locked in ([lane], [f"note:{number}" for number in range(5000)]):
+        async with world.database.write_transaction() as holder:
+            await lock_lanes(holder, world.database, locked)
+            with old_process(postgres_url, lane) as is_alone:
+                assert not is_alone
+
+
+def part_of(lane: str) -> int:
+    [key] = lock_keys([lane])
+    return key % PARTS
+
+
+@contextmanager
+def old_process(url: str, lane: str) -> Iterator[bool]:
+    """Lock a lane as version 0.2 does, if nobody has locked it."""
+    lock = "SELECT pg_try_advisory_xact_lock(hashtext('aftercommit lanes'), %s)"
+    with psycopg.connect(url) as connection:
+        row = connection.execute(lock, [crc32(lane.encode()) % 1024]).fetchone()
+        yield row == (True,)
+        connection.rollback()
+
+
+async def can_be_locked(world: World, lane: str) -> bool:
+    """Tell whether nobody has a lane, as one who does not wait asks."""
+    async with world.other_database.write_transaction() as transaction:
+        return bool(await lock_lanes(transaction, world.other_database, (), if_free=[lane]))
+
+
+async def waiting(transaction: Transaction) -> bool:
+    """Tell whether somebody waits for a lock on a lane."""
+    found = await transaction.execute(text(f"{LOCKS} AND NOT granted"))
+    return bool(found.scalar_one())
+
+
+async def store(transaction: Transaction, world: World, name: str) -> None:
+    """Store an event and its deliveries, without a commit."""
+    made = [(ThingMade(thing_id=a_thing_id(), name=name), name)]
+    context = MessageContext(correlation_id=uuid4(), causation_id=uuid4())
+    events, new = world.envelopes.of_events(made, context)
+    lanes = [each.lane for each in new if each.lane]
+    await lock_lanes(transaction, world.database, lanes)
+    await world.outbox().store(transaction, events, new)
+
+
+async def next_claimed(world: World, handler: str) -> str:
+    """Wait until something is due for a handler, and return its name."""
+    with anyio.fail_after(ENOUGH_SECONDS):
+        while not (found := await claimed(world, handler)):
+            await checkpoint()
+    [(name, _)] = found
+    return name
