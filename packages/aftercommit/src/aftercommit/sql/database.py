@@ -31,6 +31,7 @@ from aftercommit.sql.backend import DatabaseBackend, wrong_url
 from aftercommit.sql.exceptions import DatabaseLocked
 from aftercommit.sql.migrations.history import ENGINE, History
 from aftercommit.sql.sqlite import SQLite
+from aftercommit.sql.tables import deliveries
 from aftercommit.sql.transaction import Transaction
 from aftercommit.sql.write_line import WriteLine, Writer
 
@@ -120,6 +121,16 @@ class Database:
         """
         pool: Any = self.engine.pool
         await self.backend.check_sessions(self.engine, pool.size() if all_connections else None)
+
+    async def check_writes(self) -> None:
+        """Check that the database takes writes; where another writer is at work, it does.
+
+        :raises DatabaseUnavailable: if it does not
+        """
+        nothing = sa.update(deliveries).values(token=deliveries.c.token).where(sa.false())
+        with suppress(DatabaseLocked):
+            async with self.write_transaction() as transaction:
+                await transaction.execute(nothing)
 
     @asynccontextmanager
     async def write_transaction(

@@ -22,6 +22,7 @@ from aftercommit.process.runtime import Shutdown
 from aftercommit.settings import EngineSettings
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+WRITES_FAILING = "For how long no write has succeeded although some were tried."
 BEAT_SECONDS = 1.0  # between two looks at what decides whether the process is ready
 STATS_BEATS = 5  # between two counts of what is outstanding, which may take a second
 TEXT_SECONDS = 1.0  # for which all that ask get the same text: making it takes time from the work
@@ -90,10 +91,12 @@ class Probes(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield that: a collector, as Prometheus calls it."""
-        if self._counts:
-            yield from self._counts.registry.collect()
         database = self._application.database
         named = partial(gauge, database.application)
+        if self._counts:
+            yield from self._counts.registry.collect()
+            failing = self._counts.writes.failing_seconds() or 0.0
+            yield named("writes_failing_seconds", WRITES_FAILING, {(): failing})
         found = () if self._is_silent else self._outstanding
         yield named("database_up", "1 if the database has answered lately.", {(): bool(found)})
         if isinstance(pool := database.engine.pool, QueuePool):

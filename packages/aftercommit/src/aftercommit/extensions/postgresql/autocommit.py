@@ -3,7 +3,7 @@
 A session's time limits count for them, too, and so does the limit for a call of the driver.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,8 +22,10 @@ Records = Sequence[Mapping[str, Any]]
 class SingleStatements:
     """Executes single statements, two at a time, on connections that it keeps while it is busy."""
 
-    def __init__(self, backend: DatabaseBackend, engine: AsyncEngine) -> None:
-        self._backend, self._engine = backend, engine
+    def __init__(
+        self, backend: DatabaseBackend, engine: AsyncEngine, is_stale: Callable[[float], bool]
+    ) -> None:
+        self._backend, self._engine, self._is_stale = backend, engine, is_stale
         self._slots = Semaphore(CONNECTIONS, fast_acquire=True)
         self._kept: list[tuple[float, AsyncConnection, Any]] = []  # each with the driver's own
 
@@ -59,7 +61,7 @@ class SingleStatements:
         """Return a connection, the driver's, and whether it was kept."""
         while self._kept:
             used_at, connection, driver = self._kept.pop()
-            if driver.is_closed():
+            if driver.is_closed() or self._is_stale(used_at):
                 await _drop(connection)
             elif current_time() - used_at < KEPT_SECONDS:
                 return connection, driver, True

@@ -29,9 +29,10 @@ INTEGRITY = "23"
 UNSUITABLE = {"23502", "23514"}  # NULL where none may be, and a CHECK
 PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit exceeded
 SHARED = {"26000", "42P05"}  # another session's prepared statement is missing, or already there
+READ_ONLY = "25006"
 TOO_LONG = {"57014", "25P03"}  # a statement; a transaction in which nothing was asked for
 HINTS = {
-    "25006": " (this server is a standby, or default_transaction_read_only is on)",
+    READ_ONLY: " (this server is a standby, or default_transaction_read_only is on)",
     "25P03": " (this process stood still: it was frozen, or had no processor)",
     "55P03": " (somebody else holds a lock on it: see docs/operations.md, 14)",
     "57014": " (it waited for somebody else, or has too much to do)",
@@ -100,6 +101,7 @@ class PostgreSQL(DatabaseBackend):
         self._url = url
         self._timeouts = Timeouts(handler_timeout)
         self._longest_call = inf
+        self._read_only_at = -inf  # when the server was last seen to take no writes
         self._calls: WeakSet[CancelScope] = WeakSet()  # those under way, and maybe some more
 
     def new_engine(
@@ -107,8 +109,10 @@ class PostgreSQL(DatabaseBackend):
     ) -> AsyncEngine:
         self._application, self._notifier = application, Notifier(self, application)
         named, options["pool_size"] = (application, process), pool_size + CONNECTIONS
-        engine = connections.new_engine(self._url, self._timeouts, *named, **options)
-        self._statements = SingleStatements(self, engine)
+        engine = connections.new_engine(
+            self._url, self._timeouts, *named, is_stale=self.is_stale, **options
+        )
+        self._statements = SingleStatements(self, engine, self.is_stale)
         if engine.dialect.driver == "asyncpg":
             self.outbox = partial(AsyncpgOutbox, self._statements)
         return engine
@@ -133,6 +137,13 @@ class PostgreSQL(DatabaseBackend):
 
     def start_soon(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._background.start_soon(function)
+
+    def is_stale(self, made_at: float) -> bool:
+        """Tell connections to a server that takes no writes: after a failover, it is another one's.
+
+        Only a new connection goes to where writes are taken now.
+        """
+        return made_at <= self._read_only_at
 
     lock_tables = staticmethod(lock_tables)
 
@@ -195,6 +206,8 @@ class PostgreSQL(DatabaseBackend):
     def translate(self, error: Exception) -> Exception:
         cause = getattr(error, "orig", None) or error
         state, reason = str(getattr(cause, "sqlstate", None) or ""), error_text(error)
+        if state == READ_ONLY:
+            self._read_only_at = current_time()
         if isinstance(error, TimeoutError):
             return ConnectionLost(TIMED_OUT)  # of a commit, nobody knows the outcome
         if NOT_ASKED in (type(error).__name__, type(cause.__cause__).__name__):

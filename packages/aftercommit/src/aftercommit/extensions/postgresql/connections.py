@@ -1,15 +1,16 @@
 """What PostgreSQL needs of its connections: libpq's options, and limits to all that can hang."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from anyio import fail_after
+from anyio import current_time, fail_after
 from sqlalchemy import URL, event
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util.concurrency import await_
 
 from aftercommit.errors import install_hint
@@ -17,6 +18,8 @@ from aftercommit.extensions.postgresql.timeouts import Timeouts
 from aftercommit.sql.backend import wrong_url
 
 logger = logging.getLogger(__name__)
+
+MADE_AT = "made at"  # of a connection: the event loop's time when it was first used
 
 NOT_ANSWERED = (
     "a connection was accepted, but not answered within %g s: "
@@ -51,9 +54,17 @@ def session_prefix(application: str) -> str:
 
 
 def new_engine(
-    url: URL, timeouts: Timeouts, application: str, process: str, **options: Any
+    url: URL,
+    timeouts: Timeouts,
+    application: str,
+    process: str,
+    *,
+    is_stale: Callable[[float], bool],
+    **options: Any,
 ) -> AsyncEngine:
     """Return an engine whose connections are set up, and tried before they are used again.
+
+    One that was made at a time that `is_stale` is not used again, nor is any other in the pool.
 
     The server shows them as the name of the application, a colon, and the `application_name` in the
     URL, or else the name of the process; the first 63 bytes of that.
@@ -73,7 +84,8 @@ def new_engine(
     setting_up = partial(_set_up, settings, timeouts.connect)
     # before the dialect asks for the isolation that it goes back to after AUTOCOMMIT
     event.listen(engine.sync_engine, "connect", setting_up, insert=True)
-    event.listen(engine.sync_engine, "checkout", partial(_try_out, engine.dialect, timeouts.ping))
+    trying_out = partial(_try_out, engine.dialect, timeouts.ping, is_stale)
+    event.listen(engine.sync_engine, "checkout", trying_out)
     event.listen(engine.sync_engine, "close", _hang_up)
     return engine
 
@@ -137,11 +149,20 @@ def _set_up(settings: Mapping[str, object], seconds: float, connection: Any, _: 
         raise
 
 
-def _try_out(dialect: Dialect, seconds: float, connection: Any, *_: object) -> None:
-    """Try a connection; if it is dead, so are those that lay idle beside it.
+def _try_out(
+    dialect: Dialect,
+    seconds: float,
+    is_stale: Callable[[float], bool],
+    connection: Any,
+    record: ConnectionPoolEntry,
+    _: object,
+) -> None:
+    """Try a connection; if it is dead, or stale, so are those that lay idle beside it.
 
     With asyncpg the BEGIN of the transaction is the probe: one that fails has executed nothing.
     """
+    if is_stale(record.info.setdefault(MADE_AT, current_time())):
+        raise InvalidatePoolError
     try:
         with fail_after(seconds):  # noqa: ASYNC100 - SQLAlchemy's greenlet awaits in it
             if hasattr(connection, "_start_transaction"):

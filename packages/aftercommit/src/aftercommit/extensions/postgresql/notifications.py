@@ -31,6 +31,9 @@ TERMINATE_STALLED = text(
     " AND query_start < now() - :seconds * interval '1 second'"
 )
 
+# fails on a server that takes no writes: after a failover, nobody sends a notification to it
+EXPECT_WRITES = text("UPDATE aftercommit_deliveries SET token = token WHERE false")
+
 Wake = Callable[[], None]
 UntilLost = Callable[[], Awaitable[None]]
 
@@ -124,6 +127,7 @@ async def listen(
                     # a server that has vanished is quiet, too: this finds out
                     for pid, _ in await backend.call(connection.execute, stalled):
                         logger.warning("session %d was frozen within a statement: ended", pid)
+                    await backend.call(connection.execute, EXPECT_WRITES)
         except Exception as error:
             logger.warning("%s; listening again", error_text(error))
             await anyio.sleep(RECONNECT_SECONDS)

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import click
@@ -13,6 +14,7 @@ from aftercommit.process.app import Cli
 from aftercommit.process.runtime import run
 from aftercommit.process.worker import WORKER_SETTINGS, worker_service
 from aftercommit.settings import EngineSettings
+from aftercommit.sql.database import Database
 from aftercommit.sql.delivery_states import unknown_handlers
 from aftercommit.sql.exceptions import DatabaseUnavailable
 from aftercommit.sql.schema import check_schema, upgrade_schema
@@ -67,7 +69,7 @@ def upgrade(cli: Cli) -> None:
 @click.command()
 @click.pass_obj
 def check(cli: Cli) -> None:
-    """Check database, schema, handlers, clock and connections.
+    """Check database, schema, writes, handlers, clock and connections.
 
     There is a line for each that is fine; the first problem ends it, with the exit code of its
     kind. There is also a line for each unknown handler that stored deliveries are for.
@@ -96,8 +98,12 @@ def _outstanding(clock: sa.ColumnElement[float]) -> sa.Select[int, float, int]:
 
 
 async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str, str]]:
+    url = sa.make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite":  # whoever is asked waits little for other writers
+        impatient = {"timeout": "1", **url.query}
+        settings = replace(settings, database_url=str(url.set(query=impatient)))
     async with cli.app.open_database(settings) as database:
-        shown, begun = sa.make_url(settings.database_url).render_as_string(), time.monotonic()
+        shown, begun = url.render_as_string(), time.monotonic()
         async with database.read_transaction() as transaction:
             await transaction.execute(sa.select(sa.literal(1)))
             took = 1000 * (time.monotonic() - begun)
@@ -108,6 +114,8 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
             capacity = await transaction.run_sync(database.backend.capacity)
         revisions = await check_schema(database, columns=True)
         yield "schema", f"up to date: {', '.join(revisions)}"
+        await database.check_writes()
+        yield "writes", "are accepted"
         async with cli.app.open(settings, delivers=False) as application:  # connects to no broker
             known = application.handlers
         yield "handlers", f"{len(known)} of events, bound to what they ask for"
@@ -117,14 +125,21 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
                 " by NTP, say"
             )
         yield "clock", f"{ahead:+.1f} s off this machine's"
-        async with database.read_transaction() as transaction:
-            found = (await transaction.execute(_outstanding(database.clock))).mappings().one()
-            unknown = (await transaction.execute(unknown_handlers(known))).all()
-        late = f", the oldest for {found['late']:.0f} s" if found["due"] else ""
-        yield "deliveries", f"{found['due']} due{late}; {found['parked']} parked"
-        for row in unknown:
-            due = datetime.fromtimestamp(row.first_due_at, UTC)
-            pending = f"{row.deliveries} pending, the first due {due:%FT%TZ}"
-            yield "unknown", f"{row.handler}: {pending}; renamed? Say so in Handlers(renamed=…)"
+        async for outstanding in _found_outstanding(database, known):
+            yield outstanding
         await database.check_sessions(all_connections=True)
         yield "connections", f"at most {database.engine.pool.size()} for a process{capacity}"  # type: ignore[attr-defined]
+
+
+async def _found_outstanding(
+    database: Database, known: Collection[str]
+) -> AsyncIterator[tuple[str, str]]:
+    async with database.read_transaction() as transaction:
+        found = (await transaction.execute(_outstanding(database.clock))).mappings().one()
+        unknown = (await transaction.execute(unknown_handlers(known))).all()
+    late = f", the oldest for {found['late']:.0f} s" if found["due"] else ""
+    yield "deliveries", f"{found['due']} due{late}; {found['parked']} parked"
+    for row in unknown:
+        due = datetime.fromtimestamp(row.first_due_at, UTC)
+        pending = f"{row.deliveries} pending, the first due {due:%FT%TZ}"
+        yield "unknown", f"{row.handler}: {pending}; renamed? Say so in Handlers(renamed=…)"

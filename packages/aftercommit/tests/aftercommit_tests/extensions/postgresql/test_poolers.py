@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -20,6 +20,18 @@ from aftercommit_tests.things.app import open_things_database as open_database
 pytestmark = pytest.mark.anyio
 
 SHARING, KEEPING = {"mode": "transaction"}, {"mode": "session"}
+
+
+@pytest.fixture(params=[("asyncio", "asyncpg"), ("trio", "anyio")], ids="-".join)
+def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Each driver, on one event loop: what differs is how it is connected."""
+    return cast("tuple[str, str]", request.param)
+
+
+@pytest.fixture
+def backend(place: tuple[str, str]) -> str:
+    """The event loop of the command line."""
+    return place[0]
 
 
 @pytest.fixture
@@ -88,12 +100,10 @@ async def test_a_connection_that_is_accepted_and_not_answered_is_logged(
 
 
 @through(size=20, **SHARING)
-def test_check_and_a_worker_refuse_it(
-    command_line: CommandLine, pooled: str, anyio_backend: str
-) -> None:
+def test_check_and_a_worker_refuse_it(command_line: CommandLine, pooled: str) -> None:
     """A worker that nobody wakes looks healthy."""
     for command in (["check"], ["worker", "--until-idle"]):
-        refused = command_line.run(*command, database_url=pooled, event_loop=anyio_backend)
+        refused = command_line.run(*command, database_url=pooled)
 
         assert refused.returncode == 3
         assert "a pooler that shares sessions" in refused.stderr
@@ -101,10 +111,10 @@ def test_check_and_a_worker_refuse_it(
 
 @through(size=10, **KEEPING)
 def test_check_opens_as_many_connections_as_a_process_may_need(
-    command_line: CommandLine, pooled: str, anyio_backend: str
+    command_line: CommandLine, pooled: str
 ) -> None:
     """Before a process stands still because its pooler gives it fewer."""
-    check = partial(command_line.run, "check", event_loop=anyio_backend)
+    check = partial(command_line.run, "check")
 
     refused = check(database_url=pooled, pool_size="10")
     assert refused.returncode == 3
