@@ -64,5 +64,8 @@ async def test_an_order_is_confirmed_by_an_email(
     """The folder stands for a mail server, and has what was sent."""
     await place(application, lamp=2)
 
-    [file] = [each async for each in anyio.Path(settings.mail_folder).glob("new/*")]
+    folder = anyio.Path(settings.mail_folder)
+    [file] = [each async for each in folder.glob("new/*")]
     assert "To: ivan@example.com" in (await file.read_text()).splitlines()
+    modes = [(await each.stat()).st_mode & 0o777 for each in (folder, file)]
+    assert modes == [0o700, 0o600]  # nobody else reads an address
