@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec
 import click
 
 from aftercommit.extensions.operations.batched_transactions import Advance
-from aftercommit.extensions.operations.decisions import Decision
+from aftercommit.extensions.operations.decisions import LONGEST, Decision
 from aftercommit.process.app import Cli
 from aftercommit.process.application import Application
 from aftercommit.process.nonblocking_output import drawing
@@ -73,7 +73,7 @@ def _operator() -> str:
         account = getpass.getuser()
     except (KeyError, OSError):
         account = str(os.getuid())
-    return f"{account}@{socket.gethostname()}"
+    return f"{account}@{socket.gethostname()}"[: LONGEST["by"]]
 
 
 def is_wanted(count: int, *, yes: bool) -> bool:
