@@ -56,7 +56,7 @@ class OutboxApp(App[EngineSettings]):
         if isinstance(database_url, URL):  # SQLAlchemy's
             database_url = database_url.render_as_string(hide_password=False)
         if not isinstance(database_url, str):
-            problem = "`database_url` of an outbox is text; this is none"
+            problem = "`database_url` of an outbox is text; say str(…) of another kind of URL than"
             raise WiringError(problem, type(database_url).__name__)  # itself, it may be shown whole
         url = parse_url(database_url)
         url = url.set(drivername=url.get_backend_name())  # ours may be another driver

@@ -30,7 +30,7 @@ PERMANENT = {"22", "42", "54"}  # data exception, syntax error, program limit ex
 TOO_LONG = {"57014", "25P03"}  # a statement; a transaction in which nothing was asked for
 HINTS = {
     "25P03": " (this process stood still: it was frozen, or had no processor)",
-    "55P03": " (somebody else holds a lock on it: see docs/operations.md, 14)",
+    "55P03": " (somebody else holds a lock on it; pg_blocking_pids() says who)",
     "57014": " (it waited for somebody else, or has too much to do)",
 }
 TIMED_OUT = "it did not answer in time; is this the right host and port?"

@@ -132,5 +132,5 @@ async def _found(cli: Cli, settings: EngineSettings) -> AsyncIterator[tuple[str,
         for row in unknown:
             due = datetime.fromtimestamp(row.first_due_at, UTC)
             pending = f"{row.deliveries} pending, the first due {due:%FT%TZ}"
-            yield "unknown", f"{row.handler}: {pending}; renamed? Say so in Handlers(renamed=…)"
+            yield "unknown", f"{row.handler}: {pending}; renamed? Say so by renamed={{…}}"
         yield "connections", f"at most {database.engine.pool.size()} for a process{capacity}"  # type: ignore[attr-defined]
