@@ -43,8 +43,12 @@ def test_an_option_adds_files_and_lines_of_lists(option: str, tmp_path: Path) ->
             assert file.read_text() == there
 
 
+NOT_PACKAGES = ["Shop", "9lives", "class", "json", "click", "aio-pika", "tests", "a" * 40, "a.b"]
 IMPOSSIBLE = {
-    **dict.fromkeys(["Shop", "9lives", "class", "json", "click", "aio-pika", "tests", "a" * 40, "a.b"], "be that of a package"),
+    **dict.fromkeys(
+        ["Shop", "9lives", "class", "json", "click", "aio-pika", "tests", "a" * 40, "a.b"],
+        "be that of a package",
+    ),
     "it --htp": "--htp is no option; there are --http, --brokers",
 }
 
