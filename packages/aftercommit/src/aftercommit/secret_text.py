@@ -19,7 +19,7 @@ _URL = re.compile(
     r"(?:\?(?P<query>[^@#]*))?"
 )
 _FILE = re.compile(r"(?P<scheme>sqlite(?:\+[a-z]+)?)://(?P<place>/[^?]*)(?:\?(?P<query>.*))?")
-_PARAMETER = re.compile(r"(\w+)=[\w.,:/-]*")
+_PARAMETER = re.compile(r"(\w+)=[\w.,:/%-]*")
 
 
 class SecretText(str):

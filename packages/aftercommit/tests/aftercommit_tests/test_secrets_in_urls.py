@@ -24,6 +24,7 @@ NOBODY = "127.0.0.1:1"  # where no server listens
 PLACES = [
     f"postgresql://{SECRET}@{NOBODY}/things",
     f"postgresql://ivan:{SECRET}@{NOBODY}/things",
+    f"postgresql://ivan:p#:/?{SECRET}@{NOBODY}/things",
     f"postgres://ivan:{SECRET}@{NOBODY}/things?sslmode=prefer",
     f"postgresql://ivan:{SECRET}@{NOBODY},127.0.0.1:2/things",
     f"postgresql:///things?host={NOBODY}&user=ivan&password={SECRET}",
@@ -35,7 +36,7 @@ WRONG = [
     *(f"{scheme}ivan:{SECRET}@h/d" for scheme in ("", "postgresql//", "postgresql:/", "oracle://")),
     f"{SECRET}://h/d",
     f"postgresql+{SECRET}://h/d",
-    *(f"postgresql://ivan:p{each}{SECRET}@h/d" for each in "@#"),
+    f"postgresql://ivan:p@{SECRET}@h/d",
     f"postgresql://ivan:{SECRET}@w/rd@h/d",
     f"postgresql://ivan:p@{SECRET}:w/rd@h/d",
     f"postgresql://ivan:p@h?{SECRET}@h/d",

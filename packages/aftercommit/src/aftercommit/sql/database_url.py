@@ -18,14 +18,14 @@ from aftercommit.secret_text import without_secrets
 
 wrong_url = partial(InvalidValue, "database URL")
 
-ESCAPES = "in a user, a password or a value, write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23"
+ESCAPES = "in a user, a password or a value, write @ as %40, : as %3A, / as %2F, ? as %3F, % as %25"
 ALIASES = {"postgres": "postgresql"}  # which libpq takes, too
 PLACES = {"user": "username", "password": "password", "dbname": "database"}  # of libpq, after the ?
 LISTS = {"host", "port"}  # may be given more than once
 DEFAULT_PORT = "5432"  # of a host without one, where others have one
 
 _NAME = re.compile(r"[\w.-]+|[\da-fA-F:.]+")
-_HOST = re.compile(r"(?P<host>[\w.-]+|\[[\da-fA-F:.]+\]|/[^,]*)?(?::(?P<port>\d{1,5}))?")
+_HOST = re.compile(r"(?P<host>[\w.-]+|\[[\da-fA-F:.]+(?:%\w+)?\]|/[^,]*)?(?::(?P<port>\d{1,5}))?")
 _PORTS = re.compile(r"\d{1,5}(,\d{1,5})*")
 _HOSTS = re.compile(  # those that SQLAlchemy does not read: several, or a socket as %2F…
     r"(?P<begin>\w+(?:\+\w+)?://(?:[^@]*@)?)(?P<hosts>[^/?@]*[,%][^/?@]*)(?P<place>[^?@]*)"
@@ -47,7 +47,7 @@ def parse_url(text: str, schemes: Iterable[str] = ("postgresql",)) -> sa.URL:
     if not text.isprintable():
         raise wrong_url("has characters that cannot be printed")
     is_file = re.match(r"sqlite(\+\w+)?:///", text) is not None
-    if not is_file and (text.count("@") > 1 or "#" in text):
+    if not is_file and text.count("@") > 1:
         raise wrong_form
     if not is_file and (found := _HOSTS.fullmatch(text)):
         query = "&".join(filter(None, (f"host={found['hosts']}", found["query"])))
@@ -57,7 +57,8 @@ def parse_url(text: str, schemes: Iterable[str] = ("postgresql",)) -> sa.URL:
         url = sa.make_url(text)
     except (ArgumentError, ValueError):
         raise wrong_form from None
-    if "?" in text and not url.query:  # SQLAlchemy drops it, and another file is meant
+    after_user = text if is_file else text.rpartition("@")[2]
+    if "?" in after_user and not url.query:  # SQLAlchemy drops it, and another file is meant
         raise wrong_url("has no option=value after the ?")
     scheme, plus, driver = url.drivername.partition("+")
     url = url.set(drivername=f"{ALIASES.get(scheme, scheme)}{plus}{driver}")
